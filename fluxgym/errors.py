@@ -1,0 +1,89 @@
+"""The exceptions that a person's input or machine can cause, each with one plain sentence.
+
+    FluxGymError
+    ├── ConfigError          a setting of the training has a value that cannot be used
+    │   └── BadName          a LoRA name that gives no folder name
+    ├── SettingsError        a flag or environment variable of the app itself
+    ├── DatasetError         pictures or captions
+    │   └── BadPicture       a file that is not a picture, or a damaged one
+    ├── ModelError           a model file is missing, truncated or of the wrong kind
+    ├── StorageError         the disk is full, or read-only
+    ├── SessionError
+    │   ├── SessionNotFound  no run of that name
+    │   ├── UnreadableState  a ui_state.json that cannot be read
+    │   ├── NameTaken        the run exists already, and nobody said what to do about it
+    │   ├── AlreadyRunning   its trainer is alive
+    │   ├── NothingToResume  no complete checkpoint
+    │   └── StopFailed       the process group outlived SIGKILL
+    └── LaunchError          the supervisor or the trainer could not be started
+
+Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
+"""
+
+
+class FluxGymError(Exception):
+    """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ConfigError(FluxGymError):
+    """A training setting has a value that cannot be used."""
+
+
+class BadName(ConfigError):
+    """A LoRA name that gives no folder name."""
+
+
+class SettingsError(FluxGymError):
+    """A flag or environment variable of the app has a value that cannot be used."""
+
+
+class DatasetError(FluxGymError):
+    """The pictures or captions cannot be used."""
+
+
+class BadPicture(DatasetError):
+    """A file that is no picture, or a damaged one."""
+
+
+class ModelError(FluxGymError):
+    """A model file is missing, truncated or of the wrong kind."""
+
+
+class StorageError(FluxGymError):
+    """The disk is full, or the folder cannot be written."""
+
+
+class SessionError(FluxGymError):
+    """A run cannot do what was asked of it."""
+
+
+class SessionNotFound(SessionError):
+    """There is no run of that name."""
+
+
+class UnreadableState(SessionError):
+    """A ui_state.json that cannot be read."""
+
+
+class NameTaken(SessionError):
+    """A run of that name exists, and nobody said whether to resume, version or replace it."""
+
+
+class AlreadyRunning(SessionError):
+    """The run's trainer is alive."""
+
+
+class NothingToResume(SessionError):
+    """The run has no complete checkpoint."""
+
+
+class StopFailed(SessionError):
+    """The trainer's process group outlived SIGKILL."""
+
+
+class LaunchError(FluxGymError):
+    """The supervisor or the trainer could not be started."""

@@ -1,0 +1,1 @@
+"""The parts of the FLUX.1 LoRA trainer."""

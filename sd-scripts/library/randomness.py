@@ -1,0 +1,22 @@
+"""Randomness that can be repeated: every draw of a run derives from its seed and the names and counters of the place that draws.
+
+Nothing here keeps a state, so a resumed run draws what the uninterrupted one would have drawn.
+"""
+
+import hashlib
+
+import torch
+
+
+def derived_seed(seed: int, *path: int | str) -> int:
+    """Hash a run's seed and a path of names and counters into a 63-bit seed."""
+    text = "/".join(str(part) for part in (seed, *path))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *path: int | str) -> torch.Generator:
+    """Return a CPU generator for one place of a run, for instance generator(42, "noise", step, micro_step).
+
+    Noise is drawn on the CPU and moved, so that a GPU run sees the same noise as a CPU run.
+    """
+    return torch.Generator("cpu").manual_seed(derived_seed(seed, *path))

@@ -1,0 +1,1 @@
+"""Trainable networks that are injected into a frozen model."""
