@@ -1,0 +1,119 @@
+"""Drawn scenes with captions: the little world that the pocket Flux knows.
+
+A scene is a pure function of a random generator, so that the same seed draws the same pictures.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLOURS = {
+    "red": (214, 40, 40),
+    "orange": (244, 140, 30),
+    "yellow": (250, 215, 50),
+    "green": (50, 160, 70),
+    "blue": (45, 95, 215),
+    "purple": (130, 60, 175),
+    "pink": (245, 130, 180),
+    "brown": (125, 80, 45),
+    "black": (25, 25, 28),
+    "white": (245, 245, 242),
+}
+SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond", "ring", "cross")
+SIZES = {"": 0.33, "small ": 0.20, "big ": 0.42}
+PATTERNS = ("horizontal stripes", "vertical stripes", "a checkerboard", "a gradient")
+OVERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture (H, W, 3) of uint8 and the words for it."""
+
+    pixels: np.ndarray
+    caption: str
+
+
+def shape_caption(foreground: str, shape: str, background: str, size: str = "") -> str:
+    """Return the words for a shape, for instance "a big yellow star on a purple background"."""
+    article = "an" if (size + foreground)[0] in "aeiou" else "a"
+    return f"{article} {size}{foreground} {shape} on a {background} background".replace("on a orange", "on an orange")
+
+
+def draw_shape(foreground: str, shape: str, background: str, *, radius: float, centre: tuple[float, float], turn: float, size: int) -> np.ndarray:
+    """Draw one shape; radius and centre are fractions of the picture, turn is in radians -> (size, size, 3) uint8."""
+    canvas = Image.new("RGB", (size * OVERSAMPLING,) * 2, COLOURS[background])
+    pen = ImageDraw.Draw(canvas)
+    points = [((x * radius + centre[0]) * canvas.width, (y * radius + centre[1]) * canvas.height) for x, y in outline(shape, turn)]
+    pen.polygon(points, fill=COLOURS[foreground])
+    if shape == "ring":
+        hole = [((x * radius * 0.55 + centre[0]) * canvas.width, (y * radius * 0.55 + centre[1]) * canvas.height) for x, y in outline("circle", 0)]
+        pen.polygon(hole, fill=COLOURS[background])
+    return np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
+
+
+def outline(shape: str, turn: float) -> list[tuple[float, float]]:
+    """Return a shape's corners in the unit circle, turned by `turn` radians."""
+    if shape in ("circle", "ring"):
+        corners = _ring(64, lambda _: 1.0)
+    elif shape == "square":
+        corners = [(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)]
+    elif shape == "triangle":
+        corners = _ring(3, lambda _: 1.1)
+    elif shape == "star":
+        corners = _ring(10, lambda i: 1.1 if i % 2 == 0 else 0.45)
+    elif shape == "diamond":
+        corners = [(0, -1.15), (0.75, 0), (0, 1.15), (-0.75, 0)]
+    elif shape == "cross":
+        a, b = 1.0, 0.34
+        corners = [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)]
+    else:
+        corners = [_heart(2 * math.pi * i / 64) for i in range(64)]
+    cos, sin = math.cos(turn), math.sin(turn)
+    return [(x * cos - y * sin, x * sin + y * cos) for x, y in corners]
+
+
+def _ring(count: int, radius) -> list[tuple[float, float]]:
+    angles = [2 * math.pi * i / count - math.pi / 2 for i in range(count)]
+    return [(radius(i) * math.cos(a), radius(i) * math.sin(a)) for i, a in enumerate(angles)]
+
+
+def _heart(t: float) -> tuple[float, float]:
+    x = 16 * math.sin(t) ** 3
+    y = -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t))
+    return x / 16, y / 16
+
+
+def random_shape(random: np.random.Generator, size: int) -> Scene:
+    """Draw a shape of one colour on a background of another."""
+    foreground, background = random.choice(list(COLOURS), 2, replace=False)
+    shape, words = random.choice(SHAPES), random.choice(list(SIZES), p=[0.6, 0.2, 0.2])
+    radius = SIZES[words] * random.uniform(0.92, 1.08)
+    centre = tuple(random.uniform(0.5 - (0.48 - radius) * 0.5, 0.5 + (0.48 - radius) * 0.5, 2))
+    turn = random.uniform(-0.15, 0.15)
+    pixels = draw_shape(foreground, shape, background, radius=radius, centre=centre, turn=turn, size=size)
+    return Scene(pixels, shape_caption(foreground, shape, background, words))
+
+
+def random_pattern(random: np.random.Generator, size: int) -> Scene:
+    """Draw stripes, a checkerboard or a gradient of two colours."""
+    one, two = random.choice(list(COLOURS), 2, replace=False)
+    kind = random.choice(PATTERNS)
+    down, right = np.mgrid[0:size, 0:size]
+    bands = int(random.integers(2, 5))
+    phase = random.uniform(0, 1)
+    stripe_down, stripe_right = (np.floor(place / size * bands * 2 + phase) % 2 for place in (down, right))
+    share = {
+        "horizontal stripes": stripe_down,
+        "vertical stripes": stripe_right,
+        "a checkerboard": (stripe_down + stripe_right) % 2,
+        "a gradient": down / (size - 1),
+    }[kind][..., None]
+    pixels = (1 - share) * np.array(COLOURS[one]) + share * np.array(COLOURS[two])
+    return Scene(pixels.astype(np.uint8), f"{kind} of {one} and {two}")
+
+
+def random_scene(random: np.random.Generator, size: int) -> Scene:
+    """Draw a shape (four times in five) or a pattern."""
+    return random_shape(random, size) if random.random() < 0.8 else random_pattern(random, size)

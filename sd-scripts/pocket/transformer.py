@@ -1,0 +1,223 @@
+"""Pretraining of the pocket's transformer and text encoders on cached latents, then guidance distillation.
+
+First flow matching with captions (one in ten dropped, so that the empty prompt is known too), all three networks together. Then, as FLUX.1 dev
+was made from pro, the transformer alone learns to give in one pass what classifier-free guidance gives in two, told by its guidance embedding.
+"""
+
+import copy
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, T5Config, T5EncoderModel
+
+from library.autoencoder import AutoEncoder
+from library.flux_math import image_ids, pack_latents, text_ids
+from library.flux_model import Flux, FluxParams
+from library.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
+from pocket.photos import bundled_photos, random_crop
+from pocket.scenes import random_scene
+from pocket.vae import PIXELS
+
+PARAMS = FluxParams(
+    in_channels=64,
+    context_dim=128,
+    vec_dim=64,
+    hidden_size=192,
+    num_heads=3,
+    mlp_dim=768,
+    depth=2,
+    depth_single_blocks=6,
+    guidance_embed=True,
+)
+SHIFT = math.exp(0.5 + 0.65 * (16 - 256) / 3840)  # FLUX's resolution-dependent shift at 16 image tokens
+PHOTO_SHARE, CAPTION_DROP = 0.2, 0.1
+MAX_GUIDANCE, CFG_PER_GUIDANCE = 5.0, 0.6  # an embedded guidance g means a classifier-free scale of 1 + 0.6 (g - 1)
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Networks:
+    """The three networks that are trained together."""
+
+    flux: Flux
+    clip: ClipTextEncoder
+    t5: T5EncoderModel
+
+    def modules(self) -> nn.ModuleList:
+        """All of them as one module."""
+        return nn.ModuleList([self.flux, self.clip, self.t5])
+
+
+@dataclass
+class Corpus:
+    """Cached latents (n, 16, 8, 8), the token ids of their captions, and how many of the rows are scenes (the rest are photos)."""
+
+    latents: Tensor
+    clip_ids: Tensor
+    t5_ids: Tensor
+    num_scenes: int
+
+    def batch(self, size: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw latents, CLIP ids and T5 ids; a CAPTION_DROP share of the captions is replaced by the last row, the empty caption."""
+        scenes = torch.randint(self.num_scenes, (size,), generator=random)
+        photos = torch.randint(self.num_scenes, len(self.latents), (size,), generator=random)
+        rows = torch.where(torch.rand(size, generator=random) < PHOTO_SHARE, photos, scenes)
+        words = torch.where(torch.rand(size, generator=random) < CAPTION_DROP, len(self.clip_ids) - 1, rows)
+        return self.latents[rows], self.clip_ids[words], self.t5_ids[words]
+
+    def empty(self, size: int) -> tuple[Tensor, Tensor]:
+        """The ids of the empty caption, `size` times."""
+        return self.clip_ids[-1:].expand(size, -1), self.t5_ids[-1:].expand(size, -1)
+
+
+@torch.no_grad()
+def build_corpus(vae: AutoEncoder, tokenizers: Tokenizers, num_scenes: int, num_crops: int) -> Corpus:
+    """Draw, cut, encode and tokenize the pretraining pictures."""
+    random, photos = np.random.default_rng(2), bundled_photos()
+    scenes = [random_scene(random, PIXELS) for _ in range(num_scenes)] + [random_crop(random, photos, PIXELS) for _ in range(num_crops)]
+    pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
+    latents = torch.cat([vae.encode(part.float() / 127.5 - 1) for part in pixels.split(64)])
+    captions = [scene.caption for scene in scenes] + [""]
+    log.info("latents: mean %.3f, deviation %.3f", latents.mean(), latents.std())
+    return Corpus(latents, tokenizers.clip(captions), tokenizers.t5(captions)[0], num_scenes)
+
+
+def new_networks(tokenizers: Tokenizers) -> Networks:
+    """Make the three networks with fresh weights; FLUX's modulations and last layer begin at zero, as in DiT."""
+    torch.manual_seed(3)
+    flux = Flux(PARAMS)
+    for name, module in flux.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+            if name.endswith(("mod.lin", "modulation.lin", "adaLN_modulation.1", "final_layer.linear")):
+                nn.init.zeros_(module.weight)
+    clip = ClipTextEncoder(
+        CLIPTextConfig(
+            vocab_size=len(tokenizers.clip_tokenizer),
+            hidden_size=PARAMS.vec_dim,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=1,
+            hidden_act="quick_gelu",
+            bos_token_id=0,
+            eos_token_id=2,
+        )
+    )
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizers.t5_tokenizer),
+            d_model=PARAMS.context_dim,
+            d_kv=64,
+            d_ff=256,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+    return Networks(flux, clip, t5)
+
+
+def pretrain(networks: Networks, corpus: Corpus, num_steps: int, *, batch_size: int = 64, learning_rate: float = 1e-3) -> Networks:
+    """Train all three networks by flow matching; returns their moving average."""
+    random = torch.Generator().manual_seed(4)
+    average = copy.deepcopy(networks)
+    parameters = [p for p in networks.modules().parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    for step in range(num_steps):
+        latents, clip_ids, t5_ids = corpus.batch(batch_size, random)
+        sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
+        guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = velocity(networks, _mix(latents, noise, sigmas), sigmas, guidance, clip_ids, t5_ids)
+        loss = (predicted.float() - pack_latents(noise - latents)).square().mean()
+        _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
+        _follow(average, networks, min(0.999, (step + 1) / (step + 20)))
+        if step % 50 == 0:
+            log.info("flux %d/%d loss %.4f", step, num_steps, loss.item())
+    return average
+
+
+def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch_size: int = 48, learning_rate: float = 4e-4) -> Networks:
+    """Teach the transformer to give the guided velocity in one pass; returns the networks with its moving average in place."""
+    random = torch.Generator().manual_seed(5)
+    teacher, average = copy.deepcopy(networks), copy.deepcopy(networks)
+    parameters = list(networks.flux.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    for step in range(num_steps):
+        latents, clip_ids, t5_ids = corpus.batch(batch_size, random)
+        sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
+        guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
+        noisy = _mix(latents, noise, sigmas)
+        with torch.autocast("cpu", torch.bfloat16):
+            target = guided_velocity(teacher, noisy, sigmas, 1 + CFG_PER_GUIDANCE * (guidance - 1), (clip_ids, t5_ids), corpus.empty(batch_size))
+            with torch.no_grad():
+                context = encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids)
+            predicted = _flux(networks.flux, noisy, sigmas, guidance, *context)
+        loss = (predicted.float() - target).square().mean()
+        _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
+        _follow(average, networks, min(0.995, (step + 1) / (step + 20)))
+        if step % 50 == 0:
+            log.info("distil %d/%d loss %.4f", step, num_steps, loss.item())
+    return average
+
+
+def velocity(networks: Networks, noisy: Tensor, sigmas: Tensor, guidance: Tensor, clip_ids: Tensor, t5_ids: Tensor) -> Tensor:
+    """(B, 16, 8, 8) noisy latents -> (B, 16, 64) packed velocity."""
+    return _flux(networks.flux, noisy, sigmas, guidance, encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids))
+
+
+@torch.no_grad()
+def guided_velocity(
+    networks: Networks, noisy: Tensor, sigmas: Tensor, scale: Tensor, words: tuple[Tensor, Tensor], no_words: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale * (conditional - unconditional), float32."""
+    one = torch.ones(len(noisy))
+    both = [torch.cat(pair) for pair in zip(words, no_words, strict=True)]
+    doubled = velocity(networks, noisy.repeat(2, 1, 1, 1), sigmas.repeat(2), one.repeat(2), *both).float()
+    conditional, unconditional = doubled.chunk(2)
+    return unconditional + scale[:, None, None] * (conditional - unconditional)
+
+
+def _flux(flux: Flux, noisy: Tensor, sigmas: Tensor, guidance: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+    B, _, h, w = noisy.shape
+    return flux(pack_latents(noisy), image_ids(B, h, w), context, text_ids(B, context.shape[1]), sigmas, pooled, guidance)
+
+
+def _sigmas(size: int, random: torch.Generator) -> Tensor:
+    u = torch.sigmoid(torch.randn(size, generator=random))
+    shifted = SHIFT * u / (1 + (SHIFT - 1) * u)
+    even = torch.rand(size, generator=random)
+    return torch.where(torch.rand(size, generator=random) < 0.25, even, shifted)
+
+
+def _mix(latents: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
+    part = sigmas[:, None, None, None]
+    return (1 - part) * latents + part * noise
+
+
+def _cosine(step: int, num_steps: int) -> float:
+    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
+
+
+def _update(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _follow(average: Networks, networks: Networks, decay: float) -> None:
+    pairs = zip(average.modules().parameters(), networks.modules().parameters(), strict=True)
+    old, new = zip(*pairs, strict=True)
+    torch._foreach_lerp_(list(old), list(new), 1 - decay)
