@@ -7,6 +7,7 @@ Shape suffixes: B batch, C channels, H W height and width, in pixels or latents 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ def middle(channels: int, num_groups: int) -> nn.Module:
 def level(channels: list[int], num_groups: int, **resample: nn.Module) -> nn.Module:
     """One level: residual blocks between consecutive `channels`, and its `downsample` or `upsample`, if any."""
     stage = nn.Module()
-    stage.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in zip(channels, channels[1:], strict=False))
+    stage.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in pairwise(channels))
     for name, module in resample.items():
         stage.add_module(name, module)
     return stage

@@ -41,14 +41,19 @@ def shape_caption(foreground: str, shape: str, background: str, size: str = "") 
     return f"{article} {size}{foreground} {shape} on a {background} background".replace("on a orange", "on an orange")
 
 
-def draw_shape(foreground: str, shape: str, background: str, *, radius: float, centre: tuple[float, float], turn: float, size: int) -> np.ndarray:
+def draw_shape(
+    foreground: str, shape: str, background: str, *, radius: float, centre: tuple[float, float], turn: float, size: int
+) -> np.ndarray:
     """Draw one shape; radius and centre are fractions of the picture, turn is in radians -> (size, size, 3) uint8."""
     canvas = Image.new("RGB", (size * OVERSAMPLING,) * 2, COLOURS[background])
     pen = ImageDraw.Draw(canvas)
     points = [((x * radius + centre[0]) * canvas.width, (y * radius + centre[1]) * canvas.height) for x, y in outline(shape, turn)]
     pen.polygon(points, fill=COLOURS[foreground])
     if shape == "ring":
-        hole = [((x * radius * 0.55 + centre[0]) * canvas.width, (y * radius * 0.55 + centre[1]) * canvas.height) for x, y in outline("circle", 0)]
+        hole = [
+            ((x * radius * 0.55 + centre[0]) * canvas.width, (y * radius * 0.55 + centre[1]) * canvas.height)
+            for x, y in outline("circle", 0)
+        ]
         pen.polygon(hole, fill=COLOURS[background])
     return np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
 

@@ -1,7 +1,8 @@
 """Pretraining of the pocket's transformer and text encoders on cached latents, then guidance distillation.
 
-First flow matching with captions (one in ten dropped, so that the empty prompt is known too), all three networks together. Then, as FLUX.1 dev
-was made from pro, the transformer alone learns to give in one pass what classifier-free guidance gives in two, told by its guidance embedding.
+First flow matching with captions (one in ten dropped, so that the empty prompt is known too), all three networks together. Then, as
+FLUX.1 dev was made from pro, the transformer alone learns to give in one pass what classifier-free guidance gives in two, told by its
+guidance embedding.
 """
 
 import copy
@@ -157,7 +158,9 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
         guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
         noisy = _mix(latents, noise, sigmas)
         with torch.autocast("cpu", torch.bfloat16):
-            target = guided_velocity(teacher, noisy, sigmas, 1 + CFG_PER_GUIDANCE * (guidance - 1), (clip_ids, t5_ids), corpus.empty(batch_size))
+            target = guided_velocity(
+                teacher, noisy, sigmas, 1 + CFG_PER_GUIDANCE * (guidance - 1), (clip_ids, t5_ids), corpus.empty(batch_size)
+            )
             with torch.no_grad():
                 context = encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids)
             predicted = _flux(networks.flux, noisy, sigmas, guidance, *context)

@@ -1,0 +1,32 @@
+"""What holds for every test: a HOME and outputs of its own, and no network beyond loopback."""
+
+import ipaddress
+import socket
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point HOME, the outputs folder and every cache that libraries keep at a temporary folder; ask the Hub for nothing."""
+    for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "FLUXGYM_OUTPUTS"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("FLUXGYM_TOKEN", "FLUXGYM_ALLOWED_HOSTS", "FLUXGYM_SD_SCRIPTS", "HF_TOKEN", "FLUXGYM_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection of this process to anything but loopback."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and isinstance(address, tuple):
+            host = str(address[0])
+            if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+                raise AssertionError(f"a test tried to reach {host}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)

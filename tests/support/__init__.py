@@ -1,0 +1,1 @@
+"""What several tests share: converters to the references, small models, real processes."""
