@@ -1,0 +1,31 @@
+"""The measures give the right answer on pictures whose answer is known, and tell colour from noise."""
+
+import numpy as np
+import pytest
+import torch
+from pocket.measures import colours_seen, nearest_rms, num_nearest_to
+from pocket.scenes import COLOURS, SHAPES, draw_shape
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_colours_of_drawn_scenes_are_seen(shape):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        foreground, background = random.choice(list(COLOURS), 2, replace=False)
+        pixels = draw_shape(foreground, shape, background, radius=0.33, centre=(0.5, 0.5), turn=0.1, size=64)
+        noisy = np.clip(pixels + random.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
+        assert colours_seen(noisy) == (background, foreground)
+
+
+def test_noise_is_seldom_taken_for_the_right_colours():
+    random = np.random.default_rng(0)
+    seen = [colours_seen(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(50)]
+    assert seen.count(("purple", "yellow")) <= 5
+
+
+def test_nearest_neighbours():
+    wanted, others = torch.zeros(2, 3, 4), torch.full((3, 3, 4), 2.0)
+    wanted[1] += 0.5
+    samples = torch.stack([torch.full((3, 4), value) for value in (0.4, 1.9, -1.0)])
+    assert torch.allclose(nearest_rms(samples, wanted), torch.tensor([0.1, 1.4, 1.0]))
+    assert num_nearest_to(samples, wanted, others) == 2
