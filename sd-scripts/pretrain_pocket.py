@@ -50,8 +50,11 @@ def make_vae(work: Path, out: Path) -> None:
 def make_flux(work: Path, out: Path) -> None:
     """Pretrain the transformer and the text encoders."""
     corpus, tokenizers = _corpus(work, out)
-    networks = transformer.pretrain(transformer.new_networks(tokenizers), corpus, STEPS["flux"])
-    _save(networks.modules(), work / "teacher.safetensors")
+
+    def keep(networks: transformer.Networks) -> None:
+        _save(networks.modules(), work / "teacher.safetensors")
+
+    keep(transformer.pretrain(transformer.new_networks(tokenizers), corpus, STEPS["flux"], keep))
 
 
 def make_distil(work: Path, out: Path) -> None:

@@ -31,7 +31,9 @@ def colours_seen(pixels: np.ndarray) -> tuple[str, str]:
     palette = np.array(list(COLOURS.values()), dtype=np.float32)
     distances = ((pixels[:, :, None, :].astype(np.float32) - palette) ** 2).sum(-1)
     nearest = distances.argmin(-1)
-    border = np.concatenate([nearest[:BORDER].ravel(), nearest[-BORDER:].ravel(), nearest[:, :BORDER].ravel(), nearest[:, -BORDER:].ravel()])
+    border = np.concatenate(
+        [nearest[:BORDER].ravel(), nearest[-BORDER:].ravel(), nearest[:, :BORDER].ravel(), nearest[:, -BORDER:].ravel()]
+    )
     background = np.bincount(border, minlength=len(palette)).argmax()
     counts = np.bincount(nearest.ravel(), minlength=len(palette))
     counts[background] = 0

@@ -8,6 +8,7 @@ guidance embedding.
 import copy
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,8 +127,16 @@ def new_networks(tokenizers: Tokenizers) -> Networks:
     return Networks(flux, clip, t5)
 
 
-def pretrain(networks: Networks, corpus: Corpus, num_steps: int, *, batch_size: int = 64, learning_rate: float = 1e-3) -> Networks:
-    """Train all three networks by flow matching; returns their moving average."""
+def pretrain(
+    networks: Networks,
+    corpus: Corpus,
+    num_steps: int,
+    keep: Callable[[Networks], None],
+    *,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+) -> Networks:
+    """Train all three networks by flow matching; returns their moving average and hands it to `keep` every 400 steps on the way."""
     random = torch.Generator().manual_seed(4)
     average = copy.deepcopy(networks)
     parameters = [p for p in networks.modules().parameters() if p.requires_grad]
@@ -143,6 +152,8 @@ def pretrain(networks: Networks, corpus: Corpus, num_steps: int, *, batch_size: 
         _follow(average, networks, min(0.999, (step + 1) / (step + 20)))
         if step % 50 == 0:
             log.info("flux %d/%d loss %.4f", step, num_steps, loss.item())
+        if step % 400 == 399:
+            keep(average)
     return average
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from pocket.measures import colours_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLOURS, SHAPES, draw_shape
 

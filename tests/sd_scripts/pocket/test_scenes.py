@@ -1,6 +1,7 @@
 """Scenes are repeatable, and their words say what is drawn."""
 
 import numpy as np
+
 from pocket.scenes import COLOURS, random_scene, shape_caption
 
 

@@ -1,0 +1,62 @@
+"""Files that are whole or absent: temporary name in the same folder, fsync, rename, fsync of the folder."""
+
+import errno
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from fluxgym.errors import StorageError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text; readers see the old or the new one, never half. Raises StorageError when the disk refuses."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        aside.unlink(missing_ok=True) if aside.parent.is_dir() else None
+        raise storage_error(error, path) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file; raises StorageError when the disk refuses."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """Return what a JSON file of our own holds, or None when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """Say in one sentence why a file could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageError(f"The disk is full: {path} could not be written. Free some space and try again.")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StorageError(
+            f"{path} cannot be written ({error.strerror}); check the folder's permissions, or choose another with --outputs."
+        )
+    return StorageError(f"{path} could not be written: {error.strerror or error}.")

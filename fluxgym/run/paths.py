@@ -1,0 +1,174 @@
+"""Every file name of outputs/ and of a run's folder, in one place."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.errors import SessionNotFound
+
+STATE_FOLDER = re.compile(r"-(?P<epoch>\d{6})-state$|-step(?P<step>\d{8})-state$|-state$")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The folder of one run and what lies in it."""
+
+    folder: Path
+
+    @property
+    def slug(self) -> str:
+        """The folder's name, which is also the trainer's --output_name."""
+        return self.folder.name
+
+    @property
+    def ui_state(self) -> Path:
+        """Settings and status."""
+        return self.folder / "ui_state.json"
+
+    @property
+    def training_pid(self) -> Path:
+        """The trainer's PID while it runs."""
+        return self.folder / "training.pid"
+
+    @property
+    def monitor_pid(self) -> Path:
+        """The supervisor's PID while monitoring is on."""
+        return self.folder / "monitor.pid"
+
+    @property
+    def monitor_log(self) -> Path:
+        """What the supervisor saw and did."""
+        return self.folder / "monitor.log"
+
+    @property
+    def training_log(self) -> Path:
+        """All output of the trainer."""
+        return self.folder / "training.log"
+
+    @property
+    def progress(self) -> Path:
+        """Phase, step, loss and so on, one JSON object a line."""
+        return self.folder / "progress.jsonl"
+
+    @property
+    def dataset_toml(self) -> Path:
+        """The trainer's data set configuration."""
+        return self.folder / "dataset.toml"
+
+    @property
+    def sample_prompts(self) -> Path:
+        """The trainer's sample prompts."""
+        return self.folder / "sample_prompts.txt"
+
+    @property
+    def train_sh(self) -> Path:
+        """The command, readable and re-runnable by hand."""
+        return self.folder / "train.sh"
+
+    @property
+    def dataset(self) -> Path:
+        """Pictures and captions of this run."""
+        return self.folder / "dataset"
+
+    @property
+    def samples(self) -> Path:
+        """Sample pictures."""
+        return self.folder / "sample"
+
+    @property
+    def history(self) -> Path:
+        """Earlier starts' state and exit."""
+        return self.folder / "history"
+
+    @property
+    def private(self) -> Path:
+        """The launcher's own files."""
+        return self.folder / ".run"
+
+    @property
+    def process(self) -> Path:
+        """Identities of trainer and supervisor."""
+        return self.private / "process.json"
+
+    @property
+    def lock(self) -> Path:
+        """The run's lock."""
+        return self.private / "lock"
+
+    @property
+    def stop(self) -> Path:
+        """The wish to stop."""
+        return self.private / "stop.json"
+
+    @property
+    def exit(self) -> Path:
+        """How the last attempt ended."""
+        return self.private / "exit.json"
+
+    @property
+    def launch(self) -> Path:
+        """What the supervisor is to start."""
+        return self.private / "launch.json"
+
+    @property
+    def lora(self) -> Path:
+        """The trained model."""
+        return self.folder / f"{self.slug}.safetensors"
+
+    def lora_files(self) -> list[Path]:
+        """Every LoRA file of the run, the trained model last."""
+        return sorted(self.folder.glob("*.safetensors"), key=lambda path: (path == self.lora, path.name))
+
+    def checkpoint_folders(self) -> list[Path]:
+        """Every folder with a checkpoint's name, in no order and unchecked."""
+        return [path for path in self.folder.glob("*-state") if path.is_dir() and STATE_FOLDER.search(path.name)]
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the checkpoint that a person names: its folder, or the short form `my-cat-lora-4-state` for epoch 4."""
+        short = re.fullmatch(r"(.+)-(\d{1,5})-state", Path(name).name)
+        full = f"{short[1]}-{int(short[2]):06d}-state" if short else Path(name).name
+        return self.folder / full
+
+
+@dataclass(frozen=True)
+class OutputsPaths:
+    """The outputs folder: one folder a run, and `.fluxgym` for what belongs to no run."""
+
+    root: Path
+
+    @property
+    def own(self) -> Path:
+        """FluxGym's own folder in outputs."""
+        return self.root / ".fluxgym"
+
+    @property
+    def drafts(self) -> Path:
+        """Forms and pictures before Start, one folder a browser."""
+        return self.own / "drafts"
+
+    @property
+    def archive(self) -> Path:
+        """Runs that were replaced."""
+        return self.own / "archive"
+
+    @property
+    def locks(self) -> Path:
+        """Locks on names whose folder may not exist yet."""
+        return self.own / "locks"
+
+    def run(self, slug: str) -> RunPaths:
+        """Return the paths of a run, whether it exists or not; raises SessionNotFound for what is no plain folder name."""
+        if not slug or slug.startswith(".") or "/" in slug or "\\" in slug or "\0" in slug:
+            raise SessionNotFound(f"There is no run called “{slug[:40]}”.")
+        return RunPaths(self.root / slug)
+
+    def runs(self) -> Iterator[RunPaths]:
+        """Yield every folder that holds a ui_state.json, in no order."""
+        try:
+            folders = list(self.root.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for folder in folders:
+            if not folder.name.startswith(".") and (folder / "ui_state.json").is_file():
+                yield RunPaths(folder)

@@ -1,0 +1,149 @@
+// "🔄 Active Training Sessions": one row a run, newest first, at the top of every tab.
+
+import { attribute, fill, h, keyed, put } from "./dom.js";
+import { learn } from "./clock.js";
+import { call, keepAsking, notice } from "./link.js";
+import * as memory from "./memory.js";
+import { go, place } from "./nav.js";
+import { buttons, facts, isLive, progressLine, showProgress, symbol, word } from "./session.js";
+
+const TITLE = "🔄 Active Training Sessions";
+
+function title(counts) {
+  const parts = [];
+  if (counts.running) parts.push(`${counts.running} running`);
+  if (counts.waiting) parts.push(`${counts.waiting} waiting`);
+  if (counts.earlier) parts.push(`${counts.earlier} earlier`);
+  return parts.length ? `${TITLE} — ${parts.join(", ")}` : TITLE;
+}
+
+function makeRow() {
+  return h("li", { class: "fg-row" },
+    h("div", { class: "fg-row-text" },
+      h("p", { class: "fg-row-head" },
+        h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("strong", { class: "fg-name" }), h("span", { class: "fg-word" })),
+      progressLine(),
+      h("p", { class: "fg-reason" }),
+      h("p", { class: "fg-facts" })),
+    h("div", { class: "fg-actions" }));
+}
+
+function showRow(row, session, act) {
+  const drawn = JSON.stringify(session);
+  if (row.dataset.drawn === drawn) return;
+  row.dataset.drawn = drawn;
+  row.dataset.status = session.stopping ? "starting" : session.status;
+  put(row.querySelector(".fg-symbol"), symbol(session));
+  put(row.querySelector(".fg-name"), session.lora_name);
+  attribute(row.querySelector(".fg-name"), "title", session.folder);
+  put(row.querySelector(".fg-word"), word(session));
+  showProgress(row.querySelector(".fg-progress"), session);
+  const reason = row.querySelector(".fg-reason");
+  reason.hidden = !session.reason;
+  put(reason, session.reason ?? "");
+  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status]);
+  const list = row.querySelector(".fg-facts");
+  if (list.dataset.known !== known) {
+    list.dataset.known = known;
+    fill(list, session.status === "unreadable" ? session.folder : facts(session));
+  }
+  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume]);
+  const actions = row.querySelector(".fg-actions");
+  if (actions.dataset.wanted !== wanted) {
+    actions.dataset.wanted = wanted;
+    const focused = actions.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    fill(actions, buttons(session, act));
+    if (focused) (actions.querySelector(`[data-action="${focused}"]`) ?? actions.querySelector("button"))?.focus();
+  }
+}
+
+/** Do what a button says to the run it was drawn for; returns when the app has answered. Used by the run's own page too. */
+export function actions(server, trigger, ask) {
+  return async function act(action, session, button) {
+    if (action === "open") {
+      memory.look(session.slug);
+      trigger("open", { slug: session.slug });
+      go("run", session.slug);
+      return;
+    }
+    button.disabled = true;
+    const told = button.textContent;
+    put(button, action === "resume" ? "Resuming…" : "Stopping…");
+    const answer = await call(server, "act", { action, slug: session.slug, run_id: session.run_id ?? null });
+    button.disabled = false;
+    put(button, told);
+    if (answer === undefined) notice(`The app did not answer, so nothing was done to ${session.lora_name}.`);
+    if (answer?.error) {
+      const row = button.closest(".fg-row, .fg-run-head");
+      row?.querySelector(".fg-said")?.remove();
+      row?.append(h("p", { class: "fg-said fg-bad", role: "alert" }, answer.error));
+    }
+    if (answer && !answer.error && action === "resume") go("run", session.slug);
+    document.dispatchEvent(new CustomEvent("fg:changed"));
+    ask();
+  };
+}
+
+export function mount({ element, trigger, server }) {
+  let seen = null;
+  let page = 0;
+  let counts = { running: 0, waiting: 0, earlier: 0, shown: 0 };
+  const summary = h("summary", {}, h("h2", {}, TITLE));
+  const list = h("ul", { class: "fg-rows" });
+  const empty = h("p", { class: "fg-empty", hidden: true },
+    h("strong", {}, "No active training sessions found"), " Each training that you start is listed here, with its progress, until you remove it.");
+  const filter = h("input", { type: "search", placeholder: "Filter by name", "aria-label": "Filter the sessions by name", oninput: () => { page = 0; ask(); } });
+  const refresh = h("button", { type: "button", class: "fg-button", onclick: refreshNow }, "Refresh Sessions");
+  const before = h("button", { type: "button", class: "fg-button", onclick: () => { page -= 1; ask(); } }, "Newer");
+  const after = h("button", { type: "button", class: "fg-button", onclick: () => { page += 1; ask(); } }, "Older");
+  const where = h("span");
+  const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
+  const banner = h("details", { class: "fg-card fg-sessions" }, summary,
+    h("div", { class: "fg-sessions-tools" }, filter, refresh), list, empty, pager);
+  fill(element, banner);
+  banner.addEventListener("toggle", () => banner.open && memory.looked(Date.now() / 1000));
+
+  async function refreshNow() {
+    seen = null;
+    refresh.disabled = true;
+    await ask();
+    setTimeout(() => { refresh.disabled = false; }, 300);
+  }
+
+  function show(answer) {
+    counts = answer.counts;
+    put(summary.firstElementChild, title(counts));
+    keyed(list, answer.rows, (row) => `${row.slug}/${row.run_id ?? ""}`, makeRow, (row, session) => showRow(row, session, act));
+    empty.hidden = counts.shown > 0;
+    if (filter.value && counts.shown === 0) put(empty.firstElementChild, "No session has this in its name.");
+    else put(empty.firstElementChild, "No active training sessions found");
+    filter.hidden = counts.running + counts.waiting + counts.earlier <= answer.page_size && !filter.value;
+    pager.hidden = counts.shown <= answer.page_size;
+    const last = Math.max(1, Math.ceil(counts.shown / answer.page_size));
+    page = answer.page;
+    put(where, `page ${page + 1} of ${last}`);
+    before.disabled = page === 0;
+    after.disabled = page + 1 >= last;
+    document.dispatchEvent(new CustomEvent("fg:machine", { detail: answer.machine }));
+    openIfNews(answer);
+  }
+
+  let opened = false;
+  function openIfNews(answer) {
+    const news = counts.running + counts.waiting > 0 || answer.rows.some((row) => (row.ended ?? 0) > memory.lastLook());
+    if (!opened && news) banner.open = true;
+    opened ||= news;
+  }
+
+  const ask = keepAsking(async () => {
+    const answer = await call(server, "sessions", { seen, page, filter: filter.value });
+    if (answer && !answer.error) {
+      seen = answer.version;
+      learn(answer.now);
+      show(answer);
+    }
+    return counts.running + counts.waiting > 0 ? 2 : 5;
+  });
+  const act = actions(server, trigger, ask);
+  document.addEventListener("fg:changed", ask);
+}

@@ -1,0 +1,198 @@
+// Step 2: pictures and their captions. Dropped files go up one a request; a caption is on disk as soon as typing pauses.
+
+import { attribute, fill, h, keyed, put } from "./dom.js";
+import { address, call, notice } from "./link.js";
+import * as memory from "./memory.js";
+
+const PAGE = 24;
+const AT_ONCE = 2;
+const TYPES = ".png,.jpg,.jpeg,.webp,.bmp,.txt";
+
+/** All files of a drop, those inside dropped folders too. */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const files = [];
+  async function walk(entry) {
+    if (entry.isFile) files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+    else {
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+        if (!some.length) break;
+        for (const one of some) await walk(one);
+      }
+    }
+  }
+  for (const entry of entries) await walk(entry);
+  return files;
+}
+
+/** Pictures first, captions after them, each in the order of their names. */
+function inOrder(files) {
+  const isCaption = (file) => /\.txt$/i.test(file.name);
+  return [...files].sort((a, b) => isCaption(a) - isCaption(b) || a.name.localeCompare(b.name, undefined, { numeric: true }));
+}
+
+export function mount({ element, trigger, server, props, watch }) {
+  let source = props.value?.source ?? "";
+  let offset = 0;
+  let total = 0;
+  let hint = "";
+  const draft = memory.draft();
+
+  const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload([...input.files]); input.value = ""; } });
+  const zone = h("div", { class: "fg-drop" },
+    input,
+    h("label", { for: "fg-file" }, h("strong", {}, "Drop pictures and .txt captions here"), h("span", {}, " or click to choose them")),
+    h("p", { class: "fg-small" }, "A caption file has its picture's name: cat1.png and cat1.txt."));
+  const example = h("button", { type: "button", class: "fg-button", id: "fg-example", onclick: useExample }, "Use the example photos");
+  const tally = h("p", { class: "fg-tally", role: "status" });
+  const progress = h("p", { class: "fg-uploading", role: "status", hidden: true });
+  const troubles = h("ul", { class: "fg-troubles fg-bad", role: "alert" });
+  const grid = h("ul", { class: "fg-gallery" });
+  const empty = h("p", { class: "fg-empty" }, "Your pictures appear here, each with its caption to edit. 8 to 30 of them are a good start.");
+  const before = h("button", { type: "button", class: "fg-button", onclick: () => { offset -= PAGE; list(); } }, "Back");
+  const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
+  const where = h("span");
+  const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
+  fill(element, zone, h("div", { class: "fg-pictures-tools" }, example, tally), progress, troubles, grid, empty, pager);
+
+  const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
+  const ask = (name, data) => call(server, name, { draft, source, ...data });
+
+  function take(answer) {
+    if (!answer || answer.error) {
+      if (answer?.error) troubles.append(h("li", {}, answer.error));
+      return false;
+    }
+    source = answer.source ?? source;
+    return true;
+  }
+
+  async function list() {
+    offset = Math.max(0, offset);
+    const answer = await ask("pictures", { offset, limit: PAGE });
+    if (!take(answer)) return;
+    if (offset >= answer.count && offset > 0) {
+      offset = Math.floor(Math.max(0, answer.count - 1) / PAGE) * PAGE;
+      return list();
+    }
+    total = answer.count;
+    keyed(grid, answer.items, (item) => `${source}/${item.name}/${item.version}`, card, showCard);
+    empty.hidden = total > 0;
+    example.hidden = total > 0;
+    put(tally, total ? `${total} picture${total === 1 ? "" : "s"}, ${answer.captioned} with a caption` : "");
+    pager.hidden = total <= PAGE;
+    put(where, `${offset + 1} to ${Math.min(total, offset + PAGE)} of ${total}`);
+    before.disabled = offset === 0;
+    after.disabled = offset + PAGE >= total;
+  }
+
+  function card(item) {
+    const saved = h("span", { class: "fg-small fg-saved", role: "status" });
+    const text = h("textarea", { rows: 2, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
+    text.value = item.caption ?? "";
+    let timer = null;
+    let sent = text.value;
+    async function save() {
+      clearTimeout(timer);
+      if (text.value === sent) return;
+      const wanted = text.value;
+      put(saved, "Saving…");
+      const answer = await ask("caption", { name: item.name, text: wanted });
+      if (answer && !answer.error) {
+        sent = wanted;
+        const moved = answer.source !== source;
+        source = answer.source;
+        put(saved, "Saved");
+        if (moved) trigger("changed", { source });
+      } else {
+        put(saved, answer?.error ?? "Not saved yet: the app does not answer. It is tried again.");
+        timer = setTimeout(save, 3000);
+      }
+    }
+    text.addEventListener("input", () => { clearTimeout(timer); put(saved, ""); timer = setTimeout(save, 400); });
+    text.addEventListener("blur", save);
+    const remove = h("button", { type: "button", class: "fg-remove", title: `Take ${item.name} out of the data set`, "aria-label": `Remove ${item.name}`, onclick: async () => {
+      remove.disabled = true;
+      if (take(await ask("remove", { name: item.name }))) await changed();
+      remove.disabled = false;
+    } }, "×");
+    const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
+    return h("li", { class: "fg-picture" },
+      h("div", { class: "fg-thumb" }, view, remove),
+      h("p", { class: "fg-small fg-filename", title: item.name }, item.name),
+      text, saved);
+  }
+
+  function showCard(cardElement, item) {
+    const text = cardElement.querySelector("textarea");
+    attribute(text, "placeholder", hint || "what the picture shows");
+    if (item.caption !== undefined && document.activeElement !== text && !cardElement.querySelector(".fg-saved").textContent) text.value = item.caption;
+  }
+
+  async function changed() {
+    await list();
+    trigger("changed", { source });
+  }
+
+  async function useExample() {
+    example.disabled = true;
+    fill(troubles);
+    put(example, "Bringing the example photos…");
+    if (take(await ask("example", {}))) await changed();
+    put(example, "Use the example photos");
+    example.disabled = false;
+  }
+
+  async function upload(files) {
+    if (!files.length) return;
+    fill(troubles);
+    const queue = inOrder(files);
+    const all = queue.length;
+    let done = 0;
+    progress.hidden = false;
+    const tell = () => put(progress, `Uploading: ${done} of ${all}`);
+    tell();
+    if (!take(await ask("prepare", {}))) {
+      progress.hidden = true;
+      return;
+    }
+    const one = async (file) => {
+      try {
+        const answer = await fetch(address(`drafts/${draft}/pictures/${encodeURIComponent(file.name)}`), { method: "PUT", body: file });
+        if (!answer.ok) trouble((await answer.json().catch(() => ({}))).error ?? `${file.name}: the app refused it (${answer.status}).`);
+      } catch {
+        trouble(`${file.name}: the connection broke; drop it again.`);
+      }
+      done += 1;
+      tell();
+    };
+    const worker = async (part) => { while (part.length) await one(part.shift()); };
+    const captions = queue.filter((file) => /\.txt$/i.test(file.name));
+    const pictures = queue.filter((file) => !/\.txt$/i.test(file.name));
+    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(pictures)));
+    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(captions)));
+    progress.hidden = true;
+    await changed();
+  }
+
+  for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("fg-over"); });
+  for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("fg-over"));
+  zone.addEventListener("drop", async (event) => { event.preventDefault(); upload(await dropped(event.dataTransfer)); });
+  for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
+
+  watch("value", () => {
+    const next = props.value?.source ?? "";
+    if (next === source && !props.value?.again) return;
+    source = next;
+    offset = 0;
+    list();
+  });
+  document.addEventListener("fg:form", (event) => {
+    hint = event.detail.trigger ?? "";
+    grid.querySelectorAll("textarea").forEach((text) => attribute(text, "placeholder", hint || "what the picture shows"));
+  });
+  list();
+}

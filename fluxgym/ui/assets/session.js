@@ -1,0 +1,112 @@
+// How a session looks, in the list and at the head of its own page: state as symbol, word and colour; progress; reason; buttons.
+
+import { attribute, fill, h, put } from "./dom.js";
+import { count, seconds, stamp } from "./clock.js";
+
+const STATES = {
+  running: ["🟢", "Running"],
+  starting: ["🟡", "Starting"],
+  queued: ["🟡", "Waiting"],
+  stopped: ["🔵", "Stopped"],
+  completed: ["✅", "Completed"],
+  failed: ["❌", "Failed"],
+  unreadable: ["⚠️", "Cannot be read"],
+};
+const PHASES = {
+  downloading: "Downloading", loading: "Loading the model", caching: "Preparing the pictures", training: "Training",
+  sampling: "Drawing samples", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
+};
+export const LIVE = new Set(["running", "starting", "queued"]);
+
+export const symbol = (session) => (session.stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
+export const word = (session) => (session.stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
+export const isLive = (session) => LIVE.has(session.status);
+
+const round = (number, digits) => (typeof number === "number" ? number.toFixed(digits) : null);
+
+/** The parts of a session's progress as [class, text] pairs, in reading order. */
+export function figures(session) {
+  const p = session.progress ?? {};
+  const parts = [];
+  if (isLive(session) && p.phase) parts.push(["fg-phase", PHASES[p.phase] ?? p.phase]);
+  if (p.total_steps) parts.push(["fg-steps", `step ${p.step ?? 0} of ${p.total_steps}`]);
+  if (p.epoch !== undefined && session.max_train_epochs) parts.push(["fg-epoch", `epoch ${p.epoch}/${session.max_train_epochs}`]);
+  if (typeof p.loss === "number") parts.push(["fg-loss", `loss ${round(p.loss, 3)}`]);
+  if (isLive(session) && typeof p.s_per_it === "number") {
+    parts.push(["fg-speed", p.s_per_it >= 0.095 ? `${round(p.s_per_it, 2)} s/it` : `${round(1 / p.s_per_it, 1)} it/s`]);
+  }
+  return parts;
+}
+
+export function share(session) {
+  const p = session.progress ?? {};
+  if (session.status === "completed") return 1;
+  return p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : null;
+}
+
+/** The empty frame of a progress line; showProgress fills it. */
+export function progressLine() {
+  return h("div", { class: "fg-progress" },
+    h("div", { class: "fg-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("span")),
+    h("div", { class: "fg-figures" }));
+}
+
+export function showProgress(line, session) {
+  const part = share(session);
+  const [bar, numbers] = line.children;
+  line.hidden = part === null && !figures(session).length;
+  bar.hidden = part === null || session.status === "unreadable";
+  attribute(bar, "aria-valuenow", Math.round((part ?? 0) * 100));
+  attribute(bar, "aria-label", `Progress of ${session.lora_name}`);
+  bar.firstElementChild.style.width = `${(part ?? 0) * 100}%`;
+  const texts = figures(session);
+  if (isLive(session) && session.progress) {
+    const p = session.progress;
+    const at = seconds(p.time);
+    if (typeof p.eta_s === "number" && at !== null) texts.push(["fg-eta", null, at + p.eta_s, "down"]);
+    if (at !== null) texts.push(["fg-life", null, at, "ago"]);
+  }
+  const kept = new Map([...numbers.children].map((span) => [span.dataset.key, span]));
+  const wanted = texts.map(([name, text, at, direction]) => {
+    const span = kept.get(name) ?? h("span", { class: name, "data-key": name });
+    if (at === undefined) put(span, text);
+    else {
+      if (!span.firstElementChild) fill(span, direction === "ago" ? "sign of life " : "", h("span"));
+      count(span.querySelector("span"), at, direction);
+    }
+    return span;
+  });
+  if (wanted.length !== numbers.children.length || wanted.some((span, place) => numbers.children[place] !== span)) fill(numbers, wanted);
+}
+
+/** "Started: 2025-01-25 14:30:22 (3 min ago)", epochs, checkpointing and monitoring, as the guide lists them. */
+export function facts(session) {
+  const started = seconds(session.started);
+  const tick = (on) => (on ? "✅" : "❌");
+  const ago = h("span");
+  if (started !== null) count(ago, started);
+  return [
+    started === null ? null : h("span", {}, `Started: ${stamp(started)} (`, ago, ")"),
+    session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
+    h("span", {}, `Checkpointing: ${tick(session.checkpointing)}`),
+    h("span", {}, `Monitoring: ${tick(session.monitoring)}`),
+  ];
+}
+
+/**
+ * The buttons that fit a session. Each carries the session's own name and run id from the moment it is drawn, so that it acts on
+ * that very run wherever the list has moved it.
+ */
+export function buttons(session, act) {
+  const button = (action, text, title, kind = "") =>
+    h("button", {
+      type: "button", class: `fg-button ${kind}`, "data-action": action, title, "aria-label": `${text}: ${session.lora_name}`,
+      onclick: (event) => act(action, session, event.currentTarget),
+    }, text);
+  const list = [];
+  if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run and fills the form with its settings"));
+  if (isLive(session) && !session.stopping) list.push(button("stop", "Stop", "Finishes the step, saves the state and ends. Nothing is lost"));
+  if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Ends it without waiting; the steps since the last save are lost", "fg-danger"));
+  if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));
+  return list;
+}

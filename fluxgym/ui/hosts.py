@@ -1,0 +1,52 @@
+"""Which addresses the page answers to: the Host allow-list, and whether a request comes from the page itself.
+
+A browser sends whatever Host the address bar says, so a name that a stranger points at 127.0.0.1 (DNS rebinding) is told from
+the real one only by this list. Tokens are the business of login.py.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def split_host(header: str) -> tuple[str, str] | None:
+    """Return (name, port) of a Host header, lower case, port "" when none is given; None if it is no host at all."""
+    if not header or any(char in header for char in "/@?#\\ \t,"):
+        return None
+    try:
+        parts = urlsplit(f"//{header}")
+        port = parts.port
+    except ValueError:
+        return None
+    return (parts.hostname.rstrip("."), "" if port is None else str(port)) if parts.hostname else None
+
+
+def is_local(name: str) -> bool:
+    """Say whether a host name can only mean this machine: localhost or a loopback address."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_allowed(name: str, allowed: Iterable[str], own_address: str | None) -> bool:
+    """Say whether the app answers to a host name: a local one, an allowed one ("*.example.com" too), or the address that was dialled."""
+    if is_local(name) or name == own_address:
+        return True
+    return any(name.endswith(rule[1:]) if rule.startswith("*.") else name == rule for rule in (entry.lower() for entry in allowed))
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Say whether an Origin header names the host that was asked; "null" and anything odd do not."""
+    parts = urlsplit(origin)
+    if parts.scheme not in DEFAULT_PORTS or parts.path or parts.query:
+        return False
+    of_origin, of_host = split_host(parts.netloc), split_host(host)
+    if of_origin is None or of_host is None:
+        return False
+    default = DEFAULT_PORTS[parts.scheme]
+    return (of_origin[0], of_origin[1] or default) == (of_host[0], of_host[1] or default)

@@ -1,0 +1,122 @@
+"""Writing files so that they are complete or absent: temporary name, fsync, rename, fsync of the folder."""
+
+import errno
+import glob
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from library.errors import TrainerError
+
+OLD, PARTIAL = ".old.partial", ".partial"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into a TrainerError (disk_full) that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise TrainerError(
+                f"the disk is full: {path} could not be written. Free some space, then resume.", reason_code="disk_full"
+            ) from None
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="disk_full") from None
+        raise
+    except SafetensorError as error:  # the library wraps the operating system's error in a text
+        if any(f"os error {code}" in str(error) for code in FULL):
+            raise TrainerError(
+                f"the disk is full: {path} could not be written. Free some space, then resume.", reason_code="disk_full"
+            ) from None
+        raise
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a .safetensors file whole or not at all; raises TrainerError when the disk is full."""
+    aside = path.with_name(path.name + PARTIAL)
+    with disk_errors(path):
+        try:
+            save_file(dict(tensors), str(aside), metadata=dict(metadata or {}))
+            sync(aside)
+            aside.rename(path)
+            sync(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a JSON file and sync it; for files inside a folder that is renamed as a whole."""
+    with disk_errors(path):
+        path.write_text(json.dumps(value, indent=1))
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def complete_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside `path` to be filled; on success it takes path's place, on failure it vanishes."""
+    aside = path.with_name(path.name + PARTIAL)
+    shutil.rmtree(aside, ignore_errors=True)
+    with disk_errors(path):
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+            sync(aside)
+            replace_folder(aside, path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename a folder to `path`; what was there before is removed after the new one stands."""
+    old = path.with_name(path.name + OLD)
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path, name: str) -> None:
+    """Put right what a killed writer of `name…` left in a folder: a replaced folder comes back if the new one does not stand."""
+    for old in folder.glob(f"{glob.escape(name)}*{OLD}"):
+        whole = old.with_name(old.name.removesuffix(OLD))
+        if not whole.exists():
+            old.rename(whole)
+    for left in folder.glob(f"{glob.escape(name)}*{PARTIAL}"):
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all in it; nothing happens when it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

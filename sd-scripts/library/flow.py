@@ -1,0 +1,135 @@
+"""Flow matching: which noise level a step trains at, what the transformer is asked to predict, and what its error weighs.
+
+x_t = (1 - sigma) * x_0 + sigma * noise, t = 1000 * sigma, and the target is noise - x_0. The formulas are those of kohya's FLUX trainer.
+Shape suffixes: B batch, C channels, H W latent height and width.
+"""
+
+import math
+from argparse import Namespace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from library.errors import TrainerError
+
+NUM_TIMESTEPS = 1000
+
+
+def sample_sigmas(args: Namespace, batch_size: int, height: int, width: int, random: torch.Generator) -> Tensor:
+    """Draw a noise level for every picture of a batch: (B,) float32 in (0, 1]. height and width are the latents'.
+
+    uniform: U(0, 1) · sigmoid: sigmoid(scale * n) · shift: k u / (1 + (k - 1) u) · flux_shift: e^mu / (e^mu + 1/u - 1), mu linear in the
+    number of tokens · sigma: from the schedule of 1000 shifted levels, at an index that weighting_scheme draws.
+    """
+    if args.timestep_sampling == "sigma":
+        return _scheduled_sigmas(args, batch_size, random)
+    if args.timestep_sampling == "uniform":
+        sigmas = torch.rand(batch_size, generator=random)
+    else:
+        u = torch.sigmoid(args.sigmoid_scale * torch.randn(batch_size, generator=random))
+        sigmas = _shift_by_name(args, u, height, width)
+    low, high = (args.min_timestep or 0) / NUM_TIMESTEPS, (args.max_timestep or NUM_TIMESTEPS) / NUM_TIMESTEPS
+    return low + (high - low) * sigmas
+
+
+def _shift_by_name(args: Namespace, u: Tensor, height: int, width: int) -> Tensor:
+    if args.timestep_sampling == "shift":
+        return shifted(u, args.discrete_flow_shift)
+    return flux_shifted(u, height, width) if args.timestep_sampling == "flux_shift" else u
+
+
+def shifted(u: Tensor, shift: float) -> Tensor:
+    """Move noise levels towards 1 (shift > 1): the same shape."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def resolution_mu(num_tokens: int) -> float:
+    """FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
+    return 0.5 + 0.65 * (num_tokens - 256) / 3840
+
+
+def flux_shifted(u: Tensor, height: int, width: int) -> Tensor:
+    """Shift noise levels by the latents' resolution; e^mu / (e^mu + 1/u - 1) equals shifted(u, e^mu)."""
+    return shifted(u, math.exp(resolution_mu((height // 2) * (width // 2))))
+
+
+def _scheduled_sigmas(args: Namespace, batch_size: int, random: torch.Generator) -> Tensor:
+    """Draw from the schedule of 1000 levels, high to low, shifted by discrete_flow_shift."""
+    levels = shifted(torch.arange(NUM_TIMESTEPS, 0, -1, dtype=torch.float32) / NUM_TIMESTEPS, args.discrete_flow_shift)
+    u = density(args, batch_size, random)
+    low, high = args.min_timestep or 0, args.max_timestep or NUM_TIMESTEPS
+    index = (u * (high - low) + low).long().clamp(0, NUM_TIMESTEPS - 1)
+    return levels[index]
+
+
+def density(args: Namespace, batch_size: int, random: torch.Generator) -> Tensor:
+    """Draw u in (0, 1) by weighting_scheme, as in SD3 (Esser et al. 2024): logit_normal, mode, else uniform."""
+    if args.weighting_scheme == "logit_normal":
+        return torch.sigmoid(args.logit_mean + args.logit_std * torch.randn(batch_size, generator=random))
+    u = torch.rand(batch_size, generator=random)
+    if args.weighting_scheme == "mode":
+        return 1 - u - args.mode_scale * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
+    return u
+
+
+def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Tensor:
+    """Mix pictures and noise: (B, C, H, W) -> the same shape."""
+    sigma = _spread(sigmas_B)
+    return (1 - sigma) * latents_BCHW + sigma * noise_BCHW
+
+
+def prediction_and_target(
+    args: Namespace, output_BCHW: Tensor, noisy_BCHW: Tensor, latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Turn the transformer's output into what is compared, by model_prediction_type -> prediction, target, weights (B,) or None.
+
+    raw: the output. additive: output + x_t. sigma_scaled: x_t - sigma * output, weighted by weighting_scheme. The target is noise - x_0
+    for all three, as in kohya.
+    """
+    target_BCHW = noise_BCHW - latents_BCHW
+    if args.model_prediction_type == "raw":
+        return output_BCHW, target_BCHW, None
+    if args.model_prediction_type == "additive":
+        return output_BCHW + noisy_BCHW, target_BCHW, None
+    scaled_BCHW = noisy_BCHW - _spread(sigmas_B) * output_BCHW
+    return scaled_BCHW, target_BCHW, loss_weights(args.weighting_scheme, sigmas_B)
+
+
+def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
+    """SD3's weight of a noise level: sigma^-2 for sigma_sqrt, 2 / (pi * (1 - 2 sigma + 2 sigma^2)) for cosmap, else none."""
+    if scheme == "sigma_sqrt":
+        return sigmas_B**-2.0
+    if scheme == "cosmap":
+        return 2 / (math.pi * (1 - 2 * sigmas_B + 2 * sigmas_B**2))
+    return None
+
+
+def loss_by_picture(args: Namespace, prediction_BCHW: Tensor, target_BCHW: Tensor, sigmas_B: Tensor) -> Tensor:
+    """Compare by loss_type and average over each picture: (B, C, H, W) -> (B,) float32."""
+    prediction, target = prediction_BCHW.float(), target_BCHW.float()
+    if args.loss_type == "l2":
+        return F.mse_loss(prediction, target, reduction="none").mean((1, 2, 3))
+    if args.loss_type == "l1":
+        return F.l1_loss(prediction, target, reduction="none").mean((1, 2, 3))
+    threshold = _spread(huber_threshold(args, sigmas_B))
+    root = torch.sqrt((prediction - target) ** 2 + threshold**2) - threshold
+    return ((2 * threshold if args.loss_type == "huber" else 2) * root).mean((1, 2, 3))
+
+
+def huber_threshold(args: Namespace, sigmas_B: Tensor) -> Tensor:
+    """The pseudo-Huber loss's threshold: constant, or falling from huber_scale to huber_scale * huber_c as the noise grows (exponential).
+
+    Raises TrainerError for kohya's default schedule "snr", which flow matching has no meaning for.
+    """
+    if args.huber_schedule == "snr":
+        raise TrainerError(
+            f"--loss_type {args.loss_type} needs --huber_schedule constant or exponential: FLUX has no signal-to-noise schedule."
+        )
+    if args.huber_schedule == "exponential":
+        return args.huber_scale * torch.exp(math.log(args.huber_c) * sigmas_B)
+    return torch.full_like(sigmas_B, args.huber_c * args.huber_scale)
+
+
+def _spread(values_B: Tensor) -> Tensor:
+    return values_B[:, None, None, None]

@@ -1,0 +1,161 @@
+"""Sample pictures while training: kohya's prompt lines, FLUX's Euler schedule, PNG files in `sample/`.
+
+Owns prompts, the schedule and the files. Leaves no trace in the training: its noise comes from generators of its own.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from library.autoencoder import AutoEncoder
+from library.errors import TrainerError
+from library.flow import resolution_mu, shifted
+from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.flux_model import Flux
+from library.randomness import derived_seed
+
+FLAGS = {
+    "w": ("width", int),
+    "h": ("height", int),
+    "d": ("seed", int),
+    "s": ("sample_steps", int),
+    "g": ("guidance_scale", float),
+    "l": ("scale", float),
+    "n": ("negative_prompt", str),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePrompt:
+    """One picture to draw; names are kohya's. scale is the classifier-free guidance, 1 is off."""
+
+    prompt: str
+    width: int = 512
+    height: int = 512
+    seed: int | None = None
+    sample_steps: int = 20
+    guidance_scale: float = 3.5
+    scale: float = 1.0
+    negative_prompt: str = ""
+
+    def on_grid(self) -> "SamplePrompt":
+        """Floor the size to whole 16 pixels, at least 64, as kohya does."""
+        return replace(self, width=max(64, self.width // 16 * 16), height=max(64, self.height // 16 * 16))
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """A prompt's text as the transformer takes it: (1, L, C) states and (1, V) pooled, of the prompt and its negative."""
+
+    context: Tensor
+    pooled: Tensor
+
+
+def read_prompts(path: str) -> list[SamplePrompt]:
+    """Read prompts from a .txt (one a line, # comments), .toml or .json file; raises TrainerError naming file and line."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TrainerError(f"--sample_prompts {path} is missing.") from None
+    except UnicodeDecodeError:
+        raise TrainerError(f"--sample_prompts {path} is not UTF-8 text.") from None
+    try:
+        if file.suffix == ".json":
+            return [_from_table(table) for table in json.loads(text)]
+        if file.suffix == ".toml":
+            tables = tomllib.loads(text).get("prompt", {})
+            shared = {key: value for key, value in tables.items() if key != "subset"}
+            return [_from_table(shared | table) for table in tables.get("subset", [shared] if shared else [])]
+    except (ValueError, TypeError) as error:
+        raise TrainerError(f"--sample_prompts {path} cannot be read: {error}") from None
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [parse_line(line, f"{path}, line {number}") for number, line in lines if line and not line.startswith("#")]
+
+
+def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
+    """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for a flag it does not know or a value that does not fit."""
+    prompt, *parts = line.split(" --")
+    values: dict[str, Any] = {}
+    for part in parts:
+        flag, _, value = part.strip().partition(" ")
+        if flag not in FLAGS:
+            raise TrainerError(f"{place}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
+        name, kind = FLAGS[flag]
+        try:
+            values[name] = kind(value.strip())
+        except ValueError:
+            raise TrainerError(f"{place}: --{flag} {value} is not a number.") from None
+    return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
+
+
+def _from_table(table: dict[str, Any]) -> SamplePrompt:
+    return SamplePrompt(**table).on_grid()
+
+
+def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:
+    """Return the noise levels from 1 to 0: (num_steps + 1,); dev's are shifted by exp(mu) of the resolution, schnell's are even."""
+    even = torch.linspace(1, 0, num_steps + 1)
+    return shifted(even, float(np.exp(resolution_mu(num_tokens)))) if is_dev else even
+
+
+def draw_latents(
+    flux: Flux,
+    prompt: SamplePrompt,
+    words: Conditioning,
+    no_words: Conditioning | None,
+    noise: Tensor,
+    check: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Integrate from noise to a picture's latents by Euler steps: (1, 16, H, W) -> the same, float32.
+
+    `no_words` turns classifier-free guidance on. `check` is called before every step and may raise.
+    """
+    height, width = noise.shape[-2:]
+    device = next(flux.parameters()).device
+    x = pack_latents(noise).to(device)
+    ids = image_ids(1, height, width, device)
+    levels = schedule(prompt.sample_steps, x.shape[1], is_dev=flux.params.guidance_embed)
+    guidance = torch.full((1,), prompt.guidance_scale, device=device) if flux.params.guidance_embed else None
+    for now, after in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        check()
+        time = torch.full((1,), now, device=device)
+
+        def velocity(text: Conditioning, x: Tensor = x, time: Tensor = time) -> Tensor:
+            return flux(x, ids, text.context, text_ids(1, text.context.shape[1], device), time, text.pooled, guidance).float()
+
+        v = velocity(words)
+        if no_words is not None:
+            unguided = velocity(no_words)
+            v = unguided + prompt.scale * (v - unguided)
+        x = x + (after - now) * v
+    return unpack_latents(x, height, width)
+
+
+def noise_of(prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
+    """Draw a prompt's starting noise (1, 16, H/8, W/8): from its own seed, else from the run's seed and its place in the list."""
+    own = prompt.seed if prompt.seed is not None else derived_seed(seed or 0, "sample", index)
+    return torch.randn(1, 16, prompt.height // 8, prompt.width // 8, generator=torch.Generator().manual_seed(own))
+
+
+def to_image(vae: AutoEncoder, latents: Tensor) -> Image.Image:
+    """Decode (1, 16, h, w) latents into a picture."""
+    parameter = next(vae.parameters())
+    pixels = vae.decode(latents.to(parameter)).float().clamp(-1, 1)[0].permute(1, 2, 0)
+    return Image.fromarray(((pixels + 1) * 127.5).round().byte().cpu().numpy())
+
+
+def sample_path(output_dir: str, name: str, place: str, index: int, seed: int | None) -> Path:
+    """Return kohya's file name of a sample; place is a step "000120" or an epoch "e000004"."""
+    stamp = datetime.now().strftime("%Y%m%d%H%M%S")
+    suffix = f"_{seed}" if seed is not None else ""
+    return Path(output_dir) / "sample" / f"{name}_{place}_{index:02d}_{stamp}{suffix}.png"
