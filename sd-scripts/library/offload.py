@@ -15,34 +15,48 @@ SPLIT_MODE_BLOCKS = 18  # what kohya's split_mode means today
 MIN_RESIDENT = 2
 
 
-def store_in_float8(flux: Flux, compute_dtype: torch.dtype) -> None:
-    """Keep the weights of all Linears in the blocks as float8_e4m3fn and cast them at every use; norms and the rest stay as they are."""
-    for blocks in (flux.double_blocks, flux.single_blocks):
-        for module in blocks.modules():
-            if isinstance(module, nn.Linear):
-                module.weight.data = module.weight.data.to(torch.float8_e4m3fn)
-                module.forward = _casting_forward(module, compute_dtype)
+def store_in_float8(flux: Flux, dtype: torch.dtype) -> None:
+    """Keep the weights of all Linears in the blocks as float8_e4m3fn with one scale a row, and cast them to `dtype` at every use.
+
+    The scale brings each row's largest weight to float8's largest number, so that small weights keep their digits. Norms, biases and all
+    that lies outside the blocks stay as they are.
+    """
+    for module in [*flux.double_blocks.modules(), *flux.single_blocks.modules()]:
+        if isinstance(module, nn.Linear):
+            rows = module.weight.data.float().abs().amax(1, keepdim=True).clamp(min=1e-12)
+            scale = rows / torch.finfo(torch.float8_e4m3fn).max
+            module.weight = nn.Parameter((module.weight.data.float() / scale).to(torch.float8_e4m3fn), requires_grad=False)
+            module.register_buffer("weight_scale", scale.to(dtype), persistent=False)
+            module.forward = _casting_forward(module, dtype)
 
 
 def _casting_forward(linear: nn.Linear, dtype: torch.dtype):
     def forward(x: Tensor) -> Tensor:
-        return F.linear(x.to(dtype), linear.weight.to(dtype), None if linear.bias is None else linear.bias.to(dtype))
+        weight = linear.weight.to(dtype) * linear.weight_scale
+        return F.linear(x.to(dtype), weight, None if linear.bias is None else linear.bias.to(dtype))
 
     return forward
 
 
-def swap_blocks(flux: Flux, num_blocks: int, device: torch.device) -> None:
-    """Keep the last `num_blocks` blocks in (pinned) host memory; each is copied to the GPU for its forward, and again for its recompute.
+def place_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None:
+    """Bring the model to `device`, but keep the last `num_swapped` blocks in pinned host memory.
 
-    The copies live as long as the autograd graph of that one block, so at most one swapped block is on the GPU at a time when gradient
-    checkpointing is on. Raises TrainerError when fewer than MIN_RESIDENT blocks would stay.
+    A swapped block is copied to the device for its forward, and again for its recompute. The copies live as long as the autograd graph of
+    that one block, so at most one swapped block is on the device at a time when gradient checkpointing is on. Raises TrainerError when fewer
+    than MIN_RESIDENT blocks would stay.
     """
     blocks = [*flux.double_blocks, *flux.single_blocks]
-    if num_blocks > len(blocks) - MIN_RESIDENT:
-        raise TrainerError(f"--blocks_to_swap {num_blocks} is too many: the model has {len(blocks)} blocks and {MIN_RESIDENT} must stay.")
-    for block in blocks[-num_blocks:]:
+    if num_swapped > len(blocks) - MIN_RESIDENT:
+        raise TrainerError(f"--blocks_to_swap {num_swapped} is too many: the model has {len(blocks)} blocks and {MIN_RESIDENT} must stay.")
+    swapped = blocks[len(blocks) - num_swapped :]
+    for block in blocks[: len(blocks) - num_swapped]:
+        block.to(device)
+    for name, child in flux.named_children():
+        if name not in ("double_blocks", "single_blocks"):
+            child.to(device)
+    for block in swapped:
         for parameter in block.parameters():
-            parameter.data = parameter.data.to("cpu").pin_memory()
+            parameter.data = parameter.data.pin_memory()
         block.forward = _streaming_forward(block, type(block).forward, device)
 
 
@@ -50,7 +64,8 @@ def _streaming_forward(block: nn.Module, forward, device: torch.device):
     caller = _Caller(block, forward)
 
     def streamed(*args: Tensor | tuple[Tensor, ...] | None):
-        copies = {f"block.{name}": parameter.to(device, non_blocking=True) for name, parameter in block.named_parameters()}
+        stored = [*block.named_parameters(), *block.named_buffers()]
+        copies = {f"block.{name}": tensor.to(device, non_blocking=True) for name, tensor in stored}
         return functional_call(caller, copies, args)
 
     return streamed

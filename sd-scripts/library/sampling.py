@@ -54,10 +54,11 @@ class SamplePrompt:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A prompt's text as the transformer takes it: (1, L, C) states and (1, V) pooled, of the prompt and its negative."""
+    """A prompt's text as the transformer takes it: (1, L, C) states, (1, V) pooled, and (1, L) mask if padding is not to be seen."""
 
     context: Tensor
     pooled: Tensor
+    mask: Tensor | None = None
 
 
 def read_prompts(path: str) -> list[SamplePrompt]:
@@ -99,7 +100,7 @@ def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
 
 
 def _from_table(table: dict[str, Any]) -> SamplePrompt:
-    return SamplePrompt(**table).on_grid()
+    return SamplePrompt(**table).on_grid()  # TypeError for a key that no prompt has
 
 
 def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:
@@ -131,7 +132,8 @@ def draw_latents(
         time = torch.full((1,), now, device=device)
 
         def velocity(text: Conditioning, x: Tensor = x, time: Tensor = time) -> Tensor:
-            return flux(x, ids, text.context, text_ids(1, text.context.shape[1], device), time, text.pooled, guidance).float()
+            places = text_ids(1, text.context.shape[1], device)
+            return flux(x, ids, text.context, places, time, text.pooled, guidance, text.mask).float()
 
         v = velocity(words)
         if no_words is not None:

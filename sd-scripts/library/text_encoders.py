@@ -146,3 +146,43 @@ def _load_tokenizer(hub_id: str, folder: str, encoder_path: str, cache_dir: str 
         return AutoTokenizer.from_pretrained(str(found), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise TrainerError(f"the tokenizer in {found} cannot be read: {error}", reason_code="bad_model") from None
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What FLUX takes from captions: T5's states (B, L, C), CLIP's pooled output (B, V), CLIP's ids (B, 77), and T5's mask if it counts."""
+
+    context: Tensor
+    pooled: Tensor
+    clip_ids: Tensor
+    mask: Tensor | None
+
+
+@dataclass
+class TextEncoders:
+    """Both encoders with their tokenizers; `t5` becomes None once it is let go."""
+
+    clip: ClipTextEncoder
+    t5: T5EncoderModel | None
+    tokenizers: Tokenizers
+    with_mask: bool = False
+
+    @torch.no_grad()
+    def states(self, captions: str | list[str]) -> TextStates:
+        """Encode B captions (or one) on the encoders' device; with_mask is kohya's --apply_t5_attn_mask."""
+        captions = [captions] if isinstance(captions, str) else captions
+        assert self.t5 is not None, "T5 has been let go"
+        device = self.t5.device
+        t5_ids, mask = (tensor.to(device) for tensor in self.tokenizers.t5(captions))
+        clip_ids = self.tokenizers.clip(captions).to(device)
+        context = encode_t5(self.t5, t5_ids, mask if self.with_mask else None)
+        return TextStates(context, encode_clip(self.clip, clip_ids), clip_ids, mask if self.with_mask else None)
+
+
+def load_text_encoders(
+    clip_path: str, t5_path: str, *, cache_dir: str | None, t5_max_length: int, with_mask: bool, dtype: torch.dtype, device: torch.device
+) -> TextEncoders:
+    """Load CLIP-L, T5 and both tokenizers; raises TrainerError when one is missing, damaged, or something else."""
+    tokenizers = load_tokenizers(clip_path, t5_path, cache_dir, t5_max_length)
+    clip = load_clip_l(clip_path, dtype=dtype, device=device)
+    return TextEncoders(clip, load_t5(t5_path, dtype=dtype, device=device), tokenizers, with_mask)

@@ -1,0 +1,61 @@
+"""The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
+
+Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SIGTERM after saving the state, 1 anything else.
+"""
+
+import errno
+import logging
+import sys
+
+import torch
+
+from library.arguments import parse
+from library.errors import TrainerError
+from library.progress import ProgressLog
+from library.signals import EXIT_STOPPED, StopFlag, StopRequested
+from library.trainer import Training
+
+
+def main(argv: list[str]) -> int:
+    """Train by kohya's flags; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    stop = StopFlag()
+    stop.install()
+    progress = ProgressLog(None)
+    try:
+        args = parse(argv)
+        progress = ProgressLog(args.output_dir)
+        Training(args, progress, stop).run()
+    except TrainerError as error:
+        return _refuse(progress, str(error), error.reason_code)
+    except StopRequested:
+        print("stopped as asked; the state is saved" if progress.step else "stopped as asked, before the first step", flush=True)
+        return EXIT_STOPPED
+    except (torch.OutOfMemoryError, MemoryError, OSError, RuntimeError) as error:
+        known = explain(error)
+        if known is None:
+            raise
+        return _refuse(progress, *known)
+    return 0
+
+
+def explain(error: Exception) -> tuple[str, str] | None:
+    """Return a sentence and a reason_code for failures of memory and disk, None for everything else."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
+        return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", "cuda_oom"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "the machine ran out of main memory; close other programs or choose a smaller model.", "ram_oom"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"the disk is full: {error.filename or 'a file'} could not be written. Free some space, then resume.", "disk_full"
+    return None
+
+
+def _refuse(progress: ProgressLog, sentence: str, reason_code: str) -> int:
+    progress.fail(reason_code, sentence)
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
