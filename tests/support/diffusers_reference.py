@@ -1,6 +1,7 @@
 """The same weights in diffusers' classes: the independent reference for our FLUX transformer and autoencoder."""
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from torch import Tensor
@@ -33,7 +34,15 @@ SPLITS = {"img_attn.qkv": ("to_q", "to_k", "to_v"), "txt_attn.qkv": ("add_q_proj
 
 def flux_in_diffusers(state: dict[str, Tensor], params: FluxParams) -> FluxTransformer2DModel:
     """Return diffusers' transformer with the weights of a BFL-key state dict."""
-    model = FluxTransformer2DModel(
+    with init_empty_weights(include_buffers=False):
+        model = _empty(params)
+    renamed = {name: value for key, tensor in state.items() for name, value in _renamed(key, tensor, params)}
+    model.load_state_dict(renamed, assign=True)
+    return model.eval()
+
+
+def _empty(params: FluxParams) -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(
         in_channels=params.in_channels,
         num_layers=params.depth,
         num_single_layers=params.depth_single_blocks,
@@ -44,8 +53,6 @@ def flux_in_diffusers(state: dict[str, Tensor], params: FluxParams) -> FluxTrans
         guidance_embeds=params.guidance_embed,
         axes_dims_rope=params.axes_dim,
     )
-    model.load_state_dict({name: value for key, tensor in state.items() for name, value in _renamed(key, tensor, params)})
-    return model.eval()
 
 
 def _renamed(key: str, tensor: Tensor, params: FluxParams) -> list[tuple[str, Tensor]]:
