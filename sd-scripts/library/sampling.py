@@ -4,6 +4,7 @@ Owns prompts, the schedule and the files. Leaves no trace in the training: its n
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,6 +33,9 @@ FLAGS = {
     "l": ("scale", float),
     "n": ("negative_prompt", str),
 }
+RANGES = {
+    "width": (1, 8192), "height": (1, 8192), "seed": (0, 2**63 - 1), "sample_steps": (1, 1000), "guidance_scale": (0, 100), "scale": (0, 100),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,7 @@ def read_prompts(path: str) -> list[SamplePrompt]:
 
 def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
     """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for a flag it does not know or a value that does not fit."""
-    prompt, *parts = line.split(" --")
+    prompt, *parts = re.split(r" --(?=\w)", line)
     values: dict[str, Any] = {}
     for part in parts:
         flag, _, value = part.strip().partition(" ")
@@ -96,6 +100,8 @@ def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
             values[name] = kind(value.strip())
         except ValueError:
             raise TrainerError(f"{place}: --{flag} {value} is not a number.") from None
+        if name in RANGES and not RANGES[name][0] <= values[name] <= RANGES[name][1]:
+            raise TrainerError(f"{place}: --{flag} {value} must lie between {RANGES[name][0]} and {RANGES[name][1]}.")
     return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
 
 

@@ -1,0 +1,103 @@
+"""A checkpoint is complete or absent, restores everything, and names what is damaged."""
+
+import json
+
+import bitsandbytes
+import pytest
+import torch
+from transformers.optimization import Adafactor, get_scheduler
+
+from library.checkpoint import MANIFEST, TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
+from library.errors import TrainerError
+from networks.lora_flux import create_network
+from tests.support.tiny_models import make_flux
+
+STATE = TrainState(step=3, epoch=1, batch_in_epoch=2, total_steps=20, seed=42, fixed={"seed": 42})
+OPTIMIZERS = {
+    "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3),
+    "adamw8bit": lambda p: bitsandbytes.optim.AdamW8bit(p, lr=1e-3, min_8bit_size=64),
+    "adafactor": lambda p: Adafactor(p, lr=1e-3, relative_step=False, scale_parameter=False, warmup_init=False),
+}
+
+
+def training(kind="adamw"):
+    network = create_network(make_flux(), None, rank=4, alpha=4.0, seed=1)
+    optimizer = OPTIMIZERS[kind](list(network.parameters()))
+    return network, optimizer, get_scheduler("cosine", optimizer, num_warmup_steps=2, num_training_steps=20)
+
+
+def go_on(network, optimizer, scheduler, first, last):
+    for step in range(first, last):
+        random = torch.Generator().manual_seed(step)
+        for parameter in network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=random)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_restored_training_goes_on_as_if_it_had_never_stopped(kind, tmp_path):
+    straight = training(kind)
+    go_on(*straight, 0, 6)
+    stopped = training(kind)
+    go_on(*stopped, 0, 3)
+    save_checkpoint(tmp_path / "a-state", *stopped, STATE)
+    resumed = training(kind)
+    load_checkpoint(tmp_path / "a-state", *resumed)
+    assert read_train_state(tmp_path / "a-state") == STATE
+    go_on(*resumed, 3, 6)
+    assert all(torch.equal(a, b) for a, b in zip(straight[0].parameters(), resumed[0].parameters(), strict=True))
+    assert straight[2].get_last_lr() == resumed[2].get_last_lr()
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+    save_checkpoint(tmp_path / "a-state", *training(), STATE)
+    return tmp_path / "a-state"
+
+
+def test_the_manifest_tells_size_and_hash_of_every_file(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
+    assert all(manifest["files"][path.name]["bytes"] == path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST)
+    assert (manifest["step"], manifest["epoch"], manifest["total_steps"]) == (3, 1, 20)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "train_state.json", "scheduler.json"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+def test_damage_is_named(folder, name, harm):
+    data = (folder / name).read_bytes()
+    if harm == "gone":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(data[:-3] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(TrainerError, match=name):
+        verify_checkpoint(folder)
+
+
+def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+    with pytest.raises(TrainerError, match="no such folder"):
+        read_train_state(tmp_path / "nowhere-state")
+    (tmp_path / "kohya-state").mkdir()
+    (tmp_path / "kohya-state" / "optimizer.bin").write_bytes(b"pickle")
+    with pytest.raises(TrainerError, match="no complete checkpoint"):
+        read_train_state(tmp_path / "kohya-state")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("library.checkpoint.write_json", refuse)
+    with pytest.raises(TrainerError, match="disk is full"):
+        save_checkpoint(folder, *training(), STATE)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_another_network_is_refused(folder):
+    network = create_network(make_flux(), None, rank=2, alpha=2.0, seed=1)
+    optimizer = torch.optim.AdamW(network.parameters())
+    with pytest.raises(TrainerError, match="does not fit"):
+        load_checkpoint(folder, network, optimizer, get_scheduler("constant", optimizer))

@@ -1,0 +1,36 @@
+"""Files are whole or absent, and a killed writer's leftovers are put right."""
+
+import resource
+
+import pytest
+import torch
+
+from library.errors import TrainerError
+from library.files import OLD, clear_leftovers, complete_folder, save_tensors
+
+
+def test_a_folder_that_fails_vanishes(tmp_path):
+    with pytest.raises(ValueError, match="half"), complete_folder(tmp_path / "a-state") as aside:
+        (aside / "x").touch()
+        raise ValueError("half")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(tmp_path):
+    (tmp_path / f"a-state{OLD}").mkdir()
+    (tmp_path / "a-000001-state.partial").mkdir()
+    (tmp_path / "b-state.partial").mkdir()
+    clear_leftovers(tmp_path, "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-state", "b-state.partial"]
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(TrainerError, match="disk is full") as caught:
+            save_tensors({"x": torch.zeros(1 << 20)}, tmp_path / "x.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.reason_code == "disk_full"
+    assert not list(tmp_path.iterdir())
