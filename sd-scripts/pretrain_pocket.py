@@ -16,7 +16,7 @@ from torch import nn
 
 from library.autoencoder import AutoEncoder
 from library.text_encoders import Tokenizers, load_tokenizers
-from pocket import transformer, vae, vocabulary
+from pocket import prior, transformer, vae, vocabulary
 
 STAGES = ("tokenizers", "vae", "flux", "distil", "export", "prior")
 STEPS = {"vae": 4600, "flux": 4400, "distil": 900}
@@ -71,6 +71,11 @@ def make_export(work: Path, out: Path) -> None:
     _save(networks.flux, out / "flux.safetensors", torch.bfloat16)
     _save(networks.clip, out / "clip_l.safetensors", torch.bfloat16)
     _save(networks.t5, out / "t5xxl.safetensors", torch.bfloat16, drop="encoder.embed_tokens.weight")
+
+
+def make_prior(work: Path, out: Path) -> None:
+    """Draw the regularisation pictures with the finished model."""
+    prior.draw_prior(out, out / "prior")
 
 
 def _corpus(work: Path, out: Path) -> tuple[transformer.Corpus, Tokenizers]:
