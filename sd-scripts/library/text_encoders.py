@@ -167,6 +167,11 @@ class TextEncoders:
     tokenizers: Tokenizers
     with_mask: bool = False
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that captions are encoded in."""
+        return self.clip.text_model.dtype
+
     @torch.no_grad()
     def states(self, captions: str | list[str]) -> TextStates:
         """Encode B captions (or one) on the encoders' device; with_mask is kohya's --apply_t5_attn_mask."""

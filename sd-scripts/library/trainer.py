@@ -73,7 +73,7 @@ class Training:
         self.progress.enter("loading")
         encoders = self._load_encoders()
         if args.cache_text_encoder_outputs:
-            self.data.cache_text(None if self.trains_clip else encoders.clip, encoders.t5, encoders.tokenizers, self._on_item)
+            self.data.cache_text(None if self.trains_clip else encoders.clip, encoders, self._on_item)
         self.previews = Previews(args, self.prompts, encoders)
         self.clip = encoders.clip if self.trains_clip or not args.cache_text_encoder_outputs else None
         self.encoders = None if args.cache_text_encoder_outputs else encoders

@@ -1,0 +1,151 @@
+"""The command line: kohya's flags with their names, types and defaults, of which none is silently ignored.
+
+Owns parsing and what can be said of the flags without reading another file. Run as a program it prints the flags as data, which is how
+fluxgym/config/flags.json is made: `python sd-scripts/library/arguments.py > fluxgym/config/flags.json`.
+"""
+
+import argparse
+import json
+import math
+import random
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from library.errors import TrainerError
+from library.support import HONOURED, IGNORED, REFUSED
+
+TABLE = Path(__file__).with_name("kohya_flags.json")
+REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
+AT_LEAST = {
+    "train_batch_size": 1, "gradient_accumulation_steps": 1, "max_train_steps": 1, "max_train_epochs": 1, "save_every_n_epochs": 1,
+    "save_every_n_steps": 1, "sample_every_n_steps": 1, "sample_every_n_epochs": 1, "network_dim": 1, "vae_batch_size": 1,
+    "max_data_loader_n_workers": 0, "blocks_to_swap": 0, "max_grad_norm": 0, "keep_tokens": 0, "seed": 0, "discrete_flow_shift": 1e-6,
+    "guidance_scale": 0, "t5xxl_max_token_length": 1, "lr_warmup_steps": 0, "text_encoder_batch_size": 1, "save_last_n_epochs": 1,
+    "save_last_n_steps": 1, "save_last_n_epochs_state": 1, "save_last_n_steps_state": 1, "prior_loss_weight": 0,
+}  # fmt: skip
+ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_model_as": "safetensors"}
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return every flag with type, default, choices, nargs, and how this trainer takes it: honoured, ignored or refused, and why."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return [row | dict(zip(("support", "reason"), support_of(row["flag"][2:]), strict=True)) for row in table]
+
+
+def support_of(name: str) -> tuple[str, str]:
+    """Return (honoured | ignored | refused, reason) of a flag."""
+    if name in HONOURED:
+        return "honoured", ""
+    return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise TrainerError(f"{message[0].lower()}{message[1:]}.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all flags."""
+    parser = _Parser(prog="flux_train_network.py", description="Train a LoRA for FLUX.1, by kohya's flags.", allow_abbrev=False)
+    for row in rows():
+        about = row["support"] + (f": {row['reason']}" if row["reason"] else "")
+        if row["type"] == "flag":
+            parser.add_argument(row["flag"], action="store_true", help=about)
+            continue
+        choices = [choice for choice in row.get("choices") or () if choice is not None] or None
+        parser.add_argument(row["flag"], type=_type_of(row), default=row["default"], choices=choices, nargs=row.get("nargs"), help=about)
+    return parser
+
+
+def _type_of(row: dict[str, Any]) -> Any:
+    if row["flag"] in ("--text_encoder_lr", "--base_weights_multiplier"):
+        return _number
+    return {"int": int, "float": _number, "int_or_float": _int_or_float}.get(row["type"], str)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
+def _int_or_float(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else _number(text)
+
+
+_number.__name__ = _int_or_float.__name__ = "number"  # what argparse calls them in its messages
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line.
+
+    Raises TrainerError naming the flag that is unknown, refused, missing, or has a value it cannot have. Flags without effect are
+    accepted with a printed warning.
+    """
+    args, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        raise TrainerError(_unknown(unknown[0]))
+    for row in rows():
+        name = row["flag"][2:]
+        if getattr(args, name) == row["default"]:
+            continue
+        if row["support"] == "refused":
+            raise TrainerError(f"{row['flag']} is not supported: {row['reason']}.")
+        if row["support"] == "ignored":
+            print(f"warning: {row['flag']} has no effect: {row['reason']}", file=sys.stderr, flush=True)
+    _check(args)
+    return _settled(args)
+
+
+def _unknown(word: str) -> str:
+    if not word.startswith("--"):
+        return f"“{word}” belongs to no flag; put texts with spaces into quotes."
+    name = word.split("=")[0]
+    near = get_close_matches(name, [row["flag"] for row in rows()], n=1)
+    return f"{name} is not a flag of this trainer." + (f" Did you mean {near[0]}?" if near else "")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise TrainerError for values that no training can have."""
+    for name in REQUIRED:
+        if not getattr(args, name):
+            raise TrainerError(f"--{name} is missing.")
+    if not (args.dataset_config or args.train_data_dir):
+        raise TrainerError("there are no pictures to train on: give --dataset_config or --train_data_dir.")
+    for name, low in AT_LEAST.items():
+        value = getattr(args, name)
+        if value is not None and value < low:
+            raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
+    for name, only in ONLY.items():
+        if getattr(args, name) not in (None, only):
+            raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {only}.")
+    for name in ("learning_rate", "unet_lr"):
+        if (rate := getattr(args, name)) is not None and rate <= 0:
+            raise TrainerError(f"--{name} {rate} must be above 0.")
+    low, high = args.min_timestep or 0, args.max_timestep or 1000
+    if not 0 <= low < high <= 1000:
+        raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
+    if args.use_8bit_adam and args.optimizer_type not in ("", "AdamW8bit"):
+        raise TrainerError(f"--use_8bit_adam contradicts --optimizer_type {args.optimizer_type}; give one of them.")
+
+
+def _settled(args: argparse.Namespace) -> argparse.Namespace:
+    """Fill in what one flag says about another."""
+    args.cache_latents |= args.cache_latents_to_disk
+    args.cache_text_encoder_outputs |= args.cache_text_encoder_outputs_to_disk
+    args.fp8_base |= args.fp8_base_unet
+    args.output_name = args.output_name or "last"
+    if args.seed is None:
+        args.seed = random.SystemRandom().randrange(2**32)
+        print(f"--seed was not given; {args.seed} was drawn", flush=True)
+    return args
+
+
+if __name__ == "__main__":
+    print(json.dumps(rows(), indent=1))

@@ -1,0 +1,56 @@
+"""Aspect-ratio buckets: to which size a picture is brought, and what is cut off. Pure arithmetic, as kohya does it.
+
+Sizes are (width, height) in pixels.
+"""
+
+import math
+from dataclasses import dataclass
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture comes into its bucket: resized to cover it, then cut to it."""
+
+    bucket: Size
+    resized: Size
+
+
+def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]:
+    """Return every bucket of about the resolution's area: sides are multiples of `step` from `low` to `high`, sorted."""
+    area = resolution[0] * resolution[1]
+    square = int(math.sqrt(area) // step) * step
+    sizes = {(square, square)} if square else set()
+    for width in range(low, high + 1, step):
+        height = min(high, area // width // step * step)
+        if height >= low:
+            sizes |= {(width, height), (height, width)}
+    return sorted(sizes)
+
+
+def fit_into_buckets(picture: Size, sizes: list[Size]) -> Fit:
+    """Choose the bucket with the nearest aspect ratio (its own size if it is one)."""
+    if picture in sizes:
+        return Fit(picture, picture)
+    ratio = picture[0] / picture[1]
+    bucket = min(sizes, key=lambda size: abs(size[0] / size[1] - ratio))
+    return cover(picture, bucket)
+
+
+def fit_without_upscale(picture: Size, resolution: Size, step: int) -> Fit:
+    """Shrink a picture to at most the resolution's area, never enlarge it, and cut both sides to multiples of `step`."""
+    width, height = picture
+    area = resolution[0] * resolution[1]
+    if width * height > area:
+        ratio = width / height
+        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+    bucket = max(step, width // step * step), max(step, height // step * step)
+    return Fit(bucket, (max(width, bucket[0]), max(height, bucket[1])))
+
+
+def cover(picture: Size, bucket: Size) -> Fit:
+    """Resize so that the bucket is just covered, keeping the aspect ratio."""
+    if picture[0] / picture[1] > bucket[0] / bucket[1]:
+        return Fit(bucket, (max(bucket[0], round(picture[0] * bucket[1] / picture[1])), bucket[1]))
+    return Fit(bucket, (bucket[0], max(bucket[1], round(picture[1] * bucket[0] / picture[0]))))
