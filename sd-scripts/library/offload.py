@@ -42,12 +42,9 @@ def place_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None:
     """Bring the model to `device`, but keep the last `num_swapped` blocks in pinned host memory.
 
     A swapped block is copied to the device for its forward, and again for its recompute. The copies live as long as the autograd graph of
-    that one block, so at most one swapped block is on the device at a time when gradient checkpointing is on. Raises TrainerError when fewer
-    than MIN_RESIDENT blocks would stay.
+    that one block, so at most one swapped block is on the device at a time when gradient checkpointing is on.
     """
     blocks = [*flux.double_blocks, *flux.single_blocks]
-    if num_swapped > len(blocks) - MIN_RESIDENT:
-        raise TrainerError(f"--blocks_to_swap {num_swapped} is too many: the model has {len(blocks)} blocks and {MIN_RESIDENT} must stay.")
     swapped = blocks[len(blocks) - num_swapped :]
     for block in blocks[: len(blocks) - num_swapped]:
         block.to(device)
@@ -84,7 +81,14 @@ class _Caller(nn.Module):
 
 
 def num_blocks_to_swap(blocks_to_swap: int | None, split_mode: bool, num_blocks: int) -> int:
-    """Return how many blocks to swap by --blocks_to_swap or the old --split_mode, which is cut to what the model has."""
-    if blocks_to_swap:
-        return blocks_to_swap
-    return min(SPLIT_MODE_BLOCKS, num_blocks - MIN_RESIDENT) if split_mode else 0
+    """Return how many blocks to swap by --blocks_to_swap or the old --split_mode, which is cut to what the model has.
+
+    Raises TrainerError when fewer than MIN_RESIDENT blocks would stay.
+    """
+    if not blocks_to_swap:
+        return min(SPLIT_MODE_BLOCKS, num_blocks - MIN_RESIDENT) if split_mode else 0
+    if blocks_to_swap > num_blocks - MIN_RESIDENT:
+        raise TrainerError(
+            f"--blocks_to_swap {blocks_to_swap} is too many: the model has {num_blocks} blocks and {MIN_RESIDENT} must stay."
+        )
+    return blocks_to_swap

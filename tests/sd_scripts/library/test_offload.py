@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from library.errors import TrainerError
-from library.offload import SPLIT_MODE_BLOCKS, _streaming_forward, num_blocks_to_swap, place_blocks, store_in_float8
+from library.offload import SPLIT_MODE_BLOCKS, _streaming_forward, num_blocks_to_swap, store_in_float8
 from networks.lora_flux import create_network
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux
@@ -53,4 +53,4 @@ def test_how_many_blocks_are_swapped():
     assert num_blocks_to_swap(None, True, 57) == SPLIT_MODE_BLOCKS
     assert num_blocks_to_swap(None, True, 8) == 6
     with pytest.raises(TrainerError, match="--blocks_to_swap 3"):
-        place_blocks(make_flux(), 3, torch.device("cpu"))
+        num_blocks_to_swap(3, False, 3)
