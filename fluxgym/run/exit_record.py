@@ -1,0 +1,39 @@
+"""exit.json: how an attempt ended, written by the supervisor before anything else says so."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.paths import RunPaths
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitRecord:
+    """The end of one attempt. exit_code is None when it is not known, or when a signal ended it."""
+
+    run_id: str
+    attempt: int
+    status: str
+    reason_code: str
+    reason: str
+    pid: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    last_step: int | None = None
+    verified: dict[str, Any] = field(default_factory=dict)
+
+
+def write_exit(run: RunPaths, record: ExitRecord) -> None:
+    """Write how an attempt ended; raises StorageError when the disk refuses."""
+    write_json(run.exit, {key: value for key, value in asdict(record).items() if value is not None})
+
+
+def read_exit(run: RunPaths) -> ExitRecord | None:
+    """Return how the last attempt ended, None when nothing that can be read says so."""
+    value = read_json(run.exit)
+    try:
+        return ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
+    except (AttributeError, TypeError):
+        return None

@@ -1,0 +1,108 @@
+"""Whose process is it: a PID alone proves nothing, since the kernel gives it to others later.
+
+Identity is the PID, its start tick, the boot (boot id and PID 1's start tick, which tells containers apart) and the run's id.
+"""
+
+import os
+import socket
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+PROC = Path("/proc")
+
+
+class Life(StrEnum):
+    """What can be said of a recorded process from here."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    RESTARTED = "restarted"  # the machine or container has been started anew since
+    ELSEWHERE = "elsewhere"  # recorded on another host: only its signs of life can tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessIdentity:
+    """One process, told from every other that had or will have its PID."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    init_ticks: int
+    host: str
+    run_id: str
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self | None:
+        """Read a recorded identity; None for anything that is none."""
+        try:
+            return cls(**{name: kind(value[name]) for name, kind in cls.__annotations__.items()})
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what process.json keeps."""
+        return asdict(self)
+
+
+def identify(pid: int, run_id: str) -> ProcessIdentity | None:
+    """Return the identity of a live process, None when there is none with this PID (zombies count as none)."""
+    ticks = start_ticks(pid)
+    if ticks is None:
+        return None
+    return ProcessIdentity(
+        pid=pid, start_ticks=ticks, boot_id=boot_id(), init_ticks=start_ticks(1) or 0, host=socket.gethostname(), run_id=run_id
+    )
+
+
+def life_of(identity: ProcessIdentity) -> Life:
+    """Say whether the very process that was recorded is alive. Needs no permission to signal it."""
+    if (identity.boot_id, identity.init_ticks) == (boot_id(), start_ticks(1) or 0):
+        return Life.ALIVE if start_ticks(identity.pid) == identity.start_ticks else Life.DEAD
+    return Life.RESTARTED if identity.host == socket.gethostname() else Life.ELSEWHERE
+
+
+def is_alive(identity: ProcessIdentity | None) -> bool:
+    """Say whether the very process that was recorded is alive here."""
+    return identity is not None and life_of(identity) is Life.ALIVE
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return the kernel's start tick of a process, None when there is none or it is a zombie."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def boot_id() -> str:
+    """Return the id that the kernel drew at boot."""
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def boot_time() -> float | None:
+    """Return when the machine was started, in seconds since the epoch."""
+    try:
+        lines = (PROC / "stat").read_text().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("btime"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def group_members(pgid: int) -> list[int]:
+    """Return the live processes of a process group."""
+    members = []
+    for entry in os.scandir(PROC):
+        if entry.name.isdigit():
+            try:
+                fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] not in (b"Z", b"X") and int(fields[2]) == pgid:
+                members.append(int(entry.name))
+    return members

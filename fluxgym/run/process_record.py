@@ -1,0 +1,51 @@
+"""process.json: which processes belong to a run's attempt. Written by the supervisor, read by everybody."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.identity import ProcessIdentity
+from fluxgym.run.paths import RunPaths
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessRecord:
+    """The processes of one attempt; `trainer` is None before it is started."""
+
+    run_id: str
+    attempt: int
+    started_at: float
+    supervisor: ProcessIdentity | None
+    trainer: ProcessIdentity | None
+
+
+def read_record(run: RunPaths) -> ProcessRecord | None:
+    """Return the record of the run's latest attempt, None when there is none that can be read."""
+    value = read_json(run.process)
+    if not isinstance(value, dict):
+        return None
+    return ProcessRecord(
+        run_id=str(value.get("run_id", "")),
+        attempt=int(value.get("attempt", 1)),
+        started_at=float(value.get("started_at", 0)),
+        supervisor=ProcessIdentity.from_json(value.get("supervisor")),
+        trainer=ProcessIdentity.from_json(value.get("trainer")),
+    )
+
+
+def write_record(
+    run: RunPaths, run_id: str, attempt: int, supervisor: ProcessIdentity | None, trainer: ProcessIdentity | None, started_at: float = 0.0
+) -> None:
+    """Replace the record."""
+    identities = {"supervisor": supervisor, "trainer": trainer}
+    known = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
+    write_json(run.process, {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), **known})
+
+
+def read_pid(path: Path) -> int | None:
+    """Return the integer in a PID file, None when it is missing or holds something else."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

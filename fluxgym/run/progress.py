@@ -1,0 +1,62 @@
+"""progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+TAIL_BYTES = 16_384
+
+Line = dict[str, Any]
+
+
+def read_last(path: Path) -> Line | None:
+    """Return the last whole line, None when there is none; a torn last line is skipped."""
+    return next(iter(_lines_from_end(path)), None)
+
+
+def read_last_training(path: Path) -> Line | None:
+    """Return the last line near the end of the file that carries a loss."""
+    return next((line for line in _lines_from_end(path) if "loss" in line), None)
+
+
+def _lines_from_end(path: Path) -> list[Line]:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            data = file.read()
+    except OSError:
+        return []
+    return [line for text in reversed(data.splitlines()) if (line := _parsed(text)) is not None]
+
+
+def _parsed(text: bytes) -> Line | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
+    """Return (step, loss) in the order of steps, thinned to about max_points; a step done again counts as it was done last."""
+    losses: dict[int, float] = {}
+    try:
+        with path.open("rb") as file:
+            for text in file:
+                line = _parsed(text) if b'"loss"' in text else None
+                if line is not None and isinstance(line.get("step"), int) and isinstance(line.get("loss"), (int, float)):
+                    losses[line["step"]] = float(line["loss"])
+    except OSError:
+        return []
+    points = sorted(losses.items())
+    every = max(1, len(points) // max_points)
+    return points[::-1][::every][::-1]
+
+
+def eta_s(line: Line) -> float | None:
+    """Return the seconds that the remaining steps take at the present speed, None when the line does not tell."""
+    try:
+        return float(max(0, line["total_steps"] - line["step"]) * line["s_per_it"])
+    except (KeyError, TypeError):
+        return None

@@ -1,0 +1,136 @@
+"""What a run is doing, derived from its files and the processes that are alive; never just what somebody once wrote down."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.identity import Life, boot_time, is_alive, life_of
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import ProcessRecord, read_pid, read_record
+from fluxgym.run.ui_state import State, timestamp_of
+
+START_GRACE_S = 30.0
+SIGN_OF_LIFE_S = 120.0
+
+
+class Status(StrEnum):
+    """The states of a run."""
+
+    STARTING = "starting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+
+
+SYMBOLS = {
+    Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
+    Status.UNREADABLE: "❌",
+}  # fmt: skip
+LIVE = frozenset({Status.STARTING, Status.QUEUED, Status.RUNNING})
+ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED})
+
+
+@dataclass(frozen=True)
+class DerivedStatus:
+    """A status with the reason for it, empty where there is none to give."""
+
+    status: Status
+    reason_code: str = ""
+    reason: str = ""
+
+
+def derive_status(run: RunPaths, state: State) -> DerivedStatus:
+    """Say what a run is doing; `state` is what its ui_state.json holds."""
+    record = read_record(run)
+    if record is not None and is_alive(record.trainer):
+        return _with_live_trainer(run, record)
+    if record is not None and is_alive(record.supervisor):
+        has_run = record.trainer is not None
+        return DerivedStatus(Status.RUNNING if has_run else Status.STARTING)  # it is being verified, or about to start
+    stored = _stored(state)
+    if stored.status not in LIVE:
+        return stored
+    ended = read_exit(run)
+    if ended is not None and ended.run_id == state.get("run_id") and (record is None or ended.attempt == record.attempt):
+        return DerivedStatus(Status(ended.status), ended.reason_code, ended.reason)
+    return _without_processes(run, state, record)
+
+
+def is_supervised(run: RunPaths) -> bool:
+    """Say whether the process of monitor.pid is the run's live supervisor: Monitoring ✅."""
+    record = read_record(run)
+    return (
+        record is not None
+        and record.supervisor is not None
+        and read_pid(run.monitor_pid) == record.supervisor.pid
+        and is_alive(record.supervisor)
+    )
+
+
+def has_live_process(run: RunPaths) -> bool:
+    """Say whether the recorded trainer or supervisor lives, whatever files somebody removed: then nothing may be started here."""
+    record = read_record(run)
+    return record is not None and (is_alive(record.trainer) or is_alive(record.supervisor))
+
+
+def _with_live_trainer(run: RunPaths, record: ProcessRecord) -> DerivedStatus:
+    assert record.trainer is not None
+    if read_pid(run.training_pid) == record.trainer.pid:
+        return DerivedStatus(Status.RUNNING)
+    return DerivedStatus(
+        Status.STOPPED,
+        "unknown",
+        f"training.pid was removed or changed by hand, but the trainer (PID {record.trainer.pid}) is still alive.",
+    )
+
+
+def _stored(state: State) -> DerivedStatus:
+    try:
+        status = Status(str(state.get("status", "")))
+    except ValueError:
+        return DerivedStatus(Status.STOPPED)
+    return DerivedStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
+
+
+def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None) -> DerivedStatus:
+    """Judge a run that says it lives while none of its processes does here."""
+    if record is None or record.run_id != state.get("run_id"):
+        if time.time() - timestamp_of(state) < START_GRACE_S:
+            return DerivedStatus(Status.STARTING)
+        return DerivedStatus(
+            Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it left a checkpoint."
+        )
+    known = record.trainer or record.supervisor
+    life = Life.DEAD if known is None else life_of(known)
+    if life is Life.ELSEWHERE and known is not None:
+        if time.time() - last_sign_of_life(run) < SIGN_OF_LIFE_S:
+            return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
+        return DerivedStatus(Status.STOPPED, "interrupted", f"It ran on another machine, {known.host}, which has been silent since.")
+    if life is Life.RESTARTED:
+        return DerivedStatus(Status.STOPPED, "interrupted", f"The machine or container restarted{_boot_moment()}.")
+    return DerivedStatus(
+        Status.STOPPED,
+        "interrupted",
+        "Its processes ended without a word: killed from outside, or by the kernel for want of memory; which of these is not known.",
+    )
+
+
+def last_sign_of_life(run: RunPaths) -> float:
+    """Return when the run's processes last wrote something, in seconds since the epoch."""
+    moments = [0.0]
+    for path in (run.progress, run.training_log, run.monitor_log):
+        try:
+            moments.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(moments)
+
+
+def _boot_moment() -> str:
+    booted = boot_time()
+    return "" if booted is None else f" at {datetime.fromtimestamp(booted):%Y-%m-%d %H:%M}"
