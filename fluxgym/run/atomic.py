@@ -31,7 +31,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any | None:
+def read_json(path: Path) -> Any:
     """Return what a JSON file of our own holds, or None when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

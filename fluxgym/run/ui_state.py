@@ -58,6 +58,6 @@ def update_state(run: RunPaths, changes: State) -> None:
 
 def timestamp_of(state: State) -> float:
     """Return when the training was started, in seconds since the epoch; 0 when the state does not say."""
-    value = state.get("timestamp")
+    value: Any = state.get("timestamp")
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable and 0 <= float(value) < 1e11 else 0.0
+    return float(value) if usable and 0 <= value < 1e11 else 0.0

@@ -5,7 +5,7 @@ table is order on the page, and nothing else depends on it, as every handler goe
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
@@ -147,7 +147,12 @@ NAMES = tuple(BY_NAME)
 
 def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Component:
     """Make the Gradio component of a field; `choices` replaces the table's own."""
-    common = {"label": entry.label, "info": entry.flag or None, "elem_id": entry.elem_id, "elem_classes": ["fg-field", f"fg-{entry.kind}"]}
+    common: dict[str, Any] = {
+        "label": entry.label,
+        "info": entry.flag or None,
+        "elem_id": entry.elem_id,
+        "elem_classes": ["fg-field", f"fg-{entry.kind}"],
+    }
     options = choices or [(choice or "(default)", choice) for choice in entry.choices]
     if entry.kind == "number":
         return gr.Number(value=None, **common)
@@ -157,5 +162,5 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
         return gr.Radio(options, value=None, **common)
     if entry.kind == "choice":
         return gr.Dropdown(options, value=None, allow_custom_value=True, filterable=False, **common)
-    lines = {"lines": 2, "max_lines": 8} if entry.kind == "lines" else {"lines": 1, "max_lines": 1}
+    lines: dict[str, Any] = {"lines": 2, "max_lines": 8} if entry.kind == "lines" else {"lines": 1, "max_lines": 1}
     return gr.Textbox(value="", placeholder=entry.placeholder or None, **lines, **common)

@@ -1,0 +1,43 @@
+"""Starting the supervisor as a process of its own that nothing above it can take down."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from fluxgym.errors import LaunchError
+from fluxgym.launch.order import LaunchOrder
+from fluxgym.run.logs import tail
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import read_record
+
+PROJECT = Path(__file__).parents[2]
+START_TIMEOUT_S = 30.0
+POLL_S = 0.05
+
+
+def spawn_supervisor(run: RunPaths, order: LaunchOrder, *, only_stop: bool = False) -> None:
+    """Start a supervisor in its own session and return once it has taken the run over, or has ended already.
+
+    With `only_stop` it takes over a trainer whose supervisor died, just to stop it. Raises LaunchError when it does not come up.
+    """
+    argv = [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder), *(["--only-stop"] if only_stop else [])]
+    with run.monitor_log.open("ab") as log:
+        process = subprocess.Popen(
+            argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
+        )
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it is no zombie while this process lives
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        record = read_record(run)
+        took_over = record is not None and record.supervisor is not None and record.supervisor.pid == process.pid
+        if took_over and record is not None and (record.run_id, record.attempt) == (order.run_id, order.attempt):
+            return
+        if process.poll() is not None:
+            if process.returncode == 0:
+                return
+            raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
+        time.sleep(POLL_S)
+    process.kill()
+    raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds; the machine may be overloaded, try again.")

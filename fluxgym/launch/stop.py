@@ -1,0 +1,39 @@
+"""Asking a run to stop, and waiting until it has. Signals are the supervisor's business alone."""
+
+import time
+
+from fluxgym.errors import StopFailed
+from fluxgym.launch.order import GRACE_S, read_launch, write_stop
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.run.identity import is_alive
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.status import DerivedStatus, derive_status, has_live_process
+from fluxgym.run.ui_state import read_state
+
+POLL_S = 0.1
+OUTLIVE_S = 30.0
+
+
+def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) -> bool:
+    """Leave the wish to stop and return at once; False when nothing of the run is alive. `now` spares the trainer no time to save.
+
+    A supervisor that has died is replaced by one that does just this.
+    """
+    record, order = read_record(run), read_launch(run)
+    if record is None or order is None or not has_live_process(run):
+        return False
+    write_stop(run, record.run_id, record.attempt, 0.0 if now else grace_s)
+    if not is_alive(record.supervisor):
+        spawn_supervisor(run, order, only_stop=True)
+    return True
+
+
+def wait_until_ended(run: RunPaths, timeout_s: float = GRACE_S + OUTLIVE_S) -> DerivedStatus:
+    """Wait until nothing of the run is alive and return what it ended in; raises StopFailed when that takes too long."""
+    deadline = time.monotonic() + timeout_s
+    while has_live_process(run):
+        if time.monotonic() > deadline:
+            raise StopFailed(f"{run.slug} has not ended within {timeout_s:.0f} seconds; its monitor.log says what was tried.")
+        time.sleep(POLL_S)
+    return derive_status(run, read_state(run))
