@@ -86,8 +86,8 @@ def _failed(evidence: Evidence) -> DerivedStatus:
     said = next((text.removeprefix("error: ") for text in reversed(evidence.log_end) if text.startswith("error: ")), "")
     if said:
         return DerivedStatus(Status.FAILED, "bad_input", _sentence(said))
-    code = evidence.exit_code or 0
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    number = evidence.exit_code or 0
+    how = f"signal {signal.Signals(-number).name}" if number < 0 else f"exit code {number}"
     return DerivedStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(evidence)} with {how}; the end of its log may say why.")
 
 

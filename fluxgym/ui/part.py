@@ -1,0 +1,33 @@
+"""A part of the page that is drawn by our own script: an empty gr.HTML whose script module lives in assets/ and talks to server functions."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+ASSETS = Path(__file__).with_name("assets")
+ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
+ServerFunction = Callable[[Any], dict[str, Any]]
+
+
+def part(
+    name: str, *, value: Any = None, server: tuple[ServerFunction, ...] = (), events: tuple[str, ...] = (), elem_id: str | None = None
+) -> gr.HTML:
+    """Place the part that assets/<name>.js draws; `events` are the names that its script may trigger."""
+    script = (
+        f"import(`${{{ROOT}}}/fluxgym/assets/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch, server }}));\n"
+        f"// events: {', '.join(repr(event) for event in events)}"
+    )
+    return gr.HTML(
+        value=value, html_template="", js_on_load=script, server_functions=list(server) or None, apply_default_css=False, elem_id=elem_id
+    )
+
+
+def head(root_path: str = "") -> str:
+    """Return what stands in the page's head: the style sheet itself, and the scripts to fetch beforehand."""
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    scripts = "".join(
+        f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
+    )
+    return f"<style>{style}</style>{scripts}"

@@ -1,0 +1,171 @@
+"""A real supervisor over hostile trainers: each end gets its true status, and nothing is left behind."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.identity import group_members, start_ticks
+from fluxgym.run.process_record import read_pid, read_record
+from fluxgym.run.status import Status, derive_status, is_supervised
+from tests.support.runs import launch, make_run, state_of, wait_for
+
+GOOD = "progress(2); progress(4); lora()"
+POLITE = """
+signal.signal(signal.SIGTERM, lambda *_: (progress(3), os.makedirs(f"{folder}/{name}-step00000003-state"), sys.exit(143)))
+progress(2); open(f"{folder}/ready", "w"); time.sleep(60)
+"""
+STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path)
+    yield run
+    record = read_record(run)
+    for identity in (record.trainer, record.supervisor) if record else ():
+        if identity and start_ticks(identity.pid) == identity.start_ticks:
+            os.kill(identity.pid, signal.SIGKILL)
+
+
+def ready(run):
+    wait_for(lambda: (run.folder / "ready").exists())
+    wait_for(lambda: state_of(run)["status"] == "running")
+
+
+ENDS = {
+    "a good end": (GOOD, "completed", None, ""),
+    "no LoRA": ("progress(4)", "failed", "not_verified", "no cat.safetensors"),
+    "too few steps": ("progress(3); lora()", "failed", "not_verified", "3 of 4"),
+    "a torn LoRA": ("progress(4); lora(cut=3)", "failed", "not_verified", "cut short"),
+    "a LoRA of NaN": ("progress(4); lora((1.0, float('nan')))", "failed", "not_verified", "no numbers"),
+    "a crash": ("progress(2); raise SystemExit(1)", "failed", "unknown", "exit code 1"),
+    "its own reason": ("progress(2, reason_code='nan', reason='the loss became nan'); sys.exit(2)", "failed", "nan", "The loss became nan"),
+    "only a sentence": ("print('error: the flag --x is odd.', file=sys.stderr); sys.exit(2)", "failed", "bad_input", "--x is odd"),
+    "CUDA out of memory": ("print('torch.OutOfMemoryError: CUDA out of memory.'); sys.exit(1)", "failed", "cuda_oom", "GPU ran out"),
+    "SIGKILL from outside": ("progress(2); os.kill(os.getpid(), 9)", "stopped", "interrupted", "SIGKILL"),
+    "143 without a wish": ("progress(2); sys.exit(143)", "stopped", "interrupted", "outside FluxGym"),
+    "a segmentation fault": ("progress(2); os.kill(os.getpid(), 11)", "failed", "unknown", "SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_each_end_is_told_as_it_was(name, run):
+    program, status, code, words = ENDS[name]
+    launch(run, program)
+    end = wait_until_ended(run)
+    state, record = state_of(run), read_exit(run)
+    assert (end.status.value, state["status"], record.status) == (status,) * 3
+    assert state.get("reason_code") == code
+    assert words in state.get("reason", "")
+    assert not run.training_pid.exists()
+    assert not run.monitor_pid.exists()
+    assert record.verified.get("ok") == (True if status == "completed" else record.verified.get("ok"))
+
+
+def test_while_it_runs_everything_says_so(run):
+    launch(run, POLITE)
+    ready(run)
+    record = read_record(run)
+    assert read_pid(run.training_pid) == record.trainer.pid
+    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert is_supervised(run)
+    assert os.getsid(record.trainer.pid) != os.getsid(0)
+    assert os.getsid(record.supervisor.pid) != os.getsid(0)
+
+
+def test_stop_lets_the_trainer_save(run):
+    launch(run, POLITE)
+    ready(run)
+    assert request_stop(run)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+    assert "step 3 of 4" in end.reason
+    assert "saved" in end.reason
+
+
+def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
+    launch(run, f"import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); {STUBBORN}")
+    ready(run)
+    pgid = read_record(run).trainer.pid
+    request_stop(run, grace_s=0.5)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+    assert "killed" in end.reason
+    assert not group_members(pgid)
+
+
+def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
+    launch(run, POLITE)
+    ready(run)
+    os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
+    wait_for(lambda: not is_supervised(run))
+    assert derive_status(run, state_of(run)).status is Status.RUNNING  # the trainer lives on
+    request_stop(run)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+
+
+def test_a_run_whose_processes_were_all_killed_is_not_running(run):
+    launch(run, POLITE)
+    ready(run)
+    record = read_record(run)
+    os.kill(record.supervisor.pid, signal.SIGKILL)
+    os.kill(record.trainer.pid, signal.SIGKILL)
+    wait_for(lambda: start_ticks(record.trainer.pid) != record.trainer.start_ticks)
+    end = derive_status(run, state_of(run))
+    assert (end.status, end.reason_code) == (Status.STOPPED, "interrupted")
+    assert state_of(run)["status"] == "running"  # what was written is not what is shown
+
+
+def test_signals_to_the_supervisor_leave_the_watch_alone(run):
+    launch(run, POLITE)
+    ready(run)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        os.kill(read_record(run).supervisor.pid, number)
+    request_stop(run)
+    assert wait_until_ended(run).reason_code == "user"
+
+
+def test_a_deleted_state_is_not_made_again(run):
+    launch(run, POLITE)
+    ready(run)
+    run.ui_state.unlink()
+    request_stop(run)
+    wait_for(lambda: read_exit(run))
+    assert not run.ui_state.exists()
+
+
+def test_no_secret_reaches_the_trainer(run, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    launch(run, "progress(4, seen=os.environ.get('HF_TOKEN')); lora()")
+    wait_until_ended(run)
+    assert "hf_secret" not in "".join(path.read_text(errors="replace") for path in run.folder.rglob("*") if path.is_file())
+    assert json.loads(run.progress.read_text())["seen"] is None
+
+
+def test_a_second_supervisor_does_not_touch_the_first(run):
+    order = launch(run, POLITE)
+    ready(run)
+    first = read_record(run)
+    import subprocess
+    import sys
+
+    second = subprocess.run(
+        [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder)], capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 1
+    assert "another supervisor" in second.stderr
+    assert read_record(run) == first
+    assert order.attempt == 1
+
+
+def test_the_supervisor_is_small(run):
+    import psutil
+
+    launch(run, POLITE)
+    ready(run)
+    assert psutil.Process(read_record(run).supervisor.pid).memory_info().rss < 30 << 20

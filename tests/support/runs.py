@@ -1,0 +1,60 @@
+"""Runs with hostile little programs in the trainer's place, under a real supervisor."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.ui_state import create_state
+
+PRELUDE = """
+import json, os, signal, struct, sys, time
+folder, name = sys.argv[1], sys.argv[2]
+def progress(step, total=4, **more):
+    line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), phase="training", step=step, total_steps=total, **more)
+    with open(f"{folder}/progress.jsonl", "a") as file: file.write(json.dumps(line) + "\\n")
+def lora(values=(1.0, 2.0), cut=0):
+    data = struct.pack(f"<{len(values)}f", *values)
+    head = json.dumps({"a.lora_up.weight": {"dtype": "F32", "shape": [len(values)], "data_offsets": [0, len(data)]}}).encode()
+    whole = struct.pack("<Q", len(head)) + head + data
+    with open(f"{folder}/{name}.safetensors", "wb") as file: file.write(whole[:len(whole) - cut])
+"""
+
+
+def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
+    """Make a run's folder with a state that says `starting`."""
+    run = RunPaths(outputs / name)
+    run.private.mkdir(parents=True)
+    create_state(
+        run, {"lora_name": name, "max_train_epochs": 1, "timestamp": time.time(), "status": "starting", "run_id": f"id-{name}", **state}
+    )
+    return run
+
+
+def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchOrder:
+    """Start a supervisor over a program; it sees the helpers of PRELUDE."""
+    order = LaunchOrder(
+        run_id=f"id-{run.slug}", attempt=attempt, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
+        cwd=str(run.folder), expected_steps=expected_steps,
+    )  # fmt: skip
+    write_launch(run, order)
+    spawn_supervisor(run, order)
+    return order
+
+
+def wait_for(condition, timeout_s: float = 30.0):
+    """Wait until a condition holds and return what it gave."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("the condition never came true")
+
+
+def state_of(run: RunPaths) -> dict:
+    """Return the run's ui_state.json."""
+    return json.loads(run.ui_state.read_text())
