@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,14 @@ from fluxgym.config.flags import DATASET_KEYS, OF_THE_LAUNCHER, SUBSET_KEYS, all
 from fluxgym.config.tiers import TIERS
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import LaunchError
+from fluxgym.models.catalog import FoundFiles
 from fluxgym.run.paths import RunPaths
 
 SCRIPT = "flux_train_network.py"
 Options = dict[str, list[str] | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFiles:
-    """The four files that a FLUX training reads."""
-
-    transformer: Path
-    clip_l: Path
-    t5xxl: Path
-    ae: Path
-
-
-def trainer_argv(config: TrainConfig, run: RunPaths, files: ModelFiles, *, sd_scripts: Path, resume: Path | None = None) -> list[str]:
+def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_scripts: Path, resume: Path | None = None) -> list[str]:
     """Return the command that trains a run; `resume` is a checkpoint's folder. Raises LaunchError when the trainer is not there."""
     script = sd_scripts / SCRIPT
     if not script.is_file():
@@ -41,7 +31,7 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: ModelFiles, *, sd_sc
     return [sys.executable, "-u", str(script), *words]
 
 
-def _options(config: TrainConfig, run: RunPaths, files: ModelFiles) -> Options:
+def _options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> Options:
     """FluxGym's flags by name, so that an advanced setting replaces one instead of standing there twice."""
     options: Options = {
         "--pretrained_model_name_or_path": [str(files.transformer)],

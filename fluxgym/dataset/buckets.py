@@ -1,0 +1,50 @@
+"""Into which size the trainer brings a picture. The same arithmetic as the trainer's own, held equal to it by a test, since neither may
+import the other. Sizes are (width, height) in pixels."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+Size = tuple[int, int]
+GRID = 16
+STEP = 64
+
+
+def bounds(resolution: int, advanced: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Return the buckets' smallest and largest side and their step: as set, else half and twice the resolution."""
+    step = int(advanced.get("bucket_reso_steps", min(STEP, max(GRID, resolution // 8 // GRID * GRID))))
+    low = int(advanced.get("min_bucket_reso", max(GRID, resolution // 2 // step * step)))
+    high = int(advanced.get("max_bucket_reso", resolution * 2 // step * step))
+    return low, high, step
+
+
+def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]:
+    """Return every bucket of about the resolution's area."""
+    area = resolution[0] * resolution[1]
+    square = int(math.sqrt(area) // step) * step
+    found = {(square, square)} if square else set()
+    for width in range(low, high + 1, step):
+        height = min(high, area // width // step * step)
+        if height >= low:
+            found |= {(width, height), (height, width)}
+    return sorted(found)
+
+
+def bucket_of(picture: Size, resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Size:
+    """Return the size that a picture is trained at."""
+    if not enable_bucket:
+        return resolution, resolution
+    low, high, step = bounds(resolution, advanced)
+    if advanced.get("bucket_no_upscale"):
+        return _without_upscale(picture, resolution, step)
+    found = bucket_sizes((resolution, resolution), low, high, step)
+    ratio = picture[0] / picture[1]
+    return picture if picture in found else min(found, key=lambda size: abs(size[0] / size[1] - ratio))
+
+
+def _without_upscale(picture: Size, resolution: int, step: int) -> Size:
+    width, height = picture
+    if width * height > resolution * resolution:
+        ratio = width / height
+        width, height = round(math.sqrt(resolution**2 * ratio)), round(math.sqrt(resolution**2 / ratio))
+    return max(step, width // step * step), max(step, height // step * step)

@@ -1,0 +1,172 @@
+"""A folder of pictures with captions beside them, `cat.png` and `cat.txt`. Matched by name, never by position; every edit is on disk at once."""
+
+import os
+import re
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.dataset.pictures import check_picture, is_picture_name
+from fluxgym.errors import DatasetError
+from fluxgym.run.atomic import storage_error, write_text
+
+CAPTION = ".txt"
+MAX_CAPTION = 20_000
+MAX_NAME_BYTES = 200
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture and its caption, "" when it has none."""
+
+    name: str
+    caption: str
+    bytes: int
+
+
+class PictureFolder:
+    """The pictures and captions of one training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        """Return the pictures' names in order."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self.path) if is_picture_name(entry.name) and entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def count(self) -> int:
+        """Return the number of pictures."""
+        return len(self.names())
+
+    def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
+        """Return a page of pictures with their captions."""
+        names = self.names()[offset : None if limit is None else offset + limit]
+        return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
+
+    def picture_path(self, name: str) -> Path:
+        """Return where a picture lies; raises DatasetError for a name that is not one of them."""
+        if name not in self.names():
+            raise DatasetError(f"There is no picture “{name[:80]}” here.", field="pictures")
+        return self.path / name
+
+    def caption(self, name: str) -> str:
+        """Return a picture's caption."""
+        try:
+            return (self.path / name).with_suffix(CAPTION).read_text(encoding="utf-8-sig", errors="replace").strip()
+        except OSError:
+            return ""
+
+    def set_caption(self, name: str, text: str) -> None:
+        """Write a picture's caption; an empty one removes the file."""
+        path = self.picture_path(name).with_suffix(CAPTION)
+        if len(text) > MAX_CAPTION:
+            raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="pictures")
+        if text.strip():
+            write_text(path, text.strip() + "\n")
+        else:
+            path.unlink(missing_ok=True)
+
+    def add(self, source: Path, name: str) -> str:
+        """Take over a picture or caption file, moving `source`; returns the name that it got.
+
+        Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. A picture of a taken name or stem gets a number.
+        """
+        name = safe_name(name)
+        if Path(name).suffix.lower() == CAPTION:
+            self._check_caption(source, name)
+            return self._move(source, Path(name).stem + CAPTION)
+        if not is_picture_name(name):
+            raise DatasetError(f"{name} is neither a picture nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
+        self._check_picture(source, name)
+        return self._move(source, self._free(name))
+
+    def remove(self, name: str) -> None:
+        """Remove a picture and its caption."""
+        path = self.picture_path(name)
+        path.unlink(missing_ok=True)
+        path.with_suffix(CAPTION).unlink(missing_ok=True)
+
+    def _check_caption(self, source: Path, name: str) -> None:
+        try:
+            source.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="pictures") from None
+
+    def _check_picture(self, source: Path, name: str) -> None:
+        try:
+            check_picture(source)
+        except DatasetError as error:
+            raise DatasetError(str(error).replace(source.name, name), field="pictures") from None
+
+    def _free(self, name: str) -> str:
+        """Return a name whose stem no other picture has, so that no two share a caption; the same name again replaces."""
+        taken = {Path(other).stem for other in self.names() if other != name}
+        stem, suffix = Path(name).stem, Path(name).suffix
+        number = 2
+        free = stem
+        while free in taken:
+            free, number = f"{stem}-{number}", number + 1
+        return free + suffix
+
+    def _move(self, source: Path, name: str) -> str:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            shutil.move(source, self.path / name)
+        except OSError as error:
+            raise storage_error(error, self.path / name) from error
+        return name
+
+
+def safe_name(name: str) -> str:
+    """Return a file name without folders, control characters and leading dots; raises DatasetError if nothing is left of it."""
+    plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
+    plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
+    stem, suffix = Path(plain).stem, Path(plain).suffix
+    while len((stem + suffix).encode()) > MAX_NAME_BYTES and stem:
+        stem = stem[:-1]
+    if not stem:
+        raise DatasetError(f"“{name[:80]}” is not a name that a file can have.", field="pictures")
+    return stem + suffix
+
+
+def copy_into(source: Path, target: Path, default_caption: str) -> int:
+    """Copy (hard-link where possible) a folder's pictures and captions; pictures without a caption get `default_caption`.
+
+    Returns the number of pictures. Captions are always copied, so that a later edit changes one run only. Raises DatasetError when there
+    are no pictures, StorageError when the disk refuses.
+    """
+    folder = PictureFolder(source)
+    names = folder.names()
+    if not names:
+        raise DatasetError("There are no pictures to train on; add at least one .png, .jpg or .webp file.", field="pictures")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _link(source / name, target / name)
+            caption = folder.caption(name) or default_caption
+            if caption:
+                (target / name).with_suffix(CAPTION).write_text(caption + "\n", encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, target) from error
+    return len(names)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def sizes(path: Path) -> Iterator[tuple[int, int]]:
+    """Yield width and height of every picture of a folder."""
+    from fluxgym.dataset.pictures import read_size
+
+    for name in PictureFolder(path).names():
+        info = read_size(path / name)
+        yield info.width, info.height

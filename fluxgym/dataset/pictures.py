@@ -1,0 +1,71 @@
+"""Is this file a picture, how large is it upright, and its thumbnail. Knows files only, not captions or runs."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.errors import BadPicture
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+SIDEWAYS, ORIENTATION = (5, 6, 7, 8), 0x0112
+MAX_PIXELS = 400_000_000
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """A picture's size as seen, after EXIF rotation."""
+
+    width: int
+    height: int
+
+
+def is_picture_name(name: str) -> bool:
+    """Say whether a file's name says that it is a picture."""
+    return Path(name).suffix.lower() in EXTENSIONS
+
+
+def check_picture(path: Path) -> PictureInfo:
+    """Decode a picture whole; raises BadPicture naming it when it is none, damaged, or far too large."""
+    from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
+
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadPicture(
+                    f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
+                )
+            sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+            image.load()
+            return PictureInfo(*((image.height, image.width) if sideways else image.size))
+    except UnidentifiedImageError:
+        raise BadPicture(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadPicture(f"{path.name} cannot be read as a picture ({error}); save it anew.", field="pictures") from None
+
+
+def read_size(path: Path) -> PictureInfo:
+    """Return a picture's size without decoding it; raises BadPicture as check_picture does."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+            return PictureInfo(*((image.height, image.width) if sideways else image.size))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise BadPicture(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
+
+
+def thumbnail(path: Path, side: int) -> bytes:
+    """Return a small JPEG of a picture, upright; raises BadPicture when it cannot be read."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (side * 2, side * 2))
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright.thumbnail((side, side))
+            buffer = io.BytesIO()
+            upright.save(buffer, "JPEG", quality=85)
+            return buffer.getvalue()
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise BadPicture(f"{path.name} is not a picture, or is damaged.", field="pictures") from None

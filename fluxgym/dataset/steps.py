@@ -1,0 +1,27 @@
+"""How many steps a training will have: batches by bucket, regularisation pictures included, as the trainer counts them."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.buckets import Size, bucket_of
+from fluxgym.dataset.toml import buckets_on
+
+
+def expected_steps(config: TrainConfig, pictures: Sequence[Size], regularisation: Sequence[Size] = ()) -> int:
+    """Return the number of optimizer steps for pictures of these sizes (width, height); 0 without pictures."""
+    if not pictures:
+        return 0
+    on = buckets_on(config)
+    total = len(pictures) * config.num_repeats
+    counts: Counter[Size] = Counter()
+    for size in pictures:
+        counts[bucket_of(size, config.resolution, config.advanced, enable_bucket=on)] += config.num_repeats
+    for index, size in enumerate(regularisation[:total]):
+        share = total // len(regularisation[:total]) + (index < total % len(regularisation[:total]))
+        counts[bucket_of(size, config.resolution, config.advanced, enable_bucket=on)] += share
+    batch = int(config.advanced.get("train_batch_size", 1))
+    batches = sum(math.ceil(count / batch) for count in counts.values())
+    per_epoch = math.ceil(batches / int(config.advanced.get("gradient_accumulation_steps", 1)))
+    return per_epoch * config.max_train_epochs

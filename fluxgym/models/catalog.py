@@ -1,0 +1,153 @@
+"""Which models there are, where their files lie, and what they bring as defaults. Reads models.yaml; downloads nothing."""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.errors import ModelError
+
+BUILT_IN = Path(__file__).with_name("models.yaml")
+ROLES = {
+    "transformer": "the FLUX transformer",
+    "ae": "the autoencoder (ae)",
+    "clip_l": "the CLIP-L text encoder",
+    "t5xxl": "the T5 text encoder",
+}
+PREFERRED, FALLBACK = "flux-dev", "pocket"
+MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One entry of models.yaml; `files` are places relative to the models folder, in the order they are tried."""
+
+    id: str
+    title: str
+    licence: str
+    files: Mapping[str, tuple[str, ...]]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFiles:
+    """The four files of a model, all there and whole as far as their headers tell."""
+
+    transformer: Path
+    clip_l: Path
+    t5xxl: Path
+    ae: Path
+
+
+def list_models(models: Path) -> list[Model]:
+    """Return the built-in models and those of models/models.yaml. Raises ModelError naming what cannot be read in that file."""
+    entries = dict(_built_in())
+    own = models / "models.yaml"
+    if own.is_file():
+        entries |= _parse(own)
+    return list(entries.values())
+
+
+@cache
+def _built_in() -> dict[str, Model]:
+    return _parse(BUILT_IN)
+
+
+def _parse(path: Path) -> dict[str, Model]:
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return {str(name): _model(str(name), entry) for name, entry in table.items()}
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}. Each entry needs title and files.", field="base_model") from None
+
+
+def _model(name: str, entry: Mapping[str, Any]) -> Model:
+    files = {role: (places,) if isinstance(places := entry["files"][role], str) else tuple(places) for role in ROLES}
+    return Model(
+        id=name, title=str(entry.get("title", name)), licence=str(entry.get("licence", "")), files=files, defaults=entry.get("defaults") or {}
+    )
+
+
+def get_model(model_id: str, models: Path) -> Model:
+    """Return a model by id; raises ModelError listing the known ones."""
+    known = {model.id: model for model in list_models(models)}
+    if model_id not in known:
+        raise ModelError(f"The base model “{model_id[:80]}” is not known; known: {', '.join(known)}.", field="base_model")
+    return known[model_id]
+
+
+def is_present(model: Model, models: Path) -> bool:
+    """Say whether every file of a model exists."""
+    return all(_locate(places, models) is not None for places in model.files.values())
+
+
+def default_model(models: Path) -> str:
+    """Return the model that is selected at first: flux-dev when its files are here, else the pocket model."""
+    known = {model.id: model for model in list_models(models)}
+    return PREFERRED if PREFERRED in known and is_present(known[PREFERRED], models) else FALLBACK
+
+
+def find_files(model_id: str, models: Path) -> FoundFiles:
+    """Return where a model's files lie; raises ModelError naming the first that is missing, truncated or no .safetensors file."""
+    model = get_model(model_id, models)
+    found = {}
+    for role, places in model.files.items():
+        path = _locate(places, models)
+        if path is None:
+            expected = " or ".join(str(models / place) for place in places)
+            raise ModelError(f"{model.title} needs {ROLES[role]}, which is missing: put it at {expected}.", field="base_model")
+        check_file(path, ROLES[role])
+        found[role] = path
+    return FoundFiles(**found)
+
+
+def _locate(places: tuple[str, ...], models: Path) -> Path | None:
+    return next((models / place for place in places if (models / place).is_file()), None)
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raise ModelError when a .safetensors file's header cannot be read or promises more than the file holds."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(size - 8, MAX_HEADER):
+                raise ValueError
+            header = json.loads(file.read(length))
+        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+        raise ModelError(f"{what[0].upper()}{what[1:]} {path} is damaged or no .safetensors file; download it again.", field="base_model") from None
+    if end + 8 + length != size:
+        raise ModelError(
+            f"{what[0].upper()}{what[1:]} {path} is cut short: it has {size} of {end + 8 + length} bytes; download it again.", field="base_model"
+        )
+
+
+def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
+    """Fill what a state lacks from its model's defaults (the default model when it names none); advanced settings one by one."""
+    filled = dict(state)
+    filled["base_model"] = filled.get("base_model") or default_model(models)
+    defaults = get_model(str(filled["base_model"]), models).defaults
+    for name, value in defaults.items():
+        if name != "advanced" and filled.get(name) is None:
+            filled[name] = value
+    advanced = filled.get("advanced")
+    filled["advanced"] = {**defaults.get("advanced", {}), **advanced} if isinstance(advanced, Mapping) else dict(defaults.get("advanced", {}))
+    return filled
+
+
+def regularisation_folder(config: TrainConfig, models: Path) -> Path | None:
+    """Return the folder of regularisation pictures, relative ones against the models folder; raises ModelError when it is missing."""
+    named = config.advanced.get("reg_data_dir")
+    if not named:
+        return None
+    folder = models / str(named)
+    if not folder.is_dir():
+        raise ModelError(f"The folder of regularisation pictures {folder} is missing; correct it or leave it empty.", field="reg_data_dir")
+    return folder
