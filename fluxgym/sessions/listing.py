@@ -1,0 +1,98 @@
+"""The list of sessions, derived from files alone at every look, newest first. One bad folder never hides the others."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fluxgym.errors import UnreadableState
+from fluxgym.run.checkpoints import list_complete
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.progress import eta_s, read_last, read_last_training
+from fluxgym.run.status import LIVE, Status, derive_status, is_supervised
+from fluxgym.run.ui_state import State, read_state, timestamp_of
+
+SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One row: what `fluxgym sessions --json` prints of a run. started is in seconds since the epoch."""
+
+    slug: str
+    lora_name: str
+    status: Status
+    reason_code: str
+    reason: str
+    started: float
+    max_train_epochs: int | None
+    checkpointing: bool
+    monitoring: bool
+    progress: dict[str, Any]
+    folder: str
+    run_id: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON's types."""
+        return asdict(self) | {"status": self.status.value}
+
+
+def list_sessions(outputs: Path) -> list[Session]:
+    """Return every session, newest first."""
+    found = [session_of(run) for run in OutputsPaths(outputs).runs()]
+    return sorted((session for session in found if session), key=lambda session: (-session.started, session.slug))
+
+
+def session_of(run: RunPaths) -> Session | None:
+    """Return a run's row, None when its state has gone meanwhile."""
+    try:
+        written_at = run.ui_state.stat().st_mtime
+    except OSError:
+        return None
+    try:
+        return _readable(run, read_state(run), written_at)
+    except UnreadableState as error:
+        return _row(run, Status.UNREADABLE, {}, written_at, reason_code="unreadable", reason=str(error))
+
+
+def _readable(run: RunPaths, state: State, written_at: float) -> Session:
+    derived = derive_status(run, state)
+    return _row(
+        run, derived.status, state, timestamp_of(state) or written_at, reason_code=derived.reason_code, reason=derived.reason,
+        progress=progress_of(run, is_live=derived.status in LIVE),
+    )  # fmt: skip
+
+
+def _row(
+    run: RunPaths, status: Status, state: State, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
+) -> Session:
+    epochs = state.get("max_train_epochs")
+    return Session(
+        slug=run.slug,
+        lora_name=str(state.get("lora_name") or run.slug),
+        status=status,
+        reason_code=reason_code,
+        reason=reason,
+        started=started,
+        max_train_epochs=epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None,
+        checkpointing=state.get("enable_checkpointing") is True,
+        monitoring=is_supervised(run),
+        progress=progress or {},
+        folder=str(run.folder),
+        run_id=state.get("run_id") if isinstance(state.get("run_id"), str) else None,
+    )
+
+
+def progress_of(run: RunPaths, *, is_live: bool) -> dict[str, Any]:
+    """Return the trainer's last word; the last loss and speed stand with it, and while it lives the remaining seconds."""
+    last = read_last(run.progress)
+    if last is None:
+        return {}
+    steady = read_last_training(run.progress) or {}
+    known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if name in steady} | last
+    remaining = eta_s(known) if is_live else None
+    return {name: known[name] for name in SHOWN if name in known} | ({} if remaining is None else {"eta_s": remaining})
+
+
+def resumable_from(run: RunPaths) -> str | None:
+    """Return the name of the checkpoint that Resume would take, None when there is none."""
+    return next((checkpoint.name for checkpoint in list_complete(run)), None)

@@ -1,0 +1,68 @@
+"""Resume: the furthest complete checkpoint is found, checked, and the same run goes on from it as its next attempt."""
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.folder import sizes
+from fluxgym.dataset.steps import expected_steps
+from fluxgym.dataset.toml import dataset_toml
+from fluxgym.errors import AlreadyRunning, FluxGymError, NothingToResume, SessionNotFound
+from fluxgym.launch.argv import train_sh, trainer_argv
+from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.models.catalog import find_files, regularisation_folder
+from fluxgym.run.atomic import write_text
+from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
+from fluxgym.run.lock import file_lock
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.status import has_live_process
+from fluxgym.run.ui_state import State, read_state, update_state
+from fluxgym.settings import Settings
+
+
+def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
+    """Let a run go on from its furthest complete checkpoint (or the named one), to `epochs` in all when given.
+
+    Raises AlreadyRunning while anything of it lives, NothingToResume without a checkpoint or when it is finished.
+    """
+    if not run.ui_state.is_file():
+        raise SessionNotFound(f"There is no run “{run.slug}”.")
+    with file_lock(run.private / "resume.lock", timeout_s=5, busy=f"{run.slug} is being resumed already."):
+        if has_live_process(run):
+            raise AlreadyRunning(f"{run.slug} is running; stop it first.")
+        state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
+        config = TrainConfig.from_state(state)
+        checkpoint = choose_checkpoint(run, from_checkpoint)
+        order = _order(run, config, state, checkpoint, settings)
+        write_launch(run, order)
+        update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
+        try:
+            spawn_supervisor(run, order)
+        except (FluxGymError, OSError) as error:
+            update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
+            raise
+    return run
+
+
+_CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
+
+
+def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpoint, settings: Settings) -> LaunchOrder:
+    """Return the next attempt; its files are written anew, so that hand-edited settings count."""
+    regularisation = regularisation_folder(config, settings.models)
+    steps = expected_steps(config, list(sizes(run.dataset)), list(sizes(regularisation)) if regularisation else ())
+    if checkpoint.step >= steps:
+        raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
+    files = find_files(config.base_model, settings.models)
+    argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint.folder)
+    write_text(run.dataset_toml, dataset_toml(config, run.dataset, regularisation))
+    write_text(run.train_sh, train_sh(argv))
+    record, before = read_record(run), read_launch(run)
+    return LaunchOrder(
+        run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
+        attempt=(record.attempt if record else 1) + 1,
+        argv=argv,
+        cwd=str(settings.sd_scripts),
+        expected_steps=steps,
+        monitoring=config.enable_monitoring,
+        env=before.env if before else {},
+    )

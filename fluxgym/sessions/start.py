@@ -1,0 +1,196 @@
+"""Start: from settings and pictures to a running trainer. A run's folder appears whole or not at all, and nothing is ever overwritten."""
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.folder import copy_into, sizes
+from fluxgym.dataset.steps import expected_steps
+from fluxgym.dataset.toml import dataset_toml
+from fluxgym.errors import AlreadyRunning, ConfigError, FluxGymError, NameTaken, StorageError
+from fluxgym.launch.argv import train_sh, trainer_argv
+from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
+from fluxgym.run.atomic import storage_error
+from fluxgym.run.checkpoints import read_checkpoint
+from fluxgym.run.lock import file_lock
+from fluxgym.run.names import next_version, slug_of
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.status import has_live_process
+from fluxgym.run.ui_state import create_state, update_state
+from fluxgym.sessions.resume import resume
+from fluxgym.settings import Settings
+
+IfExists = Literal["resume", "new", "replace"]
+PROMPT_FLAGS = ("w", "h", "d")
+RESERVE_BYTES = 200 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRequest:
+    """What is to be trained: ui_state.json's keys, the folder of pictures, what to do about a taken name, and on which GPUs ("0,1")."""
+
+    state: Mapping[str, Any]
+    images: Path
+    if_exists: IfExists | None = None
+    gpus: str | None = None
+
+
+def start(request: StartRequest, settings: Settings) -> RunPaths:
+    """Start a training and return its folder, once its supervisor watches.
+
+    Raises a FluxGymError with one plain sentence for whatever stands in the way; then nothing of the run is left behind.
+    """
+    config = TrainConfig.from_state(apply_defaults(request.state, settings.models))
+    slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
+    _check_disk(settings.outputs)
+    with file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session."):
+        run = _free_run(outputs, slug, request.if_exists)
+        if run is None:
+            return resume(outputs.run(slug), settings=settings)
+        order = _build(run, config, request, settings, outputs)
+        return _launch(run, order)
+
+
+def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
+    """Return where the run goes; None when the one that is there shall be resumed. Raises NameTaken when nobody said what to do."""
+    run = outputs.run(slug)
+    if not run.folder.exists() or not any(run.folder.iterdir()):
+        return run
+    if if_exists is None:
+        raise NameTaken(
+            f"A training named {slug} exists already; choose whether to resume it, to start a new version, or to replace it "
+            "(the old one is archived).",
+            field="lora_name",
+        )
+    if if_exists == "new":
+        numbers = (outputs.run(next_version(slug, number)) for number in range(2, 100_000))
+        return next(candidate for candidate in numbers if not candidate.folder.exists())
+    if has_live_process(run):
+        raise AlreadyRunning(f"{slug} is running; stop it first.", field="lora_name")
+    if if_exists == "resume":
+        return None
+    _archive(run, outputs)
+    return run
+
+
+def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
+    target = outputs.archive / f"{run.slug}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        run.folder.rename(target)
+    except OSError as error:
+        raise storage_error(error, target) from error
+
+
+def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: Settings, outputs: OutputsPaths) -> LaunchOrder:
+    """Make the run's folder aside and rename it into place; returns what is to be launched."""
+    files = find_files(config.base_model, settings.models)
+    regularisation = regularisation_folder(config, settings.models)
+    checkpoint = _named_checkpoint(config, run, settings.outputs)
+    argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint)
+    toml = dataset_toml(config, run.dataset, regularisation)
+    aside = RunPaths(outputs.own / "new" / f"{run.slug}-{secrets.token_hex(4)}")
+    try:
+        copy_into(request.images, aside.dataset, config.concept_sentence)
+        steps = expected_steps(config, list(sizes(aside.dataset)), list(sizes(regularisation)) if regularisation else ())
+        order = LaunchOrder(
+            run_id=secrets.token_hex(8),
+            attempt=1,
+            argv=argv,
+            cwd=str(settings.sd_scripts),
+            expected_steps=steps,
+            monitoring=config.enable_monitoring,
+            env={"CUDA_VISIBLE_DEVICES": request.gpus} if request.gpus else {},
+        )
+        _write_files(aside, config, toml, order)
+        _move_into_place(aside, run)
+    except OSError as error:
+        raise storage_error(error, run.folder) from error
+    finally:
+        shutil.rmtree(aside.folder, ignore_errors=True)
+    return order
+
+
+def _write_files(aside: RunPaths, config: TrainConfig, toml: str, order: LaunchOrder) -> None:
+    aside.private.mkdir(parents=True)
+    aside.dataset_toml.write_text(toml, encoding="utf-8")
+    aside.sample_prompts.write_text(sample_prompts(config), encoding="utf-8")
+    aside.train_sh.write_text(train_sh(order.argv), encoding="utf-8")
+    aside.train_sh.chmod(0o755)
+    write_launch(aside, order)
+    create_state(aside, {**_guide_first(config), "timestamp": time.time(), "status": "starting", "run_id": order.run_id})
+
+
+def _guide_first(config: TrainConfig) -> dict[str, Any]:
+    """Return the guide's keys first; `advanced` only when something differs from the defaults."""
+    state = config.to_state()
+    advanced = state.pop("advanced")
+    return state | ({"advanced": advanced} if advanced else {})
+
+
+def _move_into_place(aside: RunPaths, run: RunPaths) -> None:
+    if run.folder.exists():
+        run.folder.rmdir()  # it was empty when the name was checked
+    aside.folder.rename(run.folder)
+
+
+def _launch(run: RunPaths, order: LaunchOrder) -> RunPaths:
+    try:
+        spawn_supervisor(run, order)
+    except (FluxGymError, OSError) as error:
+        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be started: {error}"})
+        raise
+    return run
+
+
+def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path) -> Path | None:
+    """Return the checkpoint that the form names: a path, or one within outputs/; raises ConfigError when it is no complete one."""
+    named = config.resume_from_checkpoint.strip()
+    if not named:
+        return None
+    places = [Path(named).expanduser(), outputs / named, run.checkpoint(named)]
+    for place in places:
+        if read_checkpoint(place, verify=True) is not None:
+            return place.resolve()
+    raise ConfigError(
+        f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.", field="resume_from_checkpoint"
+    )
+
+
+def sample_prompts(config: TrainConfig) -> str:
+    """Return the trainer's prompt lines: the form's, else the trigger; each with the training's size and seed where it names none.
+
+    kohya's own defaults would be 512 pixels a side and another picture at every look.
+    """
+    lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
+    lines = lines or [config.concept_sentence.strip() or config.lora_name]
+    given = {"w": config.resolution, "h": config.resolution, "d": config.seed}
+    return "".join(line if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
+
+
+def _completed(line: str, given: Mapping[str, int]) -> str:
+    flags = {part.split(" ", 1)[0] for part in line.split(" --")[1:]}
+    return line + "".join(f" --{flag} {given[flag]}" for flag in PROMPT_FLAGS if flag not in flags)
+
+
+def _check_disk(outputs: Path) -> None:
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(outputs).free
+    except OSError as error:
+        raise storage_error(error, outputs) from error
+    if not os.access(outputs, os.W_OK):
+        raise StorageError(f"{outputs} cannot be written; check its permissions, or choose another folder with --outputs.")
+    if free < RESERVE_BYTES:
+        raise StorageError(
+            f"Only {free >> 20} MB are free on the disk of {outputs}; free at least {RESERVE_BYTES >> 20} MB, then start again."
+        )
