@@ -1,0 +1,179 @@
+"""The command line: sessions, start, stop, resume and demo. Owns words on the terminal; every action is fluxgym.sessions' own.
+
+Exit codes: 0 done, 1 the training did not end as completed, 2 a mistake of the user's, told in one sentence on stderr.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from fluxgym.errors import FluxGymError, SessionNotFound, SettingsError
+from fluxgym.launch.stop import wait_until_ended
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.status import SYMBOLS, Status
+from fluxgym.sessions import demo, watch
+from fluxgym.sessions.listing import Session, list_sessions
+from fluxgym.sessions.resume import resume
+from fluxgym.sessions.start import StartRequest, start
+from fluxgym.sessions.stop import stop
+from fluxgym.settings import Parser, Settings, add_folders
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        args = build_parser().parse_args(argv)
+        return int(args.run(args, Settings.from_namespace(args)))
+    except FluxGymError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nYou left; the training goes on. See: python -m fluxgym sessions", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = Parser(prog="python -m fluxgym", description="Train FLUX.1 LoRAs, and see what became of every run.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    listing = _command(commands, "sessions", _sessions, "list every training, newest first")
+    listing.add_argument("--json", action="store_true", help="print a JSON list")
+    starting = _command(commands, "start", _start, "start a training; prints its folder")
+    starting.add_argument("--state", required=True, type=Path, metavar="FILE", help="a JSON file with ui_state.json's keys")
+    starting.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of pictures and .txt captions")
+    starting.add_argument("--wait", action="store_true", help="stay until it has ended, with a progress bar")
+    starting.add_argument("--gpus", metavar="0,1", help="the GPUs to use")
+    starting.add_argument("--if-exists", choices=("resume", "new", "replace"), help="what to do when a run has this name already")
+    stopping = _command(commands, "stop", _stop, "stop a training after it has saved its state")
+    stopping.add_argument("name", metavar="NAME", help="the run's folder, or its LoRA's name")
+    stopping.add_argument("--now", action="store_true", help="end it at once, without saving")
+    resuming = _command(commands, "resume", _resume, "let a training go on from its newest complete checkpoint")
+    resuming.add_argument("name", metavar="NAME", help="the run's folder, or its LoRA's name")
+    resuming.add_argument("--from", dest="from_checkpoint", metavar="CHECKPOINT", help="go on from this one")
+    resuming.add_argument("--epochs", type=int, metavar="N", help="train to N epochs in all")
+    resuming.add_argument("--wait", action="store_true", help="stay until it has ended, with a progress bar")
+    _command(commands, "demo", _demo, "train on the example photos with the pocket model")
+    return parser
+
+
+def _command(commands: "argparse._SubParsersAction[Parser]", name: str, run: object, about: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+    add_folders(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _sessions(args: argparse.Namespace, settings: Settings) -> int:
+    sessions = list_sessions(settings.outputs)
+    if args.json:
+        print(json.dumps([session.to_json() for session in sessions], indent=2, ensure_ascii=False))
+    elif not sessions:
+        print("No active training sessions found")
+    else:
+        print("\n\n---\n\n".join(_as_text(session) for session in sessions))
+    return 0
+
+
+def _as_text(session: Session) -> str:
+    """Return a session as the guide shows it."""
+    lines = [f"{SYMBOLS[session.status]} {_plain(session.lora_name)} - {session.status.capitalize()}"]
+    lines.append(f"   - Started: {datetime.fromtimestamp(session.started):%Y-%m-%d %H:%M:%S}")
+    if session.max_train_epochs is not None:
+        lines.append(f"   - Epochs: {session.max_train_epochs}")
+    if session.status is not Status.UNREADABLE:
+        lines.append(f"   - Checkpointing: {'✅' if session.checkpointing else '❌'}")
+        lines.append(f"   - Monitoring: {'✅' if session.monitoring else '❌'}")
+    if session.progress:
+        lines.append(f"   - Progress: {watch.progress_words(session)}")
+    if session.reason:
+        lines.append(f"   - {_plain(session.reason)}")
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Keep a name from steering the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _start(args: argparse.Namespace, settings: Settings) -> int:
+    request = StartRequest(state=_read_state_file(args.state), images=_image_folder(args.images), if_exists=args.if_exists, gpus=args.gpus)
+    run = start(request, settings)
+    print(run.folder, flush=True)
+    return _wait(run) if args.wait else 0
+
+
+def _read_state_file(path: Path) -> dict[str, object]:
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(state, dict):
+        raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")
+    return state
+
+
+def _image_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise SettingsError(f"The folder of pictures {path} does not exist.")
+    return path.resolve()
+
+
+def _wait(run: RunPaths) -> int:
+    end = watch.watch(run)
+    print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
+    return 0 if end.status is Status.COMPLETED else 1
+
+
+def _stop(args: argparse.Namespace, settings: Settings) -> int:
+    run = find_run(args.name, settings)
+    stop(run, now=args.now)
+    end = wait_until_ended(run)
+    print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
+    return 0
+
+
+def _resume(args: argparse.Namespace, settings: Settings) -> int:
+    run = resume(find_run(args.name, settings), settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
+    print(run.folder, flush=True)
+    return _wait(run) if args.wait else 0
+
+
+def _demo(args: argparse.Namespace, settings: Settings) -> int:
+    began = time.monotonic()
+    result = demo.run_demo(settings)
+    if result.end.status is not Status.COMPLETED:
+        print(f"error: the demo ended as {result.end.status}: {result.end.reason} Its log: {result.run.training_log}", file=sys.stderr)
+        return 1
+    print(f"The LoRA:            {result.run.lora}")
+    print(f"Before and after:    {result.picture}")
+    print(f"All of it took {time.monotonic() - began:.0f} s. See it in the page: make run")
+    return 0
+
+
+def find_run(name: str, settings: Settings) -> RunPaths:
+    """Return the run that a person names: its folder first, then a LoRA name that only one run has.
+
+    Raises SessionNotFound saying what there is.
+    """
+    outputs = OutputsPaths(settings.outputs)
+    try:
+        run = outputs.run(name)
+    except SessionNotFound:
+        run = None
+    if run is not None and run.ui_state.is_file():
+        return run
+    named = [session.slug for session in list_sessions(settings.outputs) if session.lora_name == name]
+    if len(named) == 1:
+        return outputs.run(named[0])
+    if named:
+        raise SessionNotFound(f"Several runs are named “{name[:80]}”: {', '.join(named)}; give the folder.")
+    raise SessionNotFound(f"There is no run “{name[:80]}” in {settings.outputs}; python -m fluxgym sessions lists what there is.")

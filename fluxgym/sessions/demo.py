@@ -1,0 +1,75 @@
+"""`make demo`: the whole main job without a browser, on the example photos and the pocket model, with a before/after picture."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.dataset.example import TRIGGER, write_example
+from fluxgym.run.atomic import storage_error
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.status import DerivedStatus
+from fluxgym.sessions.start import StartRequest, start
+from fluxgym.sessions.watch import watch
+from fluxgym.settings import Settings
+
+NAME = "demo-cat"
+NUM_SEEDS = 8
+ENLARGED = 128
+GAP = 16
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The demo's run, what it ended in, and the before/after picture (None when it did not complete)."""
+
+    run: RunPaths
+    end: DerivedStatus
+    picture: Path | None
+
+
+def demo_state() -> dict[str, object]:
+    """Return the settings of the demo: the pocket model's defaults, and samples of the trigger with fixed seeds before and after."""
+    return {
+        "lora_name": NAME,
+        "concept_sentence": TRIGGER,
+        "base_model": "pocket",
+        "sample_prompts": "\n".join(f"{TRIGGER} --d {seed}" for seed in range(1, NUM_SEEDS + 1)),
+        "sample_every_n_steps": 80,
+        "advanced": {"sample_at_first": True},
+    }
+
+
+def run_demo(settings: Settings) -> DemoResult:
+    """Train the demo to its end; an earlier demo keeps its folder, this one gets the next name."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            write_example(Path(folder))
+            run = start(StartRequest(state=demo_state(), images=Path(folder), if_exists="new"), settings)
+    except OSError as error:
+        raise storage_error(error, settings.outputs) from error
+    end = watch(run)
+    picture = compose(run) if run.lora.is_file() else None
+    return DemoResult(run, end, picture)
+
+
+def compose(run: RunPaths) -> Path | None:
+    """Lay the first samples above the last ones, the same seeds in the same column; returns the picture's path."""
+    from PIL import Image
+
+    by_step: dict[str, list[Path]] = {}
+    for path in sorted(run.samples.glob("*.png")):
+        by_step.setdefault(path.name.removeprefix(f"{run.slug}_").split("_")[0], []).append(path)
+    if len(by_step) < 2:
+        return None
+    rows = [by_step[min(by_step)], by_step[max(by_step)]]
+    sheet = Image.new("RGB", (max(map(len, rows)) * ENLARGED, 2 * ENLARGED + GAP), "white")
+    for row, paths in enumerate(rows):
+        for column, path in enumerate(paths):
+            with Image.open(path) as image:
+                sheet.paste(image.resize((ENLARGED, ENLARGED), Image.Resampling.NEAREST), (column * ENLARGED, row * (ENLARGED + GAP)))
+    target = run.folder / "before-after.png"
+    try:
+        sheet.save(target)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    return target
