@@ -161,6 +161,6 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
     if entry.kind == "radio":
         return gr.Radio(options, value=None, **common)
     if entry.kind == "choice":
-        return gr.Dropdown(options, value=None, allow_custom_value=True, filterable=False, **common)
+        return gr.Dropdown(options, value=None, allow_custom_value=True, **common)
     lines: dict[str, Any] = {"lines": 2, "max_lines": 8} if entry.kind == "lines" else {"lines": 1, "max_lines": 1}
     return gr.Textbox(value="", placeholder=entry.placeholder or None, **lines, **common)

@@ -8,6 +8,9 @@ import gradio as gr
 
 ASSETS = Path(__file__).with_name("assets")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
+MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/memory.js`)"
+OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
+CHANGED = f"async (...typed) => {{ const memory = {MEMORY}; memory.keepUnsent(typed.slice(2), typed[1]); return typed; }}"
 ServerFunction = Callable[[Any], dict[str, Any]]
 
 
@@ -20,8 +23,23 @@ def part(
         f"// events: {', '.join(repr(event) for event in events)}"
     )
     return gr.HTML(
-        value=value, html_template="", js_on_load=script, server_functions=list(server) or None, apply_default_css=False, elem_id=elem_id
+        value=value,
+        html_template="",
+        js_on_load=script,
+        server_functions=[_plain(function) for function in server] or None,
+        apply_default_css=False,
+        elem_id=elem_id,
     )
+
+
+def _plain(function: ServerFunction) -> ServerFunction:
+    """Wrap a method in a function, as Gradio marks what may be called by an attribute that methods cannot have."""
+
+    def served(data: Any = None) -> dict[str, Any]:
+        return function(data)
+
+    served.__name__ = function.__name__
+    return served
 
 
 def head(root_path: str = "") -> str:
@@ -31,3 +49,9 @@ def head(root_path: str = "") -> str:
         f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
     )
     return f"<style>{style}</style>{scripts}"
+
+
+def place_notices() -> gr.HTML:
+    """Place the log of notices, folded and hidden until there is one."""
+    markup = '<details id="fg-notices" class="fg-notices" hidden><summary>Notices</summary><ul></ul></details>'
+    return gr.HTML(markup, js_on_load=None, apply_default_css=False)

@@ -1,6 +1,7 @@
 """The Train page: three steps, side by side where there is room. Places the components and names them; what they do is in handlers/."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -19,7 +20,7 @@ PAIRS = (
 class TrainTab:
     """The page's components: the fields by name, the pictures, what the form answers, and Start."""
 
-    fields: dict[str, Component]
+    fields: dict[str, Any]  # components; each kind has events of its own
     pictures: gr.HTML
     answer: gr.HTML
     start: gr.Button

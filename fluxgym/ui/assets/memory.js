@@ -47,4 +47,5 @@ export function unsent() {
   }
 }
 
-export const keepUnsent = (values) => write("unsent", values === null ? null : JSON.stringify({ at: Date.now() / 1000, values }));
+export const keepUnsent = (values, source = "") =>
+  write("unsent", values === null ? null : JSON.stringify({ at: Date.now() / 1000, values, source }));

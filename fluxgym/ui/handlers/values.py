@@ -148,3 +148,11 @@ def _is_usable(name: str, value: Any) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def when_empty(name: str) -> Any:
+    """Return what an advanced setting means when its field was emptied: the trainer's own default; buckets are on, switches as FluxGym has them."""
+    flag = all_flags()[name]
+    if flag.type == "flag":
+        return True
+    return "" if flag.default is None else flag.default

@@ -1,0 +1,49 @@
+"""Assembles the page: places its parts, and says which event goes to which handler. Does nothing else."""
+
+from typing import Any
+
+import gradio as gr
+
+from fluxgym.models.catalog import list_models
+from fluxgym.settings import Settings
+from fluxgym.ui.banner import place_navigation, place_sessions
+from fluxgym.ui.fields import NAMES
+from fluxgym.ui.handlers.pictures import PictureHandlers
+from fluxgym.ui.handlers.run_view import RunHandlers
+from fluxgym.ui.handlers.sessions import SessionHandlers
+from fluxgym.ui.handlers.training import TrainingHandlers
+from fluxgym.ui.part import CHANGED, OPENED, place_notices
+from fluxgym.ui.run_tab import place_run
+from fluxgym.ui.train_tab import TrainTab, place_train
+
+
+def build_page(settings: Settings) -> gr.Blocks:
+    """Return the page for these folders."""
+    sessions, pictures = SessionHandlers(settings), PictureHandlers(settings)
+    training = TrainingHandlers(settings, pictures)
+    page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
+    with page, gr.Column(elem_id="fg-app"):
+        place_navigation()
+        banner = place_sessions(sessions)
+        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], pictures)
+        run = place_run(sessions, RunHandlers(settings, sessions))
+        place_notices()
+        _wire(page, tab, banner, run, training)
+    return page
+
+
+def _wire(page: gr.Blocks, tab: TrainTab, banner: gr.HTML, run: gr.HTML, training: TrainingHandlers) -> None:
+    """Connect the form's events; the browser's own memory travels in the two unseen fields and in `viewed` and `unsent`."""
+    draft, source, viewed, unsent = (gr.Textbox(visible=False) for _ in range(4))
+    fields = [tab.fields[name] for name in NAMES]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    typed, everything = [draft, source, *fields], [draft, source, *fields, tab.pictures, tab.answer]
+    page.load(training.restore, [draft, viewed, unsent], everything, js=OPENED, **quiet)
+    others = [field.input for name, field in tab.fields.items() if name != "base_model"]
+    gr.on(others, training.changed, typed, [draft, tab.answer], js=CHANGED, trigger_mode="always_last", **quiet)
+    tab.fields["base_model"].input(training.choose_model, typed, [*fields, tab.answer], trigger_mode="always_last", **quiet)
+    tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, tab.answer], trigger_mode="always_last", **quiet)
+    tab.start.click(training.start, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    tab.answer.choose(training.choose, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    for part in (banner, run):
+        part.open(training.open, [draft], everything, **quiet)

@@ -1,0 +1,104 @@
+"""The data set of the form: its pictures by page, its captions, the example. A run's pictures are looked at in place and copied before an edit."""
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+from fluxgym.dataset.example import write_example
+from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.settings import Settings
+from fluxgym.ui.handlers.answers import Answer, answers, text, whole
+
+PAGE = 100
+
+
+class PictureHandlers:
+    """Answers the gallery. `source` is the run whose pictures the form shows, "" for the draft's own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+        self.server = (self.pictures, self.caption, self.remove, self.clear, self.prepare, self.example)
+
+    def folder(self, draft: str, source: str) -> PictureFolder:
+        """Return the folder of pictures that a form shows."""
+        return PictureFolder(self._outputs.run(source).dataset) if source else open_draft(self._settings.outputs, draft).pictures
+
+    @answers
+    def pictures(self, data: Answer) -> Answer:
+        """Answer one page of pictures with their captions."""
+        draft, source = text(data, "draft"), text(data, "source")
+        folder = self.folder(draft, source)
+        place = f"runs/{quote(source)}" if source else f"drafts/{draft}"
+        items = []
+        for item in folder.items(whole(data, "offset"), whole(data, "limit", 1, PAGE)):
+            version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
+            thumb = f"{place}/pictures/{quote(item.name)}?v={version}"
+            items.append({"name": item.name, "caption": item.caption, "version": version, "thumb": thumb})
+        return {"source": source, "items": items, **_counts(folder)}
+
+    @answers
+    def caption(self, data: Answer) -> Answer:
+        """Write a caption to its file."""
+        own = self._own(data)
+        own.pictures.set_caption(text(data, "name"), text(data, "text", 100_000))
+        return {"source": ""}
+
+    @answers
+    def remove(self, data: Answer) -> Answer:
+        """Take a picture and its caption out of the data set."""
+        own = self._own(data)
+        own.pictures.remove(text(data, "name"))
+        return {"source": ""}
+
+    @answers
+    def clear(self, data: Answer) -> Answer:
+        """Take all pictures out of the form; those of a run stay with the run."""
+        draft = open_draft(self._settings.outputs, text(data, "draft"))
+        forget_pictures(draft)
+        return {"source": ""}
+
+    @answers
+    def prepare(self, data: Answer) -> Answer:
+        """Make the pictures the draft's own, so that uploads can join them."""
+        self._own(data)
+        return {"source": ""}
+
+    @answers
+    def example(self, data: Answer) -> Answer:
+        """Bring the example photos."""
+        write_example(self._own(data).pictures.path)
+        return {"source": ""}
+
+    def _own(self, data: Answer) -> Draft:
+        """Return the draft with the pictures that the form shows in it: copied from the run once, captions too."""
+        draft = open_draft(self._settings.outputs, text(data, "draft"))
+        source = text(data, "source")
+        if source:
+            forget_pictures(draft)
+            folder = self.folder(draft.id, source)
+            if folder.count():
+                copy_into(folder.path, draft.pictures.path, "")
+        return draft
+
+
+def forget_pictures(draft: Draft) -> None:
+    """Remove a draft's pictures: they have become a run's, or others take their place."""
+    shutil.rmtree(draft.pictures.path, ignore_errors=True)
+
+
+def _counts(folder: PictureFolder) -> dict[str, int]:
+    """Return how many pictures there are and how many of them have a caption file, in one look at the folder."""
+    names = folder.names()
+    captions = {Path(name).stem for name in _names(folder.path) if name.endswith(".txt")}
+    return {"count": len(names), "captioned": sum(Path(name).stem in captions for name in names)}
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 (names only, of maybe 10,000 files)
+    except OSError:
+        return []

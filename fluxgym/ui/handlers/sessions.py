@@ -1,0 +1,94 @@
+"""The list of sessions and what its buttons do. Rows are the derived list's own facts and, beside them, what the page may offer for each."""
+
+import time
+
+from fluxgym.errors import SessionError
+from fluxgym.run.checkpoints import Checkpoint, list_complete
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.ui_state import read_state
+from fluxgym.sessions import resume, stop
+from fluxgym.sessions.listing import Session, list_sessions
+from fluxgym.settings import Settings
+from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text, whole
+from fluxgym.ui.machine import describe
+
+PAGE_SIZE = 10
+LIVE = ("running", "starting", "queued")
+RESUMABLE = ("stopped", "failed")
+
+
+class SessionHandlers:
+    """Answers the banner."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+
+    @answers
+    def sessions(self, data: Answer) -> Answer:
+        """Answer one page of the list; only the moment when it is what the page has seen."""
+        every = list_sessions(self._settings.outputs)
+        wanted = text(data, "filter", 200).casefold().strip()
+        chosen = [session for session in every if wanted in session.lora_name.casefold() or wanted in session.slug] if wanted else every
+        page = min(whole(data, "page"), max(0, (len(chosen) - 1) // PAGE_SIZE))
+        answer = {
+            "counts": _counts(every, len(chosen)),
+            "rows": [self.row(session) for session in chosen[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]],
+            "page": page,
+            "page_size": PAGE_SIZE,
+            "machine": describe(self._settings.outputs),
+        }
+        version = fingerprint(answer)
+        now = time.time()
+        return {"now": now, "version": version} | ({} if version == data.get("seen") else answer)
+
+    def row(self, session: Session) -> Answer:
+        """Return a session as the page shows it: its facts, whether it is being stopped, and what may be done."""
+        run = self._outputs.run(session.slug)
+        row: Answer = dict(session.to_json())
+        row["stopping"] = row["status"] in LIVE and run.stop.exists()
+        row["ended"] = _ended_at(run) if row["status"] not in LIVE else None
+        row["resume"] = resume_offer(run) if row["status"] in RESUMABLE else None
+        return row
+
+    @answers
+    def act(self, data: Answer) -> Answer:
+        """Do what a row's button says to the very run it was drawn for."""
+        run = self._outputs.run(text(data, "slug", 200))
+        if data.get("run_id") and read_state(run).get("run_id") != data["run_id"]:
+            raise SessionError(f"{run.slug} has been started anew since this button was drawn; nothing was done to it.")
+        action = data.get("action")
+        if action in ("stop", "kill"):
+            stop.stop(run, now=action == "kill")
+        elif action == "resume":
+            resume.resume(run, settings=self._settings)
+        else:
+            return {"error": "The page asked for something that the app does not know; reload the page."}
+        return {}
+
+
+def _counts(every: list[Session], shown: int) -> dict[str, int]:
+    statuses = [str(session.status) for session in every]
+    running = statuses.count("running") + statuses.count("starting")
+    waiting = statuses.count("queued")
+    return {"running": running, "waiting": waiting, "earlier": len(every) - running - waiting, "shown": shown}
+
+
+def _ended_at(run: RunPaths) -> float | None:
+    record = read_exit(run)
+    return record.ended_at if record is not None else None
+
+
+def resume_offer(run: RunPaths) -> dict[str, str] | None:
+    """Return the label and help of the button that resumes a run, None when there is no complete checkpoint."""
+    checkpoints = list_complete(run)
+    if not checkpoints:
+        return None
+    newest = checkpoints[0]
+    return {"label": f"Resume from {place_of(newest)}", "help": f"Goes on from {newest.name}, step {newest.step} of {newest.total_steps}"}
+
+
+def place_of(checkpoint: Checkpoint) -> str:
+    """Name a checkpoint as people count: by its step."""
+    return f"step {checkpoint.step}"

@@ -1,0 +1,186 @@
+"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for. Every one answers at once.
+
+What is typed is kept in the browser's draft with each answer; a start turns the draft into a run.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gradio as gr
+
+from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.models.catalog import default_model
+from fluxgym.run.names import next_version, slug_of
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.ui_state import read_state
+from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.sessions.last import last_session
+from fluxgym.sessions.start import IfExists, StartRequest, start
+from fluxgym.settings import Settings
+from fluxgym.ui.fields import BY_NAME, NAMES
+from fluxgym.ui.handlers import values
+from fluxgym.ui.handlers.answers import Answer
+from fluxgym.ui.handlers.form import Form
+from fluxgym.ui.handlers.pictures import PictureHandlers, forget_pictures
+from fluxgym.ui.handlers.sessions import resume_offer
+from fluxgym.ui.handlers.values import State
+
+Outputs = list[Any]
+
+
+class TrainingHandlers:
+    """Answers the form. Every handler takes (draft id, source, the fields in the table's order)."""
+
+    def __init__(self, settings: Settings, pictures: PictureHandlers) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+        self._pictures = pictures
+        self._form = Form(settings)
+
+    def restore(self, draft_id: str, viewed: str | None, unsent: str | None) -> Outputs:
+        """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
+        draft = self._draft(draft_id)
+        kept = _newer(draft.read_form(), _loaded(unsent))
+        if kept is not None:
+            return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")))
+        run = last_session(self._settings.outputs, viewed)
+        try:
+            state = read_state(run) if run is not None else None
+        except FluxGymError:
+            state = None
+        if run is None or state is None:
+            return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+        return self._filled(draft, state, run.slug)
+
+    def _filled(self, draft: Draft, state: Mapping[str, Any], source: str) -> Outputs:
+        """Return draft id, source, all fields, the gallery and the answer for a state."""
+        shown = values.from_state(state)
+        answer = self._answer(draft.id, source, shown)[1]
+        return [draft.id, source, *shown, {"source": source, "again": True}, answer]
+
+    def _answer(self, draft_id: str, source: str, typed: Outputs, *, pressed: bool = False) -> tuple[State, Answer]:
+        state, errors = values.to_state(typed)
+        state = self._form.explicit(state)
+        folder = self._pictures.folder(draft_id, self._existing(source))
+        return state, self._form.answer(state, errors, folder.path, pressed=pressed)
+
+    def changed(self, draft_id: str, source: str, *typed: Any) -> Outputs:
+        """Keep what is typed and answer to it."""
+        draft = self._draft(draft_id)
+        state, answer = self._answer(draft.id, source, list(typed))
+        return [draft.id, self._kept(draft, state, source, answer)]
+
+    def _kept(self, draft: Draft, state: State, source: str, answer: Answer) -> Answer:
+        """Write the draft; when the disk refuses, say so in the answer: the browser keeps what was typed meanwhile."""
+        try:
+            draft.write_form({"state": state, "source": source})
+        except FluxGymError as error:
+            return answer | {"said": str(error)}
+        return answer | {"kept": True}
+
+    def choose_model(self, draft_id: str, source: str, *typed: Any) -> Outputs:
+        """Bring another model's defaults into the fields that nobody has touched."""
+        draft = self._draft(draft_id)
+        state, _ = values.to_state(typed)
+        before = self._model_before(draft, source)
+        shown = values.from_state(self._form.with_other_model(state, before) if before else state)
+        state, answer = self._answer(draft.id, source, shown)
+        return [*shown, self._kept(draft, state, source, answer)]
+
+    def _model_before(self, draft: Draft, source: str) -> str:
+        """Return the model that the form had until now, as the draft, the run or the defaults tell."""
+        kept = draft.read_form()
+        if kept is not None:
+            return str(_mapping(kept.get("state")).get("base_model") or "")
+        if source:
+            try:
+                return str(read_state(self._outputs.run(source)).get("base_model") or "flux-dev")
+            except FluxGymError:
+                return ""
+        return default_model(self._settings.models)
+
+    def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Answer to pictures that came, went or got captions; they are the draft's own from now on."""
+        source = str(getattr(event, "source", "") or "")
+        return [source, *self.changed(draft_id, source, *typed)[1:]]
+
+    def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
+        """Start the training that the form describes, or say beside the fields what stands in the way."""
+        return self._start(draft_id, source, list(typed), None)
+
+    def choose(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Start with the answer to "this name is taken"."""
+        chosen = getattr(event, "if_exists", None)
+        known = chosen if chosen in ("resume", "new", "replace") else None
+        return self._start(draft_id, source, list(typed), cast(IfExists | None, known))
+
+    def _start(self, draft_id: str, source: str, typed: Outputs, if_exists: IfExists | None) -> Outputs:
+        draft = self._draft(draft_id)
+        state, answer = self._answer(draft.id, source, typed, pressed=True)
+        answer = self._kept(draft, state, source, answer)
+        if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
+            return [source, gr.skip(), answer]
+        images = self._pictures.folder(draft.id, self._existing(source)).path
+        try:
+            run = start(StartRequest(state=state, images=images, if_exists=if_exists), self._settings)
+        except NameTaken as error:
+            return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]), str(error))}]
+        except FluxGymError as error:
+            return [source, gr.skip(), _refused(answer, error)]
+        draft.forget_form()
+        forget_pictures(draft)
+        return [run.slug, {"source": run.slug, "again": True}, answer | {"started": {"slug": run.slug}}]
+
+    def _choice(self, slug: str, sentence: str) -> Answer:
+        """Return what can be done about a taken name, each named by what it will do."""
+        numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
+        version = next(run.slug for run in numbers if not run.folder.exists())
+        offer = resume_offer(self._outputs.run(slug))
+        return {"sentence": sentence, "resume": offer and offer["label"], "new": f"Start as {version}", "replace": f"Replace {slug}"}
+
+    def open(self, draft_id: str, event: gr.EventData) -> Outputs:
+        """Fill the form with a run's settings and pictures."""
+        draft = self._draft(draft_id)
+        run = self._outputs.run(str(getattr(event, "slug", "")))
+        state = read_state(run)
+        draft.forget_form()
+        return self._filled(draft, state, run.slug)
+
+    def _draft(self, draft_id: str) -> Draft:
+        return open_draft(self._settings.outputs, draft_id or "")
+
+    def _existing(self, source: object) -> str:
+        """Return a source that is still there, "" for one that is not."""
+        try:
+            return source if isinstance(source, str) and source and self._outputs.run(source).dataset.is_dir() else ""
+        except FluxGymError:
+            return ""
+
+
+def _refused(answer: Answer, error: FluxGymError) -> Answer:
+    """Put a refusal beside its field, or below the checks when it is about none."""
+    if error.field in BY_NAME:
+        return answer | {"errors": {**answer["errors"], error.field: str(error)}}
+    return answer | {"said": str(error)}
+
+
+def _loaded(unsent: str | None) -> Answer | None:
+    """Return the form that the browser could not send when it was typed, None when there is none that can be read."""
+    try:
+        kept = json.loads(unsent or "null")
+        typed = kept["values"]
+        if not isinstance(typed, list) or len(typed) != len(NAMES):
+            return None
+        return {"state": values.to_state(typed)[0], "source": kept.get("source", ""), "at": float(kept["at"])}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _newer(draft: Answer | None, unsent: Answer | None) -> Answer | None:
+    """Return what was typed last; what the browser still holds was typed after the draft was written."""
+    return unsent or draft
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

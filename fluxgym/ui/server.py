@@ -1,0 +1,123 @@
+"""The app as a server: Gradio mounted in an own FastAPI app behind the guard, and the few routes for files. Nothing else is served.
+
+Files that go out are the page's own assets, a run's sample pictures and LoRA files, and thumbnails made of a data set's pictures; files that
+come in are one picture or caption a request.
+"""
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.pictures import thumbnail
+from fluxgym.errors import DatasetError, FluxGymError, SessionNotFound
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.sessions.drafts import open_draft
+from fluxgym.settings import Settings
+from fluxgym.ui import look
+from fluxgym.ui.build import build_page
+from fluxgym.ui.guard import Guard, bad_request
+from fluxgym.ui.login import Door
+from fluxgym.ui.part import ASSETS, head
+from fluxgym.ui.upload import TooLarge, receive
+
+THUMB_SIDE = 320
+ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
+NOTHING = PlainTextResponse("There is nothing at this address.", 404)
+FOR_A_DAY = {"Cache-Control": "private, max-age=86400"}
+ASK_AGAIN = {"Cache-Control": "no-cache"}
+
+
+def make_server(settings: Settings) -> Guard:
+    """Return the whole app, guard outside; `settings.token` decides whether anybody is asked for it."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    FileRoutes(settings).add_to(app)
+    gr.mount_gradio_app(
+        app, build_page(settings), path="", root_path=settings.root_path or None, theme=look.theme(), head=head(settings.root_path),
+        footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
+    )  # fmt: skip
+    return Guard(
+        app,
+        door=Door(settings.token, settings.port),
+        allowed_hosts=settings.allowed_hosts,
+        beyond_loopback=not settings.is_loopback,
+        root_path=settings.root_path,
+    )
+
+
+class FileRoutes:
+    """The routes under /fluxgym/ that send and take files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes."""
+        app.add_api_route("/fluxgym/assets/{name}", self.asset)
+        app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
+        app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
+        app.add_api_route("/fluxgym/runs/{slug}/pictures/{name}", self.run_picture)
+        app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.draft_picture)
+        app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.upload, methods=["PUT"])
+
+    def asset(self, name: str) -> Response:
+        """Send one of the page's own scripts or its style sheet."""
+        path = ASSETS / name
+        if path.parent != ASSETS or path.suffix not in ASSET_TYPES or not path.is_file():
+            return NOTHING
+        return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=ASK_AGAIN)
+
+    def sample(self, slug: str, name: str) -> Response:
+        """Send a sample picture."""
+        return self._file(slug, "sample", name, ".png", "image/png", FOR_A_DAY)
+
+    def lora(self, slug: str, name: str) -> Response:
+        """Send a LoRA file to be kept."""
+        return self._file(slug, "", name, ".safetensors", "application/octet-stream", ASK_AGAIN, filename=name)
+
+    def _file(
+        self, slug: str, folder: str, name: str, suffix: str, media_type: str, headers: dict[str, str], filename: str | None = None
+    ) -> Response:
+        """Send a plain file that lies directly in a run's folder or its named part; links and other names are not there."""
+        try:
+            run = self._outputs.run(slug)
+        except SessionNotFound:
+            return NOTHING
+        path = run.folder / folder / name
+        is_name = name == Path(name).name and not name.startswith(".") and name.endswith(suffix)
+        if not is_name or not run.ui_state.is_file() or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
+            return NOTHING
+        return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
+
+    def run_picture(self, slug: str, name: str) -> Response:
+        """Send a thumbnail of one of a run's pictures."""
+        try:
+            run = self._outputs.run(slug)
+        except SessionNotFound:
+            return NOTHING
+        return _thumbnail(PictureFolder(run.dataset), name)
+
+    def draft_picture(self, draft: str, name: str) -> Response:
+        """Send a thumbnail of one of a draft's pictures."""
+        try:
+            return _thumbnail(open_draft(self._settings.outputs, draft).pictures, name)
+        except FluxGymError:
+            return NOTHING
+
+    async def upload(self, draft: str, name: str, request: Request) -> Response:
+        """Take one picture or caption into a draft."""
+        try:
+            folder = open_draft(self._settings.outputs, draft).pictures
+            return JSONResponse({"name": await receive(request, name, folder)})
+        except FluxGymError as error:
+            return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+
+
+def _thumbnail(folder: PictureFolder, name: str) -> Response:
+    try:
+        return Response(thumbnail(folder.picture_path(name), THUMB_SIDE), media_type="image/jpeg", headers=FOR_A_DAY)
+    except DatasetError:
+        return NOTHING

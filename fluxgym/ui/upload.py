@@ -1,0 +1,75 @@
+"""Taking one uploaded file: its size is refused early, its bytes go to a file of their own, and only a whole one reaches the data set."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from fluxgym.dataset.folder import PictureFolder
+from fluxgym.errors import DatasetError, StorageError
+
+MAX_PICTURE_BYTES = 200 << 20
+MAX_CAPTION_BYTES = 64 << 10
+RESERVE_BYTES = 200 << 20
+
+
+class TooLarge(DatasetError):
+    """A file above the cap; answered as 413."""
+
+
+async def receive(request: Request, name: str, folder: PictureFolder) -> str:
+    """Return the name under which the request's file was taken into a folder.
+
+    Raises TooLarge or DatasetError for what cannot be taken, StorageError when the disk cannot hold it.
+    """
+    limit = MAX_CAPTION_BYTES if name.lower().endswith(".txt") else MAX_PICTURE_BYTES
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(name, limit)
+    await run_in_threadpool(_prepare, folder.path, int(declared) if declared.isdigit() else limit)
+    path = await run_in_threadpool(_temporary, folder.path)
+    try:
+        await _write(request.stream(), path, name, limit)
+        return await run_in_threadpool(folder.add, path, name)
+    except ClientDisconnect:
+        raise DatasetError(f"{name}: the connection broke; drop it again.", field="pictures") from None
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int) -> None:
+    received = 0
+    with path.open("wb") as file:
+        async for chunk in stream:
+            received += len(chunk)
+            if received > limit:
+                raise _too_large(name, limit)
+            await run_in_threadpool(file.write, chunk)
+    if not received:
+        raise DatasetError(f"{name} is empty.", field="pictures")
+
+
+def _prepare(folder: Path, expected: int) -> None:
+    """Make the folder, and refuse a file that would fill the disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written ({error.strerror}); check the disk and its permissions.") from error
+    if free < expected + RESERVE_BYTES:
+        raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
+
+
+def _temporary(folder: Path) -> Path:
+    handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (kept beyond this function)
+    handle.close()
+    return Path(handle.name)
+
+
+def _too_large(name: str, limit: int) -> TooLarge:
+    return TooLarge(
+        f"{name} is larger than {limit >> 20 or limit >> 10} {'MB' if limit >> 20 else 'kB'}; make it smaller.", field="pictures"
+    )
