@@ -1,0 +1,29 @@
+"""Files are whole or as they were before; a disk that refuses is told in a sentence."""
+
+import resource
+
+import pytest
+
+from fluxgym.errors import StorageError
+from fluxgym.run.atomic import read_json, write_json, write_text
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_text(tmp_path / "a", "old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="disk is full"):
+            write_text(tmp_path / "a", "new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_json_round_trip_and_damage(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "猫"})
+    assert read_json(tmp_path / "a.json") == {"name": "猫"}
+    (tmp_path / "a.json").write_text("{")
+    assert read_json(tmp_path / "a.json") is None
+    assert read_json(tmp_path / "none") is None

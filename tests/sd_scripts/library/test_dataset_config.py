@@ -1,0 +1,76 @@
+"""dataset.toml: kohya's keys and defaults; what is unknown, of another type or missing is named."""
+
+from argparse import Namespace
+
+import pytest
+
+from library.arguments import build_parser
+from library.dataset_config import read_datasets
+from library.errors import TrainerError
+
+
+def arguments(**changes):
+    return Namespace(**{**vars(build_parser().parse_args([])), **changes})
+
+
+@pytest.fixture(name="write")
+def fixture_write(tmp_path):
+    (tmp_path / "cats").mkdir()
+
+    def write(text, **changes):
+        path = tmp_path / "dataset.toml"
+        path.write_text(text.replace("CATS", str(tmp_path / "cats")))
+        return read_datasets(arguments(dataset_config=str(path), **changes))
+
+    return write
+
+
+SUBSET = '[[datasets.subsets]]\nimage_dir = "CATS"\n'
+
+
+def test_general_is_inherited_and_overruled(write):
+    (dataset,) = write(
+        f'[general]\ncaption_extension = ".txt"\nkeep_tokens = 1\n[[datasets]]\nresolution = [96, 64]\nbatch_size = 3\n{SUBSET}keep_tokens = 2\n'
+        f'[[datasets.subsets]]\nimage_dir = "CATS"\nis_reg = true\n'
+    )
+    assert (dataset.resolution, dataset.batch_size, dataset.enable_bucket) == ((96, 64), 3, False)
+    assert [(s.caption_extension, s.keep_tokens, s.is_reg) for s in dataset.subsets] == [(".txt", 2, False), (".txt", 1, True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[[datasets]]\nresolution = 64\ncolour = 1\n" + SUBSET, "colour"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeat = 1\n", "num_repeat"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'num_repeats = "ten"\n', "num_repeats"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeats = 0\n", "num_repeats"),
+        ("[[datasets]]\nresolution = 64\nbatch_size = true\n" + SUBSET, "batch_size"),
+        ("[[datasets]]\nresolution = 100\n" + SUBSET, "multiple of 16"),
+        ("[[datasets]]\n" + SUBSET, "resolution"),
+        ('[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "nowhere"\n', "nowhere"),
+        ("[[datasets]]\nresolution = 64\n", "subsets"),
+        ("[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET, "min_bucket_reso"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = true\n", "color_aug"),
+        ("x = \n", "valid TOML"),
+        ("[general]\n", "datasets"),
+        ("[generl]\n", "generl"),
+    ],
+)
+def test_what_cannot_be_is_named(text, named, write):
+    with pytest.raises(TrainerError, match=named):
+        write(text)
+
+
+def test_what_changes_captions_forbids_their_cache(write):
+    text = "[[datasets]]\nresolution = 64\n" + SUBSET + "shuffle_caption = true\n"
+    assert write(text)[0].subsets[0].shuffle_caption
+    with pytest.raises(TrainerError, match="shuffle_caption"):
+        write(text, cache_text_encoder_outputs=True)
+
+
+def test_kohyas_named_folders(tmp_path):
+    (tmp_path / "10_sks cat").mkdir()
+    (tmp_path / "notes").mkdir()
+    (dataset,) = read_datasets(arguments(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2))
+    assert [(s.num_repeats, s.class_tokens) for s in dataset.subsets] == [(10, "sks cat")]
+    assert (dataset.resolution, dataset.batch_size) == ((64, 64), 2)

@@ -1,0 +1,66 @@
+"""Pictures as they come: turned, CMYK, 16 bits, transparent, animated; what cannot be read is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from library.buckets import Fit, cover
+from library.errors import TrainerError
+from library.pictures import list_pictures, read_picture, to_pixels, upright_size
+
+
+@pytest.fixture(name="photo")
+def fixture_photo():
+    return Image.fromarray(data.chelsea()).resize((90, 60))
+
+
+def test_turned_ones_are_set_upright(photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    assert upright_size(tmp_path / "a.jpg") == (90, 60)
+    assert np.abs(np.asarray(read_picture(tmp_path / "a.jpg"), int) - np.asarray(photo, int)).mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "I;16", "1"])
+def test_every_mode_becomes_rgb_that_looks_alike(mode, photo, tmp_path):
+    if mode == "I;16":
+        odd = Image.fromarray(np.asarray(photo.convert("L"), np.uint16) * 257)
+    else:
+        odd = photo.convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    odd.save(path)
+    read = read_picture(path)
+    assert read.mode == "RGB"
+    assert abs(np.asarray(read, int).mean() - np.asarray(photo, int).mean()) < 30
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    assert np.asarray(read_picture(tmp_path / "a.png")).min() == 255
+
+
+def test_an_animation_gives_its_first_frame(tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
+    assert read_picture(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_what_is_no_picture_is_named(photo, tmp_path):
+    (tmp_path / "text.png").write_text("I am not a picture")
+    photo.save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:500])
+    for name in ("text.png", "cut.jpg"):
+        with pytest.raises(TrainerError, match=name):
+            read_picture(tmp_path / name)
+    assert [path.name for path in list_pictures(str(tmp_path))] == ["cut.jpg", "text.png", "whole.jpg"]
+
+
+def test_cutting_takes_the_middle_and_offsets_move_it(photo):
+    pixels = to_pixels(photo, cover((90, 60), (32, 32)), "lanczos")
+    assert pixels.shape == (3, 32, 32)
+    assert -1 <= pixels.min() < pixels.max() <= 1
+    stripes = Image.fromarray(np.repeat(np.arange(90, dtype=np.uint8)[None, :, None], 60, 0).repeat(3, 2))
+    fit = Fit((60, 60), (90, 60))
+    assert to_pixels(stripes, fit, "lanczos")[0, 0, 0] == pytest.approx(15 / 127.5 - 1)
+    assert to_pixels(stripes, fit, "lanczos", (1.0, 0.5))[0, 0, 0] == pytest.approx(30 / 127.5 - 1)
