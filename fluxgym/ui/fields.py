@@ -151,7 +151,7 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
         "label": entry.label,
         "info": entry.flag or None,
         "elem_id": entry.elem_id,
-        "elem_classes": ["fg-field", f"fg-{entry.kind}"],
+        "elem_classes": ["fg-field", f"fg-kind-{entry.kind}"],
     }
     options = choices or [(choice or "(default)", choice) for choice in entry.choices]
     if entry.kind == "number":

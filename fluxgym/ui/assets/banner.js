@@ -140,7 +140,7 @@ export function mount({ element, trigger, server }) {
     if (answer && !answer.error) {
       seen = answer.version;
       learn(answer.now);
-      show(answer);
+      if (answer.rows) show(answer);
     }
     return counts.running + counts.waiting > 0 ? 2 : 5;
   });
