@@ -11,10 +11,11 @@ from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.models.catalog import find_files, regularisation_folder
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
+from fluxgym.run.exit_record import read_exit
 from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.status import has_live_process
+from fluxgym.run.status import Status, has_live_process
 from fluxgym.run.ui_state import State, read_state, update_state
 from fluxgym.settings import Settings
 
@@ -50,7 +51,9 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     """Return the next attempt; its files are written anew, so that hand-edited settings count."""
     regularisation = regularisation_folder(config, settings.models)
     steps = expected_steps(config, list(sizes(run.dataset)), list(sizes(regularisation)) if regularisation else ())
-    if checkpoint.step >= steps:
+    end = read_exit(run)
+    done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
+    if done >= steps:
         raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
     files = find_files(config.base_model, settings.models)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint.folder)

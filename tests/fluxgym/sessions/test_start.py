@@ -1,0 +1,256 @@
+"""Start, stop and resume over a real supervisor and a little trainer: files as the contract says, names never overwritten."""
+
+import json
+import threading
+import tomllib
+
+import pytest
+
+from fluxgym.errors import (
+    AlreadyRunning,
+    ConfigError,
+    DatasetError,
+    FluxGymError,
+    ModelError,
+    NameTaken,
+    NothingToResume,
+    SessionError,
+    StorageError,
+)
+from fluxgym.launch.order import read_launch
+from fluxgym.launch.stop import wait_until_ended
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.progress import read_curve
+from fluxgym.run.status import Status
+from fluxgym.sessions.listing import list_sessions
+from fluxgym.sessions.resume import resume
+from fluxgym.sessions.start import StartRequest, sample_prompts, start
+from fluxgym.sessions.stop import stop
+from tests.support.photos import write_cats
+from tests.support.runs import state_of, wait_for
+from tests.support.small_world import small_world, state
+
+
+@pytest.fixture(name="world")
+def fixture_world(tmp_path):
+    return small_world(tmp_path)
+
+
+@pytest.fixture(name="images")
+def fixture_images(tmp_path):
+    return write_cats(tmp_path / "images")
+
+
+def begin(world, images, if_exists=None, **changes):
+    return start(StartRequest(state=state(**changes), images=images, if_exists=if_exists), world)
+
+
+def held(world):
+    """Let the little trainer wait before its first step."""
+    folder = world.outputs / "my-cat"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_run_from_start_to_a_verified_end(world, images):
+    (images / "cat 3.txt").unlink()
+    run = begin(world, images)
+    assert wait_until_ended(run).status is Status.COMPLETED
+    kept = state_of(run)
+    guide = [
+        "lora_name", "concept_sentence", "base_model", "vram", "num_repeats", "max_train_epochs", "sample_prompts", "sample_every_n_steps",
+        "resolution", "enable_checkpointing", "resume_from_checkpoint", "enable_monitoring", "seed", "workers", "learning_rate",
+        "save_every_n_epochs", "guidance_scale", "timestep_sampling", "network_dim", "timestamp", "status",
+    ]  # fmt: skip
+    assert set(guide) <= set(kept)
+    assert (kept["status"], kept["lora_name"], kept["resolution"]) == ("completed", "My Cat", 64)
+    assert {path.name for path in run.dataset.iterdir()} == {f"cat {i}.{end}" for i in range(4) for end in ("png", "txt")}
+    assert (run.dataset / "cat 3.txt").read_text() == "sks cat\n"
+    toml = tomllib.loads(run.dataset_toml.read_text())
+    assert toml["datasets"][0]["subsets"] == [{"image_dir": str(run.dataset), "class_tokens": "sks cat", "num_repeats": 2}]
+    assert run.train_sh.read_text().startswith("#!/bin/sh")
+    assert "--output_name my-cat" in run.train_sh.read_text()
+    assert not list((world.outputs / ".fluxgym" / "new").iterdir())
+
+
+def test_quotes_in_the_trigger_break_nothing(world, images):
+    trigger = 'a "quoted" \\ cat\n[[datasets]]'
+    (images / "cat 0.txt").unlink()
+    run = begin(world, images, concept_sentence=trigger)
+    assert tomllib.loads(run.dataset_toml.read_text())["datasets"][0]["subsets"][0]["class_tokens"] == trigger
+    wait_until_ended(run)
+
+
+BAD = {
+    "name empty": ({"lora_name": " "}, ConfigError, "name"),
+    "name of symbols": ({"lora_name": "!!!"}, ConfigError, "!!!"),
+    "name above": ({"lora_name": "../../x"}, ConfigError, "slash"),
+    "name long": ({"lora_name": "x" * 300}, ConfigError, "300"),
+    "name emoji": ({"lora_name": "🐱"}, ConfigError, "🐱"),
+    "rate": ({"learning_rate": "abc"}, ConfigError, "abc"),
+    "epochs": ({"max_train_epochs": 0}, ConfigError, "0"),
+    "flag": ({"advanced": {"frobnicate": 1}}, ConfigError, "frobnicate"),
+    "model unknown": ({"base_model": "sdxl"}, ModelError, "sdxl"),
+    "model missing": ({"base_model": "flux-dev", "resolution": 512}, ModelError, "flux1-dev"),
+    "checkpoint": ({"resume_from_checkpoint": "nowhere-state"}, ConfigError, "nowhere-state"),
+    "resolution": ({"resolution": 100}, ConfigError, "96 or 112"),
+    "reg folder": ({"advanced": {"reg_data_dir": "nowhere"}}, ModelError, "nowhere"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "named"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, named, world, images):
+    with pytest.raises(error, match=named) as caught:
+        begin(world, images, **changes)
+    assert "\n" not in str(caught.value)
+    assert not list(OutputsPaths(world.outputs).runs())
+
+
+def test_no_pictures(world, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match="no pictures"):
+        begin(world, tmp_path / "none")
+    assert not list(OutputsPaths(world.outputs).runs())
+
+
+def test_a_text_file_in_a_pictures_clothes(world, images):
+    (images / "text.png").write_text("hello")
+    with pytest.raises(DatasetError, match=r"text\.png"):
+        begin(world, images)
+    assert not list(OutputsPaths(world.outputs).runs())
+
+
+def test_a_truncated_model(world, images):
+    path = world.models / "pocket" / "flux.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ModelError, match=r"flux\.safetensors is cut short"):
+        begin(world, images)
+
+
+def test_a_full_disk(world, images, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(StorageError, match="MB are free"):
+        begin(world, images)
+
+
+def test_the_same_name_asks_and_each_answer_keeps_the_old_run(world, images):
+    first = begin(world, images)
+    wait_until_ended(first)
+    before = first.lora.read_bytes()
+    with pytest.raises(NameTaken, match="my-cat exists already") as caught:
+        begin(world, images)
+    assert caught.value.field == "lora_name"
+    second = begin(world, images, if_exists="new")
+    assert second.slug == "my-cat-2"
+    assert wait_until_ended(second).status is Status.COMPLETED
+    assert first.lora.read_bytes() == before
+    third = begin(world, images, if_exists="replace")
+    assert third.slug == "my-cat"
+    wait_until_ended(third)
+    (archived,) = (world.outputs / ".fluxgym" / "archive").iterdir()
+    assert (archived / "my-cat.safetensors").read_bytes() == before
+
+
+def test_eight_starts_at_once_start_one_trainer(world, images, monkeypatch):
+    monkeypatch.setenv("TEST_STEPS", "8")
+    ends = []
+
+    def one():
+        try:
+            ends.append(begin(world, images))
+        except FluxGymError as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runs = [end for end in ends if not isinstance(end, Exception)]
+    assert len(runs) == 1
+    assert all(isinstance(end, NameTaken) for end in ends if isinstance(end, Exception))
+    wait_until_ended(runs[0])
+    assert runs[0].training_log.read_text().count("== attempt") == 1
+
+
+@pytest.fixture(name="stopped")
+def fixture_stopped(world, images, monkeypatch):
+    monkeypatch.setenv("TEST_STEPS", "8")
+    script = world.sd_scripts / "flux_train_network.py"
+    script.write_text(
+        script.read_text().replace("    step += 1\n", "    step += 1\n    if step == 4: open(f'{folder}/hold', 'w'); progress(3, total)\n")
+    )
+    run = begin(world, images)
+    wait_for(lambda: (run.folder / "hold").exists())
+    with pytest.raises(NameTaken):
+        begin(world, images)
+    with pytest.raises(AlreadyRunning):
+        resume(run, settings=world)
+    with pytest.raises(AlreadyRunning):
+        begin(world, images, if_exists="replace")
+    wait_for(lambda: state_of(run)["status"] == "running")
+    stop(run)
+    assert wait_until_ended(run).reason_code == "user"
+    (run.folder / "hold").unlink()
+    return run
+
+
+def test_stop_and_resume_end_as_one_run(stopped, world):
+    run_id = state_of(stopped)["run_id"]
+    with pytest.raises(SessionError, match="not running"):
+        stop(stopped)
+    resume(stopped, settings=world)
+    assert wait_until_ended(stopped).status is Status.COMPLETED
+    kept = state_of(stopped)
+    assert (kept["run_id"], kept["status"]) == (run_id, "completed")
+    assert "reason" not in kept
+    assert read_record(stopped).attempt == 2
+    assert [step for step, _ in read_curve(stopped.progress)] == list(range(1, 9))
+    assert "--resume" in read_launch(stopped).argv
+    assert stopped.training_log.read_text().count("== attempt") == 2
+    with pytest.raises(NothingToResume):
+        resume(stopped, settings=world)
+
+
+def test_start_with_resume_goes_on(stopped, world, images):
+    assert begin(world, images, if_exists="resume") == stopped
+    assert wait_until_ended(stopped).status is Status.COMPLETED
+
+
+def test_hand_edited_epochs_count(stopped, world):
+    edited = state_of(stopped) | {"max_train_epochs": 2}
+    stopped.ui_state.write_text(json.dumps(edited))
+    resume(stopped, settings=world)
+    argv = read_launch(stopped).argv
+    assert argv[argv.index("--max_train_epochs") + 1] == "2"
+    assert read_launch(stopped).expected_steps == 16
+    wait_until_ended(stopped)
+
+
+def test_the_list_tells_the_same(stopped, world):
+    (session,) = list_sessions(world.outputs)
+    row = session.to_json()
+    assert (row["slug"], row["lora_name"], row["status"], row["reason_code"], row["max_train_epochs"]) == (
+        "my-cat",
+        "My Cat",
+        "stopped",
+        "user",
+        1,
+    )
+    assert row["progress"]["step"] == 3
+    assert row["checkpointing"] is True
+    assert row["monitoring"] is False
+    json.dumps(row)
+
+
+def test_sample_prompts_get_size_and_seed():
+    from fluxgym.config.train_config import TrainConfig
+
+    config = TrainConfig(lora_name="x", concept_sentence="sks cat", sample_prompts="a --w 96 --d 7\n# no\n\nb", resolution=64, seed=3)
+    lines = sample_prompts(config).splitlines()
+    assert lines[0] == "a --w 96 --d 7 --h 64"
+    assert lines[-1] == "b --w 64 --h 64 --d 3"
+    assert sample_prompts(TrainConfig(lora_name="x", concept_sentence="sks cat")) == "sks cat --w 512 --h 512 --d 42\n"

@@ -1,0 +1,61 @@
+"""Folders as the app sees them, with little programs and files in the place of trainer and models: for tests of all that lies between."""
+
+import json
+import struct
+from pathlib import Path
+
+from fluxgym.settings import Settings
+from tests.support.photos import write_cats
+from tests.support.runs import PRELUDE
+
+TRAINER = (
+    PRELUDE.replace("folder, name = sys.argv[1], sys.argv[2]", "")
+    + """
+import argparse, hashlib
+parser = argparse.ArgumentParser()
+for flag in ("output_dir", "output_name", "resume", "max_train_epochs"): parser.add_argument(f"--{flag}")
+args, rest = parser.parse_known_args()
+folder, name = args.output_dir, args.output_name
+total, per_epoch = int(os.environ.get("TEST_STEPS", "8")), 2
+step = json.load(open(f"{args.resume}/manifest.json"))["step"] if args.resume else 0
+def save():
+    state = f"{folder}/{name}-step{step:08d}-state"
+    os.makedirs(state, exist_ok=True)
+    open(f"{state}/model.safetensors", "wb").write(b"w")
+    files = {"model.safetensors": {"bytes": 1, "sha256": hashlib.sha256(b"w").hexdigest()}}
+    json.dump({"files": files, "step": step, "epoch": 0, "total_steps": total, "run_id": ""}, open(f"{state}/manifest.json", "w"))
+def stop(*_):
+    save()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+while step < total:
+    while os.path.exists(f"{folder}/hold"): time.sleep(0.01)
+    step += 1
+    progress(step, total, loss=1 / step, s_per_it=0.01, epoch=1)
+lora()
+"""
+)
+
+
+def write_safetensors(path: Path, num_bytes: int = 16) -> None:
+    """Write the smallest whole .safetensors file."""
+    header = json.dumps({"x": {"dtype": "U8", "shape": [num_bytes], "data_offsets": [0, num_bytes]}}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(num_bytes))
+
+
+def small_world(folder: Path) -> Settings:
+    """Make outputs, models with a pocket of empty tensors, and a trainer that trains nothing in no time."""
+    for name in ("flux", "ae", "clip_l", "t5xxl"):
+        write_safetensors(folder / "models" / "pocket" / f"{name}.safetensors")
+    write_cats(folder / "models" / "pocket" / "prior", count=2, size=64, caption="a photo")
+    (folder / "sd-scripts").mkdir()
+    (folder / "sd-scripts" / "flux_train_network.py").write_text(TRAINER)
+    return Settings(outputs=folder / "outputs", models=folder / "models", sd_scripts=folder / "sd-scripts")
+
+
+def state(**changes: object) -> dict[str, object]:
+    """Return settings whose training of 4 pictures has 8 steps, which is what the little trainer does."""
+    plain = {"lora_name": "My Cat", "concept_sentence": "sks cat", "base_model": "pocket", "num_repeats": 2, "max_train_epochs": 1}
+    advanced = {"reg_data_dir": "", "train_batch_size": 1, "enable_bucket": False}
+    return plain | {"advanced": advanced} | changes
