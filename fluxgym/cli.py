@@ -171,7 +171,7 @@ def find_run(name: str, settings: Settings) -> RunPaths:
         run = None
     if run is not None and run.ui_state.is_file():
         return run
-    named = [session.slug for session in list_sessions(settings.outputs) if session.lora_name == name]
+    named = sorted(session.slug for session in list_sessions(settings.outputs) if session.lora_name == name)
     if len(named) == 1:
         return outputs.run(named[0])
     if named:

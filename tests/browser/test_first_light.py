@@ -1,0 +1,92 @@
+"""The main job in a real browser: pictures in, Start, everything that can go away goes away, and a LoRA comes out."""
+
+import re
+
+from playwright.sync_api import Page, expect
+from safetensors import safe_open
+
+from tests.browser.conftest import App
+
+BANNER = "#fg-banner .fg-row"
+RUNNING = re.compile("🟢.*Running", re.DOTALL)
+
+
+def open_page(page: Page, app: App) -> None:
+    """Open the page and wait until the form answers."""
+    page.goto(app.url)
+    expect(page.locator(".fg-lines li").first).to_be_attached()
+
+
+def fill_form(page: Page, name: str, epochs: int) -> None:
+    """Type the settings of a training."""
+    page.get_by_label("The name of your LoRA").fill(name)
+    page.get_by_label("Trigger word/sentence").fill("sks cat")
+    page.get_by_label("Max Train Epochs").fill(str(epochs))
+
+
+def row(page: Page, name: str):
+    """Return a session's row in the banner."""
+    return page.locator(BANNER, has=page.locator(".fg-name", has_text=re.compile(f"^{name}$")))
+
+
+def steps_done(page: Page, name: str) -> int:
+    """Return the step that a row shows."""
+    text = row(page, name).locator(".fg-steps").text_content() or ""
+    return int(re.search(r"step (\d+)", text)[1])
+
+
+def test_train_a_lora_and_never_lose_it(app, page, cats):
+    open_page(page, app)
+    expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
+    page.locator("#fg-file").set_input_files(cats)
+    expect(page.locator(".fg-picture")).to_have_count(8)
+    for index, caption in enumerate(page.locator(".fg-picture textarea").all()):
+        caption.fill(f"sks cat, crop {index}")
+    expect(page.locator(".fg-tally")).to_have_text("8 pictures, 8 with a caption")
+    fill_form(page, "My Cat", 60)
+    expect(page.locator("#fg-expected-steps")).to_have_text("600 steps")
+    page.locator("#start").click()
+    expect(row(page, "My Cat")).to_contain_text(RUNNING)
+    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 600"))
+
+    page.reload()  # in mid-run
+    expect(row(page, "My Cat")).to_contain_text(RUNNING)
+    page.goto(f"{app.url}#train")
+    expect(page.get_by_label("The name of your LoRA")).to_have_value("My Cat")
+    expect(page.get_by_label("Max Train Epochs")).to_have_value("60")
+    expect(page.locator(".fg-picture textarea").first).to_have_value("sks cat, crop 0")
+
+    before = steps_done(page, "My Cat")
+    app.kill()
+    expect(page.locator(".fg-silence")).to_be_visible()
+    app.start()
+    expect(page.locator(".fg-silence")).to_be_hidden()
+    expect(row(page, "My Cat")).to_contain_text(RUNNING)
+    assert steps_done(page, "My Cat") >= before
+
+    expect(row(page, "My Cat")).to_contain_text("Completed", timeout=180_000)
+    expect(row(page, "My Cat")).to_contain_text("✅")
+    page.goto(f"{app.url}#run/my-cat")
+    with page.expect_download() as download:
+        page.locator(".fg-files a", has_text=re.compile("^my-cat.safetensors$")).click()
+    with safe_open(download.value.path(), "pt") as file:
+        assert any(key.endswith("lora_up.weight") for key in file.keys())  # noqa: SIM118 (safe_open is no mapping)
+    assert (app.outputs / "my-cat" / "dataset" / "cat 0.txt").read_text().strip() == "sks cat, crop 0"
+
+
+def test_stop_by_the_button_and_resume(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-picture")).to_have_count(8)
+    fill_form(page, "Second", 40)
+    page.locator("#start").click()
+    expect(row(page, "Second").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 400"))
+    row(page, "Second").get_by_role("button", name="Stop: Second").click()
+    expect(row(page, "Second")).to_contain_text("Stopped", timeout=60_000)
+    expect(row(page, "Second")).to_contain_text("🔵")
+    stopped_at = steps_done(page, "Second")
+    assert 0 < stopped_at < 400
+    row(page, "Second").get_by_role("button", name=f"Resume from step {stopped_at}: Second").click()
+    expect(row(page, "Second")).to_contain_text(RUNNING)
+    expect(row(page, "Second")).to_contain_text("Completed", timeout=180_000)
+    assert (app.outputs / "second" / "second.safetensors").is_file()

@@ -1,0 +1,74 @@
+"""The list: newest first, one bad folder never hides the others, the guide's examples are sessions."""
+
+import json
+import time
+
+from fluxgym.run.status import Status
+from fluxgym.sessions.last import last_session
+from fluxgym.sessions.listing import list_sessions
+from tests.support.runs import make_run
+
+
+def write(outputs, slug, state):
+    (outputs / slug).mkdir(parents=True)
+    (outputs / slug / "ui_state.json").write_text(state if isinstance(state, str) else json.dumps(state))
+
+
+def test_the_guides_second_example(tmp_path):
+    write(tmp_path, "cat", {"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0})
+    write(tmp_path, "dog", {"lora_name": "puppy-style", "max_train_epochs": 12, "timestamp": 1706227200.0})
+    assert [(s.lora_name, s.slug, s.status) for s in list_sessions(tmp_path)] == [
+        ("puppy-style", "dog", Status.STOPPED), ("fluffy-cats", "cat", Status.STOPPED),
+    ]  # fmt: skip
+
+
+def test_a_damaged_state_has_its_own_row_with_the_way_out(tmp_path):
+    write(tmp_path, "good", {"lora_name": "good", "timestamp": 1.0})
+    write(tmp_path, "bad", '{"lora_name": ')
+    rows = {session.slug: session for session in list_sessions(tmp_path)}
+    assert rows["bad"].status is Status.UNREADABLE
+    assert "restore it" in rows["bad"].reason
+    assert rows["good"].status is Status.STOPPED
+    assert last_session(tmp_path).slug == "good"
+
+
+def test_odd_values_of_foreign_hands_are_shown_as_far_as_they_go(tmp_path):
+    write(
+        tmp_path,
+        "odd",
+        {"lora_name": 7, "max_train_epochs": "many", "timestamp": "yesterday", "status": ["x"], "run_id": {}, "reason": None},
+    )
+    (session,) = list_sessions(tmp_path)
+    assert (session.lora_name, session.max_train_epochs, session.status, session.run_id) == ("7", None, Status.STOPPED, None)
+    json.dumps(session.to_json())
+
+
+def test_what_is_no_run_is_not_listed(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / ".fluxgym").mkdir()
+    assert list_sessions(tmp_path) == []
+    assert list_sessions(tmp_path / "nowhere") == []
+
+
+def test_progress_of_a_live_run_carries_the_remaining_time(tmp_path):
+    run = make_run(tmp_path)
+    lines = [
+        {"phase": "training", "step": 3, "total_steps": 10, "loss": 0.5, "s_per_it": 2.0, "epoch": 1},
+        {"phase": "saving", "step": 3, "total_steps": 10},
+    ]
+    run.progress.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (session,) = list_sessions(tmp_path)
+    assert session.status is Status.STARTING
+    assert session.progress["phase"] == "saving"
+    assert session.progress["loss"] == 0.5
+    assert session.progress["eta_s"] == 14
+
+
+def test_the_viewed_run_comes_before_the_newest(tmp_path):
+    make_run(tmp_path, "old", timestamp=time.time() - 100)
+    make_run(tmp_path, "new")
+    assert last_session(tmp_path).slug == "new"
+    assert last_session(tmp_path, "old").slug == "old"
+    assert last_session(tmp_path, "../../etc").slug == "new"
+    assert last_session(tmp_path / "nowhere") is None
