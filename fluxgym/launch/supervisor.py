@@ -82,8 +82,8 @@ class Supervisor:
             self._write_end(DerivedStatus(Status.FAILED, "launch", f"The trainer could not be started: {error}."), None, None, {})
             return
         identity = identify(child.pid, self.order.run_id)
+        write_text(self.run.training_pid, f"{child.pid}\n")  # before the record: a recorded trainer without it is a removed one
         self._record(identity)
-        write_text(self.run.training_pid, f"{child.pid}\n")
         update_state(self.run, {"status": "running", "host": self.me.host if self.me else None})
         log.info("trainer started, PID %d", child.pid)
         self._end(child.pid, self._watch(child))

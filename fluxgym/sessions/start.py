@@ -174,7 +174,7 @@ def sample_prompts(config: TrainConfig) -> str:
     lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
     lines = lines or [config.concept_sentence.strip() or config.lora_name]
     given = {"w": config.resolution, "h": config.resolution, "d": config.seed}
-    return "".join(line if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
+    return "".join(line + "\n" if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
 
 
 def _completed(line: str, given: Mapping[str, int]) -> str:

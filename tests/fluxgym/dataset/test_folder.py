@@ -1,0 +1,92 @@
+"""A folder of pictures and captions: matched by name, every edit on disk at once, odd names and files told."""
+
+import pytest
+from PIL import Image
+
+from fluxgym.dataset.folder import PictureFolder, copy_into, safe_name
+from fluxgym.errors import DatasetError
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+    return PictureFolder(tmp_path / "dataset")
+
+
+def upload(tmp_path, name, colour="red"):
+    path = tmp_path / "upload.tmp"
+    Image.new("RGB", (40, 30), colour).save(path, "PNG")
+    return path, name
+
+
+def text(tmp_path, words):
+    path = tmp_path / "upload.tmp"
+    path.write_bytes(words if isinstance(words, bytes) else words.encode())
+    return path
+
+
+def test_captions_belong_to_names_whatever_the_order_of_uploads(folder, tmp_path):
+    folder.add(text(tmp_path, "the second"), "b.txt")
+    for name in ("a.png", "b.png", "c.png"):
+        folder.add(*upload(tmp_path, name))
+    assert [(item.name, item.caption) for item in folder.items()] == [("a.png", ""), ("b.png", "the second"), ("c.png", "")]
+    assert [item.name for item in folder.items(1, 1)] == ["b.png"]
+
+
+def test_an_edit_is_on_disk_at_once_and_an_empty_one_removes(folder, tmp_path):
+    folder.add(*upload(tmp_path, "a.png"))
+    folder.set_caption("a.png", "  sks cat ")
+    assert (folder.path / "a.txt").read_text() == "sks cat\n"
+    folder.set_caption("a.png", " ")
+    assert not (folder.path / "a.txt").exists()
+    with pytest.raises(DatasetError):
+        folder.set_caption("../../etc/passwd", "x")
+
+
+def test_no_two_pictures_share_a_caption(folder, tmp_path):
+    assert folder.add(*upload(tmp_path, "a.png")) == "a.png"
+    assert folder.add(*upload(tmp_path, "a.jpg")) == "a-2.jpg"
+    assert folder.add(*upload(tmp_path, "a.png", "blue")) == "a.png"
+    assert folder.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "named"),
+    [("hello", "text.png", r"text\.png is not a picture"), ("x", "a.exe", r"a\.exe"), (b"\xff\xfea", "a.txt", "UTF-8")],
+)
+def test_what_cannot_be_used_is_named(content, name, named, folder, tmp_path):
+    with pytest.raises(DatasetError, match=named):
+        folder.add(text(tmp_path, content), name)
+    assert folder.count() == 0
+
+
+def test_a_cut_picture_is_named(folder, tmp_path):
+    path, name = upload(tmp_path, "a.png")
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=r"a\.png"):
+        folder.add(path, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [("../../etc/x.png", "x.png"), ("C:\\x\\y.png", "y.png"), (".hidden.png", "hidden.png"), ("a\0b.png", "ab.png"), ("猫.png", "猫.png")],
+)
+def test_names_become_safe(name, safe):
+    assert safe_name(name) == safe
+
+
+def test_long_and_empty_names():
+    assert len(safe_name("é" * 400 + ".png").encode()) <= 200
+    assert safe_name("é" * 400 + ".png").endswith(".png")
+    with pytest.raises(DatasetError):
+        safe_name("../")
+
+
+def test_a_copy_has_its_own_captions(folder, tmp_path):
+    folder.add(*upload(tmp_path, "a.png"))
+    folder.add(*upload(tmp_path, "b.png"))
+    folder.set_caption("a.png", "first")
+    assert copy_into(folder.path, tmp_path / "run", "sks cat") == 2
+    folder.set_caption("a.png", "changed")
+    folder.remove("b.png")
+    copied = PictureFolder(tmp_path / "run")
+    assert [(item.name, item.caption) for item in copied.items()] == [("a.png", "first"), ("b.png", "sks cat")]

@@ -1,0 +1,67 @@
+"""Models: where they are looked for, what is wrong with a file, what fills untouched fields."""
+
+import pytest
+import yaml
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.errors import ModelError
+from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularisation_folder
+from tests.support.small_world import small_world, write_safetensors
+
+
+@pytest.fixture(name="models")
+def fixture_models(tmp_path):
+    return small_world(tmp_path).models
+
+
+def test_the_pocket_is_chosen_until_flux_dev_is_here(models):
+    assert default_model(models) == "pocket"
+    for place in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
+        write_safetensors(models / place)
+    assert default_model(models) == "flux-dev"
+    assert find_files("flux-dev", models).transformer == models / "unet/flux1-dev.sft"
+
+
+def test_what_is_missing_is_named_with_its_place(models):
+    with pytest.raises(ModelError, match=r"unet/flux1-schnell\.safetensors"):
+        find_files("flux-schnell", models)
+
+
+@pytest.mark.parametrize(("data", "named"), [(b"", "damaged"), (b"PK\x03\x04" * 10, "damaged"), (None, "cut short")])
+def test_a_damaged_file_is_named(data, named, models):
+    path = models / "pocket" / "ae.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] if data is None else data)
+    with pytest.raises(ModelError, match=named) as caught:
+        find_files("pocket", models)
+    assert "ae.safetensors" in str(caught.value)
+
+
+def test_the_users_own_models(models):
+    own = {"mine": {"title": "Mine", "files": dict.fromkeys(("transformer", "ae", "clip_l", "t5xxl"), "pocket/ae.safetensors"), "defaults": {"resolution": 768}}}
+    (models / "models.yaml").write_text(yaml.safe_dump(own))
+    assert [model.id for model in list_models(models)][-1] == "mine"
+    assert apply_defaults({"base_model": "mine"}, models)["resolution"] == 768
+    (models / "models.yaml").write_text("mine: {title: x}")
+    with pytest.raises(ModelError, match=r"models\.yaml"):
+        list_models(models)
+
+
+def test_defaults_fill_only_what_is_untouched(models):
+    filled = apply_defaults({"lora_name": "x", "resolution": 128, "advanced": {"train_batch_size": 2}}, models)
+    assert (filled["base_model"], filled["resolution"], filled["network_dim"]) == ("pocket", 128, 16)
+    assert filled["advanced"]["train_batch_size"] == 2
+    assert filled["advanced"]["network_alpha"] == 16
+    TrainConfig.from_state(filled)
+
+
+def test_every_built_in_default_is_a_valid_setting(models):
+    for model in list_models(models):
+        TrainConfig.from_state(apply_defaults({"lora_name": "x", "base_model": model.id}, models))
+
+
+def test_regularisation_pictures(models):
+    config = TrainConfig(lora_name="x", advanced={"reg_data_dir": "pocket/prior"})
+    assert regularisation_folder(config, models) == models / "pocket/prior"
+    assert regularisation_folder(TrainConfig(lora_name="x"), models) is None
+    with pytest.raises(ModelError, match="nowhere"):
+        regularisation_folder(TrainConfig(lora_name="x", advanced={"reg_data_dir": "nowhere"}), models)
