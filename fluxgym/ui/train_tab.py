@@ -28,21 +28,20 @@ class TrainTab:
 
 def place_train(models: list[tuple[str, str]], pictures: PictureHandlers) -> TrainTab:
     """Place the three steps; `models` are the base models as (title, id)."""
-    with gr.Column(elem_id="fg-train"):
-        with gr.Row(elem_id="fg-steps"):
-            with gr.Column(elem_classes="fg-step", min_width=0):
-                _title(1, "LoRA")
-                fields = _place_fields("lora", models)
-                with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
-                    fields |= _place_fields("advanced", models)
-            with gr.Column(elem_classes="fg-step", min_width=0):
-                _title(2, "Pictures")
-                gallery = part("pictures", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
-            with gr.Column(elem_classes="fg-step", min_width=0):
-                _title(3, "Train")
-                answer = part("form", events=("choose",), value={}, elem_id="fg-answer")
-                start = gr.Button("Start training", variant="primary", elem_id="start")
-        gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
+    with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
+        with gr.Column(elem_classes="fg-step", min_width=0):
+            _title(1, "LoRA")
+            fields = _place_fields("lora", models)
+            with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
+                fields |= _place_fields("advanced", models)
+        with gr.Column(elem_classes="fg-step", min_width=0):
+            _title(2, "Pictures")
+            gallery = part("pictures", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
+        with gr.Column(elem_classes="fg-step", min_width=0):
+            _title(3, "Train")
+            answer = part("form", events=("choose",), value={}, elem_id="fg-answer")
+            start = gr.Button("Start training", variant="primary", elem_id="start")
+            gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
     return TrainTab(fields=fields, pictures=gallery, answer=answer, start=start)
 
 

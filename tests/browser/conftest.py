@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.paths import OutputsPaths
@@ -40,7 +40,16 @@ class App:
 
     def start(self) -> None:
         """Start the app and wait until it says where it is."""
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), "--outputs", str(self.outputs), "--models", str(self.models)]
+        command = [
+            sys.executable,
+            str(ROOT / "app.py"),
+            "--port",
+            str(self.port),
+            "--outputs",
+            str(self.outputs),
+            "--models",
+            str(self.models),
+        ]
         log = self.log.open("ab")
         self.process = subprocess.Popen([*command, *self.flags], stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ)
         line = self.process.stdout.readline()
@@ -90,6 +99,7 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (CHROMIUM=path names one)")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=30_000)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         yield browser
         browser.close()

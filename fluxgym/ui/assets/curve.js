@@ -2,7 +2,7 @@
 
 import { fill, h, put, svg } from "./dom.js";
 
-const WIDTH = 640;
+const NARROWEST = 240;
 const HEIGHT = 220;
 const EDGE = { left: 48, right: 12, top: 12, bottom: 28 };
 
@@ -31,18 +31,24 @@ function path(points) {
 
 /** Make the curve's frame; returns {element, show(points, totalSteps)} with points as [step, loss]. */
 export function curve() {
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "fg-curve", role: "img" });
+  const picture = svg("svg", { class: "fg-curve", role: "img", height: HEIGHT });
   const reading = h("p", { class: "fg-small fg-reading" });
   const empty = h("p", { class: "fg-empty" }, "The loss appears here with the first training steps.");
   const element = h("div", { class: "fg-curve-box" }, picture, reading, empty);
 
+  let latest = [[], 0];
+  new ResizeObserver(() => show(...latest)).observe(element);
+
   function show(points, totalSteps) {
+    latest = [points, totalSteps];
     empty.hidden = points.length > 0;
     picture.style.display = points.length ? "" : "none";
     if (!points.length) {
       put(reading, "");
       return;
     }
+    const width = Math.max(NARROWEST, element.clientWidth);
+    picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const steps = points.map(([step]) => step);
     const losses = points.map(([, loss]) => loss);
     const even = smooth(losses, points.length > 200 ? 0.95 : 0.85);
@@ -50,12 +56,12 @@ export function curve() {
     const high = Math.max(sorted[Math.floor((sorted.length - 1) * 0.98)], ...even) * 1.05 || 1;
     const low = Math.min(sorted[0], ...even) * 0.95;
     const last = Math.max(totalSteps || 0, steps[steps.length - 1], 1);
-    const x = (step) => EDGE.left + (step / last) * (WIDTH - EDGE.left - EDGE.right);
+    const x = (step) => EDGE.left + (step / last) * (width - EDGE.left - EDGE.right);
     const y = (loss) => HEIGHT - EDGE.bottom - ((Math.min(loss, high) - low) / (high - low || 1)) * (HEIGHT - EDGE.top - EDGE.bottom);
     const grid = ticks(low, high, 4).map((at) => svg("g", { class: "fg-tick" },
-      svg("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(at), y2: y(at) }),
+      svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(at), y2: y(at) }),
       svg("text", { x: EDGE.left - 8, y: y(at) + 4, "text-anchor": "end" }, String(at))));
-    const foot = ticks(0, last, 6).map((at) => svg("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle", class: "fg-tick-text" }, String(at)));
+    const foot = ticks(0, last, Math.min(8, Math.floor(width / 90))).map((at) => svg("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle", class: "fg-tick-text" }, String(at)));
     fill(picture, svg("title", {}, "Loss by step"), grid, foot,
       svg("path", { d: path(steps.map((step, index) => [x(step), y(losses[index])])), class: "fg-raw" }),
       svg("path", { d: path(steps.map((step, index) => [x(step), y(even[index])])), class: "fg-smooth" }));

@@ -22,7 +22,7 @@ export async function call(server, name, data = {}) {
     heard(false);
     return undefined;
   }
-  heard(true);
+  heard(answer !== undefined); // Gradio's client turns a broken connection into undefined
   if (answer && answer.error) notice(answer.error);
   return answer;
 }

@@ -82,11 +82,15 @@ export function mount({ element, trigger, server, props, watch }) {
     keyed(grid, answer.items, (item) => `${source}/${item.name}/${item.version}`, card, showCard);
     empty.hidden = total > 0;
     example.hidden = total > 0;
-    put(tally, total ? `${total} picture${total === 1 ? "" : "s"}, ${answer.captioned} with a caption` : "");
+    tell(answer);
     pager.hidden = total <= PAGE;
     put(where, `${offset + 1} to ${Math.min(total, offset + PAGE)} of ${total}`);
     before.disabled = offset === 0;
     after.disabled = offset + PAGE >= total;
+  }
+
+  function tell({ count, captioned }) {
+    put(tally, count ? `${count} picture${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
   }
 
   function card(item) {
@@ -103,10 +107,10 @@ export function mount({ element, trigger, server, props, watch }) {
       const answer = await ask("caption", { name: item.name, text: wanted });
       if (answer && !answer.error) {
         sent = wanted;
-        const moved = answer.source !== source;
         source = answer.source;
         put(saved, "Saved");
-        if (moved) trigger("changed", { source });
+        tell(answer);
+        trigger("changed", { source });
       } else {
         put(saved, answer?.error ?? "Not saved yet: the app does not answer. It is tried again.");
         timer = setTimeout(save, 3000);
@@ -153,8 +157,8 @@ export function mount({ element, trigger, server, props, watch }) {
     const all = queue.length;
     let done = 0;
     progress.hidden = false;
-    const tell = () => put(progress, `Uploading: ${done} of ${all}`);
-    tell();
+    const report = () => put(progress, `Uploading: ${done} of ${all}`);
+    report();
     if (!take(await ask("prepare", {}))) {
       progress.hidden = true;
       return;
@@ -167,7 +171,7 @@ export function mount({ element, trigger, server, props, watch }) {
         trouble(`${file.name}: the connection broke; drop it again.`);
       }
       done += 1;
-      tell();
+      report();
     };
     const worker = async (part) => { while (part.length) await one(part.shift()); };
     const captions = queue.filter((file) => /\.txt$/i.test(file.name));

@@ -65,9 +65,9 @@ export function mount({ element, trigger, server }) {
   const part = (title, ...children) => h("section", { class: "fg-card" }, h("h3", {}, title), ...children);
   const body = h("div", { class: "fg-run" }, head,
     h("div", { class: "fg-run-parts" },
-      part("Loss", chart.element), part("LoRA files", files, noFiles),
-      part("Samples", samples, noSamples), part("Log", log.element, noLog),
-      h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Settings"), settings)));
+      h("div", {}, part("Loss", chart.element), part("Samples", samples, noSamples)),
+      h("div", {}, part("LoRA files", files, noFiles), part("Log", log.element, noLog),
+        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Settings"), settings))));
   fill(element, none, body);
 
   function reset() {

@@ -45,7 +45,7 @@ class PictureHandlers:
         """Write a caption to its file."""
         own = self._own(data)
         own.pictures.set_caption(text(data, "name"), text(data, "text", 100_000))
-        return {"source": ""}
+        return {"source": "", **_counts(own.pictures)}
 
     @answers
     def remove(self, data: Answer) -> Answer:
