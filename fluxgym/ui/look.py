@@ -32,7 +32,8 @@ def theme() -> gr.themes.Base:
         color_accent="var(--fg-accent)", block_border_width="0px", block_border_width_dark="0px",
         block_padding="0px", block_shadow="none", block_shadow_dark="none",
         block_label_text_size="13px", block_title_text_size="13px", block_title_text_weight="600", block_info_text_size="13px",
-        input_text_size="15px", input_padding="8px 12px", input_radius="8px", input_border_width="1px", input_border_width_dark="1px", input_shadow="none", input_shadow_focus="none",
+        input_text_size="15px", input_padding="8px 12px", input_radius="8px", input_border_width="1px", input_border_width_dark="1px",
+        input_shadow="none", input_shadow_focus="none",
         checkbox_label_text_size="15px", checkbox_label_padding="8px 12px", button_large_text_size="15px", button_large_padding="10px 20px",
         button_large_radius="8px", button_large_text_weight="600", layout_gap="16px", form_gap_width="0px", prose_text_size="15px",
     )  # fmt: skip

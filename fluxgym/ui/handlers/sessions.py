@@ -7,8 +7,9 @@ from fluxgym.run.checkpoints import Checkpoint, list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import read_state
-from fluxgym.sessions import resume, stop
 from fluxgym.sessions.listing import Session, list_sessions
+from fluxgym.sessions.resume import resume
+from fluxgym.sessions.stop import stop
 from fluxgym.settings import Settings
 from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text, whole
 from fluxgym.ui.machine import describe
@@ -60,9 +61,9 @@ class SessionHandlers:
             raise SessionError(f"{run.slug} has been started anew since this button was drawn; nothing was done to it.")
         action = data.get("action")
         if action in ("stop", "kill"):
-            stop.stop(run, now=action == "kill")
+            stop(run, now=action == "kill")
         elif action == "resume":
-            resume.resume(run, settings=self._settings)
+            resume(run, settings=self._settings)
         else:
             return {"error": "The page asked for something that the app does not know; reload the page."}
         return {}
