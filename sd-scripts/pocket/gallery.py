@@ -1,0 +1,71 @@
+"""Pictures drawn with a folder's model files, with or without a LoRA: what the pocket's prior and the check of a training are made of."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from library.autoencoder import load_autoencoder
+from library.buckets import cover
+from library.flux_model import load_flux
+from library.pictures import list_pictures, read_picture, to_pixels
+from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
+from library.text_encoders import load_text_encoders
+from library.weights import open_weights
+from networks.lora_flux import CLIP_PREFIX, create_network
+from pocket.vae import PIXELS
+
+DEVICE = torch.device("cpu")
+
+
+class Gallery:
+    """The four networks of a folder in float32, and a LoRA over them if one is given."""
+
+    def __init__(self, models: Path, lora: Path | None = None) -> None:
+        self.encoders = load_text_encoders(
+            str(models / "clip_l.safetensors"),
+            str(models / "t5xxl.safetensors"),
+            cache_dir=None,
+            t5_max_length=512,
+            with_mask=False,
+            dtype=torch.float32,
+            device=DEVICE,
+        )
+        self.flux = load_flux(str(models / "flux.safetensors"), dtype=torch.float32, device=DEVICE)
+        self.vae = load_autoencoder(str(models / "ae.safetensors"), dtype=torch.float32, device=DEVICE)
+        if lora is not None:
+            self._put_on(lora)
+
+    def _put_on(self, path: Path) -> None:
+        weights = {name: tensor.float() for name, tensor in open_weights(path, "the LoRA").items()}
+        down = next(tensor for name, tensor in weights.items() if name.endswith("lora_down.weight"))
+        alpha = next(tensor for name, tensor in weights.items() if name.endswith("alpha"))
+        clip = self.encoders.clip if any(name.startswith(CLIP_PREFIX) for name in weights) else None
+        create_network(self.flux, clip, rank=down.shape[0], alpha=alpha.item(), seed=0).load(weights, str(path))
+
+    @torch.no_grad()
+    def draw(self, prompts: Iterable[SamplePrompt]) -> Tensor:
+        """Draw prompts of one size -> (n, 16, h, w) latents."""
+        return torch.cat([self._draw_one(prompt, index) for index, prompt in enumerate(prompts)])
+
+    def _draw_one(self, prompt: SamplePrompt, index: int) -> Tensor:
+        states = self.encoders.states(prompt.prompt)
+        return draw_latents(self.flux, prompt, Conditioning(states.context, states.pooled), None, noise_of(prompt, index, None))
+
+    @torch.no_grad()
+    def pixels(self, latents: Tensor) -> np.ndarray:
+        """Decode (n, 16, h, w) latents -> (n, H, W, 3) uint8."""
+        return np.stack([np.asarray(to_image(self.vae, each[None])) for each in latents])
+
+    @torch.no_grad()
+    def latents_of(self, folder: Path) -> Tensor:
+        """Encode a folder's pictures, cut to squares -> (n, 16, h, w) latents."""
+        pictures = [read_picture(path) for path in list_pictures(str(folder))]
+        return torch.cat([self.vae.encode(to_pixels(each, cover(each.size, (PIXELS, PIXELS)), "lanczos")[None]) for each in pictures])
+
+
+def prompts_of(texts: Iterable[str], first_seed: int) -> list[SamplePrompt]:
+    """Return prompts of the pocket's size with seeds of their own."""
+    return [SamplePrompt(prompt=text, width=PIXELS, height=PIXELS, seed=first_seed + index) for index, text in enumerate(texts)]
