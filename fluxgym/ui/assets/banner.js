@@ -5,7 +5,7 @@ import { learn } from "./clock.js";
 import { call, keepAsking, notice } from "./link.js";
 import * as memory from "./memory.js";
 import { go, place } from "./nav.js";
-import { buttons, facts, isLive, progressLine, showProgress, symbol, word } from "./session.js";
+import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session.js";
 
 const TITLE = "🔄 Active Training Sessions";
 
@@ -21,7 +21,7 @@ function makeRow() {
   return h("li", { class: "fg-row" },
     h("div", { class: "fg-row-text" },
       h("p", { class: "fg-row-head" },
-        h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("strong", { class: "fg-name" }), h("span", { class: "fg-word" })),
+        h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("strong", { class: "fg-name" }), h("span", { class: "fg-word" }), h("span", { class: "fg-slug fg-small" })),
       progressLine(),
       h("p", { class: "fg-reason" }),
       h("p", { class: "fg-facts" })),
@@ -37,6 +37,7 @@ function showRow(row, session, act) {
   put(row.querySelector(".fg-name"), session.lora_name);
   attribute(row.querySelector(".fg-name"), "title", session.folder);
   put(row.querySelector(".fg-word"), word(session));
+  put(row.querySelector(".fg-slug"), nickname(session));
   showProgress(row.querySelector(".fg-progress"), session);
   const reason = row.querySelector(".fg-reason");
   reason.hidden = !session.reason;

@@ -61,7 +61,7 @@ export function curve() {
     const grid = ticks(low, high, 4).map((at) => svg("g", { class: "fg-tick" },
       svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(at), y2: y(at) }),
       svg("text", { x: EDGE.left - 8, y: y(at) + 4, "text-anchor": "end" }, String(at))));
-    const foot = ticks(0, last, Math.min(8, Math.floor(width / 90))).map((at) => svg("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle", class: "fg-tick-text" }, String(at)));
+    const foot = ticks(0, last, Math.max(4, Math.min(8, Math.floor(width / 90)))).map((at) => svg("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle", class: "fg-tick-text" }, String(at)));
     fill(picture, svg("title", {}, "Loss by step"), grid, foot,
       svg("path", { d: path(steps.map((step, index) => [x(step), y(losses[index])])), class: "fg-raw" }),
       svg("path", { d: path(steps.map((step, index) => [x(step), y(even[index])])), class: "fg-smooth" }));

@@ -90,6 +90,7 @@ export function mount({ element, trigger, props, watch }) {
     if (!value || typeof value !== "object") return;
     explainFields(value.help ?? {});
     if (value.kept) memory.keepUnsent(null);
+    document.documentElement.dataset.fgDraft = value.draft ? "typed" : "none";
     complain(value.errors ?? {});
     const known = typeof value.steps === "number";
     put(steps.firstElementChild, known ? `${value.steps.toLocaleString()} steps` : "");

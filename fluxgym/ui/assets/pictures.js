@@ -47,6 +47,7 @@ export function mount({ element, trigger, server, props, watch }) {
     h("label", { for: "fg-file" }, h("strong", {}, "Drop pictures and .txt captions here"), h("span", {}, " or click to choose them")),
     h("p", { class: "fg-small" }, "A caption file has its picture's name: cat1.png and cat1.txt."));
   const example = h("button", { type: "button", class: "fg-button", id: "fg-example", onclick: useExample }, "Use the example photos");
+  const none = h("button", { type: "button", class: "fg-button", onclick: removeAll }, "Remove all");
   const tally = h("p", { class: "fg-tally", role: "status" });
   const progress = h("p", { class: "fg-uploading", role: "status", hidden: true });
   const troubles = h("ul", { class: "fg-troubles fg-bad", role: "alert" });
@@ -56,7 +57,7 @@ export function mount({ element, trigger, server, props, watch }) {
   const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
   const where = h("span");
   const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
-  fill(element, zone, h("div", { class: "fg-pictures-tools" }, example, tally), progress, troubles, grid, empty, pager);
+  fill(element, zone, h("div", { class: "fg-pictures-tools" }, example, tally, none), progress, troubles, grid, empty, pager);
 
   const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
   const ask = (name, data) => call(server, name, { draft, source, ...data });
@@ -82,6 +83,7 @@ export function mount({ element, trigger, server, props, watch }) {
     keyed(grid, answer.items, (item) => `${source}/${item.name}/${item.version}`, card, showCard);
     empty.hidden = total > 0;
     example.hidden = total > 0;
+    none.hidden = total === 0;
     tell(answer);
     pager.hidden = total <= PAGE;
     put(where, `${offset + 1} to ${Math.min(total, offset + PAGE)} of ${total}`);
@@ -139,6 +141,11 @@ export function mount({ element, trigger, server, props, watch }) {
   async function changed() {
     await list();
     trigger("changed", { source });
+  }
+
+  async function removeAll() {
+    const lost = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here are lost.";
+    if (confirm(`Take all ${total} pictures out of the form? ${lost}`) && take(await ask("clear", {}))) await changed();
   }
 
   async function useExample() {

@@ -7,7 +7,7 @@ import { address, call, keepAsking } from "./link.js";
 import { curve } from "./curve.js";
 import { place } from "./nav.js";
 import * as memory from "./memory.js";
-import { buttons, facts, isLive, progressLine, showProgress, symbol, word } from "./session.js";
+import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session.js";
 
 const LOG_KEPT = 200_000;
 
@@ -50,7 +50,7 @@ export function mount({ element, trigger, server }) {
 
   const head = h("div", { class: "fg-run-head fg-card" },
     h("div", { class: "fg-row-text" },
-      h("h2", { class: "fg-row-head" }, h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("span", { class: "fg-name" }), h("span", { class: "fg-word" })),
+      h("h2", { class: "fg-row-head" }, h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("span", { class: "fg-name" }), h("span", { class: "fg-word" }), h("span", { class: "fg-slug fg-small" })),
       progressLine(), h("p", { class: "fg-reason" }), h("p", { class: "fg-facts" })),
     h("div", { class: "fg-actions" }));
   const chart = curve();
@@ -86,6 +86,7 @@ export function mount({ element, trigger, server }) {
     put(head.querySelector(".fg-symbol"), symbol(session));
     put(head.querySelector(".fg-name"), session.lora_name);
     put(head.querySelector(".fg-word"), word(session));
+    put(head.querySelector(".fg-slug"), nickname(session));
     head.dataset.status = session.stopping ? "starting" : session.status;
     showProgress(head.querySelector(".fg-progress"), session);
     const reason = head.querySelector(".fg-reason");
@@ -103,8 +104,16 @@ export function mount({ element, trigger, server }) {
       slot.dataset.wanted = wanted;
       fill(slot, buttons(session, act).filter((button) => button.dataset.action !== "open"),
         h("button", { type: "button", class: "fg-button", title: "Fills the form on the Train page with this run's settings",
-          onclick: () => { trigger("open", { slug }); location.hash = "#train"; } }, "Settings to the form"));
+          onclick: toForm }, "Settings to the form"));
     }
+  }
+
+  /** Fill the form with this run's settings; what was typed into it and never started is asked about once. */
+  function toForm() {
+    const typed = document.documentElement.dataset.fgDraft === "typed";
+    if (typed && !confirm("The form holds settings and pictures that were not started. Replace them with this run's?")) return;
+    trigger("open", { slug, replace: true });
+    location.hash = "#train";
   }
 
   function showSamples(grid) {
@@ -113,7 +122,8 @@ export function mount({ element, trigger, server }) {
       (line, row) => keyed(line.querySelector("ul"), row.pictures, (picture) => picture.url, (picture) => {
         const url = address(picture.url);
         const text = `${row.label} · ${picture.prompt}`;
-        return h("li", {}, h("button", { type: "button", title: text, onclick: () => enlarge(url, text) }, h("img", { src: url, alt: text, loading: "lazy" })));
+        return h("li", {}, h("button", { type: "button", title: text, onclick: () => enlarge(url, text) }, h("img", { src: url, alt: text, loading: "lazy" })),
+          h("p", { class: "fg-small fg-prompt" }, picture.prompt));
       }, () => {}));
   }
 

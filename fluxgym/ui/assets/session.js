@@ -20,6 +20,8 @@ export const LIVE = new Set(["running", "starting", "queued"]);
 
 export const symbol = (session) => (session.stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
 export const word = (session) => (session.stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
+/** The folder's name where the LoRA's own name does not tell it. */
+export const nickname = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);
 
 const round = (number, digits) => (typeof number === "number" ? number.toFixed(digits) : null);
@@ -104,7 +106,7 @@ export function buttons(session, act) {
       onclick: (event) => act(action, session, event.currentTarget),
     }, text);
   const list = [];
-  if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run and fills the form with its settings"));
+  if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run; an untouched form is filled with its settings"));
   if (isLive(session) && !session.stopping) list.push(button("stop", "Stop", "Finishes the step, saves the state and ends. Nothing is lost"));
   if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Ends it without waiting; the steps since the last save are lost", "fg-danger"));
   if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));

@@ -18,7 +18,7 @@ from fluxgym.ui.handlers.answers import Answer
 from fluxgym.ui.handlers.values import Errors, State
 
 HELP = {entry.name: entry.help for entry in FIELDS}
-OF_PICTURES = "pictures"
+NOTHING_TO_TELL: Answer = {"steps": None, "explain": "", "command": "", "toml": ""}
 
 
 class Form:
@@ -34,13 +34,13 @@ class Form:
         config = values.check(state, errors)
         lines = check(config.to_state(), pictures, self._settings.models, self._settings.outputs)
         answer: Answer = {"help": HELP, "trigger": config.concept_sentence, "lines": _lines(lines, errors), "pressed": pressed}
-        answer |= _steps(lines, config)
-        answer |= self._recipe(config, pictures)
+        can_tell = not set(errors) - {"lora_name"}  # a field that cannot be used was replaced by its default above
+        answer |= (_steps(lines, config) | self._recipe(config)) if can_tell else NOTHING_TO_TELL
         if not pressed and not state["lora_name"].strip():
             del errors["lora_name"]
         return answer | {"errors": errors}
 
-    def _recipe(self, config: TrainConfig, pictures: Path) -> Answer:
+    def _recipe(self, config: TrainConfig) -> Answer:
         """Return the command and dataset.toml as Start would write them; nothing while something stands in the way."""
         run = self._outputs.run(slug_of(config.lora_name))
         try:

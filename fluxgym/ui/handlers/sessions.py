@@ -3,7 +3,7 @@
 import time
 
 from fluxgym.errors import SessionError
-from fluxgym.run.checkpoints import Checkpoint, list_complete
+from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import read_state
@@ -82,14 +82,8 @@ def _ended_at(run: RunPaths) -> float | None:
 
 
 def resume_offer(run: RunPaths) -> dict[str, str] | None:
-    """Return the label and help of the button that resumes a run, None when there is no complete checkpoint."""
-    checkpoints = list_complete(run)
-    if not checkpoints:
+    """Return the label and help of the button that resumes a run, None when it left no complete checkpoint or has done all its steps."""
+    newest = next(iter(list_complete(run)), None)
+    if newest is None or newest.step >= newest.total_steps:
         return None
-    newest = checkpoints[0]
-    return {"label": f"Resume from {place_of(newest)}", "help": f"Goes on from {newest.name}, step {newest.step} of {newest.total_steps}"}
-
-
-def place_of(checkpoint: Checkpoint) -> str:
-    """Name a checkpoint as people count: by its step."""
-    return f"step {checkpoint.step}"
+    return {"label": f"Resume from step {newest.step}", "help": f"Goes on from {newest.name}, step {newest.step} of {newest.total_steps}"}

@@ -43,7 +43,7 @@ class TrainingHandlers:
         draft = self._draft(draft_id)
         kept = _newer(draft.read_form(), _loaded(unsent))
         if kept is not None:
-            return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")))
+            return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")), typed=True)
         run = last_session(self._settings.outputs, viewed)
         try:
             state = read_state(run) if run is not None else None
@@ -53,11 +53,11 @@ class TrainingHandlers:
             return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
         return self._filled(draft, state, run.slug)
 
-    def _filled(self, draft: Draft, state: Mapping[str, Any], source: str) -> Outputs:
+    def _filled(self, draft: Draft, state: Mapping[str, Any], source: str, *, typed: bool = False) -> Outputs:
         """Return draft id, source, all fields, the gallery and the answer for a state."""
         shown = values.from_state(state)
         answer = self._answer(draft.id, source, shown)[1]
-        return [draft.id, source, *shown, {"source": source, "again": True}, answer]
+        return [draft.id, source, *shown, {"source": source, "again": True}, answer | {"draft": typed}]
 
     def _answer(self, draft_id: str, source: str, typed: Outputs, *, pressed: bool = False) -> tuple[State, Answer]:
         state, errors = values.to_state(typed)
@@ -77,7 +77,7 @@ class TrainingHandlers:
             draft.write_form({"state": state, "source": source})
         except FluxGymError as error:
             return answer | {"said": str(error)}
-        return answer | {"kept": True}
+        return answer | {"kept": True, "draft": True}
 
     def choose_model(self, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Bring another model's defaults into the fields that nobody has touched."""
@@ -124,24 +124,27 @@ class TrainingHandlers:
         images = self._pictures.folder(draft.id, self._existing(source)).path
         try:
             run = start(StartRequest(state=state, images=images, if_exists=if_exists), self._settings)
-        except NameTaken as error:
-            return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]), str(error))}]
+        except NameTaken:
+            return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
         draft.forget_form()
         forget_pictures(draft)
-        return [run.slug, {"source": run.slug, "again": True}, answer | {"started": {"slug": run.slug}}]
+        return [run.slug, {"source": run.slug, "again": True}, answer | {"started": {"slug": run.slug}, "draft": False}]
 
-    def _choice(self, slug: str, sentence: str) -> Answer:
+    def _choice(self, slug: str) -> Answer:
         """Return what can be done about a taken name, each named by what it will do."""
         numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
         version = next(run.slug for run in numbers if not run.folder.exists())
         offer = resume_offer(self._outputs.run(slug))
+        sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {"sentence": sentence, "resume": offer and offer["label"], "new": f"Start as {version}", "replace": f"Replace {slug}"}
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
-        """Fill the form with a run's settings and pictures."""
+        """Fill the form with a run's settings and pictures; what was typed and not started gives way only when the event says so."""
         draft = self._draft(draft_id)
+        if draft.read_form() is not None and not getattr(event, "replace", False):
+            return [gr.skip()] * (len(NAMES) + 4)
         run = self._outputs.run(str(getattr(event, "slug", "")))
         state = read_state(run)
         draft.forget_form()
