@@ -38,6 +38,8 @@ class Form:
         answer |= (_steps(lines, config) | self._recipe(config)) if can_tell else NOTHING_TO_TELL
         if not pressed and not state["lora_name"].strip():
             del errors["lora_name"]
+        if errors:
+            answer["lines"].append({"level": "error", "text": f"{_settings(len(errors))} cannot be used yet; the reason stands beside it."})
         return answer | {"errors": errors}
 
     def _recipe(self, config: TrainConfig) -> Answer:
@@ -82,6 +84,10 @@ def _lines(checked: Preflight, errors: Errors) -> list[Answer]:
         if errors.get(line.field or "") != line.text:
             lines.append({"level": line.level, "text": line.text})
     return lines
+
+
+def _settings(number: int) -> str:
+    return "One setting" if number == 1 else f"{number} settings"
 
 
 def _steps(checked: Preflight, config: TrainConfig) -> Answer:

@@ -1,0 +1,35 @@
+"""The table of fields holds every setting of ui_state.json, with FluxGym's words and the trainer's flags."""
+
+from dataclasses import fields
+
+import pytest
+
+from fluxgym.config.flags import all_flags
+from fluxgym.config.tiers import TIERS
+from fluxgym.config.train_config import TIMESTEP_SAMPLINGS, TrainConfig
+from fluxgym.ui.fields import BY_NAME, FIELDS, OTHER_FLAGS, component
+
+
+def test_the_table_holds_exactly_the_configs_settings():
+    own = {entry.name for entry in FIELDS if not entry.is_advanced and entry.name != OTHER_FLAGS}
+    assert own == {entry.name for entry in fields(TrainConfig)} - {"advanced"}
+
+
+def test_advanced_fields_are_flags_of_the_trainer_by_their_own_name():
+    for entry in FIELDS:
+        if entry.is_advanced:
+            assert entry.name in all_flags()
+            assert entry.flag == f"--{entry.name}"
+
+
+def test_choices_are_the_configs():
+    assert set(BY_NAME["vram"].choices) == set(TIERS)
+    assert set(BY_NAME["timestep_sampling"].choices) == set(TIMESTEP_SAMPLINGS)
+    assert set(BY_NAME["lr_scheduler"].choices) - {""} <= set(all_flags()["lr_scheduler"].choices or BY_NAME["lr_scheduler"].choices)
+
+
+@pytest.mark.parametrize("entry", FIELDS, ids=lambda entry: entry.name)
+def test_every_field_has_words_and_makes_a_component(entry):
+    assert entry.label
+    assert entry.help.endswith(".")
+    assert component(entry).elem_id == f"field-{entry.name}"
