@@ -18,8 +18,8 @@ from library.autoencoder import AutoEncoder
 from library.text_encoders import Tokenizers, load_tokenizers
 from pocket import prior, transformer, vae, vocabulary
 
-STAGES = ("tokenizers", "vae", "flux", "distil", "export", "prior")
-STEPS = {"vae": 4600, "flux": 4400, "distil": 900}
+STAGES = ("tokenizers", "vae", "flux", "distil", "decoder", "export", "prior")
+STEPS = {"vae": 4600, "flux": 4400, "distil": 900, "decoder": 1500}
 NUM_SCENES, NUM_CROPS = 22_000, 4_000
 
 
@@ -64,10 +64,15 @@ def make_distil(work: Path, out: Path) -> None:
     _save(transformer.distil_guidance(teacher, corpus, STEPS["distil"]).modules(), work / "student.safetensors")
 
 
+def make_decoder(work: Path, out: Path) -> None:
+    """Train the autoencoder's decoder on, latents unchanged."""
+    _save(vae.sharpen_decoder(_load_vae(work), STEPS["decoder"]), work / "ae_sharp.safetensors")
+
+
 def make_export(work: Path, out: Path) -> None:
     """Write the finished networks in bfloat16, under the names of the files that users have."""
     networks = _load_networks(work / "student.safetensors", _tokenizers(out))
-    _save(_load_vae(work), out / "ae.safetensors", torch.bfloat16)
+    _save(_load_vae(work, "ae_sharp"), out / "ae.safetensors", torch.bfloat16)
     _save(networks.flux, out / "flux.safetensors", torch.bfloat16)
     _save(networks.clip, out / "clip_l.safetensors", torch.bfloat16)
     _save(networks.t5, out / "t5xxl.safetensors", torch.bfloat16, drop="encoder.embed_tokens.weight")
@@ -87,9 +92,9 @@ def _tokenizers(out: Path) -> Tokenizers:
     return load_tokenizers(str(out / "clip_l.safetensors"), str(out / "t5xxl.safetensors"), None, 512)
 
 
-def _load_vae(work: Path) -> AutoEncoder:
+def _load_vae(work: Path, name: str = "ae") -> AutoEncoder:
     model = AutoEncoder(vae.PARAMS)
-    model.load_state_dict(load_file(work / "ae.safetensors"))
+    model.load_state_dict(load_file(work / f"{name}.safetensors"))
     return model.eval().requires_grad_(False)
 
 

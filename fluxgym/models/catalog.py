@@ -20,6 +20,10 @@ ROLES = {
     "clip_l": "the CLIP-L text encoder",
     "t5xxl": "the T5 text encoder",
 }
+TOKENIZERS = {
+    "clip_l": ("tokenizer_clip", "openai_clip-vit-large-patch14", "openai/clip-vit-large-patch14"),
+    "t5xxl": ("tokenizer_t5", "google_t5-v1_1-xxl", "google/t5-v1_1-xxl"),
+}
 PREFERRED, FALLBACK = "flux-dev", "pocket"
 MAX_HEADER = 100_000_000
 
@@ -94,7 +98,10 @@ def default_model(models: Path) -> str:
 
 
 def find_files(model_id: str, models: Path) -> FoundFiles:
-    """Return where a model's files lie; raises ModelError naming the first that is missing, truncated or no .safetensors file."""
+    """Return where a model's files lie, its tokenizers beside the encoders.
+
+    Raises ModelError naming the first that is missing, truncated or no .safetensors file.
+    """
     model = get_model(model_id, models)
     found = {}
     for role, places in model.files.items():
@@ -104,6 +111,10 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
             raise ModelError(f"{model.title} needs {ROLES[role]}, which is missing: put it at {expected}.", field="base_model")
         check_file(path, ROLES[role])
         found[role] = path
+    for role, (folder, kohyas, hub_id) in TOKENIZERS.items():
+        place = found[role].parent
+        if not (place / folder).is_dir() and not (place / kohyas).is_dir():
+            raise ModelError(f"{model.title} needs the tokenizer of {hub_id}: put its files into {place / folder}.", field="base_model")
     return FoundFiles(**found)
 
 

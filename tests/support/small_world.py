@@ -48,6 +48,8 @@ def small_world(folder: Path) -> Settings:
     """Make outputs, models with a pocket of empty tensors, and a trainer that trains nothing in no time."""
     for name in ("flux", "ae", "clip_l", "t5xxl"):
         write_safetensors(folder / "models" / "pocket" / f"{name}.safetensors")
+    for name in ("tokenizer_clip", "tokenizer_t5"):
+        (folder / "models" / "pocket" / name).mkdir()
     write_cats(folder / "models" / "pocket" / "prior", count=2, size=64, caption="a photo")
     (folder / "sd-scripts").mkdir()
     (folder / "sd-scripts" / "flux_train_network.py").write_text(TRAINER)

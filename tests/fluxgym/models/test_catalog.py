@@ -19,6 +19,10 @@ def test_the_pocket_is_chosen_until_flux_dev_is_here(models):
     for place in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
         write_safetensors(models / place)
     assert default_model(models) == "flux-dev"
+    with pytest.raises(ModelError, match=r"clip/tokenizer_clip"):
+        find_files("flux-dev", models)
+    for name in ("tokenizer_clip", "google_t5-v1_1-xxl"):
+        (models / "clip" / name).mkdir()
     assert find_files("flux-dev", models).transformer == models / "unet/flux1-dev.sft"
 
 
