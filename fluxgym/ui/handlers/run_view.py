@@ -88,21 +88,20 @@ def _whole_letters(data: bytes) -> bytes:
     return data
 
 
-def _curve(path: Path, seen: Any) -> tuple[Answer, list[int]]:
-    """Return the points that are new since [bytes, last step, number of points]; all of them when the curve has been thinned or cut."""
+def _curve(path: Path, seen: Any) -> tuple[Answer, list[Any]]:
+    """Return the points that are new since [bytes, points, their id]; all of them when earlier ones were thinned out or done again."""
     try:
         size = path.stat().st_size
     except OSError:
         return ({"points": [], "points_again": True} if seen else {}), []
-    if isinstance(seen, list) and len(seen) == 3 and seen[0] == size:
+    known = isinstance(seen, list) and len(seen) == 3 and isinstance(seen[1], int)
+    if known and seen[0] == size:
         return {}, seen
     points = read_curve(path, MAX_POINTS)
-    last = points[-1][0] if points else -1
-    if isinstance(seen, list) and len(seen) == 3 and seen[0] < size:
-        fresh = [point for point in points if point[0] > seen[1]]
-        if len(points) - len(fresh) == seen[2]:
-            return ({"points": fresh} if fresh else {}), [size, last, len(points)]
-    return {"points": points, "points_again": True}, [size, last, len(points)]
+    now = [size, len(points), fingerprint(points)]
+    if known and 0 <= seen[1] <= len(points) and fingerprint(points[: seen[1]]) == seen[2]:
+        return ({"points": points[seen[1] :]} if len(points) > seen[1] else {}), now
+    return {"points": points, "points_again": True}, now
 
 
 def samples(run: RunPaths) -> list[Answer]:

@@ -1,0 +1,103 @@
+"""The banner's rows and buttons: the truth of each run, nothing sent twice, and a button that acts on the run it was drawn for."""
+
+import json
+import time
+
+import pytest
+
+from fluxgym.run.status import Status
+from fluxgym.sessions.listing import session_of
+from fluxgym.ui.handlers.sessions import PAGE_SIZE, SessionHandlers, resume_offer
+from tests.support.runs import make_run
+from tests.support.small_world import small_world
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return folders of this test."""
+    return small_world(tmp_path)
+
+
+@pytest.fixture
+def handlers(settings):
+    """Return the banner's handlers."""
+    return SessionHandlers(settings)
+
+
+def stopped(settings, name, **state):
+    """Make a run that was stopped a while ago."""
+    return make_run(settings.outputs, name, **({"status": "stopped", "timestamp": time.time() - 60} | state))
+
+
+def write_checkpoint(run, step, total=10):
+    """Make a complete checkpoint."""
+    folder = run.folder / f"{run.slug}-step{step:08d}-state"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": 0, "total_steps": total}))
+
+
+def test_no_sessions(handlers):
+    answer = handlers.sessions({})
+    assert answer["rows"] == []
+    assert answer["counts"] == {"running": 0, "waiting": 0, "earlier": 0, "shown": 0}
+
+
+def test_a_second_look_at_the_same_is_only_the_moment(handlers, settings):
+    stopped(settings, "cat")
+    version = handlers.sessions({})["version"]
+    assert set(handlers.sessions({"seen": version})) == {"now", "version"}
+    stopped(settings, "dog")
+    assert len(handlers.sessions({"seen": version})["rows"]) == 2
+
+
+def test_pages_and_filter(handlers, settings):
+    for number in range(PAGE_SIZE + 2):
+        stopped(settings, f"cat-{number}", timestamp=1000 + number)
+    stopped(settings, "dog", lora_name="Good Dog", timestamp=1)
+    assert [row["slug"] for row in handlers.sessions({"page": 1})["rows"]] == ["cat-1", "cat-0", "dog"]
+    assert handlers.sessions({"page": 99})["page"] == 1
+    found = handlers.sessions({"filter": "good d"})
+    assert [row["slug"] for row in found["rows"]] == ["dog"]
+    assert found["counts"]["shown"] == 1
+    assert found["counts"]["earlier"] == PAGE_SIZE + 3
+
+
+def test_a_damaged_state_gets_a_row_and_hides_nothing(handlers, settings):
+    stopped(settings, "cat")
+    stopped(settings, "bad").ui_state.write_text("{")
+    rows = {row["slug"]: row for row in handlers.sessions({})["rows"]}
+    assert rows["bad"]["status"] == "unreadable"
+    assert rows["bad"]["resume"] is None
+    assert rows["cat"]["status"] == "stopped"
+
+
+def test_resume_is_offered_where_it_can_be_done(handlers, settings):
+    run = stopped(settings, "cat")
+    assert resume_offer(run) is None
+    write_checkpoint(run, 4)
+    assert handlers.row(session_of(run))["resume"]["label"] == "Resume from step 4"
+    write_checkpoint(run, 10)
+    assert resume_offer(run) is None
+
+
+def test_a_button_of_an_earlier_start_does_nothing(handlers, settings):
+    stopped(settings, "cat", run_id="new")
+    assert "anew" in handlers.act({"action": "resume", "slug": "cat", "run_id": "old"})["error"]
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        ({"action": "stop", "slug": "cat"}, "not running"), ({"action": "resume", "slug": "cat"}, "checkpoint"),
+        ({"action": "dance", "slug": "cat"}, "reload"), ({"action": "stop", "slug": "../cat"}, "no run"), ({}, "no run"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said(handlers, settings, data, word):
+    stopped(settings, "cat", base_model="pocket")
+    assert word in handlers.act(data)["error"]
+
+
+def test_statuses_are_the_lists_own(handlers, settings):
+    for status in (Status.STOPPED, Status.COMPLETED, Status.FAILED):
+        stopped(settings, status.value, status=status.value)
+    assert {row["status"] for row in handlers.sessions({})["rows"]} == {"stopped", "completed", "failed"}

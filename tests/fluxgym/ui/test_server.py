@@ -1,0 +1,158 @@
+"""The routes for files: what a run's page needs is served, and nothing else on the disk is."""
+
+import io
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from fluxgym.run.paths import RunPaths
+from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.settings import Settings
+from fluxgym.ui import upload
+from fluxgym.ui.server import make_server
+from tests.support.photos import write_cats
+from tests.support.runs import make_run
+from tests.support.small_world import small_world, write_safetensors
+
+CANARY = "canary-6f3a"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return folders with a canary wherever a route might stray to."""
+    settings = small_world(tmp_path)
+    settings.outputs.mkdir()
+    for place in (tmp_path / "secret.png", settings.outputs / "secret.png", settings.models / "secret.safetensors"):
+        place.write_text(CANARY)
+    return settings
+
+
+@pytest.fixture
+def run(settings: Settings) -> RunPaths:
+    """Return a finished run with a sample, a LoRA and pictures."""
+    run = make_run(settings.outputs, "cat")
+    write_cats(run.dataset, count=1)
+    run.samples.mkdir()
+    Image.new("RGB", (8, 8)).save(run.samples / "cat_000010_00_20250101000000_42.png")
+    write_safetensors(run.lora)
+    run.training_log.write_text(CANARY)
+    return run
+
+
+@pytest.fixture
+def client(settings: Settings, run: RunPaths) -> TestClient:
+    """Return a browser of the app."""
+    return TestClient(make_server(settings), base_url="http://127.0.0.1:7860")
+
+
+def png(size: int = 70) -> bytes:
+    """Return a picture's bytes."""
+    buffer = io.BytesIO()
+    Image.effect_noise((size, size), 60).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_page_is_there_and_asks_no_other_host(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert len(page.content) < 300_000
+    assert client.get("/config").json()["analytics_enabled"] is False
+
+
+def test_assets_samples_loras_and_thumbnails_are_served(client):
+    assert client.get("/fluxgym/assets/dom.js").headers["content-type"].startswith("text/javascript")
+    assert client.get("/fluxgym/runs/cat/samples/cat_000010_00_20250101000000_42.png").headers["content-type"] == "image/png"
+    lora = client.get("/fluxgym/runs/cat/loras/cat.safetensors")
+    assert lora.headers["content-disposition"].startswith("attachment")
+    thumbnail = client.get(f"/fluxgym/runs/cat/pictures/{quote('cat 0.png')}")
+    assert Image.open(io.BytesIO(thumbnail.content)).format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "runs/cat/samples/..%2f..%2fsecret.png", "runs/cat/samples/../../secret.png", "runs/..%2f/samples/secret.png", "runs/.fluxgym/samples/x.png",
+        "runs/cat/samples/%2fetc%2fpasswd", "runs/cat/loras/ui_state.json", "runs/cat/loras/training.log", "runs/cat/loras/..%2f..%2fsecret.png",
+        "runs/cat/loras/..%2f..%2f..%2fmodels%2fsecret.safetensors", "runs/cat/pictures/..%2f..%2fsecret.png", "runs/cat/pictures/cat 0.txt",
+        "runs/dog/loras/dog.safetensors", "runs/cat/samples/%00.png", "assets/..%2fserver.py", "assets/..%2f..%2fcli.py", "assets/.",
+        "drafts/../runs/pictures/x.png", "drafts/00/pictures/x.png", "runs/cat", "runs",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_served(client, path):
+    answer = client.get(f"/fluxgym/{path}")
+    assert answer.status_code in (400, 404), path
+    assert CANARY not in answer.text
+
+
+@pytest.mark.parametrize("path", ["file=../secret.png", "file=/etc/passwd", "file/etc/passwd", "file=outputs/cat/training.log"])
+def test_gradios_own_file_route_is_closed(client, path):
+    assert client.get(f"/gradio_api/{path}").status_code == 404
+
+
+def test_links_are_not_followed(client, run, settings):
+    (run.samples / "link.png").symlink_to(settings.outputs / "secret.png")
+    (run.folder / "link.safetensors").symlink_to(settings.models / "secret.safetensors")
+    assert client.get("/fluxgym/runs/cat/samples/link.png").status_code == 404
+    assert client.get("/fluxgym/runs/cat/loras/link.safetensors").status_code == 404
+
+
+def test_a_run_that_is_a_link_elsewhere_serves_nothing(client, settings, tmp_path):
+    elsewhere = make_run(tmp_path / "elsewhere", "cat")
+    elsewhere.samples.mkdir()
+    (elsewhere.samples / "a.png").write_text(CANARY)
+    (settings.outputs / "linked").symlink_to(elsewhere.folder)
+    assert client.get("/fluxgym/runs/linked/samples/a.png").status_code == 404
+
+
+def test_a_picture_and_its_caption_are_taken_one_a_request(client, settings):
+    draft = new_draft_id()
+    assert client.put(f"/fluxgym/drafts/{draft}/pictures/my%20cat.png", content=png()).json() == {"name": "my cat.png"}
+    assert client.put(f"/fluxgym/drafts/{draft}/pictures/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
+    assert open_draft(settings.outputs, draft).pictures.caption("my cat.png") == "sks cat, ünïcode"
+    assert client.get(f"/fluxgym/drafts/{draft}/pictures/my%20cat.png").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("cat.png", b"just text", "not a picture"), ("cat.png", b"", "empty"), ("cat.exe", b"MZ", "neither"), ("cat.png", png()[:300], "cat.png"),
+        ("cat.txt", b"\xff\xfe\x00", "UTF-8"), ("..%2f..%2f.png", png(), "name"),
+    ],
+)  # fmt: skip
+def test_what_is_no_picture_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
+    draft = new_draft_id()
+    answer = client.put(f"/fluxgym/drafts/{draft}/pictures/{name}", content=content)
+    assert answer.status_code in (400, 404)
+    if answer.status_code == 400:
+        assert word in answer.json()["error"]
+    folder = open_draft(settings.outputs, draft).pictures.path
+    assert not folder.exists() or not any(folder.iterdir())
+
+
+def test_an_upload_cannot_leave_its_draft(client, settings):
+    draft = new_draft_id()
+    client.put(f"/fluxgym/drafts/{draft}/pictures/..%2f..%2fescaped.png", content=png())
+    assert not list(settings.outputs.glob("**/escaped.png")) or [path.parent for path in settings.outputs.glob("**/escaped.png")] == [
+        open_draft(settings.outputs, draft).pictures.path
+    ]
+
+
+def test_too_large_a_file_is_refused_before_and_while_it_comes(client, monkeypatch):
+    monkeypatch.setattr(upload, "MAX_PICTURE_BYTES", 1000)
+    address = f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png"
+    assert client.put(address, content=png(200)).status_code == 413
+    assert client.put(address, content=iter([b"x" * 600, b"x" * 600])).status_code == 413
+
+
+def test_a_full_disk_is_named(client, monkeypatch):
+    monkeypatch.setattr(upload, "RESERVE_BYTES", 1 << 60)
+    answer = client.put(f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png", content=png())
+    assert answer.status_code == 400
+    assert "free" in answer.json()["error"]
+
+
+def test_a_draft_has_an_id_that_nobody_guesses(client):
+    assert client.put("/fluxgym/drafts/mine/pictures/a.png", content=png()).status_code == 400
