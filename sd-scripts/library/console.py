@@ -16,7 +16,7 @@ class Console:
         self._losses: deque[float] = deque(maxlen=max(1, loss_window))
         self._seconds: deque[float] = deque(maxlen=SPEED_WINDOW)
         interval = 0.1 if sys.stderr.isatty() else 2.0  # a log file keeps every line
-        self._bar = tqdm(total=total_steps, initial=step, desc="steps", mininterval=interval, smoothing=0.1)
+        self._bar = tqdm(total=total_steps, initial=step, desc="steps", mininterval=interval, miniters=1, smoothing=0.1)
 
     def __enter__(self) -> Self:
         return self

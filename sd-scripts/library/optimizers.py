@@ -4,6 +4,7 @@ Owns the translation of --optimizer_type, --optimizer_args, --lr_scheduler and -
 """
 
 import ast
+import logging
 from argparse import Namespace
 from typing import Any
 
@@ -51,6 +52,7 @@ def _adamw(groups: list[dict[str, Any]], rate: float, options: dict[str, Any]) -
 
 
 def _adamw8bit(groups: list[dict[str, Any]], rate: float, options: dict[str, Any]) -> torch.optim.Optimizer:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels for 4 bits that nobody asked for
     import bitsandbytes  # loads a native library: only when asked for
 
     return bitsandbytes.optim.AdamW8bit(groups, lr=rate, **options)
