@@ -1,0 +1,37 @@
+"""A file that is too large is refused before its bytes are read; a broken connection leaves nothing."""
+
+import asyncio
+
+import pytest
+from starlette.requests import Request
+
+from fluxgym.dataset.folder import PictureFolder
+from fluxgym.errors import DatasetError
+from fluxgym.ui.upload import MAX_CAPTION_BYTES, MAX_PICTURE_BYTES, TooLarge, receive
+
+
+def request(messages: list[dict], **headers: str) -> Request:
+    """Return a request whose body comes as these messages."""
+
+    async def next_message() -> dict:
+        return messages.pop(0)
+
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "headers": [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()],
+    }
+    return Request(scope, next_message)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("a.png", MAX_PICTURE_BYTES), ("a.txt", MAX_CAPTION_BYTES)])
+def test_a_declared_size_above_the_cap_is_refused_unread(tmp_path, name, limit):
+    with pytest.raises(TooLarge, match="smaller"):
+        asyncio.run(receive(request([], content_length=str(limit + 1)), name, PictureFolder(tmp_path)))
+
+
+def test_a_broken_connection_leaves_nothing(tmp_path):
+    messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+    with pytest.raises(DatasetError, match="connection broke"):
+        asyncio.run(receive(request(messages), "a.png", PictureFolder(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
