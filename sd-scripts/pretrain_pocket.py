@@ -19,7 +19,7 @@ from library.text_encoders import Tokenizers, load_tokenizers
 from pocket import prior, transformer, vae, vocabulary
 
 STAGES = ("tokenizers", "vae", "flux", "distil", "decoder", "export", "prior")
-STEPS = {"vae": 4600, "flux": 4400, "distil": 900, "decoder": 1500}
+STEPS = {"vae": 4600, "flux": 4400, "distil": 900, "decoder": 1000}
 NUM_SCENES, NUM_CROPS = 22_000, 4_000
 
 

@@ -79,6 +79,7 @@ def sharpen_decoder(vae: AutoEncoder, num_steps: int, *, batch_size: int = 32, l
     with torch.no_grad():
         latents = torch.cat([vae.encode(part.float() / 127.5 - 1) for part in pool.split(64)])
     vae.decoder.requires_grad_(True)
+    vae.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
     for step in range(num_steps):
         for group in optimizer.param_groups:
