@@ -1,5 +1,6 @@
 """Assembles the page: places its parts, and says which event goes to which handler. Does nothing else."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -7,7 +8,7 @@ import gradio as gr
 from fluxgym.models.catalog import list_models
 from fluxgym.settings import Settings
 from fluxgym.ui.banner import place_navigation, place_sessions
-from fluxgym.ui.fields import NAMES
+from fluxgym.ui.fields import BY_NAME, NAMES
 from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.run_view import RunHandlers
 from fluxgym.ui.handlers.sessions import SessionHandlers
@@ -34,14 +35,17 @@ def build_page(settings: Settings) -> gr.Blocks:
 
 def _wire(page: gr.Blocks, tab: TrainTab, banner: gr.HTML, run: gr.HTML, training: TrainingHandlers) -> None:
     """Connect the form's events; the browser's own memory travels in the two unseen fields and in `viewed` and `unsent`."""
-    draft, source, viewed, unsent = (gr.Textbox(visible=False) for _ in range(4))
+    draft, source, model, viewed, unsent = (gr.Textbox(visible=False) for _ in range(5))
     fields = [tab.fields[name] for name in NAMES]
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    typed, everything = [draft, source, *fields], [draft, source, *fields, tab.pictures, tab.answer]
+    typed, everything = [draft, source, *fields], [draft, source, model, *fields, tab.pictures, tab.answer]
     page.load(training.restore, [draft, viewed, unsent], everything, js=OPENED, **quiet)
-    others = [field.input for name, field in tab.fields.items() if name != "base_model"]
-    gr.on(others, training.changed, typed, [draft, tab.answer], js=CHANGED, trigger_mode="always_last", **quiet)
-    tab.fields["base_model"].input(training.choose_model, typed, [*fields, tab.answer], trigger_mode="always_last", **quiet)
+    chosen = [field.input for name, field in tab.fields.items() if BY_NAME[name].kind == "choice" and name != "base_model"]
+    for listen in (tab.answer.typed, partial(gr.on, chosen)):
+        listen(training.changed, [unsent, *typed], [draft, tab.answer], js=CHANGED, trigger_mode="always_last", **quiet)
+    tab.fields["base_model"].input(
+        training.choose_model, [draft, source, model, *fields], [model, *fields, tab.answer], trigger_mode="always_last", **quiet
+    )
     tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, tab.answer], trigger_mode="always_last", **quiet)
     tab.start.click(training.start, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
     tab.answer.choose(training.choose, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)

@@ -10,7 +10,7 @@ ASSETS = Path(__file__).with_name("assets")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/memory.js`)"
 OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
-CHANGED = f"async (...typed) => {{ const memory = {MEMORY}; memory.keepUnsent(typed.slice(2), typed[1]); return typed; }}"
+CHANGED = f"async (...typed) => {{ const memory = {MEMORY}; return [memory.keepUnsent(typed.slice(3), typed[2]), ...typed.slice(1)]; }}"
 ServerFunction = Callable[[Any], dict[str, Any]]
 
 

@@ -39,7 +39,7 @@ def place_train(models: list[tuple[str, str]], pictures: PictureHandlers) -> Tra
             gallery = part("pictures", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(3, "Train")
-            answer = part("form", events=("choose",), value={}, elem_id="fg-answer")
+            answer = part("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
             start = gr.Button("Start training", variant="primary", elem_id="start")
             gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
     return TrainTab(fields=fields, pictures=gallery, answer=answer, start=start)

@@ -38,6 +38,13 @@ function bringIntoView(errors) {
   }, folded ? 200 : 0);
 }
 
+/** Tell of every way to change a field: keys, paste, drop, dictation. Gradio's text boxes tell of printing keys alone. */
+function listen(trigger) {
+  document.getElementById("fg-steps")?.addEventListener("input", (event) => {
+    if (event.target.closest(".fg-field")) setTimeout(() => trigger("typed"));
+  });
+}
+
 function explainFields(help) {
   for (const [name, sentence] of Object.entries(help)) {
     const field = box(name);
@@ -89,7 +96,7 @@ export function mount({ element, trigger, props, watch }) {
     const value = props.value;
     if (!value || typeof value !== "object") return;
     explainFields(value.help ?? {});
-    if (value.kept) memory.keepUnsent(null);
+    if (value.kept) memory.forgetUnsent(value.kept);
     document.documentElement.dataset.fgDraft = value.draft ? "typed" : "none";
     complain(value.errors ?? {});
     const known = typeof value.steps === "number";
@@ -118,5 +125,6 @@ export function mount({ element, trigger, props, watch }) {
     document.dispatchEvent(new CustomEvent("fg:form", { detail: value }));
   }
   watch("value", show);
+  listen(trigger);
   show();
 }

@@ -1,4 +1,4 @@
-// What this browser remembers: its draft's name, the run it looked at last, and the form as typed, should the app be away.
+// What this browser remembers: its draft's name, the run it looked at last, and the form as typed until the app has it.
 
 function read(key) {
   try {
@@ -38,7 +38,7 @@ export const look = (slug) => write("viewed", slug);
 export const lastLook = () => Number(read("looked") ?? 0);
 export const looked = (at) => write("looked", String(at));
 
-/** The form as typed, with the moment; null once the app has it. */
+/** The form as typed; null once the app has it. */
 export function unsent() {
   try {
     return JSON.parse(read("unsent") ?? "null");
@@ -47,5 +47,11 @@ export function unsent() {
   }
 }
 
-export const keepUnsent = (values, source = "") =>
-  write("unsent", values === null ? null : JSON.stringify({ at: Date.now() / 1000, values, source }));
+/** Keep the form until the app says that it has it; returns the name under which it will say so. */
+export function keepUnsent(values, source) {
+  const name = `${Date.now()}-${Math.random()}`;
+  write("unsent", JSON.stringify({ name, values, source }));
+  return name;
+}
+
+export const forgetUnsent = (name) => unsent()?.name === name && write("unsent", null);

@@ -27,6 +27,7 @@ from fluxgym.ui.handlers.sessions import resume_offer
 from fluxgym.ui.handlers.values import State
 
 Outputs = list[Any]
+MODEL = NAMES.index("base_model")
 
 
 class TrainingHandlers:
@@ -54,10 +55,10 @@ class TrainingHandlers:
         return self._filled(draft, state, run.slug)
 
     def _filled(self, draft: Draft, state: Mapping[str, Any], source: str, *, typed: bool = False) -> Outputs:
-        """Return draft id, source, all fields, the gallery and the answer for a state."""
+        """Return draft id, source, base model, all fields, the gallery and the answer for a state."""
         shown = values.from_state(state)
         answer = self._answer(draft.id, source, shown)[1]
-        return [draft.id, source, *shown, {"source": source, "again": True}, answer | {"draft": typed}]
+        return [draft.id, source, shown[MODEL], *shown, {"source": source, "again": True}, answer | {"draft": typed}]
 
     def _answer(self, draft_id: str, source: str, typed: Outputs, *, pressed: bool = False) -> tuple[State, Answer]:
         state, errors = values.to_state(typed)
@@ -65,45 +66,33 @@ class TrainingHandlers:
         folder = self._pictures.folder(draft_id, self._existing(source))
         return state, self._form.answer(state, errors, folder.path, pressed=pressed)
 
-    def changed(self, draft_id: str, source: str, *typed: Any) -> Outputs:
-        """Keep what is typed and answer to it."""
+    def changed(self, name: str, draft_id: str, source: str, *typed: Any) -> Outputs:
+        """Keep what is typed and answer to it; the browser holds it under `name` until then."""
         draft = self._draft(draft_id)
         state, answer = self._answer(draft.id, source, list(typed))
-        return [draft.id, self._kept(draft, state, source, answer)]
+        answer = self._kept(draft, state, source, answer)
+        return [draft.id, answer | ({"kept": name} if answer["draft"] else {})]
 
     def _kept(self, draft: Draft, state: State, source: str, answer: Answer) -> Answer:
         """Write the draft; when the disk refuses, say so in the answer: the browser keeps what was typed meanwhile."""
         try:
             draft.write_form({"state": state, "source": source})
         except FluxGymError as error:
-            return answer | {"said": str(error)}
-        return answer | {"kept": True, "draft": True}
+            return answer | {"said": str(error), "draft": False}
+        return answer | {"draft": True}
 
-    def choose_model(self, draft_id: str, source: str, *typed: Any) -> Outputs:
-        """Bring another model's defaults into the fields that nobody has touched."""
+    def choose_model(self, draft_id: str, source: str, before: str, *typed: Any) -> Outputs:
+        """Bring another model's defaults into the fields that still show those of the model before."""
         draft = self._draft(draft_id)
         state, _ = values.to_state(typed)
-        before = self._model_before(draft, source)
-        shown = values.from_state(self._form.with_other_model(state, before) if before else state)
+        shown = values.from_state(self._form.with_other_model(state, before))
         state, answer = self._answer(draft.id, source, shown)
-        return [*shown, self._kept(draft, state, source, answer)]
-
-    def _model_before(self, draft: Draft, source: str) -> str:
-        """Return the model that the form had until now, as the draft, the run or the defaults tell."""
-        kept = draft.read_form()
-        if kept is not None:
-            return str(_mapping(kept.get("state")).get("base_model") or "")
-        if source:
-            try:
-                return str(read_state(self._outputs.run(source)).get("base_model") or "flux-dev")
-            except FluxGymError:
-                return ""
-        return default_model(self._settings.models)
+        return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
 
     def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Answer to pictures that came, went or got captions; they are the draft's own from now on."""
         source = str(getattr(event, "source", "") or "")
-        return [source, *self.changed(draft_id, source, *typed)[1:]]
+        return [source, *self.changed("", draft_id, source, *typed)[1:]]
 
     def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Start the training that the form describes, or say beside the fields what stands in the way."""
@@ -144,7 +133,7 @@ class TrainingHandlers:
         """Fill the form with a run's settings and pictures; what was typed and not started gives way only when the event says so."""
         draft = self._draft(draft_id)
         if draft.read_form() is not None and not getattr(event, "replace", False):
-            return [gr.skip()] * (len(NAMES) + 4)
+            return [gr.skip()] * (len(NAMES) + 5)
         run = self._outputs.run(str(getattr(event, "slug", "")))
         state = read_state(run)
         draft.forget_form()
@@ -175,7 +164,7 @@ def _loaded(unsent: str | None) -> Answer | None:
         typed = kept["values"]
         if not isinstance(typed, list) or len(typed) != len(NAMES):
             return None
-        return {"state": values.to_state(typed)[0], "source": kept.get("source", ""), "at": float(kept["at"])}
+        return {"state": values.to_state(typed)[0], "source": kept.get("source", "")}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

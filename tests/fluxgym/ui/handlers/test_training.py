@@ -38,7 +38,7 @@ def draft(settings):
 
 def opened(handlers, draft, viewed=None, unsent=None):
     """Return (source, fields by name, answer) of a page that opens."""
-    _, source, *fields, gallery, answer = handlers.restore(draft.id, viewed, unsent)
+    _, source, _, *fields, gallery, answer = handlers.restore(draft.id, viewed, unsent)
     assert gallery["source"] == source
     return source, dict(zip(NAMES, fields, strict=True)), answer
 
@@ -68,8 +68,8 @@ def test_a_return_shows_the_newest_run_or_the_one_looked_at_last(handlers, draft
 
 def test_what_was_typed_is_on_disk_and_comes_back_first(handlers, draft, settings):
     make_run(settings.outputs, "cat", timestamp=2)
-    answer = handlers.changed(draft.id, "", *typed(handlers, draft, lora_name="dog", max_train_epochs=3))[1]
-    assert answer["kept"]
+    answer = handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="dog", max_train_epochs=3))[1]
+    assert answer["kept"] == "name"
     _, fields, answer = opened(handlers, draft, viewed="cat")
     assert (fields["lora_name"], fields["max_train_epochs"]) == ("dog", 3)
     assert answer["draft"]
@@ -77,13 +77,13 @@ def test_what_was_typed_is_on_disk_and_comes_back_first(handlers, draft, setting
 
 def test_what_the_browser_could_not_send_comes_back_before_the_draft(handlers, draft):
     fields = typed(handlers, draft, lora_name="sent")
-    handlers.changed(draft.id, "", *fields)
+    handlers.changed("name", draft.id, "", *fields)
     fields[NAME] = "typed while the app was away"
-    unsent = json.dumps({"at": 1.0, "values": fields, "source": ""})
+    unsent = json.dumps({"name": "x", "values": fields, "source": ""})
     assert opened(handlers, draft, unsent=unsent)[1]["lora_name"] == "typed while the app was away"
 
 
-@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"at": 1, "values": [1]}', '{"at": "x", "values": {}}'])
+@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": {}}'])
 def test_a_damaged_memory_of_the_browser_is_left_alone(handlers, draft, unsent):
     assert opened(handlers, draft, unsent=unsent)[1]["base_model"] == "pocket"
 
@@ -97,12 +97,12 @@ def test_a_damaged_draft_is_left_alone(handlers, draft, form):
 
 def test_two_browsers_have_two_drafts(handlers, draft, settings):
     other = open_draft(settings.outputs, new_draft_id())
-    handlers.changed(draft.id, "", *typed(handlers, draft, lora_name="mine"))
+    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="mine"))
     assert opened(handlers, other)[1]["lora_name"] == ""
 
 
 def test_a_mistake_is_kept_as_typed_and_named(handlers, draft):
-    answer = handlers.changed(draft.id, "", *typed(handlers, draft, lora_name="cat", learning_rate="abc"))[1]
+    answer = handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="cat", learning_rate="abc"))[1]
     assert "abc" in answer["errors"]["learning_rate"]
     _, fields, answer = opened(handlers, draft)
     assert fields["learning_rate"] == "abc"
@@ -111,7 +111,8 @@ def test_a_mistake_is_kept_as_typed_and_named(handlers, draft):
 
 def test_choosing_a_model_fills_untouched_fields(handlers, draft):
     fields = typed(handlers, draft, lora_name="cat", max_train_epochs=5, base_model="flux-dev")
-    *shown, answer = handlers.choose_model(draft.id, "", *fields)
+    model, *shown, answer = handlers.choose_model(draft.id, "", "pocket", *fields)
+    assert model == "flux-dev"
     shown = dict(zip(NAMES, shown, strict=True))
     assert (shown["resolution"], shown["learning_rate"], shown["max_train_epochs"], shown["enable_bucket"]) == (512, "8e-4", 5, True)
     assert "missing" in answer["errors"]["base_model"]
@@ -175,15 +176,24 @@ def test_a_trainer_that_is_missing_is_said_below_the_checks(handlers, draft, set
 
 def test_opening_a_run_never_throws_away_what_was_typed(handlers, draft, settings):
     make_run(settings.outputs, "cat", timestamp=1, max_train_epochs=9)
-    handlers.changed(draft.id, "", *typed(handlers, draft, lora_name="mine"))
+    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="mine"))
     handlers.open(draft.id, SimpleNamespace(slug="cat"))
     assert opened(handlers, draft)[1]["lora_name"] == "mine"
     shown = handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
-    assert shown[2 + EPOCHS] == 9
+    assert shown[3 + EPOCHS] == 9
     assert opened(handlers, draft, viewed="cat")[1]["lora_name"] == "cat"
 
 
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(handlers, draft):
     fields = typed(handlers, draft, lora_name="cat")
-    answer = handlers.changed(draft.id, "gone", *fields)[1]
+    answer = handlers.changed("name", draft.id, "gone", *fields)[1]
     assert any("no pictures" in line["text"] for line in answer["lines"])
+
+
+def test_what_the_disk_refuses_stays_with_the_browser(handlers, draft, settings):
+    fields = typed(handlers, draft, lora_name="cat")
+    settings.outputs.mkdir()
+    (settings.outputs / ".fluxgym").write_text("a file in the way")
+    answer = handlers.changed("name", draft.id, "", *fields)[1]
+    assert "kept" not in answer
+    assert answer["said"]

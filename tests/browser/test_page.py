@@ -1,0 +1,209 @@
+"""The page in a real browser: it stays at home, fits every width, says what is wrong where it is wrong, and loses nothing that was typed."""
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import App
+from tests.support.runs import make_run
+
+HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}{{value}}'
+DROP = """async ([names, contents]) => {
+  const transfer = new DataTransfer();
+  names.forEach((name, index) => transfer.items.add(new File([Uint8Array.from(atob(contents[index]), (c) => c.charCodeAt(0))], name)));
+  document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def open_page(page: Page, app: App, query: str = "") -> None:
+    """Open the page and wait until the form answers."""
+    page.goto(app.url + query)
+    expect(page.locator(".fg-lines li").first).to_be_attached()
+
+
+def drop(page: Page, files: dict[str, bytes]) -> None:
+    """Drop files onto the pictures, as from a file manager."""
+    from base64 import b64encode
+
+    page.evaluate(DROP, [list(files), [b64encode(content).decode() for content in files.values()]])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440, 2560])
+def test_the_page_fits_and_stays_at_home(app, page, width, theme):
+    make_run(app.outputs, "a-very-long-name-" * 3, status="failed", reason="The GPU ran out of memory " * 6, timestamp=1)
+    wrong: list[str] = []
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+    page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
+    page.on("request", lambda request: urlsplit(request.url).hostname in ("127.0.0.1", None) or wrong.append(request.url))
+    page.set_viewport_size({"width": width, "height": 900})
+    open_page(page, app, f"?__theme={theme}")
+    expect(page.locator(".fg-row")).to_have_count(1)
+    for place in ("#train", "#run"):
+        page.goto(f"{app.url}?__theme={theme}{place}")
+        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(place[1:].capitalize())
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
+    assert wrong == []
+
+
+def test_mistakes_stand_beside_their_fields_and_clear_nothing(app, page):
+    open_page(page, app)
+    page.get_by_label("The name of your LoRA").fill("../../x")
+    page.get_by_label("Max Train Epochs").fill("0")
+    page.get_by_label("Trigger word/sentence").fill("sks cat")
+    page.locator("#start").click()
+    expect(page.locator("#field-lora_name .fg-complaint")).to_contain_text("slash")
+    expect(page.locator("#field-max_train_epochs .fg-complaint")).to_contain_text("“0”")
+    expect(page.locator(".fg-lines")).to_contain_text("no pictures")
+    expect(page.get_by_label("The name of your LoRA")).to_be_focused()
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
+    expect(page.locator("#fg-notices summary")).to_be_visible()
+    page.get_by_label("The name of your LoRA").fill("my cat")
+    expect(page.locator("#field-lora_name .fg-complaint")).to_have_count(0)
+
+
+def test_a_mistake_in_the_folded_part_unfolds_it(app, page):
+    open_page(page, app)
+    page.get_by_label("The name of your LoRA").fill("cat")
+    page.get_by_role("button", name="Advanced options").click()
+    page.get_by_label("Learning Rate").fill("abc")
+    expect(page.locator("#field-learning_rate .fg-complaint")).to_contain_text("abc")
+    page.get_by_role("button", name="Advanced options").click()
+    expect(page.get_by_label("Learning Rate")).to_be_hidden()
+    page.locator("#start").click()
+    expect(page.get_by_label("Learning Rate")).to_be_focused()
+
+
+def test_dropped_pictures_and_captions_find_each_other(app, page, cats):
+    open_page(page, app)
+    files = {
+        "b.png": cats[0].read_bytes(),
+        "a.png": cats[1].read_bytes(),
+        "b.txt": b"caption of b",
+        "fake.png": b"only text",
+        "ünï.png": cats[2].read_bytes(),
+    }
+    drop(page, files)
+    expect(page.locator(".fg-picture")).to_have_count(3)
+    expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
+    expect(page.get_by_label("Caption of a.png")).to_have_value("")
+    expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not a picture")
+    drop(page, {"a.txt": b"later"})
+    expect(page.get_by_label("Caption of a.png")).to_have_value("later")
+    page.get_by_role("button", name="Remove b.png").click()
+    expect(page.locator(".fg-picture")).to_have_count(2)
+
+
+def test_captions_and_the_form_outlive_a_reload(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-picture")).to_have_count(8)
+    page.get_by_label("Caption of cat-3.png").fill("sks cat, asleep")
+    expect(page.locator(".fg-saved", has_text="Saved")).to_have_count(1)
+    page.get_by_label("The name of your LoRA").fill("draft")
+    page.get_by_label("Sample Image Prompts").fill("one\ntwo")
+    expect(page.locator("#fg-recipe [data-part=command]")).to_contain_text("--output_name draft")
+    page.wait_for_function("localStorage.getItem('fluxgym.unsent') === null")
+    page.reload()
+    expect(page.get_by_label("The name of your LoRA")).to_have_value("draft")
+    expect(page.get_by_label("Sample Image Prompts")).to_have_value("one\ntwo")
+    expect(page.get_by_label("Caption of cat-3.png")).to_have_value("sks cat, asleep")
+
+
+def test_what_is_typed_while_the_app_is_away_comes_back(app, page):
+    open_page(page, app)
+    page.get_by_label("The name of your LoRA").fill("before")
+    expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
+    app.kill()
+    expect(page.locator(".fg-silence")).to_be_visible()
+    page.get_by_label("The name of your LoRA").fill("typed while away")
+    page.wait_for_function("(localStorage.getItem('fluxgym.unsent') ?? '').includes('typed while away')")
+    app.start()
+    page.reload()
+    expect(page.get_by_label("The name of your LoRA")).to_have_value("typed while away")
+
+
+def test_nothing_that_was_typed_becomes_markup(app, page, cats):
+    make_run(
+        app.outputs,
+        "hostile",
+        lora_name=HOSTILE,
+        concept_sentence=HOSTILE,
+        sample_prompts=HOSTILE,
+        status="failed",
+        reason=HOSTILE,
+        timestamp=1,
+    )
+    (app.outputs / "hostile" / "training.log").write_text(HOSTILE)
+    open_page(page, app)
+    expect(page.locator(".fg-row .fg-name")).to_have_text(HOSTILE)
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
+    drop(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
+    expect(page.locator(".fg-picture textarea")).to_have_value(HOSTILE)
+    page.goto(f"{app.url}#run/hostile")
+    expect(page.locator(".fg-log")).to_contain_text("onerror")
+    expect(page.locator(".fg-run-head .fg-reason")).to_have_text(HOSTILE)
+    assert page.evaluate("window.hurt") is None
+
+
+def test_choosing_a_model_fills_untouched_fields_and_says_what_is_missing(app, page):
+    open_page(page, app)
+    page.get_by_label("Max Train Epochs").fill("5")
+    expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
+    page.locator("#field-base_model input").click()
+    page.get_by_role("option", name="FLUX.1 dev", exact=True).click()
+    expect(page.get_by_label("Resize dataset images")).to_have_value("512")
+    expect(page.get_by_label("Max Train Epochs")).to_have_value("5")
+    expect(page.locator("#field-base_model .fg-complaint")).to_contain_text("missing")
+
+
+def test_a_taken_name_is_asked_about(app, page):
+    make_run(app.outputs, "my-cat", status="completed", timestamp=1)
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-picture")).to_have_count(8)
+    page.get_by_label("The name of your LoRA").fill("My Cat")
+    page.locator("#field-base_model input").click()
+    page.get_by_role("option", name=re.compile("Pocket")).click()
+    expect(page.locator("#fg-expected-steps")).to_contain_text("steps")
+    page.locator("#start").click()
+    expect(page.locator(".fg-choice")).to_contain_text("exists already")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".fg-choice")).to_be_hidden()
+    assert [path.name for path in app.outputs.iterdir() if not path.name.startswith(".")] == ["my-cat"]
+
+
+def test_the_list_can_be_refreshed_by_hand_and_follows_the_files(app, page):
+    open_page(page, app)
+    expect(page.locator("#fg-banner summary")).to_have_text("🔄 Active Training Sessions")
+    page.locator("#fg-banner summary").click()
+    expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
+    make_run(app.outputs, "cat", status="stopped", timestamp=1706140800.0, max_train_epochs=12, enable_checkpointing=True)
+    page.get_by_role("button", name="Refresh Sessions").click()
+    row = page.locator(".fg-row")
+    expect(row).to_contain_text("🔵")
+    expect(row).to_contain_text("Epochs: 12")
+    expect(row).to_contain_text("Checkpointing: ✅")
+    expect(row).to_contain_text("Monitoring: ❌")
+    expect(row).to_contain_text("Started: 2024-01-2")
+    (app.outputs / "cat" / "ui_state.json").unlink()
+    expect(page.locator(".fg-row")).to_have_count(0)
+
+
+def test_a_token_opens_the_page_and_keeps_it_open(tmp_path, tiny_models, context):
+    app = App(tmp_path, tiny_models, "--token", "the right one")
+    try:
+        page = context.new_page()
+        page.goto(app.url)
+        page.get_by_label("Token").fill("a wrong one")
+        page.get_by_role("button", name="Open FluxGym").click()
+        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        page.get_by_label("Token").fill("the right one")
+        page.get_by_role("button", name="Open FluxGym").click()
+        expect(page.locator(".fg-lines li").first).to_be_attached()
+        page.reload()
+        expect(page.locator(".fg-lines li").first).to_be_attached()
+    finally:
+        app.kill()
