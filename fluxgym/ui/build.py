@@ -46,7 +46,8 @@ def _wire(page: gr.Blocks, tab: TrainTab, banner: gr.HTML, run: gr.HTML, trainin
     tab.fields["base_model"].input(
         training.choose_model, [draft, source, model, *fields], [model, *fields, tab.answer], trigger_mode="always_last", **quiet
     )
-    tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, tab.answer], trigger_mode="always_last", **quiet)
+    named = [tab.fields["lora_name"], tab.fields["concept_sentence"]]
+    tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
     tab.start.click(training.start, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
     tab.answer.choose(training.choose, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
     for part in (banner, run):

@@ -112,6 +112,15 @@ def test_captions_and_the_form_outlive_a_reload(app, page):
     expect(page.get_by_label("Caption of cat-3.png")).to_have_value("sks cat, asleep")
 
 
+def test_the_example_is_ready_to_start_at_one_click(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.get_by_label("The name of your LoRA")).to_have_value("example-cat")
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
+    expect(page.locator(".fg-lines")).not_to_contain_text("no pictures")
+    expect(page.locator(".fg-complaint")).to_have_count(0)
+
+
 def test_what_is_typed_while_the_app_is_away_comes_back(app, page):
     open_page(page, app)
     page.get_by_label("The name of your LoRA").fill("before")

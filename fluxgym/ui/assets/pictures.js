@@ -138,9 +138,9 @@ export function mount({ element, trigger, server, props, watch }) {
     if (item.caption !== undefined && document.activeElement !== text && !cardElement.querySelector(".fg-saved").textContent) text.value = item.caption;
   }
 
-  async function changed() {
+  async function changed(proposed = {}) {
     await list();
-    trigger("changed", { source });
+    trigger("changed", { source, ...proposed });
   }
 
   async function removeAll() {
@@ -152,7 +152,8 @@ export function mount({ element, trigger, server, props, watch }) {
     example.disabled = true;
     fill(troubles);
     put(example, "Bringing the example photos…");
-    if (take(await ask("example", {}))) await changed();
+    const answer = await ask("example", {});
+    if (take(answer)) await changed({ name: answer.name, trigger: answer.trigger });
     put(example, "Use the example photos");
     example.disabled = false;
   }

@@ -5,14 +5,16 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
-from fluxgym.dataset.example import write_example
+from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.run.names import next_version
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.settings import Settings
 from fluxgym.ui.handlers.answers import Answer, answers, text, whole
 
 PAGE = 100
+EXAMPLE = "example-cat"
 
 
 class PictureHandlers:
@@ -69,9 +71,11 @@ class PictureHandlers:
 
     @answers
     def example(self, data: Answer) -> Answer:
-        """Bring the example photos."""
+        """Bring the example photos, and propose a free name and the trigger word of their captions."""
         write_example(self._own(data).pictures.path)
-        return {"source": ""}
+        names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))
+        free = next(name for name in names if not self._outputs.run(name).folder.exists())
+        return {"source": "", "name": free, "trigger": TRIGGER}
 
     def _own(self, data: Answer) -> Draft:
         """Return the draft with the pictures that the form shows in it: copied from the run once, captions too."""

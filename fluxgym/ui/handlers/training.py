@@ -27,7 +27,7 @@ from fluxgym.ui.handlers.sessions import resume_offer
 from fluxgym.ui.handlers.values import State
 
 Outputs = list[Any]
-MODEL = NAMES.index("base_model")
+NAME, TRIGGER, MODEL = (NAMES.index(name) for name in ("lora_name", "concept_sentence", "base_model"))
 
 
 class TrainingHandlers:
@@ -90,9 +90,13 @@ class TrainingHandlers:
         return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
 
     def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
-        """Answer to pictures that came, went or got captions; they are the draft's own from now on."""
+        """Answer to pictures that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
         source = str(getattr(event, "source", "") or "")
-        return [source, *self.changed("", draft_id, source, *typed)[1:]]
+        filled = list(typed)
+        for place, proposed in ((NAME, getattr(event, "name", None)), (TRIGGER, getattr(event, "trigger", None))):
+            if proposed and not str(filled[place] or "").strip():
+                filled[place] = str(proposed)
+        return [source, filled[NAME], filled[TRIGGER], self.changed("", draft_id, source, *filled)[1]]
 
     def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Start the training that the form describes, or say beside the fields what stands in the way."""

@@ -68,7 +68,9 @@ def test_clearing_takes_them_out_of_the_form_only(settings):
 
 def test_the_example_comes_at_one_click(settings):
     draft = open_draft(settings.outputs, new_draft_id())
-    PictureHandlers(settings).example({"draft": draft.id, "source": ""})
+    make_run(settings.outputs, "example-cat")
+    answer = PictureHandlers(settings).example({"draft": draft.id, "source": ""})
+    assert (answer["name"], answer["trigger"]) == ("example-cat-2", "sks cat")
     assert draft.pictures.count() == 8
     assert all(item.caption.startswith("sks cat") for item in draft.pictures.items())
 

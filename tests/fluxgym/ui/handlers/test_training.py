@@ -197,3 +197,10 @@ def test_what_the_disk_refuses_stays_with_the_browser(handlers, draft, settings)
     answer = handlers.changed("name", draft.id, "", *fields)[1]
     assert "kept" not in answer
     assert answer["said"]
+
+
+def test_the_examples_proposals_fill_only_what_is_empty(handlers, draft):
+    fields = typed(handlers, draft, concept_sentence="my own")
+    event = SimpleNamespace(source="", name="example-cat", trigger="sks cat")
+    assert handlers.pictures_changed(draft.id, event, *fields)[:3] == ["", "example-cat", "my own"]
+    assert handlers.pictures_changed(draft.id, SimpleNamespace(source=""), *fields)[1] == ""
