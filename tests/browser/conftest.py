@@ -93,6 +93,15 @@ def app(tmp_path: Path, tiny_models: Path) -> Iterator[App]:
     end_runs(app.outputs)
 
 
+@pytest.fixture
+def pocket_app(tmp_path: Path) -> Iterator[App]:
+    """Yield a running app over empty outputs and the repository's own pocket model."""
+    app = App(tmp_path, ROOT / "models")
+    yield app
+    app.kill()
+    end_runs(app.outputs)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Yield Chromium; without one on this machine the browser's tests are skipped."""

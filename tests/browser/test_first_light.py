@@ -35,7 +35,8 @@ def steps_done(page: Page, name: str) -> int:
     return int(re.search(r"step (\d+)", text)[1])
 
 
-def test_train_a_lora_and_never_lose_it(app, page, cats):
+def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
+    app = pocket_app
     open_page(page, app)
     expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
     page.locator("#fg-file").set_input_files(cats)
@@ -43,17 +44,17 @@ def test_train_a_lora_and_never_lose_it(app, page, cats):
     for index, caption in enumerate(page.locator(".fg-picture textarea").all()):
         caption.fill(f"sks cat, crop {index}")
     expect(page.locator(".fg-tally")).to_have_text("8 pictures, 8 with a caption")
-    fill_form(page, "My Cat", 60)
-    expect(page.locator("#fg-expected-steps")).to_have_text("600 steps")
+    fill_form(page, "My Cat", 12)
+    expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
     page.locator("#start").click()
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
-    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 600"))
+    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 120"))
 
     page.reload()  # in mid-run
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
     page.goto(f"{app.url}#train")
     expect(page.get_by_label("The name of your LoRA")).to_have_value("My Cat")
-    expect(page.get_by_label("Max Train Epochs")).to_have_value("60")
+    expect(page.get_by_label("Max Train Epochs")).to_have_value("12")
     expect(page.locator(".fg-picture textarea").first).to_have_value("sks cat, crop 0")
 
     before = steps_done(page, "My Cat")
@@ -64,9 +65,12 @@ def test_train_a_lora_and_never_lose_it(app, page, cats):
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
     assert steps_done(page, "My Cat") >= before
 
-    expect(row(page, "My Cat")).to_contain_text("Completed", timeout=180_000)
+    expect(row(page, "My Cat")).to_contain_text("Completed", timeout=300_000)
     expect(row(page, "My Cat")).to_contain_text("✅")
     page.goto(f"{app.url}#run/my-cat")
+    expect(page.locator(".fg-sample-row")).to_have_count(3)  # at steps 40, 80 and 120
+    assert page.locator(".fg-sample-row img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    expect(page.locator(".fg-curve .fg-smooth")).to_be_attached()
     with page.expect_download() as download:
         page.locator(".fg-files a", has_text=re.compile("^my-cat.safetensors$")).click()
     with safe_open(download.value.path(), "pt") as file:
