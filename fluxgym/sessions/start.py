@@ -61,7 +61,10 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
 
 
 def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
-    """Return where the run goes; None when the one that is there shall be resumed. Raises NameTaken when nobody said what to do."""
+    """Return where the run goes; None when the one that is there shall be resumed. Raises NameTaken when nobody said what to do.
+
+    One that is to be replaced stays until the new one is ready.
+    """
     run = outputs.run(slug)
     if not run.folder.exists() or not any(run.folder.iterdir()):
         return run
@@ -76,10 +79,7 @@ def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> R
         return next(candidate for candidate in numbers if not candidate.folder.exists())
     if has_live_process(run):
         raise AlreadyRunning(f"{slug} is running; stop it first.", field="lora_name")
-    if if_exists == "resume":
-        return None
-    _archive(run, outputs)
-    return run
+    return None if if_exists == "resume" else run
 
 
 def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
@@ -112,6 +112,8 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             env={"CUDA_VISIBLE_DEVICES": request.gpus} if request.gpus else {},
         )
         _write_files(aside, config, toml, order)
+        if run.folder.exists() and any(run.folder.iterdir()):
+            _archive(run, outputs)
         _move_into_place(aside, run)
     except OSError as error:
         raise storage_error(error, run.folder) from error

@@ -154,6 +154,16 @@ def test_the_same_name_asks_and_each_answer_keeps_the_old_run(world, images):
     assert (archived / "my-cat.safetensors").read_bytes() == before
 
 
+def test_a_replacement_that_cannot_start_leaves_the_old_run_where_it_is(world, images, tmp_path):
+    run = begin(world, images)
+    wait_until_ended(run)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError):
+        begin(world, tmp_path / "none", if_exists="replace")
+    assert run.lora.is_file()
+    assert not (world.outputs / ".fluxgym" / "archive").exists()
+
+
 def test_eight_starts_at_once_start_one_trainer(world, images, monkeypatch):
     monkeypatch.setenv("TEST_STEPS", "8")
     ends = []
