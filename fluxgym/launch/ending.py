@@ -26,6 +26,7 @@ class Evidence:
     exit_code: int | None
     stop_requested: bool
     had_to_kill: bool
+    asked_at_once: bool
     last_line: dict[str, Any]
     log_end: list[str]
     kernel_killed: bool
@@ -61,6 +62,8 @@ def _finished(evidence: Evidence) -> DerivedStatus:
 
 
 def _stopped_sentence(evidence: Evidence) -> str:
+    if evidence.asked_at_once:
+        return f"Stopped by you at once{_at(evidence)}, without saving; steps since the last checkpoint are lost."
     if evidence.had_to_kill:
         return f"Stopped by you{_at(evidence)}; it did not end by itself and was killed, so steps since the last checkpoint are lost."
     return f"Stopped by you{_at(evidence)}" + ("; its state was saved." if evidence.saved_state else ".")

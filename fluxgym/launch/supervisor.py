@@ -64,7 +64,7 @@ class Supervisor:
         self.run, self.order = run, order
         self.started_at = time.time()
         self.stop_at: float | None = None
-        self.stop_requested = self.had_to_kill = False
+        self.stop_requested = self.had_to_kill = self.asked_at_once = False
         self.oom_kills = _kernel_oom_kills()
         self.me = identify(os.getpid(), order.run_id)
 
@@ -140,6 +140,7 @@ class Supervisor:
         wish = read_stop(self.run, self.order.run_id, self.order.attempt)
         if wish is None:
             return
+        self.asked_at_once = wish.grace_s <= 0
         if not self.stop_requested:
             self.stop_requested = True
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", wish.grace_s)
@@ -171,6 +172,7 @@ class Supervisor:
             exit_code=known,
             stop_requested=self.stop_requested,
             had_to_kill=self.had_to_kill,
+            asked_at_once=self.asked_at_once,
             last_line=last,
             log_end=tail(self.run.training_log, 60),
             kernel_killed=_kernel_oom_kills() > self.oom_kills,

@@ -98,6 +98,15 @@ def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
     assert not group_members(pgid)
 
 
+def test_stopping_at_once_says_what_is_lost(run):
+    launch(run, POLITE)
+    ready(run)
+    request_stop(run, now=True)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+    assert "at once" in end.reason
+
+
 def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
     launch(run, POLITE)
     ready(run)
