@@ -10,7 +10,7 @@ from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import group_members, start_ticks
 from fluxgym.run.process_record import read_pid, read_record
-from fluxgym.run.status import Status, derive_status, is_supervised
+from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
 from tests.support.runs import launch, make_run, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
@@ -124,7 +124,7 @@ def test_a_run_whose_processes_were_all_killed_is_not_running(run):
     record = read_record(run)
     os.kill(record.supervisor.pid, signal.SIGKILL)
     os.kill(record.trainer.pid, signal.SIGKILL)
-    wait_for(lambda: start_ticks(record.trainer.pid) != record.trainer.start_ticks)
+    wait_for(lambda: not has_live_process(run))
     end = derive_status(run, state_of(run))
     assert (end.status, end.reason_code) == (Status.STOPPED, "interrupted")
     assert state_of(run)["status"] == "running"  # what was written is not what is shown
