@@ -45,6 +45,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
         caption.fill(f"sks cat, crop {index}")
     expect(page.locator(".fg-tally")).to_have_text("8 pictures, 8 with a caption")
     fill_form(page, "My Cat", 12)
+    page.get_by_label("Sample Image Every N Steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
     page.locator("#start").click()
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
