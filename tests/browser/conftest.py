@@ -102,7 +102,7 @@ def pocket_app(tmp_path: Path) -> Iterator[App]:
     end_runs(app.outputs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while Playwright is up, no other test of this process can run an event loop
 def browser() -> Iterator[Browser]:
     """Yield Chromium; without one on this machine the browser's tests are skipped."""
     if CHROMIUM is None:
