@@ -5,21 +5,31 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fluxgym.errors import ConfigError
+
 Size = tuple[int, int]
 GRID = 16
 STEP = 64
 
 
 def bounds(resolution: int, advanced: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return the buckets' smallest and largest side and their step: as set, else half and twice the resolution."""
+    """Return the buckets' smallest and largest side and their step: as set, else half and twice the resolution.
+
+    Raises ConfigError for steps and bounds that the trainer refuses.
+    """
     step = int(advanced.get("bucket_reso_steps", min(STEP, max(GRID, resolution // 8 // GRID * GRID))))
+    if not GRID <= step <= resolution or step % GRID:
+        raise ConfigError(f"Buckets in steps of {step} do not fit the resolution {resolution}; use a multiple of {GRID}.", field="advanced")
     low = int(advanced.get("min_bucket_reso", max(GRID, resolution // 2 // step * step)))
     high = int(advanced.get("max_bucket_reso", resolution * 2 // step * step))
+    if not low <= resolution <= high:
+        raise ConfigError(f"Buckets of {low} to {high} pixels do not enclose the resolution {resolution}.", field="advanced")
     return low, high, step
 
 
 def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]:
     """Return every bucket of about the resolution's area."""
+    low, high = max(step, low // step * step), -(-high // step) * step
     area = resolution[0] * resolution[1]
     square = int(math.sqrt(area) // step) * step
     found = {(square, square)} if square else set()

@@ -34,12 +34,12 @@ def check_picture(path: Path) -> PictureInfo:
                 raise BadPicture(
                     f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
                 )
-            sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             image.load()
             return PictureInfo(*((image.height, image.width) if sideways else image.size))
     except UnidentifiedImageError:
         raise BadPicture(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
         raise BadPicture(f"{path.name} cannot be read as a picture ({error}); save it anew.", field="pictures") from None
 
 
@@ -49,9 +49,9 @@ def read_size(path: Path) -> PictureInfo:
 
     try:
         with Image.open(path) as image:
-            sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             return PictureInfo(*((image.height, image.width) if sideways else image.size))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadPicture(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
 
 
@@ -67,5 +67,5 @@ def thumbnail(path: Path, side: int) -> bytes:
             buffer = io.BytesIO()
             upright.save(buffer, "JPEG", quality=85)
             return buffer.getvalue()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadPicture(f"{path.name} is not a picture, or is damaged.", field="pictures") from None

@@ -36,11 +36,5 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError(f"The resolution {config.resolution} is no multiple of {GRID}; use {near} or {near + GRID}.", field="resolution")
     if values["enable_bucket"]:
         low, high, step = bounds(config.resolution, config.advanced)
-        if step < GRID or step % GRID or not low <= config.resolution <= high:
-            raise ConfigError(
-                f"Buckets of {low} to {high} pixels in steps of {step} do not fit the resolution {config.resolution}; the steps must be a "
-                f"multiple of {GRID}, and the bounds must enclose it.",
-                field="advanced",
-            )
         values |= {"min_bucket_reso": low, "max_bucket_reso": high, "bucket_reso_steps": step}
     return values

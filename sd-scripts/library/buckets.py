@@ -18,7 +18,8 @@ class Fit:
 
 
 def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]:
-    """Return every bucket of about the resolution's area: sides are multiples of `step` from `low` to `high`, sorted."""
+    """Return every bucket of about the resolution's area: sides are multiples of `step` from `low` (down) to `high` (up), sorted."""
+    low, high = max(step, low // step * step), -(-high // step) * step
     area = resolution[0] * resolution[1]
     square = int(math.sqrt(area) // step) * step
     sizes = {(square, square)} if square else set()
@@ -46,7 +47,7 @@ def fit_without_upscale(picture: Size, resolution: Size, step: int) -> Fit:
         ratio = width / height
         width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
     bucket = max(step, width // step * step), max(step, height // step * step)
-    return Fit(bucket, (max(width, bucket[0]), max(height, bucket[1])))
+    return cover(picture, bucket) if min(width, height) < step else Fit(bucket, (width, height))
 
 
 def cover(picture: Size, bucket: Size) -> Fit:

@@ -20,6 +20,7 @@ RESAMPLING = {
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 ORIENTATION = 0x0112
+DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)  # what Pillow's decoders raise, AVIF's the fourth
 
 
 def list_pictures(folder: str) -> list[Path]:
@@ -31,9 +32,9 @@ def upright_size(path: Path) -> Size:
     """Return width and height as seen, without decoding; raises TrainerError for a file that is no picture."""
     try:
         with Image.open(path) as image:
-            sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             return (image.height, image.width) if sideways else image.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
 
 
@@ -43,7 +44,7 @@ def read_picture(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
 
 

@@ -21,9 +21,10 @@ from library.dataset import build_dataset
 SIDE = st.integers(1, 5000)
 
 
-@given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans())
-def test_a_pictures_bucket_is_the_trainers(width, height, resolution, no_upscale):
+@given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans(), st.sampled_from([None, 40, 64]))
+def test_a_pictures_bucket_is_the_trainers(width, height, resolution, no_upscale, low):
     advanced = {"bucket_no_upscale": True} if no_upscale else {}
+    advanced |= {"min_bucket_reso": low} if low else {}
     low, high, step = bounds(resolution, advanced)
     square = (resolution, resolution)
     if no_upscale:
@@ -51,6 +52,14 @@ def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_p
     batches = build_dataset(Namespace(**args)).num_batches_per_epoch
     expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
     assert expected_steps(config, list(sizes(tmp_path / "train")), list(sizes(reg)) if reg else ()) == expected
+
+
+@pytest.mark.parametrize(
+    "setting", [{"bucket_reso_steps": 0}, {"bucket_reso_steps": 2048}, {"min_bucket_reso": 600}, {"max_bucket_reso": 100}]
+)
+def test_buckets_that_the_trainer_refuses_are_refused(setting):
+    with pytest.raises(ConfigError, match="resolution 512"):
+        expected_steps(TrainConfig(lora_name="x", advanced=setting), [(800, 600)])
 
 
 def test_fluxgyms_own_figure():

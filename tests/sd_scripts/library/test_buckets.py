@@ -30,6 +30,15 @@ def test_the_nearest_shape_is_chosen():
     assert cover((1000, 500), (512, 512)).resized == (1024, 512)
 
 
+def test_bounds_are_brought_to_whole_steps():
+    assert bucket_sizes((512, 512), 300, 1000, 64) == bucket_sizes((512, 512), 256, 1024, 64)
+    assert bucket_sizes((512, 512), 0, 1024, 64) == bucket_sizes((512, 512), 64, 1024, 64)
+
+
+def test_a_picture_smaller_than_a_step_keeps_its_shape():
+    assert fit_without_upscale((32, 200), (512, 512), 64).resized == (64, 400)
+
+
 @given(SIDE, SIDE)
 def test_nothing_is_enlarged_beyond_one_step(width, height):
     fit = fit_without_upscale((width, height), (512, 512), 64)

@@ -23,6 +23,14 @@ def test_turned_ones_are_set_upright(photo, tmp_path):
     assert np.abs(np.asarray(read_picture(tmp_path / "a.jpg"), int) - np.asarray(photo, int)).mean() < 6
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_the_size_told_is_the_size_read(name, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / name, exif=exif)
+    assert upright_size(tmp_path / name) == read_picture(tmp_path / name).size == (60, 90)
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "I;16", "1"])
 def test_every_mode_becomes_rgb_that_looks_alike(mode, photo, tmp_path):
     if mode == "I;16":
@@ -54,6 +62,22 @@ def test_what_is_no_picture_is_named(photo, tmp_path):
         with pytest.raises(TrainerError, match=name):
             read_picture(tmp_path / name)
     assert [path.name for path in list_pictures(str(tmp_path))] == ["cut.jpg", "text.png", "whole.jpg"]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp", "a.jpg", "a.avif", "a.gif", "a.bmp"])
+def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
+    photo.save(tmp_path / name)
+    whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(5)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in random.integers(8, min(400, len(whole)), 6):
+            damaged[place] = random.integers(256)
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            if np.prod(upright_size(tmp_path / name)) < 1e6:
+                read_picture(tmp_path / name)
+        except TrainerError as error:
+            assert name in str(error)
 
 
 def test_cutting_takes_the_middle_and_offsets_move_it(photo):

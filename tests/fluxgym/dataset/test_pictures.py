@@ -1,0 +1,52 @@
+"""What the page says of a picture is what the trainer will read."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from fluxgym.dataset.pictures import check_picture, read_size, thumbnail
+from fluxgym.errors import BadPicture
+from library.pictures import upright_size
+
+
+@pytest.fixture(name="photo")
+def fixture_photo():
+    return Image.fromarray(data.chelsea()).resize((90, 60))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_turned_ones_have_their_upright_size(name, photo, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / name, exif=exif)
+    for info in (check_picture(tmp_path / name), read_size(tmp_path / name)):
+        assert (info.width, info.height) == upright_size(tmp_path / name) == (60, 90)
+    with Image.open(io.BytesIO(thumbnail(tmp_path / name, 30))) as small:
+        assert small.size == (20, 30)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.avif", "a.tif"])
+def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
+    photo.save(tmp_path / name)
+    whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(5)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in random.integers(8, min(400, len(whole)), 6):
+            damaged[place] = random.integers(256)
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            info = read_size(tmp_path / name)
+            if info.width * info.height < 1e6:
+                check_picture(tmp_path / name)
+                thumbnail(tmp_path / name, 30)
+        except BadPicture as error:
+            assert name in str(error)
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    (tmp_path / "text.png").write_text("I am not a picture")
+    with pytest.raises(BadPicture, match=r"text\.png is not a picture"):
+        check_picture(tmp_path / "text.png")
