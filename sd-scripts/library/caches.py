@@ -1,23 +1,30 @@
 """What encoders made of pictures and captions, kept under a name that says what it was made from.
 
 The name is a hash of the content and of everything that shaped the result, so a changed picture, caption, model or size is made anew and
-the rest is found again, by other runs too. Files are whole or absent; a damaged one is made anew. kohya's .npz files are left alone.
+the rest is found again, by other runs too, also by some at the same time. Files are whole or absent; a damaged one is noticed by its
+checksum and made anew. kohya's .npz files are left alone.
 """
 
+import errno
 import hashlib
+import os
+import time
 from collections import OrderedDict
 from pathlib import Path
+from threading import Lock
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from library.errors import TrainerError
-from library.files import save_tensors
+from library.files import PARTIAL, save_tensors
 
 FOLDER = ".fluxgym-cache"
 VERSION = 1  # counts changes of what is encoded and how
 MEMORY_BYTES = 2 << 30
+LEFT_BEHIND_S = 3600  # a file that a killed run did not finish
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 Tensors = dict[str, Tensor]
 
@@ -32,13 +39,18 @@ def key_of(*parts: object) -> str:
 
 
 class Cache:
-    """Results by key: on the disk beside the pictures, and in memory up to MEMORY_BYTES; without a disk all in memory."""
+    """Results by key: on the disk beside the pictures, and in memory up to MEMORY_BYTES; without a disk all in memory.
+
+    Several threads may get at once.
+    """
 
     def __init__(self, *, to_disk: bool) -> None:
         self.to_disk = to_disk
         self._places: dict[str, Path] = {}
         self._memory: OrderedDict[str, Tensors] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()
+        self._is_writable: dict[Path, bool] = {}
 
     def find(self, key: str, folder: Path) -> bool:
         """Say whether a result is there, whole, in memory or in a folder of pictures."""
@@ -48,7 +60,7 @@ class Cache:
         if not (self.to_disk and path.is_file()):
             return False
         try:
-            tensors = load_file(path)
+            tensors = _load(path)
         except (SafetensorError, OSError):
             return False  # damaged: made anew
         self._places[key] = path
@@ -58,35 +70,29 @@ class Cache:
     def put(self, key: str, folder: Path, tensors: Tensors) -> None:
         """Keep a result; a folder that cannot be written is made up for in memory, a full disk is a TrainerError."""
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-        if self.to_disk and self._write(key, folder, tensors):
-            self._places[key] = folder / FOLDER / f"{key}.safetensors"
+        place = folder / FOLDER
+        if self.to_disk and self._can_write(place):
+            save_tensors(tensors, place / f"{key}.safetensors", {"sha256": _checksum(tensors)})
+            self._places[key] = place / f"{key}.safetensors"
         self._remember(key, tensors)
 
     def get(self, key: str) -> Tensors:
         """Return a result that was found or put; raises TrainerError when its file was damaged meanwhile."""
-        if key in self._memory:
-            self._memory.move_to_end(key)
-            return self._memory[key]
-        try:
-            tensors = load_file(self._places[key])
-        except (SafetensorError, OSError) as error:
-            raise TrainerError(f"the cache file {self._places[key]} was damaged while training ({error}); start again.") from None
-        self._remember(key, tensors)
-        return tensors
+        with self._lock:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                return self._memory[key]
+            try:
+                tensors = _load(self._places[key])
+            except (SafetensorError, OSError) as error:
+                raise TrainerError(f"the cache file {self._places[key]} was damaged while training ({error}); resume.") from None
+            self._remember(key, tensors)
+            return tensors
 
-    def _write(self, key: str, folder: Path, tensors: Tensors) -> bool:
-        try:
-            (folder / FOLDER).mkdir(exist_ok=True)
-            if not (folder / FOLDER / ".gitignore").exists():
-                (folder / FOLDER / ".gitignore").write_text("*\n")
-        except PermissionError:
-            return False
-        except OSError as error:
-            if error.errno == 30:  # a read-only file system
-                return False
-            raise
-        save_tensors(tensors, folder / FOLDER / f"{key}.safetensors")
-        return True
+    def _can_write(self, place: Path) -> bool:
+        if place not in self._is_writable:
+            self._is_writable[place] = _prepare(place)
+        return self._is_writable[place]
 
     def _remember(self, key: str, tensors: Tensors) -> None:
         self._memory[key] = tensors
@@ -100,3 +106,37 @@ class Cache:
 
 def _size(tensors: Tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _prepare(place: Path) -> bool:
+    """Make a cache folder and clear what killed runs left in it; says whether it can be written."""
+    try:
+        place.mkdir(exist_ok=True)
+        (place / ".gitignore").write_text("*\n")
+        for left in place.glob(f"*{PARTIAL}"):
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
+                left.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return place.is_dir()  # another run cleared the same file
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            return False
+        raise
+    return os.access(place, os.W_OK)
+
+
+def _load(path: Path) -> Tensors:
+    """Read a cache file; raises SafetensorError or OSError when it is not what was written."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        if (file.metadata() or {}).get("sha256") != _checksum(tensors):
+            raise SafetensorError("the checksum does not match")
+    return tensors
+
+
+def _checksum(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -24,11 +24,13 @@ def read_caption(picture: Path, subset: Subset) -> str:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise TrainerError(f"the caption {path} is not UTF-8 text; save it as UTF-8.") from None
+    except OSError as error:
+        raise TrainerError(f"the caption {path} cannot be read: {error.strerror}.") from None
     return "\n".join(lines if subset.enable_wildcard else lines[:1])
 
 
 def caption_at(caption: str, subset: Subset, epoch: int, random: torch.Generator) -> str:
-    """Return the words of one step: prefix and suffix, wildcards, shuffling, dropout."""
+    """Return the words of one step: prefix and suffix, wildcards, shuffling, dropout. Epochs count from 0 here, in kohya's options from 1."""
     if _is_dropped(subset, epoch, random):
         return ""
     if subset.enable_wildcard:
@@ -44,7 +46,7 @@ def caption_at(caption: str, subset: Subset, epoch: int, random: torch.Generator
 def _is_dropped(subset: Subset, epoch: int, random: torch.Generator) -> bool:
     by_chance = subset.caption_dropout_rate > 0 and torch.rand((), generator=random).item() < subset.caption_dropout_rate
     every = subset.caption_dropout_every_n_epochs
-    return by_chance or bool(every and epoch > 0 and epoch % every == 0)
+    return by_chance or bool(every and (epoch + 1) % every == 0)
 
 
 def _without_wildcards(caption: str, random: torch.Generator) -> str:

@@ -3,6 +3,7 @@
 Unknown keys, wrong types and missing folders are refused by name. Nothing is read but the TOML file itself.
 """
 
+import math
 import re
 import tomllib
 from argparse import Namespace
@@ -14,6 +15,10 @@ from typing import Any
 from library.errors import TrainerError
 
 GRID = 16  # pixels of one transformer token a side
+LIMITS = {
+    "num_repeats": (1, math.inf), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
+    "caption_dropout_rate": (0, 1), "caption_tag_dropout_rate": (0, 1),
+}  # fmt: skip
 INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area")
 FORBIDS_TEXT_CACHE = (
     "shuffle_caption",
@@ -83,11 +88,15 @@ def read_datasets(args: Namespace) -> list[Dataset]:
         raise TrainerError(f"--dataset_config {path} is missing.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainerError(f"{path} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise TrainerError(f"--dataset_config {path} cannot be read: {error.strerror}.") from None
     _only_known(table, {"general", "datasets"}, str(path))
-    tables = table.get("datasets")
+    general, tables = table.get("general", {}), table.get("datasets")
+    if not isinstance(general, dict):
+        raise TrainerError(f"{path}: general is no table; write [general].")
     if not isinstance(tables, list) or not tables:
         raise TrainerError(f"{path} has no [[datasets]].")
-    return [_dataset(_from_flags(args) | table.get("general", {}), entry, args, str(path)) for entry in tables]
+    return [_dataset(_from_flags(args) | general, entry, args, str(path)) for entry in tables]
 
 
 def _from_flags(args: Namespace) -> dict[str, Any]:
@@ -117,6 +126,8 @@ def _named_folders(args: Namespace) -> list[dict[str, Any]]:
         for folder in sorted(Path(root).iterdir()):
             if folder.is_dir() and (match := re.fullmatch(r"(\d+)_(.*)", folder.name)):
                 tables.append({"image_dir": str(folder), "num_repeats": int(match[1]), "class_tokens": match[2], "is_reg": is_reg})
+    if not tables:
+        raise TrainerError(f"--train_data_dir {args.train_data_dir} holds no folder named like “10_sks cat” (repeats, then a caption).")
     return tables
 
 
@@ -124,9 +135,10 @@ def _dataset(above: Mapping[str, Any], table: Mapping[str, Any], args: Namespace
     _only_known(table, {*DATASET_KEYS, *SUBSET_KEYS, *REFUSED_KEYS, "subsets"}, f"{place}, [[datasets]]")
     _only_known(above, {*DATASET_KEYS, *SUBSET_KEYS, *REFUSED_KEYS}, f"{place}, [general]")
     merged = {**above, **{key: value for key, value in table.items() if key != "subsets"}}
-    subsets = tuple(_subset(merged, entry, args, place) for entry in table.get("subsets", []))
-    if not subsets:
+    entries = table.get("subsets", [])
+    if not isinstance(entries, list) or not entries:
         raise TrainerError(f"{place} names no folder of pictures; add [[datasets.subsets]] with an image_dir.")
+    subsets = tuple(_subset(merged, entry, args, place) for entry in entries)
     values = {key: merged[key] for key in DATASET_KEYS if key in merged and key != "resolution"}
     for key, value in values.items():
         _check_type(DATASET_KEYS[key], value, place)
@@ -150,10 +162,19 @@ def _subset(above: Mapping[str, Any], table: Mapping[str, Any], args: Namespace,
     if not Path(values["image_dir"]).is_dir():
         raise TrainerError(f"{place}: the folder {values['image_dir']} is missing.")
     subset = Subset(**values)
-    if subset.num_repeats < 1:
-        raise TrainerError(f"{place}: num_repeats {subset.num_repeats} must be at least 1.")
+    _check_subset(subset, place)
     _check_against_caches(subset, args, place)
     return subset
+
+
+def _check_subset(subset: Subset, place: str) -> None:
+    for key, (low, high) in LIMITS.items():
+        if not low <= (value := getattr(subset, key)) <= high:
+            raise TrainerError(f"{place}: {key} {value} must be {f'at least {low}' if high == math.inf else f'between {low} and {high}'}.")
+    if not re.fullmatch(r"\..*[^./]", subset.caption_extension) or "/" in subset.caption_extension:
+        raise TrainerError(f"{place}: caption_extension {subset.caption_extension!r} must begin with a dot, as .txt does.")
+    if not subset.caption_separator:
+        raise TrainerError(f"{place}: caption_separator must not be empty.")
 
 
 def _check_against_caches(subset: Subset, args: Namespace, place: str) -> None:
@@ -175,9 +196,10 @@ def _check_dataset(dataset: Dataset, place: str) -> None:
             if side % GRID:
                 raise TrainerError(f"{place}: resolution {side} is no multiple of {GRID}; use {side // GRID * GRID or GRID}.")
         return
-    if dataset.bucket_reso_steps < 1 or dataset.bucket_reso_steps % GRID:
-        raise TrainerError(f"{place}: bucket_reso_steps {dataset.bucket_reso_steps} must be a multiple of {GRID}.")
-    if not dataset.min_bucket_reso <= min(dataset.resolution) or not max(dataset.resolution) <= dataset.max_bucket_reso:
+    step, smallest = dataset.bucket_reso_steps, min(dataset.resolution)
+    if not GRID <= step <= smallest or step % GRID:
+        raise TrainerError(f"{place}: bucket_reso_steps {step} must be a multiple of {GRID}, up to the resolution {smallest}.")
+    if not dataset.min_bucket_reso <= smallest or not max(dataset.resolution) <= dataset.max_bucket_reso:
         raise TrainerError(
             f"{place}: min_bucket_reso {dataset.min_bucket_reso} and max_bucket_reso {dataset.max_bucket_reso} must enclose the resolution "
             f"{'x'.join(map(str, dataset.resolution))}."

@@ -43,8 +43,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file whole or not at all; raises TrainerError when the disk is full."""
-    aside = path.with_name(path.name + PARTIAL)
+    """Write a .safetensors file whole or not at all, beside others who write the same one; raises TrainerError when the disk is full."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(aside), metadata=dict(metadata or {}))

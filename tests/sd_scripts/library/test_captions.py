@@ -31,7 +31,7 @@ def test_keep_tokens_separator():
 def test_dropout():
     dropped = [at("a cat", caption_dropout_rate=0.5, seed=seed) == "" for seed in range(200)]
     assert 60 < sum(dropped) < 140
-    assert [at("a cat", epoch=epoch, caption_dropout_every_n_epochs=2) for epoch in range(4)] == ["a cat", "a cat", "", "a cat"]
+    assert [at("a cat", epoch=epoch, caption_dropout_every_n_epochs=2) for epoch in range(4)] == ["a cat", "", "a cat", ""]
     assert {at("a, b, c", caption_tag_dropout_rate=0.5, seed=seed) for seed in range(60)} > {"a, b, c", "a", "b, c"}
 
 

@@ -52,6 +52,19 @@ def test_general_is_inherited_and_overruled(write):
         ("[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET, "min_bucket_reso"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = true\n", "color_aug"),
         ("x = \n", "valid TOML"),
+        ("general = 3\n[[datasets]]\nresolution = 64\n" + SUBSET, "general"),
+        ("[[datasets]]\nresolution = 64\nsubsets = 3\n", "subsets"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "txt"\n', "caption_extension"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "./txt"\n', "caption_extension"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = ""\n', "caption_extension"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_separator = ""\n', "caption_separator"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "caption_dropout_rate = 1.5\n", "caption_dropout_rate"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "caption_tag_dropout_rate = nan\n", "caption_tag_dropout_rate"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET + "keep_tokens = -1\n", "keep_tokens"),
+        (
+            "[[datasets]]\nresolution = 64\nenable_bucket = true\nmin_bucket_reso = 16\nbucket_reso_steps = 128\n" + SUBSET,
+            "bucket_reso_steps",
+        ),
         ("[general]\n", "datasets"),
         ("[generl]\n", "generl"),
     ],
@@ -59,6 +72,12 @@ def test_general_is_inherited_and_overruled(write):
 def test_what_cannot_be_is_named(text, named, write):
     with pytest.raises(TrainerError, match=named):
         write(text)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for name in (".", "missing.toml"):
+        with pytest.raises(TrainerError, match="dataset_config"):
+            read_datasets(arguments(dataset_config=str(tmp_path / name)))
 
 
 def test_what_changes_captions_forbids_their_cache(write):
@@ -74,3 +93,5 @@ def test_kohyas_named_folders(tmp_path):
     (dataset,) = read_datasets(arguments(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2))
     assert [(s.num_repeats, s.class_tokens) for s in dataset.subsets] == [(10, "sks cat")]
     assert (dataset.resolution, dataset.batch_size) == ((64, 64), 2)
+    with pytest.raises(TrainerError, match="10_sks cat"):
+        read_datasets(arguments(train_data_dir=str(tmp_path / "notes"), resolution="64"))
