@@ -49,7 +49,9 @@ def listen(settings: Settings) -> socket.socket:
 
 def greeting(settings: Settings, made: str | None) -> str:
     """Return what the terminal shows at the start: the address, and the token if one was made."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    named = settings.allowed_hosts[0].removeprefix("*.") if settings.allowed_hosts else "127.0.0.1"
+    shown = named if settings.host in ("0.0.0.0", "::") else settings.host  # what the guard answers to
+    host = f"[{shown}]" if ":" in shown else shown
     address = f"FluxGym is at http://{host}:{settings.port}{settings.root_path}/"
     return f"{address}\n" + (f"Token for this start: {made}\nOpen {address.split()[-1]}?token={made}\n" if made else "")
 

@@ -148,12 +148,22 @@ def copy_into(source: Path, target: Path, default_caption: str) -> int:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             _link(source / name, target / name)
-            caption = folder.caption(name) or default_caption
+            caption = _strict_caption((source / name).with_suffix(CAPTION)) or default_caption
             if caption:
                 (target / name).with_suffix(CAPTION).write_text(caption + "\n", encoding="utf-8")
     except OSError as error:
         raise storage_error(error, target) from error
     return len(names)
+
+
+def _strict_caption(path: Path) -> str:
+    """Return a caption as it is written; raises DatasetError for one that is not UTF-8, instead of training on other letters."""
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise DatasetError(f"The caption {path.name} is not UTF-8 text; save it as UTF-8.", field="pictures") from None
 
 
 def _link(source: Path, target: Path) -> None:

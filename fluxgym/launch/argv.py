@@ -68,7 +68,9 @@ def _options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> Options:
     if config.enable_checkpointing:
         options["--save_state"] = None
     if config.sample_every_n_steps:
-        options |= {"--sample_prompts": [str(run.sample_prompts)], "--sample_every_n_steps": [str(config.sample_every_n_steps)]}
+        options["--sample_every_n_steps"] = [str(config.sample_every_n_steps)]
+    if config.sample_every_n_steps or any(config.advanced.get(name) for name in ("sample_every_n_epochs", "sample_at_first")):
+        options["--sample_prompts"] = [str(run.sample_prompts)]
     return options | _tier(config.vram)
 
 

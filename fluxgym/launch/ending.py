@@ -42,9 +42,7 @@ def judge(evidence: Evidence) -> DerivedStatus:
     if evidence.stop_requested and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
         return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(evidence))
     if code == STOPPED_CODE:
-        return DerivedStatus(
-            Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(evidence)}; its state was saved."
-        )
+        return DerivedStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(evidence)}" + _saved(evidence))
     if code == -signal.SIGKILL or code == -signal.SIGTERM or code is None:
         return DerivedStatus(Status.STOPPED, "interrupted", _killed_sentence(evidence))
     return _failed(evidence)
@@ -66,12 +64,16 @@ def _stopped_sentence(evidence: Evidence) -> str:
         return f"Stopped by you at once{_at(evidence)}, without saving; steps since the last checkpoint are lost."
     if evidence.had_to_kill:
         return f"Stopped by you{_at(evidence)}; it did not end by itself and was killed, so steps since the last checkpoint are lost."
-    return f"Stopped by you{_at(evidence)}" + ("; its state was saved." if evidence.saved_state else ".")
+    return f"Stopped by you{_at(evidence)}" + _saved(evidence)
+
+
+def _saved(evidence: Evidence) -> str:
+    return "; its state was saved." if evidence.saved_state else "; no state was saved at this step."
 
 
 def _killed_sentence(evidence: Evidence) -> str:
     if evidence.kernel_killed:
-        return f"The kernel killed it{_at(evidence)} because the memory ran out."
+        return f"It was killed{_at(evidence)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
     if evidence.exit_code is None:
         return f"Its process ended{_at(evidence)} while nobody watched; how is not known."
     name = signal.Signals(-evidence.exit_code).name

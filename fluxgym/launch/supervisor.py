@@ -18,6 +18,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.launch.ending import Evidence, judge
 from fluxgym.launch.order import LaunchOrder, read_launch, read_stop
 from fluxgym.run.atomic import write_text
+from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import ExitRecord, write_exit
 from fluxgym.run.identity import ProcessIdentity, group_members, identify, is_alive
 from fluxgym.run.logs import tail
@@ -81,11 +82,17 @@ class Supervisor:
         except OSError as error:
             self._write_end(DerivedStatus(Status.FAILED, "launch", f"The trainer could not be started: {error}."), None, None, {})
             return
-        identity = identify(child.pid, self.order.run_id)
-        write_text(self.run.training_pid, f"{child.pid}\n")  # before the record: a recorded trainer without it is a removed one
-        self._record(identity)
-        update_state(self.run, {"status": "running", "host": self.me.host if self.me else None})
         log.info("trainer started, PID %d", child.pid)
+        try:
+            write_text(self.run.training_pid, f"{child.pid}\n")  # before the record: a recorded trainer without it is a removed one
+            self._record(identify(child.pid, self.order.run_id))
+            update_state(self.run, {"status": "running", "host": self.me.host if self.me else None})
+        except FluxGymError as error:  # a trainer that nobody could find again must not go on
+            log.error("%s", error)
+            _signal_group(child.pid, signal.SIGKILL)
+            child.wait()
+            self._write_end(DerivedStatus(Status.FAILED, "disk_full", f"It was ended at once: {error}"), child.pid, None, {})
+            return
         self._end(child.pid, self._watch(child))
 
     def stop_foreign(self) -> None:
@@ -177,7 +184,7 @@ class Supervisor:
             log_end=tail(self.run.training_log, 60),
             kernel_killed=_kernel_oom_kills() > self.oom_kills,
             verdict=verdict,
-            saved_state=any(folder.stat().st_mtime >= self.started_at - 2 for folder in self.run.checkpoint_folders()),
+            saved_state=any(found.step == last.get("step") and found.written_at >= self.started_at for found in list_complete(self.run)),
         )
         self._write_end(judge(evidence), pid, known, verdict or {})
 

@@ -6,6 +6,8 @@ from typing import Any
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.paths import RunPaths
 
+STATUSES = ("stopped", "completed", "failed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExitRecord:
@@ -34,6 +36,7 @@ def read_exit(run: RunPaths) -> ExitRecord | None:
     """Return how the last attempt ended, None when nothing that can be read says so."""
     value = read_json(run.exit)
     try:
-        return ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
+        record = ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
     except (AttributeError, TypeError):
         return None
+    return record if record.status in STATUSES and isinstance(record.reason, str) and isinstance(record.reason_code, str) else None

@@ -23,15 +23,16 @@ class ProcessRecord:
 def read_record(run: RunPaths) -> ProcessRecord | None:
     """Return the record of the run's latest attempt, None when there is none that can be read."""
     value = read_json(run.process)
-    if not isinstance(value, dict):
+    try:
+        return ProcessRecord(
+            run_id=str(value["run_id"]),
+            attempt=int(value["attempt"]),
+            started_at=float(value["started_at"]),
+            supervisor=ProcessIdentity.from_json(value.get("supervisor")),
+            trainer=ProcessIdentity.from_json(value.get("trainer")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
-    return ProcessRecord(
-        run_id=str(value.get("run_id", "")),
-        attempt=int(value.get("attempt", 1)),
-        started_at=float(value.get("started_at", 0)),
-        supervisor=ProcessIdentity.from_json(value.get("supervisor")),
-        trainer=ProcessIdentity.from_json(value.get("trainer")),
-    )
 
 
 def write_record(

@@ -1,10 +1,13 @@
 """progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 TAIL_BYTES = 16_384
+
+NUMBERS = frozenset(("time", "attempt", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items"))
 
 Line = dict[str, Any]
 
@@ -35,7 +38,13 @@ def _parsed(text: bytes) -> Line | None:
         line = json.loads(text)
     except ValueError:
         return None
-    return line if isinstance(line, dict) else None
+    if not isinstance(line, dict):
+        return None
+    return {name: value for name, value in line.items() if name not in NUMBERS or _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:

@@ -23,7 +23,7 @@ from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import read_checkpoint
 from fluxgym.run.lock import file_lock
 from fluxgym.run.names import next_version, slug_of
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.paths import STATE_FOLDER, OutputsPaths, RunPaths
 from fluxgym.run.status import has_live_process
 from fluxgym.run.ui_state import create_state, update_state
 from fluxgym.sessions.resume import resume
@@ -159,9 +159,15 @@ def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path) -> Path
     named = config.resume_from_checkpoint.strip()
     if not named:
         return None
-    places = [Path(named).expanduser(), outputs / named, run.checkpoint(named)]
+    owner = STATE_FOLDER.sub("", run.checkpoint(Path(named).name).name)  # the run whose name the checkpoint bears
+    places = [Path(named).expanduser(), outputs / named, RunPaths(outputs / owner).checkpoint(named), run.checkpoint(named)]
     for place in places:
         if read_checkpoint(place, verify=True) is not None:
+            if run.folder.resolve() in place.resolve().parents:
+                raise ConfigError(
+                    f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",
+                    field="resume_from_checkpoint",
+                )
             return place.resolve()
     raise ConfigError(
         f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.", field="resume_from_checkpoint"

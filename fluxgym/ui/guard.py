@@ -115,7 +115,8 @@ class Guard:
         if wait > 0:
             return PlainTextResponse(f"Too many wrong tokens; try again in {wait:.0f} seconds.", 429, {"Retry-After": f"{wait:.0f}"})
         if given is not None and self.door.is_token(given):
-            return None if "authorization" in headers else self._welcome(request)
+            is_script = headers.get("authorization", "").lower().startswith("bearer ")
+            return None if is_script else self._welcome(request)
         if given is not None:
             self.door.throttle.count_wrong(address)
         return self._login(request, "That is not the token." if given is not None else "")

@@ -15,7 +15,7 @@ from tests.support.runs import launch, make_run, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
 POLITE = """
-signal.signal(signal.SIGTERM, lambda *_: (progress(3), os.makedirs(f"{folder}/{name}-step00000003-state"), sys.exit(143)))
+signal.signal(signal.SIGTERM, lambda *_: (progress(3), state(3), sys.exit(143)))
 progress(2); open(f"{folder}/ready", "w"); time.sleep(60)
 """
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
@@ -96,6 +96,13 @@ def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
     assert "killed" in end.reason
     assert not group_members(pgid)
+
+
+def test_a_stop_that_saved_nothing_does_not_say_so(run):
+    launch(run, POLITE.replace("state(3), ", ""))
+    ready(run)
+    request_stop(run)
+    assert "no state was saved" in wait_until_ended(run).reason
 
 
 def test_stopping_at_once_says_what_is_lost(run):

@@ -16,6 +16,10 @@ folder, name = sys.argv[1], sys.argv[2]
 def progress(step, total=4, **more):
     line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), phase="training", step=step, total_steps=total, **more)
     with open(f"{folder}/progress.jsonl", "a") as file: file.write(json.dumps(line) + "\\n")
+def state(step):
+    aside = f"{folder}/{name}-step{step:08d}-state"
+    os.makedirs(aside)
+    json.dump({"files": {}, "step": step, "epoch": 0, "total_steps": 4, "run_id": ""}, open(f"{aside}/manifest.json", "w"))
 def lora(values=(1.0, 2.0), cut=0):
     data = struct.pack(f"<{len(values)}f", *values)
     head = json.dumps({"a.lora_up.weight": {"dtype": "F32", "shape": [len(values)], "data_offsets": [0, len(data)]}}).encode()

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.errors import DatasetError
 from fluxgym.run.names import next_version
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.sessions.drafts import Draft, open_draft
@@ -72,7 +73,10 @@ class PictureHandlers:
     @answers
     def example(self, data: Answer) -> Answer:
         """Bring the example photos, and propose a free name and the trigger word of their captions."""
-        write_example(self._own(data).pictures.path)
+        folder = self._own(data).pictures
+        if folder.count():
+            raise DatasetError("There are pictures already; remove them first to use the example.", field="pictures")
+        write_example(folder.path)
         names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))
         free = next(name for name in names if not self._outputs.run(name).folder.exists())
         return {"source": "", "name": free, "trigger": TRIGGER}

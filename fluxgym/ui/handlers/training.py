@@ -121,8 +121,10 @@ class TrainingHandlers:
             return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
-        draft.forget_form()
-        forget_pictures(draft)
+        if if_exists != "resume":  # a resumed run has its own settings and pictures; what was typed is not in it
+            draft.forget_form()
+            if not source:
+                forget_pictures(draft)
         return [run.slug, {"source": run.slug, "again": True}, answer | {"started": {"slug": run.slug}, "draft": False}]
 
     def _choice(self, slug: str) -> Answer:

@@ -55,7 +55,7 @@ def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_p
 
 
 @pytest.mark.parametrize(
-    "setting", [{"bucket_reso_steps": 0}, {"bucket_reso_steps": 2048}, {"min_bucket_reso": 600}, {"max_bucket_reso": 100}]
+    "setting", [{"bucket_reso_steps": 40}, {"bucket_reso_steps": 2048}, {"min_bucket_reso": 600}, {"max_bucket_reso": 100}]
 )
 def test_buckets_that_the_trainer_refuses_are_refused(setting):
     with pytest.raises(ConfigError, match="resolution 512"):

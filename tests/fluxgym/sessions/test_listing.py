@@ -3,6 +3,8 @@
 import json
 import time
 
+import pytest
+
 from fluxgym.run.status import Status
 from fluxgym.sessions.last import last_session
 from fluxgym.sessions.listing import list_sessions
@@ -72,3 +74,25 @@ def test_the_viewed_run_comes_before_the_newest(tmp_path):
     assert last_session(tmp_path, "old").slug == "old"
     assert last_session(tmp_path, "../../etc").slug == "new"
     assert last_session(tmp_path / "nowhere") is None
+
+
+HOSTILE = [
+    "null", "[]", "7", '"x"', "{}", '{"attempt": null}', "{half", "\udcff",
+    '{"status": "splendid", "run_id": "id-cat", "attempt": 1, "reason_code": 7, "reason": []}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("name", ["process.json", "exit.json", "stop.json", "launch.json", "../progress.jsonl", "../training.pid"])
+def test_a_damaged_private_file_hides_nothing(name, text, tmp_path):
+    make_run(tmp_path, "good")
+    run = make_run(tmp_path, "cat", status="running", timestamp=1.0)
+    (run.private / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert [session.slug for session in list_sessions(tmp_path)] == ["good", "cat"]
+
+
+def test_numbers_that_are_none_are_left_out(tmp_path):
+    run = make_run(tmp_path)
+    run.progress.write_text('{"phase": "training", "step": "many", "total_steps": 10, "loss": NaN, "s_per_it": []}\n')
+    (session,) = list_sessions(tmp_path)
+    assert session.progress == {"phase": "training", "total_steps": 10}
