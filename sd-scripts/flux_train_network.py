@@ -25,6 +25,7 @@ def main(argv: list[str]) -> int:
     progress = ProgressLog(None)
     try:
         args = parse(argv)
+        logging.getLogger().setLevel(args.console_log_level or logging.INFO)
         progress = ProgressLog(args.output_dir)
         Training(args, progress, stop).run()
     except TrainerError as error:

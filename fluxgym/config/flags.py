@@ -27,6 +27,12 @@ SUBSET_KEYS = (
     "caption_extension",
 )  # fmt: skip
 OF_THE_LAUNCHER = ("reg_data_dir",)  # becomes an is_reg subset of dataset.toml
+OF_THE_FORM = {
+    "max_train_epochs": "max_train_epochs", "max_train_steps": "max_train_epochs", "sample_every_n_steps": "sample_every_n_steps",
+    "resolution": "resolution", "seed": "seed", "max_data_loader_n_workers": "workers", "learning_rate": "learning_rate",
+    "save_every_n_epochs": "save_every_n_epochs", "guidance_scale": "guidance_scale", "timestep_sampling": "timestep_sampling",
+    "network_dim": "network_dim", "save_state": "enable_checkpointing",
+}  # fmt: skip
 NOT_FOR_A_RUN = (
     "dataset_config", "output_dir", "output_name", "resume", "pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "sample_prompts",
     "config_file", "output_config", "huggingface_token", "wandb_api_key", "train_data_dir",
@@ -42,6 +48,7 @@ class Flag:
     default: Any
     choices: tuple[Any, ...] | None
     nargs: str | None
+    minimum: float | None
     help: str
     support: str
     reason: str
@@ -58,6 +65,7 @@ def all_flags() -> dict[str, Flag]:
             default=row.get("default"),
             choices=tuple(row["choices"]) if row.get("choices") else None,
             nargs=row.get("nargs"),
+            minimum=row.get("minimum"),
             help=row.get("help", ""),
             support=row.get("support", "honoured"),
             reason=row.get("reason", ""),
@@ -79,6 +87,8 @@ def check_advanced(name: str, value: Any) -> None:
         raise ConfigError(f"The advanced setting “{name}” is not known.{hint}", field="advanced")
     if name in NOT_FOR_A_RUN:
         raise ConfigError(f"The advanced setting “{name}” is set by FluxGym itself; leave it out.", field="advanced")
+    if name in OF_THE_FORM:
+        raise ConfigError(f"The advanced setting “{name}” is set by the form's own {OF_THE_FORM[name]}; use that.", field="advanced")
     if flag.support == "refused":
         raise ConfigError(f"The advanced setting “{name}” is not supported: {flag.reason}", field="advanced")
     _check_value(flag, value)
@@ -95,6 +105,8 @@ def _check_value(flag: Flag, value: Any) -> None:
             raise ConfigError(
                 f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{item}”.", field="advanced"
             )
+        if flag.minimum is not None and item < flag.minimum:
+            raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {item}.", field="advanced")
         if flag.choices and item not in flag.choices:
             raise ConfigError(
                 f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{item}”.", field="advanced"

@@ -27,14 +27,22 @@ AT_LEAST = {
     "max_data_loader_n_workers": 0, "blocks_to_swap": 0, "max_grad_norm": 0, "keep_tokens": 0, "seed": 0, "discrete_flow_shift": 1e-6,
     "guidance_scale": 0, "t5xxl_max_token_length": 1, "lr_warmup_steps": 0, "text_encoder_batch_size": 1, "save_last_n_epochs": 1,
     "save_last_n_steps": 1, "save_last_n_epochs_state": 1, "save_last_n_steps_state": 1, "prior_loss_weight": 0,
+    "bucket_reso_steps": 16, "network_alpha": 0, "logit_std": 0, "huber_c": 1e-6, "huber_scale": 1e-6, "lr_decay_steps": 0,
+    "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1,
 }  # fmt: skip
+MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
 ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_model_as": "safetensors"}
 
 
 def rows() -> list[dict[str, Any]]:
-    """Return every flag with type, default, choices, nargs, and how this trainer takes it: honoured, ignored or refused, and why."""
+    """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honoured, ignored or refused, and why."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    return [row | dict(zip(("support", "reason"), support_of(row["flag"][2:]), strict=True)) for row in table]
+    return [_row(row, row["flag"][2:]) for row in table]
+
+
+def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
+    minimum = {"minimum": AT_LEAST[name]} if name in AT_LEAST else {}
+    return row | minimum | dict(zip(("support", "reason"), support_of(name), strict=True))
 
 
 def support_of(name: str) -> tuple[str, str]:
@@ -107,7 +115,8 @@ def _unknown(word: str) -> str:
     if not word.startswith("--"):
         return f"“{word}” belongs to no flag; put texts with spaces into quotes."
     name = word.split("=")[0]
-    near = get_close_matches(name, [row["flag"] for row in rows()], n=1)
+    flags = [row["flag"] for row in rows()]
+    near = [flag for flag in flags if flag.startswith(name)] or get_close_matches(name, flags, n=1)
     return f"{name} is not a flag of this trainer." + (f" Did you mean {near[0]}?" if near else "")
 
 
@@ -118,6 +127,9 @@ def _check(args: argparse.Namespace) -> None:
             raise TrainerError(f"--{name} is missing.")
     if not (args.dataset_config or args.train_data_dir):
         raise TrainerError("there are no pictures to train on: give --dataset_config or --train_data_dir.")
+    name = args.output_name or "last"
+    if Path(name).name != name or name == ".." or len(name.encode()) > MAX_NAME_BYTES:
+        raise TrainerError(f"--output_name {args.output_name} is no file name; leave folders to --output_dir and keep it short.")
     for name, low in AT_LEAST.items():
         value = getattr(args, name)
         if value is not None and value < low:
@@ -128,10 +140,12 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("learning_rate", "unet_lr"):
         if (rate := getattr(args, name)) is not None and rate <= 0:
             raise TrainerError(f"--{name} {rate} must be above 0.")
+    if any(rate < 0 for rate in args.text_encoder_lr or []):
+        raise TrainerError(f"--text_encoder_lr {min(args.text_encoder_lr)} must not be below 0.")
     low, high = args.min_timestep or 0, args.max_timestep or 1000
     if not 0 <= low < high <= 1000:
         raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
-    if args.use_8bit_adam and args.optimizer_type not in ("", "AdamW8bit"):
+    if args.use_8bit_adam and args.optimizer_type.lower() not in ("", "adamw8bit"):
         raise TrainerError(f"--use_8bit_adam contradicts --optimizer_type {args.optimizer_type}; give one of them.")
 
 
@@ -140,6 +154,11 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     args.cache_latents |= args.cache_latents_to_disk
     args.cache_text_encoder_outputs |= args.cache_text_encoder_outputs_to_disk
     args.fp8_base |= args.fp8_base_unet
+    args.caption_extension = args.caption_extention or args.caption_extension  # kohya's old spelling
+    args.network_alpha = args.network_alpha or args.network_dim or 4  # 0 means the rank, a scale of 1
+    for name in ("train_data_dir", "reg_data_dir"):
+        if args.dataset_config and getattr(args, name):
+            print(f"warning: --{name} has no effect: --dataset_config says where the pictures are", file=sys.stderr, flush=True)
     args.output_name = args.output_name or "last"
     if args.seed is None:
         args.seed = random.SystemRandom().randrange(2**32)

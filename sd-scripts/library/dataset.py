@@ -5,6 +5,7 @@ Order, flips, crops and captions derive from (seed, epoch, place): any batch of 
 
 import functools
 import json
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,7 +65,11 @@ def build_dataset(args: Namespace) -> "TrainingData":
 
 def _pictures_of(dataset: Dataset) -> list[Picture]:
     """List a data set's pictures; regularisation pictures are repeated or cut to the number of training pictures times repeats."""
-    found = [(subset, path) for subset in dataset.subsets for path in list_pictures(subset.image_dir)]
+    found = []
+    for subset in dataset.subsets:
+        if not (paths := list_pictures(subset.image_dir)):
+            print(f"warning: there are no pictures in {subset.image_dir}", file=sys.stderr, flush=True)
+        found += [(subset, path) for path in paths]
     training = [(subset, path, subset.num_repeats) for subset, path in found if not subset.is_reg]
     if not training:
         folders = ", ".join(subset.image_dir for subset in dataset.subsets if not subset.is_reg)

@@ -290,19 +290,24 @@ def _key_mask(txt_mask: Tensor | None, num_image_tokens: int) -> Tensor | None:
     return torch.cat([seen, seen.new_ones(seen.shape[0], num_image_tokens)], dim=1)[:, None, None, :]
 
 
-def load_flux(path: str, *, dtype: torch.dtype | None, device: torch.device | str) -> Flux:
-    """Load a BFL-key FLUX transformer from a .safetensors file, tensor by tensor, with `dtype` (None keeps the file's) on `device`.
-
-    Raises TrainerError (bad_model) when the file is missing, truncated, or not a FLUX transformer, naming what is wrong.
-    """
+def open_flux(path: str) -> tuple[WeightFile, FluxParams]:
+    """Read a FLUX transformer's header only: the open file and its dimensions; raises TrainerError as load_flux does."""
     file = WeightFile(path, "the FLUX model", prefixes=("model.diffusion_model.", "diffusion_model."))
     try:
-        params = params_from_shapes(read_shapes(file))
+        return file, params_from_shapes(read_shapes(file))
     except (KeyError, StopIteration) as error:
         raise TrainerError(
             f"{path} is not a FLUX transformer with BFL's tensor names (it lacks {error}); choose the flux1-dev or flux1-schnell file.",
             reason_code="bad_model",
         ) from None
+
+
+def load_flux(path: str, *, dtype: torch.dtype | None, device: torch.device | str) -> Flux:
+    """Load a BFL-key FLUX transformer from a .safetensors file, tensor by tensor, with `dtype` (None keeps the file's) on `device`.
+
+    Raises TrainerError (bad_model) when the file is missing, truncated, or not a FLUX transformer, naming what is wrong.
+    """
+    file, params = open_flux(path)
     with torch.device("meta"):
         model = Flux(params)
     file.load_into(model, dtype=dtype, device=device)

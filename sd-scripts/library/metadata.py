@@ -74,6 +74,7 @@ def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dic
         "tags": args.metadata_tags,
         "usage_hint": args.metadata_usage_hint,
         "trigger_phrase": args.metadata_trigger_phrase,
+        "merged_from": args.metadata_merged_from,
     }
     return {f"modelspec.{name}": value for name, value in spec.items() if value}
 

@@ -91,7 +91,7 @@ def create_scheduler(args: Namespace, optimizer: torch.optim.Optimizer, num_step
 
     if args.lr_scheduler not in SCHEDULERS:
         raise TrainerError(f"--lr_scheduler {args.lr_scheduler} is not supported; use one of {', '.join(SCHEDULERS)}.")
-    warmup = args.lr_warmup_steps if args.lr_warmup_steps >= 1 else args.lr_warmup_steps * num_steps
+    warmup, decay = (_steps(steps, num_steps) for steps in (args.lr_warmup_steps, args.lr_decay_steps))
     special = parse_arguments("--lr_scheduler_args", args.lr_scheduler_args)
     if args.lr_scheduler == "cosine_with_restarts":
         special.setdefault("num_cycles", args.lr_scheduler_num_cycles)
@@ -99,12 +99,22 @@ def create_scheduler(args: Namespace, optimizer: torch.optim.Optimizer, num_step
         special.setdefault("power", args.lr_scheduler_power)
     if args.lr_scheduler == "cosine_with_min_lr":
         special.setdefault("min_lr_rate", args.lr_scheduler_min_lr_ratio)
+    if args.lr_scheduler == "inverse_sqrt":
+        special.setdefault("timescale", args.lr_scheduler_timescale)
+    if args.lr_scheduler == "warmup_stable_decay":
+        special.setdefault("num_decay_steps", decay)
+        special.setdefault("min_lr_ratio", args.lr_scheduler_min_lr_ratio or 0.0)
     try:
         return get_scheduler(
-            args.lr_scheduler, optimizer, num_warmup_steps=int(warmup), num_training_steps=num_steps, scheduler_specific_kwargs=special
+            args.lr_scheduler, optimizer, num_warmup_steps=warmup, num_training_steps=num_steps, scheduler_specific_kwargs=special
         )
     except (TypeError, ValueError) as error:
         raise TrainerError(f"--lr_scheduler {args.lr_scheduler} cannot be made: {error}") from None
+
+
+def _steps(given: float, num_steps: int) -> int:
+    """Return a number of steps; one below 1 is a share of them all."""
+    return int(given if given >= 1 else given * num_steps)
 
 
 def clip_gradients(network: nn.Module, max_norm: float) -> None:

@@ -9,10 +9,10 @@ HONOURED = frozenset(
     metadata_tags metadata_usage_hint metadata_trigger_phrase metadata_merged_from
     train_data_dir reg_data_dir dataset_config resolution shuffle_caption caption_separator caption_extension keep_tokens
     keep_tokens_separator secondary_separator enable_wildcard caption_prefix caption_suffix caption_dropout_rate
-    caption_dropout_every_n_epochs caption_tag_dropout_rate flip_aug random_crop cache_latents cache_latents_to_disk vae_batch_size
+    caption_dropout_every_n_epochs caption_tag_dropout_rate flip_aug random_crop cache_latents cache_latents_to_disk
     enable_bucket min_bucket_reso max_bucket_reso bucket_reso_steps bucket_no_upscale resize_interpolation prior_loss_weight
     max_data_loader_n_workers persistent_data_loader_workers cache_text_encoder_outputs cache_text_encoder_outputs_to_disk
-    text_encoder_batch_size
+    caption_extention
     output_dir output_name save_precision save_model_as save_every_n_epochs save_every_n_steps save_last_n_epochs save_last_n_epochs_state
     save_last_n_steps save_last_n_steps_state save_state save_state_on_train_end resume no_metadata training_comment
     train_batch_size max_train_steps max_train_epochs seed gradient_checkpointing gradient_accumulation_steps mixed_precision fp8_base
@@ -55,7 +55,8 @@ IGNORED = {
     "highvram": _MEMORY,
     "skip_cache_check": "the caches know their content and cost nothing to check",
     "disable_mmap_load_safetensors": "files are read tensor by tensor in any case",
-    "caption_extention": "it is kohya's old misspelling; use --caption_extension",
+    "vae_batch_size": "pictures are encoded one by one, each once and for all runs",
+    "text_encoder_batch_size": "captions are encoded one by one, each once and for all runs",
     "cache_info": "nothing is scanned that could be kept; folders are read anew at each start",
     "log_config": "it only concerns --log_with",
     "log_prefix": "it only concerns --log_with",

@@ -23,6 +23,7 @@ from library.devices import autocast, choose_device, compute_dtype, load_base, s
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.flux_model import open_flux
 from library.metadata import fixed_metadata
 from library.optimizers import clip_gradients, create_optimizer, create_scheduler, parameter_groups
 from library.previews import Previews
@@ -93,7 +94,7 @@ class Training:
             args.clip_l,
             args.t5xxl,
             cache_dir=args.tokenizer_cache_dir,
-            t5_max_length=args.t5xxl_max_token_length or T5_LENGTH_DEV,
+            t5_max_length=t5_length(args),
             with_mask=args.apply_t5_attn_mask,
             dtype=self.dtype,
             device=self.device,
@@ -305,6 +306,12 @@ class Training:
         clip = self.clip if self.trains_clip else None
         self.previews.draw(place, self.flux, self.vae, clip, self.dtype, self.stop.check)
         self.console.rest()
+
+
+def t5_length(args: Namespace) -> int:
+    """Return how many T5 tokens a caption has: as set, else what dev or schnell was made with. Refuses what is no FLUX model early."""
+    _, params = open_flux(args.pretrained_model_name_or_path)
+    return args.t5xxl_max_token_length or (T5_LENGTH_DEV if params.guidance_embed else T5_LENGTH_SCHNELL)
 
 
 def _length(args: Namespace, steps_per_epoch: int) -> tuple[int, int]:

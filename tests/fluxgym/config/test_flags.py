@@ -30,6 +30,8 @@ def test_every_dataset_key_is_a_flag():
         ("network_alpha", "much", "much"),
         ("train_batch_size", 1.5, "1.5"),
         ("train_batch_size", True, "True"),
+        ("train_batch_size", 0, "at least 1"),
+        ("bucket_reso_steps", 0, "at least 16"),
         ("loss_type", "l3", "l3"),
         ("max_grad_norm", float("nan"), "nan"),
     ],

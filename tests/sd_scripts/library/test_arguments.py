@@ -68,6 +68,12 @@ def test_an_honoured_flag_says_nothing(capsys):
     ("extra", "named"),
     [
         (["--learnin_rate", "1"], "--learning_rate"),
+        (["--train_batch", "1"], "--train_batch_size"),
+        (["--output_name", "a/b"], "output_name a/b"),
+        (["--output_name", ".."], "output_name"),
+        (["--output_name", "x" * 300], "output_name"),
+        (["--text_encoder_lr", "1e-4", "-1"], "text_encoder_lr -1"),
+        (["--network_alpha", "-1"], "network_alpha"),
         (["--max_train_epochs", "many"], "max_train_epochs"),
         (["--learning_rate", "nan"], "learning_rate"),
         (["--learning_rate", "-1"], "learning_rate"),
@@ -89,6 +95,17 @@ def test_what_is_missing_is_named(missing):
     place = NEEDED.index(missing)
     with pytest.raises(TrainerError, match=missing):
         parse(NEEDED[:place] + NEEDED[place + 2 :])
+
+
+def test_what_a_dataset_config_overrules_is_told(capsys):
+    parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"])
+    assert "--reg_data_dir has no effect" in capsys.readouterr().err
+
+
+def test_other_spellings_mean_the_same():
+    args = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
+    assert args.caption_extension == ".txt"
+    assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network_alpha == 8
 
 
 def test_caching_to_disk_means_caching_and_a_missing_seed_is_told(capsys):

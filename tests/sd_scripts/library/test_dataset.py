@@ -147,6 +147,13 @@ def test_mirrored_pictures_are_cached_too(make, tmp_path):
     assert len(different) == 6
 
 
+def test_an_empty_folder_beside_others_is_told(make, tmp_path, capsys):
+    (tmp_path / "reg").mkdir()
+    data = make([{"image_dir": str(tmp_path / "cats")}, {"image_dir": str(tmp_path / "reg"), "is_reg": True}])
+    assert data.num_reg_images == 0
+    assert f"no pictures in {tmp_path / 'reg'}" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named(make, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainerError, match="empty"):

@@ -17,7 +17,7 @@ def arguments(**changes):
     defaults = {
         "optimizer_type": "", "optimizer_args": None, "use_8bit_adam": False, "learning_rate": 1e-3, "unet_lr": None, "text_encoder_lr": None,
         "lr_scheduler": "constant", "lr_warmup_steps": 0, "lr_scheduler_args": None, "lr_scheduler_num_cycles": 1, "lr_scheduler_power": 1.0,
-        "lr_scheduler_min_lr_ratio": None,
+        "lr_scheduler_min_lr_ratio": None, "lr_decay_steps": 0, "lr_scheduler_timescale": None,
     }  # fmt: skip
     return Namespace(**(defaults | changes))
 
@@ -97,6 +97,11 @@ def test_schedules():
     assert rates(lr_scheduler="cosine")[10] == pytest.approx(0, abs=1e-9)
     assert rates(lr_scheduler="cosine_with_restarts", lr_scheduler_num_cycles=2)[5] == pytest.approx(1.0)
     assert rates(lr_scheduler="polynomial", lr_scheduler_power=2.0)[5] == pytest.approx(0.25, abs=1e-3)
+    stable = {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 2, "lr_decay_steps": 0.4}
+    assert rates(**stable)[:8] == [0, 0.5, 1, 1, 1, 1, 1, pytest.approx(0.854, abs=1e-3)]
+    assert rates(**stable, lr_scheduler_min_lr_ratio=0.1)[10] == pytest.approx(0.1)
+    inverse = rates(lr_scheduler="inverse_sqrt", lr_warmup_steps=2, lr_scheduler_timescale=4)
+    assert inverse[2] / inverse[6] == pytest.approx(2**0.5, rel=0.01)
     with pytest.raises(TrainerError, match="sawtooth"):
         rates(lr_scheduler="sawtooth")
 
