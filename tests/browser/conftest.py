@@ -51,7 +51,8 @@ class App:
             str(self.models),
         ]
         log = self.log.open("ab")
-        self.process = subprocess.Popen([*command, *self.flags], stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}  # two threads that spin and a browser are slower than one thread
+        self.process = subprocess.Popen([*command, *self.flags], stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         line = self.process.stdout.readline()
         found = re.search(r":(\d+)/", line)
         assert found, f"the app said {line!r}\n{self.log.read_text()}"
