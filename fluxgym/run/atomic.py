@@ -35,7 +35,7 @@ def read_json(path: Path) -> Any:
     """Return what a JSON file of our own holds, or None when it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

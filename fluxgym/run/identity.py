@@ -38,7 +38,7 @@ class ProcessIdentity:
         """Read a recorded identity; None for anything that is none."""
         try:
             return cls(**{name: kind(value[name]) for name, kind in cls.__annotations__.items()})
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def to_json(self) -> dict[str, Any]:

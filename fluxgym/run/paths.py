@@ -164,11 +164,18 @@ class OutputsPaths:
         return RunPaths(self.root / slug)
 
     def runs(self) -> Iterator[RunPaths]:
-        """Yield every folder that holds a ui_state.json, in no order."""
+        """Yield every folder that holds a ui_state.json, or that may not be looked into, in no order. Raises OSError if outputs itself may not."""
         try:
             folders = list(self.root.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return
         for folder in folders:
-            if not folder.name.startswith(".") and (folder / "ui_state.json").is_file():
+            if not folder.name.startswith(".") and folder.name != "lost+found" and _may_hold_a_state(folder):
                 yield RunPaths(folder)
+
+
+def _may_hold_a_state(folder: Path) -> bool:
+    try:
+        return (folder / "ui_state.json").is_file()
+    except PermissionError:
+        return True  # nobody knows, so its row says why

@@ -1,11 +1,12 @@
 """progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
 
 import json
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 TAIL_BYTES = 16_384
+LARGEST = 1e15
 
 NUMBERS = frozenset(("time", "attempt", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items"))
 
@@ -14,7 +15,7 @@ Line = dict[str, Any]
 
 def read_last(path: Path) -> Line | None:
     """Return the last whole line, None when there is none; a torn last line is skipped."""
-    return next(iter(_lines_from_end(path)), None)
+    return next(_lines_from_end(path), None)
 
 
 def read_last_training(path: Path) -> Line | None:
@@ -22,21 +23,24 @@ def read_last_training(path: Path) -> Line | None:
     return next((line for line in _lines_from_end(path) if "loss" in line), None)
 
 
-def _lines_from_end(path: Path) -> list[Line]:
+def _lines_from_end(path: Path) -> Iterator[Line]:
+    """Yield the lines near the end, the last first; only what is asked for is parsed."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL_BYTES))
             data = file.read()
     except OSError:
-        return []
-    return [line for text in reversed(data.splitlines()) if (line := _parsed(text)) is not None]
+        return
+    for text in reversed(data.splitlines()):
+        if (line := _parsed(text)) is not None:
+            yield line
 
 
 def _parsed(text: bytes) -> Line | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(line, dict):
         return None
@@ -44,7 +48,7 @@ def _parsed(text: bytes) -> Line | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST  # NaN is not
 
 
 def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:

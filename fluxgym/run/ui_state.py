@@ -4,7 +4,6 @@ Readers never write and never lock. Writers hold the run's lock, read again, and
 """
 
 import json
-import math
 from typing import Any
 
 from fluxgym.errors import UnreadableState
@@ -59,5 +58,5 @@ def update_state(run: RunPaths, changes: State) -> None:
 def timestamp_of(state: State) -> float:
     """Return when the training was started, in seconds since the epoch; 0 when the state does not say."""
     value: Any = state.get("timestamp")
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable and 0 <= value < 1e11 else 0.0
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11
+    return float(value) if usable else 0.0

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import UnreadableState
+from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.progress import eta_s, read_last, read_last_training
@@ -37,8 +38,11 @@ class Session:
 
 
 def list_sessions(outputs: Path) -> list[Session]:
-    """Return every session, newest first."""
-    found = [session_of(run) for run in OutputsPaths(outputs).runs()]
+    """Return every session, newest first; raises StorageError when the folder itself cannot be read."""
+    try:
+        found = [session_of(run) for run in OutputsPaths(outputs).runs()]
+    except OSError as error:
+        raise storage_error(error, outputs) from error
     return sorted((session for session in found if session), key=lambda session: (-session.started, session.slug))
 
 
@@ -46,8 +50,10 @@ def session_of(run: RunPaths) -> Session | None:
     """Return a run's row, None when its state has gone meanwhile."""
     try:
         written_at = run.ui_state.stat().st_mtime
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError:
+        written_at = 0.0  # reading it will say why
     try:
         return _readable(run, read_state(run), written_at)
     except UnreadableState as error:

@@ -1,14 +1,21 @@
 """The list: newest first, one bad folder never hides the others, the guide's examples are sessions."""
 
 import json
+import os
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
+from fluxgym.errors import StorageError
 from fluxgym.run.status import Status
 from fluxgym.sessions.last import last_session
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run
+
+NOBODY = 65534
 
 
 def write(outputs, slug, state):
@@ -77,7 +84,9 @@ def test_the_viewed_run_comes_before_the_newest(tmp_path):
 
 
 HOSTILE = [
-    "null", "[]", "7", '"x"', "{}", '{"attempt": null}', "{half", "\udcff",
+    "null", "[]", "7", "[" * 100_000, '{"step": 1' + "0" * 400 + ', "total_steps": 3, "s_per_it": 1.5, "loss": 1}',
+    '{"run_id": "id-cat", "attempt": 1, "started_at": 1, "trainer": {"pid": Infinity}, "supervisor": {"pid": 1e400}}',
+    '"x"', "{}", '{"attempt": null}', "{half", "\udcff",
     '{"status": "splendid", "run_id": "id-cat", "attempt": 1, "reason_code": 7, "reason": []}',
 ]  # fmt: skip
 
@@ -96,3 +105,49 @@ def test_numbers_that_are_none_are_left_out(tmp_path):
     run.progress.write_text('{"phase": "training", "step": "many", "total_steps": 10, "loss": NaN, "s_per_it": []}\n')
     (session,) = list_sessions(tmp_path)
     assert session.progress == {"phase": "training", "total_steps": 10}
+
+
+def test_a_date_beyond_all_numbers(tmp_path):
+    write(tmp_path, "odd", '{"lora_name": "odd", "timestamp": 1' + "0" * 400 + "}")
+    write(tmp_path, "good", {"lora_name": "good", "timestamp": 1.0})
+    assert {session.slug for session in list_sessions(tmp_path)} == {"odd", "good"}
+
+
+@pytest.fixture(name="as_nobody")
+def fixture_as_nobody():
+    """Give a folder whose tests run without the rights of root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    euid = os.geteuid()
+    if euid == 0:
+        os.chown(folder, NOBODY, -1)
+        os.seteuid(NOBODY)
+    yield folder
+    os.seteuid(euid)
+    for closed in [folder, *folder.iterdir()]:
+        closed.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_nobody_may_enter_has_a_row(as_nobody):
+    write(as_nobody, "good", {"lora_name": "good", "timestamp": 1.0})
+    write(as_nobody, "closed", {"lora_name": "closed", "timestamp": 2.0})
+    (as_nobody / "closed").chmod(0)
+    rows = {session.slug: session for session in list_sessions(as_nobody)}
+    assert rows["good"].status is Status.STOPPED
+    assert rows["closed"].status is Status.UNREADABLE
+    assert "permissions" in rows["closed"].reason
+    as_nobody.chmod(0)
+    with pytest.raises(StorageError, match="permissions"):
+        list_sessions(as_nobody)
+
+
+def test_thousands_are_listed_with_a_few_reads_each(tmp_path, monkeypatch):
+    for number in range(50):
+        run = make_run(tmp_path, f"run-{number}", status="completed")
+        run.progress.write_text('{"phase": "training", "step": 1, "loss": 0.5}\n' * 2000)
+    parsed = []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda *args, **more: parsed.append(1) or loads(*args, **more))
+    assert len(list_sessions(tmp_path)) == 50
+    assert len(parsed) <= 50 * 4
