@@ -50,9 +50,10 @@ class PictureFolder:
 
     def picture_path(self, name: str) -> Path:
         """Return where a picture lies; raises DatasetError for a name that is not one of them."""
-        if name not in self.names():
+        path = self.path / name
+        if name != path.name or not is_picture_name(name) or not path.is_file():
             raise DatasetError(f"There is no picture “{name[:80]}” here.", field="pictures")
-        return self.path / name
+        return path
 
     def caption(self, name: str) -> str:
         """Return a picture's caption."""
@@ -134,21 +135,25 @@ def safe_name(name: str) -> str:
     return stem + suffix
 
 
-def copy_into(source: Path, target: Path, default_caption: str) -> int:
+def copy_into(source: Path, target: Path, default_caption: str, *, extension: str = CAPTION) -> int:
     """Copy (hard-link where possible) a folder's pictures and captions; pictures without a caption get `default_caption`.
 
-    Returns the number of pictures. Captions are always copied, so that a later edit changes one run only. Raises DatasetError when there
-    are no pictures, StorageError when the disk refuses.
+    Captions are read from files that end in `extension`, else in .txt, and always copied, as .txt: a later edit changes one run only, and
+    who looks into a run need not know what they were called. Returns the number of pictures. Raises DatasetError when there are none,
+    StorageError when the disk refuses.
     """
-    folder = PictureFolder(source)
-    names = folder.names()
+    if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_picture_name(f"x{extension}"):
+        raise DatasetError(
+            f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
+        )
+    names = PictureFolder(source).names()
     if not names:
         raise DatasetError("There are no pictures to train on; add at least one .png, .jpg or .webp file.", field="pictures")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             _link(source / name, target / name)
-            caption = _strict_caption((source / name).with_suffix(CAPTION)) or default_caption
+            caption = _strict_caption(source / name, extension) or _strict_caption(source / name, CAPTION) or default_caption
             if caption:
                 (target / name).with_suffix(CAPTION).write_text(caption + "\n", encoding="utf-8")
     except OSError as error:
@@ -156,8 +161,9 @@ def copy_into(source: Path, target: Path, default_caption: str) -> int:
     return len(names)
 
 
-def _strict_caption(path: Path) -> str:
+def _strict_caption(picture: Path, extension: str) -> str:
     """Return a caption as it is written; raises DatasetError for one that is not UTF-8, instead of training on other letters."""
+    path = picture.with_suffix(extension)
     try:
         return path.read_text(encoding="utf-8-sig").strip()
     except FileNotFoundError:
@@ -168,7 +174,7 @@ def _strict_caption(path: Path) -> str:
 
 def _link(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)  # of a symbolic link its file: the link itself might lead nowhere from there
     except OSError:
         shutil.copy2(source, target)
 

@@ -21,8 +21,9 @@ def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = No
     subset_keys = {key: config.advanced[key] for key in SUBSET_KEYS if key in config.advanced}
     subset = {"image_dir": str(image_dir), "class_tokens": config.concept_sentence, "num_repeats": config.num_repeats}
     subsets: list[dict[str, Any]] = [subset]
+    extension = subset_keys.pop("caption_extension", ".txt")  # how others' captions end: a run's own are .txt
     if reg_dir is not None:
-        subsets.append({"image_dir": str(reg_dir), "num_repeats": 1, "is_reg": True})
+        subsets.append({"image_dir": str(reg_dir), "num_repeats": 1, "is_reg": True, "caption_extension": extension})
     general = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1} | subset_keys
     return tomli_w.dumps({"general": general, "datasets": [_dataset(config) | {"subsets": subsets}]})
 

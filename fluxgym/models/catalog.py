@@ -67,15 +67,18 @@ def _parse(path: Path) -> dict[str, Model]:
     try:
         table = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return {str(name): _model(str(name), entry) for name, entry in table.items()}
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}. Each entry needs title and files.", field="base_model") from None
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {' '.join(str(error).split())}. Each entry needs title and files.", field="base_model"
+        ) from None
 
 
 def _model(name: str, entry: Mapping[str, Any]) -> Model:
-    files = {role: (places,) if isinstance(places := entry["files"][role], str) else tuple(places) for role in ROLES}
-    return Model(
-        id=name, title=str(entry.get("title", name)), licence=str(entry.get("licence", "")), files=files, defaults=entry.get("defaults") or {}
-    )
+    files = {role: (places,) if isinstance(places := entry["files"][role], str) else tuple(map(str, places)) for role in ROLES}
+    defaults = entry.get("defaults") or {}
+    if not isinstance(defaults, Mapping) or not isinstance(defaults.get("advanced", {}), Mapping):
+        raise TypeError(f"the defaults of {name} are no table of settings")
+    return Model(id=name, title=str(entry.get("title", name)), licence=str(entry.get("licence", "")), files=files, defaults=defaults)
 
 
 def get_model(model_id: str, models: Path) -> Model:
@@ -131,12 +134,15 @@ def check_file(path: Path, what: str) -> None:
             if length > min(size - 8, MAX_HEADER):
                 raise ValueError
             header = json.loads(file.read(length))
-        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
-        raise ModelError(f"{what[0].upper()}{what[1:]} {path} is damaged or no .safetensors file; download it again.", field="base_model") from None
+        end = max(int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, struct.error, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        raise ModelError(
+            f"{what[0].upper()}{what[1:]} {path} is damaged or no .safetensors file; download it again.", field="base_model"
+        ) from None
     if end + 8 + length != size:
         raise ModelError(
-            f"{what[0].upper()}{what[1:]} {path} is cut short: it has {size} of {end + 8 + length} bytes; download it again.", field="base_model"
+            f"{what[0].upper()}{what[1:]} {path} is cut short: it has {size} of {end + 8 + length} bytes; download it again.",
+            field="base_model",
         )
 
 
@@ -149,7 +155,9 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
         if name != "advanced" and filled.get(name) is None:
             filled[name] = value
     advanced = filled.get("advanced")
-    filled["advanced"] = {**defaults.get("advanced", {}), **advanced} if isinstance(advanced, Mapping) else dict(defaults.get("advanced", {}))
+    filled["advanced"] = (
+        {**defaults.get("advanced", {}), **advanced} if isinstance(advanced, Mapping) else dict(defaults.get("advanced", {}))
+    )
     return filled
 
 

@@ -39,7 +39,7 @@ def read_state(run: RunPaths) -> State:
 
 def create_state(run: RunPaths, state: State) -> None:
     """Write the state of a new start; the caller holds the lock. Raises StorageError when the disk refuses."""
-    write_json(run.ui_state, {"schema_version": SCHEMA_VERSION, **state})
+    write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
 
 
 def update_state(run: RunPaths, changes: State) -> None:

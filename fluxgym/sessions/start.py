@@ -1,6 +1,7 @@
 """Start: from settings and pictures to a running trainer. A run's folder appears whole or not at all, and nothing is ever overwritten."""
 
 import os
+import re
 import secrets
 import shutil
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.folder import copy_into, sizes
+from fluxgym.dataset.folder import CAPTION, copy_into, sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import AlreadyRunning, ConfigError, FluxGymError, NameTaken, StorageError
@@ -50,6 +51,7 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     Raises a FluxGymError with one plain sentence for whatever stands in the way; then nothing of the run is left behind.
     """
     config = TrainConfig.from_state(apply_defaults(request.state, settings.models))
+    _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
     with file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session."):
@@ -100,7 +102,8 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
     toml = dataset_toml(config, run.dataset, regularisation)
     aside = RunPaths(outputs.own / "new" / f"{run.slug}-{secrets.token_hex(4)}")
     try:
-        copy_into(request.images, aside.dataset, config.concept_sentence)
+        extension = str(config.advanced.get("caption_extension", CAPTION))
+        copy_into(request.images, aside.dataset, config.concept_sentence, extension=extension)
         steps = expected_steps(config, list(sizes(aside.dataset)), list(sizes(regularisation)) if regularisation else ())
         order = LaunchOrder(
             run_id=secrets.token_hex(8),
@@ -129,13 +132,14 @@ def _write_files(aside: RunPaths, config: TrainConfig, toml: str, order: LaunchO
     aside.train_sh.write_text(train_sh(order.argv), encoding="utf-8")
     aside.train_sh.chmod(0o755)
     write_launch(aside, order)
-    create_state(aside, {**_guide_first(config), "timestamp": time.time(), "status": "starting", "run_id": order.run_id})
+    create_state(aside, _first_state(config, order.run_id))
 
 
-def _guide_first(config: TrainConfig) -> dict[str, Any]:
-    """Return the guide's keys first; `advanced` only when something differs from the defaults."""
+def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
+    """Return the guide's keys, and ours after them; `advanced` only when something differs from the defaults."""
     state = config.to_state()
     advanced = state.pop("advanced")
+    state |= {"timestamp": time.time(), "status": "starting", "run_id": run_id}
     return state | ({"advanced": advanced} if advanced else {})
 
 
@@ -188,6 +192,11 @@ def sample_prompts(config: TrainConfig) -> str:
 def _completed(line: str, given: Mapping[str, int]) -> str:
     flags = {part.split(" ", 1)[0] for part in line.split(" --")[1:]}
     return line + "".join(f" --{flag} {given[flag]}" for flag in PROMPT_FLAGS if flag not in flags)
+
+
+def _check_gpus(gpus: str | None) -> None:
+    if gpus and not re.fullmatch(r"\d{1,3}(,\d{1,3})*", gpus):
+        raise ConfigError(f"The GPUs are numbers with commas between them, such as 0,1, not “{gpus[:40]}”.", field="gpus")
 
 
 def _check_disk(outputs: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from fluxgym.dataset.folder import PictureFolder, copy_into, safe_name
+from fluxgym.dataset.folder import PictureFolder, copy_into, safe_name, sizes
 from fluxgym.errors import DatasetError
 
 
@@ -90,3 +90,36 @@ def test_a_copy_has_its_own_captions(folder, tmp_path):
     folder.remove("b.png")
     copied = PictureFolder(tmp_path / "run")
     assert [(item.name, item.caption) for item in copied.items()] == [("a.png", "first"), ("b.png", "sks cat")]
+
+
+def test_linked_pictures_arrive_whole(folder, tmp_path):
+    folder.add(*upload(tmp_path, "a.png"))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.png").symlink_to("../dataset/a.png")
+    assert copy_into(tmp_path / "links", tmp_path / "far" / "away" / "run", "") == 1
+    assert list(sizes(tmp_path / "far" / "away" / "run")) == [(40, 30)]
+
+
+def test_captions_of_another_extension_are_read_and_kept_as_txt(folder, tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        folder.add(*upload(tmp_path, name))
+    (folder.path / "a.caption").write_text("first")
+    (folder.path / "a.txt").write_text("not this")
+    folder.set_caption("b.png", "second")
+    copy_into(folder.path, tmp_path / "run", "sks cat", extension=".caption")
+    assert [item.caption for item in PictureFolder(tmp_path / "run").items()] == ["first", "second", "sks cat"]
+
+
+@pytest.mark.parametrize("extension", ["", "txt", "../x", ".png", "./x"])
+def test_what_captions_cannot_end_in_is_refused(extension, folder, tmp_path):
+    folder.add(*upload(tmp_path, "a.png"))
+    with pytest.raises(DatasetError, match="caption_extension"):
+        copy_into(folder.path, tmp_path / "run", "", extension=extension)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "../dataset/a.png", "a.txt", "b.png", "a\0.png"])
+def test_only_its_own_pictures_are_given_out(name, folder, tmp_path):
+    folder.add(*upload(tmp_path, "a.png"))
+    assert folder.picture_path("a.png") == folder.path / "a.png"
+    with pytest.raises(DatasetError, match="no picture"):
+        folder.picture_path(name)

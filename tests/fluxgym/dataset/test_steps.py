@@ -80,3 +80,9 @@ def test_the_toml_is_kohyas():
 def test_a_resolution_off_the_grid_names_its_neighbours():
     with pytest.raises(ConfigError, match="496 or 512"):
         dataset_toml(TrainConfig(lora_name="x", resolution=500), "/pictures")
+
+
+def test_only_the_regularisation_pictures_captions_end_as_set():
+    table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
+    assert table["general"]["caption_extension"] == ".txt"
+    assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]

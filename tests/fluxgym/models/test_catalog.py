@@ -1,5 +1,7 @@
 """Models: where they are looked for, what is wrong with a file, what fills untouched fields."""
 
+import struct
+
 import pytest
 import yaml
 
@@ -41,13 +43,43 @@ def test_a_damaged_file_is_named(data, named, models):
 
 
 def test_the_users_own_models(models):
-    own = {"mine": {"title": "Mine", "files": dict.fromkeys(("transformer", "ae", "clip_l", "t5xxl"), "pocket/ae.safetensors"), "defaults": {"resolution": 768}}}
+    own = {
+        "mine": {
+            "title": "Mine",
+            "files": dict.fromkeys(("transformer", "ae", "clip_l", "t5xxl"), "pocket/ae.safetensors"),
+            "defaults": {"resolution": 768},
+        }
+    }
     (models / "models.yaml").write_text(yaml.safe_dump(own))
     assert [model.id for model in list_models(models)][-1] == "mine"
     assert apply_defaults({"base_model": "mine"}, models)["resolution"] == 768
     (models / "models.yaml").write_text("mine: {title: x}")
     with pytest.raises(ModelError, match=r"models\.yaml"):
         list_models(models)
+
+
+FILES = "files: {transformer: a, ae: a, clip_l: a, t5xxl: a}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"mine: {{{FILES}, defaults: [1]}}", f"mine: {{{FILES}, defaults: {{advanced: 5}}}}", "- a", "5", "mine: 5", "mine: {files: 5}", "[" * 9999],
+    ids=range(7),
+)  # fmt: skip
+def test_a_models_yaml_that_cannot_be_used_is_named(text, models):
+    (models / "models.yaml").write_text(text)
+    with pytest.raises(ModelError, match=r"models\.yaml cannot be read"):
+        apply_defaults({"base_model": "mine"}, models)
+
+
+@pytest.mark.parametrize(
+    "header", ["[" * 100_000, '{"x": {"data_offsets": []}}', '{"x": 5}', "[]", '{"x": {"data_offsets": ["a", "b"]}}'], ids=range(5)
+)
+def test_an_odd_header_is_named(header, models):
+    path = models / "pocket" / "ae.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    with pytest.raises(ModelError, match="damaged"):
+        find_files("pocket", models)
 
 
 def test_defaults_fill_only_what_is_untouched(models):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import StorageError
+from fluxgym.run.identity import identify
 from fluxgym.run.status import Status
 from fluxgym.sessions.last import last_session
 from fluxgym.sessions.listing import list_sessions
@@ -151,3 +152,13 @@ def test_thousands_are_listed_with_a_few_reads_each(tmp_path, monkeypatch):
     monkeypatch.setattr(json, "loads", lambda *args, **more: parsed.append(1) or loads(*args, **more))
     assert len(list_sessions(tmp_path)) == 50
     assert len(parsed) <= 50 * 4
+
+
+def test_a_damaged_supervisor_does_not_hide_a_living_trainer(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    trainer = identify(os.getpid(), "id-cat").to_json()
+    record = {"run_id": "id-cat", "attempt": 1, "started_at": 1, "trainer": trainer, "supervisor": trainer | {"pid": float("inf")}}
+    run.process.write_text(json.dumps(record))
+    run.training_pid.write_text(str(os.getpid()))
+    (session,) = list_sessions(tmp_path)
+    assert session.status is Status.RUNNING

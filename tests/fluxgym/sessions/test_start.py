@@ -63,7 +63,7 @@ def test_a_run_from_start_to_a_verified_end(world, images):
         "resolution", "enable_checkpointing", "resume_from_checkpoint", "enable_monitoring", "seed", "workers", "learning_rate",
         "save_every_n_epochs", "guidance_scale", "timestep_sampling", "network_dim", "timestamp", "status",
     ]  # fmt: skip
-    assert set(guide) <= set(kept)
+    assert list(kept)[: len(guide)] == guide
     assert (kept["status"], kept["lora_name"], kept["resolution"]) == ("completed", "My Cat", 64)
     assert {path.name for path in run.dataset.iterdir()} == {f"cat {i}.{end}" for i in range(4) for end in ("png", "txt")}
     assert (run.dataset / "cat 3.txt").read_text() == "sks cat\n"
@@ -95,6 +95,7 @@ BAD = {
     "model missing": ({"base_model": "flux-dev", "resolution": 512}, ModelError, "flux1-dev"),
     "checkpoint": ({"resume_from_checkpoint": "nowhere-state"}, ConfigError, "nowhere-state"),
     "resolution": ({"resolution": 100}, ConfigError, "96 or 112"),
+    "captions": ({"advanced": {"reg_data_dir": "", "caption_extension": "../x"}}, DatasetError, r"\.\./x"),
     "reg folder": ({"advanced": {"reg_data_dir": "nowhere"}}, ModelError, "nowhere"),
 }
 
@@ -119,6 +120,12 @@ def test_a_text_file_in_a_pictures_clothes(world, images):
     with pytest.raises(DatasetError, match=r"text\.png"):
         begin(world, images)
     assert not list(OutputsPaths(world.outputs).runs())
+
+
+@pytest.mark.parametrize("gpus", ["abc", "0;1", "-1", "0,,1", "0 1"])
+def test_odd_gpus(gpus, world, images):
+    with pytest.raises(ConfigError, match="GPUs"):
+        start(StartRequest(state=state(), images=images, gpus=gpus), world)
 
 
 def test_a_truncated_model(world, images):
