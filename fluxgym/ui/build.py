@@ -13,7 +13,7 @@ from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.run_view import RunHandlers
 from fluxgym.ui.handlers.sessions import SessionHandlers
 from fluxgym.ui.handlers.training import TrainingHandlers
-from fluxgym.ui.part import CHANGED, OPENED, place_notices
+from fluxgym.ui.part import CHANGED, OPENED, SETTLED, place_notices
 from fluxgym.ui.run_tab import place_run
 from fluxgym.ui.train_tab import TrainTab, place_train
 
@@ -48,7 +48,7 @@ def _wire(page: gr.Blocks, tab: TrainTab, banner: gr.HTML, run: gr.HTML, trainin
     )
     named = [tab.fields["lora_name"], tab.fields["concept_sentence"]]
     tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
-    tab.start.click(training.start, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    tab.start.click(training.start, typed, [source, tab.pictures, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
     tab.answer.choose(training.choose, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
     for part in (banner, run):
         part.open(training.open, [draft], everything, **quiet)

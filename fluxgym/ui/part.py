@@ -11,6 +11,10 @@ ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.repla
 MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/memory.js`)"
 OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
 CHANGED = f"async (...typed) => {{ const memory = {MEMORY}; return [memory.keepUnsent(typed.slice(3), typed[2]), ...typed.slice(1)]; }}"
+SETTLED = (
+    f"async (...typed) => {{ const pictures = await import(`${{{ROOT}}}/fluxgym/assets/pictures.js`); "
+    "typed[1] = await pictures.settled(typed[1]); return typed; }"
+)
 ServerFunction = Callable[[Any], dict[str, Any]]
 
 

@@ -47,6 +47,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
     fill_form(page, "My Cat", 12)
     page.get_by_label("Sample Image Every N Steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
+    page.locator(".fg-picture textarea").last.fill("sks cat, the last word")  # not saved yet when Start is pressed
     page.locator("#start").click()
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
     expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 120"))
@@ -76,6 +77,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
         page.locator(".fg-files a", has_text=re.compile("^my-cat.safetensors$")).click()
     with safe_open(download.value.path(), "pt") as file:
         assert any(key.endswith("lora_up.weight") for key in file.keys())  # noqa: SIM118 (safe_open is no mapping)
+    assert (app.outputs / "my-cat" / "dataset" / "cat 7.txt").read_text().strip() == "sks cat, the last word"
     assert (app.outputs / "my-cat" / "dataset" / "cat 0.txt").read_text().strip() == "sks cat, crop 0"
 
 

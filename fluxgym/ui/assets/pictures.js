@@ -34,6 +34,11 @@ function inOrder(files) {
   return [...files].sort((a, b) => isCaption(a) - isCaption(b) || a.name.localeCompare(b.name, undefined, { numeric: true }));
 }
 
+let settle = async (source) => source;
+
+/** Wait until every edit of the pictures is on disk; returns whose pictures the form shows then. */
+export const settled = (source) => settle(source);
+
 export function mount({ element, trigger, server, props, watch }) {
   let source = props.value?.source ?? "";
   let offset = 0;
@@ -61,6 +66,22 @@ export function mount({ element, trigger, server, props, watch }) {
 
   const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
   const ask = (name, data) => call(server, name, { draft, source, ...data });
+
+  // Edits go one after the other: the first of them may turn a run's pictures into the draft's own, which the next has to know.
+  let edits = Promise.resolve();
+  function edit(name, data) {
+    const done = edits.then(async () => {
+      const answer = await ask(name, data);
+      if (answer && !answer.error) source = answer.source ?? source;
+      return answer;
+    });
+    edits = done.catch(() => {});
+    return done;
+  }
+  settle = async () => {
+    await edits;
+    return source;
+  };
 
   function take(answer) {
     if (!answer || answer.error) {
@@ -106,23 +127,22 @@ export function mount({ element, trigger, server, props, watch }) {
       if (text.value === sent) return;
       const wanted = text.value;
       put(saved, "Saving…");
-      const answer = await ask("caption", { name: item.name, text: wanted });
+      const answer = await edit("caption", { name: item.name, text: wanted });
       if (answer && !answer.error) {
         sent = wanted;
-        source = answer.source;
         put(saved, "Saved");
         tell(answer);
         trigger("changed", { source });
       } else {
         put(saved, answer?.error ?? "Not saved yet: the app does not answer. It is tried again.");
-        timer = setTimeout(save, 3000);
+        if (!answer) timer = setTimeout(save, 3000);
       }
     }
     text.addEventListener("input", () => { clearTimeout(timer); put(saved, ""); timer = setTimeout(save, 400); });
     text.addEventListener("blur", save);
     const remove = h("button", { type: "button", class: "fg-remove", title: `Take ${item.name} out of the data set`, "aria-label": `Remove ${item.name}`, onclick: async () => {
       remove.disabled = true;
-      if (take(await ask("remove", { name: item.name }))) await changed();
+      if (take(await edit("remove", { name: item.name }))) await changed();
       remove.disabled = false;
     } }, "×");
     const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
@@ -145,14 +165,14 @@ export function mount({ element, trigger, server, props, watch }) {
 
   async function removeAll() {
     const lost = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here are lost.";
-    if (confirm(`Take all ${total} pictures out of the form? ${lost}`) && take(await ask("clear", {}))) await changed();
+    if (confirm(`Take all ${total} pictures out of the form? ${lost}`) && take(await edit("clear", {}))) await changed();
   }
 
   async function useExample() {
     example.disabled = true;
     fill(troubles);
     put(example, "Bringing the example photos…");
-    const answer = await ask("example", {});
+    const answer = await edit("example", {});
     if (take(answer)) await changed({ name: answer.name, trigger: answer.trigger });
     put(example, "Use the example photos");
     example.disabled = false;
@@ -167,7 +187,7 @@ export function mount({ element, trigger, server, props, watch }) {
     progress.hidden = false;
     const report = () => put(progress, `Uploading: ${done} of ${all}`);
     report();
-    if (!take(await ask("prepare", {}))) {
+    if (!take(await edit("prepare", {}))) {
       progress.hidden = true;
       return;
     }
