@@ -29,7 +29,7 @@ class Status(StrEnum):
 
 SYMBOLS = {
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
-    Status.UNREADABLE: "❌",
+    Status.UNREADABLE: "⚠️",
 }  # fmt: skip
 LIVE = frozenset({Status.STARTING, Status.QUEUED, Status.RUNNING})
 ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED})
