@@ -3,6 +3,7 @@
 Turned ones are set upright, 16-bit ones brought to 8, transparency laid on white, animations give their first frame.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ RESAMPLING = {
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 ORIENTATION = 0x0112
+STRIP = 8  # a picture this many times its bucket when resized is cut before that: it would fill the memory
 DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)  # what Pillow's decoders raise, AVIF's the fourth
 
 
@@ -65,9 +67,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def to_pixels(image: Image.Image, fit: Fit, interpolation: str, offset: tuple[float, float] = (0.5, 0.5)) -> Tensor:
     """Resize and cut a picture -> (3, H, W) float32 in [-1, 1]; offset says where the cut lies, 0.5 is the middle."""
-    if image.size != fit.resized:
-        image = image.resize(fit.resized, RESAMPLING[interpolation])
     left = int((fit.resized[0] - fit.bucket[0]) * offset[0])
     top = int((fit.resized[1] - fit.bucket[1]) * offset[1])
-    image = image.crop((left, top, left + fit.bucket[0], top + fit.bucket[1]))
+    cut = (left, top, left + fit.bucket[0], top + fit.bucket[1])
+    if math.prod(fit.resized) > STRIP * math.prod(fit.bucket):
+        scale = image.width / fit.resized[0], image.height / fit.resized[1]
+        image = image.resize(fit.bucket, RESAMPLING[interpolation], box=tuple(side * scale[place % 2] for place, side in enumerate(cut)))
+    else:
+        image = (image if image.size == fit.resized else image.resize(fit.resized, RESAMPLING[interpolation])).crop(cut)
     return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()

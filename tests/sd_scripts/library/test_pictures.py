@@ -80,6 +80,19 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
             assert name in str(error)
 
 
+def test_a_strip_is_cut_before_it_fills_the_memory(photo, monkeypatch):
+    for strip in (photo.resize((900, 60)), photo.resize((90, 900))):
+        fit = cover(strip.size, (32, 32))
+        cut_first = to_pixels(strip, fit, "lanczos", (0.5, 0.25))
+        with monkeypatch.context() as patched:
+            patched.setattr("library.pictures.STRIP", 1e9)
+            assert (cut_first - to_pixels(strip, fit, "lanczos", (0.5, 0.25))).abs().max() < 0.02
+    sizes, resize = [], Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda self, size, *rest, **box: sizes.append(size) or resize(self, size, *rest, **box))
+    to_pixels(Image.new("RGB", (20000, 10)), cover((20000, 10), (512, 512)), "lanczos")
+    assert sizes == [(512, 512)]
+
+
 def test_cutting_takes_the_middle_and_offsets_move_it(photo):
     pixels = to_pixels(photo, cover((90, 60), (32, 32)), "lanczos")
     assert pixels.shape == (3, 32, 32)
