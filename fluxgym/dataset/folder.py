@@ -38,6 +38,8 @@ class PictureFolder:
             return sorted(entry.name for entry in os.scandir(self.path) if is_picture_name(entry.name) and entry.is_file())
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise storage_error(error, self.path) from error
 
     def count(self) -> int:
         """Return the number of pictures."""
@@ -70,7 +72,7 @@ class PictureFolder:
         if text.strip():
             write_text(path, text.strip() + "\n")
         else:
-            path.unlink(missing_ok=True)
+            _unlink(path)
 
     def add(self, source: Path, name: str) -> str:
         """Take over a picture or caption file, moving `source`; returns the name that it got.
@@ -89,8 +91,8 @@ class PictureFolder:
     def remove(self, name: str) -> None:
         """Remove a picture and its caption."""
         path = self.picture_path(name)
-        path.unlink(missing_ok=True)
-        path.with_suffix(CAPTION).unlink(missing_ok=True)
+        _unlink(path)
+        _unlink(path.with_suffix(CAPTION))
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
@@ -121,6 +123,13 @@ class PictureFolder:
         except OSError as error:
             raise storage_error(error, self.path / name) from error
         return name
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def safe_name(name: str) -> str:

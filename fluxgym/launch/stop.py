@@ -2,13 +2,13 @@
 
 import time
 
-from fluxgym.errors import StopFailed
+from fluxgym.errors import StopFailed, UnreadableState
 from fluxgym.launch.order import GRACE_S, read_launch, write_stop
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.run.identity import is_alive
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.status import DerivedStatus, derive_status, has_live_process
+from fluxgym.run.status import LIVE, DerivedStatus, derive_status, has_live_process
 from fluxgym.run.ui_state import read_state
 
 POLL_S = 0.1
@@ -20,13 +20,21 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
 
     A supervisor that has died is replaced by one that does just this.
     """
-    record, order = read_record(run), read_launch(run)
-    if record is None or order is None or not has_live_process(run):
+    order, record = read_launch(run), read_record(run)
+    if order is None or not (has_live_process(run) or _says_it_lives(run)):
         return False
-    write_stop(run, record.run_id, record.attempt, 0.0 if now else grace_s)
-    if not is_alive(record.supervisor):
+    write_stop(run, order.run_id, order.attempt, 0.0 if now else grace_s)
+    if record is not None and is_alive(record.trainer) and not is_alive(record.supervisor):
         spawn_supervisor(run, order, only_stop=True)
     return True
+
+
+def _says_it_lives(run: RunPaths) -> bool:
+    """Say whether it is about to start, or lives on another machine: its supervisor reads the wish there."""
+    try:
+        return derive_status(run, read_state(run)).status in LIVE
+    except UnreadableState:
+        return False
 
 
 def wait_until_ended(run: RunPaths, timeout_s: float = GRACE_S + OUTLIVE_S) -> DerivedStatus:

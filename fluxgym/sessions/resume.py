@@ -1,21 +1,24 @@
 """Resume: the furthest complete checkpoint is found, checked, and the same run goes on from it as its next attempt."""
 
+from contextlib import AbstractContextManager
+
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import AlreadyRunning, FluxGymError, NothingToResume, SessionNotFound
+from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.strays import find_stray
 from fluxgym.models.catalog import find_files, regularisation_folder
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.lock import file_lock
-from fluxgym.run.paths import RunPaths
+from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.status import Status, has_live_process
+from fluxgym.run.status import LIVE, Status, derive_status, has_live_process
 from fluxgym.run.ui_state import State, read_state, update_state
 from fluxgym.settings import Settings
 
@@ -25,23 +28,49 @@ def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = N
 
     Raises AlreadyRunning while anything of it lives, NothingToResume without a checkpoint or when it is finished.
     """
+    with name_lock(OutputsPaths(run.folder.parent), run.slug):
+        return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs)
+
+
+def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
+    """Return the lock under which a run of this name is made, replaced or resumed: one at a time, whoever does it."""
+    return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session.")
+
+
+def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
+    """Do what `resume` does; the caller holds the name's lock."""
     if not run.ui_state.is_file():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
-    with file_lock(run.private / "resume.lock", timeout_s=5, busy=f"{run.slug} is being resumed already."):
-        if has_live_process(run):
-            raise AlreadyRunning(f"{run.slug} is running; stop it first.")
-        state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
-        config = TrainConfig.from_state(state)
-        checkpoint = choose_checkpoint(run, from_checkpoint)
-        order = _order(run, config, state, checkpoint, settings)
-        write_launch(run, order)
-        update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
-        try:
-            spawn_supervisor(run, order)
-        except (FluxGymError, OSError) as error:
-            update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
-            raise
+    ensure_ended(run)
+    state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
+    config = TrainConfig.from_state(state)
+    checkpoint = choose_checkpoint(run, from_checkpoint)
+    order = _order(run, config, state, checkpoint, settings)
+    write_launch(run, order)
+    update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
+    try:
+        spawn_supervisor(run, order)
+    except (FluxGymError, OSError) as error:
+        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
+        raise
     return run
+
+
+def ensure_ended(run: RunPaths) -> None:
+    """Raise AlreadyRunning while anything of a run lives: here, on another machine, or with its record removed."""
+    if has_live_process(run):
+        raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
+    if read_record(run) is None and (pid := find_stray(run)) is not None:
+        raise AlreadyRunning(
+            f"A process of an earlier {run.slug} still lives (PID {pid}), though its folder was removed; end it, or choose another name.",
+            field="lora_name",
+        )
+    try:
+        derived = derive_status(run, read_state(run))
+    except UnreadableState:
+        return
+    if derived.status in LIVE:
+        raise AlreadyRunning(f"{run.slug} is {derived.status}. {derived.reason or 'Look at its session in a moment.'}", field="lora_name")
 
 
 _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
@@ -50,7 +79,10 @@ _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "comp
 def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpoint, settings: Settings) -> LaunchOrder:
     """Return the next attempt; its files are written anew, so that hand-edited settings count."""
     regularisation = regularisation_folder(config, settings.models)
-    steps = expected_steps(config, list(sizes(run.dataset)), list(sizes(regularisation)) if regularisation else ())
+    pictures = list(sizes(run.dataset))
+    if not pictures:
+        raise DatasetError(f"The pictures of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
+    steps = expected_steps(config, pictures, list(sizes(regularisation)) if regularisation else ())
     end = read_exit(run)
     done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
     if done >= steps:

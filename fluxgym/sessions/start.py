@@ -1,5 +1,6 @@
 """Start: from settings and pictures to a running trainer. A run's folder appears whole or not at all, and nothing is ever overwritten."""
 
+import errno
 import os
 import re
 import secrets
@@ -15,19 +16,17 @@ from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import AlreadyRunning, ConfigError, FluxGymError, NameTaken, StorageError
+from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.order import LaunchOrder, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import read_checkpoint
-from fluxgym.run.lock import file_lock
 from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import STATE_FOLDER, OutputsPaths, RunPaths
-from fluxgym.run.status import has_live_process
 from fluxgym.run.ui_state import create_state, update_state
-from fluxgym.sessions.resume import resume
+from fluxgym.sessions.resume import ensure_ended, name_lock, resume_locked
 from fluxgym.settings import Settings
 
 IfExists = Literal["resume", "new", "replace"]
@@ -54,10 +53,10 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
-    with file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session."):
+    with name_lock(outputs, slug):
         run = _free_run(outputs, slug, request.if_exists)
         if run is None:
-            return resume(outputs.run(slug), settings=settings)
+            return resume_locked(outputs.run(slug), settings=settings)
         order = _build(run, config, request, settings, outputs)
         return _launch(run, order)
 
@@ -68,7 +67,8 @@ def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> R
     One that is to be replaced stays until the new one is ready.
     """
     run = outputs.run(slug)
-    if not run.folder.exists() or not any(run.folder.iterdir()):
+    if _is_free(run.folder):
+        ensure_ended(run)
         return run
     if if_exists is None:
         raise NameTaken(
@@ -79,9 +79,16 @@ def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> R
     if if_exists == "new":
         numbers = (outputs.run(next_version(slug, number)) for number in range(2, 100_000))
         return next(candidate for candidate in numbers if not candidate.folder.exists())
-    if has_live_process(run):
-        raise AlreadyRunning(f"{slug} is running; stop it first.", field="lora_name")
+    ensure_ended(run)
     return None if if_exists == "resume" else run
+
+
+def _is_free(folder: Path) -> bool:
+    """Say whether a run may take this place: there is nothing, or an empty folder."""
+    try:
+        return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+    except OSError as error:
+        raise storage_error(error, folder) from error
 
 
 def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
@@ -115,7 +122,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             env={"CUDA_VISIBLE_DEVICES": request.gpus} if request.gpus else {},
         )
         _write_files(aside, config, toml, order)
-        if run.folder.exists() and any(run.folder.iterdir()):
+        if request.if_exists == "replace" and not _is_free(run.folder):
             _archive(run, outputs)
         _move_into_place(aside, run)
     except OSError as error:
@@ -144,9 +151,12 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
 
 
 def _move_into_place(aside: RunPaths, run: RunPaths) -> None:
-    if run.folder.exists():
-        run.folder.rmdir()  # it was empty when the name was checked
-    aside.folder.rename(run.folder)
+    try:
+        aside.folder.rename(run.folder)  # in place of nothing, or of an empty folder
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise NameTaken(f"A training named {run.slug} has begun meanwhile; start again.", field="lora_name") from None
 
 
 def _launch(run: RunPaths, order: LaunchOrder) -> RunPaths:

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.errors import DatasetError, StorageError
+from fluxgym.run.atomic import storage_error
 
 MAX_PICTURE_BYTES = 200 << 20
 MAX_CAPTION_BYTES = 64 << 10
@@ -29,13 +30,14 @@ async def receive(request: Request, name: str, folder: PictureFolder) -> str:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(name, limit)
-    await run_in_threadpool(_prepare, folder.path, int(declared) if declared.isdigit() else limit)
-    path = await run_in_threadpool(_temporary, folder.path)
+    path = await run_in_threadpool(_prepare, folder.path, int(declared) if declared.isdigit() else limit)
     try:
         await _write(request.stream(), path, name, limit)
         return await run_in_threadpool(folder.add, path, name)
     except ClientDisconnect:
         raise DatasetError(f"{name}: the connection broke; drop it again.", field="pictures") from None
+    except OSError as error:
+        raise storage_error(error, folder.path / name) from error
     finally:
         path.unlink(missing_ok=True)
 
@@ -52,20 +54,17 @@ async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int
         raise DatasetError(f"{name} is empty.", field="pictures")
 
 
-def _prepare(folder: Path, expected: int) -> None:
-    """Make the folder, and refuse a file that would fill the disk."""
+def _prepare(folder: Path, expected: int) -> Path:
+    """Make the folder and in it the file for the bytes; refuse one that would fill the disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
+        if free < expected + RESERVE_BYTES:
+            raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
+        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (kept beyond this function)
+        handle.close()
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written ({error.strerror}); check the disk and its permissions.") from error
-    if free < expected + RESERVE_BYTES:
-        raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
-
-
-def _temporary(folder: Path) -> Path:
-    handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (kept beyond this function)
-    handle.close()
+        raise storage_error(error, folder) from error
     return Path(handle.name)
 
 

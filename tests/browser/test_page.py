@@ -1,6 +1,7 @@
 """The page in a real browser: it stays at home, fits every width, says what is wrong where it is wrong, and loses nothing that was typed."""
 
 import re
+from base64 import b64encode
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,18 @@ DROP = """async ([names, contents]) => {
   document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
 }"""
 
+DROP_FOLDERS = """(files) => {
+  const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  const entry = ([path, content]) => ({
+    isFile: true, name: path.split("/").pop(), fullPath: `/${path}`, file: (resolve) => resolve(new File([bytes(content)], path.split("/").pop())),
+  });
+  const event = new DragEvent("drop", { bubbles: true, cancelable: true });
+  Object.defineProperty(event, "dataTransfer", { value: {
+    items: Object.entries(files).map((file) => ({ webkitGetAsEntry: () => entry(file) })), files: [],
+  } });
+  document.querySelector(".fg-drop").dispatchEvent(event);
+}"""
+
 
 def open_page(page: Page, app: App, query: str = "") -> None:
     """Open the page and wait until the form answers."""
@@ -25,8 +38,6 @@ def open_page(page: Page, app: App, query: str = "") -> None:
 
 def drop(page: Page, files: dict[str, bytes]) -> None:
     """Drop files onto the pictures, as from a file manager."""
-    from base64 import b64encode
-
     page.evaluate(DROP, [list(files), [b64encode(content).decode() for content in files.values()]])
 
 
@@ -68,6 +79,7 @@ def test_a_mistake_in_the_folded_part_unfolds_it(app, page):
     open_page(page, app)
     page.get_by_label("The name of your LoRA").fill("cat")
     page.get_by_role("button", name="Advanced options").click()
+    expect(page.get_by_label("Learning Rate")).not_to_have_value("")  # Gradio fills what unfolds a moment after it is there
     page.get_by_label("Learning Rate").fill("abc")
     expect(page.locator("#field-learning_rate .fg-complaint")).to_contain_text("abc")
     page.get_by_role("button", name="Advanced options").click()
@@ -94,6 +106,17 @@ def test_dropped_pictures_and_captions_find_each_other(app, page, cats):
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
     page.get_by_role("button", name="Remove b.png").click()
     expect(page.locator(".fg-picture")).to_have_count(2)
+
+
+def test_pictures_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
+    open_page(page, app)
+    folders = {f"{letter}/{name}": content for letter, number in (("a", 0), ("b", 1)) for name, content in (
+        ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
+    )}  # fmt: skip
+    page.evaluate(DROP_FOLDERS, {path: b64encode(content).decode() for path, content in folders.items()})
+    expect(page.locator(".fg-picture")).to_have_count(2)
+    expect(page.get_by_label("Caption of cat.png")).to_have_value("caption of a")
+    expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
 
 
 def test_captions_and_the_form_outlive_a_reload(app, page):

@@ -83,7 +83,7 @@ def test_stop_and_resume_by_either_name(run_cli):
     ],
 )
 def test_a_mistake_is_one_sentence(words, named, run_cli):
-    make_run(run_cli.outputs)
+    make_run(run_cli.outputs, status="stopped")
     code, out, err = run_cli(*words)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")

@@ -3,13 +3,17 @@
 import json
 import os
 import signal
+import sys
+from dataclasses import replace
 
 import pytest
 
+from fluxgym.launch.order import LaunchOrder, read_stop, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import group_members, start_ticks
-from fluxgym.run.process_record import read_pid, read_record
+from fluxgym.run.identity import group_members, identify, start_ticks
+from fluxgym.run.process_record import read_pid, read_record, write_record
 from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
 from tests.support.runs import launch, make_run, state_of, wait_for
 
@@ -185,3 +189,32 @@ def test_the_supervisor_is_small(run):
     launch(run, POLITE)
     ready(run)
     assert psutil.Process(read_record(run).supervisor.pid).memory_info().rss < 30 << 20
+
+
+def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
+    run = make_run(tmp_path)
+    order = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
+    write_launch(run, order)
+    assert request_stop(run)
+    spawn_supervisor(run, order)
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("stopped", "user")
+    assert not (run.folder / "started").exists()
+
+
+def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
+    run = make_run(tmp_path, status="running")
+    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    me = identify(os.getpid(), "id-cat")
+    elsewhere = replace(me, boot_id="another", host="another")
+    write_record(run, "id-cat", 1, elsewhere, elsewhere)
+    run.progress.touch()
+    assert request_stop(run)
+    assert read_stop(run, "id-cat", 1) is not None
+
+
+def test_what_has_ended_cannot_be_stopped(tmp_path):
+    run = make_run(tmp_path, status="stopped")
+    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    assert not request_stop(run)
+    assert read_stop(run, "id-cat", 1) is None

@@ -8,14 +8,16 @@ const PAGE = 24;
 const AT_ONCE = 2;
 const TYPES = ".png,.jpg,.jpeg,.webp,.bmp,.txt";
 
-/** All files of a drop, those inside dropped folders too. */
+/** All files of a drop as {file, folder}, those inside dropped folders too. */
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files];
+  if (!entries.length) return chosen(transfer.files);
   const files = [];
   async function walk(entry) {
-    if (entry.isFile) files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
-    else {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      files.push({ file, folder: entry.fullPath.slice(0, -entry.name.length) });
+    } else {
       const reader = entry.createReader();
       for (;;) {
         const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
@@ -28,10 +30,32 @@ async function dropped(transfer) {
   return files;
 }
 
-/** Pictures first, captions after them, each in the order of their names. */
-function inOrder(files) {
-  const isCaption = (file) => /\.txt$/i.test(file.name);
-  return [...files].sort((a, b) => isCaption(a) - isCaption(b) || a.name.localeCompare(b.name, undefined, { numeric: true }));
+const chosen = (files) => [...files].map((file) => ({ file, folder: "" }));
+const isCaption = (name) => /\.txt$/i.test(name);
+
+/**
+ * The files with the names they get, in the order of these. Where folders of one drop hold the same name, the later pictures are numbered,
+ * and each caption goes with the picture of its own folder.
+ */
+function named(files) {
+  const sorted = [...files].sort((a, b) => a.folder.localeCompare(b.folder) || a.file.name.localeCompare(b.file.name, undefined, { numeric: true }));
+  const stemOf = (name) => name.replace(/\.[^.]*$/, "");
+  const given = new Set(files.map(({ file }) => stemOf(file.name)));
+  const taken = new Set();
+  const stems = new Map();
+  for (const { file, folder } of sorted) {
+    const stem = stemOf(file.name);
+    const own = `${folder}\n${stem}`;
+    if (isCaption(file.name) || stems.has(own)) continue;
+    let free = stem;
+    for (let number = 2; taken.has(free); number += 1) free = given.has(`${stem}-${number}`) ? free : `${stem}-${number}`;
+    taken.add(free);
+    stems.set(own, free);
+  }
+  return sorted.map(({ file, folder }) => {
+    const stem = stemOf(file.name);
+    return { file, name: (stems.get(`${folder}\n${stem}`) ?? stem) + file.name.slice(stem.length) };
+  });
 }
 
 let settle = async (source) => source;
@@ -46,7 +70,7 @@ export function mount({ element, trigger, server, props, watch }) {
   let hint = "";
   const draft = memory.draft();
 
-  const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload([...input.files]); input.value = ""; } });
+  const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload(chosen(input.files)); input.value = ""; } });
   const zone = h("div", { class: "fg-drop" },
     input,
     h("label", { for: "fg-file" }, h("strong", {}, "Drop pictures and .txt captions here"), h("span", {}, " or click to choose them")),
@@ -181,7 +205,7 @@ export function mount({ element, trigger, server, props, watch }) {
   async function upload(files) {
     if (!files.length) return;
     fill(troubles);
-    const queue = inOrder(files);
+    const queue = named(files);
     const all = queue.length;
     let done = 0;
     progress.hidden = false;
@@ -191,19 +215,19 @@ export function mount({ element, trigger, server, props, watch }) {
       progress.hidden = true;
       return;
     }
-    const one = async (file) => {
+    const one = async ({ file, name }) => {
       try {
-        const answer = await fetch(address(`drafts/${draft}/pictures/${encodeURIComponent(file.name)}`), { method: "PUT", body: file });
-        if (!answer.ok) trouble((await answer.json().catch(() => ({}))).error ?? `${file.name}: the app refused it (${answer.status}).`);
+        const answer = await fetch(address(`drafts/${draft}/pictures/${encodeURIComponent(name)}`), { method: "PUT", body: file });
+        if (!answer.ok) trouble((await answer.json().catch(() => ({}))).error ?? `${name}: the app refused it (${answer.status}).`);
       } catch {
-        trouble(`${file.name}: the connection broke; drop it again.`);
+        trouble(`${name}: the connection broke; drop it again.`);
       }
       done += 1;
       report();
     };
     const worker = async (part) => { while (part.length) await one(part.shift()); };
-    const captions = queue.filter((file) => /\.txt$/i.test(file.name));
-    const pictures = queue.filter((file) => !/\.txt$/i.test(file.name));
+    const captions = queue.filter(({ name }) => isCaption(name));
+    const pictures = queue.filter(({ name }) => !isCaption(name));
     await Promise.all(Array.from({ length: AT_ONCE }, () => worker(pictures)));
     await Promise.all(Array.from({ length: AT_ONCE }, () => worker(captions)));
     progress.hidden = true;

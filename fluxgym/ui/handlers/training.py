@@ -42,7 +42,7 @@ class TrainingHandlers:
     def restore(self, draft_id: str, viewed: str | None, unsent: str | None) -> Outputs:
         """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
         draft = self._draft(draft_id)
-        kept = _newer(draft.read_form(), _loaded(unsent))
+        kept = _loaded(unsent) or draft.read_form()  # what the browser still holds was typed after the draft was written
         if kept is not None:
             return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")), typed=True)
         run = last_session(self._settings.outputs, viewed)
@@ -140,8 +140,11 @@ class TrainingHandlers:
         draft = self._draft(draft_id)
         if draft.read_form() is not None and not getattr(event, "replace", False):
             return [gr.skip()] * (len(NAMES) + 5)
-        run = self._outputs.run(str(getattr(event, "slug", "")))
-        state = read_state(run)
+        try:
+            run = self._outputs.run(str(getattr(event, "slug", "")))
+            state = read_state(run)
+        except FluxGymError:  # its page says what is wrong with it
+            return [gr.skip()] * (len(NAMES) + 5)
         draft.forget_form()
         return self._filled(draft, state, run.slug)
 
@@ -173,11 +176,6 @@ def _loaded(unsent: str | None) -> Answer | None:
         return {"state": values.to_state(typed)[0], "source": kept.get("source", "")}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _newer(draft: Answer | None, unsent: Answer | None) -> Answer | None:
-    """Return what was typed last; what the browser still holds was typed after the draft was written."""
-    return unsent or draft
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

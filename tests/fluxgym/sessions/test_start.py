@@ -1,6 +1,10 @@
 """Start, stop and resume over a real supervisor and a little trainer: files as the contract says, names never overwritten."""
 
+import contextlib
 import json
+import os
+import shutil
+import signal
 import threading
 import tomllib
 
@@ -19,10 +23,12 @@ from fluxgym.errors import (
 )
 from fluxgym.launch.order import read_launch
 from fluxgym.launch.stop import wait_until_ended
-from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.identity import is_alive
+from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
 from fluxgym.run.progress import read_curve
-from fluxgym.run.status import Status
+from fluxgym.run.status import Status, has_live_process
+from fluxgym.sessions import start as start_module
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, sample_prompts, start
@@ -46,11 +52,11 @@ def begin(world, images, if_exists=None, **changes):
     return start(StartRequest(state=state(**changes), images=images, if_exists=if_exists), world)
 
 
-def held(world):
-    """Let the little trainer wait before its first step."""
-    folder = world.outputs / "my-cat"
-    folder.mkdir(parents=True)
-    return folder
+def stop_and_wait(run):
+    """End a run at once, unless it has ended by itself."""
+    with contextlib.suppress(SessionError):
+        stop(run, now=True)
+    wait_until_ended(run)
 
 
 def test_a_run_from_start_to_a_verified_end(world, images):
@@ -136,8 +142,6 @@ def test_a_truncated_model(world, images):
 
 
 def test_a_full_disk(world, images, monkeypatch):
-    import shutil
-
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(StorageError, match="MB are free"):
         begin(world, images)
@@ -271,3 +275,94 @@ def test_sample_prompts_get_size_and_seed():
     assert lines[0] == "a --w 96 --d 7 --h 64"
     assert lines[-1] == "b --w 64 --h 64 --d 3"
     assert sample_prompts(TrainConfig(lora_name="x", concept_sentence="sks cat")) == "sks cat --w 512 --h 512 --d 42\n"
+
+
+def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, world, images, monkeypatch):
+    began, ends = threading.Event(), []
+
+    def resume_meanwhile():
+        began.wait()
+        try:
+            ends.append(resume(stopped, settings=world))
+        except FluxGymError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=resume_meanwhile)
+    thread.start()
+    copy = start_module.copy_into
+
+    def slow_copy(*args, **more):
+        began.set()
+        thread.join(0.5)  # a resume that waits for the lock is not done by then
+        return copy(*args, **more)
+
+    monkeypatch.setattr(start_module, "copy_into", slow_copy)
+    replaced = begin(world, images, if_exists="replace")
+    thread.join()
+    assert isinstance(ends[0], FluxGymError)
+    (archived,) = OutputsPaths(world.outputs).archive.iterdir()
+    assert not has_live_process(RunPaths(archived))
+    stop_and_wait(replaced)
+
+
+def test_a_version_that_somebody_took_meanwhile_is_left_alone(world, images, monkeypatch):
+    (world.outputs / "my-cat").mkdir(parents=True)
+    (world.outputs / "my-cat" / "something").touch()
+    copy = start_module.copy_into
+
+    def copy_while_another_starts(*args, **more):
+        (world.outputs / "my-cat-2").mkdir()
+        (world.outputs / "my-cat-2" / "theirs").touch()
+        return copy(*args, **more)
+
+    monkeypatch.setattr(start_module, "copy_into", copy_while_another_starts)
+    with pytest.raises(NameTaken, match="my-cat-2 has begun meanwhile"):
+        begin(world, images, if_exists="new")
+    assert [path.name for path in (world.outputs / "my-cat-2").iterdir()] == ["theirs"]
+    assert not OutputsPaths(world.outputs).archive.exists()
+    assert not list((world.outputs / ".fluxgym" / "new").iterdir())
+
+
+def test_a_file_in_the_place_of_the_run_is_a_taken_name(world, images):
+    world.outputs.mkdir()
+    (world.outputs / "my-cat").touch()
+    with pytest.raises(NameTaken):
+        begin(world, images)
+
+
+def test_a_removed_folder_starts_no_second_trainer(world, images):
+    (world.sd_scripts / "flux_train_network.py").write_text("import time; time.sleep(60)")
+    run = begin(world, images)
+    record = wait_for(lambda: (found := read_record(run)) and found.trainer and found)
+    shutil.rmtree(run.folder)
+    try:
+        with pytest.raises(AlreadyRunning, match="PID"):
+            begin(world, images)
+        assert not run.folder.exists() or not run.dataset.exists()
+    finally:
+        for process in (record.supervisor, record.trainer):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not is_alive(record.supervisor) and not is_alive(record.trainer))
+    shutil.rmtree(run.folder, ignore_errors=True)
+    stop_and_wait(begin(world, images))
+
+
+def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
+    record = json.loads(stopped.process.read_text())
+    for who in ("trainer", "supervisor"):
+        record[who] |= {"boot_id": "another", "host": "another"}
+    stopped.process.write_text(json.dumps(record))
+    stopped.ui_state.write_text(json.dumps(state_of(stopped) | {"status": "running"}))
+    stopped.exit.unlink()
+    stopped.progress.touch()
+    with pytest.raises(AlreadyRunning, match="another machine"):
+        resume(stopped, settings=world)
+    with pytest.raises(AlreadyRunning, match="another machine"):
+        begin(world, images, if_exists="replace")
+
+
+def test_a_run_whose_pictures_are_gone_says_so(stopped, world):
+    shutil.rmtree(stopped.dataset)
+    with pytest.raises(DatasetError, match="pictures of my-cat are gone"):
+        resume(stopped, settings=world)
