@@ -1,16 +1,18 @@
 """FluxGym's page: reads the command line, builds the page, serves it. `python app.py --help` lists the flags."""
 
 import logging
-import socket
 import sys
+import threading
 from dataclasses import replace
 
 import uvicorn
 
-from fluxgym.errors import FluxGymError, SettingsError
+from fluxgym.errors import FluxGymError
+from fluxgym.launch.queue import Queue
+from fluxgym.run.paths import OutputsPaths
 from fluxgym.settings import Settings
 from fluxgym.ui.login import make_token
-from fluxgym.ui.server import make_server
+from fluxgym.ui.server import listen, make_server
 
 
 def main(argv: list[str]) -> int:
@@ -27,24 +29,11 @@ def main(argv: list[str]) -> int:
     except FluxGymError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    threading.Thread(target=Queue(OutputsPaths(settings.outputs)).bring_back, daemon=True).start()
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()
     uvicorn.Server(uvicorn.Config(server, log_level="warning", server_header=False, proxy_headers=False)).run(sockets=[listener])
     return 0
-
-
-def listen(settings: Settings) -> socket.socket:
-    """Return the listening socket; raises SettingsError in one plain sentence when the port or address cannot be had."""
-    try:
-        family, kind, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        why = "is taken already; close the other program" if error.errno == 98 else f"cannot be used ({error.strerror})"
-        raise SettingsError(f"Port {settings.port} on {settings.host} {why}, or choose another with --port.") from None
-    return listener
 
 
 def greeting(settings: Settings, made: str | None) -> str:

@@ -16,6 +16,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point HOME, the outputs folder and every cache that libraries keep at a temporary folder; ask the Hub for nothing."""
     for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "FLUXGYM_OUTPUTS"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("FLUXGYM_LOCKS", str(tmp_path / "locks"))  # so that no test waits for another's CPU
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("FLUXGYM_TOKEN", "FLUXGYM_ALLOWED_HOSTS", "FLUXGYM_SD_SCRIPTS", "HF_TOKEN", "FLUXGYM_RUN_ID"):
         monkeypatch.delenv(name, raising=False)

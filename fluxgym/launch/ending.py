@@ -1,12 +1,20 @@
-"""From how the trainer's process ended to what is said of the run: status, reason_code and one sentence. Never a guess."""
+"""From how the trainer ended to what is said of the run: status, reason_code and one sentence. Gathers evidence; never guesses."""
 
+import json
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fluxgym.launch.order import LaunchOrder
+from fluxgym.launch.stall import Stall
+from fluxgym.run.paths import RunPaths
 from fluxgym.run.status import DerivedStatus, Status
 
 STOPPED_CODE = 143
+VERIFY_TIMEOUT_S = 600.0
 PHRASES = {
     "cuda_oom": ("CUDA out of memory", "torch.OutOfMemoryError"),
     "disk_full": ("No space left on device", "Disk quota exceeded"),
@@ -32,6 +40,8 @@ class Evidence:
     kernel_killed: bool
     verdict: dict[str, Any] | None
     saved_state: bool
+    stall: Stall | None = None
+    restarts: int = 0
 
 
 def judge(evidence: Evidence) -> DerivedStatus:
@@ -39,6 +49,8 @@ def judge(evidence: Evidence) -> DerivedStatus:
     code = evidence.exit_code
     if code == 0:
         return _finished(evidence)
+    if evidence.stall is not None and not evidence.stop_requested:
+        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
     if evidence.stop_requested and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
         return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(evidence))
     if code == STOPPED_CODE:
@@ -56,6 +68,14 @@ def _finished(evidence: Evidence) -> DerivedStatus:
         Status.FAILED,
         "not_verified",
         f"The trainer ended without an error, but {verdict.get('reason') or 'its result could not be checked'}.",
+    )
+
+
+def _stalled_sentence(evidence: Evidence, stall: Stall) -> str:
+    tried = f" after {evidence.restarts} restart{'s' * (evidence.restarts != 1)} without progress" if evidence.restarts else ""
+    return (
+        f"It stalled{_at(evidence)}: no progress while {stall.phase} for {stall.silent_s:.0f} s{tried}. "
+        "The end of its log says where it was stuck; resume it once the cause is gone."
     )
 
 
@@ -103,3 +123,24 @@ def _sentence(text: str) -> str:
 def _at(evidence: Evidence) -> str:
     step, total = evidence.last_line.get("step"), evidence.last_line.get("total_steps")
     return f" at step {step} of {total}" if step and total else ""
+
+
+def kernel_oom_kills() -> int:
+    """Return how often the kernel has killed in this control group for want of memory; 0 when it does not say."""
+    try:
+        lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration, ValueError):
+        return 0
+
+
+def verify_in_child(run: RunPaths, order: LaunchOrder, started_at: float, last: dict[str, Any]) -> dict[str, Any]:
+    """Have a run's LoRA checked by a short-lived process, which may load what the supervisor must not; returns its verdict."""
+    steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
+    numbers = [str(started_at), str(steps), str(int(last.get("step") or 0))]
+    argv = [sys.executable, "-m", "fluxgym.launch.verify", str(run.lora), *numbers]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=VERIFY_TIMEOUT_S, check=True, cwd=Path(__file__).parents[2])
+        return dict(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return {"ok": False, "reason": f"its result could not be checked ({error})"}

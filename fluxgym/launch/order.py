@@ -1,7 +1,8 @@
 """launch.json and stop.json: what the supervisor is told to start, and that it is to stop. No secret is ever in them."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.paths import RunPaths
@@ -11,7 +12,10 @@ GRACE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchOrder:
-    """One attempt of a run; `env` is what the trainer's environment gets on top of the supervisor's own."""
+    """One attempt of a run; `env` is what the trainer's environment gets on top of the supervisor's own.
+
+    `devices` are waited for before it starts; none means at once. `stall_scale` shrinks the limits of stall detection, for tests.
+    """
 
     run_id: str
     attempt: int
@@ -20,6 +24,17 @@ class LaunchOrder:
     expected_steps: int | None = None
     monitoring: bool = True
     env: dict[str, str] = field(default_factory=dict)
+    devices: list[str] = field(default_factory=list)
+    stall_scale: float = 1.0
+
+    def again(self, checkpoint: Path | None) -> "LaunchOrder":
+        """Return the next attempt of the same run: from a checkpoint's folder, or from where this one began when there is none."""
+        argv = list(self.argv)
+        if checkpoint is not None and "--resume" in argv:
+            argv[argv.index("--resume") + 1] = str(checkpoint)
+        elif checkpoint is not None:
+            argv += ["--resume", str(checkpoint)]
+        return replace(self, attempt=self.attempt + 1, argv=argv)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +47,11 @@ class StopOrder:
     grace_s: float = GRACE_S
 
 
-def write_launch(run: RunPaths, order: LaunchOrder) -> None:
-    """Leave the order for the supervisor and forget an older stop."""
+def write_launch(run: RunPaths, order: LaunchOrder, *, keep_stop: bool = False) -> None:
+    """Leave the order for the supervisor and forget an older stop; a restart keeps one that may have come this very moment."""
     write_json(run.launch, asdict(order))
-    run.stop.unlink(missing_ok=True)
+    if not keep_stop:
+        run.stop.unlink(missing_ok=True)
 
 
 def read_launch(run: RunPaths) -> LaunchOrder | None:
@@ -53,10 +69,10 @@ def write_stop(run: RunPaths, run_id: str, attempt: int, grace_s: float) -> None
 
 
 def read_stop(run: RunPaths, run_id: str, attempt: int) -> StopOrder | None:
-    """Return the wish to stop this very attempt, None when nobody has it."""
+    """Return the wish to stop this attempt or one that followed it without anybody's asking, None when nobody has it."""
     value = read_json(run.stop)
     try:
         order = StopOrder(**value)
     except TypeError:
         return None
-    return order if (order.run_id, order.attempt) == (run_id, attempt) else None
+    return order if order.run_id == run_id and order.attempt >= attempt else None

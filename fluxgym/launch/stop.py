@@ -1,11 +1,11 @@
-"""Asking a run to stop, and waiting until it has. Signals are the supervisor's business alone."""
+"""Asking a run to stop, and waiting until it has. Signals to the trainer are the supervisor's business alone."""
 
 import time
 
 from fluxgym.errors import StopFailed, UnreadableState
 from fluxgym.launch.order import GRACE_S, read_launch, write_stop
 from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.run.identity import is_alive
+from fluxgym.run.identity import is_alive, wake
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import read_record
 from fluxgym.run.status import LIVE, DerivedStatus, derive_status, has_live_process
@@ -24,8 +24,12 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
     if order is None or not (has_live_process(run) or _says_it_lives(run)):
         return False
     write_stop(run, order.run_id, order.attempt, 0.0 if now else grace_s)
-    if record is not None and is_alive(record.trainer) and not is_alive(record.supervisor):
+    if record is not None and record.supervisor is not None and is_alive(record.supervisor):
+        wake(record.supervisor)
+    elif record is not None and is_alive(record.trainer):
         spawn_supervisor(run, order, only_stop=True)
+    elif run.ticket.exists():
+        spawn_supervisor(run, order)  # one that waited and has died: its successor reads the wish and leaves the queue
     return True
 
 

@@ -1,99 +1,68 @@
 """The process that starts a trainer, watches it, stops it when asked, and says how it ended: `python -m fluxgym.launch.supervisor FOLDER`.
 
 It has its own session, so the page, the terminal and the connection may go. Standard library and psutil only: one lives beside every run.
+It waits for its devices first; a trainer that stalls is ended and goes on from its newest complete checkpoint.
 """
 
-import fcntl
-import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any
 
 from fluxgym.errors import FluxGymError
-from fluxgym.launch.ending import Evidence, judge
-from fluxgym.launch.order import LaunchOrder, read_launch, read_stop
+from fluxgym.launch.devices import release, take
+from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, verify_in_child
+from fluxgym.launch.order import LaunchOrder, StopOrder, read_launch, read_stop, write_launch
+from fluxgym.launch.queue import Queue
+from fluxgym.launch.restarts import Restarts
+from fluxgym.launch.stall import Stall, StallWatch, dump_stacks
+from fluxgym.launch.trainer_process import POLL_S, UNKNOWN_CODE, TakenOver, Trainer, ask_to_end, clear_group, signal_group, start_trainer
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import ExitRecord, write_exit
-from fluxgym.run.identity import ProcessIdentity, group_members, identify, is_alive
+from fluxgym.run.identity import ProcessIdentity, identify, is_alive
+from fluxgym.run.lock import try_lock
 from fluxgym.run.logs import tail
-from fluxgym.run.paths import RunPaths
+from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record, write_record
 from fluxgym.run.progress import read_last
 from fluxgym.run.status import DerivedStatus, Status
 from fluxgym.run.ui_state import update_state
 
-POLL_S = 0.25
-GROUP_END_S = 10.0
-VERIFY_TIMEOUT_S = 600.0
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", "WANDB_API_KEY")
+QUEUE_POLL_S = 1.0
+STALL_GRACE_S = 10.0
+CANCELLED = DerivedStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
 log = logging.getLogger("fluxgym.supervisor")
 
 
-class Trainer(Protocol):
-    """A trainer's process: a child, or one that was taken over from a supervisor that died."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """Return the exit code once it has ended, None before; UNKNOWN_CODE when it cannot be known."""
-
-
-UNKNOWN_CODE = 1 << 16
-
-
-class Foreign:
-    """A trainer that is somebody else's child; its exit code cannot be known."""
-
-    def __init__(self, identity: ProcessIdentity) -> None:
-        self.identity, self.pid = identity, identity.pid
-
-    def poll(self) -> int | None:
-        """Return UNKNOWN_CODE once the very process has gone."""
-        return None if is_alive(self.identity) else UNKNOWN_CODE
-
-
 class Supervisor:
-    """One attempt of one run, from start to end."""
+    """One run, from its place in the queue to its end; more than one attempt when its trainer stalls."""
 
     def __init__(self, run: RunPaths, order: LaunchOrder) -> None:
-        self.run, self.order = run, order
+        self.run, self.order, self.first_attempt = run, order, order.attempt
         self.started_at = time.time()
-        self.stop_at: float | None = None
         self.stop_requested = self.had_to_kill = self.asked_at_once = False
-        self.oom_kills = _kernel_oom_kills()
+        self.stall: Stall | None = None
+        self.restarts = Restarts(run)
+        self.oom_kills = kernel_oom_kills()
         self.me = identify(os.getpid(), order.run_id)
 
     def supervise(self) -> None:
-        """Start the trainer, wait for its end, record it."""
+        """Wait for the devices, then start the trainer as often as is needed, and record how it ended."""
         self._record(None)
         log.info("attempt %d of run %s begins", self.order.attempt, self.order.run_id)
-        if read_stop(self.run, self.order.run_id, self.order.attempt):
-            self.stop_requested = True
-            self._end(None, UNKNOWN_CODE)
+        held = self._await_turn()
+        if held is None:
+            self._write_end(CANCELLED, None, None, {})
             return
         try:
-            child = self._start()
-        except OSError as error:
-            self._write_end(DerivedStatus(Status.FAILED, "launch", f"The trainer could not be started: {error}."), None, None, {})
-            return
-        log.info("trainer started, PID %d", child.pid)
-        try:
-            write_text(self.run.training_pid, f"{child.pid}\n")  # before the record: a recorded trainer without it is a removed one
-            self._record(identify(child.pid, self.order.run_id))
-            update_state(self.run, {"status": "running", "host": self.me.host if self.me else None})
-        except FluxGymError as error:  # a trainer that nobody could find again must not go on
-            log.error("%s", error)
-            _signal_group(child.pid, signal.SIGKILL)
-            child.wait()
-            self._write_end(DerivedStatus(Status.FAILED, "disk_full", f"It was ended at once: {error}"), child.pid, None, {})
-            return
-        self._end(child.pid, self._watch(child))
+            while self._attempt(held):
+                pass
+        finally:
+            release(held)
 
     def stop_foreign(self) -> None:
         """Stop a trainer whose own supervisor has died."""
@@ -103,48 +72,74 @@ class Supervisor:
         self.started_at = record.started_at
         self._record(record.trainer)
         log.info("took over the trainer, PID %d, to stop it", record.trainer.pid)
-        self._end(record.trainer.pid, self._watch(Foreign(record.trainer)))
+        self._end(record.trainer.pid, self._watch(TakenOver(record.trainer), None))
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
+
+    def _await_turn(self) -> list[IO[str]] | None:
+        """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
+        queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
+        queue.enter(self.run, self.order.run_id, self.order.devices)
+        try:
+            while self._wish() is None:
+                if not queue.before(self.run) and (held := take(self.order.devices, self.run.slug)) is not None:
+                    return held
+                reason = queue.reason(self.run, self.order.devices)
+                if reason != said:
+                    said = reason
+                    log.info("queued: %s", reason)
+                    update_state(self.run, {"status": "queued", "reason": reason})
+                time.sleep(QUEUE_POLL_S)
+            return None
+        finally:
+            queue.leave(self.run)
+
+    def _attempt(self, held: list[IO[str]]) -> bool:
+        """Run the trainer once; True when it stalled and is to be started again."""
+        self.started_at, self.stall, self.had_to_kill = time.time(), None, False
+        try:
+            child = start_trainer(self.run, self.order, held)
+        except OSError as error:
+            self._write_end(DerivedStatus(Status.FAILED, "launch", f"The trainer could not be started: {error}."), None, None, {})
+            return False
+        log.info("trainer started, PID %d", child.pid)
+        try:
+            write_text(self.run.training_pid, f"{child.pid}\n")  # before the record: a recorded trainer without it is a removed one
+            self._record(identify(child.pid, self.order.run_id))
+            update_state(self.run, {"status": "running", "reason": None, "host": self.me.host if self.me else None})
+        except FluxGymError as error:  # a trainer that nobody could find again must not go on
+            log.error("%s", error)
+            signal_group(child.pid, signal.SIGKILL)
+            child.wait()
+            self._write_end(DerivedStatus(Status.FAILED, "disk_full", f"It was ended at once: {error}"), child.pid, None, {})
+            return False
+        watch = StallWatch(self.run, child.pid, scale=self.order.stall_scale) if self.order.monitoring else None
+        code = self._watch(child, watch)
+        if self.stall is not None and not self.stop_requested and self._may_restart(self.stall):
+            return True
+        self._end(child.pid, code)
+        return False
 
     def _record(self, trainer: ProcessIdentity | None) -> None:
         write_record(self.run, self.order.run_id, self.order.attempt, self.me, trainer, self.started_at)
         if self.order.monitoring:
             write_text(self.run.monitor_pid, f"{os.getpid()}\n")
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        """Start the trainer in its own process group, its output straight into training.log."""
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        environment |= {
-            "PYTHONUNBUFFERED": "1",
-            "FLUXGYM_RUN_ID": self.order.run_id,
-            "FLUXGYM_ATTEMPT": str(self.order.attempt),
-            **self.order.env,
-        }
-        with self.run.training_log.open("ab") as output:
-            header = f"== attempt {self.order.attempt} of run {self.order.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
-            output.write(header.encode())
-            output.flush()
-            return subprocess.Popen(
-                self.order.argv,
-                cwd=self.order.cwd,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def _watch(self, trainer: Trainer) -> int:
-        """Wait for the trainer's end, doing what stop.json asks for meanwhile; returns its exit code."""
+    def _watch(self, trainer: Trainer, watch: StallWatch | None) -> int:
+        """Wait for the trainer's end, doing what stop.json asks for and looking for a stall meanwhile; returns its exit code."""
         while (code := trainer.poll()) is None:
             self._heed_stop(trainer)
+            if watch is not None and not self.stop_requested and self.stall is None and (stall := watch.look()) is not None:
+                self.stall = stall
+                self._end_stalled(trainer, stall)
             time.sleep(POLL_S)
-        self._clear_group(trainer.pid)
+        left = clear_group(trainer.pid, kill=self.had_to_kill)
+        if left:
+            log.error("processes %s outlived SIGKILL", left)
         return code
 
     def _heed_stop(self, trainer: Trainer) -> None:
-        wish = read_stop(self.run, self.order.run_id, self.order.attempt)
+        wish = self._wish()
         if wish is None:
             return
         self.asked_at_once = wish.grace_s <= 0
@@ -152,21 +147,50 @@ class Supervisor:
             self.stop_requested = True
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", wish.grace_s)
             if wish.grace_s > 0:
-                _signal(trainer.pid, signal.SIGTERM)
+                ask_to_end(trainer.pid)
         if time.time() >= wish.requested_at + wish.grace_s and not self.had_to_kill:
             self.had_to_kill = True
             log.info("the deadline has passed; SIGKILL to the trainer's group")
-            _signal_group(trainer.pid, signal.SIGKILL)
+            signal_group(trainer.pid, signal.SIGKILL)
 
-    def _clear_group(self, pgid: int) -> None:
-        """Let nothing of the trainer's own process group outlive it."""
-        deadline = time.monotonic() + GROUP_END_S
-        while members := group_members(pgid):
-            if time.monotonic() > deadline:
-                log.error("processes %s outlived SIGKILL", members)
-                return
-            _signal_group(pgid, signal.SIGKILL if self.had_to_kill or time.monotonic() > deadline - GROUP_END_S / 2 else signal.SIGTERM)
+    def _wish(self) -> StopOrder | None:
+        return read_stop(self.run, self.order.run_id, self.first_attempt)
+
+    # -- a stall -----------------------------------------------------------------------------------------------------------------
+
+    def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
+        """Write down where the trainer is stuck, then end it: kindly at first, since it might still save."""
+        log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.silent_s, stall.limit_s)
+        dump_stacks(trainer.pid, self.run.training_log)
+        ask_to_end(trainer.pid)
+        deadline = time.monotonic() + STALL_GRACE_S * min(1.0, self.order.stall_scale)
+        while trainer.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
+        self.had_to_kill = trainer.poll() is None
+        if self.had_to_kill:
+            signal_group(trainer.pid, signal.SIGKILL)
+
+    def _may_restart(self, stall: Stall) -> bool:
+        """Prepare the next attempt after a pause; False when there is no use in one, or the user stops it meanwhile."""
+        pause_s = self.restarts.allow(self._last_line().get("step") or 0)
+        if pause_s is None:
+            return False
+        checkpoint = self.restarts.checkpoint()
+        log.info("restart %d: from %s, in %.0f s", self.restarts.count, checkpoint.name if checkpoint else "the beginning", pause_s)
+        self._record(None)
+        self.run.training_pid.unlink(missing_ok=True)
+        reason = f"It stalled while {stall.phase} and is being started again (restart {self.restarts.count})."
+        update_state(self.run, {"status": "starting", "reason": reason})
+        deadline = time.monotonic() + pause_s * self.order.stall_scale
+        while time.monotonic() < deadline:
+            if self._wish() is not None:
+                self.stop_requested = True
+                return False
+            time.sleep(POLL_S)
+        self.order = self.order.again(checkpoint.folder if checkpoint else None)
+        write_launch(self.run, self.order, keep_stop=True)
+        self._record(None)
+        return True
 
     # -- the end -----------------------------------------------------------------------------------------------------------------
 
@@ -174,7 +198,9 @@ class Supervisor:
         """Judge the end and write it down: exit.json, then ui_state.json, then the PID files go."""
         last = self._last_line()
         known = None if code == UNKNOWN_CODE else code
-        verdict = self._verify(last) if known == 0 else None
+        verdict = verify_in_child(self.run, self.order, self.started_at, last) if known == 0 else None
+        if verdict is not None:
+            log.info("verified: %s", verdict)
         evidence = Evidence(
             exit_code=known,
             stop_requested=self.stop_requested,
@@ -182,9 +208,11 @@ class Supervisor:
             asked_at_once=self.asked_at_once,
             last_line=last,
             log_end=tail(self.run.training_log, 60),
-            kernel_killed=_kernel_oom_kills() > self.oom_kills,
+            kernel_killed=kernel_oom_kills() > self.oom_kills,
             verdict=verdict,
             saved_state=any(found.step == last.get("step") and found.written_at >= self.started_at for found in list_complete(self.run)),
+            stall=self.stall,
+            restarts=self.restarts.count,
         )
         self._write_end(judge(evidence), pid, known, verdict or {})
 
@@ -225,42 +253,6 @@ class Supervisor:
         last = read_last(self.run.progress)
         return last if last is not None and last.get("attempt", 1) == self.order.attempt else {}
 
-    def _verify(self, last: dict[str, Any]) -> dict[str, Any]:
-        """Have the LoRA checked by a child, which may load what this process must not."""
-        steps = self.order.expected_steps if self.order.expected_steps is not None else int(last.get("total_steps") or 0)
-        numbers = [str(self.started_at), str(steps), str(int(last.get("step") or 0))]
-        argv = [sys.executable, "-m", "fluxgym.launch.verify", str(self.run.lora), *numbers]
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=VERIFY_TIMEOUT_S, check=True, cwd=Path(__file__).parents[2])
-            verdict = json.loads(done.stdout)
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
-            return {"ok": False, "reason": f"its result could not be checked ({error})"}
-        log.info("verified: %s", verdict)
-        return dict(verdict)
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _signal_group(pgid: int, number: int) -> None:
-    try:
-        os.killpg(pgid, number)
-    except ProcessLookupError:
-        return
-
-
-def _kernel_oom_kills() -> int:
-    """Return how often the kernel has killed in this control group for want of memory; 0 when it does not say."""
-    try:
-        lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-    except (OSError, StopIteration, ValueError):
-        return 0
-
 
 def _let_pass(number: int, frame: object) -> None:
     """What ends the page or the terminal must not end the watch. A handler, since the trainer would inherit SIG_IGN."""
@@ -276,12 +268,11 @@ def main(argv: list[str]) -> int:
     if order is None:
         log.error("%s cannot be read, so there is nothing to start", run.launch.name)
         return 1
-    with (run.private / "supervisor.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.error("another supervisor watches this run already")
-            return 1
+    lock = try_lock(run.private / "supervisor.lock")
+    if lock is None:
+        log.error("another supervisor watches this run already")
+        return 1
+    with lock:
         supervisor = Supervisor(run, order)
         if "--only-stop" in argv:
             supervisor.stop_foreign()

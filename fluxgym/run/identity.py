@@ -4,6 +4,7 @@ Identity is the PID, its start tick, the boot (boot id and PID 1's start tick, w
 """
 
 import os
+import signal
 import socket
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -66,6 +67,21 @@ def life_of(identity: ProcessIdentity) -> Life:
 def is_alive(identity: ProcessIdentity | None) -> bool:
     """Say whether the very process that was recorded is alive here."""
     return identity is not None and life_of(identity) is Life.ALIVE
+
+
+def wake(identity: ProcessIdentity) -> None:
+    """Let the very process that was recorded run on if somebody froze it; never signals another."""
+    try:
+        handle = os.pidfd_open(identity.pid)
+    except OSError:
+        return
+    try:
+        if is_alive(identity):
+            signal.pidfd_send_signal(handle, signal.SIGCONT)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
 
 
 def start_ticks(pid: int) -> int | None:

@@ -1,35 +1,67 @@
-"""One writer at a time: an advisory lock on a file, which the kernel drops when its holder dies."""
+"""One writer at a time: an advisory lock on a file, which the kernel drops when its holders die."""
 
+import errno
 import fcntl
+import hashlib
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from fluxgym.errors import AlreadyRunning
 from fluxgym.run.atomic import storage_error
 
 POLL_S = 0.05
+UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+
+
+def local_locks() -> Path:
+    """Return the folder for locks that belong to this machine and user: `FLUXGYM_LOCKS`, else one in the system's temporary folder."""
+    return Path(os.environ.get("FLUXGYM_LOCKS") or Path(tempfile.gettempdir()) / f"fluxgym-{os.getuid()}")
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Return `path` (created if need be) opened with its lock held until it is closed, None when somebody else holds it.
+
+    On a file system without locks a file in `local_locks` stands for it, which keeps this machine's processes apart.
+    """
+    try:
+        return _locked(path)
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise storage_error(error, path) from error
+    try:
+        return _locked(local_locks() / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32])
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _locked(path: Path) -> IO[str] | None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 @contextmanager
 def file_lock(path: Path, *, timeout_s: float, busy: str) -> Iterator[None]:
-    """Hold the lock on `path` (created if need be); raises AlreadyRunning with the sentence `busy` when it stays taken."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as error:
-        raise storage_error(error, path) from error
+    """Hold the lock on `path`; raises AlreadyRunning with the sentence `busy` when it stays taken."""
     deadline = time.monotonic() + timeout_s
+    while (file := try_lock(path)) is None:
+        if time.monotonic() >= deadline:
+            raise AlreadyRunning(busy)
+        time.sleep(POLL_S)
     with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise AlreadyRunning(busy) from None
-                time.sleep(POLL_S)
         yield
 
 

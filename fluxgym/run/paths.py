@@ -112,6 +112,11 @@ class RunPaths:
         return self.private / "launch.json"
 
     @property
+    def ticket(self) -> Path:
+        """Its place in the queue, while it waits."""
+        return OutputsPaths(self.folder.parent).queue / f"{self.slug}.json"
+
+    @property
     def lora(self) -> Path:
         """The trained model."""
         return self.folder / f"{self.slug}.safetensors"
@@ -151,6 +156,11 @@ class OutputsPaths:
     def archive(self) -> Path:
         """Runs that were replaced."""
         return self.own / "archive"
+
+    @property
+    def queue(self) -> Path:
+        """The tickets of runs that wait for a device."""
+        return self.own / "queue"
 
     @property
     def locks(self) -> Path:

@@ -50,11 +50,19 @@ def derive_status(run: RunPaths, state: State) -> DerivedStatus:
     if record is not None and is_alive(record.trainer):
         return _with_live_trainer(run, record)
     if record is not None and is_alive(record.supervisor):
-        has_run = record.trainer is not None
-        return DerivedStatus(Status.RUNNING if has_run else Status.STARTING)  # it is being verified, or about to start
+        if record.trainer is not None:
+            return DerivedStatus(Status.RUNNING)  # it is being verified
+        stored = _stored(state)
+        return stored if stored.status in (Status.QUEUED, Status.STARTING) else DerivedStatus(Status.STARTING)
     stored = _stored(state)
     if stored.status not in LIVE:
         return stored
+    if stored.status is Status.QUEUED and run.ticket.exists():
+        return DerivedStatus(
+            Status.QUEUED,
+            "",
+            "It keeps its place in the queue, but nothing waits for it here; starting the app or any training brings it back.",
+        )
     ended = read_exit(run)
     if ended is not None and ended.run_id == state.get("run_id") and (record is None or ended.attempt == record.attempt):
         return DerivedStatus(Status(ended.status), ended.reason_code, ended.reason)

@@ -8,6 +8,7 @@ from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.launch.argv import train_sh, trainer_argv
+from fluxgym.launch.devices import devices_of
 from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.strays import find_stray
@@ -100,4 +101,5 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
         expected_steps=steps,
         monitoring=config.enable_monitoring,
         env=before.env if before else {},
+        devices=before.devices if before and before.devices else devices_of(None),
     )

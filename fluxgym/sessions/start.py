@@ -18,7 +18,9 @@ from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError
 from fluxgym.launch.argv import train_sh, trainer_argv
+from fluxgym.launch.devices import devices_of
 from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch.queue import Queue
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
 from fluxgym.run.atomic import storage_error
@@ -58,6 +60,7 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
         if run is None:
             return resume_locked(outputs.run(slug), settings=settings)
         order = _build(run, config, request, settings, outputs)
+        Queue(outputs).bring_back()
         return _launch(run, order)
 
 
@@ -120,6 +123,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             expected_steps=steps,
             monitoring=config.enable_monitoring,
             env={"CUDA_VISIBLE_DEVICES": request.gpus} if request.gpus else {},
+            devices=devices_of(request.gpus),
         )
         _write_files(aside, config, toml, order)
         if request.if_exists == "replace" and not _is_free(run.folder):

@@ -4,6 +4,7 @@ Files that go out are the page's own assets, a run's sample pictures and LoRA fi
 come in are one picture or caption a request.
 """
 
+import socket
 from pathlib import Path
 
 import gradio as gr
@@ -12,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import thumbnail
-from fluxgym.errors import DatasetError, FluxGymError, SessionNotFound
+from fluxgym.errors import DatasetError, FluxGymError, SessionNotFound, SettingsError
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.settings import Settings
@@ -45,6 +46,20 @@ def make_server(settings: Settings) -> Guard:
         beyond_loopback=not settings.is_loopback,
         root_path=settings.root_path,
     )
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return the listening socket; raises SettingsError in one plain sentence when the port or address cannot be had."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        why = "is taken already; close the other program" if error.errno == 98 else f"cannot be used ({error.strerror})"
+        raise SettingsError(f"Port {settings.port} on {settings.host} {why}, or choose another with --port.") from None
+    return listener
 
 
 class FileRoutes:

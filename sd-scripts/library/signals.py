@@ -3,6 +3,7 @@
 Owns the flag. Whoever works asks it between two pieces of work.
 """
 
+import faulthandler
 import signal
 from types import FrameType
 
@@ -20,9 +21,10 @@ class StopFlag:
         self.is_set = False
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGINT of this process."""
+        """Take over SIGTERM and SIGINT of this process, and let SIGUSR1 print what it is doing."""
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
+        faulthandler.register(signal.SIGUSR1, all_threads=True)  # "where are you?": the stacks go to stderr
 
     def check(self) -> None:
         """Raise StopRequested if a stop was asked for."""

@@ -1,0 +1,131 @@
+"""The line in front of the devices: one ticket a waiting run, in outputs/.fluxgym/queue. The ticket's owner is that run's own supervisor.
+
+No daemon keeps the line: each supervisor looks whether it is next among those that wait for the same device and are alive. A ticket whose
+supervisor has died keeps its place without holding up the others.
+"""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fluxgym.errors import FluxGymError, SessionError
+from fluxgym.launch.devices import holder_of, title
+from fluxgym.launch.order import read_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.identity import is_alive
+from fluxgym.run.lock import file_lock
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.status import Status, derive_status
+from fluxgym.run.ui_state import read_state
+
+logger = logging.getLogger(__name__)
+BUSY = "The queue is being changed by another process; try again in a moment."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """One run's place in the line; `since` is in seconds since the epoch."""
+
+    slug: str
+    run_id: str
+    place: int
+    devices: list[str]
+    since: float
+
+
+class Queue:
+    """The line of one outputs folder."""
+
+    def __init__(self, outputs: OutputsPaths) -> None:
+        self._outputs = outputs
+
+    def tickets(self) -> list[Ticket]:
+        """Return all tickets in the order of the line."""
+        found = [ticket for path in self._outputs.queue.glob("*.json") if (ticket := _read(read_json(path)))]
+        return sorted(found, key=lambda ticket: (ticket.place, ticket.since, ticket.slug))
+
+    def enter(self, run: RunPaths, run_id: str, devices: list[str]) -> None:
+        """Stand at the end of the line, or keep the place that this very start has had before."""
+        with self._changing():
+            tickets = self.tickets()
+            mine = next((ticket for ticket in tickets if ticket.slug == run.slug and ticket.run_id == run_id), None)
+            place = mine.place if mine else max((ticket.place for ticket in tickets), default=0) + 1
+            since = mine.since if mine else time.time()
+            write_json(run.ticket, asdict(Ticket(slug=run.slug, run_id=run_id, place=place, devices=devices, since=since)))
+
+    def leave(self, run: RunPaths) -> None:
+        """Go out of the line."""
+        run.ticket.unlink(missing_ok=True)
+
+    def before(self, run: RunPaths) -> list[Ticket]:
+        """Return those that wait for a device of this run's, are alive, and stand before it."""
+        tickets = self.tickets()
+        mine = next((place for place, ticket in enumerate(tickets) if ticket.slug == run.slug), None)
+        if mine is None:
+            return []
+        wanted = set(tickets[mine].devices)
+        return [ticket for ticket in tickets[:mine] if wanted & set(ticket.devices) and self._is_waited_for(ticket)]
+
+    def reason(self, run: RunPaths, devices: list[str]) -> str:
+        """Say what a run waits for."""
+        before = self.before(run)
+        names = " and ".join(title(device) for device in devices)
+        users = sorted({holder for device in devices if (holder := holder_of(device)) and holder != run.slug})
+        held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
+        line = f"; before it: {', '.join(ticket.slug for ticket in before)}" if before else "; it is next"
+        return f"It waits for {names}{held}{line}."
+
+    def move(self, slug: str, to: int) -> list[Ticket]:
+        """Put a waiting run at place `to` (1 is next) and return the line; raises SessionError when it does not wait."""
+        with self._changing():
+            tickets = self.tickets()
+            mine = next((ticket for ticket in tickets if ticket.slug == slug), None)
+            if mine is None:
+                raise SessionError(f"{slug} does not wait in the queue, so it cannot be moved.")
+            tickets.remove(mine)
+            tickets.insert(max(0, to - 1), mine)
+            for place, ticket in enumerate(tickets, 1):
+                if ticket.place != place:
+                    write_json(self._outputs.run(ticket.slug).ticket, asdict(ticket) | {"place": place})
+        return self.tickets()
+
+    def bring_back(self) -> list[str]:
+        """Start a supervisor for every waiting run whose own has died, in the line's order; returns their slugs. Never raises."""
+        revived = []
+        for ticket in self.tickets():
+            try:
+                if self._revive(self._outputs.run(ticket.slug), ticket):
+                    revived.append(ticket.slug)
+            except (FluxGymError, OSError) as error:
+                logger.warning("%s could not be brought back into the queue: %s", ticket.slug, error)
+        return revived
+
+    def _revive(self, run: RunPaths, ticket: Ticket) -> bool:
+        record, order = read_record(run), read_launch(run)
+        if record is not None and is_alive(record.supervisor):
+            return False
+        waits = order is not None and order.run_id == ticket.run_id and derive_status(run, read_state(run)).status is Status.QUEUED
+        if not waits or order is None:
+            run.ticket.unlink(missing_ok=True)
+            return False
+        spawn_supervisor(run, order)
+        return True
+
+    def _is_waited_for(self, ticket: Ticket) -> bool:
+        record = read_record(self._outputs.run(ticket.slug))
+        return record is not None and record.run_id == ticket.run_id and is_alive(record.supervisor)
+
+    def _changing(self) -> Any:
+        return file_lock(self._outputs.queue / "lock", timeout_s=10, busy=BUSY)
+
+
+def _read(value: Any) -> Ticket | None:
+    try:
+        ticket = Ticket(**value)
+    except TypeError:
+        return None
+    whole = isinstance(ticket.place, int) and isinstance(ticket.since, (int, float)) and isinstance(ticket.devices, list)
+    return ticket if whole and isinstance(ticket.slug, str) and isinstance(ticket.run_id, str) else None

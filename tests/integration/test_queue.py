@@ -1,0 +1,175 @@
+"""Real supervisors in line for one device: in order, through deaths and moves, and without anybody who keeps the line."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+
+import pytest
+
+from fluxgym.errors import SessionError
+from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch.queue import Queue
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.identity import is_alive
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.status import Status, derive_status
+from fluxgym.run.ui_state import read_state
+from tests.support.runs import PRELUDE, make_run, wait_for
+
+HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder}/../order', 'a').write(name + ' ')\nprogress(4); lora()"
+
+
+class Line:
+    """Runs in one outputs folder, each holding the device until it is let go."""
+
+    def __init__(self, outputs):
+        self.outputs = OutputsPaths(outputs)
+        self.queue = Queue(self.outputs)
+
+    def start(self, name, devices=("cpu",)):
+        run = make_run(self.outputs.root, name)
+        (run.folder / "hold").touch()
+        argv = [sys.executable, "-c", PRELUDE + HOLD, str(run.folder), name]
+        order = LaunchOrder(run_id=f"id-{name}", attempt=1, argv=argv, cwd=str(run.folder), expected_steps=4, devices=list(devices))
+        write_launch(run, order)
+        spawn_supervisor(run, order)
+        return run
+
+    def is_(self, run, status):
+        return derive_status(run, read_state(run)).status is status
+
+    def wait_for(self, run, status):
+        wait_for(lambda: self.is_(run, status))
+
+    def let_go(self, *runs):
+        for run in runs:
+            (run.folder / "hold").unlink()
+
+    def order(self):
+        return (self.outputs.root / "order").read_text().split()
+
+    def names(self):
+        return [ticket.slug for ticket in self.queue.tickets()]
+
+
+@pytest.fixture(name="line")
+def fixture_line(tmp_path):
+    line = Line(tmp_path / "outputs")
+    yield line
+    for run in line.outputs.runs():
+        if request_stop(run, now=True):
+            wait_until_ended(run)
+
+
+def kill_supervisor(run):
+    record = read_record(run)
+    os.kill(record.supervisor.pid, signal.SIGKILL)
+    wait_for(lambda: not is_alive(record.supervisor))
+    return record
+
+
+def test_runs_take_turns_in_order_and_say_what_they_wait_for(line):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second, third = line.start("second"), line.start("third")
+    line.wait_for(second, Status.QUEUED)
+    line.wait_for(third, Status.QUEUED)
+    wait_for(lambda: "before it: second" in read_state(third)["reason"])
+    assert read_state(second)["reason"] == "It waits for the CPU, which first uses; it is next."
+    line.let_go(first, second, third)
+    assert [wait_until_ended(run).status for run in (first, second, third)] == ["completed"] * 3
+    assert line.order() == ["first", "second", "third"]
+    assert line.names() == []
+    assert "reason" not in read_state(third)
+
+
+def test_other_devices_are_not_waited_for(line):
+    first, second = line.start("first", ["gpu-0"]), line.start("second", ["gpu-1"])
+    line.wait_for(second, Status.RUNNING)
+    both = line.start("both", ["gpu-0", "gpu-1"])
+    line.wait_for(both, Status.QUEUED)
+    assert "GPU 0 and GPU 1, which first and second use" in read_state(both)["reason"]
+    line.let_go(first)
+    wait_until_ended(first)
+    assert line.is_(both, Status.QUEUED)
+    line.let_go(second, both)
+    assert wait_until_ended(both).status == "completed"
+
+
+def test_a_line_can_be_reordered_and_left(line):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    runs = {name: line.start(name) for name in ("a", "b", "c")}
+    for run in runs.values():
+        line.wait_for(run, Status.QUEUED)
+    assert [ticket.slug for ticket in line.queue.move("c", 1)] == ["c", "a", "b"]
+    with pytest.raises(SessionError, match="first does not wait"):
+        line.queue.move("first", 1)
+    assert request_stop(runs["a"])
+    ended = wait_until_ended(runs["a"])
+    assert (ended.status, ended.reason_code, ended.reason) == ("stopped", "user", "Cancelled by you before it began.")
+    line.let_go(first, *runs.values())
+    for name in ("b", "c"):
+        assert wait_until_ended(runs[name]).status == "completed"
+    assert line.order() == ["first", "c", "b"]
+
+
+def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second, third = line.start("second"), line.start("third")
+    line.wait_for(third, Status.QUEUED)
+    kill_supervisor(second)
+    assert line.is_(second, Status.QUEUED)
+    assert "brings it back" in derive_status(second, read_state(second)).reason
+    assert line.queue.bring_back() == ["second"]
+    assert line.queue.bring_back() == []
+    assert line.names() == ["second", "third"]
+    line.let_go(first, second, third)
+    wait_until_ended(third)
+    assert line.order() == ["first", "second", "third"]
+
+
+def test_a_dead_waiter_holds_up_nobody_and_can_be_cancelled(line):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second, third = line.start("second"), line.start("third")
+    line.wait_for(second, Status.QUEUED)
+    kill_supervisor(second)
+    line.let_go(first, third)
+    assert wait_until_ended(third).status == "completed"
+    assert request_stop(second)
+    line.wait_for(second, Status.STOPPED)
+    assert line.names() == []
+
+
+def test_a_device_stays_taken_when_only_its_supervisor_dies(line):
+    first = line.start("first")
+    record = wait_for(lambda: (found := read_record(first)) and found.trainer and found)
+    kill_supervisor(first)
+    second = line.start("second")
+    line.wait_for(second, Status.QUEUED)
+    time.sleep(2.5)  # two looks of the waiting one: what must not happen has no condition to wait for
+    assert line.is_(second, Status.QUEUED)
+    os.kill(record.trainer.pid, signal.SIGKILL)
+    line.wait_for(second, Status.RUNNING)
+    line.let_go(second)
+    wait_until_ended(second)
+
+
+def test_a_ticket_of_a_run_that_is_gone_is_dropped(line):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second = line.start("second")
+    line.wait_for(second, Status.QUEUED)
+    kill_supervisor(second)
+    shutil.rmtree(second.folder)
+    assert line.queue.bring_back() == []
+    line.let_go(first)
+    wait_until_ended(first)
+    (line.outputs.queue / "damaged.json").write_text('{"slug": 1')
+    assert line.names() in ([], ["second"])

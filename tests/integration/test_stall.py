@@ -1,0 +1,96 @@
+"""Real supervisors over trainers that stop making progress: found, explained, started again from the newest checkpoint, and given up in the end."""
+
+import json
+import os
+import signal
+import sys
+
+import pytest
+
+from fluxgym.launch import restarts
+from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.identity import is_alive
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import read_record
+from tests.support.runs import PRELUDE, make_run, wait_for
+
+SCALE = 0.001  # training may be silent for 1.8 s
+RESUMED = "resumed = '--resume' in sys.argv\n"
+STALLS_ONCE = RESUMED + (
+    "progress(2); state(2)\n"
+    "if not resumed: import faulthandler; faulthandler.register(signal.SIGUSR1, all_threads=True); time.sleep(60)\n"
+    "progress(3); progress(4); lora()"
+)
+STALLS_ALWAYS = "progress(2); time.sleep(60)"
+
+
+def begin(run: RunPaths, program: str, **changes: object) -> LaunchOrder:
+    """Start a program under a supervisor whose patience is short."""
+    order = LaunchOrder(
+        run_id=f"id-{run.slug}", attempt=1, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug], cwd=str(run.folder),
+        expected_steps=4, **({"stall_scale": SCALE} | changes),
+    )  # fmt: skip
+    write_launch(run, order)
+    spawn_supervisor(run, order)
+    return order
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path)
+    yield run
+    if request_stop(run, now=True):
+        wait_until_ended(run)
+
+
+def test_a_stalled_trainer_goes_on_from_its_checkpoint(run):
+    begin(run, STALLS_ONCE.replace("state(2)\n", "not resumed and state(2)\n"))
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason) == ("completed", "")
+    assert read_launch(run).attempt == 2
+    assert read_launch(run).argv[-2:] == ["--resume", str(run.folder / "cat-step00000002-state")]
+    log = run.training_log.read_text()
+    assert 'File "<string>"' in log  # the Python stack
+    assert "is stuck, as the kernel tells" in log
+    assert log.index("is stuck") < log.index("== attempt 2 of run")
+    assert "stalled: no progress in training" in run.monitor_log.read_text()
+
+
+def test_it_gives_up_after_three_restarts_without_progress(run):
+    begin(run, STALLS_ALWAYS)
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("failed", "stalled")
+    assert "at step 2 of 4" in ended.reason
+    assert "after 3 restarts without progress" in ended.reason
+    assert read_launch(run).attempt == 1 + len(restarts.PAUSES_S)
+
+
+def test_a_frozen_trainer_is_told_from_the_kernel(run):
+    begin(run, "progress(2)\nwhile True: progress(2); time.sleep(0.05)", stall_scale=0.002)
+    record = wait_for(lambda: (found := read_record(run)) and found.trainer and run.progress.exists() and found)
+    os.kill(record.trainer.pid, signal.SIGSTOP)
+    wait_for(lambda: "state T" in run.training_log.read_text())
+    wait_for(lambda: not is_alive(record.trainer))
+
+
+def test_without_monitoring_nobody_looks(run):
+    begin(run, "progress(2); time.sleep(4); progress(4); lora()", monitoring=False)
+    assert wait_until_ended(run).status == "completed"
+    assert not run.monitor_pid.exists()
+    assert read_launch(run).attempt == 1
+
+
+def test_a_stop_during_the_pause_before_a_restart_is_heeded(run, monkeypatch):
+    begin(run, STALLS_ALWAYS, stall_scale=0.002)
+    wait_for(lambda: read_record(run) and read_record(run).trainer is None and "restart 3" in run.monitor_log.read_text())
+    assert request_stop(run)
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("stopped", "user")
+
+
+def test_a_slow_but_steady_trainer_is_left_alone(run):
+    begin(run, "for step in (1, 2, 3, 4): progress(step); time.sleep(1.2)\nlora()")
+    assert wait_until_ended(run).status == "completed"
+    assert json.loads(run.exit.read_text())["attempt"] == 1
