@@ -4,6 +4,7 @@ Readers never write and never lock. Writers hold the run's lock, read again, and
 """
 
 import json
+import os
 from typing import Any
 
 from fluxgym.errors import UnreadableState
@@ -21,8 +22,8 @@ def read_state(run: RunPaths) -> State:
     """Return a run's state; raises UnreadableState saying what is wrong with the file and what to do."""
     path = run.ui_state
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        with path.open("rb", buffering=0) as file:
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
     except OSError as error:
         raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions.") from None
     if len(data) > MAX_BYTES:

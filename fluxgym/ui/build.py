@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from fluxgym.models.catalog import list_models
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.settings import Settings
 from fluxgym.ui.banner import place_navigation, place_sessions
 from fluxgym.ui.fields import BY_NAME, NAMES
@@ -20,8 +21,9 @@ from fluxgym.ui.train_tab import TrainTab, place_train
 
 def build_page(settings: Settings) -> gr.Blocks:
     """Return the page for these folders."""
-    sessions, pictures = SessionHandlers(settings), PictureHandlers(settings)
-    training = TrainingHandlers(settings, pictures)
+    index = SessionIndex(settings.outputs)
+    sessions, pictures = SessionHandlers(settings, index), PictureHandlers(settings)
+    training = TrainingHandlers(settings, pictures, index)
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     with page, gr.Column(elem_id="fg-app"):
         place_navigation()

@@ -1,13 +1,16 @@
 """The list of sessions and what its buttons do. Rows are the derived list's own facts and, beside them, what the page may offer for each."""
 
 import time
+from collections import Counter
 
 from fluxgym.errors import SessionError
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.status import LIVE, Status
 from fluxgym.run.ui_state import read_state
-from fluxgym.sessions.listing import Session, list_sessions
+from fluxgym.sessions.index import Entry, SessionIndex
+from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.stop import stop
 from fluxgym.settings import Settings
@@ -15,27 +18,28 @@ from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text, whol
 from fluxgym.ui.machine import describe
 
 PAGE_SIZE = 10
-LIVE = ("running", "starting", "queued")
-RESUMABLE = ("stopped", "failed")
+RESUMABLE = (Status.STOPPED, Status.FAILED)
 
 
 class SessionHandlers:
     """Answers the banner."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, index: SessionIndex) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
+        self._index = index
 
     @answers
     def sessions(self, data: Answer) -> Answer:
         """Answer one page of the list; only the moment when it is what the page has seen."""
-        every = list_sessions(self._settings.outputs)
+        every = self._index.look(everything=not data.get("seen"))
         wanted = text(data, "filter", 200).casefold().strip()
-        chosen = [session for session in every if wanted in session.lora_name.casefold() or wanted in session.slug] if wanted else every
+        chosen = [entry for entry in every if wanted in entry.lora_name.casefold() or wanted in entry.slug] if wanted else every
         page = min(whole(data, "page"), max(0, (len(chosen) - 1) // PAGE_SIZE))
+        shown = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]]
         answer = {
             "counts": _counts(every, len(chosen)),
-            "rows": [self.row(session) for session in chosen[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]],
+            "rows": [self.row(session) for session in shown if session],
             "page": page,
             "page_size": PAGE_SIZE,
             "machine": describe(self._settings.outputs),
@@ -48,9 +52,9 @@ class SessionHandlers:
         """Return a session as the page shows it: its facts, whether it is being stopped, and what may be done."""
         run = self._outputs.run(session.slug)
         row: Answer = dict(session.to_json())
-        row["stopping"] = row["status"] in LIVE and run.stop.exists()
-        row["ended"] = _ended_at(run) if row["status"] not in LIVE else None
-        row["resume"] = resume_offer(run) if row["status"] in RESUMABLE else None
+        row["stopping"] = session.status in LIVE and run.stop.exists()
+        row["ended"] = _ended_at(run) if session.status not in LIVE else None
+        row["resume"] = resume_offer(run) if session.status in RESUMABLE else None
         return row
 
     @answers
@@ -69,10 +73,10 @@ class SessionHandlers:
         return {}
 
 
-def _counts(every: list[Session], shown: int) -> dict[str, int]:
-    statuses = [str(session.status) for session in every]
-    running = statuses.count("running") + statuses.count("starting")
-    waiting = statuses.count("queued")
+def _counts(every: list[Entry], shown: int) -> dict[str, int]:
+    statuses = Counter(entry.status for entry in every)
+    running = statuses[Status.RUNNING] + statuses[Status.STARTING]
+    waiting = statuses[Status.QUEUED]
     return {"running": running, "waiting": waiting, "earlier": len(every) - running - waiting, "shown": shown}
 
 

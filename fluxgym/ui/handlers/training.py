@@ -15,6 +15,7 @@ from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.last import last_session
 from fluxgym.sessions.start import IfExists, StartRequest, start
 from fluxgym.settings import Settings
@@ -33,10 +34,11 @@ NAME, TRIGGER, MODEL = (NAMES.index(name) for name in ("lora_name", "concept_sen
 class TrainingHandlers:
     """Answers the form. Every handler takes (draft id, source, the fields in the table's order)."""
 
-    def __init__(self, settings: Settings, pictures: PictureHandlers) -> None:
+    def __init__(self, settings: Settings, pictures: PictureHandlers, index: SessionIndex) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._pictures = pictures
+        self._index = index
         self._form = Form(settings)
 
     def restore(self, draft_id: str, viewed: str | None, unsent: str | None) -> Outputs:
@@ -45,7 +47,7 @@ class TrainingHandlers:
         kept = _loaded(unsent) or draft.read_form()  # what the browser still holds was typed after the draft was written
         if kept is not None:
             return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")), typed=True)
-        run = last_session(self._settings.outputs, viewed)
+        run = last_session(self._outputs, self._index, viewed)
         try:
             state = read_state(run) if run is not None else None
         except FluxGymError:

@@ -11,7 +11,9 @@ import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.run.identity import identify
+from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.status import Status
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.last import last_session
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run
@@ -22,6 +24,11 @@ NOBODY = 65534
 def write(outputs, slug, state):
     (outputs / slug).mkdir(parents=True)
     (outputs / slug / "ui_state.json").write_text(state if isinstance(state, str) else json.dumps(state))
+
+
+def last(outputs, viewed=None):
+    """Return the run that a page over these outputs opens with."""
+    return last_session(OutputsPaths(outputs), SessionIndex(outputs), viewed)
 
 
 def test_the_guides_second_example(tmp_path):
@@ -39,7 +46,7 @@ def test_a_damaged_state_has_its_own_row_with_the_way_out(tmp_path):
     assert rows["bad"].status is Status.UNREADABLE
     assert "restore it" in rows["bad"].reason
     assert rows["good"].status is Status.STOPPED
-    assert last_session(tmp_path).slug == "good"
+    assert last(tmp_path).slug == "good"
 
 
 def test_odd_values_of_foreign_hands_are_shown_as_far_as_they_go(tmp_path):
@@ -78,10 +85,10 @@ def test_progress_of_a_live_run_carries_the_remaining_time(tmp_path):
 def test_the_viewed_run_comes_before_the_newest(tmp_path):
     make_run(tmp_path, "old", timestamp=time.time() - 100)
     make_run(tmp_path, "new")
-    assert last_session(tmp_path).slug == "new"
-    assert last_session(tmp_path, "old").slug == "old"
-    assert last_session(tmp_path, "../../etc").slug == "new"
-    assert last_session(tmp_path / "nowhere") is None
+    assert last(tmp_path).slug == "new"
+    assert last(tmp_path, "old").slug == "old"
+    assert last(tmp_path, "../../etc").slug == "new"
+    assert last(tmp_path / "nowhere") is None
 
 
 HOSTILE = [

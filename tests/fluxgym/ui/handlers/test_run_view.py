@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.handlers.run_view import LOG_BYTES, RunHandlers
 from fluxgym.ui.handlers.sessions import SessionHandlers
 from tests.support.runs import make_run
@@ -26,7 +27,7 @@ def run(settings):
 @pytest.fixture
 def ask(settings, run):
     """Return a page that remembers what it has seen, as run.js does."""
-    handlers = RunHandlers(settings, SessionHandlers(settings))
+    handlers = RunHandlers(settings, SessionHandlers(settings, SessionIndex(settings.outputs)))
     seen: dict = {}
 
     def ask(**changes):

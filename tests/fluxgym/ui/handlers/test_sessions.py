@@ -6,6 +6,7 @@ import time
 import pytest
 
 from fluxgym.run.status import Status
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import session_of
 from fluxgym.ui.handlers.sessions import PAGE_SIZE, SessionHandlers, resume_offer
 from tests.support.runs import make_run
@@ -21,7 +22,7 @@ def settings(tmp_path):
 @pytest.fixture
 def handlers(settings):
     """Return the banner's handlers."""
-    return SessionHandlers(settings)
+    return SessionHandlers(settings, SessionIndex(settings.outputs))
 
 
 def stopped(settings, name, **state):

@@ -8,6 +8,7 @@ import pytest
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.fields import NAMES
 from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.training import TrainingHandlers
@@ -27,7 +28,7 @@ def settings(tmp_path):
 @pytest.fixture
 def handlers(settings):
     """Return the form's handlers."""
-    return TrainingHandlers(settings, PictureHandlers(settings))
+    return TrainingHandlers(settings, PictureHandlers(settings), SessionIndex(settings.outputs))
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+"""What a page that is open all day needs to know of every run at each look: name, start, state. Reads again only what has changed.
+
+It is a cache over files and owns no truth: a run is read anew when its ui_state.json is another file than before, and at each look while
+anything of it might live. Beyond `SWEEP` runs the oldest ones are looked at in turns, unless everything is asked for.
+"""
+
+import os
+import stat
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.errors import UnreadableState
+from fluxgym.run.atomic import storage_error
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.status import LIVE, Status, derive_status
+from fluxgym.run.ui_state import State, read_state, timestamp_of
+
+SWEEP = 3000
+Signature = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run in the list's order; started is in seconds since the epoch."""
+
+    slug: str
+    lora_name: str
+    started: float
+    status: Status
+    might_live: bool
+
+
+class SessionIndex:
+    """The entries of one outputs folder, kept between looks. Safe to share between threads."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._outputs = OutputsPaths(outputs)
+        self._entries: dict[str, Entry] = {}
+        self._signatures: dict[str, Signature] = {}
+        self._names: list[str] = []
+        self._root_mtime = -1
+        self._turn = 0
+        self._order: list[Entry] | None = None
+        self._lock = threading.Lock()
+
+    def look(self, *, everything: bool = False) -> list[Entry]:
+        """Return every run, newest first; raises StorageError when the folder itself cannot be read."""
+        with self._lock:
+            try:
+                fresh = self._refresh_names()
+                for name in self._to_look_at(everything):
+                    if name not in fresh:
+                        self._look_at(name)
+            except OSError as error:
+                raise storage_error(error, self._outputs.root) from error
+            if self._order is None:
+                self._order = sorted(self._entries.values(), key=lambda entry: (-entry.started, entry.slug))
+            return self._order
+
+    def _refresh_names(self) -> set[str]:
+        """Learn which folders there are, when there are others than before; returns those that were looked at for the first time."""
+        try:
+            mtime = self._outputs.root.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            mtime, names = -2, []
+        else:
+            if mtime == self._root_mtime:
+                return set()
+            names = [entry.name for entry in os.scandir(self._outputs.root) if entry.name[0] != "." and entry.name != "lost+found"]
+        for gone in self._entries.keys() - set(names):
+            self._forget(gone)
+        fresh = [name for name in names if name not in self._entries]
+        for name in fresh:
+            self._look_at(name)
+        started = {name: entry.started for name, entry in self._entries.items()}
+        self._names = sorted(names, key=lambda name: -started.get(name, float("inf")))  # those without a state may be just arriving
+        self._root_mtime = mtime
+        return set(fresh)
+
+    def _to_look_at(self, everything: bool) -> list[str]:
+        if everything or len(self._names) <= SWEEP:
+            return list(self._names)
+        newest, rest = self._names[: SWEEP // 2], self._names[SWEEP // 2 :]
+        begin = self._turn = self._turn % len(rest)
+        self._turn += SWEEP // 2
+        lively = [entry.slug for entry in self._entries.values() if entry.might_live]
+        return [*newest, *rest[begin : begin + SWEEP // 2], *lively]
+
+    def _look_at(self, name: str) -> None:
+        before = self._entries.get(name)
+        try:
+            status = os.stat(f"{self._outputs.root}/{name}/ui_state.json")  # noqa: PTH116 (ten thousand of them at each look)
+        except PermissionError:
+            signature = (0, 0, 0)  # nobody knows, so its row says why
+        except OSError:
+            self._forget(name)
+            return
+        else:
+            if not stat.S_ISREG(status.st_mode):
+                self._forget(name)
+                return
+            signature = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if before is not None and not before.might_live and self._signatures.get(name) == signature:
+            return
+        entry = _entry(self._outputs.run(name), signature[0] / 1e9)
+        self._signatures[name] = signature
+        if entry != before:
+            self._entries[name] = entry
+            self._order = None
+
+    def _forget(self, name: str) -> None:
+        if self._entries.pop(name, None) is not None:
+            self._order = None
+        self._signatures.pop(name, None)
+
+
+def _entry(run: RunPaths, written_at: float) -> Entry:
+    try:
+        state = read_state(run)
+    except UnreadableState:
+        return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False)
+    lively = _might_live(run, state)
+    status = derive_status(run, state).status if lively else Status(state["status"])
+    return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, lively)
+
+
+def _might_live(run: RunPaths, state: State) -> bool:
+    """Say whether more than the stored status has to be asked: it says that it lives, it says nothing, or a PID file is there."""
+    try:
+        if Status(state["status"]) in LIVE:
+            return True
+    except (KeyError, ValueError, TypeError):
+        return True
+    return run.training_pid.exists() or run.monitor_pid.exists()

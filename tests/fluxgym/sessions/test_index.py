@@ -1,0 +1,89 @@
+"""The page's index: what it keeps between looks never differs from what a fresh look at the files says."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from fluxgym.run.identity import identify
+from fluxgym.run.process_record import write_record
+from fluxgym.sessions import index as index_module
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.listing import list_sessions
+from tests.support.runs import make_run
+
+
+def seen(index, **how):
+    return [(entry.slug, entry.lora_name, round(entry.started, 3), entry.status) for entry in index.look(**how)]
+
+
+def true(outputs):
+    return [(session.slug, session.lora_name, round(session.started, 3), session.status) for session in list_sessions(outputs)]
+
+
+@pytest.fixture(name="runs")
+def fixture_runs(tmp_path):
+    return [make_run(tmp_path, f"run-{number}", status="stopped", timestamp=1.0 + number) for number in range(6)]
+
+
+def change(run, **changes):
+    run.ui_state.write_text(json.dumps(json.loads(run.ui_state.read_text()) | changes))
+
+
+def test_it_follows_every_kind_of_change(tmp_path, runs):
+    index = SessionIndex(tmp_path)
+    assert seen(index) == true(tmp_path)
+    change(runs[2], lora_name="another", timestamp=100.0)
+    assert seen(index) == true(tmp_path)
+    assert seen(index)[0][1] == "another"
+    runs[3].ui_state.unlink()
+    shutil.rmtree(runs[4].folder)
+    make_run(tmp_path, "new", status="completed", timestamp=50.0)
+    assert seen(index) == true(tmp_path)
+    runs[1].ui_state.write_text("{")
+    assert seen(index) == true(tmp_path)
+    shutil.move(runs[0].folder, tmp_path / "moved")
+    assert seen(index) == true(tmp_path)
+    shutil.rmtree(tmp_path)
+    assert seen(index) == []
+
+
+def test_a_process_that_lives_is_seen_whatever_the_state_says(tmp_path, runs):
+    index = SessionIndex(tmp_path)
+    index.look()
+    me = identify(os.getpid(), "id-run-1")
+    write_record(runs[1], "id-run-1", 1, me, me)
+    runs[1].training_pid.write_text(f"{os.getpid()}\n")
+    change(runs[1], status="running")
+    assert {slug: status for slug, _, _, status in seen(index)}["run-1"] == "running"
+    write_record(runs[1], "id-run-1", 1, None, None)  # nothing of ui_state.json changes when its processes die
+    assert {slug: status for slug, _, _, status in seen(index)}["run-1"] == "stopped"
+    assert seen(index) == true(tmp_path)
+
+
+def test_unchanged_runs_are_not_read_again(tmp_path, runs, monkeypatch):
+    index = SessionIndex(tmp_path)
+    index.look()
+    monkeypatch.setattr(index_module, "read_state", lambda run: pytest.fail(f"{run.slug} was read again"))
+    index.look(everything=True)
+
+
+def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, monkeypatch):
+    monkeypatch.setattr(index_module, "SWEEP", 4)
+    index = SessionIndex(tmp_path)
+    index.look()
+    for run in runs:
+        change(run, lora_name=f"other {run.slug}")
+    assert {name for slug, name, *_ in seen(index) if slug in ("run-5", "run-4")} == {"other run-5", "other run-4"}
+    for _ in range(3):
+        index.look()
+    assert seen(index) == true(tmp_path)
+    change(runs[0], lora_name="once more")
+    assert seen(index, everything=True) == true(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_a_state_hangs_nobody(tmp_path, runs):
+    runs[0].ui_state.unlink()
+    os.mkfifo(runs[0].ui_state)
+    assert "run-0" not in [slug for slug, *_ in seen(SessionIndex(tmp_path))]
