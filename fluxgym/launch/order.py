@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.checkpoints import read_checkpoint
 from fluxgym.run.paths import RunPaths
 
 GRACE_S = 60.0
@@ -15,6 +16,7 @@ class LaunchOrder:
     """One attempt of a run; `env` is what the trainer's environment gets on top of the supervisor's own.
 
     `devices` are waited for before it starts; none means at once. `stall_scale` shrinks the limits of stall detection, for tests.
+    A `foreign` trainer is a checkout of kohya's: its progress is read from its output, and its checkpoints are of another kind.
     """
 
     run_id: str
@@ -26,6 +28,7 @@ class LaunchOrder:
     env: dict[str, str] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)
     stall_scale: float = 1.0
+    foreign: bool = False
 
     def again(self, checkpoint: Path | None) -> "LaunchOrder":
         """Return the next attempt of the same run: from a checkpoint's folder, or from where this one began when there is none."""
@@ -34,6 +37,9 @@ class LaunchOrder:
             argv[argv.index("--resume") + 1] = str(checkpoint)
         elif checkpoint is not None:
             argv += ["--resume", str(checkpoint)]
+        found = read_checkpoint(checkpoint, exact=False) if checkpoint is not None and "--initial_epoch" in argv else None
+        if found is not None:
+            argv[argv.index("--initial_epoch") + 1] = str(found.epoch + 1)
         return replace(self, attempt=self.attempt + 1, argv=argv)
 
 

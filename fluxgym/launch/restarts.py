@@ -9,8 +9,8 @@ PAUSES_S = (5.0, 30.0, 120.0)  # as many restarts without progress as there are 
 class Restarts:
     """The restarts of one run; they begin to count anew when the training got further than ever before."""
 
-    def __init__(self, run: RunPaths) -> None:
-        self._run = run
+    def __init__(self, run: RunPaths, *, exact: bool = True) -> None:
+        self._run, self._exact = run, exact
         self._furthest = -1
         self._without_progress = 0
         self.count = 0
@@ -27,4 +27,5 @@ class Restarts:
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, its hashes checked, None when there is none."""
-        return next((found for found in list_complete(self._run) if read_checkpoint(found.folder, verify=True)), None)
+        complete = list_complete(self._run, exact=self._exact)
+        return next((found for found in complete if read_checkpoint(found.folder, verify=True, exact=self._exact)), None)

@@ -15,6 +15,7 @@ from typing import IO, Any
 from fluxgym.errors import FluxGymError
 from fluxgym.launch.devices import release, take
 from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, verify_in_child
+from fluxgym.launch.foreign import ForeignProgress
 from fluxgym.launch.order import LaunchOrder, StopOrder, read_launch, read_stop, write_launch
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.restarts import Restarts
@@ -46,7 +47,7 @@ class Supervisor:
         self.started_at = time.time()
         self.stop_requested = self.had_to_kill = self.asked_at_once = False
         self.stall: Stall | None = None
-        self.restarts = Restarts(run)
+        self.restarts = Restarts(run, exact=not order.foreign)
         self.oom_kills = kernel_oom_kills()
         self.me = identify(os.getpid(), order.run_id)
 
@@ -127,8 +128,11 @@ class Supervisor:
 
     def _watch(self, trainer: Trainer, watch: StallWatch | None) -> int:
         """Wait for the trainer's end, doing what stop.json asks for and looking for a stall meanwhile; returns its exit code."""
+        foreign = ForeignProgress(self.run, self.order) if self.order.foreign else None
         while (code := trainer.poll()) is None:
             self._heed_stop(trainer)
+            if foreign is not None:
+                foreign.poll()
             if watch is not None and not self.stop_requested and self.stall is None and (stall := watch.look()) is not None:
                 self.stall = stall
                 self._end_stalled(trainer, stall)
@@ -136,6 +140,8 @@ class Supervisor:
         left = clear_group(trainer.pid, kill=self.had_to_kill)
         if left:
             log.error("processes %s outlived SIGKILL", left)
+        if foreign is not None:
+            foreign.close()
         return code
 
     def _heed_stop(self, trainer: Trainer) -> None:
@@ -210,11 +216,15 @@ class Supervisor:
             log_end=tail(self.run.training_log, 60),
             kernel_killed=kernel_oom_kills() > self.oom_kills,
             verdict=verdict,
-            saved_state=any(found.step == last.get("step") and found.written_at >= self.started_at for found in list_complete(self.run)),
+            saved_state=self._has_saved(last.get("step")),
             stall=self.stall,
             restarts=self.restarts.count,
         )
         self._write_end(judge(evidence), pid, known, verdict or {})
+
+    def _has_saved(self, step: object) -> bool:
+        complete = list_complete(self.run, exact=not self.order.foreign)
+        return any(found.step == step and found.written_at >= self.started_at for found in complete)
 
     def _write_end(self, end: DerivedStatus, pid: int | None, code: int | None, verified: dict[str, Any]) -> None:
         ended_at = time.time()

@@ -1,0 +1,158 @@
+"""What kohya's trainer prints, read as phase, step, loss and so on. Knows its words and bars; opens no file.
+
+kohya says it in two ways: messages, which rich wraps at 80 columns, so that only their first words can be relied on; and tqdm's bars,
+`steps:  12%|█▎        | 40/320 [00:52<06:04,  1.30s/it, avr_loss=0.123]`, which share a line with whatever is printed next.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+PHASES = (
+    (b"model saved.", "done"),
+    (b"saving checkpoint:", "saving"),
+    (b"saving state at", "saving"),
+    (b"saving last state", "saving"),
+    (b"generating sample images", "sampling"),
+    (b"caching latents", "caching"),
+    (b"caching Text Encoder outputs", "caching"),
+    (b"caching text encoder outputs", "caching"),
+    (b"cache Text Encoder outputs for", "caching"),
+    (b"checking cache validity", "caching"),
+    (b"preparing accelerator", "loading"),
+    (b"Loading state dict from", "loading"),
+    (b"import network module:", "loading"),
+    (b"prepare optimizer, data", "loading"),
+    (b"running training", "training"),
+)
+ATTEMPT = re.compile(rb"== attempt \d+ of run ")
+STEPS = re.compile(rb"steps: +\d+%\|[^|]*\| +(\d+)/(\d+) \[[^,\]]*,? *([^,\]]*)([^\]]*)\]")
+ITEMS = re.compile(rb"\d+%\|[^|]*\| +(\d+)/(\d+) \[")
+RATE = re.compile(rb"([\d.]+)(s/it|it/s)")
+LOSS = re.compile(rb"avr_loss=([^,\s\]]+)")
+EPOCH = re.compile(rb"^epoch (\d+)/(\d+)$")
+NUMBERS = re.compile(rb"(total optimization steps|num batches per epoch|gradient accumulation steps) .*[:=] (\d+)$")
+STATE = re.compile(rb"saving (?:state at (epoch|step) (\d+)|last state)")
+WITH_ITEMS = frozenset({"caching", "sampling"})
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A state that kohya is writing, by the end of its folder's name, and the place in the training that it stands for."""
+
+    suffix: str
+    step: int
+    epoch: int
+    total_steps: int
+
+
+class KohyaOutput:
+    """Where a training is, by what it has printed since its attempt began. `step` counts over all attempts, as `total_steps` does.
+
+    kohya's own bar begins at 0 when it resumes, and its first epoch is the one that it resumed in: the steps before that one are added.
+    """
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self.phase = "loading"
+        self.step = self.total_steps = self.epoch = 0
+        self.loss: float | None = None
+        self.s_per_it: float | None = None
+        self.items: tuple[int, int] | None = None
+        self.saved: list[SavedState] = []
+        self._before: int | None = None
+        self._numbers: dict[bytes, int] = {}
+
+    def heed(self, line: bytes) -> None:
+        """Take one whole line, or one refresh of a bar."""
+        if ATTEMPT.match(line):
+            self._clear()
+            self.has_begun = True
+        self.heed_bar(line)
+        self._heed_epoch(line.strip())
+        phase = next((phase for words, phase in PHASES if words in line), None)
+        if phase is not None:
+            self._enter(phase)
+        if phase == "saving" and (found := STATE.search(line)):
+            self._heed_state((found[1] or b"").decode(), int(found[2] or 0))
+        if found := NUMBERS.search(line.strip()):
+            self._numbers[found[1]] = int(found[2])
+            self.total_steps = self._numbers.get(b"total optimization steps", 0)
+
+    def heed_bar(self, line: bytes) -> None:
+        """Take a line's bar, if it has a whole one; the same may come twice."""
+        if b"%|" not in line or self.phase == "done":
+            return
+        if line.startswith(b"steps:") and (found := STEPS.match(line)):
+            self._enter("training")
+            self._heed_steps(int(found[1]), int(found[2]))
+            self._heed_speed(found[3], found[4])
+        elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (found := ITEMS.search(line)):
+            self.items = int(found[1]), int(found[2])
+
+    def fields(self) -> dict[str, object]:
+        """Return what a line of progress.jsonl tells; what is not known is left out."""
+        done, total = self.items or (None, None)
+        known: dict[str, object] = {"phase": self.phase, "step": self.step}
+        known |= {"total_steps": self.total_steps or None, "epoch": self.epoch or None, "item": done, "num_items": total}
+        if self.phase == "training":
+            known |= {"loss": self.loss, "s_per_it": self.s_per_it}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _enter(self, phase: str) -> None:
+        if phase != self.phase and self.phase != "done":  # kohya's last bar is drawn once more at the very end
+            self.phase, self.items = phase, None
+
+    def _heed_steps(self, step: int, of_bar: int) -> None:
+        self.total_steps = max(self.total_steps, of_bar)
+        if self._before is None:
+            return
+        before = self._before or self.total_steps - of_bar
+        at = min(before + step, self.total_steps)
+        if at != self.step:
+            self.step, self.items = at, None
+
+    def _heed_speed(self, rate: bytes, rest: bytes) -> None:
+        if found := RATE.fullmatch(rate.strip()):
+            value = float(found[1])
+            seconds = value if found[2] == b"s/it" else 1 / value if value else 0.0
+            self.s_per_it = round(seconds, 4) or None
+        if found := LOSS.search(rest):
+            self.loss = _finite(found[1])
+
+    def _heed_epoch(self, line: bytes) -> None:
+        """Take kohya's announcement of an epoch; the first of an attempt tells what lies before it."""
+        found = EPOCH.match(line)
+        if found is None:
+            return
+        self._enter("training")
+        self.epoch = int(found[1])
+        if self._before is None:
+            batches = self._numbers.get(b"num batches per epoch", 0)
+            per_epoch = math.ceil(batches / max(1, self._numbers.get(b"gradient accumulation steps", 1)))
+            self._before = (self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / int(found[2])))
+            self.step = min(self._before, self.total_steps)
+
+    def _heed_state(self, kind: str, number: int) -> None:
+        """Take the place that a state is saved for."""
+        if kind == "step":
+            self.step = max(self.step, min((self._before or 0) + number, self.total_steps or number))
+            self._save(f"-step{number:08d}-state", max(0, self.epoch - 1))
+        elif kind == "epoch":
+            self._save(f"-{number:06d}-state", number)
+        else:
+            self._save("-state", self.epoch)
+
+    def _save(self, suffix: str, epochs_done: int) -> None:
+        self.saved.append(SavedState(suffix, self.step, epochs_done, self.total_steps))
+
+
+def _finite(text: bytes) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
