@@ -69,6 +69,14 @@ def is_alive(identity: ProcessIdentity | None) -> bool:
     return identity is not None and life_of(identity) is Life.ALIVE
 
 
+def is_frozen(identity: ProcessIdentity) -> bool:
+    """Say whether somebody has stopped a recorded process with a signal, so that it does nothing until it is continued."""
+    try:
+        return (PROC / str(identity.pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t") and is_alive(identity)
+    except (OSError, IndexError):
+        return False
+
+
 def wake(identity: ProcessIdentity) -> None:
     """Let the very process that was recorded run on if somebody froze it; never signals another."""
     try:

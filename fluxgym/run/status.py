@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import Life, boot_time, is_alive, life_of
+from fluxgym.run.identity import Life, ProcessIdentity, boot_time, is_alive, is_frozen, life_of
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import ProcessRecord, read_pid, read_record
 from fluxgym.run.ui_state import State, timestamp_of
@@ -49,9 +49,9 @@ def derive_status(run: RunPaths, state: State) -> DerivedStatus:
     record = read_record(run)
     if record is not None and is_alive(record.trainer):
         return _with_live_trainer(run, record)
-    if record is not None and is_alive(record.supervisor):
+    if record is not None and record.supervisor is not None and is_alive(record.supervisor):
         if record.trainer is not None:
-            return DerivedStatus(Status.RUNNING)  # it is being verified
+            return _without_trainer(record.supervisor)
         stored = _stored(state)
         return stored if stored.status in (Status.QUEUED, Status.STARTING) else DerivedStatus(Status.STARTING)
     stored = _stored(state)
@@ -94,6 +94,17 @@ def _with_live_trainer(run: RunPaths, record: ProcessRecord) -> DerivedStatus:
         Status.STOPPED,
         "unknown",
         f"training.pid was removed or changed by hand, but the trainer (PID {record.trainer.pid}) is still alive.",
+    )
+
+
+def _without_trainer(supervisor: ProcessIdentity) -> DerivedStatus:
+    """Judge a run whose trainer has ended while its supervisor lives: it is being verified, unless nobody can go on with it."""
+    if not is_frozen(supervisor):
+        return DerivedStatus(Status.RUNNING)
+    return DerivedStatus(
+        Status.STOPPED,
+        "unknown",
+        f"Its trainer has ended, but the process that watches it (PID {supervisor.pid}) is frozen; Stop wakes it.",
     )
 
 
