@@ -1,7 +1,6 @@
 """The trainer's command line, FluxGym's flags exactly, as a list; and the same as a script to read and re-run by hand."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from fluxgym.config.flags import DATASET_KEYS, OF_THE_LAUNCHER, SUBSET_KEYS, all
 from fluxgym.config.tiers import TIERS
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import LaunchError
+from fluxgym.launch.checkout import place_options, python_of, refuse_unknown
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.run.paths import RunPaths
 
@@ -17,18 +17,22 @@ Options = dict[str, list[str] | None]
 
 
 def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_scripts: Path, resume: Path | None = None) -> list[str]:
-    """Return the command that trains a run; `resume` is a checkpoint's folder. Raises LaunchError when the trainer is not there."""
+    """Return the command that trains a run; `resume` is a checkpoint's folder.
+
+    Raises LaunchError when the trainer is not there, or is a checkout of kohya's that does not know one of the options.
+    """
     script = sd_scripts / SCRIPT
     if not script.is_file():
         raise LaunchError(f"The trainer {script} is missing; point --sd-scripts to a folder that holds {SCRIPT}.")
     options = _options(config, run, files)
     if resume is not None:
-        options["--resume"] = [str(resume)]
+        options |= {"--resume": [str(resume)], **place_options(sd_scripts, resume)}
     for name, value in config.advanced.items():
         if name not in DATASET_KEYS and name not in SUBSET_KEYS and name not in OF_THE_LAUNCHER:
             _set(options, name, value)
+    refuse_unknown(sd_scripts, list(options))
     words = [word for flag, values in options.items() for word in (flag, *(values or []))]
-    return [sys.executable, "-u", str(script), *words]
+    return [python_of(sd_scripts), "-u", str(script), *words]
 
 
 def _options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> Options:

@@ -69,6 +69,12 @@ def read_launch(run: RunPaths) -> LaunchOrder | None:
         return None
 
 
+def ran_foreign(run: RunPaths) -> bool:
+    """Say whether a run's latest trainer was a checkout of kohya's."""
+    order = read_launch(run)
+    return order is not None and order.foreign is True
+
+
 def write_stop(run: RunPaths, run_id: str, attempt: int, grace_s: float) -> None:
     """Leave the wish to stop."""
     write_json(run.stop, asdict(StopOrder(run_id=run_id, attempt=attempt, requested_at=time.time(), grace_s=grace_s)))

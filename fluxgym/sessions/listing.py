@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import UnreadableState
+from fluxgym.launch.order import ran_foreign
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.paths import OutputsPaths, RunPaths
@@ -101,4 +102,4 @@ def progress_of(run: RunPaths, *, is_live: bool) -> dict[str, Any]:
 
 def resumable_from(run: RunPaths) -> str | None:
     """Return the name of the checkpoint that Resume would take, None when there is none."""
-    return next((checkpoint.name for checkpoint in list_complete(run)), None)
+    return next((checkpoint.name for checkpoint in list_complete(run, exact=not ran_foreign(run))), None)

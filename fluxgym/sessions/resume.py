@@ -8,6 +8,7 @@ from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.launch.argv import train_sh, trainer_argv
+from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import devices_of
 from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
@@ -45,7 +46,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     ensure_ended(run)
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     config = TrainConfig.from_state(state)
-    checkpoint = choose_checkpoint(run, from_checkpoint)
+    checkpoint = choose_checkpoint(run, from_checkpoint, exact=not is_foreign(settings.sd_scripts))
     order = _order(run, config, state, checkpoint, settings)
     write_launch(run, order)
     update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
@@ -102,4 +103,5 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
         monitoring=config.enable_monitoring,
         env=before.env if before else {},
         devices=before.devices if before and before.devices else devices_of(None),
+        foreign=not checkpoint.is_exact,
     )

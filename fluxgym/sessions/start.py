@@ -18,6 +18,7 @@ from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError
 from fluxgym.launch.argv import train_sh, trainer_argv
+from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import devices_of
 from fluxgym.launch.order import LaunchOrder, write_launch
 from fluxgym.launch.queue import Queue
@@ -107,7 +108,8 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
     """Make the run's folder aside and rename it into place; returns what is to be launched."""
     files = find_files(config.base_model, settings.models)
     regularisation = regularisation_folder(config, settings.models)
-    checkpoint = _named_checkpoint(config, run, settings.outputs)
+    foreign = is_foreign(settings.sd_scripts)
+    checkpoint = _named_checkpoint(config, run, settings.outputs, exact=not foreign)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint)
     toml = dataset_toml(config, run.dataset, regularisation)
     aside = RunPaths(outputs.own / "new" / f"{run.slug}-{secrets.token_hex(4)}")
@@ -124,6 +126,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             monitoring=config.enable_monitoring,
             env={"CUDA_VISIBLE_DEVICES": request.gpus} if request.gpus else {},
             devices=devices_of(request.gpus),
+            foreign=foreign,
         )
         _write_files(aside, config, toml, order)
         if request.if_exists == "replace" and not _is_free(run.folder):
@@ -172,7 +175,7 @@ def _launch(run: RunPaths, order: LaunchOrder) -> RunPaths:
     return run
 
 
-def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path) -> Path | None:
+def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path, *, exact: bool) -> Path | None:
     """Return the checkpoint that the form names: a path, or one within outputs/; raises ConfigError when it is no complete one."""
     named = config.resume_from_checkpoint.strip()
     if not named:
@@ -180,7 +183,7 @@ def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path) -> Path
     owner = STATE_FOLDER.sub("", run.checkpoint(Path(named).name).name)  # the run whose name the checkpoint bears
     places = [Path(named).expanduser(), outputs / named, RunPaths(outputs / owner).checkpoint(named), run.checkpoint(named)]
     for place in places:
-        if read_checkpoint(place, verify=True) is not None:
+        if read_checkpoint(place, verify=True, exact=exact) is not None:
             if run.folder.resolve() in place.resolve().parents:
                 raise ConfigError(
                     f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",

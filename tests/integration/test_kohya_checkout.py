@@ -1,0 +1,110 @@
+"""A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that says what is lost, a resume."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+
+from fluxgym.errors import LaunchError, NothingToResume
+from fluxgym.launch.order import read_launch
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.checkpoints import list_complete
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.progress import read_curve, read_last
+from fluxgym.sessions.listing import resumable_from, session_of
+from fluxgym.sessions.resume import resume
+from fluxgym.sessions.start import StartRequest, start
+from tests.support.fake_kohya import write_checkout
+from tests.support.photos import write_cats
+from tests.support.runs import wait_for
+from tests.support.small_world import small_world, state
+
+STEPS = 32  # 4 pictures, 2 repeats, 4 epochs
+
+
+@pytest.fixture(name="world")
+def fixture_world(tmp_path):
+    return replace(small_world(tmp_path / "world"), sd_scripts=write_checkout(tmp_path / "kohya"))
+
+
+@pytest.fixture(name="begin")
+def fixture_begin(world, tmp_path, monkeypatch):
+    images = write_cats(tmp_path / "cats", size=64)
+
+    def begin(step_s=0.02, **changes):
+        monkeypatch.setenv("FAKE_STEP_S", str(step_s))
+        settings = state(max_train_epochs=4, save_every_n_epochs=1, enable_checkpointing=True, **changes)
+        return start(StartRequest(state=settings, images=images), world)
+
+    return begin
+
+
+def lines_of(run):
+    return [json.loads(line) for line in run.progress.read_text().splitlines()]
+
+
+def reach(run, step):
+    wait_for(lambda: (read_last(run.progress) or {}).get("step", 0) >= step)
+
+
+def test_progress_comes_from_its_output_and_the_end_is_verified(begin):
+    run = begin(sample_every_n_steps=10, sample_prompts="saving checkpoint: a cat")
+    end = wait_until_ended(run)
+    lines = lines_of(run)
+    phases = [line["phase"] for line in lines]
+    firsts = [phase for place, phase in enumerate(phases) if phase not in phases[:place]]
+    assert end.status == "completed", end.reason
+    assert [phase for phase in firsts if phase != "sampling"] == ["loading", "caching", "training", "saving", "done"]
+    assert "sampling" in phases
+    assert lines[-1] | {"phase": "done", "step": STEPS, "total_steps": STEPS, "epoch": 4, "attempt": 1} == lines[-1]
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    assert any(line.get("item") and line["num_items"] == 4 for line in lines if line["phase"] == "caching")
+    assert all(0.9 / step < loss < 1.1 / max(1, step - 1) for step, loss in read_curve(run.progress))  # it shows the last step's for a moment
+    assert read_exit(run).verified["ok"]
+
+
+def test_it_is_told_at_most_twice_a_second_within_a_phase(begin):
+    run = begin(step_s=0.05)
+    wait_until_ended(run)
+    training = [line for line in lines_of(run) if line["phase"] == "training" and line["epoch"] == 2]
+    assert 1 <= len(training) <= 3  # of eight steps in less than half a second
+
+
+def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_state(begin, world):
+    run = begin(step_s=0.06)
+    wait_for(lambda: list_complete(run, exact=False))
+    reach(run, 10)
+    time.sleep(0.5)
+    request_stop(run)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == ("stopped", "user")
+    assert "no state was saved at this step" in end.reason
+    newest = list_complete(run, exact=False)[0]
+    assert (newest.step, newest.total_steps, newest.is_exact) == (8 * newest.epoch, STEPS, False)
+    assert not list_complete(run)
+    assert session_of(run).progress["step"] < STEPS
+    assert resumable_from(run) == newest.name
+    resume(run, settings=world)
+    assert wait_until_ended(run).status == "completed"
+    second = [line for line in lines_of(run) if line["attempt"] == 2 and line["phase"] == "training" and "loss" in line]
+    assert second[0]["epoch"] == newest.epoch + 1
+    assert second[0]["step"] >= newest.step
+    assert lines_of(run)[-1]["step"] == STEPS
+    assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch(run).argv)
+
+
+def test_each_trainer_gets_only_its_own_kind_of_checkpoint(begin, world, tmp_path):
+    run = begin(step_s=0.002)
+    assert wait_until_ended(run).status == "completed"
+    ours = small_world(tmp_path / "ours")
+    with pytest.raises(NothingToResume, match="--sd-scripts"):
+        resume(run, settings=replace(world, sd_scripts=ours.sd_scripts), epochs=6)
+
+
+def test_an_option_that_the_checkout_lacks_is_refused_by_name(begin, world):
+    options = world.sd_scripts / "library" / "train_util.py"
+    options.write_text(options.read_text().replace('"--guidance_scale"', '"--other"'))
+    with pytest.raises(LaunchError, match="does not know --guidance_scale"):
+        begin()
+    assert not list(world.outputs.glob("*/ui_state.json"))
