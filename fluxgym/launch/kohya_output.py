@@ -26,13 +26,13 @@ PHASES = (
     (b"running training", "training"),
 )
 ATTEMPT = re.compile(rb"== attempt \d+ of run ")
-STEPS = re.compile(rb"steps: +\d+%\|[^|]*\| +(\d+)/(\d+) \[[^,\]]*,? *([^,\]]*)([^\]]*)\]")
-ITEMS = re.compile(rb"\d+%\|[^|]*\| +(\d+)/(\d+) \[")
-RATE = re.compile(rb"([\d.]+)(s/it|it/s)")
+STEPS = re.compile(rb"steps: {1,9}\d{1,3}%\|[^|]{0,999}\| {1,9}(\d{1,12})/(\d{1,12}) \[([^\]]{0,999})\]")
+ITEMS = re.compile(rb"\d{1,3}%\|[^|]{0,999}\| {1,9}(\d{1,12})/(\d{1,12}) \[")
+RATE = re.compile(rb", *(\d{1,12}(?:\.\d{1,12})?)(s/it|it/s)")
 LOSS = re.compile(rb"avr_loss=([^,\s\]]+)")
-EPOCH = re.compile(rb"^epoch (\d+)/(\d+)$")
-NUMBERS = re.compile(rb"(total optimization steps|num batches per epoch|gradient accumulation steps) .*[:=] (\d+)$")
-STATE = re.compile(rb"saving (?:state at (epoch|step) (\d+)|last state)")
+EPOCH = re.compile(rb"^epoch (\d{1,9})/(\d{1,9})$")
+NUMBERS = re.compile(rb"(total optimization steps|num batches per epoch|gradient accumulation steps) .*[:=] (\d{1,12})$")
+STATE = re.compile(rb"saving (?:state at (epoch|step) (\d{1,12})|last state)")
 WITH_ITEMS = frozenset({"caching", "sampling"})
 
 
@@ -89,7 +89,7 @@ class KohyaOutput:
         if line.startswith(b"steps:") and (found := STEPS.match(line)):
             self._enter("training")
             self._heed_steps(int(found[1]), int(found[2]))
-            self._heed_speed(found[3], found[4])
+            self._heed_speed(found[3])
         elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (found := ITEMS.search(line)):
             self.items = int(found[1]), int(found[2])
 
@@ -115,12 +115,12 @@ class KohyaOutput:
         if at != self.step:
             self.step, self.items = at, None
 
-    def _heed_speed(self, rate: bytes, rest: bytes) -> None:
-        if found := RATE.fullmatch(rate.strip()):
+    def _heed_speed(self, text: bytes) -> None:
+        if found := RATE.search(text):
             value = float(found[1])
             seconds = value if found[2] == b"s/it" else 1 / value if value else 0.0
             self.s_per_it = round(seconds, 4) or None
-        if found := LOSS.search(rest):
+        if found := LOSS.search(text):
             self.loss = _finite(found[1])
 
     def _heed_epoch(self, line: bytes) -> None:
@@ -133,7 +133,7 @@ class KohyaOutput:
         if self._before is None:
             batches = self._numbers.get(b"num batches per epoch", 0)
             per_epoch = math.ceil(batches / max(1, self._numbers.get(b"gradient accumulation steps", 1)))
-            self._before = (self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / int(found[2])))
+            self._before = max(0, self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / max(1, int(found[2]))))
             self.step = min(self._before, self.total_steps)
 
     def _heed_state(self, kind: str, number: int) -> None:

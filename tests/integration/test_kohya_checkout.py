@@ -60,7 +60,9 @@ def test_progress_comes_from_its_output_and_the_end_is_verified(begin):
     assert lines[-1] | {"phase": "done", "step": STEPS, "total_steps": STEPS, "epoch": 4, "attempt": 1} == lines[-1]
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
     assert any(line.get("item") and line["num_items"] == 4 for line in lines if line["phase"] == "caching")
-    assert all(0.9 / step < loss < 1.1 / max(1, step - 1) for step, loss in read_curve(run.progress))  # it shows the last step's for a moment
+    assert all(
+        0.9 / step < loss < 1.1 / max(1, step - 1) for step, loss in read_curve(run.progress)
+    )  # it shows the last step's for a moment
     assert read_exit(run).verified["ok"]
 
 
