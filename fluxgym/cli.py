@@ -1,4 +1,4 @@
-"""The command line: sessions, start, stop, resume and demo. Owns words on the terminal; every action is fluxgym.sessions' own.
+"""The command line: sessions, start, stop, resume and demo; cli_keep adds the rest. Owns words on the terminal; every action is fluxgym.sessions' own.
 
 Exit codes: 0 done, 1 the training did not end as completed, 2 a mistake of the user's, told in one sentence on stderr.
 """
@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from fluxgym.errors import FluxGymError, SessionNotFound, SettingsError
+from fluxgym import cli_keep
+from fluxgym.errors import FluxGymError, SettingsError
 from fluxgym.launch.stop import wait_until_ended
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.paths import RunPaths
 from fluxgym.run.status import SYMBOLS, Status
 from fluxgym.sessions import demo, watch
+from fluxgym.sessions.find import find_run
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
@@ -60,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     resuming.add_argument("--epochs", type=int, metavar="N", help="train to N epochs in all")
     resuming.add_argument("--wait", action="store_true", help="stay until it has ended, with a progress bar")
     _command(commands, "demo", _demo, "train on the example photos with the pocket model")
+    cli_keep.add_commands(partial(_command, commands))
     return parser
 
 
@@ -103,13 +107,14 @@ def _plain(text: str) -> str:
 
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
-    request = StartRequest(state=_read_state_file(args.state), images=_image_folder(args.images), if_exists=args.if_exists, gpus=args.gpus)
+    request = StartRequest(state=read_state_file(args.state), images=image_folder(args.images), if_exists=args.if_exists, gpus=args.gpus)
     run = start(request, settings)
     print(run.folder, flush=True)
     return _wait(run) if args.wait else 0
 
 
-def _read_state_file(path: Path) -> dict[str, object]:
+def read_state_file(path: Path) -> dict[str, object]:
+    """Return the settings of a JSON file; raises SettingsError for one that holds none."""
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -121,7 +126,8 @@ def _read_state_file(path: Path) -> dict[str, object]:
     return state
 
 
-def _image_folder(path: Path) -> Path:
+def image_folder(path: Path) -> Path:
+    """Return a folder's full path; raises SettingsError when it is not there."""
     if not path.is_dir():
         raise SettingsError(f"The folder of pictures {path} does not exist.")
     return path.resolve()
@@ -134,7 +140,7 @@ def _wait(run: RunPaths) -> int:
 
 
 def _stop(args: argparse.Namespace, settings: Settings) -> int:
-    run = find_run(args.name, settings)
+    run = find_run(args.name, settings.outputs)
     stop(run, now=args.now)
     end = wait_until_ended(run)
     print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
@@ -142,7 +148,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
-    run = resume(find_run(args.name, settings), settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
+    run = resume(find_run(args.name, settings.outputs), settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
     print(run.folder, flush=True)
     return _wait(run) if args.wait else 0
 
@@ -157,23 +163,3 @@ def _demo(args: argparse.Namespace, settings: Settings) -> int:
     print(f"Before and after:    {result.picture}")
     print(f"All of it took {time.monotonic() - began:.0f} s. See it in the page: make run")
     return 0
-
-
-def find_run(name: str, settings: Settings) -> RunPaths:
-    """Return the run that a person names: its folder first, then a LoRA name that only one run has.
-
-    Raises SessionNotFound saying what there is.
-    """
-    outputs = OutputsPaths(settings.outputs)
-    try:
-        run = outputs.run(name)
-    except SessionNotFound:
-        run = None
-    if run is not None and run.ui_state.is_file():
-        return run
-    named = sorted(session.slug for session in list_sessions(settings.outputs) if session.lora_name == name)
-    if len(named) == 1:
-        return outputs.run(named[0])
-    if named:
-        raise SessionNotFound(f"Several runs are named “{name[:80]}”: {', '.join(named)}; give the folder.")
-    raise SessionNotFound(f"There is no run “{name[:80]}” in {settings.outputs}; python -m fluxgym sessions lists what there is.")

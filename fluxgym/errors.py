@@ -14,6 +14,7 @@
     │   ├── NameTaken        the run exists already, and nobody said what to do about it
     │   ├── AlreadyRunning   its trainer is alive
     │   ├── NothingToResume  no complete checkpoint
+    │   ├── ImportRefused    a file that is no export, or a hostile one
     │   └── StopFailed       the process group outlived SIGKILL
     └── LaunchError          the supervisor or the trainer could not be started
 
@@ -79,6 +80,10 @@ class AlreadyRunning(SessionError):
 
 class NothingToResume(SessionError):
     """The run has no complete checkpoint."""
+
+
+class ImportRefused(SessionError):
+    """A file that is no export of runs, or holds what has no place in one."""
 
 
 class StopFailed(SessionError):

@@ -13,6 +13,7 @@ from fluxgym.errors import FluxGymError, SessionError
 from fluxgym.launch.devices import holder_of, title
 from fluxgym.launch.order import read_launch
 from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.stop import request_stop
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.identity import is_alive
 from fluxgym.run.lock import file_lock
@@ -91,6 +92,11 @@ class Queue:
                 if ticket.place != place:
                     write_json(self._outputs.run(ticket.slug).ticket, asdict(ticket) | {"place": place})
         return self.tickets()
+
+    def cancel(self, run: RunPaths) -> None:
+        """Let a waiting run go; raises SessionError when it does not wait."""
+        if not run.ticket.exists() or not request_stop(run):
+            raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be cancelled.")
 
     def bring_back(self) -> list[str]:
         """Start a supervisor for every waiting run whose own has died, in the line's order; returns their slugs. Never raises."""

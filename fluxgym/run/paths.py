@@ -158,6 +158,11 @@ class OutputsPaths:
         return self.own / "archive"
 
     @property
+    def templates(self) -> Path:
+        """Settings under names of their own."""
+        return self.own / "templates"
+
+    @property
     def queue(self) -> Path:
         """The tickets of runs that wait for a device."""
         return self.own / "queue"

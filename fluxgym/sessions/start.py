@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from fluxgym.config.prompts import sample_prompts
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError
+from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError, UnreadableState
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import devices_of
@@ -28,12 +29,12 @@ from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import read_checkpoint
 from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import STATE_FOLDER, OutputsPaths, RunPaths
-from fluxgym.run.ui_state import create_state, update_state
+from fluxgym.run.ui_state import create_state, read_state, update_state
+from fluxgym.sessions.history import keep
 from fluxgym.sessions.resume import ensure_ended, name_lock, resume_locked
 from fluxgym.settings import Settings
 
 IfExists = Literal["resume", "new", "replace"]
-PROMPT_FLAGS = ("w", "h", "d")
 RESERVE_BYTES = 200 << 20
 
 
@@ -71,7 +72,7 @@ def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> R
     One that is to be replaced stays until the new one is ready.
     """
     run = outputs.run(slug)
-    if _is_free(run.folder):
+    if _is_free(run.folder) or _never_started(run):
         ensure_ended(run)
         return run
     if if_exists is None:
@@ -93,6 +94,20 @@ def _is_free(folder: Path) -> bool:
         return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
     except OSError as error:
         raise storage_error(error, folder) from error
+
+
+def _never_started(run: RunPaths) -> bool:
+    """Say whether it is a copy or an import that waits for its first start, which may take its place."""
+    return _parent(run) is not None and not any(path.exists() for path in (run.launch, run.progress, run.training_log, run.lora))
+
+
+def _parent(run: RunPaths) -> dict[str, Any] | None:
+    """Return what a run says of the one that it came from."""
+    try:
+        parent = read_state(run).get("parent")
+    except UnreadableState:
+        return None
+    return parent if isinstance(parent, dict) else None
 
 
 def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
@@ -128,8 +143,10 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             devices=devices_of(request.gpus),
             foreign=foreign,
         )
-        _write_files(aside, config, toml, order)
-        if request.if_exists == "replace" and not _is_free(run.folder):
+        own = _never_started(run)
+        _write_files(aside, config, toml, order, _parent(run) if own else None)
+        if (request.if_exists == "replace" or own) and not _is_free(run.folder):
+            keep(run, into=RunPaths(aside.folder))
             _archive(run, outputs)
         _move_into_place(aside, run)
     except OSError as error:
@@ -139,14 +156,14 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
     return order
 
 
-def _write_files(aside: RunPaths, config: TrainConfig, toml: str, order: LaunchOrder) -> None:
+def _write_files(aside: RunPaths, config: TrainConfig, toml: str, order: LaunchOrder, parent: dict[str, Any] | None) -> None:
     aside.private.mkdir(parents=True)
     aside.dataset_toml.write_text(toml, encoding="utf-8")
     aside.sample_prompts.write_text(sample_prompts(config), encoding="utf-8")
     aside.train_sh.write_text(train_sh(order.argv), encoding="utf-8")
     aside.train_sh.chmod(0o755)
     write_launch(aside, order)
-    create_state(aside, _first_state(config, order.run_id))
+    create_state(aside, _first_state(config, order.run_id) | ({"parent": parent} if parent else {}))
 
 
 def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
@@ -193,22 +210,6 @@ def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path, *, exac
     raise ConfigError(
         f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.", field="resume_from_checkpoint"
     )
-
-
-def sample_prompts(config: TrainConfig) -> str:
-    """Return the trainer's prompt lines: the form's, else the trigger; each with the training's size and seed where it names none.
-
-    kohya's own defaults would be 512 pixels a side and another picture at every look.
-    """
-    lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
-    lines = lines or [config.concept_sentence.strip() or config.lora_name]
-    given = {"w": config.resolution, "h": config.resolution, "d": config.seed}
-    return "".join(line + "\n" if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
-
-
-def _completed(line: str, given: Mapping[str, int]) -> str:
-    flags = {part.split(" ", 1)[0] for part in line.split(" --")[1:]}
-    return line + "".join(f" --{flag} {given[flag]}" for flag in PROMPT_FLAGS if flag not in flags)
 
 
 def _check_gpus(gpus: str | None) -> None:

@@ -139,16 +139,19 @@ class Truth(RuleBasedStateMachine):
     @act(lambda model: model.is_busy)
     def stop(self, name: str) -> None:
         """Stop kindly: takes over from a dead supervisor, wakes a frozen one and a frozen trainer, leaves the queue."""
-        saves = self.models[name].trainer
+        model = self.models[name]
+        saves, how = model.trainer, "stopped" if model.trainer or model.queued else model.thawed_end
         stop(self.run_of(name))
-        self._end(name, "stopped")
-        self.models[name].has_checkpoint |= saves
+        self._end(name, how)
+        model.has_checkpoint |= saves
 
     @act(lambda model: model.is_busy)
     def stop_now(self, name: str) -> None:
         """Stop at once."""
+        model = self.models[name]
+        how = "stopped" if model.trainer or model.queued else model.thawed_end
         stop(self.run_of(name), now=True)
-        self._end(name, "stopped")
+        self._end(name, how)
 
     @act(lambda model: model.exists and not model.is_busy)
     def stop_what_has_ended(self, name: str) -> None:

@@ -60,6 +60,14 @@ export function mount({ element, trigger, server }) {
   const noLog = h("p", { class: "fg-empty" }, "What the trainer prints appears here.");
   const files = h("ul", { class: "fg-files" });
   const noFiles = h("p", { class: "fg-empty" }, "The LoRA files appear here as they are saved.");
+  const watched = h("p", { class: "fg-watched", role: "status" });
+  const watching = h("pre", { class: "fg-code", tabindex: 0, "aria-label": "The last lines of monitor.log" });
+  const look = h("button", { type: "button", class: "fg-button", onclick: async () => {
+    look.disabled = true;
+    delete seen.monitor;
+    await ask();
+    setTimeout(() => { look.disabled = false; }, 300);
+  } }, "Refresh Monitor Status");
   const settings = h("dl", { class: "fg-settings" });
   const none = h("p", { class: "fg-card fg-empty fg-run-none" }, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, and the run is shown here.");
   const part = (title, ...children) => h("section", { class: "fg-card" }, h("h3", {}, title), ...children);
@@ -67,6 +75,7 @@ export function mount({ element, trigger, server }) {
     h("div", { class: "fg-run-parts" },
       h("div", {}, part("Loss", chart.element), part("Samples", samples, noSamples)),
       h("div", {}, part("LoRA files", files, noFiles), part("Log", log.element, noLog),
+        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Monitor"), h("div", { class: "fg-monitor" }, watched, look), watching),
         h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Settings"), settings))));
   fill(element, none, body);
 
@@ -79,6 +88,7 @@ export function mount({ element, trigger, server }) {
     fill(samples);
     fill(files);
     fill(settings);
+    put(watching, "");
     head.querySelector(".fg-said")?.remove();
   }
 
@@ -148,6 +158,11 @@ export function mount({ element, trigger, server }) {
       log.show(answer.log);
       noLog.hidden = Boolean(log.element.textContent);
       log.element.hidden = !log.element.textContent;
+    }
+    if (answer.monitor) {
+      put(watched, answer.monitor.alive ? `Monitoring: ✅ process ${answer.monitor.pid} watches this run` : "Monitoring: ❌ no process watches this run");
+      put(watching, answer.monitor.lines.join("\n"));
+      watching.hidden = !answer.monitor.lines.length;
     }
     if (answer.files) showFiles(answer.files);
     if (answer.settings) fill(settings, answer.settings.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]).flat());

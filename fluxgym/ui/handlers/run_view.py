@@ -7,8 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.errors import FluxGymError, UnreadableState
+from fluxgym.run.logs import tail
 from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.process_record import read_pid
 from fluxgym.run.progress import read_curve
+from fluxgym.run.status import is_supervised
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.listing import session_of
 from fluxgym.settings import Settings
@@ -19,6 +22,7 @@ from fluxgym.ui.handlers.values import DEFAULTS
 
 LOG_BYTES = 65_536
 MAX_POINTS = 800
+MONITOR_LINES = 12
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
 
@@ -46,6 +50,7 @@ class RunHandlers:
             "samples": samples(run),
             "files": lora_files(run),
             "settings": settings_shown(run),
+            "monitor": monitor(run),
         }
         versions = {name: fingerprint(part) for name, part in parts.items()}
         answer: Answer = {name: part for name, part in parts.items() if versions[name] != seen.get(name)}
@@ -127,6 +132,12 @@ def _lines(path: Path) -> list[str]:
     except OSError:
         return []
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def monitor(run: RunPaths) -> Answer:
+    """Return whether the watching process lives, its PID, and the end of what it wrote."""
+    alive = is_supervised(run)
+    return {"alive": alive, "pid": read_pid(run.monitor_pid) if alive else None, "lines": tail(run.monitor_log, MONITOR_LINES)}
 
 
 def lora_files(run: RunPaths) -> list[Answer]:

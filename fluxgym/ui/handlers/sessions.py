@@ -4,14 +4,13 @@ import time
 from collections import Counter
 
 from fluxgym.errors import SessionError
-from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.status import LIVE, Status
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.resume import resume
+from fluxgym.sessions.resume import resume, resume_offer
 from fluxgym.sessions.stop import stop
 from fluxgym.settings import Settings
 from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text, whole
@@ -54,7 +53,7 @@ class SessionHandlers:
         row: Answer = dict(session.to_json())
         row["stopping"] = session.status in LIVE and run.stop.exists()
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
-        row["resume"] = resume_offer(run) if session.status in RESUMABLE else None
+        row["resume"] = offer(run) if session.status in RESUMABLE else None
         return row
 
     @answers
@@ -85,9 +84,9 @@ def _ended_at(run: RunPaths) -> float | None:
     return record.ended_at if record is not None else None
 
 
-def resume_offer(run: RunPaths) -> dict[str, str] | None:
-    """Return the label and help of the button that resumes a run, None when it left no complete checkpoint or has done all its steps."""
-    newest = next(iter(list_complete(run)), None)
-    if newest is None or newest.step >= newest.total_steps:
-        return None
-    return {"label": f"Resume from step {newest.step}", "help": f"Goes on from {newest.name}, step {newest.step} of {newest.total_steps}"}
+def offer(run: RunPaths) -> dict[str, str] | None:
+    """Return the label and help of the button that resumes a run, None when there is nothing to resume."""
+    found = resume_offer(run)
+    return (
+        None if found is None else {"label": f"Resume from step {found.step}", "help": f"Goes on {found.sentence()} ({found.checkpoint})"}
+    )

@@ -24,7 +24,7 @@ from fluxgym.ui.handlers import values
 from fluxgym.ui.handlers.answers import Answer
 from fluxgym.ui.handlers.form import Form
 from fluxgym.ui.handlers.pictures import PictureHandlers, forget_pictures
-from fluxgym.ui.handlers.sessions import resume_offer
+from fluxgym.ui.handlers.sessions import offer
 from fluxgym.ui.handlers.values import State
 
 Outputs = list[Any]
@@ -133,9 +133,9 @@ class TrainingHandlers:
         """Return what can be done about a taken name, each named by what it will do."""
         numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
         version = next(run.slug for run in numbers if not run.folder.exists())
-        offer = resume_offer(self._outputs.run(slug))
+        resuming = offer(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
-        return {"sentence": sentence, "resume": offer and offer["label"], "new": f"Start as {version}", "replace": f"Replace {slug}"}
+        return {"sentence": sentence, "resume": resuming and resuming["label"], "new": f"Start as {version}", "replace": f"Replace {slug}"}
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
         """Fill the form with a run's settings and pictures; what was typed and not started gives way only when the event says so."""

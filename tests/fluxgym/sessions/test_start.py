@@ -31,7 +31,7 @@ from fluxgym.run.status import Status, has_live_process
 from fluxgym.sessions import start as start_module
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
-from fluxgym.sessions.start import StartRequest, sample_prompts, start
+from fluxgym.sessions.start import StartRequest, start
 from fluxgym.sessions.stop import stop
 from tests.support.photos import write_cats
 from tests.support.runs import state_of, wait_for
@@ -267,16 +267,6 @@ def test_the_list_tells_the_same(stopped, world):
     json.dumps(row)
 
 
-def test_sample_prompts_get_size_and_seed():
-    from fluxgym.config.train_config import TrainConfig
-
-    config = TrainConfig(lora_name="x", concept_sentence="sks cat", sample_prompts="a --w 96 --d 7\n# no\n\nb", resolution=64, seed=3)
-    lines = sample_prompts(config).splitlines()
-    assert lines[0] == "a --w 96 --d 7 --h 64"
-    assert lines[-1] == "b --w 64 --h 64 --d 3"
-    assert sample_prompts(TrainConfig(lora_name="x", concept_sentence="sks cat")) == "sks cat --w 512 --h 512 --d 42\n"
-
-
 def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, world, images, monkeypatch):
     began, ends = threading.Event(), []
 
@@ -334,7 +324,7 @@ def test_a_removed_folder_starts_no_second_trainer(world, images):
     (world.sd_scripts / "flux_train_network.py").write_text("import time; time.sleep(60)")
     run = begin(world, images)
     record = wait_for(lambda: (found := read_record(run)) and found.trainer and found)
-    shutil.rmtree(run.folder)
+    run.folder.rename(world.outputs / ".gone")
     try:
         with pytest.raises(AlreadyRunning, match="PID"):
             begin(world, images)

@@ -1,0 +1,186 @@
+"""Adopt: the outputs/ and datasets/ of an existing FluxGym or Hardened folder become sessions here. The other folder is only read."""
+
+import itertools
+import json
+import secrets
+import shlex
+import shutil
+import struct
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.folder import copy_into
+from fluxgym.errors import BadName, DatasetError, FluxGymError, SessionNotFound
+from fluxgym.run.atomic import storage_error
+from fluxgym.run.names import slug_of
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.ui_state import State, create_state, read_state
+
+ADOPTED = "Adopted from another FluxGym; its training was not watched here."
+OF_FLAGS = {
+    "max_train_epochs": "max_train_epochs", "sample_every_n_steps": "sample_every_n_steps", "seed": "seed", "learning_rate": "learning_rate",
+    "save_every_n_epochs": "save_every_n_epochs", "guidance_scale": "guidance_scale", "timestep_sampling": "timestep_sampling",
+    "network_dim": "network_dim", "max_data_loader_n_workers": "workers",
+}  # fmt: skip
+OF_METADATA = {
+    "ss_learning_rate": "learning_rate", "ss_network_dim": "network_dim", "ss_seed": "seed", "ss_num_epochs": "max_train_epochs",
+}  # fmt: skip
+COPIED = ("train.sh", "dataset.toml", "sample_prompts.txt", "README.md")
+
+
+def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
+    """Take in every training of another FluxGym's folder that is not here yet; returns the new runs.
+
+    `source` holds outputs/ (and datasets/), or is an outputs folder itself; adopting our own outputs gives its bare folders a state.
+    Raises SessionNotFound when there is nothing to adopt.
+    """
+    theirs = source / "outputs" if (source / "outputs").is_dir() else source
+    datasets = theirs.parent / "datasets"
+    if not theirs.is_dir():
+        raise SessionNotFound(f"{source} is no folder of trainings.")
+    here = theirs.resolve() == outputs.root.resolve()
+    adopted = []
+    for folder in sorted(path for path in theirs.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if _is_training(folder) and (not here or not (folder / "ui_state.json").exists()):
+            run = _adopt_one(folder, datasets / folder.name, outputs, here=here)
+            adopted += [run] if run else []
+    if not adopted:
+        raise SessionNotFound(f"There is no training in {theirs} that is not here already.")
+    return adopted
+
+
+def _is_training(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("ui_state.json", "train.sh", "dataset.toml")) or any(folder.glob("*.safetensors"))
+
+
+def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: bool) -> RunPaths | None:
+    """Adopt one folder; None when one of its name is here already, or its name cannot be a folder's here."""
+    try:
+        run = RunPaths(folder) if here else outputs.run(slug_of(folder.name))
+    except BadName:
+        return None
+    if not here and run.folder.exists():
+        return None
+    aside = run if here else RunPaths(outputs.own / "new" / f"adopt-{secrets.token_hex(4)}")
+    try:
+        aside.private.mkdir(parents=True, exist_ok=True)
+        if not here:
+            _copy(folder, aside, run.slug)
+        if pictures.is_dir() and not aside.dataset.exists():
+            _take_pictures(pictures, aside.dataset)
+        create_state(aside, _state_of(folder, run.slug))
+        if not here:
+            aside.folder.rename(run.folder)
+    except OSError as error:
+        raise storage_error(error, run.folder) from error
+    finally:
+        if not here:
+            shutil.rmtree(aside.folder, ignore_errors=True)
+    return run
+
+
+def _copy(folder: Path, aside: RunPaths, slug: str) -> None:
+    """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read."""
+    for model in folder.glob("*.safetensors"):
+        shutil.copy2(model, aside.folder / (slug + model.name[len(folder.name) :] if model.name.startswith(folder.name) else model.name))
+    if (folder / "sample").is_dir():
+        shutil.copytree(folder / "sample", aside.samples, symlinks=True)
+    for name in COPIED:
+        if (folder / name).is_file():
+            shutil.copy2(folder / name, aside.folder / name)
+
+
+def _take_pictures(source: Path, target: Path) -> None:
+    try:
+        copy_into(source, target, "")
+    except DatasetError:
+        shutil.rmtree(target, ignore_errors=True)  # its pictures are gone or odd; its settings and model are still worth having
+
+
+def _state_of(folder: Path, slug: str) -> State:
+    """Return what can be known of a training: its own state, else its model's metadata, its command and its data set's file."""
+    state: State = {"lora_name": folder.name}
+    for read in (_from_metadata, _from_toml, _from_command, _from_prompts, _from_state):
+        state |= _usable(read(folder))
+    model = folder / f"{folder.name}.safetensors"
+    finished = _is_whole(model)
+    moment = next((path.stat().st_mtime for path in (model, folder / "train.sh", folder) if path.exists()), 0.0)
+    status = {"status": "completed" if finished else "stopped", "reason": ADOPTED, "run_id": secrets.token_hex(8)}
+    return {**state, "timestamp": state.get("timestamp") or moment, **status}
+
+
+def _usable(found: dict[str, Any]) -> dict[str, Any]:
+    """Keep only what a config takes, field by field, and as it takes it: 12 and not "12"."""
+    kept = {}
+    for name, value in found.items():
+        try:
+            config = TrainConfig.from_state({"lora_name": "x", name: value})
+        except FluxGymError:
+            continue
+        kept[name] = config.to_state().get(name, value)
+    return kept
+
+
+def _from_state(folder: Path) -> dict[str, Any]:
+    try:
+        state = read_state(RunPaths(folder))
+    except FluxGymError:
+        return {}
+    return {key: value for key, value in state.items() if key in {own.name for own in fields(TrainConfig)} | {"timestamp"}}
+
+
+def _from_command(folder: Path) -> dict[str, Any]:
+    """Read the flags of train.sh as the shell would."""
+    try:
+        words = shlex.split((folder / "train.sh").read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
+    except (OSError, ValueError):
+        return {}
+    pairs = dict(itertools.pairwise(words))
+    found = {ours: pairs[f"--{flag}"] for flag, ours in OF_FLAGS.items() if f"--{flag}" in pairs}
+    return found | {"enable_checkpointing": "--save_state" in words}
+
+
+def _from_toml(folder: Path) -> dict[str, Any]:
+    try:
+        dataset = tomllib.loads((folder / "dataset.toml").read_text(encoding="utf-8"))["datasets"][0]
+        found = {"resolution": dataset.get("resolution"), "num_repeats": dataset["subsets"][0].get("num_repeats")}
+        trigger = dataset["subsets"][0].get("class_tokens")
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return {}
+    return {name: value for name, value in (found | {"concept_sentence": trigger}).items() if value is not None}
+
+
+def _from_prompts(folder: Path) -> dict[str, Any]:
+    try:
+        return {"sample_prompts": (folder / "sample_prompts.txt").read_text(encoding="utf-8").strip()}
+    except (OSError, ValueError):
+        return {}
+
+
+def _from_metadata(folder: Path) -> dict[str, Any]:
+    metadata = _header(folder / f"{folder.name}.safetensors").get("__metadata__", {})
+    return {ours: metadata[name] for name, ours in OF_METADATA.items() if metadata.get(name) not in (None, "None")}
+
+
+def _header(model: Path) -> dict[str, Any]:
+    """Return a .safetensors file's header, {} when it cannot be read."""
+    try:
+        with model.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            return dict(json.loads(file.read(length))) if length < 100 << 20 else {}
+    except (OSError, struct.error, ValueError, TypeError):
+        return {}
+
+
+def _is_whole(model: Path) -> bool:
+    """Say whether a model's file holds all that its header tells of."""
+    tensors = [value for name, value in _header(model).items() if name != "__metadata__"]
+    try:
+        with model.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+        return bool(tensors) and model.stat().st_size == 8 + length + max(tensor["data_offsets"][1] for tensor in tensors)
+    except (OSError, struct.error, KeyError, IndexError, TypeError):
+        return False

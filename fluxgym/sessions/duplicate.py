@@ -1,0 +1,46 @@
+"""Duplicate: a new run with another's settings, pictures and captions, which knows its parent. It is not started."""
+
+import secrets
+import shutil
+import time
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.folder import copy_into
+from fluxgym.errors import NameTaken
+from fluxgym.run.atomic import storage_error
+from fluxgym.run.names import slug_of
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.ui_state import create_state, read_state
+from fluxgym.sessions.history import SETTINGS
+
+NOT_STARTED = "A copy that was not started yet; open it, change what you like, and press Start."
+
+
+def duplicate(run: RunPaths, new_name: str) -> RunPaths:
+    """Make a run of another name with the same settings and data set; its `parent` is the run it came from.
+
+    Raises NameTaken when that name has a folder, UnreadableState or ConfigError when the parent's settings cannot be used.
+    """
+    outputs = OutputsPaths(run.folder.parent)
+    state = read_state(run)
+    settings = {name: state[name] for name in SETTINGS if name in state and name != "resume_from_checkpoint"} | {
+        "lora_name": new_name.strip()
+    }
+    TrainConfig.from_state(settings)
+    copy = outputs.run(slug_of(new_name))
+    if copy.folder.exists():
+        raise NameTaken(f"There is a run named {copy.slug} already; choose another name for the copy.", field="lora_name")
+    aside = RunPaths(outputs.own / "new" / f"{copy.slug}-{secrets.token_hex(4)}")
+    parent = {"slug": run.slug, "run_id": state.get("run_id")}
+    settings |= {"timestamp": time.time(), "status": "stopped", "reason": NOT_STARTED, "run_id": secrets.token_hex(8), "parent": parent}
+    try:
+        aside.private.mkdir(parents=True)
+        if run.dataset.is_dir() and any(run.dataset.iterdir()):
+            copy_into(run.dataset, aside.dataset, "")
+        create_state(aside, settings)
+        aside.folder.rename(copy.folder)
+    except OSError as error:
+        raise storage_error(error, copy.folder) from error
+    finally:
+        shutil.rmtree(aside.folder, ignore_errors=True)
+    return copy

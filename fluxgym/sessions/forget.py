@@ -1,0 +1,104 @@
+"""Letting go of runs: forget (the model stays), delete (everything goes), sweep those that are old, and back up all states before."""
+
+import os
+import shutil
+import tarfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.errors import AlreadyRunning, SessionNotFound
+from fluxgym.launch.strays import find_stray
+from fluxgym.run.atomic import storage_error
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.status import LIVE, has_live_process
+from fluxgym.sessions.listing import list_sessions, session_of
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What lies in a run's folder."""
+
+    num_files: int
+    num_bytes: int
+    lora_files: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Say it for whoever is about to delete it."""
+        models = f", the model {', '.join(self.lora_files)} among them" if self.lora_files else ", no trained model among them"
+        return f"{self.num_files} files of {self.num_bytes / 1e6:.1f} MB{models}"
+
+
+def contents(run: RunPaths) -> Contents:
+    """Count what a run's folder holds; raises SessionNotFound when there is none."""
+    _check_there(run)
+    sizes = [path.lstat().st_size for path in run.folder.rglob("*") if path.is_symlink() or path.is_file()]
+    return Contents(num_files=len(sizes), num_bytes=sum(sizes), lora_files=tuple(path.name for path in run.lora_files()))
+
+
+def forget(run: RunPaths) -> None:
+    """Take a run off the list by removing its ui_state.json; its model and all else stay. Raises AlreadyRunning while it lives."""
+    _check_there(run)
+    _check_ended(run)
+    try:
+        run.ui_state.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, run.ui_state) from error
+
+
+def delete(run: RunPaths) -> Contents:
+    """Remove a run's whole folder; returns what was in it. Raises AlreadyRunning while it lives."""
+    was = contents(run)
+    _check_ended(run)
+    aside = OutputsPaths(run.folder.parent).own / "deleted" / f"{run.slug}-{os.getpid()}-{time.time_ns()}"
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        run.folder.rename(aside)  # gone at once, so that nobody sees half a run
+        shutil.rmtree(aside)
+    except OSError as error:
+        raise storage_error(error, run.folder) from error
+    return was
+
+
+def sweep(outputs: Path, days: float) -> list[str]:
+    """Forget every ended run that was started more than `days` ago; returns their slugs."""
+    limit = time.time() - days * DAY_S
+    old = [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
+    swept = []
+    for session in old:
+        try:
+            forget(OutputsPaths(outputs).run(session.slug))
+        except AlreadyRunning:
+            continue
+        swept.append(session.slug)
+    return swept
+
+
+def backup(outputs: Path, target: Path) -> int:
+    """Write all states into a .tar.gz as the guide's tar command does, to be unpacked beside outputs/; returns their number."""
+    aside = target.with_name(f".{target.name}.partial")
+    runs = sorted(OutputsPaths(outputs).runs(), key=lambda run: run.slug)
+    try:
+        with tarfile.open(aside, "w:gz") as archive:
+            for run in runs:
+                archive.add(run.ui_state, f"{outputs.resolve().name}/{run.slug}/ui_state.json", recursive=False)
+        aside.replace(target)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise storage_error(error, target) from error
+    return len(runs)
+
+
+def _check_there(run: RunPaths) -> None:
+    if not run.folder.is_dir():
+        raise SessionNotFound(f"There is no run “{run.slug}”.")
+
+
+def _check_ended(run: RunPaths) -> None:
+    session = session_of(run)
+    alive = session is not None and session.status in LIVE
+    if alive or has_live_process(run) or (read_record(run) is None and find_stray(run) is not None):
+        raise AlreadyRunning(f"{run.slug} is still running or waiting; stop it first.")

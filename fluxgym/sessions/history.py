@@ -1,0 +1,99 @@
+"""A run's earlier states: kept before every start, resume and restore in history/, read, compared and brought back."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.errors import AlreadyRunning, SessionNotFound, UnreadableState
+from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.status import LIVE, derive_status
+from fluxgym.run.ui_state import State, read_state, update_state
+
+SETTINGS = tuple(own.name for own in fields(TrainConfig))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """An earlier state; kept_at is in seconds since the epoch."""
+
+    id: str
+    kept_at: float
+    state: State
+    exit: dict[str, Any] | None
+
+
+def keep(run: RunPaths, into: RunPaths | None = None) -> None:
+    """Keep a run's present state and end in its history, or in that of the run that replaces it; one that cannot be read is left out."""
+    try:
+        state = read_state(run)
+    except UnreadableState:
+        return
+    target, end = (into or run).history, read_exit(run)
+    if into is not None and run.history.is_dir():
+        shutil.copytree(run.history, target, dirs_exist_ok=True)
+    name, number = str(state.get("run_id") or "unknown").replace("/", "-"), 1
+    while (path := target / f"{name}-{number}.json").exists():
+        number += 1
+    write_json(path, {"kept_at": time.time(), "state": state, "exit": end and asdict(end)})
+
+
+def versions(run: RunPaths) -> list[Version]:
+    """Return the earlier states, newest first; damaged ones are left out."""
+    found = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
+    return sorted((version for version in found if version), key=lambda version: (version.kept_at, version.id), reverse=True)
+
+
+def _version(name: str, value: Any) -> Version | None:
+    try:
+        end = value.get("exit")
+        return Version(id=name, kept_at=float(value["kept_at"]), state=dict(value["state"]), exit=end if isinstance(end, dict) else None)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def find_version(run: RunPaths, version_id: str) -> Version:
+    """Return one earlier state; raises SessionNotFound saying which there are."""
+    every = versions(run)
+    for version in every:
+        if version.id == version_id:
+            return version
+    there = ", ".join(version.id for version in every) or "none"
+    raise SessionNotFound(f"{run.slug} has no earlier state “{version_id[:80]}”; there are: {there}.")
+
+
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two states' settings, one readable line each: "max_train_epochs: 16 → 20"."""
+    old, new = _flat(before), _flat(after)
+    names = [*(name for name in old if name in new), *(name for name in old if name not in new), *(name for name in new if name not in old)]
+    return [f"{name}: {_shown(old.get(name))} → {_shown(new.get(name))}" for name in names if old.get(name) != new.get(name)]
+
+
+def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
+    advanced = state.get("advanced")
+    flat = {name: state[name] for name in SETTINGS if name in state and name != "advanced"}
+    return flat | (dict(advanced) if isinstance(advanced, Mapping) else {})
+
+
+def _shown(value: Any) -> str:
+    text = "not set" if value is None else json.dumps(value, ensure_ascii=False) if isinstance(value, (str, list, dict)) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def restore(run: RunPaths, version_id: str) -> list[str]:
+    """Bring an earlier state's settings back, keeping the present ones first; returns what changed.
+
+    Status and identity stay. Raises SessionNotFound for an unknown version, AlreadyRunning while the run lives.
+    """
+    version, present = find_version(run, version_id), read_state(run)
+    if derive_status(run, present).status in LIVE:
+        raise AlreadyRunning(f"{run.slug} is running; its settings can be restored once it has ended.")
+    keep(run)
+    settings = {name: version.state.get(name) for name in SETTINGS}
+    update_state(run, settings)
+    return diff(present, version.state)

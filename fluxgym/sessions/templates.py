@@ -1,0 +1,77 @@
+"""Templates: settings under a name, to begin another training with. They belong to no run and hold no name, pictures or status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.errors import BadName, SessionNotFound, StorageError
+from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.names import slug_of
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.ui_state import State
+
+OWN = ("lora_name", "resume_from_checkpoint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """Settings without a LoRA's name; `name` is what people read, `slug` the file."""
+
+    slug: str
+    name: str
+    settings: State
+
+
+def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template:
+    """Keep a state's settings under a name, in place of an earlier template of that name; raises ConfigError for settings of no use."""
+    try:
+        slug = slug_of(name)
+    except BadName as error:
+        raise BadName(str(error).replace("The LoRA", "The template"), field=None) from None
+    config = TrainConfig.from_state({**state, "lora_name": "template"})
+    settings = {key: value for key, value in config.to_state().items() if key not in OWN}
+    template = Template(slug=slug, name=name.strip(), settings=settings)
+    write_json(outputs.templates / f"{slug}.json", {"name": template.name, "settings": settings})
+    return template
+
+
+def list_templates(outputs: OutputsPaths) -> list[Template]:
+    """Return every template by name; damaged ones are left out."""
+    found = [_read(path.stem, read_json(path)) for path in outputs.templates.glob("*.json")]
+    return sorted((template for template in found if template), key=lambda template: template.name.casefold())
+
+
+def _read(slug: str, value: Any) -> Template | None:
+    try:
+        settings = {key: item for key, item in dict(value["settings"]).items() if key not in OWN}
+        return Template(slug=slug, name=str(value["name"]), settings=settings)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def find_template(outputs: OutputsPaths, name: str) -> Template:
+    """Return the template of a name; raises SessionNotFound saying which there are."""
+    every = list_templates(outputs)
+    for template in every:
+        if name in (template.slug, template.name):
+            return template
+    there = ", ".join(template.name for template in every) or "none"
+    raise SessionNotFound(f"There is no template “{name[:80]}”; there are: {there}.")
+
+
+def apply(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> State:
+    """Return a state with a template's settings over it; the LoRA's name and trigger stay."""
+    settings = dict(find_template(outputs, name).settings)
+    if state.get("concept_sentence"):
+        settings.pop("concept_sentence", None)
+    return {**state, **settings}
+
+
+def delete(outputs: OutputsPaths, name: str) -> None:
+    """Remove a template; raises SessionNotFound when there is none of that name."""
+    template = find_template(outputs, name)
+    try:
+        (outputs.templates / f"{template.slug}.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"The template {template.name} could not be removed: {error.strerror}.") from error

@@ -1,0 +1,83 @@
+"""Adopt: another FluxGym's folder becomes sessions here, and stays as it was."""
+
+import json
+import struct
+
+import pytest
+
+from fluxgym.dataset.folder import PictureFolder
+from fluxgym.errors import SessionNotFound
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.ui_state import read_state
+from fluxgym.sessions.adopt import adopt
+from fluxgym.sessions.listing import list_sessions
+from tests.support.photos import write_cats
+
+TRAIN_SH = """accelerate launch \\
+  --mixed_precision bf16 \\
+  sd-scripts/flux_train_network.py \\
+  --pretrained_model_name_or_path "/models/flux1-dev.sft" \\
+  --seed 7 --learning_rate 8e-4 --network_dim 16 --save_state \\
+  --max_train_epochs 12 --guidance_scale 1 --timestep_sampling shift
+"""
+DATASET = '[[datasets]]\nresolution = 768\n[[datasets.subsets]]\nclass_tokens = "sks cat"\nnum_repeats = 5\n'
+
+
+def model(path, cut=0):
+    header = json.dumps({"__metadata__": {"ss_seed": "3"}, "x": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    path.write_bytes((struct.pack("<Q", len(header)) + header + bytes(8))[: -cut or None])
+
+
+@pytest.fixture(name="theirs")
+def fixture_theirs(tmp_path):
+    folder = tmp_path / "theirs"
+    run = folder / "outputs" / "my-cat"
+    (run / "sample").mkdir(parents=True)
+    model(run / "my-cat.safetensors")
+    model(run / "my-cat-000004.safetensors")
+    (run / "train.sh").write_text(TRAIN_SH)
+    (run / "dataset.toml").write_text(DATASET)
+    (run / "sample_prompts.txt").write_text("sks cat in the snow\n")
+    (run / "sample" / "my-cat_000100_00_20250101000000.png").write_bytes(b"x")
+    write_cats(folder / "datasets" / "my-cat", count=2, size=64, caption="sks cat")
+    cut = folder / "outputs" / "cut"
+    cut.mkdir()
+    model(cut / "cut.safetensors", cut=4)
+    hardened = folder / "outputs" / "hardened"
+    hardened.mkdir()
+    (hardened / "ui_state.json").write_text('{"lora_name": "Hard", "max_train_epochs": 9, "timestamp": 1700000000.0, "status": "running"}')
+    (folder / "outputs" / "empty").mkdir()
+    return folder
+
+
+def everything(folder):
+    return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*"))
+
+
+def test_what_can_be_known_is_taken_over(theirs, tmp_path):
+    before = everything(theirs)
+    outputs = OutputsPaths(tmp_path / "outputs")
+    assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "hardened", "my-cat"]
+    run = outputs.run("my-cat")
+    state = read_state(run)
+    known = {
+        "max_train_epochs": 12, "seed": 7, "network_dim": 16, "learning_rate": "8e-4", "resolution": 768, "num_repeats": 5,
+        "concept_sentence": "sks cat", "sample_prompts": "sks cat in the snow", "enable_checkpointing": True, "status": "completed",
+    }  # fmt: skip
+    assert {name: state[name] for name in known} == known
+    assert sorted(path.name for path in run.lora_files()) == ["my-cat-000004.safetensors", "my-cat.safetensors"]
+    assert PictureFolder(run.dataset).count() == 2
+    assert run.samples.is_dir()
+    rows = {session.slug: (session.lora_name, str(session.status), session.max_train_epochs) for session in list_sessions(outputs.root)}
+    assert rows == {"my-cat": ("my-cat", "completed", 12), "cut": ("cut", "stopped", None), "hardened": ("Hard", "stopped", 9)}
+    assert everything(theirs) == before
+    with pytest.raises(SessionNotFound, match="not here already"):
+        adopt(theirs, outputs)
+
+
+def test_our_own_bare_folders_get_a_state(theirs):
+    outputs = OutputsPaths(theirs / "outputs")
+    hardened = (theirs / "outputs" / "hardened" / "ui_state.json").read_bytes()
+    assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "my-cat"]
+    assert (theirs / "outputs" / "hardened" / "ui_state.json").read_bytes() == hardened
+    assert PictureFolder(outputs.run("my-cat").dataset).count() == 2

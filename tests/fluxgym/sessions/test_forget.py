@@ -1,0 +1,79 @@
+"""Forget, delete, sweep, backup: only what has ended, and the model stays unless everything goes."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from fluxgym.errors import AlreadyRunning, SessionNotFound
+from fluxgym.run.identity import identify
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.process_record import write_record
+from fluxgym.sessions.forget import backup, contents, delete, forget, sweep
+from fluxgym.sessions.listing import list_sessions
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path / "outputs", status="completed")
+    run.lora.write_bytes(b"model" * 100)
+    return run
+
+
+def live(run):
+    me = identify(os.getpid(), f"id-{run.slug}")
+    write_record(run, f"id-{run.slug}", 1, me, me)
+
+
+def test_forget_keeps_the_model(run, tmp_path):
+    forget(run)
+    assert list_sessions(tmp_path / "outputs") == []
+    assert run.lora.exists()
+    forget(run)
+
+
+def test_delete_takes_everything_and_says_what(run):
+    assert "cat.safetensors" in contents(run).sentence()
+    assert delete(run).num_files == 2
+    assert not run.folder.exists()
+    with pytest.raises(SessionNotFound):
+        delete(run)
+
+
+@pytest.mark.parametrize("do", [forget, delete])
+def test_what_lives_is_left_alone(run, do):
+    live(run)
+    run.ui_state.unlink()  # even when its state is gone
+    with pytest.raises(AlreadyRunning):
+        do(run)
+    assert run.lora.exists()
+
+
+def test_a_waiting_run_is_left_alone(tmp_path):
+    run = make_run(tmp_path, status="queued")
+    run.ticket.parent.mkdir(parents=True)
+    run.ticket.write_text("{}")
+    with pytest.raises(AlreadyRunning):
+        forget(run)
+
+
+def test_sweep_forgets_the_old_ones_that_have_ended(tmp_path):
+    now = time.time()
+    ages = {"new": (1, "completed"), "old": (40, "stopped"), "older": (400, "failed"), "alive": (40, "running")}
+    for name, (days, status) in ages.items():
+        make_run(tmp_path, name, status=status, timestamp=now - days * 86_400)
+    live(OutputsPaths(tmp_path).run("alive"))
+    OutputsPaths(tmp_path).run("alive").training_pid.write_text(f"{os.getpid()}\n")
+    assert sorted(sweep(tmp_path, 30)) == ["old", "older"]
+    assert sorted(session.slug for session in list_sessions(tmp_path)) == ["alive", "new"]
+
+
+def test_a_backup_is_unpacked_as_the_guide_says(run, tmp_path):
+    make_run(tmp_path / "outputs", "dog", status="stopped")
+    assert backup(tmp_path / "outputs", tmp_path / "states.tar.gz") == 2
+    kept = run.ui_state.read_bytes()
+    run.ui_state.unlink()
+    subprocess.run(["tar", "-xzf", "states.tar.gz"], cwd=tmp_path, check=True)
+    assert run.ui_state.read_bytes() == kept

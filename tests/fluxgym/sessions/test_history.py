@@ -1,0 +1,67 @@
+"""History: every start and resume keeps what was; any version is read, compared, restored."""
+
+import pytest
+
+from fluxgym.errors import AlreadyRunning, SessionNotFound
+from fluxgym.run.ui_state import read_state, update_state
+from fluxgym.sessions.history import diff, find_version, keep, restore, versions
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    return make_run(tmp_path, status="stopped", max_train_epochs=4, learning_rate="8e-4", timestamp=1.0)
+
+
+def test_versions_are_kept_in_order_and_never_overwrite_each_other(run):
+    for epochs in (8, 16):
+        keep(run)
+        update_state(run, {"max_train_epochs": epochs})
+    assert [version.state["max_train_epochs"] for version in versions(run)] == [8, 4]
+    assert len({version.id for version in versions(run)}) == 2
+    (run.history / "damaged.json").write_text("{")
+    (run.history / "odd.json").write_text('{"kept_at": 1, "state": 3}')
+    assert len(versions(run)) == 2
+    assert not list(run.folder.rglob("history/ui_state.json"))  # the guide counts files of this name
+
+
+def test_a_diff_names_settings_and_nothing_else():
+    before = {"lora_name": "a", "max_train_epochs": 16, "status": "running", "advanced": {"train_batch_size": 2}, "concept_sentence": "x"}
+    after = {"lora_name": "a", "max_train_epochs": 20, "status": "stopped", "advanced": {"network_alpha": 4.0}, "concept_sentence": "x\ny"}
+    assert diff(before, after) == [
+        'concept_sentence: "x" → "x\\ny"', "max_train_epochs: 16 → 20", "train_batch_size: 2 → not set", "network_alpha: not set → 4.0",
+    ]  # fmt: skip
+    assert diff(before, before) == []
+
+
+def test_restore_brings_settings_back_and_keeps_the_present_ones(run):
+    keep(run)
+    (first,) = versions(run)
+    update_state(run, {"max_train_epochs": 99, "advanced": {"train_batch_size": 2}, "note": "mine"})
+    assert restore(run, first.id) == ["max_train_epochs: 99 → 4", "train_batch_size: 2 → not set"]
+    state = read_state(run)
+    assert (state["max_train_epochs"], state.get("advanced"), state["note"], state["status"]) == (4, None, "mine", "stopped")
+    assert versions(run)[0].state["max_train_epochs"] == 99
+
+
+def test_restore_refuses_what_lives_and_what_is_unknown(run):
+    keep(run)
+    with pytest.raises(SessionNotFound, match="there are: id-cat-1"):
+        find_version(run, "../../x")
+    update_state(run, {"status": "starting", "timestamp": 4e9})
+    with pytest.raises(AlreadyRunning):
+        restore(run, "id-cat-1")
+
+
+def test_a_replacing_run_inherits_the_history(run, tmp_path):
+    keep(run)
+    update_state(run, {"max_train_epochs": 8})
+    new = make_run(tmp_path, "new", status="starting")
+    keep(run, into=new)
+    assert [version.state["max_train_epochs"] for version in versions(new)] == [8, 4]
+
+
+def test_a_state_that_cannot_be_read_is_not_kept(run):
+    run.ui_state.write_text("{")
+    keep(run)
+    assert versions(run) == []

@@ -1,0 +1,48 @@
+"""Templates: settings under a name, without a LoRA's name; damaged ones hide no others."""
+
+import pytest
+
+from fluxgym.errors import BadName, ConfigError, SessionNotFound
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.sessions import templates
+
+
+@pytest.fixture(name="outputs")
+def fixture_outputs(tmp_path):
+    return OutputsPaths(tmp_path)
+
+
+def test_save_list_apply_delete(outputs):
+    state = {
+        "lora_name": "my cat",
+        "max_train_epochs": 8,
+        "concept_sentence": "sks cat",
+        "status": "running",
+        "advanced": {"network_alpha": 2.0},
+    }
+    templates.save(outputs, "Faces, sharp", state)
+    (template,) = templates.list_templates(outputs)
+    assert template.name == "Faces, sharp"
+    assert "lora_name" not in template.settings
+    applied = templates.apply(outputs, "Faces, sharp", {"lora_name": "dog", "max_train_epochs": 1, "concept_sentence": "my dog"})
+    assert (applied["lora_name"], applied["max_train_epochs"], applied["concept_sentence"]) == ("dog", 8, "my dog")
+    assert applied["advanced"] == {"network_alpha": 2.0}
+    assert templates.apply(outputs, "faces-sharp", {"lora_name": "dog"})["concept_sentence"] == "sks cat"
+    templates.delete(outputs, "Faces, sharp")
+    assert templates.list_templates(outputs) == []
+
+
+def test_what_cannot_be_a_template(outputs):
+    with pytest.raises(BadName, match="The template name"):
+        templates.save(outputs, "../x", {})
+    with pytest.raises(ConfigError, match="Max train epochs"):
+        templates.save(outputs, "x", {"max_train_epochs": "many"})
+    with pytest.raises(SessionNotFound, match="there are: none"):
+        templates.apply(outputs, "x", {})
+
+
+def test_damaged_ones_hide_no_others(outputs):
+    templates.save(outputs, "good", {"max_train_epochs": 3})
+    (outputs.templates / "bad.json").write_text('{"name": "bad"}')
+    (outputs.templates / "cut.json").write_text("{")
+    assert [template.name for template in templates.list_templates(outputs)] == ["good"]
