@@ -22,13 +22,25 @@ def write_text(path: Path, text: str) -> None:
         aside.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True) if aside.parent.is_dir() else None
+        _remove(aside)
         raise storage_error(error, path) from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file; raises StorageError when the disk refuses."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a letter, as JSON edited by hand may hold; escaped it stays what it was
+        text = json.dumps(value, indent=2)
+    write_text(path, text + "\n")
+
+
+def _remove(aside: Path) -> None:
+    try:
+        aside.unlink(missing_ok=True)
+    except OSError:  # the folder, or the name itself, is what was wrong
+        return
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """A run's earlier states: kept before every start, resume and restore in history/, read, compared and brought back."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -11,8 +12,9 @@ from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import AlreadyRunning, SessionNotFound, UnreadableState
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.paths import RunPaths
-from fluxgym.run.status import LIVE, derive_status
+from fluxgym.run.lock import file_lock
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.status import LIVE, derive_status, has_live_process
 from fluxgym.run.ui_state import State, read_state, update_state
 
 SETTINGS = tuple(own.name for own in fields(TrainConfig))
@@ -37,7 +39,7 @@ def keep(run: RunPaths, into: RunPaths | None = None) -> None:
     target, end = (into or run).history, read_exit(run)
     if into is not None and run.history.is_dir():
         shutil.copytree(run.history, target, dirs_exist_ok=True)
-    name, number = str(state.get("run_id") or "unknown").replace("/", "-"), 1
+    name, number = re.sub(r"[^A-Za-z0-9_-]", "-", str(state.get("run_id") or "unknown"))[:64], 1
     while (path := target / f"{name}-{number}.json").exists():
         number += 1
     write_json(path, {"kept_at": time.time(), "state": state, "exit": end and asdict(end)})
@@ -51,10 +53,12 @@ def versions(run: RunPaths) -> list[Version]:
 
 def _version(name: str, value: Any) -> Version | None:
     try:
-        end = value.get("exit")
-        return Version(id=name, kept_at=float(value["kept_at"]), state=dict(value["state"]), exit=end if isinstance(end, dict) else None)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        kept_at, state, end = float(value["kept_at"]), value["state"], value.get("exit")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
+    if not 0 <= kept_at < 1e11 or not isinstance(state, dict):
+        return None
+    return Version(id=name, kept_at=kept_at, state=state, exit=end if isinstance(end, dict) else None)
 
 
 def find_version(run: RunPaths, version_id: str) -> Version:
@@ -88,12 +92,15 @@ def _shown(value: Any) -> str:
 def restore(run: RunPaths, version_id: str) -> list[str]:
     """Bring an earlier state's settings back, keeping the present ones first; returns what changed.
 
-    Status and identity stay. Raises SessionNotFound for an unknown version, AlreadyRunning while the run lives.
+    Status and identity stay. Raises SessionNotFound for an unknown version, ConfigError for one whose settings cannot be used,
+    AlreadyRunning while the run lives.
     """
-    version, present = find_version(run, version_id), read_state(run)
-    if derive_status(run, present).status in LIVE:
-        raise AlreadyRunning(f"{run.slug} is running; its settings can be restored once it has ended.")
-    keep(run)
-    settings = {name: version.state.get(name) for name in SETTINGS}
-    update_state(run, settings)
+    lock, busy = OutputsPaths(run.folder.parent).locks / run.slug, f"{run.slug} is just being started; look at its session."
+    with file_lock(lock, timeout_s=20, busy=busy):  # the name's: no start may begin between the look and the change
+        version, present = find_version(run, version_id), read_state(run)
+        TrainConfig.from_state({"lora_name": run.slug, **version.state})
+        if derive_status(run, present).status in LIVE or has_live_process(run):
+            raise AlreadyRunning(f"{run.slug} is running; its settings can be restored once it has ended.")
+        keep(run)
+        update_state(run, {name: version.state.get(name) for name in SETTINGS})
     return diff(present, version.state)

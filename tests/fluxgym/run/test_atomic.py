@@ -27,3 +27,12 @@ def test_json_round_trip_and_damage(tmp_path):
     (tmp_path / "a.json").write_text("{")
     assert read_json(tmp_path / "a.json") is None
     assert read_json(tmp_path / "none") is None
+
+
+def test_half_a_letter_and_a_name_too_long(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "\ud800 猫"})
+    assert read_json(tmp_path / "a.json") == {"name": "\ud800 猫"}
+    with pytest.raises(StorageError, match=r"(?i)name too long"):
+        write_json(tmp_path / ("a" * 300), {})
+    with pytest.raises(StorageError, match=r"(?i)not a directory|exists"):
+        write_json(tmp_path / "a.json" / "b", {})

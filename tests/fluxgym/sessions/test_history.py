@@ -1,8 +1,18 @@
 """History: every start and resume keeps what was; any version is read, compared, restored."""
 
+import json
+import os
+import re
+import threading
+
 import pytest
 
-from fluxgym.errors import AlreadyRunning, SessionNotFound
+from fluxgym.errors import AlreadyRunning, ConfigError, SessionNotFound
+from fluxgym.run.atomic import write_json
+from fluxgym.run.identity import identify
+from fluxgym.run.lock import file_lock
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.process_record import write_record
 from fluxgym.run.ui_state import read_state, update_state
 from fluxgym.sessions.history import diff, find_version, keep, restore, versions
 from tests.support.runs import make_run
@@ -20,9 +30,29 @@ def test_versions_are_kept_in_order_and_never_overwrite_each_other(run):
     assert [version.state["max_train_epochs"] for version in versions(run)] == [8, 4]
     assert len({version.id for version in versions(run)}) == 2
     (run.history / "damaged.json").write_text("{")
-    (run.history / "odd.json").write_text('{"kept_at": 1, "state": 3}')
+    odd = {
+        "odd": '{"kept_at": 1, "state": 3}',
+        "nan": '{"kept_at": NaN, "state": {}}',
+        "late": '{"kept_at": 1e300, "state": {}}',
+        "list": "[]",
+    }
+    for name, text in odd.items():
+        (run.history / f"{name}.json").write_text(text)
+    (run.history / "folder.json").mkdir()
     assert len(versions(run)) == 2
     assert not list(run.folder.rglob("history/ui_state.json"))  # the guide counts files of this name
+
+
+@pytest.mark.parametrize("run_id", ["../../x", "a\0b", "a" * 400, "\ud800", "\n", {"a": 1}, ".", None, "ui_state"])
+def test_an_odd_run_id_gives_a_file_of_its_own(run, run_id):
+    run.ui_state.write_text(json.dumps({"run_id": run_id, "note": "\ud800"}))
+    keep(run)
+    (version,) = versions(run)
+    assert version.state["run_id"] == run_id
+    assert find_version(run, version.id).state["note"] == "\ud800"
+    assert [path.name for path in run.history.iterdir()] == [f"{version.id}.json"]
+    assert re.fullmatch(r"[\w-]{1,70}", version.id, re.ASCII)
+    assert version.id != "ui_state"
 
 
 def test_a_diff_names_settings_and_nothing_else():
@@ -51,6 +81,31 @@ def test_restore_refuses_what_lives_and_what_is_unknown(run):
     update_state(run, {"status": "starting", "timestamp": 4e9})
     with pytest.raises(AlreadyRunning):
         restore(run, "id-cat-1")
+
+
+def test_restore_leaves_a_run_alone_whose_trainer_lives_unseen(run):
+    keep(run)
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 1, None, me)  # and no training.pid: the list says Stopped
+    update_state(run, {"max_train_epochs": 9})
+    with pytest.raises(AlreadyRunning):
+        restore(run, "id-cat-1")
+    assert read_state(run)["max_train_epochs"] == 9
+
+
+def test_restore_waits_for_a_start_and_refuses_what_cannot_be_used(run):
+    keep(run)
+    with file_lock(OutputsPaths(run.folder.parent).locks / "cat", timeout_s=1, busy="x"):
+        waiting = threading.Thread(target=restore, args=(run, "id-cat-1"))
+        update_state(run, {"max_train_epochs": 9})
+        waiting.start()
+        waiting.join(0.3)
+        assert read_state(run)["max_train_epochs"] == 9
+    waiting.join()
+    assert read_state(run)["max_train_epochs"] == 4
+    write_json(run.history / "bad.json", {"kept_at": 1, "state": {"max_train_epochs": "many"}})
+    with pytest.raises(ConfigError, match="many"):
+        restore(run, "bad")
 
 
 def test_a_replacing_run_inherits_the_history(run, tmp_path):
