@@ -23,6 +23,22 @@ def devices_of(gpus: str | None) -> list[str]:
     return sorted({f"gpu-{name.strip()}" for name in named})
 
 
+def num_gpus() -> int:
+    """Return how many NVIDIA GPUs the driver tells of."""
+    return len(list(GPU_SIGNS[0].glob("*")))
+
+
+def first_free_gpu() -> str | None:
+    """Return the number of the first GPU that no training of ours holds, else of the first; None where there is no choice."""
+    if num_gpus() < 2 or os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
+        return None
+    for number in range(num_gpus()):
+        if (held := take([f"gpu-{number}"], "")) is not None:
+            release(held)
+            return str(number)
+    return "0"
+
+
 def title(device: str) -> str:
     """Return a device's name in a sentence."""
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"

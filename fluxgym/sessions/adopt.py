@@ -101,15 +101,21 @@ def _take_pictures(source: Path, target: Path) -> None:
 
 
 def _state_of(folder: Path, slug: str) -> State:
-    """Return what can be known of a training: its own state, else its model's metadata, its command and its data set's file."""
-    state: State = {"lora_name": folder.name}
-    for read in (_from_metadata, _from_toml, _from_command, _from_prompts, _from_state):
-        state |= _usable(read(folder))
+    """Return the state of an adopted training: its settings, when it was, and whether it left a whole model."""
+    state = known_settings(folder) | _usable(_from_state(folder))
     model = folder / f"{folder.name}.safetensors"
     finished = _is_whole(model)
     moment = next((path.stat().st_mtime for path in (model, folder / "train.sh", folder) if path.exists()), 0.0)
     status = {"status": "completed" if finished else "stopped", "reason": ADOPTED, "run_id": secrets.token_hex(8)}
     return {**state, "timestamp": state.get("timestamp") or moment, **status}
+
+
+def known_settings(folder: Path) -> State:
+    """Return what a folder's model, command and data set file tell of its settings."""
+    state: State = {"lora_name": folder.name}
+    for read in (_from_metadata, _from_toml, _from_command, _from_prompts):
+        state |= _usable(read(folder))
+    return state
 
 
 def _usable(found: dict[str, Any]) -> dict[str, Any]:

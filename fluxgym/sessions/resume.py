@@ -46,24 +46,26 @@ class ResumeOffer:
     epoch: int
     total_steps: int
     left_s: float | None
+    is_exact: bool = True
 
     def sentence(self) -> str:
         """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
         left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
-        return f"from {epoch}step {self.step} of {self.total_steps}{left}"
+        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the pictures in another order than without the stop"
+        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
 
 
 def resume_offer(run: RunPaths) -> ResumeOffer | None:
     """Return what Resume would do, None when the run left no complete checkpoint or has done all its steps. Hashes are checked at Resume."""
     newest = next(iter(list_complete(run, exact=not ran_foreign(run))), None)
-    if newest is None or newest.step >= newest.total_steps:
+    if newest is None or newest.step >= newest.total_steps > 0:
         return None
     speed = (read_last_training(run.progress) or {}).get("s_per_it")
-    left = newest.total_steps - newest.step
+    left = max(0, newest.total_steps - newest.step)
     return ResumeOffer(
         checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=newest.total_steps,
-        left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 else None,
+        left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None, is_exact=newest.is_exact,
     )  # fmt: skip
 
 

@@ -13,4 +13,4 @@ def place_navigation() -> gr.HTML:
 
 def place_sessions(handlers: SessionHandlers) -> gr.HTML:
     """Place "Active Training Sessions"; its `open` event names a run whose settings the form is to show."""
-    return part("banner", server=(handlers.sessions, handlers.act), events=("open",), elem_id="fg-banner")
+    return part("banner", server=(handlers.sessions, handlers.act, handlers.sweep), events=("open",), elem_id="fg-banner")

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from fluxgym.launch.devices import num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.settings import Settings
@@ -13,6 +14,7 @@ from fluxgym.ui.fields import BY_NAME, NAMES
 from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.run_view import RunHandlers
 from fluxgym.ui.handlers.sessions import SessionHandlers
+from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.training import TrainingHandlers
 from fluxgym.ui.part import CHANGED, OPENED, SETTLED, place_notices
 from fluxgym.ui.run_tab import place_run
@@ -23,19 +25,22 @@ def build_page(settings: Settings) -> gr.Blocks:
     """Return the page for these folders."""
     index = SessionIndex(settings.outputs)
     sessions, pictures = SessionHandlers(settings, index), PictureHandlers(settings)
-    training = TrainingHandlers(settings, pictures, index)
+    templates = TemplateHandlers(settings)
+    training = TrainingHandlers(settings, pictures, index, templates)
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     with page, gr.Column(elem_id="fg-app"):
         place_navigation()
         banner = place_sessions(sessions)
-        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], pictures)
+        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], pictures, templates, num_gpus())
         run = place_run(sessions, RunHandlers(settings, sessions))
         place_notices()
-        _wire(page, tab, banner, run, training)
+        _wire(page, tab, (banner, run), training, templates)
     return page
 
 
-def _wire(page: gr.Blocks, tab: TrainTab, banner: gr.HTML, run: gr.HTML, training: TrainingHandlers) -> None:
+def _wire(
+    page: gr.Blocks, tab: TrainTab, openers: tuple[gr.HTML, gr.HTML], training: TrainingHandlers, templates: TemplateHandlers
+) -> None:
     """Connect the form's events; the browser's own memory travels in the two unseen fields and in `viewed` and `unsent`."""
     draft, source, model, viewed, unsent = (gr.Textbox(visible=False) for _ in range(5))
     fields = [tab.fields[name] for name in NAMES]
@@ -50,7 +55,10 @@ def _wire(page: gr.Blocks, tab: TrainTab, banner: gr.HTML, run: gr.HTML, trainin
     )
     named = [tab.fields["lora_name"], tab.fields["concept_sentence"]]
     tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
-    tab.start.click(training.start, typed, [source, tab.pictures, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
-    tab.answer.choose(training.choose, typed, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
-    for part in (banner, run):
+    tab.templates.apply(training.apply_template, typed, [model, *fields, tab.answer], **quiet)
+    tab.templates.keep(templates.keep, fields, tab.templates, **quiet)
+    begin = [*typed, tab.gpus]
+    tab.start.click(training.start, begin, [source, tab.pictures, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
+    tab.answer.choose(training.choose, begin, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    for part in openers:
         part.open(training.open, [draft], everything, **quiet)

@@ -1,32 +1,40 @@
 """The app as a server: Gradio mounted in an own FastAPI app behind the guard, and the few routes for files. Nothing else is served.
 
-Files that go out are the page's own assets, a run's sample pictures and LoRA files, and thumbnails made of a data set's pictures; files that
-come in are one picture or caption a request.
+Files that go out are the page's own assets, a run's sample pictures and LoRA files, its export, and thumbnails made of a data set's pictures;
+files that come in are one picture or caption a request, or one exported file.
 """
 
+import secrets
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI, Request
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, SessionNotFound, SettingsError
-from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.drafts import open_draft
+from fluxgym.sessions.exchange import Export, export_archive, export_state, import_file
+from fluxgym.sessions.forget import backup
 from fluxgym.settings import Settings
 from fluxgym.ui import look
 from fluxgym.ui.build import build_page
 from fluxgym.ui.guard import Guard, bad_request
 from fluxgym.ui.login import Door
 from fluxgym.ui.part import ASSETS, head
-from fluxgym.ui.upload import TooLarge, receive
+from fluxgym.ui.upload import TooLarge, receive, receive_whole
 
 THUMB_SIDE = 320
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
 NOTHING = PlainTextResponse("There is nothing at this address.", 404)
+EXPORTS = {"state.json": None, "pictures.zip": Export(pictures=True), "everything.zip": Export(pictures=True, lora=True)}
 FOR_A_DAY = {"Cache-Control": "private, max-age=86400"}
 ASK_AGAIN = {"Cache-Control": "no-cache"}
 
@@ -75,6 +83,9 @@ class FileRoutes:
         app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
         app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
         app.add_api_route("/fluxgym/runs/{slug}/pictures/{name}", self.run_picture)
+        app.add_api_route("/fluxgym/runs/{slug}/export/{name}", self.export)
+        app.add_api_route("/fluxgym/states.tar.gz", self.states)
+        app.add_api_route("/fluxgym/import/{name}", self.take_in, methods=["PUT"])
         app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.draft_picture)
         app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.upload, methods=["PUT"])
 
@@ -107,6 +118,46 @@ class FileRoutes:
             return NOTHING
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
 
+    def export(self, slug: str, name: str) -> Response:
+        """Send a run's state, or an archive with its pictures and model."""
+        try:
+            run = self._outputs.run(slug)
+        except SessionNotFound:
+            return NOTHING
+        if name not in EXPORTS or not run.ui_state.is_file():
+            return NOTHING
+        what = EXPORTS[name]
+        ending = "json" if what is None else "zip"
+        write = partial(export_state, run) if what is None else partial(_archive, run, what)
+        return self._made(write, f"{run.slug}.{ending}")
+
+    def states(self) -> Response:
+        """Send all states in an archive, as the guide's own tar command makes it."""
+        return self._made(partial(backup, self._settings.outputs), "fluxgym-states-backup.tar.gz")
+
+    def _made(self, write: Callable[[Path], object], filename: str) -> Response:
+        """Send a file that is made for this request and removed after it."""
+        path = self._outputs.own / "new" / f"export-{secrets.token_hex(8)}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+        except (FluxGymError, OSError) as error:
+            path.unlink(missing_ok=True)
+            return bad_request(str(error))
+        return FileResponse(path, media_type="application/octet-stream", filename=filename, background=BackgroundTask(path.unlink))
+
+    async def take_in(self, name: str, request: Request) -> Response:
+        """Take an exported file and make runs of it."""
+        try:
+            path = await receive_whole(request, name, self._outputs.own / "new")
+            try:
+                runs = await run_in_threadpool(import_file, path, self._outputs)
+            finally:
+                path.unlink(missing_ok=True)
+            return JSONResponse({"slugs": [run.slug for run in runs]})
+        except FluxGymError as error:
+            return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+
     def run_picture(self, slug: str, name: str) -> Response:
         """Send a thumbnail of one of a run's pictures."""
         try:
@@ -129,6 +180,10 @@ class FileRoutes:
             return JSONResponse({"name": await receive(request, name, folder)})
         except FluxGymError as error:
             return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+
+
+def _archive(run: RunPaths, what: Export, path: Path) -> None:
+    export_archive([run], path, what)
 
 
 def _thumbnail(folder: PictureFolder, name: str) -> Response:

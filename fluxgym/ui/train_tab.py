@@ -8,6 +8,7 @@ from gradio.components import Component
 
 from fluxgym.ui.fields import FIELDS, component
 from fluxgym.ui.handlers.pictures import PictureHandlers
+from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.part import part
 
 PAIRS = (
@@ -24,13 +25,16 @@ class TrainTab:
     pictures: gr.HTML
     answer: gr.HTML
     start: gr.Button
+    templates: gr.HTML
+    gpus: gr.Dropdown
 
 
-def place_train(models: list[tuple[str, str]], pictures: PictureHandlers) -> TrainTab:
-    """Place the three steps; `models` are the base models as (title, id)."""
+def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templates: TemplateHandlers, num_gpus: int) -> TrainTab:
+    """Place the three steps; `models` are the base models as (title, id). Which GPU is asked only where there are several."""
     with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(1, "LoRA")
+            kept = part("templates", server=templates.server, events=("apply", "keep"), value={}, elem_id="fg-templates")
             fields = _place_fields("lora", models)
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
                 fields |= _place_fields("advanced", models)
@@ -40,9 +44,13 @@ def place_train(models: list[tuple[str, str]], pictures: PictureHandlers) -> Tra
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(3, "Train")
             answer = part("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
+            gpus = gr.Dropdown(
+                [("the first free one", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
+                value="", label="GPU", visible=num_gpus > 1, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
+            )  # fmt: skip
             start = gr.Button("Start training", variant="primary", elem_id="start")
             gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
-    return TrainTab(fields=fields, pictures=gallery, answer=answer, start=start)
+    return TrainTab(fields=fields, pictures=gallery, answer=answer, start=start, templates=kept, gpus=gpus)
 
 
 def _title(number: int, title: str) -> None:

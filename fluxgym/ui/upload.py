@@ -13,6 +13,7 @@ from fluxgym.errors import DatasetError, StorageError
 from fluxgym.run.atomic import storage_error
 
 MAX_PICTURE_BYTES = 200 << 20
+MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
 RESERVE_BYTES = 200 << 20
 
@@ -40,6 +41,27 @@ async def receive(request: Request, name: str, folder: PictureFolder) -> str:
         raise storage_error(error, folder.path / name) from error
     finally:
         path.unlink(missing_ok=True)
+
+
+async def receive_whole(request: Request, name: str, folder: Path) -> Path:
+    """Return a file of its own with an exported archive that the request carries; the caller removes it.
+
+    Raises TooLarge, DatasetError or StorageError as `receive` does.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_ARCHIVE_BYTES:
+        raise _too_large(name, MAX_ARCHIVE_BYTES)
+    path = await run_in_threadpool(_prepare, folder, int(declared) if declared.isdigit() else 0)
+    try:
+        await _write(request.stream(), path, name, MAX_ARCHIVE_BYTES)
+        return path
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, ClientDisconnect):
+            raise DatasetError(f"{name}: the connection broke; import it again.") from None
+        if isinstance(error, OSError):
+            raise storage_error(error, path) from error
+        raise
 
 
 async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int) -> None:

@@ -2,7 +2,9 @@
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { learn } from "./clock.js";
-import { call, keepAsking, notice } from "./link.js";
+import { address, call, keepAsking, notice } from "./link.js";
+import { question } from "./dialog.js";
+import { menu } from "./menu.js";
 import * as memory from "./memory.js";
 import { go, place } from "./nav.js";
 import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session.js";
@@ -48,19 +50,19 @@ function showRow(row, session, act) {
     list.dataset.known = known;
     fill(list, session.status === "unreadable" ? session.folder : facts(session));
   }
-  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume]);
+  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next]);
   const actions = row.querySelector(".fg-actions");
   if (actions.dataset.wanted !== wanted) {
     actions.dataset.wanted = wanted;
     const focused = actions.contains(document.activeElement) ? document.activeElement.dataset.action : null;
-    fill(actions, buttons(session, act));
+    fill(actions, buttons(session, act), menu(session, act.more(session), act.done));
     if (focused) (actions.querySelector(`[data-action="${focused}"]`) ?? actions.querySelector("button"))?.focus();
   }
 }
 
 /** Do what a button says to the run it was drawn for; returns when the app has answered. Used by the run's own page too. */
 export function actions(server, trigger, ask) {
-  return async function act(action, session, button) {
+  async function act(action, session, button) {
     if (action === "open") {
       memory.look(session.slug);
       trigger("open", { slug: session.slug });
@@ -82,7 +84,52 @@ export function actions(server, trigger, ask) {
     if (answer && !answer.error && action === "resume") go("run", session.slug);
     document.dispatchEvent(new CustomEvent("fg:changed"));
     ask();
+  }
+  act.more = (session) => (action, more = {}) => call(server, "act", { action, slug: session.slug, run_id: session.run_id ?? null, ...more });
+  act.done = (result) => {
+    document.dispatchEvent(new CustomEvent("fg:changed"));
+    if (result.open) go("run", result.open);
   };
+  return act;
+}
+
+/** "⋯" of the whole list: bring in, back up, sweep. */
+function listMenu(server, ask) {
+  const file = h("input", { type: "file", accept: ".zip,.json", hidden: true, "aria-label": "An exported run or archive", onchange: bringIn });
+  async function bringIn() {
+    const [chosen] = file.files;
+    file.value = "";
+    if (!chosen) return;
+    let told;
+    try {
+      const answer = await fetch(address(`import/${encodeURIComponent(chosen.name)}`), { method: "PUT", body: chosen });
+      told = await answer.json();
+    } catch {
+      told = { error: `${chosen.name}: the connection broke; import it again.` };
+    }
+    if (told.error) await question({ title: "Not imported", text: told.error });
+    else if (told.slugs.length === 1) go("run", told.slugs[0]);
+    document.dispatchEvent(new CustomEvent("fg:changed"));
+  }
+  async function sweep() {
+    await question({
+      title: "Forget old sessions?", text: "Ended sessions that were started before that go off the list. Their models and files stay.",
+      field: { label: "Older than how many days", value: "30" }, yes: "Forget them",
+      check: async (days) => {
+        if (!/^\d{1,5}$/.test(days.trim())) return "Type a whole number of days, such as 30.";
+        const answer = await call(server, "sweep", { days: Number(days) });
+        return answer === undefined ? "The app does not answer; try again in a moment." : answer.error ?? "";
+      },
+    });
+    ask();
+  }
+  const item = (text, onclick) => h("button", { type: "button", role: "menuitem", onclick: () => { box.open = false; onclick(); } }, text);
+  const box = h("details", { class: "fg-menu" },
+    h("summary", { class: "fg-button", "aria-label": "More for all sessions", title: "More" }, "⋯"),
+    h("div", { class: "fg-menu-items", role: "menu" }, item("Import…", () => file.click()),
+      h("a", { role: "menuitem", href: address("states.tar.gz"), download: "", onclick: () => { box.open = false; } }, "Back up all states"),
+      item("Forget old sessions…", sweep)));
+  return [box, file];
 }
 
 export function mount({ element, trigger, server }) {
@@ -100,7 +147,7 @@ export function mount({ element, trigger, server }) {
   const where = h("span");
   const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
   const banner = h("details", { class: "fg-card fg-sessions" }, summary,
-    h("div", { class: "fg-sessions-tools" }, filter, refresh), list, empty, pager);
+    h("div", { class: "fg-sessions-tools" }, filter, refresh, ...listMenu(server, () => ask())), list, empty, pager);
   fill(element, banner);
   banner.addEventListener("toggle", () => banner.open && memory.looked(Date.now() / 1000));
 

@@ -5,6 +5,7 @@ import { attribute, fill, h, keyed, put } from "./dom.js";
 import { learn } from "./clock.js";
 import { address, call, keepAsking } from "./link.js";
 import { curve } from "./curve.js";
+import { menu } from "./menu.js";
 import { place } from "./nav.js";
 import * as memory from "./memory.js";
 import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session.js";
@@ -108,13 +109,14 @@ export function mount({ element, trigger, server }) {
       list.dataset.known = known;
       fill(list, facts(session));
     }
-    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume]);
+    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next]);
     const slot = head.querySelector(".fg-actions");
     if (slot.dataset.wanted !== wanted) {
       slot.dataset.wanted = wanted;
       fill(slot, buttons(session, act).filter((button) => button.dataset.action !== "open"),
         h("button", { type: "button", class: "fg-button", title: "Fills the form on the Train page with this run's settings",
-          onclick: toForm }, "Settings to the form"));
+          onclick: toForm }, "Settings to the form"),
+        menu(session, act.more(session), act.done));
     }
   }
 

@@ -2,16 +2,23 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from fluxgym.errors import SessionError
+from fluxgym.launch.queue import Queue
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.status import LIVE, Status
 from fluxgym.run.ui_state import read_state
+from fluxgym.sessions.duplicate import duplicate
+from fluxgym.sessions.forget import contents, delete, forget, sweep
+from fluxgym.sessions.history import diff, restore, versions
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
+from fluxgym.sessions.repair import repair
 from fluxgym.sessions.resume import resume, resume_offer
 from fluxgym.sessions.stop import stop
+from fluxgym.sessions.templates import save
 from fluxgym.settings import Settings
 from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text, whole
 from fluxgym.ui.machine import describe
@@ -27,6 +34,8 @@ class SessionHandlers:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
+        self._queue = Queue(self._outputs)
+        self._actions = self._kinds()
 
     @answers
     def sessions(self, data: Answer) -> Answer:
@@ -52,6 +61,7 @@ class SessionHandlers:
         run = self._outputs.run(session.slug)
         row: Answer = dict(session.to_json())
         row["stopping"] = session.status in LIVE and run.stop.exists()
+        row["next"] = session.status is Status.QUEUED
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
         row["resume"] = offer(run) if session.status in RESUMABLE else None
         return row
@@ -62,14 +72,38 @@ class SessionHandlers:
         run = self._outputs.run(text(data, "slug", 200))
         if data.get("run_id") and read_state(run).get("run_id") != data["run_id"]:
             raise SessionError(f"{run.slug} has been started anew since this button was drawn; nothing was done to it.")
-        action = data.get("action")
-        if action in ("stop", "kill"):
-            stop(run, now=action == "kill")
-        elif action == "resume":
-            resume(run, settings=self._settings)
-        else:
+        action = self._actions.get(text(data, "action", 40))
+        if action is None:
             return {"error": "The page asked for something that the app does not know; reload the page."}
-        return {}
+        answer = action(run, data)
+        return answer if isinstance(answer, dict) else {}
+
+    def _kinds(self) -> dict[str, Callable[[RunPaths, Answer], object]]:
+        """Return what each button does; those that take more of the person's words find it in the message."""
+        return {
+            "stop": lambda run, data: stop(run),
+            "kill": lambda run, data: stop(run, now=True),
+            "resume": lambda run, data: resume(run, settings=self._settings),
+            "next": lambda run, data: self._queue.move(run.slug, 1),
+            "duplicate": lambda run, data: {"slug": duplicate(run, text(data, "name", 300)).slug},
+            "history": lambda run, data: {"versions": _versions(run)},
+            "restore": lambda run, data: {"changed": restore(run, text(data, "id", 200))},
+            "contents": lambda run, data: {"sentence": contents(run).sentence()},
+            "forget": lambda run, data: forget(run),
+            "delete": lambda run, data: delete(run),
+            "repair": lambda run, data: repair(run) and None,
+            "template": lambda run, data: {"template": save(self._outputs, text(data, "name", 300), read_state(run)).name},
+        }
+
+    @answers
+    def sweep(self, data: Answer) -> Answer:
+        """Forget ended runs that are older than so many days."""
+        return {"swept": len(sweep(self._settings.outputs, whole(data, "days", 0, 100_000)))}
+
+
+def _versions(run: RunPaths) -> list[Answer]:
+    present = read_state(run)
+    return [{"id": version.id, "kept_at": version.kept_at, "changes": diff(version.state, present)} for version in versions(run)]
 
 
 def _counts(every: list[Entry], shown: int) -> dict[str, int]:

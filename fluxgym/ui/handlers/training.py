@@ -25,6 +25,7 @@ from fluxgym.ui.handlers.answers import Answer
 from fluxgym.ui.handlers.form import Form
 from fluxgym.ui.handlers.pictures import PictureHandlers, forget_pictures
 from fluxgym.ui.handlers.sessions import offer
+from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.values import State
 
 Outputs = list[Any]
@@ -32,13 +33,14 @@ NAME, TRIGGER, MODEL = (NAMES.index(name) for name in ("lora_name", "concept_sen
 
 
 class TrainingHandlers:
-    """Answers the form. Every handler takes (draft id, source, the fields in the table's order)."""
+    """Answers the form. Every handler takes (draft id, source, the fields in the table's order), Start also the GPU that was chosen."""
 
-    def __init__(self, settings: Settings, pictures: PictureHandlers, index: SessionIndex) -> None:
+    def __init__(self, settings: Settings, pictures: PictureHandlers, index: SessionIndex, templates: TemplateHandlers) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._pictures = pictures
         self._index = index
+        self._templates = templates
         self._form = Form(settings)
 
     def restore(self, draft_id: str, viewed: str | None, unsent: str | None) -> Outputs:
@@ -91,6 +93,13 @@ class TrainingHandlers:
         state, answer = self._answer(draft.id, source, shown)
         return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
 
+    def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
+        draft = self._draft(draft_id)
+        shown = self._templates.applied(str(getattr(event, "name", "")), list(typed)) or list(typed)
+        state, answer = self._answer(draft.id, source, shown)
+        return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
+
     def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Answer to pictures that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
         source = str(getattr(event, "source", "") or "")
@@ -110,15 +119,15 @@ class TrainingHandlers:
         known = chosen if chosen in ("resume", "new", "replace") else None
         return self._start(draft_id, source, list(typed), cast(IfExists | None, known))
 
-    def _start(self, draft_id: str, source: str, typed: Outputs, if_exists: IfExists | None) -> Outputs:
-        draft = self._draft(draft_id)
+    def _start(self, draft_id: str, source: str, given: Outputs, if_exists: IfExists | None) -> Outputs:
+        draft, typed, gpus = self._draft(draft_id), given[: len(NAMES)], str(given[len(NAMES)] or "") or None
         state, answer = self._answer(draft.id, source, typed, pressed=True)
         answer = self._kept(draft, state, source, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return [source, gr.skip(), answer]
         images = self._pictures.folder(draft.id, self._existing(source)).path
         try:
-            run = start(StartRequest(state=state, images=images, if_exists=if_exists), self._settings)
+            run = start(StartRequest(state=state, images=images, if_exists=if_exists, gpus=gpus), self._settings)
         except NameTaken:
             return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
         except FluxGymError as error:

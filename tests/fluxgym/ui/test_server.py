@@ -1,6 +1,7 @@
 """The routes for files: what a run's page needs is served, and nothing else on the disk is."""
 
 import io
+import tarfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -156,3 +157,40 @@ def test_a_full_disk_is_named(client, monkeypatch):
 
 def test_a_draft_has_an_id_that_nobody_guesses(client):
     assert client.put("/fluxgym/drafts/mine/pictures/a.png", content=png()).status_code == 400
+
+
+def test_a_run_goes_out_and_comes_in_again(client, settings, run):
+    state = client.get("/fluxgym/runs/cat/export/state.json")
+    assert state.json()["lora_name"] == "cat"
+    assert 'filename="cat.json"' in state.headers["content-disposition"]
+    archive = client.get("/fluxgym/runs/cat/export/everything.zip").content
+    assert CANARY.encode() not in archive
+    assert client.put("/fluxgym/import/x.zip", content=archive).json() == {"slugs": ["cat-2"]}
+    assert (settings.outputs / "cat-2" / "cat-2.safetensors").read_bytes() == run.lora.read_bytes()
+    assert client.put("/fluxgym/import/x.json", content=state.content).json() == {"slugs": ["cat-3"]}
+    assert not list((settings.outputs / ".fluxgym" / "new").iterdir())
+
+
+def test_all_states_go_out_as_the_guide_packs_them(client, run):
+    archive = client.get("/fluxgym/states.tar.gz")
+    with tarfile.open(fileobj=io.BytesIO(archive.content)) as opened:
+        assert opened.getnames() == ["outputs/cat/ui_state.json"]
+
+
+@pytest.mark.parametrize(
+    "path", ["cat/export/launch.json", "cat/export/..%2fui_state.json", "dog/export/state.json", ".fluxgym/export/state.json"]
+)
+def test_nothing_else_is_exported(client, run, path):
+    assert client.get(f"/fluxgym/runs/{path}").status_code == 404
+
+
+def test_a_hostile_import_is_refused_in_a_sentence(client, settings, monkeypatch):
+    before = sorted(settings.outputs.iterdir())
+    answer = client.put("/fluxgym/import/x.zip", content=b"PK\x03\x04 no")
+    assert (answer.status_code, "error" in answer.json()) == (400, True)
+    assert client.put("/fluxgym/import/x.json", content=b"").status_code == 400
+    monkeypatch.setattr(upload, "MAX_ARCHIVE_BYTES", 10)
+    assert client.put("/fluxgym/import/x.zip", content=b"12345678901").status_code == 413
+    assert [path for path in sorted(settings.outputs.iterdir()) if path.name != ".fluxgym"] == [
+        path for path in before if path.name != ".fluxgym"
+    ]

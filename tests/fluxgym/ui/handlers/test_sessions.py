@@ -6,9 +6,12 @@ import time
 import pytest
 
 from fluxgym.run.status import Status
+from fluxgym.run.ui_state import read_state, update_state
+from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import session_of
-from fluxgym.ui.handlers.sessions import PAGE_SIZE, SessionHandlers, resume_offer
+from fluxgym.sessions.resume import resume_offer
+from fluxgym.ui.handlers.sessions import PAGE_SIZE, SessionHandlers
 from tests.support.runs import make_run
 from tests.support.small_world import small_world
 
@@ -102,3 +105,43 @@ def test_statuses_are_the_lists_own(handlers, settings):
     for status in (Status.STOPPED, Status.COMPLETED, Status.FAILED):
         stopped(settings, status.value, status=status.value)
     assert {row["status"] for row in handlers.sessions({})["rows"]} == {"stopped", "completed", "failed"}
+
+
+def test_the_menu_does_what_it_says(handlers, settings):
+    run = stopped(settings, "cat", max_train_epochs=4)
+    act = lambda action, **more: handlers.act({"action": action, "slug": "cat", **more})  # noqa: E731
+    assert act("duplicate", name="Cat two") == {"slug": "cat-two"}
+    assert "already" in act("duplicate", name="Cat two")["error"]
+    assert act("template", name="mine") == {"template": "mine"}
+    assert act("history") == {"versions": []}
+    keep(run)
+    update_state(run, {"max_train_epochs": 8})
+    (version,) = act("history")["versions"]
+    assert version["changes"] == ["max_train_epochs: 4 → 8"]
+    assert act("restore", id=version["id"]) == {"changed": ["max_train_epochs: 8 → 4"]}
+    assert "no trained model" in act("contents")["sentence"]
+    assert "does not wait" in act("next")["error"]
+    assert act("forget") == {}
+    assert not run.ui_state.exists()
+    assert act("delete") == {}
+    assert not run.folder.exists()
+    assert handlers.sweep({"days": 0}) == {"swept": 1}
+
+
+def test_a_damaged_state_is_repaired_from_the_history(handlers, settings):
+    run = stopped(settings, "cat", max_train_epochs=4)
+    keep(run)
+    run.ui_state.write_text("{")
+    assert handlers.act({"action": "repair", "slug": "cat", "run_id": None}) == {}
+    assert read_state(run)["max_train_epochs"] == 4
+    assert [path.read_text() for path in run.folder.glob("ui_state.damaged-*")] == ["{"]
+    assert "nothing to repair" in handlers.act({"action": "repair", "slug": "cat"})["error"]
+
+
+def test_a_damaged_state_without_history_is_repaired_from_the_command(handlers, settings):
+    run = stopped(settings, "cat")
+    run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12 --network_dim 8\n")
+    run.ui_state.write_text("")
+    handlers.act({"action": "repair", "slug": "cat", "run_id": None})
+    state = read_state(run)
+    assert (state["lora_name"], state["max_train_epochs"], state["network_dim"], state["status"]) == ("cat", 12, 8, "stopped")

@@ -11,6 +11,7 @@ from fluxgym.sessions.drafts import new_draft_id, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.fields import NAMES
 from fluxgym.ui.handlers.pictures import PictureHandlers
+from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.training import TrainingHandlers
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
@@ -28,7 +29,7 @@ def settings(tmp_path):
 @pytest.fixture
 def handlers(settings):
     """Return the form's handlers."""
-    return TrainingHandlers(settings, PictureHandlers(settings), SessionIndex(settings.outputs))
+    return TrainingHandlers(settings, PictureHandlers(settings), SessionIndex(settings.outputs), TemplateHandlers(settings))
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_choosing_a_model_fills_untouched_fields(handlers, draft):
 def test_start_makes_a_run_of_the_draft(handlers, draft, settings):
     write_cats(draft.pictures.path, count=4)
     fields = typed(handlers, draft, lora_name="My Cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
-    source, gallery, answer = handlers.start(draft.id, "", *fields)
+    source, gallery, answer = handlers.start(draft.id, "", *fields, "")
     assert answer["started"] == {"slug": "my-cat"}
     assert source == gallery["source"] == "my-cat"
     run = OutputsPaths(settings.outputs).run("my-cat")
@@ -140,10 +141,10 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, 
     fields = typed(
         handlers, draft, lora_name="cat", base_model="pocket", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir=""
     )
-    answer = handlers.start(draft.id, "", *fields)[2]
+    answer = handlers.start(draft.id, "", *fields, "")[2]
     assert answer["taken"]["new"] == "Start as cat-2"
     assert answer["taken"]["resume"] is None
-    answer = handlers.choose(draft.id, "", SimpleNamespace(if_exists="new"), *fields)[2]
+    answer = handlers.choose(draft.id, "", SimpleNamespace(if_exists="new"), *fields, "")[2]
     assert answer["started"] == {"slug": "cat-2"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
@@ -155,7 +156,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, 
 )  # fmt: skip
 def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(handlers, draft, settings, changes, field):
     write_cats(draft.pictures.path, count=4)
-    answer = handlers.start(draft.id, "", *typed(handlers, draft, **changes))[2]
+    answer = handlers.start(draft.id, "", *typed(handlers, draft, **changes), "")[2]
     assert field in answer["errors"]
     assert "started" not in answer
     assert list(OutputsPaths(settings.outputs).runs()) == []
@@ -163,7 +164,7 @@ def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(h
 
 
 def test_start_without_pictures_is_refused(handlers, draft, settings):
-    answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"))[2]
+    answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
     assert any("no pictures" in line["text"] for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
@@ -171,7 +172,7 @@ def test_start_without_pictures_is_refused(handlers, draft, settings):
 def test_a_trainer_that_is_missing_is_said_below_the_checks(handlers, draft, settings):
     write_cats(draft.pictures.path, count=4)
     (settings.sd_scripts / "flux_train_network.py").unlink()
-    answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"))[2]
+    answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
     assert "flux_train_network.py" in answer["said"]
 
 
@@ -205,3 +206,20 @@ def test_the_examples_proposals_fill_only_what_is_empty(handlers, draft):
     event = SimpleNamespace(source="", name="example-cat", trigger="sks cat")
     assert handlers.pictures_changed(draft.id, event, *fields)[:3] == ["", "example-cat", "my own"]
     assert handlers.pictures_changed(draft.id, SimpleNamespace(source=""), *fields)[1] == ""
+
+
+def test_a_template_fills_the_fields_but_not_the_name(handlers, draft, settings):
+    templates = TemplateHandlers(settings)
+    kept = templates.keep(SimpleNamespace(name="Faces"), *typed(handlers, draft, lora_name="dog", max_train_epochs=7, network_alpha=3))
+    assert kept == {"said": "Kept as Faces."}
+    assert templates.keep(SimpleNamespace(name="x"), *typed(handlers, draft, seed=None))["said"].startswith("Not kept: Seed")
+    assert templates.keep(SimpleNamespace(name="🐱"), *typed(handlers, draft))["said"].startswith("Not kept: The template")
+    assert templates.templates({}) == {"templates": ["Faces"]}
+    now = typed(handlers, draft, lora_name="cat", concept_sentence="sks cat")
+    _, *fields, answer = handlers.apply_template(draft.id, "", SimpleNamespace(name="Faces"), *now)
+    shown = dict(zip(NAMES, fields, strict=True))
+    assert (shown["lora_name"], shown["max_train_epochs"], shown["network_alpha"], shown["concept_sentence"]) == ("cat", 7, 3, "sks cat")
+    assert answer["draft"]
+    assert handlers.apply_template(draft.id, "", SimpleNamespace(name="none"), *now)[1:-1] == now
+    assert templates.forget_template({"name": "Faces"}) == {}
+    assert "no template" in templates.forget_template({"name": "Faces"})["error"]

@@ -1,0 +1,189 @@
+"""The list of sessions in a real browser: every button of it pressed, two browsers that agree, an app that dies under an open page."""
+
+import json
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.ui_state import read_state, update_state
+from fluxgym.sessions.history import keep
+from tests.browser.conftest import App
+from tests.browser.test_page import open_page
+from tests.support.photos import write_cats
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="run")
+def fixture_run(app: App):
+    run = make_run(
+        app.outputs, "my-cat", lora_name="My Cat", status="stopped", base_model="pocket", max_train_epochs=4, timestamp=time.time() - 60
+    )
+    write_cats(run.dataset, count=2, size=64)
+    return run
+
+
+def row(page: Page, name: str):
+    """Return a session's row."""
+    return page.locator(".fg-row").filter(has=page.get_by_text(name, exact=True))
+
+
+def unfold(page: Page) -> None:
+    """Open the list, if it is not open."""
+    if page.locator(".fg-sessions[open]").count() == 0:
+        page.locator(".fg-sessions > summary").click()
+
+
+def choose(page: Page, name: str, item: str) -> None:
+    """Choose an item of a row's menu."""
+    row(page, name).get_by_label(f"More for {name}").click()
+    row(page, name).get_by_role("menuitem", name=item).click()
+
+
+def test_every_item_of_the_menu(app, page, run):
+    keep(run)
+    update_state(run, {"max_train_epochs": 9})
+    open_page(page, app)
+    unfold(page)
+    choose(page, "My Cat", "History")
+    expect(page.get_by_role("dialog")).to_contain_text("max_train_epochs: 4 → 9")
+    page.get_by_role("button", name="Restore these settings").click()
+    expect(page.get_by_role("button", name="Restored")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    assert read_state(run)["max_train_epochs"] == 4
+    choose(page, "My Cat", "Duplicate")
+    page.get_by_label("Name of the copy").fill("my cat")
+    page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("my-cat already")
+    page.get_by_label("Name of the copy").fill("Second Cat")
+    page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
+    expect(page.locator(".fg-run-head .fg-name")).to_have_text("Second Cat")
+    expect(row(page, "Second Cat")).to_contain_text("not started yet")
+    choose(page, "My Cat", "Keep as template")
+    page.get_by_label("Name of the template").fill("Cats")
+    page.get_by_role("dialog").get_by_role("button", name="Keep as template").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    choose(page, "My Cat", "Export")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Settings, pictures and captions (.zip)").click()
+    archive = download.value.path()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_label("An exported run or archive").set_input_files(
+        {"name": "x.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()}
+    )
+    expect(page.locator(".fg-row")).to_have_count(3)
+    page.get_by_label("An exported run or archive").set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": b"PK no"})
+    expect(page.get_by_role("dialog")).to_contain_text("Not imported")
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    choose(page, "Second Cat", "Forget")
+    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    expect(row(page, "Second Cat")).to_have_count(0)
+    choose(page, "My Cat", "Delete") if row(page, "My Cat").count() == 1 else None
+    page.keyboard.press("Escape")
+
+
+def test_delete_names_the_sizes_and_asks(app, page, run):
+    open_page(page, app)
+    unfold(page)
+    choose(page, "My Cat", "Delete")
+    expect(page.get_by_role("dialog")).to_contain_text("5 files")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    assert run.folder.exists()
+    choose(page, "My Cat", "Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator(".fg-row")).to_have_count(0)
+    assert not run.folder.exists()
+
+
+def test_the_lists_own_menu(app, page, run):
+    update_state(run, {"timestamp": 1000.0})
+    open_page(page, app)
+    unfold(page)
+    page.get_by_label("More for all sessions").click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="Back up all states").click()
+    assert download.value.suggested_filename == "fluxgym-states-backup.tar.gz"
+    page.get_by_label("More for all sessions").click()
+    page.get_by_role("menuitem", name="Forget old sessions").click()
+    page.get_by_label("Older than how many days").fill("soon")
+    page.get_by_role("button", name="Forget them").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("whole number")
+    page.get_by_label("Older than how many days").fill("30")
+    page.get_by_role("button", name="Forget them").click()
+    expect(page.locator(".fg-row")).to_have_count(0)
+    expect(page.get_by_text("No active training sessions found")).to_be_visible()
+
+
+def test_a_damaged_state_has_its_way_out(app, page, run):
+    run.ui_state.write_text('{"lora_name": ')
+    run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12\n")
+    open_page(page, app)
+    unfold(page)
+    expect(row(page, "my-cat")).to_contain_text("Cannot be read")
+    choose(page, "my-cat", "Repair")
+    page.get_by_role("dialog").get_by_role("button", name="Repair").click()
+    expect(row(page, "my-cat")).to_contain_text("Epochs: 12")
+
+
+def test_templates_in_the_form(app, page):
+    open_page(page, app)
+    page.get_by_label("The name of your LoRA").fill("dog")
+    page.get_by_label("Max Train Epochs").fill("7")
+    page.get_by_role("button", name="Keep as template").click()
+    page.get_by_label("Name of the template").fill("Seven")
+    page.get_by_role("dialog").get_by_role("button", name="Keep as template").click()
+    expect(page.get_by_text("Kept as Seven.")).to_be_visible()
+    page.get_by_label("Max Train Epochs").fill("3")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.get_by_label("Max Train Epochs")).to_have_value("7")
+    expect(page.get_by_label("The name of your LoRA")).to_have_value("dog")
+    page.get_by_role("button", name="Delete this template").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("button", name="Apply")).to_be_hidden()
+
+
+def test_the_monitor_of_a_run(app, page, run):
+    run.monitor_log.write_text("2025-01-25 14:30:22 trainer started, PID 7\n")
+    page.goto(f"{app.url}#run/my-cat")
+    page.get_by_text("Monitor", exact=True).click()
+    expect(page.get_by_text("no process watches this run")).to_be_visible()
+    expect(page.get_by_label("The last lines of monitor.log")).to_contain_text("trainer started")
+    run.monitor_log.write_text("another line\n")
+    page.get_by_role("button", name="Refresh Monitor Status").click()
+    expect(page.get_by_label("The last lines of monitor.log")).to_contain_text("another line")
+
+
+def test_a_click_never_lands_on_the_wrong_row(app, page, run):
+    open_page(page, app)
+    unfold(page)
+    row(page, "My Cat").get_by_label("More for My Cat").click()
+    item = row(page, "My Cat").get_by_role("menuitem", name="Forget")
+    make_run(app.outputs, "newer", status="stopped", timestamp=time.time())
+    expect(page.locator(".fg-row")).to_have_count(2)
+    item.click()  # the row has moved down meanwhile
+    expect(page.get_by_role("dialog")).to_contain_text("Forget My Cat?")
+    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    expect(page.locator(".fg-row")).to_have_count(1)
+    assert OutputsPaths(app.outputs).run("newer").ui_state.exists()
+
+
+def test_two_browsers_agree_and_an_app_that_dies_comes_back(app, browser, page, run):
+    other = browser.new_context().new_page()
+    for one in (page, other):
+        open_page(one, app)
+        unfold(one)
+        expect(row(one, "My Cat")).to_be_visible()
+    choose(other, "My Cat", "Forget")
+    other.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    page.get_by_role("button", name="Refresh Sessions").click()
+    expect(page.locator(".fg-row")).to_have_count(0)
+    app.kill()
+    expect(page.locator(".fg-silence")).to_be_visible()
+    run.ui_state.write_text(json.dumps({"lora_name": "Came back", "timestamp": 5.0}))
+    app.start()
+    for one in (page, other):
+        expect(one.locator(".fg-silence")).to_be_hidden()
+        expect(row(one, "Came back")).to_be_visible()
+    other.context.close()
