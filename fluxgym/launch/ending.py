@@ -88,7 +88,11 @@ def _stopped_sentence(evidence: Evidence) -> str:
 
 
 def _saved(evidence: Evidence) -> str:
-    return "; its state was saved." if evidence.saved_state else "; no state was saved at this step."
+    return (
+        "; its state was saved."
+        if evidence.saved_state
+        else "; no state was saved at this step, so the steps since the last checkpoint are lost."
+    )
 
 
 def _killed_sentence(evidence: Evidence) -> str:

@@ -13,12 +13,12 @@ PHASES = (
     (b"saving checkpoint:", "saving"),
     (b"saving state at", "saving"),
     (b"saving last state", "saving"),
-    (b"generating sample images", "sampling"),
+    (b"generating sample", "sampling"),
     (b"caching latents", "caching"),
-    (b"caching Text Encoder outputs", "caching"),
-    (b"caching text encoder outputs", "caching"),
-    (b"cache Text Encoder outputs for", "caching"),
-    (b"checking cache validity", "caching"),
+    (b"caching Text Encoder", "caching"),
+    (b"caching text encoder", "caching"),
+    (b"cache Text Encoder", "caching"),
+    (b"checking cache", "caching"),
     (b"preparing accelerator", "loading"),
     (b"Loading state dict from", "loading"),
     (b"import network module:", "loading"),
@@ -68,9 +68,10 @@ class KohyaOutput:
 
     def heed(self, line: bytes) -> None:
         """Take one whole line, or one refresh of a bar."""
-        if ATTEMPT.match(line):
+        if ATTEMPT.search(line):  # behind the last bar of a trainer that was killed
             self._clear()
             self.has_begun = True
+            return
         self.heed_bar(line)
         self._heed_epoch(line.strip())
         phase = next((phase for words, phase in PHASES if words in line), None)

@@ -13,7 +13,7 @@ from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.progress import read_curve, read_last
 from fluxgym.sessions.listing import resumable_from, session_of
-from fluxgym.sessions.resume import resume
+from fluxgym.sessions.resume import resume, resume_offer
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats
@@ -87,11 +87,13 @@ def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_s
     assert not list_complete(run)
     assert session_of(run).progress["step"] < STEPS
     assert resumable_from(run) == newest.name
+    assert "inexactly" in resume_offer(run).sentence()
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"
     second = [line for line in lines_of(run) if line["attempt"] == 2 and line["phase"] == "training" and "loss" in line]
     assert second[0]["epoch"] == newest.epoch + 1
-    assert second[0]["step"] >= newest.step
+    assert all(newest.step <= line["step"] <= 8 * line["epoch"] for line in second)
+    assert next(line["step"] for line in lines_of(run) if line["attempt"] == 2) == 0
     assert lines_of(run)[-1]["step"] == STEPS
     assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch(run).argv)
 

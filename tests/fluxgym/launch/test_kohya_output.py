@@ -109,8 +109,9 @@ def test_a_saved_state_knows_its_place():
 
 
 def test_a_new_attempt_begins_from_nothing():
-    output = heard(*BEGIN, b"epoch 1/4", bar(7, avr_loss=1), HEADER)
-    assert output.fields() == {"phase": "loading", "step": 0}
+    for header in (HEADER, bar(8, avr_loss=1) + HEADER):  # a trainer that was killed leaves its bar's line open
+        output = heard(*BEGIN, b"epoch 1/4", bar(7, avr_loss=1), header)
+        assert output.fields() == {"phase": "loading", "step": 0}
 
 
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([*BEGIN, b"epoch 9/0", b"epoch 0/4", bar(50), b"steps: 1%|| 9/0 [?, 0s/it]"])))
