@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from fluxgym import cli_keep
-from fluxgym.errors import FluxGymError, SettingsError
+from fluxgym.cli_keep import image_folder, read_state_file
+from fluxgym.errors import FluxGymError
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.status import SYMBOLS, Status
@@ -111,26 +112,6 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
     run = start(request, settings)
     print(run.folder, flush=True)
     return _wait(run) if args.wait else 0
-
-
-def read_state_file(path: Path) -> dict[str, object]:
-    """Return the settings of a JSON file; raises SettingsError for one that holds none."""
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise SettingsError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(state, dict):
-        raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")
-    return state
-
-
-def image_folder(path: Path) -> Path:
-    """Return a folder's full path; raises SettingsError when it is not there."""
-    if not path.is_dir():
-        raise SettingsError(f"The folder of pictures {path} does not exist.")
-    return path.resolve()
 
 
 def _wait(run: RunPaths) -> int:

@@ -197,11 +197,29 @@ def _reason(settings: Settings, slug: str) -> Any:
 
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:
-    from fluxgym.cli import image_folder, read_state_file
-
     result = check(read_state_file(args.state), image_folder(args.images), settings.models, settings.outputs)
     for line in result.lines:
         print(f"{MARKS[line.level]} {line.text}")
     if result.steps is not None:
         print(f"{result.steps} steps")
     return 0 if result.can_start else 2
+
+
+def read_state_file(path: Path) -> dict[str, object]:
+    """Return the settings of a JSON file; raises SettingsError for one that holds none."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(state, dict):
+        raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")
+    return state
+
+
+def image_folder(path: Path) -> Path:
+    """Return a folder's full path; raises SettingsError when it is not there."""
+    if not path.is_dir():
+        raise SettingsError(f"The folder of pictures {path} does not exist.")
+    return path.resolve()
