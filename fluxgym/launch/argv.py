@@ -26,7 +26,7 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
         raise LaunchError(f"The trainer {script} is missing; point --sd-scripts to a folder that holds {SCRIPT}.")
     options = _options(config, run, files)
     if resume is not None:
-        options |= {"--resume": [str(resume)], **place_options(sd_scripts, resume)}
+        options |= {"--resume": [str(resume)], **{name: [value] for name, value in place_options(sd_scripts, resume).items()}}
     for name, value in config.advanced.items():
         if name not in DATASET_KEYS and name not in SUBSET_KEYS and name not in OF_THE_LAUNCHER:
             _set(options, name, value)

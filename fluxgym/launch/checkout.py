@@ -46,9 +46,9 @@ def refuse_unknown(sd_scripts: Path, options: Sequence[str]) -> None:
         )
 
 
-def place_options(sd_scripts: Path, checkpoint: Path) -> dict[str, list[str] | None]:
+def place_options(sd_scripts: Path, checkpoint: Path) -> dict[str, str]:
     """Return what else a foreign trainer needs to go on from a checkpoint in the right epoch: it miscounts at the second resume."""
     found = read_checkpoint(checkpoint, exact=False)
     if found is None or not is_foreign(sd_scripts) or "--initial_epoch" not in known_options(sd_scripts):
         return {}
-    return {"--initial_epoch": [str(found.epoch + 1)]}
+    return {"--initial_epoch": str(found.epoch + 1)}

@@ -4,8 +4,8 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from fluxgym.launch.checkout import place_options
 from fluxgym.run.atomic import read_json, write_json
-from fluxgym.run.checkpoints import read_checkpoint
 from fluxgym.run.paths import RunPaths
 
 GRACE_S = 60.0
@@ -33,13 +33,11 @@ class LaunchOrder:
     def again(self, checkpoint: Path | None) -> "LaunchOrder":
         """Return the next attempt of the same run: from a checkpoint's folder, or from where this one began when there is none."""
         argv = list(self.argv)
-        if checkpoint is not None and "--resume" in argv:
-            argv[argv.index("--resume") + 1] = str(checkpoint)
-        elif checkpoint is not None:
-            argv += ["--resume", str(checkpoint)]
-        found = read_checkpoint(checkpoint, exact=False) if checkpoint is not None and "--initial_epoch" in argv else None
-        if found is not None:
-            argv[argv.index("--initial_epoch") + 1] = str(found.epoch + 1)
+        if checkpoint is not None:
+            given = {"--resume": str(checkpoint)} | (place_options(Path(self.cwd), checkpoint) if self.foreign else {})
+            for name, value in given.items():
+                place = argv.index(name) if name in argv else len(argv)
+                argv[place : place + 2] = [name, value]
         return replace(self, attempt=self.attempt + 1, argv=argv)
 
 

@@ -1,0 +1,39 @@
+"""What the supervisor is told: the next attempt of the same run goes on from the newest checkpoint, in kohya's epoch where kohya trains."""
+
+import json
+import shutil
+from dataclasses import replace
+
+from fluxgym.launch.order import LaunchOrder, ran_foreign, read_launch, write_launch
+from tests.fluxgym.run.test_kohya_states import fixture_folder  # noqa: F401 - a fixture
+from tests.support.fake_kohya import write_checkout
+from tests.support.runs import make_run
+
+ORDER = LaunchOrder(run_id="x", attempt=1, argv=["train", "--seed", "1"], cwd="/nowhere", foreign=True)
+
+
+def test_a_restart_tells_kohyas_trainer_its_epoch(folder, tmp_path):
+    order = replace(ORDER, cwd=str(write_checkout(tmp_path / "kohya")))
+    second = order.again(folder)
+    assert second.argv == ["train", "--seed", "1", "--resume", str(folder), "--initial_epoch", "2"]  # a state within the second
+    later = shutil.copytree(folder, folder.with_name("cat-000006-state"))
+    (later / "train_state.json").write_text(json.dumps({"current_epoch": 6, "current_step": 20}))
+    third = second.again(later)
+    assert third.argv == ["train", "--seed", "1", "--resume", str(later), "--initial_epoch", "7"]
+    assert (third.attempt, third.foreign) == (3, True)
+    assert order.again(None).argv == order.argv
+
+
+def test_our_own_trainer_knows_its_epoch(folder):
+    assert replace(ORDER, foreign=False).again(folder).argv == ["train", "--seed", "1", "--resume", str(folder)]
+
+
+def test_an_order_of_an_earlier_version_is_ours(tmp_path):
+    run = make_run(tmp_path)
+    assert not ran_foreign(run)
+    write_launch(run, ORDER)
+    assert ran_foreign(run)
+    data = json.loads(run.launch.read_text())
+    del data["foreign"]
+    run.launch.write_text(json.dumps(data))
+    assert read_launch(run).foreign is False
