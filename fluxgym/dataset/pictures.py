@@ -55,6 +55,17 @@ def read_size(path: Path) -> PictureInfo:
         raise BadPicture(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
 
 
+def num_pixels(path: Path) -> int:
+    """Return how many pixels a picture's header tells of, before anything of it is decoded; raises BadPicture as check_picture does."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
+        raise BadPicture(f"{path.name} is not a picture, or has more pixels than can be read.", field="pictures") from None
+
+
 def thumbnail(path: Path, side: int) -> bytes:
     """Return a small JPEG of a picture, upright; raises BadPicture when it cannot be read."""
     from PIL import Image, ImageOps, UnidentifiedImageError

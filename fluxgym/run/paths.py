@@ -158,6 +158,16 @@ class OutputsPaths:
         return self.own / "archive"
 
     @property
+    def new(self) -> Path:
+        """Runs that are being made, until they are moved to their names."""
+        return self.own / "new"
+
+    @property
+    def deleted(self) -> Path:
+        """Runs that are being removed."""
+        return self.own / "deleted"
+
+    @property
     def templates(self) -> Path:
         """Settings under names of their own."""
         return self.own / "templates"

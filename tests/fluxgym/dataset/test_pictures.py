@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from fluxgym.dataset.pictures import check_picture, read_size, thumbnail
+from fluxgym.dataset.pictures import check_picture, num_pixels, read_size, thumbnail
 from fluxgym.errors import BadPicture
 from library.pictures import upright_size
 
@@ -50,3 +50,12 @@ def test_what_is_no_picture_is_named(tmp_path):
     (tmp_path / "text.png").write_text("I am not a picture")
     with pytest.raises(BadPicture, match=r"text\.png is not a picture"):
         check_picture(tmp_path / "text.png")
+
+
+def test_pixels_are_told_by_the_header_alone(tmp_path):
+    Image.new("L", (300, 200)).save(tmp_path / "a.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    assert num_pixels(tmp_path / "cut.png") == 60_000
+    (tmp_path / "text.png").write_text("no")
+    with pytest.raises(BadPicture, match=r"text\.png"):
+        num_pixels(tmp_path / "text.png")

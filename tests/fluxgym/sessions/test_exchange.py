@@ -1,16 +1,20 @@
 """Export and import: a round trip changes nothing that matters, and nothing hostile comes in."""
 
 import json
+import os
 import stat
+import threading
+import time
 import zipfile
 
 import pytest
 
 from fluxgym.dataset.folder import PictureFolder
-from fluxgym.errors import ImportRefused, UnreadableState
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.errors import ImportRefused, StorageError, UnreadableState
+from fluxgym.run.lock import file_lock
+from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.ui_state import read_state
-from fluxgym.sessions import exchange
+from fluxgym.sessions import unpack
 from fluxgym.sessions.exchange import Export, export_archive, export_state, import_file
 from fluxgym.sessions.history import diff
 from fluxgym.sessions.listing import list_sessions
@@ -63,9 +67,58 @@ def test_a_state_alone_and_all_states(run, outputs, tmp_path):
     make_run(tmp_path / "a", "dog", status="stopped")
     export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
     assert sorted(run.slug for run in import_file(tmp_path / "all.zip", outputs)) == ["dog", "my-cat-2"]
-    (run.ui_state).write_text("{")
+    run.ui_state.write_text("{")
     with pytest.raises(UnreadableState):
         export_state(run, tmp_path / "y.json")
+    with pytest.raises(UnreadableState):
+        export_archive([run], tmp_path / "y.zip", Export())
+    (tmp_path / "y.zip").mkdir()
+    with pytest.raises(StorageError):
+        export_archive([outputs.run("dog")], tmp_path / "y.zip", Export())
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path):
+    make_run(tmp_path / "a", "dog", max_train_epochs="many")
+    make_run(tmp_path / "a", "owl").ui_state.write_text("{")
+    runs = sorted(OutputsPaths(tmp_path / "a").runs(), key=lambda run: run.slug)
+    left_out = export_archive(runs, tmp_path / "all.zip", Export())
+    assert [sentence.split(":")[0] for sentence in left_out] == ["dog", "owl"]
+    assert [taken.slug for taken in import_file(tmp_path / "all.zip", outputs)] == ["my-cat"]
+    with pytest.raises(ImportRefused, match="no run that could"):
+        export_archive([], tmp_path / "none.zip", Export())
+
+
+def test_files_older_than_zip_itself_are_exported(run, outputs, tmp_path):
+    os.utime(run.ui_state, (0, 0))
+    export_archive([run], tmp_path / "x.zip", Export())
+    assert len(import_file(tmp_path / "x.zip", outputs)) == 1
+
+
+def test_settings_come_in_as_a_config_takes_them(outputs, tmp_path):
+    state = {"lora_name": "cat", "max_train_epochs": "12", "timestamp": "long ago", "run_id": {"a": 1}, "mine": {"kept": [1]}, "host": "x"}
+    (tmp_path / "x.json").write_text(json.dumps(state))
+    (taken,) = import_file(tmp_path / "x.json", outputs)
+    got = read_state(taken)
+    assert (got["max_train_epochs"], got["mine"], "host" in got, got["parent"]) == (
+        12,
+        {"kept": [1]},
+        False,
+        {"slug": "cat", "run_id": None},
+    )
+    assert time.time() - got["timestamp"] < 60
+
+
+def test_a_name_that_is_being_started_is_waited_for(run, outputs, tmp_path):
+    export_archive([run], tmp_path / "x.zip", Export())
+    outputs.root.mkdir()
+    with file_lock(outputs.locks / "my-cat", timeout_s=1, busy="x"):
+        importing = threading.Thread(target=import_file, args=(tmp_path / "x.zip", outputs))
+        importing.start()
+        importing.join(0.3)
+        outputs.run("my-cat").folder.mkdir()  # what the start makes
+    importing.join()
+    assert outputs.run("my-cat-2").ui_state.is_file()
 
 
 def link(name):
@@ -87,6 +140,13 @@ def link(name):
         ({".fluxgym/ui_state.json": STATE}, "no part of an exported run"),
         ({"cat/dataset/a.png": b"x"}, "no ui_state.json"),
         ({"cat/ui_state.json": STATE, "cat/dataset/a.png": b"not a picture"}, "a.png"),
+        ({"a/ui_state.json": STATE, "cat/ui_state.json": STATE, "cat/dataset/a.png": b"not a picture"}, "a.png"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": [{"api_token": 1}]}'}, "api_token"),
+        ({"cat/ui_state.json": '{"lora_name": ["cat"]}'}, "lora_name must be a single value"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": NaN}'}, "not valid JSON"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": "\\ud800"}'}, "not valid JSON"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": ' + "[" * 100 + "]" * 100 + "}"}, "nested"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": "' + "x" * (1 << 20) + '"}'}, "swells|at most 1024 kB"),
         ({"cat/ui_state.json": "{"}, "not valid JSON"),
         ({"cat/ui_state.json": "[1]"}, "no ui_state.json"),
         ({"cat/ui_state.json": '{"lora_name": "cat", "hf_token": "x"}'}, "hf_token"),
@@ -113,19 +173,14 @@ def test_links_bombs_and_floods(outputs, tmp_path, monkeypatch):
     bomb = pack(tmp_path / "bomb.zip", **{"cat/ui_state.json": STATE, "cat/dataset/a.txt": b"0" * (64 << 20)})
     with pytest.raises(ImportRefused, match="swells"):
         import_file(bomb, outputs)
-    monkeypatch.setattr(exchange, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(unpack, "MAX_ENTRIES", 1)
     with pytest.raises(ImportRefused, match="at most 1"):
         import_file(pack(tmp_path / "many.zip", **{"a/ui_state.json": STATE, "b/ui_state.json": STATE}), outputs)
 
 
-def test_forged_sizes_and_damage(outputs, tmp_path):
-    path = pack(tmp_path / "x.zip", **{"cat/ui_state.json": STATE})
-    data = bytearray(path.read_bytes())
-    data[50:54] = b"\xff" * 4  # within the packed bytes
-    path.write_bytes(data)
-    with pytest.raises(ImportRefused):
-        import_file(path, outputs)
-    path.write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(ImportRefused):
-        import_file(path, outputs)
-    assert RunPaths(outputs.root / "cat").folder.exists() is False
+@pytest.mark.parametrize(("name", "said"), [("none.zip", "There is no file"), (".", "There is no file"), ("big.json", "at most 1024 kB")])
+def test_what_is_no_export_at_all(name, said, outputs, tmp_path):
+    (tmp_path / "big.json").write_text(json.dumps({"lora_name": "cat", "x": "x" * (1 << 20)}))
+    with pytest.raises(ImportRefused, match=said):
+        import_file(tmp_path / name, outputs)
+    assert not outputs.run("cat").folder.exists()
