@@ -1,0 +1,531 @@
+"""The user's guide, its own commands run in a shell over real runs: what it tells people to type does what it says. docs/guide.md maps the rest."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fluxgym.cli import main
+from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.identity import is_alive
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.progress import read_last
+from fluxgym.run.status import Status
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.last import last_session
+from fluxgym.sessions.listing import Session, list_sessions
+from fluxgym.sessions.resume import resume
+from fluxgym.sessions.start import StartRequest, start
+from tests.support.photos import write_cats
+from tests.support.runs import make_run, state_of, wait_for
+from tests.support.small_world import TRAINER, small_world, state
+
+EPOCH_STEPS = 8  # 4 pictures, twice
+HELD_AT = 5
+GUIDES_KEYS = [
+    "lora_name", "concept_sentence", "base_model", "vram", "num_repeats", "max_train_epochs", "sample_prompts", "sample_every_n_steps",
+    "resolution", "enable_checkpointing", "resume_from_checkpoint", "enable_monitoring", "seed", "workers", "learning_rate",
+    "save_every_n_epochs", "guidance_scale", "timestep_sampling", "network_dim", "timestamp", "status",
+]  # fmt: skip
+OUR_KEYS = {"schema_version", "run_id", "reason", "reason_code", "exit_code", "completed_at", "host", "parent", "advanced"}
+SECRETS = {name: f"canary-{name}-5f1c" for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "FLUXGYM_TOKEN")}
+
+LOAD = """
+import json
+
+# Load state
+with open('outputs/my-lora/ui_state.json') as f:
+    state = json.load(f)
+
+print(f"LoRA: {state['lora_name']}")
+print(f"Epochs: {state['max_train_epochs']}")
+print(f"Started: {state['timestamp']}")
+"""
+MODIFY = """
+# Modify state (careful!)
+state['max_train_epochs'] = 20
+with open('outputs/my-lora/ui_state.json', 'w') as f:
+    json.dump(state, f, indent=2)
+"""
+
+
+def need(*programs: str):
+    """Skip a test on a machine that lacks what the guide's command calls."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"the guide's command needs {' and '.join(missing)}, which this machine lacks")
+
+
+class World:
+    """Folders as the guide has them: `outputs/` in the working folder, and a little trainer that trains as many epochs as it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.settings = folder, small_world(folder)
+        trainer = TRAINER.replace('int(os.environ.get("TEST_STEPS", "8"))', f"{EPOCH_STEPS} * int(args.max_train_epochs)")
+        trainer = trainer.replace('while os.path.exists(f"{folder}/hold") or ', f"while step == {HELD_AT} and ")
+        (self.settings.sd_scripts / "flux_train_network.py").write_text(trainer)
+        (folder / "held").mkdir()
+        self.outputs = self.settings.outputs
+        self.outputs.mkdir()
+        self.images = write_cats(folder / "images")
+        self.started: list[RunPaths] = []
+
+    def begin(self, name: str = "my-lora", *, held: bool = False, if_exists=None, **changes: object) -> RunPaths:
+        """Start a training; wait until its trainer is held in mid-run, or until all is done."""
+        if held:
+            (self.folder / "held" / name).touch()
+        request = StartRequest(state=state(lora_name=name, **changes), images=self.images, if_exists=if_exists)
+        run = start(request, self.settings)
+        self.started.append(run)
+        if held:
+            wait_for(lambda: (read_last(run.progress) or {}).get("step") == HELD_AT and state_of(run)["status"] == "running")
+        else:
+            wait_until_ended(run)
+        return run
+
+    def release(self, run: RunPaths) -> None:
+        """Let a held trainer go on, and wait for the end."""
+        (self.folder / "held" / run.slug).unlink()
+        record = read_record(run)
+        wait_for(lambda: not is_alive(record.supervisor) and not is_alive(record.trainer))
+
+    def sh(self, command: str) -> str:
+        """Run one of the guide's commands where the guide's reader stands; returns what it printed."""
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=self.folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def python(self, program: str) -> str:
+        """Run the guide's Python."""
+        done = subprocess.run([sys.executable, "-c", program], cwd=self.folder, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    def cli(self, *words: str) -> str:
+        """Run `python -m fluxgym …`; returns what it printed."""
+        folders = ["--outputs", "outputs", "--models", "models", "--sd-scripts", "sd-scripts"]
+        command = [sys.executable, "-m", "fluxgym", words[0], *folders, *words[1:]]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def rows(self) -> dict[str, Session]:
+        """Return the list by folder, newest first; the page's and the terminal's are the same."""
+        rows = {session.slug: session for session in list_sessions(self.outputs)}
+        entries = SessionIndex(self.outputs).look(everything=True)
+        assert [(entry.slug, entry.lora_name, entry.status) for entry in entries] == [
+            (row.slug, row.lora_name, row.status) for row in rows.values()
+        ]
+        return rows
+
+
+@pytest.fixture(name="world")
+def fixture_world(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_HOLD", str(tmp_path / "held"))
+    world = World(tmp_path)
+    yield world
+    for run in world.started:
+        kill(run)
+
+
+def kill(run: RunPaths) -> None:
+    """End all that lives of a run, as a power cut would."""
+    record = read_record(run)
+    processes = [process for process in (record.supervisor, record.trainer) if process] if record else []
+    for process in processes:
+        if is_alive(process):
+            os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: not any(is_alive(process) for process in processes))
+
+
+# -- How It Works ------------------------------------------------------------------------------------------------------------------
+
+
+@need("jq")
+def test_start_saves_a_state_file_that_jq_reads(world):
+    run = world.begin(held=True, max_train_epochs=16)
+    kept = json.loads(world.sh("cat outputs/my-lora/ui_state.json | jq ."))
+    assert list(kept)[: len(GUIDES_KEYS)] == GUIDES_KEYS
+    assert set(kept) - set(GUIDES_KEYS) <= OUR_KEYS
+    assert (kept["lora_name"], kept["max_train_epochs"], kept["status"]) == ("my-lora", 16, "running")
+    kinds = world.sh("jq -r '[.num_repeats, .enable_checkpointing, .enable_monitoring, .timestamp, .vram] | map(type) | @csv'" + STATE)
+    assert kinds.strip() == '"number","boolean","boolean","number","string"'
+    assert world.sh("stat -c %a" + STATE).strip() == "644"
+    world.release(run)
+    assert world.sh("jq -r .status" + STATE).strip() == "completed"
+
+
+STATE = " outputs/my-lora/ui_state.json"
+
+
+def test_a_state_is_smaller_than_a_kilobyte_at_every_moment(world):
+    run = world.begin(held=True, sample_prompts="sks cat on a sofa", sample_every_n_steps=100, concept_sentence="catsy style")
+    sizes = [run.ui_state.stat().st_size]
+    request_stop(run)
+    wait_until_ended(run)
+    sizes.append(run.ui_state.stat().st_size)
+    assert state_of(run)["reason"]
+    (world.folder / "held" / "my-lora").unlink()
+    wait_until_ended(resume(run, settings=world.settings))
+    assert max(*sizes, run.ui_state.stat().st_size) < 1024
+
+
+def test_the_terminal_shows_what_the_banner_does(world):
+    run = world.begin("my-cat-lora", held=True, max_train_epochs=16)
+    make_run(world.outputs, "old-style-lora", status="stopped", max_train_epochs=12, timestamp=1.0, enable_checkpointing=True)
+    started = world.sh("date -d @$(grep -oP '\"timestamp\": \\K[0-9]+' outputs/my-cat-lora/ui_state.json) '+%Y-%m-%d %H:%M:%S'").strip()
+    first, second = world.cli("sessions").split("\n\n---\n\n")
+    assert first.startswith(
+        f"🟢 my-cat-lora - Running\n   - Started: {started}\n   - Epochs: 16\n   - Checkpointing: ✅\n   - Monitoring: ✅\n"
+    )
+    assert second.startswith("🔵 old-style-lora - Stopped\n")
+    assert second.endswith("   - Epochs: 12\n   - Checkpointing: ✅\n   - Monitoring: ❌\n")
+    world.release(run)
+
+
+def test_three_days_three_trainings_newest_first(world):
+    for name in ("cat-lora", "dog-lora", "style-lora"):
+        world.begin(name, concept_sentence=name)
+    rows = world.rows()
+    assert [(row.lora_name, row.status) for row in rows.values()] == [
+        (name, Status.COMPLETED) for name in ("style-lora", "dog-lora", "cat-lora")
+    ]
+    for name in rows:
+        assert state_of(OutputsPaths(world.outputs).run(name))["concept_sentence"] == name
+
+
+def test_monitoring_is_shown_while_its_process_lives_and_only_then(world):
+    run = world.begin(held=True)
+    assert world.rows()["my-lora"].monitoring
+    os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
+    wait_for(lambda: not world.rows()["my-lora"].monitoring)
+    assert world.rows()["my-lora"].status is Status.RUNNING
+    assert run.monitor_pid.exists()
+    assert "trainer started" in run.monitor_log.read_text()
+    kill(run)
+    unwatched = world.begin("unwatched", held=True, enable_monitoring=False)
+    assert (world.rows()["unwatched"].status, world.rows()["unwatched"].monitoring) == (Status.RUNNING, False)
+    assert not unwatched.monitor_pid.exists()
+
+
+# -- Manual State Management -------------------------------------------------------------------------------------------------------
+
+
+def test_all_state_files_are_found_and_only_they(world):
+    for name in ("cat", "dog"):
+        world.begin(name)
+    world.begin("dog", if_exists="new")
+    printed = world.sh('find outputs -name "ui_state.json" -exec echo {} \\; -exec cat {} \\;')
+    for slug in ("cat", "dog", "dog-2"):
+        assert f"outputs/{slug}/ui_state.json\n{(world.outputs / slug / 'ui_state.json').read_text()}" in printed
+    assert int(world.sh('find outputs -name "ui_state.json" | wc -l')) == len(world.rows()) == 3
+
+
+def test_a_resumed_run_still_counts_once(world):
+    run = world.begin(held=True)
+    request_stop(run)
+    wait_until_ended(run)
+    (world.folder / "held" / "my-lora").unlink()
+    wait_until_ended(resume(run, settings=world.settings))
+    assert list(run.history.iterdir())
+    assert int(world.sh('find outputs -name "ui_state.json" | wc -l')) == 1
+
+
+@need("tar")
+def test_states_are_backed_up_and_restored(world):
+    for name in ("cat", "dog"):
+        world.begin(name)
+    before = world.rows()
+    states = {name: (world.outputs / name / "ui_state.json").read_bytes() for name in before}
+    world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json")
+    (world.outputs / "cat" / "ui_state.json").unlink()
+    (world.outputs / "dog" / "ui_state.json").write_text("{half")
+    world.sh("tar -xzf fluxgym-states-backup.tar.gz")
+    assert {name: (world.outputs / name / "ui_state.json").read_bytes() for name in before} == states
+    assert world.rows() == before
+
+
+@need("tar")
+def test_a_restored_state_of_a_time_when_it_ran_does_not_make_it_run(world):
+    run = world.begin(held=True)
+    world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json")
+    world.release(run)
+    world.sh("tar -xzf fluxgym-states-backup.tar.gz")
+    assert state_of(run)["status"] == "running"
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+
+
+@need("tar")
+def test_a_state_restored_without_its_folder_is_a_session_again(world):
+    run = world.begin()
+    world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json; rm -r outputs/my-lora; tar -xzf fluxgym-states-backup.tar.gz")
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+    assert last_session(OutputsPaths(world.outputs), SessionIndex(world.outputs)).slug == run.slug
+
+
+def test_one_state_is_kept_before_its_outputs_are_deleted(world):
+    world.begin("my-important-lora")
+    world.sh("mkdir -p ~/backups && cp outputs/my-important-lora/ui_state.json ~/backups/ && rm -r outputs/my-important-lora")
+    kept = json.loads((Path.home() / "backups" / "ui_state.json").read_text())
+    assert kept["concept_sentence"] == "sks cat"
+    again = start(StartRequest(state=kept, images=world.images), world.settings)  # its settings begin another training
+    world.started.append(again)
+    assert wait_until_ended(again).status is Status.COMPLETED
+
+
+def test_states_older_than_thirty_days_are_removed(world):
+    for name in ("old", "new"):
+        world.begin(name)
+    world.sh("touch -d '31 days ago' outputs/old/ui_state.json")
+    world.sh('find outputs -name "ui_state.json" -mtime +30 -delete')
+    assert list(world.rows()) == ["new"]
+    assert (world.outputs / "old" / "old.safetensors").is_file()
+
+
+# -- State Detection Logic, and a wrong status -------------------------------------------------------------------------------------
+
+
+@need("ps")
+def test_running_is_a_pid_file_and_a_live_process(world):
+    run = world.begin(held=True)
+    world.sh("ps -p $(cat outputs/my-lora/training.pid)")
+    assert world.rows()["my-lora"].status is Status.RUNNING
+    assert read_record(run).trainer.pid == int(run.training_pid.read_text())
+    kill(run)
+    assert run.training_pid.exists()  # nobody was left to remove it
+    assert world.sh("ps -o stat= -p $(cat outputs/my-lora/training.pid) || true").strip() in ("", "Z", "Zs")  # gone, or a zombie
+    row = world.rows()["my-lora"]
+    assert (row.status, row.reason_code) == (Status.STOPPED, "interrupted")
+
+
+def test_a_stale_pid_file_shows_nothing_running_before_or_after_it_is_removed(world):
+    run = world.begin(held=True)
+    kill(run)
+    assert run.training_pid.exists()
+    run.training_pid.write_text(f"{os.getpid()}\n")  # the kernel gave the number to somebody else meanwhile
+    before = world.rows()["my-lora"]
+    world.sh("rm outputs/my-lora/training.pid")
+    assert before.status is Status.STOPPED
+    assert world.rows()["my-lora"] == before
+
+
+def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
+    """Assert that no way of starting leads to another trainer of this run."""
+    for answer in (None, "resume", "replace"):
+        with pytest.raises(FluxGymError):
+            world.begin(run.slug, if_exists=answer)
+    with pytest.raises(FluxGymError):
+        resume(run, settings=world.settings)
+    assert run.training_log.read_text().count("== attempt") == 1
+
+
+def test_removing_training_pid_of_a_live_trainer_tells_the_truth_and_starts_no_second(world, capsys):
+    run = world.begin(held=True)
+    pid = int(run.training_pid.read_text())
+    world.sh("rm outputs/my-lora/training.pid")
+    row = world.rows()["my-lora"]
+    assert row.status is Status.STOPPED
+    assert row.reason == f"training.pid was removed or changed by hand, but the trainer (PID {pid}) is still alive."
+    assert "🔵 my-lora - Stopped\n   - Started: 20" in world.cli("sessions")
+    refuses_a_second_trainer(world, run)
+    assert main(["resume", "--outputs", str(world.outputs), "my-lora"]) == 2
+    assert "is running; stop it first" in capsys.readouterr().err
+    assert not run.training_pid.exists()
+    world.release(run)
+    assert world.rows()["my-lora"].status is Status.COMPLETED  # the training itself came to no harm
+
+
+# -- State File Corrupted, Old Sessions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["", '{"lora_name": ', "null", "\0" * 40, "not json"])
+def test_a_corrupted_state_has_its_own_row_and_harms_no_other(damage, world):
+    world.begin()
+    make_run(world.outputs, "other", status="stopped")
+    (world.outputs / "my-lora" / "ui_state.json").write_text(damage)
+    rows = world.rows()
+    assert rows["my-lora"].status is Status.UNREADABLE
+    assert "restore it from a backup, or delete it and start again" in rows["my-lora"].reason
+    assert rows["other"].status is Status.STOPPED
+    assert "⚠️ my-lora - Unreadable" in world.cli("sessions")
+
+
+def test_a_deleted_state_comes_back_with_a_new_start_only(world):
+    run = world.begin()
+    run.ui_state.write_text("{half")
+    world.sh("cat outputs/my-lora/ui_state.json; rm outputs/my-lora/ui_state.json")
+    assert world.rows() == {}
+    with pytest.raises(NameTaken):
+        world.begin()  # its model is still there, and is never overwritten unasked
+    world.begin(if_exists="replace")
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+    assert state_of(run)["run_id"]
+
+
+def test_nobody_makes_the_state_of_a_live_training_again(world):
+    run = world.begin(held=True)
+    world.sh("rm outputs/my-lora/ui_state.json")
+    assert world.rows() == {}
+    assert "No active training sessions found" in world.cli("sessions")
+    refuses_a_second_trainer(world, run)
+    world.release(run)
+    assert read_exit(run).status == "completed"
+    assert not run.ui_state.exists()
+    assert run.lora.is_file()
+    world.begin(if_exists="replace")
+    assert list(world.rows()) == ["my-lora"]
+
+
+def test_old_sessions_are_taken_off_the_list_and_models_stay(world):
+    for name in ("old-lora", "cat", "dog"):
+        world.begin(name)
+    world.sh("rm outputs/old-lora/ui_state.json")
+    assert set(world.rows()) == {"cat", "dog"}
+    world.sh('find outputs -name "ui_state.json" -delete')
+    assert world.rows() == {}
+    assert {path.name for path in world.outputs.glob("*/*.safetensors")} == {f"{name}.safetensors" for name in ("old-lora", "cat", "dog")}
+
+
+# -- Sessions Not Showing ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Look on without the rights of root, which reads everything."""
+    euid = os.geteuid()
+    if euid == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(euid)
+
+
+def open_to_all(folder: Path) -> None:
+    """Let anybody pass through the folders above; pytest makes them for their owner alone."""
+    for above in (folder, *folder.parents):
+        if above.stat().st_uid == os.getuid() and above != Path("/"):
+            above.chmod(above.stat().st_mode | 0o055)
+
+
+def test_permissions_of_state_files(world):
+    world.begin()
+    make_run(world.outputs, "other", status="stopped", timestamp=1.0)
+    open_to_all(world.outputs)
+    assert world.sh("ls outputs/*/ui_state.json") == "outputs/my-lora/ui_state.json\noutputs/other/ui_state.json\n"
+    world.sh("chmod 000 outputs/my-lora/ui_state.json")
+    with as_nobody():
+        rows = world.rows()
+    assert rows["my-lora"].status is Status.UNREADABLE
+    assert "check the file's permissions" in rows["my-lora"].reason
+    assert rows["other"].status is Status.STOPPED
+    world.sh("chmod 644 outputs/*/ui_state.json")
+    with as_nobody():
+        assert [(row.slug, row.status) for row in world.rows().values()] == [("my-lora", Status.COMPLETED), ("other", Status.STOPPED)]
+
+
+# -- Integration with Other Features -----------------------------------------------------------------------------------------------
+
+
+def test_a_killed_pod_is_told_of_and_its_training_goes_on_from_the_checkpoint(world):
+    run = world.begin(held=True, max_train_epochs=16)
+    request_stop(run)
+    wait_until_ended(run)
+    resume(run, settings=world.settings)
+    wait_for(lambda: state_of(run)["status"] == "running")
+    kill(run)  # the pod goes; a checkpoint of step 5 lies there
+    shown = world.cli("sessions")
+    assert shown.startswith("🔵 my-lora - Stopped\n   - Started: 20")
+    assert "   - Epochs: 16\n   - Checkpointing: ✅\n   - Monitoring: ❌\n" in shown
+    assert "ended without a word" in shown
+    (world.folder / "held" / "my-lora").unlink()
+    assert "✅ my-lora - Completed" in world.cli("resume", "my-lora", "--wait")
+    assert read_exit(run).last_step == 16 * EPOCH_STEPS
+
+
+# -- Advanced: Programmatic Access -------------------------------------------------------------------------------------------------
+
+
+def test_the_python_example_changes_the_epochs_and_resume_trains_to_them(world):
+    run = world.begin(held=True, max_train_epochs=16)
+    request_stop(run)
+    wait_until_ended(run)
+    before = state_of(run)
+    assert world.python(LOAD + MODIFY) == f"LoRA: my-lora\nEpochs: 16\nStarted: {before['timestamp']}\n"
+    assert state_of(run) == before | {"max_train_epochs": 20}
+    assert world.rows()["my-lora"].max_train_epochs == 20
+    (world.folder / "held" / "my-lora").unlink()
+    wait_until_ended(resume(run, settings=world.settings))
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+    assert read_exit(run).last_step == 20 * EPOCH_STEPS
+    assert state_of(run)["max_train_epochs"] == 20
+
+
+def test_the_python_example_does_no_harm_to_a_live_training(world):
+    run = world.begin(held=True)
+    held_back = world.python(LOAD + "import sys; print(json.dumps(state))").splitlines()[-1]
+    world.release(run)
+    run.ui_state.write_text(held_back)  # written back over the end that came meanwhile
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+
+
+@need("jq")
+def test_the_bash_examples(world):
+    world.begin("short", max_train_epochs=12)
+    world.begin("long", max_train_epochs=13)
+    assert world.sh("jq -r '.lora_name' outputs/*/ui_state.json").split() == ["long", "short"]
+    found = world.sh(
+        """find outputs -name "ui_state.json" -exec sh -c \\
+  'if [ $(jq ".max_train_epochs" "$1") -gt 12 ]; then echo "$1"; fi' _ {} \\;"""
+    )
+    assert found == "outputs/long/ui_state.json\n"
+    assert int(world.sh('find outputs -name "ui_state.json" | wc -l')) == 2
+
+
+# -- Security Considerations -------------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_of_the_environment_lies_in_any_file_of_a_run(world, monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    run = world.begin(sample_prompts="a cat")
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+    for path in world.outputs.rglob("*"):
+        if path.is_file():
+            assert not [name for name, value in SECRETS.items() if value.encode() in path.read_bytes()], path
+    assert (run.folder / ".run" / "launch.json").is_file()  # hidden files were looked at too
+
+
+def test_a_state_holds_no_picture_no_weight_and_no_log(world):
+    run = world.begin()
+    kept = state_of(run)
+    assert set(kept) <= {*GUIDES_KEYS, *OUR_KEYS}
+    assert max(len(str(value)) for value in kept.values()) < 200
+    assert str(world.folder) not in run.ui_state.read_text()  # not even where they lie
+
+
+# -- Examples ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_example_2_three_keys_make_a_session(world):
+    states = {
+        "cat": {"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0},
+        "dog": {"lora_name": "puppy-style", "max_train_epochs": 12, "timestamp": 1706227200.0},
+    }
+    for folder, three_keys in states.items():
+        (world.outputs / folder).mkdir()
+        (world.outputs / folder / "ui_state.json").write_text(json.dumps(three_keys, indent=2))
+    assert [(row.lora_name, row.slug, row.status) for row in world.rows().values()] == [
+        ("puppy-style", "dog", Status.STOPPED), ("fluffy-cats", "cat", Status.STOPPED),
+    ]  # fmt: skip
+    shown = world.cli("sessions")
+    assert shown.index("🔵 puppy-style - Stopped") < shown.index("🔵 fluffy-cats - Stopped")
+    assert json.loads((world.outputs / "cat" / "ui_state.json").read_text()) == states["cat"]  # looking changed nothing
