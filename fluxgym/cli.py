@@ -21,7 +21,7 @@ from fluxgym.run.status import SYMBOLS, Status
 from fluxgym.sessions import demo, watch
 from fluxgym.sessions.find import find_run
 from fluxgym.sessions.listing import Session, list_sessions
-from fluxgym.sessions.resume import resume
+from fluxgym.sessions.resume import resume, resume_offer
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.sessions.stop import stop
 from fluxgym.settings import Parser, Settings, add_folders
@@ -129,7 +129,11 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
-    run = resume(find_run(args.name, settings.outputs), settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
+    run = find_run(args.name, settings.outputs)
+    offer = None if args.from_checkpoint or args.epochs else resume_offer(run)
+    resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
+    if offer is not None:
+        print(f"It goes on {offer.sentence()}.", file=sys.stderr)
     print(run.folder, flush=True)
     return _wait(run) if args.wait else 0
 

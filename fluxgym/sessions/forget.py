@@ -28,8 +28,8 @@ class Contents:
 
     def sentence(self) -> str:
         """Say it for whoever is about to delete it."""
-        models = f", the model {', '.join(self.lora_files)} among them" if self.lora_files else ", no trained model among them"
-        return f"{self.num_files} files of {self.num_bytes / 1e6:.1f} MB{models}"
+        models = f", with the model {', '.join(self.lora_files)}" if self.lora_files else ", without a trained model"
+        return f"{self.num_files} files, {self.num_bytes / 1e6:.1f} MB{models}"
 
 
 def contents(run: RunPaths) -> Contents:

@@ -209,8 +209,8 @@ def test_a_taken_name_is_asked_about(app, page):
 
 def test_the_list_can_be_refreshed_by_hand_and_follows_the_files(app, page):
     open_page(page, app)
-    expect(page.locator("#fg-banner summary")).to_have_text("🔄 Active Training Sessions")
-    page.locator("#fg-banner summary").click()
+    expect(page.locator(".fg-sessions > summary")).to_have_text("🔄 Active Training Sessions")
+    page.locator(".fg-sessions > summary").click()
     expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
     make_run(app.outputs, "cat", status="stopped", timestamp=1706140800.0, max_train_epochs=12, enable_checkpointing=True)
     page.get_by_role("button", name="Refresh Sessions").click()

@@ -44,7 +44,7 @@ function showRow(row, session, act) {
   const reason = row.querySelector(".fg-reason");
   reason.hidden = !session.reason;
   put(reason, session.reason ?? "");
-  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status]);
+  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status, session.resume]);
   const list = row.querySelector(".fg-facts");
   if (list.dataset.known !== known) {
     list.dataset.known = known;
@@ -71,7 +71,7 @@ export function actions(server, trigger, ask) {
     }
     button.disabled = true;
     const told = button.textContent;
-    put(button, action === "resume" ? "Resuming…" : "Stopping…");
+    put(button, { resume: "Resuming…", repair: "Repairing…" }[action] ?? "Stopping…");
     const answer = await call(server, "act", { action, slug: session.slug, run_id: session.run_id ?? null });
     button.disabled = false;
     put(button, told);

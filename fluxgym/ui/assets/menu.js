@@ -72,18 +72,13 @@ async function remove(session, ask) {
   const answer = await ask("contents");
   if (!answer || answer.error) return null;
   return question({
-    title: `Delete ${session.lora_name} and its files?`, text: `${answer.sentence} will be gone for good.`, yes: "Delete", danger: true,
+    title: `Delete ${session.lora_name} and its files?`, text: `${answer.sentence}: all of it will be gone for good.`, yes: "Delete", danger: true,
     check: async () => taken(await ask("delete")),
   });
 }
 
 const ITEMS = [
   ["Next in line", (session) => session.next, (session, ask) => ask("next")],
-  ["Repair…", (session) => session.status === "unreadable", (session, ask) => question({
-    title: `Repair the state of ${session.slug}?`, yes: "Repair",
-    text: "It is written anew from the run's history, or from its command and model. The damaged file is kept beside it.",
-    check: async () => taken(await ask("repair")),
-  })],
   ["Duplicate…", (session) => session.status !== "unreadable", duplicate],
   ["History…", (session) => session.status !== "unreadable", history],
   ["Keep as template…", (session) => session.status !== "unreadable", template],

@@ -86,6 +86,8 @@ export function mount({ element, trigger, server }) {
     session = null;
     chart.show([], 0);
     log.reset();
+    log.element.hidden = true;
+    noLog.hidden = false;
     fill(samples);
     fill(files);
     fill(settings);
@@ -103,7 +105,7 @@ export function mount({ element, trigger, server }) {
     const reason = head.querySelector(".fg-reason");
     reason.hidden = !session.reason;
     put(reason, session.reason ?? "");
-    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring]);
+    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.resume]);
     const list = head.querySelector(".fg-facts");
     if (list.dataset.known !== known) {
       list.dataset.known = known;

@@ -119,7 +119,7 @@ def test_the_menu_does_what_it_says(handlers, settings):
     (version,) = act("history")["versions"]
     assert version["changes"] == ["max_train_epochs: 4 → 8"]
     assert act("restore", id=version["id"]) == {"changed": ["max_train_epochs: 8 → 4"]}
-    assert "no trained model" in act("contents")["sentence"]
+    assert "without a trained model" in act("contents")["sentence"]
     assert "does not wait" in act("next")["error"]
     assert act("forget") == {}
     assert not run.ui_state.exists()
