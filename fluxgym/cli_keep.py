@@ -17,7 +17,7 @@ from fluxgym.insight.preflight import check
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.ui_state import read_state
+from fluxgym.run.ui_state import State, read_state
 from fluxgym.sessions import adopt, duplicate, exchange, forget, history, templates
 from fluxgym.sessions.find import find_run
 from fluxgym.settings import Settings
@@ -55,6 +55,7 @@ def _add_history(add: Add) -> None:
     parser = add("history", _history, "list a run's earlier settings, compare or restore them")
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--restore", metavar="ID", help="bring these settings back; the present ones are kept first")
+    parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="what differs from one version to another; “now” is the present one")
 
 
 def _add_templates(add: Add) -> None:
@@ -77,9 +78,7 @@ def _add_exchange(add: Add) -> None:
 def _duplicate(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
     copy = duplicate.duplicate(run, args.new_name)
-    print(copy.folder)
-    print("\n".join(history.diff(read_state(run), read_state(copy))))
-    return 0
+    return _say(str(copy.folder), *history.diff(read_state(run), read_state(copy)))
 
 
 def _forget(args: argparse.Namespace, settings: Settings) -> int:
@@ -106,22 +105,31 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
 def _history(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
     if args.restore:
-        changed = history.restore(run, args.restore)
-        print("\n".join(changed) or "Nothing differs.")
-        return 0
+        return _say(*history.restore(run, args.restore), otherwise="Nothing differs.")
+    if args.diff:
+        return _say(*history.diff(*(_version(run, version_id) for version_id in args.diff)), otherwise="Nothing differs.")
     present = read_state(run)
     for version in history.versions(run):
-        print(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
-        for line in history.diff(version.state, present):
-            print(f"   {line}")
+        _say(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
+        _say(*(f"   {line}" for line in history.diff(version.state, present)))
+    return 0
+
+
+def _version(run: RunPaths, version_id: str) -> State:
+    return read_state(run) if version_id == "now" else history.find_version(run, version_id).state
+
+
+def _say(*lines: str, otherwise: str = "") -> int:
+    """Print lines, and keep names in them from steering the terminal."""
+    for line in lines or ((otherwise,) if otherwise else ()):
+        print("".join(char if char.isprintable() else "?" for char in line))
     return 0
 
 
 def _template(args: argparse.Namespace, settings: Settings) -> int:
     outputs = OutputsPaths(settings.outputs)
     if args.action == "list":
-        print("\n".join(template.name for template in templates.list_templates(outputs)) or "There are no templates yet.")
-        return 0
+        return _say(*(template.name for template in templates.list_templates(outputs)), otherwise="There are no templates yet.")
     if not args.template or (args.action in ("save", "apply") and not args.name):
         raise SettingsError({"save": "Say: template save TEMPLATE RUN.", "apply": "Say: template apply TEMPLATE NEW-NAME."}.get(
             args.action, "Say: template delete TEMPLATE."))  # fmt: skip
@@ -153,7 +161,8 @@ def _export(args: argparse.Namespace, settings: Settings) -> int:
     if args.file.suffix == ".json" and len(runs) == 1:
         exchange.export_state(runs[0], args.file)
     elif args.file.suffix == ".zip":
-        exchange.export_archive(runs, args.file, exchange.Export(pictures=args.with_pictures, lora=args.with_lora))
+        for sentence in exchange.export_archive(runs, args.file, exchange.Export(pictures=args.with_pictures, lora=args.with_lora)):
+            print(f"left out: {sentence}", file=sys.stderr)
     else:
         raise SettingsError(f"{args.file.name} must end in .zip, or in .json for the state of one run.")
     print(args.file)
@@ -211,7 +220,7 @@ def read_state_file(path: Path) -> dict[str, object]:
         state = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not valid JSON: {error}.") from None
     if not isinstance(state, dict):
         raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")

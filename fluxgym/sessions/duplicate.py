@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import time
+from pathlib import Path
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import copy_into
@@ -10,8 +11,9 @@ from fluxgym.errors import NameTaken
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.ui_state import create_state, read_state
+from fluxgym.run.ui_state import State, create_state, read_state
 from fluxgym.sessions.history import SETTINGS
+from fluxgym.sessions.resume import name_lock
 
 NOT_STARTED = "A copy that was not started yet; open it, change what you like, and press Start."
 
@@ -28,19 +30,25 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
     }
     TrainConfig.from_state(settings)
     copy = outputs.run(slug_of(new_name))
-    if copy.folder.exists():
-        raise NameTaken(f"There is a run named {copy.slug} already; choose another name for the copy.", field="lora_name")
-    aside = RunPaths(outputs.own / "new" / f"{copy.slug}-{secrets.token_hex(4)}")
-    parent = {"slug": run.slug, "run_id": state.get("run_id")}
-    settings |= {"timestamp": time.time(), "status": "stopped", "reason": NOT_STARTED, "run_id": secrets.token_hex(8), "parent": parent}
+    with name_lock(outputs, copy.slug):
+        if copy.folder.exists():
+            raise NameTaken(f"There is a run named {copy.slug} already; choose another name for the copy.", field="lora_name")
+        _make(copy, run, settings, outputs.new, state.get("run_id"))
+    return copy
+
+
+def _make(copy: RunPaths, run: RunPaths, settings: State, new: Path, run_id: object) -> None:
+    """Make the copy's folder aside and move it to its name."""
+    aside = RunPaths(new / f"{copy.slug}-{secrets.token_hex(4)}")
+    parent = {"slug": run.slug, "run_id": run_id}
+    own = {"timestamp": time.time(), "status": "stopped", "reason": NOT_STARTED, "run_id": secrets.token_hex(8), "parent": parent}
     try:
         aside.private.mkdir(parents=True)
         if run.dataset.is_dir() and any(run.dataset.iterdir()):
             copy_into(run.dataset, aside.dataset, "")
-        create_state(aside, settings)
+        create_state(aside, settings | own)
         aside.folder.rename(copy.folder)
     except OSError as error:
         raise storage_error(error, copy.folder) from error
     finally:
         shutil.rmtree(aside.folder, ignore_errors=True)
-    return copy

@@ -10,6 +10,7 @@ from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.ui_state import State
+from fluxgym.sessions.history import SETTINGS
 
 OWN = ("lora_name", "resume_from_checkpoint")
 
@@ -44,9 +45,9 @@ def list_templates(outputs: OutputsPaths) -> list[Template]:
 
 def _read(slug: str, value: Any) -> Template | None:
     try:
-        settings = {key: item for key, item in dict(value["settings"]).items() if key not in OWN}
+        settings = {key: item for key, item in value["settings"].items() if key in SETTINGS and key not in OWN}
         return Template(slug=slug, name=str(value["name"]), settings=settings)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError):
         return None
 
 

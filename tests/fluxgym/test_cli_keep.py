@@ -50,6 +50,8 @@ def test_history_and_restore(cli, outputs):
     update_state(run, {"max_train_epochs": 8})
     code, out, _ = cli("history", "my-cat")
     assert (code, "id-my-cat-1" in out, "max_train_epochs: 4 → 8" in out) == (0, True, True)
+    assert cli("history", "my-cat", "--diff", "id-my-cat-1", "now")[:2] == (0, "max_train_epochs: 4 → 8\n")
+    assert cli("history", "my-cat", "--diff", "id-my-cat-1", "id-my-cat-1")[:2] == (0, "Nothing differs.\n")
     assert cli("history", "my-cat", "--restore", "id-my-cat-1")[:2] == (0, "max_train_epochs: 8 → 4\n")
     assert read_state(run)["max_train_epochs"] == 4
 
@@ -76,6 +78,24 @@ def test_export_and_import(cli, tmp_path):
     assert cli("import", str(tmp_path / "x.json"))[1].strip().endswith("my-cat-3")
 
 
+def test_one_bad_state_is_named_and_left_out(cli, outputs, tmp_path):
+    make_run(outputs.root, "dog").ui_state.write_text("{")
+    code, _, err = cli("export", "--all", str(tmp_path / "x.zip"))
+    assert (code, err.startswith("left out: dog: "), err.count("\n")) == (0, True, 1)
+    assert cli("import", str(tmp_path / "x.zip"))[0] == 0
+
+
+def test_names_do_not_steer_the_terminal(cli, outputs):
+    run = make_run(outputs.root, "red", advanced={"\x1b[31m": "\x9b"})
+    keep(run)
+    update_state(run, {"advanced": {}})
+    (outputs.templates / "x.json").parent.mkdir(parents=True)
+    (outputs.templates / "x.json").write_text(json.dumps({"name": "\x1b[31m", "settings": {}}))
+    for words in (["history", "red"], ["history", "red", "--diff", "id-red-1", "now"], ["template", "list"]):
+        code, out, _ = cli(*words)
+        assert (code, all(char.isprintable() for char in out.replace("\n", ""))) == (0, True)
+
+
 def test_queue_and_preflight(cli, tmp_path):
     assert cli("queue")[:2] == (0, "Nothing waits.\n")
     (tmp_path / "s.json").write_text('{"lora_name": "x", "base_model": "flux-dev"}')
@@ -90,6 +110,7 @@ def test_queue_and_preflight(cli, tmp_path):
         (["duplicate", "nobody", "x"], "nobody"),
         (["forget", "nobody"], "nobody"),
         (["history", "my-cat", "--restore", "x"], "no earlier state"),
+        (["history", "my-cat", "--diff", "x", "now"], "no earlier state"),
         (["template", "save", "x"], "template save TEMPLATE RUN"),
         (["template", "delete", "x"], "no template"),
         (["sweep", "--older-than", "soon"], "soon"),

@@ -1,6 +1,7 @@
 """Duplicate: settings, pictures and captions under a new name, which knows its parent and starts in its own place."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +15,7 @@ from fluxgym.sessions.history import diff, versions
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
+from tests.support.runs import make_run
 from tests.support.small_world import small_world, state
 
 
@@ -62,3 +64,13 @@ def test_a_finished_run_of_the_users_own_is_never_replaced_unasked(run, world, t
     run.ui_state.write_text(json.dumps(read_state(run) | {"parent": {"slug": "x"}}))
     with pytest.raises(NameTaken):
         start(StartRequest(state=state(), images=run.dataset), world)
+
+
+def test_two_copies_of_one_name_are_one(tmp_path):
+    run = make_run(tmp_path, status="stopped")
+    with ThreadPoolExecutor(8) as pool:
+        tried = [pool.submit(duplicate, run, "again") for _ in range(8)]
+    failed = [attempt.exception() for attempt in tried if attempt.exception()]
+    assert len(failed) == 7
+    assert all(isinstance(error, NameTaken) for error in failed)
+    assert not list((tmp_path / ".fluxgym" / "new").iterdir())

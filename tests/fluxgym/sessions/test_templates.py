@@ -1,5 +1,7 @@
 """Templates: settings under a name, without a LoRA's name; damaged ones hide no others."""
 
+import json
+
 import pytest
 
 from fluxgym.errors import BadName, ConfigError, SessionNotFound
@@ -45,4 +47,19 @@ def test_damaged_ones_hide_no_others(outputs):
     templates.save(outputs, "good", {"max_train_epochs": 3})
     (outputs.templates / "bad.json").write_text('{"name": "bad"}')
     (outputs.templates / "cut.json").write_text("{")
+    (outputs.templates / "odd.json").write_text('{"name": "odd", "settings": [1]}')
     assert [template.name for template in templates.list_templates(outputs)] == ["good"]
+
+
+def test_a_template_edited_by_hand_brings_settings_and_nothing_else(outputs):
+    outputs.templates.mkdir(parents=True)
+    settings = {
+        "max_train_epochs": 3,
+        "status": "running",
+        "timestamp": 1.0,
+        "lora_name": "x",
+        "run_id": "y",
+        "resume_from_checkpoint": "z",
+    }
+    (outputs.templates / "mine.json").write_text(json.dumps({"name": "mine", "settings": settings}))
+    assert templates.apply(outputs, "mine", {"lora_name": "dog"}) == {"lora_name": "dog", "max_train_epochs": 3}
