@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.cli import main
-from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.errors import ConfigError, FluxGymError, NameTaken
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import is_alive
@@ -502,6 +502,13 @@ def test_no_secret_of_the_environment_lies_in_any_file_of_a_run(world, monkeypat
         if path.is_file():
             assert not [name for name, value in SECRETS.items() if value.encode() in path.read_bytes()], path
     assert (run.folder / ".run" / "launch.json").is_file()  # hidden files were looked at too
+
+
+@pytest.mark.parametrize("flag", ["huggingface_token", "wandb_api_key"])
+def test_a_secret_among_the_settings_is_refused(flag, world):
+    with pytest.raises(ConfigError, match=flag):
+        world.begin(advanced={flag: "canary"})
+    assert "canary" not in "".join(path.read_text(errors="replace") for path in world.outputs.rglob("*") if path.is_file())
 
 
 def test_a_state_holds_no_picture_no_weight_and_no_log(world):

@@ -1,0 +1,59 @@
+"""The guide's sentences about the page, looked at in a real browser: where the banner stands, its examples, what a refresh brings back."""
+
+import json
+import re
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_page import open_page
+from tests.support.runs import make_run
+
+SAVED = {
+    "lora_name": "My Cat", "concept_sentence": "catsy style", "num_repeats": 7, "max_train_epochs": 21, "sample_prompts": "a cat\na dog",
+    "sample_every_n_steps": 77, "resolution": 128, "resume_from_checkpoint": "other-lora-4-state", "seed": 4711, "workers": 3,
+    "learning_rate": "3e-4", "save_every_n_epochs": 5, "guidance_scale": 2.5, "timestep_sampling": "sigmoid", "network_dim": 24,
+}  # fmt: skip
+SWITCHES = {"enable_checkpointing": False, "enable_monitoring": False}
+
+
+def field(page: Page, name: str):
+    """Return the box of a setting."""
+    return page.locator(f"#field-{name} :is(input, textarea)").first
+
+
+def test_a_refresh_brings_every_saved_setting_back(app, page):
+    make_run(app.outputs, "my-cat", base_model="flux-dev", vram="12G", status="stopped", **SAVED, **SWITCHES)
+    open_page(page, app)
+    page.reload()
+    expect(field(page, "lora_name")).to_have_value("My Cat")
+    page.get_by_role("button", name="Advanced options").click()
+    for name, value in SAVED.items():
+        expect(field(page, name)).to_have_value(str(value))
+    for name in SWITCHES:
+        expect(field(page, name)).not_to_be_checked()
+    expect(field(page, "base_model")).to_have_value("FLUX.1 dev")
+    expect(page.locator("#field-vram input:checked")).to_have_value("12G")
+
+
+def test_the_banner_stands_below_the_navigation_and_shows_example_2(app, page):
+    for folder, name, epochs, timestamp in (("cat", "fluffy-cats", 16, 1706140800.0), ("dog", "puppy-style", 12, 1706227200.0)):
+        (app.outputs / folder).mkdir(parents=True)
+        state = {"lora_name": name, "max_train_epochs": epochs, "timestamp": timestamp}
+        (app.outputs / folder / "ui_state.json").write_text(json.dumps(state))
+    open_page(page, app)
+    title = page.locator("#fg-banner summary").first
+    expect(title).to_contain_text("🔄 Active Training Sessions")
+    for place in ("#train", "#run/cat"):
+        page.goto(f"{app.url}{place}")
+        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(place[1:].partition("/")[0].capitalize())
+        navigation, banner = page.locator(".fg-nav").bounding_box(), page.locator("#fg-banner").bounding_box()
+        shown = page.locator("#fg-example" if place == "#train" else ".fg-run-head").bounding_box()
+        assert navigation["y"] + navigation["height"] <= banner["y"]
+        assert banner["y"] + banner["height"] <= shown["y"]
+    if page.locator(".fg-sessions[open]").count() == 0:
+        title.click()
+    rows = page.locator(".fg-row")
+    expect(rows).to_have_count(2)
+    for row, name, epochs in ((rows.nth(0), "puppy-style", 12), (rows.nth(1), "fluffy-cats", 16)):
+        expect(row).to_contain_text(re.compile(rf"🔵.*{name}.*Stopped.*Started: 2024-01-2\d \d\d:\d\d:00.*Epochs: {epochs}", re.DOTALL))
+        expect(row).to_be_visible()
