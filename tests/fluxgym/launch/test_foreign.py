@@ -52,6 +52,17 @@ def test_a_torn_number_is_not_taken_for_a_whole_one(run):
     assert read_place(run.folder / "cat-000012-state").epoch == 12
 
 
+def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
+    progress, folder = ForeignProgress(run, ORDER), run.folder / "cat-000001-state"
+    folder.mkdir()
+    (folder / "train_state.json").write_text("{}")
+    say(run, b"\r", bar(10, avr_loss=1), b"\nINFO saving state at epoch 1\n")
+    progress.poll()
+    assert read_place(folder) is None
+    progress.close()  # the trainer was killed right behind it
+    assert (read_place(folder).step, read_place(folder).total_steps) == (10, 40)
+
+
 def test_nothing_new_writes_nothing(run):
     progress = ForeignProgress(run, ORDER)
     for _ in range(3):
