@@ -20,7 +20,17 @@ from fluxgym.launch.order import LaunchOrder, StopOrder, read_launch, read_stop,
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.restarts import Restarts
 from fluxgym.launch.stall import Stall, StallWatch, dump_stacks
-from fluxgym.launch.trainer_process import POLL_S, UNKNOWN_CODE, TakenOver, Trainer, ask_to_end, clear_group, signal_group, start_trainer
+from fluxgym.launch.trainer_process import (
+    POLL_S,
+    UNKNOWN_CODE,
+    TakenOver,
+    Trainer,
+    adopt_orphans,
+    ask_to_end,
+    clear_family,
+    signal_group,
+    start_trainer,
+)
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import ExitRecord, write_exit
@@ -137,7 +147,7 @@ class Supervisor:
                 self.stall = stall
                 self._end_stalled(trainer, stall)
             time.sleep(POLL_S)
-        left = clear_group(trainer.pid, kill=self.had_to_kill)
+        left = clear_family(trainer.pid, self.run, kill=self.had_to_kill)
         if left:
             log.error("processes %s outlived SIGKILL", left)
         if foreign is not None:
@@ -283,6 +293,7 @@ def main(argv: list[str]) -> int:
         log.error("another supervisor watches this run already")
         return 1
     with lock:
+        adopt_orphans()
         supervisor = Supervisor(run, order)
         if "--only-stop" in argv:
             supervisor.stop_foreign()

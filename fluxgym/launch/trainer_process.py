@@ -1,5 +1,6 @@
-"""The trainer as a process: started in its own group, or taken over from a supervisor that died; signalled, and ended with all its group."""
+"""The trainer as a process: started in its own group, or taken over from a supervisor that died; signalled, and ended with all its family."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -7,13 +8,14 @@ import time
 from typing import IO, Protocol
 
 from fluxgym.launch.order import LaunchOrder
-from fluxgym.run.identity import ProcessIdentity, group_members, is_alive
+from fluxgym.run.identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
 from fluxgym.run.paths import RunPaths
 
 POLL_S = 0.25
 GROUP_END_S = 10.0
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", "WANDB_API_KEY")
 UNKNOWN_CODE = 1 << 16
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Trainer(Protocol):
@@ -39,7 +41,13 @@ class TakenOver:
 def start_trainer(run: RunPaths, order: LaunchOrder, held: list[IO[str]]) -> subprocess.Popen[bytes]:
     """Start the trainer in its own process group, its output straight into training.log; it inherits the devices' locks."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    environment |= {"PYTHONUNBUFFERED": "1", "FLUXGYM_RUN_ID": order.run_id, "FLUXGYM_ATTEMPT": str(order.attempt), **order.env}
+    environment |= {
+        "PYTHONUNBUFFERED": "1",
+        "FLUXGYM_RUN_ID": order.run_id,
+        "FLUXGYM_ATTEMPT": str(order.attempt),
+        "FLUXGYM_RUN_FOLDER": str(run.folder),
+        **order.env,
+    }
     with run.training_log.open("ab") as output:
         header = f"== attempt {order.attempt} of run {order.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
         output.write(header.encode())
@@ -73,13 +81,71 @@ def signal_group(pgid: int, number: int) -> None:
         return
 
 
-def clear_group(pgid: int, *, kill: bool) -> list[int]:
-    """End what is left of a process group, with `kill` at once; returns those that outlived even that."""
+def adopt_orphans() -> None:
+    """Become the parent of whatever the trainer's children leave behind, also of those with a session of their own (see prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def clear_family(pgid: int, run: RunPaths, *, kill: bool) -> list[int]:
+    """End what is left of a trainer: its process group, orphans that came to us, and what was started for this folder; with `kill` at once.
+
+    Returns those that outlived even SIGKILL.
+    """
     deadline = time.monotonic() + GROUP_END_S
-    while members := group_members(pgid):
+    while members := family(pgid, run):
         if time.monotonic() > deadline:
             return members
         must = kill or time.monotonic() > deadline - GROUP_END_S / 2
-        signal_group(pgid, signal.SIGKILL if must else signal.SIGTERM)
+        for pid in members:
+            _signal_member(pid, signal.SIGKILL if must else signal.SIGTERM)
         time.sleep(POLL_S)
+        _reap(pgid)
     return []
+
+
+def family(pgid: int, run: RunPaths) -> list[int]:
+    """Return the live processes that belong to a trainer which has ended itself."""
+    parents = _parents()
+    ours = set(_descendants(os.getpid(), parents))
+    mark = os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}")
+    marked = {pid for pid in parents if pid != os.getpid() and mark in _environment(pid)}
+    return sorted(({*group_members(pgid)} | ours | marked) - {os.getpid()})
+
+
+def _parents() -> dict[int, int]:
+    """Return every live process's parent."""
+    found = {}
+    for entry in os.scandir(PROC):
+        if entry.name.isdigit() and (fields := stat_fields(int(entry.name))) is not None:
+            found[int(entry.name)] = int(fields[1])
+    return found
+
+
+def _descendants(root: int, parents: dict[int, int]) -> list[int]:
+    children = [pid for pid, parent in parents.items() if parent == root]
+    return children + [below for child in children for below in _descendants(child, parents)]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _signal_member(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)  # a frozen one would never hear of it
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _reap(pgid: int) -> None:
+    """Bury the orphans that came to us and have ended; the trainer itself is its Popen's to bury."""
+    for entry in os.scandir(PROC):
+        if entry.name.isdigit() and int(entry.name) != pgid:
+            try:
+                os.waitpid(int(entry.name), os.WNOHANG)
+            except ChildProcessError:
+                continue

@@ -71,10 +71,8 @@ def is_alive(identity: ProcessIdentity | None) -> bool:
 
 def is_frozen(identity: ProcessIdentity) -> bool:
     """Say whether somebody has stopped a recorded process with a signal, so that it does nothing until it is continued."""
-    try:
-        return (PROC / str(identity.pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t") and is_alive(identity)
-    except (OSError, IndexError):
-        return False
+    fields = stat_fields(identity.pid)
+    return fields is not None and fields[0] in (b"T", b"t") and is_alive(identity)
 
 
 def wake(identity: ProcessIdentity) -> None:
@@ -94,11 +92,17 @@ def wake(identity: ProcessIdentity) -> None:
 
 def start_ticks(pid: int) -> int | None:
     """Return the kernel's start tick of a process, None when there is none or it is a zombie."""
+    fields = stat_fields(pid)
+    return None if fields is None else int(fields[19])
+
+
+def stat_fields(pid: int) -> list[bytes] | None:
+    """Return a live process's /proc fields from its state on (state, parent, group, …), None when there is none or it is a zombie."""
     try:
         fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+    return None if fields[0] in (b"Z", b"X") else fields
 
 
 def boot_id() -> str:
@@ -120,13 +124,5 @@ def boot_time() -> float | None:
 
 def group_members(pgid: int) -> list[int]:
     """Return the live processes of a process group."""
-    members = []
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit():
-            try:
-                fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if fields[0] not in (b"Z", b"X") and int(fields[2]) == pgid:
-                members.append(int(entry.name))
-    return members
+    pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
+    return [pid for pid in pids if (fields := stat_fields(pid)) is not None and int(fields[2]) == pgid]

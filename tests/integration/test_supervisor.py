@@ -218,3 +218,23 @@ def test_what_has_ended_cannot_be_stopped(tmp_path):
     write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
     assert not request_stop(run)
     assert read_stop(run, "id-cat", 1) is None
+
+
+ESCAPES = """
+import subprocess
+hide = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.setsid(); open({mark!r} + str(os.getpid()), 'w'); time.sleep(60)"
+for number, environment in enumerate((None, {{}})):
+    if os.fork() == 0:
+        os.setsid()
+        subprocess.Popen([sys.executable, "-c", hide], env=environment)
+        os._exit(0)
+progress(4); lora(); time.sleep(1)
+"""
+
+
+def test_nothing_outlives_the_trainer_in_whatever_session_it_hides(run, tmp_path):
+    mark = str(tmp_path / "hidden-")
+    launch(run, ESCAPES.format(mark=mark))
+    hidden = wait_for(lambda: len(found := list(tmp_path.glob("hidden-*"))) == 2 and found)
+    assert wait_until_ended(run).status is Status.COMPLETED
+    assert [start_ticks(int(path.name.removeprefix("hidden-"))) for path in hidden] == [None, None]
