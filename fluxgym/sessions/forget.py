@@ -1,19 +1,20 @@
 """Letting go of runs: forget (the model stays), delete (everything goes), sweep those that are old, and back up all states before."""
 
-import os
+import secrets
 import shutil
 import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.errors import AlreadyRunning, SessionNotFound
+from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.launch.strays import find_stray
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
 from fluxgym.run.status import LIVE, has_live_process
 from fluxgym.sessions.listing import list_sessions, session_of
+from fluxgym.sessions.resume import name_lock
 
 DAY_S = 86_400.0
 
@@ -42,25 +43,38 @@ def contents(run: RunPaths) -> Contents:
 def forget(run: RunPaths) -> None:
     """Take a run off the list by removing its ui_state.json; its model and all else stay. Raises AlreadyRunning while it lives."""
     _check_there(run)
-    _check_ended(run)
-    try:
-        run.ui_state.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(error, run.ui_state) from error
+    with name_lock(OutputsPaths(run.folder.parent), run.slug):
+        _check_ended(run)
+        try:
+            run.ui_state.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, run.ui_state) from error
 
 
 def delete(run: RunPaths) -> Contents:
     """Remove a run's whole folder; returns what was in it. Raises AlreadyRunning while it lives."""
-    was = contents(run)
-    _check_ended(run)
-    aside = OutputsPaths(run.folder.parent).own / "deleted" / f"{run.slug}-{os.getpid()}-{time.time_ns()}"
+    outputs, was = OutputsPaths(run.folder.parent), contents(run)
+    aside = outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}"
     try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        run.folder.rename(aside)  # gone at once, so that nobody sees half a run
-        shutil.rmtree(aside)
+        with name_lock(outputs, run.slug):
+            _check_ended(run)
+            outputs.deleted.mkdir(parents=True, exist_ok=True)
+            run.folder.rename(aside)  # gone at once, so that nobody sees half a run
+        for folder in outputs.deleted.iterdir():  # and what an earlier delete was kept from
+            _remove(folder)
     except OSError as error:
         raise storage_error(error, run.folder) from error
+    if aside.exists():
+        raise StorageError(f"{run.slug} is gone from the list, but not all of its files; remove {aside} by hand.")
     return was
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as possible, but of a link to one elsewhere the link alone."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(outputs: Path, days: float) -> list[str]:
@@ -82,14 +96,26 @@ def backup(outputs: Path, target: Path) -> int:
     aside = target.with_name(f".{target.name}.partial")
     runs = sorted(OutputsPaths(outputs).runs(), key=lambda run: run.slug)
     try:
-        with tarfile.open(aside, "w:gz") as archive:
+        with tarfile.open(aside, "w:gz", dereference=True) as archive:
             for run in runs:
-                archive.add(run.ui_state, f"{outputs.resolve().name}/{run.slug}/ui_state.json", recursive=False)
+                _add(archive, run, f"{outputs.resolve().name}/{run.slug}/ui_state.json")
         aside.replace(target)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise storage_error(error, target) from error
+    finally:
+        aside.unlink(missing_ok=True)
     return len(runs)
+
+
+def _add(archive: tarfile.TarFile, run: RunPaths, name: str) -> None:
+    try:
+        file = run.ui_state.open("rb")
+    except FileNotFoundError:
+        return  # forgotten meanwhile
+    except OSError as error:
+        raise StorageError(f"{run.ui_state} cannot be read ({error.strerror}), so no backup was made; check its permissions.") from None
+    with file:
+        archive.addfile(archive.gettarinfo(arcname=name, fileobj=file), file)
 
 
 def _check_there(run: RunPaths) -> None:

@@ -2,12 +2,17 @@
 
 import os
 import subprocess
+import tarfile
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from fluxgym.errors import AlreadyRunning, SessionNotFound
+from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.run.identity import identify
+from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.process_record import write_record
 from fluxgym.sessions.forget import backup, contents, delete, forget, sweep
@@ -77,3 +82,51 @@ def test_a_backup_is_unpacked_as_the_guide_says(run, tmp_path):
     run.ui_state.unlink()
     subprocess.run(["tar", "-xzf", "states.tar.gz"], cwd=tmp_path, check=True)
     assert run.ui_state.read_bytes() == kept
+
+
+def test_a_backup_holds_what_links_lead_to_and_says_what_it_cannot_read(run, tmp_path, monkeypatch):
+    linked = make_run(tmp_path / "outputs", "linked", status="stopped")
+    linked.ui_state.rename(tmp_path / "elsewhere.json")
+    linked.ui_state.symlink_to(tmp_path / "elsewhere.json")
+    twin = make_run(tmp_path / "outputs", "twin", status="stopped")
+    twin.ui_state.unlink()
+    twin.ui_state.hardlink_to(run.ui_state)
+    assert backup(tmp_path / "outputs", tmp_path / "x.tar.gz") == 3
+    with tarfile.open(tmp_path / "x.tar.gz") as archive:
+        assert {member.name: member.isreg() and archive.extractfile(member).read() for member in archive} == {
+            f"outputs/{each.slug}/ui_state.json": each.ui_state.read_bytes() for each in (run, linked, twin)
+        }
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=r"cat/ui_state\.json cannot be read"):
+        backup(tmp_path / "outputs", tmp_path / "y.tar.gz")
+    assert sorted(path.name for path in tmp_path.glob("*.gz*")) == ["x.tar.gz"]
+
+
+def refuse(self, *_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_of_a_linked_run_the_link_goes_and_an_interrupted_delete_is_finished(run, tmp_path):
+    (tmp_path / "outputs" / "link").symlink_to(run.folder)
+    left = OutputsPaths(tmp_path / "outputs").deleted / "left"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x")
+    assert delete(OutputsPaths(tmp_path / "outputs").run("link")).num_files == 2
+    assert run.lora.exists()
+    assert not (tmp_path / "outputs" / "link").is_symlink()
+    assert not list(left.parent.iterdir())
+
+
+@pytest.mark.parametrize("do", [forget, delete])
+def test_a_start_of_that_name_is_waited_for(run, do):
+    def tried():
+        with suppress(AlreadyRunning):
+            do(run)
+
+    with file_lock(OutputsPaths(run.folder.parent).locks / "cat", timeout_s=1, busy="x"):
+        letting_go = threading.Thread(target=tried)
+        letting_go.start()
+        letting_go.join(0.3)
+        live(run)  # what the start ends in
+    letting_go.join()
+    assert run.ui_state.exists()
