@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from fluxgym.cli import build_parser as terminal
@@ -53,3 +54,29 @@ def test_every_model_place_is_looked_at():
 def test_every_picture_is_there():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / path).is_file()
+
+
+GUIDE_ROWS = [line for line in (ROOT / "docs" / "guide.md").read_text().splitlines() if line.startswith("| ")][1:]
+GUIDES_SECTIONS = (
+    "Overview", "Automatic State Saving", "Automatic State Restoration", "State File Format", "Scenario 1: Page Refresh During Training",
+    "Scenario 2: Cloud Disconnect", "Scenario 3: Multiple Training Runs", "Active Sessions Banner", "What It Shows", "Status Indicators",
+    "Refresh Button", "State Files Location", "Basic Configuration", "Checkpoint Settings", "Monitoring Settings", "Advanced Settings", "Metadata",
+    "View State File", "Check All State Files", "Backup State", "Delete Old States", "State Detection Logic", "Sessions Not Showing",
+    "State Shows Wrong Status", "State File Corrupted", "Old Sessions Cluttering UI", "With Checkpointing", "With Monitoring", "With Resume",
+    "1. Always Enable State Persistence", "2. Check Active Sessions After Disconnect", "3. Keep State Files", "4. Backup Important States",
+    "5. Use with Cloud Training", "Python", "Bash", "State Files Are Local", "What's NOT Saved", "Safe to Share", "Future Enhancements",
+    "Example 1: Cloud Training Recovery", "Example 2: Multiple Sessions", "Summary",
+)  # fmt: skip
+
+
+def test_the_guides_map_leaves_no_section_out_and_keeps_their_order():
+    assert tuple(dict.fromkeys(row.split("|")[1].strip() for row in GUIDE_ROWS)) == GUIDES_SECTIONS
+
+
+@pytest.mark.parametrize("row", GUIDE_ROWS, ids=lambda row: row.split("|")[2].strip()[:60])
+def test_the_guides_map_names_tests_that_exist(row):
+    proof = re.split(r"(?<!\\)\|", row)[3]
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", proof)
+    assert named or proof.strip().startswith("not yet: ")
+    for path, name in named:
+        assert re.search(rf"^(def {name}\(|{name} = )", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"

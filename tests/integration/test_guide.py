@@ -1,42 +1,34 @@
 """The user's guide, its own commands run in a shell over real runs: what it tells people to type does what it says. docs/guide.md maps the rest."""
 
-import contextlib
 import json
 import os
-import shutil
+import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from fluxgym.cli import main
-from fluxgym.errors import ConfigError, FluxGymError, NameTaken
+from fluxgym.errors import ConfigError
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import is_alive
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.progress import read_last
 from fluxgym.run.status import Status
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.last import last_session
-from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from tests.support.photos import write_cats
+from tests.support.guide_world import EPOCH_STEPS, ROOT, guide_world, kill, need
 from tests.support.runs import make_run, state_of, wait_for
-from tests.support.small_world import TRAINER, small_world, state
 
-EPOCH_STEPS = 8  # 4 pictures, twice
-HELD_AT = 5
+NETWORK = ("urllib.request", "http", "requests", "httpx", "aiohttp", "websockets", "huggingface_hub", "smtplib", "ftplib", "asyncio", "ssl")
 GUIDES_KEYS = [
     "lora_name", "concept_sentence", "base_model", "vram", "num_repeats", "max_train_epochs", "sample_prompts", "sample_every_n_steps",
     "resolution", "enable_checkpointing", "resume_from_checkpoint", "enable_monitoring", "seed", "workers", "learning_rate",
     "save_every_n_epochs", "guidance_scale", "timestep_sampling", "network_dim", "timestamp", "status",
 ]  # fmt: skip
 OUR_KEYS = {"schema_version", "run_id", "reason", "reason_code", "exit_code", "completed_at", "host", "parent", "advanced"}
+STATE = " outputs/my-lora/ui_state.json"
 SECRETS = {name: f"canary-{name}-5f1c" for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "FLUXGYM_TOKEN")}
 
 LOAD = """
@@ -58,92 +50,10 @@ with open('outputs/my-lora/ui_state.json', 'w') as f:
 """
 
 
-def need(*programs: str):
-    """Skip a test on a machine that lacks what the guide's command calls."""
-    missing = [program for program in programs if shutil.which(program) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"the guide's command needs {' and '.join(missing)}, which this machine lacks")
-
-
-class World:
-    """Folders as the guide has them: `outputs/` in the working folder, and a little trainer that trains as many epochs as it is told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.settings = folder, small_world(folder)
-        trainer = TRAINER.replace('int(os.environ.get("TEST_STEPS", "8"))', f"{EPOCH_STEPS} * int(args.max_train_epochs)")
-        trainer = trainer.replace('while os.path.exists(f"{folder}/hold") or ', f"while step == {HELD_AT} and ")
-        (self.settings.sd_scripts / "flux_train_network.py").write_text(trainer)
-        (folder / "held").mkdir()
-        self.outputs = self.settings.outputs
-        self.outputs.mkdir()
-        self.images = write_cats(folder / "images")
-        self.started: list[RunPaths] = []
-
-    def begin(self, name: str = "my-lora", *, held: bool = False, if_exists=None, **changes: object) -> RunPaths:
-        """Start a training; wait until its trainer is held in mid-run, or until all is done."""
-        if held:
-            (self.folder / "held" / name).touch()
-        request = StartRequest(state=state(lora_name=name, **changes), images=self.images, if_exists=if_exists)
-        run = start(request, self.settings)
-        self.started.append(run)
-        if held:
-            wait_for(lambda: (read_last(run.progress) or {}).get("step") == HELD_AT and state_of(run)["status"] == "running")
-        else:
-            wait_until_ended(run)
-        return run
-
-    def release(self, run: RunPaths) -> None:
-        """Let a held trainer go on, and wait for the end."""
-        (self.folder / "held" / run.slug).unlink()
-        record = read_record(run)
-        wait_for(lambda: not is_alive(record.supervisor) and not is_alive(record.trainer))
-
-    def sh(self, command: str) -> str:
-        """Run one of the guide's commands where the guide's reader stands; returns what it printed."""
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=self.folder, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def python(self, program: str) -> str:
-        """Run the guide's Python."""
-        done = subprocess.run([sys.executable, "-c", program], cwd=self.folder, capture_output=True, text=True, timeout=60, check=True)
-        return done.stdout
-
-    def cli(self, *words: str) -> str:
-        """Run `python -m fluxgym …`; returns what it printed."""
-        folders = ["--outputs", "outputs", "--models", "models", "--sd-scripts", "sd-scripts"]
-        command = [sys.executable, "-m", "fluxgym", words[0], *folders, *words[1:]]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120, env=environment)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def rows(self) -> dict[str, Session]:
-        """Return the list by folder, newest first; the page's and the terminal's are the same."""
-        rows = {session.slug: session for session in list_sessions(self.outputs)}
-        entries = SessionIndex(self.outputs).look(everything=True)
-        assert [(entry.slug, entry.lora_name, entry.status) for entry in entries] == [
-            (row.slug, row.lora_name, row.status) for row in rows.values()
-        ]
-        return rows
-
-
 @pytest.fixture(name="world")
-def fixture_world(tmp_path, monkeypatch):
-    monkeypatch.setenv("TEST_HOLD", str(tmp_path / "held"))
-    world = World(tmp_path)
-    yield world
-    for run in world.started:
-        kill(run)
-
-
-def kill(run: RunPaths) -> None:
-    """End all that lives of a run, as a power cut would."""
-    record = read_record(run)
-    processes = [process for process in (record.supervisor, record.trainer) if process] if record else []
-    for process in processes:
-        if is_alive(process):
-            os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: not any(is_alive(process) for process in processes))
+def fixture_world(tmp_path):
+    with guide_world(tmp_path) as world:
+        yield world
 
 
 # -- How It Works ------------------------------------------------------------------------------------------------------------------
@@ -161,9 +71,6 @@ def test_start_saves_a_state_file_that_jq_reads(world):
     assert world.sh("stat -c %a" + STATE).strip() == "644"
     world.release(run)
     assert world.sh("jq -r .status" + STATE).strip() == "completed"
-
-
-STATE = " outputs/my-lora/ui_state.json"
 
 
 def test_a_state_is_smaller_than_a_kilobyte_at_every_moment(world):
@@ -290,148 +197,6 @@ def test_states_older_than_thirty_days_are_removed(world):
     assert (world.outputs / "old" / "old.safetensors").is_file()
 
 
-# -- State Detection Logic, and a wrong status -------------------------------------------------------------------------------------
-
-
-@need("ps")
-def test_running_is_a_pid_file_and_a_live_process(world):
-    run = world.begin(held=True)
-    world.sh("ps -p $(cat outputs/my-lora/training.pid)")
-    assert world.rows()["my-lora"].status is Status.RUNNING
-    assert read_record(run).trainer.pid == int(run.training_pid.read_text())
-    kill(run)
-    assert run.training_pid.exists()  # nobody was left to remove it
-    assert world.sh("ps -o stat= -p $(cat outputs/my-lora/training.pid) || true").strip() in ("", "Z", "Zs")  # gone, or a zombie
-    row = world.rows()["my-lora"]
-    assert (row.status, row.reason_code) == (Status.STOPPED, "interrupted")
-
-
-def test_a_stale_pid_file_shows_nothing_running_before_or_after_it_is_removed(world):
-    run = world.begin(held=True)
-    kill(run)
-    assert run.training_pid.exists()
-    run.training_pid.write_text(f"{os.getpid()}\n")  # the kernel gave the number to somebody else meanwhile
-    before = world.rows()["my-lora"]
-    world.sh("rm outputs/my-lora/training.pid")
-    assert before.status is Status.STOPPED
-    assert world.rows()["my-lora"] == before
-
-
-def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
-    """Assert that no way of starting leads to another trainer of this run."""
-    for answer in (None, "resume", "replace"):
-        with pytest.raises(FluxGymError):
-            world.begin(run.slug, if_exists=answer)
-    with pytest.raises(FluxGymError):
-        resume(run, settings=world.settings)
-    assert run.training_log.read_text().count("== attempt") == 1
-
-
-def test_removing_training_pid_of_a_live_trainer_tells_the_truth_and_starts_no_second(world, capsys):
-    run = world.begin(held=True)
-    pid = int(run.training_pid.read_text())
-    world.sh("rm outputs/my-lora/training.pid")
-    row = world.rows()["my-lora"]
-    assert row.status is Status.STOPPED
-    assert row.reason == f"training.pid was removed or changed by hand, but the trainer (PID {pid}) is still alive."
-    assert "🔵 my-lora - Stopped\n   - Started: 20" in world.cli("sessions")
-    refuses_a_second_trainer(world, run)
-    assert main(["resume", "--outputs", str(world.outputs), "my-lora"]) == 2
-    assert "is running; stop it first" in capsys.readouterr().err
-    assert not run.training_pid.exists()
-    world.release(run)
-    assert world.rows()["my-lora"].status is Status.COMPLETED  # the training itself came to no harm
-
-
-# -- State File Corrupted, Old Sessions --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("damage", ["", '{"lora_name": ', "null", "\0" * 40, "not json"])
-def test_a_corrupted_state_has_its_own_row_and_harms_no_other(damage, world):
-    world.begin()
-    make_run(world.outputs, "other", status="stopped")
-    (world.outputs / "my-lora" / "ui_state.json").write_text(damage)
-    rows = world.rows()
-    assert rows["my-lora"].status is Status.UNREADABLE
-    assert "restore it from a backup, or delete it and start again" in rows["my-lora"].reason
-    assert rows["other"].status is Status.STOPPED
-    assert "⚠️ my-lora - Unreadable" in world.cli("sessions")
-
-
-def test_a_deleted_state_comes_back_with_a_new_start_only(world):
-    run = world.begin()
-    run.ui_state.write_text("{half")
-    world.sh("cat outputs/my-lora/ui_state.json; rm outputs/my-lora/ui_state.json")
-    assert world.rows() == {}
-    with pytest.raises(NameTaken):
-        world.begin()  # its model is still there, and is never overwritten unasked
-    world.begin(if_exists="replace")
-    assert world.rows()["my-lora"].status is Status.COMPLETED
-    assert state_of(run)["run_id"]
-
-
-def test_nobody_makes_the_state_of_a_live_training_again(world):
-    run = world.begin(held=True)
-    world.sh("rm outputs/my-lora/ui_state.json")
-    assert world.rows() == {}
-    assert "No active training sessions found" in world.cli("sessions")
-    refuses_a_second_trainer(world, run)
-    world.release(run)
-    assert read_exit(run).status == "completed"
-    assert not run.ui_state.exists()
-    assert run.lora.is_file()
-    world.begin(if_exists="replace")
-    assert list(world.rows()) == ["my-lora"]
-
-
-def test_old_sessions_are_taken_off_the_list_and_models_stay(world):
-    for name in ("old-lora", "cat", "dog"):
-        world.begin(name)
-    world.sh("rm outputs/old-lora/ui_state.json")
-    assert set(world.rows()) == {"cat", "dog"}
-    world.sh('find outputs -name "ui_state.json" -delete')
-    assert world.rows() == {}
-    assert {path.name for path in world.outputs.glob("*/*.safetensors")} == {f"{name}.safetensors" for name in ("old-lora", "cat", "dog")}
-
-
-# -- Sessions Not Showing ----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def as_nobody():
-    """Look on without the rights of root, which reads everything."""
-    euid = os.geteuid()
-    if euid == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(euid)
-
-
-def open_to_all(folder: Path) -> None:
-    """Let anybody pass through the folders above; pytest makes them for their owner alone."""
-    for above in (folder, *folder.parents):
-        if above.stat().st_uid == os.getuid() and above != Path("/"):
-            above.chmod(above.stat().st_mode | 0o055)
-
-
-def test_permissions_of_state_files(world):
-    world.begin()
-    make_run(world.outputs, "other", status="stopped", timestamp=1.0)
-    open_to_all(world.outputs)
-    assert world.sh("ls outputs/*/ui_state.json") == "outputs/my-lora/ui_state.json\noutputs/other/ui_state.json\n"
-    world.sh("chmod 000 outputs/my-lora/ui_state.json")
-    with as_nobody():
-        rows = world.rows()
-    assert rows["my-lora"].status is Status.UNREADABLE
-    assert "check the file's permissions" in rows["my-lora"].reason
-    assert rows["other"].status is Status.STOPPED
-    world.sh("chmod 644 outputs/*/ui_state.json")
-    with as_nobody():
-        assert [(row.slug, row.status) for row in world.rows().values()] == [("my-lora", Status.COMPLETED), ("other", Status.STOPPED)]
-
-
 # -- Integration with Other Features -----------------------------------------------------------------------------------------------
 
 
@@ -502,6 +267,14 @@ def test_no_secret_of_the_environment_lies_in_any_file_of_a_run(world, monkeypat
         if path.is_file():
             assert not [name for name, value in SECRETS.items() if value.encode() in path.read_bytes()], path
     assert (run.folder / ".run" / "launch.json").is_file()  # hidden files were looked at too
+
+
+@pytest.mark.parametrize("room", ["run", "sessions"])
+def test_what_reads_and_writes_states_knows_no_network(room):
+    sources = [path.read_text() for path in (ROOT / "fluxgym" / room).glob("*.py")]
+    assert len(sources) > 5
+    found = re.findall(rf"^\s*(?:import|from) ({'|'.join(NETWORK)})\b", "\n".join(sources), re.MULTILINE)
+    assert not found
 
 
 @pytest.mark.parametrize("flag", ["huggingface_token", "wandb_api_key"])

@@ -1,0 +1,160 @@
+"""The guide's detection logic and its troubleshooting, by its own commands over real runs: files removed, damaged, closed; processes killed."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from fluxgym.cli import main
+from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.status import Status
+from fluxgym.sessions.resume import resume
+from tests.support.guide_world import World, guide_world, kill, need
+from tests.support.runs import make_run, state_of
+
+
+@pytest.fixture(name="world")
+def fixture_world(tmp_path):
+    with guide_world(tmp_path) as world:
+        yield world
+
+
+# -- State Detection Logic, and a wrong status -------------------------------------------------------------------------------------
+
+
+@need("ps")
+def test_running_is_a_pid_file_and_a_live_process(world):
+    run = world.begin(held=True)
+    world.sh("ps -p $(cat outputs/my-lora/training.pid)")
+    assert world.rows()["my-lora"].status is Status.RUNNING
+    assert read_record(run).trainer.pid == int(run.training_pid.read_text())
+    kill(run)
+    assert run.training_pid.exists()  # nobody was left to remove it
+    assert world.sh("ps -o stat= -p $(cat outputs/my-lora/training.pid) || true").strip() in ("", "Z", "Zs")  # gone, or a zombie
+    row = world.rows()["my-lora"]
+    assert (row.status, row.reason_code) == (Status.STOPPED, "interrupted")
+
+
+def test_a_stale_pid_file_shows_nothing_running_before_or_after_it_is_removed(world):
+    run = world.begin(held=True)
+    kill(run)
+    assert run.training_pid.exists()
+    run.training_pid.write_text(f"{os.getpid()}\n")  # the kernel gave the number to somebody else meanwhile
+    before = world.rows()["my-lora"]
+    world.sh("rm outputs/my-lora/training.pid")
+    assert before.status is Status.STOPPED
+    assert world.rows()["my-lora"] == before
+
+
+def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
+    """Assert that no way of starting leads to another trainer of this run."""
+    for answer in (None, "resume", "replace"):
+        with pytest.raises(FluxGymError):
+            world.begin(run.slug, if_exists=answer)
+    with pytest.raises(FluxGymError):
+        resume(run, settings=world.settings)
+    assert run.training_log.read_text().count("== attempt") == 1
+
+
+def test_removing_training_pid_of_a_live_trainer_tells_the_truth_and_starts_no_second(world, capsys):
+    run = world.begin(held=True)
+    pid = int(run.training_pid.read_text())
+    world.sh("rm outputs/my-lora/training.pid")
+    row = world.rows()["my-lora"]
+    assert row.status is Status.STOPPED
+    assert row.reason == f"training.pid was removed or changed by hand, but the trainer (PID {pid}) is still alive."
+    assert "🔵 my-lora - Stopped\n   - Started: 20" in world.cli("sessions")
+    refuses_a_second_trainer(world, run)
+    assert main(["resume", "--outputs", str(world.outputs), "my-lora"]) == 2
+    assert "is running; stop it first" in capsys.readouterr().err
+    assert not run.training_pid.exists()
+    world.release(run)
+    assert world.rows()["my-lora"].status is Status.COMPLETED  # the training itself came to no harm
+
+
+# -- State File Corrupted, Old Sessions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["", '{"lora_name": ', "null", "\0" * 40, "not json"])
+def test_a_corrupted_state_has_its_own_row_and_harms_no_other(damage, world):
+    world.begin()
+    make_run(world.outputs, "other", status="stopped")
+    (world.outputs / "my-lora" / "ui_state.json").write_text(damage)
+    rows = world.rows()
+    assert rows["my-lora"].status is Status.UNREADABLE
+    assert "restore it from a backup, or delete it and start again" in rows["my-lora"].reason
+    assert rows["other"].status is Status.STOPPED
+    assert "⚠️ my-lora - Unreadable" in world.cli("sessions")
+
+
+def test_a_deleted_state_comes_back_with_a_new_start_only(world):
+    run = world.begin()
+    run.ui_state.write_text("{half")
+    world.sh("cat outputs/my-lora/ui_state.json; rm outputs/my-lora/ui_state.json")
+    assert world.rows() == {}
+    with pytest.raises(NameTaken):
+        world.begin()  # its model is still there, and is never overwritten unasked
+    world.begin(if_exists="replace")
+    assert world.rows()["my-lora"].status is Status.COMPLETED
+    assert state_of(run)["run_id"]
+
+
+def test_nobody_makes_the_state_of_a_live_training_again(world):
+    run = world.begin(held=True)
+    world.sh("rm outputs/my-lora/ui_state.json")
+    assert world.rows() == {}
+    assert "No active training sessions found" in world.cli("sessions")
+    refuses_a_second_trainer(world, run)
+    world.release(run)
+    assert read_exit(run).status == "completed"
+    assert not run.ui_state.exists()
+    assert run.lora.is_file()
+    world.begin(if_exists="replace")
+    assert list(world.rows()) == ["my-lora"]
+
+
+def test_old_sessions_are_taken_off_the_list_and_models_stay(world):
+    for name in ("old-lora", "cat", "dog"):
+        world.begin(name)
+    world.sh("rm outputs/old-lora/ui_state.json")
+    assert set(world.rows()) == {"cat", "dog"}
+    world.sh('find outputs -name "ui_state.json" -delete')
+    assert world.rows() == {}
+    assert {path.name for path in world.outputs.glob("*/*.safetensors")} == {f"{name}.safetensors" for name in ("old-lora", "cat", "dog")}
+
+
+# -- Sessions Not Showing ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Look on without the rights of root, which reads everything."""
+    euid = os.geteuid()
+    if euid == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(euid)
+
+
+def test_permissions_of_state_files(world, monkeypatch):
+    world.begin()
+    make_run(world.outputs, "other", status="stopped", timestamp=1.0)
+    world.folder.chmod(0o755)
+    monkeypatch.chdir(world.folder)  # the folders above are closed to others
+    world.outputs = Path("outputs")
+    assert world.sh("ls outputs/*/ui_state.json") == "outputs/my-lora/ui_state.json\noutputs/other/ui_state.json\n"
+    world.sh("chmod 000 outputs/my-lora/ui_state.json")
+    with as_nobody():
+        rows = world.rows()
+    assert rows["my-lora"].status is Status.UNREADABLE
+    assert "check the file's permissions" in rows["my-lora"].reason
+    assert rows["other"].status is Status.STOPPED
+    world.sh("chmod 644 outputs/*/ui_state.json")
+    with as_nobody():
+        assert [(row.slug, row.status) for row in world.rows().values()] == [("my-lora", Status.COMPLETED), ("other", Status.STOPPED)]
