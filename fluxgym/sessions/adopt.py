@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.folder import copy_into
+from fluxgym.dataset.folder import PictureFolder, copy_into
 from fluxgym.errors import BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.run.atomic import storage_error
+from fluxgym.run.exit_record import read_exit
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.ui_state import State, create_state, read_state
+from fluxgym.run.status import has_live_process
+from fluxgym.run.ui_state import State, create_state, read_state, timestamp_of
+from fluxgym.sessions.resume import name_lock
 
 ADOPTED = "Adopted from another FluxGym; its training was not watched here."
 OF_FLAGS = {
@@ -28,6 +31,8 @@ OF_FLAGS = {
 OF_METADATA = {
     "ss_learning_rate": "learning_rate", "ss_network_dim": "network_dim", "ss_seed": "seed", "ss_num_epochs": "max_train_epochs",
 }  # fmt: skip
+OF_FILES = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
+MAX_HEADER_BYTES = 100 << 20
 COPIED = ("train.sh", "dataset.toml", "sample_prompts.txt", "README.md")
 
 
@@ -39,11 +44,9 @@ def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """
     theirs = source / "outputs" if (source / "outputs").is_dir() else source
     datasets = theirs.parent / "datasets"
-    if not theirs.is_dir():
-        raise SessionNotFound(f"{source} is no folder of trainings.")
     here = theirs.resolve() == outputs.root.resolve()
     adopted = []
-    for folder in sorted(path for path in theirs.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for folder in _folders(theirs):
         if _is_training(folder) and (not here or not (folder / "ui_state.json").exists()):
             run = _adopt_one(folder, datasets / folder.name, outputs, here=here)
             adopted += [run] if run else []
@@ -52,26 +55,39 @@ def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     return adopted
 
 
+def _folders(theirs: Path) -> list[Path]:
+    try:
+        return sorted(path for path in theirs.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise SessionNotFound(f"{theirs} is no folder of trainings that can be read: {error.strerror}.") from None
+
+
 def _is_training(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("ui_state.json", "train.sh", "dataset.toml")) or any(folder.glob("*.safetensors"))
 
 
 def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: bool) -> RunPaths | None:
-    """Adopt one folder; None when one of its name is here already, or its name cannot be a folder's here."""
+    """Adopt one folder; None when one of its name is here already or lives, or its name cannot be a folder's here."""
     try:
         run = RunPaths(folder) if here else outputs.run(slug_of(folder.name))
     except BadName:
         return None
-    if not here and run.folder.exists():
-        return None
-    aside = run if here else RunPaths(outputs.own / "new" / f"adopt-{secrets.token_hex(4)}")
+    with name_lock(outputs, run.slug):
+        if has_live_process(run) if here else run.folder.exists():
+            return None
+        _make(folder, pictures, run, run if here else RunPaths(outputs.new / f"adopt-{secrets.token_hex(4)}"))
+    return run
+
+
+def _make(folder: Path, pictures: Path, run: RunPaths, aside: RunPaths) -> None:
+    """Write a run of what a folder holds and move it to its name, unless it is there."""
+    here = aside == run
     try:
         aside.private.mkdir(parents=True, exist_ok=True)
         if not here:
             _copy(folder, aside, run.slug)
-        if pictures.is_dir() and not aside.dataset.exists():
-            _take_pictures(pictures, aside.dataset)
-        create_state(aside, _state_of(folder, run.slug))
+        missing = _take_pictures((folder / "dataset", pictures), aside.dataset)
+        create_state(aside, _state_of(folder, missing))
         if not here:
             aside.folder.rename(run.folder)
     except OSError as error:
@@ -79,7 +95,6 @@ def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: boo
     finally:
         if not here:
             shutil.rmtree(aside.folder, ignore_errors=True)
-    return run
 
 
 def _copy(folder: Path, aside: RunPaths, slug: str) -> None:
@@ -93,21 +108,30 @@ def _copy(folder: Path, aside: RunPaths, slug: str) -> None:
             shutil.copy2(folder / name, aside.folder / name)
 
 
-def _take_pictures(source: Path, target: Path) -> None:
+def _take_pictures(sources: tuple[Path, ...], target: Path) -> str:
+    """Take the pictures and captions of the first folder that has some, unless the run has its own; returns why that could not be."""
+    source = next((source for source in sources if PictureFolder(source).count()), None)
+    if source is None or PictureFolder(target).count():
+        return ""
     try:
         copy_into(source, target, "")
-    except DatasetError:
-        shutil.rmtree(target, ignore_errors=True)  # its pictures are gone or odd; its settings and model are still worth having
+    except DatasetError as error:  # its settings and model are still worth having
+        shutil.rmtree(target, ignore_errors=True)
+        return f" Its pictures were left out: {error}"
+    return ""
 
 
-def _state_of(folder: Path, slug: str) -> State:
-    """Return the state of an adopted training: its settings, when it was, and whether it left a whole model."""
+def _state_of(folder: Path, missing: str) -> State:
+    """Return the state of an adopted training: its settings, when it was, and how it ended: as it wrote down itself, else by its model."""
     state = known_settings(folder) | _usable(_from_state(folder))
-    model = folder / f"{folder.name}.safetensors"
-    finished = _is_whole(model)
+    model, end = folder / f"{folder.name}.safetensors", read_exit(RunPaths(folder))
     moment = next((path.stat().st_mtime for path in (model, folder / "train.sh", folder) if path.exists()), 0.0)
-    status = {"status": "completed" if finished else "stopped", "reason": ADOPTED, "run_id": secrets.token_hex(8)}
-    return {**state, "timestamp": state.get("timestamp") or moment, **status}
+    own = {"timestamp": timestamp_of(state) or moment, "status": "completed" if _is_whole(model) else "stopped"}
+    if end is None:
+        return state | own | {"reason": ADOPTED + missing, "run_id": secrets.token_hex(8)}
+    if end.status != "completed":
+        own["status"] = end.status
+    return state | own | {"reason": (end.reason or ADOPTED) + missing, "reason_code": end.reason_code, "run_id": end.run_id}
 
 
 def known_settings(folder: Path) -> State:
@@ -146,6 +170,8 @@ def _from_command(folder: Path) -> dict[str, Any]:
         return {}
     pairs = dict(itertools.pairwise(words))
     found = {ours: pairs[f"--{flag}"] for flag, ours in OF_FLAGS.items() if f"--{flag}" in pairs}
+    base = Path(pairs.get("--pretrained_model_name_or_path", "")).name.lower()
+    found |= next(({"base_model": model} for part, model in OF_FILES.items() if part in base), {})
     return found | {"enable_checkpointing": "--save_state" in words}
 
 
@@ -167,7 +193,9 @@ def _from_prompts(folder: Path) -> dict[str, Any]:
 
 
 def _from_metadata(folder: Path) -> dict[str, Any]:
-    metadata = _header(folder / f"{folder.name}.safetensors").get("__metadata__", {})
+    metadata = _header(folder / f"{folder.name}.safetensors").get("__metadata__")
+    if not isinstance(metadata, dict):
+        return {}
     return {ours: metadata[name] for name, ours in OF_METADATA.items() if metadata.get(name) not in (None, "None")}
 
 
@@ -176,9 +204,10 @@ def _header(model: Path) -> dict[str, Any]:
     try:
         with model.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            return dict(json.loads(file.read(length))) if length < 100 << 20 else {}
-    except (OSError, struct.error, ValueError, TypeError):
+            header = json.loads(file.read(length)) if length < MAX_HEADER_BYTES else {}
+    except (OSError, struct.error, ValueError, RecursionError):
         return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _is_whole(model: Path) -> bool:

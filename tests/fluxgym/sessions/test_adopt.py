@@ -1,22 +1,29 @@
 """Adopt: another FluxGym's folder becomes sessions here, and stays as it was."""
 
 import json
+import os
 import struct
+from pathlib import Path
 
 import pytest
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.errors import SessionNotFound
-from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.exit_record import ExitRecord, write_exit
+from fluxgym.run.identity import identify
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.process_record import write_record
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.adopt import adopt
+from fluxgym.sessions.forget import forget
 from fluxgym.sessions.listing import list_sessions
 from tests.support.photos import write_cats
+from tests.support.runs import make_run
 
 TRAIN_SH = """accelerate launch \\
   --mixed_precision bf16 \\
   sd-scripts/flux_train_network.py \\
-  --pretrained_model_name_or_path "/models/flux1-dev.sft" \\
+  --pretrained_model_name_or_path "/models/flux1-schnell.sft" \\
   --seed 7 --learning_rate 8e-4 --network_dim 16 --save_state \\
   --max_train_epochs 12 --guidance_scale 1 --timestep_sampling shift
 """
@@ -62,6 +69,7 @@ def test_what_can_be_known_is_taken_over(theirs, tmp_path):
     state = read_state(run)
     known = {
         "max_train_epochs": 12, "seed": 7, "network_dim": 16, "learning_rate": "8e-4", "resolution": 768, "num_repeats": 5,
+        "base_model": "flux-schnell",
         "concept_sentence": "sks cat", "sample_prompts": "sks cat in the snow", "enable_checkpointing": True, "status": "completed",
     }  # fmt: skip
     assert {name: state[name] for name in known} == known
@@ -81,3 +89,64 @@ def test_our_own_bare_folders_get_a_state(theirs):
     assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "my-cat"]
     assert (theirs / "outputs" / "hardened" / "ui_state.json").read_bytes() == hardened
     assert PictureFolder(outputs.run("my-cat").dataset).count() == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\x01", struct.pack("<Q", 1 << 62) + b"{}", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 20) + b'{"__metadata__": [1]}',
+        struct.pack("<Q", 30) + b'{"x":{"data_offsets":[0,"b"]}}', struct.pack("<Q", 1 << 20) + b"[" * (1 << 20),
+    ],
+    ids=["empty", "byte", "long", "list", "metadata", "offsets", "nested"],
+)  # fmt: skip
+def test_a_model_that_is_none_is_no_completed_training(content, tmp_path):
+    run = RunPaths(tmp_path / "outputs" / "cat")
+    run.folder.mkdir(parents=True)
+    run.lora.write_bytes(content)
+    (adopted,) = adopt(tmp_path, OutputsPaths(tmp_path / "outputs"))
+    assert read_state(adopted)["status"] == "stopped"
+
+
+def test_a_run_of_ours_keeps_its_end_and_its_pictures(tmp_path):
+    run = make_run(tmp_path / "outputs", status="failed", max_train_epochs=7)
+    model(run.lora)
+    write_cats(run.dataset, count=2, size=64)
+    write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
+    (elsewhere,) = adopt(tmp_path / "outputs", OutputsPaths(tmp_path / "new"))
+    assert PictureFolder(elsewhere.dataset).count() == 2
+    forget(run)
+    (again,) = adopt(tmp_path / "outputs", OutputsPaths(tmp_path / "outputs"))
+    for adopted in (elsewhere, again):
+        state = read_state(adopted)
+        assert (state["status"], state["reason_code"], state["run_id"], adopted.lora.exists()) == ("failed", "nan", "id-cat", True)
+    (row,) = list_sessions(tmp_path / "outputs")
+    assert (row.status, row.reason) == ("failed", "The loss is no number.")
+
+
+def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
+    run = make_run(tmp_path)
+    run.ui_state.unlink()
+    run.train_sh.write_text(TRAIN_SH)
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 1, me, me)
+    with pytest.raises(SessionNotFound):
+        adopt(tmp_path, OutputsPaths(tmp_path))
+    assert not run.ui_state.exists()
+
+
+def test_pictures_that_cannot_be_taken_are_told(theirs, tmp_path):
+    (theirs / "datasets" / "my-cat" / "cat 1.txt").write_bytes(b"caf\xe9")
+    adopt(theirs, OutputsPaths(tmp_path / "outputs"))
+    run = OutputsPaths(tmp_path / "outputs").run("my-cat")
+    assert "cat 1.txt is not UTF-8" in read_state(run)["reason"]
+    assert not run.dataset.exists()
+
+
+def test_what_cannot_be_read_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(SessionNotFound, match="Permission denied"):
+        adopt(tmp_path, OutputsPaths(tmp_path / "outputs"))
+
+
+def refuse(self):
+    raise PermissionError(13, "Permission denied")
