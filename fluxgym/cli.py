@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         args = build_parser().parse_args(argv)
         return int(args.run(args, Settings.from_namespace(args)))
     except FluxGymError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_plain(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nYou left; the training goes on. See: python -m fluxgym sessions", file=sys.stderr)

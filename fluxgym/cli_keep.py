@@ -89,7 +89,9 @@ def _forget(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _delete(args: argparse.Namespace, settings: Settings) -> int:
-    run = find_run(args.name, settings.outputs)
+    run = OutputsPaths(settings.outputs).run(args.name)
+    if not run.private.is_dir():  # a forgotten run can still be deleted
+        run = find_run(args.name, settings.outputs)
     what = forget.contents(run).sentence()
     if not args.yes:
         if not sys.stdin.isatty():

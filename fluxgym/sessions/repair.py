@@ -2,7 +2,7 @@
 
 import time
 
-from fluxgym.errors import SessionError, UnreadableState
+from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.launch.order import read_launch
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.exit_record import read_exit
@@ -15,7 +15,9 @@ from fluxgym.sessions.history import SETTINGS, versions
 
 
 def repair(run: RunPaths) -> State:
-    """Write a state anew in place of one that cannot be read, and return it; raises SessionError when it can be read after all."""
+    """Write a state anew in place of one that cannot be read, and return it; raises SessionError when it can be read after all, or is gone."""
+    if not run.ui_state.exists():
+        raise SessionNotFound(f"There is no run “{run.slug}”.")
     with run_lock(run.lock):
         try:
             read_state(run)

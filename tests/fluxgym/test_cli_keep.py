@@ -42,6 +42,8 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
     assert (code, "add --yes" in err, outputs.run("other-cat").folder.exists()) == (2, True, True)
     assert cli("delete", "other-cat", "--yes")[0] == 0
     assert not outputs.run("other-cat").folder.exists()
+    assert cli("delete", "my-cat", "--yes")[0] == 0  # forgotten above
+    assert not outputs.run("my-cat").folder.exists()
 
 
 def test_history_and_restore(cli, outputs):
@@ -85,7 +87,7 @@ def test_one_bad_state_is_named_and_left_out(cli, outputs, tmp_path):
     assert cli("import", str(tmp_path / "x.zip"))[0] == 0
 
 
-def test_names_do_not_steer_the_terminal(cli, outputs):
+def test_names_do_not_steer_the_terminal(cli, outputs, tmp_path):
     run = make_run(outputs.root, "red", advanced={"\x1b[31m": "\x9b"})
     keep(run)
     update_state(run, {"advanced": {}})
@@ -94,6 +96,9 @@ def test_names_do_not_steer_the_terminal(cli, outputs):
     for words in (["history", "red"], ["history", "red", "--diff", "id-red-1", "now"], ["template", "list"]):
         code, out, _ = cli(*words)
         assert (code, all(char.isprintable() for char in out.replace("\n", ""))) == (0, True)
+    (tmp_path / "x.json").write_text(json.dumps({"lora_name": "x", "\x1b[31m token": "\n"}))
+    code, _, err = cli("import", str(tmp_path / "x.json"))
+    assert (code, err.rstrip("\n").isprintable()) == (2, True)
 
 
 def test_queue_and_preflight(cli, tmp_path):
@@ -108,6 +113,9 @@ def test_queue_and_preflight(cli, tmp_path):
     [
         (["duplicate", "my-cat", "my cat"], "my-cat already"),
         (["duplicate", "nobody", "x"], "nobody"),
+        (["delete", "nobody"], "nobody"),
+        (["delete", "../outputs", "--yes"], "no run called"),
+        (["delete", ".", "--yes"], "no run called"),
         (["forget", "nobody"], "nobody"),
         (["history", "my-cat", "--restore", "x"], "no earlier state"),
         (["history", "my-cat", "--diff", "x", "now"], "no earlier state"),
