@@ -177,6 +177,7 @@ class Training:
                 self._run_epoch()
 
     def _run_epoch(self) -> None:
+        self.progress.enter("training", epoch=self.epoch + 1)  # the first step may take long; who watches is to know what it waits for
         micro_batches: list[Batch] = []
         for place, batch in enumerate(self.data.epoch(self.epoch, self.first_batch), self.first_batch + 1):
             micro_batches.append(batch)
