@@ -72,7 +72,6 @@ def _readable(run: RunPaths, state: State, written_at: float) -> Session:
 def _row(
     run: RunPaths, status: Status, state: State, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
 ) -> Session:
-    epochs = state.get("max_train_epochs")
     return Session(
         slug=run.slug,
         lora_name=str(state.get("lora_name") or run.slug),
@@ -80,13 +79,22 @@ def _row(
         reason_code=reason_code,
         reason=reason,
         started=started,
-        max_train_epochs=epochs if isinstance(epochs, int) and not isinstance(epochs, bool) else None,
-        checkpointing=state.get("enable_checkpointing") is True,
+        max_train_epochs=_whole(state.get("max_train_epochs")),
+        checkpointing=str(state.get("enable_checkpointing")).strip().lower() in ("true", "1", "yes", "on"),
         monitoring=is_supervised(run),
         progress=progress or {},
         folder=str(run.folder),
         run_id=state.get("run_id") if isinstance(state.get("run_id"), str) else None,
     )
+
+
+def _whole(value: Any) -> int | None:
+    """Return a number as Resume would take it, though a hand wrote 20.0 or "20"; None for what is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() and not isinstance(value, bool) else None
 
 
 def progress_of(run: RunPaths, *, is_live: bool) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class World:
         self.folder, self.settings = folder, small_world(folder)
         trainer = TRAINER.replace('int(os.environ.get("TEST_STEPS", "8"))', f"{EPOCH_STEPS} * int(args.max_train_epochs)")
         trainer = trainer.replace('while os.path.exists(f"{folder}/hold") or ', f"while step == {HELD_AT} and ")
-        (self.settings.sd_scripts / "flux_train_network.py").write_text(trainer)
+        talkative = "import os; print(dict(os.environ), flush=True)\n"  # what a library may well do
+        (self.settings.sd_scripts / "flux_train_network.py").write_text(talkative + trainer)
         (folder / "held").mkdir()
         self.outputs = self.settings.outputs
         self.outputs.mkdir()

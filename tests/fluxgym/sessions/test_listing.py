@@ -60,6 +60,15 @@ def test_odd_values_of_foreign_hands_are_shown_as_far_as_they_go(tmp_path):
     json.dumps(session.to_json())
 
 
+@pytest.mark.parametrize(
+    ("epochs", "shown"), [(20, 20), (20.0, 20), ("20", 20), (" 20 ", 20), (True, None), (20.5, None), (1e999, None), (10**400, None)]
+)
+def test_hand_edited_numbers_are_shown_as_resume_takes_them(epochs, shown, tmp_path):
+    write(tmp_path, "cat", {"lora_name": "cat", "max_train_epochs": epochs, "enable_checkpointing": "yes"})
+    (session,) = list_sessions(tmp_path)
+    assert (session.max_train_epochs, session.checkpointing) == (shown, True)
+
+
 def test_what_is_no_run_is_not_listed(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
