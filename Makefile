@@ -33,8 +33,8 @@ lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench:
-	@echo "make bench: the benches come with a later issue; bench/README.md says what they will measure" >&2; exit 1
+bench: dev
+	$(BIN)/python -m bench $(ARGS)
 
 faults: dev
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -1,0 +1,44 @@
+"""`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
+
+`python -m bench app|sessions|launcher` runs one part. What needs a GPU is not measured here yet, and says so.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from bench import app, launcher, sessions
+from bench.table import table
+
+RESULTS = Path(__file__).parent / "results"
+PARTS = {"app": app.measure, "sessions": sessions.measure, "launcher": launcher.measure}
+
+
+def main() -> int:
+    """Run the parts that are asked for; returns 0."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--repeats", type=int, default=5, help="the median of so many is told")
+    args = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    for name in args.parts or PARTS:
+        figures = PARTS[name](args.repeats)
+        text = f"# {name}\n\n{table(figures)}\n{_machine()}\n"
+        print(text, flush=True)
+        (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        (RESULTS / f"{name}.json").write_text(json.dumps([figure.to_json() for figure in figures], indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _machine() -> str:
+    load = os.getloadavg()[0]
+    gpu = "an NVIDIA GPU" if Path("/proc/driver/nvidia/gpus").exists() else "no GPU"
+    return f"On {os.cpu_count()} cores, {gpu}, {platform.system()}, Python {platform.python_version()}, load {load:.1f}, {time.strftime('%Y-%m-%d')}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What lies between a press on Start and the trainer, and what watches it: seconds, memory, CPU."""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from bench.table import Figure
+from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.paths import RunPaths
+from fluxgym.run.process_record import read_record
+from fluxgym.run.ui_state import create_state
+
+WATCHED_S = 10.0
+
+
+def measure(repeats: int) -> list[Figure]:
+    """Measure starts of a trainer that does nothing, and its supervisor while it does."""
+    alive_s, rss, cpu = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FLUXGYM_LOCKS"] = f"{folder}/locks"
+        for number in range(repeats):
+            run = RunPaths(Path(folder) / "outputs" / f"run-{number}")
+            alive_s.append(_start(run))
+            record = read_record(run)
+            assert record is not None and record.supervisor is not None
+            process = psutil.Process(record.supervisor.pid)
+            process.cpu_percent()
+            time.sleep(WATCHED_S / repeats)
+            cpu.append(process.cpu_percent())
+            rss.append(process.memory_info().rss / 1e6)
+            request_stop(run, now=True)
+            wait_until_ended(run)
+    return [
+        Figure(what="Start → trainer process alive", ours=statistics.median(alive_s), unit="s", target="<= 1"),
+        Figure(what="supervisor's RSS", ours=statistics.median(rss), unit="MB", target="<= 25"),
+        Figure(what="supervisor's CPU", ours=statistics.median(cpu), unit="%", target="< 0.5"),
+    ]
+
+
+def _start(run: RunPaths) -> float:
+    """Start a run whose trainer sleeps; returns the seconds until that is alive."""
+    run.private.mkdir(parents=True)
+    create_state(run, {"lora_name": run.slug, "timestamp": time.time(), "status": "starting", "run_id": run.slug})
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    order = LaunchOrder(run_id=run.slug, attempt=1, argv=sleep, cwd=str(run.folder), devices=["cpu"])
+    began = time.perf_counter()
+    write_launch(run, order)
+    spawn_supervisor(run, order)
+    while (record := read_record(run)) is None or record.trainer is None:
+        time.sleep(0.005)
+    return time.perf_counter() - began

@@ -1,0 +1,19 @@
+"""The benches run: their tables are made of figures that were measured, each beside its peer. No time is asserted."""
+
+from bench import launcher, sessions
+from bench.table import table
+
+
+def test_the_sessions_bench(monkeypatch):
+    monkeypatch.setattr(sessions, "COUNT", 30)
+    figures = {figure.what: figure for figure in sessions.measure(1)}
+    assert all(figure.ours for figure in figures.values())
+    assert figures["first banner"].ratio > 0
+    assert "| first banner |" in table(list(figures.values()))
+
+
+def test_the_launcher_bench(monkeypatch):
+    monkeypatch.setattr(launcher, "WATCHED_S", 0.2)
+    figures = {figure.what: figure.ours for figure in launcher.measure(1)}
+    assert figures["supervisor's RSS"] > 1
+    assert figures["Start → trainer process alive"] > 0
