@@ -21,7 +21,8 @@ from fluxgym.run.status import SYMBOLS, Status
 from fluxgym.sessions import demo, watch
 from fluxgym.sessions.find import find_run
 from fluxgym.sessions.listing import Session, list_sessions
-from fluxgym.sessions.resume import resume, resume_offer
+from fluxgym.sessions.offer import resume_offer
+from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.sessions.stop import stop
 from fluxgym.settings import Parser, Settings, add_folders

@@ -1,7 +1,6 @@
 """Resume: the furthest complete checkpoint is found, checked, and the same run goes on from it as its next attempt."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import sizes
@@ -11,17 +10,16 @@ from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingTo
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import devices_of
-from fluxgym.launch.order import LaunchOrder, ran_foreign, read_launch, write_launch
+from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.strays import find_stray
 from fluxgym.models.catalog import find_files, regularisation_folder
 from fluxgym.run.atomic import write_text
-from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint, list_complete
+from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.progress import read_last_training
 from fluxgym.run.status import LIVE, Status, derive_status, has_live_process
 from fluxgym.run.ui_state import State, read_state, update_state
 from fluxgym.sessions.history import keep
@@ -35,44 +33,6 @@ def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = N
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResumeOffer:
-    """What Resume would do: from which checkpoint, and how much is left. left_s is None when the run's speed is not known."""
-
-    checkpoint: str
-    step: int
-    epoch: int
-    total_steps: int
-    left_s: float | None
-    is_exact: bool = True
-
-    def sentence(self) -> str:
-        """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
-        epoch = f"epoch {self.epoch}, " if self.epoch else ""
-        left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
-        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the pictures in another order than without the stop"
-        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
-
-
-def resume_offer(run: RunPaths) -> ResumeOffer | None:
-    """Return what Resume would do, None when the run left no complete checkpoint or has done all its steps. Hashes are checked at Resume."""
-    newest = next(iter(list_complete(run, exact=not ran_foreign(run))), None)
-    if newest is None or newest.step >= newest.total_steps > 0:
-        return None
-    speed = (read_last_training(run.progress) or {}).get("s_per_it")
-    left = max(0, newest.total_steps - newest.step)
-    return ResumeOffer(
-        checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=newest.total_steps,
-        left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None, is_exact=newest.is_exact,
-    )  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:

@@ -34,6 +34,7 @@ from fluxgym.sessions.history import keep
 from fluxgym.sessions.resume import ensure_ended, name_lock, resume_locked
 from fluxgym.settings import Settings
 
+ARCHIVED_STATE = "state.json"
 IfExists = Literal["resume", "new", "replace"]
 RESERVE_BYTES = 200 << 20
 
@@ -115,6 +116,8 @@ def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)
+        if (target / "ui_state.json").exists():
+            (target / "ui_state.json").rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
     except OSError as error:
         raise storage_error(error, target) from error
 

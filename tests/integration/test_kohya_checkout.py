@@ -13,7 +13,8 @@ from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.progress import read_curve, read_last
 from fluxgym.sessions.listing import resumable_from, session_of
-from fluxgym.sessions.resume import resume, resume_offer
+from fluxgym.sessions.offer import resume_offer
+from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats

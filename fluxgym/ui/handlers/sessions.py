@@ -15,8 +15,9 @@ from fluxgym.sessions.forget import contents, delete, forget, sweep
 from fluxgym.sessions.history import diff, restore, versions
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
+from fluxgym.sessions.offer import resume_offer
 from fluxgym.sessions.repair import repair
-from fluxgym.sessions.resume import resume, resume_offer
+from fluxgym.sessions.resume import resume
 from fluxgym.sessions.stop import stop
 from fluxgym.sessions.templates import save
 from fluxgym.settings import Settings
@@ -24,7 +25,7 @@ from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text, whol
 from fluxgym.ui.machine import describe
 
 PAGE_SIZE = 10
-RESUMABLE = (Status.STOPPED, Status.FAILED)
+RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
 
 
 class SessionHandlers:

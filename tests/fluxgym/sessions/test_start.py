@@ -163,6 +163,7 @@ def test_the_same_name_asks_and_each_answer_keeps_the_old_run(world, images):
     wait_until_ended(third)
     (archived,) = (world.outputs / ".fluxgym" / "archive").iterdir()
     assert (archived / "my-cat.safetensors").read_bytes() == before
+    assert {path.parent.parent for path in world.outputs.rglob("ui_state.json")} == {world.outputs}  # what the guide's find counts
 
 
 def test_a_replacement_that_cannot_start_leaves_the_old_run_where_it_is(world, images, tmp_path):

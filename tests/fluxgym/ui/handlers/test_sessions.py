@@ -10,7 +10,7 @@ from fluxgym.run.ui_state import read_state, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import session_of
-from fluxgym.sessions.resume import resume_offer
+from fluxgym.sessions.offer import resume_offer
 from fluxgym.ui.handlers.sessions import PAGE_SIZE, SessionHandlers
 from tests.support.runs import make_run
 from tests.support.small_world import small_world
