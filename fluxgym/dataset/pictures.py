@@ -9,6 +9,7 @@ from fluxgym.errors import BadPicture
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 SIDEWAYS, ORIENTATION = (5, 6, 7, 8), 0x0112
 MAX_PIXELS = 400_000_000
+MAX_KNOWN = 200_000
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,22 @@ def is_picture_name(name: str) -> bool:
     return Path(name).suffix.lower() in EXTENSIONS
 
 
+_known: dict[tuple[int, int, int, int], PictureInfo] = {}
+
+
+def _file_id(path: Path) -> tuple[int, int, int, int]:
+    """Return what tells a file from every other and from its own earlier content, whatever it is called or linked as."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _remember(path: Path, info: PictureInfo) -> PictureInfo:
+    if len(_known) >= MAX_KNOWN:
+        _known.clear()
+    _known[_file_id(path)] = info
+    return info
+
+
 def check_picture(path: Path) -> PictureInfo:
     """Decode a picture whole; raises BadPicture naming it when it is none, damaged, or far too large."""
     from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
@@ -36,7 +53,7 @@ def check_picture(path: Path) -> PictureInfo:
                 )
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             image.load()
-            return PictureInfo(*((image.height, image.width) if sideways else image.size))
+            return _remember(path, PictureInfo(*((image.height, image.width) if sideways else image.size)))
     except UnidentifiedImageError:
         raise BadPicture(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
@@ -44,13 +61,18 @@ def check_picture(path: Path) -> PictureInfo:
 
 
 def read_size(path: Path) -> PictureInfo:
-    """Return a picture's size without decoding it; raises BadPicture as check_picture does."""
+    """Return a picture's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF.
+
+    A file that was looked at before is told from memory, so that a form of thousands answers at once.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
+        if (known := _known.get(_file_id(path))) is not None:
+            return known
         with Image.open(path) as image:
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
-            return PictureInfo(*((image.height, image.width) if sideways else image.size))
+            return _remember(path, PictureInfo(*((image.height, image.width) if sideways else image.size)))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadPicture(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from fluxgym.dataset.pictures import check_picture, num_pixels, read_size, thumbnail
+from fluxgym.dataset.pictures import PictureInfo, check_picture, num_pixels, read_size, thumbnail
 from fluxgym.errors import BadPicture
 from library.pictures import upright_size
 
@@ -59,3 +59,18 @@ def test_pixels_are_told_by_the_header_alone(tmp_path):
     (tmp_path / "text.png").write_text("no")
     with pytest.raises(BadPicture, match=r"text\.png"):
         num_pixels(tmp_path / "text.png")
+
+
+def test_a_size_is_read_once_and_anew_when_the_file_changes(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 6)).save(path)
+    assert check_picture(path) == read_size(path) == PictureInfo(8, 6)
+    path.rename(tmp_path / "b.png")
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda *args, **more: opened.append(args) or real(*args, **more))
+    assert read_size(tmp_path / "b.png") == PictureInfo(8, 6)
+    assert not opened
+    Image.new("RGB", (10, 6)).save(tmp_path / "b.png")
+    assert read_size(tmp_path / "b.png") == PictureInfo(10, 6)
+    assert opened
