@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fluxgym import cli_keep
 from fluxgym.cli_keep import image_folder, read_state_file
-from fluxgym.errors import FluxGymError
+from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.status import SYMBOLS, Status
@@ -110,7 +110,10 @@ def _plain(text: str) -> str:
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
     request = StartRequest(state=read_state_file(args.state), images=image_folder(args.images), if_exists=args.if_exists, gpus=args.gpus)
-    run = start(request, settings)
+    try:
+        run = start(request, settings)
+    except NameTaken as error:
+        raise NameTaken(f"{error} Say so with --if-exists resume, new or replace.") from None
     print(run.folder, flush=True)
     return _wait(run) if args.wait else 0
 

@@ -195,6 +195,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
         else:
             queue.cancel(run)
             wait_until_ended(run)
+            print(f"Cancelled {run.slug}.")
     waiting = queue.tickets()
     print(
         "\n".join(f"{place}. {ticket.slug}: {_reason(settings, ticket.slug)}" for place, ticket in enumerate(waiting, 1))

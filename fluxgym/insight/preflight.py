@@ -86,10 +86,15 @@ def _steps(config: TrainConfig, pictures: Path, models: Path, lines: list[Line])
     try:
         folder = regularisation_folder(config, models)
         dataset_toml(config, pictures, folder)
-        steps = expected_steps(config, list(sizes(pictures)), list(sizes(folder)) if folder else ())
+        seen = list(sizes(pictures))
+        steps = expected_steps(config, seen, list(sizes(folder)) if folder else ())
     except FluxGymError as error:
         lines.append(Line("error", str(error), error.field))
         return None
+    small = sum(min(size) < config.resolution for size in seen)
+    if small:
+        what = "1 of them is" if small == 1 else f"{small} of them are"
+        lines.append(Line("warning", f"{what} smaller than {config.resolution} pixels on a side and will be enlarged.", "pictures"))
     return steps or None
 
 

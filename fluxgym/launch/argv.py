@@ -110,4 +110,4 @@ def train_sh(argv: list[str]) -> str:
             lines.append(quoted)
         else:
             lines[-1] += f" {quoted}"
-    return "#!/bin/sh\n# What FluxGym ran; it can be run again by hand.\nexec " + " \\\n  ".join(lines) + "\n"
+    return "#!/bin/sh\n# This run's training; it can be run by hand too.\nexec " + " \\\n  ".join(lines) + "\n"

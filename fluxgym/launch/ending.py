@@ -40,6 +40,7 @@ class Evidence:
     kernel_killed: bool
     verdict: dict[str, Any] | None
     saved_state: bool
+    has_checkpoint: bool = True
     stall: Stall | None = None
     restarts: int = 0
 
@@ -81,18 +82,18 @@ def _stalled_sentence(evidence: Evidence, stall: Stall) -> str:
 
 def _stopped_sentence(evidence: Evidence) -> str:
     if evidence.asked_at_once:
-        return f"Stopped by you at once{_at(evidence)}, without saving; steps since the last checkpoint are lost."
+        return f"Stopped by you at once{_at(evidence)}, without saving; {_lost(evidence)}."
     if evidence.had_to_kill:
-        return f"Stopped by you{_at(evidence)}; it did not end by itself and was killed, so steps since the last checkpoint are lost."
+        return f"Stopped by you{_at(evidence)}; it did not end by itself and was killed; {_lost(evidence)}."
     return f"Stopped by you{_at(evidence)}" + _saved(evidence)
 
 
 def _saved(evidence: Evidence) -> str:
-    return (
-        "; its state was saved."
-        if evidence.saved_state
-        else "; no state was saved at this step, so the steps since the last checkpoint are lost."
-    )
+    return "; its state was saved." if evidence.saved_state else f"; no state was saved at this step: {_lost(evidence)}."
+
+
+def _lost(evidence: Evidence) -> str:
+    return "the steps since the last checkpoint are lost" if evidence.has_checkpoint else "it has left no checkpoint to resume from"
 
 
 def _killed_sentence(evidence: Evidence) -> str:

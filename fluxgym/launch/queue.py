@@ -74,7 +74,7 @@ class Queue:
         """Say what a run waits for."""
         before = self.before(run)
         names = " and ".join(title(device) for device in devices)
-        users = sorted({holder for device in devices if (holder := holder_of(device)) and holder != run.slug})
+        users = sorted({f"“{holder}”" for device in devices if (holder := holder_of(device)) and holder != run.slug})
         held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
         line = f"; before it: {', '.join(ticket.slug for ticket in before)}" if before else "; it is next"
         return f"It waits for {names}{held}{line}."

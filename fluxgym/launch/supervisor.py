@@ -227,6 +227,7 @@ class Supervisor:
             kernel_killed=kernel_oom_kills() > self.oom_kills,
             verdict=verdict,
             saved_state=self._has_saved(last.get("step")),
+            has_checkpoint=bool(list_complete(self.run, exact=not self.order.foreign)),
             stall=self.stall,
             restarts=self.restarts.count,
         )

@@ -103,17 +103,16 @@ def default_model(models: Path) -> str:
 def find_files(model_id: str, models: Path) -> FoundFiles:
     """Return where a model's files lie, its tokenizers beside the encoders.
 
-    Raises ModelError naming the first that is missing, truncated or no .safetensors file.
+    Raises ModelError naming all that are missing, or the first that is truncated or no .safetensors file.
     """
     model = get_model(model_id, models)
-    found = {}
-    for role, places in model.files.items():
-        path = _locate(places, models)
-        if path is None:
-            expected = " or ".join(str(models / place) for place in places)
-            raise ModelError(f"{model.title} needs {ROLES[role]}, which is missing: put it at {expected}.", field="base_model")
+    located = {role: _locate(places, models) for role, places in model.files.items()}
+    missing = [f"{ROLES[role]} at {models / model.files[role][0]}" for role, path in located.items() if path is None]
+    if missing:
+        raise ModelError(f"{model.title} needs files that are missing: put {', '.join(missing)}.", field="base_model")
+    found = {role: path for role, path in located.items() if path is not None}
+    for role, path in found.items():
         check_file(path, ROLES[role])
-        found[role] = path
     for role, (folder, kohyas, hub_id) in TOKENIZERS.items():
         place = found[role].parent
         if not (place / folder).is_dir() and not (place / kohyas).is_dir():

@@ -12,10 +12,10 @@ from fluxgym.run.atomic import storage_error
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import State, create_state, read_state
-from fluxgym.sessions.history import SETTINGS
+from fluxgym.sessions.history import SETTINGS, keep
 from fluxgym.sessions.resume import name_lock
 
-NOT_STARTED = "A copy that was not started yet; open it, change what you like, and press Start."
+NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
 
 
 def duplicate(run: RunPaths, new_name: str) -> RunPaths:
@@ -46,6 +46,7 @@ def _make(copy: RunPaths, run: RunPaths, settings: State, new: Path, run_id: obj
         aside.private.mkdir(parents=True)
         if run.dataset.is_dir() and any(run.dataset.iterdir()):
             copy_into(run.dataset, aside.dataset, "")
+        keep(run, into=aside)
         create_state(aside, settings | own)
         aside.folder.rename(copy.folder)
     except OSError as error:

@@ -9,6 +9,7 @@ from fluxgym.launch.order import ran_foreign
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.process_record import read_record
 from fluxgym.run.progress import eta_s, read_last, read_last_training
 from fluxgym.run.status import LIVE, Status, derive_status, is_supervised
 from fluxgym.run.ui_state import State, read_state, timestamp_of
@@ -102,6 +103,9 @@ def progress_of(run: RunPaths, *, is_live: bool) -> dict[str, Any]:
     last = read_last(run.progress)
     if last is None:
         return {}
+    record = read_record(run)
+    if is_live and record is not None and last.get("attempt", 1) != record.attempt:  # this attempt has not said anything yet
+        return {name: last[name] for name in ("step", "total_steps") if name in last}
     steady = read_last_training(run.progress) or {}
     known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if name in steady} | last
     remaining = eta_s(known) if is_live else None

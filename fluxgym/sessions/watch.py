@@ -39,12 +39,12 @@ def _bar(session: Session) -> str:
 def progress_words(session: Session) -> str:
     """Return a run's progress in one line: phase, step, epoch, loss, speed, what is left."""
     progress = session.progress
-    parts = [str(progress.get("phase", session.status.value))]
+    parts = [str(progress.get("phase", session.status.value))] if session.status in LIVE else []
     if progress.get("num_items") and progress.get("phase") == "caching":
         parts.append(f"{progress.get('item')}/{progress['num_items']}")
     if progress.get("total_steps"):
         parts.append(f"{progress.get('step', 0)}/{progress['total_steps']}")
-    if progress.get("epoch") and session.max_train_epochs:
+    if progress.get("epoch") and progress["epoch"] <= (session.max_train_epochs or 0):
         parts.append(f"epoch {progress['epoch']}/{session.max_train_epochs}")
     if "loss" in progress:
         parts.append(f"loss {progress['loss']:.3f}")

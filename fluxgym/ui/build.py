@@ -60,5 +60,6 @@ def _wire(
     begin = [*typed, tab.gpus]
     tab.start.click(training.start, begin, [source, tab.pictures, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
     tab.answer.choose(training.choose, begin, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    tab.templates.fresh(training.fresh, [draft], everything, **quiet)
     for part in openers:
         part.open(training.open, [draft], everything, **quiet)

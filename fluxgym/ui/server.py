@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import thumbnail
-from fluxgym.errors import DatasetError, FluxGymError, SessionNotFound, SettingsError
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.exchange import Export, export_archive, export_state, import_file
@@ -34,7 +34,7 @@ from fluxgym.ui.upload import TooLarge, receive, receive_whole
 THUMB_SIDE = 320
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
 NOTHING = PlainTextResponse("There is nothing at this address.", 404)
-EXPORTS = {"state.json": None, "pictures.zip": Export(pictures=True), "everything.zip": Export(pictures=True, lora=True)}
+EXPORTS = {"state.json": None, "with-pictures.zip": Export(pictures=True), "everything.zip": Export(pictures=True, lora=True)}
 FOR_A_DAY = {"Cache-Control": "private, max-age=86400"}
 ASK_AGAIN = {"Cache-Control": "no-cache"}
 
@@ -127,9 +127,8 @@ class FileRoutes:
         if name not in EXPORTS or not run.ui_state.is_file():
             return NOTHING
         what = EXPORTS[name]
-        ending = "json" if what is None else "zip"
         write = partial(export_state, run) if what is None else partial(_archive, run, what)
-        return self._made(write, f"{run.slug}.{ending}")
+        return self._made(write, f"{run.slug}.json" if what is None else f"{run.slug}-{name}")
 
     def states(self) -> Response:
         """Send all states in an archive, as the guide's own tar command makes it."""
@@ -152,6 +151,8 @@ class FileRoutes:
             path = await receive_whole(request, name, self._outputs.own / "new")
             try:
                 runs = await run_in_threadpool(import_file, path, self._outputs)
+            except ImportRefused as error:
+                raise ImportRefused(str(error).replace(path.name, name[:120])) from None
             finally:
                 path.unlink(missing_ok=True)
             return JSONResponse({"slugs": [run.slug for run in runs]})

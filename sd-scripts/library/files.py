@@ -48,11 +48,19 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(aside), metadata=dict(metadata or {}))
+            aside.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
             sync(aside)
             aside.rename(path)
             sync(path.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's umask; there is no way to read it but to set it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -56,6 +56,7 @@ class Training:
     def run(self) -> None:
         """Train and save; raises TrainerError for a user's mistake, StopRequested after the state was saved for a stop."""
         resumed = read_train_state(Path(self.args.resume)) if self.args.resume else None
+        self.progress.step = resumed.step if resumed else 0
         self._prepare_data()
         self._prepare_network(resumed)
         try:

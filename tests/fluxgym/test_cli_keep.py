@@ -49,7 +49,8 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
 def test_history_and_restore(cli, outputs):
     run = outputs.run("my-cat")
     keep(run)
-    update_state(run, {"max_train_epochs": 8})
+    assert "is completed" in cli("history", "my-cat", "--restore", "id-my-cat-1")[2]
+    update_state(run, {"max_train_epochs": 8, "status": "stopped"})
     code, out, _ = cli("history", "my-cat")
     assert (code, "id-my-cat-1" in out, "max_train_epochs: 4 → 8" in out) == (0, True, True)
     assert cli("history", "my-cat", "--diff", "id-my-cat-1", "now")[:2] == (0, "max_train_epochs: 4 → 8\n")

@@ -79,7 +79,7 @@ def test_runs_take_turns_in_order_and_say_what_they_wait_for(line):
     line.wait_for(second, Status.QUEUED)
     line.wait_for(third, Status.QUEUED)
     wait_for(lambda: "before it: second" in read_state(third)["reason"])
-    assert read_state(second)["reason"] == "It waits for the CPU, which first uses; it is next."
+    assert read_state(second)["reason"] == "It waits for the CPU, which “first” uses; it is next."
     line.let_go(first, second, third)
     assert [wait_until_ended(run).status for run in (first, second, third)] == ["completed"] * 3
     assert line.order() == ["first", "second", "third"]
@@ -92,7 +92,7 @@ def test_other_devices_are_not_waited_for(line):
     line.wait_for(second, Status.RUNNING)
     both = line.start("both", ["gpu-0", "gpu-1"])
     line.wait_for(both, Status.QUEUED)
-    assert "GPU 0 and GPU 1, which first and second use" in read_state(both)["reason"]
+    assert "GPU 0 and GPU 1, which “first” and “second” use" in read_state(both)["reason"]
     line.let_go(first)
     wait_until_ended(first)
     assert line.is_(both, Status.QUEUED)

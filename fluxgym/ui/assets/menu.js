@@ -32,8 +32,8 @@ async function history(session, ask) {
       put(restore, taken(told) || "Restored");
       restore.disabled = true;
     } }, "Restore these settings");
-    const changes = version.changes.length ? version.changes.map((change) => h("li", {}, change)) : [h("li", {}, "the same settings as now")];
-    return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at)), " differs from now:"), h("ul", {}, changes), restore);
+    if (!version.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at)), " The same settings as now."));
+    return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at))), h("ul", {}, version.changes.map((change) => h("li", {}, change))), restore);
   }));
   await question({
     title: `Earlier settings of ${session.lora_name}`, body: [list],
@@ -47,7 +47,7 @@ async function exporting(session) {
   await question({
     title: `Export ${session.lora_name}`, text: "None of these holds a token or a path of this machine's models.",
     body: [h("ul", { class: "fg-exports" },
-      link("state.json", "Settings only (.json)"), link("pictures.zip", "Settings, pictures and captions (.zip)"),
+      link("state.json", "Settings only (.json)"), link("with-pictures.zip", "Settings, pictures and captions (.zip)"),
       link("everything.zip", "Settings, pictures, captions and the trained model (.zip)"))],
   });
   return null;

@@ -15,7 +15,7 @@ const LOG_KEPT = 200_000;
 function lightbox() {
   const picture = h("img", { alt: "" });
   const words = h("p", { class: "fg-small" });
-  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, picture, words);
+  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, picture, words, h("button", { type: "button", autofocus: true }, "Close"));
   document.body.append(box);
   return (url, text) => {
     picture.src = url;
@@ -70,7 +70,8 @@ export function mount({ element, trigger, server }) {
     setTimeout(() => { look.disabled = false; }, 300);
   } }, "Refresh Monitor Status");
   const settings = h("dl", { class: "fg-settings" });
-  const none = h("p", { class: "fg-card fg-empty fg-run-none" }, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, and the run is shown here.");
+  const gone = h("strong", { hidden: true });
+  const none = h("p", { class: "fg-card fg-empty fg-run-none" }, gone, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, and the run is shown here.");
   const part = (title, ...children) => h("section", { class: "fg-card" }, h("h3", {}, title), ...children);
   const body = h("div", { class: "fg-run" }, head,
     h("div", { class: "fg-run-parts" },
@@ -132,6 +133,7 @@ export function mount({ element, trigger, server }) {
 
   function showSamples(grid) {
     noSamples.hidden = grid.length > 0;
+    samples.classList.toggle("fg-single", grid.every((row) => row.pictures.length === 1));
     keyed(samples, grid, (row) => row.label, (row) => h("div", { class: "fg-sample-row" }, h("p", { class: "fg-small" }, row.label), h("ul", {})),
       (line, row) => keyed(line.querySelector("ul"), row.pictures, (picture) => picture.url, (picture) => {
         const url = address(picture.url);
@@ -183,6 +185,8 @@ export function mount({ element, trigger, server }) {
     const answer = await call(server, "run_view", { slug, seen });
     if (answer && wanted === slug) {
       attribute(none, "hidden", answer.missing ? null : "");
+      gone.hidden = !here.slug;
+      put(gone, `There is no run “${here.slug ?? ""}” any more. `);
       body.hidden = Boolean(answer.missing);
       if (answer.missing) {
         seen = {};

@@ -6,7 +6,7 @@ import { count, seconds, stamp } from "./clock.js";
 const STATES = {
   running: ["🟢", "Running"],
   starting: ["🟡", "Starting"],
-  queued: ["🟡", "Waiting"],
+  queued: ["🟡", "Queued"],
   stopped: ["🔵", "Stopped"],
   completed: ["✅", "Completed"],
   failed: ["❌", "Failed"],
@@ -30,9 +30,10 @@ const round = (number, digits) => (typeof number === "number" ? number.toFixed(d
 export function figures(session) {
   const p = session.progress ?? {};
   const parts = [];
+  if (session.status === "running" && !p.phase) parts.push(["fg-phase", "Loading the trainer"]);
   if (isLive(session) && p.phase) parts.push(["fg-phase", PHASES[p.phase] ?? p.phase]);
   if (p.total_steps) parts.push(["fg-steps", `step ${p.step ?? 0} of ${p.total_steps}`]);
-  if (p.epoch !== undefined && session.max_train_epochs) parts.push(["fg-epoch", `epoch ${p.epoch}/${session.max_train_epochs}`]);
+  if (p.epoch && p.epoch <= session.max_train_epochs) parts.push(["fg-epoch", `epoch ${p.epoch}/${session.max_train_epochs}`]);
   if (typeof p.loss === "number") parts.push(["fg-loss", `loss ${round(p.loss, 3)}`]);
   if (isLive(session) && typeof p.s_per_it === "number") {
     parts.push(["fg-speed", p.s_per_it >= 0.095 ? `${round(p.s_per_it, 2)} s/it` : `${round(1 / p.s_per_it, 1)} it/s`]);
@@ -88,7 +89,7 @@ export function facts(session) {
   const ago = h("span");
   if (started !== null) count(ago, started);
   return [
-    started === null ? null : h("span", {}, `Started: ${stamp(started)} (`, ago, ")"),
+    started === null ? null : h("span", {}, `${session.began ?? "Started"}: ${stamp(started)} (`, ago, ")"),
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
     h("span", {}, `Checkpointing: ${tick(session.checkpointing)}`),
     h("span", {}, `Monitoring: ${tick(session.monitoring)}`),

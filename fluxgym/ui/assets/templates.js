@@ -1,4 +1,4 @@
-// Templates in Step 1: settings under a name, applied to the form or kept from it. The form's own events carry the settings.
+// Below the settings: a new training, and templates: settings under a name, applied to the form or kept from it. The form's own events carry the settings.
 
 import { question } from "./dialog.js";
 import { fill, h, put } from "./dom.js";
@@ -9,9 +9,14 @@ export function mount({ element, trigger, props, watch, server }) {
   const apply = h("button", { type: "button", class: "fg-button", onclick: () => trigger("apply", { name: choice.value }) }, "Apply");
   const keep = h("button", { type: "button", class: "fg-button", onclick: keepThis, title: "Keeps what the form holds, without the LoRA's name" }, "Keep as template…");
   const remove = h("button", { type: "button", class: "fg-button", onclick: removeThis, "aria-label": "Delete this template" }, "Delete");
+  const fresh = h("button", { type: "button", class: "fg-button", onclick: async () => {
+    const typed = document.documentElement.dataset.fgDraft === "typed";
+    const yes = !typed || await question({ title: "Begin a new training?", text: "The form is emptied: what was typed and not started, and its pictures, go. Runs keep theirs.", yes: "Empty the form" });
+    if (yes) trigger("fresh");
+  } }, "New training");
   const said = h("p", { class: "fg-small", role: "status" });
   const shown = h("span", { class: "fg-templates-choice" }, choice, apply, remove);
-  fill(element, h("div", { class: "fg-templates" }, shown, keep), said);
+  fill(element, h("div", { class: "fg-templates" }, fresh, keep, shown), said);
 
   async function list() {
     const answer = await call(server, "templates", {});

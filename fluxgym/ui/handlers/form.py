@@ -97,4 +97,5 @@ def _steps(checked: Preflight, config: TrainConfig) -> Answer:
     batch = config.advanced.get("train_batch_size", 1)
     epochs = f"{config.max_train_epochs} epoch{'s' * (config.max_train_epochs != 1)}"
     size = f", {batch} pictures a step" if batch != 1 else ""
-    return {"steps": checked.steps, "explain": f"each picture {config.num_repeats} times in each of {epochs}{size}"}
+    prior = ", and as many regularisation pictures beside them" if config.advanced.get("reg_data_dir") else ""
+    return {"steps": checked.steps, "explain": f"each picture {config.num_repeats} times in each of {epochs}{prior}{size}"}

@@ -168,7 +168,8 @@ def settings_shown(run: RunPaths) -> list[list[str]]:
         return []
     rows = [_setting(BY_NAME[name].label, state[name], DEFAULTS[name]) for name in BY_NAME if name in DEFAULTS and name in state]
     advanced = state.get("advanced")
-    return rows + ([[name, str(value)] for name, value in advanced.items()] if isinstance(advanced, dict) else [])
+    more = advanced.items() if isinstance(advanced, dict) else ()
+    return rows + [_setting(BY_NAME[name].label if name in BY_NAME else name, value, "") for name, value in more]
 
 
 def _setting(label: str, value: Any, default: Any) -> list[str]:

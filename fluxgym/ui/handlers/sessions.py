@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from fluxgym.errors import SessionError
+from fluxgym.errors import SessionError, UnreadableState
 from fluxgym.launch.queue import Queue
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
@@ -62,6 +62,7 @@ class SessionHandlers:
         run = self._outputs.run(session.slug)
         row: Answer = dict(session.to_json())
         row["stopping"] = session.status in LIVE and run.stop.exists()
+        row["began"] = "Queued" if session.status is Status.QUEUED else "Started" if _has_begun(run) else "Added"
         row["next"] = session.status is Status.QUEUED
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
         row["resume"] = offer(run) if session.status in RESUMABLE else None
@@ -100,6 +101,18 @@ class SessionHandlers:
     def sweep(self, data: Answer) -> Answer:
         """Forget ended runs that are older than so many days."""
         return {"swept": len(sweep(self._settings.outputs, whole(data, "days", 0, 100_000)))}
+
+
+def _has_begun(run: RunPaths) -> bool:
+    """Say whether it was ever started here: a copy or an import was not, a state by another writer may have been."""
+    return run.training_log.exists() or run.launch.exists() or "parent" not in _state(run)
+
+
+def _state(run: RunPaths) -> dict[str, object]:
+    try:
+        return read_state(run)
+    except UnreadableState:
+        return {}
 
 
 def _versions(run: RunPaths) -> list[Answer]:

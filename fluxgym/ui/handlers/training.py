@@ -13,6 +13,7 @@ from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.models.catalog import default_model
 from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.status import has_live_process
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
@@ -93,6 +94,13 @@ class TrainingHandlers:
         state, answer = self._answer(draft.id, source, shown)
         return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
 
+    def fresh(self, draft_id: str) -> Outputs:
+        """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
+        draft = self._draft(draft_id)
+        draft.forget_form()
+        forget_pictures(draft)
+        return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+
     def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
         draft = self._draft(draft_id)
@@ -144,7 +152,12 @@ class TrainingHandlers:
         version = next(run.slug for run in numbers if not run.folder.exists())
         resuming = offer(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
-        return {"sentence": sentence, "resume": resuming and resuming["label"], "new": f"Start as {version}", "replace": f"Replace {slug}"}
+        return {
+            "sentence": sentence,
+            "resume": resuming and resuming["label"],
+            "new": f"Start as {version}",
+            "replace": None if has_live_process(self._outputs.run(slug)) else f"Replace {slug}",
+        }
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
         """Fill the form with a run's settings and pictures; what was typed and not started gives way only when the event says so."""

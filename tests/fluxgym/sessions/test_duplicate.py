@@ -56,7 +56,7 @@ def test_a_copy_starts_in_its_own_place_and_still_knows_its_parent(run, world):
     assert begun.folder == copy.folder
     wait_until_ended(begun)
     assert read_state(begun)["parent"]["slug"] == "my-cat"
-    assert [version.state["network_dim"] for version in versions(begun)] == [read_state(run)["network_dim"]]
+    assert [version.state["network_dim"] for version in versions(begun)] == [read_state(run)["network_dim"]] * 2  # the copy's, the parent's
     assert len(list(OutputsPaths(world.outputs).archive.iterdir())) == 1
 
 

@@ -12,10 +12,11 @@ import pytest
 from fluxgym.errors import StorageError
 from fluxgym.run.identity import identify
 from fluxgym.run.paths import OutputsPaths
+from fluxgym.run.process_record import write_record
 from fluxgym.run.status import Status
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.last import last_session
-from fluxgym.sessions.listing import list_sessions
+from fluxgym.sessions.listing import list_sessions, session_of
 from tests.support.runs import make_run
 
 NOBODY = 65534
@@ -178,3 +179,13 @@ def test_a_damaged_supervisor_does_not_hide_a_living_trainer(tmp_path):
     run.training_pid.write_text(str(os.getpid()))
     (session,) = list_sessions(tmp_path)
     assert session.status is Status.RUNNING
+
+
+def test_an_attempt_that_has_not_said_anything_shows_nothing_of_the_one_before(tmp_path):
+    run = make_run(tmp_path, status="running")
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 2, me, me)
+    run.training_pid.write_text(f"{os.getpid()}\n")
+    line = {"time": 5.0, "attempt": 1, "phase": "saving", "step": 236, "total_steps": 320, "epoch": 24, "loss": 0.1, "s_per_it": 0.2}
+    run.progress.write_text(json.dumps(line) + "\n")
+    assert session_of(run).progress == {"step": 236, "total_steps": 320}

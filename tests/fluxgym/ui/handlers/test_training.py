@@ -223,3 +223,14 @@ def test_a_template_fills_the_fields_but_not_the_name(handlers, draft, settings)
     assert handlers.apply_template(draft.id, "", SimpleNamespace(name="none"), *now)[1:-1] == now
     assert templates.forget_template({"name": "Faces"}) == {}
     assert "no template" in templates.forget_template({"name": "Faces"})["error"]
+
+
+def test_a_new_training_empties_the_form_and_touches_no_run(handlers, draft, settings):
+    run = make_run(settings.outputs, "cat", timestamp=2)
+    write_cats(run.dataset, count=1)
+    write_cats(draft.pictures.path, count=2)
+    handlers.changed("x", draft.id, "cat", *typed(handlers, draft, lora_name="dog"))
+    _, source, _, *fields, gallery, answer = handlers.fresh(draft.id)
+    assert (source, dict(zip(NAMES, fields, strict=True))["lora_name"], answer["draft"]) == ("", "", False)
+    assert (draft.pictures.count(), gallery["source"], draft.read_form()) == (0, "", None)
+    assert len(list(run.dataset.glob("*.png"))) == 1
