@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or not 0 <= int(text) <= 65535:
+    if not (text.isascii() and text.isdigit()) or not 0 <= int(text) <= 65535:
         raise SettingsError(f"The port must be a whole number up to 65535, not “{text[:40]}”.")
     return int(text)
 
@@ -96,4 +96,10 @@ def _port(text: str) -> int:
 def _folder(text: str) -> Path:
     if "\0" in text:
         raise SettingsError("A folder's name cannot hold a NUL character.")
-    return Path(text).expanduser().resolve()
+    try:
+        folder = Path(text).expanduser().resolve()
+        if folder.exists() and not folder.is_dir():
+            raise SettingsError(f"{folder} is a file, not a folder.")
+    except (OSError, RuntimeError) as error:  # a name that is too long, a home that nobody has
+        raise SettingsError(f"“{text[:80]}” cannot be a folder: {error}.") from None
+    return folder

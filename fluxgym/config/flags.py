@@ -101,6 +101,10 @@ def _check_value(flag: Flag, value: Any) -> None:
     else:
         values = [value]
     for item in values:
+        if isinstance(item, str) and item.startswith("-"):
+            raise ConfigError(
+                f"The advanced setting “{flag.name}” cannot begin with a dash: “{item[:40]}” would be another flag.", field="advanced"
+            )
         if not _fits(flag.type, item):
             raise ConfigError(
                 f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{item}”.", field="advanced"

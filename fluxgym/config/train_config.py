@@ -4,6 +4,7 @@ A TrainConfig checks itself; nothing that made one can be unusable for the train
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -31,12 +32,13 @@ RANGES = {
     "max_train_epochs": (1, 100_000),
     "sample_every_n_steps": (0, 10_000_000),
     "resolution": (32, 4096),
-    "seed": (0, 2**63 - 1),
+    "seed": (0, 2**53 - 1),
     "workers": (0, 64),
     "save_every_n_epochs": (1, 100_000),
     "network_dim": (1, 4096),
 }
 MAX_TEXT = 20_000
+RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +143,7 @@ def _check_whole(name: str, value: int, low: int, high: int) -> None:
 
 
 def _check_rate(text: str) -> None:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
+    rate = float(text) if RATE.fullmatch(text) else math.nan  # Python's float takes more than the trainer's users mean: "1_0", "١"
     if not (math.isfinite(rate) and 0 < rate <= 10):
         raise ConfigError(f"Learning rate must be a number above 0, such as 8e-4, not “{_short(text)}”.", field="learning_rate")
 
@@ -160,8 +159,17 @@ def _check_choice(label: str, name: str, value: str, choices: tuple[str, ...]) -
 
 
 def _check_text(name: str, value: str) -> None:
-    if len(value) > MAX_TEXT or "\0" in value:
+    if len(value) > MAX_TEXT or "\0" in value or not _is_text(value):
         raise ConfigError(f"The text in {name} is too long or holds a character that files cannot hold.", field=name)
+
+
+def _is_text(value: str) -> bool:
+    """Say whether a text can be written to a file; half a letter of UTF-16 cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _short(value: Any) -> str:

@@ -53,7 +53,7 @@ class PictureFolder:
     def picture_path(self, name: str) -> Path:
         """Return where a picture lies; raises DatasetError for a name that is not one of them."""
         path = self.path / name
-        if name != path.name or not is_picture_name(name) or not path.is_file():
+        if name != path.name or not is_picture_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
             raise DatasetError(f"There is no picture “{name[:80]}” here.", field="pictures")
         return path
 

@@ -1,6 +1,7 @@
 """Is this file a picture, how large is it upright, and its thumbnail. Knows files only, not captions or runs."""
 
 import io
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from fluxgym.errors import BadPicture
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 SIDEWAYS, ORIENTATION = (5, 6, 7, 8), 0x0112
-MAX_PIXELS = 400_000_000
+MAX_BYTES = 330_000_000  # decoded: 110 megapixels of RGB
+MAX_THUMBNAILS = 4000
 MAX_KNOWN = 200_000
 
 
@@ -25,6 +27,8 @@ def is_picture_name(name: str) -> bool:
     return Path(name).suffix.lower() in EXTENSIONS
 
 
+_one_at_a_time = threading.Lock()  # a large picture takes hundreds of megabytes while it is decoded
+_thumbnails: dict[tuple[int, ...], bytes] = {}
 _known: dict[tuple[int, int, int, int], PictureInfo] = {}
 
 
@@ -47,12 +51,13 @@ def check_picture(path: Path) -> PictureInfo:
 
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height * len(image.getbands()) > MAX_BYTES:
                 raise BadPicture(
                     f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
                 )
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
-            image.load()
+            with _one_at_a_time:
+                image.load()
             return _remember(path, PictureInfo(*((image.height, image.width) if sideways else image.size)))
     except UnidentifiedImageError:
         raise BadPicture(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
@@ -93,12 +98,18 @@ def thumbnail(path: Path, side: int) -> bytes:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        key = (*_file_id(path), side)
+        if (made := _thumbnails.get(key)) is not None:
+            return made
+        with _one_at_a_time, Image.open(path) as image:
+            if image.width * image.height * len(image.getbands()) > MAX_BYTES:
+                raise ValueError("too many pixels")
             image.draft("RGB", (side * 2, side * 2))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            upright.thumbnail((side, side))
+            image.thumbnail((side, side))  # before anything is copied
             buffer = io.BytesIO()
-            upright.save(buffer, "JPEG", quality=85)
-            return buffer.getvalue()
+            ImageOps.exif_transpose(image).convert("RGB").save(buffer, "JPEG", quality=85)
+        if len(_thumbnails) >= MAX_THUMBNAILS:
+            _thumbnails.clear()
+        return _thumbnails.setdefault(key, buffer.getvalue())
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadPicture(f"{path.name} is not a picture, or is damaged.", field="pictures") from None

@@ -85,4 +85,5 @@ def read_stop(run: RunPaths, run_id: str, attempt: int) -> StopOrder | None:
         order = StopOrder(**value)
     except TypeError:
         return None
-    return order if order.run_id == run_id and order.attempt >= attempt else None
+    usable = isinstance(order.attempt, int) and isinstance(order.grace_s, (int, float))
+    return order if usable and order.run_id == run_id and order.attempt >= attempt else None

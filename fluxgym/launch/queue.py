@@ -45,7 +45,7 @@ class Queue:
 
     def tickets(self) -> list[Ticket]:
         """Return all tickets in the order of the line."""
-        found = [ticket for path in self._outputs.queue.glob("*.json") if (ticket := _read(read_json(path)))]
+        found = [ticket for path in self._outputs.queue.glob("*.json") if (ticket := _read(read_json(path))) and ticket.slug == path.stem]
         return sorted(found, key=lambda ticket: (ticket.place, ticket.since, ticket.slug))
 
     def enter(self, run: RunPaths, run_id: str, devices: list[str]) -> None:
@@ -133,5 +133,9 @@ def _read(value: Any) -> Ticket | None:
         ticket = Ticket(**value)
     except TypeError:
         return None
-    whole = isinstance(ticket.place, int) and isinstance(ticket.since, (int, float)) and isinstance(ticket.devices, list)
+    whole = isinstance(ticket.place, int) and isinstance(ticket.since, (int, float)) and _are_texts(ticket.devices)
     return ticket if whole and isinstance(ticket.slug, str) and isinstance(ticket.run_id, str) else None
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 from fluxgym.errors import LaunchError
 from fluxgym.launch.order import LaunchOrder
@@ -17,12 +18,12 @@ START_TIMEOUT_S = 30.0
 POLL_S = 0.05
 
 
-def spawn_supervisor(run: RunPaths, order: LaunchOrder, *, only_stop: bool = False) -> None:
+def spawn_supervisor(run: RunPaths, order: LaunchOrder, *, only: Literal["", "stop", "verify"] = "") -> None:
     """Start a supervisor in its own session and return once it has taken the run over, or has ended already.
 
-    With `only_stop` it takes over a trainer whose supervisor died, just to stop it. Raises LaunchError when it does not come up.
+    `only` tells it to just stop a trainer whose supervisor died, or to just verify what one left. Raises LaunchError when it does not come up.
     """
-    argv = [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder), *(["--only-stop"] if only_stop else [])]
+    argv = [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder), *([f"--only-{only}"] if only else [])]
     with run.monitor_log.open("ab") as log:
         process = subprocess.Popen(
             argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True

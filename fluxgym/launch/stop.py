@@ -21,14 +21,15 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
     A supervisor that has died is replaced by one that does just this.
     """
     order, record = read_launch(run), read_record(run)
-    if order is None or not (has_live_process(run) or _says_it_lives(run)):
+    asked = order or record  # a damaged launch.json is no reason to let it run on
+    if asked is None or not (has_live_process(run) or _says_it_lives(run)):
         return False
-    write_stop(run, order.run_id, order.attempt, 0.0 if now else grace_s)
+    write_stop(run, asked.run_id, asked.attempt, 0.0 if now else grace_s)
     if record is not None and record.supervisor is not None and is_alive(record.supervisor):
         wake(record.supervisor)
-    elif record is not None and is_alive(record.trainer):
-        spawn_supervisor(run, order, only_stop=True)
-    elif run.ticket.exists():
+    elif order is not None and record is not None and is_alive(record.trainer):
+        spawn_supervisor(run, order, only="stop")
+    elif order is not None and run.ticket.exists():
         spawn_supervisor(run, order)  # one that waited and has died: its successor reads the wish and leaves the queue
     return True
 

@@ -33,7 +33,7 @@ from fluxgym.launch.trainer_process import (
 )
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import list_complete
-from fluxgym.run.exit_record import ExitRecord, write_exit
+from fluxgym.run.exit_record import ExitRecord, reserve_exit, write_exit
 from fluxgym.run.identity import ProcessIdentity, identify, is_alive
 from fluxgym.run.lock import try_lock
 from fluxgym.run.logs import tail
@@ -56,6 +56,7 @@ class Supervisor:
         self.run, self.order, self.first_attempt = run, order, order.attempt
         self.started_at = time.time()
         self.stop_requested = self.had_to_kill = self.asked_at_once = False
+        self.stop_seen_at = 0.0
         self.stall: Stall | None = None
         self.restarts = Restarts(run, exact=not order.foreign)
         self.oom_kills = kernel_oom_kills()
@@ -65,7 +66,11 @@ class Supervisor:
         """Wait for the devices, then start the trainer as often as is needed, and record how it ended."""
         self._record(None)
         log.info("attempt %d of run %s begins", self.order.attempt, self.order.run_id)
-        held = self._await_turn()
+        try:
+            held = self._await_turn()
+        except FluxGymError as error:
+            self._write_end(DerivedStatus(Status.FAILED, "launch", f"It could not wait for its turn: {error}"), None, None, {})
+            return
         if held is None:
             self._write_end(CANCELLED, None, None, {})
             return
@@ -84,6 +89,14 @@ class Supervisor:
         self._record(record.trainer)
         log.info("took over the trainer, PID %d, to stop it", record.trainer.pid)
         self._end(record.trainer.pid, self._watch(TakenOver(record.trainer), None))
+
+    def verify(self) -> None:
+        """Judge what a trainer left that finished while nobody watched."""
+        before = read_record(self.run)
+        self.started_at = before.started_at if before is not None else self.started_at
+        self._record(None)
+        update_state(self.run, {"status": "running", "reason": None, "reason_code": None})
+        self._end(None, 0)
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
 
@@ -108,6 +121,7 @@ class Supervisor:
     def _attempt(self, held: list[IO[str]]) -> bool:
         """Run the trainer once; True when it stalled and is to be started again."""
         self.started_at, self.stall, self.had_to_kill = time.time(), None, False
+        reserve_exit(self.run)
         try:
             child = start_trainer(self.run, self.order, held)
         except OSError as error:
@@ -160,11 +174,11 @@ class Supervisor:
             return
         self.asked_at_once = wish.grace_s <= 0
         if not self.stop_requested:
-            self.stop_requested = True
+            self.stop_requested, self.stop_seen_at = True, time.monotonic()
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", wish.grace_s)
             if wish.grace_s > 0:
                 ask_to_end(trainer.pid)
-        if time.time() >= wish.requested_at + wish.grace_s and not self.had_to_kill:
+        if time.monotonic() >= self.stop_seen_at + wish.grace_s and not self.had_to_kill:
             self.had_to_kill = True
             log.info("the deadline has passed; SIGKILL to the trainer's group")
             signal_group(trainer.pid, signal.SIGKILL)
@@ -298,6 +312,8 @@ def main(argv: list[str]) -> int:
         supervisor = Supervisor(run, order)
         if "--only-stop" in argv:
             supervisor.stop_foreign()
+        elif "--only-verify" in argv:
+            supervisor.verify()
         else:
             supervisor.supervise()
     return 0

@@ -1,6 +1,7 @@
 """Which models there are, where their files lie, and what they bring as defaults. Reads models.yaml; downloads nothing."""
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -166,6 +167,6 @@ def regularisation_folder(config: TrainConfig, models: Path) -> Path | None:
     if not named:
         return None
     folder = models / str(named)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (unlike Path's it takes every name)
         raise ModelError(f"The folder of regularisation pictures {folder} is missing; correct it or leave it empty.", field="reg_data_dir")
     return folder

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,19 @@ def _remove(aside: Path) -> None:
 def read_json(path: Path) -> Any:
     """Return what a JSON file of our own holds, or None when it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None  # a pipe would never end
+        return parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def parse_json(data: bytes) -> Any:
+    """Return what JSON holds, with "?" for half letters (lone surrogates), which nobody could show; raises ValueError or RecursionError."""
+    value = json.loads(data)
+    if b"\\u" not in data:
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,9 +1,13 @@
 """exit.json: how an attempt ended, written by the supervisor before anything else says so."""
 
+import json
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxgym.run.atomic import read_json, write_json
+from fluxgym.errors import StorageError
+from fluxgym.run.atomic import read_json, storage_error, write_json, write_text
 from fluxgym.run.paths import RunPaths
 
 STATUSES = ("stopped", "completed", "failed")
@@ -27,14 +31,38 @@ class ExitRecord:
     verified: dict[str, Any] = field(default_factory=dict)
 
 
+RESERVED_BYTES = 4096
+
+
+def reserve_exit(run: RunPaths) -> None:
+    """Take the room that the end will need, while there is some; a disk that has none now is told by others."""
+    with suppress(StorageError):
+        write_text(run.exit_reserve, " " * RESERVED_BYTES)
+
+
 def write_exit(run: RunPaths, record: ExitRecord) -> None:
-    """Write how an attempt ended; raises StorageError when the disk refuses."""
-    write_json(run.exit, {key: value for key, value in asdict(record).items() if value is not None})
+    """Write how an attempt ended; on a full disk into the room that was reserved. Raises StorageError when there is none."""
+    value = {key: value for key, value in asdict(record).items() if value is not None}
+    try:
+        write_json(run.exit, value)
+    except StorageError:
+        text = json.dumps(value, ensure_ascii=False).encode()
+        if len(text) > RESERVED_BYTES:
+            text = json.dumps(value | {"reason": record.reason[:500], "verified": {}}, ensure_ascii=False).encode()
+        try:
+            with run.exit_reserve.open("r+b") as file:
+                file.write(text.ljust(RESERVED_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(error, run.exit) from error
+    else:
+        run.exit_reserve.unlink(missing_ok=True)
 
 
 def read_exit(run: RunPaths) -> ExitRecord | None:
     """Return how the last attempt ended, None when nothing that can be read says so."""
-    value = read_json(run.exit)
+    value = read_json(run.exit_reserve) or read_json(run.exit)
     try:
         record = ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
     except (AttributeError, TypeError):

@@ -40,8 +40,11 @@ def try_lock(path: Path) -> IO[str] | None:
 
 
 def _locked(path: Path) -> IO[str] | None:
+    if path.parent == local_locks():
+        _own_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    file = os.fdopen(handle, "a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -51,6 +54,13 @@ def _locked(path: Path) -> IO[str] | None:
         file.close()
         raise
     return file
+
+
+def _own_folder(folder: Path) -> None:
+    """Make a folder for this user alone; in a temporary folder that all may write, somebody else could have laid a trap at its name."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, "it belongs to another user; set FLUXGYM_LOCKS to a folder of your own", str(folder))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fluxgym.errors import SessionNotFound
 
+MAX_NAME_BYTES = 255
 STATE_FOLDER = re.compile(r"-(?P<epoch>\d{6})-state$|-step(?P<step>\d{8})-state$|-state$")
 
 
@@ -107,6 +108,11 @@ class RunPaths:
         return self.private / "exit.json"
 
     @property
+    def exit_reserve(self) -> Path:
+        """Room for how the attempt ends, should the disk be full by then."""
+        return self.private / "exit.reserved"
+
+    @property
     def launch(self) -> Path:
         """What the supervisor is to start."""
         return self.private / "launch.json"
@@ -184,6 +190,8 @@ class OutputsPaths:
 
     def run(self, slug: str) -> RunPaths:
         """Return the paths of a run, whether it exists or not; raises SessionNotFound for what is no plain folder name."""
+        if len(slug.encode("utf-8", "replace")) > MAX_NAME_BYTES or slug != slug.encode("utf-8", "replace").decode():
+            raise SessionNotFound(f"There is no run called “{slug[:40].encode('utf-8', 'replace').decode()}”.")
         if not slug or slug.startswith(".") or "/" in slug or "\\" in slug or "\0" in slug:
             raise SessionNotFound(f"There is no run called “{slug[:40]}”.")
         return RunPaths(self.root / slug)

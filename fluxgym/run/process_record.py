@@ -1,5 +1,6 @@
 """process.json: which processes belong to a run's attempt. Written by the supervisor, read by everybody."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ def read_record(run: RunPaths) -> ProcessRecord | None:
     """Return the record of the run's latest attempt, None when there is none that can be read."""
     value = read_json(run.process)
     try:
+        if _is_copy(run, str(value.get("folder") or run.folder)):
+            return None  # the processes are the original's
         return ProcessRecord(
             run_id=str(value["run_id"]),
             attempt=int(value["attempt"]),
@@ -31,8 +34,13 @@ def read_record(run: RunPaths) -> ProcessRecord | None:
             supervisor=ProcessIdentity.from_json(value.get("supervisor")),
             trainer=ProcessIdentity.from_json(value.get("trainer")),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
+
+
+def _is_copy(run: RunPaths, recorded: str) -> bool:
+    """Say whether a record came here with a copy of a run's folder: the recorded one still stands and is another. A moved folder is none."""
+    return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 
 def write_record(
@@ -41,7 +49,8 @@ def write_record(
     """Replace the record."""
     identities = {"supervisor": supervisor, "trainer": trainer}
     known = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
-    write_json(run.process, {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), **known})
+    facts = {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), "folder": str(run.folder)}
+    write_json(run.process, facts | known)
 
 
 def read_pid(path: Path) -> int | None:

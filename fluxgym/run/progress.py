@@ -1,9 +1,11 @@
 """progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
 
-import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from fluxgym.run.atomic import parse_json
 
 TAIL_BYTES = 16_384
 LARGEST = 1e15
@@ -26,6 +28,8 @@ def read_last_training(path: Path) -> Line | None:
 def _lines_from_end(path: Path) -> Iterator[Line]:
     """Yield the lines near the end, the last first; only what is asked for is parsed."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL_BYTES))
@@ -39,10 +43,10 @@ def _lines_from_end(path: Path) -> Iterator[Line]:
 
 def _parsed(text: bytes) -> Line | None:
     try:
-        line = json.loads(text)
+        line = parse_json(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(line, dict):
+    if not isinstance(line, dict) or not isinstance(line.get("phase", ""), str):
         return None
     return {name: value for name, value in line.items() if name not in NUMBERS or _is_number(value)}
 
@@ -55,6 +59,8 @@ def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
     """Return (step, loss) in the order of steps, thinned to about max_points; a step done again counts as it was done last."""
     losses: dict[int, float] = {}
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return []
         with path.open("rb") as file:
             for text in file:
                 line = _parsed(text) if b'"loss"' in text else None

@@ -9,6 +9,7 @@ from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import Life, ProcessIdentity, boot_time, is_alive, is_frozen, life_of
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import ProcessRecord, read_pid, read_record
+from fluxgym.run.progress import read_last
 from fluxgym.run.ui_state import State, timestamp_of
 
 START_GRACE_S = 30.0
@@ -130,6 +131,10 @@ def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None
         if time.time() - last_sign_of_life(run) < SIGN_OF_LIFE_S:
             return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
         return DerivedStatus(Status.STOPPED, "interrupted", f"It ran on another machine, {known.host}, which has been silent since.")
+    if is_unchecked(run):
+        return DerivedStatus(
+            Status.STOPPED, "unknown", "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
+        )
     if life is Life.RESTARTED:
         return DerivedStatus(Status.STOPPED, "interrupted", f"The machine or container restarted{_boot_moment()}.")
     return DerivedStatus(
@@ -137,6 +142,12 @@ def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None
         "interrupted",
         "Its processes ended without a word: killed from outside, or by the kernel for want of memory; which of these is not known.",
     )
+
+
+def is_unchecked(run: RunPaths) -> bool:
+    """Say whether the trainer's last word was that it is done, and it left a model."""
+    last = read_last(run.progress)
+    return last is not None and last.get("phase") == "done" and run.lora.is_file()
 
 
 def last_sign_of_life(run: RunPaths) -> float:

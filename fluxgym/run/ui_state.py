@@ -3,12 +3,11 @@
 Readers never write and never lock. Writers hold the run's lock, read again, and change only their own keys.
 """
 
-import json
 import os
 from typing import Any
 
 from fluxgym.errors import UnreadableState
-from fluxgym.run.atomic import write_json
+from fluxgym.run.atomic import parse_json, write_json
 from fluxgym.run.lock import run_lock
 from fluxgym.run.paths import RunPaths
 
@@ -29,7 +28,7 @@ def read_state(run: RunPaths) -> State:
     if len(data) > MAX_BYTES:
         raise UnreadableState(f"{path.name} is larger than a state can be; restore or delete it.")
     try:
-        state = json.loads(data)
+        state = parse_json(data)
     except (ValueError, RecursionError) as error:
         what = "is empty" if not data.strip() else f"is not valid JSON ({error})"
         raise UnreadableState(f"{path.name} {what}; restore it from a backup, or delete it and start again.") from None

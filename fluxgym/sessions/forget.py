@@ -11,7 +11,6 @@ from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.launch.strays import find_stray
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.process_record import read_record
 from fluxgym.run.status import LIVE, has_live_process
 from fluxgym.sessions.listing import list_sessions, session_of
 from fluxgym.sessions.resume import name_lock
@@ -126,5 +125,5 @@ def _check_there(run: RunPaths) -> None:
 def _check_ended(run: RunPaths) -> None:
     session = session_of(run)
     alive = session is not None and session.status in LIVE
-    if alive or has_live_process(run) or (read_record(run) is None and find_stray(run) is not None):
+    if alive or has_live_process(run) or find_stray(run) is not None:
         raise AlreadyRunning(f"{run.slug} is still running or waiting; stop it first.")

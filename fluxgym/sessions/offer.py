@@ -8,7 +8,7 @@ from fluxgym.run.checkpoints import Checkpoint, list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.progress import read_last_training
-from fluxgym.run.status import Status
+from fluxgym.run.status import Status, is_unchecked
 from fluxgym.run.ui_state import State, read_state
 
 
@@ -29,6 +29,13 @@ class ResumeOffer:
         left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
         inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the pictures in another order than without the stop"
         return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
+
+
+def needs_check(run: RunPaths) -> bool:
+    """Say whether a trainer finished unwatched, so that its result only has to be checked."""
+    order, end = read_launch(run), read_exit(run)
+    is_told = end is not None and order is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
+    return order is not None and not is_told and is_unchecked(run)
 
 
 def resume_offer(run: RunPaths) -> ResumeOffer | None:

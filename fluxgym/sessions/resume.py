@@ -23,6 +23,7 @@ from fluxgym.run.process_record import read_record
 from fluxgym.run.status import LIVE, Status, derive_status, has_live_process
 from fluxgym.run.ui_state import State, read_state, update_state
 from fluxgym.sessions.history import keep
+from fluxgym.sessions.offer import needs_check
 from fluxgym.settings import Settings
 
 
@@ -45,6 +46,10 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     if not run.ui_state.is_file():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     ensure_ended(run)
+    order = read_launch(run)
+    if order is not None and epochs is None and needs_check(run):
+        spawn_supervisor(run, order, only="verify")
+        return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     config = TrainConfig.from_state(state)
     checkpoint = choose_checkpoint(run, from_checkpoint, exact=not is_foreign(settings.sd_scripts))
@@ -64,9 +69,9 @@ def ensure_ended(run: RunPaths) -> None:
     """Raise AlreadyRunning while anything of a run lives: here, on another machine, or with its record removed."""
     if has_live_process(run):
         raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
-    if read_record(run) is None and (pid := find_stray(run)) is not None:
+    if (pid := find_stray(run)) is not None:
         raise AlreadyRunning(
-            f"A process of an earlier {run.slug} still lives (PID {pid}), though its folder was removed; end it, or choose another name.",
+            f"A process of {run.slug} still lives (PID {pid}), though its record was removed or changed; end it, or choose another name.",
             field="lora_name",
         )
     try:

@@ -201,7 +201,8 @@ def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path, *, exac
     if not named:
         return None
     owner = STATE_FOLDER.sub("", run.checkpoint(Path(named).name).name)  # the run whose name the checkpoint bears
-    places = [Path(named).expanduser(), outputs / named, RunPaths(outputs / owner).checkpoint(named), run.checkpoint(named)]
+    home = Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path's it leaves the home of nobody as it is)
+    places = [home, outputs / named, RunPaths(outputs / owner).checkpoint(named), run.checkpoint(named)]
     for place in places:
         if read_checkpoint(place, verify=True, exact=exact) is not None:
             if run.folder.resolve() in place.resolve().parents:

@@ -28,6 +28,7 @@ PAGE_POLICY = (
     "frame-ancestors 'self'"
 )
 MAX_FORM_BYTES = 8192
+MAX_MESSAGE_BYTES = 4 << 20
 
 
 def is_known_route(path: str) -> bool:
@@ -75,10 +76,29 @@ class Guard:
             refusal = PlainTextResponse("There is nothing at this address.", 404)
         if refusal is None and self.door.asks:
             refusal = await self._ask_for_token(Request(scope, receive), headers)
+        if refusal is None and scope["method"] == "POST" and scope["path"].startswith("/gradio_api/"):
+            receive, refusal = await self._look_into(receive)
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
         else:
             await self.app(scope, receive, _with_headers(send, page=scope["path"] == "/"))
+
+    async def _look_into(self, receive: Receive) -> tuple[Receive, Response | None]:
+        """Read a message to Gradio whole; refuse one that names files, which Gradio would read or fetch for whoever asks."""
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False) and message["type"] == "http.request"
+            if len(body) > MAX_MESSAGE_BYTES:
+                return receive, PlainTextResponse("The message is too large.", 413)
+        try:
+            if _names_files(json.loads(body or b"null")):
+                return receive, PlainTextResponse("Files are not taken here.", 400)
+        except (ValueError, RecursionError):
+            return receive, PlainTextResponse("The message is not JSON.", 400)
+        return _replay(body, receive), None
 
     def _refuse_host(self, headers: Headers, scope: Scope) -> Response | None:
         """Refuse a Host, or a proxy's X-Forwarded-Host, that is not ours."""
@@ -156,6 +176,27 @@ class Guard:
             httponly=True, samesite="strict", secure=secure,
         )  # fmt: skip
         return response
+
+
+def _names_files(value: object) -> bool:
+    """Say whether anything in a message has the shape of Gradio's file data."""
+    if isinstance(value, dict):
+        return "path" in value or "_type" in value or "meta" in value or any(_names_files(item) for item in value.values())
+    return isinstance(value, list) and any(_names_files(item) for item in value)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a receiver that gives a body that was read already, and then what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
 
 
 class RedirectHome(Response):

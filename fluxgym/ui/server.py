@@ -4,6 +4,8 @@ Files that go out are the page's own assets, a run's sample pictures and LoRA fi
 files that come in are one picture or caption a request, or one exported file.
 """
 
+import errno
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.paths import MAX_NAME_BYTES, OutputsPaths, RunPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.exchange import Export, export_archive, export_state, import_file
 from fluxgym.sessions.forget import backup
@@ -64,8 +66,9 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
-    except OSError as error:
-        why = "is taken already; close the other program" if error.errno == 98 else f"cannot be used ({error.strerror})"
+    except (OSError, UnicodeError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "is taken already; close the other program" if taken else f"cannot be used ({error})"
         raise SettingsError(f"Port {settings.port} on {settings.host} {why}, or choose another with --port.") from None
     return listener
 
@@ -113,7 +116,9 @@ class FileRoutes:
         except SessionNotFound:
             return NOTHING
         path = run.folder / folder / name
-        is_name = name == Path(name).name and not name.startswith(".") and name.endswith(suffix)
+        is_name = (
+            name == Path(name).name and not name.startswith(".") and name.endswith(suffix) and len(os.fsencode(name)) <= MAX_NAME_BYTES
+        )
         if not is_name or not run.ui_state.is_file() or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
             return NOTHING
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)

@@ -29,7 +29,14 @@ def test_loopback(host, loopback):
     assert Settings(host=host).is_loopback is loopback
 
 
-@pytest.mark.parametrize("argv", [["--port", "many"], ["--port", "70000"], ["--prt", "1"], ["--port"]])
+def test_a_folder_that_cannot_be_one_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for text in (str(tmp_path / "file"), "a" * 300, "a\0b"):
+        with pytest.raises(SettingsError, match="folder"):
+            Settings.from_args(["--outputs", text], {})
+
+
+@pytest.mark.parametrize("argv", [["--port", "²"], ["--port", "many"], ["--port", "70000"], ["--prt", "1"], ["--port"]])
 def test_odd_flags_are_named(argv):
     with pytest.raises(SettingsError, match=r"port|prt"):
         Settings.from_args(argv, {})

@@ -1,5 +1,6 @@
 """Real supervisors in line for one device: in order, through deaths and moves, and without anybody who keeps the line."""
 
+import json
 import os
 import shutil
 import signal
@@ -172,4 +173,5 @@ def test_a_ticket_of_a_run_that_is_gone_is_dropped(line):
     line.let_go(first)
     wait_until_ended(first)
     (line.outputs.queue / "damaged.json").write_text('{"slug": 1')
+    (line.outputs.queue / "other.json").write_text(json.dumps({"slug": "../x", "run_id": "x", "place": 0, "since": 0, "devices": ["cpu"]}))
     assert line.names() in ([], ["second"])

@@ -15,6 +15,9 @@ from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import group_members, identify, start_ticks
 from fluxgym.run.process_record import read_pid, read_record, write_record
 from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
+from fluxgym.sessions.offer import needs_check
+from fluxgym.sessions.resume import resume
+from fluxgym.settings import Settings
 from tests.support.runs import launch, make_run, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
@@ -127,6 +130,36 @@ def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
     request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+
+
+def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
+    launch(run, POLITE)
+    ready(run)
+    run.launch.write_text("{")
+    assert request_stop(run)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+
+
+UNWATCHED = "open(f'{folder}/ready', 'w')\nwhile not os.path.exists(f'{folder}/go'): time.sleep(0.01)\nprogress(4)\nlora({values})\ndone()"
+DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'phase': 'done', 'step': 4, 'total_steps': 4}) + '\\n')\n"
+
+
+@pytest.mark.parametrize(("values", "status"), [("", Status.COMPLETED), ("(float('nan'),)", Status.FAILED)])
+def test_what_finished_unwatched_is_not_called_completed_before_it_was_checked(run, tmp_path, values, status):
+    launch(run, DONE + UNWATCHED.replace("{values}", values))
+    ready(run)
+    record = read_record(run)
+    os.kill(record.supervisor.pid, signal.SIGKILL)
+    wait_for(lambda: not is_supervised(run))
+    (run.folder / "go").touch()
+    wait_for(lambda: not has_live_process(run))
+    before = derive_status(run, state_of(run))
+    assert (before.status, "not checked" in before.reason) == (Status.STOPPED, True)
+    assert needs_check(run)
+    resume(run, settings=Settings(outputs=tmp_path))
+    assert wait_until_ended(run).status is status
+    assert not needs_check(run)
 
 
 def test_a_run_whose_processes_were_all_killed_is_not_running(run):

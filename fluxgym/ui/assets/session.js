@@ -110,7 +110,7 @@ export function buttons(session, act) {
   const list = [];
   if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run; an untouched form is filled with its settings"));
   if (session.status === "queued" && !session.stopping) list.push(button("stop", "Cancel", "Takes it out of the queue"));
-  else if (isLive(session) && !session.stopping) list.push(button("stop", "Stop", "Finishes the step, saves the state and ends. Nothing is lost"));
+  else if ((isLive(session) || session.alive) && !session.stopping) list.push(button("stop", "Stop", "Finishes the step, saves the state and ends. Nothing is lost"));
   if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Ends it without waiting; the steps since the last save are lost", "fg-danger"));
   if (session.status === "unreadable") list.push(button("repair", "Repair", "Writes the state anew from the run's history, or from its command and model; the damaged file is kept", "fg-strong"));
   if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));

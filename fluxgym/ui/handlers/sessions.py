@@ -8,14 +8,14 @@ from fluxgym.errors import SessionError, UnreadableState
 from fluxgym.launch.queue import Queue
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.status import LIVE, Status
+from fluxgym.run.status import LIVE, Status, has_live_process
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.duplicate import duplicate
 from fluxgym.sessions.forget import contents, delete, forget, sweep
 from fluxgym.sessions.history import diff, restore, versions
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.offer import resume_offer
+from fluxgym.sessions.offer import needs_check, resume_offer
 from fluxgym.sessions.repair import repair
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.stop import stop
@@ -63,6 +63,7 @@ class SessionHandlers:
         row: Answer = dict(session.to_json())
         row["stopping"] = session.status in LIVE and run.stop.exists()
         row["began"] = "Queued" if session.status is Status.QUEUED else "Started" if _has_begun(run) else "Added"
+        row["alive"] = session.status not in LIVE and has_live_process(run)
         row["next"] = session.status is Status.QUEUED
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
         row["resume"] = offer(run) if session.status in RESUMABLE else None
@@ -134,6 +135,8 @@ def _ended_at(run: RunPaths) -> float | None:
 
 def offer(run: RunPaths) -> dict[str, str] | None:
     """Return the label and help of the button that resumes a run, None when there is nothing to resume."""
+    if needs_check(run):
+        return {"label": "Check the result", "help": "The trainer finished while nothing watched it: its model is read and checked"}
     found = resume_offer(run)
     return (
         None if found is None else {"label": f"Resume from step {found.step}", "help": f"Goes on {found.sentence()} ({found.checkpoint})"}

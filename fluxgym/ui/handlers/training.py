@@ -4,6 +4,7 @@ What is typed is kept in the browser's draft with each answer; a start turns the
 """
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from fluxgym.models.catalog import default_model
 from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.status import has_live_process
-from fluxgym.run.ui_state import read_state
+from fluxgym.run.ui_state import read_state, timestamp_of
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.last import last_session
@@ -30,6 +31,7 @@ from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.values import State
 
 Outputs = list[Any]
+TWICE_S = 10.0
 NAME, TRIGGER, MODEL = (NAMES.index(name) for name in ("lora_name", "concept_sentence", "base_model"))
 
 
@@ -130,6 +132,8 @@ class TrainingHandlers:
     def _start(self, draft_id: str, source: str, given: Outputs, if_exists: IfExists | None) -> Outputs:
         draft, typed, gpus = self._draft(draft_id), given[: len(NAMES)], str(given[len(NAMES)] or "") or None
         state, answer = self._answer(draft.id, source, typed, pressed=True)
+        if if_exists is None and (slug := self._just_begun(state)):  # a second press, before the page had the first one's answer
+            return _started(slug, answer)
         answer = self._kept(draft, state, source, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return [source, gr.skip(), answer]
@@ -137,6 +141,8 @@ class TrainingHandlers:
         try:
             run = start(StartRequest(state=state, images=images, if_exists=if_exists, gpus=gpus), self._settings)
         except NameTaken:
+            if if_exists is None and (slug := self._just_begun(state)):
+                return _started(slug, answer)
             return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
@@ -144,7 +150,16 @@ class TrainingHandlers:
             draft.forget_form()
             if not source:
                 forget_pictures(draft)
-        return [run.slug, {"source": run.slug, "again": True}, answer | {"started": {"slug": run.slug}, "draft": False}]
+        return _started(run.slug, answer)
+
+    def _just_begun(self, state: State) -> str:
+        """Return the slug of a run of this name that was started seconds ago, "" when there is none."""
+        try:
+            run = self._outputs.run(slug_of(str(state.get("lora_name") or "")))
+            is_new = 0 <= time.time() - timestamp_of(read_state(run)) < TWICE_S
+        except FluxGymError:
+            return ""
+        return run.slug if is_new and has_live_process(run) else ""
 
     def _choice(self, slug: str) -> Answer:
         """Return what can be done about a taken name, each named by what it will do."""
@@ -181,6 +196,11 @@ class TrainingHandlers:
             return source if isinstance(source, str) and source and self._outputs.run(source).dataset.is_dir() else ""
         except FluxGymError:
             return ""
+
+
+def _started(slug: str, answer: Answer) -> Outputs:
+    """Answer Start with the run that it made."""
+    return [slug, {"source": slug, "again": True}, answer | {"started": {"slug": slug}, "draft": False}]
 
 
 def _refused(answer: Answer, error: FluxGymError) -> Answer:

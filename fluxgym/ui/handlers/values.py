@@ -111,7 +111,7 @@ def _fitting(name: str, value: Any) -> Any:
             return None
         if not math.isfinite(number):
             return None
-        return int(number) if number.is_integer() else number
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number  # beyond it neither JSON nor a browser is exact
     return "" if value is None else str(value)
 
 

@@ -34,6 +34,8 @@ def test_every_dataset_key_is_a_flag():
         ("bucket_reso_steps", 0, "at least 16"),
         ("loss_type", "l3", "l3"),
         ("max_grad_norm", float("nan"), "nan"),
+        ("metadata_author", "--config_file", "dash"),
+        ("optimizer_args", ["weight_decay=1", "-x"], "dash"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(name, value, named):

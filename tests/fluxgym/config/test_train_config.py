@@ -43,6 +43,10 @@ def test_the_guides_state_is_a_config_with_fluxgyms_defaults():
         ({"advanced": {"frobnicate": 1}}, "advanced"),
         ({"advanced": [1]}, "advanced"),
         ({"concept_sentence": "a\0b"}, "concept_sentence"),
+        ({"concept_sentence": "half a letter \ud800"}, "concept_sentence"),
+        ({"learning_rate": "1_0"}, "learning_rate"),
+        ({"learning_rate": "١e-4"}, "learning_rate"),
+        ({"seed": 2**53}, "seed"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_field(changes, field):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from fluxgym.dataset import pictures
 from fluxgym.dataset.pictures import PictureInfo, check_picture, num_pixels, read_size, thumbnail
 from fluxgym.errors import BadPicture
 from library.pictures import upright_size
@@ -44,6 +45,24 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
                 thumbnail(tmp_path / name, 30)
         except BadPicture as error:
             assert name in str(error)
+
+
+def test_a_picture_too_large_to_decode_is_named_before_it_fills_the_memory(tmp_path, monkeypatch):
+    Image.new("RGB", (200, 200)).save(tmp_path / "large.png")
+    monkeypatch.setattr(pictures, "MAX_BYTES", 100_000)
+    with pytest.raises(BadPicture, match=r"large\.png"):
+        check_picture(tmp_path / "large.png")
+    with pytest.raises(BadPicture, match=r"large\.png"):
+        thumbnail(tmp_path / "large.png", 30)
+
+
+def test_a_thumbnail_is_made_once_and_anew_when_the_file_changes(tmp_path):
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "a.png")
+    first = thumbnail(tmp_path / "a.png", 30)
+    assert thumbnail(tmp_path / "a.png", 30) is first
+    Image.new("RGB", (40, 60), "blue").save(tmp_path / "a.png")
+    with Image.open(io.BytesIO(thumbnail(tmp_path / "a.png", 30))) as small:
+        assert small.size == (20, 30)
 
 
 def test_what_is_no_picture_is_named(tmp_path):

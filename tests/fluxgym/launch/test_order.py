@@ -4,7 +4,9 @@ import json
 import shutil
 from dataclasses import replace
 
-from fluxgym.launch.order import LaunchOrder, ran_foreign, read_launch, write_launch
+import pytest
+
+from fluxgym.launch.order import LaunchOrder, ran_foreign, read_launch, read_stop, write_launch, write_stop
 from tests.fluxgym.run.test_kohya_states import fixture_folder  # noqa: F401 - a fixture
 from tests.support.fake_kohya import write_checkout
 from tests.support.runs import make_run
@@ -22,6 +24,15 @@ def test_a_restart_tells_kohyas_trainer_its_epoch(folder, tmp_path):
     assert third.argv == ["train", "--seed", "1", "--resume", str(later), "--initial_epoch", "7"]
     assert (third.attempt, third.foreign) == (3, True)
     assert order.again(None).argv == order.argv
+
+
+@pytest.mark.parametrize("odd", [{"attempt": "1"}, {"attempt": None}, {"grace_s": "soon"}, {"grace_s": None}, {"more": 1}])
+def test_a_damaged_wish_to_stop_is_none(tmp_path, odd):
+    run = make_run(tmp_path)
+    write_stop(run, "x", 1, 30.0)
+    assert read_stop(run, "x", 1).grace_s == 30
+    run.stop.write_text(json.dumps(json.loads(run.stop.read_text()) | odd))
+    assert read_stop(run, "x", 1) is None
 
 
 def test_our_own_trainer_knows_its_epoch(folder):

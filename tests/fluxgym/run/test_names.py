@@ -13,7 +13,7 @@ def test_names_in_any_script(name, slug):
     assert slug_of(name) == slug
 
 
-@pytest.mark.parametrize("name", ["", "   ", "!!!", "../../x", "a\\b", "🐱", "x" * 300, "a\0b", "..", "/"])
+@pytest.mark.parametrize("name", ["", "   ", "!!!", "../../x", "a\\b", "🐱", "x" * 300, "a\0b", "..", "/", "my\ncat", "cat\u202e"])
 def test_a_name_that_gives_nothing_is_refused_in_one_sentence(name):
     with pytest.raises(BadName) as caught:
         slug_of(name)

