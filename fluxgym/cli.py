@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the training did not end as completed, 2 a mistake of the 
 """
 
 import argparse
+import io
 import json
 import sys
 import time
@@ -30,6 +31,9 @@ from fluxgym.settings import Parser, Settings, add_folders
 
 def main(argv: Sequence[str]) -> int:
     """Run a command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a file's name may be no text
     try:
         args = build_parser().parse_args(argv)
         return int(args.run(args, Settings.from_namespace(args)))
@@ -37,11 +41,14 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {_plain(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nYou left; the training goes on. See: python -m fluxgym sessions", file=sys.stderr)
+        print("\nYou left; whatever trains goes on. See: python -m fluxgym sessions", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone
         return 0
+    except OSError as error:  # a name that no file can have, a disk that takes no more output
+        print(f"error: {_plain(str(error.filename or 'the output')[:80])} cannot be used: {error.strerror}.", file=sys.stderr)
+        return 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,7 +97,7 @@ def _sessions(args: argparse.Namespace, settings: Settings) -> int:
 def _as_text(session: Session) -> str:
     """Return a session as the guide shows it."""
     lines = [f"{SYMBOLS[session.status]} {_plain(session.lora_name)} - {session.status.capitalize()}"]
-    lines.append(f"   - Started: {datetime.fromtimestamp(session.started):%Y-%m-%d %H:%M:%S}")
+    lines.append(f"   - Started: {_moment(session.started)}")
     if session.max_train_epochs is not None:
         lines.append(f"   - Epochs: {session.max_train_epochs}")
     if session.status is not Status.UNREADABLE:
@@ -101,6 +108,13 @@ def _as_text(session: Session) -> str:
     if session.reason:
         lines.append(f"   - {_plain(session.reason)}")
     return "\n".join(lines)
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # a file's time may lie beyond the calendar
+        return "unknown"
 
 
 def _plain(text: str) -> str:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from fluxgym.errors import SettingsError
 from fluxgym.insight.preflight import check
@@ -96,12 +95,20 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
     if not args.yes:
         if not sys.stdin.isatty():
             raise SettingsError(f"{run.slug} holds {what}; add --yes to delete it.")
-        if input(f"{run.slug} holds {what}. Type its name to delete it: ").strip() != run.slug:
+        if not _is_confirmed(f"{run.slug} holds {what}. Type its name to delete it: ", run.slug):
             print("Nothing was deleted.")
             return 1
     forget.delete(run)
     print(f"Deleted {run.slug}: {what}.")
     return 0
+
+
+def _is_confirmed(question: str, answer: str) -> bool:
+    try:
+        return input(question).strip() == answer
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
 
 
 def _history(args: argparse.Namespace, settings: Settings) -> int:
@@ -197,15 +204,12 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
             wait_until_ended(run)
             print(f"Cancelled {run.slug}.")
     waiting = queue.tickets()
-    print(
-        "\n".join(f"{place}. {ticket.slug}: {_reason(settings, ticket.slug)}" for place, ticket in enumerate(waiting, 1))
-        or "Nothing waits."
-    )
-    return 0
+    lines = [f"{place}. {ticket.slug}: {_reason(settings, ticket.slug)}" for place, ticket in enumerate(waiting, 1)]
+    return _say(*lines, otherwise="Nothing waits.")
 
 
-def _reason(settings: Settings, slug: str) -> Any:
-    return read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it begins")
+def _reason(settings: Settings, slug: str) -> str:
+    return str(read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it begins"))
 
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:

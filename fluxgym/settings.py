@@ -55,7 +55,7 @@ class Settings:
             models=_folder(given("models", cls.models)),
             sd_scripts=_folder(given("sd_scripts", cls.sd_scripts)),
             root_path=given("root_path", "").rstrip("/"),
-            token=given("token", "") or None,
+            token=given("token", "").strip() or None,
             allowed_hosts=tuple(host.strip().lower() for host in hosts if host.strip()),
         )
 

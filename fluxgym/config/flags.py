@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fluxgym.config.text import is_text
 from fluxgym.errors import ConfigError
 
 DATASET_KEYS = {
@@ -81,6 +82,8 @@ def check_advanced(name: str, value: Any) -> None:
     Raises ConfigError naming the setting, and the nearest known name for one that is misspelt.
     """
     flag = all_flags().get(name)
+    if not is_text(name):
+        raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
     if flag is None:
         near = get_close_matches(name, all_flags(), n=1)
         hint = f" Did you mean {near[0]}?" if near else " kohya's flag names are meant, without the dashes."
@@ -104,6 +107,10 @@ def _check_value(flag: Flag, value: Any) -> None:
         if isinstance(item, str) and item.startswith("-"):
             raise ConfigError(
                 f"The advanced setting “{flag.name}” cannot begin with a dash: “{item[:40]}” would be another flag.", field="advanced"
+            )
+        if isinstance(item, str) and not is_text(item):
+            raise ConfigError(
+                f"The advanced setting “{flag.name}” is too long or holds a character that files cannot hold.", field="advanced"
             )
         if not _fits(flag.type, item):
             raise ConfigError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from fluxgym.config.flags import check_advanced
+from fluxgym.config.text import is_text
 from fluxgym.config.tiers import TIERS
 from fluxgym.errors import ConfigError
 
@@ -37,7 +38,6 @@ RANGES = {
     "save_every_n_epochs": (1, 100_000),
     "network_dim": (1, 4096),
 }
-MAX_TEXT = 20_000
 RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -159,17 +159,8 @@ def _check_choice(label: str, name: str, value: str, choices: tuple[str, ...]) -
 
 
 def _check_text(name: str, value: str) -> None:
-    if len(value) > MAX_TEXT or "\0" in value or not _is_text(value):
+    if not is_text(value):
         raise ConfigError(f"The text in {name} is too long or holds a character that files cannot hold.", field=name)
-
-
-def _is_text(value: str) -> bool:
-    """Say whether a text can be written to a file; half a letter of UTF-16 cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _short(value: Any) -> str:

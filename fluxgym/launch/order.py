@@ -62,9 +62,11 @@ def read_launch(run: RunPaths) -> LaunchOrder | None:
     """Return the latest order, None when there is none that can be read."""
     value = read_json(run.launch)
     try:
-        return LaunchOrder(**value)
-    except TypeError:
+        order = LaunchOrder(**value)
+        told = all(isinstance(item, str) for item in (*order.argv, order.run_id, order.cwd, *order.env.values(), *order.devices))
+    except (TypeError, AttributeError):
         return None
+    return order if told and isinstance(order.argv, list) and isinstance(order.attempt, int) else None
 
 
 def ran_foreign(run: RunPaths) -> bool:

@@ -17,7 +17,7 @@ from fluxgym.launch.stop import request_stop
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.identity import is_alive
 from fluxgym.run.lock import file_lock
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.run.process_record import read_record
 from fluxgym.run.status import Status, derive_status
 from fluxgym.run.ui_state import read_state
@@ -45,7 +45,8 @@ class Queue:
 
     def tickets(self) -> list[Ticket]:
         """Return all tickets in the order of the line."""
-        found = [ticket for path in self._outputs.queue.glob("*.json") if (ticket := _read(read_json(path))) and ticket.slug == path.stem]
+        named = (path for path in self._outputs.queue.glob("*.json") if is_run_name(path.stem))
+        found = [ticket for path in named if (ticket := _read(read_json(path))) and ticket.slug == path.stem]
         return sorted(found, key=lambda ticket: (ticket.place, ticket.since, ticket.slug))
 
     def enter(self, run: RunPaths, run_id: str, devices: list[str]) -> None:
@@ -87,7 +88,7 @@ class Queue:
             if mine is None:
                 raise SessionError(f"{slug} does not wait in the queue, so it cannot be moved.")
             tickets.remove(mine)
-            tickets.insert(max(0, to - 1), mine)
+            tickets.insert(min(max(0, to - 1), len(tickets)), mine)
             for place, ticket in enumerate(tickets, 1):
                 if ticket.place != place:
                     write_json(self._outputs.run(ticket.slug).ticket, asdict(ticket) | {"place": place})

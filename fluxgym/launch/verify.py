@@ -31,7 +31,7 @@ def _first_fault(path: Path, started_at: float, expected_steps: int, step: int, 
         return f"{path.name} is older than this start"
     try:
         header, data = _read(path)
-    except (OSError, ValueError, struct.error) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, struct.error) as error:
         return f"{path.name} cannot be read ({error})"
     checks["num_tensors"] = len(header)
     if not header:
@@ -47,6 +47,8 @@ def _read(path: Path) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.uint8
     if length > len(raw) - 8:
         raise ValueError("it is cut short")
     header = json.loads(raw[8 : 8 + length].tobytes())
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table")
     header.pop("__metadata__", None)
     data = raw[8 + length :]
     if header and max(entry["data_offsets"][1] for entry in header.values()) != len(data):

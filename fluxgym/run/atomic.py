@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fluxgym.errors import StorageError
 
@@ -25,6 +25,9 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         _remove(aside)
         raise storage_error(error, path) from error
+    except UnicodeEncodeError:
+        _remove(aside)
+        raise StorageError(f"The text for {path.name} holds half a letter, which no file can hold; type it anew.") from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,12 +47,20 @@ def _remove(aside: Path) -> None:
         return
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; raises OSError for what is none: a pipe in its place would never answer."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file of our own holds, or None when it is missing or damaged."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None  # a pipe would never end
-        return parse_json(path.read_bytes())
+        with open_regular(path) as file:
+            return parse_json(file.read())
     except (OSError, ValueError, RecursionError):
         return None
 

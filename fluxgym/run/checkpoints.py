@@ -56,7 +56,7 @@ def _read_exact(folder: Path, *, verify: bool) -> Checkpoint | None:
             total_steps=int(manifest["total_steps"]),
             written_at=(folder / MANIFEST).stat().st_mtime,
         )
-    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 

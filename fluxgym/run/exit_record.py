@@ -10,6 +10,7 @@ from fluxgym.errors import StorageError
 from fluxgym.run.atomic import read_json, storage_error, write_json, write_text
 from fluxgym.run.paths import RunPaths
 
+LARGEST_EXACT = 2**53  # beyond it neither JSON nor a browser is exact
 STATUSES = ("stopped", "completed", "failed")
 
 
@@ -67,4 +68,16 @@ def read_exit(run: RunPaths) -> ExitRecord | None:
         record = ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
     except (AttributeError, TypeError):
         return None
-    return record if record.status in STATUSES and isinstance(record.reason, str) and isinstance(record.reason_code, str) else None
+    return record if _is_sound(record) else None
+
+
+def _is_sound(record: ExitRecord) -> bool:
+    """Say whether a record read from a file holds what it should: hands and other programs write there too."""
+    texts = (record.run_id, record.reason, record.reason_code)
+    numbers = (record.attempt, record.last_step, record.started_at, record.ended_at)
+    usable = all(isinstance(text, str) for text in texts) and all(number is None or _is_number(number) for number in numbers)
+    return usable and record.status in STATUSES and isinstance(record.attempt, int)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_EXACT

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from fluxgym.run.atomic import open_regular
+
 
 def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]:
     """Return the last lines of a log, at most max_bytes of it; of a progress bar's overwritten states only the last counts."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - max_bytes))
             data = file.read()

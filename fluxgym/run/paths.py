@@ -190,10 +190,8 @@ class OutputsPaths:
 
     def run(self, slug: str) -> RunPaths:
         """Return the paths of a run, whether it exists or not; raises SessionNotFound for what is no plain folder name."""
-        if len(slug.encode("utf-8", "replace")) > MAX_NAME_BYTES or slug != slug.encode("utf-8", "replace").decode():
+        if not is_run_name(slug):
             raise SessionNotFound(f"There is no run called “{slug[:40].encode('utf-8', 'replace').decode()}”.")
-        if not slug or slug.startswith(".") or "/" in slug or "\\" in slug or "\0" in slug:
-            raise SessionNotFound(f"There is no run called “{slug[:40]}”.")
         return RunPaths(self.root / slug)
 
     def runs(self) -> Iterator[RunPaths]:
@@ -203,8 +201,14 @@ class OutputsPaths:
         except (FileNotFoundError, NotADirectoryError):
             return
         for folder in folders:
-            if not folder.name.startswith(".") and folder.name != "lost+found" and _may_hold_a_state(folder):
+            if is_run_name(folder.name) and _may_hold_a_state(folder):
                 yield RunPaths(folder)
+
+
+def is_run_name(name: str) -> bool:
+    """Say whether a folder of outputs/ with this name can be a run: plain, visible, and text that every page and terminal can show."""
+    is_text = name == name.encode("utf-8", "replace").decode() and len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    return bool(name) and is_text and name[0] != "." and name != "lost+found" and not set(name) & set("/\\\0")
 
 
 def _may_hold_a_state(folder: Path) -> bool:

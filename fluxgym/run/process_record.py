@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.run.atomic import read_json, write_json
+from fluxgym.run.atomic import open_regular, read_json, write_json
 from fluxgym.run.identity import ProcessIdentity
 from fluxgym.run.paths import RunPaths
 
@@ -56,6 +56,7 @@ def write_record(
 def read_pid(path: Path) -> int | None:
     """Return the integer in a PID file, None when it is missing or holds something else."""
     try:
-        return int(path.read_text(encoding="ascii"))
+        with open_regular(path) as file:
+            return int(file.read(64))
     except (OSError, ValueError):
         return None

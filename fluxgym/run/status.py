@@ -114,13 +114,15 @@ def _stored(state: State) -> DerivedStatus:
         status = Status(str(state.get("status", "")))
     except ValueError:
         return DerivedStatus(Status.STOPPED)
+    if status is Status.UNREADABLE:  # said of files that cannot be read, and this one was
+        return DerivedStatus(Status.STOPPED)
     return DerivedStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
 
 
 def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None) -> DerivedStatus:
     """Judge a run that says it lives while none of its processes does here."""
     if record is None or record.run_id != state.get("run_id"):
-        if time.time() - timestamp_of(state) < START_GRACE_S:
+        if _is_recent(timestamp_of(state), START_GRACE_S):
             return DerivedStatus(Status.STARTING)
         return DerivedStatus(
             Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it left a checkpoint."
@@ -128,10 +130,10 @@ def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None
     known = record.trainer or record.supervisor
     life = Life.DEAD if known is None else life_of(known)
     if life is Life.ELSEWHERE and known is not None:
-        if time.time() - last_sign_of_life(run) < SIGN_OF_LIFE_S:
+        if _is_recent(last_sign_of_life(run), SIGN_OF_LIFE_S):
             return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
         return DerivedStatus(Status.STOPPED, "interrupted", f"It ran on another machine, {known.host}, which has been silent since.")
-    if is_unchecked(run):
+    if is_unchecked(run, record.attempt):
         return DerivedStatus(
             Status.STOPPED, "unknown", "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
         )
@@ -144,10 +146,16 @@ def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None
     )
 
 
-def is_unchecked(run: RunPaths) -> bool:
-    """Say whether the trainer's last word was that it is done, and it left a model."""
+def _is_recent(moment: float, limit_s: float) -> bool:
+    """Say whether a moment lies less than limit_s back; one that lies further ahead than clocks differ is not to be believed."""
+    return -limit_s < time.time() - moment < limit_s
+
+
+def is_unchecked(run: RunPaths, attempt: int) -> bool:
+    """Say whether the last word of this attempt's trainer was that it is done, and it left a model."""
     last = read_last(run.progress)
-    return last is not None and last.get("phase") == "done" and run.lora.is_file()
+    is_done = last is not None and (last.get("attempt", 1), last.get("phase")) == (attempt, "done")
+    return is_done and run.lora.is_file()
 
 
 def last_sign_of_life(run: RunPaths) -> float:

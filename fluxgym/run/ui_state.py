@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from fluxgym.errors import UnreadableState
-from fluxgym.run.atomic import parse_json, write_json
+from fluxgym.run.atomic import open_regular, parse_json, write_json
 from fluxgym.run.lock import run_lock
 from fluxgym.run.paths import RunPaths
 
@@ -21,7 +21,7 @@ def read_state(run: RunPaths) -> State:
     """Return a run's state; raises UnreadableState saying what is wrong with the file and what to do."""
     path = run.ui_state
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path) as file:
             data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
     except OSError as error:
         raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions.") from None

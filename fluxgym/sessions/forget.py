@@ -92,6 +92,8 @@ def sweep(outputs: Path, days: float) -> list[str]:
 
 def backup(outputs: Path, target: Path) -> int:
     """Write all states into a .tar.gz as the guide's tar command does, to be unpacked beside outputs/; returns their number."""
+    if not target.name or (target.exists() and not target.is_file()):
+        raise StorageError(f"“{target}” is no file that a backup could be written to; name one such as states.tar.gz.")
     aside = target.with_name(f".{target.name}.partial")
     runs = sorted(OutputsPaths(outputs).runs(), key=lambda run: run.slug)
     try:

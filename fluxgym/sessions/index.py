@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fluxgym.errors import UnreadableState
 from fluxgym.run.atomic import storage_error
-from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.run.status import LIVE, Status, derive_status
 from fluxgym.run.ui_state import State, read_state, timestamp_of
 
@@ -67,7 +67,7 @@ class SessionIndex:
         else:
             if mtime == self._root_mtime:
                 return set()
-            names = [entry.name for entry in os.scandir(self._outputs.root) if entry.name[0] != "." and entry.name != "lost+found"]
+            names = [entry.name for entry in os.scandir(self._outputs.root) if is_run_name(entry.name)]
         for gone in self._entries.keys() - set(names):
             self._forget(gone)
         fresh = [name for name in names if name not in self._entries]

@@ -8,6 +8,7 @@ from fluxgym.errors import UnreadableState
 from fluxgym.launch.order import ran_foreign
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import list_complete
+from fluxgym.run.exit_record import LARGEST_EXACT
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
 from fluxgym.run.progress import eta_s, read_last, read_last_training
@@ -95,7 +96,8 @@ def _whole(value: Any) -> int | None:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return int(number) if number.is_integer() and not isinstance(value, bool) else None
+    exact = number.is_integer() and abs(number) < LARGEST_EXACT  # beyond it neither JSON nor a browser is exact
+    return int(number) if exact and not isinstance(value, bool) else None
 
 
 def progress_of(run: RunPaths, *, is_live: bool) -> dict[str, Any]:

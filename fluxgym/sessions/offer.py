@@ -8,7 +8,7 @@ from fluxgym.run.checkpoints import Checkpoint, list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.progress import read_last_training
-from fluxgym.run.status import Status, is_unchecked
+from fluxgym.run.status import LIVE, Status, is_unchecked
 from fluxgym.run.ui_state import State, read_state
 
 
@@ -34,15 +34,15 @@ class ResumeOffer:
 def needs_check(run: RunPaths) -> bool:
     """Say whether a trainer finished unwatched, so that its result only has to be checked."""
     order, end = read_launch(run), read_exit(run)
-    is_told = end is not None and order is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
-    return order is not None and not is_told and is_unchecked(run)
+    if order is None or (end is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)):
+        return False
+    return str(_state(run).get("status")) in LIVE and is_unchecked(run, order.attempt)
 
 
 def resume_offer(run: RunPaths) -> ResumeOffer | None:
     """Return what Resume would do, None when the run has no settings, left no complete checkpoint or has done all its steps."""
-    try:
-        state = read_state(run)
-    except UnreadableState:
+    state = _state(run)
+    if not state:
         return None
     newest = next(iter(list_complete(run, exact=not ran_foreign(run))), None)
     if newest is None:
@@ -56,6 +56,13 @@ def resume_offer(run: RunPaths) -> ResumeOffer | None:
         checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, is_exact=newest.is_exact,
         left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
     )  # fmt: skip
+
+
+def _state(run: RunPaths) -> State:
+    try:
+        return read_state(run)
+    except UnreadableState:
+        return {}
 
 
 def _done(run: RunPaths, newest: Checkpoint) -> int:

@@ -33,6 +33,9 @@ def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template
     config = TrainConfig.from_state({**state, "lora_name": "template"})
     settings = {key: value for key, value in config.to_state().items() if key not in OWN}
     template = Template(slug=slug, name=name.strip(), settings=settings)
+    other = _read(slug, read_json(outputs.templates / f"{slug}.json"))
+    if other is not None and other.name != template.name:
+        raise BadName(f"The template “{other.name}” has this name but for its signs or case; choose another name, or delete that one.")
     write_json(outputs.templates / f"{slug}.json", {"name": template.name, "settings": settings})
     return template
 

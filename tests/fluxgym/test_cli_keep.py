@@ -1,7 +1,9 @@
 """What is kept of runs, from the terminal: each command does it, each mistake is one sentence."""
 
 import json
+import stat
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -137,3 +139,24 @@ def test_queue_and_preflight(cli, tmp_path):
 def test_a_mistake_is_one_sentence(words, named, cli):
     code, _, err = cli(*words)
     assert (code, err.startswith("error: "), named in err, err.count("\n")) == (2, True, True, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("backup", "/"), ("backup", ""), ("backup", "/dev/null"), ("backup", "a" * 300), ("adopt", "a" * 300), ("import", "a" * 300),
+     ("preflight", "--state", "a" * 300, "--images", "."), ("preflight", "--state", "x.json", "--images", "a" * 300),
+     ("queue", "move", "my-cat", "--to", "9" * 30)],
+)  # fmt: skip
+def test_a_name_that_nothing_can_have_is_one_sentence(words, cli):
+    code, _, err = cli(*words)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_time_beyond_the_calendar_is_told_as_unknown(outputs, capsys, monkeypatch):
+    make_run(outputs.root, "old", timestamp=5.0)
+    monkeypatch.setattr("fluxgym.sessions.listing.timestamp_of", lambda state: 1e14)  # not every file system can hold such a time
+    assert main(["sessions", "--outputs", str(outputs.root)]) == 0
+    assert "Started: unknown" in capsys.readouterr().out

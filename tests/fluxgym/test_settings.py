@@ -29,6 +29,11 @@ def test_loopback(host, loopback):
     assert Settings(host=host).is_loopback is loopback
 
 
+def test_a_token_is_taken_without_the_space_around_it():
+    assert Settings.from_args([], {"FLUXGYM_TOKEN": " sesame\n"}).token == "sesame"
+    assert Settings.from_args([], {"FLUXGYM_TOKEN": " \n"}).token is None
+
+
 def test_a_folder_that_cannot_be_one_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for text in (str(tmp_path / "file"), "a" * 300, "a\0b"):

@@ -66,7 +66,7 @@ class SessionHandlers:
         row["alive"] = session.status not in LIVE and has_live_process(run)
         row["next"] = session.status is Status.QUEUED
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
-        row["resume"] = offer(run) if session.status in RESUMABLE else None
+        row["resume"] = offer(run) if session.status in RESUMABLE and not row["alive"] else None
         return row
 
     @answers

@@ -35,6 +35,9 @@ def test_every_dataset_key_is_a_flag():
         ("loss_type", "l3", "l3"),
         ("max_grad_norm", float("nan"), "nan"),
         ("metadata_author", "--config_file", "dash"),
+        ("metadata_title", "a\0b", "metadata_title"),
+        ("metadata_title", "half a letter \ud800", "metadata_title"),
+        ("half \ud800", 1, "name"),
         ("optimizer_args", ["weight_decay=1", "-x"], "dash"),
     ],
 )

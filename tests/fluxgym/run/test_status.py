@@ -8,8 +8,11 @@ import pytest
 
 from fluxgym.run.exit_record import ExitRecord, write_exit
 from fluxgym.run.identity import identify
+from fluxgym.run.logs import tail
 from fluxgym.run.process_record import write_record
 from fluxgym.run.status import LIVE, SYMBOLS, Status, derive_status, is_supervised
+from fluxgym.run.ui_state import read_state
+from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, state_of
 
 
@@ -93,3 +96,35 @@ def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
     assert is_supervised(run)
     write_record(run, "id-cat", 1, replace(me, start_ticks=1), None)
     assert not is_supervised(run)
+
+
+def test_a_moment_in_the_future_is_no_sign_of_life(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=time.time() + 86_400)
+    assert derive_status(run, read_state(run)).status is Status.STOPPED
+    elsewhere = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="another")
+    write_record(run, "id-cat", 1, elsewhere, elsewhere)
+    run.progress.touch()
+    assert derive_status(run, read_state(run)).status is Status.RUNNING
+    os.utime(run.progress, (time.time() + 86_400,) * 2)
+    assert derive_status(run, read_state(run)).status is Status.STOPPED
+
+
+def test_done_was_said_by_this_attempt_or_it_is_not_done(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    dead = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
+    run.progress.write_text('{"phase": "done", "step": 4, "attempt": 1}\n')
+    run.lora.write_bytes(b"model")
+    write_record(run, "id-cat", 1, dead, dead)
+    assert "not checked" in derive_status(run, read_state(run)).reason
+    write_record(run, "id-cat", 2, dead, dead)  # a resume that was killed before it said anything
+    assert "not checked" not in derive_status(run, read_state(run)).reason
+
+
+@pytest.mark.parametrize("name", ["ui_state.json", "training.pid", "monitor.pid", "progress.jsonl", "training.log", "monitor.log"])
+def test_a_pipe_in_a_files_place_holds_nobody_up(name, tmp_path):
+    run = make_run(tmp_path, status="stopped")
+    (run.folder / name).unlink(missing_ok=True)
+    os.mkfifo(run.folder / name)
+    list_sessions(tmp_path)
+    is_supervised(run)
+    assert tail(run.folder / name) == []

@@ -34,6 +34,14 @@ def test_save_list_apply_delete(outputs):
     assert templates.list_templates(outputs) == []
 
 
+def test_another_name_of_the_same_letters_takes_no_templates_place(outputs):
+    templates.save(outputs, "A B", {"max_train_epochs": 3})
+    templates.save(outputs, "A B", {"max_train_epochs": 4})  # the same name replaces its own
+    with pytest.raises(BadName, match="“A B”"):
+        templates.save(outputs, "a-b", {"max_train_epochs": 5})
+    assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [4]
+
+
 def test_what_cannot_be_a_template(outputs):
     with pytest.raises(BadName, match="The template name"):
         templates.save(outputs, "../x", {})

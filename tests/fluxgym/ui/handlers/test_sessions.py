@@ -1,15 +1,18 @@
 """The banner's rows and buttons: the truth of each run, nothing sent twice, and a button that acts on the run it was drawn for."""
 
 import json
+import os
 import time
 
 import pytest
 
+from fluxgym.run.identity import identify
+from fluxgym.run.process_record import write_record
 from fluxgym.run.status import Status
 from fluxgym.run.ui_state import read_state, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.listing import list_sessions, session_of
 from fluxgym.sessions.offer import resume_offer
 from fluxgym.ui.handlers.sessions import PAGE_SIZE, SessionHandlers
 from tests.support.runs import make_run
@@ -145,3 +148,58 @@ def test_a_damaged_state_without_history_is_repaired_from_the_command(handlers, 
     handlers.act({"action": "repair", "slug": "cat", "run_id": None})
     state = read_state(run)
     assert (state["lora_name"], state["max_train_epochs"], state["network_dim"], state["status"]) == ("cat", 12, 8, "stopped")
+
+
+ODD = {
+    "epochs beyond 64 bits": ("ui_state.json", {"max_train_epochs": 99999999999999999999}),
+    "epochs as a float beyond all": ("ui_state.json", {"max_train_epochs": 1e300}),
+    "a status that only the list may say": ("ui_state.json", {"status": "unreadable"}),
+    "an end in a far future": (".run/exit.json", {"ended_at": 10**30}),
+    "a last step in words": (".run/exit.json", {"status": "completed", "last_step": "2"}),
+    "a last step in a list": (".run/exit.json", {"status": "completed", "last_step": [2]}),
+    "a command that is no list": (".run/launch.json", {"argv": 5}),
+    "an environment that is no table": (".run/launch.json", {"env": 5}),
+    "a checkpoint at no step": ("cat-state/manifest.json", {"step": float("inf")}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_value_in_any_file_of_a_run_hides_no_row(name, handlers, settings):
+    import orjson
+
+    run = make_run(settings.outputs, "cat", status="stopped")
+    make_run(settings.outputs, "dog", status="stopped")
+    end = {"run_id": "id-cat", "attempt": 1, "status": "stopped", "reason_code": "user", "reason": "x", "last_step": 2, "ended_at": 5.0}
+    launch = {"run_id": "id-cat", "attempt": 1, "argv": ["x", "--max_train_epochs", "1"], "cwd": "/"}
+    manifest = {"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""}
+    files = {"ui_state.json": json.loads(run.ui_state.read_text()), ".run/exit.json": end, ".run/launch.json": launch}
+    files["cat-state/manifest.json"] = manifest
+    (run.folder / "cat-state").mkdir()
+    path, odd = ODD[name]
+    for file, value in (files | {path: files[path] | odd}).items():
+        (run.folder / file).write_text(json.dumps(value))
+    answer = handlers.sessions({})
+    assert sorted(row["slug"] for row in answer["rows"]) == ["cat", "dog"]
+    orjson.dumps(answer)  # as Gradio sends it
+
+
+def test_folders_that_no_run_can_have_hide_no_row(handlers, settings):
+    make_run(settings.outputs, "cat", status="stopped")
+    for odd in (b"a\\b", b"bad\xff"):
+        folder = settings.outputs / os.fsdecode(odd)
+        folder.mkdir()
+        (folder / "ui_state.json").write_text("{}")
+    assert [row["slug"] for row in handlers.sessions({})["rows"]] == ["cat"]
+    assert [session.slug for session in list_sessions(settings.outputs)] == ["cat"]
+
+
+def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_removed(handlers, settings):
+    run = make_run(settings.outputs, "cat", status="running")
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 1, me, me)
+    (run.folder / "cat-state").mkdir()
+    (run.folder / "cat-state" / "manifest.json").write_text(
+        json.dumps({"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""})
+    )
+    (row,) = handlers.sessions({})["rows"]
+    assert (row["status"], row["alive"], row["resume"]) == ("stopped", True, None)
