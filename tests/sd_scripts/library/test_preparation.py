@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from library.errors import TrainerError
-from library.trainer import t5_length
+from library.preparation import t5_length
 from tests.support.tiny_models import PARAMS, make_flux, save
 
 
