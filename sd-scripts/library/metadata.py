@@ -14,6 +14,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from library.optimizers import optimizer_name
 from library.weights import fingerprint
 
 FROM_FLAGS = (
@@ -81,7 +82,7 @@ def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dic
 
 def _optimizer_text(args: Namespace) -> str:
     options = ",".join(args.optimizer_args or [])
-    return (args.optimizer_type or "AdamW") + (f"({options})" if options else "")
+    return optimizer_name(args) + (f"({options})" if options else "")
 
 
 def _text(value: Any) -> str:

@@ -20,12 +20,13 @@ from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flux_model import open_flux
 from library.metadata import fixed_metadata
-from library.optimizers import create_optimizer, create_scheduler, parameter_groups
+from library.optimizers import create_optimizer, optimizer_name, parameter_groups
 from library.previews import Previews
 from library.progress import ProgressLog
 from library.randomness import generator
 from library.sampling import read_prompts
 from library.saving import Saver
+from library.schedules import create_scheduler
 from library.signals import StopFlag
 from library.text_encoders import TextEncoders, load_text_encoders
 from library.weights import open_weights
@@ -126,7 +127,7 @@ class Preparation:
             "seed": self.args.seed,
             "num_batches_per_epoch": self.data.num_batches_per_epoch,
             "gradient_accumulation_steps": self.args.gradient_accumulation_steps,
-            "optimizer_type": (self.args.optimizer_type or "AdamW").lower(),
+            "optimizer_type": optimizer_name(self.args).lower(),
         }
 
     def _metadata(self) -> dict[str, str]:
