@@ -6,7 +6,6 @@ Owns the translation of --optimizer_type and --optimizer_args. Schedules are mad
 import ast
 import importlib
 import inspect
-import logging
 from argparse import Namespace
 from typing import Any
 
@@ -89,8 +88,6 @@ def create_optimizer(args: Namespace, groups: list[dict[str, Any]]) -> torch.opt
 def _class_of(name: str) -> type[torch.optim.Optimizer]:
     """Import an optimizer's class; raises TrainerError naming it when there is none that can be stepped without a closure."""
     module, attribute = OPTIMIZERS.get(name.lower()) or (name.rpartition(".")[0] or "torch.optim", name.rpartition(".")[2])
-    if module.startswith("bitsandbytes"):
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels for 4 bits that nobody asked for
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
