@@ -61,7 +61,8 @@ def save_checkpoint(
         save_tensors(network.weights(), aside / NETWORK)
         tensors: dict[str, Tensor] = {}
         skeleton = _take_tensors(optimizer.state_dict(), "", tensors)
-        save_tensors(tensors, aside / OPTIMIZER)
+        if tensors:  # plain SGD keeps none
+            save_tensors(tensors, aside / OPTIMIZER)
         write_json(skeleton, aside / OPTIMIZER_JSON)
         for name, part in (extra or {}).items():
             save_tensors(part, aside / f"{name}.safetensors")
@@ -128,7 +129,8 @@ def load_checkpoint(
     """Restore a verified checkpoint and return its extra parts; raises TrainerError when it does not fit the network or the optimizer."""
     network.load(load_file(folder / NETWORK), str(folder))
     try:
-        restore_optimizer(optimizer, _put_tensors(_read_json(folder, OPTIMIZER_JSON), load_file(folder / OPTIMIZER)))
+        tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
+        restore_optimizer(optimizer, _put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
         take_up(scheduler, _read_json(folder, SCHEDULER))
     except (KeyError, ValueError) as error:
         raise TrainerError(
