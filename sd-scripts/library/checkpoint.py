@@ -149,17 +149,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     places = [place for group in state["param_groups"] for place in group["params"]]
     for place, parameter in zip(places, parameters, strict=True):
-        for name, value in _tensors_in(state["state"].get(place, {})):
+        for name, value in tensors_in(state["state"].get(place, {})):
             loaded = optimizer.state[parameter][name]
             if loaded.dtype != value.dtype:
                 optimizer.state[parameter][name] = value.to(loaded.device)
 
 
-def _tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of one parameter's state; bitsandbytes hides some of them in a dictionary of their own."""
     for name, value in state.items():
         if isinstance(value, dict):
-            yield from _tensors_in(value)
+            yield from tensors_in(value)
         elif isinstance(value, Tensor):
             yield name, value
 
