@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "sd-scripts"))  # the trainer's own modules make the tiny models
+
 from tests.faults import exact, truth
 from tests.faults.truth import ROOT, Result
 

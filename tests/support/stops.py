@@ -61,7 +61,7 @@ def run_until(argv: list[str], out: Path, stop: Stop) -> int:
         if steps_of(out)[-1:] >= [stop.step]:
             process.send_signal(stop.number)
             break
-        time.sleep(0.005)
+        time.sleep(0.02)
     process.communicate(timeout=LIMIT_S)
     return process.returncode
 
