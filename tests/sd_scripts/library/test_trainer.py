@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, safe_open
 
 from library.arguments import parse
+from library.checkpoint import _put_tensors
 from library.errors import TrainerError
 from library.progress import ProgressLog
 from library.signals import StopFlag, StopRequested
@@ -155,3 +156,41 @@ def test_the_step_and_the_epoch_of_the_flags(models, dataset, tmp_path):
     assert (straight / "cat-000001.safetensors").exists()  # of 2 epochs each second part is one
     with pytest.raises(TrainerError, match="leaves nothing"):
         train(flags(models, dataset, skipped, *QUICK, "--initial_epoch", "3"), tmp_path / "none")
+
+
+def test_a_state_of_kohyas_trainer_is_taken_up(models, dataset, tmp_path, capsys):
+    """The optimizer's groups and numbers are one part's here, so that nothing but the missing place makes it inexact."""
+    straight, stopped, out = tmp_path / "straight", tmp_path / "stopped", tmp_path / "out"
+    argv = flags(models, dataset, straight, *QUICK)
+    assert not train(argv, straight)
+    assert train(flags(models, dataset, stopped, *QUICK), stopped, phase="training", step=8)
+    ours, kohyas = last_checkpoint(stopped), tmp_path / "kohya-state"
+    kohyas.mkdir()
+    (kohyas / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes())
+    state = _put_tensors(json.loads((ours / "optimizer.json").read_text()), load_file(ours / "optimizer.safetensors"))
+    torch.save(state, kohyas / "optimizer.bin")
+    torch.save({"last_epoch": 8}, kohyas / "scheduler.bin")
+    (kohyas / "train_state.json").write_text('{"current_epoch": 2, "current_step": 2}')
+    assert not train([*flags(models, dataset, out, *QUICK), "--resume", str(kohyas)], out)
+    assert capsys.readouterr().out.count("resuming inexactly from a state of kohya's trainer at step 8") == 1
+    assert sorted(losses_of(out)) == [9, 10, 11, 12]
+    assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
+
+
+def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
+    out, logs = tmp_path / "out", tmp_path / "logs"
+    argv = flags(models, dataset, out, *QUICK, "--logging_dir", str(logs), "--log_prefix", "cat-")
+    assert train(argv, out, phase="training", step=4)
+    assert not train(argv, out)
+    (folder,) = logs.iterdir()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "network_train")).Reload()
+    told = losses_of(out)
+    assert [(point.step, pytest.approx(told[point.step])) for point in events.Scalars("loss/current")] == [
+        (e.step, e.value) for e in events.Scalars("loss/current")
+    ]
+    assert [point.step for point in events.Scalars("loss/current")] == list(range(1, 13))
+    averages = {point.step: point.value for point in events.Scalars("loss/average")}
+    assert averages[12] == pytest.approx(sum(told[step] for step in range(7, 13)) / 6)  # over the stop
+    assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]
