@@ -9,7 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.faults import truth
+sys.path.insert(0, str(Path(__file__).parents[2] / "sd-scripts"))  # the trainer's own modules make the tiny models
+
+from tests.faults import exact, truth
 from tests.faults.truth import ROOT, Result
 
 SUITE = (
@@ -19,13 +21,14 @@ SUITE = (
     ("One name is started 50 times at the same moment", truth.parallel_starts, 100),
     ("A ui_state.json is cut, flipped, swapped, re-encoded", truth.damaged_states, 100_000),
     ("A process is killed while it writes a state", truth.killed_writes, 500),
+    ("A training is stopped and killed at random steps, then resumed", exact.exact_resumes, 40),
     ("A healthy but slow training is watched (five phases each)", truth.healthy_phases, 1000),
 )
 DOC = ROOT / "docs" / "reliability.md"
 HEAD = """# Reliability: faults tried, and what held
 
 Made by `make faults ARGS=--write` (seeded; the short form runs in `make test`). Not held means that the list said something untrue, a process
-outlived its run or was wrongly signalled, or a file could not be read.
+outlived its run or was wrongly signalled, a file could not be read, or a resumed training left another LoRA than the uninterrupted one.
 
 """
 

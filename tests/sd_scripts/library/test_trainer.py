@@ -1,23 +1,196 @@
-"""What the training decides from its files before it begins; the training itself is driven in integration/test_trainer.py."""
+"""The loop on tiny models, in this process: stopped at a chosen place and resumed, it ends with the very tensors of the uninterrupted one."""
 
-from argparse import Namespace
-from dataclasses import replace
+import json
 
 import pytest
+import torch
+from safetensors.torch import load_file, safe_open
 
+from library.arguments import parse
+from library.checkpoint import _put_tensors
 from library.errors import TrainerError
-from library.trainer import t5_length
-from tests.support.tiny_models import PARAMS, make_flux, save
+from library.progress import ProgressLog
+from library.signals import StopFlag, StopRequested
+from library.trainer import Training
+from tests.support.photos import write_cats
+from tests.support.stops import flags, last_checkpoint, losses_of, same_tensors, write_dataset
+from tests.support.tiny_models import write_tiny_models
+
+QUICK = ("--network_train_unet_only", "--cache_text_encoder_outputs", "--optimizer_type", "AdamW")
 
 
-@pytest.mark.parametrize(("is_dev", "given", "expected"), [(True, None, 512), (False, None, 256), (False, 300, 300), (True, 100, 100)])
-def test_captions_are_as_long_as_the_model_was_made_with(is_dev, given, expected, tmp_path):
-    save(make_flux(replace(PARAMS, guidance_embed=is_dev)), tmp_path / "flux.safetensors")
-    args = Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=given)
-    assert t5_length(args) == expected
+@pytest.fixture(scope="module", name="models")
+def fixture_models(tmp_path_factory):
+    return write_tiny_models(tmp_path_factory.mktemp("models"))
 
 
-def test_a_model_that_is_none_is_refused_before_anything_is_encoded(tmp_path):
-    (tmp_path / "flux.safetensors").write_text("no model")
-    with pytest.raises(TrainerError, match=r"flux\.safetensors"):
-        t5_length(Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=None))
+@pytest.fixture(scope="module", name="pictures")
+def fixture_pictures(tmp_path_factory):
+    return write_cats(tmp_path_factory.mktemp("pictures"), count=3, size=64)
+
+
+class StopWhen(ProgressLog):
+    """Asks for a stop when a line of progress.jsonl has the given fields."""
+
+    def __init__(self, output_dir, stop, **fields):
+        super().__init__(output_dir)
+        self._stop, self._fields = stop, fields
+
+    def write(self, **fields):
+        super().write(**fields)
+        now = {"phase": self.phase, "step": self.step} | fields
+        if self._fields and all(now.get(name) == value for name, value in self._fields.items()):
+            self._stop.is_set, self._fields = True, {}
+
+
+def train(argv, out, **stop_when):
+    """Train, from the furthest checkpoint if there is one; says whether it was stopped."""
+    checkpoint = last_checkpoint(out)
+    stop = StopFlag()
+    args = parse([*argv, *(["--resume", str(checkpoint)] if checkpoint else [])])
+    try:
+        Training(args, StopWhen(str(out), stop, **stop_when), stop).run()
+    except StopRequested:
+        return True
+    return False
+
+
+@pytest.fixture(name="dataset")
+def fixture_dataset(pictures, tmp_path):
+    return write_dataset(tmp_path / "d.toml", pictures)  # 6 steps an epoch
+
+
+CASES = {
+    "8 bit, at an epoch's border": (("--optimizer_type", "AdamW8bit"), [{"phase": "training", "step": 6}]),
+    "Prodigy on a schedule, twice": (
+        ("--optimizer_type", "Prodigy", "--learning_rate", "1", "--lr_scheduler", "cosine"),
+        [{"phase": "training", "step": 2}, {"phase": "training", "step": 9}],
+    ),
+    "Adafactor by its own rate": (("--optimizer_type", "Adafactor", "--max_grad_norm", "0"), [{"phase": "training", "step": 5}]),
+    "schedule-free, while saving an epoch": (
+        ("--optimizer_type", "AdamWScheduleFree", "--save_every_n_epochs", "1"),
+        [{"phase": "saving", "step": 6}],
+    ),
+    "all in bfloat16, an average, while caching": (
+        ("--full_bf16", "--mixed_precision", "bf16", "--ema_decay", "0.8"),
+        [{"phase": "caching"}, {"phase": "training", "step": 3}],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stop_leaves_no_trace(case, models, dataset, tmp_path):
+    extra, stops = CASES[case]
+    if "ScheduleFree" in str(extra) or "Prodigy" in extra:
+        pytest.importorskip("schedulefree" if "ScheduleFree" in str(extra) else "prodigyopt")
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    assert not train(flags(models, dataset, straight, *QUICK, *extra), straight)
+    for stop in stops:
+        assert train(flags(models, dataset, stopped, *QUICK, *extra), stopped, **stop)
+    assert not train(flags(models, dataset, stopped, *QUICK, *extra), stopped)
+    assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
+    assert losses_of(straight) == losses_of(stopped)
+    assert sorted(path.name for path in straight.glob("*.safetensors")) == sorted(path.name for path in stopped.glob("*.safetensors"))
+
+
+def test_a_stop_at_the_last_step_or_while_the_end_is_saved_comes_too_late(models, dataset, tmp_path):
+    for number, stop in enumerate(({"phase": "training", "step": 6}, {"phase": "verifying"})):
+        out = tmp_path / str(number)
+        assert not train(flags(models, dataset, out, *QUICK, epochs=1), out, **stop)
+        assert (out / "cat.safetensors").is_file()
+
+
+def test_pictures_that_a_stop_left_undrawn_are_drawn_by_the_resumed(models, dataset, tmp_path):
+    (tmp_path / "prompts.txt").write_text("one --w 64 --h 64 --s 1\ntwo --w 64 --h 64 --s 1\n")
+    out = tmp_path / "out"
+    argv = flags(models, dataset, out, *QUICK, "--sample_prompts", str(tmp_path / "prompts.txt"), "--sample_every_n_epochs", "1")
+    assert train(argv, out, phase="sampling")
+    assert not list((out / "sample").glob("*e000001*"))
+    assert not train(argv, out)
+    assert [len(list((out / "sample").glob(f"*{place}_0?_*"))) for place in ("e000001", "e000002")] == [2, 2]
+
+
+def test_a_training_that_was_cut_short_is_extended_from_the_middle_of_its_epoch(models, dataset, tmp_path):
+    argv = [*QUICK, "--optimizer_type", "AdamW", "--lr_scheduler", "constant_with_warmup", "--lr_warmup_steps", "3", "--save_state"]
+    out, straight = tmp_path / "out", tmp_path / "straight"
+    cut = flags(models, dataset, out, *argv)
+    cut[cut.index("--max_train_epochs") : cut.index("--max_train_epochs") + 2] = ["--max_train_steps", "8"]
+    assert not train(cut, out)
+    state = json.loads((out / "cat-state" / "train_state.json").read_text())
+    assert (state["step"], state["epoch"], state["batch_in_epoch"]) == (8, 1, 2)
+    assert not train(flags(models, dataset, out, *argv), out)
+    assert not train(flags(models, dataset, straight, *argv), straight)
+    assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
+
+
+def test_an_extended_training_goes_on_on_the_longer_schedule(models, dataset, tmp_path, capsys):
+    out = tmp_path / "out"
+    extra = [*QUICK, "--optimizer_type", "SGD", "--lr_scheduler", "linear", "--save_state", "--learning_rate", "0.1"]
+    assert not train(flags(models, dataset, out, *extra, epochs=1), out)
+    assert not train(flags(models, dataset, out, *extra, epochs=2), out)
+    rates = {line["step"]: line["lr"] for line in map(json.loads, (out / "progress.jsonl").read_text().splitlines()) if "lr" in line}
+    assert [rates[step] for step in range(1, 7)] == pytest.approx([0.1 * (1 - done / 6) for done in range(6)])
+    assert [rates[step] for step in range(7, 13)] == pytest.approx([0.1 * (1 - done / 12) for done in range(6, 12)])
+
+
+def test_the_average_is_what_is_saved_and_what_is_trained_goes_on(models, dataset, tmp_path):
+    plain, averaged = tmp_path / "plain", tmp_path / "averaged"
+    assert not train(flags(models, dataset, plain, *QUICK, "--save_state", epochs=1), plain)
+    assert not train(flags(models, dataset, averaged, *QUICK, "--ema_decay", "0.5", "--save_state", epochs=1), averaged)
+    assert same_tensors(plain / "cat-state" / "model.safetensors", averaged / "cat-state" / "model.safetensors")
+    average = load_file(averaged / "cat-state" / "average.safetensors")
+    saved = load_file(averaged / "cat.safetensors")
+    assert all(torch.equal(average[name], saved[name]) for name in average)
+    assert not same_tensors(plain / "cat.safetensors", averaged / "cat.safetensors")
+    with safe_open(averaged / "cat.safetensors", "pt") as file:
+        assert file.metadata()["ss_ema_decay"] == "0.5"
+
+
+def test_the_step_and_the_epoch_of_the_flags(models, dataset, tmp_path):
+    straight, skipped = tmp_path / "straight", tmp_path / "skipped"
+    begin = ["--initial_step", "8", "--skip_until_initial_step", "--save_n_epoch_ratio", "2"]
+    assert not train(flags(models, dataset, skipped, *QUICK, *begin), skipped)
+    assert sorted(losses_of(skipped)) == [9, 10, 11, 12]
+    assert not (skipped / "cat-000001.safetensors").exists()
+    assert not train(flags(models, dataset, straight, *QUICK, "--save_n_epoch_ratio", "2"), straight)
+    assert (straight / "cat-000001.safetensors").exists()  # of 2 epochs each second part is one
+    with pytest.raises(TrainerError, match="leaves nothing"):
+        train(flags(models, dataset, skipped, *QUICK, "--initial_epoch", "3"), tmp_path / "none")
+
+
+def test_a_state_of_kohyas_trainer_is_taken_up(models, dataset, tmp_path, capsys):
+    """The optimizer's groups and numbers are one part's here, so that nothing but the missing place makes it inexact."""
+    straight, stopped, out = tmp_path / "straight", tmp_path / "stopped", tmp_path / "out"
+    argv = flags(models, dataset, straight, *QUICK)
+    assert not train(argv, straight)
+    assert train(flags(models, dataset, stopped, *QUICK), stopped, phase="training", step=8)
+    ours, kohyas = last_checkpoint(stopped), tmp_path / "kohya-state"
+    kohyas.mkdir()
+    (kohyas / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes())
+    state = _put_tensors(json.loads((ours / "optimizer.json").read_text()), load_file(ours / "optimizer.safetensors"))
+    torch.save(state, kohyas / "optimizer.bin")
+    torch.save({"last_epoch": 8}, kohyas / "scheduler.bin")
+    (kohyas / "train_state.json").write_text('{"current_epoch": 2, "current_step": 2}')
+    assert not train([*flags(models, dataset, out, *QUICK), "--resume", str(kohyas)], out)
+    assert capsys.readouterr().out.count("resuming inexactly from a state of kohya's trainer at step 8") == 1
+    assert sorted(losses_of(out)) == [9, 10, 11, 12]
+    assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
+
+
+def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
+    out, logs = tmp_path / "out", tmp_path / "logs"
+    argv = flags(models, dataset, out, *QUICK, "--logging_dir", str(logs), "--log_prefix", "cat-")
+    assert train(argv, out, phase="training", step=4)
+    assert not train(argv, out)
+    (folder,) = logs.iterdir()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "network_train")).Reload()
+    told = losses_of(out)
+    assert [(point.step, pytest.approx(told[point.step])) for point in events.Scalars("loss/current")] == [
+        (e.step, e.value) for e in events.Scalars("loss/current")
+    ]
+    assert [point.step for point in events.Scalars("loss/current")] == list(range(1, 13))
+    averages = {point.step: point.value for point in events.Scalars("loss/average")}
+    assert averages[12] == pytest.approx(sum(told[step] for step in range(7, 13)) / 6)  # over the stop
+    assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]

@@ -1,0 +1,74 @@
+"""From a batch to its loss and gradients: noise, the transformer's velocity, what it should have been.
+
+Every draw derives from (seed, step, micro-batch), so the same step draws the same whether the training was stopped before it or not.
+"""
+
+import torch
+from torch import Tensor
+
+from library import flow
+from library.dataset import Batch
+from library.devices import autocast
+from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.preparation import Preparation
+from library.randomness import generator
+from library.text_encoders import encode_clip
+
+
+class Forward(Preparation):
+    """What a prepared training does with one batch."""
+
+    def _backward(self, batch: Batch, micro: int, num_micro: int) -> float:
+        """Add one batch's gradients; returns its loss."""
+        latents = self._latents(batch, micro)
+        noise = torch.randn(latents.shape, generator=generator(self.args.seed, "noise", self.step, micro)).to(self.device)
+        draws = generator(self.args.seed, "sigma", self.step, micro)
+        sigmas = flow.sample_sigmas(self.args, len(latents), *latents.shape[-2:], draws).to(self.device)
+        noisy = flow.add_noise(latents, self._perturbed(noise, micro), sigmas)
+        with autocast(self.device, self.dtype):
+            output = self._velocity(noisy, sigmas, batch)
+        prediction, target, weights = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
+        losses = flow.loss_by_picture(self.args, prediction, target, sigmas) * batch.loss_weights.to(self.device)
+        loss = (losses if weights is None else losses * weights).mean()
+        (loss / num_micro).backward()
+        return loss.item()
+
+    def _perturbed(self, noise: Tensor, micro: int) -> Tensor:
+        """Disturb the noise that is put in, not the one that is to be found (--ip_noise_gamma); the random strength is one for the batch."""
+        gamma = self.args.ip_noise_gamma
+        if not gamma:
+            return noise
+        draws = generator(self.args.seed, "ip_noise", self.step, micro)
+        disturbance = torch.randn(noise.shape, generator=draws).to(noise.device)
+        if self.args.ip_noise_gamma_random_strength:
+            gamma *= torch.rand((), generator=draws).item()
+        return noise + gamma * disturbance
+
+    def _latents(self, batch: Batch, micro: int) -> Tensor:
+        if batch.latents is not None:
+            return batch.latents.to(self.device, torch.float32)
+        with torch.no_grad():
+            pixels = batch.pixels.to(self.device, next(self.vae.parameters()).dtype)
+            return self.vae.encode(pixels, generator(self.args.seed, "vae", self.step, micro)).float()
+
+    def _velocity(self, noisy: Tensor, sigmas: Tensor, batch: Batch) -> Tensor:
+        """(B, 16, H, W) noisy latents -> (B, 16, H, W) velocity."""
+        context, pooled, mask = self._text(batch)
+        B, _, height, width = noisy.shape
+        guidance = torch.full((B,), self.args.guidance_scale, device=self.device) if self.flux.params.guidance_embed else None
+        tokens = pack_latents(noisy)
+        if self.flux.gradient_checkpointing:
+            tokens.requires_grad_(True)
+        places = image_ids(B, height, width, self.device), text_ids(B, context.shape[1], self.device)
+        velocity = self.flux(tokens, places[0], context, places[1], sigmas, pooled, guidance, mask)
+        return unpack_latents(velocity, height, width)
+
+    def _text(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return T5's states, CLIP's pooled output (with its LoRA, when that is trained) and T5's mask of a batch."""
+        if self.encoders is not None:
+            states = self.encoders.states(batch.captions)
+            pooled = encode_clip(self.clip, states.clip_ids) if self.trains_clip else states.pooled
+            return states.context, pooled, states.mask
+        mask = batch.t5_mask.to(self.device) if self.args.apply_t5_attn_mask else None
+        pooled = encode_clip(self.clip, batch.clip_ids.to(self.device)) if self.trains_clip else batch.clip_pooled.to(self.device)
+        return batch.t5_out.to(self.device), pooled, mask

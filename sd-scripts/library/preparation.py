@@ -1,0 +1,181 @@
+"""What a training needs before its first step: data, encoders, transformer, LoRA, optimizer, loaded and let go in an order that memory allows.
+
+Owns that order and where a resumed training is taken up. What a step does belongs to forward.py, the loop and its ends to trainer.py.
+"""
+
+import gc
+import math
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+from library.autoencoder import load_autoencoder
+from library.averaging import AVERAGE, Average
+from library.checkpoint import TrainState, load_checkpoint
+from library.dataset import build_dataset
+from library.determinism import compute_deterministically
+from library.devices import choose_device, compute_dtype, load_base, save_dtype
+from library.files import clear_leftovers
+from library.flux_model import open_flux
+from library.kohya_state import is_kohya_state, load_kohya_state
+from library.metadata import fixed_metadata
+from library.optimizers import create_optimizer, parameter_groups
+from library.previews import Previews
+from library.progress import ProgressLog
+from library.randomness import derived_seed, generator
+from library.resume import check_fixed, first_place, fixed_settings, other_settings, read_place, tell_changes
+from library.sampling import read_prompts
+from library.saving import Saver
+from library.schedules import create_scheduler
+from library.signals import StopFlag
+from library.text_encoders import TextEncoders, load_text_encoders
+from library.trackers import Trackers
+from library.weights import open_weights
+from networks.lora_flux import create_network, parse_network_args
+
+T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
+
+
+class Preparation:
+    """The parts of one training, made from its arguments."""
+
+    def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
+        self.args, self.progress, self.stop = args, progress, stop
+        if args.deterministic:
+            compute_deterministically()
+        self.device, self.dtype = choose_device(), compute_dtype(args)
+        self.trains_clip = not args.network_train_unet_only
+        self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
+        self.data = build_dataset(args)
+        self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
+        self.num_epochs, self.total_steps = _length(args, self.steps_per_epoch)
+        if args.save_n_epoch_ratio:
+            args.save_every_n_epochs = self.num_epochs // args.save_n_epoch_ratio or 1
+        self.step, self.epoch, self.first_batch, self.total_steps = first_place(
+            args, self.steps_per_epoch, self.num_epochs, self.total_steps
+        )
+        self.progress.total_steps, self.progress.step = self.total_steps, self.step
+
+    def _find_place(self) -> TrainState | None:
+        """Return the checkpoint's place to go on from, once it is known to fit; None at a start from the beginning."""
+        clear_leftovers(Path(self.args.output_dir), self.args.output_name)  # a kill between two renames is put right here
+        state = read_place(self.args, self.steps_per_epoch)
+        if state is not None:
+            check_fixed(state, fixed_settings(self.args, self.data), self.args.resume)
+            self.progress.step = state.step
+        return state
+
+    def _prepare_data(self) -> None:
+        """Encode captions, then pictures, so that T5 and the transformer are never in memory together when outputs are cached."""
+        args = self.args
+        self.progress.enter("loading")
+        encoders = self._load_encoders()
+        if args.cache_text_encoder_outputs:
+            self.data.cache_text(None if self.trains_clip else encoders.clip, encoders, self._on_item)
+        self.previews = Previews(args, self.prompts, encoders)
+        self.clip = encoders.clip if self.trains_clip or not args.cache_text_encoder_outputs else None
+        self.encoders = None if args.cache_text_encoder_outputs else encoders
+        if self.encoders is None:
+            encoders.t5 = None
+        del encoders
+        _let_go()
+        self.stop.check()
+        self.vae = load_autoencoder(args.ae, dtype=torch.float32 if args.no_half_vae else self.dtype, device=self.device)
+        if args.cache_latents:
+            self.data.cache_latents(self.vae, self._on_item)
+        self.stop.check()
+
+    def _load_encoders(self) -> TextEncoders:
+        args = self.args
+        return load_text_encoders(
+            args.clip_l,
+            args.t5xxl,
+            cache_dir=args.tokenizer_cache_dir,
+            t5_max_length=t5_length(args),
+            with_mask=args.apply_t5_attn_mask,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    def _on_item(self, done: int, total: int) -> None:
+        self.progress.enter_part("caching", done, total)
+        self.stop.check()
+
+    def _prepare_network(self, resumed: TrainState | None) -> None:
+        args = self.args
+        self.progress.enter("loading")
+        self.flux = load_base(args, self.device, self.dtype)
+        self.stop.check()
+        torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
+        self.network = create_network(
+            self.flux,
+            self.clip if self.trains_clip else None,
+            rank=args.network_dim or 4,
+            alpha=args.network_alpha,
+            seed=args.seed,
+            train_blocks=parse_network_args(args.network_args).get("train_blocks", "all"),
+        ).to(self.device)
+        if args.network_weights:
+            self.network.load(open_weights(args.network_weights, "--network_weights"), args.network_weights)
+        if args.full_bf16:
+            self.network.to(torch.bfloat16)
+        self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
+        self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
+        self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
+        self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
+        if resumed is not None:
+            self._take_up(resumed)
+        self.losses = resumed.losses if resumed else []
+        self.trackers = Trackers(args, log_folder=resumed.log_folder if resumed else "", step=self.step)
+
+    def _take_up(self, state: TrainState) -> None:
+        """Go on from a checkpoint; raises TrainerError when it does not fit the network or the optimizer."""
+        folder = Path(self.args.resume)
+        if is_kohya_state(folder):
+            load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
+            parts = {}
+        else:
+            tell_changes(state, other_settings(self.args))
+            parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
+        if self.average is not None:
+            self.average.load(parts.get(AVERAGE))
+        self.step, self.epoch, self.first_batch = state.step, state.epoch, state.batch_in_epoch
+        self.progress.step = self.step
+        if self.step >= self.total_steps:
+            print(f"the checkpoint stands at step {self.step} of {self.total_steps}: nothing is left to train", flush=True)
+
+    def _metadata(self) -> dict[str, str]:
+        data, args = self.data, self.args
+        figures = {
+            "training_started_at": time.time(),
+            "session_id": str(generator(args.seed, "session", time.time_ns()).initial_seed()),
+            "num_train_images": data.num_train_images,
+            "num_reg_images": data.num_reg_images,
+            "num_batches_per_epoch": data.num_batches_per_epoch,
+            "num_epochs": self.num_epochs,
+            "max_train_steps": self.total_steps,
+            "resolution": data.resolution,
+            **data.metadata(),
+        }
+        return fixed_metadata(args, is_dev=self.flux.params.guidance_embed, figures=figures)
+
+
+def t5_length(args: Namespace) -> int:
+    """Return how many T5 tokens a caption has: as set, else what dev or schnell was made with. Refuses what is no FLUX model early."""
+    _, params = open_flux(args.pretrained_model_name_or_path)
+    return args.t5xxl_max_token_length or (T5_LENGTH_DEV if params.guidance_embed else T5_LENGTH_SCHNELL)
+
+
+def _length(args: Namespace, steps_per_epoch: int) -> tuple[int, int]:
+    """Return epochs and steps: --max_train_epochs, or else as many epochs as --max_train_steps needs."""
+    if args.max_train_epochs:
+        return args.max_train_epochs, args.max_train_epochs * steps_per_epoch
+    return math.ceil(args.max_train_steps / steps_per_epoch), args.max_train_steps
+
+
+def _let_go() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""Values that independent code computed, with the scripts that made them."""

@@ -1,0 +1,37 @@
+"""The command's ends: what it prints and which code it exits with, without a training."""
+
+import errno
+
+import pytest
+import torch
+
+import flux_train_network as command
+
+
+@pytest.fixture(autouse=True)
+def fixture_leave_the_process_alone(monkeypatch):
+    monkeypatch.setattr(command.StopFlag, "install", lambda self: None)
+    monkeypatch.setattr(command, "set_up_logging", lambda args: None)
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda on: None)
+
+
+def test_a_config_is_written_and_nothing_trained(tmp_path, capsys):
+    argv = ["--config_file", str(tmp_path / "run"), "--output_config", "--sdpa"]
+    assert command.main(argv) == 0
+    assert (tmp_path / "run.toml").read_text() == "sdpa = true\n"
+    assert f"wrote {tmp_path / 'run.toml'}" in capsys.readouterr().out
+    assert command.main(argv) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "cuda_oom"),
+        (MemoryError(), "ram_oom"),
+        (OSError(errno.ENOSPC, "No space left", "x"), "disk_full"),
+        (RuntimeError("a kernel failed"), None),
+    ],
+)
+def test_failures_of_memory_and_disk_are_explained(error, code):
+    assert (command.explain(error) or (None, None))[1] == code
