@@ -24,21 +24,28 @@ class Forward(Preparation):
         noise = torch.randn(latents.shape, generator=generator(self.args.seed, "noise", self.step, micro)).to(self.device)
         draws = generator(self.args.seed, "sigma", self.step, micro)
         sigmas = flow.sample_sigmas(self.args, len(latents), *latents.shape[-2:], draws).to(self.device)
+        loss = self._losses(batch, latents, noise, sigmas).mean()
+        (loss / num_micro).backward()
+        return loss.item()
+
+    def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
+        """The weighted loss of each picture at its noise level: (B,)."""
         noisy = flow.add_noise(latents, noise, sigmas)
         with autocast(self.device, self.dtype):
             output = self._velocity(noisy, sigmas, batch)
         prediction, target, weights = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
-        losses = flow.loss_by_picture(self.args, prediction, target, sigmas) * batch.loss_weights.to(self.device)
-        loss = (losses if weights is None else losses * weights).mean()
-        (loss / num_micro).backward()
-        return loss.item()
+        masks = None if batch.masks is None else batch.masks.to(self.device)
+        losses = flow.loss_by_picture(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
+        return losses if weights is None else losses * weights
 
-    def _latents(self, batch: Batch, micro: int) -> Tensor:
+    def _latents(self, batch: Batch, micro: int | None) -> Tensor:
+        """(B, 16, h, w); pixels that are not cached give a sample of the autoencoder, or without `micro` its mean."""
         if batch.latents is not None:
             return batch.latents.to(self.device, torch.float32)
+        random = None if micro is None else generator(self.args.seed, "vae", self.step, micro)
         with torch.no_grad():
             pixels = batch.pixels.to(self.device, next(self.vae.parameters()).dtype)
-            return self.vae.encode(pixels, generator(self.args.seed, "vae", self.step, micro)).float()
+            return self.vae.encode(pixels, random).float()
 
     def _velocity(self, noisy: Tensor, sigmas: Tensor, batch: Batch) -> Tensor:
         """(B, 16, H, W) noisy latents -> (B, 16, H, W) velocity."""

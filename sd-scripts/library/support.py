@@ -24,6 +24,8 @@ HONOURED = frozenset(
     lr_warmup_steps lr_decay_steps lr_scheduler_num_cycles lr_scheduler_power lr_scheduler_timescale lr_scheduler_min_lr_ratio
     network_module network_weights network_dim network_alpha network_args network_train_unet_only
     clip_l t5xxl ae t5xxl_max_token_length apply_t5_attn_mask
+    color_aug face_crop_aug_range debug_dataset token_warmup_step token_warmup_min alpha_mask masked_loss conditioning_data_dir in_json
+    dataset_repeats validation_split validation_seed validate_every_n_steps validate_every_n_epochs max_validation_steps
     """.split()
 )
 
@@ -79,14 +81,8 @@ IGNORED = {
     "save_state_to_huggingface": "it only concerns --huggingface_repo_id",
     "async_upload": "it only concerns --huggingface_repo_id",
     "dynamo_backend": "it only concerns --torch_compile",
-    "validation_seed": "it only concerns --validation_split",
-    "validate_every_n_steps": "it only concerns --validation_split",
-    "validate_every_n_epochs": "it only concerns --validation_split",
-    "max_validation_steps": "it only concerns --validation_split",
-    "token_warmup_min": "it only concerns --token_warmup_step",
     "base_weights_multiplier": "it only concerns --base_weights",
     "ip_noise_gamma_random_strength": "it only concerns --ip_noise_gamma",
-    "dataset_repeats": "it only concerns --in_json",
     "metadata_thumbnail": "no picture is put into the LoRA's metadata",
     "metadata_preprocessor": "a LoRA of FLUX has no preprocessor",
     "metadata_is_negative_embedding": "a LoRA is no embedding",
@@ -99,15 +95,7 @@ _UPLOAD = "nothing is uploaded while training"
 REFUSED = {
     "console_log_file": "redirect the trainer's output instead",
     "console_log_simple": "the console is simple already",
-    "color_aug": _LATER,
-    "face_crop_aug_range": _LATER,
-    "debug_dataset": _LATER,
-    "token_warmup_step": _LATER,
-    "alpha_mask": _LATER,
-    "masked_loss": _LATER,
-    "conditioning_data_dir": "it needs --masked_loss, which is not supported yet",
     "dataset_class": "data sets of foreign code are not loaded",
-    "in_json": "captions are read from text files beside the pictures",
     "huggingface_repo_id": _UPLOAD,
     "huggingface_token": "a token never belongs on a command line",
     "resume_from_huggingface": _UPLOAD,
@@ -135,6 +123,5 @@ REFUSED = {
     "skip_until_initial_step": _OWN_STATE,
     "initial_epoch": _OWN_STATE,
     "initial_step": _OWN_STATE,
-    "validation_split": _LATER,
     "controlnet_model_name_or_path": "ControlNets are not trained here",
 }

@@ -24,6 +24,9 @@ class Training(Forward):
 
     def run(self) -> None:
         """Train and save; raises TrainerError for a user's mistake, StopRequested after the state was saved for a stop."""
+        if self.args.debug_dataset:
+            print(self.data.describe(), flush=True)
+            return
         resumed = read_train_state(Path(self.args.resume)) if self.args.resume else None
         self.progress.step = resumed.step if resumed else 0
         self._prepare_data()
@@ -45,6 +48,8 @@ class Training(Forward):
                 self._preview(f"{0:06d}")
             elif self.step and self.previews.is_due_at_step(self.step) and not self.previews.are_drawn(f"{self.step:06d}"):
                 self._preview(f"{self.step:06d}")  # the stop came while they were drawn
+            if self.validation.was_missed(self.step, 0 if self.first_batch else self.epoch):
+                self._validate()
             while self.epoch < self.num_epochs and self.step < self.total_steps:
                 self._run_epoch()
 
@@ -93,6 +98,8 @@ class Training(Forward):
         if every and self.step % every == 0 and self.step < self.total_steps:
             self._save(step_suffix(self.step))
             self.saver.drop_old_steps(self.step)
+        if self.validation.is_due(self.step):
+            self._validate()
         if self.step < self.total_steps:
             self.stop.check()
 
@@ -103,6 +110,8 @@ class Training(Forward):
             self.saver.drop_old_epochs(self.epoch)
         if self.previews.is_due_at_epoch(self.epoch):
             self._preview(f"e{self.epoch:06d}")
+        if self.validation.is_due(self.step, self.epoch):
+            self._validate()
 
     def _finish(self) -> None:
         self.progress.enter("saving")
@@ -134,4 +143,8 @@ class Training(Forward):
         self.progress.enter("sampling", epoch=self.epoch + 1)
         clip = self.clip if self.trains_clip else None
         self.previews.draw(place, self.flux, self.vae, clip, self.dtype, self.stop.check)
+        self.console.rest()
+
+    def _validate(self) -> None:
+        self.validation.run(self.step, self._latents, self._losses, self.network, self.stop.check)
         self.console.rest()
