@@ -4,13 +4,13 @@ Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SI
 """
 
 import errno
-import logging
 import sys
 
 import torch
 
-from library.arguments import parse
+from library.arguments import parse, write_config
 from library.errors import TrainerError
+from library.logs import set_up_logging
 from library.progress import ProgressLog
 from library.signals import EXIT_STOPPED, StopFlag, StopRequested
 from library.trainer import Training
@@ -18,14 +18,16 @@ from library.trainer import Training
 
 def main(argv: list[str]) -> int:
     """Train by kohya's flags; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     torch.set_flush_denormal(True)  # numbers below 1e-38 are as good as zero, and a CPU takes a hundred times longer over them
     stop = StopFlag()
     stop.install()
     progress = ProgressLog(None)
     try:
         args = parse(argv)
-        logging.getLogger().setLevel(args.console_log_level or logging.INFO)
+        set_up_logging(args)
+        if args.output_config:
+            print(f"wrote {write_config(args)}; nothing was trained", flush=True)
+            return 0
         progress = ProgressLog(args.output_dir)
         Training(args, progress, stop).run()
     except TrainerError as error:

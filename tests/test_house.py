@@ -115,7 +115,7 @@ def test_no_file_names_a_place_of_one_machine():
 
 
 def test_every_dependency_is_pinned_and_has_a_reason():
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-optimizers.txt", "requirements-dev.txt"):
         for line in (ROOT / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r")):
                 assert re.match(r"[\w.\-]+==[\w.\-]+ +# \S", line), f"{name}: {line}"

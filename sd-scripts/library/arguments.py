@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from library.additions import ADDITIONS
+from library.config_file import words_of, write_settings
 from library.errors import TrainerError
 from library.support import HONOURED, IGNORED, REFUSED
 
@@ -31,6 +33,7 @@ AT_LEAST = {
     "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1,
     "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
     "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
+    "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
 }  # fmt: skip
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
 ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_model_as": "safetensors"}
@@ -39,7 +42,7 @@ ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_mode
 def rows() -> list[dict[str, Any]]:
     """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honoured, ignored or refused, and why."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    return [_row(row, row["flag"][2:]) for row in table]
+    return [_row(row, row["flag"][2:]) for row in table + ADDITIONS]
 
 
 def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 def support_of(name: str) -> tuple[str, str]:
     """Return (honoured | ignored | refused, reason) of a flag."""
-    if name in HONOURED:
+    if name in HONOURED or any(row["flag"][2:] == name for row in ADDITIONS):
         return "honoured", ""
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
@@ -63,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = _Parser(prog="flux_train_network.py", description="Train a LoRA for FLUX.1, by kohya's flags.", allow_abbrev=False)
     for row in rows():
-        about = row["support"] + (f": {row['reason']}" if row["reason"] else "")
+        about = row.get("help") or row["support"] + (f": {row['reason']}" if row["reason"] else "")
         if row["type"] == "flag":
             parser.add_argument(row["flag"], action="store_true", help=about)
             continue
@@ -98,9 +101,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     Raises TrainerError naming the flag that is unknown, refused, missing, or has a value it cannot have. Flags without effect are
     accepted with a printed warning.
     """
-    args, unknown = build_parser().parse_known_args(argv)
-    if unknown:
-        raise TrainerError(_unknown(unknown[0]))
+    args = _read(argv)
     for row in rows():
         name = row["flag"][2:]
         if getattr(args, name) == row["default"]:
@@ -109,8 +110,32 @@ def parse(argv: list[str]) -> argparse.Namespace:
             raise TrainerError(f"{row['flag']} is not supported: {row['reason']}.")
         if row["support"] == "ignored":
             print(f"warning: {row['flag']} has no effect: {row['reason']}", file=sys.stderr, flush=True)
+    if args.output_config:
+        return args  # nothing is trained: what is written need not be complete
     _check(args)
     return _settled(args)
+
+
+def _read(argv: list[str]) -> argparse.Namespace:
+    """Read the command line and, before it, the file of --config_file, so that the command line wins."""
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise TrainerError(_unknown(unknown[0]))
+    if not args.config_file or args.output_config:
+        return args
+    words = words_of(args.config_file, rows(), _unknown)
+    try:
+        parser.parse_args(words)
+    except TrainerError as error:
+        raise TrainerError(f"--config_file {args.config_file}: {error}") from None
+    return parser.parse_args(words + argv)
+
+
+def write_config(args: argparse.Namespace) -> Path:
+    """Write the flags that are not at their defaults to the file of --config_file, which must not exist yet; returns its path."""
+    defaults = {row["flag"][2:]: row["default"] for row in rows()} | {"config_file": args.config_file, "output_config": True}
+    return write_settings(args.config_file, {name: value for name, value in vars(args).items() if value != defaults[name]})
 
 
 def _unknown(word: str) -> str:
@@ -147,8 +172,23 @@ def _check(args: argparse.Namespace) -> None:
     low, high = args.min_timestep or 0, args.max_timestep or 1000
     if not 0 <= low < high <= 1000:
         raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
-    if args.use_8bit_adam and args.optimizer_type.lower() not in ("", "adamw8bit"):
-        raise TrainerError(f"--use_8bit_adam contradicts --optimizer_type {args.optimizer_type}; give one of them.")
+    for switch, meant in (("use_8bit_adam", "adamw8bit"), ("use_lion_optimizer", "lion")):
+        if getattr(args, switch) and args.optimizer_type.lower() not in ("", meant):
+            raise TrainerError(f"--{switch} contradicts --optimizer_type {args.optimizer_type}; give one of them.")
+    _check_training(args)
+
+
+def _check_training(args: argparse.Namespace) -> None:
+    """Raise TrainerError for flags of the loop that contradict each other."""
+    if args.use_8bit_adam and args.use_lion_optimizer:
+        raise TrainerError("--use_8bit_adam contradicts --use_lion_optimizer; give one of them.")
+    if args.full_bf16 and args.mixed_precision != "bf16":
+        raise TrainerError(f"--full_bf16 needs --mixed_precision bf16, not {args.mixed_precision}.")
+    if args.ema_decay is not None and not 0 < args.ema_decay < 1:
+        raise TrainerError(f"--ema_decay {args.ema_decay} must lie between 0 and 1, for instance 0.99.")
+    picture = args.metadata_thumbnail
+    if picture and not picture.startswith("data:") and not Path(picture).is_file():
+        raise TrainerError(f"--metadata_thumbnail {picture} is missing.")
 
 
 def _settled(args: argparse.Namespace) -> argparse.Namespace:
@@ -163,9 +203,19 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
             print(f"warning: --{name} has no effect: --dataset_config says where the pictures are", file=sys.stderr, flush=True)
     args.output_name = args.output_name or "last"
     if args.seed is None:
+        args.seed = _seed_of_checkpoint(args.resume)
+    if args.seed is None:
         args.seed = random.SystemRandom().randrange(2**32)
         print(f"--seed was not given; {args.seed} was drawn", flush=True)
     return args
+
+
+def _seed_of_checkpoint(folder: str | None) -> int | None:
+    """Return the seed that a checkpoint was made with, if one is resumed that tells it."""
+    try:
+        return int(json.loads((Path(folder) / "train_state.json").read_text())["seed"]) if folder else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 if __name__ == "__main__":

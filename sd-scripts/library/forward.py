@@ -24,19 +24,30 @@ class Forward(Preparation):
         noise = torch.randn(latents.shape, generator=generator(self.args.seed, "noise", self.step, micro)).to(self.device)
         draws = generator(self.args.seed, "sigma", self.step, micro)
         sigmas = flow.sample_sigmas(self.args, len(latents), *latents.shape[-2:], draws).to(self.device)
-        loss = self._losses(batch, latents, noise, sigmas).mean()
+        noisy = flow.add_noise(latents, self._perturbed(noise, micro), sigmas)
+        loss = self._losses(batch, latents, noise, sigmas, noisy).mean()
         (loss / num_micro).backward()
         return loss.item()
 
-    def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
+    def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
         """The weighted loss of each picture at its noise level: (B,)."""
-        noisy = flow.add_noise(latents, noise, sigmas)
         with autocast(self.device, self.dtype):
             output = self._velocity(noisy, sigmas, batch)
         prediction, target, weights = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
         masks = None if batch.masks is None else batch.masks.to(self.device)
         losses = flow.loss_by_picture(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
         return losses if weights is None else losses * weights
+
+    def _perturbed(self, noise: Tensor, micro: int) -> Tensor:
+        """Disturb the noise that is put in, not the one that is to be found (--ip_noise_gamma); the random strength is one for the batch."""
+        gamma = self.args.ip_noise_gamma
+        if not gamma:
+            return noise
+        draws = generator(self.args.seed, "ip_noise", self.step, micro)
+        disturbance = torch.randn(noise.shape, generator=draws).to(noise.device)
+        if self.args.ip_noise_gamma_random_strength:
+            gamma *= torch.rand((), generator=draws).item()
+        return noise + gamma * disturbance
 
     def _latents(self, batch: Batch, micro: int | None) -> Tensor:
         """(B, 16, h, w); pixels that are not cached give a sample of the autoencoder, or without `micro` its mean."""

@@ -3,8 +3,10 @@
 Owns names and formats; the figures come from the training. Nothing secret and no folder of the user's machine beyond its last name.
 """
 
+import base64
 import hashlib
 import json
+import mimetypes
 from argparse import Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +16,8 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from library.errors import TrainerError
+from library.optimizers import optimizer_name
 from library.weights import fingerprint
 
 FROM_FLAGS = (
@@ -21,7 +25,8 @@ FROM_FLAGS = (
     "lr_scheduler", "network_module", "network_dim", "network_alpha", "mixed_precision", "seed", "max_grad_norm", "training_comment",
     "cache_latents", "fp8_base", "loss_type", "huber_schedule", "huber_scale", "huber_c", "apply_t5_attn_mask", "weighting_scheme", "logit_mean",
     "logit_std", "mode_scale", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type", "discrete_flow_shift",
-    "caption_dropout_rate", "prior_loss_weight", "min_snr_gamma", "full_fp16", "full_bf16",
+    "caption_dropout_rate", "prior_loss_weight", "min_snr_gamma", "full_fp16", "full_bf16", "ip_noise_gamma", "ip_noise_gamma_random_strength",
+    "ema_decay",
 )  # fmt: skip
 MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
@@ -75,13 +80,28 @@ def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dic
         "usage_hint": args.metadata_usage_hint,
         "trigger_phrase": args.metadata_trigger_phrase,
         "merged_from": args.metadata_merged_from,
+        "thumbnail": thumbnail(args.metadata_thumbnail),
+        "preprocessor": args.metadata_preprocessor,
+        "is_negative_embedding": args.metadata_is_negative_embedding,
     }
     return {f"modelspec.{name}": value for name, value in spec.items() if value}
 
 
+def thumbnail(given: str | None) -> str | None:
+    """Return a picture as the data URL that the metadata hold; raises TrainerError when the file cannot be read."""
+    if not given or given.startswith("data:"):
+        return given
+    try:
+        data = Path(given).read_bytes()
+    except OSError as error:
+        raise TrainerError(f"--metadata_thumbnail {given} cannot be read: {error.strerror}.") from None
+    kind = mimetypes.guess_type(given)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def _optimizer_text(args: Namespace) -> str:
     options = ",".join(args.optimizer_args or [])
-    return (args.optimizer_type or "AdamW") + (f"({options})" if options else "")
+    return optimizer_name(args) + (f"({options})" if options else "")
 
 
 def _text(value: Any) -> str:

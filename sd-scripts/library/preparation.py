@@ -8,26 +8,30 @@ import math
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from library.autoencoder import load_autoencoder
+from library.averaging import AVERAGE, Average
 from library.checkpoint import TrainState, load_checkpoint
 from library.dataset import build_dataset
+from library.determinism import compute_deterministically
 from library.devices import choose_device, compute_dtype, load_base, save_dtype
-from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flux_model import open_flux
+from library.kohya_state import is_kohya_state, load_kohya_state
 from library.metadata import fixed_metadata
-from library.optimizers import create_optimizer, create_scheduler, parameter_groups
+from library.optimizers import create_optimizer, parameter_groups
 from library.previews import Previews
 from library.progress import ProgressLog
-from library.randomness import generator
+from library.randomness import derived_seed, generator
+from library.resume import check_fixed, first_place, fixed_settings, other_settings, read_place, tell_changes
 from library.sampling import read_prompts
 from library.saving import Saver
+from library.schedules import create_scheduler
 from library.signals import StopFlag
 from library.text_encoders import TextEncoders, load_text_encoders
+from library.trackers import Trackers
 from library.validation import Validation
 from library.weights import open_weights
 from networks.lora_flux import create_network, parse_network_args
@@ -40,6 +44,8 @@ class Preparation:
 
     def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
         self.args, self.progress, self.stop = args, progress, stop
+        if args.deterministic:
+            compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
         self.trains_clip = not args.network_train_unet_only
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
@@ -47,8 +53,21 @@ class Preparation:
         self.validation = Validation(args, self.data, progress)
         self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
         self.num_epochs, self.total_steps = _length(args, self.steps_per_epoch)
-        self.progress.total_steps = self.total_steps
-        self.step = self.epoch = self.first_batch = 0
+        if args.save_n_epoch_ratio:
+            args.save_every_n_epochs = self.num_epochs // args.save_n_epoch_ratio or 1
+        self.step, self.epoch, self.first_batch, self.total_steps = first_place(
+            args, self.steps_per_epoch, self.num_epochs, self.total_steps
+        )
+        self.progress.total_steps, self.progress.step = self.total_steps, self.step
+
+    def _find_place(self) -> TrainState | None:
+        """Return the checkpoint's place to go on from, once it is known to fit; None at a start from the beginning."""
+        clear_leftovers(Path(self.args.output_dir), self.args.output_name)  # a kill between two renames is put right here
+        state = read_place(self.args, self.steps_per_epoch)
+        if state is not None:
+            check_fixed(state, fixed_settings(self.args, self.data), self.args.resume)
+            self.progress.step = state.step
+        return state
 
     def _prepare_data(self) -> None:
         """Encode captions, then pictures, so that T5 and the transformer are never in memory together when outputs are cached."""
@@ -91,6 +110,7 @@ class Preparation:
         self.progress.enter("loading")
         self.flux = load_base(args, self.device, self.dtype)
         self.stop.check()
+        torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
         self.network = create_network(
             self.flux,
             self.clip if self.trains_clip else None,
@@ -101,35 +121,32 @@ class Preparation:
         ).to(self.device)
         if args.network_weights:
             self.network.load(open_weights(args.network_weights, "--network_weights"), args.network_weights)
+        if args.full_bf16:
+            self.network.to(torch.bfloat16)
+        self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
         self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
         self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
         self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
-        clear_leftovers(Path(args.output_dir), self.saver.name)
         if resumed is not None:
             self._take_up(resumed)
+        self.losses = resumed.losses if resumed else []
+        self.trackers = Trackers(args, log_folder=resumed.log_folder if resumed else "", step=self.step)
 
     def _take_up(self, state: TrainState) -> None:
-        """Go on from a checkpoint; raises TrainerError when the settings differ in a way that gives its place another meaning."""
-        for name, value in self._fixed().items():
-            if state.fixed.get(name) != value:
-                raise TrainerError(
-                    f"--resume {self.args.resume}: the checkpoint was made with {name} = {state.fixed.get(name)}, now it is {value}; "
-                    "resume with the settings and pictures that it was made with."
-                )
-        load_checkpoint(Path(self.args.resume), self.network, self.optimizer, self.scheduler)
+        """Go on from a checkpoint; raises TrainerError when it does not fit the network or the optimizer."""
+        folder = Path(self.args.resume)
+        if is_kohya_state(folder):
+            load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
+            parts = {}
+        else:
+            tell_changes(state, other_settings(self.args))
+            parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
+        if self.average is not None:
+            self.average.load(parts.get(AVERAGE))
         self.step, self.epoch, self.first_batch = state.step, state.epoch, state.batch_in_epoch
         self.progress.step = self.step
         if self.step >= self.total_steps:
             print(f"the checkpoint stands at step {self.step} of {self.total_steps}: nothing is left to train", flush=True)
-
-    def _fixed(self) -> dict[str, Any]:
-        """What a checkpoint's position means something under."""
-        return {
-            "seed": self.args.seed,
-            "num_batches_per_epoch": self.data.num_batches_per_epoch,
-            "gradient_accumulation_steps": self.args.gradient_accumulation_steps,
-            "optimizer_type": (self.args.optimizer_type or "AdamW").lower(),
-        }
 
     def _metadata(self) -> dict[str, str]:
         data, args = self.data, self.args

@@ -3,14 +3,18 @@
 Owns names and retention. How a checkpoint is made whole belongs to checkpoint.py, what a LoRA file says of itself to metadata.py.
 """
 
+import glob
 import re
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from library.checkpoint import TrainState, save_checkpoint
+from library.checkpoint import TrainState, is_whole, save_checkpoint
+from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
 from library.metadata import metadata_at
 from networks.lora_flux import LoRANetwork
@@ -35,12 +39,38 @@ class Saver:
         save_tensors(weights, path, metadata_at(self.metadata, self.args, weights, epoch=epoch, step=step))
         return path
 
+    def has_lora(self, suffix: str) -> bool:
+        """Say whether `{name}{suffix}.safetensors` is there."""
+        return (self.folder / f"{self.name}{suffix}{LORA}").is_file()
+
+    def check_lora(self, path: Path) -> None:
+        """Read a saved LoRA again; raises TrainerError when it does not hold the network's tensors, or a number that is none."""
+        expected = {name: tensor.shape for name, tensor in self.network.weights(self.dtype).items()}
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        except (SafetensorError, OSError) as error:
+            raise TrainerError(f"the saved LoRA {path} cannot be read again: {error}.", reason_code="bad_output") from None
+        if {name: tensor.shape for name, tensor in found.items()} != expected:
+            raise TrainerError(f"the saved LoRA {path} does not hold the tensors that were trained.", reason_code="bad_output")
+        for name, tensor in found.items():
+            if not tensor.isfinite().all():
+                raise TrainerError(
+                    f"the saved LoRA {path} holds numbers that are none in {name}; the likely cause is a learning rate that is too high.",
+                    reason_code="nan",
+                )
+
     def save_state(
-        self, suffix: str, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LRScheduler, state: TrainState
+        self,
+        suffix: str,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        state: TrainState,
+        extra: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> Path:
         """Write the checkpoint `{name}{suffix}-state`."""
         path = self.folder / f"{self.name}{suffix}{STATE}"
-        save_checkpoint(path, self.network, optimizer, scheduler, state)
+        save_checkpoint(path, self.network, optimizer, scheduler, state, extra)
         return path
 
     def drop_old_epochs(self, epoch: int) -> None:
@@ -59,11 +89,20 @@ class Saver:
         self._drop(r"-step(\d{8})", STATE, lambda number: keep_state and number < step - keep_state)
 
     def _drop(self, number: str, ending: str, is_old: Callable[[int], object]) -> None:
+        """Remove what is old; a checkpoint only while another one that is whole stays."""
         pattern = re.compile(re.escape(self.name) + number + re.escape(ending))
-        for path in self.folder.iterdir():
-            match = pattern.fullmatch(path.name)
-            if match and is_old(int(match[1])):
-                remove(path)
+        matches = [(path, pattern.fullmatch(path.name)) for path in self.folder.iterdir()]
+        old = [path for path, match in matches if match and is_old(int(match[1]))]
+        if ending == STATE and old:
+            states = [path for path in self.folder.glob(f"{glob.escape(self.name)}*{STATE}") if path not in old]
+            if not any(is_whole(path) for path in sorted(states, key=_written_at, reverse=True)):
+                old.remove(next((path for path in sorted(old, reverse=True) if is_whole(path)), old[-1]))
+        for path in old:
+            remove(path)
+
+
+def _written_at(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def epoch_suffix(epoch: int) -> str:

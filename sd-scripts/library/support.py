@@ -26,19 +26,21 @@ HONOURED = frozenset(
     clip_l t5xxl ae t5xxl_max_token_length apply_t5_attn_mask
     color_aug face_crop_aug_range debug_dataset token_warmup_step token_warmup_min alpha_mask masked_loss conditioning_data_dir in_json
     dataset_repeats validation_split validation_seed validate_every_n_steps validate_every_n_epochs max_validation_steps
+    config_file output_config console_log_file console_log_simple save_n_epoch_ratio initial_epoch initial_step skip_until_initial_step
+    full_bf16 ip_noise_gamma ip_noise_gamma_random_strength use_lion_optimizer lr_scheduler_type logging_dir log_with log_prefix
+    log_tracker_name log_tracker_config log_config wandb_run_name metadata_thumbnail metadata_preprocessor metadata_is_negative_embedding
     """.split()
 )
 
 _OTHER_MODELS = "it belongs to Stable Diffusion 1, 2 or XL; kohya's FLUX trainer ignores it too"
 _NO_SNR = "flow matching has no such noise schedule; kohya's FLUX trainer ignores it too"
-_ATTENTION = "attention is always PyTorch's scaled dot product attention, which computes the same"
+_ATTENTION = "attention is always PyTorch's scaled dot product attention, which computes the same; kohya's FLUX trainer ignores it too"
 _MEMORY = "nothing is held in memory longer than it is needed in any case"
 IGNORED = {
     "v2": _OTHER_MODELS,
     "v_parameterization": _OTHER_MODELS,
     "clip_skip": _OTHER_MODELS,
     "max_token_length": _OTHER_MODELS,
-    "weighted_captions": _OTHER_MODELS,
     "vae": "the autoencoder of FLUX is given by --ae; kohya's FLUX trainer ignores it too",
     "sample_sampler": "FLUX is always sampled by Euler steps; kohya's FLUX trainer ignores it too",
     "min_snr_gamma": _NO_SNR,
@@ -60,68 +62,45 @@ IGNORED = {
     "vae_batch_size": "pictures are encoded one by one, each once and for all runs",
     "text_encoder_batch_size": "captions are encoded one by one, each once and for all runs",
     "cache_info": "nothing is scanned that could be kept; folders are read anew at each start",
-    "log_config": "it only concerns --log_with",
-    "log_prefix": "it only concerns --log_with",
-    "log_tracker_name": "it only concerns --log_with",
-    "wandb_run_name": "it only concerns --log_with",
     "ddp_timeout": "it only concerns several processes",
     "ddp_gradient_as_bucket_view": "it only concerns several processes",
     "ddp_static_graph": "it only concerns several processes",
-    "zero_stage": "it only concerns --deepspeed",
-    "offload_optimizer_device": "it only concerns --deepspeed",
-    "offload_optimizer_nvme_path": "it only concerns --deepspeed",
-    "offload_param_device": "it only concerns --deepspeed",
-    "offload_param_nvme_path": "it only concerns --deepspeed",
-    "zero3_init_flag": "it only concerns --deepspeed",
-    "zero3_save_16bit_model": "it only concerns --deepspeed",
-    "fp16_master_weights_and_gradients": "it only concerns --deepspeed",
-    "huggingface_repo_type": "it only concerns --huggingface_repo_id",
-    "huggingface_path_in_repo": "it only concerns --huggingface_repo_id",
-    "huggingface_repo_visibility": "it only concerns --huggingface_repo_id",
-    "save_state_to_huggingface": "it only concerns --huggingface_repo_id",
-    "async_upload": "it only concerns --huggingface_repo_id",
     "dynamo_backend": "it only concerns --torch_compile",
+    "fused_backward_pass": "a LoRA's gradients are too small to gain by it; kohya's trainer of LoRAs fuses nothing either",
     "base_weights_multiplier": "it only concerns --base_weights",
-    "ip_noise_gamma_random_strength": "it only concerns --ip_noise_gamma",
-    "metadata_thumbnail": "no picture is put into the LoRA's metadata",
-    "metadata_preprocessor": "a LoRA of FLUX has no preprocessor",
-    "metadata_is_negative_embedding": "a LoRA is no embedding",
 }
 
 _LATER = "it is not supported yet"
-_OWN_STATE = "a checkpoint carries the place in the training itself; use --resume"
-_LOGGING = "TensorBoard and wandb are not supported yet; progress.jsonl holds the loss of every step"
-_UPLOAD = "nothing is uploaded while training"
+_UPLOAD = "nothing is uploaded while training; publishing is FluxGym's publish step, after it"
+_DEEPSPEED = "DeepSpeed divides the weights that are trained, and a LoRA's are small; use --blocks_to_swap or --fp8_base to save memory"
 REFUSED = {
-    "console_log_file": "redirect the trainer's output instead",
-    "console_log_simple": "the console is simple already",
+    "weighted_captions": "T5 and CLIP of FLUX know no weights of words; kohya's FLUX trainer breaks off on it",
     "dataset_class": "data sets of foreign code are not loaded",
     "huggingface_repo_id": _UPLOAD,
-    "huggingface_token": "a token never belongs on a command line",
-    "resume_from_huggingface": _UPLOAD,
-    "save_n_epoch_ratio": "use --save_every_n_epochs",
+    "huggingface_repo_type": _UPLOAD,
+    "huggingface_path_in_repo": _UPLOAD,
+    "huggingface_repo_visibility": _UPLOAD,
+    "huggingface_token": "a token on a command line can be read by everyone on the machine, and " + _UPLOAD,
+    "save_state_to_huggingface": _UPLOAD,
+    "async_upload": _UPLOAD,
+    "resume_from_huggingface": "download the state first, then give --resume its folder",
+    "wandb_api_key": "a key on a command line can be read by everyone on the machine; set WANDB_API_KEY in the environment",
+    "full_fp16": "float16 needs --mixed_precision fp16, in which FLUX overflows; use --full_bf16",
+    "deepspeed": _DEEPSPEED,
+    "zero_stage": _DEEPSPEED,
+    "offload_optimizer_device": _DEEPSPEED,
+    "offload_optimizer_nvme_path": _DEEPSPEED,
+    "offload_param_device": _DEEPSPEED,
+    "offload_param_nvme_path": _DEEPSPEED,
+    "zero3_init_flag": _DEEPSPEED,
+    "zero3_save_16bit_model": _DEEPSPEED,
+    "fp16_master_weights_and_gradients": _DEEPSPEED,
     "torch_compile": _LATER,
-    "full_fp16": "FLUX overflows in float16; use --mixed_precision bf16",
-    "full_bf16": _LATER,
-    "logging_dir": _LOGGING,
-    "log_with": _LOGGING,
-    "log_tracker_config": _LOGGING,
-    "wandb_api_key": "a key never belongs on a command line",
-    "ip_noise_gamma": _LATER,
-    "config_file": _LATER,
-    "output_config": _LATER,
-    "deepspeed": _LATER,
-    "use_lion_optimizer": "use --optimizer_type AdamW, AdamW8bit or Adafactor",
-    "lr_scheduler_type": "schedules of foreign code are not loaded; use --lr_scheduler",
-    "fused_backward_pass": _LATER,
     "cpu_offload_checkpointing": _LATER,
     "network_dropout": _LATER,
     "network_train_text_encoder_only": "a LoRA of FLUX without FLUX teaches next to nothing",
     "dim_from_weights": _LATER,
     "scale_weight_norms": _LATER,
     "base_weights": _LATER,
-    "skip_until_initial_step": _OWN_STATE,
-    "initial_epoch": _OWN_STATE,
-    "initial_step": _OWN_STATE,
     "controlnet_model_name_or_path": "ControlNets are not trained here",
 }

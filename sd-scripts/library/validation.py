@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from library.dataset import Batch, TrainingData
-from library.flow import NUM_TIMESTEPS
+from library.flow import NUM_TIMESTEPS, add_noise
 from library.progress import ProgressLog
 from library.randomness import generator
 
 NUM_LEVELS = 4  # timesteps 200, 400, 600 and 800, as in kohya
-Losses = Callable[[Batch, Tensor, Tensor, Tensor], Tensor]
+Losses = Callable[[Batch, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Validation:
@@ -38,12 +38,8 @@ class Validation:
             return epoch_ended % (self.args.validate_every_n_epochs or 1) == 0
         return bool(self.args.validate_every_n_steps) and step % self.args.validate_every_n_steps == 0
 
-    def was_missed(self, step: int, epoch_ended: int) -> bool:
-        """Say whether a training taken up at a step was stopped before the validation that was due there."""
-        is_due = step > 0 and (self.is_due(step) or (epoch_ended > 0 and self.is_due(step, epoch_ended)))
-        return is_due and not self._is_written(step)
-
-    def _is_written(self, step: int) -> bool:
+    def is_written(self, step: int) -> bool:
+        """Say whether progress.jsonl holds the loss of a step already; if not, a stop came before it."""
         path = self.progress.path
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
         return any('"val_loss"' in line and _step_of(line) == step for line in lines)
@@ -53,8 +49,8 @@ class Validation:
     ) -> float:
         """Return the loss averaged over held-out pictures and noise levels, and write it as val_loss into progress.jsonl.
 
-        latents(batch, None) makes a batch's latents (B, C, h, w); losses(batch, latents, noise, sigmas) compares -> (B,). check() may raise to
-        stop, between batches.
+        latents(batch, None) makes a batch's latents (B, C, h, w); losses(batch, latents, noise, sigmas, noisy) compares -> (B,). check() may
+        raise to stop, between batches.
         """
         found: list[Tensor] = []
         total = min(self.data.num_validation_batches, self.args.max_validation_steps or sys.maxsize)
@@ -74,7 +70,8 @@ class Validation:
         for level, sigma in enumerate(self.sigmas()):
             random = generator(self.seed, "validation noise", place, level)
             noise = torch.randn(latents.shape, generator=random).to(latents.device)
-            found.append(losses(batch, latents, noise, torch.full((len(latents),), sigma, device=latents.device)).cpu())
+            sigmas = torch.full((len(latents),), sigma, device=latents.device)
+            found.append(losses(batch, latents, noise, sigmas, add_noise(latents, noise, sigmas)).cpu())
         return found
 
     def sigmas(self) -> list[float]:

@@ -2,52 +2,68 @@
 
 import json
 
-import bitsandbytes
 import pytest
 import torch
-from transformers.optimization import Adafactor, get_scheduler
+from torch.optim.lr_scheduler import LambdaLR
 
+from library.arguments import build_parser
 from library.checkpoint import MANIFEST, TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
 from library.errors import TrainerError
+from library.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
+from library.optimizers import create_optimizer
+from library.schedules import create_scheduler
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
 
 STATE = TrainState(step=3, epoch=1, batch_in_epoch=2, total_steps=20, seed=42, fixed={"seed": 42})
 OPTIMIZERS = {
-    "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3),
-    "adamw8bit": lambda p: bitsandbytes.optim.AdamW8bit(p, lr=1e-3, min_8bit_size=64),
-    "adafactor": lambda p: Adafactor(p, lr=1e-3, relative_step=False, scale_parameter=False, warmup_init=False),
-}
+    "AdamW": (), "AdamW8bit": ("min_8bit_size=64",), "PagedAdamW8bit": ("min_8bit_size=64",), "PagedAdamW32bit": (), "Lion": (),
+    "Lion8bit": ("min_8bit_size=64",), "AdEMAMix8bit": ("min_8bit_size=64",), "SGDNesterov": (), "SGDNesterov8bit": ("min_8bit_size=64",),
+    "Adafactor": (), "Prodigy": ("use_bias_correction=True",), "DAdaptAdam": (), "DAdaptLion": (), "DAdaptSGD": ("momentum=0.9",),
+    "AdamWScheduleFree": ("warmup_steps=4",), "SGDScheduleFree": (), "torch.optim.NAdam": (),
+}  # fmt: skip
 
 
-def training(kind="adamw"):
-    network = create_network(make_flux(), None, rank=4, alpha=4.0, seed=1)
-    optimizer = OPTIMIZERS[kind](list(network.parameters()))
-    return network, optimizer, get_scheduler("cosine", optimizer, num_warmup_steps=2, num_training_steps=20)
+def training(kind="AdamW", dtype=torch.float32, schedule="cosine"):
+    network = create_network(make_flux(), None, rank=4, alpha=4.0, seed=1).to(dtype)
+    flags = ["--optimizer_type", kind, "--lr_scheduler", schedule, "--learning_rate", "1e-2", "--optimizer_args"]
+    args = build_parser().parse_args([*flags, *OPTIMIZERS[kind]])
+    if OPTIMIZER_CLASSES.get(kind.lower(), ("torch", ""))[0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
+        pytest.importorskip(OPTIMIZER_CLASSES[kind.lower()][0])
+    optimizer = create_optimizer(args, [{"params": list(network.parameters()), "lr": 1e-2}])
+    return network, optimizer, create_scheduler(args, optimizer, 20)
 
 
 def go_on(network, optimizer, scheduler, first, last):
     for step in range(first, last):
         random = torch.Generator().manual_seed(step)
         for parameter in network.parameters():
-            parameter.grad = torch.randn(parameter.shape, generator=random)
+            parameter.grad = torch.randn(parameter.shape, generator=random).to(parameter)
         optimizer.step()
         scheduler.step()
 
 
+@pytest.mark.filterwarnings("ignore:Paged optimizers")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_a_restored_training_goes_on_as_if_it_had_never_stopped(kind, tmp_path):
-    straight = training(kind)
+def test_a_restored_training_goes_on_as_if_it_had_never_stopped(kind, dtype, tmp_path):
+    straight = training(kind, dtype)
     go_on(*straight, 0, 6)
-    stopped = training(kind)
+    stopped = training(kind, dtype)
     go_on(*stopped, 0, 3)
     save_checkpoint(tmp_path / "a-state", *stopped, STATE)
-    resumed = training(kind)
+    resumed = training(kind, dtype)
     load_checkpoint(tmp_path / "a-state", *resumed)
     assert read_train_state(tmp_path / "a-state") == STATE
     go_on(*resumed, 3, 6)
     assert all(torch.equal(a, b) for a, b in zip(straight[0].parameters(), resumed[0].parameters(), strict=True))
     assert straight[2].get_last_lr() == resumed[2].get_last_lr()
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(straight[1]), tensors_of(resumed[1]), strict=True))
+
+
+def tensors_of(optimizer):
+    states = [optimizer.state[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    return [value for state in states for name, value in sorted(state.items()) if isinstance(value, torch.Tensor)]
 
 
 @pytest.fixture(name="folder")
@@ -100,4 +116,4 @@ def test_another_network_is_refused(folder):
     network = create_network(make_flux(), None, rank=2, alpha=2.0, seed=1)
     optimizer = torch.optim.AdamW(network.parameters())
     with pytest.raises(TrainerError, match="does not fit"):
-        load_checkpoint(folder, network, optimizer, get_scheduler("constant", optimizer))
+        load_checkpoint(folder, network, optimizer, LambdaLR(optimizer, lambda _: 1.0))

@@ -1,0 +1,74 @@
+"""--config_file: the flags in a TOML file, in sections or not, and --output_config, which writes one.
+
+Owns the file. What its values may be is the parser's business: they are handed to it as the words of a command line.
+"""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from library.errors import TrainerError
+from library.files import disk_errors
+
+
+def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str]) -> list[str]:
+    """Return a file's settings as words of a command line; names of sections mean nothing, as in kohya.
+
+    `unknown` makes the sentence for a flag that is none. Raises TrainerError naming the file and the key that cannot be used.
+    """
+    known = {row["flag"][2:]: row for row in rows}
+    words: list[str] = []
+    for name, value in _settings(path).items():
+        if name not in known:
+            raise TrainerError(f"--config_file {path}: {unknown('--' + name)}")
+        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)):
+            raise TrainerError(f"--config_file {path}: {name} must be a text, a number, true, false or a list of them.")
+        words += _words(path, known[name], value)
+    return words
+
+
+def _settings(path: str) -> dict[str, Any]:
+    file = config_path(path)
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainerError(f"--config_file {file} is missing.") from None
+    except (OSError, ValueError) as error:
+        raise TrainerError(f"--config_file {file} cannot be read: {error}.") from None
+    flat = {name: value for name, value in tables.items() if not isinstance(value, dict)}
+    for table in tables.values():
+        flat |= table if isinstance(table, dict) else {}
+    return flat
+
+
+def _words(path: str, row: dict[str, Any], value: Any) -> list[str]:
+    flag = row["flag"]
+    if (row["type"] == "flag") != isinstance(value, bool):
+        kind = "true or false" if row["type"] == "flag" else "no truth value"
+        raise TrainerError(f"--config_file {path}: {flag[2:]} must be {kind}, not {value}.")
+    if isinstance(value, bool):
+        return [flag] if value else []
+    if row.get("nargs"):
+        return [flag, *map(str, value if isinstance(value, list) else [value])]
+    return [f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"]
+
+
+def write_settings(path: str | None, settings: dict[str, Any]) -> Path:
+    """Write settings to a file that must not exist yet, and return its path; raises TrainerError when it does or cannot be written."""
+    if not path:
+        raise TrainerError("--output_config needs --config_file, the file that is to be written.")
+    file = config_path(path)
+    if file.exists():
+        raise TrainerError(f"--config_file {file} exists already; --output_config writes over nothing.")
+    with disk_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(tomli_w.dumps({name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}))
+    return file
+
+
+def config_path(path: str) -> Path:
+    """Return the file that a --config_file means: kohya lets the ending .toml be left out."""
+    return Path(path if path.endswith(".toml") else f"{path}.toml")

@@ -1,0 +1,41 @@
+"""A training that was stopped and resumed, any number of times, in any way, leaves the very file that the uninterrupted one leaves."""
+
+import signal
+
+import pytest
+
+from tests.support.photos import write_cats
+from tests.support.stops import Stop, flags, losses_of, run, run_with_stops, same_tensors, steps_of, write_dataset
+from tests.support.tiny_models import write_tiny_models
+
+
+@pytest.fixture(scope="module", name="models")
+def fixture_models(tmp_path_factory):
+    return write_tiny_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module", name="pictures")
+def fixture_pictures(tmp_path_factory):
+    return write_cats(tmp_path_factory.mktemp("pictures"), count=4, size=64)
+
+
+def test_stops_by_sigterm_and_kill_9_leave_no_trace(models, pictures, tmp_path):
+    """With everything that has a state or draws: accumulation, an average, a schedule, shuffled captions, dropout, flips, samples."""
+    dataset = write_dataset(
+        tmp_path / "d.toml", pictures, repeats=5, shuffle_caption=True, caption_dropout_rate=0.2, flip_aug=True, keep_tokens=1
+    )
+    (tmp_path / "prompts.txt").write_text("sks cat --w 64 --h 64 --s 1\n")
+    extra = [
+        "--gradient_accumulation_steps", "2", "--ema_decay", "0.9", "--lr_scheduler", "cosine", "--ip_noise_gamma", "0.1",
+        "--save_every_n_steps", "4", "--save_state", "--sample_prompts", str(tmp_path / "prompts.txt"), "--sample_every_n_steps", "5",
+    ]  # fmt: skip
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    done = run(flags(models, dataset, straight, *extra))
+    assert done.returncode == 0, done.stderr
+    run_with_stops(flags(models, dataset, stopped, *extra), stopped, [Stop(6, signal.SIGKILL), Stop(13, signal.SIGTERM)])
+    assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
+    assert same_tensors(straight / "cat-step00000016.safetensors", stopped / "cat-step00000016.safetensors")
+    assert losses_of(straight) == losses_of(stopped)  # a step that was made again after the kill is the same step
+    assert sorted(set(steps_of(stopped))) == list(range(1, 21))
+    drawn = [sorted({path.name.split("_")[1] for path in (out / "sample").iterdir()}) for out in (straight, stopped)]
+    assert drawn[0] == drawn[1] == ["000005", "000010", "000015", "000020"]

@@ -1,0 +1,108 @@
+"""Trainings that are stopped at given steps and resumed, as real processes: what exact resume is held to."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+import torch
+from safetensors.torch import load_file
+
+from tests.support.tiny_models import model_flags
+
+SCRIPT = Path(__file__).parents[2] / "sd-scripts" / "flux_train_network.py"
+LIMIT_S = 300
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A signal that is sent as soon as so many steps are written, and whether it may save (SIGTERM) or not (SIGKILL)."""
+
+    step: int
+    number: int = signal.SIGTERM
+
+
+def write_dataset(path: Path, pictures: Path, *, repeats: int = 2, batch_size: int = 1, **subset: object) -> Path:
+    """Write a dataset.toml of one folder at 64 px; more options of the subset by name."""
+    subsets = [{"image_dir": str(pictures), "num_repeats": repeats, "caption_extension": ".txt", **subset}]
+    path.write_text(tomli_w.dumps({"datasets": [{"resolution": 64, "batch_size": batch_size, "subsets": subsets}]}))
+    return path
+
+
+def flags(models: Path, dataset: Path, out: Path, *extra: str, epochs: int = 2) -> list[str]:
+    """Return a short float32 training's command line; `extra` comes last and so wins."""
+    return [
+        *model_flags(models), "--dataset_config", str(dataset), "--output_dir", str(out), "--output_name", "cat", "--seed", "7",
+        "--network_module", "networks.lora_flux", "--learning_rate", "1e-2", "--max_train_epochs", str(epochs), "--cache_latents",
+        "--timestep_sampling", "shift", "--model_prediction_type", "raw", "--max_data_loader_n_workers", "2", *extra,
+    ]  # fmt: skip
+
+
+def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a training to its end."""
+    return subprocess.run([sys.executable, str(SCRIPT), *argv], env=_environment(), capture_output=True, text=True, check=False)
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def run_until(argv: list[str], out: Path, stop: Stop) -> int:
+    """Run a training until a stop; returns its exit code (negative for a signal)."""
+    process = subprocess.Popen([sys.executable, str(SCRIPT), *argv], env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + LIMIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if steps_of(out)[-1:] >= [stop.step]:
+            process.send_signal(stop.number)
+            break
+        time.sleep(0.005)
+    process.communicate(timeout=LIMIT_S)
+    return process.returncode
+
+
+def steps_of(out: Path) -> list[int]:
+    """Return the steps of which progress.jsonl tells a loss, in its order."""
+    path = out / "progress.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines if '"loss"' in line and line.endswith("}")]
+
+
+def losses_of(out: Path) -> dict[int, float]:
+    """Return the loss of every step; where a step was made twice, both have to tell the same."""
+    losses: dict[int, float] = {}
+    for line in map(json.loads, (out / "progress.jsonl").read_text().splitlines()):
+        if "loss" in line:
+            assert losses.setdefault(line["step"], line["loss"]) == line["loss"], f"step {line['step']} was another one the second time"
+    return losses
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """Return the furthest checkpoint of a folder."""
+    found = [(json.loads(path.read_text())["step"], path.parent) for path in out.glob("*-state/manifest.json")]
+    return max(found)[1] if found else None
+
+
+def run_with_stops(argv: list[str], out: Path, stops: Iterable[Stop]) -> None:
+    """Run a training to its end through stops, each time resumed from the furthest checkpoint, or begun anew when there is none."""
+    for stop in stops:
+        code = run_until([*argv, *_resumption(out)], out, stop)
+        assert code in (0, 143, -stop.number), f"exit code {code} at {stop}"
+    done = run([*argv, *_resumption(out)])
+    assert done.returncode == 0, done.stderr
+
+
+def _resumption(out: Path) -> list[str]:
+    checkpoint = last_checkpoint(out)
+    return ["--resume", str(checkpoint)] if checkpoint else []
+
+
+def same_tensors(first: Path, second: Path) -> bool:
+    """Say whether two files hold the same tensors, bit for bit."""
+    a, b = load_file(first), load_file(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
