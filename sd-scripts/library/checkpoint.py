@@ -61,7 +61,8 @@ def save_checkpoint(
         save_tensors(network.weights(), aside / NETWORK)
         tensors: dict[str, Tensor] = {}
         skeleton = _take_tensors(optimizer.state_dict(), "", tensors)
-        save_tensors(tensors, aside / OPTIMIZER)
+        if tensors:  # plain SGD keeps none
+            save_tensors(tensors, aside / OPTIMIZER)
         write_json(skeleton, aside / OPTIMIZER_JSON)
         for name, part in (extra or {}).items():
             save_tensors(part, aside / f"{name}.safetensors")
@@ -128,7 +129,8 @@ def load_checkpoint(
     """Restore a verified checkpoint and return its extra parts; raises TrainerError when it does not fit the network or the optimizer."""
     network.load(load_file(folder / NETWORK), str(folder))
     try:
-        restore_optimizer(optimizer, _put_tensors(_read_json(folder, OPTIMIZER_JSON), load_file(folder / OPTIMIZER)))
+        tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
+        restore_optimizer(optimizer, _put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
         take_up(scheduler, _read_json(folder, SCHEDULER))
     except (KeyError, ValueError) as error:
         raise TrainerError(
@@ -147,17 +149,17 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     places = [place for group in state["param_groups"] for place in group["params"]]
     for place, parameter in zip(places, parameters, strict=True):
-        for name, value in _tensors_in(state["state"].get(place, {})):
+        for name, value in tensors_in(state["state"].get(place, {})):
             loaded = optimizer.state[parameter][name]
             if loaded.dtype != value.dtype:
                 optimizer.state[parameter][name] = value.to(loaded.device)
 
 
-def _tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of one parameter's state; bitsandbytes hides some of them in a dictionary of their own."""
     for name, value in state.items():
         if isinstance(value, dict):
-            yield from _tensors_in(value)
+            yield from tensors_in(value)
         elif isinstance(value, Tensor):
             yield name, value
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from library.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer
+from library.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
 from library.errors import TrainerError
 from library.schedules import take_up
 from networks.lora_flux import LoRANetwork
@@ -131,7 +131,7 @@ def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> di
 
 
 def _fits(state: dict[str, Any], parameter: nn.Parameter) -> bool:
-    return all(state[name].shape == parameter.shape for name in AS_LARGE_AS_WEIGHTS if isinstance(state.get(name), torch.Tensor))
+    return all(tensor.shape == parameter.shape for name, tensor in tensors_in(state) if name in AS_LARGE_AS_WEIGHTS)
 
 
 def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dict[str, Any]]:
@@ -141,7 +141,8 @@ def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dic
     """
     kind = "bitsandbytes" if type(optimizer).__module__.startswith("bitsandbytes") else type(optimizer).__name__
     for state in list(saved["state"].values())[:1]:
-        if kind in KEPT_BY and not set(state) & KEPT_BY[kind]:
-            raise KeyError(f"it keeps {', '.join(sorted(state))}")
+        kept = {name for name, _ in tensors_in(state)}
+        if kind in KEPT_BY and not kept & KEPT_BY[kind]:
+            raise KeyError(f"it keeps {', '.join(sorted(kept))}")
     own, theirs = optimizer.state_dict()["param_groups"], saved["param_groups"]
     return [group | {name: value for name, value in other.items() if name in LEARNED} for group, other in zip(own, theirs, strict=True)]

@@ -3,7 +3,6 @@
 Owns names and retention. How a checkpoint is made whole belongs to checkpoint.py, what a LoRA file says of itself to metadata.py.
 """
 
-import glob
 import re
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -89,16 +88,20 @@ class Saver:
         self._drop(r"-step(\d{8})", STATE, lambda number: keep_state and number < step - keep_state)
 
     def _drop(self, number: str, ending: str, is_old: Callable[[int], object]) -> None:
-        """Remove what is old; a checkpoint only while another one that is whole stays."""
         pattern = re.compile(re.escape(self.name) + number + re.escape(ending))
         matches = [(path, pattern.fullmatch(path.name)) for path in self.folder.iterdir()]
         old = [path for path, match in matches if match and is_old(int(match[1]))]
-        if ending == STATE and old:
-            states = [path for path in self.folder.glob(f"{glob.escape(self.name)}*{STATE}") if path not in old]
-            if not any(is_whole(path) for path in sorted(states, key=_written_at, reverse=True)):
-                old.remove(next((path for path in sorted(old, reverse=True) if is_whole(path)), old[-1]))
-        for path in old:
+        for path in self._spared(old) if ending == STATE and old else old:
             remove(path)
+
+    def _spared(self, old: list[Path]) -> list[Path]:
+        """Return the old checkpoints without the newest whole one, unless another whole one stays: there is always one to resume from."""
+        own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE)
+        others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
+        if any(is_whole(path) for path in sorted(others, key=_written_at, reverse=True)):
+            return old
+        kept = next((path for path in sorted(old, key=_written_at, reverse=True) if is_whole(path)), None)
+        return [path for path in old if path != kept]
 
 
 def _written_at(path: Path) -> float:

@@ -1,6 +1,7 @@
 """A checkpoint is complete or absent, restores everything, and names what is damaged."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ OPTIMIZERS = {
     "AdamW": (), "AdamW8bit": ("min_8bit_size=64",), "PagedAdamW8bit": ("min_8bit_size=64",), "PagedAdamW32bit": (), "Lion": (),
     "Lion8bit": ("min_8bit_size=64",), "AdEMAMix8bit": ("min_8bit_size=64",), "SGDNesterov": (), "SGDNesterov8bit": ("min_8bit_size=64",),
     "Adafactor": (), "Prodigy": ("use_bias_correction=True",), "DAdaptAdam": (), "DAdaptLion": (), "DAdaptSGD": ("momentum=0.9",),
-    "AdamWScheduleFree": ("warmup_steps=4",), "SGDScheduleFree": (), "torch.optim.NAdam": (),
+    "AdamWScheduleFree": ("warmup_steps=4",), "SGDScheduleFree": (), "torch.optim.NAdam": (), "SGD": (),
 }  # fmt: skip
 
 
@@ -68,7 +69,9 @@ def tensors_of(optimizer):
 
 @pytest.fixture(name="folder")
 def fixture_folder(tmp_path):
-    save_checkpoint(tmp_path / "a-state", *training(), STATE)
+    network, optimizer, scheduler = training()
+    go_on(network, optimizer, scheduler, 0, 1)
+    save_checkpoint(tmp_path / "a-state", network, optimizer, scheduler, STATE)
     return tmp_path / "a-state"
 
 
@@ -117,3 +120,22 @@ def test_another_network_is_refused(folder):
     optimizer = torch.optim.AdamW(network.parameters())
     with pytest.raises(TrainerError, match="does not fit"):
         load_checkpoint(folder, network, optimizer, LambdaLR(optimizer, lambda _: 1.0))
+
+
+def test_the_whole_one_before_a_damaged_one_is_offered(folder):
+    for name, step in (("b-state", 7), ("c-state", 9)):
+        save_checkpoint(folder.with_name(name), *training(), replace(STATE, step=step))
+    (folder.with_name("c-state") / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(TrainerError, match=r"model\.safetensors has changed .* Resume from .*b-state, which is whole\."):
+        read_train_state(folder.with_name("c-state"))
+    with pytest.raises(TrainerError, match=r"no such folder\. Resume from .*b-state"):
+        read_train_state(folder.with_name("d-state"))
+
+
+def test_further_parts_and_older_checkpoints(folder):
+    part = {"x": torch.arange(3.0)}
+    save_checkpoint(folder, *training(), replace(STATE, losses=[1.5], log_folder="logs"), {"average": part})
+    assert torch.equal(load_checkpoint(folder, *training())["average"]["x"], part["x"])
+    assert read_train_state(folder).losses == [1.5]
+    older = json.loads((folder / "train_state.json").read_text())
+    assert TrainState(**{name: value for name, value in older.items() if name not in ("settings", "losses", "log_folder")}).losses == []

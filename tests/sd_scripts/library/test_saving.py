@@ -3,8 +3,13 @@
 from argparse import Namespace
 
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.optim.lr_scheduler import LambdaLR
 
+from library.checkpoint import TrainState, is_whole
+from library.errors import TrainerError
 from library.saving import Saver, epoch_suffix, step_suffix
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
@@ -68,3 +73,40 @@ def test_without_retention_everything_stays(make_saver, tmp_path):
     saver.drop_old_epochs(100)
     saver.drop_old_steps(1000)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def write_state(saver, suffix, step):
+    optimizer = torch.optim.AdamW(saver.network.parameters())
+    state = TrainState(step=step, epoch=1, batch_in_epoch=0, total_steps=9, seed=1, fixed={})
+    return saver.save_state(suffix, optimizer, LambdaLR(optimizer, lambda _: 1.0), state)
+
+
+@pytest.mark.parametrize("harm", [None, "the new one is damaged", "no new one was written"])
+def test_retention_always_leaves_a_checkpoint_that_is_whole(harm, make_saver, tmp_path):
+    saver = make_saver(save_last_n_steps_state=1)
+    write_state(saver, step_suffix(10), 10)
+    write_state(saver, step_suffix(20), 20)
+    if harm != "no new one was written":
+        newest = write_state(saver, step_suffix(30), 30)
+        if harm:
+            (newest / "model.safetensors").write_bytes(b"")
+    saver.drop_old_steps(30)
+    left = [path.name for path in tmp_path.iterdir() if is_whole(path)]
+    assert left == (["cat-step00000030-state"] if harm is None else ["cat-step00000020-state"])
+
+
+def test_a_saved_lora_is_read_again(make_saver):
+    saver = make_saver()
+    path = saver.save_lora("", epoch=1, step=1)
+    saver.check_lora(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8])
+    with pytest.raises(TrainerError, match="cannot be read again"):
+        saver.check_lora(path)
+    save_file(dict(list(saver.network.weights().items())[1:]), path)
+    with pytest.raises(TrainerError, match="does not hold the tensors"):
+        saver.check_lora(path)
+    next(saver.network.parameters()).data[0, 0] = float("nan")
+    with pytest.raises(TrainerError, match="numbers that are none in lora_unet") as caught:
+        saver.check_lora(saver.save_lora("", epoch=1, step=1))
+    assert caught.value.reason_code == "nan"
