@@ -28,12 +28,14 @@ from library.pixels import load_pixels
 from library.randomness import generator
 from library.text_encoders import ClipTextEncoder, TextEncoders
 
+PRESERVATION = "diff_output_preservation"  # the one of kohya's custom_attributes that means something
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """What one forward pass takes: latents (B, 16, h, w) or pixels (B, 3, H, W) in [-1, 1]; masks (B, 1, h, w); text as cached.
 
-    loss_weights is (B,).
+    loss_weights is (B,), preserves (B,) too: which pictures are to look as without the LoRA, None when none is.
     """
 
     captions: list[str]
@@ -41,6 +43,7 @@ class Batch:
     latents: Tensor | None = None
     pixels: Tensor | None = None
     masks: Tensor | None = None
+    preserves: Tensor | None = None
     clip_ids: Tensor | None = None
     clip_pooled: Tensor | None = None
     t5_out: Tensor | None = None
@@ -158,6 +161,8 @@ class TrainingData:
         fields: dict[str, Any] = {name: torch.stack([tensor for tensor, _ in found])}
         width, height = pictures[0].fit.bucket
         fields["masks"] = stack_masks([mask for _, mask in found], height // LATENT, width // LATENT)
+        preserves = torch.tensor([bool(p.subset.custom_attributes.get(PRESERVATION)) for p in pictures])
+        fields["preserves"] = preserves if preserves.any() else None
         captions = [caption_at(p.caption, p.subset, r, moment) for p, r in zip(pictures, draws, strict=True)]
         if self.args.cache_text_encoder_outputs:
             texts = [self._encoded.text(index) for index in members]

@@ -94,8 +94,6 @@ def check_subset(subset: "Subset", place: str) -> None:
         raise TrainerError(f"{place}: alpha_mask and conditioning_data_dir both give masks; leave one out.")
     if subset.metadata_file and subset.is_reg:
         raise TrainerError(f"{place}: is_reg and metadata_file exclude each other; give regularisation pictures by their image_dir.")
-    if subset.custom_attributes.get("diff_output_preservation"):
-        raise TrainerError(f"{place}: custom_attributes.diff_output_preservation is not supported; use a subset with is_reg.")
 
 
 def check_subset_against_flags(subset: "Subset", args: Namespace, place: str) -> None:

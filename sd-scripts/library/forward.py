@@ -34,9 +34,22 @@ class Forward(Preparation):
         with autocast(self.device, self.dtype):
             output = self._velocity(noisy, sigmas, batch)
         prediction, target, weights = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
+        if batch.preserves is not None:
+            target = self._preserving(batch, target, latents, noise, sigmas, noisy)
         masks = None if batch.masks is None else batch.masks.to(self.device)
         losses = flow.loss_by_picture(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
         return losses if weights is None else losses * weights
+
+    def _preserving(self, batch: Batch, target: Tensor, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
+        """Put what the model says without the LoRA in the target's place, for pictures with diff_output_preservation: (B, C, H, W)."""
+        self.network.set_multiplier(0.0)
+        try:
+            with torch.no_grad(), autocast(self.device, self.dtype):
+                output = self._velocity(noisy, sigmas, batch)
+        finally:
+            self.network.set_multiplier(1.0)
+        prior, _, _ = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
+        return torch.where(batch.preserves.to(self.device)[:, None, None, None], prior, target)
 
     def _perturbed(self, noise: Tensor, micro: int) -> Tensor:
         """Disturb the noise that is put in, not the one that is to be found (--ip_noise_gamma); the random strength is one for the batch."""

@@ -48,9 +48,12 @@ def train(out, cats, *extra, stop_at=None, **subset):
     Training(parse([*flags, *extra]), progress, StopWhileValidating(progress, stop_at)).run()
 
 
+def lines(out):
+    return [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+
+
 def val_losses(out):
-    lines = [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
-    return {line["step"]: line["val_loss"] for line in lines if "val_loss" in line}
+    return {line["step"]: line["val_loss"] for line in lines(out) if "val_loss" in line}
 
 
 def same(first, second):
@@ -96,6 +99,25 @@ def test_what_is_masked_is_not_learnt_from(cats, tmp_path):
     ups = [name for name in learnt[0] if "lora_up" in name]
     assert all(learnt[0][name].abs().max() == 0 for name in ups)
     assert all(learnt[255][name].abs().max() > 0 for name in ups)
+
+
+def test_pictures_whose_output_is_preserved_pull_back_to_the_model_without_the_lora(cats, tmp_path):
+    """Alone they teach nothing: what the untrained LoRA says is what is asked of it. Beside others they hold these back."""
+    preserved = {"custom_attributes": {"diff_output_preservation": True}}
+    train(tmp_path / "alone", cats, **preserved)
+    ups = {name: tensor for name, tensor in load_file(tmp_path / "alone" / "cat.safetensors").items() if "lora_up" in name}
+    assert max(tensor.abs().max() for tensor in ups.values()) == 0
+    assert {line["loss"] for line in lines(tmp_path / "alone") if "loss" in line} == {0.0}
+    train(tmp_path / "free", cats)
+    held = load_file(resumed_with(tmp_path / "free", cats, tmp_path / "held", **preserved))
+    free = load_file(tmp_path / "free" / "cat.safetensors")
+    assert sum(held[name].norm() for name in ups) < sum(free[name].norm() for name in ups)
+
+
+def resumed_with(source, cats, out, **subset):
+    """Train on from another training's LoRA; returns the LoRA that comes of it."""
+    train(out, cats, "--network_weights", str(source / "cat.safetensors"), **subset)
+    return out / "cat.safetensors"
 
 
 def test_debug_dataset_tells_and_trains_nothing(cats, tmp_path, capsys):

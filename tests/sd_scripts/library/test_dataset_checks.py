@@ -64,7 +64,6 @@ def test_every_key_of_kohyas_schema_is_known():
         ("", 'validation_seed = "one"', {}, "validation_seed"),
         ("token_warmup_min = -1", "", {}, "token_warmup_min"),
         ("custom_attributes = 3", "", {}, "a table"),
-        ("custom_attributes = {diff_output_preservation = true}", "", {}, "diff_output_preservation"),
         ('resize_interpolation = "magic"', "", {}, "resize_interpolation"),
         ("batch_size = 2", "", {}, "batch_size is not a known key"),
         ("", "is_reg = true", {}, "is_reg is not a known key"),
