@@ -32,11 +32,12 @@ OF_THE_FORM = {
     "max_train_epochs": "max_train_epochs", "max_train_steps": "max_train_epochs", "sample_every_n_steps": "sample_every_n_steps",
     "resolution": "resolution", "seed": "seed", "max_data_loader_n_workers": "workers", "learning_rate": "learning_rate",
     "save_every_n_epochs": "save_every_n_epochs", "guidance_scale": "guidance_scale", "timestep_sampling": "timestep_sampling",
-    "network_dim": "network_dim", "save_state": "enable_checkpointing",
+    "network_dim": "network_dim", "save_state": "enable_checkpointing", "dataset_repeats": "num_repeats",
 }  # fmt: skip
 NOT_FOR_A_RUN = (
     "dataset_config", "output_dir", "output_name", "resume", "pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "sample_prompts",
-    "config_file", "output_config", "huggingface_token", "wandb_api_key", "train_data_dir",
+    "config_file", "output_config", "huggingface_token", "wandb_api_key", "train_data_dir", "in_json",
+    "debug_dataset",
 )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ AT_LEAST = {
     "save_last_n_steps": 1, "save_last_n_epochs_state": 1, "save_last_n_steps_state": 1, "prior_loss_weight": 0,
     "bucket_reso_steps": 16, "network_alpha": 0, "logit_std": 0, "huber_c": 1e-6, "huber_scale": 1e-6, "lr_decay_steps": 0,
     "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1,
+    "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
+    "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
 }  # fmt: skip
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
@@ -150,8 +152,8 @@ def _check(args: argparse.Namespace) -> None:
     for name in REQUIRED:
         if not getattr(args, name):
             raise TrainerError(f"--{name} is missing.")
-    if not (args.dataset_config or args.train_data_dir):
-        raise TrainerError("there are no pictures to train on: give --dataset_config or --train_data_dir.")
+    if not (args.dataset_config or args.train_data_dir or args.in_json):
+        raise TrainerError("there are no pictures to train on: give --dataset_config, --train_data_dir or --in_json.")
     name = args.output_name or "last"
     if Path(name).name != name or name == ".." or len(name.encode()) > MAX_NAME_BYTES:
         raise TrainerError(f"--output_name {args.output_name} is no file name; leave folders to --output_dir and keep it short.")
@@ -196,7 +198,7 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     args.fp8_base |= args.fp8_base_unet
     args.caption_extension = args.caption_extention or args.caption_extension  # kohya's old spelling
     args.network_alpha = args.network_alpha or args.network_dim or 4  # 0 means the rank, a scale of 1
-    for name in ("train_data_dir", "reg_data_dir"):
+    for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
             print(f"warning: --{name} has no effect: --dataset_config says where the pictures are", file=sys.stderr, flush=True)
     args.output_name = args.output_name or "last"

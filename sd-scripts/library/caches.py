@@ -2,7 +2,7 @@
 
 The name is a hash of the content and of everything that shaped the result, so a changed picture, caption, model or size is made anew and
 the rest is found again, by other runs too, also by some at the same time. Files are whole or absent; a damaged one is noticed by its
-checksum and made anew. kohya's .npz files are left alone.
+checksum and made anew; what no run has wanted for KEPT_S is removed. kohya's .npz files are left alone.
 """
 
 import errno
@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -21,9 +22,10 @@ from library.errors import TrainerError
 from library.files import PARTIAL, save_tensors
 
 FOLDER = ".fluxgym-cache"
-VERSION = 1  # counts changes of what is encoded and how
+VERSION = 2  # counts changes of what is encoded and how
 MEMORY_BYTES = 2 << 30
 LEFT_BEHIND_S = 3600  # a file that a killed run did not finish
+TOUCHED_S, KEPT_S = 24 * 3600, 30 * 24 * 3600  # a file's time says, to a day, when a run last wanted it
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 Tensors = dict[str, Tensor]
@@ -51,11 +53,13 @@ class Cache:
         self._bytes = 0
         self._lock = Lock()
         self._is_writable: dict[Path, bool] = {}
+        self._folders: set[Path] = set()
 
     def find(self, key: str, folder: Path) -> bool:
         """Say whether a result is there, whole, in memory or in a folder of pictures."""
         if key in self._memory or key in self._places:
             return True
+        self._folders.add(folder / FOLDER)
         path = folder / FOLDER / f"{key}.safetensors"
         if not (self.to_disk and path.is_file()):
             return False
@@ -65,6 +69,7 @@ class Cache:
             return False  # damaged: made anew
         self._places[key] = path
         self._remember(key, tensors)
+        _touch(path)
         return True
 
     def put(self, key: str, folder: Path, tensors: Tensors) -> None:
@@ -89,6 +94,13 @@ class Cache:
             self._remember(key, tensors)
             return tensors
 
+    def forget_unwanted(self) -> None:
+        """Remove what no run has wanted for KEPT_S from the folders that were looked into."""
+        for path in (path for folder in self._folders if self.to_disk for path in folder.glob("*.safetensors")):
+            with suppress(OSError):  # another run was faster, or the folder may only be read
+                if time.time() - path.stat().st_mtime > KEPT_S:
+                    path.unlink()
+
     def _can_write(self, place: Path) -> bool:
         if place not in self._is_writable:
             self._is_writable[place] = _prepare(place)
@@ -106,6 +118,13 @@ class Cache:
 
 def _size(tensors: Tensors) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _touch(path: Path) -> None:
+    """Note that a file is wanted, at most once a day."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > TOUCHED_S:
+            os.utime(path)
 
 
 def _prepare(place: Path) -> bool:

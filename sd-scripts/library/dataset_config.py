@@ -1,45 +1,41 @@
-"""What the data set is: kohya's dataset.toml, or the flags and `N_name` folders of --train_data_dir, as frozen dataclasses.
+"""What the data set is: kohya's dataset.toml (or .json), or the flags and folders of --train_data_dir, as frozen dataclasses.
 
-Unknown keys, wrong types and missing folders are refused by name. Nothing is read but the TOML file itself.
+Unknown keys, wrong types and missing folders are refused by name. Nothing is read but the file itself; which values contradict each other
+says dataset_checks.
 """
 
-import math
+import json
 import re
+import sys
 import tomllib
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from library.errors import TrainerError
-
-GRID = 16  # pixels of one transformer token a side
-LIMITS = {
-    "num_repeats": (1, math.inf), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
-    "caption_dropout_rate": (0, 1), "caption_tag_dropout_rate": (0, 1),
-}  # fmt: skip
-INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area")
-FORBIDS_TEXT_CACHE = (
-    "shuffle_caption",
-    "caption_dropout_rate",
-    "caption_tag_dropout_rate",
-    "caption_dropout_every_n_epochs",
-    "enable_wildcard",
+from library.dataset_checks import (
+    check_dataset,
+    check_subset,
+    check_subset_against_flags,
+    check_type,
+    only_known,
+    pair_of_numbers,
+    size_of,
+    warn_of_keys_without_effect,
 )
-REFUSED_KEYS = {
-    "color_aug": False, "face_crop_aug_range": None, "alpha_mask": False, "token_warmup_min": 1, "token_warmup_step": 0,
-    "validation_split": 0.0, "validation_seed": None, "custom_attributes": {}, "network_multiplier": 1.0, "metadata_file": None,
-    "conditioning_data_dir": None, "cache_info": False,
-}  # fmt: skip
+from library.errors import TrainerError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """One folder of pictures and how its captions are made; names are kohya's."""
+    """One folder or metadata file of pictures, how its captions are made and its pictures changed; names are kohya's."""
 
-    image_dir: str
+    image_dir: str = ""
+    metadata_file: str = ""
+    conditioning_data_dir: str = ""
     num_repeats: int = 1
+    is_reg: bool = False
     class_tokens: str = ""
     caption_extension: str = ".caption"
     keep_tokens: int = 0
@@ -53,9 +49,29 @@ class Subset:
     caption_dropout_rate: float = 0.0
     caption_dropout_every_n_epochs: int = 0
     caption_tag_dropout_rate: float = 0.0
+    token_warmup_min: int = 1
+    token_warmup_step: float = 0.0
     flip_aug: bool = False
+    color_aug: bool = False
     random_crop: bool = False
-    is_reg: bool = False
+    face_crop_aug_range: tuple[float, float] | None = None
+    resize_interpolation: str = ""
+    alpha_mask: bool = False
+    validation_split: float = 0.0
+    validation_seed: int | None = None
+    custom_attributes: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """What errors and metadata call it: its metadata file where there is one, else its folder."""
+        return self.metadata_file or self.image_dir
+
+    def at_rest(self) -> "Subset":
+        """The same pictures and captions without anything that changes them from step to step, as validation sees them."""
+        return replace(
+            self, shuffle_caption=False, caption_dropout_rate=0.0, caption_dropout_every_n_epochs=0, caption_tag_dropout_rate=0.0,
+            token_warmup_step=0.0, flip_aug=False, color_aug=False, random_crop=False, face_crop_aug_range=None, num_repeats=1,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,50 +85,70 @@ class Dataset:
     max_bucket_reso: int = 1024
     bucket_reso_steps: int = 64
     bucket_no_upscale: bool = False
-    resize_interpolation: str = "lanczos"
     subsets: tuple[Subset, ...]
 
 
-SUBSET_KEYS = {field.name: field for field in fields(Subset)}
-DATASET_KEYS = {field.name: field for field in fields(Dataset) if field.name != "subsets"}
+SUBSET_FIELDS = {each.name: each for each in fields(Subset)}
+DATASET_FIELDS = {each.name: each for each in fields(Dataset) if each.name != "subsets"}
+WITHOUT_EFFECT = {"network_multiplier", "cache_info"}
+OF_ONE_SUBSET = {"image_dir", "metadata_file", "conditioning_data_dir", "is_reg"}  # cannot stand above
+ABOVE_KEYS = {*DATASET_FIELDS, *SUBSET_FIELDS, *WITHOUT_EFFECT} - OF_ONE_SUBSET
+NOT_FROM_FLAGS = OF_ONE_SUBSET | {"num_repeats", "class_tokens", "batch_size", "custom_attributes"}
 
 
 def read_datasets(args: Namespace) -> list[Dataset]:
     """Return the data sets of a training; raises TrainerError naming file, key and value of what cannot be."""
     if not args.dataset_config:
-        return [_dataset(_from_flags(args), {"subsets": _named_folders(args)}, args, "--train_data_dir")]
+        place = "--in_json" if args.in_json else "--train_data_dir"
+        return [_dataset(_from_flags(args), {"subsets": _subsets_from_flags(args)}, args, place)]
     path = Path(args.dataset_config)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise TrainerError(f"--dataset_config {path} is missing.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainerError(f"{path} is not valid TOML: {error}.") from None
-    except OSError as error:
-        raise TrainerError(f"--dataset_config {path} cannot be read: {error.strerror}.") from None
-    _only_known(table, {"general", "datasets"}, str(path))
+    table = _read_table(path)
+    only_known(table, {"general", "datasets"}, str(path))
     general, tables = table.get("general", {}), table.get("datasets")
     if not isinstance(general, dict):
         raise TrainerError(f"{path}: general is no table; write [general].")
     if not isinstance(tables, list) or not tables:
         raise TrainerError(f"{path} has no [[datasets]].")
+    only_known(general, ABOVE_KEYS, f"{path}, [general]")
     return [_dataset(_from_flags(args) | general, entry, args, str(path)) for entry in tables]
 
 
+def _read_table(path: Path) -> Any:
+    """Read a data set's TOML, or JSON by its name."""
+    kind, read = ("JSON", json.loads) if path.suffix.lower() == ".json" else ("TOML", tomllib.loads)
+    try:
+        return read(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TrainerError(f"--dataset_config {path} is missing.") from None
+    except ValueError as error:  # both parsers' errors, and text that is not UTF-8
+        raise TrainerError(f"{path} is not valid {kind}: {error}.") from None
+    except OSError as error:
+        raise TrainerError(f"--dataset_config {path} cannot be read: {error.strerror}.") from None
+
+
 def _from_flags(args: Namespace) -> dict[str, Any]:
-    """What the command line says, which stands below [general]; caption_extension has kohya's own default in a TOML."""
-    names = {*DATASET_KEYS, *SUBSET_KEYS} - {"image_dir", "num_repeats", "class_tokens", "is_reg", "batch_size"}
+    """What the command line says, which stands below [general]."""
+    names = {*DATASET_FIELDS, *SUBSET_FIELDS} - NOT_FROM_FLAGS
     given = {name: getattr(args, name) for name in names if getattr(args, name, None) not in (None, "")}
     if "resolution" in given:
-        given["resolution"] = _numbers(str(given["resolution"]))
-    return given | {"batch_size": args.train_batch_size}
+        given["resolution"] = _numbers(str(given["resolution"]), int, "--resolution", "is no size; write 512 or 768,512")
+    if "face_crop_aug_range" in given:
+        text = str(given["face_crop_aug_range"])
+        given["face_crop_aug_range"] = _numbers(text, float, "--face_crop_aug_range", "is no range; write 2.0,4.0")
+    return given | {"batch_size": args.train_batch_size, "num_repeats": args.dataset_repeats}
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(text: str, kind: type, flag: str, complaint: str) -> list[Any]:
     try:
-        return [int(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")]
     except ValueError:
-        raise TrainerError(f"--resolution {text} is no size; write 512 or 768,512.") from None
+        raise TrainerError(f"{flag} {text} {complaint}.") from None
+
+
+def _subsets_from_flags(args: Namespace) -> list[dict[str, Any]]:
+    if args.in_json:
+        return [{"image_dir": args.train_data_dir or "", "metadata_file": args.in_json}]
+    return _named_folders(args)
 
 
 def _named_folders(args: Namespace) -> list[dict[str, Any]]:
@@ -132,103 +168,62 @@ def _named_folders(args: Namespace) -> list[dict[str, Any]]:
 
 
 def _dataset(above: Mapping[str, Any], table: Mapping[str, Any], args: Namespace, place: str) -> Dataset:
-    _only_known(table, {*DATASET_KEYS, *SUBSET_KEYS, *REFUSED_KEYS, "subsets"}, f"{place}, [[datasets]]")
-    _only_known(above, {*DATASET_KEYS, *SUBSET_KEYS, *REFUSED_KEYS}, f"{place}, [general]")
+    only_known(table, {*ABOVE_KEYS, "subsets"}, f"{place}, [[datasets]]")
     merged = {**above, **{key: value for key, value in table.items() if key != "subsets"}}
     entries = table.get("subsets", [])
     if not isinstance(entries, list) or not entries:
         raise TrainerError(f"{place} names no folder of pictures; add [[datasets.subsets]] with an image_dir.")
-    subsets = tuple(_subset(merged, entry, args, place) for entry in entries)
-    values = {key: merged[key] for key in DATASET_KEYS if key in merged and key != "resolution"}
+    subsets = _without_doubles(tuple(_subset(merged, entry, args, place) for entry in entries))
+    values = {key: merged[key] for key in DATASET_FIELDS if key in merged and key != "resolution"}
     for key, value in values.items():
-        _check_type(DATASET_KEYS[key], value, place)
-    dataset = Dataset(resolution=_resolution(merged.get("resolution"), place), subsets=subsets, **values)
-    _check_dataset(dataset, place)
+        check_type(DATASET_FIELDS[key], value, place)
+    dataset = Dataset(resolution=size_of(merged.get("resolution"), place), subsets=subsets, **values)
+    check_dataset(dataset, place)
+    warn_of_keys_without_effect(merged, place)
     return dataset
+
+
+def _without_doubles(subsets: tuple[Subset, ...]) -> tuple[Subset, ...]:
+    """Leave out what a data set names twice, as kohya does; another data set may use the same folder at another resolution."""
+    first: dict[str, Subset] = {}
+    for subset in subsets:
+        if first.setdefault(subset.name, subset) is not subset:
+            print(f"warning: {subset.name} is named twice in one data set; the second is left out", file=sys.stderr, flush=True)
+    return tuple(first.values())
 
 
 def _subset(above: Mapping[str, Any], table: Mapping[str, Any], args: Namespace, place: str) -> Subset:
     place = f"{place}, [[datasets.subsets]]"
-    _only_known(table, {*SUBSET_KEYS, *REFUSED_KEYS}, place)
+    only_known(table, {*SUBSET_FIELDS, "cache_info"}, place)
+    warn_of_keys_without_effect(table, place)
     merged = {**above, **table}
-    for key, harmless in REFUSED_KEYS.items():
-        if merged.get(key, harmless) != harmless:
-            raise TrainerError(f"{place}: {key} is not supported yet; leave it out.")
-    values = {key: merged[key] for key in SUBSET_KEYS if key in merged}
+    values = {key: merged[key] for key in SUBSET_FIELDS if key in merged}
     for key, value in values.items():
-        _check_type(SUBSET_KEYS[key], value, place)
-    if not values.get("image_dir"):
-        raise TrainerError(f"{place} has no image_dir.")
-    if not Path(values["image_dir"]).is_dir():
-        raise TrainerError(f"{place}: the folder {values['image_dir']} is missing.")
+        check_type(SUBSET_FIELDS[key], value, place)
+    if values.get("face_crop_aug_range") is not None:
+        values["face_crop_aug_range"] = pair_of_numbers(values["face_crop_aug_range"], "face_crop_aug_range", place)
+    if args.conditioning_data_dir and not values.get("is_reg") and "conditioning_data_dir" not in values:
+        values["conditioning_data_dir"] = _masks_beside(args.conditioning_data_dir, values.get("image_dir", ""))
+    if (extension := values.get("caption_extension", ".")) and not extension.startswith("."):
+        values["caption_extension"] = f".{extension}"  # kohya takes “txt” too
+    _check_places(values, place)
     subset = Subset(**values)
-    _check_subset(subset, place)
-    _check_against_caches(subset, args, place)
+    check_subset(subset, place)
+    check_subset_against_flags(subset, args, place)
     return subset
 
 
-def _check_subset(subset: Subset, place: str) -> None:
-    for key, (low, high) in LIMITS.items():
-        if not low <= (value := getattr(subset, key)) <= high:
-            raise TrainerError(f"{place}: {key} {value} must be {f'at least {low}' if high == math.inf else f'between {low} and {high}'}.")
-    if not re.fullmatch(r"\..*[^./]", subset.caption_extension) or "/" in subset.caption_extension:
-        raise TrainerError(f"{place}: caption_extension {subset.caption_extension!r} must begin with a dot, as .txt does.")
-    if not subset.caption_separator:
-        raise TrainerError(f"{place}: caption_separator must not be empty.")
+def _masks_beside(masks: str, image_dir: str) -> str:
+    """Return where the masks of a folder lie: in the folder of the same name inside of --conditioning_data_dir, else in itself."""
+    inside = Path(masks, Path(image_dir).name)
+    return str(inside) if image_dir and inside.is_dir() else masks
 
 
-def _check_against_caches(subset: Subset, args: Namespace, place: str) -> None:
-    if args.cache_text_encoder_outputs:
-        for key in FORBIDS_TEXT_CACHE:
-            if getattr(subset, key):
-                raise TrainerError(f"{place}: {key} changes captions while training, so --cache_text_encoder_outputs must be left out.")
-    if args.cache_latents and subset.random_crop:
-        raise TrainerError(f"{place}: random_crop changes pictures while training, so --cache_latents must be left out.")
-
-
-def _check_dataset(dataset: Dataset, place: str) -> None:
-    if dataset.batch_size < 1:
-        raise TrainerError(f"{place}: batch_size {dataset.batch_size} must be at least 1.")
-    if dataset.resize_interpolation not in INTERPOLATIONS:
-        raise TrainerError(f"{place}: resize_interpolation {dataset.resize_interpolation} must be one of {', '.join(INTERPOLATIONS)}.")
-    if not dataset.enable_bucket:
-        for side in dataset.resolution:
-            if side % GRID:
-                raise TrainerError(f"{place}: resolution {side} is no multiple of {GRID}; use {side // GRID * GRID or GRID}.")
-        return
-    step, smallest = dataset.bucket_reso_steps, min(dataset.resolution)
-    if not GRID <= step <= smallest or step % GRID:
-        raise TrainerError(f"{place}: bucket_reso_steps {step} must be a multiple of {GRID}, up to the resolution {smallest}.")
-    if not dataset.min_bucket_reso <= smallest or not max(dataset.resolution) <= dataset.max_bucket_reso:
-        raise TrainerError(
-            f"{place}: min_bucket_reso {dataset.min_bucket_reso} and max_bucket_reso {dataset.max_bucket_reso} must enclose the resolution "
-            f"{'x'.join(map(str, dataset.resolution))}."
-        )
-
-
-def _resolution(value: Any, place: str) -> tuple[int, int]:
-    sides = [value] if isinstance(value, int) else value
-    if sides is None:
-        raise TrainerError(f"{place} has no resolution.")
-    is_pair = (
-        isinstance(sides, list) and len(sides) in (1, 2) and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    )
-    if not is_pair or any(not GRID <= side <= 8192 for side in sides):
-        raise TrainerError(f"{place}: resolution {value} is no size; write 512 or [768, 512].")
-    return sides[0], sides[-1]
-
-
-def _only_known(table: Any, known: set[str], place: str) -> None:
-    if not isinstance(table, Mapping):
-        raise TrainerError(f"{place} is no table.")
-    for key in table:
-        if key not in known:
-            raise TrainerError(f"{place}: {key} is not a known key.")
-
-
-def _check_type(field: Any, value: Any, place: str) -> None:
-    """Hold a value against its field's type; a whole number is a float too, True is no number."""
-    expected = (int, float) if field.type is float else field.type
-    if not isinstance(value, expected) or (isinstance(value, bool) and field.type is not bool):
-        name = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[field.type]
-        raise TrainerError(f"{place}: {field.name} must be {name}, not {value!r}.")
+def _check_places(values: Mapping[str, Any], place: str) -> None:
+    if not (values.get("image_dir") or values.get("metadata_file")):
+        raise TrainerError(f"{place} has no image_dir.")
+    for key in ("image_dir", "conditioning_data_dir"):
+        if values.get(key) and not Path(values[key]).is_dir():
+            raise TrainerError(f"{place}: the folder {values[key]} is missing.")
+    if values.get("metadata_file") and not Path(values["metadata_file"]).is_file():
+        raise TrainerError(f"{place}: the metadata_file {values['metadata_file']} is missing.")

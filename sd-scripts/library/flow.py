@@ -105,16 +105,23 @@ def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
     return None
 
 
-def loss_by_picture(args: Namespace, prediction_BCHW: Tensor, target_BCHW: Tensor, sigmas_B: Tensor) -> Tensor:
-    """Compare by loss_type and average over each picture: (B, C, H, W) -> (B,) float32."""
-    prediction, target = prediction_BCHW.float(), target_BCHW.float()
+def loss_by_picture(
+    args: Namespace, prediction_BCHW: Tensor, target_BCHW: Tensor, sigmas_B: Tensor, masks_B1HW: Tensor | None = None
+) -> Tensor:
+    """Compare by loss_type, weigh by the masks, and average over each picture, what is masked included: (B, C, H, W) -> (B,) float32."""
+    loss = _loss(args, prediction_BCHW.float(), target_BCHW.float(), sigmas_B)
+    return (loss if masks_B1HW is None else loss * masks_B1HW).mean((1, 2, 3))
+
+
+def _loss(args: Namespace, prediction: Tensor, target: Tensor, sigmas_B: Tensor) -> Tensor:
+    """(B, C, H, W) -> the same."""
     if args.loss_type == "l2":
-        return F.mse_loss(prediction, target, reduction="none").mean((1, 2, 3))
+        return F.mse_loss(prediction, target, reduction="none")
     if args.loss_type == "l1":
-        return F.l1_loss(prediction, target, reduction="none").mean((1, 2, 3))
+        return F.l1_loss(prediction, target, reduction="none")
     threshold = _spread(huber_threshold(args, sigmas_B))
     root = torch.sqrt((prediction - target) ** 2 + threshold**2) - threshold
-    return ((2 * threshold if args.loss_type == "huber" else 2) * root).mean((1, 2, 3))
+    return (2 * threshold if args.loss_type == "huber" else 2) * root
 
 
 def huber_threshold(args: Namespace, sigmas_B: Tensor) -> Tensor:

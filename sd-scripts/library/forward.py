@@ -25,13 +25,31 @@ class Forward(Preparation):
         draws = generator(self.args.seed, "sigma", self.step, micro)
         sigmas = flow.sample_sigmas(self.args, len(latents), *latents.shape[-2:], draws).to(self.device)
         noisy = flow.add_noise(latents, self._perturbed(noise, micro), sigmas)
+        loss = self._losses(batch, latents, noise, sigmas, noisy).mean()
+        (loss / num_micro).backward()
+        return loss.item()
+
+    def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
+        """The weighted loss of each picture at its noise level: (B,)."""
         with autocast(self.device, self.dtype):
             output = self._velocity(noisy, sigmas, batch)
         prediction, target, weights = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
-        losses = flow.loss_by_picture(self.args, prediction, target, sigmas) * batch.loss_weights.to(self.device)
-        loss = (losses if weights is None else losses * weights).mean()
-        (loss / num_micro).backward()
-        return loss.item()
+        if batch.preserves is not None:
+            target = self._preserving(batch, target, latents, noise, sigmas, noisy)
+        masks = None if batch.masks is None else batch.masks.to(self.device)
+        losses = flow.loss_by_picture(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
+        return losses if weights is None else losses * weights
+
+    def _preserving(self, batch: Batch, target: Tensor, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
+        """Put what the model says without the LoRA in the target's place, for pictures with diff_output_preservation: (B, C, H, W)."""
+        self.network.set_multiplier(0.0)
+        try:
+            with torch.no_grad(), autocast(self.device, self.dtype):
+                output = self._velocity(noisy, sigmas, batch)
+        finally:
+            self.network.set_multiplier(1.0)
+        prior, _, _ = flow.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
+        return torch.where(batch.preserves.to(self.device)[:, None, None, None], prior, target)
 
     def _perturbed(self, noise: Tensor, micro: int) -> Tensor:
         """Disturb the noise that is put in, not the one that is to be found (--ip_noise_gamma); the random strength is one for the batch."""
@@ -44,12 +62,14 @@ class Forward(Preparation):
             gamma *= torch.rand((), generator=draws).item()
         return noise + gamma * disturbance
 
-    def _latents(self, batch: Batch, micro: int) -> Tensor:
+    def _latents(self, batch: Batch, micro: int | None) -> Tensor:
+        """(B, 16, h, w); pixels that are not cached give a sample of the autoencoder, or without `micro` its mean."""
         if batch.latents is not None:
             return batch.latents.to(self.device, torch.float32)
+        random = None if micro is None else generator(self.args.seed, "vae", self.step, micro)
         with torch.no_grad():
             pixels = batch.pixels.to(self.device, next(self.vae.parameters()).dtype)
-            return self.vae.encode(pixels, generator(self.args.seed, "vae", self.step, micro)).float()
+            return self.vae.encode(pixels, random).float()
 
     def _velocity(self, noisy: Tensor, sigmas: Tensor, batch: Batch) -> Tensor:
         """(B, 16, H, W) noisy latents -> (B, 16, H, W) velocity."""

@@ -32,6 +32,7 @@ from library.schedules import create_scheduler
 from library.signals import StopFlag
 from library.text_encoders import TextEncoders, load_text_encoders
 from library.trackers import Trackers
+from library.validation import Validation
 from library.weights import open_weights
 from networks.lora_flux import create_network, parse_network_args
 
@@ -49,6 +50,7 @@ class Preparation:
         self.trains_clip = not args.network_train_unet_only
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
         self.data = build_dataset(args)
+        self.validation = Validation(args, self.data, progress)
         self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
         self.num_epochs, self.total_steps = _length(args, self.steps_per_epoch)
         if args.save_n_epoch_ratio:

@@ -29,6 +29,9 @@ class Training(Forward):
 
     def run(self) -> None:
         """Train and save; raises TrainerError for a user's mistake, StopRequested after the state was saved for a stop."""
+        if self.args.debug_dataset:
+            print(self.data.describe(), flush=True)
+            return
         resumed = self._find_place()
         self._prepare_data()
         self._prepare_network(resumed)
@@ -123,6 +126,8 @@ class Training(Forward):
             if not (missing_only and self.saver.has_lora(step_suffix(self.step))):
                 self._save(step_suffix(self.step))
             self.saver.drop_old_steps(self.step)
+        if self.validation.is_due(self.step) and not (missing_only and self.validation.is_written(self.step)):
+            self._validate("step", self.step)
 
     def _end_epoch(self, epoch: int) -> None:
         self.trackers.log({"loss/epoch_average": self.console.average}, x=epoch, step=self.step, epoch=epoch)
@@ -137,6 +142,8 @@ class Training(Forward):
             self.saver.drop_old_epochs(epoch)
         if self.previews.is_due_at_epoch(epoch) and not (missing_only and self.previews.are_drawn(place)):
             self._preview(place)
+        if self.validation.is_due(self.step, epoch) and not (missing_only and self.validation.is_written(self.step)):
+            self._validate("epoch", epoch)
 
     def _finish(self) -> None:
         self.progress.enter("saving")
@@ -179,4 +186,11 @@ class Training(Forward):
         clip = self.clip if self.trains_clip else None
         with weights_for_use(self.network, self.optimizer, self.average):
             self.previews.draw(place, self.flux, self.vae, clip, self.dtype, self.stop.check)
+        self.console.rest()
+
+    def _validate(self, kind: str, x: int) -> None:
+        with weights_for_use(self.network, self.optimizer, self.average):
+            loss = self.validation.run(self.step, self._latents, self._losses, self.network, self.stop.check)
+        name, divergence = f"loss/validation/{kind}", loss - self.console.average
+        self.trackers.log({f"{name}_average": loss, f"{name}_divergence": divergence}, x=x, step=self.step, epoch=self.epoch + 1)
         self.console.rest()

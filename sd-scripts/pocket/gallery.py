@@ -10,7 +10,7 @@ from torch import Tensor
 from library.autoencoder import load_autoencoder
 from library.buckets import cover
 from library.flux_model import load_flux
-from library.pictures import list_pictures, read_picture, to_pixels
+from library.pictures import fitted, list_pictures, read_picture, to_pixels
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from library.text_encoders import load_text_encoders
 from library.weights import open_weights
@@ -63,7 +63,9 @@ class Gallery:
     def latents_of(self, folder: Path) -> Tensor:
         """Encode a folder's pictures, cut to squares -> (n, 16, h, w) latents."""
         pictures = [read_picture(path) for path in list_pictures(str(folder))]
-        return torch.cat([self.vae.encode(to_pixels(each, cover(each.size, (PIXELS, PIXELS)), "lanczos")[None]) for each in pictures])
+        return torch.cat(
+            [self.vae.encode(to_pixels(fitted(each, cover(each.size, (PIXELS, PIXELS)), "lanczos"))[None]) for each in pictures]
+        )
 
 
 def prompts_of(texts: Iterable[str], first_seed: int) -> list[SamplePrompt]:

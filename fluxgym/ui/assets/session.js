@@ -14,7 +14,7 @@ const STATES = {
 };
 const PHASES = {
   downloading: "Downloading", loading: "Loading the model", caching: "Preparing the pictures", training: "Training",
-  sampling: "Drawing samples", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
+  sampling: "Drawing samples", validating: "Validating", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
 };
 export const LIVE = new Set(["running", "starting", "queued"]);
 

@@ -35,7 +35,17 @@ def test_a_pictures_bucket_is_the_trainers(width, height, resolution, no_upscale
 
 
 @pytest.mark.parametrize("enable_bucket", [True, False])
-@pytest.mark.parametrize("advanced", [{}, {"train_batch_size": 3}, {"train_batch_size": 2, "gradient_accumulation_steps": 4}])
+@pytest.mark.parametrize(
+    "advanced",
+    [
+        {},
+        {"train_batch_size": 3},
+        {"train_batch_size": 2, "gradient_accumulation_steps": 4},
+        {"validation_split": 0.4},
+        {"validation_split": 0.3, "validation_seed": 5},
+        {"validation_split": 0.3, "validation_seed": 6, "train_batch_size": 2},
+    ],
+)
 @pytest.mark.parametrize("num_reg", [0, 2, 40])
 def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_path):
     shapes = [(100, 100), (200, 90), (90, 200), (120, 100), (64, 64)]
@@ -48,7 +58,8 @@ def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_p
     )
     reg = tmp_path / "reg" if num_reg else None
     (tmp_path / "d.toml").write_text(dataset_toml(config, tmp_path / "train", reg))
-    args = vars(build_parser().parse_args([])) | {"seed": 1, "dataset_config": str(tmp_path / "d.toml")}
+    args = vars(build_parser().parse_args([])) | {"seed": config.seed, "dataset_config": str(tmp_path / "d.toml")}
+    args |= {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
     batches = build_dataset(Namespace(**args)).num_batches_per_epoch
     expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
     assert expected_steps(config, list(sizes(tmp_path / "train")), list(sizes(reg)) if reg else ()) == expected

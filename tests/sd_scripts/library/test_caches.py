@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from library import caches, files
-from library.caches import FOLDER, LEFT_BEHIND_S, Cache, key_of
+from library.caches import FOLDER, KEPT_S, LEFT_BEHIND_S, Cache, key_of
 
 TENSORS = {"latents": torch.arange(24, dtype=torch.float32).reshape(2, 3, 4), "ids": torch.arange(5), "half": torch.ones(3).bfloat16()}
 KEY = key_of("a")
@@ -100,3 +100,22 @@ def test_what_a_killed_run_left_is_cleared_and_what_another_writes_is_not(age, i
     os.utime(left, (left.stat().st_mtime - age,) * 2)
     Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
     assert left.exists() is is_left
+
+
+def test_what_no_run_has_wanted_for_long_is_removed(tmp_path):
+    cache = Cache(to_disk=True)
+    wanted, old, young = (key_of(name) for name in ("wanted", "old", "young"))
+    for key in (wanted, old, young):
+        cache.put(key, tmp_path, TENSORS)
+    others = [tmp_path / FOLDER / "note.txt", tmp_path / "cat_flux.npz"]
+    for path in others:
+        path.write_text("not ours")
+    for path in (tmp_path / FOLDER).iterdir():
+        long_ago = path.stat().st_mtime - KEPT_S - 1000
+        if young not in path.name:
+            os.utime(path, (long_ago, long_ago))
+    later = Cache(to_disk=True)
+    assert later.find(wanted, tmp_path)
+    later.forget_unwanted()
+    assert {path.stem for path in (tmp_path / FOLDER).glob("*.safetensors")} == {wanted, young}
+    assert all(path.exists() for path in others)

@@ -1,5 +1,6 @@
 """dataset.toml: kohya's keys and defaults; what is unknown, of another type or missing is named."""
 
+import json
 from argparse import Namespace
 
 import pytest
@@ -16,6 +17,7 @@ def arguments(**changes):
 @pytest.fixture(name="write")
 def fixture_write(tmp_path):
     (tmp_path / "cats").mkdir()
+    (tmp_path / "dogs").mkdir()
 
     def write(text, **changes):
         path = tmp_path / "dataset.toml"
@@ -31,7 +33,7 @@ SUBSET = '[[datasets.subsets]]\nimage_dir = "CATS"\n'
 def test_general_is_inherited_and_overruled(write):
     (dataset,) = write(
         f'[general]\ncaption_extension = ".txt"\nkeep_tokens = 1\n[[datasets]]\nresolution = [96, 64]\nbatch_size = 3\n{SUBSET}keep_tokens = 2\n'
-        f'[[datasets.subsets]]\nimage_dir = "CATS"\nis_reg = true\n'
+        f'[[datasets.subsets]]\nimage_dir = "CATS/../dogs"\nis_reg = true\n'
     )
     assert (dataset.resolution, dataset.batch_size, dataset.enable_bucket) == ((96, 64), 3, False)
     assert [(s.caption_extension, s.keep_tokens, s.is_reg) for s in dataset.subsets] == [(".txt", 2, False), (".txt", 1, True)]
@@ -50,11 +52,9 @@ def test_general_is_inherited_and_overruled(write):
         ('[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "nowhere"\n', "nowhere"),
         ("[[datasets]]\nresolution = 64\n", "subsets"),
         ("[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET, "min_bucket_reso"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = true\n", "color_aug"),
         ("x = \n", "valid TOML"),
         ("general = 3\n[[datasets]]\nresolution = 64\n" + SUBSET, "general"),
         ("[[datasets]]\nresolution = 64\nsubsets = 3\n", "subsets"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "txt"\n', "caption_extension"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "./txt"\n', "caption_extension"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = ""\n', "caption_extension"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_separator = ""\n', "caption_separator"),
@@ -95,3 +95,40 @@ def test_kohyas_named_folders(tmp_path):
     assert (dataset.resolution, dataset.batch_size) == ((64, 64), 2)
     with pytest.raises(TrainerError, match="10_sks cat"):
         read_datasets(arguments(train_data_dir=str(tmp_path / "notes"), resolution="64"))
+
+
+def test_flags_stand_below_the_file(write):
+    flags = {"color_aug": True, "face_crop_aug_range": "2.0,4.0", "dataset_repeats": 3, "validation_split": 0.5, "alpha_mask": True}
+    (dataset,) = write("[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = false\nvalidation_seed = 7\n", **flags)
+    (subset,) = dataset.subsets
+    assert (subset.color_aug, subset.face_crop_aug_range, subset.num_repeats, subset.alpha_mask) == (False, (2.0, 4.0), 3, True)
+    assert (subset.validation_split, subset.validation_seed) == (0.5, 7)
+
+
+def test_a_folder_named_twice_counts_once_in_one_data_set(write, capsys):
+    first, second = write("".join(f"[[datasets]]\nresolution = {side}\n{SUBSET}" for side in (64, 96)) + SUBSET + "num_repeats = 9\n")
+    assert [len(dataset.subsets) for dataset in (first, second)] == [1, 1]
+    assert second.subsets[0].num_repeats == 1
+    assert "named twice" in capsys.readouterr().err
+
+
+def test_an_extension_without_its_dot_gets_one(write):
+    assert write("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "txt"\n')[0].subsets[0].caption_extension == ".txt"
+
+
+def test_the_file_may_be_json(tmp_path):
+    (tmp_path / "cats").mkdir()
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"datasets": [{"resolution": [96, 64], "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}))
+    assert read_datasets(arguments(dataset_config=str(path)))[0].resolution == (96, 64)
+    path.write_text("{")
+    with pytest.raises(TrainerError, match="not valid JSON"):
+        read_datasets(arguments(dataset_config=str(path)))
+
+
+def test_masks_lie_in_a_folder_of_the_same_name_or_all_in_one(tmp_path):
+    for name in ("train/2_cat", "train/1_dog", "masks/2_cat"):
+        (tmp_path / name).mkdir(parents=True)
+    flags = {"train_data_dir": str(tmp_path / "train"), "conditioning_data_dir": str(tmp_path / "masks"), "masked_loss": True}
+    (dataset,) = read_datasets(arguments(resolution="64", **flags))
+    assert [s.conditioning_data_dir for s in dataset.subsets] == [str(tmp_path / "masks"), str(tmp_path / "masks/2_cat")]

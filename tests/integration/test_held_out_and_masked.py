@@ -1,0 +1,127 @@
+"""Whole trainings with held-out pictures and masks: validation leaves no trace, also over a stop; a mask decides what is learnt from."""
+
+import json
+
+import pytest
+import tomli_w
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from library.arguments import parse
+from library.progress import ProgressLog
+from library.signals import StopFlag, StopRequested
+from library.trainer import Training
+from tests.support.photos import write_cats
+from tests.support.tiny_models import model_flags
+from tests.support.training_data import shared_models
+
+
+@pytest.fixture(name="cats")
+def fixture_cats(tmp_path):
+    return write_cats(tmp_path / "cats", count=4)
+
+
+class StopWhileValidating(StopFlag):
+    """A wish to stop that comes while the pictures are validated after a step."""
+
+    def __init__(self, progress, step):
+        super().__init__()
+        self.progress, self.step = progress, step
+
+    def check(self):
+        if (self.progress.phase, self.progress.step) == ("validating", self.step):
+            raise StopRequested
+
+
+def train(out, cats, *extra, stop_at=None, **subset):
+    subset = {"image_dir": str(cats), "num_repeats": 2, "caption_extension": ".txt"} | subset
+    toml = out.parent / f"{out.name}.toml"
+    toml.write_text(tomli_w.dumps({"datasets": [{"resolution": 64, "subsets": [subset]}]}))
+    flags = [
+        *model_flags(shared_models()), "--dataset_config", str(toml), "--output_dir", str(out), "--output_name", "cat", "--seed", "3",
+        "--network_module", "networks.lora_flux", "--network_dim", "2", "--learning_rate", "1e-3", "--max_train_epochs", "2", "--cache_latents",
+        "--cache_text_encoder_outputs", "--timestep_sampling", "shift", "--guidance_scale", "1.0", "--model_prediction_type", "raw",
+    ]  # fmt: skip
+    progress = ProgressLog(str(out))
+    Training(parse([*flags, *extra]), progress, StopWhileValidating(progress, stop_at)).run()
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
+
+
+def val_losses(out):
+    return {line["step"]: line["val_loss"] for line in lines(out) if "val_loss" in line}
+
+
+def same(first, second):
+    a, b = load_file(first / "cat.safetensors"), load_file(second / "cat.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+SPLIT = ["--validation_split", "0.25"]
+
+
+def test_validation_leaves_no_trace_and_goes_on_over_a_stop(cats, tmp_path):
+    seldom, often, stopped = tmp_path / "seldom", tmp_path / "often", tmp_path / "stopped"
+    train(seldom, cats, *SPLIT)
+    train(often, cats, *SPLIT, "--validate_every_n_steps", "1")
+    assert same(seldom, often)
+    assert list(val_losses(seldom)) == [6, 12]  # three of four pictures, twice each
+    assert list(val_losses(often)) == list(range(1, 13))
+    assert len(set(val_losses(often).values())) > 6
+    assert val_losses(often)[12] == val_losses(seldom)[12]
+    for step, resume in ((5, []), (6, ["--resume", str(stopped / "cat-step00000005-state")])):  # the sixth ends the epoch
+        with pytest.raises(StopRequested):
+            train(stopped, cats, *SPLIT, "--validate_every_n_steps", "1", *resume, stop_at=step)
+        assert step not in val_losses(stopped)
+    train(stopped, cats, *SPLIT, "--validate_every_n_steps", "1", "--resume", str(stopped / "cat-step00000006-state"))
+    assert same(often, stopped)
+    assert val_losses(stopped) == val_losses(often)
+    with safe_open(often / "cat.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["ss_num_validation_images"], metadata["ss_num_train_images"]) == ("1", "6")
+
+
+def test_what_is_masked_is_not_learnt_from(cats, tmp_path):
+    """All black: the LoRA stays as it began. All white: it becomes what it becomes without masks."""
+    (tmp_path / "masks").mkdir()
+    learnt = {}
+    for level in (0, 255):
+        for index in range(4):
+            Image.new("L", (96, 96), level).save(tmp_path / "masks" / f"cat {index}.png")
+        train(tmp_path / str(level), cats, "--masked_loss", conditioning_data_dir=str(tmp_path / "masks"))
+        learnt[level] = load_file(tmp_path / str(level) / "cat.safetensors")
+    train(tmp_path / "plain", cats)
+    assert same(tmp_path / "255", tmp_path / "plain")
+    ups = [name for name in learnt[0] if "lora_up" in name]
+    assert all(learnt[0][name].abs().max() == 0 for name in ups)
+    assert all(learnt[255][name].abs().max() > 0 for name in ups)
+
+
+def test_pictures_whose_output_is_preserved_pull_back_to_the_model_without_the_lora(cats, tmp_path):
+    """Alone they teach nothing: what the untrained LoRA says is what is asked of it. Beside others they hold these back."""
+    preserved = {"custom_attributes": {"diff_output_preservation": True}}
+    train(tmp_path / "alone", cats, **preserved)
+    ups = {name: tensor for name, tensor in load_file(tmp_path / "alone" / "cat.safetensors").items() if "lora_up" in name}
+    assert max(tensor.abs().max() for tensor in ups.values()) == 0
+    assert {line["loss"] for line in lines(tmp_path / "alone") if "loss" in line} == {0.0}
+    train(tmp_path / "free", cats)
+    held = load_file(resumed_with(tmp_path / "free", cats, tmp_path / "held", **preserved))
+    free = load_file(tmp_path / "free" / "cat.safetensors")
+    assert sum(held[name].norm() for name in ups) < sum(free[name].norm() for name in ups)
+
+
+def resumed_with(source, cats, out, **subset):
+    """Train on from another training's LoRA; returns the LoRA that comes of it."""
+    train(out, cats, "--network_weights", str(source / "cat.safetensors"), **subset)
+    return out / "cat.safetensors"
+
+
+def test_debug_dataset_tells_and_trains_nothing(cats, tmp_path, capsys):
+    train(tmp_path / "out", cats, *SPLIT, "--debug_dataset")
+    told = capsys.readouterr().out
+    assert "3 pictures, 6 with repeats, in 6 batches an epoch; 1 held out" in told
+    assert not (tmp_path / "out").exists()

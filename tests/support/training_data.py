@@ -1,0 +1,61 @@
+"""The trainer's data set on tiny models, as tests of its rooms need it: built from a dataset.toml, its caches filled."""
+
+import atexit
+import shutil
+import tempfile
+from argparse import Namespace
+from functools import cache
+from pathlib import Path
+
+import tomli_w
+import torch
+
+from library.arguments import build_parser
+from library.autoencoder import AutoEncoder, load_autoencoder
+from library.caches import FOLDER
+from library.dataset import TrainingData, build_dataset
+from library.text_encoders import TextEncoders, load_text_encoders
+from tests.support.tiny_models import write_tiny_models
+
+CACHED = {
+    "cache_latents": True, "cache_latents_to_disk": True, "cache_text_encoder_outputs": True, "cache_text_encoder_outputs_to_disk": True,
+}  # fmt: skip
+
+
+@cache
+def shared_models() -> Path:
+    """Write the tiny models once for all tests of a process that change nothing in them."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return write_tiny_models(folder)
+
+
+def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | None = None, **flags) -> TrainingData:
+    """Write a dataset.toml of one 64-pixel data set and build it; flags stand in for the command line's."""
+    table = {"resolution": 64, "batch_size": 2} | (dataset or {}) | {"subsets": subsets}
+    toml.write_text(tomli_w.dumps({"datasets": [table]}))
+    files = {flag: str(models / f"{flag}.safetensors") for flag in ("ae", "clip_l", "t5xxl")}
+    defaults = vars(build_parser().parse_args([])) | {"seed": 1, "dataset_config": str(toml)} | files
+    return build_dataset(Namespace(**(defaults | flags)))
+
+
+def fill(data: TrainingData) -> list[tuple[int, int]]:
+    """Encode what no cache holds; returns what was told of the progress."""
+    args, told = data.args, []
+    vae, encoders = _encoders(args.ae, args.clip_l, args.t5xxl)
+    data.cache_latents(vae, lambda *at: told.append(at))
+    data.cache_text(None, encoders, lambda *at: told.append(at))
+    return told
+
+
+@cache
+def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[AutoEncoder, TextEncoders]:
+    """Load once what many tests encode with; a test that changes a model writes another file."""
+    cpu = torch.device("cpu")
+    texts = load_text_encoders(clip_l, t5xxl, cache_dir=None, t5_max_length=512, with_mask=False, dtype=torch.float32, device=cpu)
+    return load_autoencoder(ae, dtype=torch.float32, device=cpu), texts
+
+
+def cache_files(folder: Path) -> dict[str, int]:
+    """Return the cache files beside a folder's pictures and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / FOLDER).glob("*.safetensors")}
