@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, safe_open
 
 from library.arguments import parse
-from library.checkpoint import _put_tensors
+from library.checkpoint import put_tensors
 from library.errors import TrainerError
 from library.progress import ProgressLog
 from library.signals import StopFlag, StopRequested
@@ -173,7 +173,7 @@ def test_a_state_of_kohyas_trainer_is_taken_up(models, dataset, tmp_path, capsys
     ours, kohyas = last_checkpoint(stopped), tmp_path / "kohya-state"
     kohyas.mkdir()
     (kohyas / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes())
-    state = _put_tensors(json.loads((ours / "optimizer.json").read_text()), load_file(ours / "optimizer.safetensors"))
+    state = put_tensors(json.loads((ours / "optimizer.json").read_text()), load_file(ours / "optimizer.safetensors"))
     torch.save(state, kohyas / "optimizer.bin")
     torch.save({"last_epoch": 8}, kohyas / "scheduler.bin")
     (kohyas / "train_state.json").write_text('{"current_epoch": 2, "current_step": 2}')
