@@ -130,7 +130,7 @@ def load_checkpoint(
     network.load(load_file(folder / NETWORK), str(folder))
     try:
         tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
-        restore_optimizer(optimizer, _put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
+        restore_optimizer(optimizer, put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
         take_up(scheduler, _read_json(folder, SCHEDULER))
     except (KeyError, ValueError) as error:
         raise TrainerError(
@@ -183,14 +183,15 @@ def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def _put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return a nested state with its tensors back in their places."""
     if isinstance(value, dict):
         if TENSOR in value:
             return tensors[value[TENSOR]]
         kinds = {"int": int, "str": str}
-        return {kinds[key.split(":", 1)[0]](key.split(":", 1)[1]): _put_tensors(item, tensors) for key, item in value.items()}
+        return {kinds[key.split(":", 1)[0]](key.split(":", 1)[1]): put_tensors(item, tensors) for key, item in value.items()}
     if isinstance(value, list):
-        return [_put_tensors(item, tensors) for item in value]
+        return [put_tensors(item, tensors) for item in value]
     return value
 
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, safe_open
 
 from library.arguments import parse
-from library.checkpoint import _put_tensors
+from library.checkpoint import put_tensors
 from library.errors import TrainerError
 from library.progress import ProgressLog
 from library.signals import StopFlag, StopRequested
@@ -135,13 +135,19 @@ def test_an_extended_training_goes_on_on_the_longer_schedule(models, dataset, tm
 
 def test_the_average_is_what_is_saved_and_what_is_trained_goes_on(models, dataset, tmp_path):
     plain, averaged = tmp_path / "plain", tmp_path / "averaged"
-    assert not train(flags(models, dataset, plain, *QUICK, "--save_state", epochs=1), plain)
+    assert not train(flags(models, dataset, plain, *QUICK, "--save_state", "--save_every_n_steps", "1", epochs=1), plain)
     assert not train(flags(models, dataset, averaged, *QUICK, "--ema_decay", "0.5", "--save_state", epochs=1), averaged)
     assert same_tensors(plain / "cat-state" / "model.safetensors", averaged / "cat-state" / "model.safetensors")
     average = load_file(averaged / "cat-state" / "average.safetensors")
     saved = load_file(averaged / "cat.safetensors")
     assert all(torch.equal(average[name], saved[name]) for name in average)
-    assert not same_tensors(plain / "cat.safetensors", averaged / "cat.safetensors")
+    files = [*(f"cat-step{step:08d}.safetensors" for step in range(1, 6)), "cat.safetensors"]
+    steps = [load_file(plain / name) for name in files]
+    expected = steps[0]
+    for before, weights in enumerate(steps[1:], 1):
+        kept = min(0.5, (1 + before) / (10 + before))
+        expected = {name: kept * expected[name] + (1 - kept) * tensor for name, tensor in weights.items()}
+    assert all(torch.allclose(expected[name], saved[name], atol=1e-6) for name in average)
     with safe_open(averaged / "cat.safetensors", "pt") as file:
         assert file.metadata()["ss_ema_decay"] == "0.5"
 
@@ -167,7 +173,7 @@ def test_a_state_of_kohyas_trainer_is_taken_up(models, dataset, tmp_path, capsys
     ours, kohyas = last_checkpoint(stopped), tmp_path / "kohya-state"
     kohyas.mkdir()
     (kohyas / "model.safetensors").write_bytes((ours / "model.safetensors").read_bytes())
-    state = _put_tensors(json.loads((ours / "optimizer.json").read_text()), load_file(ours / "optimizer.safetensors"))
+    state = put_tensors(json.loads((ours / "optimizer.json").read_text()), load_file(ours / "optimizer.safetensors"))
     torch.save(state, kohyas / "optimizer.bin")
     torch.save({"last_epoch": 8}, kohyas / "scheduler.bin")
     (kohyas / "train_state.json").write_text('{"current_epoch": 2, "current_step": 2}')
@@ -192,5 +198,5 @@ def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
     ]
     assert [point.step for point in events.Scalars("loss/current")] == list(range(1, 13))
     averages = {point.step: point.value for point in events.Scalars("loss/average")}
-    assert averages[12] == pytest.approx(sum(told[step] for step in range(7, 13)) / 6)  # over the stop
+    assert averages[6] == pytest.approx(sum(told[step] for step in range(1, 7)) / 6)  # over the stop
     assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]
