@@ -86,7 +86,11 @@ def _entries(subset: Subset) -> list[Entry]:
     for one, other in itertools.pairwise(paths):
         if one.stem == other.stem:
             print(f"warning: {one} and {other.name} share one caption", file=sys.stderr, flush=True)
-    return [(path, read_caption(path, subset)) for path in paths]
+    entries = [(path, read_caption(path, subset)) for path in paths]
+    if num := sum(not caption for _, caption in entries):
+        about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
+        print(f"warning: {about}", file=sys.stderr, flush=True)
+    return entries
 
 
 def held_out_places(count: int, share: float, seed: int) -> set[int]:
