@@ -73,7 +73,15 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Pictur
         raise TrainerError(f"there are no pictures in {folders or 'the data set'}; put .png, .jpg or .webp files there.")
     train += _balanced(regularisation, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
-    return tuple([_picture(*each, dataset, masks) for each in found] for found in (train, held_out))
+    found = tuple([_picture(*each, dataset, masks) for each in entries] for entries in (train, held_out))
+    _tell_of_masks_without_a_picture(masks, {picture.mask_path for pictures in found for picture in pictures})
+    return found
+
+
+def _tell_of_masks_without_a_picture(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
+    for folder, by_stem in masks.items():
+        if unused := sorted(path.name for path in by_stem.values() if path not in used):
+            print(f"warning: {folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)", file=sys.stderr, flush=True)
 
 
 def _entries(subset: Subset) -> list[Entry]:
@@ -86,7 +94,11 @@ def _entries(subset: Subset) -> list[Entry]:
     for one, other in itertools.pairwise(paths):
         if one.stem == other.stem:
             print(f"warning: {one} and {other.name} share one caption", file=sys.stderr, flush=True)
-    return [(path, read_caption(path, subset)) for path in paths]
+    entries = [(path, read_caption(path, subset)) for path in paths]
+    if num := sum(not caption for _, caption in entries):
+        about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
+        print(f"warning: {about}", file=sys.stderr, flush=True)
+    return entries
 
 
 def held_out_places(count: int, share: float, seed: int) -> set[int]:

@@ -23,6 +23,15 @@ def fixture_cats(tmp_path):
     return write_cats(tmp_path / "cats", count=4)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The models are so small that threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class StopWhileValidating(StopFlag):
     """A wish to stop that comes while the pictures are validated after a step."""
 

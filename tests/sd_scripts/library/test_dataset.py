@@ -1,6 +1,8 @@
 """Batches: counts as kohya's, the same pictures in the same order whatever the workers do; odd pictures are handled or named."""
 
 import os
+import struct
+import zlib
 from argparse import Namespace
 
 import numpy as np
@@ -148,7 +150,7 @@ def test_alpha_channels_are_masks_cached_or_not(flags, make, cats):
     assert by_caption(data, epochs=6) == expected
 
 
-def test_masks_beside_the_pictures(make, cats, tmp_path):
+def test_masks_beside_the_pictures(make, cats, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     for index in range(3):
         mask = np.zeros((96, 96), np.uint8)
@@ -160,8 +162,13 @@ def test_masks_beside_the_pictures(make, cats, tmp_path):
         mask = np.reshape(mask, (8, 8))
         assert (mask[:, :4] == 0).all()
         assert mask[:, 4:] == pytest.approx(127 * int(caption[-1]) / 255)
-    (tmp_path / "masks" / "cat 1.png").unlink()
-    with pytest.raises(TrainerError, match=r"cat 1\.png has no mask"):
+    (tmp_path / "masks" / "cat 1.png").rename(tmp_path / "masks" / "kat 1.png")
+    (cats / "cat 1.png").rename(cats / "kat 1.png")
+    Image.new("L", (96, 96)).save(tmp_path / "masks" / "dog.png")
+    make([subset], masked_loss=True)
+    assert "no picture belongs to the mask dog.png (1 in all)" in capsys.readouterr().err
+    (tmp_path / "masks" / "kat 1.png").unlink()
+    with pytest.raises(TrainerError, match=r"kat 1\.png has no mask"):
         make([subset], masked_loss=True)
 
 
@@ -223,7 +230,12 @@ def cut_short(path, photo):
 
 
 def huge(path, photo):
-    Image.new("1", (20_000, 20_000)).save(path)
+    """Say 20,000 x 20,000 in the header of a small PNG."""
+    photo.save(path)
+    whole = bytearray(path.read_bytes())
+    whole[16:24] = struct.pack(">II", 20_000, 20_000)
+    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+    path.write_bytes(whole)
 
 
 WRONG = {

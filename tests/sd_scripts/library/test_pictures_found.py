@@ -93,3 +93,12 @@ def test_in_json_names_the_pictures(cats, tmp_path):
         ("number 0", 5, cats),
         ("number 1", 5, cats),
     ]
+
+
+def test_pictures_without_words_are_counted(cats, capsys):
+    (cats / "cat 3.txt").unlink()
+    (cats / "cat 4.txt").write_text("\n")
+    find(cats)
+    assert f"2 of 10 pictures in {cats} have no words: no .txt" in capsys.readouterr().err
+    find(cats, class_tokens="cat")  # an empty file is a caption: none
+    assert "1 of 10 pictures" in capsys.readouterr().err
