@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from library.additions import ADDITIONS
 from library.errors import TrainerError
 from library.support import HONOURED, IGNORED, REFUSED
 
@@ -37,7 +38,7 @@ ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_mode
 def rows() -> list[dict[str, Any]]:
     """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honoured, ignored or refused, and why."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    return [_row(row, row["flag"][2:]) for row in table]
+    return [_row(row, row["flag"][2:]) for row in table] + [row | {"support": "honoured"} for row in ADDITIONS]
 
 
 def _row(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ HONOURED = frozenset(
     lr_warmup_steps lr_decay_steps lr_scheduler_num_cycles lr_scheduler_power lr_scheduler_timescale lr_scheduler_min_lr_ratio
     network_module network_weights network_dim network_alpha network_args network_train_unet_only
     clip_l t5xxl ae t5xxl_max_token_length apply_t5_attn_mask
+    cpu_offload_checkpointing disable_mmap_load_safetensors
     """.split()
 )
 
@@ -54,7 +55,6 @@ IGNORED = {
     "lowram": _MEMORY,
     "highvram": _MEMORY,
     "skip_cache_check": "the caches know their content and cost nothing to check",
-    "disable_mmap_load_safetensors": "files are read tensor by tensor in any case",
     "vae_batch_size": "pictures are encoded one by one, each once and for all runs",
     "text_encoder_batch_size": "captions are encoded one by one, each once and for all runs",
     "cache_info": "nothing is scanned that could be kept; folders are read anew at each start",
@@ -126,7 +126,6 @@ REFUSED = {
     "use_lion_optimizer": "use --optimizer_type AdamW, AdamW8bit or Adafactor",
     "lr_scheduler_type": "schedules of foreign code are not loaded; use --lr_scheduler",
     "fused_backward_pass": _LATER,
-    "cpu_offload_checkpointing": _LATER,
     "network_dropout": _LATER,
     "network_train_text_encoder_only": "a LoRA of FLUX without FLUX teaches next to nothing",
     "dim_from_weights": _LATER,

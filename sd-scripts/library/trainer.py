@@ -22,8 +22,8 @@ from library.dataset import Batch, build_dataset
 from library.devices import autocast, choose_device, compute_dtype, load_base, save_dtype
 from library.errors import TrainerError
 from library.files import clear_leftovers
+from library.flux_loading import open_flux
 from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
-from library.flux_model import open_flux
 from library.metadata import fixed_metadata
 from library.optimizers import clip_gradients, create_optimizer, create_scheduler, parameter_groups
 from library.previews import Previews
@@ -84,7 +84,8 @@ class Training:
         del encoders
         _let_go()
         self.stop.check()
-        self.vae = load_autoencoder(args.ae, dtype=torch.float32 if args.no_half_vae else self.dtype, device=self.device)
+        vae_dtype, mapped = torch.float32 if args.no_half_vae else self.dtype, not args.disable_mmap_load_safetensors
+        self.vae = load_autoencoder(args.ae, dtype=vae_dtype, device=self.device, mapped=mapped)
         if args.cache_latents:
             self.data.cache_latents(self.vae, self._on_item)
         self.stop.check()
@@ -99,6 +100,7 @@ class Training:
             with_mask=args.apply_t5_attn_mask,
             dtype=self.dtype,
             device=self.device,
+            mapped=not args.disable_mmap_load_safetensors,
         )
 
     def _on_item(self, done: int, total: int) -> None:
