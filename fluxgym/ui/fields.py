@@ -10,12 +10,17 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.components import Component
 
+from fluxgym.config.tiers import DESCRIPTIONS, TIERS
+
 Kind = Literal["text", "lines", "number", "choice", "radio", "check"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A setting and how it stands on the page; `flag` is kohya's name for it, `help` is shown when the pointer rests on it."""
+    """A setting and how it stands on the page; `flag` is kohya's name for it, `help` is shown when the pointer rests on it.
+
+    `labels` are the choices' words, in their order, where those do not say enough.
+    """
 
     name: str
     label: str
@@ -24,6 +29,7 @@ class Field:
     help: str
     flag: str = ""
     choices: tuple[str, ...] = field(default=())
+    labels: tuple[str, ...] = field(default=())
     placeholder: str = ""
     is_advanced: bool = False
 
@@ -50,8 +56,9 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(name="base_model", label="Base model", kind="choice", place="lora", help="The FLUX model that the LoRA is trained for."),
     Field(
-        name="vram", label="VRAM", kind="radio", place="lora", choices=("20G", "16G", "12G"),
-        help="How much memory the training may use: 20G trains with AdamW8bit, 16G with Adafactor, 12G also moves blocks out to main memory.",
+        name="vram", label="VRAM", kind="radio", place="lora", choices=tuple(TIERS),
+        labels=tuple(f"{tier} · {DESCRIPTIONS[tier]}" for tier in TIERS),
+        help="How much memory of the GPU the training may use, and what it does to stay within it.",
     ),
     Field(
         name="num_repeats", label="Repeat trains per image", kind="number", place="lora", flag="num_repeats",
@@ -153,7 +160,7 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
         "elem_id": entry.elem_id,
         "elem_classes": ["fg-field", f"fg-kind-{entry.kind}"],
     }
-    options = choices or [(choice or "(default)", choice) for choice in entry.choices]
+    options = choices or list(zip(entry.labels or [choice or "(default)" for choice in entry.choices], entry.choices, strict=True))
     if entry.kind == "number":
         return gr.Number(value=None, **common)
     if entry.kind == "check":

@@ -54,14 +54,17 @@ def load_tokenizers(clip_path: str, t5_path: str, cache_dir: str | None, t5_max_
 
     `t5_max_length` is cut to what the tokenizer itself says is its longest text. Raises TrainerError when one is not found.
     """
-    clip = _load_tokenizer(CLIP_ID, "tokenizer_clip", clip_path, cache_dir)
-    t5 = _load_tokenizer(T5_ID, "tokenizer_t5", t5_path, cache_dir)
+    clip = _load_tokenizer(CLIP_ID, ("tokenizer_clip", "tokenizer"), clip_path, cache_dir)
+    t5 = _load_tokenizer(T5_ID, ("tokenizer_t5", "tokenizer_2"), t5_path, cache_dir)
     return Tokenizers(clip, t5, min(t5_max_length, t5.model_max_length))
 
 
-def _load_tokenizer(hub_id: str, folder: str, encoder_path: str, cache_dir: str | None) -> PreTrainedTokenizerBase:
+def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, cache_dir: str | None) -> PreTrainedTokenizerBase:
+    """Load one from kohya's cache, from beside the encoder under our name or kohya's, or from diffusers' folder beside or in it."""
+    encoder, (ours, diffusers) = Path(encoder_path), folders
     places = [Path(cache_dir) / hub_id.replace("/", "_")] if cache_dir else []
-    places += [Path(encoder_path).parent / folder, Path(encoder_path).parent / hub_id.replace("/", "_")]
+    places += [encoder.parent / ours, encoder.parent / hub_id.replace("/", "_")]
+    places += [encoder.parent / diffusers, encoder / diffusers] if encoder.is_dir() else []
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         tried = ", ".join(str(place) for place in places)
