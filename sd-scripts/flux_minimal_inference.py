@@ -21,12 +21,11 @@ from torch import Tensor
 from flux_train_network import explain
 from library.attached_loras import LoRAFile, read_lora
 from library.autoencoder import load_autoencoder
-from library.devices import autocast, choose_device
+from library.devices import autocast, choose_device, load_base
 from library.errors import TrainerError
 from library.files import disk_errors
-from library.flux_loading import load_flux, open_flux
-from library.flux_model import Flux
-from library.quantization import KINDS, keep_wide, placing, quantize_blocks
+from library.flux_loading import open_flux
+from library.quantization import KINDS
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from library.text_encoders import load_text_encoders
 from library.trainer import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
@@ -69,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--flux_dtype", choices=[*DTYPES, *KINDS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
     for name in ("clip_l", "t5xxl", "ae"):
         add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
+    add("--blocks_to_swap", type=int, help="blocks of the transformer that stay in main memory and visit the GPU, as in the trainer")
     add("--offload", action="store_true", help="has no effect: models are loaded and let go in turn in any case")
     return parser
 
@@ -101,7 +101,7 @@ def _refuse(sentence: str) -> int:
 
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what was not given; raises TrainerError for values that no picture can have."""
-    for name, low in (("width", 64), ("height", 64), ("steps", 1), ("seed", 0)):
+    for name, low in (("width", 64), ("height", 64), ("steps", 1), ("seed", 0), ("blocks_to_swap", 0)):
         if (value := getattr(args, name)) is not None and value < low:
             raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
     if args.negative_prompt is not None and args.cfg_scale == 1:
@@ -147,8 +147,8 @@ def _encode(
         device=device,
     )  # fmt: skip
     for lora in loras:
-        lora.put_on(encoders.clip, "lora_te1", merge=args.merge_lora_weights)
-        lora.put_on(encoders.t5, "lora_te3", merge=args.merge_lora_weights)
+        lora.put_on(encoders.clip, "lora_te1", device=device, merge=args.merge_lora_weights)
+        lora.put_on(encoders.t5, "lora_te3", device=device, merge=args.merge_lora_weights)
     with autocast(device, dtype):
         states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
     del encoders
@@ -163,9 +163,9 @@ def _integrate(
     """Return the picture's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     kind = args.flux_dtype or args.dtype
     dtype = DTYPES.get(kind) or DTYPES[args.dtype]
-    flux = _load_transformer(args.ckpt_path, kind, dtype, device)
+    flux = load_base(_as_trained(args, kind if kind in KINDS else None), device, dtype)
     for lora in loras:
-        lora.put_on(flux, "lora_unet", merge=args.merge_lora_weights)
+        lora.put_on(flux, "lora_unet", device=device, merge=args.merge_lora_weights)
     text, no_text = words
     with autocast(device, dtype):
         latents = draw_latents(flux, prompt, text, no_text, noise_of(prompt, 0, None))
@@ -174,18 +174,13 @@ def _integrate(
     return latents
 
 
-def _load_transformer(path: str, kind: str, dtype: torch.dtype, device: torch.device) -> Flux:
-    if kind not in KINDS:
-        return load_flux(path, dtype=dtype, device=device)
-
-    def prepare(empty: Flux):
-        quantize_blocks(empty, kind, dtype)
-        return placing(device, lambda name: device)
-
-    flux = load_flux(path, dtype=dtype, device=device, prepare=prepare)
-    if device.type == "cpu":
-        keep_wide(flux)
-    return flux
+def _as_trained(args: argparse.Namespace, quantization: str | None) -> argparse.Namespace:
+    """Return the trainer's flags that lay out the transformer."""
+    return argparse.Namespace(
+        pretrained_model_name_or_path=args.ckpt_path, base_quantization=quantization, blocks_to_swap=args.blocks_to_swap, fp8_base=False,
+        fp8_matmul=False, split_mode=False, gradient_checkpointing=False, cpu_offload_checkpointing=False,
+        disable_mmap_load_safetensors=False,
+    )  # fmt: skip
 
 
 def _let_go() -> None:

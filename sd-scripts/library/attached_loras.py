@@ -34,8 +34,8 @@ class LoRAFile:
     path: str
     pairs: Mapping[str, Pair]
 
-    def put_on(self, model: nn.Module, prefix: str, *, merge: bool) -> None:
-        """Change a model's layers by this file; raises TrainerError naming the first layer that it has and the model lacks.
+    def put_on(self, model: nn.Module, prefix: str, *, device: torch.device, merge: bool) -> None:
+        """Change a model's layers, which compute on `device`, by this file; raises TrainerError naming the first layer that it has and the model lacks.
 
         `prefix` is one of PREFIXES. Merged, nothing is computed beside the weights, which quantised ones cannot take.
         """
@@ -47,7 +47,7 @@ class LoRAFile:
             if layer is None or (pair.up.shape[0], pair.down.shape[1]) != (layer.out_features, layer.in_features):
                 what = "has no layer for" if layer is None else f"has a layer of another size for {list(pair.down.shape)} in"
                 raise TrainerError(f"{self.path} does not fit this {PREFIXES[prefix]}: it {what} {name}.", reason_code="bad_model")
-            (_merge if merge else _attach)(layer, pair)
+            (_merge if merge else _attach)(layer, pair, device)
 
 
 def read_lora(path: str, multiplier: float) -> LoRAFile:
@@ -72,8 +72,8 @@ def kohya_keys(weights: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]
     return weights
 
 
-def _attach(layer: nn.Linear, pair: Pair) -> None:
-    frozen, device = layer.forward, layer.weight.device
+def _attach(layer: nn.Linear, pair: Pair, device: torch.device) -> None:
+    frozen = layer.forward
     down, up = pair.down.to(device, torch.float32), pair.up.to(device, torch.float32)
 
     def forward(x: Tensor) -> Tensor:
@@ -85,9 +85,8 @@ def _attach(layer: nn.Linear, pair: Pair) -> None:
     layer.forward = forward
 
 
-def _merge(layer: nn.Linear, pair: Pair) -> None:
+def _merge(layer: nn.Linear, pair: Pair, device: torch.device) -> None:
     if isinstance(layer, QuantizedLinear):
         raise TrainerError("--merge_lora_weights needs weights that are not quantised; leave it away, or choose --flux_dtype bfloat16.")
-    device = layer.weight.device
     change = pair.up.to(device, torch.float32) @ pair.down.to(device, torch.float32) * pair.scale
-    layer.weight = nn.Parameter((layer.weight.float() + change).to(layer.weight.dtype), requires_grad=False)
+    layer.weight.data.copy_(layer.weight.to(device, torch.float32) + change)

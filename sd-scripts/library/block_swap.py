@@ -4,7 +4,7 @@ The next block is copied on a stream of its own while the present one computes. 
 fetched if it is not there: fetching ahead is only ever a guess, so a wrong one costs time and nothing can wait for what never comes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 Tensors = dict[str, Tensor]
 RESIDENT = 2  # blocks on the device at most: the one that computes and the one that is on its way
+WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may take
 
 
 class Mover(Protocol):
@@ -119,6 +120,22 @@ class BlockSwap:
             self._mover.drop(self._visits.popitem()[1])
 
 
+def pin(blocks: Iterable[nn.Module]) -> None:
+    """Move blocks' tensors to pinned host memory, from which alone a GPU copies beside its work."""
+    for block in blocks:
+        for tensor in [*block.parameters(), *block.buffers()]:
+            tensor.data = tensor.data.pin_memory()
+
+
+def fits(num_bytes: int, device: torch.device) -> bool:
+    """Say whether so much more fits on a device beside what is computed with it; a CPU holds everything in any case."""
+    if device.type != "cuda":
+        return True
+    free, total = torch.cuda.mem_get_info(device)
+    allowed = int(total * torch.cuda.get_per_process_memory_fraction(device)) - torch.cuda.memory_allocated(device)
+    return num_bytes + WORKSPACE_BYTES <= min(free, allowed)
+
+
 def swap_blocks(blocks: list[nn.Module], mover: Mover, *, is_checkpointed: Callable[[], bool]) -> BlockSwap:
     """Make each block compute with the copies that `mover` brings.
 
@@ -134,12 +151,12 @@ def swap_blocks(blocks: list[nn.Module], mover: Mover, *, is_checkpointed: Calla
 def _visiting(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: Callable[[], bool]) -> Callable[..., Any]:
     caller = _Caller(block, block.forward)
 
-    def forward(*args: Any) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:
         copies = swap.fetch(index)
         is_kept = torch.is_grad_enabled() and not is_checkpointed()
         context: AbstractContextManager[None] = _notes(swap, index, copies) if is_kept else nullcontext()
         with context:
-            out = functional_call(caller, {f"block.{name}": tensor for name, tensor in copies.items()}, args)
+            out = functional_call(caller, {f"block.{name}": tensor for name, tensor in copies.items()}, args, kwargs)
         swap.fetch_ahead()
         return out
 
@@ -154,8 +171,8 @@ class _Caller(nn.Module):
         self.block = block
         self._forward = forward
 
-    def forward(self, *args: Any) -> Any:
-        return self._forward(*args)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
 
 
 @contextmanager

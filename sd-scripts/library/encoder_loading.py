@@ -11,6 +11,7 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from library.block_swap import CudaMover, Mover, fits, pin, swap_blocks
 from library.checkpoint_files import Checkpoint, Piece
 
 CLIP_HEAD_DIM = 64
@@ -88,7 +89,10 @@ def _openai_layer(ours: str, theirs: str) -> dict[str, Piece]:
 
 
 def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> T5EncoderModel:
-    """Load a T5 v1.1 encoder, in any precision; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
+    """Load a T5 v1.1 encoder, in any precision; where it does not fit on `device`, its blocks stay in host memory and visit.
+
+    Raises TrainerError (bad_model) when it is missing, damaged, or another model.
+    """
     file = Checkpoint(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=T5_PREFIXES, mapped=mapped)
     if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
         file.translate({"shared.weight": Piece(("encoder.embed_tokens.weight",))})  # two names of one tensor, of which a file has either
@@ -112,9 +116,25 @@ def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str,
         raise file.is_other_kind("a T5 text encoder", error.args[0]) from None
     with init_empty_weights(include_buffers=False):
         model = T5EncoderModel(config)
-    file.load_into(model, dtype=dtype, device=device, ignore=("encoder.embed_tokens.weight",))
+    num_bytes = sum(tensor.numel() for tensor in model.parameters()) * (dtype or torch.bfloat16).itemsize
+    is_whole = fits(num_bytes, torch.device(device))
+    file.load_into(
+        model, dtype=dtype, device=lambda name: _t5_place(name, device, is_whole=is_whole), ignore=("encoder.embed_tokens.weight",)
+    )
     model.encoder.embed_tokens = model.shared
-    return model.to(device).eval().requires_grad_(False)
+    if not is_whole:
+        pin(model.encoder.block)
+        visit_in_turn(model, CudaMover(torch.device(device)))
+    return model.eval().requires_grad_(False)
+
+
+def _t5_place(name: str, device: torch.device | str, *, is_whole: bool) -> torch.device:
+    return torch.device(device if is_whole or not name.startswith("encoder.block.") else "cpu")
+
+
+def visit_in_turn(model: T5EncoderModel, mover: Mover) -> None:
+    """Let T5's blocks visit the device one after another, for encoding only: 9 GB of weights then take the place of two blocks."""
+    swap_blocks(list(model.encoder.block), mover, is_checkpointed=lambda: True)
 
 
 def _count(file: Checkpoint, pattern: str) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from library.block_swap import CudaMover, swap_blocks
+from library.block_swap import CudaMover, pin, swap_blocks
 from library.errors import TrainerError
 from library.flux_model import Flux
 from library.quantization import quantize_blocks
@@ -40,9 +40,7 @@ def swap_last_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None
     """Let the last `num_swapped` blocks, which lie in host memory, visit `device` when they are needed."""
     blocks = [*flux.double_blocks, *flux.single_blocks]
     swapped = blocks[len(blocks) - num_swapped :]
-    for block in swapped:
-        for tensor in [*block.parameters(), *block.buffers()]:
-            tensor.data = tensor.data.pin_memory()
+    pin(swapped)
     swap_blocks(swapped, CudaMover(device), is_checkpointed=lambda: flux.gradient_checkpointing)
 
 

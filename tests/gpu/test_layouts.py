@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from library.block_swap import CudaMover, swap_blocks
+from library.block_swap import CudaMover, pin, swap_blocks
 from library.devices import load_base
 from library.quantization import KINDS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
@@ -59,8 +59,7 @@ def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
         flux.gradient_checkpointing = checkpointing
         if is_swapped:
             blocks = [*flux.double_blocks, *flux.single_blocks]
-            for tensor in (tensor for block in blocks for tensor in block.parameters()):
-                tensor.data = tensor.data.pin_memory()
+            pin(blocks)
             swap_blocks(blocks, CudaMover(CUDA), is_checkpointed=lambda flux=flux: flux.gradient_checkpointing)
             for name, child in flux.named_children():
                 if name not in ("double_blocks", "single_blocks"):
@@ -73,9 +72,8 @@ def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
 
 def test_swapped_blocks_take_the_place_of_two():
     """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is let go."""
-    blocks = [torch.nn.Linear(4096, 2048, bias=False) for _ in range(8)]
-    for block in blocks:
-        block.weight = torch.nn.Parameter(block.weight.data.pin_memory(), requires_grad=False)
+    blocks = [torch.nn.Linear(4096, 2048, bias=False).requires_grad_(False) for _ in range(8)]
+    pin(blocks)
     swap_blocks(blocks, CudaMover(CUDA), is_checkpointed=lambda: True)
     torch.cuda.reset_peak_memory_stats()
     before, x = torch.cuda.memory_allocated(), torch.ones(1, 4096, device=CUDA)

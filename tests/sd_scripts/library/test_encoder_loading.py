@@ -5,8 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from library import encoder_loading
+from library.block_swap import RESIDENT
 from library.encoder_loading import load_clip_l, load_t5
 from library.errors import TrainerError
+from tests.sd_scripts.library.test_block_swap import RecordingMover
 
 
 @pytest.fixture(name="clip")
@@ -21,7 +24,7 @@ def fixture_clip():
 def fixture_t5():
     torch.manual_seed(0)
     return T5EncoderModel(
-        T5Config(vocab_size=90, d_model=96, d_kv=16, d_ff=160, num_layers=2, num_heads=5, feed_forward_proj="gated-gelu")
+        T5Config(vocab_size=90, d_model=96, d_kv=16, d_ff=160, num_layers=3, num_heads=5, feed_forward_proj="gated-gelu")
     ).eval()
 
 
@@ -91,6 +94,22 @@ def _float8(state, *, scaled):
         if scaled and tensor.dim() == 2:
             tensors[name.removesuffix("weight") + "scale_weight"] = scale
     return tensors
+
+
+@torch.no_grad()
+def test_a_t5_that_does_not_fit_visits_block_by_block(t5, tmp_path, monkeypatch):
+    """The card's path with the CPU as the card: copies are clones, two blocks are there at most, and the numbers are the same."""
+    mover = RecordingMover()
+    monkeypatch.setattr(encoder_loading, "fits", lambda num_bytes, device: num_bytes < 1000)
+    monkeypatch.setattr(encoder_loading, "pin", lambda blocks: None)
+    monkeypatch.setattr(encoder_loading, "CudaMover", lambda device: mover)
+    t5.save_pretrained(tmp_path)
+    ids = torch.randint(0, 90, (2, 30))
+    loaded = load_t5(str(tmp_path), dtype=torch.float32, device="cpu")
+    for _ in range(2):
+        assert torch.equal(loaded(input_ids=ids).last_hidden_state, t5(input_ids=ids).last_hidden_state)
+    assert mover.notes.count("use 1") == 2
+    assert mover.most_live == RESIDENT
 
 
 def test_the_encoders_are_not_taken_for_each_other(clip, t5, tmp_path):

@@ -1,6 +1,7 @@
 """A FLUX transformer is loaded from every form that it comes in, to diffusers' own outputs; what is none is named."""
 
 import json
+import struct
 from dataclasses import replace
 
 import pytest
@@ -8,11 +9,18 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import save_file
 
+from fluxgym.models.identify import identify
 from library.errors import TrainerError
 from library.flux_loading import load_flux, open_flux
+from library.flux_model import Flux, FluxParams
 from tests.sd_scripts.library.test_flux_model import in_diffusers, random_flux, random_inputs
 from tests.support.diffusers_reference import flux_in_diffusers
 from tests.support.tiny_models import PARAMS, make_flux
+
+FLUX_1 = FluxParams(
+    in_channels=64, context_dim=4096, vec_dim=768, hidden_size=3072, num_heads=24, mlp_dim=12288, depth=19, depth_single_blocks=38,
+    guidance_embed=True,
+)  # fmt: skip
 
 
 def state_of(flux, prefix=""):
@@ -94,6 +102,26 @@ def test_flux_for_other_inputs_is_named(tmp_path):
     save_file(state_of(make_flux(replace(PARAMS, in_channels=384))), tmp_path / "fill.safetensors")
     with pytest.raises(TrainerError, match="384 input channels"):
         open_flux(str(tmp_path / "fill.safetensors"))
+
+
+@pytest.mark.parametrize("is_dev", [True, False])
+@pytest.mark.parametrize("form", ["bfl", "diffusers"])
+def test_flux_1_itself_is_known_by_its_header(form, is_dev, tmp_path):
+    """A file of FLUX.1's real size, 24 GB of holes: names and shapes as they are published, of which not a byte is read."""
+    with torch.device("meta"):
+        model = Flux(replace(FLUX_1, guidance_embed=is_dev)) if form == "bfl" else FluxTransformer2DModel(guidance_embeds=is_dev)
+    header, end = {}, 0
+    for name, tensor in model.state_dict().items():
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [end, end + 2 * tensor.numel()]}
+        end += 2 * tensor.numel()
+    text = json.dumps(header).encode()
+    with (tmp_path / "flux.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)
+    assert end == pytest.approx(23.8e9, rel=0.01)
+    assert open_flux(str(tmp_path / "flux.safetensors"))[1] == replace(FLUX_1, guidance_embed=is_dev)
+    precision = f"FLUX.1 {'dev' if is_dev else 'schnell'} in bf16"
+    assert identify(tmp_path / "flux.safetensors").words.startswith(precision)
 
 
 def test_a_missing_tensor_is_named(tmp_path):
