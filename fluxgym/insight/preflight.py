@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fluxgym.config.tiers import DESCRIPTIONS
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import PictureFolder, sizes
 from fluxgym.dataset.steps import expected_steps
@@ -48,6 +49,7 @@ def check(state: Mapping[str, Any], pictures: Path, models: Path, outputs: Path)
     if config is None:
         return Preflight(tuple(lines))
     lines.append(_model_line(config, models))
+    lines.append(Line("ok", f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram"))
     lines += _picture_lines(pictures, config)
     steps = _steps(config, pictures, models, lines)
     lines.append(_disk_line(outputs))

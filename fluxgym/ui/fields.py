@@ -17,10 +17,7 @@ Kind = Literal["text", "lines", "number", "choice", "radio", "check"]
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A setting and how it stands on the page; `flag` is kohya's name for it, `help` is shown when the pointer rests on it.
-
-    `labels` are the choices' words, in their order, where those do not say enough.
-    """
+    """A setting and how it stands on the page; `flag` is kohya's name for it, `help` is shown when the pointer rests on it."""
 
     name: str
     label: str
@@ -29,7 +26,6 @@ class Field:
     help: str
     flag: str = ""
     choices: tuple[str, ...] = field(default=())
-    labels: tuple[str, ...] = field(default=())
     placeholder: str = ""
     is_advanced: bool = False
 
@@ -57,8 +53,7 @@ FIELDS: tuple[Field, ...] = (
     Field(name="base_model", label="Base model", kind="choice", place="lora", help="The FLUX model that the LoRA is trained for."),
     Field(
         name="vram", label="VRAM", kind="radio", place="lora", choices=tuple(TIERS),
-        labels=tuple(f"{tier} · {DESCRIPTIONS[tier]}" for tier in TIERS),
-        help="How much memory of the GPU the training may use, and what it does to stay within it.",
+        help="How much memory of the GPU the training may use. " + " ".join(f"{tier}: {words}." for tier, words in DESCRIPTIONS.items()),
     ),
     Field(
         name="num_repeats", label="Repeat trains per image", kind="number", place="lora", flag="num_repeats",
@@ -160,7 +155,7 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
         "elem_id": entry.elem_id,
         "elem_classes": ["fg-field", f"fg-kind-{entry.kind}"],
     }
-    options = choices or list(zip(entry.labels or [choice or "(default)" for choice in entry.choices], entry.choices, strict=True))
+    options = choices or [(choice or "(default)", choice) for choice in entry.choices]
     if entry.kind == "number":
         return gr.Number(value=None, **common)
     if entry.kind == "check":
