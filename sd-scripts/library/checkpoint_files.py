@@ -166,6 +166,8 @@ class Checkpoint:
         missing = next((part for part in self.names[name].names if part not in self._owners), None)
         if missing is not None:
             raise self.damaged(f"the tensor {missing} is missing from it")
+        if old.is_floating_point():
+            self.check_float(name)
         if self.shape(name) != tuple(old.shape):
             raise self.damaged(f"the tensor {name} is {list(self.shape(name))}, not {list(old.shape)}")
 
@@ -173,18 +175,18 @@ class Checkpoint:
         stored, scale = self.raw(name)
         if not old.is_floating_point():
             return stored.to(device=device)
-        self.check_float(name, stored)
         value = plain(stored.to(device), scale if scale is None else scale.to(device), dtype)
         self.check_finite(name, value)
         if value.device != stored.device or value.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr():
             self.release(name)
         return value
 
-    def check_float(self, name: str, stored: Tensor) -> None:
+    def check_float(self, name: str) -> None:
         """Raise TrainerError for numbers packed into integers, which another program's quantisation made."""
-        if not stored.is_floating_point():
+        file, stored = self._owners[self.names[name].names[0]]
+        if not (dtype := file.dtype(stored)).is_floating_point:
             raise TrainerError(
-                f"{self.what} {self.path}: the tensor {name} is stored as {str(stored.dtype).removeprefix('torch.')}, a quantisation of "
+                f"{self.what} {self.path}: the tensor {name} is stored as {str(dtype).removeprefix('torch.')}, a quantisation of "
                 "another program; choose the model in bf16 or fp8.",
                 reason_code="bad_model",
             )

@@ -201,7 +201,6 @@ def placing(work_device: torch.device, device_of: Callable[[str], torch.device])
         if not isinstance(layer, QuantizedLinear) or not name.endswith(".weight"):
             return False
         weight, scale = file.raw(name)
-        file.check_float(name, weight)
         moved = weight.to(work_device)
         file.check_finite(name, moved)
         layer.take(moved, None if scale is None else scale.to(work_device))
