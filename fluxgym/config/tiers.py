@@ -1,16 +1,24 @@
-"""FluxGym's three VRAM tiers and the flags that each adds to the trainer's command line."""
+"""The VRAM tiers: FluxGym's three, flag for flag, and three more; the flags that each adds to the trainer's command line or takes from it."""
 
+ADAMW8BIT = ("--optimizer_type", "adamw8bit")
 ADAFACTOR = (
     "--optimizer_type", "adafactor", "--optimizer_args", "relative_step=False", "scale_parameter=False", "warmup_init=False",
     "--lr_scheduler", "constant_with_warmup", "--max_grad_norm", "0.0",
 )  # fmt: skip
 TIERS: dict[str, tuple[str, ...]] = {
-    "20G": ("--optimizer_type", "adamw8bit"),
+    "24G": ADAMW8BIT,
+    "20G": ADAMW8BIT,
     "16G": ADAFACTOR,
     "12G": (*ADAFACTOR, "--split_mode", "--network_args", "train_blocks=single"),
+    "10G": (*ADAFACTOR, "--blocks_to_swap", "22"),  # kohya's own advice for these two cards
+    "8G": (*ADAFACTOR, "--blocks_to_swap", "28"),
 }
+WITHOUT: dict[str, tuple[str, ...]] = {"24G": ("--fp8_base",)}
 DESCRIPTIONS = {
-    "20G": "AdamW in 8 bits",
-    "16G": "Adafactor",
-    "12G": "Adafactor, single blocks only, other blocks swapped to host memory",
+    "24G": "AdamW in 8 bits, the model in full bf16; its weights alone are 22 GiB, so for cards of more than 24 GB",
+    "20G": "AdamW in 8 bits, the model in float8",
+    "16G": "Adafactor, the model in float8",
+    "12G": "Adafactor, float8, single blocks only, 18 blocks swapped to main memory",
+    "10G": "Adafactor, float8, 22 blocks swapped to main memory",
+    "8G": "Adafactor, float8, 28 blocks swapped to main memory",
 }

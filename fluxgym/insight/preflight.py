@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fluxgym.config.tiers import DESCRIPTIONS
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import PictureFolder, sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import apply_defaults, find_files, get_model, regularisation_folder
+from fluxgym.models.identify import identify
 from fluxgym.run.names import slug_of
 
 RESERVE_BYTES = 500 << 20
@@ -47,6 +49,7 @@ def check(state: Mapping[str, Any], pictures: Path, models: Path, outputs: Path)
     if config is None:
         return Preflight(tuple(lines))
     lines.append(_model_line(config, models))
+    lines.append(Line("ok", f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram"))
     lines += _picture_lines(pictures, config)
     steps = _steps(config, pictures, models, lines)
     lines.append(_disk_line(outputs))
@@ -65,8 +68,10 @@ def _config(state: Mapping[str, Any], models: Path, lines: list[Line]) -> TrainC
 
 def _model_line(config: TrainConfig, models: Path) -> Line:
     try:
-        find_files(config.base_model, models)
-        return Line("ok", f"{get_model(config.base_model, models).title}: all four files are here.", "base_model")
+        files, title = find_files(config.base_model, models), get_model(config.base_model, models).title
+        known = identify(files.transformer)
+        told = f"; the transformer is {known.words}" if known.roles else ""
+        return Line("ok", f"{title}: all four files are here{told}.", "base_model")
     except FluxGymError as error:
         return Line("error", str(error), error.field)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.flags import DATASET_KEYS, OF_THE_LAUNCHER, SUBSET_KEYS, all_flags
-from fluxgym.config.tiers import TIERS
+from fluxgym.config.tiers import TIERS, WITHOUT
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import LaunchError
 from fluxgym.launch.checkout import place_options, python_of, refuse_unknown
@@ -75,7 +75,8 @@ def _options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> Options:
         options["--sample_every_n_steps"] = [str(config.sample_every_n_steps)]
     if config.sample_every_n_steps or any(config.advanced.get(name) for name in ("sample_every_n_epochs", "sample_at_first")):
         options["--sample_prompts"] = [str(run.sample_prompts)]
-    return options | _tier(config.vram)
+    kept = {flag: values for flag, values in options.items() if flag not in WITHOUT.get(config.vram, ())}
+    return kept | _tier(config.vram)
 
 
 def _tier(vram: str) -> Options:

@@ -1,8 +1,6 @@
 """Which models there are, where their files lie, and what they bring as defaults. Reads models.yaml; downloads nothing."""
 
-import json
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +11,7 @@ import yaml
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import ModelError
+from fluxgym.models.identify import identify
 
 BUILT_IN = Path(__file__).with_name("models.yaml")
 ROLES = {
@@ -22,11 +21,10 @@ ROLES = {
     "t5xxl": "the T5 text encoder",
 }
 TOKENIZERS = {
-    "clip_l": ("tokenizer_clip", "openai_clip-vit-large-patch14", "openai/clip-vit-large-patch14"),
-    "t5xxl": ("tokenizer_t5", "google_t5-v1_1-xxl", "google/t5-v1_1-xxl"),
+    "clip_l": ("tokenizer_clip", "openai_clip-vit-large-patch14", "tokenizer", "openai/clip-vit-large-patch14"),
+    "t5xxl": ("tokenizer_t5", "google_t5-v1_1-xxl", "tokenizer_2", "google/t5-v1_1-xxl"),
 }
 PREFERRED, FALLBACK = "flux-dev", "pocket"
-MAX_HEADER = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundFiles:
-    """The four files of a model, all there and whole as far as their headers tell."""
+    """The four files of a model, or folders of diffusers' in their places, all there and whole as far as their headers tell."""
 
     transformer: Path
     clip_l: Path
@@ -104,7 +102,7 @@ def default_model(models: Path) -> str:
 def find_files(model_id: str, models: Path) -> FoundFiles:
     """Return where a model's files lie, its tokenizers beside the encoders.
 
-    Raises ModelError naming all that are missing, or the first that is truncated or no .safetensors file.
+    Raises ModelError naming all that are missing, or the first that is damaged or something else than it should be.
     """
     model = get_model(model_id, models)
     located = {role: _locate(places, models) for role, places in model.files.items()}
@@ -113,37 +111,26 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
         raise ModelError(f"{model.title} needs files that are missing: put {', '.join(missing)}.", field="base_model")
     found = {role: path for role, path in located.items() if path is not None}
     for role, path in found.items():
-        check_file(path, ROLES[role])
-    for role, (folder, kohyas, hub_id) in TOKENIZERS.items():
+        check_file(path, role)
+    for role, (folder, kohyas, diffusers, hub_id) in TOKENIZERS.items():
         place = found[role].parent
-        if not (place / folder).is_dir() and not (place / kohyas).is_dir():
+        is_folder = found[role].is_dir()
+        if not any((place / name).is_dir() for name in (folder, kohyas, *([diffusers] if is_folder else []))):
             raise ModelError(f"{model.title} needs the tokenizer of {hub_id}: put its files into {place / folder}.", field="base_model")
     return FoundFiles(**found)
 
 
 def _locate(places: tuple[str, ...], models: Path) -> Path | None:
-    return next((models / place for place in places if (models / place).is_file()), None)
+    return next((models / place for place in places if (models / place).exists()), None)
 
 
-def check_file(path: Path, what: str) -> None:
-    """Raise ModelError when a .safetensors file's header cannot be read or promises more than the file holds."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size - 8, MAX_HEADER):
-                raise ValueError
-            header = json.loads(file.read(length))
-        end = max(int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__")
-    except (OSError, ValueError, struct.error, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise ModelError(
-            f"{what[0].upper()}{what[1:]} {path} is damaged or no .safetensors file; download it again.", field="base_model"
-        ) from None
-    if end + 8 + length != size:
-        raise ModelError(
-            f"{what[0].upper()}{what[1:]} {path} is cut short: it has {size} of {end + 8 + length} bytes; download it again.",
-            field="base_model",
-        )
+def check_file(path: Path, role: str) -> None:
+    """Raise ModelError when a file is damaged, or is known to be another thing than its role wants; what is unknown may pass."""
+    identity, what = identify(path), f"{ROLES[role][0].upper()}{ROLES[role][1:]}"
+    if identity.problem is not None:
+        raise ModelError(f"{what} {path}: the {identity.problem}.", field="base_model")
+    if identity.roles and role not in identity.roles:
+        raise ModelError(f"{what} {path} is {identity.words}; put the right file there.", field="base_model")
 
 
 def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:

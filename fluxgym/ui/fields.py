@@ -10,6 +10,8 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.components import Component
 
+from fluxgym.config.tiers import DESCRIPTIONS, TIERS
+
 Kind = Literal["text", "lines", "number", "choice", "radio", "check"]
 
 
@@ -50,8 +52,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(name="base_model", label="Base model", kind="choice", place="lora", help="The FLUX model that the LoRA is trained for."),
     Field(
-        name="vram", label="VRAM", kind="radio", place="lora", choices=("20G", "16G", "12G"),
-        help="How much memory the training may use: 20G trains with AdamW8bit, 16G with Adafactor, 12G also moves blocks out to main memory.",
+        name="vram", label="VRAM", kind="radio", place="lora", choices=tuple(TIERS),
+        help="How much memory of the GPU the training may use. " + " ".join(f"{tier}: {words}." for tier, words in DESCRIPTIONS.items()),
     ),
     Field(
         name="num_repeats", label="Repeat trains per image", kind="number", place="lora", flag="num_repeats",

@@ -1,4 +1,4 @@
-"""FLUX's variational autoencoder with BFL's parameter names; its widths and depths are read from the tensors' shapes.
+"""FLUX's variational autoencoder with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
 Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
 Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as said.
@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from library.checkpoint_files import Checkpoint
+from library.diffusers_keys import autoencoder_pieces
 from library.errors import TrainerError
-from library.weights import WeightFile, read_shapes
 
 SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; nothing in the files tells them
+Z_CHANNELS = 16  # of FLUX's latents; those of Stable Diffusion have 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,15 +209,22 @@ class AutoEncoder(nn.Module):
         return self.decoder(latents_BCHW / SCALE + SHIFT)
 
 
-def load_autoencoder(path: str, *, dtype: torch.dtype | None, device: torch.device | str) -> AutoEncoder:
-    """Load BFL's `ae` file; raises TrainerError (bad_model) when it is missing, damaged, or something else."""
-    file = WeightFile(path, "the autoencoder (ae)")
+def load_autoencoder(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> AutoEncoder:
+    """Load FLUX's autoencoder under BFL's or diffusers' names, a file or a folder.
+
+    Raises TrainerError (bad_model) when it is missing, damaged, or something else.
+    """
+    file = Checkpoint(path, "the autoencoder (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
+    file.translate(autoencoder_pieces(file.stored_names()))
     try:
-        params = params_from_shapes(read_shapes(file))
+        params = params_from_shapes({name: file.shape(name) for name in file.names})
     except KeyError as error:
+        raise file.is_other_kind("an autoencoder", error.args[0]) from None
+    if params.z_channels != Z_CHANNELS:
         raise TrainerError(
-            f"{path} is not FLUX's autoencoder with BFL's tensor names (it lacks {error}); choose the ae file.", reason_code="bad_model"
-        ) from None
+            f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
+            reason_code="bad_model",
+        )
     with torch.device("meta"):
         model = AutoEncoder(params)
     file.load_into(model, dtype=dtype, device=device)

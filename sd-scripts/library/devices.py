@@ -6,9 +6,13 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from library.checkpoint_files import Place
 from library.errors import TrainerError
-from library.flux_model import Flux, load_flux
-from library.offload import num_blocks_to_swap, place_blocks, store_in_float8
+from library.float8_matmul import can_multiply
+from library.flux_loading import load_flux
+from library.flux_model import Flux
+from library.offload import keep_activations_on_host, num_blocks_to_swap, swap_last_blocks, swapped_prefixes
+from library.quantization import QuantizedLinear, keep_wide, placing, quantize_blocks
 
 
 def choose_device() -> torch.device:
@@ -36,15 +40,56 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux:
-    """Load the frozen transformer as the flags want it: float8 storage, blocks swapped to host memory, gradient checkpointing."""
-    in_steps = args.fp8_base or args.blocks_to_swap or args.split_mode  # what is not to be on the GPU whole is not loaded there
-    flux = load_flux(args.pretrained_model_name_or_path, dtype=dtype, device="cpu" if in_steps else device)
-    if args.fp8_base:
-        store_in_float8(flux, dtype)
-    num_swapped = num_blocks_to_swap(args.blocks_to_swap, args.split_mode, len(flux.double_blocks) + len(flux.single_blocks))
-    if num_swapped and device.type == "cpu":
-        print(f"warning: {num_swapped} blocks were to be swapped to host memory, where a training on the CPU has them anyway.", flush=True)
-        num_swapped = 0
-    place_blocks(flux, num_swapped, device)
-    flux.gradient_checkpointing = bool(args.gradient_checkpointing)
+    """Load the frozen transformer as the flags want it: quantised, blocks swapped to host memory, gradient checkpointing.
+
+    What is not to be on the GPU is never loaded there, and no tensor is wide that is to be small.
+    """
+    layout = Layout(args, device, dtype)
+    path, mapped = args.pretrained_model_name_or_path, not args.disable_mmap_load_safetensors
+    flux = load_flux(path, dtype=dtype, device=layout.device_of, prepare=layout.prepare, mapped=mapped)
+    layout.finish(flux)
+    flux.gradient_checkpointing = bool(args.gradient_checkpointing or args.cpu_offload_checkpointing)
+    if args.cpu_offload_checkpointing:
+        keep_activations_on_host(flux)
     return flux
+
+
+class Layout:
+    """Where each tensor of the transformer lies, and how it is stored."""
+
+    def __init__(self, args: Namespace, device: torch.device, dtype: torch.dtype) -> None:
+        self.args, self.device, self.dtype = args, device, dtype
+        self.kind = args.base_quantization or ("fp8" if args.fp8_base else None)
+        if args.fp8_matmul and self.kind != "fp8":
+            raise TrainerError("--fp8_matmul needs --fp8_base, and no other --base_quantization.")
+        self.num_swapped, self.swapped = 0, ()
+
+    def device_of(self, name: str) -> torch.device:
+        """Return where a tensor is kept."""
+        return torch.device("cpu") if self.swapped and name.startswith(self.swapped) else self.device
+
+    def prepare(self, flux: Flux) -> Place | None:
+        """Decide about an empty model; returns how its quantised layers are filled."""
+        wanted = num_blocks_to_swap(self.args.blocks_to_swap, self.args.split_mode, len(flux.double_blocks) + len(flux.single_blocks))
+        if wanted and self.device.type == "cpu":
+            print(f"warning: {wanted} blocks were to be swapped to host memory, where a training on the CPU has them anyway.", flush=True)
+        elif wanted:
+            self.num_swapped, self.swapped = wanted, swapped_prefixes(flux, wanted)
+        if self.kind is None:
+            return None
+        self._multiply_in_float8(quantize_blocks(flux, self.kind, self.dtype))
+        return placing(self.device, self.device_of)
+
+    def _multiply_in_float8(self, layers: list[QuantizedLinear]) -> None:
+        if self.args.fp8_matmul and not can_multiply(self.device):
+            print("warning: --fp8_matmul has no effect: this device does not multiply float8 matrices.", flush=True)
+        elif self.args.fp8_matmul:
+            for layer in layers:
+                layer.multiplies_in_float8 = True
+
+    def finish(self, flux: Flux) -> None:
+        """Set up a filled model."""
+        if self.num_swapped:
+            swap_last_blocks(flux, self.num_swapped, self.device)
+        if self.device.type == "cpu":
+            keep_wide(flux)

@@ -1,7 +1,7 @@
 """The FLUX.1 transformer with BFL's parameter names; every dimension is read from the tensors' shapes.
 
-Owns the architecture and its loading. Does not own what is trained on it (networks/), how it is noised (flow.py), or where its blocks live
-(offload.py). Shape suffixes as in flux_math.
+Owns the architecture. Does not own its files (flux_loading.py), what is trained on it (networks/), how it is noised (flow.py), or where its
+blocks live (offload.py). Shape suffixes as in flux_math.
 """
 
 import re
@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from library.errors import TrainerError
 from library.flux_math import attention, rope, timestep_embedding
-from library.weights import WeightFile, read_shapes
 
 TIME_DIM = 256
 
@@ -288,27 +286,3 @@ def _key_mask(txt_mask: Tensor | None, num_image_tokens: int) -> Tensor | None:
         return None
     seen = txt_mask.bool()
     return torch.cat([seen, seen.new_ones(seen.shape[0], num_image_tokens)], dim=1)[:, None, None, :]
-
-
-def open_flux(path: str) -> tuple[WeightFile, FluxParams]:
-    """Read a FLUX transformer's header only: the open file and its dimensions; raises TrainerError as load_flux does."""
-    file = WeightFile(path, "the FLUX model", prefixes=("model.diffusion_model.", "diffusion_model."))
-    try:
-        return file, params_from_shapes(read_shapes(file))
-    except (KeyError, StopIteration) as error:
-        raise TrainerError(
-            f"{path} is not a FLUX transformer with BFL's tensor names (it lacks {error}); choose the flux1-dev or flux1-schnell file.",
-            reason_code="bad_model",
-        ) from None
-
-
-def load_flux(path: str, *, dtype: torch.dtype | None, device: torch.device | str) -> Flux:
-    """Load a BFL-key FLUX transformer from a .safetensors file, tensor by tensor, with `dtype` (None keeps the file's) on `device`.
-
-    Raises TrainerError (bad_model) when the file is missing, truncated, or not a FLUX transformer, naming what is wrong.
-    """
-    file, params = open_flux(path)
-    with torch.device("meta"):
-        model = Flux(params)
-    file.load_into(model, dtype=dtype, device=device)
-    return model.eval().requires_grad_(False)

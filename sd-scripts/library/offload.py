@@ -1,94 +1,89 @@
-"""What makes a large frozen model fit: storage in float8, and blocks that live in host memory until they are needed.
+"""What stays in host memory until it is needed: swapped blocks, and the activations that wait for the backward pass.
 
-Both change where and how weights are stored, never what is computed beyond float8's rounding. Neither touches the LoRA.
+Owns where things lie. How blocks come and go is block_swap.py's, how weights are stored quantization.py's. Neither changes what is computed.
 """
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call
+from collections.abc import Callable
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from library.block_swap import CudaMover, pin, swap_blocks
 from library.errors import TrainerError
 from library.flux_model import Flux
+from library.quantization import quantize_blocks
 
 SPLIT_MODE_BLOCKS = 18  # what kohya's split_mode means today
 MIN_RESIDENT = 2
+FLUX_BLOCKS = 57
+MIN_OFFLOADED_BYTES = 1 << 20  # what is smaller is not worth a trip
 
 
 def store_in_float8(flux: Flux, dtype: torch.dtype) -> None:
-    """Keep the weights of all Linears in the blocks as float8_e4m3fn with one scale a row, and cast them to `dtype` at every use.
-
-    The scale brings each row's largest weight to float8's largest number, so that small weights keep their digits. Norms, biases and all
-    that lies outside the blocks stay as they are.
-    """
-    for module in [*flux.double_blocks.modules(), *flux.single_blocks.modules()]:
-        if isinstance(module, nn.Linear):
-            rows = module.weight.data.float().abs().amax(1, keepdim=True).clamp(min=1e-12)
-            scale = rows / torch.finfo(torch.float8_e4m3fn).max
-            module.weight = nn.Parameter((module.weight.data.float() / scale).to(torch.float8_e4m3fn), requires_grad=False)
-            module.register_buffer("weight_scale", scale.to(dtype), persistent=False)
-            module.forward = _casting_forward(module, dtype)
+    """Keep the weights of all Linears in the blocks of a loaded model in float8, and compute with them in `dtype`."""
+    quantize_blocks(flux, "fp8", dtype)
 
 
-def _casting_forward(linear: nn.Linear, dtype: torch.dtype):
-    def forward(x: Tensor) -> Tensor:
-        weight = linear.weight.to(dtype) * linear.weight_scale
-        return F.linear(x.to(dtype), weight, None if linear.bias is None else linear.bias.to(dtype))
-
-    return forward
+def swapped_prefixes(flux: Flux, num_swapped: int) -> tuple[str, ...]:
+    """Return the beginnings of the names of the last `num_swapped` blocks' tensors."""
+    names = [f"{kind}_blocks.{index}." for kind, count in _counts(flux).items() for index in range(count)]
+    return tuple(names[len(names) - num_swapped :])
 
 
-def place_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None:
-    """Bring the model to `device`, but keep the last `num_swapped` blocks in pinned host memory.
+def _counts(flux: Flux) -> dict[str, int]:
+    return {"double": len(flux.double_blocks), "single": len(flux.single_blocks)}
 
-    A swapped block is copied to the device for its forward, and again for its recompute. The copies live as long as the autograd graph of
-    that one block, so at most one swapped block is on the device at a time when gradient checkpointing is on.
-    """
+
+def swap_last_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None:
+    """Let the last `num_swapped` blocks, which lie in host memory, visit `device` when they are needed."""
     blocks = [*flux.double_blocks, *flux.single_blocks]
     swapped = blocks[len(blocks) - num_swapped :]
-    for block in blocks[: len(blocks) - num_swapped]:
-        block.to(device)
-    for name, child in flux.named_children():
-        if name not in ("double_blocks", "single_blocks"):
-            child.to(device)
-    for block in swapped:
-        for parameter in block.parameters():
-            parameter.data = parameter.data.pin_memory()
-        block.forward = _streaming_forward(block, type(block).forward, device)
-
-
-def _streaming_forward(block: nn.Module, forward, device: torch.device):
-    caller = _Caller(block, forward)
-
-    def streamed(*args: Tensor | tuple[Tensor, ...] | None):
-        stored = [*block.named_parameters(), *block.named_buffers()]
-        copies = {f"block.{name}": tensor.to(device, non_blocking=True) for name, tensor in stored}
-        return functional_call(caller, copies, args)
-
-    return streamed
-
-
-class _Caller(nn.Module):
-    """A module around a block that calls the block's own forward, so that functional_call can lend it other weights."""
-
-    def __init__(self, block: nn.Module, forward) -> None:
-        super().__init__()
-        self.block = block
-        self._forward = forward
-
-    def forward(self, *args):
-        return self._forward(self.block, *args)
+    pin(swapped)
+    swap_blocks(swapped, CudaMover(device), is_checkpointed=lambda: flux.gradient_checkpointing)
 
 
 def num_blocks_to_swap(blocks_to_swap: int | None, split_mode: bool, num_blocks: int) -> int:
-    """Return how many blocks to swap by --blocks_to_swap or the old --split_mode, which is cut to what the model has.
+    """Return how many blocks to swap by --blocks_to_swap or the old --split_mode, cut to what a model smaller than FLUX.1 has.
 
-    Raises TrainerError when fewer than MIN_RESIDENT blocks would stay.
+    Raises TrainerError when fewer than MIN_RESIDENT of FLUX.1's blocks would stay.
     """
-    if not blocks_to_swap:
-        return min(SPLIT_MODE_BLOCKS, num_blocks - MIN_RESIDENT) if split_mode else 0
-    if blocks_to_swap > num_blocks - MIN_RESIDENT:
-        raise TrainerError(
-            f"--blocks_to_swap {blocks_to_swap} is too many: the model has {num_blocks} blocks and {MIN_RESIDENT} must stay."
-        )
-    return blocks_to_swap
+    wanted = blocks_to_swap or (SPLIT_MODE_BLOCKS if split_mode else 0)
+    if wanted > FLUX_BLOCKS - MIN_RESIDENT:
+        raise TrainerError(f"--blocks_to_swap {wanted} is too many: FLUX.1 has {FLUX_BLOCKS} blocks and {MIN_RESIDENT} must stay.")
+    return max(0, min(wanted, num_blocks - MIN_RESIDENT))
+
+
+def keep_activations_on_host(flux: Flux) -> None:
+    """Move what autograd keeps between the blocks to host memory until its backward: kohya's --cpu_offload_checkpointing.
+
+    Under gradient checkpointing that is each block's input; frozen weights and small tensors stay where they are.
+    """
+    forward = flux.forward
+    weights = {tensor.untyped_storage().data_ptr() for tensor in [*flux.parameters(), *flux.buffers()]}
+
+    def offloading(*args: Any, **kwargs: Any) -> Tensor:
+        with saved_tensors_hooks(_to_host(weights), _from_host):
+            return forward(*args, **kwargs)
+
+    flux.forward = offloading
+
+
+def _to_host(weights: set[int]) -> Callable[[Tensor], Any]:
+    def pack(tensor: Tensor) -> Any:
+        if tensor.nbytes < MIN_OFFLOADED_BYTES or tensor.untyped_storage().data_ptr() in weights:
+            return tensor
+        host = torch.empty_like(
+            tensor, device="cpu", pin_memory=tensor.is_cuda
+        )  # with the same strides, so that sums run in the same order
+        return tensor.device, host.copy_(tensor)
+
+    return pack
+
+
+def _from_host(kept: Any) -> Tensor:
+    if isinstance(kept, Tensor):
+        return kept
+    device, host = kept
+    return host.to(device, non_blocking=True)

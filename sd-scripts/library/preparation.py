@@ -18,7 +18,7 @@ from library.dataset import build_dataset
 from library.determinism import compute_deterministically
 from library.devices import choose_device, compute_dtype, load_base, save_dtype
 from library.files import clear_leftovers
-from library.flux_model import open_flux
+from library.flux_loading import open_flux
 from library.kohya_state import is_kohya_state, load_kohya_state
 from library.metadata import fixed_metadata
 from library.optimizers import create_optimizer, parameter_groups
@@ -84,7 +84,8 @@ class Preparation:
         del encoders
         _let_go()
         self.stop.check()
-        self.vae = load_autoencoder(args.ae, dtype=torch.float32 if args.no_half_vae else self.dtype, device=self.device)
+        vae_dtype, mapped = torch.float32 if args.no_half_vae else self.dtype, not args.disable_mmap_load_safetensors
+        self.vae = load_autoencoder(args.ae, dtype=vae_dtype, device=self.device, mapped=mapped)
         if args.cache_latents:
             self.data.cache_latents(self.vae, self._on_item)
         self.stop.check()
@@ -99,6 +100,7 @@ class Preparation:
             with_mask=args.apply_t5_attn_mask,
             dtype=self.dtype,
             device=self.device,
+            mapped=not args.disable_mmap_load_safetensors,
         )
 
     def _on_item(self, done: int, total: int) -> None:

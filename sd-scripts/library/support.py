@@ -29,6 +29,7 @@ HONOURED = frozenset(
     config_file output_config console_log_file console_log_simple save_n_epoch_ratio initial_epoch initial_step skip_until_initial_step
     full_bf16 ip_noise_gamma ip_noise_gamma_random_strength use_lion_optimizer lr_scheduler_type logging_dir log_with log_prefix
     log_tracker_name log_tracker_config log_config wandb_run_name metadata_thumbnail metadata_preprocessor metadata_is_negative_embedding
+    cpu_offload_checkpointing disable_mmap_load_safetensors
     """.split()
 )
 
@@ -58,7 +59,6 @@ IGNORED = {
     "lowram": _MEMORY,
     "highvram": _MEMORY,
     "skip_cache_check": "the caches know their content and cost nothing to check",
-    "disable_mmap_load_safetensors": "files are read tensor by tensor in any case",
     "vae_batch_size": "pictures are encoded one by one: in a batch the last bits would depend on the neighbours, and caches are shared by runs",
     "text_encoder_batch_size": "captions are encoded one by one, for the same caches whatever the batch",
     "cache_info": "sizes and captions are read anew at each start, which takes a tenth of a second for a thousand pictures",
@@ -96,7 +96,6 @@ REFUSED = {
     "zero3_save_16bit_model": _DEEPSPEED,
     "fp16_master_weights_and_gradients": _DEEPSPEED,
     "torch_compile": _LATER,
-    "cpu_offload_checkpointing": _LATER,
     "network_dropout": _LATER,
     "network_train_text_encoder_only": "a LoRA of FLUX without FLUX teaches next to nothing",
     "dim_from_weights": _LATER,

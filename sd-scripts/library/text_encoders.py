@@ -1,95 +1,19 @@
-"""CLIP-L and T5: loading from ComfyUI's files, their tokenizers, and what FLUX takes from them.
+"""CLIP-L and T5: their tokenizers, and what FLUX takes from them. Their files are encoder_loading.py's.
 
-The networks are transformers' own; every dimension is read from the tensors' shapes (CLIP's heads are 64 wide, which shapes do not tell).
 Shape suffixes: B batch, L tokens, V pooled width, C context width.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
-from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, T5Config, T5EncoderModel
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from library.encoder_loading import ClipTextEncoder, load_clip_l, load_t5
 from library.errors import TrainerError
-from library.weights import WeightFile
 
-CLIP_HEAD_DIM = 64
 CLIP_ID, T5_ID = "openai/clip-vit-large-patch14", "google/t5-v1_1-xxl"
-
-
-class ClipTextEncoder(nn.Module):
-    """CLIP's text encoder under the names of ComfyUI's file, `text_model.…`, which LoRA keys repeat."""
-
-    def __init__(self, config: CLIPTextConfig) -> None:
-        super().__init__()
-        self.text_model = CLIPTextModel(config)
-
-    def forward(self, ids_BL: Tensor) -> Tensor:
-        """(B, 77) token ids -> (B, V) pooled output at the end-of-text token."""
-        return self.text_model(input_ids=ids_BL).pooler_output
-
-
-def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str) -> ClipTextEncoder:
-    """Load clip_l.safetensors; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
-    file = WeightFile(path, "the CLIP-L text encoder")
-    try:
-        vocab, width = file.shape("text_model.embeddings.token_embedding.weight")
-        config = CLIPTextConfig(
-            vocab_size=vocab,
-            hidden_size=width,
-            intermediate_size=file.shape("text_model.encoder.layers.0.mlp.fc1.weight")[0],
-            num_hidden_layers=_count(file, r"text_model\.encoder\.layers\.(\d+)\."),
-            num_attention_heads=width // CLIP_HEAD_DIM,
-            max_position_embeddings=file.shape("text_model.embeddings.position_embedding.weight")[0],
-            hidden_act="quick_gelu",
-            bos_token_id=0,
-            eos_token_id=2,  # transformers' name for "pool at the highest id", which is end-of-text in every CLIP vocabulary
-        )
-    except KeyError as error:
-        raise _other_model(path, "CLIP-L", error) from None
-    with init_empty_weights(include_buffers=False):
-        model = ClipTextEncoder(config)
-    file.load_into(model, dtype=dtype, device=device)
-    return model.to(device).eval().requires_grad_(False)
-
-
-def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str) -> T5EncoderModel:
-    """Load a T5 v1.1 encoder (t5xxl_fp16.safetensors); raises TrainerError (bad_model) when it is missing, damaged, or another model."""
-    file = WeightFile(path, "the T5 text encoder")
-    first = "encoder.block.0.layer"
-    try:
-        vocab, width = file.shape("shared.weight")
-        buckets, heads = file.shape(f"{first}.0.SelfAttention.relative_attention_bias.weight")
-        config = T5Config(
-            vocab_size=vocab,
-            d_model=width,
-            d_kv=file.shape(f"{first}.0.SelfAttention.q.weight")[0] // heads,
-            d_ff=file.shape(f"{first}.1.DenseReluDense.wi_0.weight")[0],
-            num_layers=_count(file, r"encoder\.block\.(\d+)\."),
-            num_heads=heads,
-            relative_attention_num_buckets=buckets,
-            feed_forward_proj="gated-gelu",
-            is_encoder_decoder=False,
-            use_cache=False,
-        )
-    except KeyError as error:
-        raise _other_model(path, "T5 v1.1", error) from None
-    with init_empty_weights(include_buffers=False):
-        model = T5EncoderModel(config)
-    file.load_into(model, dtype=dtype, device=device, ignore=("encoder.embed_tokens.weight",))
-    model.encoder.embed_tokens = model.shared
-    return model.to(device).eval().requires_grad_(False)
-
-
-def _count(file: WeightFile, pattern: str) -> int:
-    return 1 + max((int(match[1]) for name in file.names if (match := re.match(pattern, name))), default=-1)
-
-
-def _other_model(path: str, what: str, error: KeyError) -> TrainerError:
-    return TrainerError(f"{path} is not a {what} text encoder: it lacks the tensor {error}.", reason_code="bad_model")
 
 
 def encode_clip(model: ClipTextEncoder, ids_BL: Tensor) -> Tensor:
@@ -130,14 +54,17 @@ def load_tokenizers(clip_path: str, t5_path: str, cache_dir: str | None, t5_max_
 
     `t5_max_length` is cut to what the tokenizer itself says is its longest text. Raises TrainerError when one is not found.
     """
-    clip = _load_tokenizer(CLIP_ID, "tokenizer_clip", clip_path, cache_dir)
-    t5 = _load_tokenizer(T5_ID, "tokenizer_t5", t5_path, cache_dir)
+    clip = _load_tokenizer(CLIP_ID, ("tokenizer_clip", "tokenizer"), clip_path, cache_dir)
+    t5 = _load_tokenizer(T5_ID, ("tokenizer_t5", "tokenizer_2"), t5_path, cache_dir)
     return Tokenizers(clip, t5, min(t5_max_length, t5.model_max_length))
 
 
-def _load_tokenizer(hub_id: str, folder: str, encoder_path: str, cache_dir: str | None) -> PreTrainedTokenizerBase:
+def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, cache_dir: str | None) -> PreTrainedTokenizerBase:
+    """Load one from kohya's cache, from beside the encoder under our name or kohya's, or from diffusers' folder beside or in it."""
+    encoder, (ours, diffusers) = Path(encoder_path), folders
     places = [Path(cache_dir) / hub_id.replace("/", "_")] if cache_dir else []
-    places += [Path(encoder_path).parent / folder, Path(encoder_path).parent / hub_id.replace("/", "_")]
+    places += [encoder.parent / ours, encoder.parent / hub_id.replace("/", "_")]
+    places += [encoder.parent / diffusers, encoder / diffusers] if encoder.is_dir() else []
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         tried = ", ".join(str(place) for place in places)
@@ -185,9 +112,17 @@ class TextEncoders:
 
 
 def load_text_encoders(
-    clip_path: str, t5_path: str, *, cache_dir: str | None, t5_max_length: int, with_mask: bool, dtype: torch.dtype, device: torch.device
+    clip_path: str,
+    t5_path: str,
+    *,
+    cache_dir: str | None,
+    t5_max_length: int,
+    with_mask: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+    mapped: bool = True,
 ) -> TextEncoders:
     """Load CLIP-L, T5 and both tokenizers; raises TrainerError when one is missing, damaged, or something else."""
     tokenizers = load_tokenizers(clip_path, t5_path, cache_dir, t5_max_length)
-    clip = load_clip_l(clip_path, dtype=dtype, device=device)
-    return TextEncoders(clip, load_t5(t5_path, dtype=dtype, device=device), tokenizers, with_mask)
+    clip = load_clip_l(clip_path, dtype=dtype, device=device, mapped=mapped)
+    return TextEncoders(clip, load_t5(t5_path, dtype=dtype, device=device, mapped=mapped), tokenizers, with_mask)

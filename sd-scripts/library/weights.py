@@ -1,47 +1,84 @@
-"""Reading .safetensors files safely and sparingly: what is wrong with one is said in a sentence, and one tensor is held at a time.
+"""Reading .safetensors files safely and sparingly: what is wrong with one is said in a sentence, and no byte is copied without need.
 
-Owns opening, checking and fingerprinting. Does not know what a file's tensors mean.
+Owns one file: its header, its tensors by name, its fingerprint. Several files as one model are checkpoint_files.py's; what a file's
+tensors mean is for those who load them.
 """
 
 import hashlib
+import json
+import math
+import mmap
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from library.errors import TrainerError
+from library.file_kinds import why_no_safetensors
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor's line in the header: its type's name, its shape, and its bytes' place in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
 
 
 class WeightFile:
-    """One .safetensors file, its tensors by name with a known prefix taken off."""
+    """One .safetensors file, its tensors by name with a known prefix taken off.
 
-    def __init__(self, path: str | Path, what: str, *, prefixes: Sequence[str] = (), rename: Callable[[str], str] = str) -> None:
-        """Check the file at `path`, called `what` in messages; `rename` maps a tensor's name in the file to the module's.
+    Mapped, a tensor is the file's own pages: nothing is read before it is used, and nothing is copied. Otherwise it is read into memory of
+    its own (kohya's --disable_mmap_load_safetensors), which some network drives do faster.
+    """
+
+    def __init__(self, path: str | Path, what: str, *, prefixes: Sequence[str] = (), mapped: bool = True) -> None:
+        """Read the header of the file at `path`, called `what` in messages.
 
         Raises TrainerError (bad_model) when it is missing, empty, truncated, or no .safetensors file.
         """
-        self.path, self.what = Path(path), what
-        self._check()
-        try:
-            self._handle = safe_open(str(self.path), framework="pt", device="cpu")
-            stored = list(self._handle.keys())
-        except (SafetensorError, OSError) as error:
-            raise self.damaged(str(error)) from None
-        prefix = next((p for p in prefixes if any(key.startswith(p) for key in stored)), "")
-        self.names = {rename(key.removeprefix(prefix)): key for key in stored}
+        self.path, self.what, self.mapped = Path(path), what, mapped
+        self.metadata, self._entries = self._read_header()
+        prefix = next((p for p in prefixes if any(key.startswith(p) for key in self._entries)), "")
+        self.names = {key.removeprefix(prefix): key for key in self._entries}
+        self._pages: mmap.mmap | None = None
 
-    def _check(self) -> None:
+    def _read_header(self) -> tuple[dict[str, str], dict[str, Entry]]:
         if not self.path.is_file():
             raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code="bad_model")
         size = self.path.stat().st_size
         with self.path.open("rb") as file:
-            head = file.read(8)
-        if len(head) < 8 or struct.unpack("<Q", head)[0] > size:
-            raise self.damaged("it is cut short, or no .safetensors file")
+            head = file.read(512)
+            if refusal := why_no_safetensors(head, size):
+                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code="bad_model")
+            (length,) = struct.unpack("<Q", head[:8])
+            if length > min(size - 8, MAX_HEADER):
+                raise self.damaged("it is cut short, or no .safetensors file")
+            file.seek(8)
+            text = file.read(length)
+        try:
+            header: dict[str, Any] = json.loads(text)
+            metadata = header.pop("__metadata__", {})
+            entries = {name: _entry(line, 8 + length) for name, line in header.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise self.damaged("its header cannot be read") from None
+        needed = max((entry.end for entry in entries.values()), default=8 + length)
+        if needed > size:
+            raise self.damaged(f"it is cut short and has {size} of {needed} bytes")
+        return metadata, entries
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error that says this file cannot be read."""
@@ -49,33 +86,59 @@ class WeightFile:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading the tensor."""
-        return tuple(self._handle.get_slice(self.names[name]).get_shape())
+        return self._entries[self.names[name]].shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Return a tensor's type without reading it; raises TrainerError for one that PyTorch lacks."""
+        stored = self._entries[self.names[name]].dtype
+        if stored not in DTYPES:
+            raise TrainerError(
+                f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.", reason_code="bad_model"
+            )
+        return DTYPES[stored]
 
     def tensor(self, name: str) -> Tensor:
-        """Read one tensor."""
-        return self._handle.get_tensor(self.names[name])
+        """Return one tensor, a view of the file's pages or memory of its own; raises TrainerError when it is not whole."""
+        entry, dtype = self._entries[self.names[name]], self.dtype(name)
+        count = math.prod(entry.shape)
+        if count * dtype.itemsize != entry.end - entry.begin:
+            raise self.damaged(f"the tensor {name} has another size than its shape")
+        if count == 0:
+            return torch.empty(entry.shape, dtype=dtype)
+        if self.mapped:
+            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
+        return self._read(entry).view(dtype).view(entry.shape)
 
-    @cached_property
-    def metadata(self) -> dict[str, str]:
-        """The file's own notes."""
-        return self._handle.metadata() or {}
+    def _map(self) -> mmap.mmap:
+        if self._pages is None:
+            with self.path.open("rb") as file:
+                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return self._pages
 
-    def load_into(self, module: nn.Module, *, dtype: torch.dtype | None, device: torch.device | str, ignore: Sequence[str] = ()) -> None:
-        """Fill every parameter and buffer of `module` (on the meta device or not) from the file, one tensor at a time.
+    def _read(self, entry: Entry) -> Tensor:
+        memory = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(entry.begin)
+            view, done = memoryview(memory.numpy()), 0
+            while done < len(view):
+                if not (got := file.readinto(view[done:])):
+                    raise self.damaged("it was cut short while it was read")
+                done += got
+        return memory
 
-        Floating tensors become `dtype` (None keeps the file's). `ignore` lists names that the file need not hold.
+    def release(self, name: str) -> None:
+        """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk anew."""
+        if self._pages is not None:
+            entry = self._entries[self.names[name]]
+            begin = entry.begin // mmap.PAGESIZE * mmap.PAGESIZE
+            self._pages.madvise(mmap.MADV_DONTNEED, begin, entry.end - begin)
 
-        Raises TrainerError (bad_model) naming the first tensor that is missing or has another shape.
-        """
-        for name, old in _persistent_tensors(module):
-            if name in ignore:
-                continue
-            if name not in self.names:
-                raise self.damaged(f"the tensor {name} is missing from it")
-            if self.shape(name) != tuple(old.shape):
-                raise self.damaged(f"the tensor {name} is {list(self.shape(name))}, not {list(old.shape)}")
-            new = self.tensor(name).to(device=device)
-            _assign(module, name, new.to(dtype) if dtype is not None and new.is_floating_point() else new)
+
+def _entry(line: dict[str, Any], data: int) -> Entry:
+    begin, end = (data + int(offset) for offset in line["data_offsets"])
+    if not data <= begin <= end:
+        raise ValueError
+    return Entry(str(line["dtype"]), tuple(int(size) for size in line["shape"]), begin, end)
 
 
 def read_shapes(file: WeightFile) -> dict[str, tuple[int, ...]]:
@@ -85,7 +148,7 @@ def read_shapes(file: WeightFile) -> dict[str, tuple[int, ...]]:
 
 def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     """Read a small .safetensors file whole; raises TrainerError (bad_model) like WeightFile."""
-    file = WeightFile(path, what)
+    file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}
 
 
@@ -105,11 +168,13 @@ def fingerprint(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _persistent_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def persistent_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield every parameter and buffer that a file of this module holds, by name."""
     yield from module.state_dict(keep_vars=True).items()
 
 
-def _assign(module: nn.Module, name: str, value: Tensor) -> None:
+def assign(module: nn.Module, name: str, value: Tensor) -> None:
+    """Put a tensor in the place of a parameter or buffer, on the meta device or not, without copying it."""
     owner_name, _, leaf = name.rpartition(".")
     owner = module.get_submodule(owner_name)
     if leaf in owner._parameters:

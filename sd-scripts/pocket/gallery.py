@@ -9,7 +9,7 @@ from torch import Tensor
 
 from library.autoencoder import load_autoencoder
 from library.buckets import cover
-from library.flux_model import load_flux
+from library.flux_loading import load_flux
 from library.pictures import fitted, list_pictures, read_picture, to_pixels
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from library.text_encoders import load_text_encoders

@@ -120,6 +120,17 @@ def test_each_tiers_flags_train_to_the_end(tier, models, pictures, tmp_path):
     assert all(weights[key].abs().sum() > 0 for key in weights if "lora_up" in key)
 
 
+MEMORY = ["--base_quantization", "nf4", "--cpu_offload_checkpointing", "--blocks_to_swap", "28", "--disable_mmap_load_safetensors"]
+
+
+def test_the_flags_that_save_memory_train_to_the_end(models, pictures, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", pictures, repeats=1)
+    done = train(*flags(models, dataset, tmp_path / "out", *MEMORY, epochs=1))
+    assert done.returncode == 0, done.stderr
+    weights = tensors(tmp_path / "out" / "cat.safetensors")
+    assert all(weights[key].isfinite().all() and weights[key].abs().sum() > 0 for key in weights if "lora_up" in key)
+
+
 def stop_after(argv, out, step):
     """Start a training, send SIGTERM once `step` steps are written, and return its exit code."""
     process = subprocess.Popen([sys.executable, str(SCRIPT), *argv], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

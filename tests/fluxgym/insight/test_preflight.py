@@ -2,7 +2,9 @@
 
 import pytest
 
+from fluxgym.config.tiers import DESCRIPTIONS, TIERS
 from fluxgym.insight.preflight import check
+from tests.fluxgym.models.test_catalog import write_header
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 
@@ -33,3 +35,15 @@ def test_no_pictures_yet(look, tmp_path):
     found = look(tmp_path / "none")
     assert [line.text for line in found.lines if line.level == "error"] == ["There are no pictures yet; add at least one."]
     assert found.steps is None
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_what_the_tier_switches_is_told(tier, look):
+    (line,) = [line for line in look(vram=tier).lines if line.field == "vram"]
+    assert (line.level, line.text) == ("ok", f"VRAM {tier}: {DESCRIPTIONS[tier]}.")
+
+
+def test_what_the_transformer_really_is_is_told(look, tmp_path):
+    write_header(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
+    (line,) = [line for line in look().lines if line.field == "base_model"]
+    assert "the transformer is FLUX.1 schnell in" in line.text

@@ -1,5 +1,6 @@
 """Models: where they are looked for, what is wrong with a file, what fills untouched fields."""
 
+import json
 import struct
 
 import pytest
@@ -33,7 +34,7 @@ def test_what_is_missing_is_named_with_its_place(models):
         find_files("flux-schnell", models)
 
 
-@pytest.mark.parametrize(("data", "named"), [(b"", "damaged"), (b"PK\x03\x04" * 10, "damaged"), (None, "cut short")])
+@pytest.mark.parametrize(("data", "named"), [(b"", "damaged"), (b"PK\x03\x04" * 10, "pickled"), (None, "cut short")])
 def test_a_damaged_file_is_named(data, named, models):
     path = models / "pocket" / "ae.safetensors"
     path.write_bytes(path.read_bytes()[:-1] if data is None else data)
@@ -101,3 +102,33 @@ def test_regularisation_pictures(models):
     assert regularisation_folder(TrainConfig(lora_name="x"), models) is None
     with pytest.raises(ModelError, match="nowhere"):
         regularisation_folder(TrainConfig(lora_name="x", advanced={"reg_data_dir": "nowhere"}), models)
+
+
+def test_a_file_in_the_wrong_place_is_called_what_it_is(models):
+    path = models / "pocket" / "clip_l.safetensors"
+    write_header(path, "encoder.block.0.layer.0.SelfAttention.q.weight")
+    with pytest.raises(ModelError, match=r"clip_l\.safetensors is a T5 text encoder; put the right file there"):
+        find_files("pocket", models)
+    write_header(path, "lora_te1_x.lora_up.weight")
+    with pytest.raises(ModelError, match=r"the file is a LoRA"):
+        find_files("pocket", models)
+
+
+def test_an_entry_may_name_folders_of_diffusers(models):
+    names = {"transformer": "transformer", "ae": "vae", "clip_l": "text_encoder", "t5xxl": "text_encoder_2"}
+    tensors = ("single_transformer_blocks.0.proj_mlp.weight", "decoder.conv_in.weight", "encoder.layers.0.self_attn.x", "SelfAttention.q.weight")
+    for folder, tensor in zip(names.values(), tensors, strict=True):
+        write_header(models / "mine" / folder / "model.safetensors", tensor)
+    files = {role: f"mine/{folder}" for role, folder in names.items()}
+    (models / "models.yaml").write_text(yaml.safe_dump({"mine": {"title": "Mine", "files": files}}))
+    with pytest.raises(ModelError, match="tokenizer"):
+        find_files("mine", models)
+    for name in ("tokenizer", "tokenizer_2"):
+        (models / "mine" / name).mkdir()
+    assert find_files("mine", models).transformer == models / "mine" / "transformer"
+
+
+def write_header(path, tensor):
+    header = json.dumps({tensor: {"dtype": "U8", "shape": [1, 1], "data_offsets": [0, 1]}}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0")

@@ -66,5 +66,29 @@ def test_dimensions_come_from_shapes_and_load(tmp_path):
 
 def test_another_model_is_named(tmp_path):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(TrainerError, match="not FLUX's autoencoder"):
+    with pytest.raises(TrainerError, match="is not an autoencoder"):
         load_autoencoder(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["bfl in a whole checkpoint", "vae folder", "pipeline folder"])
+def test_every_form_of_the_file_decodes_as_diffusers(pair, form, tmp_path):
+    ours, theirs = pair
+    path = tmp_path if form == "pipeline folder" else tmp_path / "vae"
+    if form.startswith("bfl"):
+        path = tmp_path / "all.safetensors"
+        save_file({f"vae.{key}": tensor.contiguous() for key, tensor in ours.state_dict().items()} | {"x": torch.ones(1)}, path)
+    else:
+        theirs.save_pretrained(tmp_path / "vae")
+    loaded = load_autoencoder(str(path), dtype=torch.float32, device="cpu")
+    latents, pixels = torch.randn(1, 16, 4, 6), torch.rand(1, 3, 32, 48)
+    reference = theirs.decode(latents / SCALE + SHIFT).sample
+    assert (loaded.decode(latents) - reference).norm() / reference.norm() < 1e-5
+    assert torch.equal(loaded.encode(pixels), ours.encode(pixels))
+
+
+def test_the_autoencoder_of_stable_diffusion_is_named(tmp_path):
+    vae = AutoEncoder(AutoEncoderParams(channels=(8, 8), num_res_blocks=1, z_channels=4))
+    save_file({key: tensor.contiguous() for key, tensor in vae.state_dict().items()}, tmp_path / "ae.safetensors")
+    with pytest.raises(TrainerError, match="4 channels"):
+        load_autoencoder(str(tmp_path / "ae.safetensors"), dtype=None, device="cpu")

@@ -1,12 +1,11 @@
-"""Float8 storage changes the output by its rounding only; swapped blocks compute what resident ones do."""
-
-import copy
+"""How many blocks are swapped, and activations that wait on the host give the same gradients."""
 
 import pytest
 import torch
 
+from library import offload
 from library.errors import TrainerError
-from library.offload import SPLIT_MODE_BLOCKS, _streaming_forward, num_blocks_to_swap, store_in_float8
+from library.offload import SPLIT_MODE_BLOCKS, keep_activations_on_host, num_blocks_to_swap, store_in_float8, swapped_prefixes
 from networks.lora_flux import create_network
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux
@@ -21,36 +20,53 @@ def test_float8_storage_is_close_and_a_quarter_of_the_size():
     assert 0 < (flux(**x) - exact).norm() < 0.02 * exact.norm()
 
 
-def test_gradients_of_the_lora_pass_through_float8():
-    flux = make_flux()
-    store_in_float8(flux, torch.float32)
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-    fill_up(network)
-    flux(**inputs(PARAMS)).square().mean().backward()
-    assert all(p.grad.abs().sum() > 0 for p in network.parameters())
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_streamed_blocks_compute_the_same_gradients(checkpointing):
-    """The GPU's path with the CPU as the "device": the copies are taken anew at each forward, as they are on a GPU."""
-    gradients = []
-    for streamed in (False, True):
-        flux = copy.deepcopy(make_flux())
-        network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-        fill_up(network)
-        flux.gradient_checkpointing = checkpointing
-        if streamed:
-            for block in flux.single_blocks:
-                block.forward = _streaming_forward(block, type(block).forward, torch.device("cpu"))
-        flux(**inputs(PARAMS)).square().mean().backward()
-        gradients.append([p.grad for p in network.parameters()])
-    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
-
-
 def test_how_many_blocks_are_swapped():
     assert num_blocks_to_swap(None, False, 57) == 0
     assert num_blocks_to_swap(16, False, 57) == 16
     assert num_blocks_to_swap(None, True, 57) == SPLIT_MODE_BLOCKS
-    assert num_blocks_to_swap(None, True, 8) == 6
-    with pytest.raises(TrainerError, match="--blocks_to_swap 3"):
-        num_blocks_to_swap(3, False, 3)
+    assert num_blocks_to_swap(None, True, 8) == num_blocks_to_swap(28, False, 8) == 6
+    with pytest.raises(TrainerError, match="--blocks_to_swap 56"):
+        num_blocks_to_swap(56, False, 57)
+
+
+def test_the_last_blocks_are_swapped():
+    flux = make_flux()  # one double and two single blocks
+    assert swapped_prefixes(flux, 0) == ()
+    assert swapped_prefixes(flux, 2) == ("single_blocks.0.", "single_blocks.1.")
+    assert swapped_prefixes(flux, 3) == ("double_blocks.0.", "single_blocks.0.", "single_blocks.1.")
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_activations_on_the_host_give_the_same_gradients(checkpointing, monkeypatch):
+    monkeypatch.setattr(offload, "MIN_OFFLOADED_BYTES", 1)
+    kept, results = [], []
+    for offloaded in (False, True):
+        flux = make_flux()
+        flux.gradient_checkpointing = checkpointing
+        network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+        fill_up(network)
+        if offloaded:
+            keep_activations_on_host(flux)
+            monkeypatch.setattr(offload, "_from_host", recording(offload._from_host, kept))
+        x = inputs(PARAMS)
+        x["img"].requires_grad_()
+        flux(**x).square().mean().backward()
+        results.append([x["img"].grad, *(p.grad for p in network.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert sum(isinstance(each, tuple) for each in kept) >= 3  # each block's input at least
+
+
+def recording(unpack, kept):
+    def recorded(packed):
+        kept.append(packed)
+        return unpack(packed)
+
+    return recorded
+
+
+def test_frozen_weights_are_never_taken_to_the_host(monkeypatch):
+    monkeypatch.setattr(offload, "MIN_OFFLOADED_BYTES", 1)
+    flux = make_flux()
+    pack = offload._to_host({tensor.untyped_storage().data_ptr() for tensor in flux.parameters()})
+    assert isinstance(pack(flux.img_in.weight.t()), torch.Tensor)
+    assert isinstance(pack(torch.ones(3)), tuple)

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import load_file, save_file
 
 from library.errors import TrainerError
 from library.weights import WeightFile, fingerprint, open_weights, read_shapes
@@ -28,8 +27,8 @@ def test_names_lose_their_prefix(path):
         (lambda path: path.write_bytes(b""), "cut short"),
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
         (lambda path: path.write_bytes(path.read_bytes()[:40]), "cut short"),
-        (lambda path: path.write_text("<html>404 not found</html>" * 9), "cut short, or no .safetensors"),
-        (lambda path: path.write_bytes(b"\x80\x02}q\x00." + bytes(100)), "is damaged"),
+        (lambda path: path.write_text("<html>404 not found</html>" * 9), "is a web page"),
+        (lambda path: path.write_bytes(b"\x80\x02}q\x00." + bytes(100)), "pickled PyTorch file"),
     ],
     ids=["missing", "empty", "data cut", "header cut", "a web page", "a pickle"],
 )
@@ -41,22 +40,24 @@ def test_damage_is_named(path, damage, words):
     assert str(path) in str(caught.value)
 
 
-def test_load_into_a_meta_module_converts_floats_only(tmp_path):
-    module = nn.BatchNorm1d(4)
-    module.running_mean += 2
-    save_file(module.state_dict(), tmp_path / "norm.safetensors")
-    with torch.device("meta"):
-        empty = nn.BatchNorm1d(4)
-    WeightFile(tmp_path / "norm.safetensors", "the norm").load_into(empty, dtype=torch.float16, device="cpu")
-    assert empty.weight.dtype == torch.float16
-    assert empty.num_batches_tracked.dtype == torch.int64
-    assert empty.running_mean.tolist() == [2, 2, 2, 2]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.bool])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_tensors_are_read_as_safetensors_reads_them(tmp_path, dtype, mapped):
+    tensors = {"a": (torch.randn(5, 7) * 3).to(dtype), "odd": torch.ones(3, dtype=torch.uint8), "b": torch.randn(3).to(dtype)}
+    save_file({**tensors, "empty": torch.empty(0, 2), "number": torch.tensor(2.5)}, tmp_path / "m.safetensors")
+    file, reference = WeightFile(tmp_path / "m.safetensors", "m", mapped=mapped), load_file(tmp_path / "m.safetensors")
+    assert set(file.names) == set(reference)
+    for name, expected in reference.items():
+        assert file.tensor(name).dtype == file.dtype(name) == expected.dtype
+        assert torch.equal(file.tensor(name).float(), expected.float())
 
 
-def test_a_wrong_shape_is_named(tmp_path):
-    save_file(nn.Linear(3, 2).state_dict(), tmp_path / "linear.safetensors")
-    with pytest.raises(TrainerError, match=r"weight is \[2, 3\], not \[5, 3\]"):
-        WeightFile(tmp_path / "linear.safetensors", "the layer").load_into(nn.Linear(3, 5), dtype=None, device="cpu")
+def test_a_mapped_tensor_is_the_files_own_pages_and_can_be_given_back(path):
+    file = WeightFile(path, "the model")
+    first = file.tensor("model.a")
+    assert first.untyped_storage().data_ptr() == file.tensor("model.a").untyped_storage().data_ptr()
+    file.release("model.a")
+    assert torch.equal(first, torch.arange(600.0).reshape(2, 300))
 
 
 def test_the_fingerprint_tells_one_changed_weight(tmp_path):

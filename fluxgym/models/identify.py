@@ -1,0 +1,167 @@
+"""What a model file or folder really is, told from its header alone: FLUX dev or schnell in which precision, ae, CLIP-L, T5, a LoRA, damaged.
+
+Standard library only, and no weight is read. The trainer has the same knowledge in sd-scripts/library/file_kinds.py, for neither imports the
+other.
+"""
+
+import json
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+MAX_HEADER = 100_000_000
+PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+
+# Other models first, as a LoRA's names contain those of what it changes. The first pattern that matches a tensor's name tells.
+OTHERS = (
+    (r"(lora_(up|down|A|B)|hada_w1_a|lokr_w1|oft_blocks)\b|\.lora\.", "a LoRA"),
+    (r"\.(absmax|quant_state\.bitsandbytes__nf4|qweight)$", "a model in 4 bits of another program"),
+    (r"(controlnet_(x_embedder|blocks)|input_hint_block|control_model)\b", "a ControlNet"),
+    (r"conditioner\.embedders\.|add_embedding\.linear_1|label_emb\.", "a Stable Diffusion XL model"),
+    (r"cond_stage_model\.|down_blocks\.0\.attentions|input_blocks\.1\.1\.", "a Stable Diffusion 1 or 2 model"),
+    (r"joint_blocks\.\d", "a Stable Diffusion 3 model"),
+    (r"distilled_guidance_layer\.", "a Chroma transformer"),
+    (r"double_stream_modulation_img\.", "a FLUX.2 transformer"),
+)
+ROLES = (
+    ("transformer", r"(^|\.)(double_blocks\.\d+\.img_attn|single_transformer_blocks\.\d+\.proj_mlp)"),
+    ("t5xxl", r"SelfAttention\.(q|k|v)\b"),
+    ("clip_l", r"(text_model\.embeddings|encoder\.layers\.\d+\.self_attn|transformer\.resblocks)"),
+    ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b"),
+)
+WORDS = {"ae": "the autoencoder (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a file is: `words` for people; the roles it can fill; `problem` continues “the file …” when it can fill none."""
+
+    words: str
+    roles: frozenset[str] = frozenset()
+    problem: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Return it as one sentence about the file."""
+        text = self.problem or f"is {self.words}"
+        return f"This {text}."
+
+
+def identify(path: Path) -> Identity:
+    """Say what lies at a path; raises nothing."""
+    try:
+        if path.is_dir():
+            return _of_folder(path)
+        stat = path.stat()
+        return _of_file(path, stat.st_size, stat.st_mtime_ns)
+    except _Problem as problem:
+        return Identity(words="unknown", problem=str(problem))
+    except OSError as error:
+        return Identity(words="unknown", problem=f"cannot be read: {error.strerror}")
+
+
+class _Problem(Exception):
+    """Why a file can be nothing, as the rest of a sentence about it."""
+
+
+@lru_cache(maxsize=64)
+def _of_file(path: Path, _size: int, _mtime_ns: int) -> Identity:
+    """Identify a file; the form asks at every key that is pressed, and a header of FLUX takes 10 ms."""
+    return _of_tensors(_tensors(path))
+
+
+def _of_folder(folder: Path) -> Identity:
+    parts = {role: place for name, role in FOLDERS.items() if (place := folder / name).is_dir()}
+    if parts:
+        found = {role: identify(place) for role, place in parts.items()}
+        broken = next((identity for identity in found.values() if identity.problem), None)
+        if broken is not None:
+            return broken
+        words = found["transformer"].words if "transformer" in found else "a model without a transformer"
+        return Identity(words=f"a diffusers folder of {words}", roles=frozenset(found))
+    return _of_tensors({name: line for file in _files(folder) for name, line in _tensors(file).items()})
+
+
+def _files(folder: Path) -> list[Path]:
+    index = next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
+    if index is None:
+        if len(files := sorted(folder.glob("*.safetensors"))) != 1:
+            raise _Problem("folder holds no .safetensors file" if not files else "folder holds several .safetensors files without an index")
+        return files
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [folder / Path(name).name for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _Problem(f"folder's {index.name} cannot be read; download it again") from None
+    lost = next((file.name for file in files if not file.is_file()), None)
+    if lost is not None:
+        raise _Problem(f"folder lacks the shard {lost}; download it")
+    return files
+
+
+def _tensors(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Read a file's header: each tensor's type, shape and place; raises _Problem saying what is wrong."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(512)
+        if (refusal := _no_safetensors(head)) is not None:
+            raise _Problem(refusal)
+        length = struct.unpack("<Q", head[:8])[0] if size >= 8 else size
+        if length > min(size - 8, MAX_HEADER):
+            raise _Problem("file is damaged or no .safetensors file; download it again")
+        file.seek(8)
+        text = file.read(length)
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        needed = 8 + length + max(int(line["data_offsets"][1]) for line in header.values())
+        tensors = {str(name): {"dtype": str(line["dtype"]), "shape": tuple(line["shape"])} for name, line in header.items()}
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        raise _Problem("file is damaged or no .safetensors file; download it again") from None
+    if needed != size:
+        raise _Problem(f"file is cut short: it has {size} of {needed} bytes; download it again")
+    return tensors
+
+
+def _no_safetensors(head: bytes) -> str | None:
+    if head.startswith(b"GGUF"):
+        return "file is GGUF, which cannot be trained on; choose the same model as .safetensors, in bf16 or fp8"
+    if head.startswith(PICKLE_STARTS):
+        return "file is a pickled PyTorch file (.ckpt, .pt, .bin), which may run code when it is read; choose the .safetensors file"
+    if head.startswith(b"version https://git-lfs"):
+        return "file is a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
+    if head[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "file is a web page that was saved in the model's place; download it again, logged in if its licence asks for that"
+    return None
+
+
+def _of_tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Identity:
+    other = next((kind for pattern, kind in OTHERS if _any(pattern, tensors)), None)
+    if other is not None:
+        return Identity(words=other, problem=f"file is {other}")
+    roles = frozenset(role for role, pattern in ROLES if _any(pattern, tensors))
+    if "transformer" in roles:
+        whole = "a whole checkpoint of " if len(roles) > 1 else ""
+        return Identity(words=whole + _transformer(tensors), roles=roles)
+    return Identity(words=next((WORDS[role] for role, _ in ROLES if role in roles), "an unknown model"), roles=roles)
+
+
+def _any(pattern: str, names: Iterable[str]) -> bool:
+    search = re.compile(pattern).search
+    return any(search(name) for name in names)
+
+
+def _transformer(tensors: Mapping[str, Mapping[str, Any]]) -> str:
+    is_dev = _any(r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\.", tensors)
+    form = ", diffusers' names" if _any(r"(^|\.)x_embedder\.weight$", tensors) else ""
+    types = Counter(line["dtype"] for name, line in tensors.items() if "blocks" in name and name.endswith("weight") and len(line["shape"]) > 1)
+    precision = PRECISIONS.get(types.most_common(1)[0][0], "an unknown precision") if types else "an unknown precision"
+    return f"FLUX.1 {'dev' if is_dev else 'schnell'} in {precision}{form}"

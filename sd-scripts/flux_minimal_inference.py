@@ -1,0 +1,193 @@
+"""A picture in the terminal from a FLUX model and LoRA files, to look at what was trained; the flags are those of kohya's script of that name.
+
+`python sd-scripts/flux_minimal_inference.py --help` lists them. Encoders, transformer and autoencoder are loaded and let go in turn, so that
+only one of them needs to fit. Exit codes: 0 done, 2 a mistake of the user's in one sentence.
+"""
+
+import argparse
+import gc
+import logging
+import random
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from flux_train_network import explain
+from library.attached_loras import LoRAFile, read_lora
+from library.autoencoder import load_autoencoder
+from library.devices import autocast, choose_device, load_base
+from library.errors import TrainerError
+from library.files import disk_errors
+from library.flux_loading import open_flux
+from library.quantization import KINDS
+from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
+from library.text_encoders import load_text_encoders
+from library.trainer import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
+
+DTYPES = {
+    "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,
+    "fp32": torch.float32, "float": torch.float32,
+}  # fmt: skip
+STEPS_DEV, STEPS_SCHNELL = 50, 4
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise TrainerError(f"{message[0].lower()}{message[1:]}.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; names and defaults are kohya's."""
+    parser = _Parser(prog="flux_minimal_inference.py", description="Draw a picture with FLUX.1 and LoRA files.", allow_abbrev=False)
+    add = parser.add_argument
+    add("--ckpt_path", required=True, help="the transformer: a .safetensors file, an index of shards, or a folder of diffusers'")
+    add("--clip_l", required=True, help="the CLIP-L text encoder")
+    add("--t5xxl", required=True, help="the T5 text encoder")
+    add("--ae", required=True, help="the autoencoder")
+    add("--model_type", choices=["flux"], default="flux", help="only flux")
+    add("--tokenizer_cache_dir", help="where the tokenizers lie, if not beside the encoders")
+    add("--apply_t5_attn_mask", action="store_true", help="let the model not see T5's padding")
+    add("--prompt", default="A photo of a cat", help="what to draw")
+    add("--negative_prompt", help="what not to draw; needs --cfg_scale")
+    add("--cfg_scale", type=float, default=1.0, help="strength of classifier-free guidance; 1 is off")
+    add("--guidance", type=float, default=3.5, help="dev's embedded guidance")
+    add("--width", type=int, default=1360, help="pixels, floored to 16")
+    add("--height", type=int, default=768, help="pixels, floored to 16")
+    add("--steps", type=int, help=f"Euler steps; {STEPS_DEV} for dev and {STEPS_SCHNELL} for schnell if not given")
+    add("--seed", type=int, help="of the starting noise; drawn and printed if not given")
+    add("--output_dir", default=".", help="where the PNG goes, named after the time")
+    add("--lora_weights", nargs="*", default=[], metavar="FILE;MULTIPLIER", help="LoRA files, each with its strength if that is not 1")
+    add("--merge_lora_weights", action="store_true", help="merge them into the weights instead of computing beside them")
+    add("--dtype", default="bfloat16", choices=DTYPES, help="precision of all models")
+    add("--flux_dtype", choices=[*DTYPES, *KINDS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
+    for name in ("clip_l", "t5xxl", "ae"):
+        add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
+    add("--blocks_to_swap", type=int, help="blocks of the transformer that stay in main memory and visit the GPU, as in the trainer")
+    add("--offload", action="store_true", help="has no effect: models are loaded and let go in turn in any case")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draw one picture by the flags; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        args = _checked(build_parser().parse_args(argv))
+        path = Path(args.output_dir) / f"{datetime.now():%Y%m%d_%H%M%S}.png"
+        with disk_errors(path), torch.no_grad():
+            image = draw(args)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+    except TrainerError as error:
+        return _refuse(str(error))
+    except (torch.OutOfMemoryError, MemoryError, OSError, RuntimeError) as error:
+        known = explain(error)
+        if known is None:
+            raise
+        return _refuse(known[0])
+    print(f"saved {path} (seed {args.seed})", flush=True)
+    return 0
+
+
+def _refuse(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _checked(args: argparse.Namespace) -> argparse.Namespace:
+    """Fill in what was not given; raises TrainerError for values that no picture can have."""
+    for name, low in (("width", 64), ("height", 64), ("steps", 1), ("seed", 0), ("blocks_to_swap", 0)):
+        if (value := getattr(args, name)) is not None and value < low:
+            raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
+    if args.negative_prompt is not None and args.cfg_scale == 1:
+        raise TrainerError("--negative_prompt needs a --cfg_scale other than 1.")
+    if args.clip_l_dtype and args.t5xxl_dtype and args.clip_l_dtype != args.t5xxl_dtype:
+        raise TrainerError("--clip_l_dtype and --t5xxl_dtype must be the same.")
+    args.seed = random.SystemRandom().randrange(2**32) if args.seed is None else args.seed
+    return args
+
+
+def draw(args: argparse.Namespace) -> Image.Image:
+    """Return the picture that the flags ask for."""
+    device = choose_device()
+    loras = [read_lora(*_file_and_multiplier(text)) for text in args.lora_weights]
+    _, params = open_flux(args.ckpt_path)
+    steps = args.steps or (STEPS_DEV if params.guidance_embed else STEPS_SCHNELL)
+    prompt = SamplePrompt(
+        prompt=args.prompt, width=args.width, height=args.height, seed=args.seed, sample_steps=steps, guidance_scale=args.guidance,
+        scale=args.cfg_scale, negative_prompt=args.negative_prompt or "",
+    ).on_grid()  # fmt: skip
+    words = _encode(args, prompt, loras, params.guidance_embed, device)
+    latents = _integrate(args, prompt, words, loras, device)
+    vae = load_autoencoder(args.ae, dtype=DTYPES[args.ae_dtype or args.dtype], device=device)
+    return to_image(vae, latents)
+
+
+def _file_and_multiplier(text: str) -> tuple[str, float]:
+    path, _, multiplier = text.partition(";")
+    try:
+        return path, float(multiplier) if multiplier else 1.0
+    except ValueError:
+        raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
+
+
+def _encode(
+    args: argparse.Namespace, prompt: SamplePrompt, loras: list[LoRAFile], is_dev: bool, device: torch.device
+) -> list[Conditioning | None]:
+    """Return the prompt's text and, with guidance, the negative prompt's; the encoders are gone afterwards."""
+    dtype = DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype]
+    length = T5_LENGTH_DEV if is_dev else T5_LENGTH_SCHNELL
+    encoders = load_text_encoders(
+        args.clip_l, args.t5xxl, cache_dir=args.tokenizer_cache_dir, t5_max_length=length, with_mask=args.apply_t5_attn_mask, dtype=dtype,
+        device=device,
+    )  # fmt: skip
+    for lora in loras:
+        lora.put_on(encoders.clip, "lora_te1", device=device, merge=args.merge_lora_weights)
+        lora.put_on(encoders.t5, "lora_te3", device=device, merge=args.merge_lora_weights)
+    with autocast(device, dtype):
+        states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
+    del encoders
+    _let_go()
+    found: list[Conditioning | None] = [Conditioning(each.context, each.pooled, each.mask) for each in states]
+    return found if len(found) == 2 else [*found, None]
+
+
+def _integrate(
+    args: argparse.Namespace, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[LoRAFile], device: torch.device
+) -> Tensor:
+    """Return the picture's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
+    kind = args.flux_dtype or args.dtype
+    dtype = DTYPES.get(kind) or DTYPES[args.dtype]
+    flux = load_base(_as_trained(args, kind if kind in KINDS else None), device, dtype)
+    for lora in loras:
+        lora.put_on(flux, "lora_unet", device=device, merge=args.merge_lora_weights)
+    text, no_text = words
+    with autocast(device, dtype):
+        latents = draw_latents(flux, prompt, text, no_text, noise_of(prompt, 0, None))
+    del flux
+    _let_go()
+    return latents
+
+
+def _as_trained(args: argparse.Namespace, quantization: str | None) -> argparse.Namespace:
+    """Return the trainer's flags that lay out the transformer."""
+    return argparse.Namespace(
+        pretrained_model_name_or_path=args.ckpt_path, base_quantization=quantization, blocks_to_swap=args.blocks_to_swap, fp8_base=False,
+        fp8_matmul=False, split_mode=False, gradient_checkpointing=False, cpu_offload_checkpointing=False,
+        disable_mmap_load_safetensors=False,
+    )  # fmt: skip
+
+
+def _let_go() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

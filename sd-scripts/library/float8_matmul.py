@@ -1,0 +1,54 @@
+"""Matrix products of float8 numbers on chips that have them (compute capability 8.9 and up), for a frozen layer.
+
+The input's rows are rounded to float8 with a scale each, as the weight's rows are, so a product of rows is one number times two scales. The
+backward needs the input's gradient only: the weight's scales lie along its summed dimension there, so they go into the gradient first.
+Shape suffixes: M rows of the input, K inputs, N outputs of the layer.
+"""
+
+import torch
+from torch import Tensor
+
+CAPABILITY = (8, 9)
+FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2  # gradients need range more than digits
+ALIGNMENT = 16
+
+
+def can_multiply(device: torch.device) -> bool:
+    """Say whether a device multiplies float8 matrices."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABILITY
+
+
+def float8_linear(x: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
+    """(..., K) -> (..., N) by float8 products; weight (N, K) in float8, its row scales (N, 1) float32."""
+    return _Float8Linear.apply(x.flatten(0, -2), weight_NK, scale_N1, bias).unflatten(0, x.shape[:-1])
+
+
+class _Float8Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_MK: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight_NK, scale_N1)
+        out = multiply(*round_rows(x_MK, FORWARD), weight_NK.t(), scale_N1.t(), x_MK.dtype)
+        return out if bias is None else out + bias.to(out.dtype)
+
+    @staticmethod
+    def backward(ctx, grad_MN: Tensor) -> tuple[Tensor | None, ...]:
+        weight_NK, scale_N1 = ctx.saved_tensors
+        scaled = grad_MN * scale_N1.t().to(grad_MN.dtype)
+        columns = weight_NK.t().contiguous().t()  # the chip wants its second matrix column by column
+        kind = FORWARD if weight_NK.dtype == BACKWARD else BACKWARD  # it has no product of two e5m2
+        ones = torch.ones(1, weight_NK.shape[1], device=grad_MN.device)
+        return multiply(*round_rows(scaled, kind), columns, ones, grad_MN.dtype), None, None, None
+
+
+def round_rows(rows: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(M, K) -> (M, K) in float8 and (M, 1) float32 scales, whose product is the input but for rounding."""
+    scale = rows.abs().amax(1, keepdim=True).float().clamp(min=1e-12) / torch.finfo(kind).max
+    return (rows / scale).to(kind), scale
+
+
+def multiply(a_MK: Tensor, scale_M1: Tensor, b_KN: Tensor, scale_1N: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (a * scale_M1) @ (b * scale_1N) in `dtype`, by the chip's float8 product or, where it has none, by its definition."""
+    K = a_MK.shape[1]
+    if not can_multiply(a_MK.device) or K % ALIGNMENT or b_KN.shape[1] % ALIGNMENT:
+        return ((a_MK.float() @ b_KN.float()) * scale_M1 * scale_1N).to(dtype)
+    return torch._scaled_mm(a_MK, b_KN, scale_a=scale_M1, scale_b=scale_1N.contiguous(), out_dtype=dtype)

@@ -1,0 +1,111 @@
+"""Files are what their headers say; the trainer, asked of the same names, says the same."""
+
+import json
+import struct
+
+import pytest
+
+from fluxgym.models.identify import identify
+from library.file_kinds import kind_of
+
+DEV = {"guidance_in.in_layer.weight": "BF16", "double_blocks.0.img_attn.qkv.weight": "BF16"}
+DIFFUSERS = {"x_embedder.weight": "BF16", "single_transformer_blocks.0.proj_mlp.weight": "BF16"}
+CLIP, T5, AE = ("text_model.embeddings.position_embedding.weight", "encoder.block.0.layer.0.SelfAttention.q.weight", "decoder.conv_in.weight")
+
+
+def write(path, tensors, *, lost=0):
+    """Write a file of 2x2 tensors of the given types; `lost` bytes are missing at its end."""
+    header, end = {}, 0
+    for name, dtype in tensors.items():
+        num_bytes = 4 * {"F32": 4, "BF16": 2, "F16": 2}.get(dtype, 1)
+        header[name] = {"dtype": dtype, "shape": [2, 2], "data_offsets": [end, end + num_bytes]}
+        end += num_bytes
+    text = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((struct.pack("<Q", len(text)) + text + bytes(end))[: 8 + len(text) + end - lost])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words", "roles"),
+    [
+        (DEV, "FLUX.1 dev in bf16", {"transformer"}),
+        ({"double_blocks.0.img_attn.qkv.weight": "F8_E4M3"}, "FLUX.1 schnell in fp8", {"transformer"}),
+        (DIFFUSERS, "FLUX.1 schnell in bf16, diffusers' names", {"transformer"}),
+        ({CLIP: "F32"}, "a CLIP text encoder", {"clip_l"}),
+        ({T5: "F16"}, "a T5 text encoder", {"t5xxl"}),
+        ({AE: "F32"}, "the autoencoder (ae)", {"ae"}),
+        (
+            {f"model.diffusion_model.{name}": dtype for name, dtype in DEV.items()}
+            | {f"vae.{AE}": "F32", f"text_encoders.t5xxl.transformer.{T5}": "F8_E4M3", f"text_encoders.clip_l.transformer.{CLIP}": "F16"},
+            "a whole checkpoint of FLUX.1 dev in bf16",
+            {"transformer", "ae", "clip_l", "t5xxl"},
+        ),
+        ({"x": "U8"}, "an unknown model", set()),
+    ],
+)
+def test_what_a_file_is(tensors, words, roles, tmp_path):
+    identity = identify(write(tmp_path / "m.safetensors", tensors))
+    assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
+    assert identity.sentence == f"This is {words}."
+
+
+OTHERS = {
+    "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": "a LoRA",
+    "conditioner.embedders.0.transformer.text_model.x": "a Stable Diffusion XL model",
+    "model.diffusion_model.joint_blocks.0.x": "a Stable Diffusion 3 model",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_models_are_named(name, tmp_path):
+    assert identify(write(tmp_path / "m.safetensors", {name: "F16"})).problem == f"file is {OTHERS[name]}"
+
+
+@pytest.mark.parametrize("name", [*OTHERS, *DEV, *DIFFUSERS, CLIP, T5, AE])
+def test_the_trainer_knows_the_same_kinds(name, tmp_path):
+    identity, kind = identify(write(tmp_path / "m.safetensors", {name: "F16"})), kind_of([name])
+    if kind is None:
+        assert not identity.roles
+    elif identity.problem:
+        assert identity.words == kind
+    else:
+        role = {"a FLUX transformer": "transformer", "a T5 text encoder": "t5xxl", "a CLIP text encoder": "clip_l", "an autoencoder": "ae"}[kind]
+        assert identity.roles == {role}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "damaged or no .safetensors"),
+        (b"GGUF\3\0\0\0" + bytes(90), "GGUF"),
+        (b"PK\x03\x04" * 30, "pickled"),
+        (b"<!DOCTYPE html><title>Sign in", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (struct.pack("<Q", 5) + b"[1,2]", "damaged or no .safetensors"),
+    ],
+)
+def test_what_is_no_model_is_named(data, words, tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(data)
+    assert words in identify(tmp_path / "m.safetensors").sentence
+
+
+def test_a_cut_file_says_how_much_is_there(tmp_path):
+    path = write(tmp_path / "m.safetensors", DEV, lost=3)
+    assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).sentence
+    assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").sentence
+
+
+def test_folders_of_diffusers(tmp_path):
+    write(tmp_path / "vae" / "diffusion_pytorch_model.safetensors", {AE: "F32"})
+    write(tmp_path / "transformer" / "a-00001-of-00002.safetensors", {"x_embedder.weight": "BF16"})
+    write(tmp_path / "transformer" / "a-00002-of-00002.safetensors", {"single_transformer_blocks.0.proj_mlp.weight": "BF16"})
+    shards = {"x_embedder.weight": "a-00001-of-00002.safetensors", "y": "a-00002-of-00002.safetensors"}
+    (tmp_path / "transformer" / "a.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    whole = identify(tmp_path)
+    assert (whole.words, whole.roles) == ("a diffusers folder of FLUX.1 schnell in bf16, diffusers' names", {"transformer", "ae"})
+    assert identify(tmp_path / "transformer").roles == {"transformer"}
+    (tmp_path / "transformer" / "a-00002-of-00002.safetensors").unlink()
+    assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).sentence
+    (tmp_path / "empty").mkdir()
+    assert "holds no .safetensors file" in identify(tmp_path / "empty").sentence

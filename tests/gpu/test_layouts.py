@@ -1,0 +1,94 @@
+"""What only a card can show of the memory tiers; the same logic runs on the CPU in tests/sd_scripts/library (block_swap, quantization)."""
+
+import copy
+
+import pytest
+import torch
+
+from library.block_swap import CudaMover, pin, swap_blocks
+from library.devices import load_base
+from library.quantization import KINDS, QuantizedLinear, quantize_blocks
+from networks.lora_flux import create_network
+from tests.sd_scripts.library.test_devices import flags
+from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
+from tests.support.tiny_models import PARAMS, make_flux, save
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+CUDA = torch.device("cuda")
+LAYOUTS = {
+    "24G": {},
+    "20G and 16G": {"fp8_base": True},
+    "10G and 8G": {"fp8_base": True, "blocks_to_swap": 28},
+    "12G": {"fp8_base": True, "split_mode": True},
+    "nf4": {"base_quantization": "nf4", "blocks_to_swap": 1},
+    "offloaded": {"cpu_offload_checkpointing": True},
+    "float8 products": {"fp8_base": True, "fp8_matmul": True},
+}
+
+
+def on_card(x):
+    return {name: None if value is None else value.to(CUDA) for name, value in x.items()}
+
+
+def gradients(flux):
+    network = create_network(flux, None, rank=4, alpha=4.0, seed=1).to(CUDA)
+    fill_up(network)
+    with torch.autocast("cuda", torch.bfloat16):
+        out = flux(**on_card(inputs(PARAMS)))
+    out.float().square().mean().backward()
+    return [out.detach(), *(parameter.grad for parameter in network.parameters())]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_trains_close_to_the_plain_one(layout, tmp_path):
+    save(make_flux(), tmp_path / "flux.safetensors")
+    plain, laid = (
+        gradients(load_base(flags(tmp_path / "flux.safetensors", gradient_checkpointing=True, **changes), CUDA, torch.bfloat16))
+        for changes in ({}, LAYOUTS[layout])
+    )
+    for a, b in zip(plain, laid, strict=True):
+        assert b.isfinite().all()
+        assert (a - b).float().norm() < 0.3 * a.float().norm() + 1e-6
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
+    results = []
+    for is_swapped in (False, True):
+        flux = copy.deepcopy(make_flux()).bfloat16()
+        flux.gradient_checkpointing = checkpointing
+        if is_swapped:
+            blocks = [*flux.double_blocks, *flux.single_blocks]
+            pin(blocks)
+            swap_blocks(blocks, CudaMover(CUDA), is_checkpointed=lambda flux=flux: flux.gradient_checkpointing)
+            for name, child in flux.named_children():
+                if name not in ("double_blocks", "single_blocks"):
+                    child.to(CUDA)
+        else:
+            flux.to(CUDA)
+        results += [gradients(flux)]
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_swapped_blocks_take_the_place_of_two():
+    """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is let go."""
+    blocks = [torch.nn.Linear(4096, 2048, bias=False).requires_grad_(False) for _ in range(8)]
+    pin(blocks)
+    swap_blocks(blocks, CudaMover(CUDA), is_checkpointed=lambda: True)
+    torch.cuda.reset_peak_memory_stats()
+    before, x = torch.cuda.memory_allocated(), torch.ones(1, 4096, device=CUDA)
+    with torch.no_grad():
+        for _ in range(3):
+            for block in blocks:
+                block(x)
+    torch.cuda.synchronize()
+    assert torch.cuda.max_memory_allocated() - before < 3.2 * (32 << 20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_card_rounds_as_the_cpu_does(kind):
+    on_cpu, on_gpu = make_flux(), make_flux().to(CUDA)
+    for flux in (on_cpu, on_gpu):
+        quantize_blocks(flux, kind, torch.float32)
+    ours, theirs = ([each.wide_weight() for each in flux.modules() if isinstance(each, QuantizedLinear)] for flux in (on_gpu, on_cpu))
+    assert all((a.cpu() - b).norm() < 0.01 * b.norm() for a, b in zip(ours, theirs, strict=True))
