@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from library.additions import ADDITIONS
 from library.errors import TrainerError
 from library.support import HONOURED, IGNORED, REFUSED
 
@@ -29,15 +30,16 @@ AT_LEAST = {
     "save_last_n_steps": 1, "save_last_n_epochs_state": 1, "save_last_n_steps_state": 1, "prior_loss_weight": 0,
     "bucket_reso_steps": 16, "network_alpha": 0, "logit_std": 0, "huber_c": 1e-6, "huber_scale": 1e-6, "lr_decay_steps": 0,
     "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1,
+    "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
-ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_model_as": "safetensors"}
+ONLY = {"network_module": ("networks.lora_flux", "lycoris.kohya"), "model_type": ("flux",), "save_model_as": ("safetensors",)}
 
 
 def rows() -> list[dict[str, Any]]:
     """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honoured, ignored or refused, and why."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
-    return [_row(row, row["flag"][2:]) for row in table]
+    return [_row(row, row["flag"][2:]) for row in [*table, *ADDITIONS.values()]]
 
 
 def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 def support_of(name: str) -> tuple[str, str]:
     """Return (honoured | ignored | refused, reason) of a flag."""
-    if name in HONOURED:
+    if name in HONOURED or name in ADDITIONS:
         return "honoured", ""
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
@@ -135,8 +137,8 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and value < low:
             raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
     for name, only in ONLY.items():
-        if getattr(args, name) not in (None, only):
-            raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {only}.")
+        if getattr(args, name) not in (None, *only):
+            raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {' or '.join(only)}.")
     for name in ("learning_rate", "unet_lr"):
         if (rate := getattr(args, name)) is not None and rate <= 0:
             raise TrainerError(f"--{name} {rate} must be above 0.")

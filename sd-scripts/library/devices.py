@@ -9,6 +9,8 @@ import torch
 from library.errors import TrainerError
 from library.flux_model import Flux, load_flux
 from library.offload import num_blocks_to_swap, place_blocks, store_in_float8
+from networks.base_weights import merge_base_weights
+from networks.network import FLUX_PREFIX
 
 
 def choose_device() -> torch.device:
@@ -39,6 +41,7 @@ def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux
     """Load the frozen transformer as the flags want it: float8 storage, blocks swapped to host memory, gradient checkpointing."""
     in_steps = args.fp8_base or args.blocks_to_swap or args.split_mode  # what is not to be on the GPU whole is not loaded there
     flux = load_flux(args.pretrained_model_name_or_path, dtype=dtype, device="cpu" if in_steps else device)
+    merge_base_weights(args, {FLUX_PREFIX: flux})
     if args.fp8_base:
         store_in_float8(flux, dtype)
     num_swapped = num_blocks_to_swap(args.blocks_to_swap, args.split_mode, len(flux.double_blocks) + len(flux.single_blocks))

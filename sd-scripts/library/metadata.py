@@ -21,7 +21,7 @@ FROM_FLAGS = (
     "lr_scheduler", "network_module", "network_dim", "network_alpha", "mixed_precision", "seed", "max_grad_norm", "training_comment",
     "cache_latents", "fp8_base", "loss_type", "huber_schedule", "huber_scale", "huber_c", "apply_t5_attn_mask", "weighting_scheme", "logit_mean",
     "logit_std", "mode_scale", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type", "discrete_flow_shift",
-    "caption_dropout_rate", "prior_loss_weight", "min_snr_gamma", "full_fp16", "full_bf16",
+    "caption_dropout_rate", "prior_loss_weight", "min_snr_gamma", "full_fp16", "full_bf16", "network_dropout", "scale_weight_norms",
 )  # fmt: skip
 MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
@@ -36,7 +36,7 @@ def fixed_metadata(args: Namespace, *, is_dev: bool, figures: Mapping[str, Any])
         "v2": False,
         "base_model_version": "flux1",
         "model_type": "dev" if is_dev else "schnell",
-        "network_args": dict(pair.split("=", 1) for pair in args.network_args or []),
+        "network_args": _network_args(args),
         "optimizer": _optimizer_text(args),
         "sd_model_name": Path(args.pretrained_model_name_or_path).name,
         "new_sd_model_hash": fingerprint(args.pretrained_model_name_or_path),
@@ -77,6 +77,12 @@ def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dic
         "merged_from": args.metadata_merged_from,
     }
     return {f"modelspec.{name}": value for name, value in spec.items() if value}
+
+
+def _network_args(args: Namespace) -> dict[str, Any]:
+    """Return --network_args with --network_dropout among them, as kohya tells them; nothing when there are none."""
+    given = dict(pair.split("=", 1) for pair in args.network_args or [])
+    return {**given, "dropout": given.get("dropout", args.network_dropout)} if given else {}
 
 
 def _optimizer_text(args: Namespace) -> str:

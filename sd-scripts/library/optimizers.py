@@ -13,23 +13,11 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from library.errors import TrainerError
-from networks.lora_flux import CLIP_PREFIX, FLUX_PREFIX, LoRANetwork
 
 SCHEDULERS = (
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "cosine_with_min_lr",
     "warmup_stable_decay",
 )  # fmt: skip
-
-
-def parameter_groups(args: Namespace, network: LoRANetwork) -> list[dict[str, Any]]:
-    """Return one group a part, with its own learning rate: unet_lr, text_encoder_lr (first value), else learning_rate."""
-    text_lr = args.text_encoder_lr[0] if args.text_encoder_lr else None
-    rates = {FLUX_PREFIX: args.unet_lr, CLIP_PREFIX: text_lr}
-    groups = [
-        {"params": network.parameters_of(prefix), "lr": float(args.learning_rate if rate is None else rate)}
-        for prefix, rate in rates.items()
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def create_optimizer(args: Namespace, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

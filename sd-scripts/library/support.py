@@ -24,6 +24,7 @@ HONOURED = frozenset(
     lr_warmup_steps lr_decay_steps lr_scheduler_num_cycles lr_scheduler_power lr_scheduler_timescale lr_scheduler_min_lr_ratio
     network_module network_weights network_dim network_alpha network_args network_train_unet_only
     clip_l t5xxl ae t5xxl_max_token_length apply_t5_attn_mask
+    network_dropout dim_from_weights scale_weight_norms base_weights base_weights_multiplier network_train_text_encoder_only
     """.split()
 )
 
@@ -84,7 +85,6 @@ IGNORED = {
     "validate_every_n_epochs": "it only concerns --validation_split",
     "max_validation_steps": "it only concerns --validation_split",
     "token_warmup_min": "it only concerns --token_warmup_step",
-    "base_weights_multiplier": "it only concerns --base_weights",
     "ip_noise_gamma_random_strength": "it only concerns --ip_noise_gamma",
     "dataset_repeats": "it only concerns --in_json",
     "metadata_thumbnail": "no picture is put into the LoRA's metadata",
@@ -127,11 +127,6 @@ REFUSED = {
     "lr_scheduler_type": "schedules of foreign code are not loaded; use --lr_scheduler",
     "fused_backward_pass": _LATER,
     "cpu_offload_checkpointing": _LATER,
-    "network_dropout": _LATER,
-    "network_train_text_encoder_only": "a LoRA of FLUX without FLUX teaches next to nothing",
-    "dim_from_weights": _LATER,
-    "scale_weight_norms": _LATER,
-    "base_weights": _LATER,
     "skip_until_initial_step": _OWN_STATE,
     "initial_epoch": _OWN_STATE,
     "initial_step": _OWN_STATE,

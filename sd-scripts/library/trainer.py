@@ -25,7 +25,7 @@ from library.files import clear_leftovers
 from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
 from library.flux_model import open_flux
 from library.metadata import fixed_metadata
-from library.optimizers import clip_gradients, create_optimizer, create_scheduler, parameter_groups
+from library.optimizers import clip_gradients, create_optimizer, create_scheduler
 from library.previews import Previews
 from library.progress import ProgressLog
 from library.randomness import generator
@@ -33,8 +33,10 @@ from library.sampling import read_prompts
 from library.saving import Saver, epoch_suffix, step_suffix
 from library.signals import StopFlag, StopRequested
 from library.text_encoders import TextEncoders, encode_clip, load_text_encoders
-from library.weights import open_weights
-from networks.lora_flux import create_network, parse_network_args
+from networks import factory
+from networks.base_weights import merge_base_weights
+from networks.network import CLIP_PREFIX, T5_PREFIX
+from networks.parameter_groups import parameter_groups
 
 T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 
@@ -45,7 +47,8 @@ class Training:
     def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
         self.args, self.progress, self.stop = args, progress, stop
         self.device, self.dtype = choose_device(), compute_dtype(args)
-        self.trains_clip = not args.network_train_unet_only
+        self.plan = factory.plan(args)
+        self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
         self.data = build_dataset(args)
         self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
@@ -91,7 +94,7 @@ class Training:
 
     def _load_encoders(self) -> TextEncoders:
         args = self.args
-        return load_text_encoders(
+        encoders = load_text_encoders(
             args.clip_l,
             args.t5xxl,
             cache_dir=args.tokenizer_cache_dir,
@@ -100,6 +103,8 @@ class Training:
             dtype=self.dtype,
             device=self.device,
         )
+        merge_base_weights(args, {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
+        return encoders
 
     def _on_item(self, done: int, total: int) -> None:
         self.progress.enter_part("caching", done, total)
@@ -110,16 +115,9 @@ class Training:
         self.progress.enter("loading")
         self.flux = load_base(args, self.device, self.dtype)
         self.stop.check()
-        self.network = create_network(
-            self.flux,
-            self.clip if self.trains_clip else None,
-            rank=args.network_dim or 4,
-            alpha=args.network_alpha,
-            seed=args.seed,
-            train_blocks=parse_network_args(args.network_args).get("train_blocks", "all"),
-        ).to(self.device)
-        if args.network_weights:
-            self.network.load(open_weights(args.network_weights, "--network_weights"), args.network_weights)
+        t5 = self.encoders.t5 if self.plan.trains_t5 else None
+        self.previews.live_encoders = self.encoders if self.plan.trains_t5 else None
+        self.network = factory.create(args, self.flux, self.clip, t5).to(self.device)
         self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
         self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
         self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
@@ -205,6 +203,7 @@ class Training:
         clip_gradients(self.network, self.args.max_grad_norm)
         rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
+        self.network.after_step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -215,6 +214,7 @@ class Training:
 
     def _backward(self, batch: Batch, micro: int, num_micro: int) -> float:
         """Add one batch's gradients; returns its loss."""
+        self.network.begin(self.step, micro)
         latents = self._latents(batch, micro)
         noise = torch.randn(latents.shape, generator=generator(self.args.seed, "noise", self.step, micro)).to(self.device)
         draws = generator(self.args.seed, "sigma", self.step, micro)
@@ -250,7 +250,7 @@ class Training:
     def _text(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return T5's states, CLIP's pooled output (with its LoRA, when that is trained) and T5's mask of a batch."""
         if self.encoders is not None:
-            states = self.encoders.states(batch.captions)
+            states = self.encoders.states(batch.captions, trains_t5=self.plan.trains_t5)
             pooled = encode_clip(self.clip, states.clip_ids) if self.trains_clip else states.pooled
             return states.context, pooled, states.mask
         mask = batch.t5_mask.to(self.device) if self.args.apply_t5_attn_mask else None

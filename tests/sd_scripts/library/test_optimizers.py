@@ -8,9 +8,7 @@ import torch
 from transformers.optimization import Adafactor
 
 from library.errors import TrainerError
-from library.optimizers import clip_gradients, create_optimizer, create_scheduler, parameter_groups, parse_arguments
-from networks.lora_flux import create_network
-from tests.support.tiny_models import make_flux
+from library.optimizers import clip_gradients, create_optimizer, create_scheduler, parse_arguments
 
 
 def arguments(**changes):
@@ -50,13 +48,6 @@ def test_each_optimizer_equals_the_librarys_own(name):
     optimizer = create_optimizer(arguments(optimizer_type=name[0], optimizer_args=list(name[1])), [{"params": [ours], "lr": 1e-3}])
     assert torch.equal(run(optimizer, ours), run(REFERENCES[name](theirs), theirs))
     assert not torch.equal(ours, weights())
-
-
-def test_each_part_has_its_own_rate():
-    network = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0)
-    groups = parameter_groups(arguments(unet_lr=5e-4), network)
-    assert [group["lr"] for group in groups] == [5e-4]
-    assert len(groups[0]["params"]) == len(list(network.parameters()))
 
 
 @pytest.mark.parametrize(
