@@ -57,8 +57,13 @@ def metadata_at(fixed: Mapping[str, str], args: Namespace, weights: Mapping[str,
         "ss_training_finished_at": str(now.timestamp()),
         "modelspec.date": now.isoformat("T", "seconds"),
     }
+    return {**fixed, **changing, **tensor_hashes(weights)}
+
+
+def tensor_hashes(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return sshs_model_hash and sshs_legacy_hash, by which programs know a LoRA whatever its notes say."""
     tensors = hashlib.sha256(save(dict(weights))[8:]).hexdigest()
-    return {**fixed, **changing, "sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
+    return {"sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
 
 
 def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:

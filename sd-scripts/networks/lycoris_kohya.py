@@ -20,7 +20,7 @@ from networks.network import TrainedNetwork
 from networks.network_args import LoRAOptions, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantised or not
-ALGORITHMS = (*BYPASS, "full", "diag-oft", "boft", "ia3")
+ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not come back from their files as they were
 REFUSED = {
     "use_scalar": "its factor is folded into the saved weights, so that a resumed training would differ",
     "rs_lora": "its saved alpha and its trained scale differ",
@@ -64,7 +64,13 @@ class LycorisNetwork(TrainedNetwork):
         return self.inner.state_dict()
 
     def take_over(self, weights: Mapping[str, Tensor]) -> None:
-        """Become what state returned."""
+        """Become what state returned; raises TrainerError for another alpha, under which the weights would mean something else."""
+        own = self.state()
+        for name in (name for name in weights if name.endswith(".alpha")):
+            if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():
+                raise TrainerError(
+                    f"the weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."
+                )
         self.inner.load_state_dict(dict(weights), strict=False)
 
     def set_multiplier(self, multiplier: float) -> None:
@@ -126,13 +132,15 @@ def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, *, trains_f
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
         arguments.setdefault("bypass_mode", True)  # beside the frozen layer: exact, whatever precision that one is kept in
     elif any("forward" in vars(module) for module in flux.modules() if isinstance(module, nn.Linear)):
-        raise TrainerError(
-            f"--network_args algo={arguments['algo']} changes the frozen weights, which are quantised; leave out --fp8_base."
-        )
+        what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
+        raise TrainerError(f"--network_args {what} works on the frozen weights themselves, which are quantised; leave out --fp8_base.")
     given = arguments | {"dropout": arguments.get("dropout") or args.network_dropout or 0.0}
     torch.manual_seed(derived_seed(args.seed, "lycoris"))
     encoders = [clip] if clip is not None else []
-    inner = create_network(1.0, args.network_dim or 4, args.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
+    try:
+        inner = create_network(1.0, args.network_dim or 4, args.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
+    except ValueError as error:
+        raise TrainerError(f"--network_args do not fit this model: LyCORIS says: {error}") from None
     inner.apply_to(encoders, flux, bool(encoders), trains_flux)
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
     network = LycorisNetwork(inner, args.seed, LoRAOptions(**ratios)).to(_device(flux))

@@ -69,8 +69,8 @@ class TrainedNetwork(nn.Module, ABC):
         """
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
-        if not shared:
-            raise TrainerError(f"{source} does not fit this network: they have no tensor in common.", reason_code="bad_model")
+        if all(name.endswith(".alpha") for name in shared):
+            raise TrainerError(f"{source} does not fit this network: they have no trained tensor in common.", reason_code="bad_model")
         self._check_shapes(own, shared, source)
         self.take_over(shared)
         fresh, unused = len(own) - len(shared), len(weights) - len(shared)
