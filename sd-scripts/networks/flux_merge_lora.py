@@ -157,7 +157,7 @@ def _first(loras: list[LoRAFile], key: str, otherwise: str) -> str:
 
 
 def _lora_notes(loras: list[LoRAFile], ranks: set[int]) -> dict[str, str]:
-    rank = str(ranks.pop()) if len(ranks) == 1 else "Dynamic"
+    rank = str(min(ranks)) if len(ranks) == 1 else "Dynamic"
     version = _first(loras, "ss_base_model_version", "flux1")
     return {
         "ss_v2": "False", "ss_base_model_version": version, "ss_network_module": "networks.lora_flux", "ss_network_dim": rank,
