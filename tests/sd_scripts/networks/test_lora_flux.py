@@ -89,6 +89,22 @@ def output_in_diffusers(model, x, lora):
     return output
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(form, tmp_path):
+    clip, theirs = make_clip(), make_clip()
+    theirs.load_state_dict(clip.state_dict())
+    ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
+    before = clip(ids)
+    network = create_network(None, clip, rank=3, alpha=1.5, seed=0)
+    fill_up(network)
+    save_file(to_diffusers(network.weights()) if form == "diffusers" else network.weights(), tmp_path / "lora.safetensors")
+    state, alphas = FluxLoraLoaderMixin.lora_state_dict(str(tmp_path / "lora.safetensors"), return_alphas=True, local_files_only=True)
+    FluxLoraLoaderMixin.load_lora_into_text_encoder(state, alphas, theirs.text_model, prefix="text_encoder")
+    assert (clip(ids) - before).norm() > 0.1
+    assert torch.allclose(theirs(ids), clip(ids), atol=1e-5)
+
+
 def test_kohyas_names():
     names = {lora.name for lora in create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).loras}
     double = {f"{stream}_{part}" for stream in ("img", "txt") for part in ("attn_qkv", "attn_proj", "mlp_0", "mlp_2", "mod_lin")}
