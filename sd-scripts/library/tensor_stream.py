@@ -18,15 +18,16 @@ from library.files import PARTIAL, disk_errors, sync
 NAMES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
+KINDS = {name: dtype for dtype, name in NAMES.items()}
 CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Change:
-    """A tensor that is not copied: what it will be stored as, and how it is made when its turn comes."""
+    """A floating tensor that is not copied: what is made of it when its turn comes, and the precision it is stored in (None: its own)."""
 
-    dtype: torch.dtype
-    make: Callable[[], Tensor]
+    make: Callable[[Tensor], Tensor]
+    dtype: torch.dtype | None = None
 
 
 def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change], metadata: Mapping[str, str]) -> None:
@@ -45,7 +46,8 @@ def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change],
                 new.write(len(text).to_bytes(8, "little") + text)
                 for name in names:
                     if name in changes:
-                        new.write(_bytes_of(changes[name]))
+                        changed = changes[name].make(_read(old, start, header[name]))
+                        new.write(_bytes_of(changed.to(KINDS[plan[name]["dtype"]])))
                     else:
                         _copy(old, new, start, header[name]["data_offsets"])
             sync(aside)
@@ -71,15 +73,29 @@ def _plan(header: Mapping[str, Any], changes: Mapping[str, Change]) -> dict[str,
         old, change = header[name], changes.get(name)
         begin, end = old["data_offsets"]
         size = end - begin
-        if change is not None:
-            size = torch.Size(old["shape"]).numel() * change.dtype.itemsize
-        plan[name] = old | {"data_offsets": [place, place + size]} | ({"dtype": NAMES[change.dtype]} if change else {})
+        kind = old["dtype"]
+        if change is not None and change.dtype is not None:
+            kind, size = NAMES[change.dtype], torch.Size(old["shape"]).numel() * change.dtype.itemsize
+        plan[name] = old | {"dtype": kind, "data_offsets": [place, place + size]}
         place += size
     return plan
 
 
-def _bytes_of(change: Change) -> bytes:
-    return change.make().to(change.dtype).contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+def floating(path: Path) -> set[str]:
+    """Return the names of a file's tensors that can be changed: those of floating kinds."""
+    return {name for name, entry in _header(path)[0].items() if entry["dtype"] in KINDS}
+
+
+def _read(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> Tensor:
+    """Read one tensor, without mapping the file into memory, whose pages would count as the process's own."""
+    begin, end = entry["data_offsets"]
+    file.seek(start + begin)
+    data = torch.frombuffer(bytearray(file.read(end - begin)), dtype=torch.uint8) if end > begin else torch.empty(0, dtype=torch.uint8)
+    return data.view(KINDS[entry["dtype"]]).reshape(entry["shape"])
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
 
 
 def _copy(old: BinaryIO, new: BinaryIO, start: int, offsets: tuple[int, int]) -> None:

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
 from library.errors import TrainerError
-from library.tensor_stream import Change, copy_with_changes
+from library.tensor_stream import Change, copy_with_changes, floating
 from library.weights import WeightFile
 from networks.base_weights import prefix_of
 from networks.lora_file import LoRAFile, Pair, read_lora
@@ -94,16 +94,15 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
     if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
         raise TrainerError(f"{path} holds quantised weights with scales ({scaled}); merge into the file that they were made from.")
     places = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
+    dtype = PRECISIONS[args.save_precision] if args.save_precision else None
     changes = {}
     for module, pairs in parts.items():
         key = places.get(module)
         if key is None or any(file.shape(key) != (pair.up.shape[0], pair.down.shape[1]) for pair, _ in pairs):
             raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code="bad_model")
-        dtype = PRECISIONS[args.save_precision] if args.save_precision else file.tensor(key).dtype
-        changes[key] = Change(dtype, partial(_merged, file, key, pairs, args))
-    if args.save_precision:
-        rest = [key for key in file.names if key not in changes and file.tensor(key).is_floating_point()]
-        changes |= {key: Change(PRECISIONS[args.save_precision], partial(file.tensor, key)) for key in rest}
+        changes[key] = Change(partial(_merged, pairs, args), dtype)
+    if dtype is not None:
+        changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}
     kind = "flux-1-dev" if any("guidance_in." in key for key in file.names) else "flux-1-schnell"
     tells = prefix == FLUX_PREFIX and not args.no_metadata
     copy_with_changes(Path(path), target, changes, file.metadata | (_spec(target, kind, [path, *args.models]) if tells else {}))
@@ -116,11 +115,11 @@ def _module_of(key: str, prefix: str) -> str:
     return f"{prefix}_{key.removesuffix('.weight').replace('.', '_')}"
 
 
-def _merged(file: WeightFile, key: str, pairs: Iterable[tuple[Pair, float]], args: Namespace) -> Tensor:
+def _merged(pairs: Iterable[tuple[Pair, float]], args: Namespace, weight: Tensor) -> Tensor:
     place = {"device": args.working_device, "dtype": PRECISIONS[args.precision]}
-    weight = file.tensor(key).to(**place)
+    weight = weight.to(**place)
     for pair, ratio in pairs:
-        weight += (pair.up.to(**place) @ pair.down.to(**place)) * (pair.scale * ratio)
+        weight = weight.addmm(pair.up.to(**place), pair.down.to(**place), alpha=pair.scale * ratio)
     return weight
 
 

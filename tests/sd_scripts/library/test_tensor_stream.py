@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from library import tensor_stream
 from library.errors import TrainerError
-from library.tensor_stream import Change, copy_with_changes
+from library.tensor_stream import Change, copy_with_changes, floating
 
 TENSORS = {
     "a.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
@@ -26,17 +26,26 @@ def fixture_source(tmp_path):
 
 def test_what_is_not_changed_stays_and_what_is_has_its_own_precision(source, tmp_path):
     target = tmp_path / "target.safetensors"
-    changes = {"a.weight": Change(torch.bfloat16, lambda: TENSORS["a.weight"] * 2), "c.bias": Change(torch.float32, lambda: torch.ones(3))}
+    changes = {
+        "a.weight": Change(lambda old: old * 2, torch.bfloat16),
+        "c.bias": Change(lambda old: old + torch.ones(3)),
+        "empty": Change(lambda old: old, torch.float16),
+    }
     copy_with_changes(source, target, changes, {"note": "new"})
     found = load_file(target)
     assert set(found) == set(TENSORS)
     assert torch.equal(found["a.weight"], (TENSORS["a.weight"] * 2).bfloat16())
-    assert torch.equal(found["c.bias"], torch.ones(3))
+    assert torch.equal(found["c.bias"], (TENSORS["c.bias"].float() + 1).bfloat16())
+    assert (found["empty"].shape, found["empty"].dtype) == ((0, 4), torch.float16)
     assert found["b.weight"].dtype == torch.float8_e4m3fn
     assert torch.equal(found["b.weight"].view(torch.uint8), TENSORS["b.weight"].view(torch.uint8))
     assert found["count"] == 7
     with safe_open(target, "pt") as file:
         assert file.metadata() == {"note": "new"}
+
+
+def test_what_can_be_changed(source):
+    assert floating(source) == set(TENSORS) - {"count"}
 
 
 def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
