@@ -1,9 +1,13 @@
 """kohya's --network_args are read, or refused by name."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from library.errors import TrainerError
-from networks.network_args import LoRAOptions, block_choice, parse_network_args, warn_of_args_without_effect
+from networks import lycoris_kohya
+from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_of_args_without_effect
 
 
 def test_nothing_given_means_kohyas_defaults():
@@ -51,3 +55,11 @@ def test_blocks_are_chosen_by_number():
     for text in ("19", "3-2", "a", "-1", "1-"):
         with pytest.raises(TrainerError, match=r"train_x"):
             block_choice("train_x", text, 19)
+
+
+def test_the_document_names_every_argument_and_no_other():
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
+    lora, lycoris = text.split("## LyCORIS")
+    rows = {name for line in lora.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert rows == set(KINDS) | set(REFUSED)
+    assert set(re.findall(r"`(\w+)=?`", lycoris.split("## ")[0])) >= set(lycoris_kohya.KINDS) | set(lycoris_kohya.REFUSED)

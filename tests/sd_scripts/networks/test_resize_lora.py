@@ -62,6 +62,7 @@ VALUES = torch.tensor([10.0, 6.0, 3.0, 1.0])  # sum 20, squares 146
     [
         (None, None, 3, 3), ("sv_ratio", 2, 4, 2), ("sv_ratio", 4, 4, 3), ("sv_ratio", 1, 4, 1), ("sv_cumulative", 0.8, 4, 2),
         ("sv_cumulative", 0.81, 4, 3), ("sv_cumulative", 1.0, 4, 4), ("sv_fro", 0.9, 4, 2), ("sv_fro", 0.98, 4, 3), ("sv_fro", 0.98, 2, 2),
+        ("sv_fro", 0.96, 4, 2),
     ],
 )  # fmt: skip
 def test_the_rank_is_the_smallest_that_reaches_the_target(method, target, highest, expected):
