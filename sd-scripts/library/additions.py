@@ -28,4 +28,11 @@ ADDITIONS: list[dict[str, Any]] = [
         "default": False,
         "help": "with --fp8_base, multiply in float8 where the GPU can: faster, and rounds activations too",
     },
+    {
+        "flag": "--save_keys",
+        "type": "str",
+        "default": "kohya",
+        "choices": ["kohya", "diffusers"],
+        "help": "under which names the LoRA is saved: kohya's, for ComfyUI and Forge, or those of diffusers and PEFT",
+    },
 ]

@@ -34,9 +34,10 @@ AT_LEAST = {
     "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
     "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
+    "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
-ONLY = {"network_module": "networks.lora_flux", "model_type": "flux", "save_model_as": "safetensors"}
+ONLY = {"network_module": ("networks.lora_flux", "lycoris.kohya"), "model_type": ("flux",), "save_model_as": ("safetensors",)}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -162,8 +163,8 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and value < low:
             raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
     for name, only in ONLY.items():
-        if getattr(args, name) not in (None, only):
-            raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {only}.")
+        if getattr(args, name) not in (None, *only):
+            raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {' or '.join(only)}.")
     for name in ("learning_rate", "unet_lr"):
         if (rate := getattr(args, name)) is not None and rate <= 0:
             raise TrainerError(f"--{name} {rate} must be above 0.")

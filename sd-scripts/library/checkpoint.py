@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from library.errors import TrainerError
 from library.files import complete_folder, save_tensors, sha256, write_json
 from library.schedules import take_up
-from networks.lora_flux import LoRANetwork
+from networks.network import TrainedNetwork
 
 NETWORK, OPTIMIZER, OPTIMIZER_JSON = "model.safetensors", "optimizer.safetensors", "optimizer.json"
 SCHEDULER, TRAIN_STATE, MANIFEST = "scheduler.json", "train_state.json", "manifest.json"
@@ -47,7 +47,7 @@ class TrainState:
 
 def save_checkpoint(
     folder: Path,
-    network: LoRANetwork,
+    network: TrainedNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: LRScheduler,
     state: TrainState,
@@ -124,7 +124,7 @@ def _way_out(folder: Path) -> str:
 
 
 def load_checkpoint(
-    folder: Path, network: LoRANetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
+    folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
     """Restore a verified checkpoint and return its extra parts; raises TrainerError when it does not fit the network or the optimizer."""
     network.load(load_file(folder / NETWORK), str(folder))

@@ -13,6 +13,8 @@ from library.flux_loading import load_flux
 from library.flux_model import Flux
 from library.offload import keep_activations_on_host, num_blocks_to_swap, swap_last_blocks, swapped_prefixes
 from library.quantization import QuantizedLinear, keep_wide, placing, quantize_blocks
+from networks.base_weights import merge_base_weights
+from networks.network import FLUX_PREFIX
 
 
 def choose_device() -> torch.device:
@@ -47,6 +49,7 @@ def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux
     layout = Layout(args, device, dtype)
     path, mapped = args.pretrained_model_name_or_path, not args.disable_mmap_load_safetensors
     flux = load_flux(path, dtype=dtype, device=layout.device_of, prepare=layout.prepare, mapped=mapped)
+    merge_base_weights(args, {FLUX_PREFIX: flux})
     layout.finish(flux)
     flux.gradient_checkpointing = bool(args.gradient_checkpointing or args.cpu_offload_checkpointing)
     if args.cpu_offload_checkpointing:

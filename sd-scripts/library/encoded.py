@@ -19,6 +19,7 @@ from library.pictures_found import Picture
 from library.pixels import load_pixels
 from library.text_encoders import ClipTextEncoder, TextEncoders
 from library.weights import fingerprint
+from networks.base_weights import text_identity
 
 OnItem = Callable[[int, int], None]
 
@@ -60,7 +61,7 @@ class Encoded:
     def cache_text(self, clip: ClipTextEncoder | None, encoders: TextEncoders, on_item: OnItem) -> None:
         """Encode every caption that no cache holds; without `clip` (it is trained) its token ids are kept in place of its output."""
         args = self.args
-        models = fingerprint(args.t5xxl), fingerprint(args.clip_l) if clip is not None else "ids"
+        models = fingerprint(args.t5xxl), fingerprint(args.clip_l) if clip is not None else "ids", *text_identity(args)
         for place, picture in enumerate(self.pictures):
             text = caption_at(picture.caption, picture.subset, torch.Generator(), Moment())
             tokens = key_of(encoders.tokenizers.t5([text])[0].tolist(), encoders.tokenizers.clip([text]).tolist())

@@ -20,6 +20,7 @@ class Forward(Preparation):
 
     def _backward(self, batch: Batch, micro: int, num_micro: int) -> float:
         """Add one batch's gradients; returns its loss."""
+        self.network.begin(self.step, micro)
         latents = self._latents(batch, micro)
         noise = torch.randn(latents.shape, generator=generator(self.args.seed, "noise", self.step, micro)).to(self.device)
         draws = generator(self.args.seed, "sigma", self.step, micro)
@@ -86,7 +87,7 @@ class Forward(Preparation):
     def _text(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return T5's states, CLIP's pooled output (with its LoRA, when that is trained) and T5's mask of a batch."""
         if self.encoders is not None:
-            states = self.encoders.states(batch.captions)
+            states = self.encoders.states(batch.captions, trains_t5=self.plan.trains_t5)
             pooled = encode_clip(self.clip, states.clip_ids) if self.trains_clip else states.pooled
             return states.context, pooled, states.mask
         mask = batch.t5_mask.to(self.device) if self.args.apply_t5_attn_mask else None

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from library.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
 from library.errors import TrainerError
 from library.schedules import take_up
-from networks.lora_flux import LoRANetwork
+from networks.network import TrainedNetwork
 
 OPTIMIZER, SCHEDULER, TRAIN_STATE, PLACE = "optimizer.bin", "scheduler.bin", "train_state.json", "fluxgym_place.json"
 AS_LARGE_AS_WEIGHTS = ("exp_avg", "state1", "momentum_buffer", "z", "s")
@@ -93,7 +93,7 @@ def unpickle(path: Path) -> dict[str, Any]:
     return found
 
 
-def load_kohya_state(folder: Path, network: LoRANetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:
+def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:
     """Restore network and optimizer, and set the schedule to `step`; raises TrainerError when they do not fit."""
     if not (folder / NETWORK).is_file():
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states that hold the network as a pickle are not read.")

@@ -26,7 +26,7 @@ FROM_FLAGS = (
     "cache_latents", "fp8_base", "loss_type", "huber_schedule", "huber_scale", "huber_c", "apply_t5_attn_mask", "weighting_scheme", "logit_mean",
     "logit_std", "mode_scale", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type", "discrete_flow_shift",
     "caption_dropout_rate", "prior_loss_weight", "min_snr_gamma", "full_fp16", "full_bf16", "ip_noise_gamma", "ip_noise_gamma_random_strength",
-    "ema_decay",
+    "ema_decay", "network_dropout", "scale_weight_norms",
 )  # fmt: skip
 MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
@@ -41,7 +41,7 @@ def fixed_metadata(args: Namespace, *, is_dev: bool, figures: Mapping[str, Any])
         "v2": False,
         "base_model_version": "flux1",
         "model_type": "dev" if is_dev else "schnell",
-        "network_args": dict(pair.split("=", 1) for pair in args.network_args or []),
+        "network_args": _network_args(args),
         "optimizer": _optimizer_text(args),
         "sd_model_name": Path(args.pretrained_model_name_or_path).name,
         "new_sd_model_hash": fingerprint(args.pretrained_model_name_or_path),
@@ -62,8 +62,13 @@ def metadata_at(fixed: Mapping[str, str], args: Namespace, weights: Mapping[str,
         "ss_training_finished_at": str(now.timestamp()),
         "modelspec.date": now.isoformat("T", "seconds"),
     }
+    return {**fixed, **changing, **tensor_hashes(weights)}
+
+
+def tensor_hashes(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return sshs_model_hash and sshs_legacy_hash, by which programs know a LoRA whatever its notes say."""
     tensors = hashlib.sha256(save(dict(weights))[8:]).hexdigest()
-    return {**fixed, **changing, "sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
+    return {"sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
 
 
 def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:
@@ -97,6 +102,12 @@ def thumbnail(given: str | None) -> str | None:
         raise TrainerError(f"--metadata_thumbnail {given} cannot be read: {error.strerror}.") from None
     kind = mimetypes.guess_type(given)[0] or "image/png"
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _network_args(args: Namespace) -> dict[str, Any]:
+    """Return --network_args with --network_dropout among them, as kohya tells them; nothing when there are none."""
+    given = dict(pair.split("=", 1) for pair in args.network_args or [])
+    return {**given, "dropout": given.get("dropout", args.network_dropout)} if given else {}
 
 
 def _optimizer_text(args: Namespace) -> str:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from library.errors import TrainerError
-from networks.lora_flux import CLIP_PREFIX, FLUX_PREFIX, LoRANetwork
 
 BITSANDBYTES = (
     "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "Lion", "Lion8bit", "PagedLion8bit", "AdEMAMix8bit", "PagedAdEMAMix8bit",
@@ -39,17 +38,6 @@ NAMES = ("AdamW", "SGDNesterov", "SGDNesterov8bit", "Adafactor", *BITSANDBYTES, 
 FIND_THEIR_RATE = ("prodigy", "dadapt")
 PACKAGES = {name: name for name in ("bitsandbytes", "prodigyopt", "dadaptation", "schedulefree")}
 _OPTIONAL = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
-
-
-def parameter_groups(args: Namespace, network: LoRANetwork) -> list[dict[str, Any]]:
-    """Return one group a part, with its own learning rate: unet_lr, text_encoder_lr (first value), else learning_rate."""
-    text_lr = args.text_encoder_lr[0] if args.text_encoder_lr else None
-    rates = {FLUX_PREFIX: args.unet_lr, CLIP_PREFIX: text_lr}
-    groups = [
-        {"params": network.parameters_of(prefix), "lr": float(args.learning_rate if rate is None else rate)}
-        for prefix, rate in rates.items()
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def optimizer_name(args: Namespace) -> str:

@@ -21,7 +21,7 @@ from library.files import clear_leftovers
 from library.flux_loading import open_flux
 from library.kohya_state import is_kohya_state, load_kohya_state
 from library.metadata import fixed_metadata
-from library.optimizers import create_optimizer, parameter_groups
+from library.optimizers import create_optimizer
 from library.previews import Previews
 from library.progress import ProgressLog
 from library.randomness import derived_seed, generator
@@ -33,8 +33,10 @@ from library.signals import StopFlag
 from library.text_encoders import TextEncoders, load_text_encoders
 from library.trackers import Trackers
 from library.validation import Validation
-from library.weights import open_weights
-from networks.lora_flux import create_network, parse_network_args
+from networks import factory
+from networks.base_weights import merge_base_weights
+from networks.network import CLIP_PREFIX, T5_PREFIX
+from networks.parameter_groups import parameter_groups
 
 T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 
@@ -47,7 +49,8 @@ class Preparation:
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
-        self.trains_clip = not args.network_train_unet_only
+        self.plan = factory.plan(args)
+        self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
         self.data = build_dataset(args)
         self.validation = Validation(args, self.data, progress)
@@ -92,7 +95,7 @@ class Preparation:
 
     def _load_encoders(self) -> TextEncoders:
         args = self.args
-        return load_text_encoders(
+        encoders = load_text_encoders(
             args.clip_l,
             args.t5xxl,
             cache_dir=args.tokenizer_cache_dir,
@@ -102,6 +105,8 @@ class Preparation:
             device=self.device,
             mapped=not args.disable_mmap_load_safetensors,
         )
+        merge_base_weights(args, {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
+        return encoders
 
     def _on_item(self, done: int, total: int) -> None:
         self.progress.enter_part("caching", done, total)
@@ -113,16 +118,9 @@ class Preparation:
         self.flux = load_base(args, self.device, self.dtype)
         self.stop.check()
         torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
-        self.network = create_network(
-            self.flux,
-            self.clip if self.trains_clip else None,
-            rank=args.network_dim or 4,
-            alpha=args.network_alpha,
-            seed=args.seed,
-            train_blocks=parse_network_args(args.network_args).get("train_blocks", "all"),
-        ).to(self.device)
-        if args.network_weights:
-            self.network.load(open_weights(args.network_weights, "--network_weights"), args.network_weights)
+        t5 = self.encoders.t5 if self.plan.trains_t5 else None
+        self.previews.live_encoders = self.encoders if self.plan.trains_t5 else None
+        self.network = factory.create(args, self.flux, self.clip, t5).to(self.device)
         if args.full_bf16:
             self.network.to(torch.bfloat16)
         self.average = Average(self.network, args.ema_decay) if args.ema_decay else None

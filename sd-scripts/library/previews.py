@@ -1,6 +1,6 @@
 """Sample pictures at the moments that the flags name, drawn with the LoRA as it stands.
 
-T5's states of every prompt are made once, before T5 is let go; CLIP's too, unless CLIP is trained.
+T5's states of every prompt are made once, before T5 is let go, unless T5 is trained; CLIP's too, unless CLIP is trained.
 """
 
 from argparse import Namespace
@@ -24,6 +24,7 @@ class Previews:
     def __init__(self, args: Namespace, prompts: list[SamplePrompt], encoders: TextEncoders) -> None:
         self.args, self.prompts = args, prompts
         texts = [text for prompt in prompts for text in (prompt.prompt, prompt.negative_prompt)]
+        self.live_encoders: TextEncoders | None = None  # when T5 is trained, prompts are encoded anew at each drawing
         self._states = {text: encoders.states(text) for text in dict.fromkeys(texts)} if prompts else {}
 
     def is_due_at_step(self, step: int) -> bool:
@@ -59,6 +60,6 @@ class Previews:
                 to_image(vae, latents).save(path)
 
     def _conditioning(self, text: str, clip: ClipTextEncoder | None, device: torch.device) -> Conditioning:
-        stored = self._states[text]
+        stored = self.live_encoders.states(text) if self.live_encoders else self._states[text]
         pooled: Tensor = stored.pooled if clip is None else encode_clip(clip, stored.clip_ids.to(device))
         return Conditioning(stored.context.to(device), pooled.to(device), None if stored.mask is None else stored.mask.to(device))

@@ -16,7 +16,8 @@ from library.checkpoint import TrainState, is_whole, save_checkpoint
 from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
 from library.metadata import metadata_at
-from networks.lora_flux import LoRANetwork
+from networks.factory import in_form
+from networks.network import TrainedNetwork
 
 LORA = ".safetensors"
 STATE = "-state"
@@ -25,7 +26,7 @@ STATE = "-state"
 class Saver:
     """Writes a training's LoRA files and checkpoints."""
 
-    def __init__(self, args: Namespace, network: LoRANetwork, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> None:
+    def __init__(self, args: Namespace, network: TrainedNetwork, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> None:
         self.args, self.network, self.dtype, self.metadata = args, network, dtype, metadata
         self.folder, self.name = Path(args.output_dir), args.output_name or "last"
         with disk_errors(self.folder):
@@ -33,7 +34,7 @@ class Saver:
 
     def save_lora(self, suffix: str, *, epoch: int, step: int) -> Path:
         """Write `{name}{suffix}.safetensors` whole or not at all, with kohya's metadata."""
-        weights = self.network.weights(self.dtype)
+        weights = in_form(self.args, self.network.weights(self.dtype))
         path = self.folder / f"{self.name}{suffix}{LORA}"
         save_tensors(weights, path, metadata_at(self.metadata, self.args, weights, epoch=epoch, step=step))
         return path

@@ -30,6 +30,7 @@ HONOURED = frozenset(
     full_bf16 ip_noise_gamma ip_noise_gamma_random_strength use_lion_optimizer lr_scheduler_type logging_dir log_with log_prefix
     log_tracker_name log_tracker_config log_config wandb_run_name metadata_thumbnail metadata_preprocessor metadata_is_negative_embedding
     cpu_offload_checkpointing disable_mmap_load_safetensors
+    network_dropout dim_from_weights scale_weight_norms base_weights base_weights_multiplier network_train_text_encoder_only
     """.split()
 )
 
@@ -67,7 +68,6 @@ IGNORED = {
     "ddp_static_graph": "it only concerns several processes",
     "dynamo_backend": "it only concerns --torch_compile",
     "fused_backward_pass": "a LoRA's gradients are too small to gain by it; kohya's trainer of LoRAs fuses nothing either",
-    "base_weights_multiplier": "it only concerns --base_weights",
 }
 
 _LATER = "it is not supported yet"
@@ -96,10 +96,5 @@ REFUSED = {
     "zero3_save_16bit_model": _DEEPSPEED,
     "fp16_master_weights_and_gradients": _DEEPSPEED,
     "torch_compile": _LATER,
-    "network_dropout": _LATER,
-    "network_train_text_encoder_only": "a LoRA of FLUX without FLUX teaches next to nothing",
-    "dim_from_weights": _LATER,
-    "scale_weight_norms": _LATER,
-    "base_weights": _LATER,
     "controlnet_model_name_or_path": "ControlNets are not trained here",
 }

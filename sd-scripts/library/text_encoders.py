@@ -99,16 +99,21 @@ class TextEncoders:
         """The precision that captions are encoded in."""
         return self.clip.text_model.dtype
 
-    @torch.no_grad()
-    def states(self, captions: str | list[str]) -> TextStates:
-        """Encode B captions (or one) on the encoders' device; with_mask is kohya's --apply_t5_attn_mask."""
+    def states(self, captions: str | list[str], *, trains_t5: bool = False) -> TextStates:
+        """Encode B captions (or one) on the encoders' device, without gradients but for a T5 that is trained.
+
+        with_mask is kohya's --apply_t5_attn_mask.
+        """
         captions = [captions] if isinstance(captions, str) else captions
         assert self.t5 is not None, "T5 has been let go"
         device = self.t5.device
         t5_ids, mask = (tensor.to(device) for tensor in self.tokenizers.t5(captions))
         clip_ids = self.tokenizers.clip(captions).to(device)
-        context = encode_t5(self.t5, t5_ids, mask if self.with_mask else None)
-        return TextStates(context, encode_clip(self.clip, clip_ids), clip_ids, mask if self.with_mask else None)
+        with torch.set_grad_enabled(trains_t5):
+            context = encode_t5(self.t5, t5_ids, mask if self.with_mask else None)
+        with torch.no_grad():
+            pooled = encode_clip(self.clip, clip_ids)
+        return TextStates(context, pooled, clip_ids, mask if self.with_mask else None)
 
 
 def load_text_encoders(

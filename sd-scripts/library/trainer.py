@@ -95,6 +95,7 @@ class Training(Forward):
         clip_gradients(self.network, self.args.max_grad_norm)
         rates = rates_of(self.optimizer)
         self.optimizer.step()
+        self.network.after_step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1

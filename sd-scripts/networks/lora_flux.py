@@ -1,117 +1,136 @@
-"""LoRA for FLUX and CLIP-L: the modules, where they are injected, and kohya's names for them.
+"""LoRA for FLUX, CLIP-L and T5: which Linears take part, with which rank, and kohya's names for them.
 
-A LoRA adds alpha / rank * up(down(x)) to a frozen Linear. Down begins Kaiming-uniform (a = sqrt 5), up at zero, so that an untrained network
-changes nothing. Which Linears take part: all of the double and single blocks (modulations too), and all of CLIP-L's layers.
+Without options these are all Linears of the double and single blocks (modulations too), and all of CLIP-L's layers. What a module computes
+is lora_module.py's, what the options mean in words network_args.py's.
 """
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from library.errors import TrainerError
-from library.randomness import generator
+from networks.dropout import DropoutRates, Moment
+from networks.lora_module import LoRAModule, SplitLoRAModule
+from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork
+from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice, parse_network_args
 
-FLUX_PREFIX, CLIP_PREFIX = "lora_unet", "lora_te1"
-TRAIN_BLOCKS = ("all", "double", "single")
-
-
-class LoRAModule(nn.Module):
-    """The trainable pair beside one frozen Linear."""
-
-    def __init__(self, name: str, linear: nn.Linear, rank: int, alpha: float, seed: int) -> None:
-        super().__init__()
-        self.name, self.multiplier = name, 1.0
-        self.scale = alpha / rank
-        self.lora_down = nn.Linear(linear.in_features, rank, bias=False)
-        self.lora_up = nn.Linear(rank, linear.out_features, bias=False)
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
-        nn.init.kaiming_uniform_(self.lora_down.weight, a=math.sqrt(5), generator=generator(seed, "lora", name))
-        nn.init.zeros_(self.lora_up.weight)
-        self._frozen_forward = linear.forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The frozen layer's output plus the LoRA's: (..., in) -> (..., out)."""
-        out = self._frozen_forward(x)
-        if self.multiplier == 0:
-            return out
-        delta = F.linear(F.linear(x, self.lora_down.weight), self.lora_up.weight)
-        return out + (delta * (self.multiplier * self.scale)).to(out.dtype)
+__all__ = ["CLIP_PREFIX", "FLUX_PREFIX", "T5_PREFIX", "LoRANetwork", "create_network", "parse_network_args"]
+TEXT_LAYERS = {CLIP_PREFIX: r"text_model\.encoder\.layers\.\d+\.", T5_PREFIX: r"encoder\.block\.\d+\."}
+BLOCK = re.compile(r"(double|single)_blocks\.(\d+)\.(.+)")
 
 
-class LoRANetwork(nn.Module):
-    """All LoRA modules of a training, by kohya's names."""
+@dataclass(frozen=True)
+class Target:
+    """One Linear that gets a LoRA: kohya's name, where it is, its rank and alpha."""
 
-    def __init__(self, modules: list[LoRAModule]) -> None:
-        super().__init__()
-        self.loras = modules
-        for module in modules:
-            self.add_module(module.name, module)
+    name: str
+    path: str
+    linear: nn.Linear
+    rank: int
+    alpha: float
 
-    def parameters_of(self, prefix: str) -> list[nn.Parameter]:
-        """The trainable tensors of one part, FLUX_PREFIX or CLIP_PREFIX."""
-        return [parameter for lora in self.loras if lora.name.startswith(prefix) for parameter in lora.parameters()]
 
-    def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Return kohya's tensors (`….lora_down.weight`, `….lora_up.weight`, `….alpha`), copied to the host, in `dtype`."""
-        return {
-            name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous() for name, tensor in self.state_dict().items()
-        }
-
-    def load(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Take over saved weights; raises TrainerError naming `source` and the first name or shape that does not fit."""
-        own = self.state_dict()
-        if set(own) != set(weights):
-            odd = sorted(set(own) ^ set(weights))[0]
-            raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code="bad_model")
-        for name, tensor in weights.items():
-            if own[name].shape != tensor.shape:
-                raise TrainerError(
-                    f"{source} does not fit this network: {name} is {list(tensor.shape)}, not {list(own[name].shape)}.",
-                    reason_code="bad_model",
-                )
-        self.load_state_dict(dict(weights))
-
-    def set_multiplier(self, multiplier: float) -> None:
-        """Scale the whole network's effect; 0 is the frozen model alone."""
-        for lora in self.loras:
-            lora.multiplier = multiplier
+RankOf = Callable[[str, str], tuple[int, float]]  # (kohya's name, the module's path) -> (rank, alpha); rank 0 trains nothing
 
 
 def create_network(
-    flux: nn.Module, clip: nn.Module | None, *, rank: int, alpha: float, seed: int, train_blocks: str = "all"
+    flux: nn.Module | None,
+    clip: nn.Module | None,
+    *,
+    rank: int,
+    alpha: float,
+    seed: int,
+    t5: nn.Module | None = None,
+    network_dropout: float = 0.0,
+    ranks: Mapping[str, tuple[int, float]] | None = None,
+    options: LoRAOptions | None = None,
+    **choices: object,
 ) -> LoRANetwork:
-    """Make a LoRA for every Linear of FLUX's blocks and, if `clip` is given, of CLIP-L's layers, and put it in the Linear's place.
+    """Make a LoRA for the chosen Linears of each model that is given (None is not trained), and put it in the Linear's place.
 
-    Raises TrainerError for a train_blocks that is not one of TRAIN_BLOCKS.
+    `choices` are LoRAOptions by name, for callers without `options`. `ranks` overrules rank, alpha and choices: just the modules that it
+    names are trained. Raises TrainerError for options that do not fit the model.
     """
-    if train_blocks not in TRAIN_BLOCKS:
-        raise TrainerError(f"--network_args train_blocks={train_blocks} is not known; use one of {', '.join(TRAIN_BLOCKS)}.")
-    kinds = "double|single" if train_blocks == "all" else train_blocks
-    found = [(FLUX_PREFIX, *pair) for pair in _linears(flux, rf"({kinds})_blocks\.\d+\.")]
-    if clip is not None:
-        found += [(CLIP_PREFIX, *pair) for pair in _linears(clip, r"text_model\.encoder\.layers\.\d+\.")]
-    modules = [LoRAModule(f"{prefix}_{path.replace('.', '_')}", linear, rank, alpha, seed) for prefix, path, linear in found]
-    for module, (_, _, linear) in zip(modules, found, strict=True):
-        module.to(linear.weight.device)
-        linear.forward = module.forward
-    return LoRANetwork(modules)
+    options = options or LoRAOptions(**choices)
+    rank_of = _listed(ranks) if ranks is not None else _chosen(flux, rank, alpha, options)
+    targets = [
+        target for prefix, model in ((FLUX_PREFIX, flux), (CLIP_PREFIX, clip), (T5_PREFIX, t5)) for target in _find(prefix, model, rank_of)
+    ]
+    moment = Moment(seed)
+    rates = DropoutRates(neuron=network_dropout, rank=options.rank_dropout, module=options.module_dropout)
+    loras = [_put_on(target, seed, rates, moment, split_qkv=options.split_qkv) for target in targets]
+    if options.verbose:
+        print("\n".join(f"{target.name}: rank {target.rank}, alpha {target.alpha:g}" for target in targets), flush=True)
+    return LoRANetwork(loras, moment, options)
 
 
-def _linears(model: nn.Module, pattern: str) -> Iterator[tuple[str, nn.Linear]]:
-    for path, module in model.named_modules():
-        if isinstance(module, nn.Linear) and re.match(pattern, path):
-            yield path, module
+def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Target]:
+    for path, linear in model.named_modules() if model is not None else ():
+        if isinstance(linear, nn.Linear) and (prefix == FLUX_PREFIX or re.match(TEXT_LAYERS[prefix], path)):
+            name = f"{prefix}_{path.replace('.', '_')}"
+            rank, alpha = rank_of(name, path)
+            if rank:
+                yield Target(name, path, linear, rank, alpha)
 
 
-def parse_network_args(pairs: list[str] | None) -> dict[str, str]:
-    """Read `--network_args key=value …`; raises TrainerError for a key that this network does not know."""
-    known = {"train_blocks"}
-    parsed = dict(pair.split("=", 1) for pair in pairs or [] if "=" in pair)
-    odd = [pair for pair in pairs or [] if pair.split("=", 1)[0] not in known or "=" not in pair]
-    if odd:
-        raise TrainerError(f"--network_args {odd[0]} is not supported; known: {', '.join(sorted(known))}.")
-    return parsed
+def _put_on(target: Target, seed: int, rates: DropoutRates, moment: Moment, *, split_qkv: bool) -> LoRAModule:
+    sizes = _sizes(target) if split_qkv else None
+    common = (target.name, target.linear, target.rank, target.alpha, seed)
+    lora = SplitLoRAModule(*common, sizes, rates, moment) if sizes else LoRAModule(*common, rates, moment)
+    target.linear.forward = lora.forward
+    return lora.to(target.linear.weight.device)
+
+
+def _sizes(target: Target) -> list[int] | None:
+    """Return the output rows of queries, keys, values and (in a single block) feed-forward, for Linears that hold them in one matrix."""
+    width = target.linear.in_features
+    if target.path.endswith("_attn.qkv"):
+        return [width] * 3
+    if target.path.startswith("single_blocks.") and target.path.endswith(".linear1"):
+        return [width] * 3 + [target.linear.out_features - 3 * width]
+    return None
+
+
+def _listed(ranks: Mapping[str, tuple[int, float]]) -> RankOf:
+    return lambda name, path: ranks.get(name, (0, 0.0))
+
+
+def _chosen(flux: nn.Module | None, rank: int, alpha: float, options: LoRAOptions) -> RankOf:
+    """Return kohya's choice of ranks: by pattern first, else by kind of layer and block; the inputs only when in_dims is given."""
+    blocks = {kind: _blocks(flux, kind, options) for kind in ("double", "single")}
+
+    def rank_of(name: str, path: str) -> tuple[int, float]:
+        is_flux, block = name.startswith(f"{FLUX_PREFIX}_"), BLOCK.match(path)
+        if is_flux and not _takes_part(path, block, options):
+            return 0, alpha
+        by_pattern = next((found for pattern, found in options.network_reg_dims if re.search(pattern, name)), None)
+        if by_pattern is not None:
+            return by_pattern, alpha
+        if not is_flux:
+            return rank, alpha
+        if block is None:
+            return options.in_dims[INPUTS.index(path.split(".")[0])], alpha
+        own = getattr(options, f"{_part(block)}_dim")
+        return (rank if own is None else own) if int(block[2]) in blocks[block[1]] else 0, alpha
+
+    return rank_of
+
+
+def _takes_part(path: str, block: re.Match[str] | None, options: LoRAOptions) -> bool:
+    if block is None:
+        return bool(options.in_dims) and path.split(".")[0] in INPUTS
+    return options.train_blocks in ("all", block[1])
+
+
+def _blocks(flux: nn.Module | None, kind: str, options: LoRAOptions) -> set[int]:
+    name = f"train_{kind}_block_indices"
+    return block_choice(name, getattr(options, name), len(getattr(flux, f"{kind}_blocks"))) if flux is not None else set()
+
+
+def _part(block: re.Match[str]) -> str:
+    """Return which of PARTS a block's Linear belongs to."""
+    kind, _, layer = block.groups()
+    if kind == "single":
+        return "single_mod" if layer.startswith("modulation") else "single"
+    return next(part for part in PARTS if layer.startswith(part))

@@ -205,7 +205,7 @@ def test_buckets_and_regularisation_pictures(models, pictures, tmp_path):
         (["--learning_rat", "1"], "--learning_rat"),
         (["--learning_rate", "abc"], "learning_rate"),
         (["--blocks_to_swap", "99"], "blocks_to_swap"),
-        (["--network_args", "conv_dim=4"], "conv_dim"),
+        (["--network_args", "conv_dims=4"], "conv_dims"),
         (["--resume", "nowhere"], "nowhere"),
         (["--ae", "missing.safetensors"], "missing.safetensors"),
         (["--optimizer_type", "Lionheart"], "Lionheart"),

@@ -32,18 +32,18 @@ def make_flux(params: FluxParams = PARAMS, seed: int = 0) -> Flux:
     return Flux(params).eval().requires_grad_(False)
 
 
-def write_tiny_models(folder: Path) -> Path:
-    """Write flux, ae, clip_l, t5xxl and both tokenizers into a folder, laid out as models/pocket."""
-    folder.mkdir(parents=True, exist_ok=True)
-    build_clip(folder / "tokenizer_clip")
-    build_t5(folder / "tokenizer_t5")
-    torch.manual_seed(1)
-    clip = ClipTextEncoder(
+def make_clip() -> ClipTextEncoder:
+    """Return a CLIP-L of one layer."""
+    return ClipTextEncoder(
         CLIPTextConfig(
             vocab_size=896, hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=1, bos_token_id=0, eos_token_id=2
         )
     )
-    t5 = T5EncoderModel(
+
+
+def make_t5() -> T5EncoderModel:
+    """Return a T5 encoder of one layer."""
+    return T5EncoderModel(
         T5Config(
             vocab_size=700,
             d_model=32,
@@ -55,6 +55,15 @@ def write_tiny_models(folder: Path) -> Path:
             is_encoder_decoder=False,
         )
     )
+
+
+def write_tiny_models(folder: Path) -> Path:
+    """Write flux, ae, clip_l, t5xxl and both tokenizers into a folder, laid out as models/pocket."""
+    folder.mkdir(parents=True, exist_ok=True)
+    build_clip(folder / "tokenizer_clip")
+    build_t5(folder / "tokenizer_t5")
+    torch.manual_seed(1)
+    clip, t5 = make_clip(), make_t5()
     ae = AutoEncoder(AutoEncoderParams(channels=(8, 8, 16, 16), num_res_blocks=1, z_channels=16))
     for name, model in {"flux": make_flux(), "ae": ae, "clip_l": clip, "t5xxl": t5}.items():
         save(model, folder / NAMES[name])

@@ -10,9 +10,7 @@ import torch
 from transformers.optimization import Adafactor
 
 from library.errors import TrainerError
-from library.optimizers import NAMES, OPTIMIZERS, clip_gradients, create_optimizer, parameter_groups, parse_arguments, rates_of
-from networks.lora_flux import create_network
-from tests.support.tiny_models import make_flux
+from library.optimizers import NAMES, OPTIMIZERS, clip_gradients, create_optimizer, parse_arguments, rates_of
 
 
 def arguments(**changes):
@@ -120,13 +118,6 @@ def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(TrainerError, match="pip install prodigyopt"):
         create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1.0}])
-
-
-def test_each_part_has_its_own_rate():
-    network = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0)
-    groups = parameter_groups(arguments(unet_lr=5e-4), network)
-    assert [group["lr"] for group in groups] == [5e-4]
-    assert len(groups[0]["params"]) == len(list(network.parameters()))
 
 
 @pytest.mark.parametrize(

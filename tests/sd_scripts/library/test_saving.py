@@ -20,7 +20,7 @@ def fixture_make_saver(tmp_path):
     def make(**changes):
         defaults = {
             "output_dir": str(tmp_path), "output_name": "cat", "save_every_n_epochs": 2, "save_last_n_epochs": None,
-            "save_last_n_epochs_state": None, "save_last_n_steps": None, "save_last_n_steps_state": None, "no_metadata": False,
+            "save_last_n_epochs_state": None, "save_last_n_steps": None, "save_last_n_steps_state": None, "no_metadata": False, "save_keys": "kohya",
         }  # fmt: skip
         return Saver(
             Namespace(**(defaults | changes)), create_network(make_flux(), None, rank=1, alpha=1.0, seed=0), None, {"ss_seed": "42"}

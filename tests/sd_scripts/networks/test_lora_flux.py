@@ -1,5 +1,9 @@
 """The LoRA changes FLUX's output as diffusers' own loader says it does, and carries kohya's names."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
@@ -8,10 +12,15 @@ from safetensors.torch import save_file
 from library.errors import TrainerError
 from library.flux_math import image_ids, text_ids
 from library.flux_model import FluxParams
-from networks.lora_flux import create_network, parse_network_args
+from networks.lora_flux import create_network
+from networks.lora_keys import to_diffusers
+from networks.network_args import parse_network_args
 from tests.support.diffusers_reference import flux_in_diffusers
-from tests.support.tiny_models import PARAMS, make_flux
+from tests.support.tiny_models import PARAMS, make_clip, make_flux, make_t5
 
+KOHYAS = json.loads((Path(__file__).parents[2] / "support" / "kohya_lora_keys.json").read_text())  # written by kohya_lora_keys.py beside it
+
+OUTSIDE = ("x_embedder", "context_embedder", "time_text_embed")
 TRUE_WIDTH = FluxParams(
     in_channels=64, context_dim=16, vec_dim=16, hidden_size=3072, num_heads=24, mlp_dim=12288, depth=1, depth_single_blocks=1,
     guidance_embed=True,
@@ -36,30 +45,64 @@ def fill_up(network):
     """Give every up matrix weights, as a training would."""
     random = torch.Generator().manual_seed(9)
     with torch.no_grad():
-        for lora in network.loras:
-            lora.lora_up.weight.copy_(torch.randn(lora.lora_up.weight.shape, generator=random) * 0.5)
+        for up in (up for lora in network.loras for _, up in lora.factors()):
+            up.copy_(torch.randn(up.shape, generator=random) * 0.5)
+
+
+@pytest.fixture(scope="module", name="true_width")
+def fixture_true_width():
+    """FLUX.1's width in one double and one single block, ours and diffusers', and ours' output without any LoRA."""
+    flux = make_flux(TRUE_WIDTH)
+    reference, x = flux_in_diffusers(flux.state_dict(), TRUE_WIDTH), inputs(TRUE_WIDTH)
+    with torch.no_grad():
+        return flux, reference, x, flux(**x)
 
 
 @torch.no_grad()
-def test_a_saved_lora_read_by_diffusers_changes_its_output_as_ours(tmp_path):
-    flux = make_flux(TRUE_WIDTH)
-    reference = flux_in_diffusers(flux.state_dict(), TRUE_WIDTH)
-    x = inputs(TRUE_WIDTH)
-    before = flux(**x)
-    network = create_network(flux, None, rank=4, alpha=2.0, seed=1)
+@pytest.mark.parametrize("split_qkv", [False, True])
+def test_a_saved_lora_read_by_diffusers_changes_its_output_as_ours(split_qkv, true_width, tmp_path):
+    flux, reference, x, before = true_width
+    network = create_network(flux, None, rank=4, alpha=2.0, seed=1, split_qkv=split_qkv, in_dims=(2, 3, 4, 2, 3))
     assert torch.equal(flux(**x), before)  # an untrained LoRA changes nothing
     fill_up(network)
     after = flux(**x)
-    save_file(network.weights(), tmp_path / "lora.safetensors")
-    state, alphas = FluxLoraLoaderMixin.lora_state_dict(str(tmp_path / "lora.safetensors"), return_alphas=True, local_files_only=True)
-    FluxLoraLoaderMixin.load_lora_into_transformer(state, alphas, reference)
-    theirs = reference(
+    change = (after - before).norm()
+    assert change > 0.02 * before.norm()
+    for form, weights in (("kohya", network.weights()), ("diffusers", to_diffusers(network.weights()))):
+        save_file(weights, tmp_path / f"{form}.safetensors")
+        assert (output_in_diffusers(reference, x, tmp_path / f"{form}.safetensors") - after).norm() < 1e-4 * change, form
+    for linear in (module for module in flux.modules() if isinstance(module, torch.nn.Linear)):
+        vars(linear).pop("forward", None)
+
+
+def output_in_diffusers(model, x, lora):
+    """Read a LoRA file by diffusers' own loader, and draw with it; the model is left as it was."""
+    state, alphas = FluxLoraLoaderMixin.lora_state_dict(str(lora), return_alphas=True, local_files_only=True)
+    # diffusers' own converter forgets the part of the name that its loader looks for
+    state = {f"transformer.{name}" if name.startswith(OUTSIDE) else name: tensor for name, tensor in state.items()}
+    FluxLoraLoaderMixin.load_lora_into_transformer(state, alphas, model)
+    output = model(
         hidden_states=x["img"], encoder_hidden_states=x["txt"], pooled_projections=x["y"], timestep=x["timesteps"], guidance=x["guidance"],
         img_ids=x["img_ids"][0], txt_ids=x["txt_ids"][0],
     ).sample  # fmt: skip
-    change = (after - before).norm()
-    assert change > 0.02 * before.norm()
-    assert (theirs - after).norm() < 1e-4 * change
+    model.unload_lora()
+    return output
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(form, tmp_path):
+    clip, theirs = make_clip(), make_clip()
+    theirs.load_state_dict(clip.state_dict())
+    ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
+    before = clip(ids)
+    network = create_network(None, clip, rank=3, alpha=1.5, seed=0)
+    fill_up(network)
+    save_file(to_diffusers(network.weights()) if form == "diffusers" else network.weights(), tmp_path / "lora.safetensors")
+    state, alphas = FluxLoraLoaderMixin.lora_state_dict(str(tmp_path / "lora.safetensors"), return_alphas=True, local_files_only=True)
+    FluxLoraLoaderMixin.load_lora_into_text_encoder(state, alphas, theirs.text_model, prefix="text_encoder")
+    assert (clip(ids) - before).norm() > 0.1
+    assert torch.allclose(theirs(ids), clip(ids), atol=1e-5)
 
 
 def test_kohyas_names():
@@ -70,11 +113,31 @@ def test_kohyas_names():
     assert names == expected
 
 
-@pytest.mark.parametrize(("blocks", "odd"), [("single", "double_blocks"), ("double", "single_blocks")])
-def test_train_blocks_chooses_the_blocks(blocks, odd):
-    network = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks=blocks)
-    assert network.loras
-    assert not any(odd in lora.name for lora in network.loras)
+def ranks_of(network):
+    return {lora.name: [lora.rank, lora.scale * lora.rank] for lora in network.loras}
+
+
+@pytest.mark.parametrize("case", KOHYAS, ids=str)
+def test_every_argument_trains_the_modules_that_kohya_trains(case):
+    deep = replace(PARAMS, depth=2, depth_single_blocks=3)
+    options = parse_network_args([f"{key}={value}" for key, value in KOHYAS[case]["network_args"].items()])
+    t5 = make_t5() if options.train_t5xxl else None
+    network = create_network(make_flux(deep), make_clip(), t5=t5, rank=4, alpha=2.0, seed=0, options=options)
+    assert ranks_of(network) == KOHYAS[case]["modules"]
+
+
+def test_ranks_from_a_file_overrule_everything():
+    flux = make_flux()
+    listed = {"lora_unet_single_blocks_1_linear2": (3, 1.5), "lora_unet_img_in": (2, 2.0)}
+    network = create_network(flux, make_clip(), rank=4, alpha=1.0, seed=0, ranks=listed, train_blocks="double")
+    assert ranks_of(network) == {name: list(rank) for name, rank in listed.items()}
+
+
+def test_verbose_tells_every_module(capsys):
+    create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks="double", verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert "lora_unet_double_blocks_0_img_mlp_2: rank 2, alpha 1" in lines
 
 
 def test_alpha_scales_the_change():
@@ -121,5 +184,5 @@ def test_what_does_not_fit_is_refused_by_name():
         network.load(wider, "a.safetensors")
     with pytest.raises(TrainerError, match="train_blocks=some"):
         create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks="some")
-    with pytest.raises(TrainerError, match="foo=1"):
-        parse_network_args(["foo=1"])
+    with pytest.raises(TrainerError, match=r"train_double_block_indices=0-1.*0 to 0"):
+        create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_double_block_indices="0-1")

@@ -1,0 +1,43 @@
+"""Rename a FLUX LoRA from kohya's keys to diffusers' (PEFT's) or back: `python sd-scripts/networks/convert_flux_lora.py --help`.
+
+The weights stay as they are, so both ways in a row give the same file back.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from library.errors import TrainerError
+from networks.lora_file import read_lora
+from networks.tool import run, write_lora
+
+FORMS = {"kohya": "kohya", "sd-scripts": "kohya", "diffusers": "diffusers", "ai-toolkit": "diffusers"}
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser, with kohya's flag names."""
+    parser = ArgumentParser(description="Rename a FLUX LoRA's tensors: kohya's keys to diffusers' (PEFT's), or back.")
+    parser.add_argument("--src_path", required=True, help="the LoRA to read")
+    parser.add_argument("--dst_path", required=True, help="the .safetensors file to write")
+    parser.add_argument(
+        "--dst", required=True, choices=list(FORMS), help="the form to write; sd-scripts and ai-toolkit are kohya's words for them"
+    )
+    parser.add_argument("--src", choices=list(FORMS), help="the form that is read; it is recognised when left out")
+    return parser
+
+
+def convert(args: Namespace) -> str:
+    """Convert one file and say so; raises TrainerError when the file is of another form than was said."""
+    lora = read_lora(args.src_path, "--src_path")
+    form = "diffusers" if lora.had_diffusers_names else "kohya"
+    if args.src and FORMS[args.src] != form:
+        raise TrainerError(f"--src {args.src} was said, but {args.src_path} has {form}'s keys.")
+    write_lora(lora.tensors, args.dst_path, lora.metadata, diffusers=FORMS[args.dst] == "diffusers", dtype=None)
+    return f"saved {args.dst_path}: {len(lora.ranks())} modules, from {form}'s keys to {FORMS[args.dst]}'s"
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), convert, sys.argv[1:]))

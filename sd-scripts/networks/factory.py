@@ -1,0 +1,104 @@
+"""From the flags to the network that is trained: the one door between the training loop and the kinds of networks.
+
+Owns which parts are trained, and which kind of network is made. `plan` answers before any model is loaded, so that a mistake costs no time.
+"""
+
+from argparse import Namespace
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from library.errors import TrainerError
+from networks import lycoris_kohya
+from networks.lora_file import read_lora
+from networks.lora_flux import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork, create_network
+from networks.lora_keys import to_diffusers
+from networks.network import TrainedNetwork
+from networks.network_args import parse_network_args, warn_of_args_without_effect
+
+LORA, LYCORIS = "networks.lora_flux", "lycoris.kohya"
+MODULES = (LORA, LYCORIS)
+PREFIXES = (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX)
+DEFAULT_RANK = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPlan:
+    """Which models get trainable modules."""
+
+    trains_flux: bool
+    trains_clip: bool
+    trains_t5: bool
+
+
+def plan(args: Namespace) -> NetworkPlan:
+    """Say what will be trained.
+
+    Raises TrainerError for flags and --network_args that are unknown or contradict each other, or a package that is not installed.
+    """
+    if is_lycoris(args):
+        lycoris_kohya.check(args)
+    trains_t5 = not is_lycoris(args) and parse_network_args(args.network_args).train_t5xxl
+    _check(args, trains_t5=trains_t5)
+    return NetworkPlan(
+        trains_flux=not args.network_train_text_encoder_only, trains_clip=not args.network_train_unet_only, trains_t5=trains_t5
+    )
+
+
+def is_lycoris(args: Namespace) -> bool:
+    """Say whether LyCORIS makes the network."""
+    return args.network_module == LYCORIS
+
+
+def _check(args: Namespace, *, trains_t5: bool) -> None:
+    if args.network_train_unet_only and args.network_train_text_encoder_only:
+        raise TrainerError("--network_train_unet_only and --network_train_text_encoder_only contradict each other; give one of them.")
+    if args.network_train_unet_only and trains_t5:
+        raise TrainerError("--network_train_unet_only and --network_args train_t5xxl=True contradict each other; give one of them.")
+    if trains_t5 and args.cache_text_encoder_outputs:
+        raise TrainerError("--network_args train_t5xxl=True trains what --cache_text_encoder_outputs keeps fixed; leave one of them out.")
+    if args.network_dropout is not None and not 0 <= args.network_dropout < 1:
+        raise TrainerError(f"--network_dropout {args.network_dropout} must be at least 0 and below 1.")
+    if args.dim_from_weights and not args.network_weights:
+        raise TrainerError("--dim_from_weights reads the ranks from --network_weights, which is missing.")
+
+
+def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, t5: nn.Module | None) -> TrainedNetwork:
+    """Make the network that --network_module names over the models that are trained, on their devices, with --network_weights in it.
+
+    clip and t5 are touched only when they are trained. Raises TrainerError for what does not fit the models.
+    """
+    part = plan(args)
+    warn_of_args_without_effect(args.network_args)
+    clip, t5 = clip if part.trains_clip else None, t5 if part.trains_t5 else None
+    if is_lycoris(args):
+        network = lycoris_kohya.create(args, flux, clip, trains_flux=part.trains_flux)
+    else:
+        network = _create_lora(args, flux if part.trains_flux else None, clip, t5)
+    network.max_norm = args.scale_weight_norms or 0.0
+    if not any(network.named_factors(prefix) for prefix in PREFIXES):
+        raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
+    return network
+
+
+def _create_lora(args: Namespace, flux: nn.Module | None, clip: nn.Module | None, t5: nn.Module | None) -> LoRANetwork:
+    start = read_lora(args.network_weights, "--network_weights") if args.network_weights else None
+    network = create_network(
+        flux,
+        clip,
+        t5=t5,
+        rank=args.network_dim or DEFAULT_RANK,
+        alpha=args.network_alpha,
+        seed=args.seed,
+        network_dropout=args.network_dropout or 0.0,
+        ranks=start.ranks() if start and args.dim_from_weights else None,
+        options=parse_network_args(args.network_args),
+    )
+    if start:
+        network.start_from(start.tensors, args.network_weights)
+    return network
+
+
+def in_form(args: Namespace, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a network's weights under the names that --save_keys chooses."""
+    return to_diffusers(weights) if args.save_keys == "diffusers" else weights

@@ -1,0 +1,179 @@
+"""Merge LoRAs into FLUX, CLIP-L and T5, or into one LoRA: `python sd-scripts/networks/flux_merge_lora.py --help`.
+
+A model is copied tensor by tensor: what no LoRA touches stays byte for byte what it was. Several LoRAs become one whose effect is their sum:
+exactly so with --concat, else the best approximation of that sum that the highest of their ranks allows. (kohya adds the factors of the
+LoRAs instead, which also multiplies one's up with another's down.)
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from library.errors import TrainerError
+from library.tensor_stream import Change, copy_with_changes, floating
+from library.weights import WeightFile
+from networks.base_weights import prefix_of
+from networks.lora_file import LoRAFile, Pair, read_lora
+from networks.low_rank import truncate
+from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from networks.tool import PRECISIONS, run, target_of, warn_of, write_lora
+
+WRAPPERS = ("model.diffusion_model.", "diffusion_model.")
+INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
+WITHOUT_EFFECT = {
+    "mem_eff_load_save": "one tensor is held in memory at a time in any case",
+    "diffusers": "diffusers' keys are recognised",
+    "shuffle": "the order of a LoRA's ranks changes nothing",
+}
+Parts = dict[str, list[tuple[Pair, float]]]  # by module: what is added, with its ratio
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser, with kohya's flag names."""
+    parser = ArgumentParser(description="Merge LoRAs into FLUX, CLIP-L and T5, or (without these) into one LoRA.")
+    parser.add_argument("--models", nargs="+", required=True, help="the LoRAs, of kohya's or diffusers' keys")
+    parser.add_argument("--ratios", nargs="+", type=float, required=True, help="how strongly each is merged")
+    for name, (_, target) in INTO.items():
+        parser.add_argument(f"--{name}", help="a .safetensors file to merge into")
+        parser.add_argument(f"--{target}", help="the .safetensors file to write")
+    parser.add_argument("--precision", default="float", choices=list(PRECISIONS)[:4], help="precision to compute in (float)")
+    parser.add_argument(
+        "--save_precision",
+        choices=list(PRECISIONS),
+        help="precision of what is changed; when left out, a model's own, a LoRA's is --precision",
+    )
+    parser.add_argument("--working_device", "--loading_device", default="cpu", help="where to compute, cpu or cuda")
+    parser.add_argument("--concat", action="store_true", help="into one LoRA: keep all ranks, which is exact")
+    parser.add_argument("--no_metadata", action="store_true", help="leave out the modelspec notes")
+    for name, reason in WITHOUT_EFFECT.items():
+        parser.add_argument(f"--{name}", action="store_true", help=f"without effect: {reason}")
+    return parser
+
+
+def merge(args: Namespace) -> str:
+    """Merge and say what was written; raises TrainerError for flags that do not go together and modules that do not fit."""
+    warn_of(args, WITHOUT_EFFECT)
+    if len(args.models) != len(args.ratios):
+        raise TrainerError(f"--models are {len(args.models)}, --ratios {len(args.ratios)}; give one ratio for each.")
+    for name, (_, target) in INTO.items():
+        if getattr(args, name) and not getattr(args, target):
+            raise TrainerError(f"--{name} is merged into a new file: give --{target}.")
+    loras = [read_lora(path, "--models") for path in args.models]
+    parts: Parts = {}
+    for lora, ratio in zip(loras, args.ratios, strict=True):
+        for pair in lora.pairs():
+            parts.setdefault(pair.name, []).append((pair, ratio))
+    given = [name for name in INTO if getattr(args, name)]
+    return _into_models(args, given, parts) if given else _into_one(args, loras, parts)
+
+
+def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
+    told = []
+    for name in given:
+        prefix, target = INTO[name]
+        mine = {module: pairs for module, pairs in parts.items() if prefix_of(module) == prefix}
+        told.append(_into_model(args, getattr(args, name), prefix, target_of(getattr(args, target)), mine))
+    left = [module for module in parts if prefix_of(module) not in [INTO[name][0] for name in given]]
+    if left:
+        told.append(f"{len(left)} modules belong to a model that was not given, such as {left[0]}")
+    return "\n".join(told)
+
+
+def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Parts) -> str:
+    """Write one model with what belongs to it."""
+    file = WeightFile(path, f"--{next(name for name, (each, _) in INTO.items() if each == prefix)}")
+    if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
+        raise TrainerError(f"{path} holds quantised weights with scales ({scaled}); merge into the file that they were made from.")
+    places = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
+    dtype = PRECISIONS[args.save_precision] if args.save_precision else None
+    changes = {}
+    for module, pairs in parts.items():
+        key = places.get(module)
+        if key is None or any(file.shape(key) != (pair.up.shape[0], pair.down.shape[1]) for pair, _ in pairs):
+            raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code="bad_model")
+        changes[key] = Change(partial(_merged, pairs, args), dtype)
+    if dtype is not None:
+        changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}
+    kind = "flux-1-dev" if any("guidance_in." in key for key in file.names) else "flux-1-schnell"
+    tells = prefix == FLUX_PREFIX and not args.no_metadata
+    copy_with_changes(Path(path), target, changes, file.metadata | (_spec(target, kind, [path, *args.models]) if tells else {}))
+    return f"saved {target}: {len(parts)} weights changed"
+
+
+def _module_of(key: str, prefix: str) -> str:
+    for wrapper in WRAPPERS:
+        key = key.removeprefix(wrapper)
+    return f"{prefix}_{key.removesuffix('.weight').replace('.', '_')}"
+
+
+def _merged(pairs: Iterable[tuple[Pair, float]], args: Namespace, weight: Tensor) -> Tensor:
+    place = {"device": args.working_device, "dtype": PRECISIONS[args.precision]}
+    weight = weight.to(**place)
+    for pair, ratio in pairs:
+        weight = weight.addmm(pair.up.to(**place), pair.down.to(**place), alpha=pair.scale * ratio)
+    return weight
+
+
+def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
+    if not args.save_to:
+        raise TrainerError("--save_to is missing: where is the merged LoRA to go?")
+    tensors: dict[str, Tensor] = {}
+    ranks = set()
+    for module, pairs in parts.items():
+        down, up = sum_of(pairs, exact=args.concat, device=args.working_device)
+        ranks.add(len(down))
+        tensors |= {f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up, f"{module}.alpha": torch.tensor(float(len(down)))}
+    kind = _first(loras, "modelspec.architecture", "flux-1-dev/lora")
+    metadata = _lora_notes(loras, ranks) | ({} if args.no_metadata else _spec(Path(args.save_to), kind, args.models))
+    write_lora(tensors, args.save_to, metadata, diffusers=False, dtype=PRECISIONS[args.save_precision or args.precision])
+    return f"saved {args.save_to}: {len(parts)} modules of rank {min(ranks)} to {max(ranks)}"
+
+
+def sum_of(pairs: Iterable[tuple[Pair, float]], *, exact: bool, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Return (down, up) whose product is the ratio-weighted sum of the pairs' effects, in float32.
+
+    Exact has the ranks' sum as its rank; otherwise the highest of the ranks, and as little as possible is lost.
+    """
+    pairs = list(pairs)
+    down = torch.cat([pair.down.float() for pair, _ in pairs]).to(device)
+    up = torch.cat([pair.up.float() * (pair.scale * ratio) for pair, ratio in pairs], dim=1).to(device)
+    if not exact and len(pairs) > 1:
+        down, up = truncate(down, up, max(pair.rank for pair, _ in pairs))
+    return down.cpu(), up.cpu()
+
+
+def _first(loras: list[LoRAFile], key: str, otherwise: str) -> str:
+    return next((lora.metadata[key] for lora in loras if key in lora.metadata), otherwise)
+
+
+def _lora_notes(loras: list[LoRAFile], ranks: set[int]) -> dict[str, str]:
+    rank = str(min(ranks)) if len(ranks) == 1 else "Dynamic"
+    version = _first(loras, "ss_base_model_version", "flux1")
+    return {
+        "ss_v2": "False", "ss_base_model_version": version, "ss_network_module": "networks.lora_flux", "ss_network_dim": rank,
+        "ss_network_alpha": rank,
+    }  # fmt: skip
+
+
+def _spec(target: Path, architecture: str, sources: Iterable[str]) -> dict[str, str]:
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": architecture,
+        "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+        "modelspec.title": target.stem,
+        "modelspec.date": datetime.now(UTC).isoformat("T", "seconds"),
+        "modelspec.merged_from": ", ".join(Path(source).stem for source in sources),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), merge, sys.argv[1:]))

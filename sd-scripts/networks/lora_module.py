@@ -1,0 +1,123 @@
+"""The LoRA beside one frozen Linear, whole or split into one LoRA for each of the projections that FLUX keeps in one matrix.
+
+A LoRA adds alpha / rank * up(down(x)). Down begins Kaiming-uniform (a = sqrt 5), up at zero, so that an untrained one changes nothing.
+What a module saves is always kohya's fused form: one `lora_down.weight`, one `lora_up.weight`, one `alpha`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from library.randomness import generator
+from networks.dropout import Dropout, DropoutRates, Moment
+from networks.low_rank import fuse, split
+
+DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+
+
+class LoRAModule(nn.Module):
+    """The trainable pair beside one frozen Linear."""
+
+    def __init__(
+        self,
+        name: str,
+        linear: nn.Linear,
+        rank: int,
+        alpha: float,
+        seed: int,
+        rates: DropoutRates | None = None,
+        moment: Moment | None = None,
+    ) -> None:
+        super().__init__()
+        self.name, self.multiplier = name, 1.0
+        self.rank, self.scale = rank, alpha / rank
+        self.dropout = Dropout(rates, moment, name) if rates and moment else None
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        self._frozen_forward = linear.forward
+        self._make_factors(linear, generator(seed, "lora", name))
+
+    def _make_factors(self, linear: nn.Linear, random: torch.Generator) -> None:
+        self.lora_down, self.lora_up = _factors(linear.in_features, self.rank, linear.out_features, random)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The frozen layer's output plus the LoRA's: (..., in) -> (..., out)."""
+        out = self._frozen_forward(x)
+        if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
+            return out
+        low = F.linear(x, self.lora_down.weight)
+        delta = F.linear(self.dropout(low) if self.dropout else low, self.lora_up.weight)
+        return out + (delta * (self.multiplier * self.scale)).to(out.dtype)
+
+    def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """The trained (down, up) pairs: (rank, in) and (out, rank)."""
+        return [(self.lora_down.weight, self.lora_up.weight)]
+
+    def saved(self) -> dict[str, Tensor]:
+        """The module in kohya's form: down (R, in), up (out, R) and alpha, with alpha / R the scale it was trained under."""
+        return {DOWN: self.lora_down.weight, UP: self.lora_up.weight, ALPHA: self.alpha}
+
+    @torch.no_grad()
+    def take_over(self, weights: Mapping[str, Tensor]) -> None:
+        """Become what `saved` of a module of the same shapes returned; another alpha is made up for in up, so that the effect is the same."""
+        own_alpha = self.saved()[ALPHA]
+        up = weights[UP]
+        if weights[ALPHA] != own_alpha:
+            up = up.float() * (weights[ALPHA].float() / own_alpha.to(up.device))
+        self._fill(weights[DOWN], up)
+
+    def _fill(self, down: Tensor, up: Tensor) -> None:
+        self.lora_down.weight.copy_(down)
+        self.lora_up.weight.copy_(up)
+
+
+class SplitLoRAModule(LoRAModule):
+    """One LoRA for each of the projections that one Linear holds one above the other: queries, keys, values (and feed-forward).
+
+    Fused, its rank and its alpha are the sums over the parts, so that a reader scales it as it was trained. (kohya leaves alpha as it
+    is, which makes the saved LoRA weaker by the number of parts.)
+    """
+
+    def __init__(self, name: str, linear: nn.Linear, rank: int, alpha: float, seed: int, sizes: Sequence[int], *dropout: object) -> None:
+        """`sizes` are the rows of each part; raises ValueError when they do not add up to the Linear's."""
+        if sum(sizes) != linear.out_features:
+            raise ValueError(f"{name}: parts of {list(sizes)} rows do not make up {linear.out_features}")
+        self.sizes = list(sizes)
+        super().__init__(name, linear, rank, alpha, seed, *dropout)
+
+    def _make_factors(self, linear: nn.Linear, random: torch.Generator) -> None:
+        pairs = [_factors(linear.in_features, self.rank, size, random) for size in self.sizes]
+        self.lora_down, self.lora_up = (nn.ModuleList(side) for side in zip(*pairs, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The frozen layer's output plus each part's: (..., in) -> (..., out)."""
+        out = self._frozen_forward(x)
+        if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
+            return out
+        lows = [F.linear(x, down) for down, _ in self.factors()]
+        lows = [self.dropout(low, place) for place, low in enumerate(lows)] if self.dropout else lows
+        delta = torch.cat([F.linear(low, up) for low, (_, up) in zip(lows, self.factors(), strict=True)], dim=-1)
+        return out + (delta * (self.multiplier * self.scale)).to(out.dtype)
+
+    def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """The trained (down, up) pairs of the parts: (rank, in) and (size, rank)."""
+        return [(down.weight, up.weight) for down, up in zip(self.lora_down, self.lora_up, strict=True)]
+
+    def saved(self) -> dict[str, Tensor]:
+        """The parts as one module of the summed rank, up block-diagonal."""
+        down, up = fuse([(down.detach(), up.detach()) for down, up in self.factors()])
+        return {DOWN: down, UP: up, ALPHA: self.alpha * len(self.sizes)}
+
+    def _fill(self, down: Tensor, up: Tensor) -> None:
+        for (own_down, own_up), (new_down, new_up) in zip(self.factors(), split(down, up, self.sizes), strict=True):
+            own_down.copy_(new_down)
+            own_up.copy_(new_up)
+
+
+def _factors(in_features: int, rank: int, out_features: int, random: torch.Generator) -> tuple[nn.Linear, nn.Linear]:
+    down, up = nn.Linear(in_features, rank, bias=False), nn.Linear(rank, out_features, bias=False)
+    nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5), generator=random)
+    nn.init.zeros_(up.weight)
+    return down, up

@@ -1,0 +1,49 @@
+"""The algebra of low-rank pairs: pure functions of (down, up), which stand for the matrix up @ down.
+
+Shapes: down (R, in), up (out, R). No module, no file and no key is known here.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def fuse(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Put pairs with outputs one above the other into one: downs stacked to (sum R, in), ups on a diagonal of blocks (sum out, sum R)."""
+    return torch.cat([down for down, _ in pairs]), torch.block_diag(*[up for _, up in pairs])
+
+
+def split(down: Tensor, up: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Undo fuse for parts of the same rank: `sizes` are the parts' output rows.
+
+    Raises ValueError when the rank cannot be shared evenly or up is not block-diagonal.
+    """
+    if down.shape[0] % len(sizes):
+        raise ValueError(f"a rank of {down.shape[0]} is no multiple of {len(sizes)} parts")
+    downs = down.chunk(len(sizes))
+    rank = len(downs[0])
+    ups = [rows[:, part * rank : (part + 1) * rank] for part, rows in enumerate(up.split(list(sizes)))]
+    if not torch.equal(torch.block_diag(*ups), up):
+        raise ValueError("the parts are mixed")
+    return [(each_down.contiguous(), each_up.contiguous()) for each_down, each_up in zip(downs, ups, strict=True)]
+
+
+def frobenius(down: Tensor, up: Tensor) -> Tensor:
+    """The Frobenius norm of up @ down, from two R x R matrices instead of the product."""
+    return ((up.T @ up) * (down @ down.T)).sum().clamp(min=0).sqrt()
+
+
+def singular(down: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The thin SVD of up @ down -> (out, R), (R,) descending, (R, in), through R x R matrices only (R here: at most out and in)."""
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    u, s, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    return q_up @ u, s, vh @ q_down.T
+
+
+def truncate(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The best approximation of up @ down with a lower rank (Eckart-Young); the singular values are shared evenly between both sides."""
+    u, s, vh = singular(down, up)
+    root = s[:rank].sqrt()
+    return root[:, None] * vh[:rank], u[:, :rank] * root

@@ -1,0 +1,162 @@
+"""LyCORIS (`--network_module lycoris.kohya`) over our FLUX: its package makes the modules and their names, the trainer sees a TrainedNetwork.
+
+Owns the way between the two. The package is an extra (requirements-lycoris.txt) and is imported only when it is asked for. Its own random
+draws, for the first weights and for dropout, are seeded from (seed, step, micro step), so that a resume repeats them.
+"""
+
+import importlib.util
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from library.errors import TrainerError
+from library.randomness import derived_seed
+from library.weights import open_weights
+from networks.network import TrainedNetwork
+from networks.network_args import LoRAOptions, switch
+
+BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantised or not
+ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not come back from their files as they were
+REFUSED = {
+    "use_scalar": "its factor is folded into the saved weights, so that a resumed training would differ",
+    "rs_lora": "its saved alpha and its trained scale differ",
+    "train_norm": "FLUX's norms have no weights of that kind",
+    "train_t5xxl": "LyCORIS has no names for T5 that other programs read",
+    "train_llm_adapter": "FLUX has none",
+}
+TEXTS = ("algo", "preset")
+SWITCHES = ("use_tucker", "rescaled", "dora_wd", "wd_on_output", "full_matrix", "bypass_mode", "unbalanced_factorization", "decompose_both")
+NUMBERS = (
+    "dropout",
+    "rank_dropout",
+    "module_dropout",
+    "constraint",
+    "loraplus_lr_ratio",
+    "loraplus_unet_lr_ratio",
+    "loraplus_text_encoder_lr_ratio",
+)
+COUNTS = ("factor", "block_size", "conv_dim")
+KINDS: dict[str, Callable[[str], Any]] = (
+    dict.fromkeys(TEXTS, str)
+    | dict.fromkeys(SWITCHES, switch)
+    | dict.fromkeys((*NUMBERS, "conv_alpha"), float)
+    | dict.fromkeys(COUNTS, int)
+)
+
+
+class LycorisNetwork(TrainedNetwork):
+    """LyCORIS' network, applied to the models."""
+
+    def __init__(self, inner: nn.Module, seed: int, options: LoRAOptions) -> None:
+        super().__init__()
+        self.inner, self.seed, self.options = inner.eval(), seed, options
+
+    def named_factors(self, prefix: str) -> dict[str, nn.Parameter]:
+        """The trainable tensors of one part."""
+        return {name: parameter for name, parameter in self.inner.named_parameters() if name.startswith(f"{prefix}_")}
+
+    def state(self) -> dict[str, Tensor]:
+        """LyCORIS' own names, `lora_unet_double_blocks_0_img_attn_qkv.lokr_w1` and the like, which ComfyUI reads."""
+        return self.inner.state_dict()
+
+    def take_over(self, weights: Mapping[str, Tensor]) -> None:
+        """Become what state returned; raises TrainerError for another alpha, under which the weights would mean something else."""
+        own = self.state()
+        for name in (name for name in weights if name.endswith(".alpha")):
+            if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():
+                raise TrainerError(
+                    f"the weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."
+                )
+        self.inner.load_state_dict(dict(weights), strict=False)
+
+    def set_multiplier(self, multiplier: float) -> None:
+        """Scale the whole network's effect; 0 is the frozen model alone."""
+        for module in self.inner.loras:
+            module.multiplier = multiplier
+
+    def begin(self, step: int, micro: int) -> None:
+        """Let LyCORIS' dropout draw for this micro step; a recompute restores the same state, for PyTorch keeps it."""
+        torch.manual_seed(derived_seed(self.seed, "lycoris", step, micro))
+        self.inner.train()
+
+    def after_step(self) -> None:
+        """End dropout and limit the norms of the algorithms that know how."""
+        self.inner.eval()
+        if self.max_norm:
+            with torch.no_grad():
+                self.inner.apply_max_norm_regularization(self.max_norm, next(self.inner.parameters()).device)
+
+
+def check(args: Namespace) -> None:
+    """Raise TrainerError when the package is missing, or flags and --network_args ask for what it cannot do here."""
+    if importlib.util.find_spec("lycoris") is None:
+        raise TrainerError("--network_module lycoris.kohya needs the package lycoris-lora: pip install -r requirements-lycoris.txt.")
+    arguments = parse(args.network_args)
+    algo = arguments["algo"]
+    if algo not in ALGORITHMS:
+        raise TrainerError(f"--network_args algo={algo} is not supported; use one of {', '.join(ALGORITHMS)}.")
+    if args.dim_from_weights:
+        raise TrainerError(
+            "--dim_from_weights reads ranks, which not every algorithm of LyCORIS has; give --network_dim and --network_args."
+        )
+    if args.save_keys != "kohya":
+        raise TrainerError(f"--save_keys {args.save_keys} has names for LoRA only; LyCORIS is saved under its own.")
+
+
+def parse(pairs: list[str] | None) -> dict[str, Any]:
+    """Read --network_args for LyCORIS; raises TrainerError naming the pair that is unknown, unreadable, or refused."""
+    values: dict[str, Any] = {"algo": "lora"}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if key in REFUSED and text.lower() != "false":
+            raise TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
+        if not equals or key not in (*KINDS, *REFUSED):
+            raise TrainerError(f"--network_args {pair} is not known to LyCORIS here; known: {', '.join(sorted(KINDS))}.")
+        try:
+            values[key] = KINDS.get(key, switch)(text)
+        except ValueError as error:
+            raise TrainerError(f"--network_args {pair} cannot be read: {error}.") from None
+    return values | {"algo": values["algo"].lower()}
+
+
+def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, *, trains_flux: bool) -> LycorisNetwork:
+    """Make LyCORIS' network by kohya's protocol and put its modules in the layers' place; --network_weights is its beginning."""
+    from lycoris.kohya import create_network
+
+    arguments = parse(args.network_args)
+    _check_preset(arguments)
+    if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
+        arguments.setdefault("bypass_mode", True)  # beside the frozen layer: exact, whatever precision that one is kept in
+    elif any("forward" in vars(module) for module in flux.modules() if isinstance(module, nn.Linear)):
+        what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
+        raise TrainerError(f"--network_args {what} works on the frozen weights themselves, which are quantised; leave out --fp8_base.")
+    given = arguments | {"dropout": arguments.get("dropout") or args.network_dropout or 0.0}
+    torch.manual_seed(derived_seed(args.seed, "lycoris"))
+    encoders = [clip] if clip is not None else []
+    try:
+        inner = create_network(1.0, args.network_dim or 4, args.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
+    except ValueError as error:
+        raise TrainerError(f"--network_args do not fit this model: LyCORIS says: {error}") from None
+    inner.apply_to(encoders, flux, bool(encoders), trains_flux)
+    ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
+    network = LycorisNetwork(inner, args.seed, LoRAOptions(**ratios)).to(_device(flux))
+    if args.network_weights:
+        network.start_from(open_weights(args.network_weights, "--network_weights"), args.network_weights)
+    return network
+
+
+def _check_preset(arguments: Mapping[str, Any]) -> None:
+    """Refuse a preset that is neither LyCORIS' own nor a file."""
+    from lycoris.config import PRESET
+
+    preset = arguments.get("preset", "full")
+    if preset not in PRESET and not Path(preset).is_file():
+        raise TrainerError(f"--network_args preset={preset} is neither a file nor one of {', '.join(PRESET)}.")
+
+
+def _device(flux: nn.Module) -> torch.device:
+    return next(flux.parameters()).device

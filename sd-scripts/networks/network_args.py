@@ -1,0 +1,150 @@
+"""kohya's `--network_args key=value …` for networks.lora_flux, read into options that check themselves.
+
+Owns names, types and what contradicts what. Where the options lead is lora_flux.py's.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from library.errors import TrainerError
+
+TRAIN_BLOCKS = ("all", "double", "single")
+PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")
+INPUTS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
+WITHOUT_EFFECT = ("conv_dim", "conv_alpha")
+REFUSED = {
+    "ggpo_beta": "its perturbations need the gradients of the step before, which no checkpoint holds, so a resumed training would differ",
+    "dropout": "use --network_dropout",
+}
+REFUSED["ggpo_sigma"] = REFUSED["ggpo_beta"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAOptions:
+    """Which Linears get a LoRA of which rank, and how it learns; None and empty mean kohya's defaults.
+
+    `*_dim` are ranks of one kind of layer, 0 trains none. `in_dims` are the ranks of INPUTS. Block indices are texts such as "0-3,8",
+    checked against the model's depth where it is known. `network_reg_*` map a regular expression over names to a rank or a rate.
+    """
+
+    train_blocks: str = "all"
+    split_qkv: bool = False
+    train_t5xxl: bool = False
+    verbose: bool = False
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+    img_attn_dim: int | None = None
+    txt_attn_dim: int | None = None
+    img_mlp_dim: int | None = None
+    txt_mlp_dim: int | None = None
+    img_mod_dim: int | None = None
+    txt_mod_dim: int | None = None
+    single_dim: int | None = None
+    single_mod_dim: int | None = None
+    in_dims: tuple[int, ...] = ()
+    train_double_block_indices: str = "all"
+    train_single_block_indices: str = "all"
+    network_reg_dims: tuple[tuple[str, int], ...] = ()
+    network_reg_lrs: tuple[tuple[str, float], ...] = ()
+    loraplus_lr_ratio: float | None = None
+    loraplus_unet_lr_ratio: float | None = None
+    loraplus_text_encoder_lr_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.train_blocks not in TRAIN_BLOCKS:
+            raise _wrong("train_blocks", self.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
+        if self.in_dims and len(self.in_dims) != len(INPUTS):
+            raise _wrong("in_dims", ",".join(map(str, self.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
+        for name in ("rank_dropout", "module_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise _wrong(name, getattr(self, name), "it must be at least 0 and below 1")
+        for name in ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"):
+            if (ratio := getattr(self, name)) is not None and ratio <= 0:
+                raise _wrong(name, ratio, "it must be above 0")
+        ranks = [getattr(self, f"{part}_dim") for part in PARTS] + list(self.in_dims) + [rank for _, rank in self.network_reg_dims]
+        if any(rank is not None and rank < 0 for rank in ranks):
+            raise TrainerError("--network_args: a rank must not be below 0.")
+
+
+def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
+    """Read `key=value` pairs; raises TrainerError naming the pair that is unknown, unreadable, or refused."""
+    values: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or key not in KINDS:
+            raise _unknown(pair, key)
+        if key in WITHOUT_EFFECT:
+            continue
+        try:
+            values[key] = KINDS[key](text.strip())
+        except (ValueError, re.error) as error:
+            raise _wrong(key, text, str(error)) from None
+    return LoRAOptions(**values)
+
+
+def warn_of_args_without_effect(pairs: Iterable[str] | None) -> None:
+    """Print one line for each of --network_args that cannot matter here."""
+    for key in (pair.partition("=")[0] for pair in pairs or ()):
+        if key in WITHOUT_EFFECT:
+            print(f"warning: --network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too", flush=True)
+
+
+def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
+    """Read "all", "none" or "0-3,8" into block numbers; raises TrainerError naming `name` for a block that the model has not."""
+    if text == "all":
+        return set(range(num_blocks))
+    chosen: set[int] = set()
+    for part in filter(None, (part.strip() for part in ("" if text == "none" else text).split(","))):
+        match = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part)
+        if match is None:
+            raise _wrong(name, text, 'write block numbers such as "0-3,8", "all" or "none"')
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < num_blocks:
+            raise _wrong(name, text, f"the model's blocks are 0 to {num_blocks - 1}")
+        chosen |= set(range(first, last + 1))
+    return chosen
+
+
+def _unknown(pair: str, key: str) -> TrainerError:
+    if key in REFUSED:
+        return TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
+    return TrainerError(f"--network_args {pair} is not supported; known: {', '.join(sorted(KINDS))}.")
+
+
+def _wrong(name: str, value: object, way_out: str) -> TrainerError:
+    return TrainerError(f"--network_args {name}={value} is not known; {way_out}.")
+
+
+def switch(text: str) -> bool:
+    """Read True or False, in any case; raises ValueError for anything else."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError("use True or False")
+    return text.lower() == "true"
+
+
+def _ranks(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.removeprefix("[").removesuffix("]").split(","))
+
+
+def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, Any], ...]]:
+    """Read "pattern=value,pattern=value"; raises ValueError or re.error for a part that is none."""
+
+    def read(text: str) -> tuple[tuple[str, Any], ...]:
+        pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError("write pattern=value,pattern=value")
+        return tuple((re.compile(pattern.strip()).pattern, kind(value.strip())) for pattern, _, value in pairs)
+
+    return read
+
+
+def _kind(name: str, annotation: Any) -> Callable[[str], Any]:
+    special = {"in_dims": _ranks, "network_reg_dims": _by_pattern(int), "network_reg_lrs": _by_pattern(float)}
+    plain = {bool: switch, str: str, float: float, int | None: int, float | None: float}
+    return special.get(name) or plain[annotation]
+
+
+KINDS: dict[str, Callable[[str], Any]] = {field.name: _kind(field.name, field.type) for field in fields(LoRAOptions)}
+KINDS |= dict.fromkeys(WITHOUT_EFFECT, str)

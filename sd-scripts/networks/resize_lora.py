@@ -1,0 +1,115 @@
+"""Bring a LoRA to a lower rank with as little change as possible: `python sd-scripts/networks/resize_lora.py --help`.
+
+Each module is cut to its largest singular values, which is the best approximation that its rank allows. A dynamic method chooses the rank of
+each module: the smallest that reaches the target, at most --new_rank.
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])
+
+from library.errors import TrainerError
+from networks.lora_file import Pair, read_lora
+from networks.low_rank import singular, truncate
+from networks.tool import PRECISIONS, run, warn_of, write_lora
+
+METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
+WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser, with kohya's flag names."""
+    parser = ArgumentParser(description="Bring a LoRA to a lower rank by its singular values.")
+    parser.add_argument("--model", required=True, help="the LoRA to read, of kohya's or diffusers' keys, which are kept")
+    parser.add_argument("--save_to", required=True, help="the .safetensors file to write")
+    parser.add_argument("--new_rank", type=int, default=4, help="the rank to come to; with a dynamic method the highest (4)")
+    parser.add_argument("--new_conv_rank", type=int, help="without effect: FLUX has no convolutions")
+    parser.add_argument(
+        "--save_precision", choices=["float", "fp16", "bf16"], help="precision of the file; float when left out, as in kohya"
+    )
+    parser.add_argument("--device", default="cpu", help="where to compute, cpu or cuda")
+    parser.add_argument("--verbose", action="store_true", help="tell what each module keeps")
+    parser.add_argument("--dynamic_method", choices=METHODS, help="choose each module's rank by its singular values")
+    parser.add_argument(
+        "--dynamic_param",
+        type=float,
+        help="the target: sv_ratio keeps values above the largest / target, sv_cumulative this share of their sum, sv_fro of their norm",
+    )
+    return parser
+
+
+def resize(args: Namespace) -> str:
+    """Resize one file and say so; raises TrainerError for flags that do not go together."""
+    _check(args)
+    warn_of(args, WITHOUT_EFFECT)
+    lora = read_lora(args.model, "--model")
+    tensors: dict[str, Tensor] = {}
+    ranks: list[int] = []
+    for pair in lora.pairs():
+        small = _resized(pair, args)
+        ranks.append(small.rank)
+        alpha = torch.tensor(small.alpha)
+        tensors |= {f"{pair.name}.lora_down.weight": small.down, f"{pair.name}.lora_up.weight": small.up, f"{pair.name}.alpha": alpha}
+    metadata = lora.metadata | _notes(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
+    write_lora(tensors, args.save_to, metadata, diffusers=lora.had_diffusers_names, dtype=PRECISIONS[args.save_precision or "float"])
+    return f"saved {args.save_to}: {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}"
+
+
+def _check(args: Namespace) -> None:
+    if args.new_rank < 1:
+        raise TrainerError(f"--new_rank {args.new_rank} must be at least 1.")
+    if bool(args.dynamic_method) != (args.dynamic_param is not None):
+        raise TrainerError("--dynamic_method and --dynamic_param go together; give both or neither.")
+    if args.dynamic_method == "sv_ratio" and args.dynamic_param < 1:
+        raise TrainerError(f"--dynamic_param {args.dynamic_param} must be at least 1 for sv_ratio.")
+    if args.dynamic_method in ("sv_fro", "sv_cumulative") and not 0 < args.dynamic_param <= 1:
+        raise TrainerError(f"--dynamic_param {args.dynamic_param} must be above 0 and at most 1 for {args.dynamic_method}.")
+
+
+def _resized(pair: Pair, args: Namespace) -> Pair:
+    """Return the module with a lower rank and the same scale."""
+    down, up = pair.down.to(args.device, torch.float32), pair.up.to(args.device, torch.float32)
+    values = singular(down, up)[1]
+    rank = min(rank_for(values, args.dynamic_method, args.dynamic_param, args.new_rank), len(values))
+    if args.verbose:
+        kept = (values[:rank].square().sum() / values.square().sum().clamp(min=1e-30)).sqrt()
+        print(f"{pair.name}: rank {pair.rank} -> {rank}, {kept:.1%} of the Frobenius norm", flush=True)
+    small_down, small_up = truncate(down, up, rank)
+    return Pair(pair.name, small_down.cpu(), small_up.cpu(), pair.scale)
+
+
+def rank_for(values: Tensor, method: str | None, target: float | None, highest: int) -> int:
+    """Return the rank for descending singular values: the smallest that reaches the target, at least 1, at most `highest`."""
+    if method is None or values[0] == 0:
+        return highest if method is None else 1
+    if method == "sv_ratio":
+        wanted = int((values > values[0] / target).sum())
+    else:
+        shares = (values if method == "sv_cumulative" else values.square()).cumsum(0)
+        goal = target if method == "sv_cumulative" else target**2
+        wanted = int((shares < goal * shares[-1]).sum()) + 1
+    return max(1, min(wanted, highest))
+
+
+def _notes(args: Namespace, old: dict[str, str], old_rank: int, tensors: dict[str, Tensor]) -> dict[str, str]:
+    """Return kohya's notes on a resized LoRA."""
+    comment = old.get("ss_training_comment", "")
+    if args.dynamic_method:
+        told = f"Dynamic resize with {args.dynamic_method}: {args.dynamic_param} from {old_rank}; {comment}"
+        return {"ss_training_comment": told, "ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
+    alphas = {float(tensor) for name, tensor in tensors.items() if name.endswith(".alpha")}
+    return {
+        "ss_training_comment": f"dimension is resized from {old_rank} to {args.new_rank}; {comment}",
+        "ss_network_dim": str(args.new_rank),
+        "ss_network_alpha": str(alphas.pop()) if len(alphas) == 1 else "Dynamic",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run(build_parser(), resize, sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""What the small commands beside the trainer share: one sentence for a mistake, precisions by kohya's names, a LoRA file written whole."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from library.errors import TrainerError
+from library.files import save_tensors
+from library.metadata import tensor_hashes
+from networks.lora_keys import to_diffusers
+
+PRECISIONS = {
+    "float": torch.float32, "float32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn,
+    "fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2,
+}  # fmt: skip
+
+
+def run(parser: ArgumentParser, command: Callable[[Namespace], str], argv: list[str]) -> int:
+    """Run a command on a command line and print the sentence that it returns; 2 with one sentence for a mistake, 0 otherwise."""
+    args = parser.parse_args(argv)
+    try:
+        with torch.no_grad():
+            print(command(args), flush=True)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+def warn_of(args: Namespace, without_effect: Mapping[str, str]) -> None:
+    """Print one line for each flag that was given and cannot matter here."""
+    for name, reason in without_effect.items():
+        if getattr(args, name):
+            print(f"warning: --{name} has no effect: {reason}", file=sys.stderr, flush=True)
+
+
+def write_lora(
+    tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str], *, diffusers: bool, dtype: torch.dtype | None
+) -> None:
+    """Write kohya's tensors as a LoRA file of either form, in `dtype` (None keeps theirs), with hashes of what is in it.
+
+    Raises TrainerError when its folder is missing or the disk is full.
+    """
+    target = target_of(path)
+    named = to_diffusers(tensors) if diffusers else tensors
+    stored = {name: (tensor if dtype is None else tensor.to(dtype)).contiguous() for name, tensor in named.items()}
+    save_tensors(stored, target, {**metadata, **tensor_hashes(stored)})
+
+
+def target_of(path: str) -> Path:
+    """Return where to write; raises TrainerError when the name is no .safetensors file's or the folder cannot be made."""
+    target = Path(path)
+    if target.suffix not in (".safetensors", ".sft"):
+        raise TrainerError(f"{path} must end in .safetensors; other formats are not written.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainerError(f"{target.parent} cannot be made: {error.strerror}.") from None
+    return target

@@ -1,0 +1,58 @@
+"""Converting there and back gives the same tensors and notes; the command runs from anywhere."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from networks.convert_flux_lora import build_parser, convert
+from networks.lora_flux import create_network
+from networks.tool import run
+from tests.sd_scripts.networks.test_lora_flux import fill_up
+from tests.support.tiny_models import make_clip, make_flux
+
+SCRIPT = Path(__file__).parents[3] / "sd-scripts" / "networks" / "convert_flux_lora.py"
+
+
+def go(*argv):
+    return run(build_parser(), convert, [str(word) for word in argv])
+
+
+def make_lora(path):
+    network = create_network(make_flux(), make_clip(), rank=4, alpha=1.0, seed=0)
+    fill_up(network)
+    save_file(network.weights(torch.bfloat16), path, {"ss_seed": "7"})
+
+
+def test_there_and_back(tmp_path):
+    first, theirs, back = (tmp_path / f"{name}.safetensors" for name in ("first", "theirs", "back"))
+    make_lora(first)
+    assert go("--src_path", first, "--dst_path", theirs, "--dst", "diffusers") == 0
+    assert all(name.startswith(("transformer.", "text_encoder.")) for name in load_file(theirs))
+    assert go("--src_path", theirs, "--dst_path", back, "--dst", "sd-scripts", "--src", "ai-toolkit") == 0
+    old, new = load_file(first), load_file(back)
+    assert set(old) == set(new)
+    assert all(torch.equal(old[name], new[name]) and old[name].dtype == new[name].dtype for name in old)
+    with safe_open(back, "pt") as file:
+        assert file.metadata()["ss_seed"] == "7"
+
+
+def test_a_mistake_is_one_sentence(tmp_path, capsys):
+    make_lora(tmp_path / "lora.safetensors")
+    assert (
+        go("--src_path", tmp_path / "lora.safetensors", "--dst_path", tmp_path / "x.safetensors", "--dst", "kohya", "--src", "diffusers")
+        == 2
+    )
+    assert "has kohya's keys" in capsys.readouterr().err
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_the_command_runs_from_anywhere(tmp_path):
+    make_lora(tmp_path / "lora.safetensors")
+    argv = [sys.executable, str(SCRIPT), "--src_path", "lora.safetensors", "--dst_path", "out/new.safetensors", "--dst", "diffusers"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "new.safetensors").exists()

@@ -1,0 +1,85 @@
+"""The flags lead to the network that they name; what contradicts itself is refused before any model is loaded."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from library.errors import TrainerError
+from networks import factory
+from networks.lora_flux import create_network
+from networks.lora_keys import to_diffusers
+from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
+from tests.sd_scripts.networks.test_lycoris_kohya import arguments as lycoris_arguments
+from tests.support.tiny_models import PARAMS, make_clip, make_flux, make_t5
+
+
+def arguments(*network_args, **changes):
+    return lycoris_arguments(*network_args, **({"network_module": "networks.lora_flux"} | changes))
+
+
+def trained(*network_args, **changes):
+    network = factory.create(arguments(*network_args, **changes), make_flux(), make_clip(), make_t5())
+    return {prefix for prefix in factory.PREFIXES if network.named_factors(prefix)}
+
+
+def test_the_flags_choose_the_parts():
+    assert trained() == {FLUX_PREFIX, CLIP_PREFIX}
+    assert trained(network_train_unet_only=True) == {FLUX_PREFIX}
+    assert trained(network_train_text_encoder_only=True) == {CLIP_PREFIX}
+    assert trained("train_t5xxl=True") == {FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX}
+    assert trained("train_t5xxl=True", network_train_text_encoder_only=True) == {CLIP_PREFIX, T5_PREFIX}
+
+
+def test_dropout_norm_and_rank_come_from_the_flags(capsys):
+    network = factory.create(
+        arguments("conv_dim=4", "rank_dropout=0.2", network_dropout=0.1, scale_weight_norms=1.0), make_flux(), None, None
+    )
+    assert network.max_norm == 1.0
+    assert (network.loras[0].dropout.rates.neuron, network.loras[0].dropout.rates.rank) == (0.1, 0.2)
+    assert network.loras[0].rank == 4
+    assert "conv_dim has no effect" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["kohya", "diffusers"])
+@torch.no_grad()
+def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
+    source = make_flux()
+    network = create_network(source, None, rank=6, alpha=3.0, seed=5, img_attn_dim=2, train_blocks="double")
+    fill_up(network)
+    weights = network.weights()
+    save_file(to_diffusers(weights) if form == "diffusers" else weights, tmp_path / "old.safetensors")
+    flux = make_flux()
+    args = arguments(dim_from_weights=True, network_weights=str(tmp_path / "old.safetensors"))
+    created = factory.create(args, flux, make_clip(), None)
+    assert {lora.name: (lora.rank, lora.scale) for lora in created.loras} == {lora.name: (lora.rank, lora.scale) for lora in network.loras}
+    assert torch.allclose(flux(**inputs(PARAMS)), source(**inputs(PARAMS)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"network_train_unet_only": True, "network_train_text_encoder_only": True}, "--network_train_text_encoder_only"),
+        ({"network_train_unet_only": True, "network_args": ["train_t5xxl=True"]}, "train_t5xxl"),
+        ({"cache_text_encoder_outputs": True, "network_args": ["train_t5xxl=True"]}, "--cache_text_encoder_outputs"),
+        ({"network_dropout": 1.0}, "--network_dropout 1.0"),
+        ({"dim_from_weights": True}, "--network_weights"),
+        ({"network_args": ["img_attn=4"]}, "img_attn=4"),
+    ],
+)
+def test_what_contradicts_itself_is_named(changes, named):
+    with pytest.raises(TrainerError, match=named):
+        factory.plan(arguments(**changes))
+
+
+def test_a_network_of_nothing_is_refused():
+    nothing = ["train_double_block_indices=none", "train_single_block_indices=none"]
+    with pytest.raises(TrainerError, match="nothing would be trained"):
+        factory.create(arguments(*nothing, network_train_unet_only=True), make_flux(), None, None)
+
+
+def test_the_form_of_the_keys_is_a_choice():
+    weights = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
+    assert factory.in_form(arguments(), weights) is weights
+    assert all(".lora_" in name or name.endswith(".alpha") for name in factory.in_form(arguments(save_keys="diffusers"), weights))
+    assert all(name.startswith("transformer.") for name in factory.in_form(arguments(save_keys="diffusers"), weights))

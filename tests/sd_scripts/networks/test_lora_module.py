@@ -1,0 +1,70 @@
+"""One LoRA beside a frozen layer: what it computes, and what it saves when it is split."""
+
+import pytest
+import torch
+
+from networks.lora_module import LoRAModule, SplitLoRAModule
+
+X = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+
+
+def linear():
+    torch.manual_seed(1)
+    return torch.nn.Linear(8, 20).requires_grad_(False)
+
+
+@torch.no_grad()
+def fill(module):
+    for index, (_, up) in enumerate(module.factors()):
+        up.copy_(torch.randn(up.shape, generator=torch.Generator().manual_seed(index)))
+    return module
+
+
+@torch.no_grad()
+def test_it_adds_scale_times_up_times_down():
+    frozen = linear()
+    lora = fill(LoRAModule("a", frozen, 3, 1.5, 0))
+    saved = lora.saved()
+    expected = frozen(X) + X @ (0.5 * saved["lora_up.weight"] @ saved["lora_down.weight"]).T
+    assert torch.allclose(lora(X), expected, atol=1e-5)
+    lora.multiplier = 0.0
+    assert torch.equal(lora(X), frozen(X))
+
+
+@torch.no_grad()
+def test_a_split_module_saves_one_module_of_the_same_effect():
+    split = fill(SplitLoRAModule("a", linear(), 2, 1.0, 0, [8, 8, 4]))
+    saved = split.saved()
+    assert saved["lora_down.weight"].shape == (6, 8)
+    assert saved["lora_up.weight"].shape == (20, 6)
+    assert saved["alpha"] == 3.0
+    whole = LoRAModule("a", linear(), 6, 3.0, 0)
+    whole.take_over(saved)
+    assert torch.allclose(whole(X), split(X), atol=1e-6)
+    again = SplitLoRAModule("a", linear(), 2, 1.0, 9, [8, 8, 4])
+    again.take_over(saved)
+    assert torch.equal(again(X), split(X))
+
+
+@torch.no_grad()
+def test_another_alpha_is_made_up_for():
+    lora = fill(LoRAModule("a", linear(), 3, 1.5, 0))
+    other = LoRAModule("a", linear(), 3, 6.0, 0)
+    other.take_over(lora.saved())
+    assert other.saved()["alpha"] == 6.0
+    assert torch.allclose(other(X), lora(X), atol=1e-6)
+
+
+def test_parts_must_make_up_the_layer_and_mixed_weights_do_not_come_apart():
+    with pytest.raises(ValueError, match="parts"):
+        SplitLoRAModule("a", linear(), 2, 1.0, 0, [8, 8])
+    mixed = fill(LoRAModule("a", linear(), 6, 3.0, 0)).saved()
+    with pytest.raises(ValueError, match="mixed"):
+        SplitLoRAModule("a", linear(), 2, 1.0, 0, [8, 8, 4]).take_over(mixed)
+
+
+def test_the_first_weights_depend_on_seed_and_name_only():
+    one, same, other = (LoRAModule(name, linear(), 3, 1.5, 0) for name in ("a", "a", "b"))
+    assert torch.equal(one.lora_down.weight, same.lora_down.weight)
+    assert not torch.equal(one.lora_down.weight, other.lora_down.weight)
+    assert one.lora_up.weight.count_nonzero() == 0

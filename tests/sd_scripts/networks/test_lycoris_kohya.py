@@ -1,0 +1,163 @@
+"""LyCORIS over our FLUX: trained, saved under its own names, loaded again; what it cannot do here is named."""
+
+import importlib.util
+from argparse import Namespace
+
+import pytest
+import torch
+from lycoris.kohya import create_network_from_weights
+from safetensors.torch import save_file
+
+from library.errors import TrainerError
+from library.offload import store_in_float8
+from networks import factory, lycoris_kohya
+from networks.lora_flux import create_network
+from networks.network import CLIP_PREFIX, FLUX_PREFIX
+from networks.parameter_groups import parameter_groups
+from tests.sd_scripts.networks.test_lora_flux import inputs
+from tests.support.tiny_models import PARAMS, make_clip, make_flux
+
+ON_A_TINY_MODEL = [algo for algo in lycoris_kohya.ALGORITHMS if algo != "boft"]  # its factors do not divide so small a width
+
+
+def arguments(*network_args, **changes):
+    defaults = {
+        "network_module": "lycoris.kohya", "network_args": list(network_args), "network_dim": 4, "network_alpha": 2.0, "network_dropout": None,
+        "network_weights": None, "dim_from_weights": False, "network_train_unet_only": False, "network_train_text_encoder_only": False,
+        "cache_text_encoder_outputs": False, "scale_weight_norms": None, "save_keys": "kohya", "seed": 3, "learning_rate": 1e-2, "unet_lr": None,
+        "text_encoder_lr": None,
+    }  # fmt: skip
+    return Namespace(**(defaults | changes))
+
+
+def training(args):
+    flux = make_flux()
+    network = factory.create(args, flux, make_clip(), None)
+    return flux, network, torch.optim.AdamW(parameter_groups(args, network))
+
+
+def train(flux, network, optimizer, steps):
+    flux.gradient_checkpointing = True
+    for step in steps:
+        network.begin(step, 0)
+        x = inputs(PARAMS)
+        x["img"].requires_grad_(True)
+        flux(**x).square().mean().backward()
+        optimizer.step()
+        network.after_step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def output(flux):
+    return flux(**inputs(PARAMS))
+
+
+@pytest.mark.parametrize("algo", ON_A_TINY_MODEL)
+def test_two_steps_saved_and_loaded_again_draw_the_same(algo):
+    args = arguments(f"algo={algo}")
+    flux, network, optimizer = training(args)
+    before = output(flux)
+    train(flux, network, optimizer, range(2))
+    trained = output(flux)
+    assert (trained - before).norm() > 0.01
+    again = make_flux()
+    factory.create(args, again, make_clip(), None).load(network.weights(), "a file")
+    assert torch.equal(output(again), trained)
+    network.set_multiplier(0)
+    assert torch.allclose(output(flux), output(make_flux()), atol=1e-5)
+
+
+def test_lycoris_itself_reads_what_was_saved(tmp_path):
+    flux, network, optimizer = training(arguments("algo=lokr"))
+    train(flux, network, optimizer, range(2))
+    weights = network.weights()
+    assert {name.split(".")[1].split("_")[0] for name in weights} == {"lokr", "alpha"}
+    assert all(name.startswith((FLUX_PREFIX, CLIP_PREFIX)) for name in weights)
+    save_file(weights, tmp_path / "lokr.safetensors")
+    again = make_flux()
+    with torch.no_grad():
+        theirs, _ = create_network_from_weights(1.0, str(tmp_path / "lokr.safetensors"), None, [make_clip()], again)
+    theirs.apply_to([make_clip()], again, True, True)
+    assert torch.allclose(output(again), output(flux), atol=1e-5)
+
+
+def test_a_resume_repeats_lycoris_own_dropout():
+    args = arguments("algo=lokr", "rank_dropout=0.3", "module_dropout=0.2")
+    straight = training(args)
+    train(*straight, range(4))
+    stopped = training(args)
+    train(*stopped, range(2))
+    torch.manual_seed(99)  # whatever else drew meanwhile
+    resumed = training(args)
+    resumed[1].load(stopped[1].weights(), "a file")
+    resumed[2].load_state_dict(stopped[2].state_dict())
+    train(*resumed, range(2, 4))
+    assert all(torch.equal(a, b) for a, b in zip(straight[1].parameters(), resumed[1].parameters(), strict=True))
+
+
+def test_it_learns_beside_a_float8_base():
+    flux = make_flux()
+    store_in_float8(flux, torch.float32)
+    args = arguments("algo=lokr")
+    network = factory.create(args, flux, None, None)
+    before = output(flux)
+    train(flux, network, torch.optim.AdamW(parameter_groups(args, network)), range(2))
+    assert (output(flux) - before).norm() > 0.01
+    with pytest.raises(TrainerError, match=r"dora_wd=True.*fp8_base"):
+        factory.create(arguments("algo=lokr", "dora_wd=True"), flux, None, None)
+    with pytest.raises(TrainerError, match=r"diag-oft.*fp8_base"):
+        factory.create(arguments("algo=diag-oft"), flux, None, None)
+
+
+def test_norms_are_limited_and_parts_have_rates():
+    args = arguments("algo=lokr", "loraplus_lr_ratio=4", scale_weight_norms=0.002, unet_lr=1e-3, text_encoder_lr=[1e-4])
+    flux, network, optimizer = training(args)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-4]
+    assert [group["lr"] for group in training(arguments("loraplus_lr_ratio=4"))[2].param_groups] == [1e-2, 4e-2] * 2
+    train(flux, network, optimizer, range(3))
+    norms = [lora.get_weight(lora.shape).norm().item() for lora in network.inner.unet_loras]
+    assert max(norms) == pytest.approx(0.002, rel=1e-3)
+
+
+def test_only_the_text_encoder():
+    network = factory.create(arguments("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip(), None)
+    assert network.named_factors(CLIP_PREFIX)
+    assert not network.named_factors(FLUX_PREFIX)
+
+
+def test_begun_from_a_file(tmp_path):
+    flux, network, optimizer = training(arguments("algo=loha"))
+    train(flux, network, optimizer, range(1))
+    save_file(network.weights(), tmp_path / "loha.safetensors")
+    again = make_flux()
+    factory.create(arguments("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip(), None)
+    assert torch.equal(output(again), output(flux))
+    lora = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
+    save_file(lora, tmp_path / "lora.safetensors")
+    with pytest.raises(TrainerError, match=r"lora\.safetensors does not fit"):
+        factory.create(arguments("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None, None)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "algo=full", "algo=magic", "use_scalar=True", "rs_lora=True", "train_norm=True", "train_t5xxl=True", "factors=8", "factor=x", "algo",
+        "decompose_both=1", "preset=nowhere.toml", "algo=boft",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_named(pair):
+    with pytest.raises(TrainerError, match="--network_args"):
+        factory.create(arguments(pair), make_flux(), None, None)
+
+
+def test_other_flags_that_cannot_be_are_named():
+    for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
+        with pytest.raises(TrainerError, match=named):
+            factory.plan(arguments("algo=lokr", **changes))
+
+
+def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
+        factory.plan(arguments("algo=lokr"))

@@ -1,0 +1,103 @@
+"""What is saved comes back, norms stay below their limit, and a resume with dropout is the uninterrupted training bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+
+from library.errors import TrainerError
+from networks.lora_flux import create_network
+from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
+from tests.support.tiny_models import PARAMS, make_clip, make_flux
+
+DROPOUTS = {"network_dropout": 0.2, "rank_dropout": 0.2, "module_dropout": 0.2}
+
+
+def training(**choices):
+    flux = make_flux()
+    flux.gradient_checkpointing = True
+    network = create_network(flux, None, rank=4, alpha=4.0, seed=1, **choices)
+    fill_up(network)
+    return flux, network, torch.optim.AdamW(network.parameters(), lr=1e-2)
+
+
+def train(flux, network, optimizer, steps, *, micro_steps=2):
+    for step in steps:
+        for micro in range(micro_steps):
+            network.begin(step, micro)
+            x = inputs(PARAMS)
+            x["img"].requires_grad_(True)
+            flux(**x).square().mean().backward()
+        optimizer.step()
+        network.after_step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("split_qkv", [False, True])
+def test_a_resume_with_dropout_is_bit_identical(split_qkv):
+    choices = DROPOUTS | {"split_qkv": split_qkv}
+    straight, stopped, resumed = (training(**choices) for _ in range(3))
+    train(*straight, range(4))
+    train(*stopped, range(2))
+    resumed[1].load(stopped[1].weights(), "a checkpoint")
+    resumed[2].load_state_dict(stopped[2].state_dict())
+    train(*resumed, range(2, 4))
+    assert all(torch.equal(a, b) for a, b in zip(straight[1].parameters(), resumed[1].parameters(), strict=True))
+    without = training(split_qkv=split_qkv)
+    train(*without, range(4))
+    assert not all(torch.equal(a, b) for a, b in zip(straight[1].parameters(), without[1].parameters(), strict=True))
+
+
+@torch.no_grad()
+def test_a_preview_between_steps_sees_no_dropout():
+    flux, network, optimizer = training(**DROPOUTS)
+    with torch.enable_grad():
+        train(flux, network, optimizer, range(1))
+    assert torch.equal(flux(**inputs(PARAMS)), flux(**inputs(PARAMS)))
+    plain = make_flux()
+    create_network(plain, None, rank=4, alpha=4.0, seed=1).load(network.weights(), "a file")
+    assert torch.equal(flux(**inputs(PARAMS)), plain(**inputs(PARAMS)))
+
+
+@pytest.mark.parametrize("split_qkv", [False, True])
+def test_norms_above_the_limit_are_brought_to_it_and_others_are_left(split_qkv):
+    network = training(split_qkv=split_qkv)[1]
+    before = {lora.name: delta(lora) for lora in network.loras}
+    limit = float(np.median([np.linalg.norm(each) for each in before.values()]))
+    network.max_norm = limit
+    network.after_step()
+    for lora in network.loras:
+        old, new = before[lora.name], delta(lora)
+        shrunk = min(1.0, limit / np.linalg.norm(old))
+        assert np.allclose(new, old * shrunk, atol=1e-4 * np.linalg.norm(old))
+    assert sum(np.linalg.norm(each) > limit for each in before.values()) > 3
+
+
+def delta(lora):
+    saved = {leaf: tensor.detach().double().numpy() for leaf, tensor in lora.saved().items()}
+    return saved["lora_up.weight"] @ saved["lora_down.weight"] * saved["alpha"] / len(saved["lora_down.weight"])
+
+
+@torch.no_grad()
+def test_a_start_takes_what_fits_and_tells_it(capsys):
+    source = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
+    fill_up(source)
+    flux, expected = make_flux(), make_flux()
+    create_network(flux, make_clip(), rank=4, alpha=4.0, seed=1).start_from(source.weights(), "old.safetensors")
+    assert "18 tensors are taken over, 48 begin afresh, 0 have no place" in capsys.readouterr().out
+    create_network(expected, None, rank=4, alpha=2.0, seed=0, train_blocks="single").load(source.weights(), "x")
+    assert torch.allclose(flux(**inputs(PARAMS)), expected(**inputs(PARAMS)), atol=1e-5)  # another alpha does not change the effect
+
+
+def test_a_start_that_does_not_fit_is_named():
+    network = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
+    double = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="double").weights()
+    with pytest.raises(TrainerError, match=r"old\.safetensors.*no trained tensor in common"):
+        network.start_from(double, "old.safetensors")
+    wider = create_network(make_flux(), None, rank=5, alpha=2.0, seed=0, train_blocks="single").weights()
+    with pytest.raises(TrainerError, match=r"old\.safetensors.*\[5, 64\], not \[4, 64\]"):
+        network.start_from(wider, "old.safetensors")
+    split = create_network(make_flux(), None, rank=1, alpha=2.0, seed=0, train_blocks="single", split_qkv=True)
+    mixed = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
+    fill_up(mixed)
+    with pytest.raises(TrainerError, match="split_qkv"):
+        split.start_from({name: tensor for name, tensor in mixed.weights().items() if "linear1" in name}, "x")

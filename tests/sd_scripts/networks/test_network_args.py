@@ -1,0 +1,65 @@
+"""kohya's --network_args are read, or refused by name."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from library.errors import TrainerError
+from networks import lycoris_kohya
+from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_of_args_without_effect
+
+
+def test_nothing_given_means_kohyas_defaults():
+    assert parse_network_args(None) == LoRAOptions()
+
+
+def test_values_are_read():
+    options = parse_network_args(
+        ["train_blocks=single", "split_qkv=True", "rank_dropout=0.1", "img_attn_dim=0", "in_dims=[1,2,3,4,5]", "loraplus_lr_ratio=16",
+         "train_single_block_indices=0-2,5", "network_reg_dims=single_blocks_(1|2)=3, txt=4", "network_reg_lrs=img_mod=1e-5"]
+    )  # fmt: skip
+    assert options.split_qkv
+    assert (options.train_blocks, options.rank_dropout, options.img_attn_dim, options.loraplus_lr_ratio) == ("single", 0.1, 0, 16.0)
+    assert options.in_dims == (1, 2, 3, 4, 5)
+    assert options.network_reg_dims == (("single_blocks_(1|2)", 3), ("txt", 4))
+    assert options.network_reg_lrs == (("img_mod", 1e-5),)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "foo=1", "train_blocks", "train_blocks=some", "split_qkv=yes", "rank_dropout=1", "rank_dropout=x", "module_dropout=-0.1", "img_attn_dim=-1",
+        "in_dims=1,2", "in_dims=a,b,c,d,e", "loraplus_lr_ratio=0", "network_reg_dims=(=3", "network_reg_dims=3", "network_reg_lrs=a=b",
+        "ggpo_sigma=0.1", "dropout=0.1",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_named(pair):
+    with pytest.raises(TrainerError, match="--network_args") as caught:
+        parse_network_args([pair])
+    assert pair.split("=")[0] in str(caught.value) or "rank" in str(caught.value)
+
+
+def test_what_kohya_ignores_is_told(capsys):
+    assert parse_network_args(["conv_dim=4", "conv_alpha=1"]) == LoRAOptions()
+    warn_of_args_without_effect(["conv_dim=4", "img_attn_dim=2"])
+    out = capsys.readouterr().out
+    assert "conv_dim has no effect" in out
+    assert "img_attn_dim" not in out
+
+
+def test_blocks_are_chosen_by_number():
+    assert block_choice("x", "all", 3) == {0, 1, 2}
+    assert block_choice("x", "none", 3) == block_choice("x", "", 3) == set()
+    assert block_choice("x", "0, 3-5", 19) == {0, 3, 4, 5}
+    for text in ("19", "3-2", "a", "-1", "1-"):
+        with pytest.raises(TrainerError, match=r"train_x"):
+            block_choice("train_x", text, 19)
+
+
+def test_the_document_names_every_argument_and_no_other():
+    text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
+    lora, lycoris = text.split("## LyCORIS")
+    rows = {name for line in lora.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert rows == set(KINDS) | set(REFUSED)
+    assert set(re.findall(r"`(\w+)=?`", lycoris.split("## ")[0])) >= set(lycoris_kohya.KINDS) | set(lycoris_kohya.REFUSED)
