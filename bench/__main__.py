@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, launcher, sessions
+from bench import app, launcher, sessions, trainer
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {"app": app.measure, "sessions": sessions.measure, "launcher": launcher.measure}
+PARTS = {"app": app.measure, "sessions": sessions.measure, "launcher": launcher.measure, "trainer": trainer.measure}
 
 
 def main() -> int:
