@@ -8,7 +8,9 @@ import torch
 
 from library.errors import TrainerError
 from library.flux_model import Flux, load_flux
+from library.host_weights import cast_float8_once
 from library.offload import num_blocks_to_swap, place_blocks, store_in_float8
+from library.recompute import products_budget
 
 
 def choose_device() -> torch.device:
@@ -46,5 +48,8 @@ def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux
         print(f"warning: {num_swapped} blocks were to be swapped to host memory, where a training on the CPU has them anyway.", flush=True)
         num_swapped = 0
     place_blocks(flux, num_swapped, device)
+    if args.fp8_base and device.type == "cpu":
+        cast_float8_once(flux, dtype)
     flux.gradient_checkpointing = bool(args.gradient_checkpointing)
+    flux.products_budget = products_budget(device)
     return flux

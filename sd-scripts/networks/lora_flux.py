@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from library.errors import TrainerError
 from library.randomness import generator
+from networks.lora_math import add_lora
 
 FLUX_PREFIX, CLIP_PREFIX = "lora_unet", "lora_te1"
 TRAIN_BLOCKS = ("all", "double", "single")
@@ -38,8 +38,7 @@ class LoRAModule(nn.Module):
         out = self._frozen_forward(x)
         if self.multiplier == 0:
             return out
-        delta = F.linear(F.linear(x, self.lora_down.weight), self.lora_up.weight)
-        return out + (delta * (self.multiplier * self.scale)).to(out.dtype)
+        return add_lora(out, x, self.lora_down.weight, self.lora_up.weight, self.multiplier * self.scale)
 
 
 class LoRANetwork(nn.Module):
