@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from library.compiled import compile_blocks
 from library.errors import TrainerError
 from library.flux_model import Flux, load_flux
 from library.host_weights import cast_float8_once
@@ -52,4 +53,5 @@ def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux
         cast_float8_once(flux, dtype)
     flux.gradient_checkpointing = bool(args.gradient_checkpointing)
     flux.products_budget = products_budget(device)
+    compile_blocks(flux, args, device)
     return flux

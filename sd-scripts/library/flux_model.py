@@ -224,6 +224,7 @@ class Flux(nn.Module):
         self.params = params
         self.gradient_checkpointing = False
         self.products_budget = 0  # bytes that gradient checkpointing may keep, see recompute.py
+        self.compiled_by: str | None = None  # the backend of torch.compile, see compiled.py
         dim = params.hidden_size
         self.img_in = nn.Linear(params.in_channels, dim)
         self.time_in = MLPEmbedder(TIME_DIM, dim)
@@ -275,6 +276,8 @@ class Flux(nn.Module):
 
     def _run(self, block: nn.Module, *args: object) -> object:
         if self.gradient_checkpointing and torch.is_grad_enabled():
+            if self._keeps_products and self.compiled_by:
+                return block(*args)  # the compiler keeps products and makes the rest again by itself
             return run_checkpointed(block, *args, keeps_products=self._keeps_products)
         return block(*args)
 

@@ -24,6 +24,7 @@ HONOURED = frozenset(
     lr_warmup_steps lr_decay_steps lr_scheduler_num_cycles lr_scheduler_power lr_scheduler_timescale lr_scheduler_min_lr_ratio
     network_module network_weights network_dim network_alpha network_args network_train_unet_only
     clip_l t5xxl ae t5xxl_max_token_length apply_t5_attn_mask
+    torch_compile dynamo_backend
     """.split()
 )
 
@@ -78,7 +79,6 @@ IGNORED = {
     "huggingface_repo_visibility": "it only concerns --huggingface_repo_id",
     "save_state_to_huggingface": "it only concerns --huggingface_repo_id",
     "async_upload": "it only concerns --huggingface_repo_id",
-    "dynamo_backend": "it only concerns --torch_compile",
     "validation_seed": "it only concerns --validation_split",
     "validate_every_n_steps": "it only concerns --validation_split",
     "validate_every_n_epochs": "it only concerns --validation_split",
@@ -112,7 +112,6 @@ REFUSED = {
     "huggingface_token": "a token never belongs on a command line",
     "resume_from_huggingface": _UPLOAD,
     "save_n_epoch_ratio": "use --save_every_n_epochs",
-    "torch_compile": _LATER,
     "full_fp16": "FLUX overflows in float16; use --mixed_precision bf16",
     "full_bf16": _LATER,
     "logging_dir": _LOGGING,

@@ -148,6 +148,7 @@ class Training:
             "num_batches_per_epoch": self.data.num_batches_per_epoch,
             "gradient_accumulation_steps": self.args.gradient_accumulation_steps,
             "optimizer_type": (self.args.optimizer_type or "AdamW").lower(),
+            "compiled_by": self.flux.compiled_by,
         }
 
     def _metadata(self) -> dict[str, str]:
