@@ -2,6 +2,7 @@
 
 import psutil
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from library.flux_math import image_ids, text_ids
@@ -14,6 +15,16 @@ WIDE = FluxParams(
     in_channels=64, context_dim=32, vec_dim=64, hidden_size=128, num_heads=2, mlp_dim=256, depth=1, depth_single_blocks=2, guidance_embed=True
 )  # fmt: skip
 NEVER, ALWAYS = 0, 1 << 40
+
+
+class AttentionCounter(TorchDispatchMode):
+    """Counts the attentions that are really computed; PyTorch's own counter knows none of the CPU's."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls += func is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+        return func(*args, **(kwargs or {}))
 
 
 def trained_flux():
@@ -51,6 +62,17 @@ def test_kept_products_change_no_bit_and_are_not_computed_again():
         assert torch.equal(a, c)
     assert full_flops > 1.3 * plain_flops
     assert kept_flops < 1.05 * plain_flops  # only the LoRA's narrow products and the modulations' single rows
+
+
+def test_kept_attention_is_not_computed_again():
+    flux, network = trained_flux()
+    flux.gradient_checkpointing = True
+    counts = []
+    for flux.products_budget in (NEVER, ALWAYS):
+        with AttentionCounter() as counter:
+            step(flux, network)
+        counts.append(counter.calls)
+    assert counts == [6, 3]  # three blocks
 
 
 def test_a_small_budget_keeps_nothing():
