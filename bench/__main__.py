@@ -1,6 +1,6 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
-`python -m bench app|sessions|launcher` runs one part. What needs a GPU is not measured here yet, and says so.
+`python -m bench app|sessions|launcher|trainer|loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
 """
 
 import argparse
@@ -11,11 +11,18 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, launcher, sessions
+from bench import app, launcher, loss_curve, sessions, trainer, trainer_gpu
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {"app": app.measure, "sessions": sessions.measure, "launcher": launcher.measure}
+PARTS = {
+    "app": app.measure,
+    "sessions": sessions.measure,
+    "launcher": launcher.measure,
+    "trainer": trainer.measure,
+    "loss": loss_curve.measure,
+    "gpu": trainer_gpu.measure,
+}
 
 
 def main() -> int:

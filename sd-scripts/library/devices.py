@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 import torch
 
 from library.checkpoint_files import Place
+from library.compiled import compile_blocks
 from library.errors import TrainerError
 from library.float8_matmul import can_multiply
 from library.flux_loading import load_flux
 from library.flux_model import Flux
 from library.offload import keep_activations_on_host, num_blocks_to_swap, swap_last_blocks, swapped_prefixes
 from library.quantization import QuantizedLinear, keep_wide, placing, quantize_blocks
+from library.recompute import products_budget
 from networks.base_weights import merge_base_weights
 from networks.network import FLUX_PREFIX
 
@@ -54,6 +56,8 @@ def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux
     flux.gradient_checkpointing = bool(args.gradient_checkpointing or args.cpu_offload_checkpointing)
     if args.cpu_offload_checkpointing:
         keep_activations_on_host(flux)
+    flux.products_budget = products_budget(device)
+    compile_blocks(flux, args, device)
     return flux
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from library.flux_math import attention, rope, timestep_embedding
+from library.flux_math import attention, gated_sum, modulated, normed_and_rotated, rope, timestep_embedding
+from library.recompute import run_checkpointed
 
 TIME_DIM = 256
 
@@ -66,17 +66,11 @@ def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> FluxParams:
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last dimension, in float32, with BFL's parameter name `scale`."""
+    """The scale of a root-mean-square norm, with BFL's parameter name `scale`; flux_math.normed_and_rotated is its arithmetic."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise and scale; the shape and dtype are kept."""
-        wide = x.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)
-        return (normed * self.scale.float()).to(x.dtype)
 
 
 class QKNorm(nn.Module):
@@ -87,9 +81,10 @@ class QKNorm(nn.Module):
         self.query_norm = RMSNorm(dim)
         self.key_norm = RMSNorm(dim)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise queries and keys to the values' dtype."""
-        return self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
+    def forward(self, q_BhSD: Tensor, k_BhSD: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalise and rotate queries and keys: the shapes are kept."""
+        q = normed_and_rotated(q_BhSD, self.query_norm.scale, positions)
+        return q, normed_and_rotated(k_BhSD, self.key_norm.scale, positions)
 
 
 class SelfAttention(nn.Module):
@@ -102,10 +97,10 @@ class SelfAttention(nn.Module):
         self.norm = QKNorm(dim // num_heads)
         self.proj = nn.Linear(dim, dim)
 
-    def queries_keys_values(self, x_BSC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, S, C) -> three of (B, h, S, D), queries and keys normed."""
+    def queries_keys_values(self, x_BSC: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S, C) -> three of (B, h, S, D), queries and keys normed and rotated."""
         q, k, v = self.qkv(x_BSC).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return *self.norm(q, k, v), v
+        return *self.norm(q, k, positions), v
 
 
 class MLPEmbedder(nn.Module):
@@ -159,18 +154,17 @@ class DoubleStreamBlock(nn.Module):
             setattr(self, f"{stream}_norm2", norm_without_weights(dim))
             setattr(self, f"{stream}_mlp", mlp(dim, params.mlp_dim))
 
-    def forward(
-        self, img_BNC: Tensor, txt_BLC: Tensor, vec_BC: Tensor, positions: tuple[Tensor, Tensor], mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, img_BNC: Tensor, txt_BLC: Tensor, vec_BC: Tensor, positions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, N, C) and (B, L, C) -> the same; text stands before image in the attention."""
         (img_shift, img_scale, img_gate), img_mod2 = self.img_mod(vec_BC)
         (txt_shift, txt_scale, txt_gate), txt_mod2 = self.txt_mod(vec_BC)
-        img_q, img_k, img_v = self.img_attn.queries_keys_values(self.img_norm1(img_BNC) * (1 + img_scale) + img_shift)
-        txt_q, txt_k, txt_v = self.txt_attn.queries_keys_values(self.txt_norm1(txt_BLC) * (1 + txt_scale) + txt_shift)
+        places = positions.split([txt_BLC.shape[1], img_BNC.shape[1]], dim=2)
+        txt_q, txt_k, txt_v = self.txt_attn.queries_keys_values(modulated(self.txt_norm1(txt_BLC), txt_shift, txt_scale), places[0])
+        img_q, img_k, img_v = self.img_attn.queries_keys_values(modulated(self.img_norm1(img_BNC), img_shift, img_scale), places[1])
         q, k, v = (torch.cat(pair, dim=2) for pair in ((txt_q, img_q), (txt_k, img_k), (txt_v, img_v)))
-        txt_attn, img_attn = attention(q, k, v, positions, mask).split([txt_BLC.shape[1], img_BNC.shape[1]], dim=1)
-        img_BNC = img_BNC + img_gate * self.img_attn.proj(img_attn)
-        txt_BLC = txt_BLC + txt_gate * self.txt_attn.proj(txt_attn)
+        txt_attn, img_attn = attention(q, k, v, mask).split([txt_BLC.shape[1], img_BNC.shape[1]], dim=1)
+        img_BNC = gated_sum(img_BNC, img_gate, self.img_attn.proj(img_attn))
+        txt_BLC = gated_sum(txt_BLC, txt_gate, self.txt_attn.proj(txt_attn))
         return self._feed_forward(img_BNC, self.img_norm2, self.img_mlp, img_mod2), self._feed_forward(
             txt_BLC, self.txt_norm2, self.txt_mlp, txt_mod2
         )
@@ -178,7 +172,7 @@ class DoubleStreamBlock(nn.Module):
     @staticmethod
     def _feed_forward(x_BSC: Tensor, norm: nn.Module, net: nn.Module, modulation: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         shift, scale, gate = modulation
-        return x_BSC + gate * net(norm(x_BSC) * (1 + scale) + shift)
+        return gated_sum(x_BSC, gate, net(modulated(norm(x_BSC), shift, scale)))
 
 
 class SingleStreamBlock(nn.Module):
@@ -195,14 +189,14 @@ class SingleStreamBlock(nn.Module):
         self.mlp_act = nn.GELU(approximate="tanh")
         self.modulation = Modulation(dim, places=1)
 
-    def forward(self, x_BSC: Tensor, vec_BC: Tensor, positions: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    def forward(self, x_BSC: Tensor, vec_BC: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, C) -> (B, S, C)."""
         ((shift, scale, gate),) = self.modulation(vec_BC)
-        wide = self.linear1(self.pre_norm(x_BSC) * (1 + scale) + shift)
+        wide = self.linear1(modulated(self.pre_norm(x_BSC), shift, scale))
         qkv, mlp_in = wide.split([3 * x_BSC.shape[-1], self.mlp_dim], dim=-1)
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = attention(*self.norm(q, k, v), v, positions, mask)
-        return x_BSC + gate * self.linear2(torch.cat([attended, self.mlp_act(mlp_in)], dim=-1))
+        attended = attention(*self.norm(q, k, positions), v, mask)
+        return gated_sum(x_BSC, gate, self.linear2(torch.cat([attended, self.mlp_act(mlp_in)], dim=-1)))
 
 
 class LastLayer(nn.Module):
@@ -217,7 +211,7 @@ class LastLayer(nn.Module):
     def forward(self, x_BNC: Tensor, vec_BC: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, out_channels)."""
         shift, scale = self.adaLN_modulation(vec_BC)[:, None, :].chunk(2, dim=-1)
-        return self.linear(self.norm_final(x_BNC) * (1 + scale) + shift)
+        return self.linear(modulated(self.norm_final(x_BNC), shift, scale))
 
 
 class Flux(nn.Module):
@@ -227,6 +221,8 @@ class Flux(nn.Module):
         super().__init__()
         self.params = params
         self.gradient_checkpointing = False
+        self.products_budget = 0  # bytes that gradient checkpointing may keep, see recompute.py
+        self.compiled_by: str | None = None  # the backend of torch.compile, see compiled.py
         dim = params.hidden_size
         self.img_in = nn.Linear(params.in_channels, dim)
         self.time_in = MLPEmbedder(TIME_DIM, dim)
@@ -259,6 +255,8 @@ class Flux(nn.Module):
         img, txt = self.img_in(img), self.txt_in(txt)
         positions = rope(torch.cat([txt_ids, img_ids], dim=1), self.params.axes_dim, self.params.theta)
         mask = _key_mask(txt_mask, img.shape[1])
+        num_tokens = positions.shape[0] * positions.shape[2]
+        self._keeps_products = product_bytes(self.params, num_tokens, img.element_size()) <= self.products_budget
         for block in self.double_blocks:
             img, txt = self._run(block, img, txt, vec, positions, mask)
         x = torch.cat([txt, img], dim=1)
@@ -276,8 +274,20 @@ class Flux(nn.Module):
 
     def _run(self, block: nn.Module, *args: object) -> object:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *args, use_reentrant=False)
+            if self._keeps_products and self.compiled_by:
+                return block(*args)  # the compiler keeps products and makes the rest again by itself
+            return run_checkpointed(block, *args, keeps_products=self._keeps_products)
         return block(*args)
+
+
+def product_bytes(params: FluxParams, num_tokens: int, element_size: int) -> int:
+    """Return how much the results of all blocks' Linears and attentions take: what checkpointing need not make again if it is kept.
+
+    A token's in a double block: qkv, attention, projection and feed-forward, 6 C + M numbers; in a single block 5 C + M.
+    """
+    numbers = params.depth * (6 * params.hidden_size + params.mlp_dim)
+    numbers += params.depth_single_blocks * (5 * params.hidden_size + params.mlp_dim)
+    return numbers * num_tokens * element_size
 
 
 def _key_mask(txt_mask: Tensor | None, num_image_tokens: int) -> Tensor | None:

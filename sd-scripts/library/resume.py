@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from library.checkpoint import TrainState, read_train_state
+from library.compiled import backend_of
 from library.dataset import Picture, TrainingData
+from library.devices import choose_device
 from library.errors import TrainerError
 from library.kohya_state import is_kohya_state, place_of
 from library.optimizers import optimizer_name
@@ -37,6 +39,7 @@ def fixed_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
         "network_alpha": args.network_alpha,
         "network_args": sorted(args.network_args or []),
         "pictures": layout_of(data.pictures),
+        "compiled_by": backend_of(args, choose_device()),
     }
 
 

@@ -31,6 +31,7 @@ HONOURED = frozenset(
     log_tracker_name log_tracker_config log_config wandb_run_name metadata_thumbnail metadata_preprocessor metadata_is_negative_embedding
     cpu_offload_checkpointing disable_mmap_load_safetensors
     network_dropout dim_from_weights scale_weight_norms base_weights base_weights_multiplier network_train_text_encoder_only
+    torch_compile dynamo_backend
     """.split()
 )
 
@@ -66,7 +67,6 @@ IGNORED = {
     "ddp_timeout": "it only concerns several processes",
     "ddp_gradient_as_bucket_view": "it only concerns several processes",
     "ddp_static_graph": "it only concerns several processes",
-    "dynamo_backend": "it only concerns --torch_compile",
     "fused_backward_pass": "a LoRA's gradients are too small to gain by it; kohya's trainer of LoRAs fuses nothing either",
 }
 
@@ -95,6 +95,5 @@ REFUSED = {
     "zero3_init_flag": _DEEPSPEED,
     "zero3_save_16bit_model": _DEEPSPEED,
     "fp16_master_weights_and_gradients": _DEEPSPEED,
-    "torch_compile": _LATER,
     "controlnet_model_name_or_path": "ControlNets are not trained here",
 }

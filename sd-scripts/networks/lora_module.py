@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from library.randomness import generator
 from networks.dropout import Dropout, DropoutRates, Moment
+from networks.lora_math import add_lora
 from networks.low_rank import fuse, split
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
@@ -47,9 +48,7 @@ class LoRAModule(nn.Module):
         out = self._frozen_forward(x)
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
-        low = F.linear(x, self.lora_down.weight)
-        delta = F.linear(self.dropout(low) if self.dropout else low, self.lora_up.weight)
-        return out + (delta * (self.multiplier * self.scale)).to(out.dtype)
+        return add_lora(out, x, self.lora_down.weight, self.lora_up.weight, self.multiplier * self.scale, self.dropout)
 
     def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """The trained (down, up) pairs: (rank, in) and (out, rank)."""

@@ -26,7 +26,7 @@ def test_every_dataset_key_is_a_flag():
         ("lerning_rate", 1, "learning_rate"),
         ("frobnicate", 1, "frobnicate"),
         ("output_dir", "x", "output_dir"),
-        ("torch_compile", True, "torch_compile"),
+        ("in_json", "x", "in_json"),
         ("network_alpha", "much", "much"),
         ("train_batch_size", 1.5, "1.5"),
         ("train_batch_size", True, "True"),

@@ -2,8 +2,18 @@
 
 import pytest
 import torch
+from diffusers.models.embeddings import apply_rotary_emb
 
-from library.flux_math import apply_rope, image_ids, pack_latents, rope, timestep_embedding, unpack_latents
+from library.flux_math import (
+    gated_sum,
+    image_ids,
+    modulated,
+    normed_and_rotated,
+    pack_latents,
+    rope,
+    timestep_embedding,
+    unpack_latents,
+)
 
 
 def test_pack_orders_rows_then_channels():
@@ -31,8 +41,8 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only():
     ids = torch.tensor([[[0.0, 3, 5], [0, 7, 6], [0, 13, 15], [0, 17, 16]]])
     positions = rope(ids, (8, 28, 28), 10_000.0)
     q, k = torch.randn(2, 1, 1, 1, 64).expand(2, 1, 1, 4, 64)
-    rotated_q, rotated_k = apply_rope(q, positions), apply_rope(k, positions)
-    assert torch.allclose(rotated_q.norm(dim=-1), q.norm(dim=-1), atol=1e-5)
+    rotated_q, rotated_k = (normed_and_rotated(x, torch.ones(64), positions) for x in (q, k))
+    assert torch.allclose(rotated_q.norm(dim=-1), torch.tensor(8.0), atol=1e-4)  # a root mean square of 1 over 64 channels
     products = rotated_q @ rotated_k.transpose(-1, -2)
     assert torch.allclose(products[..., 0, 1], products[..., 2, 3], atol=1e-4)  # both pairs are (4, 1) apart
 
@@ -41,3 +51,26 @@ def test_timestep_embedding_is_cosines_then_sines():
     embedded = timestep_embedding(torch.tensor([0.5]), 8)
     angles = 500.0 * torch.tensor([1.0, 10_000**-0.25, 10_000**-0.5, 10_000**-0.75])
     assert torch.allclose(embedded[0], torch.cat([angles.cos(), angles.sin()]), atol=1e-4)
+
+
+def test_norm_and_rotation_and_their_gradients_equal_diffusers():
+    random = torch.Generator().manual_seed(2)
+    ids = torch.randint(0, 30, (1, 9, 3), generator=random).float()
+    positions = rope(ids, (8, 28, 28), 10_000.0)
+    strided = torch.randn(2, 9, 3, 64, generator=random).transpose(1, 2)  # heads lie beside each other, as they do after qkv
+    x, scale = strided.clone().requires_grad_(), (torch.rand(64, generator=random) + 0.5).requires_grad_()
+    weights = torch.randn(2, 3, 9, 64, generator=random)
+    ours = torch.autograd.grad((normed_and_rotated(x, scale, positions) * weights).sum(), (x, scale))
+    normed = torch.nn.functional.rms_norm(x, (64,), scale, eps=1e-6)
+    cos, sin = (part[0, 0].repeat_interleave(2, dim=-1) for part in (positions.real, positions.imag))
+    theirs_out = apply_rotary_emb(normed, (cos, sin))
+    theirs = torch.autograd.grad((theirs_out * weights).sum(), (x, scale))
+    assert torch.allclose(normed_and_rotated(x, scale, positions), theirs_out, atol=1e-5)
+    assert torch.allclose(ours[0], theirs[0], atol=1e-5)
+    assert torch.allclose(ours[1], theirs[1], atol=1e-4)
+
+
+def test_modulation_and_gate():
+    x, shift, scale = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8)
+    assert torch.allclose(modulated(x, shift, scale), x * (1 + scale) + shift, atol=1e-6)
+    assert torch.allclose(gated_sum(x, scale, shift), x + scale * shift, atol=1e-6)

@@ -1,0 +1,107 @@
+"""The standard work "mini" of performance.md: its models, its pictures, and FluxGym's 16G flags over them.
+
+A FLUX checkpoint 768 wide (6 heads of 128, 2 double and 4 single blocks, 85 M parameters) of random weights, CLIP-L at its true size, T5 one layer
+deep but with its true 4096 channels, 8 pictures at 512 px, 512 text tokens: 1,536 tokens a step. Run as a program it writes the files, in a process
+of its own so that who measures never holds torch: `python -m bench.mini FOLDER`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NUM_PICTURES, RESOLUTION, TEXT_TOKENS = 8, 512, 512
+TOKENIZERS = ("openai_clip-vit-large-patch14", "google_t5-v1_1-xxl")
+FILES = {"pretrained_model_name_or_path": "flux", "ae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl"}
+TRAINER = ROOT / "sd-scripts" / "flux_train_network.py"
+
+
+def write(folder: Path) -> None:
+    """Write models, tokenizers, pictures and dataset.toml into an empty folder, by a process that holds torch in our place."""
+    code = "import sys; sys.path[:0] = ['sd-scripts']; from bench.mini import _write; _write(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True)
+
+
+def flags(folder: Path, out: Path) -> list[str]:
+    """Return FluxGym's command line for its 16G tier, all defaults, over the files of `folder`."""
+    models = [word for flag, name in FILES.items() for word in (f"--{flag}", str(folder / f"{name}.safetensors"))]
+    return [
+        *models, "--tokenizer_cache_dir", str(folder / "tokenizers"), "--cache_latents_to_disk", "--save_model_as", "safetensors", "--sdpa",
+        "--persistent_data_loader_workers", "--max_data_loader_n_workers", "2", "--seed", "42", "--gradient_checkpointing",
+        "--mixed_precision", "bf16", "--save_precision", "bf16", "--network_module", "networks.lora_flux", "--network_dim", "4",
+        "--learning_rate", "8e-4", "--cache_text_encoder_outputs", "--cache_text_encoder_outputs_to_disk", "--fp8_base", "--highvram",
+        "--max_train_epochs", "16", "--save_every_n_epochs", "4", "--dataset_config", str(folder / "dataset.toml"), "--output_dir", str(out),
+        "--output_name", "mini", "--timestep_sampling", "shift", "--discrete_flow_shift", "3.1582", "--model_prediction_type", "raw",
+        "--guidance_scale", "1.0", "--loss_type", "l2", "--optimizer_type", "adafactor", "--optimizer_args", "relative_step=False",
+        "scale_parameter=False", "warmup_init=False", "--lr_scheduler", "constant_with_warmup", "--max_grad_norm", "0.0",
+    ]  # fmt: skip
+
+
+def _write(target: str) -> None:
+    folder = Path(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_models(folder)
+    _write_tokenizers(folder / "tokenizers")
+    _write_pictures(folder)
+
+
+def _write_models(folder: Path) -> None:
+    """Write the four model files in bfloat16; weights are torch's own initialisation, so that activations keep their size."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import CLIPTextConfig, T5Config, T5EncoderModel
+
+    from library.autoencoder import AutoEncoder, AutoEncoderParams
+    from library.text_encoders import ClipTextEncoder
+
+    torch.manual_seed(0)
+    clip = CLIPTextConfig(
+        vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, hidden_act="quick_gelu",
+        bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    t5 = T5Config(
+        vocab_size=700, d_model=4096, d_kv=64, d_ff=64, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu", is_encoder_decoder=False
+    )
+    models = {
+        "flux": make_flux(),
+        "ae": AutoEncoder(AutoEncoderParams(channels=(32, 32, 32, 32), num_res_blocks=2, z_channels=16)),
+        "clip_l": ClipTextEncoder(clip),
+        "t5xxl": T5EncoderModel(t5),
+    }
+    for name, model in models.items():
+        state = {key: tensor for key, tensor in model.to(torch.bfloat16).state_dict().items() if key != "encoder.embed_tokens.weight"}
+        save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / f"{name}.safetensors")
+
+
+def make_flux():
+    """Return the mini transformer, in float32; needs sd-scripts on the path."""
+    from library.flux_model import Flux, FluxParams
+
+    sizes = {"in_channels": 64, "context_dim": 4096, "vec_dim": 768, "hidden_size": 768, "num_heads": 6, "mlp_dim": 3072}
+    return Flux(FluxParams(**sizes, depth=2, depth_single_blocks=4, guidance_embed=True))
+
+
+def _write_tokenizers(folder: Path) -> None:
+    """Write the pocket's tokenizers under the folder names that both trainers look for; T5's takes as many tokens as FLUX dev wants."""
+    from pocket.vocabulary import build_clip, build_t5
+
+    build_clip(folder / TOKENIZERS[0])
+    t5 = build_t5(folder / TOKENIZERS[1])
+    t5.model_max_length = TEXT_TOKENS
+    t5.save_pretrained(folder / TOKENIZERS[1])
+
+
+def _write_pictures(folder: Path) -> None:
+    import tomli_w
+
+    from tests.support.photos import write_cats
+
+    write_cats(folder / "pictures", count=NUM_PICTURES, size=RESOLUTION)
+    subset = {"image_dir": str(folder / "pictures"), "class_tokens": "sks cat", "num_repeats": 10}
+    dataset = {"resolution": RESOLUTION, "batch_size": 1, "keep_tokens": 1, "subsets": [subset]}
+    general = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1}
+    (folder / "dataset.toml").write_text(tomli_w.dumps({"general": general, "datasets": [dataset]}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,28 @@
+"""What is done for speed costs nothing: the loss of every step is that of the plain float32 training over the same draws."""
+
+import statistics
+
+from tests.integration.test_trainer import flags, lines, train, write_dataset
+from tests.support.photos import write_cats
+from tests.support.tiny_models import write_tiny_models
+
+
+def losses(folder, name, *extra, without=()):
+    argv = flags(folder / "models", folder / "dataset.toml", folder / name, *extra, tier="16G", epochs=2)
+    done = train(*(flag for flag in argv if flag not in without))
+    assert done.returncode == 0, done.stderr
+    return [line["loss"] for line in lines(folder / name) if "loss" in line]
+
+
+def test_losses_equal_those_in_float32(tmp_path):
+    write_tiny_models(tmp_path / "models")
+    write_dataset(tmp_path / "dataset.toml", write_cats(tmp_path / "pictures", count=4))
+    fast = losses(tmp_path, "fast")
+    exact = losses(tmp_path, "exact", "--mixed_precision", "no", without=("--fp8_base", "--gradient_checkpointing"))
+    assert len(fast) == 16
+    apart = [abs(loss - true) / true for loss, true in zip(fast, exact, strict=True)]
+    assert statistics.median(apart) < 0.003
+    assert max(apart) < 0.02
+    assert statistics.pstdev(exact) > 10 * statistics.median(
+        abs(a - b) for a, b in zip(fast, exact, strict=True)
+    )  # the curve is no constant
