@@ -120,7 +120,8 @@ def test_pictures_whose_output_is_preserved_pull_back_to_the_model_without_the_l
     train(tmp_path / "free", cats)
     held = load_file(resumed_with(tmp_path / "free", cats, tmp_path / "held", **preserved))
     free = load_file(tmp_path / "free" / "cat.safetensors")
-    assert sum(held[name].norm() for name in ups) < sum(free[name].norm() for name in ups)
+    assert all(line["loss"] > 0 for line in lines(tmp_path / "held") if "loss" in line)
+    assert sum(held[name].norm() for name in ups) < 0.99 * sum(free[name].norm() for name in ups)  # weight decay alone: 0.9999
 
 
 def resumed_with(source, cats, out, **subset):
