@@ -46,7 +46,7 @@ def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypat
 
     def load_base(*_):
         gc.collect()
-        seen.extend(each for each in gc.get_objects() if isinstance(each, (T5EncoderModel, Flux)))
+        seen.extend(each for each in gc.get_objects() if type(each) in (T5EncoderModel, Flux))
         raise TransformerWanted
 
     monkeypatch.setattr(preparation, "load_base", load_base)
