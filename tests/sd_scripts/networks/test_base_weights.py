@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.offload import store_in_float8
+from library.quantization import quantize_blocks
 from networks.base_weights import merge_base_weights, text_identity
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
@@ -61,13 +61,23 @@ def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
     assert one != half
 
 
+@torch.no_grad()
+def test_quantised_weights_are_widened_added_to_and_quantised_again(paths):
+    plain, stored = make_flux(), make_flux()
+    quantize_blocks(stored, "int8", torch.float32)
+    for flux in (plain, stored):
+        merge_base_weights(arguments(paths), {FLUX_PREFIX: flux})
+    for path, linear in plain.double_blocks.named_modules():
+        if isinstance(linear, torch.nn.Linear):
+            layer = stored.double_blocks.get_submodule(path)
+            assert layer.weight.dtype == torch.int8
+            steps = linear.weight.abs().amax(1, keepdim=True) / 127
+            assert ((layer.wide_weight() - linear.weight).abs() <= 1.2 * steps).all()  # rounded twice, to half a step each
+
+
 def test_what_cannot_be_is_named(paths, tmp_path):
     with pytest.raises(TrainerError, match=r"--base_weights_multiplier has 3 values for 2"):
         merge_base_weights(arguments(paths, [1.0, 1.0, 1.0]), {})
-    stored = make_flux()
-    store_in_float8(stored, torch.float32)
-    with pytest.raises(TrainerError, match=r"quantised.*flux_merge_lora"):
-        merge_base_weights(arguments(paths), {FLUX_PREFIX: stored})
     save_file(
         {
             "lora_unet_double_blocks_9_img_mlp_0.lora_down.weight": torch.ones(1, 64),
