@@ -5,16 +5,19 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.dataset.pictures import check_picture, is_picture_name
 from fluxgym.errors import DatasetError
 from fluxgym.run.atomic import storage_error, write_text
+from fluxgym.run.lock import file_lock
 
 CAPTION = ".txt"
 MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
+BUSY_S = 60.0  # as long as another tab's thousands of pictures are being copied
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class PictureFolder:
         """Return a page of pictures with their captions."""
         names = self.names()[offset : None if limit is None else offset + limit]
         return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Return the lock under which files get their names here; raises AlreadyRunning when somebody else keeps it."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        return file_lock(lock, timeout_s=BUSY_S, busy="Other pictures are being brought into the form; try again in a moment.")
 
     def picture_path(self, name: str) -> Path:
         """Return where a picture lies; raises DatasetError for a name that is not one of them."""
@@ -86,7 +94,8 @@ class PictureFolder:
         if not is_picture_name(name):
             raise DatasetError(f"{name} is neither a picture nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
         self._check_picture(source, name)
-        return self._move(source, self._free(name))
+        with self.changing():
+            return self._move(source, self._free(name))
 
     def remove(self, name: str) -> None:
         """Remove a picture and its caption."""

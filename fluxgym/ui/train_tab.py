@@ -37,7 +37,9 @@ def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templa
             fields = _place_fields("lora", models)
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
                 fields |= _place_fields("advanced", models)
-            kept = part("templates", server=templates.server, events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates")
+            kept = part(
+                "templates", server=(*templates.server, pictures.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
+            )
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(2, "Pictures")
             gallery = part("pictures", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")

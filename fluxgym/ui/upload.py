@@ -31,7 +31,7 @@ async def receive(request: Request, name: str, folder: PictureFolder) -> str:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(name, limit)
-    path = await run_in_threadpool(_prepare, folder.path, int(declared) if declared.isdigit() else limit)
+    path = await run_in_threadpool(_prepare, folder.path.parent, int(declared) if declared.isdigit() else limit)
     try:
         await _write(request.stream(), path, name, limit)
         return await run_in_threadpool(folder.add, path, name)

@@ -5,6 +5,8 @@ import { attribute, fill, h, keyed, put } from "./dom.js";
 import { learn } from "./clock.js";
 import { address, call, keepAsking } from "./link.js";
 import { curve } from "./curve.js";
+import { question } from "./dialog.js";
+import { heldIn } from "./held.js";
 import { menu } from "./menu.js";
 import { place } from "./nav.js";
 import * as memory from "./memory.js";
@@ -123,10 +125,12 @@ export function mount({ element, trigger, server }) {
     }
   }
 
-  /** Fill the form with this run's settings; what was typed into it and never started is asked about once. */
-  function toForm() {
-    const typed = document.documentElement.dataset.fgDraft === "typed";
-    if (typed && !confirm("The form holds settings and pictures that were not started. Replace them with this run's?")) return;
+  /** Fill the form with this run's settings; what the form holds and was never started is asked about once. */
+  async function toForm() {
+    const lost = await heldIn(server);
+    if (lost === null) return;
+    const text = `The form takes this run's settings and pictures: ${lost} will be gone.`;
+    if (lost && !await question({ title: "Replace what the form holds?", text, yes: "Replace it" })) return;
     trigger("open", { slug, replace: true });
     location.hash = "#train";
   }

@@ -25,7 +25,7 @@ from fluxgym.ui.fields import BY_NAME, NAMES
 from fluxgym.ui.handlers import values
 from fluxgym.ui.handlers.answers import Answer
 from fluxgym.ui.handlers.form import Form
-from fluxgym.ui.handlers.pictures import PictureHandlers, forget_pictures
+from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.sessions import offer
 from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.values import State
@@ -100,7 +100,7 @@ class TrainingHandlers:
         """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
         draft = self._draft(draft_id)
         draft.forget_form()
-        forget_pictures(draft)
+        draft.forget_pictures()
         return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
 
     def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
@@ -149,7 +149,7 @@ class TrainingHandlers:
         if if_exists != "resume":  # a resumed run has its own settings and pictures; what was typed is not in it
             draft.forget_form()
             if not source:
-                forget_pictures(draft)
+                draft.forget_pictures()
         return _started(run.slug, answer)
 
     def _just_begun(self, state: State) -> str:
@@ -175,9 +175,9 @@ class TrainingHandlers:
         }
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
-        """Fill the form with a run's settings and pictures; what was typed and not started gives way only when the event says so."""
-        draft = self._draft(draft_id)
-        if draft.read_form() is not None and not getattr(event, "replace", False):
+        """Fill the form with a run's settings and pictures; what was typed or uploaded and not started goes only when the event says so."""
+        draft, replace = self._draft(draft_id), bool(getattr(event, "replace", False))
+        if draft.read_form() is not None and not replace:
             return [gr.skip()] * (len(NAMES) + 5)
         try:
             run = self._outputs.run(str(getattr(event, "slug", "")))
@@ -185,6 +185,8 @@ class TrainingHandlers:
         except FluxGymError:  # its page says what is wrong with it
             return [gr.skip()] * (len(NAMES) + 5)
         draft.forget_form()
+        if replace:
+            draft.forget_pictures()
         return self._filled(draft, state, run.slug)
 
     def _draft(self, draft_id: str) -> Draft:

@@ -201,6 +201,15 @@ def test_opening_a_run_never_throws_away_what_was_typed(handlers, draft, setting
     assert opened(handlers, draft, viewed="cat")[1]["lora_name"] == "cat"
 
 
+def test_opening_a_run_in_place_of_what_was_typed_takes_its_pictures_too(handlers, draft, settings):
+    make_run(settings.outputs, "cat", timestamp=1)
+    write_cats(draft.pictures.path, count=2)
+    handlers.open(draft.id, SimpleNamespace(slug="cat"))
+    assert draft.pictures.count() == 2
+    handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
+    assert draft.pictures.count() == 0
+
+
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(handlers, draft):
     fields = typed(handlers, draft, lora_name="cat")
     answer = handlers.changed("name", draft.id, "gone", *fields)[1]
