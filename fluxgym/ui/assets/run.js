@@ -47,7 +47,8 @@ function logView() {
 export function mount({ element, trigger, server }) {
   let slug = null;
   let seen = {};
-  let points = [];
+  let points = new Map(); // step -> loss, in the order of steps
+  let last = null; // the latest step, where the thinned curve leaves it out
   let session = null;
   const enlarge = lightbox();
 
@@ -85,7 +86,8 @@ export function mount({ element, trigger, server }) {
 
   function reset() {
     seen = {};
-    points = [];
+    points = new Map();
+    last = null;
     session = null;
     chart.show([], 0);
     log.reset();
@@ -159,10 +161,11 @@ export function mount({ element, trigger, server }) {
       showHead();
     }
     if (answer.points) {
-      points = answer.points_again ? answer.points : [...points, ...answer.points];
-      if (points.length > 4000) points = points.filter((_, index) => index % 2 === 0);
+      if (answer.points_again) points = new Map();
+      for (const [step, loss] of answer.points) points.set(step, loss);
+      last = answer.last;
     }
-    if (answer.points || answer.session) chart.show(points, session?.progress?.total_steps ?? 0);
+    if (answer.points || answer.session) chart.show([...points, ...(last ? [last] : [])], session?.progress?.total_steps ?? 0);
     if (answer.samples) showSamples(answer.samples);
     if (answer.log) {
       log.show(answer.log);
