@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.folder import CAPTION, PictureFolder
+from fluxgym.dataset.captions import CAPTION
+from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import check_picture, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.run.atomic import storage_error, write_text

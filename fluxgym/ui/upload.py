@@ -10,12 +10,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.errors import DatasetError, StorageError
+from fluxgym.insight.disk import RESERVE_BYTES
 from fluxgym.run.atomic import storage_error
 
 MAX_PICTURE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
-RESERVE_BYTES = 200 << 20
 
 
 class TooLarge(DatasetError):

@@ -1,7 +1,5 @@
 """The data set of the form: its pictures by page, its captions, the example. A run's pictures are looked at in place and copied before an edit."""
 
-import os
-from pathlib import Path
 from urllib.parse import quote
 
 from fluxgym.dataset.example import TRIGGER, write_example
@@ -99,14 +97,5 @@ class PictureHandlers:
 
 
 def _counts(folder: PictureFolder) -> dict[str, int]:
-    """Return how many pictures there are and how many of them have a caption file, in one look at the folder."""
-    names = folder.names()
-    captions = {Path(name).stem for name in _names(folder.path) if name.endswith(".txt")}
-    return {"count": len(names), "captioned": sum(Path(name).stem in captions for name in names)}
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 (names only, of maybe 10,000 files)
-    except OSError:
-        return []
+    tally = folder.tally()
+    return {"count": tally.pictures, "captioned": tally.captioned}
