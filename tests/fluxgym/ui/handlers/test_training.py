@@ -18,7 +18,7 @@ from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import small_world
 
-NAME, EPOCHS, MODEL = NAMES.index("lora_name"), NAMES.index("max_train_epochs"), NAMES.index("base_model")
+EPOCHS = NAMES.index("max_train_epochs")
 
 
 @pytest.fixture
@@ -79,14 +79,13 @@ def test_what_was_typed_is_on_disk_and_comes_back_first(handlers, draft, setting
 
 
 def test_what_the_browser_could_not_send_comes_back_before_the_draft(handlers, draft):
-    fields = typed(handlers, draft, lora_name="sent")
-    handlers.changed("name", draft.id, "", *fields)
-    fields[NAME] = "typed while the app was away"
-    unsent = json.dumps({"name": "x", "values": fields, "source": ""})
-    assert opened(handlers, draft, unsent=unsent)[1]["lora_name"] == "typed while the app was away"
+    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="sent"))
+    held = {"lora_name": "typed while the app was away", "seed": 7, "a field of another version": 3}
+    fields = opened(handlers, draft, unsent=json.dumps({"name": "x", "values": dict(reversed(held.items())), "source": ""}))[1]
+    assert (fields["lora_name"], fields["seed"], fields["workers"]) == ("typed while the app was away", 7, 2)
 
 
-@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": {}}'])
+@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}'])
 def test_a_damaged_memory_of_the_browser_is_left_alone(handlers, draft, unsent):
     assert opened(handlers, draft, unsent=unsent)[1]["base_model"] == "pocket"
 
