@@ -21,7 +21,8 @@ Kind = Literal["text", "lines", "number", "choice", "radio", "check"]
 class Field:
     """A setting and how it stands on the page.
 
-    `flag` is kohya's name for it, `help` is shown when the pointer rests on it, `beside` is the field that stands on its right.
+    `flag` is kohya's name for it, `help` is shown when the pointer rests on it, `beside` is the field that stands on its right;
+    `labels` are the choices' words, in their order, where those do not say enough.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Field:
     help: str
     flag: str = ""
     choices: tuple[str, ...] = field(default=())
+    labels: tuple[str, ...] = field(default=())
     placeholder: str = ""
     is_advanced: bool = False
     beside: str = ""
@@ -62,7 +64,8 @@ FIELDS: tuple[Field, ...] = (
     Field(name="base_model", kind="choice", place="lora", help="The FLUX model that the LoRA is trained for."),
     Field(
         name="vram", kind="radio", place="lora", choices=tuple(TIERS),
-        help=f"How much memory the training may use. {'. '.join(f'{tier}: {switched}' for tier, switched in DESCRIPTIONS.items())}.",
+        labels=tuple(f"{tier} · {DESCRIPTIONS[tier]}" for tier in TIERS),
+        help="How much memory of the GPU the training may use, and what it does to stay within it.",
     ),
     Field(
         name="num_repeats", beside="max_train_epochs", kind="number", place="lora", flag="num_repeats",
@@ -164,7 +167,7 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
         "elem_id": entry.elem_id,
         "elem_classes": ["fg-field", f"fg-kind-{entry.kind}"],
     }
-    options = choices or [(choice or "(default)", choice) for choice in entry.choices]
+    options = choices or list(zip(entry.labels or [choice or "(default)" for choice in entry.choices], entry.choices, strict=True))
     if entry.kind == "number":
         return gr.Number(value=None, **common)
     if entry.kind == "check":

@@ -1,5 +1,7 @@
-"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for. Every one answers at once.
+"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for.
 
+All of them only read files and keep the draft, but Start: it answers once the run's supervisor watches, so that whatever stands in the way
+can stand beside its field. That takes as long as linking the pictures, hashing the checkpoint that is named, and a process's start.
 What is typed is kept in the browser's draft with each answer; a start turns the draft into a run.
 """
 
