@@ -116,7 +116,7 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
         aside.mkdir(parents=True)
         folders = unpack(source, aside) if _is_archive(source) else [_write_single(source, aside)]
         arriving = [_prepare(folder) for folder in folders]
-        return [_move_in(run, outputs) for run in arriving]
+        return _move_all(arriving, outputs, aside)
     except OSError as error:
         raise storage_error(error, outputs.root) from error
     finally:
@@ -203,6 +203,21 @@ def _keys(value: Any) -> list[str]:
     if level:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     return found
+
+
+def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, aside: Path) -> list[RunPaths]:
+    """Move prepared runs to names of theirs, all or, when one cannot be, none of them; only a power cut in between leaves some."""
+    moved: list[RunPaths] = []
+    try:
+        for run in arriving:
+            moved.append(_move_in(run, outputs))
+    except (FluxGymError, OSError):
+        for run in moved:
+            with name_lock(outputs, run.slug):
+                if not run.launch.exists():  # nobody was so quick as to start it
+                    run.folder.rename(aside / f"back-{run.slug}")
+        raise
+    return moved
 
 
 def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import thumbnail
-from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError, TooLarge
 from fluxgym.run.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.exchange import Export, export_state, import_file, stream_archive
@@ -32,7 +32,7 @@ from fluxgym.ui.build import build_page
 from fluxgym.ui.guard import Guard, bad_request
 from fluxgym.ui.login import Door
 from fluxgym.ui.part import ASSETS, head
-from fluxgym.ui.upload import TooLarge, receive, receive_whole
+from fluxgym.ui.upload import receive, receive_whole
 
 THUMB_SIDE = 320
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}

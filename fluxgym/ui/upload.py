@@ -9,17 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from fluxgym.dataset.folder import PictureFolder
-from fluxgym.errors import DatasetError, StorageError
+from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.insight.disk import RESERVE_BYTES
 from fluxgym.run.atomic import storage_error
 
 MAX_PICTURE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
-
-
-class TooLarge(DatasetError):
-    """A file above the cap; answered as 413."""
 
 
 async def receive(request: Request, name: str, folder: PictureFolder) -> str:

@@ -1,13 +1,13 @@
 // "🔄 Active Training Sessions": one row a run, newest first, at the top of every tab.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { learn } from "./clock.js";
+import { learn, now } from "./clock.js";
 import { address, call, keepAsking, notice } from "./link.js";
 import { question } from "./dialog.js";
 import { menu } from "./menu.js";
 import * as memory from "./memory.js";
-import { go, place } from "./nav.js";
-import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session.js";
+import { go } from "./nav.js";
+import { buttons, facts, nickname, progressLine, showProgress, symbol, word } from "./session.js";
 
 const TITLE = "🔄 Active Training Sessions";
 
@@ -149,7 +149,7 @@ export function mount({ element, trigger, server }) {
   const banner = h("details", { class: "fg-card fg-sessions" }, summary,
     h("div", { class: "fg-sessions-tools" }, filter, refresh, ...listMenu(server, () => ask())), list, empty, pager);
   fill(element, banner);
-  banner.addEventListener("toggle", () => banner.open && memory.looked(Date.now() / 1000));
+  banner.addEventListener("toggle", () => banner.open && memory.looked(now()));
 
   async function refreshNow() {
     seen = null;

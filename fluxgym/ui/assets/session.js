@@ -16,7 +16,7 @@ const PHASES = {
   downloading: "Downloading", loading: "Loading the model", caching: "Preparing the pictures", training: "Training",
   sampling: "Drawing samples", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
 };
-export const LIVE = new Set(["running", "starting", "queued"]);
+const LIVE = new Set(["running", "starting", "queued"]);
 
 export const symbol = (session) => (session.stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
 export const word = (session) => (session.stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
@@ -27,7 +27,7 @@ export const isLive = (session) => LIVE.has(session.status);
 const round = (number, digits) => (typeof number === "number" ? number.toFixed(digits) : null);
 
 /** The parts of a session's progress as [class, text] pairs, in reading order. */
-export function figures(session) {
+function figures(session) {
   const p = session.progress ?? {};
   const parts = [];
   if (session.status === "running" && !p.phase) parts.push(["fg-phase", "Loading the trainer"]);
@@ -41,7 +41,7 @@ export function figures(session) {
   return parts;
 }
 
-export function share(session) {
+function share(session) {
   const p = session.progress ?? {};
   if (session.status === "completed") return 1;
   return p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : null;
