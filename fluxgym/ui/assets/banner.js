@@ -136,7 +136,8 @@ export function mount({ element, trigger, server }) {
   let seen = null;
   let page = 0;
   let counts = { running: 0, waiting: 0, earlier: 0, shown: 0 };
-  const summary = h("summary", {}, h("h2", {}, TITLE));
+  const hint = h("span", { class: "fg-small", hidden: true }, "none yet; each training that you start appears here");
+  const summary = h("summary", {}, h("h2", {}, TITLE), hint);
   const list = h("ul", { class: "fg-rows" });
   const empty = h("p", { class: "fg-empty", hidden: true },
     h("strong", {}, "No active training sessions found"), " Each training that you start is listed here, with its progress, until you remove it.");
@@ -161,6 +162,7 @@ export function mount({ element, trigger, server }) {
   function show(answer) {
     counts = answer.counts;
     put(summary.firstElementChild, title(counts));
+    hint.hidden = counts.running + counts.waiting + counts.earlier > 0;
     keyed(list, answer.rows, (row) => `${row.slug}/${row.run_id ?? ""}`, makeRow, (row, session) => showRow(row, session, act));
     empty.hidden = counts.shown > 0;
     if (filter.value && counts.shown === 0) put(empty.firstElementChild, "No session has this in its name.");
@@ -174,6 +176,7 @@ export function mount({ element, trigger, server }) {
     after.disabled = page + 1 >= last;
     document.dispatchEvent(new CustomEvent("fg:machine", { detail: answer.machine }));
     openIfNews(answer);
+    if (banner.open) memory.looked(now()); // what ends before these eyes is no news later
   }
 
   let opened = false;
