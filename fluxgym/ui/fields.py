@@ -163,7 +163,7 @@ def component(entry: Field, choices: list[tuple[str, str]] | None = None) -> Com
     """Make the Gradio component of a field; `choices` replaces the table's own."""
     common: dict[str, Any] = {
         "label": entry.label,
-        "info": entry.flag.replace("_", "_<wbr>") or None,  # a narrow column breaks it between words
+        "info": entry.flag or None,
         "elem_id": entry.elem_id,
         "elem_classes": ["fg-field", f"fg-kind-{entry.kind}"],
     }

@@ -40,6 +40,10 @@ def test_a_sentence_about_a_field_calls_it_what_the_page_calls_it():
         assert refused.value.field == name
 
 
+def test_a_fields_flag_is_shown_as_it_is_typed():
+    assert [component(entry).info or "" for entry in FIELDS] == [entry.flag for entry in FIELDS]
+
+
 def test_each_setting_has_one_name_in_one_table():
     assert list(LABELS) == [entry.name for entry in FIELDS]
     assert all(BY_NAME[entry.beside].place == entry.place for entry in FIELDS if entry.beside)
