@@ -44,7 +44,7 @@ function showRow(row, session, act) {
   const reason = row.querySelector(".fg-reason");
   reason.hidden = !session.reason;
   put(reason, session.reason ?? "");
-  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status, session.resume]);
+  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status, session.ended, session.resume]);
   const list = row.querySelector(".fg-facts");
   if (list.dataset.known !== known) {
     list.dataset.known = known;

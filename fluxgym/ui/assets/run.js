@@ -110,7 +110,7 @@ export function mount({ element, trigger, server }) {
     const reason = head.querySelector(".fg-reason");
     reason.hidden = !session.reason;
     put(reason, session.reason ?? "");
-    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.resume]);
+    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.ended, session.resume]);
     const list = head.querySelector(".fg-facts");
     if (list.dataset.known !== known) {
       list.dataset.known = known;

@@ -82,14 +82,20 @@ export function showProgress(line, session) {
   if (wanted.length !== numbers.children.length || wanted.some((span, place) => numbers.children[place] !== span)) fill(numbers, wanted);
 }
 
-/** "Started: 2025-01-25 14:30:22 (3 min ago)", epochs, checkpointing and monitoring, as the guide lists them. */
-export function facts(session) {
-  const started = seconds(session.started);
-  const tick = (on) => (on ? "✅" : "❌");
+/** "Started: 2025-01-25 14:30:22 (3 min ago)": a moment, and how long ago it was. */
+function moment(word, at) {
+  if (at === null) return null;
   const ago = h("span");
-  if (started !== null) count(ago, started);
+  count(ago, at);
+  return h("span", {}, `${word}: ${stamp(at)} (`, ago, ")");
+}
+
+/** When it was started and ended, epochs, checkpointing and monitoring, as the guide lists them. */
+export function facts(session) {
+  const tick = (on) => (on ? "✅" : "❌");
   return [
-    started === null ? null : h("span", {}, `${session.began ?? "Started"}: ${stamp(started)} (`, ago, ")"),
+    moment(session.began ?? "Started", seconds(session.started)),
+    moment("Ended", seconds(session.ended)),
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
     h("span", {}, `Checkpointing: ${tick(session.checkpointing)}`),
     h("span", {}, `Monitoring: ${tick(session.monitoring)}`),
