@@ -6,6 +6,7 @@ What is typed is kept in the browser's draft with each answer; a start turns the
 """
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -32,6 +33,7 @@ from fluxgym.ui.handlers.sessions import offer
 from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.handlers.values import State, Typed
 
+logger = logging.getLogger(__name__)
 Outputs = list[Any]
 TWICE_S = 10.0
 
@@ -100,9 +102,9 @@ class TrainingHandlers:
     def fresh(self, draft_id: str) -> Outputs:
         """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
         draft = self._draft(draft_id)
-        draft.forget_form()
-        draft.forget_pictures()
-        return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+        said = _let_go(draft)
+        *fields, answer = self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+        return [*fields, answer | said]
 
     def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
@@ -151,9 +153,7 @@ class TrainingHandlers:
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
         if if_exists != "resume":  # a resumed run has its own settings and pictures; what was typed is not in it
-            draft.forget_form()
-            if not source:
-                draft.forget_pictures()
+            _let_go(draft, pictures=not source)
         return _started(run.slug, answer)
 
     def _just_begun(self, state: State) -> str:
@@ -188,10 +188,9 @@ class TrainingHandlers:
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
             return [gr.skip()] * (len(NAMES) + 5)
-        draft.forget_form()
-        if replace:
-            draft.forget_pictures()
-        return self._filled(draft, state, run.slug)
+        said = _let_go(draft, pictures=replace)
+        *fields, answer = self._filled(draft, state, run.slug)
+        return [*fields, answer | said]
 
     def _draft(self, draft_id: str) -> Draft:
         return open_draft(self._settings.outputs, draft_id or "")
@@ -202,6 +201,18 @@ class TrainingHandlers:
             return source if isinstance(source, str) and source and self._outputs.run(source).dataset.is_dir() else ""
         except FluxGymError:
             return ""
+
+
+def _let_go(draft: Draft, *, pictures: bool = True) -> Answer:
+    """Clear a draft, its pictures too or not; returns what is to be said when that cannot be done now."""
+    try:
+        draft.forget_form()
+        if pictures:
+            draft.forget_pictures()
+    except (FluxGymError, OSError) as error:
+        logger.warning("the draft %s was not cleared: %s", draft.id, error)
+        return {"said": str(error)}
+    return {}
 
 
 def _fields(shown: Typed) -> Outputs:

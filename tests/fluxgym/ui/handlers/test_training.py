@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from fluxgym.errors import AlreadyRunning
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import OutputsPaths
-from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.sessions.drafts import Draft, new_draft_id, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.fields import NAMES
 from fluxgym.ui.handlers import training
@@ -133,6 +134,19 @@ def test_start_makes_a_run_of_the_draft(handlers, draft, settings):
     assert draft.pictures.count() == 0
     source, shown, _ = opened(handlers, draft, viewed="my-cat")
     assert (source, shown["lora_name"], shown["num_repeats"]) == ("my-cat", "My Cat", 2)
+
+
+def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, settings, monkeypatch):
+    write_cats(draft.pictures.path, count=4)
+    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
+
+    def busy(self):
+        raise AlreadyRunning("Other pictures are being brought into the form.")
+
+    monkeypatch.setattr(Draft, "forget_pictures", busy)
+    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
+    wait_until_ended(OutputsPaths(settings.outputs).run("cat"))
+    assert "being brought" in handlers.fresh(draft.id)[-1]["said"]
 
 
 def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, settings):
