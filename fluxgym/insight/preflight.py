@@ -41,8 +41,9 @@ class Preflight:
         return all(line.level != "error" for line in self.lines)
 
     def add(self, level: Level, text: str, about: str | None = None) -> None:
-        """Add a line."""
-        self.lines.append(Line(level, text, about))
+        """Add a line, once."""
+        if (line := Line(level, text, about)) not in self.lines:
+            self.lines.append(line)
 
     def tell(self, about: str | None, look: Callable[[], Found]) -> Found | None:
         """Return what a look finds; one that is refused becomes a line, about its own field or this one, and None."""
@@ -61,9 +62,7 @@ def check(state: Mapping[str, Any], pictures: Path, models: Path, outputs: Path)
     config = found.tell(None, lambda: _config(state, models))
     if config is None:
         return found
-    found.files = found.tell("base_model", lambda: find_files(config.base_model, models))
-    if found.files is not None:
-        found.add("ok", f"{get_model(config.base_model, models).title}: all four files are here.", "base_model")
+    found.files = found.tell("base_model", lambda: _files(found, config, models))
     if tally := found.tell("pictures", lambda: PictureFolder(pictures).tally()):
         _tell_pictures(found, tally, config)
     found.steps = found.tell("pictures", lambda: _steps(found, config, pictures, models))
@@ -76,6 +75,12 @@ def _config(state: Mapping[str, Any], models: Path) -> TrainConfig:
     config = TrainConfig.from_state(apply_defaults(state, models))
     slug_of(config.lora_name)
     return config
+
+
+def _files(found: Preflight, config: TrainConfig, models: Path) -> FoundFiles:
+    files, title = find_files(config.base_model, models), get_model(config.base_model, models).title
+    found.add("ok", f"{title}: all four files are here.", "base_model")
+    return files
 
 
 def _tell_pictures(found: Preflight, tally: Tally, config: TrainConfig) -> None:

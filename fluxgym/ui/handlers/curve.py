@@ -67,10 +67,9 @@ class Curve:
             every *= 2
         known = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, every] and isinstance(seen[2], int)
         since = seen[2] if known else -1
-        now = [self._token, every, max([since, *self._turns[-1:], *self._turns[::every]])]
+        now = [self._token, every, self._turn]
         points = [self._point(place) for place in range(0, len(self._steps), every) if self._turns[place] > since]
-        last = self._turns[-1:] and self._turns[-1] > since
-        if known and not points and not last:
+        if known and not points and not (self._turns and self._turns[-1] > since):
             return {}, now
         apart = (len(self._steps) - 1) % every != 0
         answer: Answer = {"points": points, "last": self._point(-1) if apart else None}

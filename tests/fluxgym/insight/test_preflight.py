@@ -79,6 +79,7 @@ def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, b
     found = look()
     assert not found.can_start
     assert any("Permission denied" in line.text for line in found.lines)
+    assert len(found.lines) == len({line.text for line in found.lines})
 
 
 def test_the_page_demands_the_room_that_start_demands(look, tmp_path, monkeypatch):
