@@ -4,12 +4,14 @@ import logging
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 
 import uvicorn
 
 from fluxgym.errors import FluxGymError
 from fluxgym.launch.queue import Queue
 from fluxgym.run.paths import OutputsPaths
+from fluxgym.sessions.leavings import clear_leavings
 from fluxgym.settings import Settings
 from fluxgym.ui.login import make_token
 from fluxgym.ui.server import listen, make_server
@@ -29,7 +31,8 @@ def main(argv: list[str]) -> int:
     except FluxGymError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    threading.Thread(target=Queue(OutputsPaths(settings.outputs)).bring_back, daemon=True).start()
+    for tidy in (Queue(OutputsPaths(settings.outputs)).bring_back, partial(clear_leavings, settings.outputs)):
+        threading.Thread(target=tidy, daemon=True).start()
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()
     uvicorn.Server(uvicorn.Config(server, log_level="warning", server_header=False, proxy_headers=False)).run(sockets=[listener])

@@ -5,10 +5,11 @@
     │   └── BadName          a LoRA name that gives no folder name
     ├── SettingsError        a flag or environment variable of the app itself
     ├── DatasetError         pictures or captions
-    │   └── BadPicture       a file that is not a picture, or a damaged one
+    │   ├── BadPicture       a file that is not a picture, or a damaged one
+    │   └── TooLarge         an upload above the cap
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only
-    ├── SessionError
+    ├── SessionError         a run cannot do what was asked of it
     │   ├── SessionNotFound  no run of that name
     │   ├── UnreadableState  a ui_state.json that cannot be read
     │   ├── NameTaken        the run exists already, and nobody said what to do about it
@@ -48,6 +49,10 @@ class DatasetError(FluxGymError):
 
 class BadPicture(DatasetError):
     """A file that is no picture, or a damaged one."""
+
+
+class TooLarge(DatasetError):
+    """An upload above the cap."""
 
 
 class ModelError(FluxGymError):

@@ -10,24 +10,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from fluxgym.config.flags import check_advanced
+from fluxgym.config.labels import LABELS
 from fluxgym.config.text import is_text
 from fluxgym.config.tiers import TIERS
 from fluxgym.errors import ConfigError
 
-TIMESTEP_SAMPLINGS = ("sigma", "uniform", "sigmoid", "shift", "flux_shift")
-LABELS = {
-    "lora_name": "The name of the LoRA",
-    "num_repeats": "Repeat trains per image",
-    "max_train_epochs": "Max train epochs",
-    "sample_every_n_steps": "Sample image every N steps",
-    "resolution": "Resize dataset images",
-    "save_every_n_epochs": "Save every N epochs",
-    "guidance_scale": "Guidance scale",
-    "network_dim": "LoRA rank (network_dim)",
-    "learning_rate": "Learning rate",
-    "workers": "Workers",
-    "seed": "Seed",
-}
+TIMESTEP_SAMPLINGS = ("shift", "sigmoid", "flux_shift", "uniform", "sigma")
 RANGES = {
     "num_repeats": (1, 10_000),
     "max_train_epochs": (1, 100_000),
@@ -71,8 +59,8 @@ class TrainConfig:
             _check_whole(name, getattr(self, name), low, high)
         _check_rate(self.learning_rate)
         _check_guidance(self.guidance_scale)
-        _check_choice("VRAM", "vram", self.vram, tuple(TIERS))
-        _check_choice("Timestep sampling", "timestep_sampling", self.timestep_sampling, TIMESTEP_SAMPLINGS)
+        _check_choice("vram", self.vram, tuple(TIERS))
+        _check_choice("timestep_sampling", self.timestep_sampling, TIMESTEP_SAMPLINGS)
         for name in ("lora_name", "concept_sentence", "sample_prompts", "base_model", "resume_from_checkpoint"):
             _check_text(name, getattr(self, name))
         for name, value in self.advanced.items():
@@ -134,7 +122,7 @@ def _as_switch(name: str, value: Any) -> bool:
         return value
     if str(value).strip().lower() in ("true", "1", "yes", "on", "false", "0", "no", "off"):
         return str(value).strip().lower() in ("true", "1", "yes", "on")
-    raise ConfigError(f"{name} must be true or false, not “{_short(value)}”.", field=name)
+    raise ConfigError(f"{LABELS[name]} must be true or false, not “{_short(value)}”.", field=name)
 
 
 def _check_whole(name: str, value: int, low: int, high: int) -> None:
@@ -145,22 +133,22 @@ def _check_whole(name: str, value: int, low: int, high: int) -> None:
 def _check_rate(text: str) -> None:
     rate = float(text) if RATE.fullmatch(text) else math.nan  # Python's float takes more than the trainer's users mean: "1_0", "١"
     if not (math.isfinite(rate) and 0 < rate <= 10):
-        raise ConfigError(f"Learning rate must be a number above 0, such as 8e-4, not “{_short(text)}”.", field="learning_rate")
+        raise ConfigError(f"{LABELS['learning_rate']} must be a number above 0, such as 8e-4, not “{_short(text)}”.", field="learning_rate")
 
 
 def _check_guidance(value: float) -> None:
     if not (math.isfinite(value) and 0 <= value <= 100):
-        raise ConfigError(f"Guidance scale must be a number from 0 to 100, not “{value}”.", field="guidance_scale")
+        raise ConfigError(f"{LABELS['guidance_scale']} must be a number from 0 to 100, not “{value}”.", field="guidance_scale")
 
 
-def _check_choice(label: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{label} must be one of {', '.join(choices)}, not “{_short(value)}”.", field=name)
+        raise ConfigError(f"{LABELS[name]} must be one of {', '.join(choices)}, not “{_short(value)}”.", field=name)
 
 
 def _check_text(name: str, value: str) -> None:
     if not is_text(value):
-        raise ConfigError(f"The text in {name} is too long or holds a character that files cannot hold.", field=name)
+        raise ConfigError(f"{LABELS[name]} is too long or holds a character that files cannot hold.", field=name)
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,9 @@
 import the other. Sizes are (width, height) in pixels."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from fluxgym.errors import ConfigError
@@ -27,8 +29,9 @@ def bounds(resolution: int, advanced: Mapping[str, Any]) -> tuple[int, int, int]
     return low, high, step
 
 
-def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]:
-    """Return every bucket of about the resolution's area."""
+@lru_cache(maxsize=64)
+def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> tuple[Size, ...]:
+    """Return every bucket of about the resolution's area, in order."""
     low, high = max(step, low // step * step), -(-high // step) * step
     area = resolution[0] * resolution[1]
     square = int(math.sqrt(area) // step) * step
@@ -37,7 +40,15 @@ def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]
         height = min(high, area // width // step * step)
         if height >= low:
             found |= {(width, height), (height, width)}
-    return sorted(found)
+    return tuple(sorted(found))
+
+
+def buckets_of(pictures: Iterable[Size], resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Counter[Size]:
+    """Return how many of the pictures are trained at which size; each size of picture is looked up once."""
+    counts: Counter[Size] = Counter()
+    for size, number in Counter(pictures).items():
+        counts[bucket_of(size, resolution, advanced, enable_bucket=enable_bucket)] += number
+    return counts
 
 
 def bucket_of(picture: Size, resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Size:

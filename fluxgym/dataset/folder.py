@@ -5,16 +5,20 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from fluxgym.dataset.pictures import check_picture, is_picture_name
+from fluxgym.dataset.captions import CAPTION, has_words
+from fluxgym.dataset.pictures import check_picture, is_picture_name, known_size, read_size
 from fluxgym.errors import DatasetError
 from fluxgym.run.atomic import storage_error, write_text
+from fluxgym.run.lock import file_lock
 
-CAPTION = ".txt"
 MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
+BUSY_S = 60.0  # as long as another tab's thousands of pictures are being copied
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,13 @@ class Item:
     bytes: int
 
 
+class Tally(NamedTuple):
+    """How many pictures there are, and how many of them have a caption."""
+
+    pictures: int
+    captioned: int
+
+
 class PictureFolder:
     """The pictures and captions of one training."""
 
@@ -34,10 +45,25 @@ class PictureFolder:
 
     def names(self) -> list[str]:
         """Return the pictures' names in order."""
+        return sorted(self.pictures())
+
+    def pictures(self) -> dict[str, os.DirEntry[str]]:
+        """Return the pictures by name, as they lie on the disk."""
+        return _pictures(self._entries())
+
+    def tally(self) -> Tally:
+        """Return how many pictures there are, and how many of them have a caption with words in it."""
+        entries = self._entries()
+        names = _pictures(entries)
+        captions = (entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in names)
+        return Tally(len(names), sum(caption is not None and has_words(caption) for caption in captions))
+
+    def _entries(self) -> dict[str, os.DirEntry[str]]:
         try:
-            return sorted(entry.name for entry in os.scandir(self.path) if is_picture_name(entry.name) and entry.is_file())
+            with os.scandir(self.path) as entries:
+                return {entry.name: entry for entry in entries}
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return {}
         except OSError as error:
             raise storage_error(error, self.path) from error
 
@@ -49,6 +75,11 @@ class PictureFolder:
         """Return a page of pictures with their captions."""
         names = self.names()[offset : None if limit is None else offset + limit]
         return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Return the lock under which files get their names here; raises AlreadyRunning when somebody else keeps it."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        return file_lock(lock, timeout_s=BUSY_S, busy="Other pictures are being brought into the form; try again in a moment.")
 
     def picture_path(self, name: str) -> Path:
         """Return where a picture lies; raises DatasetError for a name that is not one of them."""
@@ -86,7 +117,8 @@ class PictureFolder:
         if not is_picture_name(name):
             raise DatasetError(f"{name} is neither a picture nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
         self._check_picture(source, name)
-        return self._move(source, self._free(name))
+        with self.changing():
+            return self._move(source, self._free(name))
 
     def remove(self, name: str) -> None:
         """Remove a picture and its caption."""
@@ -123,6 +155,10 @@ class PictureFolder:
         except OSError as error:
             raise storage_error(error, self.path / name) from error
         return name
+
+
+def _pictures(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:
+    return {name: entry for name, entry in entries.items() if is_picture_name(name) and entry.is_file()}
 
 
 def _unlink(path: Path) -> None:
@@ -189,9 +225,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def sizes(path: Path) -> Iterator[tuple[int, int]]:
-    """Yield width and height of every picture of a folder."""
-    from fluxgym.dataset.pictures import read_size
-
-    for name in PictureFolder(path).names():
-        info = read_size(path / name)
+    """Yield width and height of every picture of a folder; raises BadPicture naming one that is damaged."""
+    for _, entry in sorted(PictureFolder(path).pictures().items()):
+        info = known_size(entry) or read_size(Path(entry.path))
         yield info.width, info.height

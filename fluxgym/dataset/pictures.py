@@ -1,6 +1,7 @@
 """Is this file a picture, how large is it upright, and its thumbnail. Knows files only, not captions or runs."""
 
 import io
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ class PictureInfo:
 
 def is_picture_name(name: str) -> bool:
     """Say whether a file's name says that it is a picture."""
-    return Path(name).suffix.lower() in EXTENSIONS
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem.strip(".")) and dot + suffix.lower() in EXTENSIONS
 
 
 _one_at_a_time = threading.Lock()  # a large picture takes hundreds of megabytes while it is decoded
@@ -32,7 +34,7 @@ _thumbnails: dict[tuple[int, ...], bytes] = {}
 _known: dict[tuple[int, int, int, int], PictureInfo] = {}
 
 
-def _file_id(path: Path) -> tuple[int, int, int, int]:
+def _file_id(path: Path | os.DirEntry[str]) -> tuple[int, int, int, int]:
     """Return what tells a file from every other and from its own earlier content, whatever it is called or linked as."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
@@ -66,10 +68,7 @@ def check_picture(path: Path) -> PictureInfo:
 
 
 def read_size(path: Path) -> PictureInfo:
-    """Return a picture's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF.
-
-    A file that was looked at before is told from memory, so that a form of thousands answers at once.
-    """
+    """Return a picture's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -80,6 +79,14 @@ def read_size(path: Path) -> PictureInfo:
             return _remember(path, PictureInfo(*((image.height, image.width) if sideways else image.size)))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadPicture(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
+
+
+def known_size(entry: os.DirEntry[str]) -> PictureInfo | None:
+    """Return the size of a file that was looked at before, None for another; it opens nothing, so that a form of thousands answers at once."""
+    try:
+        return _known.get(_file_id(entry))
+    except OSError:
+        return None
 
 
 def num_pixels(path: Path) -> int:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.buckets import Size, bucket_of
+from fluxgym.dataset.buckets import Size, buckets_of
 from fluxgym.dataset.toml import buckets_on
 
 
@@ -16,14 +16,13 @@ def expected_steps(config: TrainConfig, pictures: Sequence[Size], regularisation
     pictures = [size for place, size in enumerate(pictures) if place not in held_out]
     if not pictures:
         return 0
-    on = buckets_on(config)
     total = len(pictures) * config.num_repeats
+    used = regularisation[:total]
+    share, more = divmod(total, len(used)) if used else (0, 0)  # the first few are seen once more than the rest
     counts: Counter[Size] = Counter()
-    for size in pictures:
-        counts[bucket_of(size, config.resolution, config.advanced, enable_bucket=on)] += config.num_repeats
-    for index, size in enumerate(regularisation[:total]):
-        share = total // len(regularisation[:total]) + (index < total % len(regularisation[:total]))
-        counts[bucket_of(size, config.resolution, config.advanced, enable_bucket=on)] += share
+    for sizes, repeats in ((pictures, config.num_repeats), (used, share), (used[:more], 1)):
+        found = buckets_of(sizes, config.resolution, config.advanced, enable_bucket=buckets_on(config))
+        counts.update({bucket: number * repeats for bucket, number in found.items()})
     batch = int(config.advanced.get("train_batch_size", 1))
     batches = sum(math.ceil(count / batch) for count in counts.values())
     per_epoch = math.ceil(batches / int(config.advanced.get("gradient_accumulation_steps", 1)))

@@ -1,7 +1,7 @@
 """progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +57,23 @@ def _is_number(value: Any) -> bool:
 
 def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
     """Return (step, loss) in the order of steps, thinned to about max_points; a step done again counts as it was done last."""
-    losses: dict[int, float] = {}
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return []
         with path.open("rb") as file:
-            for text in file:
-                line = _parsed(text) if b'"loss"' in text else None
-                if line is not None and isinstance(line.get("step"), int) and isinstance(line.get("loss"), (int, float)):
-                    losses[line["step"]] = float(line["loss"])
+            points = sorted(dict(losses_in(file)).items())
     except OSError:
         return []
-    points = sorted(losses.items())
     every = max(1, len(points) // max_points)
     return points[::-1][::every][::-1]
+
+
+def losses_in(lines: Iterable[bytes]) -> Iterator[tuple[int, float]]:
+    """Yield (step, loss) of each line that has both, in the order of the lines."""
+    for text in lines:
+        line = _parsed(text) if b'"loss"' in text else None
+        if line is not None and isinstance(line.get("step"), int) and isinstance(line.get("loss"), (int, float)):
+            yield line["step"], float(line["loss"])
 
 
 def eta_s(line: Line) -> float | None:

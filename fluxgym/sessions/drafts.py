@@ -2,14 +2,16 @@
 
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxgym.dataset.folder import PictureFolder
-from fluxgym.errors import SessionNotFound
-from fluxgym.run.atomic import read_json, write_json
-from fluxgym.run.paths import OutputsPaths
+from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.errors import DatasetError, SessionNotFound, UnreadableState
+from fluxgym.run.atomic import read_json, storage_error, write_json
+from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.ui_state import read_state
 
 ID = re.compile(r"[0-9a-f]{16,64}")
 
@@ -42,6 +44,67 @@ class Draft:
     def forget_form(self) -> None:
         """Forget what was typed, once it has become a run."""
         (self.folder / "form.json").unlink(missing_ok=True)
+
+    def forget_pictures(self) -> None:
+        """Remove the pictures: they have become a run's, or a person let them go."""
+        with self.pictures.changing():
+            shutil.rmtree(self.pictures.path, ignore_errors=True)
+            self._origin.unlink(missing_ok=True)
+
+    def take_pictures_of(self, run: RunPaths) -> None:
+        """Make a run's pictures the draft's own, to be edited: copied once, whole or not at all; an earlier copy stays as it was edited.
+
+        Raises DatasetError when the draft holds pictures from elsewhere: another tab shows them, and nobody said that they may go.
+        """
+        with self.pictures.changing():
+            if not self.is_empty():
+                if not self.is_copy_of(run):
+                    raise DatasetError(self._foreign(run), field="pictures")
+                return
+            if PictureFolder(run.dataset).count():
+                self._copy(run)
+
+    def _copy(self, run: RunPaths) -> None:
+        aside = self.folder / f"new-{secrets.token_hex(4)}"
+        try:
+            copy_into(run.dataset, aside, "")
+            write_json(self._origin, _identity(run))
+            aside.replace(self.pictures.path)  # in place of nothing, or of an empty folder
+        except OSError as error:
+            raise storage_error(error, self.pictures.path) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def is_empty(self) -> bool:
+        """Say whether neither pictures nor captions are here."""
+        try:
+            return not any(self.pictures.path.iterdir())
+        except OSError:
+            return True
+
+    def is_copy_of(self, run: RunPaths) -> bool:
+        """Say whether the pictures were copied from this very run."""
+        return bool(read_json(self._origin) == _identity(run))
+
+    @property
+    def _origin(self) -> Path:
+        return self.folder / "origin.json"
+
+    def _foreign(self, run: RunPaths) -> str:
+        num = self.pictures.count()
+        held = "a picture that was" if num == 1 else f"{num} pictures that were" if num else "captions that were"
+        return (
+            f"Nothing was changed: the form in another tab of this browser holds {held} not started. Start them there, or let them go with "
+            f"“New training”, to edit the pictures of {run.slug}."
+        )
+
+
+def _identity(run: RunPaths) -> dict[str, object]:
+    """Return what tells a run from another of the same name."""
+    try:
+        return {"slug": run.slug, "run_id": read_state(run).get("run_id")}
+    except UnreadableState:
+        return {"slug": run.slug, "run_id": None}
 
 
 def new_draft_id() -> str:

@@ -5,14 +5,14 @@ import json
 import secrets
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.folder import CAPTION, PictureFolder
+from fluxgym.dataset.captions import CAPTION
+from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import check_picture, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.run.atomic import storage_error, write_text
@@ -20,6 +20,7 @@ from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import MAX_BYTES, State, create_state, read_state, timestamp_of
 from fluxgym.sessions.history import SETTINGS
+from fluxgym.sessions.pack import pack
 from fluxgym.sessions.resume import name_lock
 from fluxgym.sessions.unpack import unpack
 
@@ -27,7 +28,6 @@ IMPORTED = "Imported; it was not trained here."
 SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
-PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif")
 MAX_DEPTH = 50
 MAX_DECODED_PIXELS = 40_000_000  # decoding more than this at once takes too much memory for a mere check
 
@@ -54,17 +54,21 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
     usable, left_out = _usable(runs)
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
-            for run in usable:
-                for path in _exported(run, what):
-                    kind = zipfile.ZIP_STORED if path.suffix.lower() in PACKED else zipfile.ZIP_DEFLATED
-                    archive.write(path, f"{run.slug}/{path.relative_to(run.folder)}", kind)
+        with aside.open("xb") as file:
+            for piece in pack(_exported(usable, what)):
+                file.write(piece)
         aside.replace(target)
     except OSError as error:
         raise storage_error(error, target) from error
     finally:
         aside.unlink(missing_ok=True)
     return left_out
+
+
+def stream_archive(run: RunPaths, what: Export) -> Iterator[bytes]:
+    """Return the pieces of a run's archive, each made when it is asked for. Raises at the call what `export_archive` raises, but of the disk."""
+    usable, _ = _usable([run])
+    return pack(_exported(usable, what))
 
 
 def _usable(runs: list[RunPaths]) -> tuple[list[RunPaths], list[str]]:
@@ -82,7 +86,14 @@ def _usable(runs: list[RunPaths]) -> tuple[list[RunPaths], list[str]]:
     return usable, left_out
 
 
-def _exported(run: RunPaths, what: Export) -> Iterator[Path]:
+def _exported(runs: list[RunPaths], what: Export) -> Iterator[tuple[Path, str]]:
+    """Yield every file that goes out, and its name in the archive."""
+    for run in runs:
+        for path in _files(run, what):
+            yield path, f"{run.slug}/{path.relative_to(run.folder)}"
+
+
+def _files(run: RunPaths, what: Export) -> Iterator[Path]:
     yield run.ui_state
     if what.pictures:
         for name in PictureFolder(run.dataset).names():
@@ -105,7 +116,7 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
         aside.mkdir(parents=True)
         folders = unpack(source, aside) if _is_archive(source) else [_write_single(source, aside)]
         arriving = [_prepare(folder) for folder in folders]
-        return [_move_in(run, outputs) for run in arriving]
+        return _move_all(arriving, outputs, aside)
     except OSError as error:
         raise storage_error(error, outputs.root) from error
     finally:
@@ -192,6 +203,21 @@ def _keys(value: Any) -> list[str]:
     if level:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     return found
+
+
+def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, aside: Path) -> list[RunPaths]:
+    """Move prepared runs to names of theirs, all or, when one cannot be, none of them; only a power cut in between leaves some."""
+    moved: list[RunPaths] = []
+    try:
+        for run in arriving:
+            moved.append(_move_in(run, outputs))
+    except (FluxGymError, OSError):
+        for run in moved:
+            with name_lock(outputs, run.slug):
+                if not run.launch.exists():  # nobody was so quick as to start it
+                    run.folder.rename(aside / f"back-{run.slug}")
+        raise
+    return moved
 
 
 def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:

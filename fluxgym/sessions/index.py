@@ -9,6 +9,7 @@ import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from fluxgym.errors import UnreadableState
 from fluxgym.run.atomic import storage_error
@@ -17,6 +18,7 @@ from fluxgym.run.status import LIVE, Status, derive_status
 from fluxgym.run.ui_state import State, read_state, timestamp_of
 
 SWEEP = 3000
+SETTLED_S = 2.0  # the coarsest tick of a disk's clock: two changes within one leave the folder's time as it is
 Signature = tuple[int, int, int]
 
 
@@ -40,6 +42,7 @@ class SessionIndex:
         self._signatures: dict[str, Signature] = {}
         self._names: list[str] = []
         self._root_mtime = -1
+        self._root_since = self._root_read = 0.0
         self._turn = 0
         self._order: list[Entry] | None = None
         self._lock = threading.Lock()
@@ -48,7 +51,7 @@ class SessionIndex:
         """Return every run, newest first; raises StorageError when the folder itself cannot be read."""
         with self._lock:
             try:
-                fresh = self._refresh_names()
+                fresh = self._refresh_names(everything)
                 for name in self._to_look_at(everything):
                     if name not in fresh:
                         self._look_at(name)
@@ -58,14 +61,15 @@ class SessionIndex:
                 self._order = sorted(self._entries.values(), key=lambda entry: (-entry.started, entry.slug))
             return self._order
 
-    def _refresh_names(self) -> set[str]:
-        """Learn which folders there are, when there are others than before; returns those that were looked at for the first time."""
+    def _refresh_names(self, everything: bool) -> set[str]:
+        """Learn which folders there are, unless nothing can have changed; returns those that were looked at for the first time."""
+        began = monotonic()
         try:
             mtime = self._outputs.root.stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
-            mtime, names = -2, []
+            self._root_mtime, names = -2, []
         else:
-            if mtime == self._root_mtime:
+            if self._is_settled(mtime, began) and not everything:
                 return set()
             names = [entry.name for entry in os.scandir(self._outputs.root) if is_run_name(entry.name)]
         for gone in self._entries.keys() - set(names):
@@ -75,8 +79,17 @@ class SessionIndex:
             self._look_at(name)
         started = {name: entry.started for name, entry in self._entries.items()}
         self._names = sorted(names, key=lambda name: -started.get(name, float("inf")))  # those without a state may be just arriving
-        self._root_mtime = mtime
+        self._root_read = began
         return set(fresh)
+
+    def _is_settled(self, mtime: int, now: float) -> bool:
+        """Say whether the names were last read long enough after the folder had this time, so that no change can hide behind it.
+
+        Only this process's clock is asked, as the folder's time may be a file server's.
+        """
+        if mtime != self._root_mtime:
+            self._root_mtime, self._root_since = mtime, now
+        return self._root_read - self._root_since >= SETTLED_S
 
     def _to_look_at(self, everything: bool) -> list[str]:
         if everything or len(self._names) <= SWEEP:

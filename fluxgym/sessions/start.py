@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from fluxgym.config.prompts import sample_prompts
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.folder import CAPTION, copy_into, sizes
+from fluxgym.dataset.captions import CAPTION
+from fluxgym.dataset.folder import copy_into, sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError, UnreadableState
+from fluxgym.errors import ConfigError, FluxGymError, NameTaken, UnreadableState
+from fluxgym.insight.disk import check_room
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import devices_of, first_free_gpu
@@ -36,7 +38,6 @@ from fluxgym.settings import Settings
 
 ARCHIVED_STATE = "state.json"
 IfExists = Literal["resume", "new", "replace"]
-RESERVE_BYTES = 200 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,12 +225,6 @@ def _check_gpus(gpus: str | None) -> None:
 def _check_disk(outputs: Path) -> None:
     try:
         outputs.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(outputs).free
     except OSError as error:
         raise storage_error(error, outputs) from error
-    if not os.access(outputs, os.W_OK):
-        raise StorageError(f"{outputs} cannot be written; check its permissions, or choose another folder with --outputs.")
-    if free < RESERVE_BYTES:
-        raise StorageError(
-            f"Only {free >> 20} MB are free on the disk of {outputs}; free at least {RESERVE_BYTES >> 20} MB, then start again."
-        )
+    check_room(outputs)

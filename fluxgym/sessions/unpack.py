@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from fluxgym.dataset.folder import CAPTION
+from fluxgym.dataset.captions import CAPTION
 from fluxgym.dataset.pictures import is_picture_name
 from fluxgym.errors import ImportRefused
 from fluxgym.run.ui_state import MAX_BYTES

@@ -32,7 +32,7 @@ def build_page(settings: Settings) -> gr.Blocks:
         place_navigation()
         banner = place_sessions(sessions)
         tab = place_train([(model.title, model.id) for model in list_models(settings.models)], pictures, templates, num_gpus())
-        run = place_run(sessions, RunHandlers(settings, sessions))
+        run = place_run(sessions, RunHandlers(settings, sessions), pictures)
         place_notices()
         _wire(page, tab, (banner, run), training, templates)
     return page

@@ -1,16 +1,23 @@
 """A part of the page that is drawn by our own script: an empty gr.HTML whose script module lives in assets/ and talks to server functions."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from fluxgym.ui.fields import NAMES
+
 ASSETS = Path(__file__).with_name("assets")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/memory.js`)"
 OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
-CHANGED = f"async (...typed) => {{ const memory = {MEMORY}; return [memory.keepUnsent(typed.slice(3), typed[2]), ...typed.slice(1)]; }}"
+CHANGED = (
+    f"async (...typed) => {{ const memory = {MEMORY}; const names = {json.dumps(NAMES)}; "
+    "const values = Object.fromEntries(names.map((name, index) => [name, typed[index + 3]])); "
+    "return [memory.keepUnsent(values, typed[2]), ...typed.slice(1)]; }"
+)
 SETTLED = (
     f"async (...typed) => {{ const pictures = await import(`${{{ROOT}}}/fluxgym/assets/pictures.js`); "
     "typed[1] = await pictures.settled(typed[1]); return typed; }"

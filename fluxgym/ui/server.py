@@ -11,19 +11,20 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 from fastapi import FastAPI, Request
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.dataset.pictures import thumbnail
-from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError
-from fluxgym.run.paths import MAX_NAME_BYTES, OutputsPaths, RunPaths
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError, TooLarge
+from fluxgym.run.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.drafts import open_draft
-from fluxgym.sessions.exchange import Export, export_archive, export_state, import_file
+from fluxgym.sessions.exchange import Export, export_state, import_file, stream_archive
 from fluxgym.sessions.forget import backup
 from fluxgym.settings import Settings
 from fluxgym.ui import look
@@ -31,7 +32,7 @@ from fluxgym.ui.build import build_page
 from fluxgym.ui.guard import Guard, bad_request
 from fluxgym.ui.login import Door
 from fluxgym.ui.part import ASSETS, head
-from fluxgym.ui.upload import TooLarge, receive, receive_whole
+from fluxgym.ui.upload import receive, receive_whole
 
 THUMB_SIDE = 320
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -124,7 +125,7 @@ class FileRoutes:
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
 
     def export(self, slug: str, name: str) -> Response:
-        """Send a run's state, or an archive with its pictures and model."""
+        """Send a run's state, or an archive with its pictures and model, which is packed while it is sent."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
@@ -132,15 +133,21 @@ class FileRoutes:
         if name not in EXPORTS or not run.ui_state.is_file():
             return NOTHING
         what = EXPORTS[name]
-        write = partial(export_state, run) if what is None else partial(_archive, run, what)
-        return self._made(write, f"{run.slug}.json" if what is None else f"{run.slug}-{name}")
+        if what is None:
+            return self._made(partial(export_state, run), f"{run.slug}.json")
+        try:
+            pieces = stream_archive(run, what)
+        except FluxGymError as error:
+            return bad_request(str(error))
+        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-{name}')}"}
+        return StreamingResponse(pieces, media_type="application/zip", headers=named)
 
     def states(self) -> Response:
         """Send all states in an archive, as the guide's own tar command makes it."""
         return self._made(partial(backup, self._settings.outputs), "fluxgym-states-backup.tar.gz")
 
     def _made(self, write: Callable[[Path], object], filename: str) -> Response:
-        """Send a file that is made for this request and removed after it."""
+        """Send a small file that is made for this request and removed after it: states alone."""
         path = self._outputs.own / "new" / f"export-{secrets.token_hex(8)}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,10 +193,6 @@ class FileRoutes:
             return JSONResponse({"name": await receive(request, name, folder)})
         except FluxGymError as error:
             return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
-
-
-def _archive(run: RunPaths, what: Export, path: Path) -> None:
-    export_archive([run], path, what)
 
 
 def _thumbnail(folder: PictureFolder, name: str) -> Response:

@@ -11,11 +11,6 @@ from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.templates import TemplateHandlers
 from fluxgym.ui.part import part
 
-PAIRS = (
-    ("num_repeats", "max_train_epochs"), ("sample_every_n_steps", "resolution"), ("seed", "workers"), ("learning_rate", "save_every_n_epochs"),
-    ("timestep_sampling", "guidance_scale"), ("network_dim", "network_alpha"), ("train_batch_size", "save_every_n_steps"),
-)  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTab:
@@ -37,7 +32,9 @@ def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templa
             fields = _place_fields("lora", models)
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
                 fields |= _place_fields("advanced", models)
-            kept = part("templates", server=templates.server, events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates")
+            kept = part(
+                "templates", server=(*templates.server, pictures.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
+            )
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(2, "Pictures")
             gallery = part("pictures", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
@@ -61,15 +58,14 @@ def _title(number: int, title: str) -> None:
 def _place_fields(place: str, models: list[tuple[str, str]]) -> dict[str, Component]:
     """Place the fields of one part of the form in the table's order, short ones side by side."""
     placed: dict[str, Component] = {}
-    partners = dict(PAIRS)
     entries = {entry.name: entry for entry in FIELDS if entry.place == place}
     for name, entry in entries.items():
         if name in placed:
             continue
-        if name in partners:
+        if entry.beside:
             with gr.Row(elem_classes="fg-pair"):
                 placed[name] = component(entry)
-                placed[partners[name]] = component(entries[partners[name]])
+                placed[entry.beside] = component(entries[entry.beside])
         else:
             placed[name] = component(entry, models if name == "base_model" else None)
     return placed

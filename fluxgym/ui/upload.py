@@ -9,17 +9,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from fluxgym.dataset.folder import PictureFolder
-from fluxgym.errors import DatasetError, StorageError
+from fluxgym.errors import DatasetError, StorageError, TooLarge
+from fluxgym.insight.disk import RESERVE_BYTES
 from fluxgym.run.atomic import storage_error
 
 MAX_PICTURE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
-RESERVE_BYTES = 200 << 20
-
-
-class TooLarge(DatasetError):
-    """A file above the cap; answered as 413."""
 
 
 async def receive(request: Request, name: str, folder: PictureFolder) -> str:
@@ -31,7 +27,7 @@ async def receive(request: Request, name: str, folder: PictureFolder) -> str:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(name, limit)
-    path = await run_in_threadpool(_prepare, folder.path, int(declared) if declared.isdigit() else limit)
+    path = await run_in_threadpool(_prepare, folder.path.parent, int(declared) if declared.isdigit() else limit)
     try:
         await _write(request.stream(), path, name, limit)
         return await run_in_threadpool(folder.add, path, name)

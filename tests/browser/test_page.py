@@ -209,7 +209,7 @@ def test_a_taken_name_is_asked_about(app, page):
 
 def test_the_list_can_be_refreshed_by_hand_and_follows_the_files(app, page):
     open_page(page, app)
-    expect(page.locator(".fg-sessions > summary")).to_have_text("🔄 Active Training Sessions")
+    expect(page.locator(".fg-sessions > summary h2")).to_have_text("🔄 Active Training Sessions")
     page.locator(".fg-sessions > summary").click()
     expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
     make_run(app.outputs, "cat", status="stopped", timestamp=1706140800.0, max_train_epochs=12, enable_checkpointing=True)
@@ -239,3 +239,26 @@ def test_a_token_opens_the_page_and_keeps_it_open(tmp_path, tiny_models, context
         expect(page.locator(".fg-lines li").first).to_be_attached()
     finally:
         app.kill()
+
+
+def test_every_empty_place_says_what_will_appear_there_and_how(app, page):
+    open_page(page, app)
+    expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
+    expect(page.locator("#fg-pictures .fg-empty")).to_contain_text("appear here")
+    page.goto(f"{app.url}#run")
+    expect(page.locator(".fg-run-none")).to_contain_text("is shown here")
+    assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
+    make_run(app.outputs, "cat", status="stopped", timestamp=1)
+    expect(page.locator(".fg-sessions > summary")).to_contain_text("1 earlier")
+    expect(page.locator(".fg-sessions > summary .fg-small")).to_be_hidden()
+
+
+def test_a_checks_level_is_a_drawn_symbol_with_its_word(app, page):
+    open_page(page, app)
+    expect(page.locator(".fg-line-ok .fg-symbol").first).to_have_attribute("aria-label", "Ready")
+    expect(page.locator(".fg-line-error .fg-symbol").first).to_have_attribute("aria-label", "Missing")
+    colours = [
+        page.locator(f".fg-line-{level} .fg-symbol").first.evaluate("(icon) => getComputedStyle(icon).color") for level in ("ok", "error")
+    ]
+    assert len(set(colours)) == 2
+    assert page.locator(".fg-lines svg.fg-symbol").count() == page.locator(".fg-lines li").count()

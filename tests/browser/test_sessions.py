@@ -10,7 +10,7 @@ from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.ui_state import read_state, update_state
 from fluxgym.sessions.history import keep
 from tests.browser.conftest import App
-from tests.browser.test_page import open_page
+from tests.browser.test_page import drop, open_page
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
@@ -188,3 +188,23 @@ def test_two_browsers_agree_and_an_app_that_dies_comes_back(app, browser, page, 
         expect(one.locator(".fg-silence")).to_be_hidden()
         expect(row(one, "Came back")).to_be_visible()
     other.context.close()
+
+
+def test_a_second_tab_takes_nothing_from_the_first(app, context, page, run, cats):
+    context.add_init_script("localStorage.setItem('fluxgym.viewed', 'my-cat')")
+    open_page(page, app)
+    expect(page.get_by_label("Caption of cat 0.png")).to_be_visible()
+    other = context.new_page()
+    open_page(other, app)
+    other.get_by_role("button", name="New training").click()
+    expect(other.locator(".fg-picture")).to_have_count(0)
+    drop(other, {"mine.png": cats[0].read_bytes(), "mine.txt": b"mine alone"})
+    expect(other.get_by_label("Caption of mine.png")).to_have_value("mine alone")
+    page.get_by_label("Caption of cat 0.png").fill("changed")
+    expect(page.locator(".fg-picture", has_text="cat 0.png").locator(".fg-saved")).to_contain_text("a picture that was not started")
+    expect(other.locator("html[data-fg-draft=typed]")).to_be_attached()
+    page.get_by_role("button", name="New training").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 picture with captions")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    other.reload()
+    expect(other.get_by_label("Caption of mine.png")).to_have_value("mine alone")

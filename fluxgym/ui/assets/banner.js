@@ -1,13 +1,13 @@
 // "🔄 Active Training Sessions": one row a run, newest first, at the top of every tab.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { learn } from "./clock.js";
+import { learn, now } from "./clock.js";
 import { address, call, keepAsking, notice } from "./link.js";
 import { question } from "./dialog.js";
 import { menu } from "./menu.js";
 import * as memory from "./memory.js";
-import { go, place } from "./nav.js";
-import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session.js";
+import { go } from "./nav.js";
+import { buttons, facts, nickname, progressLine, showProgress, symbol, word } from "./session.js";
 
 const TITLE = "🔄 Active Training Sessions";
 
@@ -44,7 +44,7 @@ function showRow(row, session, act) {
   const reason = row.querySelector(".fg-reason");
   reason.hidden = !session.reason;
   put(reason, session.reason ?? "");
-  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status, session.resume]);
+  const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.status, session.ended, session.resume]);
   const list = row.querySelector(".fg-facts");
   if (list.dataset.known !== known) {
     list.dataset.known = known;
@@ -136,7 +136,8 @@ export function mount({ element, trigger, server }) {
   let seen = null;
   let page = 0;
   let counts = { running: 0, waiting: 0, earlier: 0, shown: 0 };
-  const summary = h("summary", {}, h("h2", {}, TITLE));
+  const hint = h("span", { class: "fg-small", hidden: true }, "none yet; each training that you start appears here");
+  const summary = h("summary", {}, h("h2", {}, TITLE), hint);
   const list = h("ul", { class: "fg-rows" });
   const empty = h("p", { class: "fg-empty", hidden: true },
     h("strong", {}, "No active training sessions found"), " Each training that you start is listed here, with its progress, until you remove it.");
@@ -149,7 +150,7 @@ export function mount({ element, trigger, server }) {
   const banner = h("details", { class: "fg-card fg-sessions" }, summary,
     h("div", { class: "fg-sessions-tools" }, filter, refresh, ...listMenu(server, () => ask())), list, empty, pager);
   fill(element, banner);
-  banner.addEventListener("toggle", () => banner.open && memory.looked(Date.now() / 1000));
+  banner.addEventListener("toggle", () => banner.open && memory.looked(now()));
 
   async function refreshNow() {
     seen = null;
@@ -161,6 +162,7 @@ export function mount({ element, trigger, server }) {
   function show(answer) {
     counts = answer.counts;
     put(summary.firstElementChild, title(counts));
+    hint.hidden = counts.running + counts.waiting + counts.earlier > 0;
     keyed(list, answer.rows, (row) => `${row.slug}/${row.run_id ?? ""}`, makeRow, (row, session) => showRow(row, session, act));
     empty.hidden = counts.shown > 0;
     if (filter.value && counts.shown === 0) put(empty.firstElementChild, "No session has this in its name.");
@@ -174,6 +176,7 @@ export function mount({ element, trigger, server }) {
     after.disabled = page + 1 >= last;
     document.dispatchEvent(new CustomEvent("fg:machine", { detail: answer.machine }));
     openIfNews(answer);
+    if (banner.open) memory.looked(now()); // what ends before these eyes is no news later
   }
 
   let opened = false;

@@ -7,7 +7,7 @@ const HEIGHT = 220;
 const EDGE = { left: 48, right: 12, top: 12, bottom: 28 };
 
 /** Exponential mean with the start's bias taken out. */
-export function smooth(losses, weight) {
+function smooth(losses, weight) {
   let mean = 0;
   return losses.map((loss, index) => {
     mean = weight * mean + (1 - weight) * loss;
@@ -16,7 +16,7 @@ export function smooth(losses, weight) {
 }
 
 /** Round steps of 1, 2 or 5 times a power of ten that cut a range into about `wanted` parts. */
-export function ticks(low, high, wanted) {
+function ticks(low, high, wanted) {
   const raw = (high - low) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].find((factor) => factor * power >= raw) * power;

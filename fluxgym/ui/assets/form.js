@@ -1,12 +1,22 @@
 // What the form answers: a sentence beside the field that it is about, the expected steps, the checks before Start, the command and the
 // TOML to read, and the choice when a name is taken. The fields themselves are Gradio's.
 
-import { attribute, fill, h, put } from "./dom.js";
+import { attribute, fill, h, put, svg } from "./dom.js";
 import { notice } from "./link.js";
 import * as memory from "./memory.js";
 import { go } from "./nav.js";
 
-const LEVELS = { ok: ["✅", "Ready"], warning: ["⚠️", "Mind"], error: ["❌", "Missing"] };
+// Drawn, not written: a font may lack the symbols. Each is a path on a field of 16 by 16.
+const LEVELS = {
+  ok: ["Ready", "M8 1.5a6.5 6.5 0 1 0 0 13a6.5 6.5 0 0 0 0-13ZM5 8.2l2.1 2.1L11 6"],
+  warning: ["Mind", "M8 2 1.5 13.5h13ZM8 6.5v3M8 11.4v.2"],
+  error: ["Missing", "M8 1.5a6.5 6.5 0 1 0 0 13a6.5 6.5 0 0 0 0-13ZM5.5 5.5l5 5M10.5 5.5l-5 5"],
+};
+
+function symbol(level) {
+  const [word, path] = LEVELS[level] ?? LEVELS.warning;
+  return svg("svg", { class: "fg-symbol", viewBox: "0 0 16 16", role: "img", "aria-label": word }, svg("path", { d: path }));
+}
 
 function box(name) {
   return document.getElementById(`field-${name}`);
@@ -104,7 +114,7 @@ export function mount({ element, trigger, props, watch }) {
     put(steps.lastElementChild, value.explain ?? "");
     steps.hidden = !known && !value.explain;
     fill(lines, (value.lines ?? []).map((line) => h("li", { class: `fg-line-${line.level}` },
-      h("span", { class: "fg-symbol", role: "img", "aria-label": LEVELS[line.level]?.[1] ?? "" }, LEVELS[line.level]?.[0] ?? "•"), line.text)));
+      symbol(line.level), h("span", {}, line.text))));
     put(said, value.said ?? "");
     attribute(said, "class", value.said ? "fg-said fg-bad" : "fg-said");
     put(command.text, value.command ?? "");

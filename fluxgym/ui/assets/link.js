@@ -9,7 +9,6 @@ function heard(answered) {
   if (answered !== silent) return;
   silent = !answered;
   document.documentElement.classList.toggle("fg-silent", silent);
-  document.dispatchEvent(new CustomEvent(silent ? "fg:silent" : "fg:back"));
   if (!silent) for (const wake of waiting) wake();
 }
 

@@ -47,7 +47,7 @@ export function unsent() {
   }
 }
 
-/** Keep the form until the app says that it has it; returns the name under which it will say so. */
+/** Keep the form, its values by the fields' names, until the app says that it has it; returns the name under which it will say so. */
 export function keepUnsent(values, source) {
   const name = `${Date.now()}-${Math.random()}`;
   write("unsent", JSON.stringify({ name, values, source }));

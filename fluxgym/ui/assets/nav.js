@@ -40,6 +40,5 @@ export function mount({ element }) {
   );
   window.addEventListener("hashchange", () => show(links));
   document.addEventListener("fg:machine", (event) => put(machine, event.detail));
-  document.addEventListener("fg:viewing", () => show(links));
   show(links);
 }

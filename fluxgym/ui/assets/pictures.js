@@ -2,6 +2,7 @@
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { address, call, notice } from "./link.js";
+import { question } from "./dialog.js";
 import * as memory from "./memory.js";
 
 const PAGE = 24;
@@ -102,7 +103,9 @@ export function mount({ element, trigger, server, props, watch }) {
     edits = done.catch(() => {});
     return done;
   }
+  let uploads = Promise.resolve();
   settle = async () => {
+    await uploads;
     await edits;
     return source;
   };
@@ -188,8 +191,9 @@ export function mount({ element, trigger, server, props, watch }) {
   }
 
   async function removeAll() {
-    const lost = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here are lost.";
-    if (confirm(`Take all ${total} pictures out of the form? ${lost}`) && take(await edit("clear", {}))) await changed();
+    const text = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here will be gone.";
+    const title = total === 1 ? "Take the picture out of the form?" : `Take all ${total} pictures out of the form?`;
+    if (await question({ title, text, yes: "Remove all" }) && take(await edit("clear", {}))) await changed();
   }
 
   async function useExample() {
@@ -202,7 +206,13 @@ export function mount({ element, trigger, server, props, watch }) {
     example.disabled = false;
   }
 
-  async function upload(files) {
+  function upload(files) {
+    const done = uploads.then(() => send(files));
+    uploads = done.catch(() => {});
+    return done;
+  }
+
+  async function send(files) {
     if (!files.length) return;
     fill(troubles);
     const queue = named(files);

@@ -5,6 +5,8 @@ import { attribute, fill, h, keyed, put } from "./dom.js";
 import { learn } from "./clock.js";
 import { address, call, keepAsking } from "./link.js";
 import { curve } from "./curve.js";
+import { question } from "./dialog.js";
+import { heldIn } from "./held.js";
 import { menu } from "./menu.js";
 import { place } from "./nav.js";
 import * as memory from "./memory.js";
@@ -45,7 +47,8 @@ function logView() {
 export function mount({ element, trigger, server }) {
   let slug = null;
   let seen = {};
-  let points = [];
+  let points = new Map(); // step -> loss, in the order of steps
+  let last = null; // the latest step, where the thinned curve leaves it out
   let session = null;
   const enlarge = lightbox();
 
@@ -83,7 +86,8 @@ export function mount({ element, trigger, server }) {
 
   function reset() {
     seen = {};
-    points = [];
+    points = new Map();
+    last = null;
     session = null;
     chart.show([], 0);
     log.reset();
@@ -106,7 +110,7 @@ export function mount({ element, trigger, server }) {
     const reason = head.querySelector(".fg-reason");
     reason.hidden = !session.reason;
     put(reason, session.reason ?? "");
-    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.resume]);
+    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.ended, session.resume]);
     const list = head.querySelector(".fg-facts");
     if (list.dataset.known !== known) {
       list.dataset.known = known;
@@ -123,10 +127,12 @@ export function mount({ element, trigger, server }) {
     }
   }
 
-  /** Fill the form with this run's settings; what was typed into it and never started is asked about once. */
-  function toForm() {
-    const typed = document.documentElement.dataset.fgDraft === "typed";
-    if (typed && !confirm("The form holds settings and pictures that were not started. Replace them with this run's?")) return;
+  /** Fill the form with this run's settings; what the form holds and was never started is asked about once. */
+  async function toForm() {
+    const lost = await heldIn(server);
+    if (lost === null) return;
+    const text = `The form takes this run's settings and pictures: ${lost} will be gone.`;
+    if (lost && !await question({ title: "Replace what the form holds?", text, yes: "Replace it" })) return;
     trigger("open", { slug, replace: true });
     location.hash = "#train";
   }
@@ -155,10 +161,11 @@ export function mount({ element, trigger, server }) {
       showHead();
     }
     if (answer.points) {
-      points = answer.points_again ? answer.points : [...points, ...answer.points];
-      if (points.length > 4000) points = points.filter((_, index) => index % 2 === 0);
+      if (answer.points_again) points = new Map();
+      for (const [step, loss] of answer.points) points.set(step, loss);
+      last = answer.last;
     }
-    if (answer.points || answer.session) chart.show(points, session?.progress?.total_steps ?? 0);
+    if (answer.points || answer.session) chart.show([...points, ...(last ? [last] : [])], session?.progress?.total_steps ?? 0);
     if (answer.samples) showSamples(answer.samples);
     if (answer.log) {
       log.show(answer.log);

@@ -16,7 +16,7 @@ const PHASES = {
   downloading: "Downloading", loading: "Loading the model", caching: "Preparing the pictures", training: "Training",
   sampling: "Drawing samples", validating: "Validating", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
 };
-export const LIVE = new Set(["running", "starting", "queued"]);
+const LIVE = new Set(["running", "starting", "queued"]);
 
 export const symbol = (session) => (session.stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
 export const word = (session) => (session.stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
@@ -27,7 +27,7 @@ export const isLive = (session) => LIVE.has(session.status);
 const round = (number, digits) => (typeof number === "number" ? number.toFixed(digits) : null);
 
 /** The parts of a session's progress as [class, text] pairs, in reading order. */
-export function figures(session) {
+function figures(session) {
   const p = session.progress ?? {};
   const parts = [];
   if (session.status === "running" && !p.phase) parts.push(["fg-phase", "Loading the trainer"]);
@@ -41,7 +41,7 @@ export function figures(session) {
   return parts;
 }
 
-export function share(session) {
+function share(session) {
   const p = session.progress ?? {};
   if (session.status === "completed") return 1;
   return p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : null;
@@ -82,14 +82,20 @@ export function showProgress(line, session) {
   if (wanted.length !== numbers.children.length || wanted.some((span, place) => numbers.children[place] !== span)) fill(numbers, wanted);
 }
 
-/** "Started: 2025-01-25 14:30:22 (3 min ago)", epochs, checkpointing and monitoring, as the guide lists them. */
-export function facts(session) {
-  const started = seconds(session.started);
-  const tick = (on) => (on ? "✅" : "❌");
+/** "Started: 2025-01-25 14:30:22 (3 min ago)": a moment, and how long ago it was. */
+function moment(word, at) {
+  if (at === null) return null;
   const ago = h("span");
-  if (started !== null) count(ago, started);
+  count(ago, at);
+  return h("span", {}, `${word}: ${stamp(at)} (`, ago, ")");
+}
+
+/** When it was started and ended, epochs, checkpointing and monitoring, as the guide lists them. */
+export function facts(session) {
+  const tick = (on) => (on ? "✅" : "❌");
   return [
-    started === null ? null : h("span", {}, `${session.began ?? "Started"}: ${stamp(started)} (`, ago, ")"),
+    moment(session.began ?? "Started", seconds(session.started)),
+    moment("Ended", seconds(session.ended)),
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
     h("span", {}, `Checkpointing: ${tick(session.checkpointing)}`),
     h("span", {}, `Monitoring: ${tick(session.monitoring)}`),

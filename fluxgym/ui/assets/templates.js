@@ -3,6 +3,7 @@
 import { question } from "./dialog.js";
 import { fill, h, put } from "./dom.js";
 import { call, notice } from "./link.js";
+import { heldIn } from "./held.js";
 
 export function mount({ element, trigger, props, watch, server }) {
   const choice = h("select", { "aria-label": "Template" });
@@ -10,8 +11,8 @@ export function mount({ element, trigger, props, watch, server }) {
   const keep = h("button", { type: "button", class: "fg-button", onclick: keepThis, title: "Keeps what the form holds, without the LoRA's name" }, "Keep as template…");
   const remove = h("button", { type: "button", class: "fg-button", onclick: removeThis, "aria-label": "Delete this template" }, "Delete");
   const fresh = h("button", { type: "button", class: "fg-button", onclick: async () => {
-    const typed = document.documentElement.dataset.fgDraft === "typed";
-    const yes = !typed || await question({ title: "Begin a new training?", text: "The form is emptied: what was typed and not started, and its pictures, go. Runs keep theirs.", yes: "Empty the form" });
+    const lost = await heldIn(server);
+    const yes = lost !== null && (!lost || await question({ title: "Begin a new training?", text: `The form is emptied: ${lost} will be gone. Runs keep theirs.`, yes: "Empty the form" }));
     if (yes) trigger("fresh");
   } }, "New training");
   const said = h("p", { class: "fg-small", role: "status" });

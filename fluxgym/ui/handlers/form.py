@@ -8,7 +8,7 @@ from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import FluxGymError
 from fluxgym.insight.preflight import Preflight, check
 from fluxgym.launch.argv import train_sh, trainer_argv
-from fluxgym.models.catalog import find_files, get_model, regularisation_folder
+from fluxgym.models.catalog import FoundFiles, get_model, regularisation_folder
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.settings import Settings
@@ -35,18 +35,19 @@ class Form:
         lines = check(config.to_state(), pictures, self._settings.models, self._settings.outputs)
         answer: Answer = {"help": HELP, "trigger": config.concept_sentence, "lines": _lines(lines, errors), "pressed": pressed}
         can_tell = not set(errors) - {"lora_name"}  # a field that cannot be used was replaced by its default above
-        answer |= (_steps(lines, config) | self._recipe(config)) if can_tell else NOTHING_TO_TELL
+        answer |= (_steps(lines, config) | self._recipe(config, lines.files)) if can_tell else NOTHING_TO_TELL
         if not pressed and not state["lora_name"].strip():
             del errors["lora_name"]
         if errors:
             answer["lines"].append({"level": "error", "text": f"{_settings(len(errors))} cannot be used yet; the reason stands beside it."})
         return answer | {"errors": errors}
 
-    def _recipe(self, config: TrainConfig) -> Answer:
+    def _recipe(self, config: TrainConfig, files: FoundFiles | None) -> Answer:
         """Return the command and dataset.toml as Start would write them; nothing while something stands in the way."""
+        if files is None:
+            return {"command": "", "toml": ""}
         run = self._outputs.run(slug_of(config.lora_name))
         try:
-            files = find_files(config.base_model, self._settings.models)
             argv = trainer_argv(config, run, files, sd_scripts=self._settings.sd_scripts)
             toml = dataset_toml(config, run.dataset, regularisation_folder(config, self._settings.models))
         except FluxGymError:

@@ -1,12 +1,9 @@
 """The data set of the form: its pictures by page, its captions, the example. A run's pictures are looked at in place and copied before an edit."""
 
-import os
-import shutil
-from pathlib import Path
 from urllib.parse import quote
 
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.dataset.folder import PictureFolder
 from fluxgym.errors import DatasetError
 from fluxgym.run.names import next_version
 from fluxgym.run.paths import OutputsPaths
@@ -24,7 +21,7 @@ class PictureHandlers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
-        self.server = (self.pictures, self.caption, self.remove, self.clear, self.prepare, self.example)
+        self.server = (self.pictures, self.caption, self.remove, self.clear, self.prepare, self.example, self.held)
 
     def folder(self, draft: str, source: str) -> PictureFolder:
         """Return the folder of pictures that a form shows."""
@@ -59,10 +56,17 @@ class PictureHandlers:
 
     @answers
     def clear(self, data: Answer) -> Answer:
-        """Take all pictures out of the form; those of a run stay with the run."""
-        draft = open_draft(self._settings.outputs, text(data, "draft"))
-        forget_pictures(draft)
+        """Take all pictures out of the form; those of a run stay with the run, and those of another tab are shown instead of removed."""
+        draft, source = self._draft(data), text(data, "source")
+        if not source or draft.is_copy_of(self._outputs.run(source)):
+            draft.forget_pictures()
         return {"source": ""}
+
+    @answers
+    def held(self, data: Answer) -> Answer:
+        """Answer what would be lost if the form were filled anew: whether something was typed, and how many pictures are the draft's."""
+        draft = self._draft(data)
+        return {"typed": draft.read_form() is not None, "pictures": draft.pictures.count()}
 
     @answers
     def prepare(self, data: Answer) -> Answer:
@@ -73,40 +77,25 @@ class PictureHandlers:
     @answers
     def example(self, data: Answer) -> Answer:
         """Bring the example photos, and propose a free name and the trigger word of their captions."""
-        folder = self._own(data).pictures
-        if folder.count():
+        if self.folder(text(data, "draft"), text(data, "source")).count():
             raise DatasetError("There are pictures already; remove them first to use the example.", field="pictures")
+        folder = self._own(data).pictures
         write_example(folder.path)
         names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))
         free = next(name for name in names if not self._outputs.run(name).folder.exists())
         return {"source": "", "name": free, "trigger": TRIGGER}
 
+    def _draft(self, data: Answer) -> Draft:
+        return open_draft(self._settings.outputs, text(data, "draft"))
+
     def _own(self, data: Answer) -> Draft:
         """Return the draft with the pictures that the form shows in it: copied from the run once, captions too."""
-        draft = open_draft(self._settings.outputs, text(data, "draft"))
-        source = text(data, "source")
-        if source:
-            forget_pictures(draft)
-            folder = self.folder(draft.id, source)
-            if folder.count():
-                copy_into(folder.path, draft.pictures.path, "")
+        draft = self._draft(data)
+        if source := text(data, "source"):
+            draft.take_pictures_of(self._outputs.run(source))
         return draft
 
 
-def forget_pictures(draft: Draft) -> None:
-    """Remove a draft's pictures: they have become a run's, or others take their place."""
-    shutil.rmtree(draft.pictures.path, ignore_errors=True)
-
-
 def _counts(folder: PictureFolder) -> dict[str, int]:
-    """Return how many pictures there are and how many of them have a caption file, in one look at the folder."""
-    names = folder.names()
-    captions = {Path(name).stem for name in _names(folder.path) if name.endswith(".txt")}
-    return {"count": len(names), "captioned": sum(Path(name).stem in captions for name in names)}
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 (names only, of maybe 10,000 files)
-    except OSError:
-        return []
+    tally = folder.tally()
+    return {"count": tally.pictures, "captioned": tally.captioned}

@@ -10,18 +10,17 @@ from fluxgym.errors import FluxGymError, UnreadableState
 from fluxgym.run.logs import tail
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_pid
-from fluxgym.run.progress import read_curve
 from fluxgym.run.status import is_supervised
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.listing import session_of
 from fluxgym.settings import Settings
 from fluxgym.ui.fields import BY_NAME
 from fluxgym.ui.handlers.answers import Answer, answers, fingerprint, text
+from fluxgym.ui.handlers.curve import Curves
 from fluxgym.ui.handlers.sessions import SessionHandlers
 from fluxgym.ui.handlers.values import DEFAULTS
 
 LOG_BYTES = 65_536
-MAX_POINTS = 800
 MONITOR_LINES = 12
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
@@ -33,6 +32,7 @@ class RunHandlers:
     def __init__(self, settings: Settings, sessions: SessionHandlers) -> None:
         self._outputs = OutputsPaths(settings.outputs)
         self._sessions = sessions
+        self._curves = Curves()
 
     @answers
     def run_view(self, data: Answer) -> Answer:
@@ -55,7 +55,7 @@ class RunHandlers:
         versions = {name: fingerprint(part) for name, part in parts.items()}
         answer: Answer = {name: part for name, part in parts.items() if versions[name] != seen.get(name)}
         log, log_seen = _log(run.training_log, seen.get("log"))
-        points, curve_seen = _curve(run.progress, seen.get("curve"))
+        points, curve_seen = self._curves.news(run.progress, seen.get("curve"))
         answer |= ({"log": log} if log else {}) | points
         return answer | {"now": time.time(), "seen": versions | {"log": log_seen, "curve": curve_seen}}
 
@@ -91,22 +91,6 @@ def _whole_letters(data: bytes) -> bytes:
         if lead < 0x80:
             return data
     return data
-
-
-def _curve(path: Path, seen: Any) -> tuple[Answer, list[Any]]:
-    """Return the points that are new since [bytes, points, their id]; all of them when earlier ones were thinned out or done again."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return ({"points": [], "points_again": True} if seen else {}), []
-    known = isinstance(seen, list) and len(seen) == 3 and isinstance(seen[1], int)
-    if known and seen[0] == size:
-        return {}, seen
-    points = read_curve(path, MAX_POINTS)
-    now = [size, len(points), fingerprint(points)]
-    if known and 0 <= seen[1] <= len(points) and fingerprint(points[: seen[1]]) == seen[2]:
-        return ({"points": points[seen[1] :]} if len(points) > seen[1] else {}), now
-    return {"points": points, "points_again": True}, now
 
 
 def samples(run: RunPaths) -> list[Answer]:

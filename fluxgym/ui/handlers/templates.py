@@ -10,6 +10,7 @@ from fluxgym.sessions import templates
 from fluxgym.settings import Settings
 from fluxgym.ui.handlers import values
 from fluxgym.ui.handlers.answers import Answer, answers, text
+from fluxgym.ui.handlers.values import Typed
 
 
 class TemplateHandlers:
@@ -32,7 +33,7 @@ class TemplateHandlers:
 
     def keep(self, event: gr.EventData, *typed: Any) -> Answer:
         """Keep what the form holds under a name; returns what the line says then."""
-        state, errors = values.to_state(typed)
+        state, errors = values.to_state(values.by_name(typed))
         if errors:
             return {"said": f"Not kept: {next(iter(errors.values()))}"}
         try:
@@ -41,7 +42,7 @@ class TemplateHandlers:
             return {"said": f"Not kept: {error}"}
         return {"said": f"Kept as {kept.name}."}
 
-    def applied(self, name: str, typed: list[Any]) -> list[Any] | None:
+    def applied(self, name: str, typed: Typed) -> Typed | None:
         """Return what the fields show with a template over them, None when there is no such template."""
         state, _ = values.to_state(typed)
         try:

@@ -1,9 +1,12 @@
-"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for. Every one answers at once.
+"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for.
 
+All of them only read files and keep the draft, but Start: it answers once the run's supervisor watches, so that whatever stands in the way
+can stand beside its field. That takes as long as linking the pictures, hashing the checkpoint that is named, and a process's start.
 What is typed is kept in the browser's draft with each answer; a start turns the draft into a run.
 """
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -25,14 +28,14 @@ from fluxgym.ui.fields import BY_NAME, NAMES
 from fluxgym.ui.handlers import values
 from fluxgym.ui.handlers.answers import Answer
 from fluxgym.ui.handlers.form import Form
-from fluxgym.ui.handlers.pictures import PictureHandlers, forget_pictures
+from fluxgym.ui.handlers.pictures import PictureHandlers
 from fluxgym.ui.handlers.sessions import offer
 from fluxgym.ui.handlers.templates import TemplateHandlers
-from fluxgym.ui.handlers.values import State
+from fluxgym.ui.handlers.values import State, Typed
 
+logger = logging.getLogger(__name__)
 Outputs = list[Any]
 TWICE_S = 10.0
-NAME, TRIGGER, MODEL = (NAMES.index(name) for name in ("lora_name", "concept_sentence", "base_model"))
 
 
 class TrainingHandlers:
@@ -65,9 +68,9 @@ class TrainingHandlers:
         """Return draft id, source, base model, all fields, the gallery and the answer for a state."""
         shown = values.from_state(state)
         answer = self._answer(draft.id, source, shown)[1]
-        return [draft.id, source, shown[MODEL], *shown, {"source": source, "again": True}, answer | {"draft": typed}]
+        return [draft.id, source, *_fields(shown), {"source": source, "again": True}, answer | {"draft": typed}]
 
-    def _answer(self, draft_id: str, source: str, typed: Outputs, *, pressed: bool = False) -> tuple[State, Answer]:
+    def _answer(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Answer]:
         state, errors = values.to_state(typed)
         state = self._form.explicit(state)
         folder = self._pictures.folder(draft_id, self._existing(source))
@@ -76,7 +79,7 @@ class TrainingHandlers:
     def changed(self, name: str, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Keep what is typed and answer to it; the browser holds it under `name` until then."""
         draft = self._draft(draft_id)
-        state, answer = self._answer(draft.id, source, list(typed))
+        state, answer = self._answer(draft.id, source, values.by_name(typed))
         answer = self._kept(draft, state, source, answer)
         return [draft.id, answer | ({"kept": name} if answer["draft"] else {})]
 
@@ -91,33 +94,35 @@ class TrainingHandlers:
     def choose_model(self, draft_id: str, source: str, before: str, *typed: Any) -> Outputs:
         """Bring another model's defaults into the fields that still show those of the model before."""
         draft = self._draft(draft_id)
-        state, _ = values.to_state(typed)
+        state, _ = values.to_state(values.by_name(typed))
         shown = values.from_state(self._form.with_other_model(state, before))
         state, answer = self._answer(draft.id, source, shown)
-        return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
+        return [*_fields(shown), self._kept(draft, state, source, answer)]
 
     def fresh(self, draft_id: str) -> Outputs:
         """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
         draft = self._draft(draft_id)
-        draft.forget_form()
-        forget_pictures(draft)
-        return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+        said = _let_go(draft)
+        *fields, answer = self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+        return [*fields, answer | said]
 
     def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
         draft = self._draft(draft_id)
-        shown = self._templates.applied(str(getattr(event, "name", "")), list(typed)) or list(typed)
+        before = values.by_name(typed)
+        shown = self._templates.applied(str(getattr(event, "name", "")), before) or before
         state, answer = self._answer(draft.id, source, shown)
-        return [shown[MODEL], *shown, self._kept(draft, state, source, answer)]
+        return [*_fields(shown), self._kept(draft, state, source, answer)]
 
     def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Answer to pictures that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
         source = str(getattr(event, "source", "") or "")
-        filled = list(typed)
-        for place, proposed in ((NAME, getattr(event, "name", None)), (TRIGGER, getattr(event, "trigger", None))):
-            if proposed and not str(filled[place] or "").strip():
-                filled[place] = str(proposed)
-        return [source, filled[NAME], filled[TRIGGER], self.changed("", draft_id, source, *filled)[1]]
+        filled = values.by_name(typed)
+        for name, proposed in (("lora_name", getattr(event, "name", None)), ("concept_sentence", getattr(event, "trigger", None))):
+            if proposed and not str(filled[name] or "").strip():
+                filled[name] = str(proposed)
+        answer = self.changed("", draft_id, source, *values.in_order(filled))[1]
+        return [source, filled["lora_name"], filled["concept_sentence"], answer]
 
     def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Start the training that the form describes, or say beside the fields what stands in the way."""
@@ -130,7 +135,8 @@ class TrainingHandlers:
         return self._start(draft_id, source, list(typed), cast(IfExists | None, known))
 
     def _start(self, draft_id: str, source: str, given: Outputs, if_exists: IfExists | None) -> Outputs:
-        draft, typed, gpus = self._draft(draft_id), given[: len(NAMES)], str(given[len(NAMES)] or "") or None
+        draft, (*fields, chosen) = self._draft(draft_id), given
+        typed, gpus = values.by_name(fields), str(chosen or "") or None
         state, answer = self._answer(draft.id, source, typed, pressed=True)
         if if_exists is None and (slug := self._just_begun(state)):  # a second press, before the page had the first one's answer
             return _started(slug, answer)
@@ -147,9 +153,7 @@ class TrainingHandlers:
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
         if if_exists != "resume":  # a resumed run has its own settings and pictures; what was typed is not in it
-            draft.forget_form()
-            if not source:
-                forget_pictures(draft)
+            _let_go(draft, pictures=not source)
         return _started(run.slug, answer)
 
     def _just_begun(self, state: State) -> str:
@@ -175,17 +179,18 @@ class TrainingHandlers:
         }
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
-        """Fill the form with a run's settings and pictures; what was typed and not started gives way only when the event says so."""
-        draft = self._draft(draft_id)
-        if draft.read_form() is not None and not getattr(event, "replace", False):
+        """Fill the form with a run's settings and pictures; what was typed or uploaded and not started goes only when the event says so."""
+        draft, replace = self._draft(draft_id), bool(getattr(event, "replace", False))
+        if draft.read_form() is not None and not replace:
             return [gr.skip()] * (len(NAMES) + 5)
         try:
             run = self._outputs.run(str(getattr(event, "slug", "")))
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
             return [gr.skip()] * (len(NAMES) + 5)
-        draft.forget_form()
-        return self._filled(draft, state, run.slug)
+        said = _let_go(draft, pictures=replace)
+        *fields, answer = self._filled(draft, state, run.slug)
+        return [*fields, answer | said]
 
     def _draft(self, draft_id: str) -> Draft:
         return open_draft(self._settings.outputs, draft_id or "")
@@ -196,6 +201,23 @@ class TrainingHandlers:
             return source if isinstance(source, str) and source and self._outputs.run(source).dataset.is_dir() else ""
         except FluxGymError:
             return ""
+
+
+def _let_go(draft: Draft, *, pictures: bool = True) -> Answer:
+    """Clear a draft, its pictures too or not; returns what is to be said when that cannot be done now."""
+    try:
+        draft.forget_form()
+        if pictures:
+            draft.forget_pictures()
+    except (FluxGymError, OSError) as error:
+        logger.warning("the draft %s was not cleared: %s", draft.id, error)
+        return {"said": str(error)}
+    return {}
+
+
+def _fields(shown: Typed) -> Outputs:
+    """Return the model that is shown, and then all fields in the table's order."""
+    return [shown["base_model"], *values.in_order(shown)]
 
 
 def _started(slug: str, answer: Answer) -> Outputs:
@@ -214,10 +236,8 @@ def _loaded(unsent: str | None) -> Answer | None:
     """Return the form that the browser could not send when it was typed, None when there is none that can be read."""
     try:
         kept = json.loads(unsent or "null")
-        typed = kept["values"]
-        if not isinstance(typed, list) or len(typed) != len(NAMES):
-            return None
-        return {"state": values.to_state(typed)[0], "source": kept.get("source", "")}
+        typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
+        return {"state": values.to_state(values.from_state({}) | typed)[0], "source": kept.get("source", "")}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

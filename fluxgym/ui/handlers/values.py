@@ -13,15 +13,25 @@ from fluxgym.run.names import slug_of
 from fluxgym.ui.fields import BY_NAME, FIELDS, NAMES, OTHER_FLAGS
 
 State = dict[str, Any]
+Typed = dict[str, Any]
 Errors = dict[str, str]
 IN_TABLE = frozenset(entry.name for entry in FIELDS if entry.is_advanced)
 UNNAMED = "unnamed"
 DEFAULTS = TrainConfig(lora_name=UNNAMED).to_state() | {"lora_name": ""}
 
 
-def to_state(values: Sequence[Any]) -> tuple[State, Errors]:
-    """Return ui_state.json's keys for what the fields hold in the table's order, and a sentence for each field that cannot be read."""
-    typed = dict(zip(NAMES, values, strict=True))
+def by_name(values: Sequence[Any]) -> Typed:
+    """Return what the fields hold by their names; Gradio hands it over in the table's order."""
+    return dict(zip(NAMES, values, strict=True))
+
+
+def in_order(shown: Typed) -> list[Any]:
+    """Return what the fields show in the table's order, as Gradio takes it."""
+    return [shown[name] for name in NAMES]
+
+
+def to_state(typed: Typed) -> tuple[State, Errors]:
+    """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
     errors: Errors = {}
     state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
     advanced = {name: value for name in IN_TABLE if (value := _advanced(name, typed[name])) is not None}
@@ -84,15 +94,15 @@ def _parsed(name: str, text: str) -> Any:
         return text
 
 
-def from_state(state: Mapping[str, Any]) -> list[Any]:
-    """Return what the fields show for a state, in the table's order; what it lacks is shown with its default."""
+def from_state(state: Mapping[str, Any]) -> Typed:
+    """Return what the fields show for a state; what it lacks is shown with its default."""
     advanced = state.get("advanced")
     advanced = dict(advanced) if isinstance(advanced, Mapping) else {}
     shown = {name: _shown(name, state.get(name)) for name in NAMES if name in DEFAULTS}
     for name in IN_TABLE:
         shown[name] = _fitting(name, advanced.pop(name, True if name == "enable_bucket" else None))
     shown[OTHER_FLAGS] = "\n".join(f"{name} = {_written(value)}" for name, value in advanced.items())
-    return [shown[name] for name in NAMES]
+    return shown
 
 
 def _shown(name: str, value: Any) -> Any:

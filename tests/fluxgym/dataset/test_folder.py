@@ -1,5 +1,10 @@
 """A folder of pictures and captions: matched by name, every edit on disk at once, odd names and files told."""
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -47,6 +52,22 @@ def test_no_two_pictures_share_a_caption(folder, tmp_path):
     assert folder.add(*upload(tmp_path, "a.jpg")) == "a-2.jpg"
     assert folder.add(*upload(tmp_path, "a.png", "blue")) == "a.png"
     assert folder.count() == 2
+
+
+def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
+    free, both = PictureFolder._free, threading.Barrier(2)
+
+    def slow(self, name):
+        found = free(self, name)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)  # until the other has chosen its name too, unless it is kept from it
+        return found
+
+    monkeypatch.setattr(PictureFolder, "_free", slow)
+    files = [(upload(tmp_path, name)[0].rename(tmp_path / f"arriving {name}"), name) for name in ("cat.png", "cat.jpg")]
+    with ThreadPoolExecutor(2) as pool:
+        names = list(pool.map(lambda file: folder.add(*file), files))
+    assert sorted(Path(name).stem for name in names) == ["cat", "cat-2"]
 
 
 @pytest.mark.parametrize(

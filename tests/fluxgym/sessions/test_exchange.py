@@ -14,7 +14,7 @@ from fluxgym.errors import ImportRefused, StorageError, UnreadableState
 from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.ui_state import read_state
-from fluxgym.sessions import unpack
+from fluxgym.sessions import exchange, unpack
 from fluxgym.sessions.exchange import Export, export_archive, export_state, import_file
 from fluxgym.sessions.history import diff
 from fluxgym.sessions.listing import list_sessions
@@ -87,6 +87,25 @@ def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path)
     assert [taken.slug for taken in import_file(tmp_path / "all.zip", outputs)] == ["my-cat"]
     with pytest.raises(ImportRefused, match="no run that could"):
         export_archive([], tmp_path / "none.zip", Export())
+
+
+def test_all_of_an_archive_comes_in_or_nothing(run, outputs, tmp_path, monkeypatch):
+    make_run(tmp_path / "a", "dog", status="stopped")
+    export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
+    move_in, moved = exchange._move_in, []
+
+    def fail_at_the_second(arriving, outputs):
+        if moved:
+            raise StorageError("The disk is full.")
+        moved.append(move_in(arriving, outputs))
+        return moved[0]
+
+    monkeypatch.setattr(exchange, "_move_in", fail_at_the_second)
+    with pytest.raises(StorageError):
+        import_file(tmp_path / "all.zip", outputs)
+    assert moved
+    assert list(outputs.runs()) == []
+    assert list(outputs.new.iterdir()) == []
 
 
 def test_files_older_than_zip_itself_are_exported(run, outputs, tmp_path):

@@ -69,6 +69,30 @@ def test_unchanged_runs_are_not_read_again(tmp_path, runs, monkeypatch):
     index.look(everything=True)
 
 
+def test_a_run_that_arrives_within_one_tick_of_the_disks_clock_is_seen(tmp_path, runs):
+    index = SessionIndex(tmp_path)
+    index.look()
+    tick = tmp_path.stat().st_mtime_ns
+    make_run(tmp_path, "same-tick", status="stopped", timestamp=9.0)
+    os.utime(tmp_path, ns=(tick, tick))
+    assert seen(index) == true(tmp_path)
+
+
+def test_an_old_folders_names_are_trusted_until_everything_is_asked_for(tmp_path, runs, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(index_module, "monotonic", lambda: clock[0])
+    index = SessionIndex(tmp_path)
+    tick = tmp_path.stat().st_mtime_ns
+    for clock[0] in (100.0, 103.0):
+        index.look()
+    make_run(tmp_path, "hidden", status="stopped", timestamp=9.0)
+    os.utime(tmp_path, ns=(tick, tick))
+    with monkeypatch.context() as inside:
+        inside.setattr(index_module.os, "scandir", lambda path: pytest.fail("the names were read again"))
+        index.look()
+    assert seen(index, everything=True) == true(tmp_path)
+
+
 def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, monkeypatch):
     monkeypatch.setattr(index_module, "SWEEP", 4)
     index = SessionIndex(tmp_path)

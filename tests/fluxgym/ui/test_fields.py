@@ -5,9 +5,12 @@ from dataclasses import fields
 import pytest
 
 from fluxgym.config.flags import all_flags
+from fluxgym.config.labels import LABELS
 from fluxgym.config.tiers import TIERS
 from fluxgym.config.train_config import TIMESTEP_SAMPLINGS, TrainConfig
+from fluxgym.errors import ConfigError
 from fluxgym.ui.fields import BY_NAME, FIELDS, OTHER_FLAGS, component
+from library.optimizers import SCHEDULERS
 
 
 def test_the_table_holds_exactly_the_configs_settings():
@@ -25,7 +28,25 @@ def test_advanced_fields_are_flags_of_the_trainer_by_their_own_name():
 def test_choices_are_the_configs():
     assert set(BY_NAME["vram"].choices) == set(TIERS)
     assert set(BY_NAME["timestep_sampling"].choices) == set(TIMESTEP_SAMPLINGS)
-    assert set(BY_NAME["lr_scheduler"].choices) - {""} <= set(all_flags()["lr_scheduler"].choices or BY_NAME["lr_scheduler"].choices)
+    assert set(BY_NAME["lr_scheduler"].choices) - {""} <= set(SCHEDULERS)
+
+
+def test_a_sentence_about_a_field_calls_it_what_the_page_calls_it():
+    wrong = {entry.name: {} for entry in fields(TrainConfig) if entry.name not in ("lora_name", "advanced")}
+    for name in wrong:
+        with pytest.raises(ConfigError) as refused:
+            TrainConfig.from_state({"lora_name": "x", name: "\0" * 2})
+        assert str(refused.value).startswith(f"{BY_NAME[name].label} ")
+        assert refused.value.field == name
+
+
+def test_a_fields_flag_is_shown_as_it_is_typed():
+    assert [component(entry).info or "" for entry in FIELDS] == [entry.flag for entry in FIELDS]
+
+
+def test_each_setting_has_one_name_in_one_table():
+    assert list(LABELS) == [entry.name for entry in FIELDS]
+    assert all(BY_NAME[entry.beside].place == entry.place for entry in FIELDS if entry.beside)
 
 
 @pytest.mark.parametrize("entry", FIELDS, ids=lambda entry: entry.name)

@@ -163,7 +163,11 @@ def test_a_run_goes_out_and_comes_in_again(client, settings, run):
     state = client.get("/fluxgym/runs/cat/export/state.json")
     assert state.json()["lora_name"] == "cat"
     assert 'filename="cat.json"' in state.headers["content-disposition"]
-    archive = client.get("/fluxgym/runs/cat/export/everything.zip").content
+    sent = client.get("/fluxgym/runs/cat/export/everything.zip")
+    archive = sent.content
+    assert "content-length" not in sent.headers  # it is packed while it is sent
+    assert "cat-everything.zip" in sent.headers["content-disposition"]
+    assert not list((settings.outputs / ".fluxgym" / "new").glob("*.zip*"))
     assert CANARY.encode() not in archive
     assert client.put("/fluxgym/import/x.zip", content=archive).json() == {"slugs": ["cat-2"]}
     assert (settings.outputs / "cat-2" / "cat-2.safetensors").read_bytes() == run.lora.read_bytes()

@@ -6,8 +6,8 @@ import pytest
 from starlette.requests import Request
 
 from fluxgym.dataset.folder import PictureFolder
-from fluxgym.errors import DatasetError
-from fluxgym.ui.upload import MAX_CAPTION_BYTES, MAX_PICTURE_BYTES, TooLarge, receive
+from fluxgym.errors import DatasetError, TooLarge
+from fluxgym.ui.upload import MAX_CAPTION_BYTES, MAX_PICTURE_BYTES, receive
 
 
 def request(messages: list[dict], **headers: str) -> Request:

@@ -51,11 +51,44 @@ def test_editing_a_runs_picture_copies_the_data_set_and_leaves_the_run_alone(set
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_pictures_never_mix_with_those_of_the_draft(settings, draft):
+def test_another_runs_pictures_never_mix_with_those_of_the_draft_nor_take_their_place(settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
-    PictureHandlers(settings).prepare({"draft": draft.id, "source": "dog"})
-    assert draft.pictures.names() == ["cat 0.png"]
+    message = {"draft": draft.id, "source": "dog", "name": "cat 0.png", "text": "x"}
+    handlers = PictureHandlers(settings)
+    for ask in (handlers.prepare, handlers.caption, handlers.remove):
+        assert "4 pictures that were not started" in ask(message)["error"]
+    assert handlers.clear(message)["source"] == ""  # what was uploaded in another tab is shown now
+    assert handlers.held(message) == {"typed": False, "pictures": 4}
+    assert draft.pictures.caption("cat 0.png") == "sks cat, crop 0"
+    assert handlers.prepare({"draft": draft.id, "source": ""}) == {"source": ""}
+
+
+def test_two_tabs_that_edit_one_runs_pictures_edit_one_copy(settings):
+    run = make_run(settings.outputs, "cat")
+    write_cats(run.dataset, count=2)
+    draft = open_draft(settings.outputs, new_draft_id())
+    for name in ("cat 0.png", "cat 1.png"):
+        PictureHandlers(settings).caption({"draft": draft.id, "source": "cat", "name": name, "text": f"mine, {name}"})
+    assert [item.caption for item in draft.pictures.items()] == ["mine, cat 0.png", "mine, cat 1.png"]
+
+
+def test_a_copy_that_fails_leaves_no_half_of_it(settings):
+    run = make_run(settings.outputs, "cat")
+    write_cats(run.dataset, count=2)
+    (run.dataset / "cat 1.txt").write_bytes(b"\xff\xfe")
+    draft = open_draft(settings.outputs, new_draft_id())
+    assert "UTF-8" in PictureHandlers(settings).prepare({"draft": draft.id, "source": "cat"})["error"]
+    assert draft.pictures.names() == []
+    assert [path.name for path in draft.folder.iterdir() if path.is_dir()] == []
+
+
+def test_the_example_copies_nothing_when_there_are_pictures_already(settings):
+    run = make_run(settings.outputs, "cat")
+    write_cats(run.dataset, count=2)
+    draft = open_draft(settings.outputs, new_draft_id())
+    assert "already" in PictureHandlers(settings).example({"draft": draft.id, "source": "cat"})["error"]
+    assert draft.pictures.count() == 0
 
 
 def test_clearing_takes_them_out_of_the_form_only(settings):

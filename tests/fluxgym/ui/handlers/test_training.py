@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from fluxgym.errors import AlreadyRunning
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import OutputsPaths
-from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.sessions.drafts import Draft, new_draft_id, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.fields import NAMES
 from fluxgym.ui.handlers import training
@@ -18,7 +19,7 @@ from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import small_world
 
-NAME, EPOCHS, MODEL = NAMES.index("lora_name"), NAMES.index("max_train_epochs"), NAMES.index("base_model")
+EPOCHS = NAMES.index("max_train_epochs")
 
 
 @pytest.fixture
@@ -79,14 +80,13 @@ def test_what_was_typed_is_on_disk_and_comes_back_first(handlers, draft, setting
 
 
 def test_what_the_browser_could_not_send_comes_back_before_the_draft(handlers, draft):
-    fields = typed(handlers, draft, lora_name="sent")
-    handlers.changed("name", draft.id, "", *fields)
-    fields[NAME] = "typed while the app was away"
-    unsent = json.dumps({"name": "x", "values": fields, "source": ""})
-    assert opened(handlers, draft, unsent=unsent)[1]["lora_name"] == "typed while the app was away"
+    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="sent"))
+    held = {"lora_name": "typed while the app was away", "seed": 7, "a field of another version": 3}
+    fields = opened(handlers, draft, unsent=json.dumps({"name": "x", "values": dict(reversed(held.items())), "source": ""}))[1]
+    assert (fields["lora_name"], fields["seed"], fields["workers"]) == ("typed while the app was away", 7, 2)
 
 
-@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": {}}'])
+@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}'])
 def test_a_damaged_memory_of_the_browser_is_left_alone(handlers, draft, unsent):
     assert opened(handlers, draft, unsent=unsent)[1]["base_model"] == "pocket"
 
@@ -134,6 +134,19 @@ def test_start_makes_a_run_of_the_draft(handlers, draft, settings):
     assert draft.pictures.count() == 0
     source, shown, _ = opened(handlers, draft, viewed="my-cat")
     assert (source, shown["lora_name"], shown["num_repeats"]) == ("my-cat", "My Cat", 2)
+
+
+def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, settings, monkeypatch):
+    write_cats(draft.pictures.path, count=4)
+    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
+
+    def busy(self):
+        raise AlreadyRunning("Other pictures are being brought into the form.")
+
+    monkeypatch.setattr(Draft, "forget_pictures", busy)
+    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
+    wait_until_ended(OutputsPaths(settings.outputs).run("cat"))
+    assert "being brought" in handlers.fresh(draft.id)[-1]["said"]
 
 
 def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, settings):
@@ -199,6 +212,15 @@ def test_opening_a_run_never_throws_away_what_was_typed(handlers, draft, setting
     shown = handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
     assert shown[3 + EPOCHS] == 9
     assert opened(handlers, draft, viewed="cat")[1]["lora_name"] == "cat"
+
+
+def test_opening_a_run_in_place_of_what_was_typed_takes_its_pictures_too(handlers, draft, settings):
+    make_run(settings.outputs, "cat", timestamp=1)
+    write_cats(draft.pictures.path, count=2)
+    handlers.open(draft.id, SimpleNamespace(slug="cat"))
+    assert draft.pictures.count() == 2
+    handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
+    assert draft.pictures.count() == 0
 
 
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(handlers, draft):

@@ -8,15 +8,14 @@ from hypothesis import strategies as some
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.ui.fields import NAMES, OTHER_FLAGS
-from fluxgym.ui.handlers.values import check, from_state, to_state
+from fluxgym.ui.handlers.values import by_name, check, from_state, in_order, to_state
 
 HOSTILE = some.text(max_size=40)
 
 
-def typed(**changes: object) -> list[object]:
+def typed(**changes: object) -> dict[str, object]:
     """Return what the fields hold for the defaults with some changes."""
-    held = dict(zip(NAMES, from_state({"lora_name": "cat"}), strict=True)) | changes
-    return [held[name] for name in NAMES]
+    return from_state({"lora_name": "cat"}) | changes
 
 
 def test_defaults_are_fluxgyms():
@@ -79,5 +78,6 @@ def test_all_mistakes_are_named_at_once():
 )  # fmt: skip
 def test_any_state_can_be_shown(state):
     shown = from_state(state)
-    assert len(shown) == len(NAMES)
+    assert set(shown) == set(NAMES)
+    assert by_name(in_order(shown)) == shown
     json.dumps(shown, allow_nan=False)
