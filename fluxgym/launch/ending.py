@@ -11,6 +11,7 @@ from typing import Any
 from fluxgym.launch.order import LaunchOrder
 from fluxgym.launch.stall import Stall
 from fluxgym.run.paths import RunPaths
+from fluxgym.run.progress import is_done
 from fluxgym.run.status import DerivedStatus, Status
 
 STOPPED_CODE = 143
@@ -44,15 +45,30 @@ class Evidence:
     stall: Stall | None = None
     restarts: int = 0
 
+    @property
+    def is_done(self) -> bool:
+        """Say whether the trainer's last word was that it is through."""
+        return is_done(self.last_line)
+
+    @property
+    def is_verified(self) -> bool:
+        """Say whether what it left was found whole."""
+        return bool(self.verdict and self.verdict.get("ok"))
+
 
 def judge(evidence: Evidence) -> DerivedStatus:
-    """Return the status a run has ended in, and why."""
-    code = evidence.exit_code
+    """Return the status a run has ended in, and why.
+
+    A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
+    """
+    code, stopped = evidence.exit_code, evidence.stop_requested
+    if evidence.is_done and (evidence.is_verified or not stopped):
+        return _finished(evidence)
+    if evidence.stall is not None and not stopped:
+        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
     if code == 0:
         return _finished(evidence)
-    if evidence.stall is not None and not evidence.stop_requested:
-        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
-    if evidence.stop_requested and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
+    if stopped and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
         return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(evidence))
     if code == STOPPED_CODE:
         return DerivedStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(evidence)}" + _saved(evidence))
@@ -62,14 +78,37 @@ def judge(evidence: Evidence) -> DerivedStatus:
 
 
 def _finished(evidence: Evidence) -> DerivedStatus:
-    verdict = evidence.verdict or {}
-    if verdict.get("ok"):
-        return DerivedStatus(Status.COMPLETED)
-    return DerivedStatus(
-        Status.FAILED,
-        "not_verified",
-        f"The trainer ended without an error, but {verdict.get('reason') or 'its result could not be checked'}.",
-    )
+    """Judge a trainer by what it left; a process that did not end of itself and in order is told of."""
+    end = "" if evidence.exit_code == 0 else _odd_end(evidence)
+    if evidence.is_verified:
+        return DerivedStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
+    fault = (evidence.verdict or {}).get("reason") or "its result could not be checked"
+    joined = f"{end}, and {fault}." if end else f"The trainer ended without an error, but {fault}."
+    return DerivedStatus(Status.FAILED, "not_verified", joined)
+
+
+def _odd_end(evidence: Evidence) -> str:
+    """Say how the process of a trainer ended that was done before, without a full stop."""
+    if evidence.stall is not None:
+        return "It hung at its exit and was ended"
+    if evidence.exit_code is None:
+        return "Its process ended while nobody watched"
+    if evidence.stop_requested:
+        return "It was done when Stop ended it"
+    return f"It was done, but its process ended with {exit_words(evidence.exit_code)}"
+
+
+def exit_words(code: int) -> str:
+    """Name an exit code, which is negative for a signal: "exit code 1", "signal SIGSEGV"."""
+    return f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; those for real-time use have none of their own and count from SIGRTMIN."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 def _stalled_sentence(evidence: Evidence, stall: Stall) -> str:
@@ -101,8 +140,7 @@ def _killed_sentence(evidence: Evidence) -> str:
         return f"It was killed{_at(evidence)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
     if evidence.exit_code is None:
         return f"Its process ended{_at(evidence)} while nobody watched; how is not known."
-    name = signal.Signals(-evidence.exit_code).name
-    return f"It was killed from outside ({name}){_at(evidence)}; by whom is not known."
+    return f"It was killed from outside ({signal_name(-evidence.exit_code)}){_at(evidence)}; by whom is not known."
 
 
 def _failed(evidence: Evidence) -> DerivedStatus:
@@ -116,8 +154,7 @@ def _failed(evidence: Evidence) -> DerivedStatus:
     said = next((text.removeprefix("error: ") for text in reversed(evidence.log_end) if text.startswith("error: ")), "")
     if said:
         return DerivedStatus(Status.FAILED, "bad_input", _sentence(said))
-    number = evidence.exit_code or 0
-    how = f"signal {signal.Signals(-number).name}" if number < 0 else f"exit code {number}"
+    how = exit_words(evidence.exit_code or 0)
     return DerivedStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(evidence)} with {how}; the end of its log may say why.")
 
 

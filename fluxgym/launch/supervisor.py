@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from fluxgym.errors import FluxGymError
 from fluxgym.launch.devices import release, take
-from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, verify_in_child
+from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, signal_name, verify_in_child
 from fluxgym.launch.foreign import ForeignProgress
 from fluxgym.launch.order import LaunchOrder, StopOrder, read_launch, read_stop, write_launch
 from fluxgym.launch.queue import Queue
@@ -39,7 +39,7 @@ from fluxgym.run.lock import try_lock
 from fluxgym.run.logs import tail
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record, write_record
-from fluxgym.run.progress import read_last
+from fluxgym.run.progress import is_done, read_last
 from fluxgym.run.status import DerivedStatus, Status
 from fluxgym.run.ui_state import update_state
 
@@ -96,7 +96,7 @@ class Supervisor:
         self.started_at = before.started_at if before is not None else self.started_at
         self._record(None)
         update_state(self.run, {"status": "running", "reason": None, "reason_code": None})
-        self._end(None, 0)
+        self._end(None, UNKNOWN_CODE)
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,8 @@ class Supervisor:
             return False
         watch = StallWatch(self.run, child.pid, scale=self.order.stall_scale) if self.order.monitoring else None
         code = self._watch(child, watch)
-        if self.stall is not None and not self.stop_requested and self._may_restart(self.stall):
+        has_finished = code == 0 or is_done(self._last_line())
+        if self.stall is not None and not self.stop_requested and not has_finished and self._may_restart(self.stall):
             return True
         self._end(child.pid, code)
         return False
@@ -228,7 +229,7 @@ class Supervisor:
         """Judge the end and write it down: exit.json, then ui_state.json, then the PID files go."""
         last = self._last_line()
         known = None if code == UNKNOWN_CODE else code
-        verdict = verify_in_child(self.run, self.order, self.started_at, last) if known == 0 else None
+        verdict = verify_in_child(self.run, self.order, self.started_at, last) if known == 0 or is_done(last) else None
         if verdict is not None:
             log.info("verified: %s", verdict)
         evidence = Evidence(
@@ -261,7 +262,7 @@ class Supervisor:
             reason=end.reason,
             pid=pid,
             exit_code=code if code is None or code >= 0 else None,
-            signal=signal.Signals(-code).name if code is not None and code < 0 else None,
+            signal=signal_name(-code) if code is not None and code < 0 else None,
             started_at=self.started_at,
             ended_at=ended_at,
             last_step=self._last_line().get("step"),

@@ -9,7 +9,7 @@ from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import Life, ProcessIdentity, boot_time, is_alive, is_frozen, life_of
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import ProcessRecord, read_pid, read_record
-from fluxgym.run.progress import read_last
+from fluxgym.run.progress import is_done, read_last
 from fluxgym.run.ui_state import State, timestamp_of
 
 START_GRACE_S = 30.0
@@ -146,8 +146,7 @@ def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None
 
 def is_unchecked(run: RunPaths) -> bool:
     """Say whether the trainer's last word was that it is done, and it left a model."""
-    last = read_last(run.progress)
-    return last is not None and last.get("phase") == "done" and run.lora.is_file()
+    return is_done(read_last(run.progress)) and run.lora.is_file()
 
 
 def last_sign_of_life(run: RunPaths) -> float:

@@ -14,8 +14,9 @@ PRELUDE = """
 import json, os, signal, struct, sys, time
 folder, name = sys.argv[1], sys.argv[2]
 def progress(step, total=4, **more):
-    line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), phase="training", step=step, total_steps=total, **more)
+    line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), step=step, total_steps=total, **{"phase": "training", **more})
     with open(f"{folder}/progress.jsonl", "a") as file: file.write(json.dumps(line) + "\\n")
+def done(step=4, total=4): progress(step, total, phase="done")
 def state(step):
     aside = f"{folder}/{name}-step{step:08d}-state"
     os.makedirs(aside)
