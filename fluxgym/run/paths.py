@@ -103,6 +103,11 @@ class RunPaths:
         return self.private / "stop.json"
 
     @property
+    def stop_reserve(self) -> Path:
+        """Room for the wish to stop, should the disk be full by then."""
+        return self.private / "stop.reserved"
+
+    @property
     def exit(self) -> Path:
         """How the last attempt ended."""
         return self.private / "exit.json"

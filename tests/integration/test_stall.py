@@ -15,6 +15,7 @@ from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import is_alive
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import read_record
+from fluxgym.run.status import has_live_process
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 SCALE = 0.001  # training may be silent for 1.8 s
@@ -119,3 +120,12 @@ def test_a_stalled_trainer_that_ends_without_an_error_when_asked_is_not_started_
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "stalled")
     assert read_launch(run).attempt == 1
+
+
+def test_a_stall_is_ended_though_its_stacks_cannot_be_written(run):
+    full = "os.remove(f'{folder}/training.log'); os.symlink('/dev/full', f'{folder}/training.log')\n"
+    begin(run, full + STALLS_ALWAYS)
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("failed", "launch")  # nor can the next attempt's output
+    assert "No space left" in ended.reason
+    assert not has_live_process(run)

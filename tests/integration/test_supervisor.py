@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from fluxgym.errors import StorageError
+from fluxgym.launch import order
 from fluxgym.launch.order import LaunchOrder, read_stop, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
@@ -18,7 +20,7 @@ from fluxgym.run.status import Status, derive_status, has_live_process, is_super
 from fluxgym.sessions.offer import needs_check
 from fluxgym.sessions.resume import resume
 from fluxgym.settings import Settings
-from tests.support.runs import launch, make_run, state_of, wait_for
+from tests.support.runs import launch, launch_broken, make_run, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
 POLITE = """
@@ -55,6 +57,7 @@ ENDS = {
     "CUDA out of memory": ("print('torch.OutOfMemoryError: CUDA out of memory.'); sys.exit(1)", "failed", "cuda_oom", "GPU ran out"),
     "SIGKILL from outside": ("progress(2); os.kill(os.getpid(), 9)", "stopped", "interrupted", "SIGKILL"),
     "143 without a wish": ("progress(2); sys.exit(143)", "stopped", "interrupted", "outside FluxGym"),
+    "a real-time signal": ("progress(2); os.kill(os.getpid(), 35)", "failed", "unknown", "signal SIGRTMIN+1"),
     "a segmentation fault": ("progress(2); os.kill(os.getpid(), 11)", "failed", "unknown", "SIGSEGV"),
 }
 
@@ -201,7 +204,7 @@ def test_no_secret_reaches_the_trainer(run, monkeypatch):
 
 
 def test_a_second_supervisor_does_not_touch_the_first(run):
-    order = launch(run, POLITE)
+    launched = launch(run, POLITE)
     ready(run)
     first = read_record(run)
     import subprocess
@@ -213,7 +216,7 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
     assert second.returncode == 1
     assert "another supervisor" in second.stderr
     assert read_record(run) == first
-    assert order.attempt == 1
+    assert launched.attempt == 1
 
 
 def test_the_supervisor_is_small(run):
@@ -226,10 +229,10 @@ def test_the_supervisor_is_small(run):
 
 def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     run = make_run(tmp_path)
-    order = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
-    write_launch(run, order)
+    told = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
+    write_launch(run, told)
     assert request_stop(run)
-    spawn_supervisor(run, order)
+    spawn_supervisor(run, told)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("stopped", "user")
     assert not (run.folder / "started").exists()
@@ -271,3 +274,69 @@ def test_nothing_outlives_the_trainer_in_whatever_session_it_hides(run, tmp_path
     hidden = wait_for(lambda: len(found := list(tmp_path.glob("hidden-*"))) == 2 and found)
     assert wait_until_ended(run).status is Status.COMPLETED
     assert [start_ticks(int(path.name.removeprefix("hidden-"))) for path in hidden] == [None, None]
+
+
+REFUSE = """
+from fluxgym.errors import AlreadyRunning, StorageError
+def refuse(error):
+    def refusing(*_, **__): raise error
+    return refusing
+"""
+BUSY = (
+    REFUSE
+    + """
+from fluxgym.launch import closing
+closing.update_state = supervisor.update_state = refuse(AlreadyRunning("Another process is changing the run cat."))
+"""
+)
+
+
+def test_a_state_that_cannot_be_changed_ends_no_training(run):
+    supervisor = launch_broken(run, GOOD, BUSY)
+    assert supervisor.wait(30) == 0
+    assert read_exit(run).status == "completed"
+    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
+def test_a_trainer_that_could_not_be_found_again_is_ended_with_the_true_reason(run, cause, code):
+    mistake = f"{REFUSE}error = StorageError('It could not be written.'); error.__cause__ = {cause}\nsupervisor.write_text = refuse(error)"
+    supervisor = launch_broken(run, "time.sleep(60)", mistake)
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", code)
+    assert read_exit(run).signal == "SIGKILL"
+
+
+LOOKS_BADLY = REFUSE + "from fluxgym.launch.stall import StallWatch\nStallWatch.look = refuse(RuntimeError('a mistake'))"
+
+
+def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
+    supervisor = launch_broken(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
+    assert supervisor.wait(30) == 0
+    assert "a mistake" in run.monitor_log.read_text()
+    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+
+
+def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
+    supervisor = launch_broken(run, POLITE, LOOKS_BADLY)
+    ready(run)
+    wait_for(lambda: "a mistake" in run.monitor_log.read_text())
+    assert request_stop(run)
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
+
+
+def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
+    supervisor = launch_broken(run, GOOD, REFUSE + "from fluxgym.launch import closing\nclosing.judge = refuse(RuntimeError('a mistake'))")
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
+    assert not has_live_process(run)
+
+
+def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
+    launch(run, POLITE)
+    ready(run)
+    monkeypatch.setattr(order, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
+    assert request_stop(run)
+    assert wait_until_ended(run).reason_code == "user"
+    assert not run.stop_reserve.exists()

@@ -1,12 +1,13 @@
 """Runs with hostile little programs in the trainer's place, under a real supervisor."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from fluxgym.launch.order import LaunchOrder, write_launch
-from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.spawn import PROJECT, spawn_supervisor
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.ui_state import create_state
 
@@ -48,6 +49,18 @@ def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int
     write_launch(run, order)
     spawn_supervisor(run, order)
     return order
+
+
+def launch_broken(run: RunPaths, program: str, mistake: str, *, stall_scale: float = 1.0) -> subprocess.Popen[bytes]:
+    """Start a supervisor that has a mistake in it: Python that is run before it begins."""
+    order = LaunchOrder(
+        run_id=f"id-{run.slug}", attempt=1, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
+        cwd=str(run.folder), expected_steps=4, stall_scale=stall_scale,
+    )  # fmt: skip
+    write_launch(run, order)
+    code = f"import sys\nfrom fluxgym.launch import supervisor\n{mistake}\nsys.exit(supervisor.main([{str(run.folder)!r}]))"
+    with run.monitor_log.open("ab") as log:
+        return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def wait_for(condition, timeout_s: float = 30.0):
