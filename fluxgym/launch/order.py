@@ -19,7 +19,8 @@ GRACE_S = 60.0
 class LaunchOrder:
     """One attempt of a run; `env` is what the trainer's environment gets on top of the supervisor's own.
 
-    `devices` are waited for before it starts; none means at once. `stall_scale` shrinks the limits of stall detection, for tests.
+    `devices` are waited for before it starts, with `any_one` for the first of them that is free; none means at once.
+    `stall_scale` shrinks the limits of stall detection, for tests.
     A `foreign` trainer is a checkout of kohya's: its progress is read from its output, and its checkpoints are of another kind.
     """
 
@@ -31,6 +32,7 @@ class LaunchOrder:
     monitoring: bool = True
     env: dict[str, str] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)
+    any_one: bool = False
     stall_scale: float = 1.0
     foreign: bool = False
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fluxgym.errors import FluxGymError, SessionError
 from fluxgym.launch.devices import holder_of, title
-from fluxgym.launch.order import read_launch
+from fluxgym.launch.order import LaunchOrder, read_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop
 from fluxgym.run.atomic import read_json, write_json
@@ -70,13 +70,13 @@ class Queue:
         wanted = set(tickets[mine].devices)
         return [ticket for ticket in tickets[:mine] if wanted & set(ticket.devices) and self._is_waited_for(ticket)]
 
-    def reason(self, run: RunPaths, devices: list[str]) -> str:
-        """Say what a run waits for."""
-        before = self.before(run)
-        names = " and ".join(title(device) for device in devices)
-        users = sorted({f"“{holder}”" for device in devices if (holder := holder_of(device)) and holder != run.slug})
+    def reason(self, run: RunPaths, order: LaunchOrder, before: list[Ticket]) -> str:
+        """Say what a run waits for, and who is `before` it: by name only the next, for a line may be long."""
+        names = (" or " if order.any_one else " and ").join(title(device) for device in order.devices)
+        users = sorted({f"“{holder}”" for device in order.devices if (holder := holder_of(device)) and holder != run.slug})
         held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
-        line = f"; before it: {', '.join(ticket.slug for ticket in before)}" if before else "; it is next"
+        more = f" and {len(before) - 1} more" if len(before) > 1 else ""
+        line = f"; before it: {before[0].slug}{more}" if before else "; it is next"
         return f"It waits for {names}{held}{line}."
 
     def move(self, slug: str, to: int) -> list[Ticket]:

@@ -11,12 +11,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.launch.attempt import Attempt, record
 from fluxgym.launch.closing import close, last_line, say, write_end
-from fluxgym.launch.devices import release, take
+from fluxgym.launch.devices import Held, release, take_turn
 from fluxgym.launch.order import LaunchOrder, StopOrder, read_launch, read_stop, reserve_stop, write_launch
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.restarts import Restarts
@@ -68,7 +67,7 @@ class Supervisor:
             while self._attempt(held):
                 pass
         finally:
-            release(held)
+            release(held.locks)
 
     def stop_foreign(self) -> None:
         """Stop a trainer whose own supervisor has died."""
@@ -91,15 +90,17 @@ class Supervisor:
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
 
-    def _await_turn(self) -> list[IO[str]] | None:
+    def _await_turn(self) -> Held | None:
         """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
         queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
         queue.enter(self.run, self.order.run_id, self.order.devices)
         try:
             while self._wish() is None:
-                if not queue.before(self.run) and (held := take(self.order.devices, self.run.slug)) is not None:
+                before = queue.before(self.run)
+                barred = {device for ticket in before for device in ticket.devices}
+                if (held := take_turn(self.order.devices, self.run.slug, any_one=self.order.any_one, barred=barred)) is not None:
                     return held
-                reason = queue.reason(self.run, self.order.devices)
+                reason = queue.reason(self.run, self.order, before)
                 if reason != said:
                     said = reason
                     log.info("queued: %s", reason)
@@ -109,7 +110,7 @@ class Supervisor:
         finally:
             queue.leave(self.run)
 
-    def _attempt(self, held: list[IO[str]]) -> bool:
+    def _attempt(self, held: Held) -> bool:
         """Run the trainer once; True when it stalled and is to be started again."""
         started_at, self.attempt = time.time(), None
         try:

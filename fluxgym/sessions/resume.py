@@ -9,7 +9,7 @@ from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
-from fluxgym.launch.devices import devices_of
+from fluxgym.launch.devices import VISIBLE, are_there, devices_of
 from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.strays import find_stray
@@ -100,7 +100,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint.folder)
     write_text(run.dataset_toml, dataset_toml(config, run.dataset, regularisation))
     write_text(run.train_sh, train_sh(argv))
-    record, before = read_record(run), read_launch(run)
+    record, gpus = read_record(run), _gpus_of(read_launch(run))
     return LaunchOrder(
         run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
         attempt=(record.attempt if record else 1) + 1,
@@ -108,7 +108,14 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
         cwd=str(settings.sd_scripts),
         expected_steps=steps,
         monitoring=config.enable_monitoring,
-        env=before.env if before else {},
-        devices=before.devices if before and before.devices else devices_of(None),
+        env={VISIBLE: gpus} if gpus else {},
+        devices=devices_of(gpus),
+        any_one=not gpus,
         foreign=not checkpoint.is_exact,
     )
+
+
+def _gpus_of(before: LaunchOrder | None) -> str | None:
+    """Return the GPUs that a person chose for the attempt before, None when nobody did or they are not in this machine: then any one will do."""
+    gpus = before.env.get(VISIBLE) if before is not None and not before.any_one else None
+    return gpus if gpus and are_there(gpus) else None

@@ -20,7 +20,7 @@ from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, StorageError, UnreadableState
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
-from fluxgym.launch.devices import devices_of, first_free_gpu
+from fluxgym.launch.devices import VISIBLE, devices_of
 from fluxgym.launch.order import LaunchOrder, write_launch
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.spawn import spawn_supervisor
@@ -126,7 +126,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
     """Make the run's folder aside and rename it into place; returns what is to be launched."""
     files = find_files(config.base_model, settings.models)
     regularisation = regularisation_folder(config, settings.models)
-    foreign, gpus = is_foreign(settings.sd_scripts), request.gpus or first_free_gpu()
+    foreign, gpus = is_foreign(settings.sd_scripts), request.gpus
     checkpoint = _named_checkpoint(config, run, settings.outputs, exact=not foreign)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint)
     toml = dataset_toml(config, run.dataset, regularisation)
@@ -142,8 +142,9 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             cwd=str(settings.sd_scripts),
             expected_steps=steps,
             monitoring=config.enable_monitoring,
-            env={"CUDA_VISIBLE_DEVICES": gpus} if gpus else {},
+            env={VISIBLE: gpus} if gpus else {},
             devices=devices_of(gpus),
+            any_one=not gpus,
             foreign=foreign,
         )
         own = _never_started(run)
