@@ -26,6 +26,16 @@ def is_done(line: Line | None) -> bool:
     return line is not None and line.get("phase") in FINISHED
 
 
+def read_end(path: Path) -> tuple[Line | None, Line | None]:
+    """Return the last whole line and the last one near the end that carries a loss, of one reading."""
+    last = None
+    for line in _lines_from_end(path):
+        last = last or line
+        if "loss" in line:
+            return last, line
+    return last, None
+
+
 def read_last_training(path: Path) -> Line | None:
     """Return the last line near the end of the file that carries a loss."""
     return next((line for line in _lines_from_end(path) if "loss" in line), None)
