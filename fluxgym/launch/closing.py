@@ -11,6 +11,7 @@ from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, signal_name
 from fluxgym.launch.order import LaunchOrder
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import ExitRecord, write_exit
+from fluxgym.run.facts import RunFacts
 from fluxgym.run.logs import tail
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.progress import is_done, read_last
@@ -24,14 +25,22 @@ def close(attempt: Attempt, *, restarts: int) -> None:
     """Judge the end of an attempt that nothing follows, and write it down."""
     last, verdict = last_line(attempt.run, attempt.order), None
     if attempt.exit_code == 0 or is_done(last):
-        verdict = verify_in_child(attempt.run, attempt.order, attempt.started_at, last)
+        verdict = verify_in_child(attempt.run, attempt.order, _began_at(attempt), last)
         log.info("verified: %s", verdict)
     end = judge(_evidence(attempt, last, verdict, restarts))
     write_end(attempt.run, attempt.order, end, attempt=attempt, verified=verdict)
 
 
+def _began_at(attempt: Attempt) -> float:
+    """Return when an attempt began by the clock of the run's own disk, since a file server's and this machine's may differ.
+
+    Its order lies there and was written just before, so whatever the attempt has written is no older.
+    """
+    return RunFacts(attempt.run, {}).ordered_at or attempt.started_at
+
+
 def _evidence(attempt: Attempt, last: dict[str, Any], verdict: dict[str, Any] | None, restarts: int) -> Evidence:
-    complete = list_complete(attempt.run, exact=not attempt.order.foreign)
+    complete, began_at = list_complete(attempt.run, exact=not attempt.order.foreign), _began_at(attempt)
     return Evidence(
         exit_code=attempt.exit_code,
         stop_requested=attempt.stop_requested,
@@ -41,7 +50,7 @@ def _evidence(attempt: Attempt, last: dict[str, Any], verdict: dict[str, Any] | 
         log_end=tail(attempt.run.training_log, 60),
         kernel_killed=kernel_oom_kills() > attempt.oom_kills,
         verdict=verdict,
-        saved_state=any(found.step == last.get("step") and found.written_at >= attempt.started_at for found in complete),
+        saved_state=any(found.step == last.get("step") and found.written_at >= began_at for found in complete),
         has_checkpoint=bool(complete),
         stall=attempt.stall,
         restarts=restarts,

@@ -176,10 +176,10 @@ def kernel_oom_kills() -> int:
         return 0
 
 
-def verify_in_child(run: RunPaths, order: LaunchOrder, started_at: float, last: dict[str, Any]) -> dict[str, Any]:
+def verify_in_child(run: RunPaths, order: LaunchOrder, began_at: float, last: dict[str, Any]) -> dict[str, Any]:
     """Have a run's LoRA checked by a short-lived process, which may load what the supervisor must not; returns its verdict."""
     steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
-    numbers = [str(started_at), str(steps), str(int(last.get("step") or 0))]
+    numbers = [str(began_at), str(steps), str(int(last.get("step") or 0))]
     argv = [sys.executable, "-m", "fluxgym.launch.verify", str(run.lora), *numbers]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=VERIFY_TIMEOUT_S, check=True, cwd=Path(__file__).parents[2])

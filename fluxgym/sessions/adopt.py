@@ -1,11 +1,9 @@
 """Adopt: the outputs/ and datasets/ of an existing FluxGym or Hardened folder become sessions here. The other folder is only read."""
 
 import itertools
-import json
 import secrets
 import shlex
 import shutil
-import struct
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from fluxgym.run.atomic import storage_error
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
+from fluxgym.run.safetensors import is_whole, read_header
 from fluxgym.run.status import has_live_process
 from fluxgym.run.ui_state import State, create_state, read_state, timestamp_of
 from fluxgym.sessions.resume import name_lock
@@ -32,7 +31,6 @@ OF_METADATA = {
     "ss_learning_rate": "learning_rate", "ss_network_dim": "network_dim", "ss_seed": "seed", "ss_num_epochs": "max_train_epochs",
 }  # fmt: skip
 OF_FILES = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
-MAX_HEADER_BYTES = 100 << 20
 COPIED = ("train.sh", "dataset.toml", "sample_prompts.txt", "README.md")
 
 
@@ -126,7 +124,7 @@ def _state_of(folder: Path, missing: str) -> State:
     state = known_settings(folder) | _usable(_from_state(folder))
     model, end = folder / f"{folder.name}.safetensors", read_exit(RunPaths(folder))
     moment = next((path.stat().st_mtime for path in (model, folder / "train.sh", folder) if path.exists()), 0.0)
-    own = {"timestamp": timestamp_of(state) or moment, "status": "completed" if _is_whole(model) else "stopped"}
+    own = {"timestamp": timestamp_of(state) or moment, "status": "completed" if is_whole(model) else "stopped"}
     if end is None:
         return state | own | {"reason": ADOPTED + missing, "run_id": secrets.token_hex(8)}
     if end.status != "completed":
@@ -193,29 +191,8 @@ def _from_prompts(folder: Path) -> dict[str, Any]:
 
 
 def _from_metadata(folder: Path) -> dict[str, Any]:
-    metadata = _header(folder / f"{folder.name}.safetensors").get("__metadata__")
-    if not isinstance(metadata, dict):
+    try:
+        metadata = read_header(folder / f"{folder.name}.safetensors").metadata
+    except (OSError, ValueError):
         return {}
     return {ours: metadata[name] for name, ours in OF_METADATA.items() if metadata.get(name) not in (None, "None")}
-
-
-def _header(model: Path) -> dict[str, Any]:
-    """Return a .safetensors file's header, {} when it cannot be read."""
-    try:
-        with model.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length < MAX_HEADER_BYTES else {}
-    except (OSError, struct.error, ValueError, RecursionError):
-        return {}
-    return header if isinstance(header, dict) else {}
-
-
-def _is_whole(model: Path) -> bool:
-    """Say whether a model's file holds all that its header tells of."""
-    tensors = [value for name, value in _header(model).items() if name != "__metadata__"]
-    try:
-        with model.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-        return bool(tensors) and model.stat().st_size == 8 + length + max(tensor["data_offsets"][1] for tensor in tensors)
-    except (OSError, struct.error, KeyError, IndexError, TypeError):
-        return False

@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.launch import order
-from fluxgym.launch.order import LaunchOrder, read_stop, write_launch
+from fluxgym.launch.order import LaunchOrder, read_launch, read_stop, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
@@ -20,7 +21,7 @@ from fluxgym.run.status import Status, derive_status, has_live_process, is_super
 from fluxgym.sessions.offer import needs_check
 from fluxgym.sessions.resume import resume
 from fluxgym.settings import Settings
-from tests.support.runs import launch, launch_broken, make_run, state_of, wait_for
+from tests.support.runs import launch, launch_broken, make_run, order_of, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
 POLITE = """
@@ -340,3 +341,19 @@ def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
     assert request_stop(run)
     assert wait_until_ended(run).reason_code == "user"
     assert not run.stop_reserve.exists()
+
+
+def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
+    an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
+    order_of(run, an_hour_behind)
+    os.utime(run.launch, (time.time() - 3601,) * 2)
+    spawn_supervisor(run, read_launch(run))
+    assert wait_until_ended(run).status is Status.COMPLETED
+
+
+def test_a_model_of_an_earlier_start_is_called_old(run):
+    order_of(run, "progress(4)")
+    (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
+    os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
+    spawn_supervisor(run, read_launch(run))
+    assert "older than this start" in wait_until_ended(run).reason

@@ -40,24 +40,26 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
     return run
 
 
-def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchOrder:
-    """Start a supervisor over a program; it sees the helpers of PRELUDE."""
+def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchOrder:
+    """Write the order to run a program that sees the helpers of PRELUDE, and return it."""
     order = LaunchOrder(
         run_id=f"id-{run.slug}", attempt=attempt, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
-        cwd=str(run.folder), expected_steps=expected_steps,
+        cwd=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
     )  # fmt: skip
     write_launch(run, order)
+    return order
+
+
+def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchOrder:
+    """Start a supervisor over a program; it sees the helpers of PRELUDE."""
+    order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
     spawn_supervisor(run, order)
     return order
 
 
-def launch_broken(run: RunPaths, program: str, mistake: str, *, stall_scale: float = 1.0) -> subprocess.Popen[bytes]:
+def launch_broken(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
     """Start a supervisor that has a mistake in it: Python that is run before it begins."""
-    order = LaunchOrder(
-        run_id=f"id-{run.slug}", attempt=1, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
-        cwd=str(run.folder), expected_steps=4, stall_scale=stall_scale,
-    )  # fmt: skip
-    write_launch(run, order)
+    order_of(run, program)
     code = f"import sys\nfrom fluxgym.launch import supervisor\n{mistake}\nsys.exit(supervisor.main([{str(run.folder)!r}]))"
     with run.monitor_log.open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -21,7 +21,6 @@ from fluxgym.errors import (
     SessionError,
     StorageError,
 )
-from fluxgym.launch import devices
 from fluxgym.launch.order import read_launch
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.identity import is_alive
@@ -376,45 +375,4 @@ def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_r
     shutil.rmtree(second.folder)
     run = begin(world, images, "new", resume_from_checkpoint="cat-2-state")
     assert str(first.folder / "cat-000002-state") in read_launch(run).argv
-    stop_and_wait(run)
-
-
-@pytest.fixture(name="has_gpus")
-def fixture_has_gpus(tmp_path, monkeypatch):
-    """Return a function that gives the machine so many GPUs."""
-
-    def has(count):
-        for number in range(count):
-            (tmp_path / f"{count}-gpus" / str(number)).mkdir(parents=True)
-        monkeypatch.setattr(devices, "GPU_SIGNS", (tmp_path / f"{count}-gpus",))
-
-    return has
-
-
-def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_gpus):
-    has_gpus(2)
-    run = begin(world, images)
-    told = read_launch(run)
-    assert (told.devices, told.any_one, told.env) == (["gpu-0", "gpu-1"], True, {})
-    wait_until_ended(run)
-    checkpoint(run, "my-cat-step00000004-state", 4)
-    has_gpus(1)
-    resume(run, settings=world, epochs=2)
-    told = read_launch(run)
-    assert (told.devices, told.any_one, told.env) == (["gpu-0"], True, {})
-    stop_and_wait(run)
-
-
-def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images, has_gpus):
-    has_gpus(2)
-    run = start(StartRequest(state=state(), images=images, gpus="1"), world)
-    wait_until_ended(run)
-    checkpoint(run, "my-cat-step00000004-state", 4)
-    resume(run, settings=world, epochs=2)
-    told = read_launch(run)
-    assert (told.devices, told.any_one, told.env) == (["gpu-1"], False, {"CUDA_VISIBLE_DEVICES": "1"})
-    wait_until_ended(run)
-    has_gpus(1)
-    resume(run, settings=world, epochs=3)
-    assert (read_launch(run).devices, read_launch(run).env) == (["gpu-0"], {})
     stop_and_wait(run)
