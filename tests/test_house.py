@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = {
     "errors": -1, "settings": 0, "config": 1, "run": 2, "dataset": 3, "models": 3, "insight": 3, "launch": 4,
-    "sessions": 5, "publish": 5, "cli_keep": 6, "cli": 7, "__main__": 8, "ui": 6,
+    "sessions": 5, "publish": 5, "cli_keep": 6, "watch": 6, "cli": 7, "__main__": 8, "ui": 6,
 }  # fmt: skip
 MAY_KNOW_EACH_OTHER = {("insight", "dataset"), ("insight", "models")}
 HEAVY = ("torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage")

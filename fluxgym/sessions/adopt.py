@@ -11,15 +11,14 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import PictureFolder, copy_into
-from fluxgym.errors import BadName, DatasetError, FluxGymError, SessionNotFound
+from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.safetensors import is_whole, read_header
-from fluxgym.run.status import has_live_process
 from fluxgym.run.ui_state import State, create_state, read_state, timestamp_of
-from fluxgym.sessions.resume import name_lock
+from fluxgym.sessions.standing import ensure_ended, name_lock
 
 ADOPTED = "Adopted from another FluxGym; its training was not watched here."
 OF_FLAGS = {
@@ -71,7 +70,11 @@ def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: boo
     except BadName:
         return None
     with name_lock(outputs, run.slug):
-        if has_live_process(run) if here else run.folder.exists():
+        if not here and run.folder.exists():
+            return None
+        try:
+            ensure_ended(run)
+        except AlreadyRunning:
             return None
         _make(folder, pictures, run, run if here else RunPaths(outputs.new / f"adopt-{secrets.token_hex(4)}"))
     return run

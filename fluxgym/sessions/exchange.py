@@ -20,7 +20,7 @@ from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import MAX_BYTES, State, create_state, read_state, timestamp_of
 from fluxgym.sessions.history import SETTINGS
-from fluxgym.sessions.resume import name_lock
+from fluxgym.sessions.standing import name_lock
 from fluxgym.sessions.unpack import unpack
 
 IMPORTED = "Imported; it was not trained here."

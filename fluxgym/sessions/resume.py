@@ -1,29 +1,26 @@
 """Resume: the furthest complete checkpoint is found, checked, and the same run goes on from it as its next attempt."""
 
-from contextlib import AbstractContextManager
-
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
+from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import VISIBLE, are_there, devices_of
 from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.strays import find_stray
 from fluxgym.models.catalog import find_files, regularisation_folder
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.status import LIVE, Status, derive_status, has_live_process
+from fluxgym.run.status import Status
 from fluxgym.run.ui_state import State, read_state, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.offer import needs_check
+from fluxgym.sessions.standing import ensure_ended, name_lock
 from fluxgym.settings import Settings
 
 
@@ -34,11 +31,6 @@ def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = N
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs)
-
-
-def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
-    """Return the lock under which a run of this name is made, replaced or resumed: one at a time, whoever does it."""
-    return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session.")
 
 
 def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
@@ -63,23 +55,6 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
         update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
         raise
     return run
-
-
-def ensure_ended(run: RunPaths) -> None:
-    """Raise AlreadyRunning while anything of a run lives: here, on another machine, or with its record removed."""
-    if has_live_process(run):
-        raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
-    if (pid := find_stray(run)) is not None:
-        raise AlreadyRunning(
-            f"A process of {run.slug} still lives (PID {pid}), though its record was removed or changed; end it, or choose another name.",
-            field="lora_name",
-        )
-    try:
-        derived = derive_status(run, read_state(run))
-    except UnreadableState:
-        return
-    if derived.status in LIVE:
-        raise AlreadyRunning(f"{run.slug} is {derived.status}. {derived.reason or 'Look at its session in a moment.'}", field="lora_name")
 
 
 _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}

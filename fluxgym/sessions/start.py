@@ -31,7 +31,8 @@ from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
 from fluxgym.run.ui_state import create_state, read_state, update_state
 from fluxgym.sessions.history import keep
-from fluxgym.sessions.resume import ensure_ended, name_lock, resume_locked
+from fluxgym.sessions.resume import resume_locked
+from fluxgym.sessions.standing import ensure_ended, name_lock
 from fluxgym.settings import Settings
 
 ARCHIVED_STATE = "state.json"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import threading
+import time
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_restore_refuses_what_lives_and_what_is_unknown(run):
     keep(run)
     with pytest.raises(SessionNotFound, match="there are: id-cat-1"):
         find_version(run, "../../x")
-    update_state(run, {"status": "starting", "timestamp": 4e9})
+    update_state(run, {"status": "starting", "timestamp": time.time()})
     with pytest.raises(AlreadyRunning):
         restore(run, "id-cat-1")
 
