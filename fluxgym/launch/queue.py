@@ -23,18 +23,20 @@ from fluxgym.run.status import Status, derive_status
 from fluxgym.run.ui_state import read_state
 
 logger = logging.getLogger(__name__)
+REVIVAL_S = 10.0
 BUSY = "The queue is being changed by another process; try again in a moment."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """One run's place in the line; `since` is in seconds since the epoch."""
+    """One run's place in the line; `since`, and when its dead supervisor was last replaced, are in seconds since the epoch."""
 
     slug: str
     run_id: str
     place: int
     devices: list[str]
     since: float
+    revived_at: float = 0.0
 
 
 class Queue:
@@ -99,7 +101,7 @@ class Queue:
             raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be cancelled.")
 
     def bring_back(self) -> list[str]:
-        """Start a supervisor for every waiting run whose own has died, in the line's order; returns their slugs. Never raises."""
+        """Start a supervisor for every waiting run whose own has died, and wait for none; returns their slugs. Never raises."""
         revived = []
         for ticket in self.tickets():
             try:
@@ -110,17 +112,22 @@ class Queue:
         return revived
 
     def _revive(self, run: RunPaths, ticket: Ticket) -> bool:
-        record, order = read_record(run), read_launch(run)
-        if record is not None and is_alive(record.supervisor):
+        order = read_launch(run)
+        if self._is_waited_for(ticket):
             return False
         waits = order is not None and order.run_id == ticket.run_id and derive_status(run, read_state(run)).status is Status.QUEUED
         if not waits or order is None:
             run.ticket.unlink(missing_ok=True)
             return False
-        spawn_supervisor(run, order)
+        with self._changing():
+            write_json(run.ticket, asdict(ticket) | {"revived_at": time.time()})
+        spawn_supervisor(run, order, wait=False)
         return True
 
     def _is_waited_for(self, ticket: Ticket) -> bool:
+        """Say whether a ticket's supervisor lives, or was started a moment ago and is about to: nobody may slip in before it meanwhile."""
+        if abs(time.time() - ticket.revived_at) < REVIVAL_S:
+            return True
         record = read_record(self._outputs.run(ticket.slug))
         return record is not None and record.run_id == ticket.run_id and is_alive(record.supervisor)
 
@@ -133,8 +140,12 @@ def _read(value: Any) -> Ticket | None:
         ticket = Ticket(**value)
     except TypeError:
         return None
-    whole = isinstance(ticket.place, int) and isinstance(ticket.since, (int, float)) and _are_texts(ticket.devices)
+    whole = isinstance(ticket.place, int) and _is_moment(ticket.since) and _is_moment(ticket.revived_at) and _are_texts(ticket.devices)
     return ticket if whole and isinstance(ticket.slug, str) and isinstance(ticket.run_id, str) else None
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
 
 def _are_texts(value: Any) -> bool:

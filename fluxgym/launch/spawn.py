@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from fluxgym.errors import LaunchError
 from fluxgym.launch.order import LaunchOrder
@@ -25,12 +25,17 @@ def spawn_supervisor(run: RunPaths, order: LaunchOrder, *, only: Literal["", "st
     """
     argv = [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder), *([f"--only-{only}"] if only else [])]
     with run.monitor_log.open("ab") as log:
-        process = subprocess.Popen(
-            argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
-        )
-    threading.Thread(target=process.wait, daemon=True).start()  # so that it is no zombie while this process lives
+        process = detach(argv, log)
     if wait:
         _wait_until_it_watches(run, order, process)
+
+
+def detach(argv: list[str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a program of ours in a session of its own, its words into `log` or nowhere; it outlives this process."""
+    words = log or subprocess.DEVNULL
+    process = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it is no zombie while this process lives
+    return process
 
 
 def _wait_until_it_watches(run: RunPaths, order: LaunchOrder, process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,6 @@
 """Letting go of runs: forget (the model stays), delete (everything goes), sweep those that are old, and back up all states before."""
 
 import secrets
-import shutil
 import tarfile
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from fluxgym.run.atomic import storage_error
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.status import LIVE
 from fluxgym.sessions.listing import list_sessions
+from fluxgym.sessions.removal import remove_in_background
 from fluxgym.sessions.standing import ensure_ended, name_lock
 
 DAY_S = 86_400.0
@@ -55,29 +55,20 @@ def _forget(run: RunPaths, strays: dict[RunPaths, int]) -> None:
 
 
 def delete(run: RunPaths) -> Contents:
-    """Remove a run's whole folder; returns what was in it. Raises AlreadyRunning while it lives."""
+    """Take a run's whole folder away; returns what was in it. Its files are removed afterwards, by a process that nobody waits for.
+
+    Raises AlreadyRunning while it lives.
+    """
     outputs, was = OutputsPaths(run.folder.parent), contents(run)
-    aside = outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}"
     try:
         with name_lock(outputs, run.slug):
             ensure_ended(run)
             outputs.deleted.mkdir(parents=True, exist_ok=True)
-            run.folder.rename(aside)  # gone at once, so that nobody sees half a run
-        for folder in outputs.deleted.iterdir():  # and what an earlier delete was kept from
-            _remove(folder)
+            run.folder.rename(outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}")  # gone at once, so that nobody sees half a run
+        remove_in_background(outputs)
     except OSError as error:
         raise storage_error(error, run.folder) from error
-    if aside.exists():
-        raise StorageError(f"{run.slug} is gone from the list, but not all of its files; remove {aside} by hand.")
     return was
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder as far as possible, but of a link to one elsewhere the link alone."""
-    if folder.is_symlink():
-        folder.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(outputs: Path, days: float) -> list[str]:

@@ -59,12 +59,12 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
+    Queue(outputs).bring_back()
     with name_lock(outputs, slug):
         run = _free_run(outputs, slug, request.if_exists)
         if run is None:
             return resume_locked(outputs.run(slug), settings=settings)
         order = _build(run, config, request, settings, outputs)
-        Queue(outputs).bring_back()
         return _launch(run, order)
 
 

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from fluxgym.errors import SessionError
-from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch import queue, spawn
+from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
@@ -173,6 +174,37 @@ def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
     line.let_go(first, second, third)
     wait_until_ended(third)
     assert line.order() == ["first", "second", "third"]
+
+
+def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second = line.start("second")
+    line.wait_for(second, Status.QUEUED)
+    kill_supervisor(second)
+    with monkeypatch.context() as slow:
+        slow.setattr(queue, "spawn_supervisor", lambda *_, **__: None)  # it has not come up yet
+        assert line.queue.bring_back() == ["second"]
+    third = line.start("third")
+    line.wait_for(third, Status.QUEUED)
+    assert "before it: second" in read_state(third)["reason"]
+    spawn_supervisor(second, read_launch(second))
+    line.let_go(first, second, third)
+    wait_until_ended(third)
+    assert line.order() == ["first", "second", "third"]
+
+
+def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
+    run = line.start("first")
+    line.wait_for(run, Status.RUNNING)
+    waiting = [line.start(name) for name in ("a", "b")]
+    for each in waiting:
+        line.wait_for(each, Status.QUEUED)
+        kill_supervisor(each)
+    monkeypatch.setattr(spawn, "_wait_until_it_watches", None)  # waiting would fail
+    assert line.queue.bring_back() == ["a", "b"]
+    for each in waiting:
+        wait_for(lambda each=each: is_alive(read_record(each).supervisor))
 
 
 def test_a_dead_waiter_holds_up_nobody_and_can_be_cancelled(line):
