@@ -33,6 +33,7 @@ class Attempt:
         self.stall: Stall | None = None
         self.oom_kills = kernel_oom_kills()
         self._first_attempt, self._stop_seen_at = first_attempt, 0.0
+        self._heeded: StopOrder | None = None
 
     @property
     def pid(self) -> int | None:
@@ -47,6 +48,10 @@ class Attempt:
     def wish(self) -> StopOrder | None:
         """Return the wish to stop, None while nobody has it."""
         return read_stop(self.run, self.order.run_id, self._first_attempt)
+
+    def is_stopped_anew(self) -> bool:
+        """Say whether somebody wishes to stop who did not while the trainer lived."""
+        return (wish := self.wish()) is not None and wish != self._heeded
 
     def watch(self) -> None:
         """Wait for the trainer's end; meanwhile heed Stop, look for a stall if monitoring is on, and follow a foreign one's output."""
@@ -82,7 +87,7 @@ class Attempt:
         wish = self.wish()
         if wish is None:
             return
-        self.asked_at_once = wish.grace_s <= 0
+        self._heeded, self.asked_at_once = wish, wish.grace_s <= 0
         if not self.stop_requested:
             self.stop_requested, self._stop_seen_at = True, time.monotonic()
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", wish.grace_s)

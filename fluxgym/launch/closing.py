@@ -2,13 +2,15 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import FluxGymError
 from fluxgym.launch.attempt import Attempt
-from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, signal_name, verify_in_child
+from fluxgym.launch.ending import Evidence, judge, kernel_oom_kills, signal_name
 from fluxgym.launch.order import LaunchOrder
+from fluxgym.launch.verification import verify
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import ExitRecord, write_exit
 from fluxgym.run.facts import RunFacts
@@ -24,11 +26,12 @@ log = logging.getLogger("fluxgym.supervisor")
 def close(attempt: Attempt, *, restarts: int) -> None:
     """Judge the end of an attempt that nothing follows, and write it down."""
     last, verdict = last_line(attempt.run, attempt.order), None
-    if attempt.exit_code == 0 or is_done(last):
-        verdict = verify_in_child(attempt.run, attempt.order, _began_at(attempt), last)
+    has_finished = attempt.exit_code == 0 or is_done(last)
+    if has_finished:
+        verdict = verify(attempt, _began_at(attempt), last)
         log.info("verified: %s", verdict)
-    end = judge(_evidence(attempt, last, verdict, restarts))
-    write_end(attempt.run, attempt.order, end, attempt=attempt, verified=verdict)
+    evidence = replace(_evidence(attempt, last, restarts), verdict=verdict, check_stopped=has_finished and verdict is None)
+    write_end(attempt.run, attempt.order, judge(evidence), attempt=attempt, verified=verdict)
 
 
 def _began_at(attempt: Attempt) -> float:
@@ -39,7 +42,7 @@ def _began_at(attempt: Attempt) -> float:
     return RunFacts(attempt.run, {}).ordered_at or attempt.started_at
 
 
-def _evidence(attempt: Attempt, last: dict[str, Any], verdict: dict[str, Any] | None, restarts: int) -> Evidence:
+def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> Evidence:
     complete, began_at = list_complete(attempt.run, exact=not attempt.order.foreign), _began_at(attempt)
     return Evidence(
         exit_code=attempt.exit_code,
@@ -49,7 +52,7 @@ def _evidence(attempt: Attempt, last: dict[str, Any], verdict: dict[str, Any] | 
         last_line=last,
         log_end=tail(attempt.run.training_log, 60),
         kernel_killed=kernel_oom_kills() > attempt.oom_kills,
-        verdict=verdict,
+        verdict=None,
         saved_state=any(found.step == last.get("step") and found.written_at >= began_at for found in complete),
         has_checkpoint=bool(complete),
         stall=attempt.stall,

@@ -1,26 +1,21 @@
 """From how the trainer ended to what is said of the run: status, reason_code and one sentence. Gathers evidence; never guesses."""
 
-import json
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxgym.launch.order import LaunchOrder
 from fluxgym.launch.stall import Stall
-from fluxgym.run.paths import RunPaths
 from fluxgym.run.progress import is_done
 from fluxgym.run.status import DerivedStatus, Status
 
 STOPPED_CODE = 143
-VERIFY_TIMEOUT_S = 600.0
 PHRASES = {
     "cuda_oom": ("CUDA out of memory", "torch.OutOfMemoryError"),
     "disk_full": ("No space left on device", "Disk quota exceeded"),
     "driver": ("CUDA driver version is insufficient", "no kernel image is available"),
 }
+CHECK_STOPPED = "Stopped by you while its result was being checked; Resume checks it again."
 SENTENCES = {
     "cuda_oom": "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
     "disk_full": "The disk is full; free some space, then resume.",
@@ -44,6 +39,7 @@ class Evidence:
     has_checkpoint: bool = True
     stall: Stall | None = None
     restarts: int = 0
+    check_stopped: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -62,6 +58,8 @@ def judge(evidence: Evidence) -> DerivedStatus:
     A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
     """
     code, stopped = evidence.exit_code, evidence.stop_requested
+    if evidence.check_stopped:
+        return DerivedStatus(Status.STOPPED, "user", CHECK_STOPPED if evidence.is_done else CHECK_STOPPED.partition(";")[0] + ".")
     if evidence.is_done and (evidence.is_verified or not stopped):
         return _finished(evidence)
     if evidence.stall is not None and not stopped:
@@ -174,15 +172,3 @@ def kernel_oom_kills() -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     except (OSError, StopIteration, ValueError):
         return 0
-
-
-def verify_in_child(run: RunPaths, order: LaunchOrder, began_at: float, last: dict[str, Any]) -> dict[str, Any]:
-    """Have a run's LoRA checked by a short-lived process, which may load what the supervisor must not; returns its verdict."""
-    steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
-    numbers = [str(began_at), str(steps), str(int(last.get("step") or 0))]
-    argv = [sys.executable, "-m", "fluxgym.launch.verify", str(run.lora), *numbers]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=VERIFY_TIMEOUT_S, check=True, cwd=Path(__file__).parents[2])
-        return dict(json.loads(done.stdout))
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return {"ok": False, "reason": f"its result could not be checked ({error})"}

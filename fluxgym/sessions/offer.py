@@ -32,10 +32,11 @@ class ResumeOffer:
 
 
 def needs_check(run: RunPaths) -> bool:
-    """Say whether a trainer finished unwatched, so that its result only has to be checked."""
+    """Say whether a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
     order, end = read_launch(run), read_exit(run)
     is_told = end is not None and order is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
-    return order is not None and not is_told and is_unchecked(run)
+    was_stopped = end is not None and end.status == Status.STOPPED and not end.verified
+    return order is not None and (not is_told or was_stopped) and is_unchecked(run)
 
 
 def resume_offer(run: RunPaths) -> ResumeOffer | None:

@@ -8,7 +8,7 @@ from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionN
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
 from fluxgym.launch.devices import VISIBLE, are_there, devices_of
-from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
+from fluxgym.launch.order import LaunchOrder, forget_stop, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.models.catalog import find_files, regularisation_folder
 from fluxgym.run.atomic import write_text
@@ -40,6 +40,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     ensure_ended(run)
     order = read_launch(run)
     if order is not None and epochs is None and needs_check(run):
+        forget_stop(run)
         spawn_supervisor(run, order, only="verify")
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})

@@ -56,7 +56,7 @@ def test_progress_comes_from_its_output_and_the_end_is_verified(begin):
     phases = [line["phase"] for line in lines]
     firsts = [phase for place, phase in enumerate(phases) if phase not in phases[:place]]
     assert end.status == "completed", end.reason
-    assert [phase for phase in firsts if phase != "sampling"] == ["loading", "caching", "training", "saving", "done"]
+    assert [phase for phase in firsts if phase != "sampling"] == ["loading", "caching", "training", "saving", "done", "verifying"]
     assert "sampling" in phases
     assert lines[-1] | {"phase": "done", "step": STEPS, "total_steps": STEPS, "epoch": 4, "attempt": 1} == lines[-1]
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)

@@ -17,6 +17,7 @@ from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import group_members, identify, start_ticks
 from fluxgym.run.process_record import read_pid, read_record, write_record
+from fluxgym.run.progress import read_last
 from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
 from fluxgym.sessions.offer import needs_check
 from fluxgym.sessions.resume import resume
@@ -201,7 +202,7 @@ def test_no_secret_reaches_the_trainer(run, monkeypatch):
     launch(run, "progress(4, seen=os.environ.get('HF_TOKEN')); lora()")
     wait_until_ended(run)
     assert "hf_secret" not in "".join(path.read_text(errors="replace") for path in run.folder.rglob("*") if path.is_file())
-    assert json.loads(run.progress.read_text())["seen"] is None
+    assert json.loads(run.progress.read_text().splitlines()[0])["seen"] is None
 
 
 def test_a_second_supervisor_does_not_touch_the_first(run):
@@ -357,3 +358,37 @@ def test_a_model_of_an_earlier_start_is_called_old(run):
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
     spawn_supervisor(run, read_launch(run))
     assert "older than this start" in wait_until_ended(run).reason
+
+
+SLOW_CHECK = "from fluxgym.launch import verification\nverification.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
+
+
+def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(run, tmp_path):
+    supervisor = launch_broken(run, "progress(4); lora(); done()", SLOW_CHECK)
+    wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
+    assert read_last(run.progress)["step"] == 4
+    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert request_stop(run)
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
+    assert "Resume checks it" in read_exit(run).reason
+    assert read_last(run.progress)["phase"] == "done"
+    assert needs_check(run)
+    resume(run, settings=Settings(outputs=tmp_path))
+    assert wait_until_ended(run).status is Status.COMPLETED
+    assert not needs_check(run)
+
+
+def test_a_stop_that_came_while_the_trainer_lived_does_not_spare_the_check(run):
+    finishes = "signal.signal(signal.SIGTERM, lambda *_: (progress(4), lora(), done(), sys.exit(0)))\n"
+    launch(run, f"{finishes}progress(2); open(f'{{folder}}/ready', 'w'); time.sleep(60)")
+    ready(run)
+    assert request_stop(run)
+    assert wait_until_ended(run).status is Status.COMPLETED
+
+
+def test_a_check_that_fails_is_no_good_verdict(run):
+    slow = SLOW_CHECK.replace("import time; time.sleep(60)", "raise SystemExit(3)")
+    assert launch_broken(run, GOOD, slow).wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
+    assert "could not be checked" in read_exit(run).reason

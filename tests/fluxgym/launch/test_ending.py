@@ -30,6 +30,9 @@ ROWS = {
     "done and torn, crashed": ({"exit_code": 1, "last_line": DONE, "verdict": BAD}, "failed", "not_verified", "cut short"),
     "a stall, killed": ({"exit_code": -9, "had_to_kill": True, "stall": STALL, "restarts": 3}, "failed", "stalled", "after 3 restarts"),
     "a stall that ended kindly": ({"exit_code": 0, "stall": STALL, "verdict": BAD}, "failed", "stalled", "while training for 1900 s"),
+    "stopped in the check": (
+        {"exit_code": 0, "last_line": DONE, "check_stopped": True}, "stopped", "user", "while its result was being checked; Resume checks it",
+    ),
     "stopped and saved": ({"exit_code": 143, "stop_requested": True, "saved_state": True}, "stopped", "user", "its state was saved"),
     "stopped, nothing saved": ({"exit_code": 143, "stop_requested": True}, "stopped", "user", "steps since the last checkpoint are lost"),
     "stopped, never saved": ({"exit_code": 143, "stop_requested": True, "has_checkpoint": False}, "stopped", "user", "no checkpoint"),
