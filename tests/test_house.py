@@ -65,6 +65,16 @@ def test_only_the_page_knows_gradio_and_nothing_heavy_loads_at_start(path):
     assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & set(HEAVY)
 
 
+ALLOWED = {"run": {"slugify"}, "launch": {"numpy"}}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] == "fluxgym" and path.parts[1] in ALLOWED], ids=str)
+def test_what_lives_beside_every_run_needs_the_standard_library(path):
+    names = {name.split(".")[0] for name in imports(path)}
+    assert names <= sys.stdlib_module_names | {"fluxgym"} | ALLOWED[path.parts[1]]
+    assert "numpy" not in names or path.name == "verify.py"  # which is a child, and short-lived
+
+
 def test_the_page_starts_without_heavy_libraries():
     code = f"import sys, fluxgym.ui.build, fluxgym.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -26,7 +26,7 @@ def verify(attempt: Attempt, began_at: float, last: dict[str, Any]) -> dict[str,
     run, order = attempt.run, attempt.order
     steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
     numbers = [str(began_at), str(steps), str(int(last.get("step") or 0))]
-    place = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
+    place: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
     _tell(run, last and {"attempt": order.attempt, **place, "phase": "verifying"})
     try:
         return _ask([*VERIFIER, str(run.lora), *numbers], attempt)

@@ -96,7 +96,8 @@ def _exported(run: RunPaths, what: Export) -> Iterator[Path]:
 def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """Make runs of an exported .json or .zip, each stopped and under a name that is free; returns them.
 
-    Raises ImportRefused naming what has no place in such a file. Nothing is imported unless all of it can be.
+    Raises ImportRefused naming what has no place in such a file; all is checked before the first run is moved in. A disk that refuses
+    midway leaves those that are in by then.
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
