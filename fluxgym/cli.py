@@ -19,7 +19,7 @@ from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.launch.stop import wait_until_ended
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.status import SYMBOLS, Status
-from fluxgym.sessions import demo, watch
+from fluxgym.sessions import demo
 from fluxgym.sessions.find import find_run
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.offer import resume_offer
@@ -27,6 +27,7 @@ from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.sessions.stop import stop
 from fluxgym.settings import Parser, Settings, add_folders
+from fluxgym.watch import progress_words, watch
 
 
 def main(argv: Sequence[str]) -> int:
@@ -104,7 +105,7 @@ def _as_text(session: Session) -> str:
         lines.append(f"   - Checkpointing: {'✅' if session.checkpointing else '❌'}")
         lines.append(f"   - Monitoring: {'✅' if session.monitoring else '❌'}")
     if session.progress:
-        lines.append(f"   - Progress: {watch.progress_words(session)}")
+        lines.append(f"   - Progress: {progress_words(session)}")
     if session.reason:
         lines.append(f"   - {_plain(session.reason)}")
     return "\n".join(lines)
@@ -133,7 +134,7 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _wait(run: RunPaths) -> int:
-    end = watch.watch(run)
+    end = watch(run)
     print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
     return 0 if end.status is Status.COMPLETED else 1
 
@@ -158,11 +159,12 @@ def _resume(args: argparse.Namespace, settings: Settings) -> int:
 
 def _demo(args: argparse.Namespace, settings: Settings) -> int:
     began = time.monotonic()
-    result = demo.run_demo(settings)
-    if result.end.status is not Status.COMPLETED:
-        print(f"error: the demo ended as {result.end.status}: {result.end.reason} Its log: {result.run.training_log}", file=sys.stderr)
+    run = demo.start_demo(settings)
+    end = watch(run)
+    if end.status is not Status.COMPLETED:
+        print(f"error: the demo ended as {end.status}: {end.reason} Its log: {run.training_log}", file=sys.stderr)
         return 1
-    print(f"The LoRA:            {result.run.lora}")
-    print(f"Before and after:    {result.picture}")
+    print(f"The LoRA:            {run.lora}")
+    print(f"Before and after:    {demo.compose(run)}")
     print(f"All of it took {time.monotonic() - began:.0f} s. See it in the page: make run")
     return 0

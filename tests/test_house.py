@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = {
     "errors": -1, "settings": 0, "config": 1, "run": 2, "dataset": 3, "models": 3, "insight": 3, "launch": 4,
-    "sessions": 5, "publish": 5, "cli_keep": 6, "cli": 7, "__main__": 8, "ui": 6,
+    "sessions": 5, "publish": 5, "cli_keep": 6, "watch": 6, "cli": 7, "__main__": 8, "ui": 6,
 }  # fmt: skip
 MAY_KNOW_EACH_OTHER = {("insight", "dataset"), ("insight", "models")}
 HEAVY = ("torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage")
@@ -63,6 +63,16 @@ def test_only_the_page_knows_gradio_and_nothing_heavy_loads_at_start(path):
     if path.parts[1] != "ui":
         assert "gradio" not in names
     assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & set(HEAVY)
+
+
+ALLOWED = {"run": {"slugify"}, "launch": {"numpy"}}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] == "fluxgym" and path.parts[1] in ALLOWED], ids=str)
+def test_what_lives_beside_every_run_needs_the_standard_library(path):
+    names = {name.split(".")[0] for name in imports(path)}
+    assert names <= sys.stdlib_module_names | {"fluxgym"} | ALLOWED[path.parts[1]]
+    assert "numpy" not in names or path.name == "verify.py"  # which is a child, and short-lived
 
 
 def test_the_page_starts_without_heavy_libraries():

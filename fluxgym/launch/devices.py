@@ -6,21 +6,37 @@ lives the device is taken, whoever of them was killed.
 
 import json
 import os
+from collections.abc import Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from fluxgym.run.lock import local_locks, try_lock
 
 GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"), Path("/dev/kfd"))
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Held:
+    """The locks on devices that were taken, and the environment by which a trainer sees just the one that was chosen for it."""
+
+    locks: list[IO[str]]
+    env: dict[str, str] = field(default_factory=dict)
 
 
 def devices_of(gpus: str | None) -> list[str]:
-    """Return the devices that a run takes: the GPUs it names, else the first that is visible, else the CPU."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """Return the devices of the GPUs that a person named ("0,1"), all of which are needed; else those of which any one will do.
+
+    These are the GPUs that can be seen; without any the CPU is the only one.
+    """
+    visible = os.environ.get(VISIBLE)
     if not any(sign.exists() for sign in GPU_SIGNS) or (not gpus and visible in ("", "-1")):
         return ["cpu"]
-    named = gpus.split(",") if gpus else (visible or "0").split(",")[:1]
-    return sorted({f"gpu-{name.strip()}" for name in named})
+    if gpus:
+        return sorted({f"gpu-{name.strip()}" for name in gpus.split(",")})
+    names = visible.split(",") if visible else [str(number) for number in range(num_gpus() or 1)]
+    return [f"gpu-{name.strip()}" for name in names]
 
 
 def num_gpus() -> int:
@@ -28,15 +44,10 @@ def num_gpus() -> int:
     return len(list(GPU_SIGNS[0].glob("*")))
 
 
-def first_free_gpu() -> str | None:
-    """Return the number of the first GPU that no training of ours holds, else of the first; None where there is no choice."""
-    if num_gpus() < 2 or os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
-        return None
-    for number in range(num_gpus()):
-        if (held := take([f"gpu-{number}"], "")) is not None:
-            release(held)
-            return str(number)
-    return "0"
+def are_there(gpus: str) -> bool:
+    """Say whether the named GPUs are in this machine, as far as the driver tells."""
+    numbers = [int(name) for name in gpus.split(",") if name.strip().isdecimal()]
+    return num_gpus() == 0 or max(numbers, default=0) < num_gpus()
 
 
 def title(device: str) -> str:
@@ -58,6 +69,17 @@ def take(devices: list[str], holder: str) -> list[IO[str]] | None:
         file.write(json.dumps({"holder": holder}))
         file.flush()
     return held
+
+
+def take_turn(devices: list[str], holder: str, *, any_one: bool, barred: Set[str] = frozenset()) -> Held | None:
+    """Return all the devices, or with `any_one` the first that is free; None when that cannot be had. `barred` are others' before."""
+    if not any_one:
+        locks = None if barred & set(devices) else take(devices, holder)
+        return None if locks is None else Held(locks)
+    for device in devices:
+        if device not in barred and (locks := take([device], holder)) is not None:
+            return Held(locks, {VISIBLE: device.removeprefix("gpu-")} if len(devices) > 1 else {})
+    return None
 
 
 def release(held: list[IO[str]]) -> None:

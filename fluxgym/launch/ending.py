@@ -1,25 +1,21 @@
 """From how the trainer ended to what is said of the run: status, reason_code and one sentence. Gathers evidence; never guesses."""
 
-import json
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxgym.launch.order import LaunchOrder
 from fluxgym.launch.stall import Stall
-from fluxgym.run.paths import RunPaths
+from fluxgym.run.progress import is_done
 from fluxgym.run.status import DerivedStatus, Status
 
 STOPPED_CODE = 143
-VERIFY_TIMEOUT_S = 600.0
 PHRASES = {
     "cuda_oom": ("CUDA out of memory", "torch.OutOfMemoryError"),
     "disk_full": ("No space left on device", "Disk quota exceeded"),
     "driver": ("CUDA driver version is insufficient", "no kernel image is available"),
 }
+CHECK_STOPPED = "Stopped by you while its result was being checked; Resume checks it again."
 SENTENCES = {
     "cuda_oom": "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
     "disk_full": "The disk is full; free some space, then resume.",
@@ -43,16 +39,34 @@ class Evidence:
     has_checkpoint: bool = True
     stall: Stall | None = None
     restarts: int = 0
+    check_stopped: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether the trainer's last word was that it is through."""
+        return is_done(self.last_line)
+
+    @property
+    def is_verified(self) -> bool:
+        """Say whether what it left was found whole."""
+        return bool(self.verdict and self.verdict.get("ok"))
 
 
 def judge(evidence: Evidence) -> DerivedStatus:
-    """Return the status a run has ended in, and why."""
-    code = evidence.exit_code
+    """Return the status a run has ended in, and why.
+
+    A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
+    """
+    code, stopped = evidence.exit_code, evidence.stop_requested
+    if evidence.check_stopped:
+        return DerivedStatus(Status.STOPPED, "user", CHECK_STOPPED if evidence.is_done else CHECK_STOPPED.partition(";")[0] + ".")
+    if evidence.is_done and (evidence.is_verified or not stopped):
+        return _finished(evidence)
+    if evidence.stall is not None and not stopped:
+        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
     if code == 0:
         return _finished(evidence)
-    if evidence.stall is not None and not evidence.stop_requested:
-        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
-    if evidence.stop_requested and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
+    if stopped and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
         return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(evidence))
     if code == STOPPED_CODE:
         return DerivedStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(evidence)}" + _saved(evidence))
@@ -62,14 +76,37 @@ def judge(evidence: Evidence) -> DerivedStatus:
 
 
 def _finished(evidence: Evidence) -> DerivedStatus:
-    verdict = evidence.verdict or {}
-    if verdict.get("ok"):
-        return DerivedStatus(Status.COMPLETED)
-    return DerivedStatus(
-        Status.FAILED,
-        "not_verified",
-        f"The trainer ended without an error, but {verdict.get('reason') or 'its result could not be checked'}.",
-    )
+    """Judge a trainer by what it left; a process that did not end of itself and in order is told of."""
+    end = "" if evidence.exit_code == 0 else _odd_end(evidence)
+    if evidence.is_verified:
+        return DerivedStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
+    fault = (evidence.verdict or {}).get("reason") or "its result could not be checked"
+    joined = f"{end}, and {fault}." if end else f"The trainer ended without an error, but {fault}."
+    return DerivedStatus(Status.FAILED, "not_verified", joined)
+
+
+def _odd_end(evidence: Evidence) -> str:
+    """Say how the process of a trainer ended that was done before, without a full stop."""
+    if evidence.stall is not None:
+        return "It hung at its exit and was ended"
+    if evidence.exit_code is None:
+        return "Its process ended while nobody watched"
+    if evidence.stop_requested:
+        return "It was done when Stop ended it"
+    return f"It was done, but its process ended with {exit_words(evidence.exit_code)}"
+
+
+def exit_words(code: int) -> str:
+    """Name an exit code, which is negative for a signal: "exit code 1", "signal SIGSEGV"."""
+    return f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; those for real-time use have none of their own and count from SIGRTMIN."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 def _stalled_sentence(evidence: Evidence, stall: Stall) -> str:
@@ -101,8 +138,7 @@ def _killed_sentence(evidence: Evidence) -> str:
         return f"It was killed{_at(evidence)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
     if evidence.exit_code is None:
         return f"Its process ended{_at(evidence)} while nobody watched; how is not known."
-    name = signal.Signals(-evidence.exit_code).name
-    return f"It was killed from outside ({name}){_at(evidence)}; by whom is not known."
+    return f"It was killed from outside ({signal_name(-evidence.exit_code)}){_at(evidence)}; by whom is not known."
 
 
 def _failed(evidence: Evidence) -> DerivedStatus:
@@ -116,8 +152,7 @@ def _failed(evidence: Evidence) -> DerivedStatus:
     said = next((text.removeprefix("error: ") for text in reversed(evidence.log_end) if text.startswith("error: ")), "")
     if said:
         return DerivedStatus(Status.FAILED, "bad_input", _sentence(said))
-    number = evidence.exit_code or 0
-    how = f"signal {signal.Signals(-number).name}" if number < 0 else f"exit code {number}"
+    how = exit_words(evidence.exit_code or 0)
     return DerivedStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(evidence)} with {how}; the end of its log may say why.")
 
 
@@ -137,15 +172,3 @@ def kernel_oom_kills() -> int:
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
     except (OSError, StopIteration, ValueError):
         return 0
-
-
-def verify_in_child(run: RunPaths, order: LaunchOrder, started_at: float, last: dict[str, Any]) -> dict[str, Any]:
-    """Have a run's LoRA checked by a short-lived process, which may load what the supervisor must not; returns its verdict."""
-    steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
-    numbers = [str(started_at), str(steps), str(int(last.get("step") or 0))]
-    argv = [sys.executable, "-m", "fluxgym.launch.verify", str(run.lora), *numbers]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=VERIFY_TIMEOUT_S, check=True, cwd=Path(__file__).parents[2])
-        return dict(json.loads(done.stdout))
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return {"ok": False, "reason": f"its result could not be checked ({error})"}

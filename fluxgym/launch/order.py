@@ -1,12 +1,16 @@
 """launch.json and stop.json: what the supervisor is told to start, and that it is to stop. No secret is ever in them."""
 
+import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from fluxgym.errors import StorageError
 from fluxgym.launch.checkout import place_options
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.paths import RunPaths
+from fluxgym.run.reserved import fill, reserve
 
 GRACE_S = 60.0
 
@@ -15,7 +19,8 @@ GRACE_S = 60.0
 class LaunchOrder:
     """One attempt of a run; `env` is what the trainer's environment gets on top of the supervisor's own.
 
-    `devices` are waited for before it starts; none means at once. `stall_scale` shrinks the limits of stall detection, for tests.
+    `devices` are waited for before it starts, with `any_one` for the first of them that is free; none means at once.
+    `stall_scale` shrinks the limits of stall detection, for tests.
     A `foreign` trainer is a checkout of kohya's: its progress is read from its output, and its checkpoints are of another kind.
     """
 
@@ -27,6 +32,7 @@ class LaunchOrder:
     monitoring: bool = True
     env: dict[str, str] = field(default_factory=dict)
     devices: list[str] = field(default_factory=list)
+    any_one: bool = False
     stall_scale: float = 1.0
     foreign: bool = False
 
@@ -55,7 +61,13 @@ def write_launch(run: RunPaths, order: LaunchOrder, *, keep_stop: bool = False) 
     """Leave the order for the supervisor and forget an older stop; a restart keeps one that may have come this very moment."""
     write_json(run.launch, asdict(order))
     if not keep_stop:
-        run.stop.unlink(missing_ok=True)
+        forget_stop(run)
+
+
+def forget_stop(run: RunPaths) -> None:
+    """Forget a wish to stop that was meant for what has ended."""
+    run.stop.unlink(missing_ok=True)
+    run.stop_reserve.unlink(missing_ok=True)
 
 
 def read_launch(run: RunPaths) -> LaunchOrder | None:
@@ -75,14 +87,31 @@ def ran_foreign(run: RunPaths) -> bool:
     return order is not None and order.foreign is True
 
 
+def reserve_stop(run: RunPaths) -> None:
+    """Take the room that a wish to stop will need."""
+    reserve(run.stop_reserve)
+
+
 def write_stop(run: RunPaths, run_id: str, attempt: int, grace_s: float) -> None:
-    """Leave the wish to stop."""
-    write_json(run.stop, asdict(StopOrder(run_id=run_id, attempt=attempt, requested_at=time.time(), grace_s=grace_s)))
+    """Leave the wish to stop; on a full disk in the room that was reserved. Raises StorageError when there is none."""
+    wish = asdict(StopOrder(run_id=run_id, attempt=attempt, requested_at=time.time(), grace_s=grace_s))
+    try:
+        write_json(run.stop, wish)
+    except StorageError:
+        fill(run.stop_reserve, json.dumps(wish))
+    else:
+        _blank(run.stop_reserve)
+
+
+def _blank(room: Path) -> None:
+    """Take back an earlier wish that was left in the reserved room; another may have to go there."""
+    with suppress(StorageError):
+        fill(room, "")
 
 
 def read_stop(run: RunPaths, run_id: str, attempt: int) -> StopOrder | None:
     """Return the wish to stop this attempt or one that followed it without anybody's asking, None when nobody has it."""
-    value = read_json(run.stop)
+    value = read_json(run.stop_reserve) or read_json(run.stop)
     try:
         order = StopOrder(**value)
     except TypeError:

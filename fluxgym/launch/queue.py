@@ -11,7 +11,7 @@ from typing import Any
 
 from fluxgym.errors import FluxGymError, SessionError
 from fluxgym.launch.devices import holder_of, title
-from fluxgym.launch.order import read_launch
+from fluxgym.launch.order import LaunchOrder, read_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop
 from fluxgym.run.atomic import read_json, write_json
@@ -23,18 +23,20 @@ from fluxgym.run.status import Status, derive_status
 from fluxgym.run.ui_state import read_state
 
 logger = logging.getLogger(__name__)
+REVIVAL_S = 10.0
 BUSY = "The queue is being changed by another process; try again in a moment."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """One run's place in the line; `since` is in seconds since the epoch."""
+    """One run's place in the line; `since`, and when its dead supervisor was last replaced, are in seconds since the epoch."""
 
     slug: str
     run_id: str
     place: int
     devices: list[str]
     since: float
+    revived_at: float = 0.0
 
 
 class Queue:
@@ -71,13 +73,13 @@ class Queue:
         wanted = set(tickets[mine].devices)
         return [ticket for ticket in tickets[:mine] if wanted & set(ticket.devices) and self._is_waited_for(ticket)]
 
-    def reason(self, run: RunPaths, devices: list[str]) -> str:
-        """Say what a run waits for."""
-        before = self.before(run)
-        names = " and ".join(title(device) for device in devices)
-        users = sorted({f"“{holder}”" for device in devices if (holder := holder_of(device)) and holder != run.slug})
+    def reason(self, run: RunPaths, order: LaunchOrder, before: list[Ticket]) -> str:
+        """Say what a run waits for, and who is `before` it: by name only the next, for a line may be long."""
+        names = (" or " if order.any_one else " and ").join(title(device) for device in order.devices)
+        users = sorted({f"“{holder}”" for device in order.devices if (holder := holder_of(device)) and holder != run.slug})
         held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
-        line = f"; before it: {', '.join(ticket.slug for ticket in before)}" if before else "; it is next"
+        more = f" and {len(before) - 1} more" if len(before) > 1 else ""
+        line = f"; before it: {before[0].slug}{more}" if before else "; it is next"
         return f"It waits for {names}{held}{line}."
 
     def move(self, slug: str, to: int) -> list[Ticket]:
@@ -100,7 +102,7 @@ class Queue:
             raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be cancelled.")
 
     def bring_back(self) -> list[str]:
-        """Start a supervisor for every waiting run whose own has died, in the line's order; returns their slugs. Never raises."""
+        """Start a supervisor for every waiting run whose own has died, and wait for none; returns their slugs. Never raises."""
         revived = []
         for ticket in self.tickets():
             try:
@@ -111,17 +113,22 @@ class Queue:
         return revived
 
     def _revive(self, run: RunPaths, ticket: Ticket) -> bool:
-        record, order = read_record(run), read_launch(run)
-        if record is not None and is_alive(record.supervisor):
+        order = read_launch(run)
+        if self._is_waited_for(ticket):
             return False
         waits = order is not None and order.run_id == ticket.run_id and derive_status(run, read_state(run)).status is Status.QUEUED
         if not waits or order is None:
             run.ticket.unlink(missing_ok=True)
             return False
-        spawn_supervisor(run, order)
+        with self._changing():
+            write_json(run.ticket, asdict(ticket) | {"revived_at": time.time()})
+        spawn_supervisor(run, order, wait=False)
         return True
 
     def _is_waited_for(self, ticket: Ticket) -> bool:
+        """Say whether a ticket's supervisor lives, or was started a moment ago and is about to: nobody may slip in before it meanwhile."""
+        if abs(time.time() - ticket.revived_at) < REVIVAL_S:
+            return True
         record = read_record(self._outputs.run(ticket.slug))
         return record is not None and record.run_id == ticket.run_id and is_alive(record.supervisor)
 
@@ -134,8 +141,12 @@ def _read(value: Any) -> Ticket | None:
         ticket = Ticket(**value)
     except TypeError:
         return None
-    whole = isinstance(ticket.place, int) and isinstance(ticket.since, (int, float)) and _are_texts(ticket.devices)
+    whole = isinstance(ticket.place, int) and _is_moment(ticket.since) and _is_moment(ticket.revived_at) and _are_texts(ticket.devices)
     return ticket if whole and isinstance(ticket.slug, str) and isinstance(ticket.run_id, str) else None
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
 
 def _are_texts(value: Any) -> bool:

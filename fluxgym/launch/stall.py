@@ -4,6 +4,7 @@ Each phase has its own limit; after a few gaps it is learnt from the longest one
 sampling and caching is a new line of progress.jsonl alone; elsewhere output, and bytes read or written, count too.
 """
 
+import logging
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ LEARNT_FACTOR = 20.0
 LEARNT_AFTER = 3
 MAX_LOOK_S = 2.0
 DUMP_S = 3.0
+log = logging.getLogger("fluxgym.supervisor")
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,28 @@ def _bytes_moved(pid: int) -> int:
         return 0
 
 
-def dump_stacks(pid: int, log: Path) -> None:
-    """Write into the trainer's log where it is stuck: its Python stacks if it answers SIGUSR1, and in any case what /proc tells."""
-    before = _size(log)
-    if _catches(pid, signal.SIGUSR1) and _state(PROC / str(pid)) not in ("T", "t"):
-        os.kill(pid, signal.SIGUSR1)
-        deadline = time.monotonic() + DUMP_S
-        while time.monotonic() < deadline and _size(log) == before:
-            time.sleep(0.05)
-        time.sleep(0.2)  # the rest of the stacks
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"\n== where process {pid} is stuck, as the kernel tells ==\n" + "\n".join(_threads(pid)) + "\n")
+def dump_stacks(pid: int, training_log: Path) -> None:
+    """Write into the trainer's log where it is stuck: its Python stacks if it answers SIGUSR1, and in any case what /proc tells.
+
+    A disk that takes no more is only logged: the stall has to be ended all the same.
+    """
+    try:
+        _ask_for_stacks(pid, training_log)
+        with training_log.open("a", encoding="utf-8") as file:
+            file.write(f"\n== where process {pid} is stuck, as the kernel tells ==\n" + "\n".join(_threads(pid)) + "\n")
+    except OSError as error:
+        log.warning("where it is stuck could not be written down: %s", error)
+
+
+def _ask_for_stacks(pid: int, training_log: Path) -> None:
+    before = _size(training_log)
+    if not _catches(pid, signal.SIGUSR1) or _state(PROC / str(pid)) in ("T", "t"):
+        return
+    os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + DUMP_S
+    while time.monotonic() < deadline and _size(training_log) == before:
+        time.sleep(0.05)
+    time.sleep(0.2)  # the rest of the stacks
 
 
 def _catches(pid: int, number: int) -> bool:

@@ -28,7 +28,7 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
     if record is not None and record.supervisor is not None and is_alive(record.supervisor):
         wake(record.supervisor)
     elif order is not None and record is not None and is_alive(record.trainer):
-        spawn_supervisor(run, order, only="stop")
+        spawn_supervisor(run, order, only="stop", wait=False)
     elif order is not None and run.ticket.exists():
         spawn_supervisor(run, order)  # one that waited and has died: its successor reads the wish and leaves the queue
     return True

@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import time
-from typing import IO, Protocol
+from typing import Protocol
 
+from fluxgym.launch.devices import Held
 from fluxgym.launch.order import LaunchOrder
 from fluxgym.run.identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
 from fluxgym.run.paths import RunPaths
@@ -38,7 +39,7 @@ class TakenOver:
         return None if is_alive(self.identity) else UNKNOWN_CODE
 
 
-def start_trainer(run: RunPaths, order: LaunchOrder, held: list[IO[str]]) -> subprocess.Popen[bytes]:
+def start_trainer(run: RunPaths, order: LaunchOrder, held: Held) -> subprocess.Popen[bytes]:
     """Start the trainer in its own process group, its output straight into training.log; it inherits the devices' locks."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
@@ -47,6 +48,7 @@ def start_trainer(run: RunPaths, order: LaunchOrder, held: list[IO[str]]) -> sub
         "FLUXGYM_ATTEMPT": str(order.attempt),
         "FLUXGYM_RUN_FOLDER": str(run.folder),
         **order.env,
+        **held.env,
     }
     with run.training_log.open("ab") as output:
         header = f"== attempt {order.attempt} of run {order.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
@@ -60,7 +62,7 @@ def start_trainer(run: RunPaths, order: LaunchOrder, held: list[IO[str]]) -> sub
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=[file.fileno() for file in held],
+            pass_fds=[file.fileno() for file in held.locks],
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 from fluxgym.errors import StorageError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's text; readers see the old or the new one, never half. Raises StorageError when the disk refuses."""
@@ -85,9 +87,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def reason_code_of(error: StorageError) -> str:
+    """Return the reason_code of what the disk refused: `disk_full`, or `storage` for all else."""
+    return "disk_full" if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL else "storage"
+
+
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Say in one sentence why a file could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in FULL:
         return StorageError(f"The disk is full: {path} could not be written. Free some space and try again.")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageError(

@@ -1,14 +1,13 @@
 """exit.json: how an attempt ended, written by the supervisor before anything else says so."""
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fluxgym.errors import StorageError
-from fluxgym.run.atomic import read_json, storage_error, write_json, write_text
+from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.paths import RunPaths
+from fluxgym.run.reserved import RESERVED_BYTES, fill, reserve
 
 LARGEST_EXACT = 2**53  # beyond it neither JSON nor a browser is exact
 STATUSES = ("stopped", "completed", "failed")
@@ -32,13 +31,9 @@ class ExitRecord:
     verified: dict[str, Any] = field(default_factory=dict)
 
 
-RESERVED_BYTES = 4096
-
-
 def reserve_exit(run: RunPaths) -> None:
-    """Take the room that the end will need, while there is some; a disk that has none now is told by others."""
-    with suppress(StorageError):
-        write_text(run.exit_reserve, " " * RESERVED_BYTES)
+    """Take the room that the end will need."""
+    reserve(run.exit_reserve)
 
 
 def write_exit(run: RunPaths, record: ExitRecord) -> None:
@@ -47,16 +42,10 @@ def write_exit(run: RunPaths, record: ExitRecord) -> None:
     try:
         write_json(run.exit, value)
     except StorageError:
-        text = json.dumps(value, ensure_ascii=False).encode()
-        if len(text) > RESERVED_BYTES:
-            text = json.dumps(value | {"reason": record.reason[:500], "verified": {}}, ensure_ascii=False).encode()
-        try:
-            with run.exit_reserve.open("r+b") as file:
-                file.write(text.ljust(RESERVED_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise storage_error(error, run.exit) from error
+        text = json.dumps(value, ensure_ascii=False)
+        if len(text.encode()) > RESERVED_BYTES:
+            text = json.dumps(value | {"reason": record.reason[:500], "verified": {}}, ensure_ascii=False)
+        fill(run.exit_reserve, text)
     else:
         run.exit_reserve.unlink(missing_ok=True)
 

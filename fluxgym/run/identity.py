@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 PROC = Path("/proc")
+MACHINE_ID = Path("/etc/machine-id")
 
 
 class Life(StrEnum):
@@ -33,12 +34,14 @@ class ProcessIdentity:
     init_ticks: int
     host: str
     run_id: str
+    machine_id: str = ""
 
     @classmethod
     def from_json(cls, value: Any) -> Self | None:
         """Read a recorded identity; None for anything that is none."""
         try:
-            return cls(**{name: kind(value[name]) for name, kind in cls.__annotations__.items()})
+            kinds = {name: kind for name, kind in cls.__annotations__.items() if name != "machine_id" or name in value}
+            return cls(**{name: kind(value[name]) for name, kind in kinds.items()})
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
@@ -53,15 +56,21 @@ def identify(pid: int, run_id: str) -> ProcessIdentity | None:
     if ticks is None:
         return None
     return ProcessIdentity(
-        pid=pid, start_ticks=ticks, boot_id=boot_id(), init_ticks=start_ticks(1) or 0, host=socket.gethostname(), run_id=run_id
-    )
+        pid=pid, start_ticks=ticks, boot_id=boot_id(), init_ticks=start_ticks(1) or 0, host=socket.gethostname(), run_id=run_id,
+        machine_id=machine_id(),
+    )  # fmt: skip
 
 
 def life_of(identity: ProcessIdentity) -> Life:
     """Say whether the very process that was recorded is alive. Needs no permission to signal it."""
     if (identity.boot_id, identity.init_ticks) == (boot_id(), start_ticks(1) or 0):
         return Life.ALIVE if start_ticks(identity.pid) == identity.start_ticks else Life.DEAD
-    return Life.RESTARTED if identity.host == socket.gethostname() else Life.ELSEWHERE
+    return Life.RESTARTED if identity.host == socket.gethostname() and _may_be_this_machine(identity) else Life.ELSEWHERE
+
+
+def _may_be_this_machine(identity: ProcessIdentity) -> bool:
+    """Say whether a record can be of this machine; others may bear its host name too, such as localhost."""
+    return not identity.machine_id or not machine_id() or identity.machine_id == machine_id()
 
 
 def is_alive(identity: ProcessIdentity | None) -> bool:
@@ -103,6 +112,14 @@ def stat_fields(pid: int) -> list[bytes] | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else fields
+
+
+def machine_id() -> str:
+    """Return the id that this machine's system was given when it was installed, "" where it has none, as in many containers."""
+    try:
+        return MACHINE_ID.read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def boot_id() -> str:

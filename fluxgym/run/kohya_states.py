@@ -4,14 +4,13 @@ kohya writes straight into the final folder and leaves no manifest. Complete is 
 comes last, so it is no older than the first file, and every file says by its own form whether it is whole.
 """
 
-import json
-import struct
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.paths import STATE_FOLDER
+from fluxgym.run.safetensors import is_whole
 
 FIRST, LAST = "train_state.json", "random_states_0.pkl"
 NETWORKS = ("model.safetensors", "pytorch_model.bin")
@@ -19,7 +18,6 @@ OPTIMIZER = "optimizer.bin"
 ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
 PLACE = "fluxgym_place.json"
 CLOCK_SLACK_S = 2.0
-MAX_HEADER = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ def is_complete(folder: Path, *, verify: bool = False) -> bool:
 
 def _is_whole(path: Path, *, verify: bool) -> bool:
     if path.suffix == ".safetensors":
-        return _is_whole_safetensors(path)
+        return is_whole(path)
     if not zipfile.is_zipfile(path):
         return False
     if not verify:
@@ -78,18 +76,3 @@ def _is_whole(path: Path, *, verify: bool) -> bool:
             return archive.testzip() is None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError):
         return False
-
-
-def _is_whole_safetensors(path: Path) -> bool:
-    """Say whether a file is as long as its own header says."""
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER
-        if length >= MAX_HEADER:
-            return False
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            return bool(path.stat().st_size == 8 + length + max(ends, default=0))
-        except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
-            return False

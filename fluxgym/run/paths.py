@@ -9,6 +9,7 @@ from fluxgym.errors import SessionNotFound
 
 MAX_NAME_BYTES = 255
 STATE_FOLDER = re.compile(r"-(?P<epoch>\d{6})-state$|-step(?P<step>\d{8})-state$|-state$")
+SHORT_FORM = re.compile(r"(?P<slug>.+)-(?P<epoch>\d{1,5})-state")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class RunPaths:
         return self.private / "stop.json"
 
     @property
+    def stop_reserve(self) -> Path:
+        """Room for the wish to stop, should the disk be full by then."""
+        return self.private / "stop.reserved"
+
+    @property
     def exit(self) -> Path:
         """How the last attempt ended."""
         return self.private / "exit.json"
@@ -136,10 +142,15 @@ class RunPaths:
         return [path for path in self.folder.glob("*-state") if path.is_dir() and STATE_FOLDER.search(path.name)]
 
     def checkpoint(self, name: str) -> Path:
-        """Return the checkpoint that a person names: its folder, or the short form `my-cat-lora-4-state` for epoch 4."""
-        short = re.fullmatch(r"(.+)-(\d{1,5})-state", Path(name).name)
-        full = f"{short[1]}-{int(short[2]):06d}-state" if short else Path(name).name
-        return self.folder / full
+        """Return the checkpoint that a person names: its folder, else by the short form `my-cat-lora-4-state` this run's of epoch 4.
+
+        A run may itself be called my-cat-lora-4, so the folder of the very name comes first.
+        """
+        literal = self.folder / Path(name).name
+        short = SHORT_FORM.fullmatch(literal.name)
+        if short is None or short["slug"] != self.slug or literal.is_dir():
+            return literal
+        return self.folder / f"{self.slug}-{int(short['epoch']):06d}-state"
 
 
 @dataclass(frozen=True)

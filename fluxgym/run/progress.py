@@ -9,6 +9,7 @@ from fluxgym.run.atomic import parse_json
 
 TAIL_BYTES = 16_384
 LARGEST = 1e15
+FINISHED = ("done", "verifying")
 
 NUMBERS = frozenset(("time", "attempt", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items"))
 
@@ -18,6 +19,21 @@ Line = dict[str, Any]
 def read_last(path: Path) -> Line | None:
     """Return the last whole line, None when there is none; a torn last line is skipped."""
     return next(_lines_from_end(path), None)
+
+
+def is_done(line: Line | None) -> bool:
+    """Say whether a trainer's last word is that it is through, be its result checked or not."""
+    return line is not None and line.get("phase") in FINISHED
+
+
+def read_end(path: Path) -> tuple[Line | None, Line | None]:
+    """Return the last whole line and the last one near the end that carries a loss, of one reading."""
+    last = None
+    for line in _lines_from_end(path):
+        last = last or line
+        if "loss" in line:
+            return last, line
+    return last, None
 
 
 def read_last_training(path: Path) -> Line | None:

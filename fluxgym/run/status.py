@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from fluxgym.run.exit_record import read_exit
+from fluxgym.run.exit_record import ExitRecord
+from fluxgym.run.facts import RunFacts
 from fluxgym.run.identity import Life, ProcessIdentity, boot_time, is_alive, is_frozen, life_of
 from fluxgym.run.paths import RunPaths
-from fluxgym.run.process_record import ProcessRecord, read_pid, read_record
-from fluxgym.run.progress import read_last
+from fluxgym.run.process_record import ProcessRecord, read_record
+from fluxgym.run.progress import Line, is_done, read_last
 from fluxgym.run.ui_state import State, timestamp_of
 
 START_GRACE_S = 30.0
@@ -47,38 +48,49 @@ class DerivedStatus:
 
 def derive_status(run: RunPaths, state: State) -> DerivedStatus:
     """Say what a run is doing; `state` is what its ui_state.json holds."""
-    record = read_record(run)
+    return status_of(RunFacts(run, state))
+
+
+def status_of(facts: RunFacts) -> DerivedStatus:
+    """Say what a run is doing at this look."""
+    record = facts.record
     if record is not None and is_alive(record.trainer):
-        return _with_live_trainer(run, record)
+        return _with_live_trainer(facts, record)
     if record is not None and record.supervisor is not None and is_alive(record.supervisor):
         if record.trainer is not None:
             return _without_trainer(record.supervisor)
-        stored = _stored(state)
+        stored = _stored(facts.state)
         return stored if stored.status in (Status.QUEUED, Status.STARTING) else DerivedStatus(Status.STARTING)
-    stored = _stored(state)
+    stored = _stored(facts.state)
     if stored.status not in LIVE:
         return stored
-    if stored.status is Status.QUEUED and run.ticket.exists():
+    if stored.status is Status.QUEUED and facts.run.ticket.exists():
         return DerivedStatus(
             Status.QUEUED,
             "",
             "It keeps its place in the queue, but nothing waits for it here; starting the app or any training brings it back.",
         )
-    ended = read_exit(run)
-    if ended is not None and ended.run_id == state.get("run_id") and (record is None or ended.attempt == record.attempt):
+    if (ended := facts.end) is not None and _is_of_the_last_attempt(ended, facts):
         return DerivedStatus(Status(ended.status), ended.reason_code, ended.reason)
-    return _without_processes(run, state, record)
+    return _without_processes(facts)
+
+
+def _is_of_the_last_attempt(ended: ExitRecord, facts: RunFacts) -> bool:
+    """Say whether an end is the one that the stored status has not heard of; one before a resume is past."""
+    if ended.run_id != facts.state.get("run_id") or ended.attempt < facts.ordered_attempt:
+        return False
+    return facts.record is None or ended.attempt == facts.record.attempt
 
 
 def is_supervised(run: RunPaths) -> bool:
     """Say whether the process of monitor.pid is the run's live supervisor: Monitoring ✅."""
-    record = read_record(run)
-    return (
-        record is not None
-        and record.supervisor is not None
-        and read_pid(run.monitor_pid) == record.supervisor.pid
-        and is_alive(record.supervisor)
-    )
+    return is_monitored(RunFacts(run, {}))
+
+
+def is_monitored(facts: RunFacts) -> bool:
+    """Say the same at a look that was taken already."""
+    supervisor = facts.record.supervisor if facts.record is not None else None
+    return supervisor is not None and facts.monitor_pid == supervisor.pid and is_alive(supervisor)
 
 
 def has_live_process(run: RunPaths) -> bool:
@@ -87,9 +99,9 @@ def has_live_process(run: RunPaths) -> bool:
     return record is not None and (is_alive(record.trainer) or is_alive(record.supervisor))
 
 
-def _with_live_trainer(run: RunPaths, record: ProcessRecord) -> DerivedStatus:
+def _with_live_trainer(facts: RunFacts, record: ProcessRecord) -> DerivedStatus:
     assert record.trainer is not None
-    if read_pid(run.training_pid) == record.trainer.pid:
+    if facts.training_pid == record.trainer.pid:
         return DerivedStatus(Status.RUNNING)
     return DerivedStatus(
         Status.STOPPED,
@@ -119,21 +131,18 @@ def _stored(state: State) -> DerivedStatus:
     return DerivedStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
 
 
-def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None) -> DerivedStatus:
+def _without_processes(facts: RunFacts) -> DerivedStatus:
     """Judge a run that says it lives while none of its processes does here."""
-    if record is None or record.run_id != state.get("run_id"):
-        if _is_recent(timestamp_of(state), START_GRACE_S):
-            return DerivedStatus(Status.STARTING)
-        return DerivedStatus(
-            Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it left a checkpoint."
-        )
+    record = facts.record
+    if record is None or record.run_id != facts.state.get("run_id") or record.attempt < facts.ordered_attempt:
+        return _not_come_up(facts)
     known = record.trainer or record.supervisor
     life = Life.DEAD if known is None else life_of(known)
     if life is Life.ELSEWHERE and known is not None:
-        if _is_recent(last_sign_of_life(run), SIGN_OF_LIFE_S):
+        if _is_recent(last_sign_of_life(facts.run), SIGN_OF_LIFE_S):
             return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
         return DerivedStatus(Status.STOPPED, "interrupted", f"It ran on another machine, {known.host}, which has been silent since.")
-    if is_unchecked(run, record.attempt):
+    if _is_done_by(facts.last_lines[0], record.attempt) and facts.run.lora.is_file():
         return DerivedStatus(
             Status.STOPPED, "unknown", "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
         )
@@ -146,6 +155,15 @@ def _without_processes(run: RunPaths, state: State, record: ProcessRecord | None
     )
 
 
+def _not_come_up(facts: RunFacts) -> DerivedStatus:
+    """Judge a run that was started or resumed while no supervisor has recorded itself for that."""
+    if any(_is_recent(moment, START_GRACE_S) for moment in (timestamp_of(facts.state), facts.ordered_at)):
+        return DerivedStatus(Status.STARTING)
+    if facts.record is not None and facts.ordered_attempt > 1:
+        return DerivedStatus(Status.STOPPED, "interrupted", "It was to go on, but that did not come up; resume it again.")
+    return DerivedStatus(Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it left a checkpoint.")
+
+
 def _is_recent(moment: float, limit_s: float) -> bool:
     """Say whether a moment lies less than limit_s back; one that lies further ahead than clocks differ is not to be believed."""
     return -limit_s < time.time() - moment < limit_s
@@ -153,9 +171,11 @@ def _is_recent(moment: float, limit_s: float) -> bool:
 
 def is_unchecked(run: RunPaths, attempt: int) -> bool:
     """Say whether the last word of this attempt's trainer was that it is done, and it left a model."""
-    last = read_last(run.progress)
-    is_done = last is not None and (last.get("attempt", 1), last.get("phase")) == (attempt, "done")
-    return is_done and run.lora.is_file()
+    return _is_done_by(read_last(run.progress), attempt) and run.lora.is_file()
+
+
+def _is_done_by(last: Line | None, attempt: int) -> bool:
+    return last is not None and is_done(last) and last.get("attempt", 1) == attempt
 
 
 def last_sign_of_life(run: RunPaths) -> float:

@@ -1,11 +1,9 @@
 """Adopt: the outputs/ and datasets/ of an existing FluxGym or Hardened folder become sessions here. The other folder is only read."""
 
 import itertools
-import json
 import secrets
 import shlex
 import shutil
-import struct
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -13,14 +11,14 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import PictureFolder, copy_into
-from fluxgym.errors import BadName, DatasetError, FluxGymError, SessionNotFound
+from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.status import has_live_process
+from fluxgym.run.safetensors import read_header
 from fluxgym.run.ui_state import State, create_state, read_state, timestamp_of
-from fluxgym.sessions.resume import name_lock
+from fluxgym.sessions.standing import ensure_ended, name_lock
 
 ADOPTED = "Adopted from another FluxGym; its training was not watched here."
 OF_FLAGS = {
@@ -32,7 +30,6 @@ OF_METADATA = {
     "ss_learning_rate": "learning_rate", "ss_network_dim": "network_dim", "ss_seed": "seed", "ss_num_epochs": "max_train_epochs",
 }  # fmt: skip
 OF_FILES = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
-MAX_HEADER_BYTES = 100 << 20
 COPIED = ("train.sh", "dataset.toml", "sample_prompts.txt", "README.md")
 
 
@@ -73,7 +70,11 @@ def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: boo
     except BadName:
         return None
     with name_lock(outputs, run.slug):
-        if has_live_process(run) if here else run.folder.exists():
+        if not here and run.folder.exists():
+            return None
+        try:
+            ensure_ended(run)
+        except AlreadyRunning:
             return None
         _make(folder, pictures, run, run if here else RunPaths(outputs.new / f"adopt-{secrets.token_hex(4)}"))
     return run
@@ -193,21 +194,11 @@ def _from_prompts(folder: Path) -> dict[str, Any]:
 
 
 def _from_metadata(folder: Path) -> dict[str, Any]:
-    metadata = _header(folder / f"{folder.name}.safetensors").get("__metadata__")
-    if not isinstance(metadata, dict):
+    try:
+        metadata = read_header(folder / f"{folder.name}.safetensors").metadata
+    except (OSError, ValueError):
         return {}
     return {ours: metadata[name] for name, ours in OF_METADATA.items() if metadata.get(name) not in (None, "None")}
-
-
-def _header(model: Path) -> dict[str, Any]:
-    """Return a .safetensors file's header, {} when it cannot be read."""
-    try:
-        with model.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length < MAX_HEADER_BYTES else {}
-    except (OSError, struct.error, ValueError, RecursionError):
-        return {}
-    return header if isinstance(header, dict) else {}
 
 
 def _is_sound(model: Path) -> bool:

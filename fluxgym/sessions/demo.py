@@ -1,30 +1,18 @@
 """`make demo`: the whole main job without a browser, on the example photos and the pocket model, with a before/after picture."""
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.paths import RunPaths
-from fluxgym.run.status import DerivedStatus
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.sessions.watch import watch
 from fluxgym.settings import Settings
 
 NAME = "demo-cat"
 NUM_SEEDS = 8
 ENLARGED = 128
 GAP = 16
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """The demo's run, what it ended in, and the before/after picture (None when it did not complete)."""
-
-    run: RunPaths
-    end: DerivedStatus
-    picture: Path | None
 
 
 def demo_state() -> dict[str, object]:
@@ -39,17 +27,14 @@ def demo_state() -> dict[str, object]:
     }
 
 
-def run_demo(settings: Settings) -> DemoResult:
-    """Train the demo to its end; an earlier demo keeps its folder, this one gets the next name."""
+def start_demo(settings: Settings) -> RunPaths:
+    """Start the demo's training; an earlier demo keeps its folder, this one gets the next name."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             write_example(Path(folder))
-            run = start(StartRequest(state=demo_state(), images=Path(folder), if_exists="new"), settings)
+            return start(StartRequest(state=demo_state(), images=Path(folder), if_exists="new"), settings)
     except OSError as error:
         raise storage_error(error, settings.outputs) from error
-    end = watch(run)
-    picture = compose(run) if run.lora.is_file() else None
-    return DemoResult(run, end, picture)
 
 
 def compose(run: RunPaths) -> Path | None:

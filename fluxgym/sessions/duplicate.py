@@ -13,7 +13,7 @@ from fluxgym.run.names import slug_of
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import State, create_state, read_state
 from fluxgym.sessions.history import SETTINGS, keep
-from fluxgym.sessions.resume import name_lock
+from fluxgym.sessions.standing import name_lock
 
 NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
 

@@ -21,7 +21,7 @@ from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import MAX_BYTES, State, create_state, read_state, timestamp_of
 from fluxgym.sessions.history import SETTINGS
 from fluxgym.sessions.pack import pack
-from fluxgym.sessions.resume import name_lock
+from fluxgym.sessions.standing import name_lock
 from fluxgym.sessions.unpack import unpack
 
 IMPORTED = "Imported; it was not trained here."
@@ -107,7 +107,8 @@ def _files(run: RunPaths, what: Export) -> Iterator[Path]:
 def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """Make runs of an exported .json or .zip, each stopped and under a name that is free; returns them.
 
-    Raises ImportRefused naming what has no place in such a file. Nothing is imported unless all of it can be.
+    Raises ImportRefused naming what has no place in such a file; all is checked before the first run is moved in. A disk that refuses
+    midway leaves those that are in by then.
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")

@@ -1,19 +1,19 @@
 """Letting go of runs: forget (the model stays), delete (everything goes), sweep those that are old, and back up all states before."""
 
 import secrets
-import shutil
 import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
-from fluxgym.launch.strays import find_stray
+from fluxgym.launch.strays import find_strays
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.status import LIVE, has_live_process
-from fluxgym.sessions.listing import list_sessions, session_of
-from fluxgym.sessions.resume import name_lock
+from fluxgym.run.status import LIVE
+from fluxgym.sessions.listing import list_sessions
+from fluxgym.sessions.removal import remove_in_background
+from fluxgym.sessions.standing import ensure_ended, name_lock
 
 DAY_S = 86_400.0
 
@@ -42,8 +42,12 @@ def contents(run: RunPaths) -> Contents:
 def forget(run: RunPaths) -> None:
     """Take a run off the list by removing its ui_state.json; its model and all else stay. Raises AlreadyRunning while it lives."""
     _check_there(run)
+    _forget(run, find_strays([run]))
+
+
+def _forget(run: RunPaths, strays: dict[RunPaths, int]) -> None:
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        _check_ended(run)
+        ensure_ended(run, strays=strays)
         try:
             run.ui_state.unlink(missing_ok=True)
         except OSError as error:
@@ -51,42 +55,34 @@ def forget(run: RunPaths) -> None:
 
 
 def delete(run: RunPaths) -> Contents:
-    """Remove a run's whole folder; returns what was in it. Raises AlreadyRunning while it lives."""
+    """Take a run's whole folder away; returns what was in it. Its files are removed afterwards, by a process that nobody waits for.
+
+    Raises AlreadyRunning while it lives.
+    """
     outputs, was = OutputsPaths(run.folder.parent), contents(run)
-    aside = outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}"
     try:
         with name_lock(outputs, run.slug):
-            _check_ended(run)
+            ensure_ended(run)
             outputs.deleted.mkdir(parents=True, exist_ok=True)
-            run.folder.rename(aside)  # gone at once, so that nobody sees half a run
-        for folder in outputs.deleted.iterdir():  # and what an earlier delete was kept from
-            _remove(folder)
+            run.folder.rename(outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}")  # gone at once, so that nobody sees half a run
+        remove_in_background(outputs)
     except OSError as error:
         raise storage_error(error, run.folder) from error
-    if aside.exists():
-        raise StorageError(f"{run.slug} is gone from the list, but not all of its files; remove {aside} by hand.")
     return was
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder as far as possible, but of a link to one elsewhere the link alone."""
-    if folder.is_symlink():
-        folder.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(outputs: Path, days: float) -> list[str]:
     """Forget every ended run that was started more than `days` ago; returns their slugs."""
     limit = time.time() - days * DAY_S
     old = [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
-    swept = []
-    for session in old:
+    runs = [OutputsPaths(outputs).run(session.slug) for session in old]
+    strays, swept = find_strays(runs), []
+    for run in runs:
         try:
-            forget(OutputsPaths(outputs).run(session.slug))
+            _forget(run, strays)
         except AlreadyRunning:
             continue
-        swept.append(session.slug)
+        swept.append(run.slug)
     return swept
 
 
@@ -122,10 +118,3 @@ def _add(archive: tarfile.TarFile, run: RunPaths, name: str) -> None:
 def _check_there(run: RunPaths) -> None:
     if not run.folder.is_dir():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
-
-
-def _check_ended(run: RunPaths) -> None:
-    session = session_of(run)
-    alive = session is not None and session.status in LIVE
-    if alive or has_live_process(run) or find_stray(run) is not None:
-        raise AlreadyRunning(f"{run.slug} is still running or waiting; stop it first.")

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, UnreadableState
+from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.run.atomic import read_json, write_json
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.status import LIVE, Status, derive_status, has_live_process
+from fluxgym.run.status import Status, derive_status
 from fluxgym.run.ui_state import State, read_state, update_state
+from fluxgym.sessions.standing import ensure_ended, name_lock
 
 SETTINGS = tuple(own.name for own in fields(TrainConfig))
 
@@ -95,14 +95,11 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
     Status and identity stay. Raises SessionError for a completed run, SessionNotFound for an unknown version,
     ConfigError for one whose settings cannot be used, AlreadyRunning while the run lives.
     """
-    lock, busy = OutputsPaths(run.folder.parent).locks / run.slug, f"{run.slug} is just being started; look at its session."
-    with file_lock(lock, timeout_s=20, busy=busy):  # the name's: no start may begin between the look and the change
+    with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may begin between the look and the change
         version, present = find_version(run, version_id), read_state(run)
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
-        status = derive_status(run, present).status
-        if status in LIVE or has_live_process(run):
-            raise AlreadyRunning(f"{run.slug} is running; its settings can be restored once it has ended.")
-        if status is Status.COMPLETED:
+        ensure_ended(run)
+        if derive_status(run, present).status is Status.COMPLETED:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
         keep(run)
         update_state(run, {name: version.state.get(name) for name in SETTINGS})

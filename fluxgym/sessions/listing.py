@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import UnreadableState
-from fluxgym.launch.order import ran_foreign
 from fluxgym.run.atomic import storage_error
-from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import LARGEST_EXACT
+from fluxgym.run.facts import RunFacts
 from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.progress import eta_s, read_last, read_last_training
-from fluxgym.run.status import LIVE, Status, derive_status, is_supervised
+from fluxgym.run.progress import eta_s
+from fluxgym.run.status import LIVE, Status, is_monitored, status_of
 from fluxgym.run.ui_state import State, read_state, timestamp_of
 
 SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")
@@ -60,20 +58,22 @@ def session_of(run: RunPaths) -> Session | None:
     try:
         return _readable(run, read_state(run), written_at)
     except UnreadableState as error:
-        return _row(run, Status.UNREADABLE, {}, written_at, reason_code="unreadable", reason=str(error))
+        return _row(RunFacts(run, {}), Status.UNREADABLE, written_at, reason_code="unreadable", reason=str(error))
 
 
 def _readable(run: RunPaths, state: State, written_at: float) -> Session:
-    derived = derive_status(run, state)
+    facts = RunFacts(run, state)
+    derived = status_of(facts)
     return _row(
-        run, derived.status, state, timestamp_of(state) or written_at, reason_code=derived.reason_code, reason=derived.reason,
-        progress=progress_of(run, is_live=derived.status in LIVE),
+        facts, derived.status, timestamp_of(state) or written_at, reason_code=derived.reason_code, reason=derived.reason,
+        progress=progress_of(facts, is_live=derived.status in LIVE),
     )  # fmt: skip
 
 
 def _row(
-    run: RunPaths, status: Status, state: State, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
+    facts: RunFacts, status: Status, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
 ) -> Session:
+    run, state = facts.run, facts.state
     return Session(
         slug=run.slug,
         lora_name=str(state.get("lora_name") or run.slug),
@@ -83,7 +83,7 @@ def _row(
         started=started,
         max_train_epochs=_whole(state.get("max_train_epochs")),
         checkpointing=str(state.get("enable_checkpointing")).strip().lower() in ("true", "1", "yes", "on"),
-        monitoring=is_supervised(run),
+        monitoring=is_monitored(facts),
         progress=progress or {},
         folder=str(run.folder),
         run_id=state.get("run_id") if isinstance(state.get("run_id"), str) else None,
@@ -100,20 +100,15 @@ def _whole(value: Any) -> int | None:
     return int(number) if exact and not isinstance(value, bool) else None
 
 
-def progress_of(run: RunPaths, *, is_live: bool) -> dict[str, Any]:
+def progress_of(facts: RunFacts, *, is_live: bool) -> dict[str, Any]:
     """Return the trainer's last word; the last loss and speed stand with it, and while it lives the remaining seconds."""
-    last = read_last(run.progress)
+    last, steady = facts.last_lines
     if last is None:
         return {}
-    record = read_record(run)
-    if is_live and record is not None and last.get("attempt", 1) != record.attempt:  # this attempt has not said anything yet
+    record = facts.record
+    attempt = max(facts.ordered_attempt, record.attempt if record is not None else 0)
+    if is_live and attempt and last.get("attempt", 1) != attempt:  # this attempt has not said anything yet
         return {name: last[name] for name in ("step", "total_steps") if name in last}
-    steady = read_last_training(run.progress) or {}
-    known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if name in steady} | last
+    known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if steady and name in steady} | last
     remaining = eta_s(known) if is_live else None
     return {name: known[name] for name in SHOWN if name in known} | ({} if remaining is None else {"eta_s": remaining})
-
-
-def resumable_from(run: RunPaths) -> str | None:
-    """Return the name of the checkpoint that Resume would take, None when there is none."""
-    return next((checkpoint.name for checkpoint in list_complete(run, exact=not ran_foreign(run))), None)

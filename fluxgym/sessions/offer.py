@@ -8,7 +8,7 @@ from fluxgym.run.checkpoints import Checkpoint, list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.progress import read_last_training
-from fluxgym.run.status import LIVE, Status, is_unchecked
+from fluxgym.run.status import Status, is_unchecked
 from fluxgym.run.ui_state import State, read_state
 
 
@@ -32,11 +32,13 @@ class ResumeOffer:
 
 
 def needs_check(run: RunPaths) -> bool:
-    """Say whether a trainer finished unwatched, so that its result only has to be checked."""
+    """Say whether a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
     order, end = read_launch(run), read_exit(run)
-    if order is None or (end is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)):
+    if order is None or _state(run).get("status") == Status.COMPLETED:
         return False
-    return str(_state(run).get("status")) in LIVE and is_unchecked(run, order.attempt)
+    is_told = end is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
+    was_stopped = end is not None and end.status == Status.STOPPED and not end.verified
+    return (not is_told or was_stopped) and is_unchecked(run, order.attempt)
 
 
 def resume_offer(run: RunPaths) -> ResumeOffer | None:

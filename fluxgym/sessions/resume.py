@@ -1,29 +1,26 @@
 """Resume: the furthest complete checkpoint is found, checked, and the same run goes on from it as its next attempt."""
 
-from contextlib import AbstractContextManager
-
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.folder import sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import AlreadyRunning, DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
+from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
-from fluxgym.launch.devices import devices_of
-from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
+from fluxgym.launch.devices import VISIBLE, are_there, devices_of
+from fluxgym.launch.order import LaunchOrder, forget_stop, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.strays import find_stray
 from fluxgym.models.catalog import find_files, regularisation_folder
 from fluxgym.run.atomic import write_text
 from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_record
-from fluxgym.run.status import LIVE, Status, derive_status, has_live_process
+from fluxgym.run.status import Status
 from fluxgym.run.ui_state import State, read_state, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.offer import needs_check
+from fluxgym.sessions.standing import ensure_ended, name_lock
 from fluxgym.settings import Settings
 
 
@@ -36,11 +33,6 @@ def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = N
         return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs)
 
 
-def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
-    """Return the lock under which a run of this name is made, replaced or resumed: one at a time, whoever does it."""
-    return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session.")
-
-
 def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
     """Do what `resume` does; the caller holds the name's lock."""
     if not run.ui_state.is_file():
@@ -48,6 +40,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     ensure_ended(run)
     order = read_launch(run)
     if order is not None and epochs is None and needs_check(run):
+        forget_stop(run)
         spawn_supervisor(run, order, only="verify")
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
@@ -63,23 +56,6 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
         update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
         raise
     return run
-
-
-def ensure_ended(run: RunPaths) -> None:
-    """Raise AlreadyRunning while anything of a run lives: here, on another machine, or with its record removed."""
-    if has_live_process(run):
-        raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
-    if (pid := find_stray(run)) is not None:
-        raise AlreadyRunning(
-            f"A process of {run.slug} still lives (PID {pid}), though its record was removed or changed; end it, or choose another name.",
-            field="lora_name",
-        )
-    try:
-        derived = derive_status(run, read_state(run))
-    except UnreadableState:
-        return
-    if derived.status in LIVE:
-        raise AlreadyRunning(f"{run.slug} is {derived.status}. {derived.reason or 'Look at its session in a moment.'}", field="lora_name")
 
 
 _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
@@ -100,7 +76,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint.folder)
     write_text(run.dataset_toml, dataset_toml(config, run.dataset, regularisation))
     write_text(run.train_sh, train_sh(argv))
-    record, before = read_record(run), read_launch(run)
+    record, gpus = read_record(run), _gpus_of(read_launch(run))
     return LaunchOrder(
         run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
         attempt=(record.attempt if record else 1) + 1,
@@ -108,7 +84,14 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
         cwd=str(settings.sd_scripts),
         expected_steps=steps,
         monitoring=config.enable_monitoring,
-        env=before.env if before else {},
-        devices=before.devices if before and before.devices else devices_of(None),
+        env={VISIBLE: gpus} if gpus else {},
+        devices=devices_of(gpus),
+        any_one=not gpus,
         foreign=not checkpoint.is_exact,
     )
+
+
+def _gpus_of(before: LaunchOrder | None) -> str | None:
+    """Return the GPUs that a person chose for the attempt before, None when nobody did or they are not in this machine: then any one will do."""
+    gpus = before.env.get(VISIBLE) if before is not None and not before.any_one else None
+    return gpus if gpus and are_there(gpus) else None

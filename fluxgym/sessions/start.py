@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from fluxgym.errors import ConfigError, FluxGymError, NameTaken, UnreadableState
 from fluxgym.insight.disk import check_room
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.launch.checkout import is_foreign
-from fluxgym.launch.devices import devices_of, first_free_gpu
+from fluxgym.launch.devices import VISIBLE, devices_of
 from fluxgym.launch.order import LaunchOrder, write_launch
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.spawn import spawn_supervisor
@@ -30,10 +30,11 @@ from fluxgym.models.catalog import apply_defaults, find_files, regularisation_fo
 from fluxgym.run.atomic import storage_error
 from fluxgym.run.checkpoints import read_checkpoint
 from fluxgym.run.names import next_version, slug_of
-from fluxgym.run.paths import STATE_FOLDER, OutputsPaths, RunPaths
+from fluxgym.run.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
 from fluxgym.run.ui_state import create_state, read_state, update_state
 from fluxgym.sessions.history import keep
-from fluxgym.sessions.resume import ensure_ended, name_lock, resume_locked
+from fluxgym.sessions.resume import resume_locked
+from fluxgym.sessions.standing import ensure_ended, name_lock
 from fluxgym.settings import Settings
 
 ARCHIVED_STATE = "state.json"
@@ -59,12 +60,12 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
+    Queue(outputs).bring_back()
     with name_lock(outputs, slug):
         run = _free_run(outputs, slug, request.if_exists)
         if run is None:
             return resume_locked(outputs.run(slug), settings=settings)
         order = _build(run, config, request, settings, outputs)
-        Queue(outputs).bring_back()
         return _launch(run, order)
 
 
@@ -127,7 +128,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
     """Make the run's folder aside and rename it into place; returns what is to be launched."""
     files = find_files(config.base_model, settings.models)
     regularisation = regularisation_folder(config, settings.models)
-    foreign, gpus = is_foreign(settings.sd_scripts), request.gpus or first_free_gpu()
+    foreign, gpus = is_foreign(settings.sd_scripts), request.gpus
     checkpoint = _named_checkpoint(config, run, settings.outputs, exact=not foreign)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint)
     toml = dataset_toml(config, run.dataset, regularisation)
@@ -143,8 +144,9 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             cwd=str(settings.sd_scripts),
             expected_steps=steps,
             monitoring=config.enable_monitoring,
-            env={"CUDA_VISIBLE_DEVICES": gpus} if gpus else {},
+            env={VISIBLE: gpus} if gpus else {},
             devices=devices_of(gpus),
+            any_one=not gpus,
             foreign=foreign,
         )
         own = _never_started(run)
@@ -197,24 +199,34 @@ def _launch(run: RunPaths, order: LaunchOrder) -> RunPaths:
 
 
 def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path, *, exact: bool) -> Path | None:
-    """Return the checkpoint that the form names: a path, or one within outputs/; raises ConfigError when it is no complete one."""
+    """Return the checkpoint that the form names; raises ConfigError when it is no complete one."""
     named = config.resume_from_checkpoint.strip()
     if not named:
         return None
-    owner = STATE_FOLDER.sub("", run.checkpoint(Path(named).name).name)  # the run whose name the checkpoint bears
-    home = Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path's it leaves the home of nobody as it is)
-    places = [home, outputs / named, RunPaths(outputs / owner).checkpoint(named), run.checkpoint(named)]
-    for place in places:
-        if read_checkpoint(place, verify=True, exact=exact) is not None:
-            if run.folder.resolve() in place.resolve().parents:
-                raise ConfigError(
-                    f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",
-                    field="resume_from_checkpoint",
-                )
-            return place.resolve()
-    raise ConfigError(
-        f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.", field="resume_from_checkpoint"
-    )
+    place = next((place for place in _places(named, run, outputs) if place.is_dir()), None)
+    if place is None or read_checkpoint(place, verify=True, exact=exact) is None:
+        raise ConfigError(
+            f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.",
+            field="resume_from_checkpoint",
+        )
+    if run.folder.resolve() in place.resolve().parents:
+        raise ConfigError(
+            f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",
+            field="resume_from_checkpoint",
+        )
+    return place.resolve()
+
+
+def _places(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
+    """Yield where a named checkpoint may lie: at that path, in the run whose last it is, in one whose epoch or step it is, in this run."""
+    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path's it leaves the home of nobody as it is)
+    yield outputs / named
+    name = Path(named).name
+    yield outputs / name.removesuffix("-state") / name
+    yield RunPaths(outputs / STATE_FOLDER.sub("", name)).checkpoint(name)
+    if (short := SHORT_FORM.fullmatch(name)) is not None:
+        yield RunPaths(outputs / short["slug"]).checkpoint(name)
+    yield run.checkpoint(name)
 
 
 def _check_gpus(gpus: str | None) -> None:

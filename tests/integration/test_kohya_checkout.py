@@ -12,7 +12,7 @@ from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.checkpoints import list_complete
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.progress import read_curve, read_last
-from fluxgym.sessions.listing import resumable_from, session_of
+from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.offer import resume_offer
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
@@ -56,7 +56,7 @@ def test_progress_comes_from_its_output_and_the_end_is_verified(begin):
     phases = [line["phase"] for line in lines]
     firsts = [phase for place, phase in enumerate(phases) if phase not in phases[:place]]
     assert end.status == "completed", end.reason
-    assert [phase for phase in firsts if phase != "sampling"] == ["loading", "caching", "training", "saving", "done"]
+    assert [phase for phase in firsts if phase != "sampling"] == ["loading", "caching", "training", "saving", "done", "verifying"]
     assert "sampling" in phases
     assert lines[-1] | {"phase": "done", "step": STEPS, "total_steps": STEPS, "epoch": 4, "attempt": 1} == lines[-1]
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
@@ -87,7 +87,7 @@ def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_s
     assert (newest.step, newest.total_steps, newest.is_exact) == (8 * newest.epoch, STEPS, False)
     assert not list_complete(run)
     assert session_of(run).progress["step"] < STEPS
-    assert resumable_from(run) == newest.name
+    assert resume_offer(run).checkpoint == newest.name
     assert "inexactly" in resume_offer(run).sentence()
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"

@@ -10,11 +10,12 @@ import time
 import pytest
 
 from fluxgym.errors import SessionError
-from fluxgym.launch.order import LaunchOrder, write_launch
+from fluxgym.launch import queue, spawn
+from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.queue import Queue
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.identity import is_alive
+from fluxgym.run.identity import PROC, is_alive
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.process_record import read_record
 from fluxgym.run.status import Status, derive_status
@@ -31,11 +32,11 @@ class Line:
         self.outputs = OutputsPaths(outputs)
         self.queue = Queue(self.outputs)
 
-    def start(self, name, devices=("cpu",)):
+    def start(self, name, devices=("cpu",), **more):
         run = make_run(self.outputs.root, name)
         (run.folder / "hold").touch()
         argv = [sys.executable, "-c", PRELUDE + HOLD, str(run.folder), name]
-        order = LaunchOrder(run_id=f"id-{name}", attempt=1, argv=argv, cwd=str(run.folder), expected_steps=4, devices=list(devices))
+        order = LaunchOrder(run_id=f"id-{name}", attempt=1, argv=argv, cwd=str(run.folder), expected_steps=4, devices=list(devices), **more)
         write_launch(run, order)
         spawn_supervisor(run, order)
         return run
@@ -79,11 +80,14 @@ def test_runs_take_turns_in_order_and_say_what_they_wait_for(line):
     second, third = line.start("second"), line.start("third")
     line.wait_for(second, Status.QUEUED)
     line.wait_for(third, Status.QUEUED)
-    wait_for(lambda: "before it: second" in read_state(third)["reason"])
+    wait_for(lambda: "before it: second." in read_state(third)["reason"])
+    fourth = line.start("fourth")
+    line.wait_for(fourth, Status.QUEUED)
+    assert "before it: second and 1 more." in read_state(fourth)["reason"]
     assert read_state(second)["reason"] == "It waits for the CPU, which “first” uses; it is next."
-    line.let_go(first, second, third)
-    assert [wait_until_ended(run).status for run in (first, second, third)] == ["completed"] * 3
-    assert line.order() == ["first", "second", "third"]
+    line.let_go(first, second, third, fourth)
+    assert [wait_until_ended(run).status for run in (first, second, third, fourth)] == ["completed"] * 4
+    assert line.order() == ["first", "second", "third", "fourth"]
     assert line.names() == []
     assert "reason" not in read_state(third)
 
@@ -99,6 +103,43 @@ def test_other_devices_are_not_waited_for(line):
     assert line.is_(both, Status.QUEUED)
     line.let_go(second, both)
     assert wait_until_ended(both).status == "completed"
+
+
+def test_the_first_free_gpu_is_the_one_that_is_free_when_its_turn_comes(line):
+    both = ["gpu-0", "gpu-1"]
+    runs = {name: line.start(name, both, any_one=True) for name in ("a", "b")}
+    for run in runs.values():
+        line.wait_for(run, Status.RUNNING)
+    assert {seen(run) for run in runs.values()} == {"0", "1"}
+    late = line.start("late", both, any_one=True)
+    line.wait_for(late, Status.QUEUED)
+    assert "It waits for GPU 0 or GPU 1, which “a” and “b” use; it is next." in read_state(late)["reason"]
+    named = line.start("named", ["gpu-0"])
+    line.wait_for(named, Status.QUEUED)
+    on_1 = next(run for run in runs.values() if seen(run) == "1")
+    line.let_go(on_1)
+    line.wait_for(late, Status.RUNNING)
+    assert seen(late) == "1"
+    line.let_go(late, named, *(run for run in runs.values() if run != on_1))
+    assert wait_until_ended(named).status == "completed"
+
+
+def test_who_may_take_any_gpu_is_not_held_up_by_one_who_waits_for_another(line):
+    first = line.start("first", ["gpu-0"])
+    line.wait_for(first, Status.RUNNING)
+    named = line.start("named", ["gpu-0"])
+    line.wait_for(named, Status.QUEUED)
+    other = line.start("other", ["gpu-0", "gpu-1"], any_one=True)
+    line.wait_for(other, Status.RUNNING)
+    assert seen(other) == "1"
+    line.let_go(first, named, other)
+    wait_until_ended(named)
+
+
+def seen(run):
+    """Return which GPU a run's trainer is shown."""
+    words = wait_for(lambda: (PROC / str(read_record(run).trainer.pid) / "environ").read_bytes()).split(b"\0")
+    return next(word.decode().partition("=")[2] for word in words if word.startswith(b"CUDA_VISIBLE_DEVICES="))
 
 
 def test_a_line_can_be_reordered_and_left(line):
@@ -133,6 +174,37 @@ def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
     line.let_go(first, second, third)
     wait_until_ended(third)
     assert line.order() == ["first", "second", "third"]
+
+
+def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second = line.start("second")
+    line.wait_for(second, Status.QUEUED)
+    kill_supervisor(second)
+    with monkeypatch.context() as slow:
+        slow.setattr(queue, "spawn_supervisor", lambda *_, **__: None)  # it has not come up yet
+        assert line.queue.bring_back() == ["second"]
+    third = line.start("third")
+    line.wait_for(third, Status.QUEUED)
+    assert "before it: second" in read_state(third)["reason"]
+    spawn_supervisor(second, read_launch(second))
+    line.let_go(first, second, third)
+    wait_until_ended(third)
+    assert line.order() == ["first", "second", "third"]
+
+
+def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
+    run = line.start("first")
+    line.wait_for(run, Status.RUNNING)
+    waiting = [line.start(name) for name in ("a", "b")]
+    for each in waiting:
+        line.wait_for(each, Status.QUEUED)
+        kill_supervisor(each)
+    monkeypatch.setattr(spawn, "_wait_until_it_watches", None)  # waiting would fail
+    assert line.queue.bring_back() == ["a", "b"]
+    for each in waiting:
+        wait_for(lambda each=each: is_alive(read_record(each).supervisor))
 
 
 def test_a_dead_waiter_holds_up_nobody_and_can_be_cancelled(line):
@@ -174,4 +246,4 @@ def test_a_ticket_of_a_run_that_is_gone_is_dropped(line):
     wait_until_ended(first)
     (line.outputs.queue / "damaged.json").write_text('{"slug": 1')
     (line.outputs.queue / "other.json").write_text(json.dumps({"slug": "../x", "run_id": "x", "place": 0, "since": 0, "devices": ["cpu"]}))
-    assert line.names() in ([], ["second"])
+    assert line.names() == []

@@ -11,9 +11,11 @@ from fluxgym.launch import restarts
 from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import is_alive
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.process_record import read_record
+from fluxgym.run.status import has_live_process
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 SCALE = 0.001  # training may be silent for 1.8 s
@@ -94,3 +96,36 @@ def test_a_slow_but_steady_trainer_is_left_alone(run):
     begin(run, "for step in (1, 2, 3, 4): progress(step); time.sleep(1.2)\nlora()")
     assert wait_until_ended(run).status == "completed"
     assert json.loads(run.exit.read_text())["attempt"] == 1
+
+
+def test_a_trainer_that_hangs_at_its_exit_has_finished(run):
+    begin(run, "progress(4); lora(); done(); time.sleep(60)")
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("completed", "")
+    assert "hung at its exit and was ended" in ended.reason
+    assert read_exit(run).verified["ok"]
+    assert read_launch(run).attempt == 1
+
+
+def test_what_hangs_at_its_exit_with_a_torn_model_is_not_trained_again(run):
+    begin(run, "progress(4); lora(cut=3); done(); time.sleep(60)")
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("failed", "not_verified")
+    assert "cut short" in ended.reason
+    assert read_launch(run).attempt == 1
+
+
+def test_a_stalled_trainer_that_ends_without_an_error_when_asked_is_not_started_again(run):
+    begin(run, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); progress(2); time.sleep(60)")
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("failed", "stalled")
+    assert read_launch(run).attempt == 1
+
+
+def test_a_stall_is_ended_though_its_stacks_cannot_be_written(run):
+    full = "os.remove(f'{folder}/training.log'); os.symlink('/dev/full', f'{folder}/training.log')\n"
+    begin(run, full + STALLS_ALWAYS)
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("failed", "launch")  # nor can the next attempt's output
+    assert "No space left" in ended.reason
+    assert not has_live_process(run)

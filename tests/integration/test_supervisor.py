@@ -4,21 +4,25 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
-from fluxgym.launch.order import LaunchOrder, read_stop, write_launch
+from fluxgym.errors import StorageError
+from fluxgym.launch import order
+from fluxgym.launch.order import LaunchOrder, read_launch, read_stop, write_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
 from fluxgym.run.identity import group_members, identify, start_ticks
 from fluxgym.run.process_record import read_pid, read_record, write_record
+from fluxgym.run.progress import read_last
 from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
 from fluxgym.sessions.offer import needs_check
 from fluxgym.sessions.resume import resume
 from fluxgym.settings import Settings
-from tests.support.runs import launch, make_run, state_of, wait_for
+from tests.support.runs import launch, launch_broken, make_run, order_of, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
 POLITE = """
@@ -55,6 +59,7 @@ ENDS = {
     "CUDA out of memory": ("print('torch.OutOfMemoryError: CUDA out of memory.'); sys.exit(1)", "failed", "cuda_oom", "GPU ran out"),
     "SIGKILL from outside": ("progress(2); os.kill(os.getpid(), 9)", "stopped", "interrupted", "SIGKILL"),
     "143 without a wish": ("progress(2); sys.exit(143)", "stopped", "interrupted", "outside FluxGym"),
+    "a real-time signal": ("progress(2); os.kill(os.getpid(), 35)", "failed", "unknown", "signal SIGRTMIN+1"),
     "a segmentation fault": ("progress(2); os.kill(os.getpid(), 11)", "failed", "unknown", "SIGSEGV"),
 }
 
@@ -197,11 +202,11 @@ def test_no_secret_reaches_the_trainer(run, monkeypatch):
     launch(run, "progress(4, seen=os.environ.get('HF_TOKEN')); lora()")
     wait_until_ended(run)
     assert "hf_secret" not in "".join(path.read_text(errors="replace") for path in run.folder.rglob("*") if path.is_file())
-    assert json.loads(run.progress.read_text())["seen"] is None
+    assert json.loads(run.progress.read_text().splitlines()[0])["seen"] is None
 
 
 def test_a_second_supervisor_does_not_touch_the_first(run):
-    order = launch(run, POLITE)
+    launched = launch(run, POLITE)
     ready(run)
     first = read_record(run)
     import subprocess
@@ -213,7 +218,7 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
     assert second.returncode == 1
     assert "another supervisor" in second.stderr
     assert read_record(run) == first
-    assert order.attempt == 1
+    assert launched.attempt == 1
 
 
 def test_the_supervisor_is_small(run):
@@ -226,10 +231,10 @@ def test_the_supervisor_is_small(run):
 
 def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     run = make_run(tmp_path)
-    order = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
-    write_launch(run, order)
+    told = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
+    write_launch(run, told)
     assert request_stop(run)
-    spawn_supervisor(run, order)
+    spawn_supervisor(run, told)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("stopped", "user")
     assert not (run.folder / "started").exists()
@@ -271,3 +276,119 @@ def test_nothing_outlives_the_trainer_in_whatever_session_it_hides(run, tmp_path
     hidden = wait_for(lambda: len(found := list(tmp_path.glob("hidden-*"))) == 2 and found)
     assert wait_until_ended(run).status is Status.COMPLETED
     assert [start_ticks(int(path.name.removeprefix("hidden-"))) for path in hidden] == [None, None]
+
+
+REFUSE = """
+from fluxgym.errors import AlreadyRunning, StorageError
+def refuse(error):
+    def refusing(*_, **__): raise error
+    return refusing
+"""
+BUSY = (
+    REFUSE
+    + """
+from fluxgym.launch import closing
+closing.update_state = supervisor.update_state = refuse(AlreadyRunning("Another process is changing the run cat."))
+"""
+)
+
+
+def test_a_state_that_cannot_be_changed_ends_no_training(run):
+    supervisor = launch_broken(run, GOOD, BUSY)
+    assert supervisor.wait(30) == 0
+    assert read_exit(run).status == "completed"
+    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
+def test_a_trainer_that_could_not_be_found_again_is_ended_with_the_true_reason(run, cause, code):
+    mistake = f"{REFUSE}error = StorageError('It could not be written.'); error.__cause__ = {cause}\nsupervisor.write_text = refuse(error)"
+    supervisor = launch_broken(run, "time.sleep(60)", mistake)
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", code)
+    assert read_exit(run).signal == "SIGKILL"
+
+
+LOOKS_BADLY = REFUSE + "from fluxgym.launch.stall import StallWatch\nStallWatch.look = refuse(RuntimeError('a mistake'))"
+
+
+def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
+    supervisor = launch_broken(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
+    assert supervisor.wait(30) == 0
+    assert "a mistake" in run.monitor_log.read_text()
+    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+
+
+def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
+    supervisor = launch_broken(run, POLITE, LOOKS_BADLY)
+    ready(run)
+    wait_for(lambda: "a mistake" in run.monitor_log.read_text())
+    assert request_stop(run)
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
+
+
+def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
+    supervisor = launch_broken(run, GOOD, REFUSE + "from fluxgym.launch import closing\nclosing.judge = refuse(RuntimeError('a mistake'))")
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
+    assert not has_live_process(run)
+
+
+def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
+    launch(run, POLITE)
+    ready(run)
+    monkeypatch.setattr(order, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
+    assert request_stop(run)
+    assert wait_until_ended(run).reason_code == "user"
+    assert not run.stop_reserve.exists()
+
+
+def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
+    an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
+    order_of(run, an_hour_behind)
+    os.utime(run.launch, (time.time() - 3601,) * 2)
+    spawn_supervisor(run, read_launch(run))
+    assert wait_until_ended(run).status is Status.COMPLETED
+
+
+def test_a_model_of_an_earlier_start_is_called_old(run):
+    order_of(run, "progress(4)")
+    (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
+    os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
+    spawn_supervisor(run, read_launch(run))
+    assert "older than this start" in wait_until_ended(run).reason
+
+
+SLOW_CHECK = "from fluxgym.launch import verification\nverification.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
+
+
+def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(run, tmp_path):
+    supervisor = launch_broken(run, "progress(4); lora(); done()", SLOW_CHECK)
+    wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
+    assert read_last(run.progress)["step"] == 4
+    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert request_stop(run)
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
+    assert "Resume checks it" in read_exit(run).reason
+    assert read_last(run.progress)["phase"] == "done"
+    assert needs_check(run)
+    resume(run, settings=Settings(outputs=tmp_path))
+    assert wait_until_ended(run).status is Status.COMPLETED
+    assert not needs_check(run)
+
+
+def test_a_stop_that_came_while_the_trainer_lived_does_not_spare_the_check(run):
+    finishes = "signal.signal(signal.SIGTERM, lambda *_: (progress(4), lora(), done(), sys.exit(0)))\n"
+    launch(run, f"{finishes}progress(2); open(f'{{folder}}/ready', 'w'); time.sleep(60)")
+    ready(run)
+    assert request_stop(run)
+    assert wait_until_ended(run).status is Status.COMPLETED
+
+
+def test_a_check_that_fails_is_no_good_verdict(run):
+    slow = SLOW_CHECK.replace("import time; time.sleep(60)", "raise SystemExit(3)")
+    assert launch_broken(run, GOOD, slow).wait(30) == 0
+    assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
+    assert "could not be checked" in read_exit(run).reason

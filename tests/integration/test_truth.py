@@ -344,6 +344,7 @@ class Truth(RuleBasedStateMachine):
         dead = [name for name, model in self.models.items() if model.queued and not model.supervisor]
         Queue(self.outputs).bring_back()
         for name in dead:
+            wait_for(lambda name=name: is_alive(read_record(self.run_of(name)).supervisor), PATIENCE_S)
             self.models[name].supervisor = True
         self._let_in()
 

@@ -1,12 +1,13 @@
 """Runs with hostile little programs in the trainer's place, under a real supervisor."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from fluxgym.launch.order import LaunchOrder, write_launch
-from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.spawn import PROJECT, spawn_supervisor
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.ui_state import create_state
 
@@ -14,8 +15,9 @@ PRELUDE = """
 import json, os, signal, struct, sys, time
 folder, name = sys.argv[1], sys.argv[2]
 def progress(step, total=4, **more):
-    line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), phase="training", step=step, total_steps=total, **more)
+    line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), step=step, total_steps=total, **{"phase": "training", **more})
     with open(f"{folder}/progress.jsonl", "a") as file: file.write(json.dumps(line) + "\\n")
+def done(step=4, total=4): progress(step, total, phase="done")
 def state(step):
     aside = f"{folder}/{name}-step{step:08d}-state"
     os.makedirs(aside)
@@ -38,15 +40,29 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
     return run
 
 
-def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchOrder:
-    """Start a supervisor over a program; it sees the helpers of PRELUDE."""
+def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchOrder:
+    """Write the order to run a program that sees the helpers of PRELUDE, and return it."""
     order = LaunchOrder(
         run_id=f"id-{run.slug}", attempt=attempt, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
-        cwd=str(run.folder), expected_steps=expected_steps,
+        cwd=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
     )  # fmt: skip
     write_launch(run, order)
+    return order
+
+
+def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchOrder:
+    """Start a supervisor over a program; it sees the helpers of PRELUDE."""
+    order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
     spawn_supervisor(run, order)
     return order
+
+
+def launch_broken(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
+    """Start a supervisor that has a mistake in it: Python that is run before it begins."""
+    order_of(run, program)
+    code = f"import sys\nfrom fluxgym.launch import supervisor\n{mistake}\nsys.exit(supervisor.main([{str(run.folder)!r}]))"
+    with run.monitor_log.open("ab") as log:
+        return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def wait_for(condition, timeout_s: float = 30.0):

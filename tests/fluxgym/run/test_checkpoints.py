@@ -54,6 +54,12 @@ def test_the_guides_short_name(run):
         choose_checkpoint(run, "../../elsewhere-state")
 
 
+def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_the_first(tmp_path):
+    run = make_run(tmp_path, "cat-2")
+    checkpoint(run, "cat-2-state", 90)
+    assert choose_checkpoint(run, "cat-2-state").step == 90
+
+
 def test_without_any_the_way_out_is_named(tmp_path):
     with pytest.raises(NothingToResume, match="from the beginning"):
         choose_checkpoint(make_run(tmp_path))

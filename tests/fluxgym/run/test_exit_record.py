@@ -7,8 +7,9 @@ import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.run import exit_record
-from fluxgym.run.exit_record import RESERVED_BYTES, ExitRecord, read_exit, reserve_exit, write_exit
+from fluxgym.run.exit_record import ExitRecord, read_exit, reserve_exit, write_exit
 from fluxgym.run.paths import RunPaths
+from fluxgym.run.reserved import RESERVED_BYTES
 
 
 @pytest.fixture(name="run")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from fluxgym.run import identity as identity_module
 from fluxgym.run.identity import Life, ProcessIdentity, group_members, identify, is_alive, life_of, start_ticks
 from tests.support.runs import wait_for
 
@@ -62,3 +63,16 @@ def test_a_groups_members():
     process.kill()
     process.wait()
     assert group_members(process.pid) == []
+
+
+def test_another_machine_of_the_same_host_name_is_no_reboot_of_this(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity_module, "MACHINE_ID", tmp_path / "machine-id")
+    (tmp_path / "machine-id").write_text("this\n")
+    own = identify(os.getpid(), "x")
+    assert own.machine_id == "this"
+    assert life_of(replace(own, boot_id="another")) is Life.RESTARTED
+    assert life_of(replace(own, boot_id="another", machine_id="that")) is Life.ELSEWHERE
+    assert life_of(replace(own, boot_id="another", machine_id="")) is Life.RESTARTED  # nobody knows
+    before = own.to_json()
+    del before["machine_id"]  # as it was recorded before
+    assert ProcessIdentity.from_json(before) == replace(own, machine_id="")

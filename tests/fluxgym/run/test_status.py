@@ -10,7 +10,7 @@ from fluxgym.run.exit_record import ExitRecord, write_exit
 from fluxgym.run.identity import identify
 from fluxgym.run.logs import tail
 from fluxgym.run.process_record import write_record
-from fluxgym.run.status import LIVE, SYMBOLS, Status, derive_status, is_supervised
+from fluxgym.run.status import LIVE, SYMBOLS, DerivedStatus, Status, derive_status, is_supervised
 from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, state_of
@@ -81,6 +81,35 @@ def test_exit_json_speaks_when_the_state_could_not_be_written(tmp_path):
     run = make_run(tmp_path, status="running")
     write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became nan."))
     assert (shown(run).status, shown(run).reason_code) == (Status.FAILED, "nan")
+
+
+def stopped_before(run, attempt=1):
+    """Leave what a first attempt left that ended: its dead processes and its end."""
+    me = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
+    write_record(run, "id-cat", attempt, me, me)
+    write_exit(run, ExitRecord(run_id="id-cat", attempt=attempt, status="stopped", reason_code="user", reason="Stopped by you."))
+
+
+def test_a_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_path):
+    run = make_run(tmp_path, timestamp=1.0)  # long ago it was started first
+    stopped_before(run)
+    run.launch.write_text('{"run_id": "id-cat", "attempt": 1}')
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "user")
+    run.launch.write_text('{"run_id": "id-cat", "attempt": 2}')
+    assert shown(run) == DerivedStatus(Status.STARTING)
+    os.utime(run.launch, (time.time() - 300,) * 2)
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "interrupted")
+    assert "did not come up" in shown(run).reason
+    stopped_before(run, attempt=2)
+    assert shown(run).reason_code == "user"
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"attempt": "2"}', '{"attempt": null}'])
+def test_a_damaged_order_leaves_the_end_as_it_was_written(tmp_path, damaged):
+    run = make_run(tmp_path, timestamp=1.0)
+    stopped_before(run)
+    run.launch.write_text(damaged)
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "user")
 
 
 def test_an_unknown_status_is_stopped(tmp_path):

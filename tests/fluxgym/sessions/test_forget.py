@@ -15,9 +15,10 @@ from fluxgym.run.identity import identify
 from fluxgym.run.lock import file_lock
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.process_record import write_record
+from fluxgym.sessions import forget as forget_module
 from fluxgym.sessions.forget import backup, contents, delete, forget, sweep
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run
+from tests.support.runs import make_run, wait_for
 
 
 @pytest.fixture(name="run")
@@ -114,7 +115,8 @@ def test_of_a_linked_run_the_link_goes_and_an_interrupted_delete_is_finished(run
     assert delete(OutputsPaths(tmp_path / "outputs").run("link")).num_files == 2
     assert run.lora.exists()
     assert not (tmp_path / "outputs" / "link").is_symlink()
-    assert not list(left.parent.iterdir())
+    wait_for(lambda: not list(left.parent.iterdir()))
+    assert run.lora.exists()
 
 
 @pytest.mark.parametrize("do", [forget, delete])
@@ -130,3 +132,16 @@ def test_a_start_of_that_name_is_waited_for(run, do):
         live(run)  # what the start ends in
     letting_go.join()
     assert run.ui_state.exists()
+
+
+def test_a_delete_does_not_wait_for_its_files_to_go(run, monkeypatch):
+    monkeypatch.setattr(forget_module, "remove_in_background", lambda outputs: None)  # as if it never came to it
+    delete(run)
+    assert not run.folder.exists()
+    (aside,) = OutputsPaths(run.folder.parent).deleted.iterdir()
+    assert (aside / "cat.safetensors").exists()
+    assert list_sessions(run.folder.parent) == []
+    monkeypatch.undo()
+    make_run(run.folder.parent, "dog", status="stopped")
+    delete(OutputsPaths(run.folder.parent).run("dog"))
+    wait_for(lambda: not list(aside.parent.iterdir()))

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,19 @@ def test_an_attempt_that_has_not_said_anything_shows_nothing_of_the_one_before(t
     line = {"time": 5.0, "attempt": 1, "phase": "saving", "step": 236, "total_steps": 320, "epoch": 24, "loss": 0.1, "s_per_it": 0.2}
     run.progress.write_text(json.dumps(line) + "\n")
     assert session_of(run).progress == {"step": 236, "total_steps": 320}
+
+
+def test_a_row_opens_each_file_once(tmp_path, monkeypatch):
+    run = make_run(tmp_path, status="running")
+    run.progress.write_text('{"phase": "training", "step": 1, "loss": 0.5}\n')
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 1, me, replace(me, start_ticks=1))
+    run.launch.write_text('{"run_id": "id-cat", "attempt": 1}')
+    opened = []
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" and listening else None)
+    listening = [True]
+    session_of(run)
+    listening.clear()
+    inside = [Path(name).name for name in opened if name.startswith(str(run.folder))]
+    assert sorted(inside) == sorted(set(inside))
+    assert len(inside) <= 7

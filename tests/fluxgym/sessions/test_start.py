@@ -33,6 +33,7 @@ from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.sessions.stop import stop
+from tests.fluxgym.run.test_checkpoints import checkpoint
 from tests.support.photos import write_cats
 from tests.support.runs import state_of, wait_for
 from tests.support.small_world import small_world, state
@@ -357,3 +358,21 @@ def test_a_run_whose_pictures_are_gone_says_so(stopped, world):
     shutil.rmtree(stopped.dataset)
     with pytest.raises(DatasetError, match="pictures of my-cat are gone"):
         resume(stopped, settings=world)
+
+
+def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_run(world, images):
+    first, second = (OutputsPaths(world.outputs).run(slug) for slug in ("cat", "cat-2"))
+    for run, name in ((first, "cat-000002-state"), (second, "cat-2-state")):
+        run.folder.mkdir(parents=True)
+        checkpoint(run, name, 2)
+    run = begin(world, images, resume_from_checkpoint="cat-2-state")
+    argv = read_launch(run).argv
+    assert argv[argv.index("--resume") + 1] == str(second.folder / "cat-2-state")
+    stop_and_wait(run)
+    (second.folder / "cat-2-state" / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match="no complete checkpoint"):  # and not silently the other's
+        begin(world, images, "new", resume_from_checkpoint="cat-2-state")
+    shutil.rmtree(second.folder)
+    run = begin(world, images, "new", resume_from_checkpoint="cat-2-state")
+    assert str(first.folder / "cat-000002-state") in read_launch(run).argv
+    stop_and_wait(run)

@@ -1,0 +1,64 @@
+"""Resume: which attempt comes next, and on which devices."""
+
+import pytest
+
+from fluxgym.launch import devices
+from fluxgym.launch.order import read_launch
+from fluxgym.launch.stop import wait_until_ended
+from fluxgym.sessions.resume import resume
+from fluxgym.sessions.start import StartRequest, start
+from tests.fluxgym.run.test_checkpoints import checkpoint
+from tests.fluxgym.sessions.test_start import begin, stop_and_wait
+from tests.support.photos import write_cats
+from tests.support.small_world import small_world, state
+
+
+@pytest.fixture(name="world")
+def fixture_world(tmp_path):
+    return small_world(tmp_path)
+
+
+@pytest.fixture(name="images")
+def fixture_images(tmp_path):
+    return write_cats(tmp_path / "images")
+
+
+@pytest.fixture(name="has_gpus")
+def fixture_has_gpus(tmp_path, monkeypatch):
+    """Return a function that gives the machine so many GPUs."""
+
+    def has(count):
+        for number in range(count):
+            (tmp_path / f"{count}-gpus" / str(number)).mkdir(parents=True)
+        monkeypatch.setattr(devices, "GPU_SIGNS", (tmp_path / f"{count}-gpus",))
+
+    return has
+
+
+def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_gpus):
+    has_gpus(2)
+    run = begin(world, images)
+    told = read_launch(run)
+    assert (told.devices, told.any_one, told.env) == (["gpu-0", "gpu-1"], True, {})
+    wait_until_ended(run)
+    checkpoint(run, "my-cat-step00000004-state", 4)
+    has_gpus(1)
+    resume(run, settings=world, epochs=2)
+    told = read_launch(run)
+    assert (told.devices, told.any_one, told.env) == (["gpu-0"], True, {})
+    stop_and_wait(run)
+
+
+def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images, has_gpus):
+    has_gpus(2)
+    run = start(StartRequest(state=state(), images=images, gpus="1"), world)
+    wait_until_ended(run)
+    checkpoint(run, "my-cat-step00000004-state", 4)
+    resume(run, settings=world, epochs=2)
+    told = read_launch(run)
+    assert (told.devices, told.any_one, told.env) == (["gpu-1"], False, {"CUDA_VISIBLE_DEVICES": "1"})
+    wait_until_ended(run)
+    has_gpus(1)
+    resume(run, settings=world, epochs=3)
+    assert (read_launch(run).devices, read_launch(run).env) == (["gpu-0"], {})
+    stop_and_wait(run)
