@@ -10,7 +10,7 @@ from fluxgym.config.tiers import TIERS
 from fluxgym.config.train_config import TIMESTEP_SAMPLINGS, TrainConfig
 from fluxgym.errors import ConfigError
 from fluxgym.ui.fields import BY_NAME, FIELDS, OTHER_FLAGS, component
-from library.optimizers import SCHEDULERS
+from library.schedules import SCHEDULES
 
 
 def test_the_table_holds_exactly_the_configs_settings():
@@ -28,7 +28,7 @@ def test_advanced_fields_are_flags_of_the_trainer_by_their_own_name():
 def test_choices_are_the_configs():
     assert set(BY_NAME["vram"].choices) == set(TIERS)
     assert set(BY_NAME["timestep_sampling"].choices) == set(TIMESTEP_SAMPLINGS)
-    assert set(BY_NAME["lr_scheduler"].choices) - {""} <= set(SCHEDULERS)
+    assert set(BY_NAME["lr_scheduler"].choices) - {""} <= set(SCHEDULES)
 
 
 def test_a_sentence_about_a_field_calls_it_what_the_page_calls_it():
