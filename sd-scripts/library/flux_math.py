@@ -91,7 +91,7 @@ class _NormedAndRotated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, positions: Tensor) -> Tensor:
         wide = x.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-        inverse = torch.rsqrt(torch.linalg.vecdot(wide, wide).unsqueeze(-1) / x.shape[-1] + 1e-6)
+        inverse = torch.rsqrt(torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square() / x.shape[-1] + 1e-6)
         ctx.save_for_backward(x, scale, positions, inverse)
         _as_pairs(wide.mul_(inverse).mul_(scale)).mul_(positions)
         return wide.to(x.dtype)
@@ -104,7 +104,7 @@ class _NormedAndRotated(torch.autograd.Function):
         _as_pairs(wide).mul_(positions.conj())
         normed = x.float() * inverse
         grad_scale = (wide * normed).sum((0, 1, 2)).to(scale.dtype) if ctx.needs_input_grad[1] else None
-        mean = torch.linalg.vecdot(wide.mul_(scale), normed).unsqueeze(-1) / x.shape[-1]
+        mean = (wide.mul_(scale) * normed).mean(-1, keepdim=True)
         return wide.addcmul_(normed, mean, value=-1).mul_(inverse).to(x.dtype), grad_scale, None
 
 

@@ -74,3 +74,11 @@ def test_modulation_and_gate():
     x, shift, scale = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8)
     assert torch.allclose(modulated(x, shift, scale), x * (1 + scale) + shift, atol=1e-6)
     assert torch.allclose(gated_sum(x, scale, shift), x + scale * shift, atol=1e-6)
+
+
+def test_autocast_rounds_nothing_inside_the_norm():
+    x = torch.randn(1, 2, 9, 64, generator=torch.Generator().manual_seed(5))
+    positions = rope(torch.arange(27.0).reshape(1, 9, 3), (8, 28, 28), 10_000.0)
+    exact = normed_and_rotated(x, torch.ones(64), positions)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(normed_and_rotated(x, torch.ones(64), positions), exact)
