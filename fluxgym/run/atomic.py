@@ -51,7 +51,7 @@ def _remove(aside: Path) -> None:
 
 def open_regular(path: Path) -> BinaryIO:
     """Open a file to read; raises OSError for what is none: a pipe in its place would never answer."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC))  # noqa: SIM115
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()

@@ -138,7 +138,7 @@ def test_odd_gpus(gpus, world, images):
 def test_a_truncated_model(world, images):
     path = world.models / "pocket" / "flux.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(ModelError, match=r"flux\.safetensors is cut short"):
+    with pytest.raises(ModelError, match=r"flux\.safetensors: the file is cut short"):
         begin(world, images)
 
 
