@@ -25,10 +25,10 @@ from library.devices import autocast, choose_device, load_base
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.flux_loading import open_flux
+from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
 from library.quantization import KINDS
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from library.text_encoders import load_text_encoders
-from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
 
 DTYPES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,

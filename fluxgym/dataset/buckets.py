@@ -36,7 +36,7 @@ def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> tuple[Size
     area = resolution[0] * resolution[1]
     square = int(math.sqrt(area) // step) * step
     found = {(square, square)} if square else set()
-    for width in range(low, high + 1, step):
+    for width in range(low, min(high, area // low) + 1, step):  # beyond that a bucket would be lower than `low`
         height = min(high, area // width // step * step)
         if height >= low:
             found |= {(width, height), (height, width)}

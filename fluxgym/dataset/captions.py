@@ -1,6 +1,9 @@
 """Whether a caption file says anything, told again and again for thousands of them: a file that was read once is known by its identity."""
 
 import os
+from pathlib import Path
+
+from fluxgym.run.atomic import open_regular
 
 CAPTION = ".txt"
 MAX_KNOWN = 200_000
@@ -14,8 +17,8 @@ def has_words(entry: os.DirEntry[str]) -> bool:
         key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         if (known := _known.get(key)) is not None:
             return known
-        with open(entry.path, encoding="utf-8-sig", errors="replace") as file:
-            found = bool(file.read().strip())
+        with open_regular(Path(entry.path)) as file:
+            found = bool(file.read().decode("utf-8-sig", "replace").strip())
     except OSError:
         return False
     if len(_known) >= MAX_KNOWN:

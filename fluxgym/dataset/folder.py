@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fluxgym.dataset.captions import CAPTION, has_words
 from fluxgym.dataset.pictures import check_picture, is_picture_name, known_size, read_size
 from fluxgym.errors import DatasetError
-from fluxgym.run.atomic import storage_error, write_text
+from fluxgym.run.atomic import open_regular, storage_error, write_text
 from fluxgym.run.lock import file_lock
 
 MAX_CAPTION = 20_000
@@ -91,7 +91,8 @@ class PictureFolder:
     def caption(self, name: str) -> str:
         """Return a picture's caption."""
         try:
-            return (self.path / name).with_suffix(CAPTION).read_text(encoding="utf-8-sig", errors="replace").strip()
+            with open_regular((self.path / name).with_suffix(CAPTION)) as file:
+                return file.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
         except OSError:
             return ""
 
@@ -192,6 +193,11 @@ def copy_into(source: Path, target: Path, default_caption: str, *, extension: st
             f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
         )
     names = PictureFolder(source).names()
+    odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
+    if odd is not None:
+        raise DatasetError(
+            f"The name of the picture {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="pictures"
+        )
     if not names:
         raise DatasetError("There are no pictures to train on; add at least one .png, .jpg or .webp file.", field="pictures")
     try:

@@ -79,7 +79,7 @@ class Attempt:
             self._heed_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
-        left = clear_family(self.trainer.pid, self.run, kill=self.had_to_kill)
+        left = clear_family(self.trainer.pid, self.run, self.order.run_id, kill=self.had_to_kill)
         if left:
             log.error("processes %s outlived SIGKILL", left)
 

@@ -18,7 +18,7 @@ from fluxgym.run.logs import tail
 from fluxgym.run.paths import RunPaths
 from fluxgym.run.progress import is_done, read_last
 from fluxgym.run.status import DerivedStatus
-from fluxgym.run.ui_state import update_state
+from fluxgym.run.ui_state import read_state, update_state
 
 log = logging.getLogger("fluxgym.supervisor")
 
@@ -80,6 +80,9 @@ def write_end(
         verified=verified or {},
     )
     log.info("ended: %s %s %s", end.status.value, end.reason_code, end.reason)
+    if _runs_another(run, order):
+        log.error("%s was started anew meanwhile; its state is left alone", run.slug)
+        return
     try:
         write_exit(run, record)
     except FluxGymError as error:  # a full disk: readers see that no process lives, and say so
@@ -87,6 +90,14 @@ def write_end(
     say(run, _as_state(record))
     for path in (run.training_pid, run.monitor_pid, run.stop_reserve):
         _remove(path)
+
+
+def _runs_another(run: RunPaths, order: LaunchOrder) -> bool:
+    """Say whether the folder is a newer start's by now, because somebody removed it under a living trainer."""
+    try:
+        return read_state(run).get("run_id") not in (None, order.run_id)
+    except FluxGymError:
+        return False
 
 
 def _as_state(record: ExitRecord) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
     A supervisor that has died is replaced by one that does just this.
     """
     order, record = read_launch(run), read_record(run)
-    asked = order or record  # a damaged launch.json is no reason to let it run on
+    asked = record if record is not None and has_live_process(run) else order  # a damaged launch.json is no reason to let it run on
     if asked is None or not (has_live_process(run) or _says_it_lives(run)):
         return False
     write_stop(run, asked.run_id, asked.attempt, 0.0 if now else grace_s)

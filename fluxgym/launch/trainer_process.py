@@ -88,13 +88,13 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def clear_family(pgid: int, run: RunPaths, *, kill: bool) -> list[int]:
+def clear_family(pgid: int, run: RunPaths, run_id: str, *, kill: bool) -> list[int]:
     """End what is left of a trainer: its process group, orphans that came to us, and what was started for this folder; with `kill` at once.
 
     Returns those that outlived even SIGKILL.
     """
     deadline = time.monotonic() + GROUP_END_S
-    while members := family(pgid, run):
+    while members := family(pgid, run, run_id):
         if time.monotonic() > deadline:
             return members
         must = kill or time.monotonic() > deadline - GROUP_END_S / 2
@@ -105,12 +105,12 @@ def clear_family(pgid: int, run: RunPaths, *, kill: bool) -> list[int]:
     return []
 
 
-def family(pgid: int, run: RunPaths) -> list[int]:
+def family(pgid: int, run: RunPaths, run_id: str) -> list[int]:
     """Return the live processes that belong to a trainer which has ended itself."""
     parents = _parents()
     ours = set(_descendants(os.getpid(), parents))
-    mark = os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}")
-    marked = {pid for pid in parents if pid != os.getpid() and mark in _environment(pid)}
+    marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"FLUXGYM_RUN_ID={run_id}")}
+    marked = {pid for pid in parents if pid != os.getpid() and marks <= set(_environment(pid))}
     return sorted(({*group_members(pgid)} | ours | marked) - {os.getpid()})
 
 

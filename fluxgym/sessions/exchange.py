@@ -21,7 +21,7 @@ from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.ui_state import MAX_BYTES, State, create_state, read_state, timestamp_of
 from fluxgym.sessions.history import SETTINGS
 from fluxgym.sessions.pack import pack
-from fluxgym.sessions.standing import name_lock
+from fluxgym.sessions.standing import is_unused, name_lock
 from fluxgym.sessions.unpack import unpack
 
 IMPORTED = "Imported; it was not trained here."
@@ -226,7 +226,7 @@ def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:
     for name in _names(slug_of(str(read_state(arriving)["lora_name"]))):
         run = outputs.run(name)
         with name_lock(outputs, name):
-            if run.folder.exists() or run.folder.is_symlink():
+            if not is_unused(run):
                 continue
             if arriving.lora.exists():
                 arriving.lora.rename(arriving.folder / run.lora.name)

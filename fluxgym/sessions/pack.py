@@ -31,6 +31,8 @@ def pack(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", strict_timestamps=False) as archive:  # type: ignore[call-overload]
         for path, name in files:
+            if path.is_symlink():
+                continue  # it may point to what is nobody's to send
             entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
             entry.compress_type = zipfile.ZIP_STORED if path.suffix.lower() in PACKED else zipfile.ZIP_DEFLATED
             with path.open("rb") as source, archive.open(entry, "w") as target:

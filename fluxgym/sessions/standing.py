@@ -1,5 +1,6 @@
 """May anything be done to a run now? The one answer for start, resume, forget, delete, restore and adopt, and the lock they hold meanwhile."""
 
+import os
 from contextlib import AbstractContextManager
 
 from fluxgym.errors import AlreadyRunning, UnreadableState
@@ -13,6 +14,11 @@ from fluxgym.run.ui_state import read_state
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
     """Return the lock under which a run of this name is made, changed or taken away: one at a time, whoever does it."""
     return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session.")
+
+
+def is_unused(run: RunPaths) -> bool:
+    """Say whether a new run may get this name: nothing lies there, and nothing lives that was started there before it was removed."""
+    return not os.path.lexists(run.folder) and find_stray(run) is None
 
 
 def ensure_ended(run: RunPaths, *, strays: dict[RunPaths, int] | None = None) -> None:

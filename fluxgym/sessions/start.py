@@ -34,7 +34,7 @@ from fluxgym.run.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
 from fluxgym.run.ui_state import create_state, read_state, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.resume import resume_locked
-from fluxgym.sessions.standing import ensure_ended, name_lock
+from fluxgym.sessions.standing import ensure_ended, is_unused, name_lock
 from fluxgym.settings import Settings
 
 ARCHIVED_STATE = "state.json"
@@ -86,7 +86,7 @@ def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> R
         )
     if if_exists == "new":
         numbers = (outputs.run(next_version(slug, number)) for number in range(2, 100_000))
-        return next(candidate for candidate in numbers if not candidate.folder.exists())
+        return next(candidate for candidate in numbers if is_unused(candidate))
     ensure_ended(run)
     return None if if_exists == "resume" else run
 

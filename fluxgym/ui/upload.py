@@ -1,5 +1,6 @@
 """Taking one uploaded file: its size is refused early, its bytes go to a file of their own, and only a whole one reaches the data set."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ from fluxgym.run.atomic import storage_error
 MAX_PICTURE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
+CHECK_BYTES = 8 << 20
+IDLE_S = 60.0
 
 
 async def receive(request: Request, name: str, folder: PictureFolder) -> str:
@@ -63,7 +66,9 @@ async def receive_whole(request: Request, name: str, folder: Path) -> Path:
 async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int) -> None:
     received = 0
     with path.open("wb") as file:
-        async for chunk in stream:
+        async for chunk in _in_time(stream, name):
+            if received // CHECK_BYTES != (received + len(chunk)) // CHECK_BYTES:
+                await run_in_threadpool(_check_room, path.parent, len(chunk))  # others upload and train meanwhile
             received += len(chunk)
             if received > limit:
                 raise _too_large(name, limit)
@@ -72,13 +77,28 @@ async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int
         raise DatasetError(f"{name} is empty.", field="pictures")
 
 
+async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
+    """Yield what arrives; raises DatasetError when nothing does for IDLE_S, so that a half-sent file does not lie on the disk for ever."""
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), IDLE_S)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise DatasetError(f"{name}: nothing has arrived for {IDLE_S:.0f} seconds; drop it again.", field="pictures") from None
+
+
+def _check_room(folder: Path, expected: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < expected + RESERVE_BYTES:
+        raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
+
+
 def _prepare(folder: Path, expected: int) -> Path:
     """Make the folder and in it the file for the bytes; refuse one that would fill the disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < expected + RESERVE_BYTES:
-            raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
+        _check_room(folder, expected)
         handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (kept beyond this function)
         handle.close()
     except OSError as error:

@@ -23,7 +23,7 @@ def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]
     area = resolution[0] * resolution[1]
     square = int(math.sqrt(area) // step) * step
     sizes = {(square, square)} if square else set()
-    for width in range(low, high + 1, step):
+    for width in range(low, min(high, area // low) + 1, step):  # beyond that a bucket would be lower than `low`
         height = min(high, area // width // step * step)
         if height >= low:
             sizes |= {(width, height), (height, width)}

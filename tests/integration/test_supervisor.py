@@ -5,18 +5,17 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.launch import order
-from fluxgym.launch.order import LaunchOrder, read_launch, read_stop, write_launch
+from fluxgym.launch.order import read_launch
 from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.launch.stop import request_stop, wait_until_ended
 from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import group_members, identify, start_ticks
-from fluxgym.run.process_record import read_pid, read_record, write_record
+from fluxgym.run.identity import group_members, start_ticks
+from fluxgym.run.process_record import read_pid, read_record
 from fluxgym.run.progress import read_last
 from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
 from fluxgym.sessions.offer import needs_check
@@ -137,15 +136,6 @@ def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
 
 
-def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
-    launch(run, POLITE)
-    ready(run)
-    run.launch.write_text("{")
-    assert request_stop(run)
-    end = wait_until_ended(run)
-    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
-
-
 UNWATCHED = "open(f'{folder}/ready', 'w')\nwhile not os.path.exists(f'{folder}/go'): time.sleep(0.01)\nprogress(4)\nlora({values})\ndone()"
 DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'phase': 'done', 'step': 4, 'total_steps': 4}) + '\\n')\n"
 
@@ -210,7 +200,6 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
     ready(run)
     first = read_record(run)
     import subprocess
-    import sys
 
     second = subprocess.run(
         [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder)], capture_output=True, text=True, check=False
@@ -227,35 +216,6 @@ def test_the_supervisor_is_small(run):
     launch(run, POLITE)
     ready(run)
     assert psutil.Process(read_record(run).supervisor.pid).memory_info().rss < 30 << 20
-
-
-def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
-    run = make_run(tmp_path)
-    told = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
-    write_launch(run, told)
-    assert request_stop(run)
-    spawn_supervisor(run, told)
-    ended = wait_until_ended(run)
-    assert (ended.status, ended.reason_code) == ("stopped", "user")
-    assert not (run.folder / "started").exists()
-
-
-def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
-    run = make_run(tmp_path, status="running")
-    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
-    me = identify(os.getpid(), "id-cat")
-    elsewhere = replace(me, boot_id="another", host="another")
-    write_record(run, "id-cat", 1, elsewhere, elsewhere)
-    run.progress.touch()
-    assert request_stop(run)
-    assert read_stop(run, "id-cat", 1) is not None
-
-
-def test_what_has_ended_cannot_be_stopped(tmp_path):
-    run = make_run(tmp_path, status="stopped")
-    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
-    assert not request_stop(run)
-    assert read_stop(run, "id-cat", 1) is None
 
 
 ESCAPES = """

@@ -50,7 +50,7 @@ function showRow(row, session, act) {
     list.dataset.known = known;
     fill(list, session.status === "unreadable" ? session.folder : facts(session));
   }
-  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next]);
+  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next, session.alive]);
   const actions = row.querySelector(".fg-actions");
   if (actions.dataset.wanted !== wanted) {
     actions.dataset.wanted = wanted;

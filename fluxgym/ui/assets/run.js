@@ -116,7 +116,7 @@ export function mount({ element, trigger, server }) {
       list.dataset.known = known;
       fill(list, facts(session));
     }
-    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next]);
+    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next, session.alive]);
     const slot = head.querySelector(".fg-actions");
     if (slot.dataset.wanted !== wanted) {
       slot.dataset.wanted = wanted;

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fluxgym.run.atomic import open_regular
 from fluxgym.run.progress import losses_in
 from fluxgym.ui.handlers.answers import Answer
 
@@ -100,7 +101,7 @@ class Curves:
         try:
             if not stat.S_ISREG(path.stat().st_mode):
                 return None  # a pipe would never end
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 status = os.fstat(file.fileno())
                 curve = kept if kept is not None and kept.is_of(status) else Curve(status)
                 curve.read_on(file)

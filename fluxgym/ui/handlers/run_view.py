@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.errors import FluxGymError, UnreadableState
+from fluxgym.run.atomic import open_regular
 from fluxgym.run.logs import tail
 from fluxgym.run.paths import OutputsPaths, RunPaths
 from fluxgym.run.process_record import read_pid
@@ -63,7 +64,7 @@ class RunHandlers:
 def _log(path: Path, seen: Any) -> tuple[Answer | None, list[int]]:
     """Return the log's new bytes as text, and where reading ended: [inode, offset]. Half a letter at the end waits for its other half."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = path.stat()
             known = isinstance(seen, list) and len(seen) == 2 and seen[0] == status.st_ino and isinstance(seen[1], int)
             start = seen[1] if known and 0 <= seen[1] <= status.st_size else -1
@@ -112,7 +113,8 @@ def samples(run: RunPaths) -> list[Answer]:
 def _lines(path: Path) -> list[str]:
     """Return the prompts as the trainer counts them: without empty lines and comments."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return []
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

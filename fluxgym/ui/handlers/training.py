@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import gradio as gr
 
+from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import FluxGymError, NameTaken
-from fluxgym.models.catalog import default_model
+from fluxgym.models.catalog import apply_defaults, default_model
 from fluxgym.run.names import next_version, slug_of
 from fluxgym.run.paths import OutputsPaths
 from fluxgym.run.status import has_live_process
@@ -22,6 +23,7 @@ from fluxgym.run.ui_state import read_state, timestamp_of
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.last import last_session
+from fluxgym.sessions.standing import is_unused
 from fluxgym.sessions.start import IfExists, StartRequest, start
 from fluxgym.settings import Settings
 from fluxgym.ui.fields import BY_NAME, NAMES
@@ -61,8 +63,15 @@ class TrainingHandlers:
         except FluxGymError:
             state = None
         if run is None or state is None:
-            return self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+            return self._filled(draft, self._form.defaults(self._default_model()), "")
         return self._filled(draft, state, run.slug)
+
+    def _default_model(self) -> str:
+        """Return the model of an empty form, "" while models.yaml is damaged; the checks say so then."""
+        try:
+            return default_model(self._settings.models)
+        except FluxGymError:
+            return ""
 
     def _filled(self, draft: Draft, state: Mapping[str, Any], source: str, *, typed: bool = False) -> Outputs:
         """Return draft id, source, base model, all fields, the gallery and the answer for a state."""
@@ -103,7 +112,7 @@ class TrainingHandlers:
         """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
         draft = self._draft(draft_id)
         said = _let_go(draft)
-        *fields, answer = self._filled(draft, self._form.defaults(default_model(self._settings.models)), "")
+        *fields, answer = self._filled(draft, self._form.defaults(self._default_model()), "")
         return [*fields, answer | said]
 
     def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
@@ -157,18 +166,20 @@ class TrainingHandlers:
         return _started(run.slug, answer)
 
     def _just_begun(self, state: State) -> str:
-        """Return the slug of a run of this name that was started seconds ago, "" when there is none."""
+        """Return the slug of a run that was started seconds ago by these very settings, "" when there is none."""
         try:
             run = self._outputs.run(slug_of(str(state.get("lora_name") or "")))
-            is_new = 0 <= time.time() - timestamp_of(read_state(run)) < TWICE_S
+            started = read_state(run)
+            is_same = TrainConfig.from_state(started) == TrainConfig.from_state(apply_defaults(state, self._settings.models))
         except FluxGymError:
             return ""
-        return run.slug if is_new and has_live_process(run) else ""
+        is_new = 0 <= time.time() - timestamp_of(started) < TWICE_S
+        return run.slug if is_same and is_new and has_live_process(run) else ""
 
     def _choice(self, slug: str) -> Answer:
         """Return what can be done about a taken name, each named by what it will do."""
         numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
-        version = next(run.slug for run in numbers if not run.folder.exists())
+        version = next(run.slug for run in numbers if is_unused(run))
         resuming = offer(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {

@@ -1,6 +1,7 @@
 """A folder of pictures and captions: matched by name, every edit on disk at once, odd names and files told."""
 
 import contextlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from fluxgym.dataset.folder import PictureFolder, copy_into, safe_name, sizes
 from fluxgym.errors import DatasetError
+from tests.support.photos import write_cats
 
 
 @pytest.fixture(name="folder")
@@ -144,3 +146,20 @@ def test_only_its_own_pictures_are_given_out(name, folder, tmp_path):
     assert folder.picture_path("a.png") == folder.path / "a.png"
     with pytest.raises(DatasetError, match="no picture"):
         folder.picture_path(name)
+
+
+def test_a_pipe_in_a_captions_place_says_nothing_and_holds_nobody_up(tmp_path):
+    folder = PictureFolder(write_cats(tmp_path / "cats", count=1))
+    (caption,) = folder.path.glob("*.txt")
+    caption.unlink()
+    os.mkfifo(caption)
+    assert folder.tally() == (1, 0)
+    assert folder.items()[0].caption == ""
+
+
+def test_a_name_that_is_no_text_is_told_before_anything_is_copied(tmp_path):
+    folder = write_cats(tmp_path / "cats", count=1)
+    next(folder.glob("*.png")).rename(folder / os.fsdecode(b"p\xff.png"))
+    with pytest.raises(DatasetError, match="not UTF-8; rename it"):
+        copy_into(folder, tmp_path / "run", "")
+    assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset import buckets
 from fluxgym.dataset.buckets import bounds, bucket_of
 from fluxgym.dataset.folder import sizes
 from fluxgym.dataset.steps import expected_steps
@@ -97,3 +98,8 @@ def test_only_the_regularisation_pictures_captions_end_as_set():
     table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
     assert table["general"]["caption_extension"] == ".txt"
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]
+
+
+def test_a_bound_beyond_all_pictures_takes_no_time():
+    for bucket_sizes in (buckets.bucket_sizes, trainers.bucket_sizes):
+        assert bucket_sizes((512, 512), 256, 10**15, 64)[-1][0] == 1024

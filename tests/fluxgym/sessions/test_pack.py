@@ -26,3 +26,9 @@ def test_nothing_is_gathered_before_it_is_sent(tmp_path):
     first = [next(pieces) for _ in range(3)]
     assert sum(map(len, first)) < 3 * CHUNK
     assert next(files)[1] == "b"  # nobody has asked for the second file yet
+
+
+def test_a_link_is_left_out_wherever_it_leads(tmp_path):
+    (tmp_path / "secret").write_text("canary")
+    (tmp_path / "a.png").symlink_to(tmp_path / "secret")
+    assert b"canary" not in b"".join(pack([(tmp_path / "a.png", "a.png")]))

@@ -15,9 +15,9 @@ from fluxgym.run.ui_state import read_state
 from fluxgym.sessions.forget import delete, forget, sweep
 from fluxgym.sessions.history import keep, restore, versions
 from fluxgym.sessions.resume import resume
-from fluxgym.sessions.standing import ensure_ended
+from fluxgym.sessions.standing import ensure_ended, is_unused
 from fluxgym.settings import Settings
-from tests.support.runs import make_run
+from tests.support.runs import make_run, wait_for
 
 ACTIONS = {
     "forget": forget,
@@ -52,7 +52,8 @@ def fixture_strays():
     def start(run):
         code = "import time; time.sleep(60)"
         processes.append(subprocess.Popen([sys.executable, "-c", code, "flux_train_network.py", str(run.folder)]))
-        run.ui_state.write_text(run.ui_state.read_text().replace("running", "stopped"))
+        if run.ui_state.exists():
+            run.ui_state.write_text(run.ui_state.read_text().replace("running", "stopped"))
 
     yield start
     for process in processes:
@@ -88,3 +89,10 @@ def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, strays):
     assert sorted(sweep(tmp_path, 30)) == ["run-0", "run-1", "run-2", "run-4"]
     assert scans.count(PROC) == 1
     assert [run.slug for run in OutputsPaths(tmp_path).runs()] == ["run-3"]
+
+
+def test_a_name_whose_removed_run_still_lives_is_not_given_to_a_new_one(tmp_path, strays):
+    run = OutputsPaths(tmp_path).run("cat-2")
+    assert is_unused(run)
+    strays(run)
+    assert wait_for(lambda: not is_unused(run))  # once it has become the program that it is to be

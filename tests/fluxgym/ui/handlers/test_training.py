@@ -171,6 +171,8 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(handlers, draft, set
     fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
     assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
     assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
+    other = typed(handlers, draft, lora_name="Cat", num_repeats=3, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
+    assert "taken" in handlers.start(draft.id, "cat", *other, "")[2]  # other settings are another training
     monkeypatch.setattr(training, "TWICE_S", 0.0)
     assert "taken" in handlers.start(draft.id, "cat", *fields, "")[2]  # later it is a question again
     (tmp_path / "cat").unlink()
@@ -260,6 +262,15 @@ def test_a_template_fills_the_fields_but_not_the_name(handlers, draft, settings)
     assert handlers.apply_template(draft.id, "", SimpleNamespace(name="none"), *now)[1:-1] == now
     assert templates.forget_template({"name": "Faces"}) == {}
     assert "no template" in templates.forget_template({"name": "Faces"})["error"]
+
+
+def test_a_damaged_list_of_models_leaves_the_form_usable(handlers, draft, settings):
+    (settings.models / "models.yaml").write_text("[1")
+    assert opened(handlers, draft)[1]["max_train_epochs"] == 16
+    _, _, _, *fields, _, _ = handlers.fresh(draft.id)
+    fresh = dict(zip(NAMES, fields, strict=True))
+    assert fresh["max_train_epochs"] == 16
+    handlers.changed("x", draft.id, "", *typed(handlers, draft, lora_name="cat"))
 
 
 def test_a_new_training_empties_the_form_and_touches_no_run(handlers, draft, settings):

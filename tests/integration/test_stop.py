@@ -1,0 +1,73 @@
+"""Stop reaches a trainer wherever it is in its life and whatever became of its files, and never another's."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+
+from fluxgym.launch.order import LaunchOrder, read_stop, write_launch
+from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.launch.stop import request_stop, wait_until_ended
+from fluxgym.run.exit_record import read_exit
+from fluxgym.run.identity import identify, start_ticks
+from fluxgym.run.process_record import read_record, write_record
+from fluxgym.run.status import Status
+from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
+from tests.support.runs import launch, make_run, state_of, wait_for
+
+
+def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
+    launch(run, POLITE)
+    ready(run)
+    run.launch.write_text("{")
+    assert request_stop(run)
+    end = wait_until_ended(run)
+    assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+
+
+def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
+    run = make_run(tmp_path)
+    told = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
+    write_launch(run, told)
+    assert request_stop(run)
+    spawn_supervisor(run, told)
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("stopped", "user")
+    assert not (run.folder / "started").exists()
+
+
+def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
+    run = make_run(tmp_path, status="running")
+    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    me = identify(os.getpid(), "id-cat")
+    elsewhere = replace(me, boot_id="another", host="another")
+    write_record(run, "id-cat", 1, elsewhere, elsewhere)
+    run.progress.touch()
+    assert request_stop(run)
+    assert read_stop(run, "id-cat", 1) is not None
+
+
+def test_what_has_ended_cannot_be_stopped(tmp_path):
+    run = make_run(tmp_path, status="stopped")
+    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    assert not request_stop(run)
+    assert read_stop(run, "id-cat", 1) is None
+
+
+def test_a_trainer_is_stopped_though_its_order_was_exchanged(run):
+    launch(run, POLITE)
+    ready(run)
+    run.launch.write_text(json.dumps(json.loads(run.launch.read_text()) | {"run_id": "another"}))
+    assert request_stop(run)
+    assert wait_until_ended(run).reason_code == "user"
+
+
+def test_the_end_of_one_is_not_written_over_the_next_of_its_name(run):
+    launch(run, POLITE)
+    ready(run)
+    record = read_record(run)
+    run.ui_state.write_text(json.dumps(state_of(run) | {"run_id": "the-next"}))
+    request_stop(run)
+    wait_for(lambda: start_ticks(record.supervisor.pid) != record.supervisor.start_ticks)
+    assert (state_of(run)["status"], state_of(run)["run_id"]) == ("running", "the-next")
+    assert read_exit(run) is None
