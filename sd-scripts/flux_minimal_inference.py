@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from flux_train_network import explain
-from library.attached_loras import LoRAFile, read_lora
+from library.arguments import build_parser as trainers_parser
 from library.autoencoder import load_autoencoder
 from library.devices import autocast, choose_device, load_base
 from library.errors import TrainerError
@@ -29,6 +29,9 @@ from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
 from library.quantization import KINDS
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from library.text_encoders import load_text_encoders
+from networks.attached import Attachment
+from networks.lora_file import read_lora
+from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 
 DTYPES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,
@@ -115,7 +118,7 @@ def _checked(args: argparse.Namespace) -> argparse.Namespace:
 def draw(args: argparse.Namespace) -> Image.Image:
     """Return the picture that the flags ask for."""
     device = choose_device()
-    loras = [read_lora(*_file_and_multiplier(text)) for text in args.lora_weights]
+    loras = [_attachment(text) for text in args.lora_weights]
     _, params = open_flux(args.ckpt_path)
     steps = args.steps or (STEPS_DEV if params.guidance_embed else STEPS_SCHNELL)
     prompt = SamplePrompt(
@@ -128,16 +131,16 @@ def draw(args: argparse.Namespace) -> Image.Image:
     return to_image(vae, latents)
 
 
-def _file_and_multiplier(text: str) -> tuple[str, float]:
+def _attachment(text: str) -> Attachment:
     path, _, multiplier = text.partition(";")
     try:
-        return path, float(multiplier) if multiplier else 1.0
+        return Attachment(read_lora(path, "the LoRA"), float(multiplier) if multiplier else 1.0)
     except ValueError:
         raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
 
 
 def _encode(
-    args: argparse.Namespace, prompt: SamplePrompt, loras: list[LoRAFile], is_dev: bool, device: torch.device
+    args: argparse.Namespace, prompt: SamplePrompt, loras: list[Attachment], is_dev: bool, device: torch.device
 ) -> list[Conditioning | None]:
     """Return the prompt's text and, with guidance, the negative prompt's; the encoders are gone afterwards."""
     dtype = DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype]
@@ -147,8 +150,8 @@ def _encode(
         device=device,
     )  # fmt: skip
     for lora in loras:
-        lora.put_on(encoders.clip, "lora_te1", device=device, merge=args.merge_lora_weights)
-        lora.put_on(encoders.t5, "lora_te3", device=device, merge=args.merge_lora_weights)
+        lora.put_on(encoders.clip, CLIP_PREFIX, device=device, merge=args.merge_lora_weights)
+        lora.put_on(encoders.t5, T5_PREFIX, device=device, merge=args.merge_lora_weights)
     with autocast(device, dtype):
         states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
     del encoders
@@ -158,14 +161,14 @@ def _encode(
 
 
 def _integrate(
-    args: argparse.Namespace, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[LoRAFile], device: torch.device
+    args: argparse.Namespace, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[Attachment], device: torch.device
 ) -> Tensor:
     """Return the picture's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     kind = args.flux_dtype or args.dtype
     dtype = DTYPES.get(kind) or DTYPES[args.dtype]
     flux = load_base(_as_trained(args, kind if kind in KINDS else None), device, dtype)
     for lora in loras:
-        lora.put_on(flux, "lora_unet", device=device, merge=args.merge_lora_weights)
+        lora.put_on(flux, FLUX_PREFIX, device=device, merge=args.merge_lora_weights)
     text, no_text = words
     with autocast(device, dtype):
         latents = draw_latents(flux, prompt, text, no_text, noise_of(prompt, 0, None))
@@ -176,11 +179,9 @@ def _integrate(
 
 def _as_trained(args: argparse.Namespace, quantization: str | None) -> argparse.Namespace:
     """Return the trainer's flags that lay out the transformer."""
-    return argparse.Namespace(
-        pretrained_model_name_or_path=args.ckpt_path, base_quantization=quantization, blocks_to_swap=args.blocks_to_swap, fp8_base=False,
-        fp8_matmul=False, split_mode=False, gradient_checkpointing=False, cpu_offload_checkpointing=False,
-        disable_mmap_load_safetensors=False,
-    )  # fmt: skip
+    flags = trainers_parser().parse_args([])
+    flags.pretrained_model_name_or_path, flags.base_quantization, flags.blocks_to_swap = args.ckpt_path, quantization, args.blocks_to_swap
+    return flags
 
 
 def _let_go() -> None:

@@ -29,7 +29,7 @@ def merge_base_weights(args: Namespace, models: Mapping[str, nn.Module]) -> None
         for pair in read_lora(path, "--base_weights").pairs():
             prefix = prefix_of(pair.name)
             if prefix in models:
-                _add(_linears(models[prefix], prefix), pair, multiplier, path)
+                merge_into(layer_for(linears_of(models[prefix], prefix), pair, f"--base_weights {path}"), pair, multiplier)
 
 
 def files_of(args: Namespace) -> list[tuple[str, float]]:
@@ -58,21 +58,26 @@ def _touches_text(path: str) -> bool:
     return any(name.startswith(TEXT) for name in names) if is_diffusers(names) else any(name.startswith(TEXT[:2]) for name in names)
 
 
-def _linears(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
+def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
+    """Return a model's Linears by kohya's names."""
     named: Iterator[tuple[str, nn.Module]] = model.named_modules()
     return {f"{prefix}_{path.replace('.', '_')}": module for path, module in named if isinstance(module, nn.Linear)}
 
 
-@torch.no_grad()
-def _add(linears: Mapping[str, nn.Linear], pair: Pair, multiplier: float, path: str) -> None:
+def layer_for(linears: Mapping[str, nn.Linear], pair: Pair, source: str) -> nn.Linear:
+    """Return the layer that a module of the file `source` belongs to; raises TrainerError when the model has none of its name and size."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
-        raise TrainerError(
-            f"--base_weights {path} was not made for this model: its {pair.name} has no place in it.", reason_code="bad_model"
-        )
+        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code="bad_model")
+    return linear
+
+
+@torch.no_grad()
+def merge_into(linear: nn.Linear, pair: Pair, multiplier: float) -> None:
+    """Add a module, times `multiplier`, to a frozen layer's weight; a quantised one is widened, added to and rounded a second time."""
     weight = linear.wide_weight() if isinstance(linear, QuantizedLinear) else linear.weight.data
     merged = (weight.float() + multiplier * pair.delta().to(weight.device)).to(weight.dtype)
     if isinstance(linear, QuantizedLinear):
-        linear.take(merged, None)  # rounded a second time
+        linear.take(merged, None)
     else:
         weight.copy_(merged)

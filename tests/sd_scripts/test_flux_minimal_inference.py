@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flux_minimal_inference import build_parser, main
+from networks.lora_keys import to_diffusers
 from tests.support.photos import write_cats
 from tests.support.tiny_models import model_flags
 
@@ -62,6 +63,12 @@ def test_it_draws_what_the_trainer_draws(trained, tmp_path):
     assert np.abs(drawn(tmp_path, "--lora_weights", trained / "cat.safetensors") - after).mean() < 0.1
 
 
+def test_a_lora_under_diffusers_names_draws_the_same(trained, tmp_path):
+    save_file(to_diffusers(load_file(trained / "cat.safetensors")), tmp_path / "peft.safetensors")
+    plain = drawn(tmp_path, "--lora_weights", trained / "cat.safetensors")
+    assert np.abs(drawn(tmp_path, "--lora_weights", tmp_path / "peft.safetensors") - plain).mean() < 0.1
+
+
 def test_strengths_add_up_and_merging_is_the_same(trained, tmp_path):
     lora = trained / "cat.safetensors"
     whole = drawn(tmp_path, "--lora_weights", lora)
@@ -112,8 +119,8 @@ def test_a_lora_of_another_model_or_name_is_named(trained, tmp_path, capsys):
             {key.replace(first, "lora_unet_double_blocks_40_img_mod_lin"): value for key, value in weights.items()},
             "double_blocks_40",
         ),
-        ("peft", {f"transformer.{key}": value for key, value in weights.items()}, "no LoRA with kohya's names"),
-        ("half", {f"{first}.lora_down.weight": weights[f"{first}.lora_down.weight"]}, "lacks the tensor"),
+        ("peft", {f"transformer.{key}": value for key, value in weights.items()}, "transformer."),
+        ("half", {f"{first}.lora_down.weight": weights[f"{first}.lora_down.weight"]}, "lora_up"),
     ):
         save_file(tensors, tmp_path / f"{name}.safetensors")
         paths = zip(["--ckpt_path", "--ae", "--clip_l", "--t5xxl"], model_flags(POCKET)[1::2], strict=True)
