@@ -29,8 +29,7 @@ from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
 from library.quantization import KINDS
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from library.text_encoders import load_text_encoders
-from networks.attached import Attachment
-from networks.lora_file import read_lora
+from networks.attached import Attachment, read_attachment
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 
 DTYPES = {
@@ -134,7 +133,7 @@ def draw(args: argparse.Namespace) -> Image.Image:
 def _attachment(text: str) -> Attachment:
     path, _, multiplier = text.partition(";")
     try:
-        return Attachment(read_lora(path, "the LoRA"), float(multiplier) if multiplier else 1.0)
+        return read_attachment(path, float(multiplier) if multiplier else 1.0)
     except ValueError:
         raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
 

@@ -202,6 +202,16 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
             print(f"warning: --{name} has no effect: --dataset_config says where the pictures are", file=sys.stderr, flush=True)
+    if (
+        args.weighting_scheme not in ("none", "uniform")
+        and args.timestep_sampling != "sigma"
+        and args.model_prediction_type != "sigma_scaled"
+    ):
+        print(
+            "warning: --weighting_scheme has no effect: it belongs to --timestep_sampling sigma and --model_prediction_type sigma_scaled",
+            file=sys.stderr,
+            flush=True,
+        )
     args.output_name = args.output_name or "last"
     if args.seed is None:
         args.seed = _seed_of_checkpoint(args.resume)

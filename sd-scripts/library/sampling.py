@@ -33,6 +33,7 @@ FLAGS = {
     "l": ("scale", float),
     "n": ("negative_prompt", str),
 }
+SAMPLER = "ss"
 RANGES = {
     "width": (1, 8192), "height": (1, 8192), "seed": (0, 2**63 - 1), "sample_steps": (1, 1000), "guidance_scale": (0, 100), "scale": (0, 100),
 }  # fmt: skip
@@ -74,15 +75,10 @@ def read_prompts(path: str) -> list[SamplePrompt]:
         raise TrainerError(f"--sample_prompts {path} is missing.") from None
     except UnicodeDecodeError:
         raise TrainerError(f"--sample_prompts {path} is not UTF-8 text.") from None
-    try:
-        if file.suffix == ".json":
-            return [_from_table(table) for table in json.loads(text)]
-        if file.suffix == ".toml":
-            tables = tomllib.loads(text).get("prompt", {})
-            shared = {key: value for key, value in tables.items() if key != "subset"}
-            return [_from_table(shared | table) for table in tables.get("subset", [shared] if shared else [])]
-    except (ValueError, TypeError) as error:
-        raise TrainerError(f"--sample_prompts {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise TrainerError(f"--sample_prompts {path} cannot be read: {error.strerror}.") from None
+    if file.suffix in (".json", ".toml"):
+        return [_from_table(table, f"{path}, prompt {number}") for number, table in enumerate(_tables_of(text, file), 1)]
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
     return [parse_line(line, f"{path}, line {number}") for number, line in lines if line and not line.startswith("#")]
 
@@ -93,6 +89,8 @@ def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
     values: dict[str, Any] = {}
     for part in parts:
         flag, _, value = part.strip().partition(" ")
+        if flag == SAMPLER:
+            continue  # FLUX is always sampled by Euler steps, as --sample_sampler is told
         if flag not in FLAGS:
             raise TrainerError(f"{place}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
         name, kind = FLAGS[flag]
@@ -105,8 +103,34 @@ def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
     return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
 
 
-def _from_table(table: dict[str, Any]) -> SamplePrompt:
-    return SamplePrompt(**table).on_grid()  # TypeError for a key that no prompt has
+def _tables_of(text: str, file: Path) -> list[Any]:
+    """Return the prompts of a .json or .toml file as tables; raises TrainerError for one of another form."""
+    try:
+        found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
+    except (ValueError, RecursionError) as error:
+        raise TrainerError(f"--sample_prompts {file} cannot be read: {error}") from None
+    if isinstance(found, dict) and file.suffix == ".toml":
+        shared = {key: value for key, value in found.items() if key != "subset"}
+        subsets = found.get("subset", [shared] if shared else [])
+        found = [shared | table if isinstance(table, dict) else table for table in subsets] if isinstance(subsets, list) else None
+    if not isinstance(found, list):
+        raise TrainerError(f"--sample_prompts {file} must hold a list of tables, each with a prompt.")
+    return found
+
+
+def _from_table(table: Any, place: str) -> SamplePrompt:
+    """Make a prompt of a table; raises TrainerError naming the key that no prompt has, or whose value does not fit."""
+    kinds = dict(FLAGS.values()) | {"prompt": str}
+    if not isinstance(table, dict) or "prompt" not in table:
+        raise TrainerError(f"{place} must be a table with a prompt.")
+    for name, value in table.items():
+        if name not in kinds:
+            raise TrainerError(f"{place}: {name} is not known; known: {', '.join(kinds)}.")
+        odd = isinstance(value, bool) or not isinstance(value, (int, float) if kinds[name] is float else kinds[name])
+        if odd or (name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]):
+            wanted = f"a number from {RANGES[name][0]} to {RANGES[name][1]}" if name in RANGES else "a text"
+            raise TrainerError(f"{place}: {name} must be {wanted}{', whole' if kinds[name] is int else ''}, not {value!r}.")
+    return SamplePrompt(**table).on_grid()
 
 
 def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:

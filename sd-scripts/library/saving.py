@@ -45,7 +45,7 @@ class Saver:
 
     def check_lora(self, path: Path) -> None:
         """Read a saved LoRA again; raises TrainerError when it does not hold the network's tensors, or a number that is none."""
-        expected = {name: tensor.shape for name, tensor in self.network.weights(self.dtype).items()}
+        expected = {name: tensor.shape for name, tensor in in_form(self.args, self.network.weights(self.dtype)).items()}
         try:
             with safe_open(path, framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from networks.base_weights import layer_for, linears_of, merge_into
-from networks.lora_file import LoRAFile, Pair
+from networks.base_weights import layer_for, linears_of, merge_into, prefix_of
+from networks.lora_file import LoRAFile, Pair, read_lora
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,14 @@ class Attachment:
                     merge_into(linear, pair, self.multiplier)
                 else:
                     _attach(linear, pair, self.multiplier * pair.scale, device)
+
+
+def read_attachment(path: str, multiplier: float) -> Attachment:
+    """Read a LoRA file of either form; raises TrainerError when it is damaged or has a module that belongs to no part of FLUX."""
+    file = read_lora(path, "the LoRA")
+    for pair in file.pairs():
+        prefix_of(pair.name)
+    return Attachment(file, multiplier)
 
 
 def _attach(linear: nn.Linear, pair: Pair, scale: float, device: torch.device) -> None:

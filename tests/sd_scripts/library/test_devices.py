@@ -1,11 +1,10 @@
 """How the flags lay the frozen transformer out; the card's own part is in tests/gpu."""
 
-from argparse import Namespace
-
 import pytest
 import torch
 from torch import nn
 
+from library.arguments import build_parser
 from library.devices import load_base
 from library.errors import TrainerError
 from library.quantization import quantize_blocks
@@ -23,11 +22,9 @@ def fixture_path(tmp_path_factory):
 
 
 def flags(path, **changes):
-    plain = {
-        "pretrained_model_name_or_path": str(path), "fp8_base": False, "base_quantization": None, "fp8_matmul": False, "blocks_to_swap": None,
-        "split_mode": False, "gradient_checkpointing": False, "cpu_offload_checkpointing": False, "disable_mmap_load_safetensors": False,
-    }  # fmt: skip
-    return Namespace(**plain | changes)
+    args = build_parser().parse_args([])
+    vars(args).update(pretrained_model_name_or_path=str(path), **changes)
+    return args
 
 
 @torch.no_grad()

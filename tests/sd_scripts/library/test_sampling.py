@@ -84,3 +84,33 @@ def test_noise_belongs_to_the_seed_or_to_the_place():
 def test_file_names_are_kohyas():
     assert re.fullmatch(r"cat_000120_03_\d{14}_7\.png", sample_path("out", "cat", "000120", 3, 7).name)
     assert re.fullmatch(r"cat_e000004_00_\d{14}\.png", sample_path("out", "cat", "e000004", 0, None).name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.json", '[{"prompt": "x", "sample_steps": "2"}]', "prompt 1: sample_steps must be a number from 1 to 1000, whole"),
+        ("a.json", '[{"prompt": "x"}, {"prompt": 5}]', "prompt 2: prompt must be a text"),
+        ("a.json", '[{"prompt": "x", "sample_steps": 0}]', "sample_steps"),
+        ("a.json", '[{"prompt": "x", "width": 64.5}]', "width"),
+        ("a.json", '[{"prompt": "x", "seed": -1}]', "seed"),
+        ("a.json", '[{"prompt": "x", "scale": true}]', "scale"),
+        ("a.json", '[{"prompt": "x", "steps": 3}]', "steps is not known"),
+        ("a.json", '{"prompt": "x"}', "a list of tables"),
+        ("a.json", "5", "a list of tables"),
+        ("a.json", "[5]", "prompt 1 must be a table"),
+        ("a.toml", "[prompt]\nsubset = 3", "a list of tables"),
+        ("a.toml", '[[prompt]]\nprompt = "x"\nwidth = "wide"', "width"),
+        ("a.toml", "prompt = [", "cannot be read"),
+    ],
+)
+def test_tables_are_held_to_what_lines_are(name, text, words, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(TrainerError, match=words):
+        read_prompts(str(tmp_path / name))
+
+
+def test_a_folder_is_no_prompt_file_and_a_sampler_is_passed_over(tmp_path):
+    with pytest.raises(TrainerError, match="directory"):
+        read_prompts(str(tmp_path))
+    assert parse_line("a cat --ss euler --s 3").sample_steps == 3
