@@ -49,9 +49,9 @@ def _remove(aside: Path) -> None:
         return
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
     """Open a file to read; raises OSError for what is none: a pipe in its place would never answer."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()

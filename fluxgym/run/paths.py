@@ -8,6 +8,7 @@ from pathlib import Path
 from fluxgym.errors import SessionNotFound
 
 MAX_NAME_BYTES = 255
+TRAINING_PID, MONITOR_PID = "training.pid", "monitor.pid"
 STATE_FOLDER = re.compile(r"-(?P<epoch>\d{6})-state$|-step(?P<step>\d{8})-state$|-state$")
 SHORT_FORM = re.compile(r"(?P<slug>.+)-(?P<epoch>\d{1,5})-state")
 
@@ -31,12 +32,12 @@ class RunPaths:
     @property
     def training_pid(self) -> Path:
         """The trainer's PID while it runs."""
-        return self.folder / "training.pid"
+        return self.folder / TRAINING_PID
 
     @property
     def monitor_pid(self) -> Path:
         """The supervisor's PID while monitoring is on."""
-        return self.folder / "monitor.pid"
+        return self.folder / MONITOR_PID
 
     @property
     def monitor_log(self) -> Path:
@@ -218,8 +219,14 @@ class OutputsPaths:
 
 def is_run_name(name: str) -> bool:
     """Say whether a folder of outputs/ with this name can be a run: plain, visible, and text that every page and terminal can show."""
-    is_text = name == name.encode("utf-8", "replace").decode() and len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
-    return bool(name) and is_text and name[0] != "." and name != "lost+found" and not set(name) & set("/\\\0")
+    if not name or name[0] == "." or name == "lost+found" or not set(name).isdisjoint("/\\\0"):
+        return False
+    return len(name) <= MAX_NAME_BYTES if name.isascii() else _is_short_text(name)
+
+
+def _is_short_text(name: str) -> bool:
+    data = name.encode("utf-8", "replace")
+    return len(data) <= MAX_NAME_BYTES and data.decode() == name
 
 
 def _may_hold_a_state(folder: Path) -> bool:

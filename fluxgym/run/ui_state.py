@@ -21,7 +21,7 @@ def read_state(run: RunPaths) -> State:
     """Return a run's state; raises UnreadableState saying what is wrong with the file and what to do."""
     path = run.ui_state
     try:
-        with open_regular(path) as file:
+        with open_regular(path, buffering=0) as file:
             data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
     except OSError as error:
         raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions.") from None

@@ -13,7 +13,7 @@ from time import monotonic
 
 from fluxgym.errors import UnreadableState
 from fluxgym.run.atomic import storage_error
-from fluxgym.run.paths import OutputsPaths, RunPaths, is_run_name
+from fluxgym.run.paths import MONITOR_PID, TRAINING_PID, OutputsPaths, RunPaths, is_run_name
 from fluxgym.run.status import LIVE, Status, derive_status
 from fluxgym.run.ui_state import State, read_state, timestamp_of
 
@@ -41,6 +41,7 @@ class SessionIndex:
         self._entries: dict[str, Entry] = {}
         self._signatures: dict[str, Signature] = {}
         self._names: list[str] = []
+        self._read_names: list[str] = []
         self._root_mtime = -1
         self._root_since = self._root_read = 0.0
         self._turn = 0
@@ -72,6 +73,10 @@ class SessionIndex:
             if self._is_settled(mtime, began) and not everything:
                 return set()
             names = [entry.name for entry in os.scandir(self._outputs.root) if is_run_name(entry.name)]
+        if names == self._read_names:
+            self._root_read = began
+            return set()
+        self._read_names = names
         for gone in self._entries.keys() - set(names):
             self._forget(gone)
         fresh = [name for name in names if name not in self._entries]
@@ -145,4 +150,4 @@ def _might_live(run: RunPaths, state: State) -> bool:
             return True
     except (KeyError, ValueError, TypeError):
         return True
-    return run.training_pid.exists() or run.monitor_pid.exists()
+    return any(os.path.exists(f"{run.folder}/{name}") for name in (TRAINING_PID, MONITOR_PID))  # noqa: PTH110 (10,000 at once)
