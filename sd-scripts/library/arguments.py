@@ -181,6 +181,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_training(args: argparse.Namespace) -> None:
     """Raise TrainerError for flags of the loop that contradict each other."""
+    if args.fp8_matmul and not (args.fp8_base or args.fp8_base_unet or args.base_quantization == "fp8"):
+        raise TrainerError("--fp8_matmul needs --fp8_base.")
     if args.use_8bit_adam and args.use_lion_optimizer:
         raise TrainerError("--use_8bit_adam contradicts --use_lion_optimizer; give one of them.")
     if args.full_bf16 and args.mixed_precision != "bf16":
@@ -201,17 +203,16 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     args.network_alpha = args.network_alpha or args.network_dim or 4  # 0 means the rank, a scale of 1
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
-            print(f"warning: --{name} has no effect: --dataset_config says where the pictures are", file=sys.stderr, flush=True)
+            _say_without_effect(f"--{name}", "--dataset_config says where the pictures are")
+    if args.base_quantization not in (None, "fp8") and args.fp8_base:
+        args.fp8_base = False
+        _say_without_effect("--fp8_base", f"--base_quantization {args.base_quantization} says how the base is stored")
     if (
         args.weighting_scheme not in ("none", "uniform")
         and args.timestep_sampling != "sigma"
         and args.model_prediction_type != "sigma_scaled"
     ):
-        print(
-            "warning: --weighting_scheme has no effect: it belongs to --timestep_sampling sigma and --model_prediction_type sigma_scaled",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say_without_effect("--weighting_scheme", "it belongs to --timestep_sampling sigma and --model_prediction_type sigma_scaled")
     args.output_name = args.output_name or "last"
     if args.seed is None:
         args.seed = _seed_of_checkpoint(args.resume)
@@ -219,6 +220,10 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
         args.seed = random.SystemRandom().randrange(2**32)
         print(f"--seed was not given; {args.seed} was drawn", flush=True)
     return args
+
+
+def _say_without_effect(flag: str, why: str) -> None:
+    print(f"warning: {flag} has no effect: {why}", file=sys.stderr, flush=True)
 
 
 def _seed_of_checkpoint(folder: str | None) -> int | None:

@@ -4,6 +4,7 @@ Owns finding the files (one file, shards by an index, a folder of diffusers or t
 float8 scales, and filling a module tensor by tensor. The tables of other programs' names are in diffusers_keys.py and encoder_loading.py.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from library.errors import TrainerError
 from library.file_kinds import kind_of
-from library.weights import WeightFile, assign, persistent_tensors
+from library.weights import WeightFile, assign, fingerprint_of_file, persistent_tensors
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 SCALES = ("scale_weight", "weight_scale")  # ComfyUI's older and newer name of what a float8 weight is to be multiplied with
@@ -225,6 +226,15 @@ def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]
         return _shards(path, what)
     index = path.with_name(SHARD.sub(".safetensors.index.json", path.name))
     return _shards(index, what) if SHARD.search(path.name) and index.is_file() else [path]
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return a cheap content id of a model: of its file, or of all its shards, or of every .safetensors file in its folder."""
+    path = Path(path)
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "the model")
+    if len(files) == 1:
+        return fingerprint_of_file(files[0])
+    return hashlib.sha256("".join(f"{file.name} {fingerprint_of_file(file)}\n" for file in files).encode()).hexdigest()
 
 
 def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Path]:

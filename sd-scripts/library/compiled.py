@@ -40,7 +40,7 @@ def compile_blocks(flux: Flux, args: Namespace, device: torch.device) -> None:
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     for block in [*flux.double_blocks, *flux.single_blocks]:
         block.compile(backend=args.dynamo_backend, dynamic=False)
-    flux.compiled_by = args.dynamo_backend
+    flux.compiled_by = backend_of(args, device)
 
 
 def backend_of(args: Namespace, device: torch.device) -> str | None:

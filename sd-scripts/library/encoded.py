@@ -13,12 +13,12 @@ from torch import Tensor
 from library.autoencoder import AutoEncoder
 from library.caches import Cache, key_of
 from library.captions import Moment, caption_at
+from library.checkpoint_files import fingerprint
 from library.errors import TrainerError
 from library.files import sha256
 from library.pictures_found import Picture
 from library.pixels import load_pixels
 from library.text_encoders import ClipTextEncoder, TextEncoders
-from library.weights import fingerprint
 from networks.base_weights import text_identity
 
 OnItem = Callable[[int, int], None]

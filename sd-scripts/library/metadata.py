@@ -16,9 +16,9 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from library.checkpoint_files import fingerprint
 from library.errors import TrainerError
 from library.optimizers import optimizer_name
-from library.weights import fingerprint
 
 FROM_FLAGS = (
     "output_name", "learning_rate", "unet_lr", "text_encoder_lr", "gradient_checkpointing", "gradient_accumulation_steps", "lr_warmup_steps",
@@ -26,7 +26,7 @@ FROM_FLAGS = (
     "cache_latents", "fp8_base", "loss_type", "huber_schedule", "huber_scale", "huber_c", "apply_t5_attn_mask", "weighting_scheme", "logit_mean",
     "logit_std", "mode_scale", "guidance_scale", "timestep_sampling", "sigmoid_scale", "model_prediction_type", "discrete_flow_shift",
     "caption_dropout_rate", "prior_loss_weight", "min_snr_gamma", "full_fp16", "full_bf16", "ip_noise_gamma", "ip_noise_gamma_random_strength",
-    "ema_decay", "network_dropout", "scale_weight_norms",
+    "ema_decay", "base_quantization", "network_dropout", "scale_weight_norms",
 )  # fmt: skip
 MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 

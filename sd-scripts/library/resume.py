@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from library.checkpoint import TrainState, read_train_state
+from library.checkpoint_files import fingerprint
 from library.compiled import backend_of
 from library.dataset import Picture, TrainingData
 from library.devices import choose_device
 from library.errors import TrainerError
 from library.kohya_state import is_kohya_state, place_of
 from library.optimizers import optimizer_name
-from library.weights import fingerprint
 
 NOT_THE_TRAINING = (
     "output_", "save_", "sample_", "metadata_", "log_", "console_", "wandb_", "max_train_", "initial_", "resume", "logging_dir",

@@ -191,7 +191,7 @@ class Training(Forward):
 
     def _validate(self, kind: str, x: int) -> None:
         with weights_for_use(self.network, self.optimizer, self.average):
-            loss = self.validation.run(self.step, self._latents, self._losses, self.network, self.stop.check)
+            loss = self.validation.run(self.step, self._latents, self._losses, self.stop.check)
         name, divergence = f"loss/validation/{kind}", loss - self.console.average
         self.trackers.log({f"{name}_average": loss, f"{name}_divergence": divergence}, x=x, step=self.step, epoch=self.epoch + 1)
         self.console.rest()

@@ -7,11 +7,10 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import contextmanager
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from library.dataset import Batch, TrainingData
 from library.flow import NUM_TIMESTEPS, add_noise
@@ -44,9 +43,7 @@ class Validation:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
         return any('"val_loss"' in line and _step_of(line) == step for line in lines)
 
-    def run(
-        self, step: int, latents: Callable[[Batch, None], Tensor], losses: Losses, network: nn.Module, check: Callable[[], None]
-    ) -> float:
+    def run(self, step: int, latents: Callable[[Batch, None], Tensor], losses: Losses, check: Callable[[], None]) -> float:
         """Return the loss averaged over held-out pictures and noise levels, and write it as val_loss into progress.jsonl.
 
         latents(batch, None) makes a batch's latents (B, C, h, w); losses(batch, latents, noise, sigmas, noisy) compares -> (B,). check() may
@@ -54,7 +51,7 @@ class Validation:
         """
         found: list[Tensor] = []
         total = min(self.data.num_validation_batches, self.args.max_validation_steps or sys.maxsize)
-        with at_rest(network), torch.no_grad():
+        with torch.no_grad():
             for place, batch in enumerate(islice(self.data.validation_batches(), total)):
                 self.progress.enter_part("validating", place, total)
                 check()
@@ -78,17 +75,6 @@ class Validation:
         """The noise levels, evenly inside --min_timestep and --max_timestep."""
         low, high = self.args.min_timestep or 0, self.args.max_timestep or NUM_TIMESTEPS
         return [(low + (high - low) * part / (NUM_LEVELS + 1)) / NUM_TIMESTEPS for part in range(1, NUM_LEVELS + 1)]
-
-
-@contextmanager
-def at_rest(network: nn.Module):
-    """Switch a network's dropout off for a while."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def _step_of(line: str) -> int | None:

@@ -141,23 +141,17 @@ def _entry(line: dict[str, Any], data: int) -> Entry:
     return Entry(str(line["dtype"]), tuple(int(size) for size in line["shape"]), begin, end)
 
 
-def read_shapes(file: WeightFile) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a file."""
-    return {name: file.shape(name) for name in file.names}
-
-
 def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     """Read a small .safetensors file whole; raises TrainerError (bad_model) like WeightFile."""
     file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}
 
 
-def fingerprint(path: str | Path) -> str:
+def fingerprint_of_file(path: Path) -> str:
     """Return a cheap content id of a model file: SHA-256 over its size, its header and 64 evenly spaced pages of its data.
 
     Reading a 24 GB file whole at every start would take longer than many trainings; two models differ in nearly every page.
     """
-    path = Path(path)
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

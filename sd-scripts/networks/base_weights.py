@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from library.checkpoint_files import fingerprint
 from library.errors import TrainerError
 from library.quantization import QuantizedLinear
-from library.weights import WeightFile, fingerprint
+from library.weights import WeightFile
 from networks.lora_file import Pair, read_lora
 from networks.lora_keys import is_diffusers
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
@@ -25,11 +26,12 @@ def merge_base_weights(args: Namespace, models: Mapping[str, nn.Module]) -> None
     Modules of prefixes that are not among `models` are left to the call that has them. A quantised weight is widened, added to and quantised
     again. Raises TrainerError for a file that cannot be read, or a module that the model has not.
     """
+    linears = {prefix: linears_of(model, prefix) for prefix, model in models.items()}
     for path, multiplier in files_of(args):
         for pair in read_lora(path, "--base_weights").pairs():
             prefix = prefix_of(pair.name)
             if prefix in models:
-                merge_into(layer_for(linears_of(models[prefix], prefix), pair, f"--base_weights {path}"), pair, multiplier)
+                merge_into(layer_for(linears[prefix], pair, f"--base_weights {path}"), pair, multiplier)
 
 
 def files_of(args: Namespace) -> list[tuple[str, float]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from library.errors import TrainerError
+from library.quantization import QuantizedLinear
 from library.randomness import derived_seed
 from library.weights import open_weights
 from networks.network import TrainedNetwork
@@ -131,9 +132,11 @@ def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, *, trains_f
     _check_preset(arguments)
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
         arguments.setdefault("bypass_mode", True)  # beside the frozen layer: exact, whatever precision that one is kept in
-    elif any("forward" in vars(module) for module in flux.modules() if isinstance(module, nn.Linear)):
+    elif any(isinstance(module, QuantizedLinear) for module in flux.modules()):
         what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
-        raise TrainerError(f"--network_args {what} works on the frozen weights themselves, which are quantised; leave out --fp8_base.")
+        raise TrainerError(
+            f"--network_args {what} works on the frozen weights themselves, which are quantised; leave out --fp8_base or --base_quantization."
+        )
     given = arguments | {"dropout": arguments.get("dropout") or args.network_dropout or 0.0}
     torch.manual_seed(derived_seed(args.seed, "lycoris"))
     encoders = [clip] if clip is not None else []

@@ -12,6 +12,7 @@ from torch import nn
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, TrainedNetwork
 from networks.network_args import LoRAOptions
 
+NAMES = {FLUX_PREFIX: "unet", CLIP_PREFIX: "textencoder", T5_PREFIX: "textencoder 2"}  # kohya's names of their curves
 Groups = dict[float, list[nn.Parameter]]
 
 
@@ -22,20 +23,21 @@ def parameter_groups(args: Namespace, network: TrainedNetwork) -> list[dict[str,
     name, and LoRA+ multiplies the rate of the up factors.
     """
     options, groups = network.options, []
-    for prefix, rate in rates_of(args).items():
+    for prefix, rate in learning_rates(args).items():
         by_rate: Groups = {}
         for name, parameter in network.named_factors(prefix).items():
             own = next((each for pattern, each in options.network_reg_lrs if re.search(pattern, name.split(".")[0])), rate)
             own *= loraplus_ratio(prefix, options) if "lora_up" in name else 1.0
             by_rate.setdefault(own, []).append(parameter)
-        groups += [{"params": parameters, "lr": own} for own, parameters in by_rate.items()]
+        names = [NAMES[prefix], *(f"{NAMES[prefix]} {number}" for number in range(2, len(by_rate) + 1))]
+        groups += [{"params": each, "lr": own, "name": name} for name, (own, each) in zip(names, by_rate.items(), strict=False)]
     for group in groups:
         for parameter in group["params"]:
             parameter.requires_grad_(group["lr"] > 0)
     return [group for group in groups if group["lr"] > 0]
 
 
-def rates_of(args: Namespace) -> dict[str, float]:
+def learning_rates(args: Namespace) -> dict[str, float]:
     """Return the learning rate of each part."""
     base = float(args.learning_rate)
     text = list(args.text_encoder_lr or [base])

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from library.checkpoint_files import Checkpoint, Piece
+from library.checkpoint_files import Checkpoint, Piece, fingerprint
 from library.errors import TrainerError
+from library.weights import fingerprint_of_file
 
 ROOT = Path(__file__).parents[3]
 
@@ -184,3 +185,21 @@ def test_memory_while_loading_is_what_is_kept_and_the_largest_tensor(kind, mappe
     largest = 640 * (3 * 640 + 2560) * 2  # a single block's linear1, in float16
     print(figures, largest)
     assert figures["peak"] < 1.03 * figures["kept"] + 2 * largest, figures
+
+
+def test_a_fingerprint_tells_of_every_shard_and_every_file_of_a_folder(tmp_path):
+    index = {"weight_map": {"a": "m-00001-of-00002.safetensors", "b": "m-00002-of-00002.safetensors"}}
+    for copy in ("one", "two"):
+        folder = tmp_path / copy
+        folder.mkdir()
+        (folder / "m.safetensors.index.json").write_text(json.dumps(index))
+        for number, name in enumerate(index["weight_map"].items()):
+            save_file({name[0]: torch.full((3,), float(number + (copy == "two" and number)))}, folder / name[1])
+    (one, two), (first, other) = (
+        [fingerprint(tmp_path / copy / name) for copy in ("one", "two")] for name in ("", "m.safetensors.index.json")
+    )
+    assert one != two
+    assert first != other
+    assert fingerprint(tmp_path / "one" / "m-00001-of-00002.safetensors") == first
+    save_file({"a": torch.ones(3)}, tmp_path / "alone.safetensors")
+    assert fingerprint(tmp_path / "alone.safetensors") == fingerprint_of_file(tmp_path / "alone.safetensors")

@@ -200,3 +200,20 @@ def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
     averages = {point.step: point.value for point in events.Scalars("loss/average")}
     assert averages[6] == pytest.approx(sum(told[step] for step in range(1, 7)) / 6)  # over the stop
     assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]
+
+
+def test_models_in_folders_train_as_the_same_models_in_files(models, dataset, tmp_path):
+    from tests.support.tiny_models import NAMES
+
+    folders = tmp_path / "folders"
+    for name, file in NAMES.items():
+        (folders / name).mkdir(parents=True)
+        (folders / name / "model.safetensors").symlink_to(models / file)
+    for tokenizer in ("tokenizer_clip", "tokenizer_t5"):
+        (folders / tokenizer).symlink_to(models / tokenizer)
+    files, out = tmp_path / "files", tmp_path / "out"
+    assert not train(flags(models, dataset, files, *QUICK, epochs=1), files)
+    argv = flags(models, dataset, out, *QUICK, epochs=1)
+    places = {str(models / file): str(folders / name) for name, file in NAMES.items()}
+    assert not train([places.get(word, word) for word in argv], out)
+    assert same_tensors(files / "cat.safetensors", out / "cat.safetensors")

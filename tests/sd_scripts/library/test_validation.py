@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from library.progress import ProgressLog
 from library.validation import Validation
@@ -29,7 +28,7 @@ class Seen:
     """Stands in for the model: notes what it is asked, and answers with the noise level."""
 
     def __init__(self):
-        self.asked, self.network = [], nn.Sequential(nn.Dropout(0.5)).train()
+        self.asked = []
 
     def latents(self, batch, micro):
         assert micro is None
@@ -38,12 +37,11 @@ class Seen:
     def losses(self, batch, latents, noise, sigmas, noisy):
         assert torch.allclose(noisy, (1 - sigmas[:, None, None, None]) * latents + sigmas[:, None, None, None] * noise)
         assert not torch.is_grad_enabled()
-        assert not self.network.training
         self.asked.append((batch.captions, latents, noise, sigmas))
         return sigmas.clone()
 
     def run(self, validation, step=1):
-        return validation.run(step, self.latents, self.losses, self.network, lambda: None)
+        return validation.run(step, self.latents, self.losses, lambda: None)
 
 
 def test_every_picture_is_seen_at_the_four_levels(make):
@@ -54,7 +52,6 @@ def test_every_picture_is_seen_at_the_four_levels(make):
     held_out = {picture.caption for picture in validation.data.held_out}
     assert {caption for call in seen.asked for caption in call[0]} == held_out
     assert len(held_out) == 3
-    assert seen.network.training
 
 
 def test_levels_lie_inside_the_trained_ones(make):
@@ -82,7 +79,7 @@ def test_batches_may_be_fewer_and_pictures_weigh_alike(make):
     seen = Seen()
     validation, _ = make(dataset={"batch_size": 2})
     by_picture = iter([torch.tensor([1.0, 3.0])] * 4 + [torch.tensor([8.0])] * 4)
-    assert validation.run(1, seen.latents, lambda *_: next(by_picture), seen.network, lambda: None) == pytest.approx(4.0)
+    assert validation.run(1, seen.latents, lambda *_: next(by_picture), lambda: None) == pytest.approx(4.0)
     fewer = Seen()
     fewer.run(make(max_validation_steps=1)[0])
     assert len(fewer.asked) == 4
@@ -136,6 +133,5 @@ def test_a_stop_is_heard_between_batches(make):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        validation.run(1, Seen().latents, Seen().losses, seen := Seen().network, stop)
-    assert seen.training
+        validation.run(1, Seen().latents, Seen().losses, stop)
     assert "val_loss" not in progress.path.read_text()

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from library.errors import TrainerError
-from library.weights import WeightFile, fingerprint, open_weights, read_shapes
+from library.weights import WeightFile, fingerprint_of_file, open_weights
 
 
 @pytest.fixture(name="path")
@@ -16,7 +16,7 @@ def fixture_path(tmp_path):
 
 def test_names_lose_their_prefix(path):
     file = WeightFile(path, "the model", prefixes=("other.", "model."))
-    assert read_shapes(file) == {"a": (2, 300), "b": (3,)}
+    assert {name: file.shape(name) for name in file.names} == {"a": (2, 300), "b": (3,)}
     assert torch.equal(file.tensor("a"), torch.arange(600.0).reshape(2, 300))
 
 
@@ -66,5 +66,5 @@ def test_the_fingerprint_tells_one_changed_weight(tmp_path):
     save_file(tensors, tmp_path / "same.safetensors")
     tensors["w"][500] = 1
     save_file(tensors, tmp_path / "two.safetensors")
-    one, same, two = (fingerprint(tmp_path / f"{name}.safetensors") for name in ("one", "same", "two"))
+    one, same, two = (fingerprint_of_file(tmp_path / f"{name}.safetensors") for name in ("one", "same", "two"))
     assert one == same != two

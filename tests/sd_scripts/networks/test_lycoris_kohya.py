@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from library.errors import TrainerError
 from library.offload import store_in_float8
+from library.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.lora_flux import create_network
 from networks.network import CLIP_PREFIX, FLUX_PREFIX
@@ -104,10 +105,15 @@ def test_it_learns_beside_a_float8_base():
     before = output(flux)
     train(flux, network, torch.optim.AdamW(parameter_groups(args, network)), range(2))
     assert (output(flux) - before).norm() > 0.01
-    with pytest.raises(TrainerError, match=r"dora_wd=True.*fp8_base"):
-        factory.create(arguments("algo=lokr", "dora_wd=True"), flux, None, None)
-    with pytest.raises(TrainerError, match=r"diag-oft.*fp8_base"):
-        factory.create(arguments("algo=diag-oft"), flux, None, None)
+
+
+@pytest.mark.parametrize("kind", ["fp8", "int8", "nf4"])
+@pytest.mark.parametrize("asked", [("algo=lokr", "dora_wd=True"), ("algo=diag-oft",)])
+def test_what_works_on_the_weights_themselves_refuses_quantised_ones(kind, asked):
+    flux = make_flux()
+    quantize_blocks(flux, kind, torch.float32)
+    with pytest.raises(TrainerError, match=rf"{asked[-1]}.*base_quantization"):
+        factory.create(arguments(*asked), flux, None, None)
 
 
 def test_norms_are_limited_and_parts_have_rates():
@@ -161,3 +167,12 @@ def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
         factory.plan(arguments("algo=lokr"))
+
+
+def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():
+    network = training(arguments("algo=lokr", "dropout=0.5"))[1]
+    assert not network.inner.training
+    network.begin(0, 0)
+    assert network.inner.training
+    network.after_step()
+    assert not network.inner.training
