@@ -1,6 +1,6 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
-`python -m bench app|sessions|launcher|trainer|loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
+`python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, launcher, loss_curve, sessions, trainer, trainer_gpu
+from bench import app, launcher, loss_curve, same_loss, sessions, trainer, trainer_gpu
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -21,6 +21,7 @@ PARTS = {
     "launcher": launcher.measure,
     "trainer": trainer.measure,
     "loss": loss_curve.measure,
+    "same_loss": same_loss.measure,
     "gpu": trainer_gpu.measure,
 }
 

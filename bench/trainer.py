@@ -41,7 +41,7 @@ def measure(repeats: int) -> list[Figure]:
         mini.write(folder)
         commands = {"ours": [sys.executable, str(mini.TRAINER)]}
         if kohya:
-            commands["kohya"] = [str(_python_of(Path(kohya))), str(SHIM), str(Path(kohya).resolve())]
+            commands["kohya"] = [str(python_of(Path(kohya))), str(SHIM), str(Path(kohya).resolve())]
         runs = {who: Runs() for who in commands}
         for who, command in commands.items():
             _round(who, command, folder, 1)
@@ -52,7 +52,8 @@ def measure(repeats: int) -> list[Figure]:
     return _figures(runs, machine)
 
 
-def _python_of(checkout: Path) -> Path:
+def python_of(checkout: Path) -> Path:
+    """Return the Python of a checkout's own environment, else ours."""
     found = next((checkout / venv / "bin" / "python" for venv in (".venv", "venv") if (checkout / venv / "bin" / "python").exists()), None)
     return found or Path(sys.executable)
 
