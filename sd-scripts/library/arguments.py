@@ -37,7 +37,9 @@ AT_LEAST = {
     "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
-ONLY = {"network_module": ("networks.lora_flux", "lycoris.kohya"), "model_type": ("flux",), "save_model_as": ("safetensors",)}
+LORA, LYCORIS = "networks.lora_flux", "lycoris.kohya"
+DEFAULT_RANK = 4
+ONLY = {"network_module": (LORA, LYCORIS), "model_type": ("flux",), "save_model_as": ("safetensors",)}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -200,7 +202,9 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     args.cache_text_encoder_outputs |= args.cache_text_encoder_outputs_to_disk
     args.fp8_base |= args.fp8_base_unet
     args.caption_extension = args.caption_extention or args.caption_extension  # kohya's old spelling
-    args.network_alpha = args.network_alpha or args.network_dim or 4  # 0 means the rank, a scale of 1
+    args.network_module = args.network_module or LORA
+    args.network_dim = args.network_dim or DEFAULT_RANK
+    args.network_alpha = args.network_alpha or args.network_dim  # 0 means the rank, a scale of 1
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
             _say_without_effect(f"--{name}", "--dataset_config says where the pictures are")

@@ -15,7 +15,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 
 Tensors = dict[str, Tensor]
-RESIDENT = 2  # blocks on the device at most: the one that computes and the one that is on its way
 WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may take
 
 

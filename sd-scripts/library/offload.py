@@ -13,17 +13,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from library.block_swap import CudaMover, pin, swap_blocks
 from library.errors import TrainerError
 from library.flux_model import Flux
-from library.quantization import quantize_blocks
 
 SPLIT_MODE_BLOCKS = 18  # what kohya's split_mode means today
 MIN_RESIDENT = 2
 FLUX_BLOCKS = 57
 MIN_OFFLOADED_BYTES = 1 << 20  # what is smaller is not worth a trip
-
-
-def store_in_float8(flux: Flux, dtype: torch.dtype) -> None:
-    """Keep the weights of all Linears in the blocks of a loaded model in float8, and compute with them in `dtype`."""
-    quantize_blocks(flux, "fp8", dtype)
 
 
 def swapped_prefixes(flux: Flux, num_swapped: int) -> tuple[str, ...]:

@@ -139,7 +139,7 @@ class Preparation:
             load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
             parts = {}
         else:
-            tell_changes(state, other_settings(self.args))
+            tell_changes(state, other_settings(self.args, self.data))
             parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
         if self.average is not None:
             self.average.load(parts.get(AVERAGE))

@@ -39,7 +39,7 @@ class Previews:
 
     def are_drawn(self, place: str) -> bool:
         """Say whether every picture of a place ("000120", "e000004") is in the folder already."""
-        folder, name = Path(self.args.output_dir) / "sample", self.args.output_name or "last"
+        folder, name = Path(self.args.output_dir) / "sample", self.args.output_name
         return all(any(folder.glob(f"{name}_{place}_{index:02d}_*.png")) for index in range(len(self.prompts)))
 
     @torch.no_grad()
@@ -54,7 +54,7 @@ class Previews:
                 guided = prompt.scale != 1.0
                 no_words = self._conditioning(prompt.negative_prompt, clip, device) if guided else None
                 latents = draw_latents(flux, prompt, words, no_words, noise_of(prompt, index, self.args.seed), check)
-            path = sample_path(self.args.output_dir, self.args.output_name or "last", place, index, prompt.seed)
+            path = sample_path(self.args.output_dir, self.args.output_name, place, index, prompt.seed)
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 to_image(vae, latents).save(path)

@@ -7,6 +7,7 @@ import hashlib
 import json
 from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from library.checkpoint import TrainState, read_train_state
 from library.checkpoint_files import fingerprint
 from library.compiled import backend_of
 from library.dataset import Picture, TrainingData
+from library.dataset_config import DATASET_FIELDS, SUBSET_FIELDS
 from library.devices import choose_device
 from library.errors import TrainerError
 from library.kohya_state import is_kohya_state, place_of
@@ -22,9 +24,11 @@ from library.optimizers import optimizer_name
 NOT_THE_TRAINING = (
     "output_", "save_", "sample_", "metadata_", "log_", "console_", "wandb_", "max_train_", "initial_", "resume", "logging_dir",
     "config_file", "dataset_config", "train_data_dir", "reg_data_dir", "no_metadata", "training_comment", "skip_until_initial_step",
-    "max_data_loader_n_workers", "persistent_data_loader_workers", "pretrained_model_name_or_path", "tokenizer_cache_dir",
+    "max_data_loader_n_workers", "persistent_data_loader_workers", "tokenizer_cache_dir", "network_weights",
 )  # fmt: skip
-FILES = ("ae", "clip_l", "t5xxl")
+MODELS = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "base_weights")
+PLACES = {"image_dir", "metadata_file", "conditioning_data_dir", "num_repeats", "is_reg", "batch_size", "subsets"}  # or held by layout_of
+DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # told as the data sets' options
 
 
 def fixed_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
@@ -34,8 +38,8 @@ def fixed_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
         "num_batches_per_epoch": data.num_batches_per_epoch,
         "gradient_accumulation_steps": args.gradient_accumulation_steps,
         "optimizer_type": optimizer_name(args).lower(),
-        "network_module": args.network_module or "networks.lora_flux",
-        "network_dim": args.network_dim or 4,
+        "network_module": args.network_module,
+        "network_dim": args.network_dim,
         "network_alpha": args.network_alpha,
         "network_args": sorted(args.network_args or []),
         "pictures": layout_of(data.pictures),
@@ -49,11 +53,33 @@ def layout_of(pictures: Iterable[Picture]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def other_settings(args: Namespace) -> dict[str, Any]:
-    """Return the flags that shape the training and may be changed at a resume, as JSON holds them."""
-    told = {name: value for name, value in vars(args).items() if not name.startswith(NOT_THE_TRAINING) and name not in FILES}
-    settings = {name: value for name, value in told.items() if value not in (None, False, "")}
-    return json.loads(json.dumps(settings, default=str)) | {"base model": fingerprint(args.pretrained_model_name_or_path)}
+def other_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
+    """Return what shapes the training and may be changed at a resume, as JSON holds it: flags, the models' content, the data sets' options."""
+    elsewhere = {*MODELS, *DATA_FLAGS}
+    told = {name: value for name, value in vars(args).items() if not name.startswith(NOT_THE_TRAINING) and name not in elsewhere}
+    told |= {f"content of --{name}": _content(getattr(args, name)) for name in MODELS} | _data_options(data.pictures)
+    return json.loads(json.dumps({name: value for name, value in told.items() if value not in (None, False, "", [])}, default=str))
+
+
+def _content(paths: str | list[str] | None) -> list[str]:
+    """Name the content of one or more models, wherever they lie."""
+    return [fingerprint(path)[:12] for path in ([paths] if isinstance(paths, str) else paths or ())]
+
+
+def _data_options(pictures: Iterable[Picture]) -> dict[str, Any]:
+    """Return the options of the data sets and subsets that are not at their defaults, but for places and for what layout_of holds."""
+    datasets = list({id(picture.dataset): picture.dataset for picture in pictures}.values())
+    options: dict[str, Any] = {}
+    for number, dataset in enumerate(datasets, 1):
+        options |= _changed(dataset, f"data set {number}")
+        for place, subset in enumerate(dataset.subsets, 1):
+            options |= _changed(subset, f"data set {number}, subset {place},")
+    return options
+
+
+def _changed(options: Any, owner: str) -> dict[str, Any]:
+    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in PLACES}
+    return {f"{owner} {name}": value for name, value in given.items() if value != getattr(type(options), name, None)}
 
 
 def check_fixed(state: TrainState, fixed: dict[str, Any], source: str) -> None:

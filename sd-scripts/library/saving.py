@@ -28,7 +28,7 @@ class Saver:
 
     def __init__(self, args: Namespace, network: TrainedNetwork, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> None:
         self.args, self.network, self.dtype, self.metadata = args, network, dtype, metadata
-        self.folder, self.name = Path(args.output_dir), args.output_name or "last"
+        self.folder, self.name = Path(args.output_dir), args.output_name
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
 

@@ -175,7 +175,7 @@ class Training(Forward):
             total_steps=self.total_steps,
             seed=self.args.seed,
             fixed=fixed_settings(self.args, self.data),
-            settings=other_settings(self.args),
+            settings=other_settings(self.args, self.data),
             losses=self.console.losses,
             log_folder=self.trackers.log_folder,
         )

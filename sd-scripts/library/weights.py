@@ -9,7 +9,7 @@ import json
 import math
 import mmap
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,22 +39,25 @@ class Entry:
 
 
 class WeightFile:
-    """One .safetensors file, its tensors by name with a known prefix taken off.
+    """One .safetensors file, its tensors by name.
 
     Mapped, a tensor is the file's own pages: nothing is read before it is used, and nothing is copied. Otherwise it is read into memory of
     its own (kohya's --disable_mmap_load_safetensors), which some network drives do faster.
     """
 
-    def __init__(self, path: str | Path, what: str, *, prefixes: Sequence[str] = (), mapped: bool = True) -> None:
+    def __init__(self, path: str | Path, what: str, *, mapped: bool = True) -> None:
         """Read the header of the file at `path`, called `what` in messages.
 
         Raises TrainerError (bad_model) when it is missing, empty, truncated, or no .safetensors file.
         """
         self.path, self.what, self.mapped = Path(path), what, mapped
         self.metadata, self._entries = self._read_header()
-        prefix = next((p for p in prefixes if any(key.startswith(p) for key in self._entries)), "")
-        self.names = {key.removeprefix(prefix): key for key in self._entries}
         self._pages: mmap.mmap | None = None
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The names of the tensors, in the header's order."""
+        return self._entries.keys()
 
     def _read_header(self) -> tuple[dict[str, str], dict[str, Entry]]:
         if not self.path.is_file():
@@ -86,11 +89,11 @@ class WeightFile:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading the tensor."""
-        return self._entries[self.names[name]].shape
+        return self._entries[name].shape
 
     def dtype(self, name: str) -> torch.dtype:
         """Return a tensor's type without reading it; raises TrainerError for one that PyTorch lacks."""
-        stored = self._entries[self.names[name]].dtype
+        stored = self._entries[name].dtype
         if stored not in DTYPES:
             raise TrainerError(
                 f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.", reason_code="bad_model"
@@ -99,7 +102,7 @@ class WeightFile:
 
     def tensor(self, name: str) -> Tensor:
         """Return one tensor, a view of the file's pages or memory of its own; raises TrainerError when it is not whole."""
-        entry, dtype = self._entries[self.names[name]], self.dtype(name)
+        entry, dtype = self._entries[name], self.dtype(name)
         count = math.prod(entry.shape)
         if count * dtype.itemsize != entry.end - entry.begin:
             raise self.damaged(f"the tensor {name} has another size than its shape")
@@ -129,7 +132,7 @@ class WeightFile:
     def release(self, name: str) -> None:
         """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk anew."""
         if self._pages is not None:
-            entry = self._entries[self.names[name]]
+            entry = self._entries[name]
             begin = entry.begin // mmap.PAGESIZE * mmap.PAGESIZE
             self._pages.madvise(mmap.MADV_DONTNEED, begin, entry.end - begin)
 

@@ -6,11 +6,11 @@ Training has modules of its own in lora_module.py.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.base_weights import layer_for, linears_of, merge_into, prefix_of
 from networks.lora_file import LoRAFile, Pair, read_lora
+from networks.lora_math import add_lora
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,6 @@ def _attach(linear: nn.Linear, pair: Pair, scale: float, device: torch.device) -
 
     def forward(x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        out = frozen(x)
-        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-        delta = F.linear(F.linear(x.to(dtype), down.to(dtype)), up.to(dtype))
-        return out + (delta * scale).to(out.dtype)
+        return add_lora(frozen(x), x, down, up, scale)
 
     linear.forward = forward

@@ -25,7 +25,7 @@ class DropoutRates:
 
 
 @dataclass
-class Moment:
+class MicroStep:
     """Which micro step of a training is being computed; not `active` outside of one. All modules of a network share it."""
 
     seed: int
@@ -37,7 +37,7 @@ class Moment:
 class Dropout:
     """The dropout of one module. It keeps no state of its own: every mask is drawn anew from the moment and the module's name."""
 
-    def __init__(self, rates: DropoutRates, moment: Moment, name: str) -> None:
+    def __init__(self, rates: DropoutRates, moment: MicroStep, name: str) -> None:
         self.rates, self.moment, self.name = rates, moment, name
 
     def skips_module(self) -> bool:

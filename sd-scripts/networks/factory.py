@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from library.arguments import LYCORIS
 from library.errors import TrainerError
 from networks import lycoris_kohya
 from networks.lora_file import read_lora
@@ -16,10 +17,7 @@ from networks.lora_keys import to_diffusers
 from networks.network import TrainedNetwork
 from networks.network_args import parse_network_args, warn_of_args_without_effect
 
-LORA, LYCORIS = "networks.lora_flux", "lycoris.kohya"
-MODULES = (LORA, LYCORIS)
 PREFIXES = (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX)
-DEFAULT_RANK = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +57,17 @@ def _check(args: Namespace, *, trains_t5: bool) -> None:
         raise TrainerError("--network_args train_t5xxl=True trains what --cache_text_encoder_outputs keeps fixed; leave one of them out.")
     if args.network_dropout is not None and not 0 <= args.network_dropout < 1:
         raise TrainerError(f"--network_dropout {args.network_dropout} must be at least 0 and below 1.")
+    if args.torch_compile and not is_lycoris(args) and _has_dropout(args):
+        raise TrainerError(
+            "--torch_compile and dropout in the network exclude each other: each step would be compiled anew; leave one out."
+        )
     if args.dim_from_weights and not args.network_weights:
         raise TrainerError("--dim_from_weights reads the ranks from --network_weights, which is missing.")
+
+
+def _has_dropout(args: Namespace) -> bool:
+    options = parse_network_args(args.network_args)
+    return bool(args.network_dropout or options.rank_dropout or options.module_dropout)
 
 
 def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, t5: nn.Module | None) -> TrainedNetwork:
@@ -87,7 +94,7 @@ def _create_lora(args: Namespace, flux: nn.Module | None, clip: nn.Module | None
         flux,
         clip,
         t5=t5,
-        rank=args.network_dim or DEFAULT_RANK,
+        rank=args.network_dim,
         alpha=args.network_alpha,
         seed=args.seed,
         network_dropout=args.network_dropout or 0.0,

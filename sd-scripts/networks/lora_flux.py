@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from networks.dropout import DropoutRates, Moment
+from networks.dropout import DropoutRates, MicroStep
 from networks.lora_module import LoRAModule, SplitLoRAModule
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork
 from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice, parse_network_args
@@ -57,7 +57,7 @@ def create_network(
     targets = [
         target for prefix, model in ((FLUX_PREFIX, flux), (CLIP_PREFIX, clip), (T5_PREFIX, t5)) for target in _find(prefix, model, rank_of)
     ]
-    moment = Moment(seed)
+    moment = MicroStep(seed)
     rates = DropoutRates(neuron=network_dropout, rank=options.rank_dropout, module=options.module_dropout)
     loras = [_put_on(target, seed, rates, moment, split_qkv=options.split_qkv) for target in targets]
     if options.verbose:
@@ -74,7 +74,7 @@ def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Tar
                 yield Target(name, path, linear, rank, alpha)
 
 
-def _put_on(target: Target, seed: int, rates: DropoutRates, moment: Moment, *, split_qkv: bool) -> LoRAModule:
+def _put_on(target: Target, seed: int, rates: DropoutRates, moment: MicroStep, *, split_qkv: bool) -> LoRAModule:
     sizes = _sizes(target) if split_qkv else None
     common = (target.name, target.linear, target.rank, target.alpha, seed)
     lora = SplitLoRAModule(*common, sizes, rates, moment) if sizes else LoRAModule(*common, rates, moment)

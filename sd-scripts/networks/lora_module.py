@@ -6,13 +6,13 @@ What a module saves is always kohya's fused form: one `lora_down.weight`, one `l
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from library.randomness import generator
-from networks.dropout import Dropout, DropoutRates, Moment
+from networks.dropout import Dropout, DropoutRates, MicroStep
 from networks.lora_math import add_lora
 from networks.low_rank import fuse, split
 
@@ -30,7 +30,7 @@ class LoRAModule(nn.Module):
         alpha: float,
         seed: int,
         rates: DropoutRates | None = None,
-        moment: Moment | None = None,
+        moment: MicroStep | None = None,
     ) -> None:
         super().__init__()
         self.name, self.multiplier = name, 1.0
@@ -95,10 +95,11 @@ class SplitLoRAModule(LoRAModule):
         out = self._frozen_forward(x)
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
-        lows = [F.linear(x, down) for down, _ in self.factors()]
-        lows = [self.dropout(low, place) for place, low in enumerate(lows)] if self.dropout else lows
-        delta = torch.cat([F.linear(low, up) for low, (_, up) in zip(lows, self.factors(), strict=True)], dim=-1)
-        return out + (delta * (self.multiplier * self.scale)).to(out.dtype)
+        parts = []
+        for place, (part, (down, up)) in enumerate(zip(out.split(self.sizes, dim=-1), self.factors(), strict=True)):
+            dropout = partial(self.dropout, place=place) if self.dropout else None
+            parts.append(add_lora(part, x, down, up, self.multiplier * self.scale, dropout))
+        return torch.cat(parts, dim=-1)
 
     def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """The trained (down, up) pairs of the parts: (rank, in) and (size, rank)."""

@@ -141,7 +141,7 @@ def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, *, trains_f
     torch.manual_seed(derived_seed(args.seed, "lycoris"))
     encoders = [clip] if clip is not None else []
     try:
-        inner = create_network(1.0, args.network_dim or 4, args.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
+        inner = create_network(1.0, args.network_dim, args.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
     except ValueError as error:
         raise TrainerError(f"--network_args do not fit this model: LyCORIS says: {error}") from None
     inner.apply_to(encoders, flux, bool(encoders), trains_flux)

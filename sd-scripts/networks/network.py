@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from library.errors import TrainerError
-from networks.dropout import Moment
+from networks.dropout import MicroStep
 from networks.lora_module import LoRAModule
 from networks.low_rank import frobenius
 from networks.network_args import LoRAOptions
@@ -90,7 +90,7 @@ class TrainedNetwork(nn.Module, ABC):
 class LoRANetwork(TrainedNetwork):
     """All LoRA modules of a training, by kohya's names."""
 
-    def __init__(self, modules: list[LoRAModule], moment: Moment, options: LoRAOptions) -> None:
+    def __init__(self, modules: list[LoRAModule], moment: MicroStep, options: LoRAOptions) -> None:
         super().__init__()
         self.loras, self.moment, self.options = modules, moment, options
         for module in modules:

@@ -7,11 +7,13 @@ import weakref
 import pytest
 import torch
 
-from library.block_swap import RESIDENT, BlockSwap, swap_blocks
+from library.block_swap import BlockSwap, swap_blocks
 from library.quantization import quantize_blocks
 from networks.lora_flux import create_network
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux
+
+RESIDENT = 2  # blocks on the device at most: the one that computes and the one that is on its way
 
 
 class RecordingMover:

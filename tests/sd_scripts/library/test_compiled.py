@@ -9,6 +9,7 @@ from library import compiled
 from library.errors import TrainerError
 from library.flux_math import image_ids, text_ids
 from networks.lora_flux import create_network
+from tests.sd_scripts.library import test_block_swap as block_swap
 from tests.support.tiny_models import make_flux
 
 CPU = torch.device("cpu")
@@ -41,6 +42,17 @@ def test_gradients_are_those_of_uncompiled_blocks_with_products_kept_or_not():
     for a, b, c in zip(plain, full, kept, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
         assert torch.equal(b, c)
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_compiled_blocks_that_are_swapped_compute_the_same(checkpointing):
+    plain, swapped = (block_swap.make(swapped=on, checkpointing=checkpointing) for on in (False, True))
+    for flux, _, _ in (plain, swapped):
+        compiled.compile_blocks(flux, asked(), CPU)
+    for _ in range(2):
+        x = block_swap.inputs(block_swap.PARAMS)
+        assert block_swap.are_equal(block_swap.gradients(*plain[:2], x), block_swap.gradients(*swapped[:2], x))
+    assert swapped[2].most_live == block_swap.RESIDENT
 
 
 def test_nothing_is_compiled_unless_asked_for():

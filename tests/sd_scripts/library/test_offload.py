@@ -5,7 +5,8 @@ import torch
 
 from library import offload
 from library.errors import TrainerError
-from library.offload import SPLIT_MODE_BLOCKS, keep_activations_on_host, num_blocks_to_swap, store_in_float8, swapped_prefixes
+from library.offload import SPLIT_MODE_BLOCKS, keep_activations_on_host, num_blocks_to_swap, swapped_prefixes
+from library.quantization import quantize_blocks
 from networks.lora_flux import create_network
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux
@@ -15,7 +16,7 @@ from tests.support.tiny_models import PARAMS, make_flux
 def test_float8_storage_is_close_and_a_quarter_of_the_size():
     flux, x = make_flux(), inputs(PARAMS)
     exact = flux(**x)
-    store_in_float8(flux, torch.float32)
+    quantize_blocks(flux, "fp8", torch.float32)
     assert all(block.linear1.weight.element_size() == 1 for block in flux.single_blocks)
     assert 0 < (flux(**x) - exact).norm() < 0.02 * exact.norm()
 

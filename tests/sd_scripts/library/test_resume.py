@@ -6,9 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from library.arguments import build_parser
 from library.checkpoint import TrainState
+from library.dataset_config import Dataset, Subset
 from library.errors import TrainerError
 from library.resume import check_fixed, first_place, fixed_settings, layout_of, other_settings, read_place, tell_changes
 
@@ -20,9 +23,19 @@ def picture(name="a.png", repeats=2, size=(64, 64), is_reg=False, batch_size=1):
         path=Path("/anywhere", name),
         num_repeats=repeats,
         fit=SimpleNamespace(bucket=size),
-        subset=SimpleNamespace(is_reg=is_reg),
-        dataset=SimpleNamespace(batch_size=batch_size),
+        subset=Subset(is_reg=is_reg),
+        dataset=Dataset(resolution=(64, 64), batch_size=batch_size, subsets=()),
     )
+
+
+def with_options(**options):
+    """Data of one picture whose subset bears the options."""
+    subset = Subset(image_dir="/anywhere", **options)
+    return data(replace_in(picture(), subset=subset, dataset=Dataset(resolution=(64, 64), subsets=(subset,))))
+
+
+def replace_in(found, **changes):
+    return SimpleNamespace(**(vars(found) | changes))
 
 
 def data(*pictures):
@@ -38,7 +51,7 @@ def arguments(*argv):
     [
         (["--seed", "2"], "seed = 1, now it is 2"),
         (["--optimizer_type", "Lion"], "optimizer_type = adamw, now it is lion"),
-        (["--network_dim", "8"], "network_dim = 4, now it is 8"),
+        (["--network_dim", "8"], "network_dim = None, now it is 8"),
         (["--network_alpha", "2"], "network_alpha"),
         (["--network_args", "train_blocks=single"], "network_args"),
         (["--gradient_accumulation_steps", "2"], "gradient_accumulation_steps"),
@@ -66,14 +79,46 @@ def test_older_checkpoints_tell_of_less():
     check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(arguments("--network_dim", "8"), data()), "x-state")
 
 
-def test_changed_settings_are_told(tmp_path, capsys):
-    (tmp_path / "flux.safetensors").write_bytes(b"x" * 9000)
-    model = ["--pretrained_model_name_or_path", str(tmp_path / "flux.safetensors"), "--output_dir", "o"]
-    state = replace(STATE, settings=other_settings(arguments("--learning_rate", "0.1", "--ema_decay", "0.9", *model)))
-    tell_changes(state, other_settings(arguments("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", *model)))
+@pytest.fixture(name="models")
+def fixture_models(tmp_path):
+    names = {"pretrained_model_name_or_path": "flux", "ae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl", "base_weights": "base"}
+    for name in names.values():
+        save_file({"a": torch.ones(9)}, tmp_path / f"{name}.safetensors")
+    return [word for flag, name in names.items() for word in (f"--{flag}", str(tmp_path / f"{name}.safetensors"))]
+
+
+def test_changed_settings_are_told(models, capsys):
+    state = replace(STATE, settings=other_settings(arguments("--learning_rate", "0.1", "--ema_decay", "0.9", *models), data()))
+    same = arguments("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", "--output_dir", "o", *models)
+    tell_changes(state, other_settings(same, data()))
     assert capsys.readouterr().out == ""
-    tell_changes(state, other_settings(arguments("--learning_rate", "0.2", "--loss_type", "l1", *model)))
+    tell_changes(state, other_settings(arguments("--learning_rate", "0.2", "--loss_type", "l1", *models), data()))
     assert "ema_decay 0.9 → off, learning_rate 0.1 → 0.2, loss_type l2 → l1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["flux", "ae", "clip_l", "t5xxl", "base"])
+def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models, tmp_path, name, capsys):
+    state = replace(STATE, settings=other_settings(arguments(*models), data()))
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / f"{name}.safetensors"
+    moved = path.rename(tmp_path / "elsewhere" / path.name)
+    tell_changes(state, other_settings(arguments(*[str(moved) if word == str(path) else word for word in models]), data()))
+    assert capsys.readouterr().out == ""
+    save_file({"a": torch.zeros(9)}, path)
+    tell_changes(state, other_settings(arguments(*models), data()))
+    assert capsys.readouterr().out.count("content of --") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"flip_aug": True}, "data set 1, subset 1, flip_aug off → True"), ({"validation_split": 0.2}, "validation_split off → 0.2")],
+)
+def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
+    state = replace(STATE, settings=other_settings(arguments(*models), with_options()))
+    tell_changes(state, other_settings(arguments(*models), with_options()))
+    assert capsys.readouterr().out == ""
+    tell_changes(state, other_settings(arguments(*models), with_options(**options)))
+    assert words in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

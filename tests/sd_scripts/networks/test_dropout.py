@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from networks.dropout import Dropout, DropoutRates, Moment
+from networks.dropout import Dropout, DropoutRates, MicroStep
 from networks.lora_flux import create_network
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux
@@ -14,7 +14,7 @@ def dropout(moment, name="lora_unet_a", **rates):
 
 
 def test_nothing_is_dropped_outside_a_training_step():
-    drop = dropout(Moment(1), neuron=0.9, rank=0.9, module=0.9)
+    drop = dropout(MicroStep(1), neuron=0.9, rank=0.9, module=0.9)
     x = torch.ones(2, 3, 4)
     assert torch.equal(drop(x), x)
     assert not drop.skips_module()
@@ -22,7 +22,7 @@ def test_nothing_is_dropped_outside_a_training_step():
 
 def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
     x = torch.ones(16, 200, 64)
-    moment = Moment(1, active=True)
+    moment = MicroStep(1, active=True)
     neurons = dropout(moment, neuron=0.25)(x)
     assert (neurons == 0).float().mean() == pytest.approx(0.25, abs=0.01)
     assert neurons.mean() == pytest.approx(1, abs=0.01)
@@ -34,7 +34,7 @@ def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
 
 
 def test_a_module_is_skipped_at_its_rate():
-    moment = Moment(1, active=True)
+    moment = MicroStep(1, active=True)
     drop = dropout(moment, module=0.3)
     skipped = 0
     for moment.step in range(500):
@@ -46,7 +46,7 @@ def test_masks_belong_to_step_micro_step_and_module():
     x = torch.ones(2, 8, 16)
 
     def mask(step, micro, name, place=0):
-        return dropout(Moment(7, step, micro, active=True), name, neuron=0.5)(x, place)
+        return dropout(MicroStep(7, step, micro, active=True), name, neuron=0.5)(x, place)
 
     first = mask(3, 1, "a")
     assert torch.equal(first, mask(3, 1, "a"))

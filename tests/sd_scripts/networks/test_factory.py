@@ -64,6 +64,8 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
         ({"cache_text_encoder_outputs": True, "network_args": ["train_t5xxl=True"]}, "--cache_text_encoder_outputs"),
         ({"network_dropout": 1.0}, "--network_dropout 1.0"),
         ({"dim_from_weights": True}, "--network_weights"),
+        ({"torch_compile": True, "network_dropout": 0.1}, "--torch_compile and dropout"),
+        ({"torch_compile": True, "network_args": ["module_dropout=0.1"]}, "--torch_compile and dropout"),
         ({"network_args": ["img_attn=4"]}, "img_attn=4"),
     ],
 )

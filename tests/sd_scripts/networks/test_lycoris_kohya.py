@@ -9,7 +9,6 @@ from lycoris.kohya import create_network_from_weights
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.offload import store_in_float8
 from library.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.lora_flux import create_network
@@ -26,7 +25,7 @@ def arguments(*network_args, **changes):
         "network_module": "lycoris.kohya", "network_args": list(network_args), "network_dim": 4, "network_alpha": 2.0, "network_dropout": None,
         "network_weights": None, "dim_from_weights": False, "network_train_unet_only": False, "network_train_text_encoder_only": False,
         "cache_text_encoder_outputs": False, "scale_weight_norms": None, "save_keys": "kohya", "seed": 3, "learning_rate": 1e-2, "unet_lr": None,
-        "text_encoder_lr": None,
+        "text_encoder_lr": None, "torch_compile": False,
     }  # fmt: skip
     return Namespace(**(defaults | changes))
 
@@ -99,7 +98,7 @@ def test_a_resume_repeats_lycoris_own_dropout():
 
 def test_it_learns_beside_a_float8_base():
     flux = make_flux()
-    store_in_float8(flux, torch.float32)
+    quantize_blocks(flux, "fp8", torch.float32)
     args = arguments("algo=lokr")
     network = factory.create(args, flux, None, None)
     before = output(flux)
