@@ -68,8 +68,8 @@ def _make_training(gb: int):
     """Return FLUX.1 dev of random weights, laid out for a tier, and its LoRA: bf16 from 80 GB on, float8 below, blocks swapped below 16."""
     import torch
 
-    from library.flux_model import Flux, FluxParams
-    from library.quantization import quantize_blocks
+    from library.memory.quantization import quantize_blocks
+    from library.models.flux_model import Flux, FluxParams
     from networks.lora_flux import create_network
 
     torch.manual_seed(0)
@@ -89,7 +89,7 @@ def _place(flux, num_swapped: int) -> None:
     """Bring the model to the card, but for the last `num_swapped` blocks, which visit it."""
     import torch
 
-    from library.offload import swap_last_blocks
+    from library.memory.offload import swap_last_blocks
 
     blocks = [*flux.double_blocks, *flux.single_blocks]
     for part in [*blocks[: len(blocks) - num_swapped], *(child for name, child in flux.named_children() if not name.endswith("_blocks"))]:
@@ -102,7 +102,7 @@ def _step(flux, network) -> float:
     """Return the seconds of one forward and backward over 1,024 picture and 512 text tokens."""
     import torch
 
-    from library.flux_math import image_ids, text_ids
+    from library.models.flux_math import image_ids, text_ids
 
     img, txt, y = (torch.randn(shape, device="cuda") for shape in ((1, 1024, 64), (1, 512, 4096), (1, 768)))
     time_, guidance = torch.full((1,), 0.6, device="cuda"), torch.ones(1, device="cuda")

@@ -19,16 +19,16 @@ from PIL import Image
 from torch import Tensor
 
 from flux_train_network import explain
-from library.arguments import build_parser as trainers_parser
-from library.autoencoder import load_autoencoder
-from library.devices import autocast, choose_device, load_base
 from library.errors import TrainerError
 from library.files import disk_errors
-from library.flux_loading import open_flux
+from library.flags.arguments import build_parser as trainers_parser
+from library.memory.devices import autocast, choose_device, load_base
+from library.memory.quantization import KINDS
+from library.models.autoencoder import load_autoencoder
+from library.models.flux_loading import open_flux
+from library.models.text_encoders import load_text_encoders
 from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
-from library.quantization import KINDS
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
-from library.text_encoders import load_text_encoders
 from networks.attached import Attachment, read_attachment
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 

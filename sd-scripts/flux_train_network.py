@@ -8,10 +8,10 @@ import sys
 
 import torch
 
-from library.arguments import parse, write_config
 from library.errors import TrainerError
-from library.logs import set_up_logging
-from library.progress import ProgressLog
+from library.flags.arguments import parse, write_config
+from library.reporting.logs import set_up_logging
+from library.reporting.progress import ProgressLog
 from library.signals import EXIT_STOPPED, StopFlag, StopRequested
 from library.trainer import Training
 

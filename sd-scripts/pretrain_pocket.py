@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from library.autoencoder import AutoEncoder
-from library.text_encoders import Tokenizers, load_tokenizers
+from library.models.autoencoder import AutoEncoder
+from library.models.text_encoders import Tokenizers, load_tokenizers
 from pocket import prior, transformer, vae, vocabulary
 
 STAGES = ("tokenizers", "vae", "flux", "distil", "decoder", "export", "prior")

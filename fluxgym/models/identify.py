@@ -1,6 +1,6 @@
 """What a model file or folder really is, told from its header alone: FLUX dev or schnell in which precision, ae, CLIP-L, T5, a LoRA, damaged.
 
-Standard library only, and no weight is read. The trainer has the same knowledge in sd-scripts/library/file_kinds.py, for neither imports the
+Standard library only, and no weight is read. The trainer has the same knowledge in sd-scripts/library/models/file_kinds.py, for neither imports the
 other.
 """
 
@@ -162,6 +162,8 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
 def _transformer(tensors: Mapping[str, Mapping[str, Any]]) -> str:
     is_dev = _any(r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\.", tensors)
     form = ", diffusers' names" if _any(r"(^|\.)x_embedder\.weight$", tensors) else ""
-    types = Counter(line["dtype"] for name, line in tensors.items() if "blocks" in name and name.endswith("weight") and len(line["shape"]) > 1)
+    types = Counter(
+        line["dtype"] for name, line in tensors.items() if "blocks" in name and name.endswith("weight") and len(line["shape"]) > 1
+    )
     precision = PRECISIONS.get(types.most_common(1)[0][0], "an unknown precision") if types else "an unknown precision"
     return f"FLUX.1 {'dev' if is_dev else 'schnell'} in {precision}{form}"

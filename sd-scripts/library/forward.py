@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from library import flow
-from library.dataset import Batch
-from library.devices import autocast
-from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.data.dataset import Batch
+from library.memory.devices import autocast
+from library.models.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.models.text_encoders import encode_clip
 from library.preparation import Preparation
 from library.randomness import generator
-from library.text_encoders import encode_clip
 
 
 class Forward(Preparation):

@@ -11,27 +11,27 @@ from pathlib import Path
 
 import torch
 
-from library.autoencoder import load_autoencoder
-from library.averaging import AVERAGE, Average
-from library.checkpoint import TrainState, load_checkpoint
-from library.dataset import build_dataset
+from library.data.dataset import build_dataset
 from library.determinism import compute_deterministically
-from library.devices import choose_device, compute_dtype, load_base, save_dtype
 from library.files import clear_leftovers
-from library.flux_loading import open_flux
-from library.kohya_state import is_kohya_state, load_kohya_state
-from library.metadata import fixed_metadata
-from library.optimizers import create_optimizer
+from library.memory.devices import choose_device, compute_dtype, load_base, save_dtype
+from library.models.autoencoder import load_autoencoder
+from library.models.flux_loading import open_flux
+from library.models.text_encoders import TextEncoders, load_text_encoders
+from library.optim.averaging import AVERAGE, Average
+from library.optim.optimizers import create_optimizer
+from library.optim.schedules import create_scheduler
 from library.previews import Previews
-from library.progress import ProgressLog
 from library.randomness import derived_seed, generator
-from library.resume import check_fixed, first_place, fixed_settings, other_settings, read_place, tell_changes
+from library.reporting.progress import ProgressLog
+from library.reporting.trackers import Trackers
 from library.sampling import read_prompts
-from library.saving import Saver
-from library.schedules import create_scheduler
 from library.signals import StopFlag
-from library.text_encoders import TextEncoders, load_text_encoders
-from library.trackers import Trackers
+from library.state.checkpoint import TrainState, load_checkpoint
+from library.state.kohya_state import is_kohya_state, load_kohya_state
+from library.state.metadata import fixed_metadata
+from library.state.resume import check_fixed, first_place, fixed_settings, other_settings, read_place, tell_changes
+from library.state.saving import Saver
 from library.validation import Validation
 from networks import factory
 from networks.base_weights import merge_base_weights

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from library.autoencoder import AutoEncoder
-from library.devices import autocast
 from library.files import disk_errors
-from library.flux_model import Flux
+from library.memory.devices import autocast
+from library.models.autoencoder import AutoEncoder
+from library.models.flux_model import Flux
+from library.models.text_encoders import ClipTextEncoder, TextEncoders, encode_clip
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, sample_path, to_image
-from library.text_encoders import ClipTextEncoder, TextEncoders, encode_clip
 
 
 class Previews:

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from library.autoencoder import AutoEncoder
 from library.errors import TrainerError
 from library.flow import resolution_mu, shifted
-from library.flux_math import image_ids, pack_latents, text_ids, unpack_latents
-from library.flux_model import Flux
+from library.models.autoencoder import AutoEncoder
+from library.models.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.models.flux_model import Flux
 from library.randomness import derived_seed
 
 FLAGS = {

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import torch
 
-from library.averaging import AVERAGE, weights_for_use
-from library.checkpoint import TrainState
-from library.console import Console
-from library.dataset import Batch
+from library.data.dataset import Batch
 from library.errors import TrainerError
 from library.forward import Forward
-from library.optimizers import clip_gradients, rates_of
+from library.optim.averaging import AVERAGE, weights_for_use
+from library.optim.optimizers import clip_gradients, rates_of
 from library.randomness import derived_seed
-from library.resume import fixed_settings, other_settings
-from library.saving import epoch_suffix, step_suffix
+from library.reporting.console import Console
 from library.signals import StopRequested
+from library.state.checkpoint import TrainState
+from library.state.resume import fixed_settings, other_settings
+from library.state.saving import epoch_suffix, step_suffix
 
 
 class Training(Forward):

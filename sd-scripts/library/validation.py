@@ -12,10 +12,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from library.dataset import Batch, TrainingData
+from library.data.dataset import Batch, TrainingData
 from library.flow import NUM_TIMESTEPS, add_noise
-from library.progress import ProgressLog
 from library.randomness import generator
+from library.reporting.progress import ProgressLog
 
 NUM_LEVELS = 4  # timesteps 200, 400, 600 and 800, as in kohya
 Losses = Callable[[Batch, Tensor, Tensor, Tensor, Tensor], Tensor]

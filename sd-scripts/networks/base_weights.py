@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from library.checkpoint_files import fingerprint
 from library.errors import TrainerError
-from library.quantization import QuantizedLinear
-from library.weights import WeightFile
+from library.memory.quantization import QuantizedLinear
+from library.models.model_files import fingerprint
+from library.models.weights import WeightFile
 from networks.lora_file import Pair, read_lora
 from networks.lora_keys import is_diffusers
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from library.arguments import LYCORIS
 from library.errors import TrainerError
+from library.flags.arguments import LYCORIS
 from networks import lycoris_kohya
 from networks.lora_file import read_lora
 from networks.lora_flux import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork, create_network

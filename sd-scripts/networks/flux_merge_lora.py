@@ -19,8 +19,8 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
 from library.errors import TrainerError
-from library.tensor_stream import Change, copy_with_changes, floating
-from library.weights import WeightFile
+from library.models.tensor_stream import Change, copy_with_changes, floating
+from library.models.weights import WeightFile
 from networks.base_weights import prefix_of
 from networks.lora_file import LoRAFile, Pair, read_lora
 from networks.low_rank import truncate

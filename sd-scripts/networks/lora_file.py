@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from library.weights import WeightFile
+from library.models.weights import WeightFile
 from networks.lora_keys import by_module, is_diffusers, to_kohya
 
 

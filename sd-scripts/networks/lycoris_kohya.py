@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from library.errors import TrainerError
-from library.quantization import QuantizedLinear
+from library.memory.quantization import QuantizedLinear
+from library.models.weights import open_weights
 from library.randomness import derived_seed
-from library.weights import open_weights
 from networks.network import TrainedNetwork
 from networks.network_args import LoRAOptions, switch
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from library.errors import TrainerError
 from library.files import save_tensors
-from library.metadata import tensor_hashes
+from library.state.metadata import tensor_hashes
 from networks.lora_keys import to_diffusers
 
 PRECISIONS = {

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from library.autoencoder import load_autoencoder
-from library.buckets import cover
-from library.flux_loading import load_flux
-from library.pictures import fitted, list_pictures, read_picture, to_pixels
+from library.data.buckets import cover
+from library.data.pictures import fitted, list_pictures, read_picture, to_pixels
+from library.models.autoencoder import load_autoencoder
+from library.models.flux_loading import load_flux
+from library.models.text_encoders import load_text_encoders
+from library.models.weights import open_weights
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
-from library.text_encoders import load_text_encoders
-from library.weights import open_weights
 from networks.lora_flux import CLIP_PREFIX, create_network
 from pocket.vae import PIXELS
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
-from library.autoencoder import AutoEncoder
-from library.flux_math import image_ids, pack_latents, text_ids
-from library.flux_model import Flux, FluxParams
-from library.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
+from library.models.autoencoder import AutoEncoder
+from library.models.flux_math import image_ids, pack_latents, text_ids
+from library.models.flux_model import Flux, FluxParams
+from library.models.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
 from pocket.photos import bundled_photos, random_crop
 from pocket.scenes import random_scene
 from pocket.vae import PIXELS

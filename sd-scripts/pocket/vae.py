@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from library.autoencoder import SCALE, SHIFT, AutoEncoder, AutoEncoderParams
+from library.models.autoencoder import SCALE, SHIFT, AutoEncoder, AutoEncoderParams
 from pocket.photos import bundled_photos, random_crop
 from pocket.scenes import random_scene
 

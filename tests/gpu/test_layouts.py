@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from library.block_swap import CudaMover, pin, swap_blocks
-from library.devices import load_base
-from library.quantization import KINDS, QuantizedLinear, quantize_blocks
+from library.memory.block_swap import CudaMover, pin, swap_blocks
+from library.memory.devices import load_base
+from library.memory.quantization import KINDS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
-from tests.sd_scripts.library.test_devices import flags
+from tests.sd_scripts.library.memory.test_devices import flags
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux, save
 

@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from library.arguments import parse
-from library.progress import ProgressLog
+from library.flags.arguments import parse
+from library.reporting.progress import ProgressLog
 from library.signals import StopFlag, StopRequested
 from library.trainer import Training
 from tests.support.photos import write_cats

@@ -18,8 +18,8 @@ from fluxgym.dataset.toml import dataset_toml
 from fluxgym.launch.argv import trainer_argv
 from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
 from fluxgym.run.paths import RunPaths
-from library.caches import FOLDER
-from library.weights import WeightFile
+from library.data.caches import FOLDER
+from library.models.weights import WeightFile
 from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colours_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLOURS, SHAPES, shape_caption

@@ -10,11 +10,11 @@ from pathlib import Path
 import tomli_w
 import torch
 
-from library.arguments import build_parser
-from library.autoencoder import AutoEncoder, load_autoencoder
-from library.caches import FOLDER
-from library.dataset import TrainingData, build_dataset
-from library.text_encoders import TextEncoders, load_text_encoders
+from library.data.caches import FOLDER
+from library.data.dataset import TrainingData, build_dataset
+from library.flags.arguments import build_parser
+from library.models.autoencoder import AutoEncoder, load_autoencoder
+from library.models.text_encoders import TextEncoders, load_text_encoders
 from tests.support.tiny_models import write_tiny_models
 
 CACHED = {

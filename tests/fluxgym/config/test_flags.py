@@ -7,12 +7,12 @@ import pytest
 
 from fluxgym.config.flags import DATASET_KEYS, SUBSET_KEYS, all_flags, check_advanced
 from fluxgym.errors import ConfigError
-from library.arguments import build_parser, rows
+from library.flags.arguments import build_parser, rows
 
 
 def test_flags_json_is_what_the_trainer_says():
     committed = json.loads((Path("fluxgym/config/flags.json")).read_text())
-    assert committed == rows(), "run: python sd-scripts/library/arguments.py > fluxgym/config/flags.json"
+    assert committed == rows(), "run: python sd-scripts/library/flags/arguments.py > fluxgym/config/flags.json"
     assert set(all_flags()) == {action.dest for action in build_parser()._actions} - {"help"}
 
 

@@ -10,7 +10,7 @@ from skimage import data
 from fluxgym.dataset import pictures
 from fluxgym.dataset.pictures import PictureInfo, check_picture, num_pixels, read_size, thumbnail
 from fluxgym.errors import BadPicture
-from library.pictures import upright_size
+from library.data.pictures import upright_size
 
 
 @pytest.fixture(name="photo")

@@ -15,9 +15,9 @@ from fluxgym.dataset.folder import sizes
 from fluxgym.dataset.steps import expected_steps
 from fluxgym.dataset.toml import dataset_toml
 from fluxgym.errors import ConfigError
-from library import buckets as trainers
-from library.arguments import build_parser
-from library.dataset import build_dataset
+from library.data import buckets as trainers
+from library.data.dataset import build_dataset
+from library.flags.arguments import build_parser
 
 SIDE = st.integers(1, 5000)
 

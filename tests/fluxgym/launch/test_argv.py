@@ -11,7 +11,7 @@ from fluxgym.errors import LaunchError
 from fluxgym.launch.argv import train_sh, trainer_argv
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.run.paths import RunPaths
-from library.arguments import parse
+from library.flags.arguments import parse
 
 FILES = FoundFiles(transformer=Path("m/unet.sft"), clip_l=Path("m/clip.safetensors"), t5xxl=Path("m/t5.safetensors"), ae=Path("m/ae.sft"))
 ALWAYS = """

@@ -116,7 +116,12 @@ def test_a_file_in_the_wrong_place_is_called_what_it_is(models):
 
 def test_an_entry_may_name_folders_of_diffusers(models):
     names = {"transformer": "transformer", "ae": "vae", "clip_l": "text_encoder", "t5xxl": "text_encoder_2"}
-    tensors = ("single_transformer_blocks.0.proj_mlp.weight", "decoder.conv_in.weight", "encoder.layers.0.self_attn.x", "SelfAttention.q.weight")
+    tensors = (
+        "single_transformer_blocks.0.proj_mlp.weight",
+        "decoder.conv_in.weight",
+        "encoder.layers.0.self_attn.x",
+        "SelfAttention.q.weight",
+    )
     for folder, tensor in zip(names.values(), tensors, strict=True):
         write_header(models / "mine" / folder / "model.safetensors", tensor)
     files = {role: f"mine/{folder}" for role, folder in names.items()}

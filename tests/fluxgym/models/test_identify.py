@@ -6,11 +6,15 @@ import struct
 import pytest
 
 from fluxgym.models.identify import identify
-from library.file_kinds import kind_of
+from library.models.file_kinds import kind_of
 
 DEV = {"guidance_in.in_layer.weight": "BF16", "double_blocks.0.img_attn.qkv.weight": "BF16"}
 DIFFUSERS = {"x_embedder.weight": "BF16", "single_transformer_blocks.0.proj_mlp.weight": "BF16"}
-CLIP, T5, AE = ("text_model.embeddings.position_embedding.weight", "encoder.block.0.layer.0.SelfAttention.q.weight", "decoder.conv_in.weight")
+CLIP, T5, AE = (
+    "text_model.embeddings.position_embedding.weight",
+    "encoder.block.0.layer.0.SelfAttention.q.weight",
+    "decoder.conv_in.weight",
+)
 
 
 def write(path, tensors, *, lost=0):
@@ -70,7 +74,9 @@ def test_the_trainer_knows_the_same_kinds(name, tmp_path):
     elif identity.problem:
         assert identity.words == kind
     else:
-        role = {"a FLUX transformer": "transformer", "a T5 text encoder": "t5xxl", "a CLIP text encoder": "clip_l", "an autoencoder": "ae"}[kind]
+        role = {"a FLUX transformer": "transformer", "a T5 text encoder": "t5xxl", "a CLIP text encoder": "clip_l", "an autoencoder": "ae"}[
+            kind
+        ]
         assert identity.roles == {role}
 
 

@@ -10,7 +10,7 @@ from fluxgym.config.tiers import TIERS
 from fluxgym.config.train_config import TIMESTEP_SAMPLINGS, TrainConfig
 from fluxgym.errors import ConfigError
 from fluxgym.ui.fields import BY_NAME, FIELDS, OTHER_FLAGS, component
-from library.schedules import SCHEDULES
+from library.optim.schedules import SCHEDULES
 
 
 def test_the_table_holds_exactly_the_configs_settings():

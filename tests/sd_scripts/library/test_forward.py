@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from library.arguments import build_parser
-from library.dataset import Batch
+from library.data.dataset import Batch
+from library.flags.arguments import build_parser
 from library.forward import Forward
-from library.optimizers import clip_gradients, create_optimizer
+from library.optim.optimizers import clip_gradients, create_optimizer
 from networks.lora_flux import create_network
 from tests.golden import loss_curve as golden
 

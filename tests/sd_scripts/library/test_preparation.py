@@ -8,11 +8,11 @@ import pytest
 from transformers import T5EncoderModel
 
 from library import preparation
-from library.arguments import parse
 from library.errors import TrainerError
-from library.flux_model import Flux
+from library.flags.arguments import parse
+from library.models.flux_model import Flux
 from library.preparation import t5_length
-from library.progress import ProgressLog
+from library.reporting.progress import ProgressLog
 from library.signals import StopFlag
 from library.trainer import Training
 from tests.support.photos import write_cats

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open
 
-from library.arguments import parse
-from library.checkpoint import put_tensors
 from library.errors import TrainerError
-from library.progress import ProgressLog
+from library.flags.arguments import parse
+from library.reporting.progress import ProgressLog
 from library.signals import StopFlag, StopRequested
+from library.state.checkpoint import put_tensors
 from library.trainer import Training
 from tests.support.photos import write_cats
 from tests.support.stops import flags, last_checkpoint, losses_of, same_tensors, write_dataset

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from library.progress import ProgressLog
+from library.reporting.progress import ProgressLog
 from library.validation import Validation
 from tests.support.photos import write_cats
 from tests.support.training_data import make_data, shared_models

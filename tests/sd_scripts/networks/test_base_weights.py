@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.quantization import quantize_blocks
+from library.memory.quantization import quantize_blocks
 from networks.base_weights import merge_base_weights, text_identity
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers

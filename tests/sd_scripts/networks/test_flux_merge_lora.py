@@ -7,8 +7,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from library.flux_loading import load_flux
-from library.text_encoders import load_clip_l
+from library.models.flux_loading import load_flux
+from library.models.text_encoders import load_clip_l
 from networks.flux_merge_lora import build_parser, merge, sum_of
 from networks.lora_file import Pair, read_lora
 from networks.lora_flux import create_network

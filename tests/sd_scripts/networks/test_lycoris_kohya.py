@@ -9,7 +9,7 @@ from lycoris.kohya import create_network_from_weights
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.quantization import quantize_blocks
+from library.memory.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.lora_flux import create_network
 from networks.network import CLIP_PREFIX, FLUX_PREFIX

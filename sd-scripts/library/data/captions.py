@@ -1,0 +1,129 @@
+"""Captions: read beside their pictures, and changed per step as the data set's options want.
+
+Every random choice comes from a generator of (seed, epoch, place), so that a resumed training sees the same words.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from library.data.dataset_config import Subset
+from library.errors import TrainerError
+
+FACE_NUMBERS = 4  # a name may end in _x_y_width_height of a face
+OPEN, CLOSE = "\ue000", "\ue001"  # stand for escaped braces; private characters, which no text has
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a caption is wanted; token_warmup_step and dropout depend on it. Epoch and step count from 0."""
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 1
+
+
+def read_caption(picture: Path, subset: Subset) -> str:
+    """Return a picture's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
+
+    A name that tells of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError when the file is not UTF-8
+    text.
+    """
+    path = next((path for path in _caption_paths(picture, subset.caption_extension) if path.is_file()), None)
+    if path is None:
+        return subset.class_tokens
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise TrainerError(f"the caption {path} is not UTF-8 text; save it as UTF-8.") from None
+    except OSError as error:
+        raise TrainerError(f"the caption {path} cannot be read: {error.strerror}.") from None
+    return lines_of(text, subset)
+
+
+def lines_of(text: str, subset: Subset) -> str:
+    """Return the lines of a caption that are no empty ones: all with enable_wildcard, else the first."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines if subset.enable_wildcard else lines[:1])
+
+
+def _caption_paths(picture: Path, extension: str) -> list[Path]:
+    paths = [picture.with_name(picture.stem + extension)]
+    words = picture.stem.split("_")
+    if len(words) > FACE_NUMBERS:
+        paths.append(picture.with_name("_".join(words[:-FACE_NUMBERS]) + extension))
+    return paths
+
+
+def caption_at(caption: str, subset: Subset, random: torch.Generator, moment: Moment) -> str:
+    """Return the words of one step: prefix and suffix, dropout, wildcards, warm-up and shuffling of tags, the secondary separator."""
+    if _is_dropped(subset, moment.epoch, random):
+        return ""
+    if subset.enable_wildcard:
+        caption = _choose(caption.split("\n"), random)
+    caption = " ".join(part for part in (subset.caption_prefix, caption, subset.caption_suffix) if part)
+    if subset.enable_wildcard:
+        caption = _without_wildcards(caption, random)
+    if subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step:
+        caption = _changed_tags(caption, subset, random, moment)
+    if subset.secondary_separator:
+        caption = caption.replace(subset.secondary_separator, subset.caption_separator)
+    return caption
+
+
+def _is_dropped(subset: Subset, epoch: int, random: torch.Generator) -> bool:
+    by_chance = subset.caption_dropout_rate > 0 and torch.rand((), generator=random).item() < subset.caption_dropout_rate
+    every = subset.caption_dropout_every_n_epochs
+    return by_chance or bool(every and (epoch + 1) % every == 0)  # kohya counts epochs from 1
+
+
+def _choose(options: list[str], random: torch.Generator) -> str:
+    return options[int(torch.randint(len(options), (), generator=random))]
+
+
+def _without_wildcards(caption: str, random: torch.Generator) -> str:
+    """Choose one of each {a|b|c}; doubled braces stay as single ones."""
+    caption = caption.replace("{{", OPEN).replace("}}", CLOSE)
+    caption = re.sub(r"\{([^}]+)\}", lambda match: _choose(match[1].split("|"), random), caption)
+    return caption.replace(OPEN, "{").replace(CLOSE, "}")
+
+
+def _changed_tags(caption: str, subset: Subset, random: torch.Generator, moment: Moment) -> str:
+    """Cut to the warm-up's length, shuffle and drop tags, but not those that are kept; joined by ", " as in kohya."""
+    kept, tags, tail = _parts(caption, subset)
+    tags = tags[: _num_tags(len(tags), subset, moment)]
+    if subset.shuffle_caption:
+        tags = [tags[index] for index in torch.randperm(len(tags), generator=random)]
+    if subset.caption_tag_dropout_rate:
+        chances = torch.rand(len(tags), generator=random)
+        tags = [tag for tag, chance in zip(tags, chances, strict=True) if chance >= subset.caption_tag_dropout_rate]
+    return ", ".join(kept + tags + tail)
+
+
+def _parts(caption: str, subset: Subset) -> tuple[list[str], list[str], list[str]]:
+    """Split tags into those kept in front, those that may change, and those kept behind.
+
+    Kept are the first keep_tokens, or what stands before (and after a second) keep_tokens_separator.
+    """
+    separator = subset.keep_tokens_separator
+    if separator and separator in caption:
+        fixed, flexible, *last = caption.split(separator, 2)
+        return _tags(fixed, subset), _tags(flexible, subset), _tags(last[0], subset) if last else []
+    words = _tags(caption, subset)
+    return words[: subset.keep_tokens], words[subset.keep_tokens :], []
+
+
+def _num_tags(count: int, subset: Subset, moment: Moment) -> int:
+    """How many tags a step may have: from token_warmup_min to all at token_warmup_step, which below 1 is a share of all steps."""
+    length = subset.token_warmup_step
+    steps = math.floor(length * moment.total_steps) if length < 1 else length
+    if not steps or moment.step >= steps:
+        return count
+    return max(0, math.floor(moment.step * (count - subset.token_warmup_min) / steps) + subset.token_warmup_min)
+
+
+def _tags(text: str, subset: Subset) -> list[str]:
+    return [tag for part in text.split(subset.caption_separator) if (tag := part.strip())]

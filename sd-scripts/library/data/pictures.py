@@ -1,0 +1,115 @@
+"""Reading pictures as they come from cameras, phones and the web, and bringing them to a bucket's size.
+
+Turned ones are set upright, 16-bit ones brought to 8, transparency laid on white, animations give their first frame. What is no picture, or
+more than can be decoded, is named.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from library.data.buckets import Fit, Size
+from library.errors import TrainerError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+RESAMPLING = {
+    "lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR,
+    "linear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "cubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX,
+    "box": Image.Resampling.BOX,
+}  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+ORIENTATION = 0x0112
+STRIP = 8  # a picture this many times its bucket when resized is cut before that: it would fill the memory
+DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow's decoders raise, AVIF's the fourth
+MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; Pillow's own bound, held before anything is decoded
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and refuses above twice as many
+
+
+def list_pictures(folder: str) -> list[Path]:
+    """Return a folder's pictures in the order of their names; what has such a name but is no file is told and left out.
+
+    Raises TrainerError for a link to nothing: a picture is missing that was meant to be there.
+    """
+    named = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in EXTENSIONS)
+    for path in named:
+        if not path.exists():
+            raise TrainerError(f"{path} is a link to a file that is missing; put the file back or remove the link.")
+        if not path.is_file():
+            print(f"warning: {path} is no file; it is left out", file=sys.stderr, flush=True)
+    return [path for path in named if path.is_file()]
+
+
+def upright_size(path: Path) -> Size:
+    """Return width and height as seen, without decoding; raises TrainerError for a file that is no picture."""
+    try:
+        with Image.open(path) as image:
+            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
+            return (image.height, image.width) if sideways else image.size
+    except (*DAMAGED, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Return a picture upright in RGB; raises TrainerError naming it when it cannot be read whole."""
+    return _to_rgb(_read_upright(path))
+
+
+def read_with_alpha(path: Path) -> tuple[Image.Image, Image.Image]:
+    """Return a picture upright in RGB, its colours as they are stored, and its alpha channel (L; white where it has none)."""
+    image = _read_upright(path)
+    if not image.has_transparency_data:
+        return _to_rgb(image), Image.new("L", image.size, 255)
+    image = image.convert("RGBA")
+    return image.convert("RGB"), image.getchannel("A")
+
+
+def _read_upright(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (*DAMAGED, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> TrainerError:
+    if isinstance(error, Image.DecompressionBombError):
+        return TrainerError(f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels, too many to decode; save it smaller.")
+    if isinstance(error, UnidentifiedImageError):
+        return TrainerError(f"{path} is not a picture; remove it or save it as a real .png or .jpg.")
+    return TrainerError(f"{path} cannot be read as a picture ({error}); remove it or save it anew.")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
+        return Image.fromarray((np.asarray(image, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def fitted(image: Image.Image, fit: Fit, interpolation: str = "", offset: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
+    """Resize a picture and cut it to its bucket; offset says where the cut lies, 0.5 is the middle.
+
+    Without an interpolation, area for what shrinks and lanczos for what grows, as in kohya.
+    """
+    left = int((fit.resized[0] - fit.bucket[0]) * offset[0])
+    top = int((fit.resized[1] - fit.bucket[1]) * offset[1])
+    cut = (left, top, left + fit.bucket[0], top + fit.bucket[1])
+    shrinks = image.width >= fit.resized[0] and image.height >= fit.resized[1]
+    method = RESAMPLING[interpolation or ("area" if shrinks else "lanczos")]
+    if math.prod(fit.resized) > STRIP * math.prod(fit.bucket):
+        scale = image.width / fit.resized[0], image.height / fit.resized[1]
+        return image.resize(fit.bucket, method, box=tuple(side * scale[place % 2] for place, side in enumerate(cut)))
+    return (image if image.size == fit.resized else image.resize(fit.resized, method)).crop(cut)
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """RGB picture -> (3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()

@@ -1,0 +1,144 @@
+"""Which pictures a training has: listed or named by a metadata file, with caption and mask, fitted, held out for validation, balanced.
+
+Reads headers and captions, no pixels.
+"""
+
+import functools
+import itertools
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from library.data import buckets
+from library.data.captions import read_caption
+from library.data.dataset_config import Dataset, Subset
+from library.data.masks import mask_of, masks_by_stem
+from library.data.metadata_file import read_metadata_file
+from library.data.pictures import list_pictures, upright_size
+from library.errors import TrainerError
+from library.randomness import derived_seed
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a data set: where it and its mask lie, how it is fitted, what it shows, and how often an epoch sees it."""
+
+    path: Path
+    size: buckets.Size
+    fit: buckets.Fit
+    caption: str
+    subset: Subset
+    dataset: Dataset
+    num_repeats: int
+    mask_path: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its caches lie."""
+        return self.path.parent
+
+
+Entry = tuple[Path, str]  # a picture and its caption
+
+
+def find_pictures(datasets: list[Dataset], seed: int) -> tuple[list[Picture], list[Picture]]:
+    """Return the pictures to train on and those held out; raises TrainerError naming what is missing or cannot be read."""
+    train: list[Picture] = []
+    held_out: list[Picture] = []
+    for dataset in datasets:
+        for mine, found in zip((train, held_out), _of_dataset(dataset, seed), strict=True):
+            mine.extend(found)
+    if not held_out and (asked := next((s for d in datasets for s in d.subsets if s.validation_split and not s.is_reg), None)):
+        raise TrainerError(f"validation_split {asked.validation_split} of the pictures in {asked.name} is not even one; hold out more.")
+    return train, held_out
+
+
+def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Picture]]:
+    """Find a data set's pictures; regularisation pictures are repeated or cut to the number of training pictures times repeats."""
+    train: list[tuple[Subset, Entry, int]] = []
+    regularisation: list[tuple[Subset, Entry]] = []
+    held_out: list[tuple[Subset, Entry, int]] = []
+    for subset in dataset.subsets:
+        entries = _entries(subset)
+        if subset.is_reg:
+            regularisation += [(subset, entry) for entry in entries]
+            continue
+        split_seed = seed if subset.validation_seed is None else subset.validation_seed
+        out = held_out_places(len(entries), subset.validation_split, split_seed)
+        train += [(subset, entry, subset.num_repeats) for place, entry in enumerate(entries) if place not in out]
+        held_out += [(subset.at_rest(), entry, 1) for place, entry in enumerate(entries) if place in out]
+    if not train and not held_out:
+        folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
+        raise TrainerError(f"there are no pictures in {folders or 'the data set'}; put .png, .jpg or .webp files there.")
+    train += _balanced(regularisation, sum(repeats for _, _, repeats in train))
+    masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
+    found = tuple([_picture(*each, dataset, masks) for each in entries] for entries in (train, held_out))
+    _tell_of_masks_without_a_picture(masks, {picture.mask_path for pictures in found for picture in pictures})
+    return found
+
+
+def _tell_of_masks_without_a_picture(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
+    for folder, by_stem in masks.items():
+        if unused := sorted(path.name for path in by_stem.values() if path not in used):
+            print(f"warning: {folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)", file=sys.stderr, flush=True)
+
+
+def _entries(subset: Subset) -> list[Entry]:
+    """List a subset's pictures with their captions, in the order of their names."""
+    if subset.metadata_file:
+        return read_metadata_file(subset)
+    paths = list_pictures(subset.image_dir)
+    if not paths:
+        print(f"warning: there are no pictures in {subset.image_dir}", file=sys.stderr, flush=True)
+    for one, other in itertools.pairwise(paths):
+        if one.stem == other.stem:
+            print(f"warning: {one} and {other.name} share one caption", file=sys.stderr, flush=True)
+    entries = [(path, read_caption(path, subset)) for path in paths]
+    if num := sum(not caption for _, caption in entries):
+        about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
+        print(f"warning: {about}", file=sys.stderr, flush=True)
+    return entries
+
+
+def held_out_places(count: int, share: float, seed: int) -> set[int]:
+    """Return which of `count` pictures in the order of their names are held out: a share, rounded down, drawn by the seed alone.
+
+    A folder that two data sets use at two resolutions is split alike in both. kohya rounds each part for itself, so that one picture may be in
+    both.
+    """
+    num = count - math.ceil(round(count * (1 - share), 6))
+    return set(sorted(range(count), key=lambda place: derived_seed(seed, "validation", place))[:num])
+
+
+def _balanced(pictures: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
+    """Give regularisation pictures repeats that add up to `total`: their own first, then one more each in turn."""
+    counts = [0] * len(pictures)
+    left = total if pictures else 0
+    for index, (subset, _) in enumerate(pictures):
+        counts[index] = min(subset.num_repeats, left)
+        left -= counts[index]
+    for index in range(len(pictures)):
+        counts[index] += left // len(pictures) + (index < left % len(pictures))
+    return [(subset, entry, count) for (subset, entry), count in zip(pictures, counts, strict=True) if count]
+
+
+def _picture(subset: Subset, entry: Entry, num_repeats: int, dataset: Dataset, masks: dict[str, dict[str, Path]]) -> Picture:
+    path, caption = entry
+    size, folder = upright_size(path), subset.conditioning_data_dir
+    mask = mask_of(path, masks[folder], folder) if folder else None
+    return Picture(path, size, _fit(size, dataset), caption, subset, dataset, num_repeats, mask)
+
+
+def _fit(size: buckets.Size, dataset: Dataset) -> buckets.Fit:
+    if not dataset.enable_bucket:
+        return buckets.cover(size, dataset.resolution)
+    if dataset.bucket_no_upscale:
+        return buckets.fit_without_upscale(size, dataset.resolution, dataset.bucket_reso_steps)
+    sizes = _sizes(dataset.resolution, dataset.min_bucket_reso, dataset.max_bucket_reso, dataset.bucket_reso_steps)
+    return buckets.fit_into_buckets(size, sizes)
+
+
+@functools.cache
+def _sizes(resolution: buckets.Size, low: int, high: int, step: int) -> list[buckets.Size]:
+    return buckets.bucket_sizes(resolution, low, high, step)

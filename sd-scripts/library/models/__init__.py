@@ -1,0 +1,1 @@
+"""The frozen models and their files."""

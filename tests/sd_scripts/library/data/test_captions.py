@@ -1,0 +1,87 @@
+"""Captions: kohya's options, repeatable by their generator."""
+
+import math
+
+import pytest
+import torch
+
+from library.data.captions import Moment, caption_at, read_caption
+from library.data.dataset_config import Subset
+from library.errors import TrainerError
+
+
+def at(caption, epoch=0, seed=0, step=0, total_steps=1, **options):
+    return caption_at(caption, Subset(image_dir="x", **options), torch.Generator().manual_seed(seed), Moment(epoch, step, total_steps))
+
+
+def test_plain_and_with_prefix_and_suffix():
+    assert at("a cat, sitting") == "a cat, sitting"
+    assert at("a cat", caption_prefix="photo,", caption_suffix="on a mat") == "photo, a cat on a mat"
+
+
+def test_shuffling_keeps_the_first_tokens_and_all_tags():
+    seen = {at("sks cat, a, b, c, d", shuffle_caption=True, keep_tokens=1, seed=seed) for seed in range(20)}
+    assert len(seen) > 5
+    assert all(caption.startswith("sks cat, ") and sorted(caption.split(", ")[1:]) == ["a", "b", "c", "d"] for caption in seen)
+    assert at("x, y, z", shuffle_caption=True, seed=3) == at("x, y, z", shuffle_caption=True, seed=3)
+
+
+def test_keep_tokens_separator():
+    assert at("one, two ||| a ||| last", shuffle_caption=True, keep_tokens_separator="|||") == "one, two, a, last"
+
+
+def test_dropout():
+    dropped = [at("a cat", caption_dropout_rate=0.5, seed=seed) == "" for seed in range(200)]
+    assert 60 < sum(dropped) < 140
+    assert [at("a cat", epoch=epoch, caption_dropout_every_n_epochs=2) for epoch in range(4)] == ["a cat", "", "a cat", ""]
+    assert {at("a, b, c", caption_tag_dropout_rate=0.5, seed=seed) for seed in range(60)} > {"a, b, c", "a", "b, c"}
+
+
+def test_wildcards():
+    seen = {at("a {red|blue} cat\na dog", enable_wildcard=True, seed=seed) for seed in range(40)}
+    assert seen == {"a red cat", "a blue cat", "a dog"}
+
+
+def test_wildcards_of_prefix_and_suffix_count_and_doubled_braces_stay():
+    seen = {at("cat", enable_wildcard=True, caption_prefix="{a|one}", caption_suffix="{{x|y}}", seed=seed) for seed in range(20)}
+    assert seen == {"a cat {x|y}", "one cat {x|y}"}
+    assert at("a {red|blue} cat {{b}}") == "a {red|blue} cat {{b}}"  # without enable_wildcard braces are text
+
+
+def test_tags_are_joined_by_commas_whatever_parts_them():
+    assert at("sks; a;b ", caption_separator=";", shuffle_caption=True, keep_tokens=3) == "sks, a, b"
+
+
+def test_the_secondary_separator_holds_tags_together():
+    seen = {at("x;;;y, z", secondary_separator=";;;", caption_tag_dropout_rate=0.5, seed=seed) for seed in range(40)}
+    assert seen == {"x,y, z", "x,y", "z", ""}
+
+
+@pytest.mark.parametrize(("length", "total"), [(10, 1), (0.1, 100)])
+def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
+    """kohya: floor(step * (tags - least) / length) + least, of the tags that are not kept."""
+    counts = [
+        at("k, a, b, c, d, e", token_warmup_step=length, token_warmup_min=1, keep_tokens=1, step=step, total_steps=total).count(",")
+        for step in range(12)
+    ]
+    assert counts == [math.floor(step * 4 / 10) + 1 for step in range(10)] + [5, 5]
+    assert at("k, a, b", token_warmup_step=10, token_warmup_min=1) == "k"
+
+
+def test_a_caption_may_be_named_without_the_face_that_the_pictures_name_tells(tmp_path):
+    subset = Subset(image_dir="x", caption_extension=".txt")
+    (tmp_path / "ann_b.txt").write_text("ann")
+    assert read_caption(tmp_path / "ann_b_10_20_30_40.png", subset) == "ann"
+    (tmp_path / "ann_b_10_20_30_40.txt").write_text("ann herself")
+    assert read_caption(tmp_path / "ann_b_10_20_30_40.png", subset) == "ann herself"
+
+
+def test_files(tmp_path):
+    subset = Subset(image_dir="x", caption_extension=".txt", class_tokens="sks cat")
+    picture = tmp_path / "a.b.png"
+    assert read_caption(picture, subset) == "sks cat"
+    (tmp_path / "a.b.txt").write_text("\ufeff first line \nsecond\n", encoding="utf-8")
+    assert read_caption(picture, subset) == "first line"
+    (tmp_path / "a.b.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(TrainerError, match=r"a\.b\.txt is not UTF-8"):
+        read_caption(picture, subset)

@@ -1,0 +1,42 @@
+"""What a LoRA tells of its pictures, by kohya's names; what --debug_dataset prints."""
+
+import json
+
+from library.data.dataset_config import Dataset, Subset
+from library.data.dataset_metadata import dataset_metadata, describe
+from library.data.pictures_found import find_pictures
+from tests.sd_scripts.library.data.test_dataset_config import arguments
+from tests.support.photos import write_cats
+
+
+def found(tmp_path):
+    write_cats(tmp_path / "cats", count=4)
+    write_cats(tmp_path / "reg", count=1)
+    subset = Subset(
+        image_dir=str(tmp_path / "cats"), caption_extension=".txt", num_repeats=3, validation_split=0.25, custom_attributes={"artist": "né"}
+    )
+    reg = Subset(image_dir=str(tmp_path / "reg"), is_reg=True, class_tokens="cat")
+    return find_pictures([Dataset(resolution=(64, 96), subsets=(subset, reg))], 1)
+
+
+def test_metadata_counts_what_is_trained_on(tmp_path):
+    figures = dataset_metadata(arguments(validation_split=0.25, seed=1), *found(tmp_path))
+    assert json.loads(figures["dataset_dirs"]) == {"cats": {"n_repeats": 3, "img_count": 3}}
+    assert json.loads(figures["reg_dataset_dirs"]) == {"reg": {"n_repeats": 1, "img_count": 1}}
+    assert json.loads(figures["tag_frequency"])["cats"]["sks cat"] == 3
+    assert json.loads(figures["bucket_info"]) == {"64x96": 18}
+    assert (figures["num_validation_images"], figures["validation_split"]) == (1, 0.25)
+    (dataset,) = json.loads(figures["datasets"])
+    assert dataset["resolution"] == [64, 96]
+    assert dataset["subsets"][0]["custom_attributes"] == {"artist": "né"}
+
+
+def test_the_description_names_every_picture(tmp_path):
+    train, held_out = found(tmp_path)
+    lines = describe(train, held_out, 18).splitlines()
+    assert len(lines) == 6
+    assert sum(line.startswith("held out: ") for line in lines) == 1
+    assert "96x96 as 64x96, 3 times" in lines[0]
+    assert "'sks cat, crop" in lines[0]
+    assert "regularisation" in lines[3]
+    assert lines[-1] == "4 pictures, 18 with repeats, in 18 batches an epoch; 1 held out"

@@ -1,0 +1,149 @@
+"""The optimizers are the libraries' own, with kohya's names and arguments."""
+
+import sys
+from argparse import Namespace
+
+import bitsandbytes
+import numpy as np
+import pytest
+import torch
+from transformers.optimization import Adafactor
+
+from library.errors import TrainerError
+from library.optim.optimizers import NAMES, OPTIMIZERS, clip_gradients, create_optimizer, parse_arguments, rates_of
+
+
+def arguments(**changes):
+    defaults = {
+        "optimizer_type": "", "optimizer_args": None, "use_8bit_adam": False, "use_lion_optimizer": False,
+        "learning_rate": 1e-3, "unet_lr": None, "text_encoder_lr": None,
+    }  # fmt: skip
+    return Namespace(**(defaults | changes))
+
+
+def weights():
+    torch.manual_seed(0)
+    return torch.nn.Parameter(torch.randn(64, 128))
+
+
+def run(optimizer, parameter, steps=5):
+    random = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        parameter.grad = torch.randn(parameter.shape, generator=random)
+        optimizer.step()
+    return parameter.detach()
+
+
+REFERENCES = {
+    ("AdamW", ("weight_decay=0.1",)): lambda p: torch.optim.AdamW([p], lr=1e-3, weight_decay=0.1),
+    ("adamw8bit", ()): lambda p: bitsandbytes.optim.AdamW8bit([p], lr=1e-3),
+    ("PagedAdamW8bit", ()): lambda p: bitsandbytes.optim.AdamW8bit([p], lr=1e-3),  # on a CPU nothing is paged
+    ("PagedAdamW", ()): lambda p: bitsandbytes.optim.AdamW([p], lr=1e-3),
+    ("PagedAdamW32bit", ()): lambda p: bitsandbytes.optim.AdamW32bit([p], lr=1e-3),
+    ("Lion8bit", ()): lambda p: bitsandbytes.optim.Lion8bit([p], lr=1e-3),
+    ("PagedLion8bit", ()): lambda p: bitsandbytes.optim.Lion8bit([p], lr=1e-3),
+    ("AdEMAMix8bit", ()): lambda p: bitsandbytes.optim.AdEMAMix8bit([p], lr=1e-3),
+    ("SGDNesterov", ()): lambda p: torch.optim.SGD([p], lr=1e-3, momentum=0.9, nesterov=True),
+    ("SGDNesterov8bit", ("momentum=0.8",)): lambda p: bitsandbytes.optim.SGD8bit([p], lr=1e-3, momentum=0.8, nesterov=True),
+    ("adafactor", ("relative_step=False", "scale_parameter=False", "warmup_init=False")): lambda p: Adafactor(
+        [p], lr=1e-3, relative_step=False, scale_parameter=False, warmup_init=False
+    ),
+    ("Adafactor", ()): lambda p: Adafactor([p], lr=None, relative_step=True),
+    ("Adafactor", ("relative_step=False", "warmup_init=True")): lambda p: Adafactor([p], lr=None, relative_step=True, warmup_init=True),
+    ("RMSprop", ()): lambda p: torch.optim.RMSprop([p], lr=1e-3),
+    ("torch.optim.adam.Adam", ("betas=(0.8,0.9)",)): lambda p: torch.optim.Adam([p], lr=1e-3, betas=(0.8, 0.9)),
+    ("Prodigy", ("d_coef=2.0",)): lambda p: pytest.importorskip("prodigyopt").Prodigy([p], lr=1e-3, d_coef=2.0),
+    ("DAdaptation", ()): lambda p: pytest.importorskip("dadaptation.experimental").DAdaptAdamPreprint([p], lr=1e-3),
+    ("DAdaptLion", ()): lambda p: pytest.importorskip("dadaptation").DAdaptLion([p], lr=1e-3),
+    ("AdamWScheduleFree", ("warmup_steps=2",)): lambda p: in_training(
+        pytest.importorskip("schedulefree").AdamWScheduleFree([p], lr=1e-3, warmup_steps=2)
+    ),
+}
+
+
+def in_training(optimizer):
+    optimizer.train()
+    return optimizer
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers")
+@pytest.mark.parametrize("name", list(REFERENCES), ids=lambda key: " ".join((key[0], *key[1])))
+def test_each_optimizer_equals_the_librarys_own(name):
+    ours, theirs = weights(), weights()
+    reference = REFERENCES[name](theirs)
+    optimizer = create_optimizer(arguments(optimizer_type=name[0], optimizer_args=list(name[1])), [{"params": [ours], "lr": 1e-3}])
+    assert torch.equal(run(optimizer, ours), run(reference, theirs))
+    assert not torch.equal(ours, weights())
+
+
+def test_lion_is_the_papers():
+    """Chen et al. 2023, algorithm 2, in NumPy."""
+    parameter, random = weights(), torch.Generator().manual_seed(1)
+    expected, momentum = parameter.detach().numpy().astype("float64"), 0.0
+    for _ in range(5):
+        gradient = torch.randn(parameter.shape, generator=random).numpy().astype("float64")
+        expected = expected - 1e-3 * (np.sign(0.9 * momentum + 0.1 * gradient) + 0.02 * expected)
+        momentum = 0.99 * momentum + 0.01 * gradient
+    for old_switch in ({"optimizer_type": "Lion"}, {"use_lion_optimizer": True}):
+        ours = weights()
+        optimizer = create_optimizer(arguments(optimizer_args=["weight_decay=0.02"], **old_switch), [{"params": [ours], "lr": 1e-3}])
+        assert np.allclose(run(optimizer, ours).numpy(), expected, atol=1e-5)
+
+
+def test_every_name_that_is_offered_can_be_made():
+    for name in NAMES:
+        if OPTIMIZERS[name.lower()][0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
+            pytest.importorskip(OPTIMIZERS[name.lower()][0])
+        assert isinstance(create_optimizer(arguments(optimizer_type=name), [{"params": [weights()], "lr": 1.0}]), torch.optim.Optimizer)
+
+
+def test_the_rates_bear_kohyas_names():
+    pytest.importorskip("prodigyopt")
+    groups = [{"params": [weights()], "lr": 1.0}, {"params": [weights()], "lr": 0.5}]
+    assert rates_of(create_optimizer(arguments(), groups)) == {"unet": 1.0, "textencoder": 0.5}
+    prodigy = create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 0.5}])
+    assert rates_of(prodigy) == {"unet": 0.5, "d*lr/unet": 0.5e-6}  # Prodigy begins with d = 1e-6
+
+
+def test_one_that_finds_its_rate_takes_one_factor_for_all_parts(capsys):
+    pytest.importorskip("prodigyopt")
+    groups = [{"params": [weights()], "lr": 1.0}, {"params": [weights()], "lr": 0.5}]
+    with pytest.raises(TrainerError, match="one learning rate"):
+        create_optimizer(arguments(optimizer_type="Prodigy"), groups)
+    create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1e-4}])
+    assert "expects a factor around 1.0" in capsys.readouterr().out
+
+
+def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    with pytest.raises(TrainerError, match="pip install prodigyopt"):
+        create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"optimizer_type": "Lionheart"}, "Lionheart"),
+        ({"optimizer_type": "AdamW", "optimizer_args": ["wait_decay=1"]}, "wait_decay"),
+        ({"optimizer_type": "torch.nn.Linear"}, "torch.nn.Linear is no optimizer"),
+        ({"optimizer_type": "nowhere.at.All"}, "nowhere"),
+        ({"optimizer_type": "LBFGS"}, "several times a step"),
+        ({"optimizer_args": ["weight_decay"]}, "weight_decay"),
+        ({"optimizer_args": ["weight_decay=__import__('os')"]}, "weight_decay"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(changes, named):
+    with pytest.raises(TrainerError, match=named):
+        create_optimizer(arguments(**changes), [{"params": [weights()], "lr": 1e-3}])
+
+
+def test_arguments_are_literals():
+    assert parse_arguments("--x", ["betas=(0.9,0.99)", "amsgrad=True", "eps=1e-6"]) == {"betas": (0.9, 0.99), "amsgrad": True, "eps": 1e-6}
+
+
+def test_clipping_limits_the_norm_and_zero_does_not():
+    for limit, expected in ((1.0, 1.0), (0.0, 10.0)):
+        layer = torch.nn.Linear(4, 1, bias=False)
+        layer.weight.grad = torch.full((1, 4), 5.0)
+        clip_gradients(layer, limit)
+        assert layer.weight.grad.norm() == pytest.approx(expected, rel=1e-4)
