@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/python -m fluxgym demo $(ARGS)
 
 test: dev
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: dev
 	$(BIN)/ruff format --check .

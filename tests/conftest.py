@@ -1,12 +1,15 @@
 """What holds for every test: a HOME and outputs of its own, and no network beyond loopback."""
 
 import ipaddress
+import os
 import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core: more threads would only wait for each other
 settings.register_profile("fluxgym", deadline=None)  # a busy machine is no failure
 settings.load_profile("fluxgym")
 

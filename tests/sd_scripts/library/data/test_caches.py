@@ -83,7 +83,7 @@ def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
             nested.append(path)
             put = "Cache(to_disk=True).put(sys.argv[1], Path(sys.argv[2]), {'x': torch.zeros(3)})"
             code = f"import sys, torch; from pathlib import Path; from library.data.caches import Cache; {put}"
-            subprocess.run([sys.executable, "-c", code, KEY, str(tmp_path)], check=True, cwd=Path(caches.__file__).parents[1])
+            subprocess.run([sys.executable, "-c", code, KEY, str(tmp_path)], check=True, cwd=Path(caches.__file__).parents[2])
         sync(path)
 
     monkeypatch.setattr(files, "sync", other_run_first)

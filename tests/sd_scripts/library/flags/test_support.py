@@ -13,7 +13,7 @@ from library.flags.support import HONOURED, IGNORED, REFUSED
 from library.state import metadata
 
 SOURCES = [
-    path for path in Path(read_datasets.__code__.co_filename).parents[1].rglob("*.py") if path.name not in ("support.py", "additions.py")
+    path for path in Path(read_datasets.__code__.co_filename).parents[2].rglob("*.py") if path.name not in ("support.py", "additions.py")
 ]
 IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers")  # attention is PyTorch's, and the workers are threads that stay
 

@@ -15,7 +15,7 @@ from library.errors import TrainerError
 from library.models.model_files import ModelFiles, Piece, fingerprint
 from library.models.weights import fingerprint_of_file
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def sharded(folder, name="model"):
