@@ -81,7 +81,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
         else:
-            await self.app(scope, receive, _with_headers(send, page=scope["path"] == "/"))
+            await self.app(_without_server_name(scope), receive, _with_headers(send, page=scope["path"] == "/"))
 
     async def _look_into(self, receive: Receive) -> tuple[Receive, Response | None]:
         """Read a message to Gradio whole; refuse one that names files, which Gradio would read or fetch for whoever asks."""
@@ -176,6 +176,11 @@ class Guard:
             httponly=True, samesite="strict", secure=secure,
         )  # fmt: skip
         return response
+
+
+def _without_server_name(scope: Scope) -> Scope:
+    """Take away the header by which any client could tell Gradio what address its links are to have."""
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name.lower() != b"x-gradio-server"]}
 
 
 def _names_files(value: object) -> bool:

@@ -95,8 +95,8 @@ class FileRoutes:
 
     def asset(self, name: str) -> Response:
         """Send one of the page's own scripts or its style sheet."""
-        path = ASSETS / name
-        if path.parent != ASSETS or path.suffix not in ASSET_TYPES or not path.is_file():
+        path = next((path for path in ASSETS.iterdir() if path.name == name), None)
+        if path is None or path.suffix not in ASSET_TYPES:
             return NOTHING
         return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=ASK_AGAIN)
 

@@ -149,3 +149,14 @@ def test_the_proxys_prefix_is_taken_off():
     assert client(root_path="/gym").get("/gym/config").text == "reached /config"
     assert client(root_path="/gym").get("/config").text == "reached /config"
     assert client(root_path="/gym").get("/gymnastics/config").status_code == 404
+
+
+def test_no_client_tells_gradio_what_its_own_address_is():
+    async def told(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(",".join(request.headers))
+
+    app = Starlette(routes=[Route("/", told)])
+    guard = Guard(app, door=Door(None, 7860), allowed_hosts=(), beyond_loopback=False)
+    answer = TestClient(guard, base_url="http://127.0.0.1:7860").get("/", headers={"X-Gradio-Server": "http://evil.example"})
+    assert "x-gradio-server" not in answer.text
+    assert "host" in answer.text

@@ -79,6 +79,7 @@ def test_assets_samples_loras_and_thumbnails_are_served(client):
         "runs/cat/samples/%2fetc%2fpasswd", "runs/cat/loras/ui_state.json", "runs/cat/loras/training.log", "runs/cat/loras/..%2f..%2fsecret.png",
         "runs/cat/loras/..%2f..%2f..%2fmodels%2fsecret.safetensors", "runs/cat/pictures/..%2f..%2fsecret.png", "runs/cat/pictures/cat 0.txt",
         "runs/dog/loras/dog.safetensors", "runs/cat/samples/%00.png", "assets/..%2fserver.py", "assets/..%2f..%2fcli.py", "assets/.",
+        "assets/" + "a" * 300 + ".js",
         "drafts/../runs/pictures/x.png", "drafts/00/pictures/x.png", "runs/cat", "runs",
     ],
 )  # fmt: skip
