@@ -23,13 +23,15 @@ from library.errors import TrainerError
 from library.files import disk_errors
 from library.flags.arguments import build_parser as trainers_parser
 from library.memory.devices import autocast, choose_device, load_base
+from library.memory.offload import MAX_SWAPPED
 from library.memory.quantization import KINDS
 from library.models.autoencoder import load_autoencoder
 from library.models.flux_loading import open_flux
 from library.models.text_encoders import load_text_encoders
 from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
-from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
+from library.sampling import RANGES, Conditioning, SamplePrompt, draw_latents, noise_of, to_image
 from networks.attached import Attachment, read_attachment
+from networks.base_weights import merge_base_weights
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 
 DTYPES = {
@@ -103,9 +105,11 @@ def _refuse(sentence: str) -> int:
 
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what was not given; raises TrainerError for values that no picture can have."""
-    for name, low in (("width", 64), ("height", 64), ("steps", 1), ("seed", 0), ("blocks_to_swap", 0)):
-        if (value := getattr(args, name)) is not None and value < low:
-            raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
+    bounds = {"width": RANGES["width"], "height": RANGES["height"], "steps": RANGES["sample_steps"], "seed": RANGES["seed"],
+              "guidance": RANGES["guidance_scale"], "cfg_scale": RANGES["scale"], "blocks_to_swap": (0, MAX_SWAPPED)}  # fmt: skip
+    for name, (low, high) in bounds.items():
+        if (value := getattr(args, name)) is not None and not low <= value <= high:
+            raise TrainerError(f"--{name} {value} must lie between {low} and {high}.")
     if args.negative_prompt is not None and args.cfg_scale == 1:
         raise TrainerError("--negative_prompt needs a --cfg_scale other than 1.")
     if args.clip_l_dtype and args.t5xxl_dtype and args.clip_l_dtype != args.t5xxl_dtype:
@@ -148,9 +152,11 @@ def _encode(
         args.clip_l, args.t5xxl, cache_dir=args.tokenizer_cache_dir, t5_max_length=length, with_mask=args.apply_t5_attn_mask, dtype=dtype,
         device=device,
     )  # fmt: skip
-    for lora in loras:
-        lora.put_on(encoders.clip, CLIP_PREFIX, device=device, merge=args.merge_lora_weights)
-        lora.put_on(encoders.t5, T5_PREFIX, device=device, merge=args.merge_lora_weights)
+    if args.merge_lora_weights:
+        merge_base_weights(_as_trained(args, loras), {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
+    for lora in [] if args.merge_lora_weights else loras:
+        lora.put_on(encoders.clip, CLIP_PREFIX, device=device)
+        lora.put_on(encoders.t5, T5_PREFIX, device=device)
     with autocast(device, dtype):
         states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
     del encoders
@@ -165,21 +171,28 @@ def _integrate(
     """Return the picture's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     kind = args.flux_dtype or args.dtype
     dtype = DTYPES.get(kind) or DTYPES[args.dtype]
-    flux = load_base(_as_trained(args, kind if kind in KINDS else None), device, dtype)
-    for lora in loras:
-        lora.put_on(flux, FLUX_PREFIX, device=device, merge=args.merge_lora_weights)
+    flux = load_base(_as_trained(args, loras, kind if kind in KINDS else None), device, dtype)
+    for lora in [] if args.merge_lora_weights else loras:
+        lora.put_on(flux, FLUX_PREFIX, device=device)
     text, no_text = words
+    if dtype == torch.float16:
+        raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(device, dtype):
         latents = draw_latents(flux, prompt, text, no_text, noise_of(prompt, 0, None))
+    if not latents.isfinite().all():
+        raise TrainerError("the picture came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
     del flux
     _let_go()
     return latents
 
 
-def _as_trained(args: argparse.Namespace, quantization: str | None) -> argparse.Namespace:
-    """Return the trainer's flags that lay out the transformer."""
+def _as_trained(args: argparse.Namespace, loras: list[Attachment], quantization: str | None = None) -> argparse.Namespace:
+    """Return the trainer's flags that lay out the transformer, --merge_lora_weights as what it is there: --base_weights."""
     flags = trainers_parser().parse_args([])
     flags.pretrained_model_name_or_path, flags.base_quantization, flags.blocks_to_swap = args.ckpt_path, quantization, args.blocks_to_swap
+    if args.merge_lora_weights:
+        flags.base_weights = [str(lora.file.path) for lora in loras]
+        flags.base_weights_multiplier = [lora.multiplier for lora in loras]
     return flags
 
 

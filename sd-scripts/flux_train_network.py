@@ -3,12 +3,12 @@
 Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SIGTERM after saving the state, 1 anything else.
 """
 
-import errno
 import sys
 
 import torch
 
 from library.errors import TrainerError
+from library.files import FULL, disk_full
 from library.flags.arguments import parse, write_config
 from library.reporting.logs import set_up_logging
 from library.reporting.progress import ProgressLog
@@ -50,8 +50,11 @@ def explain(error: Exception) -> tuple[str, str] | None:
         return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", "cuda_oom"
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "the machine ran out of main memory; close other programs or choose a smaller model.", "ram_oom"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"the disk is full: {error.filename or 'a file'} could not be written. Free some space, then resume.", "disk_full"
+    if isinstance(error, OSError) and error.errno in FULL:
+        full = disk_full(error.filename or "a file")
+        return str(full), full.reason_code
+    if "does not have a deterministic implementation" in text:
+        return f"--deterministic cannot be held: {text.split('. ')[0]}.", "bad_input"
     return None
 
 

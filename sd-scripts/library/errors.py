@@ -1,13 +1,26 @@
-"""The one exception that a user's input or machine can cause in the trainer."""
+"""The one exception that a user's input or machine can cause in the trainer, and the one way to warn."""
+
+import logging
+import sys
+
+_log = logging.getLogger("flux_train_network")
+_log.propagate = False
 
 
 class TrainerError(Exception):
     """A failure that the user can act upon: one plain sentence and a code for programs.
 
     The entry point prints the sentence after `error: `, exits with code 2 and shows no traceback. The code is one of
-    run-folder.md's `reason_code` values ("bad_model", "nan", "disk_full", "cuda_oom", …) or "bad_input".
+    bad_input, bad_model, bad_output, nan, disk_full, storage, cuda_oom, ram_oom.
     """
 
     def __init__(self, message: str, *, reason_code: str = "bad_input") -> None:
         super().__init__(message)
         self.reason_code = reason_code
+
+
+def warn(sentence: str) -> None:
+    """Print a warning to stderr; where --console_log_file is, it stands there too (logs.py)."""
+    print(f"warning: {sentence}", file=sys.stderr, flush=True)
+    if _log.hasHandlers():
+        _log.warning(sentence)

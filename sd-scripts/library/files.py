@@ -1,10 +1,10 @@
 """Writing files so that they are complete or absent: temporary name, fsync, rename, fsync of the folder."""
 
 import errno
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,28 +18,30 @@ from torch import Tensor
 from library.errors import TrainerError
 
 OLD, PARTIAL = ".old.partial", ".partial"
+OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's names, and who writes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into a TrainerError (disk_full) that names the file."""
+    """Turn a full disk (disk_full) and a place that cannot be written (storage) into a TrainerError that names the file."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise TrainerError(
-                f"the disk is full: {path} could not be written. Free some space, then resume.", reason_code="disk_full"
-            ) from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="disk_full") from None
+            raise disk_full(path) from None
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="storage") from None
         raise
     except SafetensorError as error:  # the library wraps the operating system's error in a text
         if any(f"os error {code}" in str(error) for code in FULL):
-            raise TrainerError(
-                f"the disk is full: {path} could not be written. Free some space, then resume.", reason_code="disk_full"
-            ) from None
+            raise disk_full(path) from None
         raise
+
+
+def disk_full(path: Path | str) -> TrainerError:
+    """Return the error of a full disk."""
+    return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code="disk_full")
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -113,12 +115,16 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def clear_leftovers(folder: Path, name: str) -> None:
-    """Put right what a killed writer of `name…` left in a folder: a replaced folder comes back if the new one does not stand."""
-    for old in folder.glob(f"{glob.escape(name)}*{OLD}"):
+    """Put right what a killed writer of a training's files left in a folder: a replaced folder comes back if the new one does not stand.
+
+    A training's files are `name`, also with a step, an epoch or `-state` behind it; `name2` is another's.
+    """
+    own = re.compile(re.escape(name) + OWN)
+    for old in [path for path in folder.glob(f"*{OLD}") if own.match(path.name)]:
         whole = old.with_name(old.name.removesuffix(OLD))
         if not whole.exists():
             old.rename(whole)
-    for left in folder.glob(f"{glob.escape(name)}*{PARTIAL}"):
+    for left in [path for path in folder.glob(f"*{PARTIAL}") if own.match(path.name)]:
         remove(left)
 
 

@@ -138,5 +138,11 @@ def huber_threshold(args: Namespace, sigmas_B: Tensor) -> Tensor:
     return torch.full_like(sigmas_B, args.huber_c * args.huber_scale)
 
 
+def check_loss(args: Namespace) -> None:
+    """Raise TrainerError for a loss that no step could compute."""
+    if args.loss_type in ("huber", "smooth_l1"):
+        huber_threshold(args, torch.zeros(1))
+
+
 def _spread(values_B: Tensor) -> Tensor:
     return values_B[:, None, None, None]

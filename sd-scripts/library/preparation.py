@@ -7,13 +7,18 @@ import gc
 import math
 import time
 from argparse import Namespace
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from library.data.dataset import build_dataset
 from library.determinism import compute_deterministically
 from library.files import clear_leftovers
+from library.flow import check_loss
+from library.memory.compiled import check_backend
 from library.memory.devices import choose_device, compute_dtype, load_base, save_dtype
 from library.models.autoencoder import load_autoencoder
 from library.models.flux_loading import open_flux
@@ -22,9 +27,9 @@ from library.optim.averaging import AVERAGE, Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.previews import Previews
-from library.randomness import derived_seed, generator
+from library.randomness import derived_seed
 from library.reporting.progress import ProgressLog
-from library.reporting.trackers import Trackers
+from library.reporting.trackers import Trackers, check_trackers
 from library.sampling import read_prompts
 from library.signals import StopFlag
 from library.state.checkpoint import TrainState, load_checkpoint
@@ -50,17 +55,21 @@ class Preparation:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
         self.plan = factory.plan(args)
+        _check_early(args)
         self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
         self.data = build_dataset(args)
         self.validation = Validation(args, self.data, progress)
         self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
-        self.num_epochs, self.total_steps = _length(args, self.steps_per_epoch)
+        self.num_epochs, _ = _length(args, self.steps_per_epoch)
         if args.save_n_epoch_ratio:
             args.save_every_n_epochs = self.num_epochs // args.save_n_epoch_ratio or 1
-        self.step, self.epoch, self.first_batch, self.total_steps = first_place(
-            args, self.steps_per_epoch, self.num_epochs, self.total_steps
-        )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Set the place where the flags want the training to begin, and how many steps it then has."""
+        whole = _length(self.args, self.steps_per_epoch)[1]
+        self.step, self.epoch, self.first_batch, self.total_steps = first_place(self.args, self.steps_per_epoch, self.num_epochs, whole)
         self.progress.total_steps, self.progress.step = self.total_steps, self.step
 
     def _find_place(self) -> TrainState | None:
@@ -69,6 +78,7 @@ class Preparation:
         state = read_place(self.args, self.steps_per_epoch)
         if state is not None:
             check_fixed(state, fixed_settings(self.args, self.data), self.args.resume)
+            self._begin()  # as the training that is resumed did
             self.progress.step = state.step
         return state
 
@@ -152,7 +162,7 @@ class Preparation:
         data, args = self.data, self.args
         figures = {
             "training_started_at": time.time(),
-            "session_id": str(generator(args.seed, "session", time.time_ns()).initial_seed()),
+            "session_id": str(derived_seed(args.seed, "session", time.time_ns())),
             "num_train_images": data.num_train_images,
             "num_reg_images": data.num_reg_images,
             "num_batches_per_epoch": data.num_batches_per_epoch,
@@ -162,6 +172,16 @@ class Preparation:
             **data.metadata(),
         }
         return fixed_metadata(args, is_dev=self.flux.params.guidance_embed, figures=figures)
+
+
+def _check_early(args: Namespace) -> None:
+    """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
+    check_loss(args)
+    check_backend(args)
+    check_trackers(args)
+    stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": args.learning_rate, "name": "unet"}]
+    with redirect_stderr(StringIO()):  # warnings come when the real ones are made
+        create_scheduler(args, create_optimizer(args, stand_in), args.max_train_steps)
 
 
 def t5_length(args: Namespace) -> int:

@@ -3,6 +3,7 @@
 T5's states of every prompt are made once, before T5 is let go, unless T5 is trained; CLIP's too, unless CLIP is trained.
 """
 
+import glob
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,7 @@ class Previews:
     def are_drawn(self, place: str) -> bool:
         """Say whether every picture of a place ("000120", "e000004") is in the folder already."""
         folder, name = Path(self.args.output_dir) / "sample", self.args.output_name
-        return all(any(folder.glob(f"{name}_{place}_{index:02d}_*.png")) for index in range(len(self.prompts)))
+        return all(any(folder.glob(f"{glob.escape(name)}_{place}_{index:02d}_*.png")) for index in range(len(self.prompts)))
 
     @torch.no_grad()
     def draw(

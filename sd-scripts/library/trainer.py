@@ -20,7 +20,7 @@ from library.randomness import derived_seed
 from library.reporting.console import Console
 from library.signals import StopRequested
 from library.state.checkpoint import TrainState
-from library.state.resume import fixed_settings, other_settings
+from library.state.resume import begun_by, fixed_settings, other_settings
 from library.state.saving import epoch_suffix, step_suffix
 
 
@@ -48,7 +48,7 @@ class Training(Forward):
     # -- the steps -------------------------------------------------------------------------------------------------------------
 
     def _train(self, *, is_resumed: bool) -> None:
-        self.console = Console(self.step, self.total_steps, self.data.num_batches_per_epoch, self.losses)
+        self.console = Console(self.step, self.total_steps, self.steps_per_epoch, self.losses)
         with self.console:
             if is_resumed:
                 self._catch_up()
@@ -178,6 +178,7 @@ class Training(Forward):
             settings=other_settings(self.args, self.data),
             losses=self.console.losses,
             log_folder=self.trackers.log_folder,
+            begun_by=begun_by(self.args),
         )
         extra = {AVERAGE: self.average.tensors()} if self.average is not None else {}
         self.saver.save_state(suffix, self.optimizer, self.scheduler, state, extra)

@@ -1,6 +1,6 @@
-"""LoRA files put on frozen models for drawing: any number of them, each with its strength, beside the weights or merged into them.
+"""LoRA files put beside frozen models for drawing: any number of them, each with its strength.
 
-Training has modules of its own in lora_module.py.
+Merging them into the weights is base_weights.py's; training has modules of its own in lora_module.py.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from networks.base_weights import layer_for, linears_of, merge_into, prefix_of
+from networks.base_weights import layer_for, linears_of, prefix_of
 from networks.lora_file import LoRAFile, Pair, read_lora
 from networks.lora_math import add_lora
 
@@ -20,19 +20,15 @@ class Attachment:
     file: LoRAFile
     multiplier: float
 
-    def put_on(self, model: nn.Module, prefix: str, *, device: torch.device, merge: bool) -> None:
-        """Change a model's layers, which compute on `device`, by the file's modules of one prefix (networks.network).
+    def put_on(self, model: nn.Module, prefix: str, *, device: torch.device) -> None:
+        """Let a model's layers, which compute on `device`, add the file's modules of one prefix (networks.network).
 
-        Merged, nothing is computed beside the weights. Raises TrainerError naming the first module that has no place in the model.
+        Raises TrainerError naming the first module that has no place in the model.
         """
         linears = linears_of(model, prefix)
         for pair in self.file.pairs():
             if pair.name.startswith(f"{prefix}_"):
-                linear = layer_for(linears, pair, str(self.file.path))
-                if merge:
-                    merge_into(linear, pair, self.multiplier)
-                else:
-                    _attach(linear, pair, self.multiplier * pair.scale, device)
+                _attach(layer_for(linears, pair, str(self.file.path)), pair, self.multiplier * pair.scale, device)
 
 
 def read_attachment(path: str, multiplier: float) -> Attachment:

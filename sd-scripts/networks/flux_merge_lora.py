@@ -25,7 +25,7 @@ from networks.base_weights import prefix_of
 from networks.lora_file import LoRAFile, Pair, read_lora
 from networks.low_rank import truncate
 from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
-from networks.tool import PRECISIONS, run, target_of, warn_of, write_lora
+from networks.tool import PRECISIONS, check_device, run, target_of, warn_of, write_lora
 
 WRAPPERS = ("model.diffusion_model.", "diffusion_model.")
 INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
@@ -62,6 +62,7 @@ def build_parser() -> ArgumentParser:
 def merge(args: Namespace) -> str:
     """Merge and say what was written; raises TrainerError for flags that do not go together and modules that do not fit."""
     warn_of(args, WITHOUT_EFFECT)
+    check_device("--working_device", args.working_device)
     if len(args.models) != len(args.ratios):
         raise TrainerError(f"--models are {len(args.models)}, --ratios {len(args.ratios)}; give one ratio for each.")
     for name, (_, target) in INTO.items():

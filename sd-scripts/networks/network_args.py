@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 TRAIN_BLOCKS = ("all", "double", "single")
 PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")
@@ -88,7 +88,7 @@ def warn_of_args_without_effect(pairs: Iterable[str] | None) -> None:
     """Print one line for each of --network_args that cannot matter here."""
     for key in (pair.partition("=")[0] for pair in pairs or ()):
         if key in WITHOUT_EFFECT:
-            print(f"warning: --network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too", flush=True)
+            warn(f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too")
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 from library.errors import TrainerError
 from networks.lora_file import Pair, read_lora
 from networks.low_rank import singular, truncate
-from networks.tool import PRECISIONS, run, warn_of, write_lora
+from networks.tool import PRECISIONS, check_device, run, warn_of, write_lora
 
 METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
 WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}
@@ -62,6 +62,7 @@ def resize(args: Namespace) -> str:
 
 
 def _check(args: Namespace) -> None:
+    check_device("--device", args.device)
     if args.new_rank < 1:
         raise TrainerError(f"--new_rank {args.new_rank} must be at least 1.")
     if bool(args.dynamic_method) != (args.dynamic_param is not None):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.files import save_tensors
 from library.state.metadata import tensor_hashes
 from networks.lora_keys import to_diffusers
@@ -31,11 +31,19 @@ def run(parser: ArgumentParser, command: Callable[[Namespace], str], argv: list[
     return 0
 
 
+def check_device(flag: str, device: str) -> None:
+    """Raise TrainerError when there is no such device on this machine."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise TrainerError(f"{flag} {device} cannot be used here ({str(error).splitlines()[0]}); use cpu.") from None
+
+
 def warn_of(args: Namespace, without_effect: Mapping[str, str]) -> None:
     """Print one line for each flag that was given and cannot matter here."""
     for name, reason in without_effect.items():
         if getattr(args, name):
-            print(f"warning: --{name} has no effect: {reason}", file=sys.stderr, flush=True)
+            warn(f"--{name} has no effect: {reason}")
 
 
 def write_lora(

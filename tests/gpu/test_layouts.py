@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from library.memory.block_swap import CudaMover, pin, swap_blocks
 from library.memory.devices import load_base
@@ -92,3 +93,18 @@ def test_the_card_rounds_as_the_cpu_does(kind):
         quantize_blocks(flux, kind, torch.float32)
     ours, theirs = ([each.wide_weight() for each in flux.modules() if isinstance(each, QuantizedLinear)] for flux in (on_gpu, on_cpu))
     assert all((a.cpu() - b).norm() < 0.01 * b.norm() for a, b in zip(ours, theirs, strict=True))
+
+
+@torch.no_grad()
+def test_a_lora_merged_into_quantised_blocks_is_there_when_they_are_swapped(tmp_path):
+    flux = make_flux()
+    save(flux, tmp_path / "flux.safetensors")
+    network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+    fill_up(network)
+    save_file(network.weights(), tmp_path / "lora.safetensors")
+    drawn = [
+        load_base(flags(tmp_path / "flux.safetensors", fp8_base=True, base_weights=[str(tmp_path / "lora.safetensors")], **more), CUDA,
+                  torch.bfloat16)(**on_card(inputs(PARAMS)))
+        for more in ({}, {"blocks_to_swap": 28})
+    ]  # fmt: skip
+    assert torch.equal(*drawn)

@@ -94,7 +94,9 @@ def test_guidance_by_a_negative_prompt_changes_the_picture(tmp_path):
     [
         (["--lora_weights", "nowhere.safetensors"], "nowhere.safetensors is missing"),
         (["--lora_weights", "x;much"], "much is no number"),
-        (["--steps", "0"], "--steps 0 is too small"),
+        (["--seed", str(2**64)], "--seed 18446744073709551616 must lie"),
+        (["--dtype", "fp16"], "overflows in float16"),
+        (["--steps", "0"], "--steps 0 must lie between 1 and 1000"),
         (["--negative_prompt", "x"], "needs a --cfg_scale"),
         (["--ckpt_path", str(POCKET / "ae.safetensors")], "it is an autoencoder"),
         (["--interactive"], "--interactive"),

@@ -5,7 +5,6 @@ number of workers. Which pictures there are belongs to pictures_found, what is e
 """
 
 import math
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from library.data.encoded import Encoded, OnItem
 from library.data.masks import LATENT, stack_masks
 from library.data.pictures_found import Picture, find_pictures
 from library.data.pixels import load_pixels
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.models.autoencoder import AutoEncoder
 from library.models.text_encoders import ClipTextEncoder, TextEncoders
 from library.randomness import generator
@@ -56,7 +55,7 @@ def build_dataset(args: Namespace) -> "TrainingData":
     if not any(not picture.subset.is_reg for picture in train):
         raise TrainerError("validation_split holds every picture out, so none is left to train on; hold out fewer.")
     if args.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
-        print("warning: --masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask", file=sys.stderr, flush=True)
+        warn("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
     return TrainingData(args, train, held_out)
 
 

@@ -3,13 +3,12 @@
 import dataclasses
 import math
 import re
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 if TYPE_CHECKING:
     from library.data.dataset_config import Dataset, Subset
@@ -135,4 +134,4 @@ def warn_of_keys_without_effect(merged: Mapping[str, Any], place: str) -> None:
     """Print a line for every key that is accepted but changes nothing."""
     for key, (harmless, reason) in NO_EFFECT.items():
         if merged.get(key, harmless) != harmless:
-            print(f"warning: {place}: {key} has no effect: {reason}", file=sys.stderr, flush=True)
+            warn(f"{place}: {key} has no effect: {reason}")

@@ -6,7 +6,6 @@ says dataset_checks.
 
 import json
 import re
-import sys
 import tomllib
 from argparse import Namespace
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from library.data.dataset_checks import (
     size_of,
     warn_of_keys_without_effect,
 )
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +187,7 @@ def _without_doubles(subsets: tuple[Subset, ...]) -> tuple[Subset, ...]:
     first: dict[str, Subset] = {}
     for subset in subsets:
         if first.setdefault(subset.name, subset) is not subset:
-            print(f"warning: {subset.name} is named twice in one data set; the second is left out", file=sys.stderr, flush=True)
+            warn(f"{subset.name} is named twice in one data set; the second is left out")
     return tuple(first.values())
 
 

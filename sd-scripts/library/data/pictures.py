@@ -5,7 +5,6 @@ more than can be decoded, is named.
 """
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from library.data.buckets import Fit, Size
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 RESAMPLING = {
@@ -40,7 +39,7 @@ def list_pictures(folder: str) -> list[Path]:
         if not path.exists():
             raise TrainerError(f"{path} is a link to a file that is missing; put the file back or remove the link.")
         if not path.is_file():
-            print(f"warning: {path} is no file; it is left out", file=sys.stderr, flush=True)
+            warn(f"{path} is no file; it is left out")
     return [path for path in named if path.is_file()]
 
 

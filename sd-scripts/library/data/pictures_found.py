@@ -6,7 +6,6 @@ Reads headers and captions, no pixels.
 import functools
 import itertools
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from library.data.dataset_config import Dataset, Subset
 from library.data.masks import mask_of, masks_by_stem
 from library.data.metadata_file import read_metadata_file
 from library.data.pictures import list_pictures, upright_size
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.randomness import derived_seed
 
 
@@ -81,7 +80,7 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Pictur
 def _tell_of_masks_without_a_picture(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
     for folder, by_stem in masks.items():
         if unused := sorted(path.name for path in by_stem.values() if path not in used):
-            print(f"warning: {folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)", file=sys.stderr, flush=True)
+            warn(f"{folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)")
 
 
 def _entries(subset: Subset) -> list[Entry]:
@@ -90,14 +89,14 @@ def _entries(subset: Subset) -> list[Entry]:
         return read_metadata_file(subset)
     paths = list_pictures(subset.image_dir)
     if not paths:
-        print(f"warning: there are no pictures in {subset.image_dir}", file=sys.stderr, flush=True)
+        warn(f"there are no pictures in {subset.image_dir}")
     for one, other in itertools.pairwise(paths):
         if one.stem == other.stem:
-            print(f"warning: {one} and {other.name} share one caption", file=sys.stderr, flush=True)
+            warn(f"{one} and {other.name} share one caption")
     entries = [(path, read_caption(path, subset)) for path in paths]
     if num := sum(not caption for _, caption in entries):
         about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
-        print(f"warning: {about}", file=sys.stderr, flush=True)
+        warn(f"{about}")
     return entries
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.flags.additions import ADDITIONS
 from library.flags.config_file import words_of, write_settings
 from library.flags.support import HONOURED, IGNORED, REFUSED
@@ -112,7 +112,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if row["support"] == "refused":
             raise TrainerError(f"{row['flag']} is not supported: {row['reason']}.")
         if row["support"] == "ignored":
-            print(f"warning: {row['flag']} has no effect: {row['reason']}", file=sys.stderr, flush=True)
+            warn(f"{row['flag']} has no effect: {row['reason']}")
     if args.output_config:
         return args  # nothing is trained: what is written need not be complete
     _check(args)
@@ -227,7 +227,7 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def _say_without_effect(flag: str, why: str) -> None:
-    print(f"warning: {flag} has no effect: {why}", file=sys.stderr, flush=True)
+    warn(f"{flag} has no effect: {why}")
 
 
 def _seed_of_checkpoint(folder: str | None) -> int | None:

@@ -14,7 +14,7 @@ from argparse import Namespace
 
 import torch
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.models.flux_model import Flux
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -30,17 +30,24 @@ def compile_blocks(flux: Flux, args: Namespace, device: torch.device) -> None:
     if not args.torch_compile:
         return
     if backend_of(args, device) is None:
-        print("warning: --torch_compile needs a C++ compiler on a CPU and found none; the blocks run uncompiled.", flush=True)
+        warn("--torch_compile needs a C++ compiler on a CPU and found none; the blocks run uncompiled.")
         return
-    import torch._dynamo  # two seconds that only who compiles is to wait
-
-    if args.dynamo_backend not in torch._dynamo.list_backends(exclude_tags=()):
-        raise TrainerError(f"--dynamo_backend {args.dynamo_backend} is not one of this PyTorch's; use inductor.")
+    check_backend(args)
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MAX_VARIANTS
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     for block in [*flux.double_blocks, *flux.single_blocks]:
         block.compile(backend=args.dynamo_backend, dynamic=False)
     flux.compiled_by = backend_of(args, device)
+
+
+def check_backend(args: Namespace) -> None:
+    """Raise TrainerError for a backend that this PyTorch does not have."""
+    if not args.torch_compile:
+        return
+    import torch._dynamo  # two seconds that only who compiles is to wait
+
+    if args.dynamo_backend not in torch._dynamo.list_backends(exclude_tags=()):
+        raise TrainerError(f"--dynamo_backend {args.dynamo_backend} is not one of this PyTorch's; use inductor.")
 
 
 def backend_of(args: Namespace, device: torch.device) -> str | None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.memory.compiled import compile_blocks
 from library.memory.float8_matmul import can_multiply
 from library.memory.offload import keep_activations_on_host, num_blocks_to_swap, swap_last_blocks, swapped_prefixes
@@ -79,7 +79,7 @@ class Layout:
         """Decide about an empty model; returns how its quantised layers are filled."""
         wanted = num_blocks_to_swap(self.args.blocks_to_swap, self.args.split_mode, len(flux.double_blocks) + len(flux.single_blocks))
         if wanted and self.device.type == "cpu":
-            print(f"warning: {wanted} blocks were to be swapped to host memory, where a training on the CPU has them anyway.", flush=True)
+            warn(f"{wanted} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
         elif wanted:
             self.num_swapped, self.swapped = wanted, swapped_prefixes(flux, wanted)
         if self.kind is None:
@@ -89,7 +89,7 @@ class Layout:
 
     def _multiply_in_float8(self, layers: list[QuantizedLinear]) -> None:
         if self.args.fp8_matmul and not can_multiply(self.device):
-            print("warning: --fp8_matmul has no effect: this device does not multiply float8 matrices.", flush=True)
+            warn("--fp8_matmul has no effect: this device does not multiply float8 matrices.")
         elif self.args.fp8_matmul:
             for layer in layers:
                 layer.multiplies_in_float8 = True

@@ -17,6 +17,7 @@ from library.models.flux_model import Flux
 SPLIT_MODE_BLOCKS = 18  # what kohya's split_mode means today
 MIN_RESIDENT = 2
 FLUX_BLOCKS = 57
+MAX_SWAPPED = FLUX_BLOCKS - MIN_RESIDENT
 MIN_OFFLOADED_BYTES = 1 << 20  # what is smaller is not worth a trip
 
 
@@ -44,7 +45,7 @@ def num_blocks_to_swap(blocks_to_swap: int | None, split_mode: bool, num_blocks:
     Raises TrainerError when fewer than MIN_RESIDENT of FLUX.1's blocks would stay.
     """
     wanted = blocks_to_swap or (SPLIT_MODE_BLOCKS if split_mode else 0)
-    if wanted > FLUX_BLOCKS - MIN_RESIDENT:
+    if wanted > MAX_SWAPPED:
         raise TrainerError(f"--blocks_to_swap {wanted} is too many: FLUX.1 has {FLUX_BLOCKS} blocks and {MIN_RESIDENT} must stay.")
     return max(0, min(wanted, num_blocks - MIN_RESIDENT))
 

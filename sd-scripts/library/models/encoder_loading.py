@@ -133,8 +133,8 @@ def _t5_place(name: str, device: torch.device | str, *, is_whole: bool) -> torch
 
 
 def visit_in_turn(model: T5EncoderModel, mover: Mover) -> None:
-    """Let T5's blocks visit the device one after another, for encoding only: 9 GB of weights then take the place of two blocks."""
-    swap_blocks(list(model.encoder.block), mover, is_checkpointed=lambda: True)
+    """Let T5's blocks visit the device one after another: 9 GB of weights then take the place of two blocks, also when T5 is trained."""
+    swap_blocks(list(model.encoder.block), mover, is_checkpointed=lambda: False)
 
 
 def _count(file: ModelFiles, pattern: str) -> int:

@@ -7,7 +7,7 @@ float8 scales, and filling a module tensor by tensor. The tables of other progra
 import hashlib
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,6 @@ class Piece:
         return whole[:, :, None, None] if self.as_conv and whole.dim() == 2 else whole
 
 
-Translate = Callable[[Container[str]], Mapping[str, Piece]]
 Place = Callable[[nn.Module, str, "ModelFiles"], bool]
 
 

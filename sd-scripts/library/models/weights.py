@@ -62,6 +62,12 @@ class WeightFile:
     def _read_header(self) -> tuple[dict[str, str], dict[str, Entry]]:
         if not self.path.is_file():
             raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code="bad_model")
+        try:
+            return self._entries_and_metadata()
+        except OSError as error:
+            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code="bad_model") from None
+
+    def _entries_and_metadata(self) -> tuple[dict[str, str], dict[str, Entry]]:
         size = self.path.stat().st_size
         with self.path.open("rb") as file:
             head = file.read(512)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 BITSANDBYTES = (
     "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "Lion", "Lion8bit", "PagedLion8bit", "AdEMAMix8bit", "PagedAdEMAMix8bit",
@@ -106,7 +106,7 @@ def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
     if len(rates) > 1:
         raise TrainerError(f"{name} takes one learning rate for all parts; leave --unet_lr and --text_encoder_lr out.")
     if min(rates) <= 0.1:
-        print(f"warning: {name} finds the learning rate itself and expects a factor around 1.0; it was given {min(rates)}", flush=True)
+        warn(f"{name} finds the learning rate itself and expects a factor around 1.0; it was given {min(rates)}")
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
@@ -117,8 +117,8 @@ def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
 def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Return the learning rate of each group by kohya's names: `unet`, `textencoder`; with `d*lr/…` where it is found while training."""
     rates = {}
-    for index, group in enumerate(optimizer.param_groups):
-        name = group.get("name") or (("unet", "textencoder")[index] if len(optimizer.param_groups) <= 2 else f"group{index}")
+    for group in optimizer.param_groups:
+        name = group["name"]  # by parameter_groups.py
         rates[name] = float(group["lr"] or 0.0)
         if "d" in group:
             rates[f"d*lr/{name}"] = float(group["d"]) * float(group["lr"])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from library.optim.optimizers import is_schedule_free, parse_arguments
 
 SCHEDULES = (
@@ -41,9 +41,7 @@ def create_scheduler(args: Namespace, optimizer: torch.optim.Optimizer, num_step
 
 def _unscheduled(args: Namespace, optimizer: torch.optim.Optimizer) -> LRScheduler:
     if args.lr_scheduler != "constant" or args.lr_scheduler_type or args.lr_warmup_steps:
-        print(
-            "warning: --lr_scheduler has no effect: a schedule-free optimizer needs none (its warm-up is an optimizer argument)", flush=True
-        )
+        warn("--lr_scheduler has no effect: a schedule-free optimizer needs none (its warm-up is an optimizer argument)")
     return LambdaLR(optimizer, lambda _: 1.0)
 
 
@@ -65,7 +63,7 @@ def _adafactor(args: Namespace, optimizer: torch.optim.Optimizer) -> LRScheduler
     from transformers.optimization import AdafactorSchedule
 
     if args.lr_scheduler not in ("constant", "adafactor") or args.lr_warmup_steps:
-        print("warning: --lr_scheduler has no effect: Adafactor with relative_step=True sets its own learning rate", flush=True)
+        warn("--lr_scheduler has no effect: Adafactor with relative_step=True sets its own learning rate")
     return AdafactorSchedule(optimizer, float(args.learning_rate))
 
 

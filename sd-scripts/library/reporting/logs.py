@@ -15,6 +15,7 @@ def set_up_logging(args: Namespace) -> None:
         with disk_errors(Path(args.console_log_file)):
             Path(args.console_log_file).parent.mkdir(parents=True, exist_ok=True)
             handler = logging.FileHandler(args.console_log_file, encoding="utf-8")
+            logging.getLogger("flux_train_network").handlers[:] = [handler]  # what errors.warn says
     logging.basicConfig(
         level=args.console_log_level or logging.INFO,
         format="%(message)s" if args.console_log_simple else "%(levelname)s %(message)s",

@@ -9,6 +9,7 @@ import time
 import tomllib
 from argparse import Namespace
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,9 +57,9 @@ class Trackers:
             (root / self.log_folder).mkdir(parents=True, exist_ok=True)
         return root / self.log_folder
 
-    def log_step(self, *, loss: float, average: float, rates: Mapping[str, float], step: int, epoch: int, **more: float) -> None:
-        """Write what kohya writes after a step; `more` are further values, under their own names."""
-        values = {"loss/current": loss, "loss/average": average} | {f"lr/{name}": rate for name, rate in rates.items()} | more
+    def log_step(self, *, loss: float, average: float, rates: Mapping[str, float], step: int, epoch: int) -> None:
+        """Write what kohya writes after a step."""
+        values = {"loss/current": loss, "loss/average": average} | {f"lr/{name}": rate for name, rate in rates.items()}
         self.log(values, x=step, step=step, epoch=epoch)
 
     def log(self, values: Mapping[str, float], *, x: int, step: int, epoch: int) -> None:
@@ -114,6 +115,14 @@ class _Wandb:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def check_trackers(args: Namespace) -> None:
+    """Raise TrainerError for trackers that could not be made, without making any."""
+    _options(args)
+    for kind in _kinds(args):
+        if find_spec(kind) is None:
+            raise TrainerError(f"--log_with {kind} cannot be used: the package is not installed; run `pip install {kind}`.")
 
 
 def _kinds(args: Namespace) -> tuple[str, ...]:

@@ -31,7 +31,8 @@ class TrainState:
     """Where a run stands: steps done over all attempts, epochs done, batches done in the current epoch, and what it was begun with.
 
     `fixed` gives the place its meaning and has to be the same again; `settings` are other flags, told when they have changed. `losses` are
-    those that the average loss is taken over, `log_folder` is where the trackers write below --logging_dir.
+    those that the average loss is taken over, `log_folder` is where the trackers write below --logging_dir, `begun_by` the flags that
+    said where the training was to begin, if not at its beginning.
     """
 
     step: int
@@ -43,6 +44,7 @@ class TrainState:
     settings: dict[str, Any] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     log_folder: str = ""
+    begun_by: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(

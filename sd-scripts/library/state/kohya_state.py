@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from library.errors import TrainerError
+from library.models.weights import open_weights
 from library.optim.schedules import take_up
 from library.state.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
 from networks.network import TrainedNetwork
@@ -97,7 +97,7 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
     """Restore network and optimizer, and set the schedule to `step`; raises TrainerError when they do not fit."""
     if not (folder / NETWORK).is_file():
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states that hold the network as a pickle are not read.")
-    weights, own = load_file(folder / NETWORK), network.state_dict()
+    weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
     for name, tensor in weights.items():
         if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")

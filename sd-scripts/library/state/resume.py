@@ -28,6 +28,8 @@ NOT_THE_TRAINING = (
 )  # fmt: skip
 MODELS = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "base_weights")
 PLACES = {"image_dir", "metadata_file", "conditioning_data_dir", "num_repeats", "is_reg", "batch_size", "subsets"}  # or held by layout_of
+NAMED_BY = {"compiled_by": "--torch_compile and --dynamo_backend"}
+BEGINNINGS = ("initial_epoch", "initial_step", "skip_until_initial_step")
 DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # told as the data sets' options
 
 
@@ -92,7 +94,7 @@ def check_fixed(state: TrainState, fixed: dict[str, Any], source: str) -> None:
                 f"--resume {source}: the pictures are not those that it was made with (names, repeats, sizes or batch size)."
             )
         raise TrainerError(
-            f"--resume {source}: the checkpoint was made with {name} = {state.fixed[name]}, now it is {value}; "
+            f"--resume {source}: the checkpoint was made with {NAMED_BY.get(name, name)} = {state.fixed[name]}, now it is {value}; "
             "resume with the settings and pictures that it was made with."
         )
 
@@ -112,9 +114,17 @@ def read_place(args: Namespace, steps_per_epoch: int) -> TrainState | None:
         return None
     if is_kohya_state(Path(args.resume)):
         return place_of(Path(args.resume), args, steps_per_epoch)
-    if args.initial_step is not None or args.initial_epoch is not None:
+    state = read_train_state(Path(args.resume))
+    if begun_by(args) not in ({}, state.begun_by):
         raise TrainerError(f"--resume {args.resume} carries its own place in the training; leave --initial_step and --initial_epoch out.")
-    return read_train_state(Path(args.resume))
+    for name in BEGINNINGS:
+        setattr(args, name, state.begun_by.get(name))
+    return state
+
+
+def begun_by(args: Namespace) -> dict[str, Any]:
+    """Return the flags that say where a training begins, if not at its beginning."""
+    return {name: value for name in BEGINNINGS if (value := getattr(args, name)) not in (None, False)}
 
 
 def first_place(args: Namespace, steps_per_epoch: int, num_epochs: int, total_steps: int) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from library.errors import TrainerError
-from library.files import OLD, clear_leftovers, complete_folder, save_tensors
+from library.files import OLD, clear_leftovers, complete_folder, disk_errors, save_tensors
 
 
 def test_a_folder_that_fails_vanishes(tmp_path):
@@ -19,9 +19,19 @@ def test_a_folder_that_fails_vanishes(tmp_path):
 def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(tmp_path):
     (tmp_path / f"a-state{OLD}").mkdir()
     (tmp_path / "a-000001-state.partial").mkdir()
-    (tmp_path / "b-state.partial").mkdir()
+    (tmp_path / "a-step00000004.safetensors.71.partial").touch()
+    others = ["a2-state.partial", "a2.safetensors.71.partial", "a-b-state.partial", "b-state.partial"]
+    for name in others:
+        (tmp_path / name).mkdir()
     clear_leftovers(tmp_path, "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-state", "b-state.partial"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a-state", *others])
+
+
+def test_a_place_that_cannot_be_written_is_no_full_disk(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainerError, match="cannot be written") as caught, disk_errors(tmp_path / "file" / "x"):
+        (tmp_path / "file" / "x").write_text("x")
+    assert caught.value.reason_code == "storage"
 
 
 def test_a_full_disk_is_said_in_a_sentence(tmp_path):

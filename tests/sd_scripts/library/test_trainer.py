@@ -71,6 +71,10 @@ CASES = {
         ("--optimizer_type", "AdamWScheduleFree", "--save_every_n_epochs", "1"),
         [{"phase": "saving", "step": 6}],
     ),
+    "begun in the second epoch, over a cosine": (
+        ("--optimizer_type", "AdamW", "--initial_epoch", "2", "--lr_scheduler", "cosine", "--max_train_epochs", "3"),
+        [{"phase": "training", "step": 4}, {"phase": "training", "step": 7}],
+    ),
     "all in bfloat16, an average, while caching": (
         ("--full_bf16", "--mixed_precision", "bf16", "--ema_decay", "0.8"),
         [{"phase": "caching"}, {"phase": "training", "step": 3}],
@@ -91,6 +95,38 @@ def test_a_stop_leaves_no_trace(case, models, dataset, tmp_path):
     assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
     assert losses_of(straight) == losses_of(stopped)
     assert sorted(path.name for path in straight.glob("*.safetensors")) == sorted(path.name for path in stopped.glob("*.safetensors"))
+
+
+def test_a_beginning_is_told_by_the_checkpoint_when_the_flags_leave_it_out(models, dataset, tmp_path):
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    begun = flags(models, dataset, straight, *QUICK, "--initial_epoch", "2", "--lr_scheduler", "cosine", epochs=3)
+    assert not train(begun, straight)
+    assert train([word.replace(str(straight), str(stopped)) for word in begun], stopped, phase="training", step=4)
+    assert not train(flags(models, dataset, stopped, *QUICK, "--lr_scheduler", "cosine", epochs=3), stopped)
+    assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--loss_type", "huber"], "--huber_schedule constant"),
+        (["--optimizer_type", "Lionheart"], "Lionheart is no optimizer"),
+        (["--optimizer_args", "betas=3"], "--optimizer_args"),
+        (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
+        (["--log_with", "tensorboard"], "--logging_dir"),
+        (["--torch_compile", "--dynamo_backend", "nvprims_nvfuser"], "--dynamo_backend"),
+    ],
+)
+def test_a_mistake_in_the_flags_costs_no_loading(extra, words, models, dataset, tmp_path):
+    with pytest.raises(TrainerError, match=words):
+        Training(parse(flags(models, dataset, tmp_path, *QUICK, *extra)), ProgressLog(str(tmp_path)), StopFlag())
+
+
+def test_the_average_loss_is_that_of_an_epochs_steps(models, dataset, tmp_path):
+    argv = flags(models, dataset, tmp_path, *QUICK, "--gradient_accumulation_steps", "3", "--save_state_on_train_end", epochs=3)
+    assert not train(argv, tmp_path)
+    kept = json.loads((tmp_path / "cat-state" / "train_state.json").read_text())["losses"]
+    assert kept == list(losses_of(tmp_path).values())[-2:]  # 6 batches an epoch, 2 steps
 
 
 def test_a_stop_at_the_last_step_or_while_the_end_is_saved_comes_too_late(models, dataset, tmp_path):

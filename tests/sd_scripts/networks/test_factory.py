@@ -38,7 +38,7 @@ def test_dropout_norm_and_rank_come_from_the_flags(capsys):
     assert network.max_norm == 1.0
     assert (network.loras[0].dropout.rates.neuron, network.loras[0].dropout.rates.rank) == (0.1, 0.2)
     assert network.loras[0].rank == 4
-    assert "conv_dim has no effect" in capsys.readouterr().out
+    assert "conv_dim has no effect" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["kohya", "diffusers"])

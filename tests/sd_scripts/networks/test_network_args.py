@@ -43,7 +43,7 @@ def test_what_cannot_be_is_named(pair):
 def test_what_kohya_ignores_is_told(capsys):
     assert parse_network_args(["conv_dim=4", "conv_alpha=1"]) == LoRAOptions()
     warn_of_args_without_effect(["conv_dim=4", "img_attn_dim=2"])
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert "conv_dim has no effect" in out
     assert "img_attn_dim" not in out
 

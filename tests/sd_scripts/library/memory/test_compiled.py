@@ -66,7 +66,7 @@ def test_without_a_compiler_a_line_is_printed_and_nothing_compiled(monkeypatch, 
     monkeypatch.delenv("CXX", raising=False)
     compiled.compile_blocks(flux, asked(dynamo_backend="inductor"), CPU)
     assert flux.compiled_by is None
-    assert "C++ compiler" in capsys.readouterr().out
+    assert "C++ compiler" in capsys.readouterr().err
 
 
 def test_a_backend_that_is_not_there_is_named():

@@ -48,12 +48,12 @@ def test_reading_and_mapping_are_the_same(path):
 
 def test_a_cpu_has_no_need_to_swap(path, capsys):
     load_base(flags(path, blocks_to_swap=2), CPU, torch.float32)
-    assert "warning: 1 blocks were to be swapped" in capsys.readouterr().out
+    assert "warning: 1 blocks were to be swapped" in capsys.readouterr().err
 
 
 def test_float8_products_need_the_chip_and_the_base(path, capsys):
     load_base(flags(path, fp8_base=True, fp8_matmul=True), CPU, torch.float32)
-    assert "--fp8_matmul has no effect" in capsys.readouterr().out
+    assert "--fp8_matmul has no effect" in capsys.readouterr().err
     with pytest.raises(TrainerError, match="--fp8_matmul needs --fp8_base"):
         load_base(flags(path, fp8_matmul=True, base_quantization="int8"), CPU, torch.float32)
 

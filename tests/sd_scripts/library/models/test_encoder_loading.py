@@ -95,13 +95,31 @@ def _float8(state, *, scaled):
     return tensors
 
 
-@torch.no_grad()
-def test_a_t5_that_does_not_fit_visits_block_by_block(t5, tmp_path, monkeypatch):
-    """The card's path with the CPU as the card: copies are clones, two blocks are there at most, and the numbers are the same."""
+@pytest.fixture(name="mover")
+def fixture_mover(monkeypatch):
+    """The card's path with the CPU as the card, on which a whole T5 does not fit."""
     mover = RecordingMover()
     monkeypatch.setattr(encoder_loading, "fits", lambda num_bytes, device: num_bytes < 1000)
     monkeypatch.setattr(encoder_loading, "pin", lambda blocks: None)
     monkeypatch.setattr(encoder_loading, "CudaMover", lambda device: mover)
+    return mover
+
+
+def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5, tmp_path, mover):
+    t5.save_pretrained(tmp_path)
+    ids = torch.randint(0, 90, (2, 30))
+    results = []
+    for model in (t5.requires_grad_(False), load_t5(str(tmp_path), dtype=torch.float32, device="cpu")):
+        embedded = model.shared(ids).detach().requires_grad_(True)
+        model(inputs_embeds=embedded).last_hidden_state.square().mean().backward()
+        results.append(embedded.grad)
+    assert torch.equal(*results)
+    assert mover.most_live == RESIDENT
+
+
+@torch.no_grad()
+def test_a_t5_that_does_not_fit_visits_block_by_block(t5, tmp_path, mover):
+    """Copies are clones, two blocks are there at most, and the numbers are the same."""
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
     loaded = load_t5(str(tmp_path), dtype=torch.float32, device="cpu")

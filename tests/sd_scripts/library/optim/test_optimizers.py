@@ -99,9 +99,9 @@ def test_every_name_that_is_offered_can_be_made():
 
 def test_the_rates_bear_kohyas_names():
     pytest.importorskip("prodigyopt")
-    groups = [{"params": [weights()], "lr": 1.0}, {"params": [weights()], "lr": 0.5}]
+    groups = [{"params": [weights()], "lr": 1.0, "name": "unet"}, {"params": [weights()], "lr": 0.5, "name": "textencoder"}]
     assert rates_of(create_optimizer(arguments(), groups)) == {"unet": 1.0, "textencoder": 0.5}
-    prodigy = create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 0.5}])
+    prodigy = create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 0.5, "name": "unet"}])
     assert rates_of(prodigy) == {"unet": 0.5, "d*lr/unet": 0.5e-6}  # Prodigy begins with d = 1e-6
 
 
@@ -111,7 +111,7 @@ def test_one_that_finds_its_rate_takes_one_factor_for_all_parts(capsys):
     with pytest.raises(TrainerError, match="one learning rate"):
         create_optimizer(arguments(optimizer_type="Prodigy"), groups)
     create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1e-4}])
-    assert "expects a factor around 1.0" in capsys.readouterr().out
+    assert "expects a factor around 1.0" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_told_with_the_way_out(monkeypatch):

@@ -81,7 +81,7 @@ def test_adafactors_own_rate_is_followed(capsys):
     optimizer = Adafactor([parameter], lr=None, relative_step=True)
     scheduler = create_scheduler(arguments(lr_scheduler="cosine"), optimizer, 10)
     assert scheduler.get_last_lr() == [1e-3]
-    assert "--lr_scheduler has no effect" in capsys.readouterr().out
+    assert "--lr_scheduler has no effect" in capsys.readouterr().err
     for step in range(1, 4):
         parameter.grad = torch.ones(4, 4)
         optimizer.step()
@@ -94,7 +94,7 @@ def test_schedule_free_needs_none(capsys):
     optimizer = pytest.importorskip("schedulefree").AdamWScheduleFree([weights()], lr=1e-3)
     optimizer.train()
     create_scheduler(arguments(lr_scheduler="cosine"), optimizer, 10)
-    assert "--lr_scheduler has no effect" in capsys.readouterr().out
+    assert "--lr_scheduler has no effect" in capsys.readouterr().err
 
 
 def resumed(at, num_steps, lr, state, **changes):

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from library.errors import warn
 from library.flags.arguments import build_parser
 from library.reporting.logs import set_up_logging
 
@@ -14,6 +15,7 @@ def fixture_restore():
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+    logging.getLogger("flux_train_network").handlers.clear()
 
 
 def set_up(*argv):
@@ -35,3 +37,5 @@ def test_to_a_file_that_a_resumed_training_appends_to(tmp_path):
     set_up("--console_log_file", str(path), "--console_log_level", "WARNING")
     set_up("--console_log_file", str(path))
     assert path.read_text() == "INFO at work\n" * 2
+    warn("something is odd")
+    assert path.read_text().endswith("WARNING something is odd\n")

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from library.data.dataset_config import Dataset, Subset
 from library.errors import TrainerError
 from library.flags.arguments import build_parser
+from library.state import resume
 from library.state.checkpoint import TrainState
 from library.state.resume import check_fixed, first_place, fixed_settings, layout_of, other_settings, read_place, tell_changes
 
@@ -140,10 +141,16 @@ def test_a_training_begins_where_the_flags_say(flags, expected):
     assert first_place(args, 10, 4, 40) == expected
 
 
-def test_nothing_left_and_two_places_are_refused(tmp_path):
+def test_nothing_left_and_two_places_are_refused(tmp_path, monkeypatch):
     args = arguments("--initial_step", "40")
     with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
         first_place(args, 10, 4, 40)
+    begun = replace(STATE, begun_by={"initial_epoch": 2})
+    monkeypatch.setattr(resume, "read_train_state", lambda folder: begun)
+    for flags in (["--initial_epoch", "2"], []):
+        args = arguments("--resume", str(tmp_path), *flags)
+        assert read_place(args, 10) is begun
+        assert (args.initial_epoch, args.initial_step) == (2, None)
     with pytest.raises(TrainerError, match="leave --initial_step"):
         read_place(arguments("--resume", str(tmp_path), "--initial_step", "4"), 10)
     assert read_place(arguments(), 10) is None
