@@ -21,7 +21,7 @@ from bench.table import Figure
 from bench.trainer import SHIM, python_of
 
 SEEDS, EPOCHS, RESOLUTION, REPEATS = (1, 2, 3), 2, 128, 4
-JUDGING_SEED, JUDGING_EPOCHS, STANDSTILL = 99, 1, "1e-30"
+JUDGING_SEED, JUDGING_EPOCHS, STANDSTILL = 99, 1, "1e-9"
 WHAT = "loss of the trained LoRA"
 
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from PIL import Image
@@ -22,6 +21,7 @@ from flux_train_network import explain
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.flags.arguments import build_parser as trainers_parser
+from library.flags.parser import Parser, number
 from library.memory.devices import autocast, choose_device, load_base
 from library.memory.offload import MAX_SWAPPED
 from library.memory.quantization import KINDS
@@ -41,14 +41,9 @@ DTYPES = {
 STEPS_DEV, STEPS_SCHNELL = 50, 4
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise TrainerError(f"{message[0].lower()}{message[1:]}.")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; names and defaults are kohya's."""
-    parser = _Parser(prog="flux_minimal_inference.py", description="Draw a picture with FLUX.1 and LoRA files.", allow_abbrev=False)
+    parser = Parser(prog="flux_minimal_inference.py", description="Draw a picture with FLUX.1 and LoRA files.", allow_abbrev=False)
     add = parser.add_argument
     add("--ckpt_path", required=True, help="the transformer: a .safetensors file, an index of shards, or a folder of diffusers'")
     add("--clip_l", required=True, help="the CLIP-L text encoder")
@@ -59,8 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--apply_t5_attn_mask", action="store_true", help="let the model not see T5's padding")
     add("--prompt", default="A photo of a cat", help="what to draw")
     add("--negative_prompt", help="what not to draw; needs --cfg_scale")
-    add("--cfg_scale", type=float, default=1.0, help="strength of classifier-free guidance; 1 is off")
-    add("--guidance", type=float, default=3.5, help="dev's embedded guidance")
+    add("--cfg_scale", type=number, default=1.0, help="strength of classifier-free guidance; 1 is off")
+    add("--guidance", type=number, default=3.5, help="dev's embedded guidance")
     add("--width", type=int, default=1360, help="pixels, floored to 16")
     add("--height", type=int, default=768, help="pixels, floored to 16")
     add("--steps", type=int, help=f"Euler steps; {STEPS_DEV} for dev and {STEPS_SCHNELL} for schnell if not given")
@@ -83,9 +78,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         args = _checked(build_parser().parse_args(argv))
         path = Path(args.output_dir) / f"{datetime.now():%Y%m%d_%H%M%S}.png"
-        with disk_errors(path), torch.no_grad():
-            image = draw(args)
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+        with torch.no_grad():
+            image = draw(args)
+        with disk_errors(path):
             image.save(path)
     except TrainerError as error:
         return _refuse(str(error))
@@ -137,8 +134,8 @@ def draw(args: argparse.Namespace) -> Image.Image:
 def _attachment(text: str) -> Attachment:
     path, _, multiplier = text.partition(";")
     try:
-        return read_attachment(path, float(multiplier) if multiplier else 1.0)
-    except ValueError:
+        return read_attachment(path, number(multiplier) if multiplier else 1.0)
+    except (ValueError, argparse.ArgumentTypeError):
         raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
 
 

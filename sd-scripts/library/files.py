@@ -30,13 +30,11 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise disk_full(path) from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="storage") from None
-        raise
+        raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="storage") from None
     except SafetensorError as error:  # the library wraps the operating system's error in a text
         if any(f"os error {code}" in str(error) for code in FULL):
             raise disk_full(path) from None
-        raise
+        raise TrainerError(f"{path} cannot be written: {error}.", reason_code="storage") from None
 
 
 def disk_full(path: Path | str) -> TrainerError:

@@ -16,6 +16,7 @@ from torch import nn
 
 from library.data.dataset import build_dataset
 from library.determinism import compute_deterministically
+from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow import check_loss
 from library.memory.compiled import check_backend
@@ -137,6 +138,7 @@ class Preparation:
         self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
         self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
         self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
+        self.untrained = self.network.digests()
         if resumed is not None:
             self._take_up(resumed)
         self.losses = resumed.losses if resumed else []
@@ -155,7 +157,11 @@ class Preparation:
             self.average.load(parts.get(AVERAGE))
         self.step, self.epoch, self.first_batch = state.step, state.epoch, state.batch_in_epoch
         self.progress.step = self.step
-        if self.step >= self.total_steps:
+        if self.step > self.total_steps:
+            raise TrainerError(
+                f"--resume {folder} stands at step {self.step}, beyond the {self.total_steps} that are asked for: nothing is left to train."
+            )
+        if self.step == self.total_steps:
             print(f"the checkpoint stands at step {self.step} of {self.total_steps}: nothing is left to train", flush=True)
 
     def _metadata(self) -> dict[str, str]:
@@ -176,6 +182,9 @@ class Preparation:
 
 def _check_early(args: Namespace) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
+    target = Path(args.output_dir) / f"{args.output_name}.safetensors"
+    if target.is_dir():
+        raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(args)
     check_backend(args)
     check_trackers(args)

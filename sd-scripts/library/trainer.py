@@ -86,6 +86,11 @@ class Training(Forward):
         torch.manual_seed(derived_seed(self.args.seed, "step", self.step))  # for what draws without a generator of its own
         losses = [self._backward(batch, micro, len(micro_batches)) for micro, batch in enumerate(micro_batches)]
         loss = sum(losses) / len(losses)
+        if not math.isfinite(loss) and not self.step:
+            raise TrainerError(
+                f"the loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
+                reason_code="nan",
+            )
         if not math.isfinite(loss):
             raise TrainerError(
                 f"the loss became {loss} at step {self.step + 1}; the likely cause is a learning rate that is too high "
@@ -148,6 +153,12 @@ class Training(Forward):
 
     def _finish(self) -> None:
         self.progress.enter("saving")
+        if not self.network.has_learned(self.untrained):
+            raise TrainerError(
+                f"nothing was learned in {self.step} steps: every weight is what it was; the learning rate {self.args.learning_rate} or the "
+                "alpha is too small, or the warm-up too long.",
+                reason_code="bad_output",
+            )
         if self.args.save_state or self.args.save_state_on_train_end:
             self._save_state("")
         path = self._save_lora("", epoch=self.num_epochs)

@@ -4,22 +4,23 @@ The weights stay as they are, so both ways in a row give the same file back.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
 from library.errors import TrainerError
+from library.flags.parser import Parser
 from networks.lora_file import read_lora
 from networks.tool import run, write_lora
 
 FORMS = {"kohya": "kohya", "sd-scripts": "kohya", "diffusers": "diffusers", "ai-toolkit": "diffusers"}
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser, with kohya's flag names."""
-    parser = ArgumentParser(description="Rename a FLUX LoRA's tensors: kohya's keys to diffusers' (PEFT's), or back.")
+    parser = Parser(description="Rename a FLUX LoRA's tensors: kohya's keys to diffusers' (PEFT's), or back.")
     parser.add_argument("--src_path", required=True, help="the LoRA to read")
     parser.add_argument("--dst_path", required=True, help="the .safetensors file to write")
     parser.add_argument(

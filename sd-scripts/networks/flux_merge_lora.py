@@ -6,7 +6,7 @@ LoRAs instead, which also multiplies one's up with another's down.)
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
 from library.errors import TrainerError
+from library.flags.parser import Parser, number
 from library.models.tensor_stream import Change, copy_with_changes, floating
 from library.models.weights import WeightFile
 from networks.base_weights import prefix_of
@@ -37,11 +38,11 @@ WITHOUT_EFFECT = {
 Parts = dict[str, list[tuple[Pair, float]]]  # by module: what is added, with its ratio
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser, with kohya's flag names."""
-    parser = ArgumentParser(description="Merge LoRAs into FLUX, CLIP-L and T5, or (without these) into one LoRA.")
+    parser = Parser(description="Merge LoRAs into FLUX, CLIP-L and T5, or (without these) into one LoRA.")
     parser.add_argument("--models", nargs="+", required=True, help="the LoRAs, of kohya's or diffusers' keys")
-    parser.add_argument("--ratios", nargs="+", type=float, required=True, help="how strongly each is merged")
+    parser.add_argument("--ratios", nargs="+", type=number, required=True, help="how strongly each is merged")
     for name, (_, target) in INTO.items():
         parser.add_argument(f"--{name}", help="a .safetensors file to merge into")
         parser.add_argument(f"--{target}", help="the .safetensors file to write")
@@ -121,6 +122,8 @@ def _merged(pairs: Iterable[tuple[Pair, float]], args: Namespace, weight: Tensor
     weight = weight.to(**place)
     for pair, ratio in pairs:
         weight = weight.addmm(pair.up.to(**place), pair.down.to(**place), alpha=pair.scale * ratio)
+    if not weight.isfinite().all():
+        raise TrainerError("the merged weights hold numbers that are none (NaN or infinity); the model is damaged, or a ratio too large.")
     return weight
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from library.errors import TrainerError
 from library.models.weights import WeightFile
 from networks.lora_keys import by_module, is_diffusers, to_kohya
 
@@ -65,7 +66,14 @@ def read_lora(path: str | Path, what: str) -> LoRAFile:
     """
     file = WeightFile(path, what)
     tensors = {name: file.tensor(name) for name in file.names}
+    if odd := next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None):
+        raise file.damaged(f"{odd} holds numbers that are none (NaN or infinity)")
     renamed = is_diffusers(tensors)
-    tensors = to_kohya(tensors) if renamed else tensors
-    by_module(tensors)
+    try:
+        tensors = to_kohya(tensors) if renamed else tensors
+        modules = by_module(tensors)
+    except TrainerError as error:
+        raise TrainerError(f"{what} {path}: {error}", reason_code=error.reason_code) from None
+    if not modules:
+        raise file.damaged("it holds no module")
     return LoRAFile(Path(path), tensors, dict(file.metadata), renamed)

@@ -87,6 +87,9 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
     for name, module in modules.items():
         if missing := {"lora_down.weight", "lora_up.weight"} - set(module):
             raise TrainerError(f"the LoRA is not whole: {name} lacks its {min(missing)}.", reason_code="bad_model")
+        down, up, alpha = module["lora_down.weight"], module["lora_up.weight"], module.get("alpha")
+        if down.dim() != 2 or up.dim() != 2 or up.shape[1] != down.shape[0] or (alpha is not None and alpha.numel() != 1):
+            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code="bad_model")
     return modules
 
 

@@ -18,7 +18,7 @@ from library.memory.quantization import QuantizedLinear
 from library.models.weights import open_weights
 from library.randomness import derived_seed
 from networks.network import TrainedNetwork
-from networks.network_args import LoRAOptions, switch
+from networks.network_args import LoRAOptions, finite, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantised or not
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not come back from their files as they were
@@ -44,7 +44,7 @@ COUNTS = ("factor", "block_size", "conv_dim")
 KINDS: dict[str, Callable[[str], Any]] = (
     dict.fromkeys(TEXTS, str)
     | dict.fromkeys(SWITCHES, switch)
-    | dict.fromkeys((*NUMBERS, "conv_alpha"), float)
+    | dict.fromkeys((*NUMBERS, "conv_alpha"), finite)
     | dict.fromkeys(COUNTS, int)
 )
 

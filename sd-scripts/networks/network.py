@@ -4,6 +4,7 @@ Owns names, saving and loading of the tensors. Does not know where modules are i
 (parameter_groups.py).
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -52,6 +53,20 @@ class TrainedNetwork(nn.Module, ABC):
     def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Return what is saved, copied to the host, in `dtype` (None keeps the trained one)."""
         return {name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous() for name, tensor in self.state().items()}
+
+    def digests(self) -> dict[str, str]:
+        """Return a hash of each tensor, empty for one of zeros alone."""
+        weights = self.weights(torch.float32)
+        return {name: hashlib.sha256(tensor.numpy()).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
+
+    def has_learned(self, since: Mapping[str, str]) -> bool:
+        """Say whether the network has another effect than when `since` was its digests.
+
+        What begins as zeros keeps a fresh network without effect: as long as all of that stays, weight decay of the rest is no learning.
+        """
+        now = self.digests()
+        zeros = [name for name, digest in since.items() if not digest]
+        return any(now[name] for name in zeros) if zeros else now != since
 
     def load(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Take over all of a checkpoint's weights; raises TrainerError naming `source` and the first name or shape that does not fit."""

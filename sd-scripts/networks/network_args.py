@@ -3,6 +3,7 @@
 Owns names, types and what contradicts what. Where the options lead is lora_flux.py's.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
@@ -124,6 +125,19 @@ def switch(text: str) -> bool:
     return text.lower() == "true"
 
 
+def finite(text: str) -> float:
+    """Read a finite number; raises ValueError for anything else."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError("it must be a finite number")
+    return value
+
+
+def _rate(text: str) -> float:
+    if (value := finite(text)) <= 0:
+        raise ValueError("a learning rate must be above 0")
+    return value
+
+
 def _ranks(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.removeprefix("[").removesuffix("]").split(","))
 
@@ -141,8 +155,8 @@ def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, 
 
 
 def _kind(name: str, annotation: Any) -> Callable[[str], Any]:
-    special = {"in_dims": _ranks, "network_reg_dims": _by_pattern(int), "network_reg_lrs": _by_pattern(float)}
-    plain = {bool: switch, str: str, float: float, int | None: int, float | None: float}
+    special = {"in_dims": _ranks, "network_reg_dims": _by_pattern(int), "network_reg_lrs": _by_pattern(_rate)}
+    plain = {bool: switch, str: str, float: finite, int | None: int, float | None: finite}
     return special.get(name) or plain[annotation]
 
 

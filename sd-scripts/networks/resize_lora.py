@@ -5,7 +5,7 @@ each module: the smallest that reaches the target, at most --new_rank.
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
 from library.errors import TrainerError
+from library.flags.parser import Parser, number
 from networks.lora_file import Pair, read_lora
 from networks.low_rank import singular, truncate
 from networks.tool import PRECISIONS, check_device, run, warn_of, write_lora
@@ -23,9 +24,9 @@ METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
 WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}
 
 
-def build_parser() -> ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser, with kohya's flag names."""
-    parser = ArgumentParser(description="Bring a LoRA to a lower rank by its singular values.")
+    parser = Parser(description="Bring a LoRA to a lower rank by its singular values.")
     parser.add_argument("--model", required=True, help="the LoRA to read, of kohya's or diffusers' keys, which are kept")
     parser.add_argument("--save_to", required=True, help="the .safetensors file to write")
     parser.add_argument("--new_rank", type=int, default=4, help="the rank to come to; with a dynamic method the highest (4)")
@@ -38,7 +39,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--dynamic_method", choices=METHODS, help="choose each module's rank by its singular values")
     parser.add_argument(
         "--dynamic_param",
-        type=float,
+        type=number,
         help="the target: sv_ratio keeps values above the largest / target, sv_cumulative this share of their sum, sv_fro of their norm",
     )
     return parser

@@ -1,7 +1,7 @@
 """What the small commands beside the trainer share: one sentence for a mistake, precisions by kohya's names, a LoRA file written whole."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from library.errors import TrainerError, warn
-from library.files import save_tensors
+from library.files import disk_errors, save_tensors
+from library.flags.parser import Parser
 from library.state.metadata import tensor_hashes
 from networks.lora_keys import to_diffusers
 
@@ -19,10 +20,10 @@ PRECISIONS = {
 }  # fmt: skip
 
 
-def run(parser: ArgumentParser, command: Callable[[Namespace], str], argv: list[str]) -> int:
+def run(parser: Parser, command: Callable[[Namespace], str], argv: list[str]) -> int:
     """Run a command on a command line and print the sentence that it returns; 2 with one sentence for a mistake, 0 otherwise."""
-    args = parser.parse_args(argv)
     try:
+        args = parser.parse_args(argv)
         with torch.no_grad():
             print(command(args), flush=True)
     except TrainerError as error:
@@ -64,8 +65,8 @@ def target_of(path: str) -> Path:
     target = Path(path)
     if target.suffix not in (".safetensors", ".sft"):
         raise TrainerError(f"{path} must end in .safetensors; other formats are not written.")
-    try:
+    if target.is_dir():
+        raise TrainerError(f"{target} is a folder; name a file.")
+    with disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainerError(f"{target.parent} cannot be made: {error.strerror}.") from None
     return target

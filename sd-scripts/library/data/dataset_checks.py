@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 GRID = 16  # pixels of one transformer token a side
 LIMITS = {
-    "num_repeats": (1, math.inf), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
+    "num_repeats": (1, 100_000), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
     "caption_dropout_rate": (0, 1), "caption_tag_dropout_rate": (0, 1), "token_warmup_min": (0, math.inf),
     "token_warmup_step": (0, math.inf), "validation_split": (0, 1),
 }  # fmt: skip

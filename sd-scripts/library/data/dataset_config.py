@@ -119,7 +119,7 @@ def _read_table(path: Path) -> Any:
         return read(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TrainerError(f"--dataset_config {path} is missing.") from None
-    except ValueError as error:  # both parsers' errors, and text that is not UTF-8
+    except (ValueError, RecursionError) as error:  # both parsers' errors, and text that is not UTF-8
         raise TrainerError(f"{path} is not valid {kind}: {error}.") from None
     except OSError as error:
         raise TrainerError(f"--dataset_config {path} cannot be read: {error.strerror}.") from None

@@ -69,7 +69,9 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Pictur
         held_out += [(subset.at_rest(), entry, 1) for place, entry in enumerate(entries) if place in out]
     if not train and not held_out:
         folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
-        raise TrainerError(f"there are no pictures in {folders or 'the data set'}; put .png, .jpg or .webp files there.")
+        if not folders:
+            raise TrainerError("every subset is_reg: regularisation pictures go beside pictures to train on; add a subset without is_reg.")
+        raise TrainerError(f"there are no pictures in {folders}; put .png, .jpg or .webp files there.")
     train += _balanced(regularisation, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
     found = tuple([_picture(*each, dataset, masks) for each in entries] for entries in (train, held_out))

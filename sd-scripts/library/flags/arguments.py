@@ -6,12 +6,11 @@ fluxgym/config/flags.json is made: `python sd-scripts/library/flags/arguments.py
 
 import argparse
 import json
-import math
 import random
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -19,6 +18,7 @@ if __name__ == "__main__":
 from library.errors import TrainerError, warn
 from library.flags.additions import ADDITIONS
 from library.flags.config_file import words_of, write_settings
+from library.flags.parser import Parser, number
 from library.flags.support import HONOURED, IGNORED, REFUSED
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
@@ -36,6 +36,7 @@ AT_LEAST = {
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
     "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
+MAX_RATE = 1e30  # Prodigy's factors are around 1; what is far beyond is no number in float32
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
 LORA, LYCORIS = "networks.lora_flux", "lycoris.kohya"
 DEFAULT_RANK = 4
@@ -60,14 +61,9 @@ def support_of(name: str) -> tuple[str, str]:
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise TrainerError(f"{message[0].lower()}{message[1:]}.")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
-    parser = _Parser(prog="flux_train_network.py", description="Train a LoRA for FLUX.1, by kohya's flags.", allow_abbrev=False)
+    parser = Parser(prog="flux_train_network.py", description="Train a LoRA for FLUX.1, by kohya's flags.", allow_abbrev=False)
     for row in rows():
         about = row.get("help") or row["support"] + (f": {row['reason']}" if row["reason"] else "")
         if row["type"] == "flag":
@@ -80,22 +76,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _type_of(row: dict[str, Any]) -> Any:
     if row["flag"] in ("--text_encoder_lr", "--base_weights_multiplier"):
-        return _number
-    return {"int": int, "float": _number, "int_or_float": _int_or_float}.get(row["type"], str)
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
+        return number
+    return {"int": int, "float": number, "int_or_float": _int_or_float}.get(row["type"], str)
 
 
 def _int_or_float(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else _number(text)
+    return int(text) if text.lstrip("-").isdigit() else number(text)
 
 
-_number.__name__ = _int_or_float.__name__ = "number"  # what argparse calls them in its messages
+_int_or_float.__name__ = "number"  # what argparse calls them in its messages
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -168,11 +157,11 @@ def _check(args: argparse.Namespace) -> None:
         if getattr(args, name) not in (None, *only):
             raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {' or '.join(only)}.")
     for name in ("learning_rate", "unet_lr"):
-        if (rate := getattr(args, name)) is not None and rate <= 0:
-            raise TrainerError(f"--{name} {rate} must be above 0.")
+        if (rate := getattr(args, name)) is not None and not 0 < rate <= MAX_RATE:
+            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_RATE}.")
     if any(rate < 0 for rate in args.text_encoder_lr or []):
         raise TrainerError(f"--text_encoder_lr {min(args.text_encoder_lr)} must not be below 0.")
-    low, high = args.min_timestep or 0, args.max_timestep or 1000
+    low, high = (0 if args.min_timestep is None else args.min_timestep), (1000 if args.max_timestep is None else args.max_timestep)
     if not 0 <= low < high <= 1000:
         raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
     for switch, meant in (("use_8bit_adam", "adamw8bit"), ("use_lion_optimizer", "lion")):
@@ -217,6 +206,8 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
         and args.model_prediction_type != "sigma_scaled"
     ):
         _say_without_effect("--weighting_scheme", "it belongs to --timestep_sampling sigma and --model_prediction_type sigma_scaled")
+    for flag, why in _without_effect(args):
+        _say_without_effect(flag, why)
     args.output_name = args.output_name or "last"
     if args.seed is None:
         args.seed = _seed_of_checkpoint(args.resume)
@@ -224,6 +215,29 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
         args.seed = random.SystemRandom().randrange(2**32)
         print(f"--seed was not given; {args.seed} was drawn", flush=True)
     return args
+
+
+def _without_effect(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the flags that were given and that another flag, or its absence, takes the effect from; each with the reason."""
+    draws = args.sample_at_first or args.sample_every_n_steps or args.sample_every_n_epochs
+    found = [
+        ("text_encoder_lr", args.network_train_unet_only, "--network_train_unet_only trains no text encoder"),
+        ("network_weights", args.resume, "--resume brings the network's weights"),
+        ("sample_prompts", not draws, "no --sample_every_n_steps, --sample_every_n_epochs or --sample_at_first says when to draw"),
+        ("sample_every_n_steps", not args.sample_prompts, "there are no --sample_prompts"),
+        ("sample_every_n_epochs", not args.sample_prompts, "there are no --sample_prompts"),
+        (
+            "skip_until_initial_step",
+            args.initial_step is None and args.initial_epoch is None,
+            "it belongs to --initial_step or --initial_epoch",
+        ),
+        (
+            "lr_scheduler_args",
+            args.lr_scheduler.startswith("constant") and not args.lr_scheduler_type,
+            f"--lr_scheduler {args.lr_scheduler} takes none",
+        ),
+    ]
+    return [(f"--{name}", why) for name, is_so, why in found if getattr(args, name) and is_so]
 
 
 def _say_without_effect(flag: str, why: str) -> None:

@@ -64,6 +64,7 @@ class ModelFiles:
         owners = {name: file for file in self._files for name in file.names}
         prefix = next((p for p in prefixes if any(name.startswith(p) for name in owners)), "")
         self._owners = {name.removeprefix(prefix): (file, name) for name, file in owners.items() if name.startswith(prefix)}
+        self._is_scaled = any(name.endswith(SCALES) for name in self._owners)
         self.names: dict[str, Piece] = {name: Piece((name,)) for name in self._owners}
 
     def translate(self, pieces: Mapping[str, Piece]) -> None:
@@ -119,6 +120,8 @@ class ModelFiles:
         value = file.tensor(stored)
         owner = name.removesuffix("weight")
         scale_name = next((each for scale in SCALES if (each := owner + scale) in self._owners), None)
+        if owner != name and scale_name is None and value.dtype in FLOAT8 and value.dim() == 2 and self._is_scaled:
+            raise self.damaged(f"the scale of the tensor {name} is missing from it, though others have theirs")
         if owner == name or scale_name is None or value.dtype not in FLOAT8:
             return value, None
         file, stored = self._owners[scale_name]
@@ -252,9 +255,9 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
 def _shards(index: Path, what: str) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        files = [index.with_name(Path(name).name) for name in names]
+    except (RecursionError, OSError, ValueError, KeyError, AttributeError, TypeError):
         raise TrainerError(f"{what} {index} cannot be read as an index of shards; download it again.", reason_code="bad_model") from None
-    files = [index.with_name(Path(name).name) for name in names]
     for file in files:
         if not file.is_file():
             raise TrainerError(f"{what} {index} needs the shard {file.name}, which is missing; download it.", reason_code="bad_model")

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from library.errors import TrainerError
 from library.models.encoder_loading import ClipTextEncoder, load_clip_l, load_t5
+from library.models.model_files import ModelFiles
 
 CLIP_ID, T5_ID = "openai/clip-vit-large-patch14", "google/t5-v1_1-xxl"
 
@@ -128,6 +129,8 @@ def load_text_encoders(
     mapped: bool = True,
 ) -> TextEncoders:
     """Load CLIP-L, T5 and both tokenizers; raises TrainerError when one is missing, damaged, or something else."""
+    for path, what, folder in ((clip_path, "the CLIP-L text encoder", "text_encoder"), (t5_path, "the T5 text encoder", "text_encoder_2")):
+        ModelFiles(path, what, folders=(folder,))  # a mistyped path is that, not a missing tokenizer
     tokenizers = load_tokenizers(clip_path, t5_path, cache_dir, t5_max_length)
     clip = load_clip_l(clip_path, dtype=dtype, device=device, mapped=mapped)
     return TextEncoders(clip, load_t5(t5_path, dtype=dtype, device=device, mapped=mapped), tokenizers, with_mask)

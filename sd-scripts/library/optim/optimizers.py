@@ -84,6 +84,8 @@ def _class_of(name: str) -> type[torch.optim.Optimizer]:
         raise TrainerError(f"--optimizer_type {name} cannot be imported ({error}); {way_out}.") from None
     if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)) or found is torch.optim.Optimizer:
         raise TrainerError(f"--optimizer_type {name} is no optimizer; use one of {', '.join(NAMES)}, or the path of a class.")
+    if found is torch.optim.SparseAdam:
+        raise TrainerError(f"--optimizer_type {name} is not supported: it takes sparse gradients, which a LoRA has not.")
     if inspect.signature(found.step).parameters.get("closure", _OPTIONAL).default is inspect.Parameter.empty:
         raise TrainerError(f"--optimizer_type {name} is not supported: it computes the loss several times a step.")
     return found

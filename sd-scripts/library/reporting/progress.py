@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from library.errors import TrainerError
 from library.files import disk_errors
 
 FILE_NAME = "progress.jsonl"
@@ -40,7 +41,7 @@ class ProgressLog:
 
     def fail(self, reason_code: str, reason: str) -> None:
         """Say as the last line why the training ends; a disk that refuses even this cannot be told."""
-        with suppress(OSError):
+        with suppress(OSError, TrainerError):
             self.write(reason_code=reason_code, reason=reason)
 
     def write(self, **fields: Any) -> None:

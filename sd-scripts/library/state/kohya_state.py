@@ -87,7 +87,7 @@ def unpickle(path: Path) -> dict[str, Any]:
         holds = f"it holds {foreign[1]}" if foreign else "it holds more than tensors and numbers"
         raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code="bad_model") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise TrainerError(f"{path} is damaged: {str(error).splitlines()[0]}.", reason_code="bad_model") from None
+        raise TrainerError(f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code="bad_model") from None
     if not isinstance(found, dict):
         raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code="bad_model")
     return found

@@ -135,7 +135,8 @@ def first_place(args: Namespace, steps_per_epoch: int, num_epochs: int, total_st
     """
     step = args.initial_step if args.initial_step is not None else ((args.initial_epoch or 1) - 1) * steps_per_epoch
     if step and step >= total_steps:
-        raise TrainerError(f"--initial_step {step} leaves nothing to train: the training has {total_steps} steps.")
+        flag = f"--initial_step {step}" if args.initial_step is not None else f"--initial_epoch {args.initial_epoch}"
+        raise TrainerError(f"{flag} leaves nothing to train: the training has {total_steps} steps.")
     epoch, rest = divmod(step, steps_per_epoch)
     if args.skip_until_initial_step:
         return step, epoch, rest * args.gradient_accumulation_steps, total_steps

@@ -36,6 +36,7 @@ class Saver:
         """Write `{name}{suffix}.safetensors` whole or not at all, with kohya's metadata."""
         weights = in_form(self.args, self.network.weights(self.dtype))
         path = self.folder / f"{self.name}{suffix}{LORA}"
+        _check_numbers(weights, path)  # before an older file of that name gives way
         save_tensors(weights, path, metadata_at(self.metadata, self.args, weights, epoch=epoch, step=step))
         return path
 
@@ -53,12 +54,7 @@ class Saver:
             raise TrainerError(f"the saved LoRA {path} cannot be read again: {error}.", reason_code="bad_output") from None
         if {name: tensor.shape for name, tensor in found.items()} != expected:
             raise TrainerError(f"the saved LoRA {path} does not hold the tensors that were trained.", reason_code="bad_output")
-        for name, tensor in found.items():
-            if not tensor.isfinite().all():
-                raise TrainerError(
-                    f"the saved LoRA {path} holds numbers that are none in {name}; the likely cause is a learning rate that is too high.",
-                    reason_code="nan",
-                )
+        _check_numbers(found, path)
 
     def save_state(
         self,
@@ -103,6 +99,15 @@ class Saver:
             return old
         kept = next((path for path in sorted(old, key=_written_at, reverse=True) if is_whole(path)), None)
         return [path for path in old if path != kept]
+
+
+def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise TrainerError when a LoRA is no good."""
+    if odd := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
+        raise TrainerError(
+            f"the LoRA {path.name} would hold numbers that are none in {odd}; the likely cause is a learning rate that is too high.",
+            reason_code="nan",
+        )
 
 
 def _written_at(path: Path) -> float:

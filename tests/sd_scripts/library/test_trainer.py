@@ -122,6 +122,37 @@ def test_a_mistake_in_the_flags_costs_no_loading(extra, words, models, dataset, 
         Training(parse(flags(models, dataset, tmp_path, *QUICK, *extra)), ProgressLog(str(tmp_path)), StopFlag())
 
 
+def test_who_learned_nothing_is_not_done(models, dataset, tmp_path):
+    with pytest.raises(TrainerError, match="nothing was learned in 6 steps") as caught:
+        train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
+    assert caught.value.reason_code == "bad_output"
+    assert not (tmp_path / "cat.safetensors").exists()
+
+
+def test_a_broken_lora_does_not_take_the_place_of_a_whole_one(models, dataset, tmp_path):
+    (tmp_path / "cat.safetensors").write_bytes(b"whole")
+    with pytest.raises(TrainerError, match=r"numbers that are none|the loss became"):
+        train(flags(models, dataset, tmp_path, *QUICK, "--learning_rate", "1e6", "--save_precision", "fp16", epochs=1), tmp_path)
+    assert (tmp_path / "cat.safetensors").read_bytes() == b"whole"
+
+
+def test_a_folder_in_the_loras_place_is_seen_before_anything_is_loaded(models, dataset, tmp_path):
+    (tmp_path / "cat.safetensors").mkdir()
+    with pytest.raises(TrainerError, match="is a folder"):
+        Training(parse(flags(models, dataset, tmp_path, *QUICK)), ProgressLog(str(tmp_path)), StopFlag())
+
+
+def test_a_checkpoint_beyond_the_end_is_refused_and_the_lora_stays(models, dataset, tmp_path):
+    assert not train(flags(models, dataset, tmp_path, *QUICK, "--save_state_on_train_end", epochs=1), tmp_path)
+    before = (tmp_path / "cat.safetensors").read_bytes()
+    fewer = flags(models, dataset, tmp_path, *QUICK)
+    place = fewer.index("--max_train_epochs")
+    fewer[place : place + 2] = ["--max_train_steps", "3"]
+    with pytest.raises(TrainerError, match="stands at step 6, beyond the 3"):
+        train(fewer, tmp_path)
+    assert (tmp_path / "cat.safetensors").read_bytes() == before
+
+
 def test_the_average_loss_is_that_of_an_epochs_steps(models, dataset, tmp_path):
     argv = flags(models, dataset, tmp_path, *QUICK, "--gradient_accumulation_steps", "3", "--save_state_on_train_end", epochs=3)
     assert not train(argv, tmp_path)

@@ -102,6 +102,18 @@ def test_what_a_dataset_config_overrules_is_told(capsys):
     assert "--reg_data_dir has no effect" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--text_encoder_lr", "1e-4", "--network_train_unet_only"], ["--network_weights", "a", "--resume", "b"], ["--sample_prompts", "p.txt"],
+        ["--sample_every_n_steps", "3"], ["--skip_until_initial_step"], ["--lr_scheduler_args", "a=1"],
+    ],
+)  # fmt: skip
+def test_what_another_flag_takes_the_effect_from_is_told(given, capsys):
+    parse([*NEEDED, "--seed", "1", *given])
+    assert f"warning: {given[0]} has no effect" in capsys.readouterr().err
+
+
 def test_other_spellings_mean_the_same():
     args = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
     assert args.caption_extension == ".txt"

@@ -129,9 +129,25 @@ def test_scales_that_fit_neither_tensor_nor_rows_are_refused(tmp_path):
         filled(tmp_path / "l.safetensors")
 
 
+def test_a_scale_that_is_missing_beside_others_is_named(tmp_path):
+    tensors = {name: torch.ones(2, 3).to(torch.float8_e4m3fn) for name in ("a.weight", "weight")}
+    save_file({**tensors, "bias": torch.zeros(2), "a.scale_weight": torch.ones(())}, tmp_path / "l.safetensors")
+    with pytest.raises(TrainerError, match="the scale of the tensor weight is missing"):
+        filled(tmp_path / "l.safetensors")
+
+
+def test_an_index_that_names_no_file_is_damaged(tmp_path):
+    (tmp_path / "m.safetensors.index.json").write_text('{"weight_map": {"a": 3}}')
+    with pytest.raises(TrainerError, match="cannot be read as an index"):
+        ModelFiles(tmp_path / "m.safetensors.index.json", "the layer")
+
+
 def test_pieces_are_put_together_with_their_scales(tmp_path):
     tensors = {name: torch.full((2, 3), value).to(torch.float8_e4m3fn) for name, value in (("q.weight", 1.0), ("k.weight", 2.0))}
-    save_file({**tensors, "k.scale_weight": torch.tensor(0.5), "v.weight": torch.full((2, 3), 7.0)}, tmp_path / "l.safetensors")
+    save_file(
+        {**tensors, "q.scale_weight": torch.tensor(1.0), "k.scale_weight": torch.tensor(0.5), "v.weight": torch.full((2, 3), 7.0)},
+        tmp_path / "l.safetensors",
+    )
     file = ModelFiles(tmp_path / "l.safetensors", "the layer")
     file.translate({"qk": Piece(("q.weight", "k.weight")), "qkv": Piece(("q.weight", "k.weight", "v.weight")),
                     "vk": Piece(("v.weight", "q.weight"), swap_halves=True)})  # fmt: skip

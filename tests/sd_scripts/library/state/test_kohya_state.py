@@ -85,6 +85,15 @@ def test_the_step_is_the_supervisors_then_the_schedules_then_kohyas_own(folder):
         place_of(folder, args, 4)
 
 
+def test_what_a_killed_kohya_left_empty_is_named(folder):
+    made = parts()
+    train(*made, 0, 1)
+    write(folder, *made)
+    (folder / "optimizer.bin").write_bytes(b"")
+    with pytest.raises(TrainerError, match=r"optimizer\.bin is damaged"):
+        load_kohya_state(folder, *parts(), 1)
+
+
 class Evil:
     """Opens a file when it is unpickled."""
 

@@ -39,6 +39,17 @@ def test_names_and_metadata(make_saver, tmp_path):
     assert step_suffix(123) == "-step00000123"
 
 
+def test_what_would_hold_no_numbers_is_not_written_over_an_older_one(make_saver, tmp_path):
+    saver = make_saver()
+    path = saver.save_lora(step_suffix(1), epoch=0, step=1)
+    before = path.read_bytes()
+    saver.network.loras[0].lora_up.weight.data.fill_(float("inf"))
+    with pytest.raises(TrainerError, match="numbers that are none") as caught:
+        saver.save_lora(step_suffix(1), epoch=0, step=1)
+    assert caught.value.reason_code == "nan"
+    assert path.read_bytes() == before
+
+
 def touch(folder, *names):
     for name in names:
         (folder / name).mkdir() if name.endswith("-state") else (folder / name).touch()

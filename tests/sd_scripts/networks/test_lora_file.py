@@ -1,0 +1,42 @@
+"""A LoRA file is whole, finite and of shapes that fit, or it is named with what is wrong."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from library.errors import TrainerError
+from networks.lora_file import read_lora
+
+NAME = "lora_unet_double_blocks_0_img_attn_proj"
+
+
+def module(**changes):
+    plain = {"lora_down.weight": torch.ones(2, 8), "lora_up.weight": torch.ones(8, 2), "alpha": torch.tensor(1.0)}
+    return {f"{NAME}.{leaf}": tensor for leaf, tensor in (plain | changes).items()}
+
+
+def test_a_whole_one_is_read(tmp_path):
+    save_file(module(), tmp_path / "a.safetensors")
+    (pair,) = read_lora(tmp_path / "a.safetensors", "the LoRA").pairs()
+    assert (pair.name, pair.rank, pair.alpha) == (NAME, 2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        (module(**{"lora_up.weight": torch.full((8, 2), float("nan"))}), "holds numbers that are none"),
+        (module(alpha=torch.tensor(float("inf"))), "holds numbers that are none"),
+        (module(alpha=torch.ones(3)), "do not fit each other"),
+        (module(**{"lora_up.weight": torch.ones(8, 5)}), "do not fit each other"),
+        (module(**{"lora_up.weight": torch.ones(8)}), "do not fit each other"),
+        ({f"{NAME}.lora_up.weight": torch.ones(8, 2)}, "lacks its lora_down.weight"),
+        ({"metadata_only": torch.ones(0)}, "is no part of a LoRA"),
+        ({}, "holds no module"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_file(tensors, words, tmp_path):
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(TrainerError, match=words) as caught:
+        read_lora(tmp_path / "a.safetensors", "the LoRA")
+    assert str(tmp_path / "a.safetensors") in str(caught.value)
+    assert caught.value.reason_code == "bad_model"
