@@ -21,7 +21,7 @@ from flux_train_network import explain
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.flags.arguments import build_parser as trainers_parser
-from library.flags.parser import Parser, number
+from library.flags.parser import Parser, finite, number
 from library.memory.devices import autocast, choose_device, load_base
 from library.memory.offload import MAX_SWAPPED
 from library.memory.quantization import KINDS
@@ -134,8 +134,8 @@ def draw(args: argparse.Namespace) -> Image.Image:
 def _attachment(text: str) -> Attachment:
     path, _, multiplier = text.partition(";")
     try:
-        return read_attachment(path, number(multiplier) if multiplier else 1.0)
-    except (ValueError, argparse.ArgumentTypeError):
+        return read_attachment(path, finite(multiplier) if multiplier else 1.0)
+    except ValueError:
         raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
 
 

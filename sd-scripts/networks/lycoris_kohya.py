@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from library.errors import TrainerError
+from library.flags.parser import finite
 from library.memory.quantization import QuantizedLinear
 from library.models.weights import open_weights
 from library.randomness import derived_seed
 from networks.network import TrainedNetwork
-from networks.network_args import LoRAOptions, finite, switch
+from networks.network_args import LoRAOptions, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantised or not
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not come back from their files as they were

@@ -3,13 +3,13 @@
 Owns names, types and what contradicts what. Where the options lead is lora_flux.py's.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from library.errors import TrainerError, warn
+from library.flags.parser import finite
 
 TRAIN_BLOCKS = ("all", "double", "single")
 PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")
@@ -123,13 +123,6 @@ def switch(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError("use True or False")
     return text.lower() == "true"
-
-
-def finite(text: str) -> float:
-    """Read a finite number; raises ValueError for anything else."""
-    if not math.isfinite(value := float(text)):
-        raise ValueError("it must be a finite number")
-    return value
 
 
 def _rate(text: str) -> float:

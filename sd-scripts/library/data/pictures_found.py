@@ -98,7 +98,7 @@ def _entries(subset: Subset) -> list[Entry]:
     entries = [(path, read_caption(path, subset)) for path in paths]
     if num := sum(not caption for _, caption in entries):
         about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
-        warn(f"{about}")
+        warn(about)
     return entries
 
 

@@ -172,8 +172,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_training(args: argparse.Namespace) -> None:
     """Raise TrainerError for flags of the loop that contradict each other."""
-    if args.fp8_matmul and not (args.fp8_base or args.fp8_base_unet or args.base_quantization == "fp8"):
-        raise TrainerError("--fp8_matmul needs --fp8_base.")
+    if args.fp8_matmul and (args.base_quantization or ("fp8" if args.fp8_base or args.fp8_base_unet else None)) != "fp8":
+        raise TrainerError("--fp8_matmul needs --fp8_base, and no other --base_quantization.")
     if args.use_8bit_adam and args.use_lion_optimizer:
         raise TrainerError("--use_8bit_adam contradicts --use_lion_optimizer; give one of them.")
     if args.full_bf16 and args.mixed_precision != "bf16":

@@ -15,9 +15,16 @@ class Parser(argparse.ArgumentParser):
         raise TrainerError(f"{message[0].lower()}{message[1:]}.")
 
 
-def number(text: str) -> float:
-    """Read a finite number."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+def finite(text: str) -> float:
+    """Read a finite number; raises ValueError for anything else."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError("it must be a finite number")
     return value
+
+
+def number(text: str) -> float:
+    """Read a finite number, as argparse wants it: raises ArgumentTypeError for anything else."""
+    try:
+        return finite(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number") from None

@@ -67,8 +67,6 @@ class Layout:
     def __init__(self, args: Namespace, device: torch.device, dtype: torch.dtype) -> None:
         self.args, self.device, self.dtype = args, device, dtype
         self.kind = args.base_quantization or ("fp8" if args.fp8_base else None)
-        if args.fp8_matmul and self.kind != "fp8":
-            raise TrainerError("--fp8_matmul needs --fp8_base, and no other --base_quantization.")
         self.num_swapped, self.swapped = 0, ()
 
     def device_of(self, name: str) -> torch.device:

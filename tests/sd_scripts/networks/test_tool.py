@@ -15,7 +15,7 @@ PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": res
     ("command", "flags", "words"),
     [
         ("merge", "--models {lora} --ratios nan --save_to {out}", "nan is not a finite number"),
-        ("merge", "--models {lora} --ratios x --save_to {out}", "invalid number value"),
+        ("merge", "--models {lora} --ratios x --save_to {out}", "x is not a finite number"),
         ("merge", "--models {lora} --ratios 1 --save_to {out} --working_device zzz", "--working_device zzz cannot be used"),
         ("resize", "--model {lora} --save_to {out} --new_rank x", "--new_rank"),
         ("resize", "--model {lora} --save_to {out} --device zzz", "--device zzz cannot be used"),

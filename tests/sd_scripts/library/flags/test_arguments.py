@@ -67,6 +67,10 @@ def test_an_honoured_flag_says_nothing(capsys):
 @pytest.mark.parametrize(
     ("extra", "named"),
     [
+        (["--fp8_matmul"], "--fp8_matmul needs --fp8_base"),
+        (["--fp8_matmul", "--fp8_base", "--base_quantization", "int8"], "--fp8_matmul needs --fp8_base"),
+        (["--max_timestep", "0"], "--max_timestep 0"),
+        (["--learning_rate", "1e38"], "--learning_rate 1e"),
         (["--learnin_rate", "1"], "--learning_rate"),
         (["--train_batch", "1"], "--train_batch_size"),
         (["--output_name", "a/b"], "output_name a/b"),
