@@ -8,12 +8,12 @@ from functools import partial
 
 import uvicorn
 
+from fluxgym.app_settings import Settings
+from fluxgym.engines.device_queue import Queue
 from fluxgym.errors import FluxGymError
-from fluxgym.launch.queue import Queue
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.sessions.leavings import clear_leavings
-from fluxgym.settings import Settings
-from fluxgym.ui.login import make_token
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.cleanup import clear_leavings
+from fluxgym.ui.security.token_auth import make_token
 from fluxgym.ui.server import listen, make_server
 
 

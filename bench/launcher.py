@@ -10,12 +10,11 @@ from pathlib import Path
 import psutil
 
 from bench.table import Figure
-from fluxgym.launch.order import LaunchOrder, write_launch
-from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.paths import RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.ui_state import create_state
+from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.runs.launch_spec import LaunchOrder, write_launch
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.state import create_state
 
 WATCHED_S = 10.0
 

@@ -51,8 +51,8 @@ def _write_models(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
-    from library.models.autoencoder import AutoEncoder, AutoEncoderParams
-    from library.models.text_encoders import ClipTextEncoder
+    from library.models.flux1.text_encoders import ClipTextEncoder
+    from library.models.flux1.vae import AutoEncoder, AutoEncoderParams
 
     torch.manual_seed(0)
     clip = CLIPTextConfig(
@@ -84,7 +84,7 @@ def _make_certain(vae) -> None:
 
 def make_flux():
     """Return the mini transformer, in float32; needs sd-scripts on the path."""
-    from library.models.flux_model import Flux, FluxParams
+    from library.models.flux1.transformer import Flux, FluxParams
 
     sizes = {"in_channels": 64, "context_dim": 4096, "vec_dim": 768, "hidden_size": 768, "num_heads": 6, "mlp_dim": 3072}
     return Flux(FluxParams(**sizes, depth=2, depth_single_blocks=4, guidance_embed=True))

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 from bench.table import Figure, median_s
-from fluxgym.run.logs import tail
+from fluxgym.app_settings import Settings
+from fluxgym.runs.files import tail
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.settings import Settings
-from fluxgym.ui.handlers.sessions import SessionHandlers
+from fluxgym.ui.api.sessions import SessionHandlers
 
 COUNT = 10_000
 LOG_BYTES = 5 << 30

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from bench.table import Figure
-from fluxgym.config.tiers import TIERS, WITHOUT
+from fluxgym.config.vram_tiers import TIERS, WITHOUT
 
 ROOT = Path(__file__).parents[1]
 CARDS_GB = {"24G": 32, "20G": 20, "16G": 16, "12G": 12, "10G": 10, "8G": 8}  # 24G is for cards of more than 24 GB
@@ -70,7 +70,7 @@ def write_checkpoint(path: Path, shapes: dict[str, object]) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from library.models.flux_model import Flux, FluxParams
+    from library.models.flux1.transformer import Flux, FluxParams
 
     torch.manual_seed(0)
     with torch.device("meta"):
@@ -82,11 +82,11 @@ def make_training(tier: str, checkpoint: Path, device: str):
     """Return (transformer, LoRA, optimizer) as the trainer makes them of a tier's flags."""
     import torch
 
-    from library.flags.arguments import parse
-    from library.memory.devices import load_base
+    from library.cli.parse import parse
     from library.optim.optimizers import create_optimizer
+    from library.placement.layout import load_base
     from networks import factory
-    from networks.parameter_groups import parameter_groups
+    from networks.factory import parameter_groups
 
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
     flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(TIERS[tier])
@@ -100,7 +100,7 @@ def run_step(flux, network, optimizer, device: str) -> None:
     """One whole step over TOKENS picture and TEXT_TOKENS text tokens: forward, backward, optimizer."""
     import torch
 
-    from library.models.flux_math import image_ids, text_ids
+    from library.models.flux1.math import image_ids, text_ids
 
     p, side = flux.params, int(TOKENS**0.5) * 2
     img, txt, y = (

@@ -2,7 +2,7 @@
 
 import sys
 
-from fluxgym.cli import main
+from fluxgym.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -18,21 +18,21 @@ from PIL import Image
 from torch import Tensor
 
 from flux_train_network import explain
+from library.cli.parse import build_parser as trainers_parser
+from library.command import Parser, finite, number
 from library.errors import TrainerError
 from library.files import disk_errors
-from library.flags.arguments import build_parser as trainers_parser
-from library.flags.parser import Parser, finite, number
-from library.memory.devices import autocast, choose_device, load_base
-from library.memory.offload import MAX_SWAPPED
-from library.memory.quantization import KINDS
-from library.models.autoencoder import load_autoencoder
-from library.models.flux_loading import open_flux
-from library.models.text_encoders import load_text_encoders
-from library.preparation import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
+from library.models.flux1.loading import open_flux
+from library.models.flux1.text_encoders import load_text_encoders
+from library.models.flux1.vae import load_autoencoder
+from library.placement.activations import MAX_SWAPPED
+from library.placement.layout import autocast, choose_device, load_base
+from library.placement.quantization import KINDS
 from library.sampling import RANGES, Conditioning, SamplePrompt, draw_latents, noise_of, to_image
-from networks.attached import Attachment, read_attachment
-from networks.base_weights import merge_base_weights
-from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from library.training.setup import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
+from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from networks.lora_inference import Attachment, read_attachment
+from networks.lora_merge import merge_base_weights
 
 DTYPES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,

@@ -7,13 +7,12 @@ import sys
 
 import torch
 
+from library.cli.parse import parse, write_config
 from library.errors import TrainerError
 from library.files import FULL, disk_full
-from library.flags.arguments import parse, write_config
-from library.reporting.logs import set_up_logging
-from library.reporting.progress import ProgressLog
-from library.signals import EXIT_STOPPED, StopFlag, StopRequested
-from library.trainer import Training
+from library.process import EXIT_STOPPED, StopFlag, StopRequested
+from library.training.reporting import ProgressLog, set_up_logging
+from library.training.trainer import Training
 
 
 def main(argv: list[str]) -> int:

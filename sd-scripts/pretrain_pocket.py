@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from library.models.autoencoder import AutoEncoder
-from library.models.text_encoders import Tokenizers, load_tokenizers
-from pocket import prior, transformer, vae, vocabulary
+from library.models.flux1.text_encoders import Tokenizers, load_tokenizers
+from library.models.flux1.vae import AutoEncoder
+from pocket import prior_images, transformer, vae, vocabulary
 
 STAGES = ("tokenizers", "vae", "flux", "distil", "decoder", "export", "prior")
 STEPS = {"vae": 4600, "flux": 4400, "distil": 900, "decoder": 1000}
@@ -80,7 +80,7 @@ def make_export(work: Path, out: Path) -> None:
 
 def make_prior(work: Path, out: Path) -> None:
     """Draw the regularisation pictures with the finished model."""
-    prior.draw_prior(out, out / "prior")
+    prior_images.draw_prior(out, out / "prior")
 
 
 def _corpus(work: Path, out: Path) -> tuple[transformer.Corpus, Tokenizers]:

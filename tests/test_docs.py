@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fluxgym.cli import build_parser as terminal
-from fluxgym.settings import build_parser as app
+from fluxgym.app_settings import build_parser as app
+from fluxgym.cli.main import build_parser as terminal
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,1 +1,1 @@
-"""What to train: the settings of a run, the VRAM tiers, and the trainer's flags as data. Pure: no files are written, no process is started."""
+"""Settings of a training run, VRAM tiers and trainer flags as data."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from fluxgym.config.flags import check_advanced
 from fluxgym.config.labels import LABELS
-from fluxgym.config.text import is_text
-from fluxgym.config.tiers import TIERS
+from fluxgym.config.trainer_flags import check_advanced
+from fluxgym.config.values import is_text
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import ConfigError
 
 TIMESTEP_SAMPLINGS = ("shift", "sigmoid", "flux_shift", "uniform", "sigma")

@@ -1,1 +1,1 @@
-"""Pictures and captions before and at Start: checking them, the folder they lie in, the buckets they fall into, dataset.toml."""
+"""Training images and captions: checks, the image folder, dataset.toml."""

@@ -1,4 +1,4 @@
-"""A folder of pictures with captions beside them, `cat.png` and `cat.txt`. Matched by name, never by position; every edit is on disk at once."""
+"""A folder of training images with captions beside them: `cat.png` and `cat.txt`."""
 
 import os
 import re
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.dataset.captions import CAPTION, has_words
-from fluxgym.dataset.pictures import check_picture, is_picture_name, known_size, read_size
+from fluxgym.dataset.images import check_picture, is_picture_name, known_size, read_size
 from fluxgym.errors import DatasetError
-from fluxgym.run.atomic import open_regular, storage_error, write_text
-from fluxgym.run.lock import file_lock
+from fluxgym.runs.files import file_lock, open_regular, storage_error, write_text
 
 MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # as long as another tab's thousands of pictures are being copied
+CAPTION = ".txt"
+MAX_KNOWN = 200_000
+_known: dict[tuple[int, int, int, int], bool] = {}
 
 
 @dataclass(frozen=True)
@@ -235,3 +236,19 @@ def sizes(path: Path) -> Iterator[tuple[int, int]]:
     for _, entry in sorted(PictureFolder(path).pictures().items()):
         info = known_size(entry) or read_size(Path(entry.path))
         yield info.width, info.height
+
+
+def has_words(entry: os.DirEntry[str]) -> bool:
+    """Say whether a caption file holds more than white space; one that cannot be read does not."""
+    try:
+        status = entry.stat()
+        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if (known := _known.get(key)) is not None:
+            return known
+        with open_regular(Path(entry.path)) as file:
+            found = bool(file.read().decode("utf-8-sig", "replace").strip())
+    except OSError:
+        return False
+    if len(_known) >= MAX_KNOWN:
+        _known.clear()
+    return _known.setdefault(key, found)

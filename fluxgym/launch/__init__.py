@@ -1,1 +1,1 @@
-"""Starting, watching and stopping trainers: the command line, the supervisor that outlives the page, the verdict at the end."""
+"""Module paths of earlier versions, kept for supervisors that are alive during an upgrade."""

@@ -1,74 +1,7 @@
-"""Does the LoRA that a training left really load? `python -m fluxgym.launch.verify FILE BEGAN_AT EXPECTED_STEPS STEP` prints a verdict as JSON.
+"""Entry point under the path of earlier versions: a supervisor that is alive during an upgrade verifies its LoRA by it."""
 
-A short-lived child of the supervisor, for it needs numpy. Completed means: the expected steps, a fresh file, whole, and no NaN in it.
-"""
-
-import json
 import sys
-from pathlib import Path
-from typing import Any
 
-import numpy as np
+from fluxgym.supervisor.verify_lora import main
 
-from fluxgym.run.safetensors import Header, read_header
-
-EXPONENTS = {"BF16": 0x7F80, "F16": 0x7C00}  # all ones in it: infinite or no number
-WIDE = {"F32": np.float32, "F64": np.float64}
-WHOLE = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})  # such a value is always a number
-
-
-def verdict(path: Path, began_at: float, expected_steps: int, step: int) -> dict[str, Any]:
-    """Return {"ok", "reason", and what was checked}. `began_at` is by the clock of the file's own disk, in seconds since the epoch."""
-    checks: dict[str, Any] = {"file": path.name, "step": step, "expected_steps": expected_steps}
-    reason = _first_fault(path, began_at, expected_steps, step, checks)
-    return {"ok": not reason, "reason": reason, **checks}
-
-
-def _first_fault(path: Path, began_at: float, expected_steps: int, step: int, checks: dict[str, Any]) -> str:
-    if step < expected_steps:
-        return f"only {step} of {expected_steps} steps were trained"
-    if not path.is_file():
-        return f"it left no {path.name}"
-    if path.stat().st_mtime < began_at:
-        return f"{path.name} is older than this start"
-    try:
-        header = read_header(path)
-        data = np.fromfile(path, dtype=np.uint8)[header.begin :]
-    except (OSError, ValueError) as error:
-        return f"{path.name} cannot be read ({error})"
-    checks["num_tensors"] = len(header.tensors)
-    if not header.tensors:
-        return f"{path.name} holds no tensors"
-    if header.begin + len(data) != header.file_bytes:
-        return f"{path.name} cannot be read (it is {'cut short' if len(data) + header.begin < header.file_bytes else 'too long'})"
-    return _fault_of_values(path, header, data)
-
-
-def _fault_of_values(path: Path, header: Header, data: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
-    for name, entry in header.tensors.items():
-        is_finite = _is_finite(entry, data)
-        if is_finite is None:
-            return f"the values of the tensor {name} in {path.name} cannot be checked (its dtype is {entry['dtype'][:20]})"
-        if not is_finite:
-            return f"the tensor {name} in {path.name} holds values that are no numbers"
-    return ""
-
-
-def _is_finite(entry: dict[str, Any], data: np.ndarray[Any, np.dtype[np.uint8]]) -> bool | None:
-    """Say whether all values of a tensor are finite; None for a dtype that is not known here, or bytes that do not fit it."""
-    start, end = entry["data_offsets"]
-    part = data[start:end].tobytes()
-    dtype = entry["dtype"]
-    try:
-        if dtype in WIDE:
-            return bool(np.isfinite(np.frombuffer(part, WIDE[dtype])).all())
-        if dtype in EXPONENTS:
-            mask = EXPONENTS[dtype]
-            return bool(((np.frombuffer(part, np.uint16) & mask) != mask).all())
-    except ValueError:
-        return None
-    return True if dtype in WHOLE else None
-
-
-if __name__ == "__main__":
-    print(json.dumps(verdict(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))  # noqa: T201 - its result
+main(sys.argv[1:])

@@ -1,1 +1,1 @@
-"""The models that a LoRA can be trained for: what is known of them, and whether their files are here."""
+"""Base models: catalog, and identification of model files."""

@@ -1,6 +1,6 @@
 """What a model file or folder really is, told from its header alone: FLUX dev or schnell in which precision, ae, CLIP-L, T5, a LoRA, damaged.
 
-Standard library only, and no weight is read. The trainer has the same knowledge in sd-scripts/library/models/file_kinds.py, for neither imports the
+Standard library only, and no weight is read. The trainer has the same knowledge in sd-scripts/library/weights/model_kinds.py, for neither imports the
 other.
 """
 

@@ -1,1 +1,1 @@
-"""What people do with runs: list them, start, stop and resume them, and what is kept before Start. The page and the terminal call the same."""
+"""Operations on runs: create, resume, stop, list, history, transfer, cleanup. The page and the CLI call the same functions."""

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import PictureFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
-from fluxgym.run.atomic import storage_error
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.names import slug_of
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.safetensors import read_header
-from fluxgym.run.ui_state import State, create_state, read_state, timestamp_of
-from fluxgym.sessions.standing import ensure_ended, name_lock
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.files import storage_error
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
+from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
 ADOPTED = "Adopted from another FluxGym; its training was not watched here."
 OF_FLAGS = {
@@ -203,6 +202,6 @@ def _from_metadata(folder: Path) -> dict[str, Any]:
 
 def _is_sound(model: Path) -> bool:
     """Say whether a model's file is whole and holds numbers, as it has to be to be called completed; how it was trained nobody knows."""
-    from fluxgym.launch.verify import verdict  # needs numpy, which nothing else of this command does
+    from fluxgym.supervisor.verify_lora import verdict  # needs numpy, which nothing else of this command does
 
     return bool(verdict(model, 0.0, 0, 0)["ok"])

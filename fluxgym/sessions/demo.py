@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
+from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.run.atomic import storage_error
-from fluxgym.run.paths import RunPaths
+from fluxgym.runs.files import storage_error
+from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.settings import Settings
 
 NAME = "demo-cat"
 NUM_SEEDS = 8

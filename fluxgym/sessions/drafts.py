@@ -9,9 +9,9 @@ from typing import Any
 
 from fluxgym.dataset.folder import PictureFolder, copy_into
 from fluxgym.errors import DatasetError, SessionNotFound, UnreadableState
-from fluxgym.run.atomic import read_json, storage_error, write_json
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.ui_state import read_state
+from fluxgym.runs.files import read_json, storage_error, write_json
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import read_state
 
 ID = re.compile(r"[0-9a-f]{16,64}")
 

@@ -1,17 +1,18 @@
-"""The list of sessions, derived from files alone at every look, newest first. One bad folder never hides the others."""
+"""The list of sessions, the run that a name means, and the run that the form shows on load."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxgym.errors import UnreadableState
-from fluxgym.run.atomic import storage_error
-from fluxgym.run.exit_record import LARGEST_EXACT
-from fluxgym.run.facts import RunFacts
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.progress import eta_s
-from fluxgym.run.status import LIVE, Status, is_monitored, status_of
-from fluxgym.run.ui_state import State, read_state, timestamp_of
+from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
+from fluxgym.runs.exit_record import LARGEST_EXACT
+from fluxgym.runs.files import storage_error
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.progress import eta_s
+from fluxgym.runs.snapshot import RunFacts
+from fluxgym.runs.state import State, read_state, timestamp_of
+from fluxgym.runs.status import LIVE, Status, is_monitored, status_of
+from fluxgym.sessions.index import SessionIndex
 
 SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")
 
@@ -112,3 +113,35 @@ def progress_of(facts: RunFacts, *, is_live: bool) -> dict[str, Any]:
     known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if steady and name in steady} | last
     remaining = eta_s(known) if is_live else None
     return {name: known[name] for name in SHOWN if name in known} | ({} if remaining is None else {"eta_s": remaining})
+
+
+def find_run(name: str, outputs: Path) -> RunPaths:
+    """Return the run that a person names: its folder first, then a LoRA name that only one run has.
+
+    Raises SessionNotFound saying what there is.
+    """
+    paths = OutputsPaths(outputs)
+    try:
+        run = paths.run(name)
+    except SessionNotFound:
+        run = None
+    if run is not None and run.ui_state.is_file():
+        return run
+    named = sorted(session.slug for session in list_sessions(outputs) if session.lora_name == name)
+    if len(named) == 1:
+        return paths.run(named[0])
+    if named:
+        raise SessionNotFound(f"Several runs are named “{name[:80]}”: {', '.join(named)}; give the folder.")
+    raise SessionNotFound(f"There is no run “{name[:80]}” in {outputs}; python -m fluxgym sessions lists what there is.")
+
+
+def last_session(outputs: OutputsPaths, index: SessionIndex, viewed: str | None = None) -> RunPaths | None:
+    """Return the run to show, None when there is none that can be read."""
+    if viewed:
+        try:
+            run = outputs.run(viewed)
+        except FluxGymError:
+            run = None
+        if run is not None and run.ui_state.is_file():
+            return run
+    return next((outputs.run(entry.slug) for entry in index.look() if entry.status is not Status.UNREADABLE), None)

@@ -1,27 +1,28 @@
-"""Resume: the furthest complete checkpoint is found, checked, and the same run goes on from it as its next attempt."""
+"""Resume a run from its newest complete checkpoint, and preview what a resume would do."""
 
+from dataclasses import dataclass
+
+from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
-from fluxgym.dataset.steps import expected_steps
-from fluxgym.dataset.toml import dataset_toml
-from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound
-from fluxgym.launch.argv import train_sh, trainer_argv
-from fluxgym.launch.checkout import is_foreign
-from fluxgym.launch.devices import VISIBLE, are_there, devices_of
-from fluxgym.launch.order import LaunchOrder, forget_stop, read_launch, write_launch
-from fluxgym.launch.spawn import spawn_supervisor
+from fluxgym.engines.devices import VISIBLE, are_there, devices_of
+from fluxgym.engines.local import spawn_supervisor
+from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.models.catalog import find_files, regularisation_folder
-from fluxgym.run.atomic import write_text
-from fluxgym.run.checkpoints import Checkpoint, choose_checkpoint
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.status import Status
-from fluxgym.run.ui_state import State, read_state, update_state
+from fluxgym.runs.checkpoints import Checkpoint, choose_checkpoint, list_complete
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.files import write_text
+from fluxgym.runs.launch_spec import LaunchOrder, forget_stop, ran_foreign, read_launch, write_launch
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.progress import read_last_training
+from fluxgym.runs.state import State, read_state, update_state
+from fluxgym.runs.status import Status, is_unchecked
 from fluxgym.sessions.history import keep
-from fluxgym.sessions.offer import needs_check
-from fluxgym.sessions.standing import ensure_ended, name_lock
-from fluxgym.settings import Settings
+from fluxgym.sessions.preconditions import ensure_ended, name_lock
+from fluxgym.trainers.kohya.backend import is_foreign
+from fluxgym.trainers.options import train_sh, trainer_argv
 
 
 def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
@@ -95,3 +96,81 @@ def _gpus_of(before: LaunchOrder | None) -> str | None:
     """Return the GPUs that a person chose for the attempt before, None when nobody did or they are not in this machine: then any one will do."""
     gpus = before.env.get(VISIBLE) if before is not None and not before.any_one else None
     return gpus if gpus and are_there(gpus) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOffer:
+    """From which checkpoint a run would go on, and how much is left. left_s is None when its speed is not known."""
+
+    checkpoint: str
+    step: int
+    epoch: int
+    total_steps: int
+    left_s: float | None
+    is_exact: bool = True
+
+    def sentence(self) -> str:
+        """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
+        epoch = f"epoch {self.epoch}, " if self.epoch else ""
+        left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
+        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the pictures in another order than without the stop"
+        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
+
+
+def needs_check(run: RunPaths) -> bool:
+    """Say whether a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
+    order, end = read_launch(run), read_exit(run)
+    if order is None or _state(run).get("status") == Status.COMPLETED:
+        return False
+    is_told = end is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
+    was_stopped = end is not None and end.status == Status.STOPPED and not end.verified
+    return (not is_told or was_stopped) and is_unchecked(run, order.attempt)
+
+
+def resume_offer(run: RunPaths) -> ResumeOffer | None:
+    """Return what Resume would do, None when the run has no settings, left no complete checkpoint or has done all its steps."""
+    state = _state(run)
+    if not state:
+        return None
+    newest = next(iter(list_complete(run, exact=not ran_foreign(run))), None)
+    if newest is None:
+        return None
+    total = _total_steps(run, state, newest)
+    if _done(run, newest) >= total > 0:
+        return None
+    speed = (read_last_training(run.progress) or {}).get("s_per_it")
+    left = max(0, total - newest.step)
+    return ResumeOffer(
+        checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, is_exact=newest.is_exact,
+        left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
+    )  # fmt: skip
+
+
+def _state(run: RunPaths) -> State:
+    try:
+        return read_state(run)
+    except UnreadableState:
+        return {}
+
+
+def _done(run: RunPaths, newest: Checkpoint) -> int:
+    """Return how many steps are done: all of them, after an end that was verified, though the last checkpoint may be older."""
+    end = read_exit(run)
+    return (end.last_step or newest.step) if end is not None and end.status == Status.COMPLETED else newest.step
+
+
+def _total_steps(run: RunPaths, state: State, newest: Checkpoint) -> int:
+    """Return the steps of the whole training: the checkpoint's own, or more or fewer when the epochs were changed since."""
+    order, epochs = read_launch(run), state.get("max_train_epochs")
+    try:
+        before = int(order.argv[order.argv.index("--max_train_epochs") + 1]) if order else 0
+        now = int(epochs) if epochs is not None else before
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return newest.total_steps
+    return newest.total_steps * now // before if before > 0 < now else newest.total_steps
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

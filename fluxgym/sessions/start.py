@@ -12,30 +12,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from fluxgym.config.prompts import sample_prompts
+from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.captions import CAPTION
-from fluxgym.dataset.folder import copy_into, sizes
-from fluxgym.dataset.steps import expected_steps
-from fluxgym.dataset.toml import dataset_toml
+from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.dataset.folder import CAPTION, copy_into, sizes
+from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.devices import VISIBLE, devices_of
+from fluxgym.engines.local import spawn_supervisor
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, UnreadableState
-from fluxgym.insight.disk import check_room
-from fluxgym.launch.argv import train_sh, trainer_argv
-from fluxgym.launch.checkout import is_foreign
-from fluxgym.launch.devices import VISIBLE, devices_of
-from fluxgym.launch.order import LaunchOrder, write_launch
-from fluxgym.launch.queue import Queue
-from fluxgym.launch.spawn import spawn_supervisor
 from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
-from fluxgym.run.atomic import storage_error
-from fluxgym.run.checkpoints import read_checkpoint
-from fluxgym.run.names import next_version, slug_of
-from fluxgym.run.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
-from fluxgym.run.ui_state import create_state, read_state, update_state
+from fluxgym.planning.plan import sample_prompts
+from fluxgym.runs.checkpoints import read_checkpoint
+from fluxgym.runs.files import check_room, storage_error
+from fluxgym.runs.launch_spec import LaunchOrder, write_launch
+from fluxgym.runs.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
+from fluxgym.runs.state import create_state, next_version, read_state, slug_of, update_state
 from fluxgym.sessions.history import keep
+from fluxgym.sessions.preconditions import ensure_ended, is_unused, name_lock
 from fluxgym.sessions.resume import resume_locked
-from fluxgym.sessions.standing import ensure_ended, is_unused, name_lock
-from fluxgym.settings import Settings
+from fluxgym.trainers.kohya.backend import is_foreign
+from fluxgym.trainers.options import train_sh, trainer_argv
 
 ARCHIVED_STATE = "state.json"
 IfExists = Literal["resume", "new", "replace"]

@@ -6,10 +6,9 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import BadName, SessionNotFound, StorageError
-from fluxgym.run.atomic import read_json, write_json
-from fluxgym.run.names import slug_of
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.run.ui_state import State
+from fluxgym.runs.files import read_json, write_json
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import State, slug_of
 from fluxgym.sessions.history import SETTINGS
 
 OWN = ("lora_name", "resume_from_checkpoint")

@@ -1,1 +1,1 @@
-"""The page: Gradio components, their handlers, and the server that guards them. Only this room knows gradio."""
+"""The page: Gradio components and the server. Only app.py and this package import gradio."""

@@ -19,20 +19,19 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from fluxgym.app_settings import Settings
 from fluxgym.dataset.folder import PictureFolder
-from fluxgym.dataset.pictures import thumbnail
+from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError, TooLarge
-from fluxgym.run.paths import MAX_NAME_BYTES, OutputsPaths
+from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
+from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
-from fluxgym.sessions.exchange import Export, export_state, import_file, stream_archive
-from fluxgym.sessions.forget import backup
-from fluxgym.settings import Settings
-from fluxgym.ui import look
-from fluxgym.ui.build import build_page
-from fluxgym.ui.guard import Guard, bad_request
-from fluxgym.ui.login import Door
-from fluxgym.ui.part import ASSETS, head
-from fluxgym.ui.upload import receive, receive_whole
+from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
+from fluxgym.ui import theme
+from fluxgym.ui.api.uploads import receive, receive_whole
+from fluxgym.ui.page import ASSETS, build_page, head
+from fluxgym.ui.security.guard import Guard, bad_request
+from fluxgym.ui.security.token_auth import Door
 
 THUMB_SIDE = 320
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -47,7 +46,7 @@ def make_server(settings: Settings) -> Guard:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     FileRoutes(settings).add_to(app)
     gr.mount_gradio_app(
-        app, build_page(settings), path="", root_path=settings.root_path or None, theme=look.theme(), head=head(settings.root_path),
+        app, build_page(settings), path="", root_path=settings.root_path or None, theme=theme.theme(), head=head(settings.root_path),
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     return Guard(

@@ -18,10 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from library.errors import TrainerError
-from library.flow import resolution_mu, shifted
-from library.models.autoencoder import AutoEncoder
-from library.models.flux_math import image_ids, pack_latents, text_ids, unpack_latents
-from library.models.flux_model import Flux
+from library.flow_matching import resolution_mu, shifted
+from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
+from library.models.flux1.transformer import Flux
+from library.models.flux1.vae import AutoEncoder
 from library.randomness import derived_seed
 
 FLAGS = {

@@ -10,10 +10,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
+from library.command import Parser
 from library.errors import TrainerError
-from library.flags.parser import Parser
-from networks.lora_file import read_lora
-from networks.tool import run, write_lora
+from networks.lora_file import read_lora, run, write_lora
 
 FORMS = {"kohya": "kohya", "sd-scripts": "kohya", "diffusers": "diffusers", "ai-toolkit": "diffusers"}
 

@@ -18,15 +18,14 @@ from torch import Tensor
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
+from library.command import Parser, number
 from library.errors import TrainerError
-from library.flags.parser import Parser, number
-from library.models.tensor_stream import Change, copy_with_changes, floating
-from library.models.weights import WeightFile
-from networks.base_weights import prefix_of
-from networks.lora_file import LoRAFile, Pair, read_lora
+from library.weights.safetensors_file import WeightFile
+from library.weights.stream_copy import Change, copy_with_changes, floating
+from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from networks.lora_file import PRECISIONS, LoRAFile, Pair, check_device, read_lora, run, target_of, warn_of, write_lora
+from networks.lora_merge import prefix_of
 from networks.low_rank import truncate
-from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
-from networks.tool import PRECISIONS, check_device, run, target_of, warn_of, write_lora
 
 WRAPPERS = ("model.diffusion_model.", "diffusion_model.")
 INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from networks.dropout import DropoutRates, MicroStep
-from networks.lora_module import LoRAModule, SplitLoRAModule
-from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork
+from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork
+from networks.lora_module import DropoutRates, LoRAModule, MicroStep, SplitLoRAModule
 from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice, parse_network_args
 
 __all__ = ["CLIP_PREFIX", "FLUX_PREFIX", "T5_PREFIX", "LoRANetwork", "create_network", "parse_network_args"]

@@ -1,22 +1,81 @@
-"""The LoRA beside one frozen Linear, whole or split into one LoRA for each of the projections that FLUX keeps in one matrix.
-
-A LoRA adds alpha / rank * up(down(x)). Down begins Kaiming-uniform (a = sqrt 5), up at zero, so that an untrained one changes nothing.
-What a module saves is always kohya's fused form: one `lora_down.weight`, one `lora_up.weight`, one `alpha`.
-"""
+"""The LoRA of one frozen layer: parameters, arithmetic and dropout."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from library.randomness import generator
-from networks.dropout import Dropout, DropoutRates, MicroStep
-from networks.lora_math import add_lora
 from networks.low_rank import fuse, split
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropoutRates:
+    """Probabilities of being dropped, each in [0, 1): of a value, of a rank, of a whole module."""
+
+    neuron: float = 0.0
+    rank: float = 0.0
+    module: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.neuron or self.rank or self.module)
+
+
+@dataclass
+class MicroStep:
+    """Which micro step of a training is being computed; not `active` outside of one. All modules of a network share it."""
+
+    seed: int
+    step: int = 0
+    micro: int = 0
+    active: bool = False
+
+
+class Dropout:
+    """The dropout of one module. It keeps no state of its own: every mask is drawn anew from the moment and the module's name."""
+
+    def __init__(self, rates: DropoutRates, moment: MicroStep, name: str) -> None:
+        self.rates, self.moment, self.name = rates, moment, name
+
+    def skips_module(self) -> bool:
+        """Say whether the module takes no part in this micro step."""
+        return self.moment.active and bool(self._uniform("module", ()) < self.rates.module)
+
+    def __call__(self, x: Tensor, place: int = 0) -> Tensor:
+        """Drop values and ranks: (B, ..., rank) -> the same, what stays scaled up by 1 / (1 - p). `place` tells split factors apart."""
+        if not self.moment.active:
+            return x
+        if self.rates.neuron:
+            x = x * self._kept("neuron", x.shape, self.rates.neuron, place).to(x)
+        if self.rates.rank:
+            shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
+            x = x * self._kept("rank", shape, self.rates.rank, place).to(x)
+        return x
+
+    def _kept(self, kind: str, shape: tuple[int, ...], rate: float, place: int) -> Tensor:
+        return (self._uniform(kind, shape, place) >= rate) / (1 - rate)
+
+    def _uniform(self, kind: str, shape: tuple[int, ...], place: int = 0) -> Tensor:
+        draws = generator(self.moment.seed, "dropout", kind, self.moment.step, self.moment.micro, self.name, place)
+        return torch.rand(shape, generator=draws)
+
+
+def add_lora(out: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float, dropout: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Return out + scale * up(down(x)): (..., O) and (..., I) with down (R, I) and up (O, R) -> (..., O), in out's dtype.
+
+    The scale goes into the (…, R) product between the two, and the sum into the second product: nothing as wide as `out` is written but the result.
+    `dropout` drops values of that narrow product.
+    """
+    narrow = F.linear(x, down.to(x.dtype)) * scale
+    narrow = narrow if dropout is None else dropout(narrow)
+    sum_TO = torch.addmm(out.flatten(0, -2), narrow.flatten(0, -2).to(out.dtype), up.t().to(out.dtype))
+    return sum_TO.view_as(out)
 
 
 class LoRAModule(nn.Module):

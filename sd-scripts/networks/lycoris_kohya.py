@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from library.command import finite
 from library.errors import TrainerError
-from library.flags.parser import finite
-from library.memory.quantization import QuantizedLinear
-from library.models.weights import open_weights
+from library.placement.quantization import QuantizedLinear
 from library.randomness import derived_seed
-from networks.network import TrainedNetwork
+from library.weights.safetensors_file import open_weights
+from networks.base import TrainedNetwork
 from networks.network_args import LoRAOptions, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantised or not

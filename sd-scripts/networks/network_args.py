@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from library.command import finite
 from library.errors import TrainerError, warn
-from library.flags.parser import finite
 
 TRAIN_BLOCKS = ("all", "double", "single")
 PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")

@@ -14,11 +14,10 @@ from torch import Tensor
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
+from library.command import Parser, number
 from library.errors import TrainerError
-from library.flags.parser import Parser, number
-from networks.lora_file import Pair, read_lora
+from networks.lora_file import PRECISIONS, Pair, check_device, read_lora, run, warn_of, write_lora
 from networks.low_rank import singular, truncate
-from networks.tool import PRECISIONS, check_device, run, warn_of, write_lora
 
 METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
 WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}

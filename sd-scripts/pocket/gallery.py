@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from library.data.buckets import cover
-from library.data.pictures import fitted, list_pictures, read_picture, to_pixels
-from library.models.autoencoder import load_autoencoder
-from library.models.flux_loading import load_flux
-from library.models.text_encoders import load_text_encoders
-from library.models.weights import open_weights
+from library.data.images import fitted, list_pictures, read_picture, to_pixels
+from library.models.flux1.loading import load_flux
+from library.models.flux1.text_encoders import load_text_encoders
+from library.models.flux1.vae import load_autoencoder
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
+from library.weights.safetensors_file import open_weights
 from networks.lora_flux import CLIP_PREFIX, create_network
 from pocket.vae import PIXELS
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
-from library.models.autoencoder import AutoEncoder
-from library.models.flux_math import image_ids, pack_latents, text_ids
-from library.models.flux_model import Flux, FluxParams
-from library.models.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
-from pocket.photos import bundled_photos, random_crop
+from library.models.flux1.math import image_ids, pack_latents, text_ids
+from library.models.flux1.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
+from library.models.flux1.transformer import Flux, FluxParams
+from library.models.flux1.vae import AutoEncoder
+from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
 from pocket.vae import PIXELS
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from library.models.autoencoder import SCALE, SHIFT, AutoEncoder, AutoEncoderParams
-from pocket.photos import bundled_photos, random_crop
+from library.models.flux1.vae import SCALE, SHIFT, AutoEncoder, AutoEncoderParams
+from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
 
 PARAMS = AutoEncoderParams(channels=(16, 32, 64, 96), num_res_blocks=1, z_channels=16)

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-from pocket.photos import SUBJECTS
+from pocket.images import SUBJECTS
 from pocket.scenes import COLOURS, random_scene
 
 T5_LENGTH = 48

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import limits
 from bench.mini import make_flux
-from library.models.flux_math import image_ids, text_ids
+from library.models.flux1.math import image_ids, text_ids
 
 
 def test_a_forward_of_mini_has_the_counted_operations():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench import trainer_gpu
-from fluxgym.config.tiers import TIERS
+from fluxgym.config.vram_tiers import TIERS
 
 SMALL = trainer_gpu.DEV | {
     "context_dim": 32,

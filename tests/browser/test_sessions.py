@@ -6,8 +6,8 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.run.ui_state import read_state, update_state
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import keep
 from tests.browser.conftest import App
 from tests.browser.test_page import drop, open_page

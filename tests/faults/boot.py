@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fluxgym.run.process_record import read_record
+from fluxgym.runs.process_identity import read_record
 from tests.support.runs import launch, make_run, wait_for
 
 

@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 
 from fluxgym.errors import SessionError
-from fluxgym.run.identity import identify
-from fluxgym.run.process_record import write_record
+from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.sessions.control import stop
 from fluxgym.sessions.listing import session_of
-from fluxgym.sessions.stop import stop
 from tests.support.runs import make_run
 
 TICK_S = 0.021

@@ -13,16 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import FluxGymError
-from fluxgym.launch import stall
-from fluxgym.launch.stop import wait_until_ended
-from fluxgym.run.identity import start_ticks
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.status import LIVE
-from fluxgym.run.ui_state import read_state
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import start_ticks
+from fluxgym.runs.state import read_state
+from fluxgym.runs.status import LIVE
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
+from fluxgym.supervisor import stall
 from tests.support.photos import write_cats
 from tests.support.runs import launch, make_run
 from tests.support.small_world import small_world, state
@@ -99,7 +99,7 @@ ENDS = (
 
 def escaping_children(folder: Path, count: int) -> Result:
     """Let a trainer leave daemons behind in sessions of their own, deaf to signals and without our environment: none survives its end."""
-    from fluxgym.launch.stop import request_stop
+    from fluxgym.engines.local import request_stop
 
     held = 0
     for number in range(count):
@@ -235,7 +235,7 @@ def killed_writes(folder: Path, count: int) -> Result:
     """Kill -9 a process at a random moment while it writes a state over and over: the file is always whole."""
     run = make_run(folder / "writes", status="stopped")
     program = (
-        "import sys; from pathlib import Path; from fluxgym.run.paths import RunPaths; from fluxgym.run.ui_state import update_state\n"
+        "import sys; from pathlib import Path; from fluxgym.runs.paths import RunPaths; from fluxgym.runs.state import update_state\n"
         "run, number = RunPaths(Path(sys.argv[1])), 0\nprint('on', flush=True)\n"
         "while True:\n    number += 1; update_state(run, {'number': number, 'padding': 'x' * (number % 5000)})"
     )

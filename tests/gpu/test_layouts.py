@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.memory.block_swap import CudaMover, pin, swap_blocks
-from library.memory.devices import load_base
-from library.memory.quantization import KINDS, QuantizedLinear, quantize_blocks
+from library.placement.block_swap import CudaMover, pin, swap_blocks
+from library.placement.layout import load_base
+from library.placement.quantization import KINDS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
-from tests.sd_scripts.library.memory.test_devices import flags
+from tests.sd_scripts.library.placement.test_layout import flags
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_flux, save
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import ConfigError
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.status import Status
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.status import Status
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.sessions.last import last_session
+from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.guide_world import EPOCH_STEPS, ROOT, guide_world, kill, need

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.cli import main
+from fluxgym.cli.main import main
 from fluxgym.errors import FluxGymError, NameTaken
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.paths import RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.status import Status
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.status import Status
 from fluxgym.sessions.resume import resume
 from tests.support.guide_world import World, guide_world, kill, need
 from tests.support.runs import make_run, state_of

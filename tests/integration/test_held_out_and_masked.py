@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from library.cli.parse import parse
 from library.errors import TrainerError
-from library.flags.arguments import parse
-from library.reporting.progress import ProgressLog
-from library.signals import StopFlag, StopRequested
-from library.trainer import Training
+from library.process import StopFlag, StopRequested
+from library.training.reporting import ProgressLog
+from library.training.trainer import Training
 from tests.support.photos import write_cats
 from tests.support.tiny_models import model_flags
 from tests.support.training_data import shared_models

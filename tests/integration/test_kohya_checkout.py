@@ -6,15 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import LaunchError, NothingToResume
-from fluxgym.launch.order import read_launch
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.checkpoints import list_complete
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.progress import read_curve, read_last
+from fluxgym.runs.checkpoints import list_complete
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.progress import read_curve, read_last
 from fluxgym.sessions.listing import session_of
-from fluxgym.sessions.offer import resume_offer
-from fluxgym.sessions.resume import resume
+from fluxgym.sessions.resume import resume, resume_offer
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats

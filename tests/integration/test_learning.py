@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.toml import dataset_toml
-from fluxgym.launch.argv import trainer_argv
 from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
-from fluxgym.run.paths import RunPaths
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.options import trainer_argv
 from pocket.gallery import Gallery
 from pocket.measures import nearest_rms
 

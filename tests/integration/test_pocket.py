@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.toml import dataset_toml
-from fluxgym.launch.argv import trainer_argv
 from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
-from fluxgym.run.paths import RunPaths
-from library.data.caches import FOLDER
-from library.models.weights import WeightFile
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.options import trainer_argv
+from library.data.feature_cache import FOLDER
+from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colours_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLOURS, SHAPES, shape_caption

@@ -9,17 +9,15 @@ import time
 
 import pytest
 
+from fluxgym.engines import device_queue, local
+from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.errors import SessionError
-from fluxgym.launch import queue, spawn
-from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
-from fluxgym.launch.queue import Queue
-from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.identity import PROC, is_alive
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.status import Status, derive_status
-from fluxgym.run.ui_state import read_state
+from fluxgym.runs.launch_spec import LaunchOrder, read_launch, write_launch
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import PROC, is_alive, read_record
+from fluxgym.runs.state import read_state
+from fluxgym.runs.status import Status, derive_status
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder}/../order', 'a').write(name + ' ')\nprogress(4); lora()"
@@ -183,7 +181,7 @@ def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch)
     line.wait_for(second, Status.QUEUED)
     kill_supervisor(second)
     with monkeypatch.context() as slow:
-        slow.setattr(queue, "spawn_supervisor", lambda *_, **__: None)  # it has not come up yet
+        slow.setattr(device_queue, "spawn_supervisor", lambda *_, **__: None)  # it has not come up yet
         assert line.queue.bring_back() == ["second"]
     third = line.start("third")
     line.wait_for(third, Status.QUEUED)
@@ -201,7 +199,7 @@ def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
     for each in waiting:
         line.wait_for(each, Status.QUEUED)
         kill_supervisor(each)
-    monkeypatch.setattr(spawn, "_wait_until_it_watches", None)  # waiting would fail
+    monkeypatch.setattr(local, "_wait_until_it_watches", None)  # waiting would fail
     assert line.queue.bring_back() == ["a", "b"]
     for each in waiting:
         wait_for(lambda each=each: is_alive(read_record(each).supervisor))

@@ -7,15 +7,13 @@ import sys
 
 import pytest
 
-from fluxgym.launch import restarts
-from fluxgym.launch.order import LaunchOrder, read_launch, write_launch
-from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import is_alive
-from fluxgym.run.paths import RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.status import has_live_process
+from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.launch_spec import LaunchOrder, read_launch, write_launch
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.process_identity import is_alive, read_record
+from fluxgym.runs.status import has_live_process
+from fluxgym.supervisor import stall
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 SCALE = 0.001  # training may be silent for 1.8 s
@@ -66,7 +64,7 @@ def test_it_gives_up_after_three_restarts_without_progress(run):
     assert (ended.status, ended.reason_code) == ("failed", "stalled")
     assert "at step 2 of 4" in ended.reason
     assert "after 3 restarts without progress" in ended.reason
-    assert read_launch(run).attempt == 1 + len(restarts.PAUSES_S)
+    assert read_launch(run).attempt == 1 + len(stall.PAUSES_S)
 
 
 def test_a_frozen_trainer_is_told_from_the_kernel(run):

@@ -5,13 +5,11 @@ import os
 import sys
 from dataclasses import replace
 
-from fluxgym.launch.order import LaunchOrder, read_stop, write_launch
-from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import identify, start_ticks
-from fluxgym.run.process_record import read_record, write_record
-from fluxgym.run.status import Status
+from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.launch_spec import LaunchOrder, read_stop, write_launch
+from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
+from fluxgym.runs.status import Status
 from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
 from tests.support.runs import launch, make_run, state_of, wait_for
 

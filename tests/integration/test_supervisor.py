@@ -8,19 +8,16 @@ import time
 
 import pytest
 
+from fluxgym.app_settings import Settings
+from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.errors import StorageError
-from fluxgym.launch import order
-from fluxgym.launch.order import read_launch
-from fluxgym.launch.spawn import spawn_supervisor
-from fluxgym.launch.stop import request_stop, wait_until_ended
-from fluxgym.run.exit_record import read_exit
-from fluxgym.run.identity import group_members, start_ticks
-from fluxgym.run.process_record import read_pid, read_record
-from fluxgym.run.progress import read_last
-from fluxgym.run.status import Status, derive_status, has_live_process, is_supervised
-from fluxgym.sessions.offer import needs_check
-from fluxgym.sessions.resume import resume
-from fluxgym.settings import Settings
+from fluxgym.runs import launch_spec
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
+from fluxgym.runs.progress import read_last
+from fluxgym.runs.status import Status, derive_status, has_live_process, is_supervised
+from fluxgym.sessions.resume import needs_check, resume
 from tests.support.runs import launch, launch_broken, make_run, order_of, state_of, wait_for
 
 GOOD = "progress(2); progress(4); lora()"
@@ -202,7 +199,7 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
     import subprocess
 
     second = subprocess.run(
-        [sys.executable, "-m", "fluxgym.launch.supervisor", str(run.folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "fluxgym.supervisor.supervisor", str(run.folder)], capture_output=True, text=True, check=False
     )
     assert second.returncode == 1
     assert "another supervisor" in second.stderr
@@ -269,7 +266,7 @@ def test_a_trainer_that_could_not_be_found_again_is_ended_with_the_true_reason(r
     assert read_exit(run).signal == "SIGKILL"
 
 
-LOOKS_BADLY = REFUSE + "from fluxgym.launch.stall import StallWatch\nStallWatch.look = refuse(RuntimeError('a mistake'))"
+LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWatch.look = refuse(RuntimeError('a mistake'))"
 
 
 def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
@@ -298,7 +295,7 @@ def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
 def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
     launch(run, POLITE)
     ready(run)
-    monkeypatch.setattr(order, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
+    monkeypatch.setattr(launch_spec, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
     assert request_stop(run)
     assert wait_until_ended(run).reason_code == "user"
     assert not run.stop_reserve.exists()

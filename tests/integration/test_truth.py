@@ -21,17 +21,16 @@ from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fluxgym.engines.device_queue import Queue
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError
-from fluxgym.launch.queue import Queue
-from fluxgym.run import status as status_module
-from fluxgym.run.identity import group_members, is_alive
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.process_record import read_record
+from fluxgym.runs import status as status_module
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import group_members, is_alive, read_record
+from fluxgym.sessions.control import stop
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.sessions.stop import stop
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_world import small_world, state

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import FluxGymError, StorageError
-from fluxgym.launch.stop import wait_until_ended
-from fluxgym.run.lock import file_lock, try_lock
-from fluxgym.run.paths import OutputsPaths
+from fluxgym.runs.files import file_lock, try_lock
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.control import stop
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.sessions.stop import stop
 from tests.browser.conftest import App
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for

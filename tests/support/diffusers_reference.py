@@ -6,8 +6,8 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from torch import Tensor
 
-from library.models.autoencoder import AutoEncoderParams
-from library.models.flux_model import FluxParams
+from library.models.flux1.transformer import FluxParams
+from library.models.flux1.vae import AutoEncoderParams
 
 EMBEDDERS = {
     "time_in": "time_text_embed.timestep_embedder",

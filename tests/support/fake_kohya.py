@@ -23,7 +23,7 @@ log = logging.getLogger()
 
 def write_checkout(folder: Path) -> Path:
     """Write a folder that looks like a checkout and whose trainer is this very program."""
-    flags = json.loads((Path(__file__).parents[2] / "sd-scripts" / "library" / "flags" / "kohya_flags.json").read_text())
+    flags = json.loads((Path(__file__).parents[2] / "sd-scripts" / "library" / "cli" / "kohya_flags.json").read_text())
     (folder / "library").mkdir(parents=True)
     (folder / "library" / "train_util.py").write_text("".join(f'parser.add_argument("{row["flag"]}")\n' for row in flags))
     (folder / "train_network.py").touch()

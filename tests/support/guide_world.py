@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.launch.stop import wait_until_ended
-from fluxgym.run.identity import is_alive
-from fluxgym.run.paths import RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.progress import read_last
+from fluxgym.engines.local import wait_until_ended
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.process_identity import is_alive, read_record
+from fluxgym.runs.progress import read_last
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.start import StartRequest, start

@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from fluxgym.launch.order import LaunchOrder, write_launch
-from fluxgym.launch.spawn import PROJECT, spawn_supervisor
-from fluxgym.run.paths import RunPaths
-from fluxgym.run.ui_state import create_state
+from fluxgym.engines.local import PROJECT, spawn_supervisor
+from fluxgym.runs.launch_spec import LaunchOrder, write_launch
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import create_state
 
 PRELUDE = """
 import json, os, signal, struct, sys, time

@@ -4,7 +4,7 @@ import json
 import struct
 from pathlib import Path
 
-from fluxgym.settings import Settings
+from fluxgym.app_settings import Settings
 from tests.support.photos import write_cats
 from tests.support.runs import PRELUDE
 

@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
-from library.models.autoencoder import AutoEncoder, AutoEncoderParams
-from library.models.flux_model import Flux, FluxParams
-from library.models.text_encoders import ClipTextEncoder
+from library.models.flux1.text_encoders import ClipTextEncoder
+from library.models.flux1.transformer import Flux, FluxParams
+from library.models.flux1.vae import AutoEncoder, AutoEncoderParams
 from pocket.vocabulary import build_clip, build_t5
 
 PARAMS = FluxParams(

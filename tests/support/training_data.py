@@ -10,11 +10,11 @@ from pathlib import Path
 import tomli_w
 import torch
 
-from library.data.caches import FOLDER
+from library.cli.parse import build_parser
 from library.data.dataset import TrainingData, build_dataset
-from library.flags.arguments import build_parser
-from library.models.autoencoder import AutoEncoder, load_autoencoder
-from library.models.text_encoders import TextEncoders, load_text_encoders
+from library.data.feature_cache import FOLDER
+from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
+from library.models.flux1.vae import AutoEncoder, load_autoencoder
 from tests.support.tiny_models import write_tiny_models
 
 CACHED = {

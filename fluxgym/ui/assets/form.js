@@ -2,9 +2,9 @@
 // TOML to read, and the choice when a name is taken. The fields themselves are Gradio's.
 
 import { attribute, fill, h, put, svg } from "./dom.js";
-import { notice } from "./link.js";
-import * as memory from "./memory.js";
-import { go } from "./nav.js";
+import { notice } from "./api.js";
+import * as memory from "./browser_store.js";
+import { go } from "./router.js";
 
 // Drawn, not written: a font may lack the symbols. Each is a path on a field of 16 by 16.
 const LEVELS = {

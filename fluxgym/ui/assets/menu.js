@@ -3,8 +3,8 @@
 import { stamp } from "./clock.js";
 import { question } from "./dialog.js";
 import { h, put } from "./dom.js";
-import { address } from "./link.js";
-import { isLive } from "./session.js";
+import { address } from "./api.js";
+import { isLive } from "./session_row.js";
 
 /** Run one action; the dialog stays open with the app's sentence when it refuses. */
 const taken = (answer) => (answer === undefined ? "The app does not answer; try again in a moment." : answer.error ?? "");

@@ -2,8 +2,8 @@
 
 import { question } from "./dialog.js";
 import { fill, h, put } from "./dom.js";
-import { call, notice } from "./link.js";
-import { heldIn } from "./held.js";
+import { call, notice } from "./api.js";
+import { heldIn } from "./unsaved.js";
 
 export function mount({ element, trigger, props, watch, server }) {
   const choice = h("select", { "aria-label": "Template" });

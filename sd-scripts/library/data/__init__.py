@@ -1,1 +1,1 @@
-"""Pictures and captions."""
+"""Data sets: schema, image index, transforms, captions, caches, batches."""

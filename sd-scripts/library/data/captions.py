@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from library.data.dataset_config import Subset
+from library.data.dataset_toml import Subset
 from library.errors import TrainerError
 
 FACE_NUMBERS = 4  # a name may end in _x_y_width_height of a face

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from library.data.buckets import Size
 from library.data.captions import Moment, caption_at
-from library.data.dataset_config import read_datasets
 from library.data.dataset_metadata import dataset_metadata, describe
-from library.data.encoded import Encoded, OnItem
+from library.data.dataset_toml import read_datasets
+from library.data.feature_cache import Encoded, OnItem
+from library.data.image_index import Picture, find_pictures
 from library.data.masks import LATENT, stack_masks
-from library.data.pictures_found import Picture, find_pictures
-from library.data.pixels import load_pixels
+from library.data.transforms import load_pixels
 from library.errors import TrainerError, warn
-from library.models.autoencoder import AutoEncoder
-from library.models.text_encoders import ClipTextEncoder, TextEncoders
+from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders
+from library.models.flux1.vae import AutoEncoder
 from library.randomness import generator
 
 PRESERVATION = "diff_output_preservation"  # the one of kohya's custom_attributes that means something

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from library.data.dataset_config import Dataset, Subset
-from library.data.pictures_found import Picture
+from library.data.dataset_toml import Dataset, Subset
+from library.data.image_index import Picture
 
 VALIDATION_FLAGS = ("validation_seed", "validation_split", "max_validation_steps", "validate_every_n_epochs", "validate_every_n_steps")
 

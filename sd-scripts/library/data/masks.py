@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from library.data.buckets import Size
-from library.data.pictures import EXTENSIONS, list_pictures, read_picture
+from library.data.images import EXTENSIONS, list_pictures, read_picture
 from library.errors import TrainerError
 
 LATENT = 8  # pixels of a latent a side

@@ -1,1 +1,1 @@
-"""The frozen models and their files."""
+"""Frozen models: pure modules and math, one folder per model family."""

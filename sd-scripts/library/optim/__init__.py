@@ -1,1 +1,1 @@
-"""How the network learns."""
+"""Optimizers, schedules and weight averaging."""

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from fluxgym.models.identify import identify
-from library.models.file_kinds import kind_of
+from library.weights.model_kinds import kind_of
 
 DEV = {"guidance_in.in_layer.weight": "BF16", "double_blocks.0.img_attn.qkv.weight": "BF16"}
 DIFFUSERS = {"x_embedder.weight": "BF16", "single_transformer_blocks.0.proj_mlp.weight": "BF16"}

@@ -9,13 +9,12 @@ import pytest
 
 from fluxgym.dataset.folder import PictureFolder
 from fluxgym.errors import SessionNotFound
-from fluxgym.run.exit_record import ExitRecord, write_exit
-from fluxgym.run.identity import identify
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.process_record import write_record
-from fluxgym.run.ui_state import read_state
+from fluxgym.runs.exit_record import ExitRecord, write_exit
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.state import read_state
 from fluxgym.sessions.adopt import adopt
-from fluxgym.sessions.forget import forget
+from fluxgym.sessions.cleanup import forget
 from fluxgym.sessions.listing import list_sessions
 from tests.support.photos import write_cats
 from tests.support.runs import make_run

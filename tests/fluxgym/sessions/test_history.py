@@ -9,12 +9,10 @@ import time
 import pytest
 
 from fluxgym.errors import AlreadyRunning, ConfigError, SessionNotFound
-from fluxgym.run.atomic import write_json
-from fluxgym.run.identity import identify
-from fluxgym.run.lock import file_lock
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.run.process_record import write_record
-from fluxgym.run.ui_state import read_state, update_state
+from fluxgym.runs.files import file_lock, write_json
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import diff, find_version, keep, restore, versions
 from tests.support.runs import make_run
 

@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from fluxgym.run.identity import identify
-from fluxgym.run.process_record import write_record
+from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.sessions import index as index_module
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions

@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import StorageError
-from fluxgym.run.identity import identify
-from fluxgym.run.paths import OutputsPaths
-from fluxgym.run.process_record import write_record
-from fluxgym.run.status import Status
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.status import Status
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.sessions.last import last_session
-from fluxgym.sessions.listing import list_sessions, session_of
+from fluxgym.sessions.listing import last_session, list_sessions, session_of
 from tests.support.runs import make_run
 
 NOBODY = 65534

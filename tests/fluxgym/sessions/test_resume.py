@@ -2,12 +2,12 @@
 
 import pytest
 
-from fluxgym.launch import devices
-from fluxgym.launch.order import read_launch
-from fluxgym.launch.stop import wait_until_ended
+from fluxgym.engines import devices
+from fluxgym.engines.local import wait_until_ended
+from fluxgym.runs.launch_spec import read_launch
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from tests.fluxgym.run.test_checkpoints import checkpoint
+from tests.fluxgym.runs.test_checkpoints import checkpoint
 from tests.fluxgym.sessions.test_start import begin, stop_and_wait
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state

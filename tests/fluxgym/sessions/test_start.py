@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 
+from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import (
     AlreadyRunning,
     ConfigError,
@@ -21,19 +22,17 @@ from fluxgym.errors import (
     SessionError,
     StorageError,
 )
-from fluxgym.launch.order import read_launch
-from fluxgym.launch.stop import wait_until_ended
-from fluxgym.run.identity import is_alive
-from fluxgym.run.paths import OutputsPaths, RunPaths
-from fluxgym.run.process_record import read_record
-from fluxgym.run.progress import read_curve
-from fluxgym.run.status import Status, has_live_process
+from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import is_alive, read_record
+from fluxgym.runs.progress import read_curve
+from fluxgym.runs.status import Status, has_live_process
 from fluxgym.sessions import start as start_module
+from fluxgym.sessions.control import stop
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.sessions.stop import stop
-from tests.fluxgym.run.test_checkpoints import checkpoint
+from tests.fluxgym.runs.test_checkpoints import checkpoint
 from tests.support.photos import write_cats
 from tests.support.runs import state_of, wait_for
 from tests.support.small_world import small_world, state

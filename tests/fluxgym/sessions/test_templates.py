@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fluxgym.errors import BadName, ConfigError, SessionNotFound
-from fluxgym.run.paths import OutputsPaths
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions import templates
 
 

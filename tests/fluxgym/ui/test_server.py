@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from fluxgym.run.paths import RunPaths
+from fluxgym.app_settings import Settings
+from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.drafts import new_draft_id, open_draft
-from fluxgym.settings import Settings
-from fluxgym.ui import upload
+from fluxgym.ui.api import uploads
 from fluxgym.ui.server import make_server
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -143,14 +143,14 @@ def test_an_upload_cannot_leave_its_draft(client, settings):
 
 
 def test_too_large_a_file_is_refused_before_and_while_it_comes(client, monkeypatch):
-    monkeypatch.setattr(upload, "MAX_PICTURE_BYTES", 1000)
+    monkeypatch.setattr(uploads, "MAX_PICTURE_BYTES", 1000)
     address = f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png"
     assert client.put(address, content=png(200)).status_code == 413
     assert client.put(address, content=iter([b"x" * 600, b"x" * 600])).status_code == 413
 
 
 def test_a_full_disk_is_named(client, monkeypatch):
-    monkeypatch.setattr(upload, "RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr(uploads, "RESERVE_BYTES", 1 << 60)
     answer = client.put(f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png", content=png())
     assert answer.status_code == 400
     assert "free" in answer.json()["error"]
@@ -194,7 +194,7 @@ def test_a_hostile_import_is_refused_in_a_sentence(client, settings, monkeypatch
     answer = client.put("/fluxgym/import/x.zip", content=b"PK\x03\x04 no")
     assert (answer.status_code, "error" in answer.json()) == (400, True)
     assert client.put("/fluxgym/import/x.json", content=b"").status_code == 400
-    monkeypatch.setattr(upload, "MAX_ARCHIVE_BYTES", 10)
+    monkeypatch.setattr(uploads, "MAX_ARCHIVE_BYTES", 10)
     assert client.put("/fluxgym/import/x.zip", content=b"12345678901").status_code == 413
     assert [path for path in sorted(settings.outputs.iterdir()) if path.name != ".fluxgym"] == [
         path for path in before if path.name != ".fluxgym"

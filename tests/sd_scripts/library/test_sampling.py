@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from library.errors import TrainerError
-from library.models.flux_math import image_ids, pack_latents, text_ids, unpack_latents
+from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, parse_line, read_prompts, sample_path, schedule
 from tests.support.tiny_models import PARAMS, make_flux
 

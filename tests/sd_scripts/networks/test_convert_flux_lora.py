@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from networks.convert_flux_lora import build_parser, convert
+from networks.lora_file import run
 from networks.lora_flux import create_network
-from networks.tool import run
 from tests.sd_scripts.networks.test_lora_flux import fill_up
 from tests.support.tiny_models import make_clip, make_flux
 

@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 from library.errors import TrainerError
 from networks import factory
+from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
-from networks.network import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.sd_scripts.networks.test_lycoris_kohya import arguments as lycoris_arguments
 from tests.support.tiny_models import PARAMS, make_clip, make_flux, make_t5

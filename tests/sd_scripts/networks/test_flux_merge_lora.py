@@ -7,13 +7,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from library.models.flux_loading import load_flux
-from library.models.text_encoders import load_clip_l
+from library.models.flux1.loading import load_flux
+from library.models.flux1.text_encoders import load_clip_l
 from networks.flux_merge_lora import build_parser, merge, sum_of
-from networks.lora_file import Pair, read_lora
+from networks.lora_file import Pair, read_lora, run
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
-from networks.tool import run
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
 from tests.support.tiny_models import PARAMS, make_clip, make_flux
 

@@ -10,8 +10,8 @@ from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.models.flux_math import image_ids, text_ids
-from library.models.flux_model import FluxParams
+from library.models.flux1.math import image_ids, text_ids
+from library.models.flux1.transformer import FluxParams
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.network_args import parse_network_args

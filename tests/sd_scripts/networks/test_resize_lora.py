@@ -6,11 +6,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from networks.lora_file import read_lora
+from networks.lora_file import read_lora, run
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.resize_lora import build_parser, rank_for, resize
-from networks.tool import run
 from tests.sd_scripts.networks.test_lora_flux import fill_up
 from tests.support.tiny_models import make_clip, make_flux
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from library.cli.parse import build_parser
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
-from library.flags.arguments import build_parser
 from tests.support.photos import write_cats
 from tests.support.training_data import CACHED, fill, make_data, shared_models
 

@@ -2,10 +2,10 @@
 
 import json
 
-from library.data.dataset_config import Dataset, Subset
 from library.data.dataset_metadata import dataset_metadata, describe
-from library.data.pictures_found import find_pictures
-from tests.sd_scripts.library.data.test_dataset_config import arguments
+from library.data.dataset_toml import Dataset, Subset
+from library.data.image_index import find_pictures
+from tests.sd_scripts.library.data.test_dataset_toml import arguments
 from tests.support.photos import write_cats
 
 

@@ -1,0 +1,138 @@
+"""The trainer's flags as data, read from flags.json, which a test holds equal to the trainer's own parser.
+
+Owns which advanced settings exist, whether the trainer honours them, and whether they belong into dataset.toml or on the command line.
+"""
+
+import json
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fluxgym.config.values import is_text
+from fluxgym.errors import ConfigError
+
+DATASET_KEYS = {
+    "train_batch_size": "batch_size",
+    "enable_bucket": "enable_bucket",
+    "min_bucket_reso": "min_bucket_reso",
+    "max_bucket_reso": "max_bucket_reso",
+    "bucket_reso_steps": "bucket_reso_steps",
+    "bucket_no_upscale": "bucket_no_upscale",
+    "resize_interpolation": "resize_interpolation",
+}
+SUBSET_KEYS = (
+    "keep_tokens", "shuffle_caption", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator",
+    "enable_wildcard", "flip_aug", "random_crop", "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
+    "caption_extension",
+)  # fmt: skip
+OF_THE_LAUNCHER = ("reg_data_dir",)  # becomes an is_reg subset of dataset.toml
+OF_THE_FORM = {
+    "max_train_epochs": "max_train_epochs", "max_train_steps": "max_train_epochs", "sample_every_n_steps": "sample_every_n_steps",
+    "resolution": "resolution", "seed": "seed", "max_data_loader_n_workers": "workers", "learning_rate": "learning_rate",
+    "save_every_n_epochs": "save_every_n_epochs", "guidance_scale": "guidance_scale", "timestep_sampling": "timestep_sampling",
+    "network_dim": "network_dim", "save_state": "enable_checkpointing", "dataset_repeats": "num_repeats",
+}  # fmt: skip
+NOT_FOR_A_RUN = (
+    "dataset_config", "output_dir", "output_name", "resume", "pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "sample_prompts",
+    "config_file", "output_config", "huggingface_token", "wandb_api_key", "train_data_dir", "in_json",
+    "debug_dataset",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """One flag of the trainer: its kohya name without dashes, its type, and whether it is honoured."""
+
+    name: str
+    type: str
+    default: Any
+    choices: tuple[Any, ...] | None
+    nargs: str | None
+    minimum: float | None
+    help: str
+    support: str
+    reason: str
+
+
+@cache
+def all_flags() -> dict[str, Flag]:
+    """Return every flag by name."""
+    rows = json.loads(Path(__file__).with_name("flags.json").read_text(encoding="utf-8"))
+    flags = (
+        Flag(
+            name=str(row["flag"]).lstrip("-"),
+            type=row["type"],
+            default=row.get("default"),
+            choices=tuple(row["choices"]) if row.get("choices") else None,
+            nargs=row.get("nargs"),
+            minimum=row.get("minimum"),
+            help=row.get("help", ""),
+            support=row.get("support", "honoured"),
+            reason=row.get("reason", ""),
+        )
+        for row in rows
+    )
+    return {flag.name: flag for flag in flags}
+
+
+def check_advanced(name: str, value: Any) -> None:
+    """Refuse an advanced setting that the trainer does not know or honour, or whose value is of another kind.
+
+    Raises ConfigError naming the setting, and the nearest known name for one that is misspelt.
+    """
+    flag = all_flags().get(name)
+    if not is_text(name):
+        raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
+    if flag is None:
+        near = get_close_matches(name, all_flags(), n=1)
+        hint = f" Did you mean {near[0]}?" if near else " kohya's flag names are meant, without the dashes."
+        raise ConfigError(f"The advanced setting “{name}” is not known.{hint}", field="advanced")
+    if name in NOT_FOR_A_RUN:
+        raise ConfigError(f"The advanced setting “{name}” is set by FluxGym itself; leave it out.", field="advanced")
+    if name in OF_THE_FORM:
+        raise ConfigError(f"The advanced setting “{name}” is set by the form's own {OF_THE_FORM[name]}; use that.", field="advanced")
+    if flag.support == "refused":
+        raise ConfigError(f"The advanced setting “{name}” is not supported: {flag.reason}", field="advanced")
+    _check_value(flag, value)
+
+
+def _check_value(flag: Flag, value: Any) -> None:
+    """Raise ConfigError when `value` cannot be given to the flag."""
+    if flag.nargs:
+        values = value if isinstance(value, list) else [value]
+    else:
+        values = [value]
+    for item in values:
+        if isinstance(item, str) and item.startswith("-"):
+            raise ConfigError(
+                f"The advanced setting “{flag.name}” cannot begin with a dash: “{item[:40]}” would be another flag.", field="advanced"
+            )
+        if isinstance(item, str) and not is_text(item):
+            raise ConfigError(
+                f"The advanced setting “{flag.name}” is too long or holds a character that files cannot hold.", field="advanced"
+            )
+        if not _fits(flag.type, item):
+            raise ConfigError(
+                f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{item}”.", field="advanced"
+            )
+        if flag.minimum is not None and item < flag.minimum:
+            raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {item}.", field="advanced")
+        if flag.choices and item not in flag.choices:
+            raise ConfigError(
+                f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{item}”.", field="advanced"
+            )
+
+
+_KINDS = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind == "flag":
+        return isinstance(value, bool)
+    if kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind in ("float", "int_or_float"):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+    return isinstance(value, str)

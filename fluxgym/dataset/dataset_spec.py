@@ -1,0 +1,75 @@
+"""dataset.toml and the number of steps that the trainer will count for it."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.trainer_flags import DATASET_KEYS, SUBSET_KEYS
+from fluxgym.contract.buckets import GRID, Size, bounds, buckets_of
+from fluxgym.errors import ConfigError
+
+
+def buckets_on(config: TrainConfig) -> bool:
+    """Say whether pictures keep their shape; on unless it was switched off."""
+    return bool(config.advanced.get("enable_bucket", True))
+
+
+def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:
+    """Return the text of dataset.toml. Raises ConfigError for a resolution or buckets that the trainer cannot have."""
+    subset_keys = {key: config.advanced[key] for key in SUBSET_KEYS if key in config.advanced}
+    subset = {"image_dir": str(image_dir), "class_tokens": config.concept_sentence, "num_repeats": config.num_repeats}
+    subsets: list[dict[str, Any]] = [subset]
+    extension = subset_keys.pop("caption_extension", ".txt")  # how others' captions end: a run's own are .txt
+    if reg_dir is not None:
+        subsets.append({"image_dir": str(reg_dir), "num_repeats": 1, "is_reg": True, "caption_extension": extension})
+    general = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1} | subset_keys
+    return tomli_w.dumps({"general": general, "datasets": [_dataset(config) | {"subsets": subsets}]})
+
+
+def _dataset(config: TrainConfig) -> dict[str, Any]:
+    values: dict[str, Any] = {"resolution": config.resolution, "batch_size": 1}
+    values |= {DATASET_KEYS[key]: value for key, value in config.advanced.items() if key in DATASET_KEYS}
+    values["enable_bucket"] = buckets_on(config)
+    if config.resolution % GRID:
+        near = max(GRID, config.resolution // GRID * GRID)
+        raise ConfigError(f"The resolution {config.resolution} is no multiple of {GRID}; use {near} or {near + GRID}.", field="resolution")
+    if values["enable_bucket"]:
+        low, high, step = bounds(config.resolution, config.advanced)
+        values |= {"min_bucket_reso": low, "max_bucket_reso": high, "bucket_reso_steps": step}
+    return values
+
+
+def expected_steps(config: TrainConfig, pictures: Sequence[Size], regularisation: Sequence[Size] = ()) -> int:
+    """Return the number of optimizer steps for pictures of these sizes (width, height), in the order of their names; 0 without pictures."""
+    held_out = _held_out(config, len(pictures))
+    pictures = [size for place, size in enumerate(pictures) if place not in held_out]
+    if not pictures:
+        return 0
+    total = len(pictures) * config.num_repeats
+    used = regularisation[:total]
+    share, more = divmod(total, len(used)) if used else (0, 0)  # the first few are seen once more than the rest
+    counts: Counter[Size] = Counter()
+    for sizes, repeats in ((pictures, config.num_repeats), (used, share), (used[:more], 1)):
+        found = buckets_of(sizes, config.resolution, config.advanced, enable_bucket=buckets_on(config))
+        counts.update({bucket: number * repeats for bucket, number in found.items()})
+    batch = int(config.advanced.get("train_batch_size", 1))
+    batches = sum(math.ceil(count / batch) for count in counts.values())
+    per_epoch = math.ceil(batches / int(config.advanced.get("gradient_accumulation_steps", 1)))
+    return per_epoch * config.max_train_epochs
+
+
+def _held_out(config: TrainConfig, count: int) -> set[int]:
+    """Return which of `count` pictures the trainer holds out for validation: a share, drawn by the seed and the place alone."""
+    num = count - math.ceil(round(count * (1 - float(config.advanced.get("validation_split", 0.0))), 6))
+    seed = config.advanced.get("validation_seed", config.seed)
+
+    def drawn(place: int) -> int:
+        return int.from_bytes(hashlib.sha256(f"{seed}/validation/{place}".encode()).digest()[:8], "big") >> 1
+
+    return set(sorted(range(count), key=drawn)[:num])

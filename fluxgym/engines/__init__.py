@@ -1,0 +1,1 @@
+"""Where runs execute: the local device queue and its supervisors."""

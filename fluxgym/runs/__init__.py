@@ -1,0 +1,1 @@
+"""The run folder on disk: paths, files, process identity, state, progress, status."""

@@ -1,0 +1,71 @@
+"""exit.json: how an attempt ended, written by the supervisor before anything else says so."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fluxgym.errors import StorageError
+from fluxgym.runs.files import RESERVED_BYTES, fill, read_json, reserve, write_json
+from fluxgym.runs.paths import RunPaths
+
+LARGEST_EXACT = 2**53  # beyond it neither JSON nor a browser is exact
+STATUSES = ("stopped", "completed", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitRecord:
+    """The end of one attempt. exit_code is None when it is not known, or when a signal ended it."""
+
+    run_id: str
+    attempt: int
+    status: str
+    reason_code: str
+    reason: str
+    pid: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    last_step: int | None = None
+    verified: dict[str, Any] = field(default_factory=dict)
+
+
+def reserve_exit(run: RunPaths) -> None:
+    """Take the room that the end will need."""
+    reserve(run.exit_reserve)
+
+
+def write_exit(run: RunPaths, record: ExitRecord) -> None:
+    """Write how an attempt ended; on a full disk into the room that was reserved. Raises StorageError when there is none."""
+    value = {key: value for key, value in asdict(record).items() if value is not None}
+    try:
+        write_json(run.exit, value)
+    except StorageError:
+        text = json.dumps(value, ensure_ascii=False)
+        if len(text.encode()) > RESERVED_BYTES:
+            text = json.dumps(value | {"reason": record.reason[:500], "verified": {}}, ensure_ascii=False)
+        fill(run.exit_reserve, text)
+    else:
+        run.exit_reserve.unlink(missing_ok=True)
+
+
+def read_exit(run: RunPaths) -> ExitRecord | None:
+    """Return how the last attempt ended, None when nothing that can be read says so."""
+    value = read_json(run.exit_reserve) or read_json(run.exit)
+    try:
+        record = ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
+    except (AttributeError, TypeError):
+        return None
+    return record if _is_sound(record) else None
+
+
+def _is_sound(record: ExitRecord) -> bool:
+    """Say whether a record read from a file holds what it should: hands and other programs write there too."""
+    texts = (record.run_id, record.reason, record.reason_code)
+    numbers = (record.attempt, record.last_step, record.started_at, record.ended_at)
+    usable = all(isinstance(text, str) for text in texts) and all(number is None or _is_number(number) for number in numbers)
+    return usable and record.status in STATUSES and isinstance(record.attempt, int)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_EXACT

@@ -1,0 +1,198 @@
+"""Which processes belong to a run: identity by PID, start tick, boot and run ID, and process.json."""
+
+import os
+import signal
+import socket
+import time
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from fluxgym.runs.files import open_regular, read_json, write_json
+from fluxgym.runs.paths import RunPaths
+
+PROC = Path("/proc")
+MACHINE_ID = Path("/etc/machine-id")
+
+
+class Life(StrEnum):
+    """What can be said of a recorded process from here."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    RESTARTED = "restarted"  # the machine or container has been started anew since
+    ELSEWHERE = "elsewhere"  # recorded on another host: only its signs of life can tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessIdentity:
+    """One process, told from every other that had or will have its PID."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    init_ticks: int
+    host: str
+    run_id: str
+    machine_id: str = ""
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self | None:
+        """Read a recorded identity; None for anything that is none."""
+        try:
+            kinds = {name: kind for name, kind in cls.__annotations__.items() if name != "machine_id" or name in value}
+            return cls(**{name: kind(value[name]) for name, kind in kinds.items()})
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what process.json keeps."""
+        return asdict(self)
+
+
+def identify(pid: int, run_id: str) -> ProcessIdentity | None:
+    """Return the identity of a live process, None when there is none with this PID (zombies count as none)."""
+    ticks = start_ticks(pid)
+    if ticks is None:
+        return None
+    return ProcessIdentity(
+        pid=pid, start_ticks=ticks, boot_id=boot_id(), init_ticks=start_ticks(1) or 0, host=socket.gethostname(), run_id=run_id,
+        machine_id=machine_id(),
+    )  # fmt: skip
+
+
+def life_of(identity: ProcessIdentity) -> Life:
+    """Say whether the very process that was recorded is alive. Needs no permission to signal it."""
+    if (identity.boot_id, identity.init_ticks) == (boot_id(), start_ticks(1) or 0):
+        return Life.ALIVE if start_ticks(identity.pid) == identity.start_ticks else Life.DEAD
+    return Life.RESTARTED if identity.host == socket.gethostname() and _may_be_this_machine(identity) else Life.ELSEWHERE
+
+
+def _may_be_this_machine(identity: ProcessIdentity) -> bool:
+    """Say whether a record can be of this machine; others may bear its host name too, such as localhost."""
+    return not identity.machine_id or not machine_id() or identity.machine_id == machine_id()
+
+
+def is_alive(identity: ProcessIdentity | None) -> bool:
+    """Say whether the very process that was recorded is alive here."""
+    return identity is not None and life_of(identity) is Life.ALIVE
+
+
+def is_frozen(identity: ProcessIdentity) -> bool:
+    """Say whether somebody has stopped a recorded process with a signal, so that it does nothing until it is continued."""
+    fields = stat_fields(identity.pid)
+    return fields is not None and fields[0] in (b"T", b"t") and is_alive(identity)
+
+
+def wake(identity: ProcessIdentity) -> None:
+    """Let the very process that was recorded run on if somebody froze it; never signals another."""
+    try:
+        handle = os.pidfd_open(identity.pid)
+    except OSError:
+        return
+    try:
+        if is_alive(identity):
+            signal.pidfd_send_signal(handle, signal.SIGCONT)
+    except OSError:
+        return
+    finally:
+        os.close(handle)
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return the kernel's start tick of a process, None when there is none or it is a zombie."""
+    fields = stat_fields(pid)
+    return None if fields is None else int(fields[19])
+
+
+def stat_fields(pid: int) -> list[bytes] | None:
+    """Return a live process's /proc fields from its state on (state, parent, group, …), None when there is none or it is a zombie."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields
+
+
+def machine_id() -> str:
+    """Return the id that this machine's system was given when it was installed, "" where it has none, as in many containers."""
+    try:
+        return MACHINE_ID.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def boot_id() -> str:
+    """Return the id that the kernel drew at boot."""
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def boot_time() -> float | None:
+    """Return when the machine was started, in seconds since the epoch."""
+    try:
+        lines = (PROC / "stat").read_text().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("btime"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def group_members(pgid: int) -> list[int]:
+    """Return the live processes of a process group."""
+    pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
+    return [pid for pid in pids if (fields := stat_fields(pid)) is not None and int(fields[2]) == pgid]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessRecord:
+    """The processes of one attempt; `trainer` is None before it is started."""
+
+    run_id: str
+    attempt: int
+    started_at: float
+    supervisor: ProcessIdentity | None
+    trainer: ProcessIdentity | None
+
+
+def read_record(run: RunPaths) -> ProcessRecord | None:
+    """Return the record of the run's latest attempt, None when there is none that can be read."""
+    value = read_json(run.process)
+    try:
+        if _is_copy(run, str(value.get("folder") or run.folder)):
+            return None  # the processes are the original's
+        return ProcessRecord(
+            run_id=str(value["run_id"]),
+            attempt=int(value["attempt"]),
+            started_at=float(value["started_at"]),
+            supervisor=ProcessIdentity.from_json(value.get("supervisor")),
+            trainer=ProcessIdentity.from_json(value.get("trainer")),
+        )
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+
+
+def _is_copy(run: RunPaths, recorded: str) -> bool:
+    """Say whether a record came here with a copy of a run's folder: the recorded one still stands and is another. A moved folder is none."""
+    return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
+
+
+def write_record(
+    run: RunPaths, run_id: str, attempt: int, supervisor: ProcessIdentity | None, trainer: ProcessIdentity | None, started_at: float = 0.0
+) -> None:
+    """Replace the record."""
+    identities = {"supervisor": supervisor, "trainer": trainer}
+    known = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
+    facts = {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), "folder": str(run.folder)}
+    write_json(run.process, facts | known)
+
+
+def read_pid(path: Path) -> int | None:
+    """Return the integer in a PID file, None when it is missing or holds something else."""
+    try:
+        with open_regular(path) as file:
+            return int(file.read(64))
+    except (OSError, ValueError):
+        return None

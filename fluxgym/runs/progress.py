@@ -1,0 +1,100 @@
+"""progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
+
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fluxgym.runs.files import parse_json
+
+TAIL_BYTES = 16_384
+LARGEST = 1e15
+FINISHED = ("done", "verifying")
+
+NUMBERS = frozenset(("time", "attempt", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items"))
+
+Line = dict[str, Any]
+
+
+def read_last(path: Path) -> Line | None:
+    """Return the last whole line, None when there is none; a torn last line is skipped."""
+    return next(_lines_from_end(path), None)
+
+
+def is_done(line: Line | None) -> bool:
+    """Say whether a trainer's last word is that it is through, be its result checked or not."""
+    return line is not None and line.get("phase") in FINISHED
+
+
+def read_end(path: Path) -> tuple[Line | None, Line | None]:
+    """Return the last whole line and the last one near the end that carries a loss, of one reading."""
+    last = None
+    for line in _lines_from_end(path):
+        last = last or line
+        if "loss" in line:
+            return last, line
+    return last, None
+
+
+def read_last_training(path: Path) -> Line | None:
+    """Return the last line near the end of the file that carries a loss."""
+    return next((line for line in _lines_from_end(path) if "loss" in line), None)
+
+
+def _lines_from_end(path: Path) -> Iterator[Line]:
+    """Yield the lines near the end, the last first; only what is asked for is parsed."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            data = file.read()
+    except OSError:
+        return
+    for text in reversed(data.splitlines()):
+        if (line := _parsed(text)) is not None:
+            yield line
+
+
+def _parsed(text: bytes) -> Line | None:
+    try:
+        line = parse_json(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("phase", ""), str):
+        return None
+    return {name: value for name, value in line.items() if name not in NUMBERS or _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST  # NaN is not
+
+
+def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
+    """Return (step, loss) in the order of steps, thinned to about max_points; a step done again counts as it was done last."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return []
+        with path.open("rb") as file:
+            points = sorted(dict(losses_in(file)).items())
+    except OSError:
+        return []
+    every = max(1, len(points) // max_points)
+    return points[::-1][::every][::-1]
+
+
+def losses_in(lines: Iterable[bytes]) -> Iterator[tuple[int, float]]:
+    """Yield (step, loss) of each line that has both, in the order of the lines."""
+    for text in lines:
+        line = _parsed(text) if b'"loss"' in text else None
+        if line is not None and isinstance(line.get("step"), int) and isinstance(line.get("loss"), (int, float)):
+            yield line["step"], float(line["loss"])
+
+
+def eta_s(line: Line) -> float | None:
+    """Return the seconds that the remaining steps take at the present speed, None when the line does not tell."""
+    try:
+        return float(max(0, line["total_steps"] - line["step"]) * line["s_per_it"])
+    except (KeyError, TypeError):
+        return None

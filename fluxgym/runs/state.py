@@ -1,0 +1,91 @@
+"""ui_state.json, read tolerantly and written safely, and the folder name that belongs to a LoRA name."""
+
+import os
+from typing import Any
+
+from slugify import slugify
+
+from fluxgym.errors import BadName, UnreadableState
+from fluxgym.runs.files import open_regular, parse_json, run_lock, write_json
+from fluxgym.runs.paths import RunPaths
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 1 << 20
+
+State = dict[str, Any]
+MAX_LENGTH = 64
+
+
+def read_state(run: RunPaths) -> State:
+    """Return a run's state; raises UnreadableState saying what is wrong with the file and what to do."""
+    path = run.ui_state
+    try:
+        with open_regular(path, buffering=0) as file:
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
+    except OSError as error:
+        raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions.") from None
+    if len(data) > MAX_BYTES:
+        raise UnreadableState(f"{path.name} is larger than a state can be; restore or delete it.")
+    try:
+        state = parse_json(data)
+    except (ValueError, RecursionError) as error:
+        what = "is empty" if not data.strip() else f"is not valid JSON ({error})"
+        raise UnreadableState(f"{path.name} {what}; restore it from a backup, or delete it and start again.") from None
+    if not isinstance(state, dict):
+        raise UnreadableState(f"{path.name} holds no settings; restore it from a backup, or delete it and start again.")
+    return state
+
+
+def create_state(run: RunPaths, state: State) -> None:
+    """Write the state of a new start; the caller holds the lock. Raises StorageError when the disk refuses."""
+    write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
+
+
+def update_state(run: RunPaths, changes: State) -> None:
+    """Change some keys of a state under the run's lock; None removes a key, unknown keys survive.
+
+    A state that the user has deleted or damaged is left as it is.
+    """
+    with run_lock(run.lock):
+        try:
+            state = read_state(run)
+        except UnreadableState:
+            return
+        write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
+
+
+def timestamp_of(state: State) -> float:
+    """Return when the training was started, in seconds since the epoch; 0 when the state does not say."""
+    value: Any = state.get("timestamp")
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11
+    return float(value) if usable else 0.0
+
+
+def slug_of(lora_name: str) -> str:
+    """Return the folder name for a LoRA's name: transliterated, lower case, at most 64 characters.
+
+    Raises BadName when the name is empty, far too long, or gives no folder name ("../", "🐱").
+    """
+    name = lora_name.strip()
+    if not name:
+        raise BadName("The LoRA has no name yet; type one.", field="lora_name")
+    if len(name) > 200:
+        raise BadName(f"The LoRA name has {len(name)} characters; at most 200 are allowed.", field="lora_name")
+    if "/" in name or "\\" in name or "\0" in name:
+        raise BadName(f"The LoRA name “{_short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
+    if not name.isprintable():
+        raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it anew.", field="lora_name")
+    slug = slugify(name, max_length=MAX_LENGTH)
+    if not slug:
+        raise BadName(f"The LoRA name “{_short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")
+    return slug
+
+
+def next_version(slug: str, number: int) -> str:
+    """Return `slug-number`, cut so that the whole stays within 64 characters."""
+    ending = f"-{number}"
+    return slug[: MAX_LENGTH - len(ending)].rstrip("-") + ending
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else name[:39] + "…"

@@ -1,0 +1,237 @@
+"""Export and import: one run's state as JSON, or runs as an archive; what comes in is checked by name and value and never overwrites."""
+
+import itertools
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.dataset.folder import CAPTION, PictureFolder
+from fluxgym.dataset.images import check_picture, num_pixels
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
+from fluxgym.runs.files import storage_error, write_text
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import MAX_BYTES, State, create_state, next_version, read_state, slug_of, timestamp_of
+from fluxgym.sessions.archive import pack, unpack
+from fluxgym.sessions.history import SETTINGS
+from fluxgym.sessions.preconditions import is_unused, name_lock
+
+IMPORTED = "Imported; it was not trained here."
+SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
+NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
+OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
+MAX_DEPTH = 50
+MAX_DECODED_PIXELS = 40_000_000  # decoding more than this at once takes too much memory for a mere check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What goes into an archive besides the states."""
+
+    pictures: bool = False
+    lora: bool = False
+
+
+def export_state(run: RunPaths, target: Path) -> None:
+    """Write a run's state as it is to a .json file; raises UnreadableState for one that cannot be read."""
+    write_text(target, json.dumps(read_state(run), indent=2) + "\n")
+
+
+def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str]:
+    """Write runs into a .zip, one folder each: ui_state.json, and as asked dataset/ and the trained model.
+
+    One of several whose state could not be imported again is left out, lest it spoil the others; returns why, a sentence each. Raises
+    FluxGymError when that leaves nothing.
+    """
+    usable, left_out = _usable(runs)
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with aside.open("xb") as file:
+            for piece in pack(_exported(usable, what)):
+                file.write(piece)
+        aside.replace(target)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return left_out
+
+
+def stream_archive(run: RunPaths, what: Export) -> Iterator[bytes]:
+    """Return the pieces of a run's archive, each made when it is asked for. Raises at the call what `export_archive` raises, but of the disk."""
+    usable, _ = _usable([run])
+    return pack(_exported(usable, what))
+
+
+def _usable(runs: list[RunPaths]) -> tuple[list[RunPaths], list[str]]:
+    usable, left_out = [], []
+    for run in runs:
+        try:
+            _checked(json.dumps(read_state(run)).encode(), f"{run.slug}/ui_state.json")
+            usable.append(run)
+        except FluxGymError as error:
+            if len(runs) == 1:
+                raise
+            left_out.append(f"{run.slug}: {error}")
+    if not usable:
+        raise ImportRefused("There is no run that could be exported. " + " ".join(left_out[:1]))
+    return usable, left_out
+
+
+def _exported(runs: list[RunPaths], what: Export) -> Iterator[tuple[Path, str]]:
+    """Yield every file that goes out, and its name in the archive."""
+    for run in runs:
+        for path in _files(run, what):
+            yield path, f"{run.slug}/{path.relative_to(run.folder)}"
+
+
+def _files(run: RunPaths, what: Export) -> Iterator[Path]:
+    yield run.ui_state
+    if what.pictures:
+        for name in PictureFolder(run.dataset).names():
+            yield run.dataset / name
+            if (caption := (run.dataset / name).with_suffix(CAPTION)).is_file():
+                yield caption
+    if what.lora and run.lora.is_file():
+        yield run.lora
+
+
+def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
+    """Make runs of an exported .json or .zip, each stopped and under a name that is free; returns them.
+
+    Raises ImportRefused naming what has no place in such a file; all is checked before the first run is moved in. A disk that refuses
+    midway leaves those that are in by then.
+    """
+    if not source.is_file():
+        raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
+    aside = outputs.new / f"import-{secrets.token_hex(4)}"
+    try:
+        aside.mkdir(parents=True)
+        folders = unpack(source, aside) if _is_archive(source) else [_write_single(source, aside)]
+        arriving = [_prepare(folder) for folder in folders]
+        return _move_all(arriving, outputs, aside)
+    except OSError as error:
+        raise storage_error(error, outputs.root) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_archive(source: Path) -> bool:
+    try:
+        with source.open("rb") as file:
+            return file.read(2) == b"PK" or source.suffix.lower() == ".zip"
+    except OSError as error:
+        raise ImportRefused(f"{source} cannot be read: {error.strerror}.") from None
+
+
+def _write_single(source: Path, aside: Path) -> Path:
+    with source.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    folder = aside / slug_of(str(_checked(data, source.name)["lora_name"]))
+    folder.mkdir()
+    (folder / "ui_state.json").write_bytes(data)
+    return folder
+
+
+def _prepare(folder: Path) -> RunPaths:
+    """Check an unpacked run, and make its state that of a run which was not trained here."""
+    run = RunPaths(folder)
+    state = _checked(run.ui_state.read_bytes(), f"{folder.name}/ui_state.json")
+    for name in PictureFolder(run.dataset).names():
+        _check_picture(run.dataset / name)
+    before = state.get("run_id")
+    own = {"timestamp": timestamp_of(state) or time.time(), "status": "stopped", "reason": IMPORTED, "run_id": secrets.token_hex(8)}
+    parent = {"slug": folder.name, "run_id": before if isinstance(before, str) else None}
+    create_state(run, {key: value for key, value in state.items() if key not in OF_ITS_TRAINING} | own | {"parent": parent})
+    return run
+
+
+def _check_picture(path: Path) -> None:
+    try:
+        if num_pixels(path) <= MAX_DECODED_PIXELS:
+            check_picture(path)
+    except DatasetError as error:
+        raise ImportRefused(f"The archive's picture cannot be used: {error}") from None
+
+
+def _checked(data: bytes, name: str) -> State:
+    """Return a state that may come in: JSON, settings of use, no secret."""
+    if len(data) > MAX_BYTES:
+        raise ImportRefused(f"{name} is no ui_state.json: one has at most {MAX_BYTES >> 10} kB.")
+    try:
+        state = json.loads(data)
+        json.dumps(state, ensure_ascii=False, allow_nan=False).encode()
+        keys = _keys(state)
+    except (ValueError, RecursionError) as error:
+        raise ImportRefused(f"{name} is not valid JSON ({error}).") from None
+    if not isinstance(state, dict):
+        raise ImportRefused(f"{name} is no ui_state.json: it must be a table of settings.")
+    secret = next((key for key in keys if any(word in key.lower() for word in SECRETS) and key.lower() not in NO_SECRETS), None)
+    if secret:
+        raise ImportRefused(f"{name} holds “{secret[:80]}”, which looks like a secret and has no place in a state; remove it.")
+    return state | _settings(state, name)
+
+
+def _settings(state: State, name: str) -> State:
+    """Return a state's settings as a config takes them: 12 and not "12"."""
+    odd = next((key for key in SETTINGS if key != "advanced" and isinstance(state.get(key), (list, dict))), None)
+    if odd:
+        raise ImportRefused(f"{name} cannot be used: {odd} must be a single value.")
+    try:
+        config = TrainConfig.from_state(state)
+        slug_of(config.lora_name)
+    except FluxGymError as error:
+        raise ImportRefused(f"{name} cannot be used: {error}") from None
+    return {key: value for key, value in config.to_state().items() if state.get(key) is not None}
+
+
+def _keys(value: Any) -> list[str]:
+    """Return every key in a JSON value, at whatever depth; raises ValueError where that is beyond all use."""
+    found: list[str] = []
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        tables = [item for item in level if isinstance(item, dict)]
+        found += [key for table in tables for key in table]
+        level = [item for table in tables for item in table.values()] + [item for row in level if isinstance(row, list) for item in row]
+    if level:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    return found
+
+
+def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, aside: Path) -> list[RunPaths]:
+    """Move prepared runs to names of theirs, all or, when one cannot be, none of them; only a power cut in between leaves some."""
+    moved: list[RunPaths] = []
+    try:
+        for run in arriving:
+            moved.append(_move_in(run, outputs))
+    except (FluxGymError, OSError):
+        for run in moved:
+            with name_lock(outputs, run.slug):
+                if not run.launch.exists():  # nobody was so quick as to start it
+                    run.folder.rename(aside / f"back-{run.slug}")
+        raise
+    return moved
+
+
+def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:
+    """Move a prepared run to the first of its names that is free."""
+    for name in _names(slug_of(str(read_state(arriving)["lora_name"]))):
+        run = outputs.run(name)
+        with name_lock(outputs, name):
+            if not is_unused(run):
+                continue
+            if arriving.lora.exists():
+                arriving.lora.rename(arriving.folder / run.lora.name)
+            arriving.folder.rename(run.folder)
+            return run
+    raise AssertionError("there are infinitely many names")
+
+
+def _names(slug: str) -> Iterator[str]:
+    yield slug
+    yield from (next_version(slug, number) for number in itertools.count(2))

@@ -1,0 +1,174 @@
+"""From how the trainer ended to what is said of the run: status, reason_code and one sentence. Gathers evidence; never guesses."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fluxgym.runs.progress import is_done
+from fluxgym.runs.status import DerivedStatus, Status
+from fluxgym.supervisor.stall import Stall
+
+STOPPED_CODE = 143
+PHRASES = {
+    "cuda_oom": ("CUDA out of memory", "torch.OutOfMemoryError"),
+    "disk_full": ("No space left on device", "Disk quota exceeded"),
+    "driver": ("CUDA driver version is insufficient", "no kernel image is available"),
+}
+CHECK_STOPPED = "Stopped by you while its result was being checked; Resume checks it again."
+SENTENCES = {
+    "cuda_oom": "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
+    "disk_full": "The disk is full; free some space, then resume.",
+    "driver": "PyTorch and the GPU's driver do not fit together; update the driver.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known at a trainer's end. exit_code is negative for a signal, None when it cannot be known."""
+
+    exit_code: int | None
+    stop_requested: bool
+    had_to_kill: bool
+    asked_at_once: bool
+    last_line: dict[str, Any]
+    log_end: list[str]
+    kernel_killed: bool
+    verdict: dict[str, Any] | None
+    saved_state: bool
+    has_checkpoint: bool = True
+    stall: Stall | None = None
+    restarts: int = 0
+    check_stopped: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether the trainer's last word was that it is through."""
+        return is_done(self.last_line)
+
+    @property
+    def is_verified(self) -> bool:
+        """Say whether what it left was found whole."""
+        return bool(self.verdict and self.verdict.get("ok"))
+
+
+def judge(evidence: Evidence) -> DerivedStatus:
+    """Return the status a run has ended in, and why.
+
+    A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
+    """
+    code, stopped = evidence.exit_code, evidence.stop_requested
+    if evidence.check_stopped:
+        return DerivedStatus(Status.STOPPED, "user", CHECK_STOPPED if evidence.is_done else CHECK_STOPPED.partition(";")[0] + ".")
+    if evidence.is_done and (evidence.is_verified or not stopped):
+        return _finished(evidence)
+    if evidence.stall is not None and not stopped:
+        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
+    if code == 0:
+        return _finished(evidence)
+    if stopped and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
+        return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(evidence))
+    if code == STOPPED_CODE:
+        return DerivedStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(evidence)}" + _saved(evidence))
+    if code == -signal.SIGKILL or code == -signal.SIGTERM or code is None:
+        return DerivedStatus(Status.STOPPED, "interrupted", _killed_sentence(evidence))
+    return _failed(evidence)
+
+
+def _finished(evidence: Evidence) -> DerivedStatus:
+    """Judge a trainer by what it left; a process that did not end of itself and in order is told of."""
+    end = "" if evidence.exit_code == 0 else _odd_end(evidence)
+    if evidence.is_verified:
+        return DerivedStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
+    fault = (evidence.verdict or {}).get("reason") or "its result could not be checked"
+    joined = f"{end}, and {fault}." if end else f"The trainer ended without an error, but {fault}."
+    return DerivedStatus(Status.FAILED, "not_verified", joined)
+
+
+def _odd_end(evidence: Evidence) -> str:
+    """Say how the process of a trainer ended that was done before, without a full stop."""
+    if evidence.stall is not None:
+        return "It hung at its exit and was ended"
+    if evidence.exit_code is None:
+        return "Its process ended while nobody watched"
+    if evidence.stop_requested:
+        return "It was done when Stop ended it"
+    return f"It was done, but its process ended with {exit_words(evidence.exit_code)}"
+
+
+def exit_words(code: int) -> str:
+    """Name an exit code, which is negative for a signal: "exit code 1", "signal SIGSEGV"."""
+    return f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; those for real-time use have none of their own and count from SIGRTMIN."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def _stalled_sentence(evidence: Evidence, stall: Stall) -> str:
+    tried = f" after {evidence.restarts} restart{'s' * (evidence.restarts != 1)} without progress" if evidence.restarts else ""
+    return (
+        f"It stalled{_at(evidence)}: no progress while {stall.phase} for {stall.silent_s:.0f} s{tried}. "
+        "The end of its log says where it was stuck; resume it once the cause is gone."
+    )
+
+
+def _stopped_sentence(evidence: Evidence) -> str:
+    if evidence.asked_at_once:
+        return f"Stopped by you at once{_at(evidence)}, without saving; {_lost(evidence)}."
+    if evidence.had_to_kill:
+        return f"Stopped by you{_at(evidence)}; it did not end by itself and was killed; {_lost(evidence)}."
+    return f"Stopped by you{_at(evidence)}" + _saved(evidence)
+
+
+def _saved(evidence: Evidence) -> str:
+    return "; its state was saved." if evidence.saved_state else f"; no state was saved at this step: {_lost(evidence)}."
+
+
+def _lost(evidence: Evidence) -> str:
+    return "the steps since the last checkpoint are lost" if evidence.has_checkpoint else "it has left no checkpoint to resume from"
+
+
+def _killed_sentence(evidence: Evidence) -> str:
+    if evidence.kernel_killed:
+        return f"It was killed{_at(evidence)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
+    if evidence.exit_code is None:
+        return f"Its process ended{_at(evidence)} while nobody watched; how is not known."
+    return f"It was killed from outside ({signal_name(-evidence.exit_code)}){_at(evidence)}; by whom is not known."
+
+
+def _failed(evidence: Evidence) -> DerivedStatus:
+    line = evidence.last_line
+    if line.get("reason_code"):
+        return DerivedStatus(Status.FAILED, str(line["reason_code"]), _sentence(str(line.get("reason") or line["reason_code"])))
+    end = "\n".join(evidence.log_end)
+    for code, phrases in PHRASES.items():
+        if any(phrase in end for phrase in phrases):
+            return DerivedStatus(Status.FAILED, code, SENTENCES[code])
+    said = next((text.removeprefix("error: ") for text in reversed(evidence.log_end) if text.startswith("error: ")), "")
+    if said:
+        return DerivedStatus(Status.FAILED, "bad_input", _sentence(said))
+    how = exit_words(evidence.exit_code or 0)
+    return DerivedStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(evidence)} with {how}; the end of its log may say why.")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _at(evidence: Evidence) -> str:
+    step, total = evidence.last_line.get("step"), evidence.last_line.get("total_steps")
+    return f" at step {step} of {total}" if step and total else ""
+
+
+def kernel_oom_kills() -> int:
+    """Return how often the kernel has killed in this control group for want of memory; 0 when it does not say."""
+    try:
+        lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration, ValueError):
+        return 0

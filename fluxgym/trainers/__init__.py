@@ -1,0 +1,1 @@
+"""Trainer backends: the built-in trainer and a kohya sd-scripts checkout."""

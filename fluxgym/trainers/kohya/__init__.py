@@ -1,0 +1,1 @@
+"""A checkout of kohya-ss/sd-scripts as the trainer."""

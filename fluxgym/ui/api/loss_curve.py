@@ -1,0 +1,113 @@
+"""The loss curve for a page that looks at it: what was appended to progress.jsonl is read once, and only points that are new are sent.
+
+Beyond 2 * MAX_POINTS every 2nd, 4th, 8th ... point is sent, counted from the first one, so that a further step moves none of the others.
+"""
+
+import os
+import secrets
+import stat
+import threading
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fluxgym.runs.files import open_regular
+from fluxgym.runs.progress import losses_in
+from fluxgym.ui.api.answers import Answer
+
+MAX_POINTS = 800
+MAX_CURVES = 16
+Point = tuple[int, float]
+
+
+class Curve:
+    """The points of one file as far as it was read; `turns[i]` is the reading that brought point i as it is now."""
+
+    def __init__(self, status: os.stat_result) -> None:
+        self._file = status.st_dev, status.st_ino
+        self._token = secrets.token_hex(4)
+        self._turn = self._offset = 0
+        self._steps: list[int] = []
+        self._losses: list[float] = []
+        self._turns: list[int] = []
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Say whether the file is the one that was read, grown or as it was."""
+        return (status.st_dev, status.st_ino) == self._file and status.st_size >= self._offset
+
+    def read_on(self, file: BinaryIO) -> None:
+        """Read what was appended since the last reading; half a line at the end waits for its other half."""
+        file.seek(self._offset)
+        self._turn += 1
+        for step, loss in losses_in(self._whole_lines(file)):
+            self._put(step, loss)
+
+    def _whole_lines(self, file: BinaryIO) -> Iterator[bytes]:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            self._offset += len(line)
+            yield line
+
+    def _put(self, step: int, loss: float) -> None:
+        place = len(self._steps) if not self._steps or step > self._steps[-1] else bisect_left(self._steps, step)
+        if place < len(self._steps) and self._steps[place] == step:
+            self._losses[place], self._turns[place] = loss, self._turn
+            return
+        if place < len(self._steps):
+            self._token = secrets.token_hex(4)  # every later point has another place now
+        self._steps.insert(place, step)
+        self._losses.insert(place, loss)
+        self._turns.insert(place, self._turn)
+
+    def news(self, seen: Any) -> tuple[Answer, list[Any]]:
+        """Return what is new since `seen`, and what is seen then: [token, thinning, turn]."""
+        every = 1
+        while len(self._steps) > 2 * MAX_POINTS * every:
+            every *= 2
+        known = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, every] and isinstance(seen[2], int)
+        since = seen[2] if known else -1
+        now = [self._token, every, self._turn]
+        points = [self._point(place) for place in range(0, len(self._steps), every) if self._turns[place] > since]
+        if known and not points and not (self._turns and self._turns[-1] > since):
+            return {}, now
+        apart = (len(self._steps) - 1) % every != 0
+        answer: Answer = {"points": points, "last": self._point(-1) if apart else None}
+        return answer | ({} if known else {"points_again": True}), now
+
+    def _point(self, place: int) -> Point:
+        return self._steps[place], self._losses[place]
+
+
+class Curves:
+    """The curves that pages look at, the latest few of them. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, Curve] = {}
+        self._lock = threading.Lock()
+
+    def news(self, path: Path, seen: Any) -> tuple[Answer, list[Any]]:
+        """Return the points of a progress.jsonl that are new since `seen` ([] at first), and what is seen then."""
+        with self._lock:
+            curve = self._read(path)
+            if curve is None:
+                return ({"points": [], "points_again": True, "last": None} if seen else {}), []
+            return curve.news(seen)
+
+    def _read(self, path: Path) -> Curve | None:
+        """Return a file's curve, read to its end and kept as the latest one; None without a plain file."""
+        kept = self._kept.pop(path, None)
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return None  # a pipe would never end
+            with open_regular(path) as file:
+                status = os.fstat(file.fileno())
+                curve = kept if kept is not None and kept.is_of(status) else Curve(status)
+                curve.read_on(file)
+        except OSError:
+            return None
+        self._kept[path] = curve
+        for oldest in list(self._kept)[:-MAX_CURVES]:
+            del self._kept[oldest]
+        return curve

@@ -1,0 +1,163 @@
+"""What the Run page asks for: the session, and of its curve, samples, log and files only what is new since it asked last."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fluxgym.app_settings import Settings
+from fluxgym.errors import FluxGymError, UnreadableState
+from fluxgym.runs.files import open_regular, tail
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import read_pid
+from fluxgym.runs.state import read_state
+from fluxgym.runs.status import is_supervised
+from fluxgym.sessions.listing import session_of
+from fluxgym.ui.api.answers import Answer, answers, fingerprint, text
+from fluxgym.ui.api.loss_curve import Curves
+from fluxgym.ui.api.sessions import SessionHandlers
+from fluxgym.ui.form import BY_NAME
+from fluxgym.ui.form_values import DEFAULTS
+
+LOG_BYTES = 65_536
+MONITOR_LINES = 12
+SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
+LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
+
+
+class RunHandlers:
+    """Answers the Run page."""
+
+    def __init__(self, settings: Settings, sessions: SessionHandlers) -> None:
+        self._outputs = OutputsPaths(settings.outputs)
+        self._sessions = sessions
+        self._curves = Curves()
+
+    @answers
+    def run_view(self, data: Answer) -> Answer:
+        """Answer what has changed of a run; {"missing": true} when there is none of that name."""
+        seen: dict[str, Any] = given if isinstance(given := data.get("seen"), dict) else {}
+        try:
+            run = self._outputs.run(text(data, "slug", 200))
+        except FluxGymError:
+            return {"missing": True}
+        session = session_of(run)
+        if session is None:
+            return {"missing": True}
+        parts = {
+            "session": self._sessions.row(session),
+            "samples": samples(run),
+            "files": lora_files(run),
+            "settings": settings_shown(run),
+            "monitor": monitor(run),
+        }
+        versions = {name: fingerprint(part) for name, part in parts.items()}
+        answer: Answer = {name: part for name, part in parts.items() if versions[name] != seen.get(name)}
+        log, log_seen = _log(run.training_log, seen.get("log"))
+        points, curve_seen = self._curves.news(run.progress, seen.get("curve"))
+        answer |= ({"log": log} if log else {}) | points
+        return answer | {"now": time.time(), "seen": versions | {"log": log_seen, "curve": curve_seen}}
+
+
+def _log(path: Path, seen: Any) -> tuple[Answer | None, list[int]]:
+    """Return the log's new bytes as text, and where reading ended: [inode, offset]. Half a letter at the end waits for its other half."""
+    try:
+        with open_regular(path) as file:
+            status = path.stat()
+            known = isinstance(seen, list) and len(seen) == 2 and seen[0] == status.st_ino and isinstance(seen[1], int)
+            start = seen[1] if known and 0 <= seen[1] <= status.st_size else -1
+            again = start < 0 or status.st_size - start > LOG_BYTES
+            file.seek(max(0, status.st_size - LOG_BYTES) if again else start)
+            data = file.read(LOG_BYTES)
+            end = file.tell()
+    except OSError:
+        return ({"text": "", "again": True} if seen else None), []
+    if again and end > LOG_BYTES:
+        data = data.partition(b"\n")[2]
+    kept = _whole_letters(data)
+    if not kept and not again:
+        return None, [status.st_ino, end - len(data)]
+    return {"text": kept.decode("utf-8", "replace"), "again": again}, [status.st_ino, end - (len(data) - len(kept))]
+
+
+def _whole_letters(data: bytes) -> bytes:
+    """Cut a UTF-8 letter that has only begun off the end."""
+    for length in range(1, min(3, len(data)) + 1):
+        lead = data[-length]
+        if lead >= 0xC0:
+            needed = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return data[:-length] if needed > length else data
+        if lead < 0x80:
+            return data
+    return data
+
+
+def samples(run: RunPaths) -> list[Answer]:
+    """Return the sample pictures by the step or epoch that they were drawn at, the latest first."""
+    prompts = _lines(run.sample_prompts)
+    rows: dict[tuple[int, int], Answer] = {}
+    for path in sorted(run.samples.glob("*.png")):
+        found = SAMPLE.search(path.name)
+        if found is None:
+            continue
+        epoch, step, index = int(found["epoch"] or 0), int(found["step"] or 0), int(found["prompt"])
+        label = f"epoch {epoch}" if found["epoch"] else f"step {step}"
+        row = rows.setdefault((epoch, step), {"label": label, "pictures": []})
+        prompt = prompts[index].partition(" --")[0] if index < len(prompts) else f"prompt {index + 1}"
+        row["pictures"].append({"url": f"runs/{quote(run.slug)}/samples/{quote(path.name)}", "prompt": prompt})
+    return [rows[key] for key in sorted(rows, reverse=True)]
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the prompts as the trainer counts them: without empty lines and comments."""
+    try:
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def monitor(run: RunPaths) -> Answer:
+    """Return whether the watching process lives, its PID, and the end of what it wrote."""
+    alive = is_supervised(run)
+    return {"alive": alive, "pid": read_pid(run.monitor_pid) if alive else None, "lines": tail(run.monitor_log, MONITOR_LINES)}
+
+
+def lora_files(run: RunPaths) -> list[Answer]:
+    """Return the LoRA files with their sizes, the trained model first."""
+    files = []
+    for path in reversed(run.lora_files()):
+        try:
+            size = path.stat().st_size
+        except OSError:
+            continue
+        address = f"runs/{quote(run.slug)}/loras/{quote(path.name)}"
+        files.append({"name": path.name, "url": address, "size": f"{size / 1e6:.1f} MB", "note": _note(run, path)})
+    return files
+
+
+def _note(run: RunPaths, path: Path) -> str:
+    found = LORA.search(path.name)
+    if path == run.lora or found is None:
+        return "the trained model" if path == run.lora else ""
+    return f"epoch {int(found['epoch'])}" if found["epoch"] else f"step {int(found['step'])}"
+
+
+def settings_shown(run: RunPaths) -> list[list[str]]:
+    """Return the run's settings as [label, value], those that differ from FluxGym's defaults marked."""
+    try:
+        state = read_state(run)
+    except UnreadableState:
+        return []
+    rows = [_setting(BY_NAME[name].label, state[name], DEFAULTS[name]) for name in BY_NAME if name in DEFAULTS and name in state]
+    advanced = state.get("advanced")
+    more = advanced.items() if isinstance(advanced, dict) else ()
+    return rows + [_setting(BY_NAME[name].label if name in BY_NAME else name, value, "") for name, value in more]
+
+
+def _setting(label: str, value: Any, default: Any) -> list[str]:
+    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    is_own = value not in (default, "") and str(default)
+    return [label, f"{shown} (default {default})" if is_own and not isinstance(default, bool) else shown]

@@ -1,0 +1,111 @@
+"""Taking one uploaded file: its size is refused early, its bytes go to a file of their own, and only a whole one reaches the data set."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from fluxgym.dataset.folder import PictureFolder
+from fluxgym.errors import DatasetError, StorageError, TooLarge
+from fluxgym.runs.files import RESERVE_BYTES, storage_error
+
+MAX_PICTURE_BYTES = 200 << 20
+MAX_ARCHIVE_BYTES = 8 << 30
+MAX_CAPTION_BYTES = 64 << 10
+CHECK_BYTES = 8 << 20
+IDLE_S = 60.0
+
+
+async def receive(request: Request, name: str, folder: PictureFolder) -> str:
+    """Return the name under which the request's file was taken into a folder.
+
+    Raises TooLarge or DatasetError for what cannot be taken, StorageError when the disk cannot hold it.
+    """
+    limit = MAX_CAPTION_BYTES if name.lower().endswith(".txt") else MAX_PICTURE_BYTES
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(name, limit)
+    path = await run_in_threadpool(_prepare, folder.path.parent, int(declared) if declared.isdigit() else limit)
+    try:
+        await _write(request.stream(), path, name, limit)
+        return await run_in_threadpool(folder.add, path, name)
+    except ClientDisconnect:
+        raise DatasetError(f"{name}: the connection broke; drop it again.", field="pictures") from None
+    except OSError as error:
+        raise storage_error(error, folder.path / name) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def receive_whole(request: Request, name: str, folder: Path) -> Path:
+    """Return a file of its own with an exported archive that the request carries; the caller removes it.
+
+    Raises TooLarge, DatasetError or StorageError as `receive` does.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_ARCHIVE_BYTES:
+        raise _too_large(name, MAX_ARCHIVE_BYTES)
+    path = await run_in_threadpool(_prepare, folder, int(declared) if declared.isdigit() else 0)
+    try:
+        await _write(request.stream(), path, name, MAX_ARCHIVE_BYTES)
+        return path
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, ClientDisconnect):
+            raise DatasetError(f"{name}: the connection broke; import it again.") from None
+        if isinstance(error, OSError):
+            raise storage_error(error, path) from error
+        raise
+
+
+async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int) -> None:
+    received = 0
+    with path.open("wb") as file:
+        async for chunk in _in_time(stream, name):
+            if received // CHECK_BYTES != (received + len(chunk)) // CHECK_BYTES:
+                await run_in_threadpool(_check_room, path.parent, len(chunk))  # others upload and train meanwhile
+            received += len(chunk)
+            if received > limit:
+                raise _too_large(name, limit)
+            await run_in_threadpool(file.write, chunk)
+    if not received:
+        raise DatasetError(f"{name} is empty.", field="pictures")
+
+
+async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
+    """Yield what arrives; raises DatasetError when nothing does for IDLE_S, so that a half-sent file does not lie on the disk for ever."""
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), IDLE_S)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise DatasetError(f"{name}: nothing has arrived for {IDLE_S:.0f} seconds; drop it again.", field="pictures") from None
+
+
+def _check_room(folder: Path, expected: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < expected + RESERVE_BYTES:
+        raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
+
+
+def _prepare(folder: Path, expected: int) -> Path:
+    """Make the folder and in it the file for the bytes; refuse one that would fill the disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_room(folder, expected)
+        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (kept beyond this function)
+        handle.close()
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return Path(handle.name)
+
+
+def _too_large(name: str, limit: int) -> TooLarge:
+    return TooLarge(
+        f"{name} is larger than {limit >> 20 or limit >> 10} {'MB' if limit >> 20 else 'kB'}; make it smaller.", field="pictures"
+    )

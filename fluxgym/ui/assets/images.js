@@ -1,0 +1,264 @@
+// Step 2: pictures and their captions. Dropped files go up one a request; a caption is on disk as soon as typing pauses.
+
+import { attribute, fill, h, keyed, put } from "./dom.js";
+import { address, call, notice } from "./api.js";
+import { question } from "./dialog.js";
+import * as memory from "./browser_store.js";
+
+const PAGE = 24;
+const AT_ONCE = 2;
+const TYPES = ".png,.jpg,.jpeg,.webp,.bmp,.txt";
+
+/** All files of a drop as {file, folder}, those inside dropped folders too. */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return chosen(transfer.files);
+  const files = [];
+  async function walk(entry) {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      files.push({ file, folder: entry.fullPath.slice(0, -entry.name.length) });
+    } else {
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+        if (!some.length) break;
+        for (const one of some) await walk(one);
+      }
+    }
+  }
+  for (const entry of entries) await walk(entry);
+  return files;
+}
+
+const chosen = (files) => [...files].map((file) => ({ file, folder: "" }));
+const isCaption = (name) => /\.txt$/i.test(name);
+
+/**
+ * The files with the names they get, in the order of these. Where folders of one drop hold the same name, the later pictures are numbered,
+ * and each caption goes with the picture of its own folder.
+ */
+function named(files) {
+  const sorted = [...files].sort((a, b) => a.folder.localeCompare(b.folder) || a.file.name.localeCompare(b.file.name, undefined, { numeric: true }));
+  const stemOf = (name) => name.replace(/\.[^.]*$/, "");
+  const given = new Set(files.map(({ file }) => stemOf(file.name)));
+  const taken = new Set();
+  const stems = new Map();
+  for (const { file, folder } of sorted) {
+    const stem = stemOf(file.name);
+    const own = `${folder}\n${stem}`;
+    if (isCaption(file.name) || stems.has(own)) continue;
+    let free = stem;
+    for (let number = 2; taken.has(free); number += 1) free = given.has(`${stem}-${number}`) ? free : `${stem}-${number}`;
+    taken.add(free);
+    stems.set(own, free);
+  }
+  return sorted.map(({ file, folder }) => {
+    const stem = stemOf(file.name);
+    return { file, name: (stems.get(`${folder}\n${stem}`) ?? stem) + file.name.slice(stem.length) };
+  });
+}
+
+let settle = async (source) => source;
+
+/** Wait until every edit of the pictures is on disk; returns whose pictures the form shows then. */
+export const settled = (source) => settle(source);
+
+export function mount({ element, trigger, server, props, watch }) {
+  let source = props.value?.source ?? "";
+  let offset = 0;
+  let total = 0;
+  let hint = "";
+  const draft = memory.draft();
+
+  const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload(chosen(input.files)); input.value = ""; } });
+  const zone = h("div", { class: "fg-drop" },
+    input,
+    h("label", { for: "fg-file" }, h("strong", {}, "Drop pictures and .txt captions here"), h("span", {}, " or click to choose them")),
+    h("p", { class: "fg-small" }, "A caption file has its picture's name: cat1.png and cat1.txt."));
+  const example = h("button", { type: "button", class: "fg-button", id: "fg-example", onclick: useExample }, "Use the example photos");
+  const none = h("button", { type: "button", class: "fg-button", onclick: removeAll }, "Remove all");
+  const tally = h("p", { class: "fg-tally", role: "status" });
+  const progress = h("p", { class: "fg-uploading", role: "status", hidden: true });
+  const troubles = h("ul", { class: "fg-troubles fg-bad", role: "alert" });
+  const grid = h("ul", { class: "fg-gallery" });
+  const empty = h("p", { class: "fg-empty" }, "Your pictures appear here, each with its caption to edit. 8 to 30 of them are a good start.");
+  const before = h("button", { type: "button", class: "fg-button", onclick: () => { offset -= PAGE; list(); } }, "Back");
+  const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
+  const where = h("span");
+  const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
+  fill(element, zone, h("div", { class: "fg-pictures-tools" }, example, tally, none), progress, troubles, grid, empty, pager);
+
+  const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
+  const ask = (name, data) => call(server, name, { draft, source, ...data });
+
+  // Edits go one after the other: the first of them may turn a run's pictures into the draft's own, which the next has to know.
+  let edits = Promise.resolve();
+  function edit(name, data) {
+    const done = edits.then(async () => {
+      const answer = await ask(name, data);
+      if (answer && !answer.error) source = answer.source ?? source;
+      return answer;
+    });
+    edits = done.catch(() => {});
+    return done;
+  }
+  let uploads = Promise.resolve();
+  settle = async () => {
+    await uploads;
+    await edits;
+    return source;
+  };
+
+  function take(answer) {
+    if (!answer || answer.error) {
+      if (answer?.error) troubles.append(h("li", {}, answer.error));
+      return false;
+    }
+    source = answer.source ?? source;
+    return true;
+  }
+
+  async function list() {
+    offset = Math.max(0, offset);
+    const answer = await ask("pictures", { offset, limit: PAGE });
+    if (!take(answer)) return;
+    if (offset >= answer.count && offset > 0) {
+      offset = Math.floor(Math.max(0, answer.count - 1) / PAGE) * PAGE;
+      return list();
+    }
+    total = answer.count;
+    keyed(grid, answer.items, (item) => `${source}/${item.name}/${item.version}`, card, showCard);
+    empty.hidden = total > 0;
+    example.hidden = total > 0;
+    none.hidden = total === 0;
+    tell(answer);
+    pager.hidden = total <= PAGE;
+    put(where, `${offset + 1} to ${Math.min(total, offset + PAGE)} of ${total}`);
+    before.disabled = offset === 0;
+    after.disabled = offset + PAGE >= total;
+  }
+
+  function tell({ count, captioned }) {
+    put(tally, count ? `${count} picture${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
+  }
+
+  function card(item) {
+    const saved = h("span", { class: "fg-small fg-saved", role: "status" });
+    const text = h("textarea", { rows: 2, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
+    text.value = item.caption ?? "";
+    let timer = null;
+    let sent = text.value;
+    async function save() {
+      clearTimeout(timer);
+      if (text.value === sent) return;
+      const wanted = text.value;
+      put(saved, "Saving…");
+      const answer = await edit("caption", { name: item.name, text: wanted });
+      if (answer && !answer.error) {
+        sent = wanted;
+        put(saved, "Saved");
+        tell(answer);
+        trigger("changed", { source });
+      } else {
+        put(saved, answer?.error ?? "Not saved yet: the app does not answer. It is tried again.");
+        if (!answer) timer = setTimeout(save, 3000);
+      }
+    }
+    text.addEventListener("input", () => { clearTimeout(timer); put(saved, ""); timer = setTimeout(save, 400); });
+    text.addEventListener("blur", save);
+    const remove = h("button", { type: "button", class: "fg-remove", title: `Take ${item.name} out of the data set`, "aria-label": `Remove ${item.name}`, onclick: async () => {
+      remove.disabled = true;
+      if (take(await edit("remove", { name: item.name }))) await changed();
+      remove.disabled = false;
+    } }, "×");
+    const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
+    return h("li", { class: "fg-picture" },
+      h("div", { class: "fg-thumb" }, view, remove),
+      h("p", { class: "fg-small fg-filename", title: item.name }, item.name),
+      text, saved);
+  }
+
+  function showCard(cardElement, item) {
+    const text = cardElement.querySelector("textarea");
+    attribute(text, "placeholder", hint || "what the picture shows");
+    if (item.caption !== undefined && document.activeElement !== text && !cardElement.querySelector(".fg-saved").textContent) text.value = item.caption;
+  }
+
+  async function changed(proposed = {}) {
+    await list();
+    trigger("changed", { source, ...proposed });
+  }
+
+  async function removeAll() {
+    const text = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here will be gone.";
+    const title = total === 1 ? "Take the picture out of the form?" : `Take all ${total} pictures out of the form?`;
+    if (await question({ title, text, yes: "Remove all" }) && take(await edit("clear", {}))) await changed();
+  }
+
+  async function useExample() {
+    example.disabled = true;
+    fill(troubles);
+    put(example, "Bringing the example photos…");
+    const answer = await edit("example", {});
+    if (take(answer)) await changed({ name: answer.name, trigger: answer.trigger });
+    put(example, "Use the example photos");
+    example.disabled = false;
+  }
+
+  function upload(files) {
+    const done = uploads.then(() => send(files));
+    uploads = done.catch(() => {});
+    return done;
+  }
+
+  async function send(files) {
+    if (!files.length) return;
+    fill(troubles);
+    const queue = named(files);
+    const all = queue.length;
+    let done = 0;
+    progress.hidden = false;
+    const report = () => put(progress, `Uploading: ${done} of ${all}`);
+    report();
+    if (!take(await edit("prepare", {}))) {
+      progress.hidden = true;
+      return;
+    }
+    const one = async ({ file, name }) => {
+      try {
+        const answer = await fetch(address(`drafts/${draft}/pictures/${encodeURIComponent(name)}`), { method: "PUT", body: file });
+        if (!answer.ok) trouble((await answer.json().catch(() => ({}))).error ?? `${name}: the app refused it (${answer.status}).`);
+      } catch {
+        trouble(`${name}: the connection broke; drop it again.`);
+      }
+      done += 1;
+      report();
+    };
+    const worker = async (part) => { while (part.length) await one(part.shift()); };
+    const captions = queue.filter(({ name }) => isCaption(name));
+    const pictures = queue.filter(({ name }) => !isCaption(name));
+    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(pictures)));
+    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(captions)));
+    progress.hidden = true;
+    await changed();
+  }
+
+  for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("fg-over"); });
+  for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("fg-over"));
+  zone.addEventListener("drop", async (event) => { event.preventDefault(); upload(await dropped(event.dataTransfer)); });
+  for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
+
+  watch("value", () => {
+    const next = props.value?.source ?? "";
+    if (next === source && !props.value?.again) return;
+    source = next;
+    offset = 0;
+    list();
+  });
+  document.addEventListener("fg:form", (event) => {
+    hint = event.detail.trigger ?? "";
+    grid.querySelectorAll("textarea").forEach((text) => attribute(text, "placeholder", hint || "what the picture shows"));
+  });
+  list();
+}

@@ -1,0 +1,211 @@
+// The Run page: one session with its progress, loss curve, sample pictures, log and files. It asks only for what is new since it asked last.
+
+import { actions } from "./sessions.js";
+import { attribute, fill, h, keyed, put } from "./dom.js";
+import { learn } from "./clock.js";
+import { address, call, keepAsking } from "./api.js";
+import { curve } from "./loss_chart.js";
+import { question } from "./dialog.js";
+import { heldIn } from "./unsaved.js";
+import { menu } from "./menu.js";
+import { place } from "./router.js";
+import * as memory from "./browser_store.js";
+import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session_row.js";
+
+const LOG_KEPT = 200_000;
+
+function lightbox() {
+  const picture = h("img", { alt: "" });
+  const words = h("p", { class: "fg-small" });
+  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, picture, words, h("button", { type: "button", autofocus: true }, "Close"));
+  document.body.append(box);
+  return (url, text) => {
+    picture.src = url;
+    picture.alt = text;
+    put(words, text);
+    box.showModal();
+  };
+}
+
+/** The log as one text; a carriage return writes over its line, as in a terminal. */
+function logView() {
+  const text = h("pre", { class: "fg-code fg-log", tabindex: 0, "aria-label": "The last lines of training.log" });
+  let whole = "";
+  return {
+    element: text,
+    reset() { whole = ""; put(text, ""); },
+    show(part) {
+      const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
+      whole = ((part.again ? "" : whole) + part.text).slice(-LOG_KEPT);
+      const lines = whole.split("\n").map((line) => line.replace(/\r+$/, "").split("\r").at(-1));
+      put(text, lines.join("\n").replace(/\n+$/, "\n"));
+      if (atEnd || part.again) text.scrollTop = text.scrollHeight;
+    },
+  };
+}
+
+export function mount({ element, trigger, server }) {
+  let slug = null;
+  let seen = {};
+  let points = new Map(); // step -> loss, in the order of steps
+  let last = null; // the latest step, where the thinned curve leaves it out
+  let session = null;
+  const enlarge = lightbox();
+
+  const head = h("div", { class: "fg-run-head fg-card" },
+    h("div", { class: "fg-row-text" },
+      h("h2", { class: "fg-row-head" }, h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("span", { class: "fg-name" }), h("span", { class: "fg-word" }), h("span", { class: "fg-slug fg-small" })),
+      progressLine(), h("p", { class: "fg-reason" }), h("p", { class: "fg-facts" })),
+    h("div", { class: "fg-actions" }));
+  const chart = curve();
+  const samples = h("div", { class: "fg-samples" });
+  const noSamples = h("p", { class: "fg-empty" }, "Sample pictures appear here when the form asks for them: a prompt, and every how many steps.");
+  const log = logView();
+  const noLog = h("p", { class: "fg-empty" }, "What the trainer prints appears here.");
+  const files = h("ul", { class: "fg-files" });
+  const noFiles = h("p", { class: "fg-empty" }, "The LoRA files appear here as they are saved.");
+  const watched = h("p", { class: "fg-watched", role: "status" });
+  const watching = h("pre", { class: "fg-code", tabindex: 0, "aria-label": "The last lines of monitor.log" });
+  const look = h("button", { type: "button", class: "fg-button", onclick: async () => {
+    look.disabled = true;
+    delete seen.monitor;
+    await ask();
+    setTimeout(() => { look.disabled = false; }, 300);
+  } }, "Refresh Monitor Status");
+  const settings = h("dl", { class: "fg-settings" });
+  const gone = h("strong", { hidden: true });
+  const none = h("p", { class: "fg-card fg-empty fg-run-none" }, gone, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, and the run is shown here.");
+  const part = (title, ...children) => h("section", { class: "fg-card" }, h("h3", {}, title), ...children);
+  const body = h("div", { class: "fg-run" }, head,
+    h("div", { class: "fg-run-parts" },
+      h("div", {}, part("Loss", chart.element), part("Samples", samples, noSamples)),
+      h("div", {}, part("LoRA files", files, noFiles), part("Log", log.element, noLog),
+        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Monitor"), h("div", { class: "fg-monitor" }, watched, look), watching),
+        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Settings"), settings))));
+  fill(element, none, body);
+
+  function reset() {
+    seen = {};
+    points = new Map();
+    last = null;
+    session = null;
+    chart.show([], 0);
+    log.reset();
+    log.element.hidden = true;
+    noLog.hidden = false;
+    fill(samples);
+    fill(files);
+    fill(settings);
+    put(watching, "");
+    head.querySelector(".fg-said")?.remove();
+  }
+
+  function showHead() {
+    put(head.querySelector(".fg-symbol"), symbol(session));
+    put(head.querySelector(".fg-name"), session.lora_name);
+    put(head.querySelector(".fg-word"), word(session));
+    put(head.querySelector(".fg-slug"), nickname(session));
+    head.dataset.status = session.stopping ? "starting" : session.status;
+    showProgress(head.querySelector(".fg-progress"), session);
+    const reason = head.querySelector(".fg-reason");
+    reason.hidden = !session.reason;
+    put(reason, session.reason ?? "");
+    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.ended, session.resume]);
+    const list = head.querySelector(".fg-facts");
+    if (list.dataset.known !== known) {
+      list.dataset.known = known;
+      fill(list, facts(session));
+    }
+    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next, session.alive]);
+    const slot = head.querySelector(".fg-actions");
+    if (slot.dataset.wanted !== wanted) {
+      slot.dataset.wanted = wanted;
+      fill(slot, buttons(session, act).filter((button) => button.dataset.action !== "open"),
+        h("button", { type: "button", class: "fg-button", title: "Fills the form on the Train page with this run's settings",
+          onclick: toForm }, "Settings to the form"),
+        menu(session, act.more(session), act.done));
+    }
+  }
+
+  /** Fill the form with this run's settings; what the form holds and was never started is asked about once. */
+  async function toForm() {
+    const lost = await heldIn(server);
+    if (lost === null) return;
+    const text = `The form takes this run's settings and pictures: ${lost} will be gone.`;
+    if (lost && !await question({ title: "Replace what the form holds?", text, yes: "Replace it" })) return;
+    trigger("open", { slug, replace: true });
+    location.hash = "#train";
+  }
+
+  function showSamples(grid) {
+    noSamples.hidden = grid.length > 0;
+    samples.classList.toggle("fg-single", grid.every((row) => row.pictures.length === 1));
+    keyed(samples, grid, (row) => row.label, (row) => h("div", { class: "fg-sample-row" }, h("p", { class: "fg-small" }, row.label), h("ul", {})),
+      (line, row) => keyed(line.querySelector("ul"), row.pictures, (picture) => picture.url, (picture) => {
+        const url = address(picture.url);
+        const text = `${row.label} · ${picture.prompt}`;
+        return h("li", {}, h("button", { type: "button", title: text, onclick: () => enlarge(url, text) }, h("img", { src: url, alt: text, loading: "lazy" })),
+          h("p", { class: "fg-small fg-prompt" }, picture.prompt));
+      }, () => {}));
+  }
+
+  function showFiles(list) {
+    noFiles.hidden = list.length > 0;
+    keyed(files, list, (file) => file.url, (file) => h("li", {}, h("a", { href: address(file.url), download: file.name }, file.name), h("span", { class: "fg-small" })),
+      (line, file) => put(line.lastElementChild, ` ${file.size}${file.note ? ` · ${file.note}` : ""}`));
+  }
+
+  function show(answer) {
+    if (answer.session) {
+      session = answer.session;
+      showHead();
+    }
+    if (answer.points) {
+      if (answer.points_again) points = new Map();
+      for (const [step, loss] of answer.points) points.set(step, loss);
+      last = answer.last;
+    }
+    if (answer.points || answer.session) chart.show([...points, ...(last ? [last] : [])], session?.progress?.total_steps ?? 0);
+    if (answer.samples) showSamples(answer.samples);
+    if (answer.log) {
+      log.show(answer.log);
+      noLog.hidden = Boolean(log.element.textContent);
+      log.element.hidden = !log.element.textContent;
+    }
+    if (answer.monitor) {
+      put(watched, answer.monitor.alive ? `Monitoring: ✅ process ${answer.monitor.pid} watches this run` : "Monitoring: ❌ no process watches this run");
+      put(watching, answer.monitor.lines.join("\n"));
+      watching.hidden = !answer.monitor.lines.length;
+    }
+    if (answer.files) showFiles(answer.files);
+    if (answer.settings) fill(settings, answer.settings.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]).flat());
+  }
+
+  const ask = keepAsking(async () => {
+    const here = place();
+    if (here.tab !== "run") return 5;
+    const wanted = here.slug ?? memory.viewed();
+    if (wanted !== slug) {
+      slug = wanted;
+      reset();
+    }
+    const answer = await call(server, "run_view", { slug, seen });
+    if (answer && wanted === slug) {
+      attribute(none, "hidden", answer.missing ? null : "");
+      gone.hidden = !here.slug;
+      put(gone, `There is no run “${here.slug ?? ""}” any more. `);
+      body.hidden = Boolean(answer.missing);
+      if (answer.missing) {
+        seen = {};
+        return 3;
+      }
+      seen = answer.seen ?? seen;
+      learn(answer.now);
+      show(answer);
+    }
+    return session && isLive(session) ? 1 : 4;
+  });
+  const act = actions(server, trigger, ask);
+  document.addEventListener("fg:place", ask);
+  document.addEventListener("fg:changed", ask);
+}

@@ -1,0 +1,256 @@
+"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for.
+
+All of them only read files and keep the draft, but Start: it answers once the run's supervisor watches, so that whatever stands in the way
+can stand beside its field. That takes as long as linking the pictures, hashing the checkpoint that is named, and a process's start.
+What is typed is kept in the browser's draft with each answer; a start turns the draft into a run.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gradio as gr
+
+from fluxgym.app_settings import Settings
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.models.catalog import apply_defaults, default_model
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import next_version, read_state, slug_of, timestamp_of
+from fluxgym.runs.status import has_live_process
+from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.listing import last_session
+from fluxgym.sessions.preconditions import is_unused
+from fluxgym.sessions.start import IfExists, StartRequest, start
+from fluxgym.ui import form_values
+from fluxgym.ui.api.answers import Answer
+from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.sessions import offer
+from fluxgym.ui.api.templates import TemplateHandlers
+from fluxgym.ui.form import BY_NAME, NAMES
+from fluxgym.ui.form_reply import Form
+from fluxgym.ui.form_values import State, Typed
+
+logger = logging.getLogger(__name__)
+Outputs = list[Any]
+TWICE_S = 10.0
+
+
+class TrainingHandlers:
+    """Answers the form. Every handler takes (draft id, source, the fields in the table's order), Start also the GPU that was chosen."""
+
+    def __init__(self, settings: Settings, pictures: PictureHandlers, index: SessionIndex, templates: TemplateHandlers) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+        self._pictures = pictures
+        self._index = index
+        self._templates = templates
+        self._form = Form(settings)
+
+    def restore(self, draft_id: str, viewed: str | None, unsent: str | None) -> Outputs:
+        """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
+        draft = self._draft(draft_id)
+        kept = _loaded(unsent) or draft.read_form()  # what the browser still holds was typed after the draft was written
+        if kept is not None:
+            return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")), typed=True)
+        run = last_session(self._outputs, self._index, viewed)
+        try:
+            state = read_state(run) if run is not None else None
+        except FluxGymError:
+            state = None
+        if run is None or state is None:
+            return self._filled(draft, self._form.defaults(self._default_model()), "")
+        return self._filled(draft, state, run.slug)
+
+    def _default_model(self) -> str:
+        """Return the model of an empty form, "" while models.yaml is damaged; the checks say so then."""
+        try:
+            return default_model(self._settings.models)
+        except FluxGymError:
+            return ""
+
+    def _filled(self, draft: Draft, state: Mapping[str, Any], source: str, *, typed: bool = False) -> Outputs:
+        """Return draft id, source, base model, all fields, the gallery and the answer for a state."""
+        shown = form_values.from_state(state)
+        answer = self._answer(draft.id, source, shown)[1]
+        return [draft.id, source, *_fields(shown), {"source": source, "again": True}, answer | {"draft": typed}]
+
+    def _answer(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Answer]:
+        state, errors = form_values.to_state(typed)
+        state = self._form.explicit(state)
+        folder = self._pictures.folder(draft_id, self._existing(source))
+        return state, self._form.answer(state, errors, folder.path, pressed=pressed)
+
+    def changed(self, name: str, draft_id: str, source: str, *typed: Any) -> Outputs:
+        """Keep what is typed and answer to it; the browser holds it under `name` until then."""
+        draft = self._draft(draft_id)
+        state, answer = self._answer(draft.id, source, form_values.by_name(typed))
+        answer = self._kept(draft, state, source, answer)
+        return [draft.id, answer | ({"kept": name} if answer["draft"] else {})]
+
+    def _kept(self, draft: Draft, state: State, source: str, answer: Answer) -> Answer:
+        """Write the draft; when the disk refuses, say so in the answer: the browser keeps what was typed meanwhile."""
+        try:
+            draft.write_form({"state": state, "source": source})
+        except FluxGymError as error:
+            return answer | {"said": str(error), "draft": False}
+        return answer | {"draft": True}
+
+    def choose_model(self, draft_id: str, source: str, before: str, *typed: Any) -> Outputs:
+        """Bring another model's defaults into the fields that still show those of the model before."""
+        draft = self._draft(draft_id)
+        state, _ = form_values.to_state(form_values.by_name(typed))
+        shown = form_values.from_state(self._form.with_other_model(state, before))
+        state, answer = self._answer(draft.id, source, shown)
+        return [*_fields(shown), self._kept(draft, state, source, answer)]
+
+    def fresh(self, draft_id: str) -> Outputs:
+        """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
+        draft = self._draft(draft_id)
+        said = _let_go(draft)
+        *fields, answer = self._filled(draft, self._form.defaults(self._default_model()), "")
+        return [*fields, answer | said]
+
+    def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
+        draft = self._draft(draft_id)
+        before = form_values.by_name(typed)
+        shown = self._templates.applied(str(getattr(event, "name", "")), before) or before
+        state, answer = self._answer(draft.id, source, shown)
+        return [*_fields(shown), self._kept(draft, state, source, answer)]
+
+    def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Answer to pictures that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
+        source = str(getattr(event, "source", "") or "")
+        filled = form_values.by_name(typed)
+        for name, proposed in (("lora_name", getattr(event, "name", None)), ("concept_sentence", getattr(event, "trigger", None))):
+            if proposed and not str(filled[name] or "").strip():
+                filled[name] = str(proposed)
+        answer = self.changed("", draft_id, source, *form_values.in_order(filled))[1]
+        return [source, filled["lora_name"], filled["concept_sentence"], answer]
+
+    def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
+        """Start the training that the form describes, or say beside the fields what stands in the way."""
+        return self._start(draft_id, source, list(typed), None)
+
+    def choose(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Start with the answer to "this name is taken"."""
+        chosen = getattr(event, "if_exists", None)
+        known = chosen if chosen in ("resume", "new", "replace") else None
+        return self._start(draft_id, source, list(typed), cast(IfExists | None, known))
+
+    def _start(self, draft_id: str, source: str, given: Outputs, if_exists: IfExists | None) -> Outputs:
+        draft, (*fields, chosen) = self._draft(draft_id), given
+        typed, gpus = form_values.by_name(fields), str(chosen or "") or None
+        state, answer = self._answer(draft.id, source, typed, pressed=True)
+        if if_exists is None and (slug := self._just_begun(state)):  # a second press, before the page had the first one's answer
+            return _started(slug, answer)
+        answer = self._kept(draft, state, source, answer)
+        if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
+            return [source, gr.skip(), answer]
+        images = self._pictures.folder(draft.id, self._existing(source)).path
+        try:
+            run = start(StartRequest(state=state, images=images, if_exists=if_exists, gpus=gpus), self._settings)
+        except NameTaken:
+            if if_exists is None and (slug := self._just_begun(state)):
+                return _started(slug, answer)
+            return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
+        except FluxGymError as error:
+            return [source, gr.skip(), _refused(answer, error)]
+        if if_exists != "resume":  # a resumed run has its own settings and pictures; what was typed is not in it
+            _let_go(draft, pictures=not source)
+        return _started(run.slug, answer)
+
+    def _just_begun(self, state: State) -> str:
+        """Return the slug of a run that was started seconds ago by these very settings, "" when there is none."""
+        try:
+            run = self._outputs.run(slug_of(str(state.get("lora_name") or "")))
+            started = read_state(run)
+            is_same = TrainConfig.from_state(started) == TrainConfig.from_state(apply_defaults(state, self._settings.models))
+        except FluxGymError:
+            return ""
+        is_new = 0 <= time.time() - timestamp_of(started) < TWICE_S
+        return run.slug if is_same and is_new and has_live_process(run) else ""
+
+    def _choice(self, slug: str) -> Answer:
+        """Return what can be done about a taken name, each named by what it will do."""
+        numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
+        version = next(run.slug for run in numbers if is_unused(run))
+        resuming = offer(self._outputs.run(slug))
+        sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
+        return {
+            "sentence": sentence,
+            "resume": resuming and resuming["label"],
+            "new": f"Start as {version}",
+            "replace": None if has_live_process(self._outputs.run(slug)) else f"Replace {slug}",
+        }
+
+    def open(self, draft_id: str, event: gr.EventData) -> Outputs:
+        """Fill the form with a run's settings and pictures; what was typed or uploaded and not started goes only when the event says so."""
+        draft, replace = self._draft(draft_id), bool(getattr(event, "replace", False))
+        if draft.read_form() is not None and not replace:
+            return [gr.skip()] * (len(NAMES) + 5)
+        try:
+            run = self._outputs.run(str(getattr(event, "slug", "")))
+            state = read_state(run)
+        except FluxGymError:  # its page says what is wrong with it
+            return [gr.skip()] * (len(NAMES) + 5)
+        said = _let_go(draft, pictures=replace)
+        *fields, answer = self._filled(draft, state, run.slug)
+        return [*fields, answer | said]
+
+    def _draft(self, draft_id: str) -> Draft:
+        return open_draft(self._settings.outputs, draft_id or "")
+
+    def _existing(self, source: object) -> str:
+        """Return a source that is still there, "" for one that is not."""
+        try:
+            return source if isinstance(source, str) and source and self._outputs.run(source).dataset.is_dir() else ""
+        except FluxGymError:
+            return ""
+
+
+def _let_go(draft: Draft, *, pictures: bool = True) -> Answer:
+    """Clear a draft, its pictures too or not; returns what is to be said when that cannot be done now."""
+    try:
+        draft.forget_form()
+        if pictures:
+            draft.forget_pictures()
+    except (FluxGymError, OSError) as error:
+        logger.warning("the draft %s was not cleared: %s", draft.id, error)
+        return {"said": str(error)}
+    return {}
+
+
+def _fields(shown: Typed) -> Outputs:
+    """Return the model that is shown, and then all fields in the table's order."""
+    return [shown["base_model"], *form_values.in_order(shown)]
+
+
+def _started(slug: str, answer: Answer) -> Outputs:
+    """Answer Start with the run that it made."""
+    return [slug, {"source": slug, "again": True}, answer | {"started": {"slug": slug}, "draft": False}]
+
+
+def _refused(answer: Answer, error: FluxGymError) -> Answer:
+    """Put a refusal beside its field, or below the checks when it is about none."""
+    if error.field in BY_NAME:
+        return answer | {"errors": {**answer["errors"], error.field: str(error)}}
+    return answer | {"said": str(error)}
+
+
+def _loaded(unsent: str | None) -> Answer | None:
+    """Return the form that the browser could not send when it was typed, None when there is none that can be read."""
+    try:
+        kept = json.loads(unsent or "null")
+        typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
+        return {"state": form_values.to_state(form_values.from_state({}) | typed)[0], "source": kept.get("source", "")}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

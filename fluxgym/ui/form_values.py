@@ -1,0 +1,168 @@
+"""Between the form and ui_state.json: what the fields hold as a state, a state as what the fields hold, and what is wrong beside which field."""
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.trainer_flags import all_flags, check_advanced
+from fluxgym.errors import ConfigError
+from fluxgym.runs.state import slug_of
+from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, OTHER_FLAGS
+
+State = dict[str, Any]
+Typed = dict[str, Any]
+Errors = dict[str, str]
+IN_TABLE = frozenset(entry.name for entry in FIELDS if entry.is_advanced)
+UNNAMED = "unnamed"
+DEFAULTS = TrainConfig(lora_name=UNNAMED).to_state() | {"lora_name": ""}
+
+
+def by_name(values: Sequence[Any]) -> Typed:
+    """Return what the fields hold by their names; Gradio hands it over in the table's order."""
+    return dict(zip(NAMES, values, strict=True))
+
+
+def in_order(shown: Typed) -> list[Any]:
+    """Return what the fields show in the table's order, as Gradio takes it."""
+    return [shown[name] for name in NAMES]
+
+
+def to_state(typed: Typed) -> tuple[State, Errors]:
+    """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
+    errors: Errors = {}
+    state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
+    advanced = {name: value for name in IN_TABLE if (value := _advanced(name, typed[name])) is not None}
+    for name, value in advanced.items():
+        _check(name, value, name, errors)
+    state["advanced"] = advanced | _other_flags(typed[OTHER_FLAGS] or "", errors)
+    return state, errors
+
+
+def _plain(name: str, value: Any, errors: Errors) -> Any:
+    """Return what a field of ui_state.json's own keys holds; a number field that was emptied is named."""
+    if value is None and BY_NAME[name].kind == "number":
+        errors[name] = f"{BY_NAME[name].label} is empty; type a number."
+    return "" if value is None and BY_NAME[name].kind != "number" else value
+
+
+def _advanced(name: str, value: Any) -> Any:
+    """Return the value of one of the table's advanced flags, None when it is the default."""
+    if name == "enable_bucket":
+        return False if value is False else None
+    if value is None or value == "":
+        return None
+    whole = isinstance(value, float) and value.is_integer() and all_flags()[name].type == "int"
+    return int(value) if whole else value
+
+
+def _check(name: str, value: Any, field: str, errors: Errors) -> None:
+    try:
+        check_advanced(name, value)
+    except ConfigError as error:
+        errors.setdefault(field, str(error))
+
+
+def _other_flags(text: str, errors: Errors) -> State:
+    """Read `name = value` lines; the first line that cannot be read or used is named."""
+    found: State = {}
+    for line in text.splitlines():
+        name, equals, value = (part.strip() for part in line.partition("="))
+        name = name.removeprefix("--")
+        if not name:
+            continue
+        found[name] = _parsed(name, value) if equals else True
+        _check(name, found[name], OTHER_FLAGS, errors)
+    return found
+
+
+def _parsed(name: str, text: str) -> Any:
+    """Return a flag's typed value in the flag's own kind; what does not fit stays text, to be refused by name."""
+    flag = all_flags().get(name)
+    if flag is not None and flag.nargs:
+        try:
+            return shlex.split(text)
+        except ValueError:
+            return text
+    if flag is not None and flag.type == "str":
+        return text.strip("\"'")
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except ValueError:
+        return text
+
+
+def from_state(state: Mapping[str, Any]) -> Typed:
+    """Return what the fields show for a state; what it lacks is shown with its default."""
+    advanced = state.get("advanced")
+    advanced = dict(advanced) if isinstance(advanced, Mapping) else {}
+    shown = {name: _shown(name, state.get(name)) for name in NAMES if name in DEFAULTS}
+    for name in IN_TABLE:
+        shown[name] = _fitting(name, advanced.pop(name, True if name == "enable_bucket" else None))
+    shown[OTHER_FLAGS] = "\n".join(f"{name} = {_written(value)}" for name, value in advanced.items())
+    return shown
+
+
+def _shown(name: str, value: Any) -> Any:
+    return DEFAULTS[name] if value is None else _fitting(name, value)
+
+
+def _fitting(name: str, value: Any) -> Any:
+    """Return a state's value in the kind that its field can show; what no field of that kind can show becomes empty."""
+    kind = BY_NAME[name].kind
+    if kind == "check":
+        return value is True
+    if kind == "number":
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        if not math.isfinite(number):
+            return None
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number  # beyond it neither JSON nor a browser is exact
+    return "" if value is None else str(value)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return shlex.join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check(state: State, errors: Errors) -> TrainConfig:
+    """Return the config of a state, adding a sentence to `errors` for each field that cannot be used; those get their defaults."""
+    usable = {name: value for name, value in state.items() if name not in errors}
+    usable["advanced"] = {name: value for name, value in state["advanced"].items() if _is_usable(name, value)}
+    try:
+        slug_of(state["lora_name"])
+    except ConfigError as error:
+        errors["lora_name"] = str(error)
+    if "lora_name" in errors:
+        usable["lora_name"] = UNNAMED
+    while True:
+        try:
+            return TrainConfig.from_state(usable)
+        except ConfigError as error:
+            if error.field not in usable:
+                raise
+            errors.setdefault(error.field, str(error))
+            del usable[error.field]
+            usable.setdefault("lora_name", UNNAMED)
+
+
+def _is_usable(name: str, value: Any) -> bool:
+    try:
+        check_advanced(name, value)
+    except ConfigError:
+        return False
+    return True
+
+
+def when_empty(name: str) -> Any:
+    """Return what an advanced setting means when its field was emptied: the trainer's own default; buckets are on, switches as FluxGym has them."""
+    flag = all_flags()[name]
+    if flag.type == "flag":
+        return True
+    return "" if flag.default is None else flag.default

@@ -1,0 +1,199 @@
+"""The Blocks layout of the page, and which event calls which handler."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from fluxgym.app_settings import Settings
+from fluxgym.engines.devices import num_gpus
+from fluxgym.models.catalog import list_models
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.runs import RunHandlers
+from fluxgym.ui.api.sessions import SessionHandlers
+from fluxgym.ui.api.templates import TemplateHandlers
+from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, component
+from fluxgym.ui.form_events import TrainingHandlers
+
+ASSETS = Path(__file__).with_name("assets")
+ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
+MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/browser_store.js`)"
+OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
+CHANGED = (
+    f"async (...typed) => {{ const memory = {MEMORY}; const names = {json.dumps(NAMES)}; "
+    "const values = Object.fromEntries(names.map((name, index) => [name, typed[index + 3]])); "
+    "return [memory.keepUnsent(values, typed[2]), ...typed.slice(1)]; }"
+)
+SETTLED = (
+    f"async (...typed) => {{ const pictures = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
+    "typed[1] = await pictures.settled(typed[1]); return typed; }"
+)
+ServerFunction = Callable[[Any], dict[str, Any]]
+
+
+def part(
+    name: str, *, value: Any = None, server: tuple[ServerFunction, ...] = (), events: tuple[str, ...] = (), elem_id: str | None = None
+) -> gr.HTML:
+    """Place the part that assets/<name>.js draws; `events` are the names that its script may trigger."""
+    script = (
+        f"import(`${{{ROOT}}}/fluxgym/assets/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch, server }}));\n"
+        f"// events: {', '.join(repr(event) for event in events)}"
+    )
+    return gr.HTML(
+        value=value,
+        html_template="",
+        js_on_load=script,
+        server_functions=[_plain(function) for function in server] or None,
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def _plain(function: ServerFunction) -> ServerFunction:
+    """Wrap a method in a function, as Gradio marks what may be called by an attribute that methods cannot have."""
+
+    def served(data: Any = None) -> dict[str, Any]:
+        return function(data)
+
+    served.__name__ = function.__name__
+    return served
+
+
+def head(root_path: str = "") -> str:
+    """Return what stands in the page's head: the style sheet itself, and the scripts to fetch beforehand."""
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    scripts = "".join(
+        f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
+    )
+    return f"<style>{style}</style>{scripts}"
+
+
+def place_notices() -> gr.HTML:
+    """Place the log of notices, folded and hidden until there is one."""
+    markup = '<details id="fg-notices" class="fg-notices" hidden><summary>Notices</summary><ul></ul></details>'
+    return gr.HTML(markup, js_on_load=None, apply_default_css=False)
+
+
+def place_navigation() -> gr.HTML:
+    """Place the line with Train, Run and what the machine has."""
+    return part("router", elem_id="fg-navigation")
+
+
+def place_sessions(handlers: SessionHandlers) -> gr.HTML:
+    """Place "Active Training Sessions"; its `open` event names a run whose settings the form is to show."""
+    return part("sessions", server=(handlers.sessions, handlers.act, handlers.sweep), events=("open",), elem_id="fg-banner")
+
+
+def place_run(sessions: SessionHandlers, runs: RunHandlers, pictures: PictureHandlers) -> gr.HTML:
+    """Place the page; its `open` event asks for this run's settings in the form, in place of what `pictures.held` tells of."""
+    with gr.Column(elem_id="fg-run"):
+        return part("run_page", server=(runs.run_view, sessions.act, pictures.held), events=("open",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTab:
+    """The page's components: the fields by name, the pictures, what the form answers, and Start."""
+
+    fields: dict[str, Any]  # components; each kind has events of its own
+    pictures: gr.HTML
+    answer: gr.HTML
+    start: gr.Button
+    templates: gr.HTML
+    gpus: gr.Dropdown
+
+
+def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templates: TemplateHandlers, num_gpus: int) -> TrainTab:
+    """Place the three steps; `models` are the base models as (title, id). Which GPU is asked only where there are several."""
+    with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
+        with gr.Column(elem_classes="fg-step", min_width=0):
+            _title(1, "LoRA")
+            fields = _place_fields("lora", models)
+            with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
+                fields |= _place_fields("advanced", models)
+            kept = part(
+                "templates", server=(*templates.server, pictures.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
+            )
+        with gr.Column(elem_classes="fg-step", min_width=0):
+            _title(2, "Pictures")
+            gallery = part("images", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
+        with gr.Column(elem_classes="fg-step", min_width=0):
+            _title(3, "Train")
+            answer = part("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
+            gpus = gr.Dropdown(
+                [("the first free one", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
+                value="", label="GPU", visible=num_gpus > 1, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
+            )  # fmt: skip
+            start = gr.Button("Start training", variant="primary", elem_id="start")
+            gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
+    return TrainTab(fields=fields, pictures=gallery, answer=answer, start=start, templates=kept, gpus=gpus)
+
+
+def _title(number: int, title: str) -> None:
+    heading = f'<h2><span class="fg-number" aria-hidden="true">{number}</span><span>Step {number}: {title}</span></h2>'
+    gr.HTML(heading, js_on_load=None, apply_default_css=False, elem_classes="fg-title")
+
+
+def _place_fields(place: str, models: list[tuple[str, str]]) -> dict[str, Component]:
+    """Place the fields of one part of the form in the table's order, short ones side by side."""
+    placed: dict[str, Component] = {}
+    entries = {entry.name: entry for entry in FIELDS if entry.place == place}
+    for name, entry in entries.items():
+        if name in placed:
+            continue
+        if entry.beside:
+            with gr.Row(elem_classes="fg-pair"):
+                placed[name] = component(entry)
+                placed[entry.beside] = component(entries[entry.beside])
+        else:
+            placed[name] = component(entry, models if name == "base_model" else None)
+    return placed
+
+
+def build_page(settings: Settings) -> gr.Blocks:
+    """Return the page for these folders."""
+    index = SessionIndex(settings.outputs)
+    sessions, pictures = SessionHandlers(settings, index), PictureHandlers(settings)
+    templates = TemplateHandlers(settings)
+    training = TrainingHandlers(settings, pictures, index, templates)
+    page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
+    with page, gr.Column(elem_id="fg-app"):
+        place_navigation()
+        banner = place_sessions(sessions)
+        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], pictures, templates, num_gpus())
+        run = place_run(sessions, RunHandlers(settings, sessions), pictures)
+        place_notices()
+        _wire(page, tab, (banner, run), training, templates)
+    return page
+
+
+def _wire(
+    page: gr.Blocks, tab: TrainTab, openers: tuple[gr.HTML, gr.HTML], training: TrainingHandlers, templates: TemplateHandlers
+) -> None:
+    """Connect the form's events; the browser's own memory travels in the two unseen fields and in `viewed` and `unsent`."""
+    draft, source, model, viewed, unsent = (gr.Textbox(visible=False) for _ in range(5))
+    fields = [tab.fields[name] for name in NAMES]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+    typed, everything = [draft, source, *fields], [draft, source, model, *fields, tab.pictures, tab.answer]
+    page.load(training.restore, [draft, viewed, unsent], everything, js=OPENED, **quiet)
+    chosen = [field.input for name, field in tab.fields.items() if BY_NAME[name].kind == "choice" and name != "base_model"]
+    for listen in (tab.answer.typed, partial(gr.on, chosen)):
+        listen(training.changed, [unsent, *typed], [draft, tab.answer], js=CHANGED, trigger_mode="always_last", **quiet)
+    tab.fields["base_model"].input(
+        training.choose_model, [draft, source, model, *fields], [model, *fields, tab.answer], trigger_mode="always_last", **quiet
+    )
+    named = [tab.fields["lora_name"], tab.fields["concept_sentence"]]
+    tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
+    tab.templates.apply(training.apply_template, typed, [model, *fields, tab.answer], **quiet)
+    tab.templates.keep(templates.keep, fields, tab.templates, **quiet)
+    begin = [*typed, tab.gpus]
+    tab.start.click(training.start, begin, [source, tab.pictures, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
+    tab.answer.choose(training.choose, begin, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    tab.templates.fresh(training.fresh, [draft], everything, **quiet)
+    for part in openers:
+        part.open(training.open, [draft], everything, **quiet)

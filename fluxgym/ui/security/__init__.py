@@ -1,0 +1,1 @@
+"""Token, Host and Origin checks in front of every route."""

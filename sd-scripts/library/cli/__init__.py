@@ -1,0 +1,1 @@
+"""kohya's flags: parser, support table, config file."""

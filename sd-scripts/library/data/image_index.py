@@ -1,0 +1,202 @@
+"""Which images a training has and which are held out, and kohya's metadata file."""
+
+import functools
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from library.data import buckets
+from library.data.captions import lines_of, read_caption
+from library.data.dataset_toml import Dataset, Subset
+from library.data.images import EXTENSIONS, list_pictures, upright_size
+from library.data.masks import mask_of, masks_by_stem
+from library.errors import TrainerError, warn
+from library.randomness import derived_seed
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a data set: where it and its mask lie, how it is fitted, what it shows, and how often an epoch sees it."""
+
+    path: Path
+    size: buckets.Size
+    fit: buckets.Fit
+    caption: str
+    subset: Subset
+    dataset: Dataset
+    num_repeats: int
+    mask_path: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its caches lie."""
+        return self.path.parent
+
+
+Entry = tuple[Path, str]  # a picture and its caption
+
+
+def find_pictures(datasets: list[Dataset], seed: int) -> tuple[list[Picture], list[Picture]]:
+    """Return the pictures to train on and those held out; raises TrainerError naming what is missing or cannot be read."""
+    train: list[Picture] = []
+    held_out: list[Picture] = []
+    for dataset in datasets:
+        for mine, found in zip((train, held_out), _of_dataset(dataset, seed), strict=True):
+            mine.extend(found)
+    if not held_out and (asked := next((s for d in datasets for s in d.subsets if s.validation_split and not s.is_reg), None)):
+        raise TrainerError(f"validation_split {asked.validation_split} of the pictures in {asked.name} is not even one; hold out more.")
+    return train, held_out
+
+
+def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Picture]]:
+    """Find a data set's pictures; regularisation pictures are repeated or cut to the number of training pictures times repeats."""
+    train: list[tuple[Subset, Entry, int]] = []
+    regularisation: list[tuple[Subset, Entry]] = []
+    held_out: list[tuple[Subset, Entry, int]] = []
+    for subset in dataset.subsets:
+        entries = _entries(subset)
+        if subset.is_reg:
+            regularisation += [(subset, entry) for entry in entries]
+            continue
+        split_seed = seed if subset.validation_seed is None else subset.validation_seed
+        out = held_out_places(len(entries), subset.validation_split, split_seed)
+        train += [(subset, entry, subset.num_repeats) for place, entry in enumerate(entries) if place not in out]
+        held_out += [(subset.at_rest(), entry, 1) for place, entry in enumerate(entries) if place in out]
+    if not train and not held_out:
+        folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
+        if not folders:
+            raise TrainerError("every subset is_reg: regularisation pictures go beside pictures to train on; add a subset without is_reg.")
+        raise TrainerError(f"there are no pictures in {folders}; put .png, .jpg or .webp files there.")
+    train += _balanced(regularisation, sum(repeats for _, _, repeats in train))
+    masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
+    found = tuple([_picture(*each, dataset, masks) for each in entries] for entries in (train, held_out))
+    _tell_of_masks_without_a_picture(masks, {picture.mask_path for pictures in found for picture in pictures})
+    return found
+
+
+def _tell_of_masks_without_a_picture(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
+    for folder, by_stem in masks.items():
+        if unused := sorted(path.name for path in by_stem.values() if path not in used):
+            warn(f"{folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)")
+
+
+def _entries(subset: Subset) -> list[Entry]:
+    """List a subset's pictures with their captions, in the order of their names."""
+    if subset.metadata_file:
+        return read_metadata_file(subset)
+    paths = list_pictures(subset.image_dir)
+    if not paths:
+        warn(f"there are no pictures in {subset.image_dir}")
+    for one, other in itertools.pairwise(paths):
+        if one.stem == other.stem:
+            warn(f"{one} and {other.name} share one caption")
+    entries = [(path, read_caption(path, subset)) for path in paths]
+    if num := sum(not caption for _, caption in entries):
+        about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
+        warn(about)
+    return entries
+
+
+def held_out_places(count: int, share: float, seed: int) -> set[int]:
+    """Return which of `count` pictures in the order of their names are held out: a share, rounded down, drawn by the seed alone.
+
+    A folder that two data sets use at two resolutions is split alike in both. kohya rounds each part for itself, so that one picture may be in
+    both.
+    """
+    num = count - math.ceil(round(count * (1 - share), 6))
+    return set(sorted(range(count), key=lambda place: derived_seed(seed, "validation", place))[:num])
+
+
+def _balanced(pictures: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
+    """Give regularisation pictures repeats that add up to `total`: their own first, then one more each in turn."""
+    counts = [0] * len(pictures)
+    left = total if pictures else 0
+    for index, (subset, _) in enumerate(pictures):
+        counts[index] = min(subset.num_repeats, left)
+        left -= counts[index]
+    for index in range(len(pictures)):
+        counts[index] += left // len(pictures) + (index < left % len(pictures))
+    return [(subset, entry, count) for (subset, entry), count in zip(pictures, counts, strict=True) if count]
+
+
+def _picture(subset: Subset, entry: Entry, num_repeats: int, dataset: Dataset, masks: dict[str, dict[str, Path]]) -> Picture:
+    path, caption = entry
+    size, folder = upright_size(path), subset.conditioning_data_dir
+    mask = mask_of(path, masks[folder], folder) if folder else None
+    return Picture(path, size, _fit(size, dataset), caption, subset, dataset, num_repeats, mask)
+
+
+def _fit(size: buckets.Size, dataset: Dataset) -> buckets.Fit:
+    if not dataset.enable_bucket:
+        return buckets.cover(size, dataset.resolution)
+    if dataset.bucket_no_upscale:
+        return buckets.fit_without_upscale(size, dataset.resolution, dataset.bucket_reso_steps)
+    sizes = _sizes(dataset.resolution, dataset.min_bucket_reso, dataset.max_bucket_reso, dataset.bucket_reso_steps)
+    return buckets.fit_into_buckets(size, sizes)
+
+
+@functools.cache
+def _sizes(resolution: buckets.Size, low: int, high: int, step: int) -> list[buckets.Size]:
+    return buckets.bucket_sizes(resolution, low, high, step)
+
+
+def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
+    """Return a file's pictures and their captions, tags behind them, in the order of their names.
+
+    Raises TrainerError naming the file and the entry for what is no JSON, no text, or names a picture that is not there. Sizes that the
+    file tells are not trusted.
+    """
+    source = Path(subset.metadata_file)
+    try:
+        entries = list(_entries_metadata_file(source))
+    except ValueError as error:  # JSON's and UTF-8's errors
+        raise TrainerError(f"the metadata_file {source} is not valid JSON: {error}.") from None
+    except OSError as error:
+        raise TrainerError(f"the metadata_file {source} cannot be read: {error.strerror}.") from None
+    found = [(_picture_metadata_file(name, subset), _caption(name, entry, subset)) for name, entry in entries]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _entries_metadata_file(source: Path) -> Iterator[tuple[str, Any]]:
+    text = source.read_text(encoding="utf-8")
+    if source.suffix.lower() == ".jsonl":
+        for number, line in enumerate(text.splitlines(), 1):
+            entry = json.loads(line) if line.strip() else None
+            if entry is None:
+                continue
+            if not isinstance(entry, dict) or not isinstance(entry.get("image_path"), str):
+                raise TrainerError(f"the metadata_file {source}, line {number}, has no image_path.")
+            yield entry["image_path"], entry
+        return
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise TrainerError(f"the metadata_file {source} is no table of pictures.")
+    yield from table.items()
+
+
+def _picture_metadata_file(name: str, subset: Subset) -> Path:
+    """Find the picture of an entry: an absolute path, or one below image_dir; old files leave its ending out."""
+    if not (Path(name).is_absolute() or subset.image_dir):
+        raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is no full path, so image_dir (--train_data_dir) is needed.")
+    path = Path(subset.image_dir, name)
+    if path.is_file():
+        return path
+    for ending in EXTENSIONS:
+        if (whole := path.with_name(path.name + ending)).is_file():
+            return whole
+    raise TrainerError(f"the metadata_file {subset.metadata_file} names {path}, which is missing.")
+
+
+def _caption(name: str, entry: Any, subset: Subset) -> str:
+    if not isinstance(entry, dict):
+        raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is no table of caption and tags.")
+    caption, tags = entry.get("caption") or "", entry.get("tags") or ""
+    if not isinstance(caption, str) or not isinstance(tags, str):
+        raise TrainerError(f"the metadata_file {subset.metadata_file}: caption and tags of {name} must be texts.")
+    tags = tags.replace("\n", subset.caption_separator)
+    lines = lines_of(caption, subset).split("\n")
+    return "\n".join(subset.caption_separator.join(part for part in (line, tags) if part) for line in lines)

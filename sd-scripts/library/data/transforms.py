@@ -1,0 +1,117 @@
+"""One image as pixels and mask: crop, color changes and flips."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from library.data.buckets import Fit, Size
+from library.data.dataset_toml import Subset
+from library.data.image_index import Picture
+from library.data.images import fitted, read_picture, read_with_alpha, to_pixels
+from library.data.masks import read_mask, to_latent_size
+
+MIDDLE = 0.5, 0.5
+COLOR_CHANCE, HUE_CHANCE = 0.33, 0.5
+MAX_HUE_SHIFT = 8 / 180  # of the circle
+GAMMAS = 0.95, 1.05
+LEAST_FACE = 40  # pixels; smaller faces are not moved about
+FACE_IN_NAME = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
+
+
+def load_pixels(picture: Picture, flip: bool, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Read a picture -> (3, H, W) in [-1, 1] and its mask (H/8, W/8) in [0, 1], None without one.
+
+    Random cuts and colours are drawn from `random`, and only where the subset asks for them. Raises TrainerError naming a file that cannot be
+    read.
+    """
+    image, mask = _read(picture)
+    fit, offset = _cut(picture, random)
+    interpolation = picture.subset.resize_interpolation
+    image = fitted(image, fit, interpolation, offset)
+    if picture.subset.color_aug:
+        image = change_colors(image, random)
+    pixels = to_pixels(image)
+    weights = None if mask is None else to_latent_size(fitted(mask, fit, interpolation, offset))
+    if flip:
+        return pixels.flip(-1), None if weights is None else weights.flip(-1)
+    return pixels, weights
+
+
+def _read(picture: Picture) -> tuple[Image.Image, Image.Image | None]:
+    if picture.subset.alpha_mask:
+        return read_with_alpha(picture.path)
+    if picture.mask_path is not None:
+        return read_picture(picture.path), read_mask(picture.mask_path, picture.path, picture.size)
+    return read_picture(picture.path), None
+
+
+def _cut(picture: Picture, random: torch.Generator) -> tuple[Fit, tuple[float, float]]:
+    """Return how the picture is resized and where it is cut, as shares of what is left over: (x, y)."""
+    subset = picture.subset
+    if subset.face_crop_aug_range and (face := face_of(picture.path)):
+        return fit_face(picture.size, picture.fit.bucket, face, subset, random)
+    if subset.random_crop:
+        return picture.fit, tuple(torch.rand(2, generator=random).tolist())
+    return picture.fit, MIDDLE
+
+
+def change_colors(image: Image.Image, random: torch.Generator) -> Image.Image:
+    """Return an RGB picture with, in a third of the cases, its hue turned by up to 16 degrees or a gamma of 0.95 to 1.05.
+
+    The gamma is taken of values in 0 to 1; kohya takes it of 0 to 255, which changes brightness by a quarter.
+    """
+    chance, kind, amount = torch.rand(3, generator=random, dtype=torch.float64).tolist()
+    if chance >= COLOR_CHANCE:
+        return image
+    if kind < HUE_CHANCE:
+        return _turn_hue(image, (2 * amount - 1) * MAX_HUE_SHIFT)
+    gamma = GAMMAS[0] + amount * (GAMMAS[1] - GAMMAS[0])
+    return image.point([round(255 * (value / 255) ** gamma) for value in range(256)] * 3)
+
+
+def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
+    """Add `turn` (1 is the whole circle) to every pixel's hue."""
+    hue, saturation, value = image.convert("HSV").split()
+    hue = hue.point([(level + round(turn * 256)) % 256 for level in range(256)])
+    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+
+
+def face_of(path: Path) -> tuple[int, int, int, int] | None:
+    """Return centre x, y and width, height of a face in upright pixels, as kohya's tools write them into a name; None without."""
+    match = FACE_IN_NAME.search(path.stem)
+    return tuple(int(number) for number in match.groups()) if match and match.start() else None
+
+
+def fit_face(size: Size, bucket: Size, face: tuple[int, int, int, int], subset: Subset, random: torch.Generator) -> tuple[Fit, np.ndarray]:
+    """Draw how large a face becomes and where the cut around it lies -> the fit, and the cut's (x, y) as shares of what is left over.
+
+    The face fills 1/range of the shorter side, as far as the picture covers the bucket and is not enlarged for the face's sake.
+    """
+    low, high = subset.face_crop_aug_range
+    face_size, side = max(face[2], face[3], 1), min(bucket)
+    least = max(bucket[0] / size[0], bucket[1] / size[1])
+    smallest = max(least, min(1.0, side / (face_size * high)))
+    largest = max(smallest, min(1.0, side / (face_size * low)))
+    scale = smallest + (largest - smallest) * torch.rand((), generator=random, dtype=torch.float64).item()
+    resized = tuple(max(bucket[axis], round(size[axis] * scale)) for axis in range(2))
+    starts = [_start(face[axis] * scale, resized[axis], bucket[axis], face_size, side, subset, random) for axis in range(2)]
+    left_over = np.maximum(1, np.subtract(resized, bucket))
+    return Fit(bucket, resized), np.clip(starts, 0, left_over) / left_over
+
+
+def _start(
+    center: float, length: int, target: int, face_size: int, side: int, subset: Subset, random: torch.Generator
+) -> float:  # fmt: skip
+    """Where the cut begins on one axis: the face in the middle, moved by a twentieth of it, or far about with random_crop."""
+    start = center - target // 2
+    if subset.random_crop:
+        reach = max(length - center, center)
+        return start + reach * (torch.rand(2, generator=random, dtype=torch.float64).sum().item() - 1)
+    low, high = subset.face_crop_aug_range
+    if low != high and face_size > side // 10 and face_size >= LEAST_FACE:
+        start += face_size / 20 * (2 * torch.rand((), generator=random, dtype=torch.float64).item() - 1)
+    return start

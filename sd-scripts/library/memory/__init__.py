@@ -1,1 +1,0 @@
-"""Where weights and activations lie, and in which precision."""

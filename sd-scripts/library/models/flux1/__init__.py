@@ -1,0 +1,1 @@
+"""FLUX.1: transformer, VAE, text encoders, loading, layer names."""

@@ -1,0 +1,189 @@
+"""Load the FLUX.1 transformer, CLIP-L and T5 from every supported file form."""
+
+import re
+from collections.abc import Callable, Iterable
+
+import torch
+from accelerate import init_empty_weights
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from library.errors import TrainerError
+from library.models.flux1.layer_names import flux_pieces
+from library.models.flux1.transformer import Flux, FluxParams, params_from_shapes
+from library.placement.block_swap import CudaMover, Mover, fits, pin, swap_blocks
+from library.weights.model_files import ModelFiles, Piece, Place
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
+IN_CHANNELS = 64  # 16 latent channels by 2x2 pixels
+Prepare = Callable[[Flux], Place | None]
+CLIP_HEAD_DIM = 64
+CLIP_PREFIXES = ("text_encoders.clip_l.transformer.", "text_encoders.clip_l.", "clip_l.transformer.", "cond_stage_model.transformer.")
+T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "text_encoders.t5xxl.", "t5xxl.transformer.")
+OPENAI_OUTER = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+}
+OPENAI_LAYER = {
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+}  # fmt: skip
+
+
+def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams]:
+    """Read a FLUX transformer's headers only: the open files and its dimensions; raises TrainerError as load_flux does."""
+    file = ModelFiles(path, "the FLUX model", folders=("transformer",), prefixes=PREFIXES, mapped=mapped)
+    file.translate(flux_pieces(file.stored_names()))
+    try:
+        params = params_from_shapes({name: file.shape(name) for name in file.names if _tells(name)})
+    except KeyError as error:
+        raise file.is_other_kind("a FLUX transformer", str(error.args[0])) from None
+    except StopIteration:
+        raise file.is_other_kind("a FLUX transformer", "double_blocks.0.img_attn.norm.query_norm.scale") from None
+    if params.in_channels != IN_CHANNELS:
+        raise TrainerError(
+            f"{path} is a FLUX transformer for {params.in_channels} input channels instead of {IN_CHANNELS}, such as Fill, Depth or Canny; "
+            "choose dev or schnell.",
+            reason_code="bad_model",
+        )
+    return file, params
+
+
+def _tells(name: str) -> bool:
+    """Say whether a tensor belongs to the transformer; a piece of it may be missing, which is named when it is read."""
+    return name.startswith(("img_in.", "txt_in.", "vector_in.", "guidance_in.", "double_blocks.", "single_blocks."))
+
+
+def load_flux(
+    path: str,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device | str | Callable[[str], torch.device],
+    prepare: Prepare | None = None,
+    mapped: bool = True,
+) -> Flux:
+    """Load a FLUX transformer, tensor by tensor, with `dtype` (None keeps the file's) on `device`, which may be a function of the name.
+
+    `prepare` gets the empty model before it is filled and returns how some of its tensors are stored; see quantization.py.
+    Raises TrainerError (bad_model) when a file is missing, truncated, or not a FLUX transformer, naming what is wrong.
+    """
+    file, params = open_flux(path, mapped=mapped)
+    with torch.device("meta"):
+        model = Flux(params)
+    place = prepare(model) if prepare else None
+    file.load_into(model, dtype=dtype, device=device, place=place)
+    return model.eval().requires_grad_(False)
+
+
+class ClipTextEncoder(nn.Module):
+    """CLIP's text encoder under the names of ComfyUI's file, `text_model.…`, which LoRA keys repeat."""
+
+    def __init__(self, config: CLIPTextConfig) -> None:
+        super().__init__()
+        self.text_model = CLIPTextModel(config)
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        """(B, 77) token ids -> (B, V) pooled output at the end-of-text token."""
+        return self.text_model(input_ids=ids_BL).pooler_output
+
+
+def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> ClipTextEncoder:
+    """Load CLIP-L; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
+    file = ModelFiles(path, "the CLIP-L text encoder", folders=("text_encoder",), prefixes=CLIP_PREFIXES, mapped=mapped)
+    file.translate(clip_pieces(file.stored_names()))
+    try:
+        vocab, width = file.shape("text_model.embeddings.token_embedding.weight")
+        config = CLIPTextConfig(
+            vocab_size=vocab,
+            hidden_size=width,
+            intermediate_size=file.shape("text_model.encoder.layers.0.mlp.fc1.weight")[0],
+            num_hidden_layers=_count(file, r"text_model\.encoder\.layers\.(\d+)\."),
+            num_attention_heads=width // CLIP_HEAD_DIM,
+            max_position_embeddings=file.shape("text_model.embeddings.position_embedding.weight")[0],
+            hidden_act="quick_gelu",
+            bos_token_id=0,
+            eos_token_id=2,  # transformers' name for "pool at the highest id", which is end-of-text in every CLIP vocabulary
+        )
+    except KeyError as error:
+        raise file.is_other_kind("a CLIP text encoder", error.args[0]) from None
+    with init_empty_weights(include_buffers=False):
+        model = ClipTextEncoder(config)
+    file.load_into(model, dtype=dtype, device=device)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def clip_pieces(names: Iterable[str]) -> dict[str, Piece]:
+    """Return ComfyUI's tensors of CLIP as pieces of transformers' (without `text_model.`) or OpenAI's; empty when they are ComfyUI's."""
+    names = set(names)
+    if "embeddings.token_embedding.weight" in names:
+        return {f"text_model.{name}": Piece((name,)) for name in names}
+    if "positional_embedding" not in names:
+        return {}
+    pieces = {ours: Piece((theirs,)) for ours, theirs in OPENAI_OUTER.items()}
+    found = (re.match(r"transformer\.resblocks\.(\d+)\.", name) for name in names)
+    for index in {match[1] for match in found if match}:
+        pieces |= _openai_layer(f"encoder.layers.{index}.", f"transformer.resblocks.{index}.")
+    return {f"text_model.{name}": piece for name, piece in pieces.items()}
+
+
+def _openai_layer(ours: str, theirs: str) -> dict[str, Piece]:
+    pieces = {}
+    for leaf in ("weight", "bias"):
+        pieces |= {f"{ours}{own}.{leaf}": Piece((f"{theirs}{other}.{leaf}",)) for own, other in OPENAI_LAYER.items()}
+        for third, letter in enumerate("qkv"):
+            pieces[f"{ours}self_attn.{letter}_proj.{leaf}"] = Piece((f"{theirs}attn.in_proj_{leaf}",), third=third)
+    return pieces
+
+
+def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> T5EncoderModel:
+    """Load a T5 v1.1 encoder, in any precision; where it does not fit on `device`, its blocks stay in host memory and visit.
+
+    Raises TrainerError (bad_model) when it is missing, damaged, or another model.
+    """
+    file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=T5_PREFIXES, mapped=mapped)
+    if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
+        file.translate({"shared.weight": Piece(("encoder.embed_tokens.weight",))})  # two names of one tensor, of which a file has either
+    first = "encoder.block.0.layer"
+    try:
+        vocab, width = file.shape("shared.weight")
+        buckets, heads = file.shape(f"{first}.0.SelfAttention.relative_attention_bias.weight")
+        config = T5Config(
+            vocab_size=vocab,
+            d_model=width,
+            d_kv=file.shape(f"{first}.0.SelfAttention.q.weight")[0] // heads,
+            d_ff=file.shape(f"{first}.1.DenseReluDense.wi_0.weight")[0],
+            num_layers=_count(file, r"encoder\.block\.(\d+)\."),
+            num_heads=heads,
+            relative_attention_num_buckets=buckets,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    except KeyError as error:
+        raise file.is_other_kind("a T5 text encoder", error.args[0]) from None
+    with init_empty_weights(include_buffers=False):
+        model = T5EncoderModel(config)
+    num_bytes = sum(tensor.numel() for tensor in model.parameters()) * (dtype or torch.bfloat16).itemsize
+    is_whole = fits(num_bytes, torch.device(device))
+    file.load_into(
+        model, dtype=dtype, device=lambda name: _t5_place(name, device, is_whole=is_whole), ignore=("encoder.embed_tokens.weight",)
+    )
+    model.encoder.embed_tokens = model.shared
+    if not is_whole:
+        pin(model.encoder.block)
+        visit_in_turn(model, CudaMover(torch.device(device)))
+    return model.eval().requires_grad_(False)
+
+
+def _t5_place(name: str, device: torch.device | str, *, is_whole: bool) -> torch.device:
+    return torch.device(device if is_whole or not name.startswith("encoder.block.") else "cpu")
+
+
+def visit_in_turn(model: T5EncoderModel, mover: Mover) -> None:
+    """Let T5's blocks visit the device one after another: 9 GB of weights then take the place of two blocks, also when T5 is trained."""
+    swap_blocks(list(model.encoder.block), mover, is_checkpointed=lambda: False)
+
+
+def _count(file: ModelFiles, pattern: str) -> int:
+    return 1 + max((int(match[1]) for name in file.names if (match := re.match(pattern, name))), default=-1)

@@ -1,0 +1,231 @@
+"""FLUX's variational autoencoder with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
+
+Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
+Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as said.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from library.errors import TrainerError
+from library.models.flux1.layer_names import autoencoder_pieces
+from library.weights.model_files import ModelFiles
+
+SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; nothing in the files tells them
+Z_CHANNELS = 16  # of FLUX's latents; those of Stable Diffusion have 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoEncoderParams:
+    """Channels by level (finest first), residual blocks a level, latent channels; FLUX.1 is (128, 256, 512, 512), 2, 16."""
+
+    channels: tuple[int, ...]
+    num_res_blocks: int
+    z_channels: int
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of every GroupNorm: 32, or all channels of the finest level where it has fewer."""
+        return min(32, self.channels[0])
+
+
+def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> AutoEncoderParams:
+    """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that tells them is not there."""
+    found = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
+    blocks = [(int(match[1]), int(match[2])) for match in found if match]
+    levels = range(1 + max((level for level, _ in blocks), default=-1))
+    return AutoEncoderParams(
+        channels=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels),
+        num_res_blocks=1 + max((block for _, block in blocks), default=-1),
+        z_channels=shapes["decoder.conv_in.weight"][1],
+    )
+
+
+def conv3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size."""
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+class ResnetBlock(nn.Module):
+    """Norm, SiLU, convolution, twice, beside a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(num_groups, in_channels, eps=1e-6)
+        self.conv1 = conv3(in_channels, out_channels)
+        self.norm2 = nn.GroupNorm(num_groups, out_channels, eps=1e-6)
+        self.conv2 = conv3(out_channels, out_channels)
+        if in_channels != out_channels:
+            self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W)."""
+        h = self.conv1(F.silu(self.norm1(x_BCHW)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + (self.nin_shortcut(x_BCHW) if hasattr(self, "nin_shortcut") else x_BCHW)
+
+
+class AttnBlock(nn.Module):
+    """Attention of one head over all places, at the coarsest level."""
+
+    def __init__(self, channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(num_groups, channels, eps=1e-6)
+        for part in ("q", "k", "v", "proj_out"):
+            setattr(self, part, nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        h = self.norm(x_BCHW)
+        q, k, v = (part(h).flatten(2).transpose(1, 2)[:, None] for part in (self.q, self.k, self.v))  # (B, 1, HW, C)
+        out = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
+        return x_BCHW + self.proj_out(out.reshape_as(x_BCHW))
+
+
+class Downsample(nn.Module):
+    """Halve the size with a strided convolution, padded at the right and below only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H/2, W/2)."""
+        return self.conv(F.pad(x_BCHW, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double the size by repeating pixels, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = conv3(channels, channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)."""
+        return self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
+
+
+def middle(channels: int, num_groups: int) -> nn.Module:
+    """The blocks at the coarsest level, of the encoder and the decoder alike."""
+    mid = nn.Module()
+    mid.block_1 = ResnetBlock(channels, channels, num_groups)
+    mid.attn_1 = AttnBlock(channels, num_groups)
+    mid.block_2 = ResnetBlock(channels, channels, num_groups)
+    return mid
+
+
+def level(channels: list[int], num_groups: int, **resample: nn.Module) -> nn.Module:
+    """One level: residual blocks between consecutive `channels`, and its `downsample` or `upsample`, if any."""
+    stage = nn.Module()
+    stage.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in pairwise(channels))
+    for name, module in resample.items():
+        stage.add_module(name, module)
+    return stage
+
+
+class Encoder(nn.Module):
+    """Pixels -> mean and log variance of the latents."""
+
+    def __init__(self, params: AutoEncoderParams) -> None:
+        super().__init__()
+        groups, widths = params.num_groups, params.channels
+        self.conv_in = conv3(3, widths[0])
+        self.down = nn.ModuleList()
+        before = widths[0]
+        for index, width in enumerate(widths):
+            extra = {"downsample": Downsample(width)} if index < len(widths) - 1 else {}
+            self.down.append(level([before] + [width] * params.num_res_blocks, groups, **extra))
+            before = width
+        self.mid = middle(before, groups)
+        self.norm_out = nn.GroupNorm(groups, before, eps=1e-6)
+        self.conv_out = conv3(before, 2 * params.z_channels)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 2 * z, H/8, W/8)."""
+        h = self.conv_in(x_BCHW)
+        for stage in self.down:
+            for block in stage.block:
+                h = block(h)
+            h = stage.downsample(h) if hasattr(stage, "downsample") else h
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class Decoder(nn.Module):
+    """Latents -> pixels. Levels are numbered from the finest, as in BFL's files, and run from the coarsest."""
+
+    def __init__(self, params: AutoEncoderParams) -> None:
+        super().__init__()
+        groups, widths = params.num_groups, params.channels
+        before = widths[-1]
+        self.conv_in = conv3(params.z_channels, before)
+        self.mid = middle(before, groups)
+        stages = []
+        for index in reversed(range(len(widths))):
+            extra = {"upsample": Upsample(widths[index])} if index > 0 else {}
+            stages.insert(0, level([before] + [widths[index]] * (params.num_res_blocks + 1), groups, **extra))
+            before = widths[index]
+        self.up = nn.ModuleList(stages)
+        self.norm_out = nn.GroupNorm(groups, before, eps=1e-6)
+        self.conv_out = conv3(before, 3)
+
+    def forward(self, z_BCHW: Tensor) -> Tensor:
+        """(B, z, h, w) -> (B, 3, 8h, 8w)."""
+        h = self.conv_in(z_BCHW)
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+        for stage in reversed(self.up):
+            for block in stage.block:
+                h = block(h)
+            h = stage.upsample(h) if hasattr(stage, "upsample") else h
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+class AutoEncoder(nn.Module):
+    """FLUX's autoencoder between pixels in [-1, 1] and the transformer's latents."""
+
+    def __init__(self, params: AutoEncoderParams) -> None:
+        super().__init__()
+        self.params = params
+        self.encoder = Encoder(params)
+        self.decoder = Decoder(params)
+
+    def encode(self, pixels_BCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, z, H/8, W/8), shifted and scaled. Without a generator the mean, else a sample around it."""
+        mean, log_variance = self.encoder(pixels_BCHW).chunk(2, dim=1)
+        if generator is not None:
+            noise = torch.randn(mean.shape, generator=generator).to(mean)
+            mean = mean + noise * (0.5 * log_variance.clamp(-30, 20)).exp()
+        return (mean - SHIFT) * SCALE
+
+    def decode(self, latents_BCHW: Tensor) -> Tensor:
+        """(B, z, h, w) -> (B, 3, 8h, 8w), in [-1, 1] but for overshoot."""
+        return self.decoder(latents_BCHW / SCALE + SHIFT)
+
+
+def load_autoencoder(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> AutoEncoder:
+    """Load FLUX's autoencoder under BFL's or diffusers' names, a file or a folder.
+
+    Raises TrainerError (bad_model) when it is missing, damaged, or something else.
+    """
+    file = ModelFiles(path, "the autoencoder (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
+    file.translate(autoencoder_pieces(file.stored_names()))
+    try:
+        params = params_from_shapes({name: file.shape(name) for name in file.names})
+    except KeyError as error:
+        raise file.is_other_kind("an autoencoder", error.args[0]) from None
+    if params.z_channels != Z_CHANNELS:
+        raise TrainerError(
+            f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
+            reason_code="bad_model",
+        )
+    with torch.device("meta"):
+        model = AutoEncoder(params)
+    file.load_into(model, dtype=dtype, device=device)
+    return model.eval().requires_grad_(False)

@@ -1,1 +1,0 @@
-"""What is saved, and taken up again."""

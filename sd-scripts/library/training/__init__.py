@@ -1,0 +1,1 @@
+"""The training run: setup, loop, hooks, checkpoints, metadata, reports."""

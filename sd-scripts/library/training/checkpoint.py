@@ -1,0 +1,207 @@
+"""Checkpoints that are complete or absent: everything a resumed run needs to go on as if it had never stopped.
+
+A checkpoint is a folder with kohya's name (`{name}-{epoch:06d}-state`, `{name}-step{step:08d}-state`, `{name}-state`) that holds the network
+and the optimizer as safetensors, the rest as JSON, and a manifest with the hash of every file. Nothing is ever unpickled.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from library.errors import TrainerError
+from library.files import complete_folder, save_tensors, sha256, write_json
+from library.optim.schedules import take_up
+from networks.base import TrainedNetwork
+
+NETWORK, OPTIMIZER, OPTIMIZER_JSON = "model.safetensors", "optimizer.safetensors", "optimizer.json"
+SCHEDULER, TRAIN_STATE, MANIFEST = "scheduler.json", "train_state.json", "manifest.json"
+TENSOR = "__tensor__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Where a run stands: steps done over all attempts, epochs done, batches done in the current epoch, and what it was begun with.
+
+    `fixed` gives the place its meaning and has to be the same again; `settings` are other flags, told when they have changed. `losses` are
+    those that the average loss is taken over, `log_folder` is where the trackers write below --logging_dir, `begun_by` the flags that
+    said where the training was to begin, if not at its beginning.
+    """
+
+    step: int
+    epoch: int
+    batch_in_epoch: int
+    total_steps: int
+    seed: int
+    fixed: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    log_folder: str = ""
+    begun_by: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path,
+    network: TrainedNetwork,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler,
+    state: TrainState,
+    extra: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Write a checkpoint; when it fails, nothing of it is left and an older one of the same name stands.
+
+    `extra` are further tensors that a resume needs, by the name of their part: {"average": {...}} becomes average.safetensors.
+    """
+    with complete_folder(folder) as aside:
+        save_tensors(network.weights(), aside / NETWORK)
+        tensors: dict[str, Tensor] = {}
+        skeleton = _take_tensors(optimizer.state_dict(), "", tensors)
+        if tensors:  # plain SGD keeps none
+            save_tensors(tensors, aside / OPTIMIZER)
+        write_json(skeleton, aside / OPTIMIZER_JSON)
+        for name, part in (extra or {}).items():
+            save_tensors(part, aside / f"{name}.safetensors")
+        write_json(_plain(scheduler.state_dict()), aside / SCHEDULER)
+        write_json(asdict(state), aside / TRAIN_STATE)
+        files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(aside.iterdir())}
+        numbers = {"step": state.step, "epoch": state.epoch, "total_steps": state.total_steps}
+        write_json({"files": files, **numbers, "run_id": os.environ.get("FLUXGYM_RUN_ID", "")}, aside / MANIFEST)
+
+
+def verify_checkpoint(folder: Path) -> None:
+    """Raise TrainerError naming the first file of a checkpoint that is missing or damaged."""
+    manifest = _read_json(folder, MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise TrainerError(f"the checkpoint {folder} is damaged: {MANIFEST} is none of this trainer's.")
+    for name, expected in manifest["files"].items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise TrainerError(f"the checkpoint {folder} is damaged: it lacks {name}.")
+        if not isinstance(expected, dict) or sha256(path) != expected.get("sha256"):
+            raise TrainerError(f"the checkpoint {folder} is damaged: {name} has changed since it was written.")
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether a folder is a checkpoint of which every file is as it was written."""
+    try:
+        verify_checkpoint(folder)
+    except TrainerError:
+        return False
+    return True
+
+
+def read_train_state(folder: Path) -> TrainState:
+    """Verify a checkpoint and return where it stands.
+
+    Raises TrainerError when it cannot be used; the sentence names the furthest whole checkpoint beside it.
+    """
+    if not folder.is_dir():
+        raise TrainerError(f"--resume {folder}: there is no such folder.{_way_out(folder)}")
+    if not (folder / MANIFEST).is_file():
+        raise TrainerError(f"--resume {folder}: it is no complete checkpoint of this trainer (it has no {MANIFEST}).{_way_out(folder)}")
+    try:
+        verify_checkpoint(folder)
+    except TrainerError as error:
+        raise TrainerError(f"{error}{_way_out(folder)}", reason_code=error.reason_code) from None
+    try:
+        return TrainState(**_read_json(folder, TRAIN_STATE))
+    except TypeError as error:
+        raise TrainerError(f"the checkpoint {folder} was written by another version: {error}.") from None
+
+
+def _way_out(folder: Path) -> str:
+    """Return a sentence that offers the furthest whole checkpoint beside one that cannot be used."""
+    beside = folder.parent.glob(f"*-state/{MANIFEST}") if folder.parent.is_dir() else ()
+    whole = [found.parent for found in beside if found.parent != folder and is_whole(found.parent)]
+    if not whole:
+        return " There is no other whole checkpoint beside it."
+    return f" Resume from {max(whole, key=lambda other: _read_json(other, MANIFEST).get('step', 0))}, which is whole."
+
+
+def load_checkpoint(
+    folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
+) -> dict[str, dict[str, Tensor]]:
+    """Restore a verified checkpoint and return its extra parts; raises TrainerError when it does not fit the network or the optimizer."""
+    network.load(load_file(folder / NETWORK), str(folder))
+    try:
+        tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
+        restore_optimizer(optimizer, put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
+        take_up(scheduler, _read_json(folder, SCHEDULER))
+    except (KeyError, ValueError) as error:
+        raise TrainerError(
+            f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with."
+        ) from None
+    parts = {path.stem: path for path in folder.glob("*.safetensors") if path.name not in (NETWORK, OPTIMIZER)}
+    return {name: load_file(path) for name, path in parts.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimizer's state bit for bit: torch and bitsandbytes would cast it to the weights' precision.
+
+    Raises KeyError or ValueError when it is the state of other parameters.
+    """
+    optimizer.load_state_dict(state)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    places = [place for group in state["param_groups"] for place in group["params"]]
+    for place, parameter in zip(places, parameters, strict=True):
+        for name, value in tensors_in(state["state"].get(place, {})):
+            loaded = optimizer.state[parameter][name]
+            if loaded.dtype != value.dtype:
+                optimizer.state[parameter][name] = value.to(loaded.device)
+
+
+def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of one parameter's state; bitsandbytes hides some of them in a dictionary of their own."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from tensors_in(value)
+        elif isinstance(value, Tensor):
+            yield name, value
+
+
+def _read_json(folder: Path, name: str) -> Any:
+    try:
+        return json.loads((folder / name).read_text())
+    except (OSError, ValueError):
+        raise TrainerError(f"the checkpoint {folder} is damaged: {name} cannot be read.") from None
+
+
+def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Copy a nested state, its tensors moved into `tensors` under their path; integer keys are marked, for JSON knows only text."""
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().to("cpu", copy=True).contiguous()
+        return {TENSOR: path}
+    if isinstance(value, dict):
+        return {f"{type(key).__name__}:{key}": _take_tensors(item, f"{path}/{key}", tensors) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_take_tensors(item, f"{path}/{index}", tensors) for index, item in enumerate(value)]
+    return value
+
+
+def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return a nested state with its tensors back in their places."""
+    if isinstance(value, dict):
+        if TENSOR in value:
+            return tensors[value[TENSOR]]
+        kinds = {"int": int, "str": str}
+        return {kinds[key.split(":", 1)[0]](key.split(":", 1)[1]): put_tensors(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [put_tensors(item, tensors) for item in value]
+    return value
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """Keep what JSON can hold: schedules keep their functions among their state, and make them anew. Tensors of one number become that."""
+    numbers = {key: [_number(item) for item in value] if isinstance(value, list) else _number(value) for key, value in state.items()}
+    return {key: value for key, value in numbers.items() if isinstance(value, (int, float, str, bool, list)) or value is None}
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value

@@ -1,0 +1,148 @@
+"""Resuming from a state folder that kohya's own trainer wrote: its network, its optimizer, how far it had come.
+
+Such a resume is inexact: the folder does not tell which pictures of the epoch are left, and kohya's random numbers are of another kind than
+ours, so random_states_0.pkl is not even opened. What has to be unpickled is read by torch's restricted reader, which runs no code.
+"""
+
+import json
+import pickle
+import re
+from argparse import Namespace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from library.errors import TrainerError
+from library.optim.schedules import take_up
+from library.training.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
+from library.weights.safetensors_file import open_weights
+from networks.base import TrainedNetwork
+
+OPTIMIZER, SCHEDULER, TRAIN_STATE, PLACE = "optimizer.bin", "scheduler.bin", "train_state.json", "fluxgym_place.json"
+AS_LARGE_AS_WEIGHTS = ("exp_avg", "state1", "momentum_buffer", "z", "s")
+KEPT_BY = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
+LEARNED = (
+    "d",
+    "d_max",
+    "d0",
+    "d_hat",
+    "d_numerator",
+    "d_denom",
+    "k",
+    "numerator_weighted",
+    "g0_norm",
+    "lr_max",
+    "weight_sum",
+    "scheduled_lr",
+)
+
+
+def is_kohya_state(folder: Path) -> bool:
+    """Say whether a folder is a state of kohya's own trainer."""
+    return (folder / OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
+
+
+def place_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainState:
+    """Return where a state stands, told in one printed line; raises TrainerError when that cannot be read.
+
+    kohya's own count begins anew at every resume, its schedule's does not; what FluxGym's supervisor noted beside it is surest.
+    """
+    noted, counted = _numbers(folder / PLACE).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
+    scheduled = unpickle(folder / SCHEDULER).get("last_epoch") if (folder / SCHEDULER).is_file() else None
+    step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
+    if step is None:
+        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {SCHEDULER} tells how far it had come.")
+    if args.initial_step is not None or args.initial_epoch is not None:
+        step = args.initial_step if args.initial_step is not None else (args.initial_epoch - 1) * steps_per_epoch
+    epoch, rest = divmod(step, steps_per_epoch)
+    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not hold the order of the pictures", flush=True)
+    return TrainState(
+        step=step,
+        epoch=epoch,
+        batch_in_epoch=rest * args.gradient_accumulation_steps,
+        total_steps=0,
+        seed=args.seed,
+        fixed={},
+    )
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def unpickle(path: Path) -> dict[str, Any]:
+    """Read a file of torch.save that holds nothing but tensors and plain values; raises TrainerError naming what else is in it."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
+        holds = f"it holds {foreign[1]}" if foreign else "it holds more than tensors and numbers"
+        raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code="bad_model") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise TrainerError(f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code="bad_model") from None
+    if not isinstance(found, dict):
+        raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code="bad_model")
+    return found
+
+
+def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:
+    """Restore network and optimizer, and set the schedule to `step`; raises TrainerError when they do not fit."""
+    if not (folder / NETWORK).is_file():
+        raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states that hold the network as a pickle are not read.")
+    weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
+    for name, tensor in weights.items():
+        if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
+            raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")
+    network.load(weights, str(folder))
+    saved = unpickle(folder / OPTIMIZER)
+    try:
+        restore_optimizer(optimizer, {"state": _in_our_order(optimizer, saved), "param_groups": _groups(optimizer, saved)})
+    except (KeyError, ValueError, TypeError) as error:
+        raise TrainerError(
+            f"--resume {folder}: its {OPTIMIZER} is of another optimizer or of other parameters ({error}); use the flags that it was made with."
+        ) from None
+    take_up(scheduler, scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1})
+
+
+def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[int, Any]:
+    """Return the saved parameters' states under our numbers: kohya's groups come in another order, their members in the same.
+
+    Raises ValueError when no order of our groups has the saved numbers and shapes.
+    """
+    theirs = [[saved["state"].get(index, {}) for index in group["params"]] for group in saved["param_groups"]]
+    ours = [group["params"] for group in optimizer.param_groups]
+    for order in permutations(range(len(ours))):
+        if [len(ours[place]) for place in order] == [len(states) for states in theirs] and all(
+            _fits(state, parameter)
+            for place, states in zip(order, theirs, strict=True)
+            for state, parameter in zip(states, ours[place], strict=True)
+        ):
+            by_place = dict(zip(order, theirs, strict=True))
+            return dict(enumerate(state for place in range(len(ours)) for state in by_place[place]))
+    raise ValueError("the numbers or shapes of the parameters differ")
+
+
+def _fits(state: dict[str, Any], parameter: nn.Parameter) -> bool:
+    return all(tensor.shape == parameter.shape for name, tensor in tensors_in(state) if name in AS_LARGE_AS_WEIGHTS)
+
+
+def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return our groups with what the saved ones have learned (Prodigy's estimate, for instance); what flags say is the flags' business.
+
+    Raises KeyError when the saved states are of another kind of optimizer.
+    """
+    kind = "bitsandbytes" if type(optimizer).__module__.startswith("bitsandbytes") else type(optimizer).__name__
+    for state in list(saved["state"].values())[:1]:
+        kept = {name for name, _ in tensors_in(state)}
+        if kind in KEPT_BY and not kept & KEPT_BY[kind]:
+            raise KeyError(f"it keeps {', '.join(sorted(kept))}")
+    own, theirs = optimizer.state_dict()["param_groups"], saved["param_groups"]
+    return [group | {name: value for name, value in other.items() if name in LEARNED} for group, other in zip(own, theirs, strict=True)]

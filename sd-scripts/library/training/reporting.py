@@ -1,0 +1,131 @@
+"""progress.jsonl, the progress bar, and log destinations."""
+
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from argparse import Namespace
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from tqdm import tqdm
+
+from library.errors import TrainerError
+from library.files import disk_errors
+
+FILE_NAME = "progress.jsonl"
+PART_INTERVAL_S = 0.3
+SPEED_WINDOW = 20
+
+
+class ProgressLog:
+    """Writes where the training is; without an output folder it writes nothing."""
+
+    def __init__(self, output_dir: str | None, *, total_steps: int = 0) -> None:
+        self.path = Path(output_dir) / FILE_NAME if output_dir else None
+        self.attempt = int(os.environ.get("FLUXGYM_ATTEMPT", "1"))
+        self.phase = "loading"
+        self.total_steps = total_steps
+        self.step = 0
+        self._last_part = 0.0
+
+    def enter(self, phase: str, **fields: Any) -> None:
+        """Say that a phase has begun, or how far it is."""
+        self.phase = phase
+        self.write(**fields)
+
+    def enter_part(self, phase: str, done: int, total: int) -> None:
+        """Say how far a phase of many small pieces is, at most a few times a second."""
+        if done == total or phase != self.phase or time.monotonic() - self._last_part >= PART_INTERVAL_S:
+            self._last_part = time.monotonic()
+            self.enter(phase, item=done, num_items=total)
+
+    def fail(self, reason_code: str, reason: str) -> None:
+        """Say as the last line why the training ends; a disk that refuses even this cannot be told."""
+        with suppress(OSError, TrainerError):
+            self.write(reason_code=reason_code, reason=reason)
+
+    def write(self, **fields: Any) -> None:
+        """Append one line; fields that are None are left out. The folder is made if need be."""
+        if self.path is None:
+            return
+        line = {
+            "time": time.time(),
+            "attempt": self.attempt,
+            "phase": self.phase,
+            "step": self.step,
+            "total_steps": self.total_steps or None,
+        }
+        line |= fields | memory_in_use()
+        text = json.dumps({key: value for key, value in line.items() if value is not None})
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+
+
+def memory_in_use() -> dict[str, int | None]:
+    """Peak host memory, and what the GPU's allocator holds, in MB."""
+    vram = torch.cuda.memory_reserved() >> 20 if torch.cuda.is_available() else None
+    return {"vram_mb": vram, "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+
+
+class Console:
+    """The bar, the average loss over about an epoch, and the speed over the last steps."""
+
+    def __init__(self, step: int, total_steps: int, loss_window: int, losses: Iterable[float] = ()) -> None:
+        self._losses: deque[float] = deque(losses, maxlen=max(1, loss_window))  # a resumed training's average goes on
+        self._seconds: deque[float] = deque(maxlen=SPEED_WINDOW)
+        interval = 0.1 if sys.stderr.isatty() else 2.0  # a log file keeps every line
+        self._bar = tqdm(total=total_steps, initial=step, desc="steps", mininterval=interval, miniters=1, smoothing=0.1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def advance(self, loss: float, seconds: float) -> float:
+        """Count a step; returns the mean seconds a step over the last SPEED_WINDOW steps."""
+        self._losses.append(loss)
+        self._seconds.append(seconds)
+        self._bar.set_postfix(avr_loss=self.average, refresh=False)
+        self._bar.update()
+        return sum(self._seconds) / len(self._seconds)
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses that the average is taken over, oldest first."""
+        return list(self._losses)
+
+    @property
+    def average(self) -> float:
+        """The average loss over about an epoch; 0 before the first step."""
+        return sum(self._losses) / max(1, len(self._losses))
+
+    def rest(self) -> None:
+        """Begin the bar's own speed anew after something that was no step."""
+        self._bar.unpause()
+
+
+def set_up_logging(args: Namespace) -> None:
+    """Send log lines to stderr with their level, plain to stdout (simple), or to a file, to which a resumed training appends."""
+    handler: logging.Handler = logging.StreamHandler(sys.stdout if args.console_log_simple else sys.stderr)
+    if args.console_log_file:
+        with disk_errors(Path(args.console_log_file)):
+            Path(args.console_log_file).parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(args.console_log_file, encoding="utf-8")
+            logging.getLogger("flux_train_network").handlers[:] = [handler]  # what errors.warn says
+    logging.basicConfig(
+        level=args.console_log_level or logging.INFO,
+        format="%(message)s" if args.console_log_simple else "%(levelname)s %(message)s",
+        handlers=[handler],
+        force=True,
+    )
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels for 4 bits that nobody asked for

@@ -1,0 +1,1 @@
+"""Reading and writing .safetensors files and model files of every form."""

@@ -1,0 +1,264 @@
+"""A model's tensors by the names that its module has, whatever files and names they are stored under.
+
+Owns finding the files (one file, shards by an index, a folder of diffusers or transformers), putting a tensor together from stored ones,
+float8 scales, and filling a module tensor by tensor. The tables of other programs' names are in diffusers_keys.py and encoder_loading.py.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from library.errors import TrainerError
+from library.weights.model_kinds import kind_of
+from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
+
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+SCALES = ("scale_weight", "weight_scale")  # ComfyUI's older and newer name of what a float8 weight is to be multiplied with
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """How one tensor of a model is made of stored ones: their rows one after another, of which `third` keeps a third (0, 1, 2).
+
+    `swap_halves` exchanges the two halves of the rows, `as_conv` makes a matrix a 1x1 convolution.
+    """
+
+    names: tuple[str, ...]
+    third: int | None = None
+    swap_halves: bool = False
+    as_conv: bool = False
+
+    def put_together(self, parts: Sequence[Tensor]) -> Tensor:
+        """Make the tensor of its parts, or a tensor of its row scales of theirs; a single whole part is not copied."""
+        whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+        if self.third is not None:
+            whole = whole.chunk(3)[self.third]
+        if self.swap_halves:
+            whole = torch.cat(whole.chunk(2)[::-1])
+        return whole[:, :, None, None] if self.as_conv and whole.dim() == 2 else whole
+
+
+Place = Callable[[nn.Module, str, "ModelFiles"], bool]
+
+
+class ModelFiles:
+    """The tensors of one model out of one or more files."""
+
+    def __init__(
+        self, path: str | Path, what: str, *, folders: Sequence[str] = (), prefixes: Sequence[str] = (), mapped: bool = True
+    ) -> None:
+        """Open what lies at `path`, called `what` in messages; `folders` are a pipeline folder's parts that may hold it.
+
+        When tensors bear one of `prefixes`, only those are looked at, without it. Raises TrainerError (bad_model) naming what is missing
+        or damaged.
+        """
+        self.path, self.what = Path(path), what
+        self._files = [WeightFile(file, what, mapped=mapped) for file in find_files(self.path, what, folders)]
+        owners = {name: file for file in self._files for name in file.names}
+        prefix = next((p for p in prefixes if any(name.startswith(p) for name in owners)), "")
+        self._owners = {name.removeprefix(prefix): (file, name) for name, file in owners.items() if name.startswith(prefix)}
+        self._is_scaled = any(name.endswith(SCALES) for name in self._owners)
+        self.names: dict[str, Piece] = {name: Piece((name,)) for name in self._owners}
+
+    def translate(self, pieces: Mapping[str, Piece]) -> None:
+        """Call the tensors by other names; what `pieces` does not name keeps its own."""
+        self.names |= pieces
+
+    def stored_names(self) -> Iterable[str]:
+        """Return the names in the files, less the prefix."""
+        return self._owners.keys()
+
+    def is_other_kind(self, wanted: str, lacks: str) -> TrainerError:
+        """Return the error that says that this is another model than `wanted`, since it lacks a tensor."""
+        kind = kind_of(name for _, name in self._owners.values())
+        instead = f"it is {kind}" if kind and kind != wanted else f"it lacks the tensor {lacks}"
+        return TrainerError(f"{self.what} {self.path} is not {wanted}: {instead}.", reason_code="bad_model")
+
+    def damaged(self, why: str) -> TrainerError:
+        """Return the error that says that this model cannot be read."""
+        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code="bad_model")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape without reading it; raises KeyError when it is not there."""
+        piece = self.names[name]
+        shapes = [self._stored_shape(part) for part in piece.names]
+        rows = sum(shape[0] for shape in shapes) if shapes[0] else 0
+        rows = rows // 3 if piece.third is not None else rows
+        shape = (rows, *shapes[0][1:]) if shapes[0] else ()
+        return (*shape, 1, 1) if piece.as_conv and len(shape) == 2 else shape
+
+    def _stored_shape(self, name: str) -> tuple[int, ...]:
+        file, stored = self._owners[name]
+        return file.shape(stored)
+
+    def raw(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """Return a tensor as it is stored; for scaled float8 also what its rows are to be multiplied with, (rows, 1) float32.
+
+        Raises TrainerError naming a stored tensor that is missing.
+        """
+        piece = self.names[name]
+        parts = [self._part(part) for part in piece.names]
+        if len({part.dtype for part, _ in parts}) > 1:  # one layer's parts in several precisions
+            parts = [(plain(*part, torch.bfloat16), None) for part in parts]
+        value = piece.put_together([part for part, _ in parts])
+        if all(scale is None for _, scale in parts):
+            return value, None
+        return value, piece.put_together([part.new_ones(1, dtype=torch.float32).expand(len(part), 1) if scale is None else scale
+                                          for part, scale in parts])  # fmt: skip
+
+    def _part(self, name: str) -> tuple[Tensor, Tensor | None]:
+        if name not in self._owners:
+            raise self.damaged(f"the tensor {name} is missing from it")
+        file, stored = self._owners[name]
+        value = file.tensor(stored)
+        owner = name.removesuffix("weight")
+        scale_name = next((each for scale in SCALES if (each := owner + scale) in self._owners), None)
+        if owner != name and scale_name is None and value.dtype in FLOAT8 and value.dim() == 2 and self._is_scaled:
+            raise self.damaged(f"the scale of the tensor {name} is missing from it, though others have theirs")
+        if owner == name or scale_name is None or value.dtype not in FLOAT8:
+            return value, None
+        file, stored = self._owners[scale_name]
+        scale = file.tensor(stored).float().reshape(-1, 1)
+        if len(scale) not in (1, len(value)):
+            raise TrainerError(f"{self.what} {self.path}: {scale_name} scales neither the tensor nor its rows.", reason_code="bad_model")
+        return value, scale.expand(len(value), 1)
+
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """Return a tensor in `dtype`; None keeps the stored one, but for float8, which becomes bfloat16."""
+        value, scale = self.raw(name)
+        return plain(value, scale, dtype)
+
+    def release(self, name: str) -> None:
+        """Give back the memory of the stored tensors that one is made of."""
+        for part in self.names[name].names:
+            file, stored = self._owners[part]
+            file.release(stored)
+
+    def load_into(
+        self,
+        module: nn.Module,
+        *,
+        dtype: torch.dtype | None,
+        device: torch.device | str | Callable[[str], torch.device],
+        ignore: Sequence[str] = (),
+        place: Place | None = None,
+    ) -> None:
+        """Fill every parameter and buffer of `module`, mostly on the meta device, one tensor at a time.
+
+        `device` may be a function of the name. `ignore` lists names that need not be there. `place` may store a tensor in its own way and
+        says whether it did. Raises TrainerError (bad_model) naming the first tensor that is missing, has another shape, or holds NaN.
+        """
+        for name, old in persistent_tensors(module):
+            if name in ignore:
+                continue
+            self._check_shape(name, old)
+            if place is None or not place(module, name, self):
+                value = self._on_device(name, old, dtype, device(name) if callable(device) else device)
+                assign(module, name, value)
+
+    def _check_shape(self, name: str, old: Tensor) -> None:
+        if name not in self.names:
+            raise self.damaged(f"the tensor {name} is missing from it")
+        missing = next((part for part in self.names[name].names if part not in self._owners), None)
+        if missing is not None:
+            raise self.damaged(f"the tensor {missing} is missing from it")
+        if old.is_floating_point():
+            self.check_float(name)
+        if self.shape(name) != tuple(old.shape):
+            raise self.damaged(f"the tensor {name} is {list(self.shape(name))}, not {list(old.shape)}")
+
+    def _on_device(self, name: str, old: Tensor, dtype: torch.dtype | None, device: torch.device | str) -> Tensor:
+        stored, scale = self.raw(name)
+        if not old.is_floating_point():
+            return stored.to(device=device)
+        value = plain(stored.to(device), scale if scale is None else scale.to(device), dtype)
+        self.check_finite(name, value)
+        if value.device != stored.device or value.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr():
+            self.release(name)
+        return value
+
+    def check_float(self, name: str) -> None:
+        """Raise TrainerError for numbers packed into integers, which another program's quantisation made."""
+        file, stored = self._owners[self.names[name].names[0]]
+        if not (dtype := file.dtype(stored)).is_floating_point:
+            raise TrainerError(
+                f"{self.what} {self.path}: the tensor {name} is stored as {str(dtype).removeprefix('torch.')}, a quantisation of "
+                "another program; choose the model in bf16 or fp8.",
+                reason_code="bad_model",
+            )
+
+    def check_finite(self, name: str, value: Tensor) -> None:
+        """Raise TrainerError when a tensor holds NaN or infinity."""
+        if value.numel() and not _is_finite(value):
+            raise TrainerError(
+                f"{self.what} {self.path}: the tensor {name} holds numbers that are none (NaN or infinity); download it again.",
+                reason_code="bad_model",
+            )
+
+
+def _is_finite(value: Tensor) -> bool:
+    if value.dtype in FLOAT8:  # has no minimum; less the sign, what is no number is written with the largest bytes
+        return int((value.view(torch.uint8) & 0x7F).max()) < (0x7F if value.dtype == torch.float8_e4m3fn else 0x7C)
+    return all(bool(end.isfinite()) for end in (value.min(), value.max()))
+
+
+def plain(value: Tensor, scale: Tensor | None, dtype: torch.dtype | None) -> Tensor:
+    """Return stored numbers in `dtype`, float8 multiplied with its row scales; None keeps any type but float8, which becomes bfloat16."""
+    if value.dtype in FLOAT8:
+        wide = value.to(dtype or torch.bfloat16)
+        return wide if scale is None else wide.mul_(scale.view(-1, *[1] * (wide.dim() - 1)))
+    return value if dtype is None else value.to(dtype)
+
+
+def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]:
+    """Return the .safetensors files of a model: the file itself, all shards of it, or those in a folder or one of its `folders`.
+
+    Raises TrainerError naming the shard, or the folder's file, that is missing.
+    """
+    if path.is_dir():
+        return _files_of_folder(path, what, folders)
+    if path.name.endswith(".safetensors.index.json"):
+        return _shards(path, what)
+    index = path.with_name(SHARD.sub(".safetensors.index.json", path.name))
+    return _shards(index, what) if SHARD.search(path.name) and index.is_file() else [path]
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return a cheap content id of a model: of its file, or of all its shards, or of every .safetensors file in its folder."""
+    path = Path(path)
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "the model")
+    if len(files) == 1:
+        return fingerprint_of_file(files[0])
+    return hashlib.sha256("".join(f"{file.name} {fingerprint_of_file(file)}\n" for file in files).encode()).hexdigest()
+
+
+def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Path]:
+    for place in [*(folder / name for name in folders if (folder / name).is_dir()), folder]:
+        if indices := sorted(place.glob("*.safetensors.index.json")):
+            return _shards(indices[0], what)
+        names = ("diffusion_pytorch_model", "model", "*")
+        found = next((files for name in names if (files := sorted(place.glob(f"{name}.safetensors")))), [])
+        if len(found) == 1:
+            return found
+        if found:
+            raise TrainerError(f"{what} {place} holds {len(found)} .safetensors files without an index; name one.", reason_code="bad_model")
+    raise TrainerError(f"{what} {folder} holds no .safetensors file; choose the folder or the file of the model.", reason_code="bad_model")
+
+
+def _shards(index: Path, what: str) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [index.with_name(Path(name).name) for name in names]
+    except (RecursionError, OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise TrainerError(f"{what} {index} cannot be read as an index of shards; download it again.", reason_code="bad_model") from None
+    for file in files:
+        if not file.is_file():
+            raise TrainerError(f"{what} {index} needs the shard {file.name}, which is missing; download it.", reason_code="bad_model")
+    return files

@@ -1,0 +1,186 @@
+"""Reading .safetensors files safely and sparingly: what is wrong with one is said in a sentence, and no byte is copied without need.
+
+Owns one file: its header, its tensors by name, its fingerprint. Several files as one model are model_files.py's; what a file's
+tensors mean is for those who load them.
+"""
+
+import hashlib
+import json
+import math
+import mmap
+import struct
+from collections.abc import Iterator, KeysView
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from library.errors import TrainerError
+from library.weights.model_kinds import why_no_safetensors
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+MAX_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor's line in the header: its type's name, its shape, and its bytes' place in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class WeightFile:
+    """One .safetensors file, its tensors by name.
+
+    Mapped, a tensor is the file's own pages: nothing is read before it is used, and nothing is copied. Otherwise it is read into memory of
+    its own (kohya's --disable_mmap_load_safetensors), which some network drives do faster.
+    """
+
+    def __init__(self, path: str | Path, what: str, *, mapped: bool = True) -> None:
+        """Read the header of the file at `path`, called `what` in messages.
+
+        Raises TrainerError (bad_model) when it is missing, empty, truncated, or no .safetensors file.
+        """
+        self.path, self.what, self.mapped = Path(path), what, mapped
+        self.metadata, self._entries = self._read_header()
+        self._pages: mmap.mmap | None = None
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The names of the tensors, in the header's order."""
+        return self._entries.keys()
+
+    def _read_header(self) -> tuple[dict[str, str], dict[str, Entry]]:
+        if not self.path.is_file():
+            raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code="bad_model")
+        try:
+            return self._entries_and_metadata()
+        except OSError as error:
+            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code="bad_model") from None
+
+    def _entries_and_metadata(self) -> tuple[dict[str, str], dict[str, Entry]]:
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            head = file.read(512)
+            if refusal := why_no_safetensors(head, size):
+                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code="bad_model")
+            (length,) = struct.unpack("<Q", head[:8])
+            if length > min(size - 8, MAX_HEADER):
+                raise self.damaged("it is cut short, or no .safetensors file")
+            file.seek(8)
+            text = file.read(length)
+        try:
+            header: dict[str, Any] = json.loads(text)
+            metadata = header.pop("__metadata__", {})
+            entries = {name: _entry(line, 8 + length) for name, line in header.items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise self.damaged("its header cannot be read") from None
+        needed = max((entry.end for entry in entries.values()), default=8 + length)
+        if needed > size:
+            raise self.damaged(f"it is cut short and has {size} of {needed} bytes")
+        return metadata, entries
+
+    def damaged(self, why: str) -> TrainerError:
+        """Return the error that says this file cannot be read."""
+        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code="bad_model")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape without reading the tensor."""
+        return self._entries[name].shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Return a tensor's type without reading it; raises TrainerError for one that PyTorch lacks."""
+        stored = self._entries[name].dtype
+        if stored not in DTYPES:
+            raise TrainerError(
+                f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.", reason_code="bad_model"
+            )
+        return DTYPES[stored]
+
+    def tensor(self, name: str) -> Tensor:
+        """Return one tensor, a view of the file's pages or memory of its own; raises TrainerError when it is not whole."""
+        entry, dtype = self._entries[name], self.dtype(name)
+        count = math.prod(entry.shape)
+        if count * dtype.itemsize != entry.end - entry.begin:
+            raise self.damaged(f"the tensor {name} has another size than its shape")
+        if count == 0:
+            return torch.empty(entry.shape, dtype=dtype)
+        if self.mapped:
+            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
+        return self._read(entry).view(dtype).view(entry.shape)
+
+    def _map(self) -> mmap.mmap:
+        if self._pages is None:
+            with self.path.open("rb") as file:
+                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return self._pages
+
+    def _read(self, entry: Entry) -> Tensor:
+        memory = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(entry.begin)
+            view, done = memoryview(memory.numpy()), 0
+            while done < len(view):
+                if not (got := file.readinto(view[done:])):
+                    raise self.damaged("it was cut short while it was read")
+                done += got
+        return memory
+
+    def release(self, name: str) -> None:
+        """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk anew."""
+        if self._pages is not None:
+            entry = self._entries[name]
+            begin = entry.begin // mmap.PAGESIZE * mmap.PAGESIZE
+            self._pages.madvise(mmap.MADV_DONTNEED, begin, entry.end - begin)
+
+
+def _entry(line: dict[str, Any], data: int) -> Entry:
+    begin, end = (data + int(offset) for offset in line["data_offsets"])
+    if not data <= begin <= end:
+        raise ValueError
+    return Entry(str(line["dtype"]), tuple(int(size) for size in line["shape"]), begin, end)
+
+
+def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
+    """Read a small .safetensors file whole; raises TrainerError (bad_model) like WeightFile."""
+    file = WeightFile(path, what, mapped=False)
+    return {name: file.tensor(name) for name in file.names}
+
+
+def fingerprint_of_file(path: Path) -> str:
+    """Return a cheap content id of a model file: SHA-256 over its size, its header and 64 evenly spaced pages of its data.
+
+    Reading a 24 GB file whole at every start would take longer than many trainings; two models differ in nearly every page.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(min(size, 1 << 20)))
+        for page in range(64):
+            file.seek(size * page // 64)
+            digest.update(file.read(4096))
+    return digest.hexdigest()
+
+
+def persistent_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield every parameter and buffer that a file of this module holds, by name."""
+    yield from module.state_dict(keep_vars=True).items()
+
+
+def assign(module: nn.Module, name: str, value: Tensor) -> None:
+    """Put a tensor in the place of a parameter or buffer, on the meta device or not, without copying it."""
+    owner_name, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+    else:
+        owner._buffers[leaf] = value

@@ -1,0 +1,163 @@
+"""What the trainer trains, whatever its kind: the small contract between the loop and a network, and the LoRA network itself.
+
+Owns names, saving and loading of the tensors. Does not know where modules are injected (lora_flux.py) or which rates they learn at
+(parameter_groups.py).
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from library.errors import TrainerError
+from networks.lora_module import LoRAModule, MicroStep
+from networks.low_rank import frobenius
+from networks.network_args import LoRAOptions
+
+FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX = "lora_unet", "lora_te1", "lora_te3"
+
+
+class TrainedNetwork(nn.Module, ABC):
+    """A trainable network over frozen models. Its parameters are what is trained, its `weights` are what is saved."""
+
+    max_norm: float = 0.0  # --scale_weight_norms; 0 is no limit
+    options: LoRAOptions = LoRAOptions()
+
+    @abstractmethod
+    def named_factors(self, prefix: str) -> dict[str, nn.Parameter]:
+        """The trainable tensors of one part (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX), by module and tensor name."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that are saved, by their names in the file; on their own device, not copied."""
+
+    @abstractmethod
+    def take_over(self, weights: Mapping[str, Tensor]) -> None:
+        """Become what `state` returned; names may be missing, shapes have been checked."""
+
+    @abstractmethod
+    def set_multiplier(self, multiplier: float) -> None:
+        """Scale the whole network's effect; 0 is the frozen model alone."""
+
+    @abstractmethod
+    def begin(self, step: int, micro: int) -> None:
+        """Say which micro step is computed next: dropout, if there is any, draws for it until after_step."""
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """End the step: no more dropout, and norms above max_norm scaled back."""
+
+    def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Return what is saved, copied to the host, in `dtype` (None keeps the trained one)."""
+        return {name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous() for name, tensor in self.state().items()}
+
+    def digests(self) -> dict[str, str]:
+        """Return a hash of each tensor, empty for one of zeros alone."""
+        weights = self.weights(torch.float32)
+        return {name: hashlib.sha256(tensor.numpy()).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
+
+    def has_learned(self, since: Mapping[str, str]) -> bool:
+        """Say whether the network has another effect than when `since` was its digests.
+
+        What begins as zeros keeps a fresh network without effect: as long as all of that stays, weight decay of the rest is no learning.
+        """
+        now = self.digests()
+        zeros = [name for name, digest in since.items() if not digest]
+        return any(now[name] for name in zeros) if zeros else now != since
+
+    def load(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Take over all of a checkpoint's weights; raises TrainerError naming `source` and the first name or shape that does not fit."""
+        own = self.state()
+        if set(own) != set(weights):
+            odd = sorted(set(own) ^ set(weights))[0]
+            raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code="bad_model")
+        self._check_shapes(own, weights, source)
+        self.take_over(weights)
+
+    def start_from(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Begin with another LoRA's weights, as far as both have the same modules; tells how many it found.
+
+        Raises TrainerError naming `source` when nothing fits or a shape differs.
+        """
+        own = self.state()
+        shared = {name: tensor for name, tensor in weights.items() if name in own}
+        if all(name.endswith(".alpha") for name in shared):
+            raise TrainerError(f"{source} does not fit this network: they have no trained tensor in common.", reason_code="bad_model")
+        self._check_shapes(own, shared, source)
+        self.take_over(shared)
+        fresh, unused = len(own) - len(shared), len(weights) - len(shared)
+        if fresh or unused:
+            print(f"{source}: {len(shared)} tensors are taken over, {fresh} begin afresh, {unused} have no place here", flush=True)
+
+    @staticmethod
+    def _check_shapes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
+        for name, tensor in weights.items():
+            if own[name].shape != tensor.shape:
+                raise TrainerError(
+                    f"{source} does not fit this network: {name} is {list(tensor.shape)}, not {list(own[name].shape)}.",
+                    reason_code="bad_model",
+                )
+
+
+class LoRANetwork(TrainedNetwork):
+    """All LoRA modules of a training, by kohya's names."""
+
+    def __init__(self, modules: list[LoRAModule], moment: MicroStep, options: LoRAOptions) -> None:
+        super().__init__()
+        self.loras, self.moment, self.options = modules, moment, options
+        for module in modules:
+            self.add_module(module.name, module)
+
+    def named_factors(self, prefix: str) -> dict[str, nn.Parameter]:
+        """The downs and ups of one part."""
+        chosen = [lora for lora in self.loras if lora.name.startswith(f"{prefix}_")]
+        return {f"{lora.name}.{name}": parameter for lora in chosen for name, parameter in lora.named_parameters()}
+
+    def state(self) -> dict[str, Tensor]:
+        """kohya's tensors: `….lora_down.weight`, `….lora_up.weight`, `….alpha`."""
+        return {f"{lora.name}.{leaf}": tensor for lora in self.loras for leaf, tensor in lora.saved().items()}
+
+    def take_over(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over whole modules; an alpha that is not there means the network's own."""
+        for lora in self.loras:
+            own = lora.saved()
+            given = {leaf: weights.get(f"{lora.name}.{leaf}") for leaf in own}
+            if all(given[leaf] is not None for leaf in own if leaf != "alpha"):
+                _take_over(lora, {leaf: own[leaf] if tensor is None else tensor for leaf, tensor in given.items()})
+
+    def set_multiplier(self, multiplier: float) -> None:
+        """Scale the whole network's effect; 0 is the frozen model alone."""
+        for lora in self.loras:
+            lora.multiplier = multiplier
+
+    def begin(self, step: int, micro: int) -> None:
+        """Let dropout draw for this micro step."""
+        self.moment.step, self.moment.micro, self.moment.active = step, micro, True
+
+    def after_step(self) -> None:
+        """End dropout and limit every module's norm."""
+        self.moment.active = False
+        if self.max_norm:
+            for lora in self.loras:
+                limit_norm(lora, self.max_norm)
+
+
+def _take_over(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
+    try:
+        lora.take_over(weights)
+    except ValueError as error:
+        raise TrainerError(
+            f"the weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.", reason_code="bad_model"
+        ) from None
+
+
+@torch.no_grad()
+def limit_norm(lora: LoRAModule, max_norm: float) -> None:
+    """Scale a module so that the Frobenius norm of what it adds to the frozen weight is at most `max_norm`; both factors share it."""
+    squares = [frobenius(down, up).square() for down, up in lora.factors()]
+    norm = lora.scale * torch.stack(squares).sum().sqrt()
+    if norm > max_norm:
+        for factor in (factor for pair in lora.factors() for factor in pair):
+            factor.mul_((max_norm / norm).sqrt())

@@ -1,0 +1,162 @@
+"""What is kept of runs, from the terminal: each command does it, each mistake is one sentence."""
+
+import json
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from fluxgym.cli.main import main
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import read_state, update_state
+from fluxgym.sessions.history import keep
+from tests.support.photos import write_cats
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="outputs")
+def fixture_outputs(tmp_path):
+    run = make_run(tmp_path / "outputs", "my-cat", lora_name="My Cat", status="completed", max_train_epochs=4, timestamp=5.0)
+    write_cats(run.dataset, count=2, size=64)
+    run.lora.write_bytes(b"model")
+    return OutputsPaths(tmp_path / "outputs")
+
+
+@pytest.fixture(name="cli")
+def fixture_cli(outputs, capsys):
+    def call(*words):
+        code = main([*words, "--outputs", str(outputs.root)])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return call
+
+
+def test_duplicate_forget_delete(cli, outputs, monkeypatch):
+    code, out, _ = cli("duplicate", "My Cat", "Other Cat")
+    assert (code, out.splitlines()) == (0, [str(outputs.run("other-cat").folder), 'lora_name: "My Cat" → "Other Cat"'])
+    assert cli("forget", "my-cat")[0] == 0
+    assert outputs.run("my-cat").lora.exists()
+    monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115
+    code, _, err = cli("delete", "other-cat")
+    assert (code, "add --yes" in err, outputs.run("other-cat").folder.exists()) == (2, True, True)
+    assert cli("delete", "other-cat", "--yes")[0] == 0
+    assert not outputs.run("other-cat").folder.exists()
+    assert cli("delete", "my-cat", "--yes")[0] == 0  # forgotten above
+    assert not outputs.run("my-cat").folder.exists()
+
+
+def test_history_and_restore(cli, outputs):
+    run = outputs.run("my-cat")
+    keep(run)
+    assert "is completed" in cli("history", "my-cat", "--restore", "id-my-cat-1")[2]
+    update_state(run, {"max_train_epochs": 8, "status": "stopped"})
+    code, out, _ = cli("history", "my-cat")
+    assert (code, "id-my-cat-1" in out, "max_train_epochs: 4 → 8" in out) == (0, True, True)
+    assert cli("history", "my-cat", "--diff", "id-my-cat-1", "now")[:2] == (0, "max_train_epochs: 4 → 8\n")
+    assert cli("history", "my-cat", "--diff", "id-my-cat-1", "id-my-cat-1")[:2] == (0, "Nothing differs.\n")
+    assert cli("history", "my-cat", "--restore", "id-my-cat-1")[:2] == (0, "max_train_epochs: 8 → 4\n")
+    assert read_state(run)["max_train_epochs"] == 4
+
+
+def test_templates(cli):
+    assert cli("template", "list")[1] == "There are no templates yet.\n"
+    assert cli("template", "save", "faces", "my-cat")[0] == 0
+    assert cli("template", "list")[1] == "faces\n"
+    state = json.loads(cli("template", "apply", "faces", "dog")[1])
+    assert (state["lora_name"], state["max_train_epochs"]) == ("dog", 4)
+    assert cli("template", "delete", "faces")[0] == 0
+
+
+def test_sweep_and_backup(cli, outputs, tmp_path):
+    assert cli("backup", str(tmp_path / "x.tar.gz"))[0] == 0
+    assert cli("sweep", "--older-than", "30d")[1] == "my-cat\n"
+    assert not outputs.run("my-cat").ui_state.exists()
+
+
+def test_export_and_import(cli, tmp_path):
+    assert cli("export", "my-cat", str(tmp_path / "x.json"))[0] == 0
+    assert cli("export", "--all", str(tmp_path / "x.zip"), "--with-pictures", "--with-lora")[0] == 0
+    assert cli("import", str(tmp_path / "x.zip"))[1].strip().endswith("my-cat-2")
+    assert cli("import", str(tmp_path / "x.json"))[1].strip().endswith("my-cat-3")
+
+
+def test_one_bad_state_is_named_and_left_out(cli, outputs, tmp_path):
+    make_run(outputs.root, "dog").ui_state.write_text("{")
+    code, _, err = cli("export", "--all", str(tmp_path / "x.zip"))
+    assert (code, err.startswith("left out: dog: "), err.count("\n")) == (0, True, 1)
+    assert cli("import", str(tmp_path / "x.zip"))[0] == 0
+
+
+def test_names_do_not_steer_the_terminal(cli, outputs, tmp_path):
+    run = make_run(outputs.root, "red", advanced={"\x1b[31m": "\x9b"})
+    keep(run)
+    update_state(run, {"advanced": {}})
+    (outputs.templates / "x.json").parent.mkdir(parents=True)
+    (outputs.templates / "x.json").write_text(json.dumps({"name": "\x1b[31m", "settings": {}}))
+    for words in (["history", "red"], ["history", "red", "--diff", "id-red-1", "now"], ["template", "list"]):
+        code, out, _ = cli(*words)
+        assert (code, all(char.isprintable() for char in out.replace("\n", ""))) == (0, True)
+    (tmp_path / "x.json").write_text(json.dumps({"lora_name": "x", "\x1b[31m token": "\n"}))
+    code, _, err = cli("import", str(tmp_path / "x.json"))
+    assert (code, err.rstrip("\n").isprintable()) == (2, True)
+
+
+def test_queue_and_preflight(cli, tmp_path):
+    assert cli("queue")[:2] == (0, "Nothing waits.\n")
+    (tmp_path / "s.json").write_text('{"lora_name": "x", "base_model": "flux-dev"}')
+    code, out, _ = cli("preflight", "--state", str(tmp_path / "s.json"), "--images", str(tmp_path), "--models", str(tmp_path))
+    assert (code, "❌" in out) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["duplicate", "my-cat", "my cat"], "my-cat already"),
+        (["duplicate", "nobody", "x"], "nobody"),
+        (["delete", "nobody"], "nobody"),
+        (["delete", "../outputs", "--yes"], "no run called"),
+        (["delete", ".", "--yes"], "no run called"),
+        (["forget", "nobody"], "nobody"),
+        (["history", "my-cat", "--restore", "x"], "no earlier state"),
+        (["history", "my-cat", "--diff", "x", "now"], "no earlier state"),
+        (["template", "save", "x"], "template save TEMPLATE RUN"),
+        (["template", "delete", "x"], "no template"),
+        (["sweep", "--older-than", "soon"], "soon"),
+        (["export", "my-cat", "x.tar"], ".zip"),
+        (["export", "my-cat", "/nowhere/x.zip"], "/nowhere"),
+        (["import", "/nowhere/x.zip"], "/nowhere"),
+        (["adopt", "/nowhere"], "/nowhere"),
+        (["queue", "move"], "queue move NAME"),
+        (["queue", "move", "my-cat"], "does not wait"),
+        (["queue", "cancel", "my-cat"], "does not wait"),
+        (["backup", "/nowhere/x.tar.gz"], "/nowhere"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_mistake_is_one_sentence(words, named, cli):
+    code, _, err = cli(*words)
+    assert (code, err.startswith("error: "), named in err, err.count("\n")) == (2, True, True, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("backup", "/"), ("backup", ""), ("backup", "/dev/null"), ("backup", "a" * 300), ("adopt", "a" * 300), ("import", "a" * 300),
+     ("preflight", "--state", "a" * 300, "--images", "."), ("preflight", "--state", "x.json", "--images", "a" * 300),
+     ("queue", "move", "my-cat", "--to", "9" * 30)],
+)  # fmt: skip
+def test_a_name_that_nothing_can_have_is_one_sentence(words, cli):
+    code, _, err = cli(*words)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_time_beyond_the_calendar_is_told_as_unknown(outputs, capsys, monkeypatch):
+    make_run(outputs.root, "old", timestamp=5.0)
+    monkeypatch.setattr("fluxgym.sessions.listing.timestamp_of", lambda state: 1e14)  # not every file system can hold such a time
+    assert main(["sessions", "--outputs", str(outputs.root)]) == 0
+    assert "Started: unknown" in capsys.readouterr().out

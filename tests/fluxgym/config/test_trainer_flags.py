@@ -1,0 +1,56 @@
+"""The page's knowledge of the flags equals the trainer's own parser; what cannot be used is refused by name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fluxgym.config.trainer_flags import DATASET_KEYS, SUBSET_KEYS, all_flags, check_advanced
+from fluxgym.errors import ConfigError
+from library.cli.parse import build_parser, rows
+
+
+def test_flags_json_is_what_the_trainer_says():
+    committed = json.loads((Path("fluxgym/config/flags.json")).read_text())
+    assert committed == rows(), "run: python sd-scripts/library/cli/parse.py > fluxgym/config/flags.json"
+    assert set(all_flags()) == {action.dest for action in build_parser()._actions} - {"help"}
+
+
+def test_every_dataset_key_is_a_flag():
+    assert {*DATASET_KEYS, *SUBSET_KEYS} <= set(all_flags())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("lerning_rate", 1, "learning_rate"),
+        ("frobnicate", 1, "frobnicate"),
+        ("output_dir", "x", "output_dir"),
+        ("in_json", "x", "in_json"),
+        ("network_alpha", "much", "much"),
+        ("train_batch_size", 1.5, "1.5"),
+        ("train_batch_size", True, "True"),
+        ("train_batch_size", 0, "at least 1"),
+        ("bucket_reso_steps", 0, "at least 16"),
+        ("loss_type", "l3", "l3"),
+        ("max_grad_norm", float("nan"), "nan"),
+        ("metadata_author", "--config_file", "dash"),
+        ("metadata_title", "a\0b", "metadata_title"),
+        ("metadata_title", "half a letter \ud800", "metadata_title"),
+        ("half \ud800", 1, "name"),
+        ("optimizer_args", ["weight_decay=1", "-x"], "dash"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(name, value, named):
+    with pytest.raises(ConfigError, match=named):
+        check_advanced(name, value)
+
+
+def test_what_can_be_used_is_accepted():
+    for name, value in {
+        "network_alpha": 16,
+        "enable_bucket": False,
+        "optimizer_args": ["weight_decay=0.1"],
+        "lr_warmup_steps": 0.1,
+    }.items():
+        check_advanced(name, value)

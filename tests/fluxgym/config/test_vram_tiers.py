@@ -1,0 +1,39 @@
+"""FluxGym's three tiers are FluxGym's, flag for flag; the others follow kohya's advice; every tier says what it switches."""
+
+import pytest
+
+from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS, WITHOUT
+from library.cli.parse import build_parser
+
+ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False
+    --lr_scheduler constant_with_warmup --max_grad_norm 0.0"""
+
+
+@pytest.mark.parametrize(
+    ("tier", "words"),
+    [
+        ("20G", "--optimizer_type adamw8bit"),
+        ("16G", ADAFACTOR),
+        ("12G", f"{ADAFACTOR} --split_mode --network_args train_blocks=single"),
+        ("10G", f"{ADAFACTOR} --blocks_to_swap 22"),
+        ("8G", f"{ADAFACTOR} --blocks_to_swap 28"),
+    ],
+)
+def test_flags(tier, words):
+    assert list(TIERS[tier]) == words.split()
+    assert tier not in WITHOUT
+
+
+def test_the_largest_tier_rounds_nothing():
+    assert WITHOUT == {"24G": ("--fp8_base",)}
+    args = build_parser().parse_args(list(TIERS["24G"]))
+    assert not (args.blocks_to_swap or args.split_mode)
+
+
+def test_every_tier_is_described_from_large_to_small():
+    assert list(TIERS) == list(DESCRIPTIONS)
+    sizes = [int(tier.removesuffix("G")) for tier in TIERS]
+    assert sizes == sorted(sizes, reverse=True)
+    for tier, words in TIERS.items():
+        if "--blocks_to_swap" in words:
+            assert f"{words[words.index('--blocks_to_swap') + 1]} blocks swapped" in DESCRIPTIONS[tier]

@@ -1,0 +1,104 @@
+"""Buckets and expected steps equal what the trainer really has."""
+
+import tomllib
+from argparse import Namespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract import buckets
+from fluxgym.contract.buckets import bounds, bucket_of
+from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.dataset.folder import sizes
+from fluxgym.errors import ConfigError
+from library.cli.parse import build_parser
+from library.data import buckets as trainers
+from library.data.dataset import build_dataset
+
+SIDE = st.integers(1, 5000)
+
+
+@given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans(), st.sampled_from([None, 40, 64]))
+def test_a_pictures_bucket_is_the_trainers(width, height, resolution, no_upscale, low):
+    advanced = {"bucket_no_upscale": True} if no_upscale else {}
+    advanced |= {"min_bucket_reso": low} if low else {}
+    low, high, step = bounds(resolution, advanced)
+    square = (resolution, resolution)
+    if no_upscale:
+        expected = trainers.fit_without_upscale((width, height), square, step)
+    else:
+        expected = trainers.fit_into_buckets((width, height), trainers.bucket_sizes(square, low, high, step))
+    assert bucket_of((width, height), resolution, advanced, enable_bucket=True) == expected.bucket
+
+
+@pytest.mark.parametrize("enable_bucket", [True, False])
+@pytest.mark.parametrize(
+    "advanced",
+    [
+        {},
+        {"train_batch_size": 3},
+        {"train_batch_size": 2, "gradient_accumulation_steps": 4},
+        {"validation_split": 0.4},
+        {"validation_split": 0.3, "validation_seed": 5},
+        {"validation_split": 0.3, "validation_seed": 6, "train_batch_size": 2},
+    ],
+)
+@pytest.mark.parametrize("num_reg", [0, 2, 40])
+def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_path):
+    shapes = [(100, 100), (200, 90), (90, 200), (120, 100), (64, 64)]
+    for folder, count in (("train", 5), ("reg", num_reg)):
+        (tmp_path / folder).mkdir()
+        for index in range(count):
+            Image.new("RGB", shapes[index % 5]).save(tmp_path / folder / f"{index:02d}.png")
+    config = TrainConfig(
+        lora_name="x", resolution=64, num_repeats=3, max_train_epochs=4, advanced=advanced | {"enable_bucket": enable_bucket}
+    )
+    reg = tmp_path / "reg" if num_reg else None
+    (tmp_path / "d.toml").write_text(dataset_toml(config, tmp_path / "train", reg))
+    args = vars(build_parser().parse_args([])) | {"seed": config.seed, "dataset_config": str(tmp_path / "d.toml")}
+    args |= {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
+    batches = build_dataset(Namespace(**args)).num_batches_per_epoch
+    expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
+    assert expected_steps(config, list(sizes(tmp_path / "train")), list(sizes(reg)) if reg else ()) == expected
+
+
+@pytest.mark.parametrize(
+    "setting", [{"bucket_reso_steps": 40}, {"bucket_reso_steps": 2048}, {"min_bucket_reso": 600}, {"max_bucket_reso": 100}]
+)
+def test_buckets_that_the_trainer_refuses_are_refused(setting):
+    with pytest.raises(ConfigError, match="resolution 512"):
+        expected_steps(TrainConfig(lora_name="x", advanced=setting), [(800, 600)])
+
+
+def test_fluxgyms_own_figure():
+    config = TrainConfig(lora_name="x", advanced={"enable_bucket": False})
+    assert expected_steps(config, [(800, 600)] * 6) == 6 * 10 * 16
+    assert expected_steps(config, []) == 0
+
+
+def test_the_toml_is_kohyas():
+    config = TrainConfig(lora_name="x", concept_sentence="sks cat", advanced={"train_batch_size": 2, "flip_aug": True})
+    table = tomllib.loads(dataset_toml(config, "/pictures"))
+    assert table["general"] == {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1, "flip_aug": True}
+    (dataset,) = table["datasets"]
+    assert (dataset["resolution"], dataset["batch_size"], dataset["enable_bucket"]) == (512, 2, True)
+    assert dataset["min_bucket_reso"] <= 512 <= dataset["max_bucket_reso"]
+
+
+def test_a_resolution_off_the_grid_names_its_neighbours():
+    with pytest.raises(ConfigError, match="496 or 512"):
+        dataset_toml(TrainConfig(lora_name="x", resolution=500), "/pictures")
+
+
+def test_only_the_regularisation_pictures_captions_end_as_set():
+    table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
+    assert table["general"]["caption_extension"] == ".txt"
+    assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]
+
+
+def test_a_bound_beyond_all_pictures_takes_no_time():
+    for bucket_sizes in (buckets.bucket_sizes, trainers.bucket_sizes):
+        assert bucket_sizes((512, 512), 256, 10**15, 64)[-1][0] == 1024

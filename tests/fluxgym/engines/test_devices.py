@@ -1,0 +1,93 @@
+"""Which devices a run may take, told from what the driver shows, and how it takes them."""
+
+import pytest
+
+from fluxgym.engines import devices
+from fluxgym.engines.devices import are_there, devices_of, holder_of, num_gpus, release, take, take_turn, title
+
+
+@pytest.fixture(name="machine")
+def fixture_machine(tmp_path, monkeypatch):
+    """Return a function that gives the machine so many GPUs, and says which of them this process is shown."""
+
+    def has(count, visible=None):
+        signs = tmp_path / f"gpus-{count}"
+        for number in range(count):
+            (signs / f"0000:{number:02x}:00.0").mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(devices, "GPU_SIGNS", (signs,))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    return has
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "gpus", "expected"),
+    [
+        (0, None, None, ["cpu"]),
+        (0, None, "0,1", ["cpu"]),
+        (1, None, None, ["gpu-0"]),
+        (3, None, None, ["gpu-0", "gpu-1", "gpu-2"]),
+        (3, "1,2", None, ["gpu-1", "gpu-2"]),
+        (3, "2", None, ["gpu-2"]),
+        (3, "", None, ["cpu"]),
+        (3, "-1", None, ["cpu"]),
+        (3, None, "2,0", ["gpu-0", "gpu-2"]),
+        (3, "0", "1", ["gpu-1"]),
+    ],
+)
+def test_the_devices_of_a_run(machine, count, visible, gpus, expected):
+    machine(count, visible)
+    assert devices_of(gpus) == expected
+    assert num_gpus() == count
+
+
+def test_a_card_that_the_driver_does_not_count_is_one_gpu(machine, monkeypatch, tmp_path):
+    machine(0)
+    (tmp_path / "dxg").touch()
+    monkeypatch.setattr(devices, "GPU_SIGNS", (tmp_path / "none", tmp_path / "dxg"))
+    assert devices_of(None) == ["gpu-0"]
+    assert are_there("0,1")  # nobody can tell
+
+
+@pytest.mark.parametrize(("gpus", "there"), [("0", True), ("0,1", True), ("2", False), ("0,2", False)])
+def test_gpus_that_are_gone_are_known(machine, gpus, there):
+    machine(2)
+    assert are_there(gpus) is there
+
+
+def test_any_one_takes_the_first_that_is_free():
+    both = ["gpu-0", "gpu-1"]
+    first = take_turn(both, "ann", any_one=True)
+    second = take_turn(both, "ben", any_one=True)
+    assert [held.env for held in (first, second)] == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    assert [holder_of(device) for device in both] == ["ann", "ben"]
+    assert take_turn(both, "cat", any_one=True) is None
+    release(first.locks)
+    assert take_turn(both, "cat", any_one=True, barred={"gpu-0"}) is None
+    third = take_turn(both, "cat", any_one=True, barred={"gpu-1"})
+    assert third.env == {"CUDA_VISIBLE_DEVICES": "0"}
+    for held in (second, third):
+        release(held.locks)
+
+
+def test_all_are_taken_or_none():
+    one = take(["gpu-1"], "ann")
+    assert take_turn(["gpu-0", "gpu-1"], "ben", any_one=False) is None
+    assert take_turn(["gpu-0"], "cat", any_one=False, barred={"gpu-0"}) is None
+    alone = take_turn(["gpu-0"], "cat", any_one=False)  # the attempt for both has left it free
+    assert alone.env == {}
+    release(one)
+    release(alone.locks)
+
+
+def test_the_only_device_needs_no_choice():
+    held = take_turn(["cpu"], "ann", any_one=True)
+    assert held.env == {}
+    release(held.locks)
+
+
+def test_names_for_people():
+    assert [title(device) for device in ("cpu", "gpu-3")] == ["the CPU", "GPU 3"]
+    assert holder_of("gpu-7") == ""

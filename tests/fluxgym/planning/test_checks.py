@@ -1,0 +1,105 @@
+"""The checks before Start say what stands in the way, and how many steps there will be."""
+
+import os
+import shutil
+
+import pytest
+
+from fluxgym.app_settings import Settings
+from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
+from fluxgym.errors import StorageError
+from fluxgym.planning.checks import check
+from fluxgym.runs import files
+from fluxgym.sessions.drafts import new_draft_id
+from fluxgym.sessions.start import StartRequest, start
+from fluxgym.ui.api.images import PictureHandlers
+from tests.fluxgym.models.test_catalog import write_header
+from tests.support.photos import write_cats
+from tests.support.runs import make_run
+from tests.support.small_world import small_world, state
+
+
+@pytest.fixture(name="look")
+def fixture_look(tmp_path):
+    world, images = small_world(tmp_path), write_cats(tmp_path / "images")
+    return lambda folder=images, **changes: check(state(**changes), folder, world.models, world.outputs)
+
+
+def test_all_green(look):
+    found = look()
+    assert found.can_start
+    assert found.steps == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"lora_name": ""}, "lora_name"), ({"base_model": "flux-dev"}, "base_model"), ({"resolution": 100}, "resolution")],
+)
+def test_what_stands_in_the_way_is_at_its_field(changes, field, look):
+    found = look(**changes)
+    assert not found.can_start
+    assert field in [line.field for line in found.lines if line.level == "error"]
+
+
+def test_no_pictures_yet(look, tmp_path):
+    found = look(tmp_path / "none")
+    assert [line.text for line in found.lines if line.level == "error"] == ["There are no pictures yet; add at least one."]
+    assert found.steps is None
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_what_the_tier_switches_is_told(tier, look):
+    (line,) = [line for line in look(vram=tier).lines if line.field == "vram"]
+    assert (line.level, line.text) == ("ok", f"VRAM {tier}: {DESCRIPTIONS[tier]}.")
+
+
+def test_what_the_transformer_really_is_is_told(look, tmp_path):
+    write_header(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
+    (line,) = [line for line in look().lines if line.field == "base_model"]
+    assert "the transformer is FLUX.1 schnell in" in line.text
+
+
+def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path):
+    folder = write_cats(tmp_path / "outputs" / "cat" / "dataset", count=3)
+    (folder / "cat 0.txt").write_text(" \n")
+    (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
+    (folder / "alone.txt").write_text("of no picture")
+    lines = [line.text for line in look(folder, concept_sentence="").lines]
+    assert "3 pictures, 1 with a caption." in lines
+    assert any("2 of them have neither" in text for text in lines)
+    make_run(tmp_path / "outputs", "cat")
+    gallery = PictureHandlers(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
+    assert gallery.pictures({"draft": new_draft_id(), "source": "cat"})["captioned"] == 1
+
+
+def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):
+    folder = write_cats(tmp_path / "many", count=5)
+    look(folder)
+    opened, real = [], os.open
+    monkeypatch.setattr("pathlib.Path.read_text", lambda self, **how: pytest.fail(f"{self} was read again"))
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda self: pytest.fail(f"{self} was read again"))
+    monkeypatch.setattr(os, "open", lambda path, *how, **more: opened.append(path) or real(path, *how, **more))
+    assert look(folder).steps
+    assert opened == []
+
+
+@pytest.mark.parametrize("broken", ["names", "disk", "models"])
+def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, broken):
+    def refuse(*how, **more):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "x"))
+
+    place = {"names": "os.scandir", "disk": "shutil.disk_usage", "models": "pathlib.Path.is_file"}[broken]
+    monkeypatch.setattr(place, refuse)
+    found = look()
+    assert not found.can_start
+    assert any("Permission denied" in line.text for line in found.lines)
+    assert len(found.lines) == len({line.text for line in found.lines})
+
+
+def test_the_page_demands_the_room_that_start_demands(look, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=files.RESERVE_BYTES - 1))
+    (line,) = [line.text for line in look().lines if line.level == "error"]
+    with pytest.raises(StorageError) as refused:
+        start(StartRequest(state=state(), images=tmp_path / "images"), small_world(tmp_path / "again"))
+    assert str(refused.value).replace("again/", "") == line

@@ -1,0 +1,65 @@
+"""Only complete checkpoints are offered, the furthest first; people may use the guide's short names."""
+
+import hashlib
+import json
+
+import pytest
+
+from fluxgym.errors import NothingToResume
+from fluxgym.runs.checkpoints import choose_checkpoint, list_complete
+from tests.support.runs import make_run
+
+
+def checkpoint(run, name, step, *, data=b"weights"):
+    folder = run.folder / name
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(data)
+    files = {"model.safetensors": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "step": step, "epoch": 1, "total_steps": 90, "run_id": "x"}))
+    return folder
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path, "my-cat-lora")
+    checkpoint(run, "my-cat-lora-000004-state", 40)
+    checkpoint(run, "my-cat-lora-step00000055-state", 55)
+    return run
+
+
+def test_the_furthest_comes_first(run):
+    assert [found.step for found in list_complete(run)] == [55, 40]
+    assert choose_checkpoint(run).step == 55
+
+
+def test_a_cut_one_is_not_offered_and_a_changed_one_not_chosen(run):
+    (run.folder / "my-cat-lora-step00000055-state" / "model.safetensors").write_bytes(b"WEIGHTS")
+    assert choose_checkpoint(run).step == 40
+    (run.folder / "my-cat-lora-step00000055-state" / "model.safetensors").write_bytes(b"wei")
+    assert [found.step for found in list_complete(run)] == [40]
+
+
+def test_half_written_and_foreign_folders_are_not_offered(run):
+    (run.folder / "my-cat-lora-000008-state.partial").mkdir()
+    (run.folder / "my-cat-lora-000012-state").mkdir()
+    assert [found.step for found in list_complete(run)] == [55, 40]
+
+
+def test_the_guides_short_name(run):
+    assert choose_checkpoint(run, "my-cat-lora-4-state").step == 40
+    assert choose_checkpoint(run, "my-cat-lora-000004-state").step == 40
+    with pytest.raises(NothingToResume, match="my-cat-lora-step00000055-state"):
+        choose_checkpoint(run, "my-cat-lora-7-state")
+    with pytest.raises(NothingToResume):
+        choose_checkpoint(run, "../../elsewhere-state")
+
+
+def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_the_first(tmp_path):
+    run = make_run(tmp_path, "cat-2")
+    checkpoint(run, "cat-2-state", 90)
+    assert choose_checkpoint(run, "cat-2-state").step == 90
+
+
+def test_without_any_the_way_out_is_named(tmp_path):
+    with pytest.raises(NothingToResume, match="from the beginning"):
+        choose_checkpoint(make_run(tmp_path))

@@ -1,0 +1,78 @@
+"""A PID alone proves nothing: reused ones, zombies and other boots are told apart."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+from fluxgym.runs import process_identity as identity_module
+from fluxgym.runs.process_identity import Life, ProcessIdentity, group_members, identify, is_alive, life_of, start_ticks
+from tests.support.runs import wait_for
+
+
+def sleeper(**options):
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], **options)
+
+
+def test_a_live_process_is_alive_and_a_dead_one_is_not():
+    process = sleeper()
+    identity = identify(process.pid, "run")
+    assert is_alive(identity)
+    process.kill()
+    process.wait()
+    assert life_of(identity) is Life.DEAD
+    assert identify(process.pid, "run") is None
+
+
+def test_a_zombie_is_dead():
+    process = sleeper()
+    identity = identify(process.pid, "run")
+    process.kill()
+    wait_for(lambda: start_ticks(process.pid) is None)
+    assert process.returncode is None  # nobody has waited for it
+    assert not is_alive(identity)
+    process.wait()
+
+
+def test_a_reused_pid_is_somebody_else():
+    own = identify(os.getpid(), "run")
+    assert not is_alive(replace(own, start_ticks=own.start_ticks - 1))
+
+
+def test_another_boot_here_and_another_host():
+    own = identify(os.getpid(), "run")
+    assert life_of(replace(own, boot_id="another")) is Life.RESTARTED
+    assert life_of(replace(own, init_ticks=own.init_ticks + 1)) is Life.RESTARTED
+    assert life_of(replace(own, boot_id="another", host="elsewhere")) is Life.ELSEWHERE
+
+
+def test_process_1_is_alive_although_nobody_may_signal_it():
+    assert is_alive(identify(1, "run"))
+
+
+def test_identities_survive_json_and_nonsense_is_none():
+    own = identify(os.getpid(), "run")
+    assert ProcessIdentity.from_json(own.to_json()) == own
+    for nonsense in (None, 7, {}, {"pid": "x"}, [1]):
+        assert ProcessIdentity.from_json(nonsense) is None
+
+
+def test_a_groups_members():
+    process = sleeper(start_new_session=True)
+    assert group_members(process.pid) == [process.pid]
+    process.kill()
+    process.wait()
+    assert group_members(process.pid) == []
+
+
+def test_another_machine_of_the_same_host_name_is_no_reboot_of_this(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity_module, "MACHINE_ID", tmp_path / "machine-id")
+    (tmp_path / "machine-id").write_text("this\n")
+    own = identify(os.getpid(), "x")
+    assert own.machine_id == "this"
+    assert life_of(replace(own, boot_id="another")) is Life.RESTARTED
+    assert life_of(replace(own, boot_id="another", machine_id="that")) is Life.ELSEWHERE
+    assert life_of(replace(own, boot_id="another", machine_id="")) is Life.RESTARTED  # nobody knows
+    before = own.to_json()
+    del before["machine_id"]  # as it was recorded before
+    assert ProcessIdentity.from_json(before) == replace(own, machine_id="")

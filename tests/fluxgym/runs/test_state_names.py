@@ -1,0 +1,37 @@
+"""From any script's letters to a folder's name, or one plain sentence."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluxgym.errors import BadName
+from fluxgym.runs.state import MAX_LENGTH, next_version, slug_of
+
+
+@pytest.mark.parametrize(("name", "slug"), [("My Cat LoRA", "my-cat-lora"), ("Кошка", "koshka"), ("猫", "mao"), ("a_b.c", "a-b-c")])
+def test_names_in_any_script(name, slug):
+    assert slug_of(name) == slug
+
+
+@pytest.mark.parametrize("name", ["", "   ", "!!!", "../../x", "a\\b", "🐱", "x" * 300, "a\0b", "..", "/", "my\ncat", "cat\u202e"])
+def test_a_name_that_gives_nothing_is_refused_in_one_sentence(name):
+    with pytest.raises(BadName) as caught:
+        slug_of(name)
+    assert caught.value.field == "lora_name"
+    assert len(str(caught.value)) < 200
+
+
+@given(st.text(max_size=250))
+def test_whatever_comes_out_is_a_plain_folder_name(name):
+    try:
+        slug = slug_of(name)
+    except BadName:
+        return
+    assert 0 < len(slug) <= MAX_LENGTH
+    assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
+    assert not slug.startswith("-")
+
+
+def test_versions_stay_short():
+    assert next_version("cat", 2) == "cat-2"
+    assert len(next_version("x" * 64, 10)) == MAX_LENGTH

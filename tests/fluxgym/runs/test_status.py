@@ -1,0 +1,158 @@
+"""What is shown is derived: a stored `running` without its process is stopped, with the reason."""
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from fluxgym.runs.exit_record import ExitRecord, write_exit
+from fluxgym.runs.files import tail
+from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.state import read_state
+from fluxgym.runs.status import LIVE, SYMBOLS, DerivedStatus, Status, derive_status, is_supervised
+from fluxgym.sessions.listing import list_sessions
+from tests.support.runs import make_run, state_of
+
+
+def record(run, **changes):
+    """Record this very test's process as the trainer, changed as wished."""
+    me = replace(identify(os.getpid(), "id-cat"), **changes)
+    write_record(run, "id-cat", 1, None, me)
+    run.training_pid.write_text(f"{me.pid}\n")
+
+
+def shown(run):
+    return derive_status(run, state_of(run))
+
+
+def test_every_status_has_a_symbol():
+    assert set(SYMBOLS) == set(Status)
+    assert {SYMBOLS[status] for status in LIVE} == {"🟡", "🟢"}
+
+
+def test_running_is_the_very_process(tmp_path):
+    run = make_run(tmp_path, status="running")
+    record(run)
+    assert shown(run).status is Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"start_ticks": 1}, "without a word"), ({"boot_id": "x"}, "restarted"), ({"boot_id": "x", "host": "pod"}, "pod")],
+)
+def test_what_is_not_that_process_is_stopped_with_the_reason(changes, words, tmp_path):
+    run = make_run(tmp_path, status="running")
+    record(run, **changes)
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "interrupted")
+    assert words in shown(run).reason
+
+
+def test_another_host_that_still_writes_is_running(tmp_path):
+    run = make_run(tmp_path, status="running")
+    record(run, boot_id="x", host="pod")
+    run.progress.write_text("{}\n")
+    assert shown(run).status is Status.RUNNING
+    os.utime(run.progress, (time.time() - 300,) * 2)
+    assert shown(run).status is Status.STOPPED
+
+
+def test_the_guides_remedy_of_removing_training_pid(tmp_path):
+    run = make_run(tmp_path, status="running")
+    record(run)
+    run.training_pid.unlink()
+    assert shown(run).status is Status.STOPPED
+    assert "still alive" in shown(run).reason
+
+
+def test_a_start_that_never_came_up(tmp_path):
+    assert shown(make_run(tmp_path, "new")).status is Status.STARTING
+    assert shown(make_run(tmp_path, "old", timestamp=1234567890.1)).status is Status.STOPPED
+
+
+def test_three_keys_are_a_stopped_session(tmp_path):
+    run = make_run(tmp_path, "cat", status=None, run_id=None)
+    run.ui_state.write_text('{"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0}')
+    assert (shown(run).status, shown(run).reason) == (Status.STOPPED, "")
+
+
+def test_exit_json_speaks_when_the_state_could_not_be_written(tmp_path):
+    run = make_run(tmp_path, status="running")
+    write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became nan."))
+    assert (shown(run).status, shown(run).reason_code) == (Status.FAILED, "nan")
+
+
+def stopped_before(run, attempt=1):
+    """Leave what a first attempt left that ended: its dead processes and its end."""
+    me = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
+    write_record(run, "id-cat", attempt, me, me)
+    write_exit(run, ExitRecord(run_id="id-cat", attempt=attempt, status="stopped", reason_code="user", reason="Stopped by you."))
+
+
+def test_a_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_path):
+    run = make_run(tmp_path, timestamp=1.0)  # long ago it was started first
+    stopped_before(run)
+    run.launch.write_text('{"run_id": "id-cat", "attempt": 1}')
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "user")
+    run.launch.write_text('{"run_id": "id-cat", "attempt": 2}')
+    assert shown(run) == DerivedStatus(Status.STARTING)
+    os.utime(run.launch, (time.time() - 300,) * 2)
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "interrupted")
+    assert "did not come up" in shown(run).reason
+    stopped_before(run, attempt=2)
+    assert shown(run).reason_code == "user"
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"attempt": "2"}', '{"attempt": null}'])
+def test_a_damaged_order_leaves_the_end_as_it_was_written(tmp_path, damaged):
+    run = make_run(tmp_path, timestamp=1.0)
+    stopped_before(run)
+    run.launch.write_text(damaged)
+    assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "user")
+
+
+def test_an_unknown_status_is_stopped(tmp_path):
+    assert shown(make_run(tmp_path, status="splendid")).status is Status.STOPPED
+
+
+def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
+    run = make_run(tmp_path)
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 1, me, None)
+    assert not is_supervised(run)
+    run.monitor_pid.write_text(str(me.pid))
+    assert is_supervised(run)
+    write_record(run, "id-cat", 1, replace(me, start_ticks=1), None)
+    assert not is_supervised(run)
+
+
+def test_a_moment_in_the_future_is_no_sign_of_life(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=time.time() + 86_400)
+    assert derive_status(run, read_state(run)).status is Status.STOPPED
+    elsewhere = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="another")
+    write_record(run, "id-cat", 1, elsewhere, elsewhere)
+    run.progress.touch()
+    assert derive_status(run, read_state(run)).status is Status.RUNNING
+    os.utime(run.progress, (time.time() + 86_400,) * 2)
+    assert derive_status(run, read_state(run)).status is Status.STOPPED
+
+
+def test_done_was_said_by_this_attempt_or_it_is_not_done(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    dead = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
+    run.progress.write_text('{"phase": "done", "step": 4, "attempt": 1}\n')
+    run.lora.write_bytes(b"model")
+    write_record(run, "id-cat", 1, dead, dead)
+    assert "not checked" in derive_status(run, read_state(run)).reason
+    write_record(run, "id-cat", 2, dead, dead)  # a resume that was killed before it said anything
+    assert "not checked" not in derive_status(run, read_state(run)).reason
+
+
+@pytest.mark.parametrize("name", ["ui_state.json", "training.pid", "monitor.pid", "progress.jsonl", "training.log", "monitor.log"])
+def test_a_pipe_in_a_files_place_holds_nobody_up(name, tmp_path):
+    run = make_run(tmp_path, status="stopped")
+    (run.folder / name).unlink(missing_ok=True)
+    os.mkfifo(run.folder / name)
+    list_sessions(tmp_path)
+    is_supervised(run)
+    assert tail(run.folder / name) == []

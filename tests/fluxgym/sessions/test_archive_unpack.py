@@ -1,0 +1,169 @@
+"""Unpacking: whatever an archive says of itself, no more than a run comes out of it, and never much into memory."""
+
+import json
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fluxgym.errors import ImportRefused
+from fluxgym.sessions import archive as module
+from fluxgym.sessions.archive import unpack
+
+STATE = json.dumps({"lora_name": "cat", "note": "".join(chr(97 + index * 7 % 26) for index in range(300))})
+LOCAL, DIRECTORY, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
+
+
+@pytest.fixture(name="archive")
+def fixture_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/ui_state.json", STATE)
+    return tmp_path / "x.zip"
+
+
+def unpacked(path: Path) -> list[str]:
+    aside = path.parent / f"aside-{len(list(path.parent.iterdir()))}"
+    aside.mkdir()
+    return [folder.name for folder in unpack(path, aside)]
+
+
+def patch(path: Path, *changes: tuple[bytes, int, bytes]) -> Path:
+    """Write other bytes at an offset behind a signature."""
+    data = bytearray(path.read_bytes())
+    for signature, offset, new in changes:
+        at = data.index(signature) + offset
+        data[at : at + len(new)] = new
+    path.write_bytes(data)
+    return path
+
+
+def test_a_plain_archive(archive):
+    assert unpacked(archive) == ["cat"]
+
+
+def test_every_single_damaged_byte_is_refused_or_harmless(archive, tmp_path):
+    data = archive.read_bytes()
+    for index in range(len(data)):
+        hurt = tmp_path / "hurt.zip"
+        hurt.write_bytes(data[:index] + bytes([data[index] ^ 0xFF]) + data[index + 1 :])
+        aside = tmp_path / f"aside {index}"
+        aside.mkdir()
+        try:
+            unpack(hurt, aside)
+        except ImportRefused:
+            continue
+        assert (aside / "cat" / "ui_state.json").read_text() == STATE
+
+
+@pytest.mark.parametrize("cut", [0, 2, 30, -1, -22])
+def test_a_cut_archive_is_refused(cut, archive):
+    archive.write_bytes(archive.read_bytes()[:cut])
+    with pytest.raises(ImportRefused, match="export it again"):
+        unpacked(archive)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([(LOCAL, 6, b"\1\0"), (DIRECTORY, 8, b"\1\0")], "encrypted"),
+        ([(LOCAL, 8, b"\x0e\0"), (DIRECTORY, 10, b"\x0e\0")], "uncommon way"),
+        ([(LOCAL, 22, struct.pack("<I", 10)), (DIRECTORY, 24, struct.pack("<I", 10))], "damaged"),  # says 10 bytes, holds more
+        ([(END, 12, struct.pack("<I", 3 << 30))], "damaged|table of contents"),
+        ([(END, 8, b"\xff\xff\xff\xff")], "damaged|cat"),
+        ([(DIRECTORY, 42, struct.pack("<I", 1 << 31))], "damaged"),
+    ],
+    ids=["encrypted", "lzma", "size", "directory", "number", "offset"],
+)
+def test_what_an_archive_says_of_itself_is_not_believed(changes, said, archive):
+    patch(archive, *changes)
+    try:
+        assert unpacked(archive) == ["cat"]
+    except ImportRefused as error:
+        assert re.search(said, str(error))
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "/", "cat", "cat/dataset/" + "a" * 300 + ".png", "cat/dataset/a\nb.png", "cat/dataset/.png", "cat/\x1b[31m.txt"]
+)
+def test_odd_names_are_refused_and_shown_plainly(name, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("cat/ui_state.json", STATE)
+        archive.writestr(zipfile.ZipInfo(name), b"x")
+    try:
+        assert unpacked(tmp_path / "x.zip") == ["cat"]
+        assert name == "/"  # a folder, which is left out
+    except ImportRefused as error:
+        assert str(error).isprintable()
+
+
+def test_an_entry_twice_and_no_entry(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("cat/ui_state.json", STATE)
+        archive.writestr("./cat/ui_state.json", STATE)
+    with pytest.raises(ImportRefused, match="twice"):
+        unpacked(tmp_path / "x.zip")
+    with zipfile.ZipFile(tmp_path / "y.zip", "w"):
+        pass
+    with pytest.raises(ImportRefused, match="empty"):
+        unpacked(tmp_path / "y.zip")
+
+
+def png_header(side: int) -> bytes:
+    """Return a PNG that says it is of this size."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def test_a_long_table_of_contents_is_not_even_read(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for index in range(2000):
+            archive.writestr(f"cat/{index}/", b"")
+    monkeypatch.setattr(module, "MAX_DIRECTORY_BYTES", 1 << 16)
+    with pytest.raises(ImportRefused, match="table of contents"):
+        unpacked(tmp_path / "x.zip")
+
+
+HOSTILE = """
+import re, sys
+from pathlib import Path
+from fluxgym.errors import ImportRefused
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.transfer import import_file
+for path in sorted(Path(sys.argv[1]).glob("*.zip")):
+    try:
+        import_file(path, OutputsPaths(Path(sys.argv[1]) / "outputs"))
+        print("taken", path.stem)
+    except ImportRefused as error:
+        print("refused", path.stem)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
+"""
+
+
+def test_hostile_archives_stay_small_in_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/ui_state.json", STATE)
+        with archive.open("cat/dataset/a.txt", "w") as file:
+            for _ in range(300):
+                file.write(bytes(1 << 20))
+    with zipfile.ZipFile(tmp_path / "flood.zip", "w") as archive:
+        for index in range(100_000):
+            archive.writestr(f"cat/{index:060}/", b"")
+    Image.new("RGB", (6000, 6000)).save(tmp_path / "large.png")
+    (tmp_path / "huge.png").write_bytes(png_header(12_000))
+    (tmp_path / "vast.png").write_bytes(png_header(40_000))
+    for name in ("large", "huge", "vast"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("cat/ui_state.json", STATE)
+            archive.write(tmp_path / f"{name}.png", "cat/dataset/a.png")
+    done = subprocess.run([sys.executable, "-c", HOSTILE, str(tmp_path)], capture_output=True, text=True, check=True)
+    *verdicts, megabytes = done.stdout.splitlines()
+    assert verdicts == ["refused bomb", "refused flood", "taken huge", "taken large", "refused vast"]
+    assert int(megabytes) < 300

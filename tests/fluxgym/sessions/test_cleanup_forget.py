@@ -1,0 +1,146 @@
+"""Forget, delete, sweep, backup: only what has ended, and the model stays unless everything goes."""
+
+import os
+import subprocess
+import tarfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
+from fluxgym.runs.files import file_lock
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.sessions import cleanup as forget_module
+from fluxgym.sessions.cleanup import backup, contents, delete, forget, sweep
+from fluxgym.sessions.listing import list_sessions
+from tests.support.runs import make_run, wait_for
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path / "outputs", status="completed")
+    run.lora.write_bytes(b"model" * 100)
+    return run
+
+
+def live(run):
+    me = identify(os.getpid(), f"id-{run.slug}")
+    write_record(run, f"id-{run.slug}", 1, me, me)
+
+
+def test_forget_keeps_the_model(run, tmp_path):
+    forget(run)
+    assert list_sessions(tmp_path / "outputs") == []
+    assert run.lora.exists()
+    forget(run)
+
+
+def test_delete_takes_everything_and_says_what(run):
+    assert "cat.safetensors" in contents(run).sentence()
+    assert delete(run).num_files == 2
+    assert not run.folder.exists()
+    with pytest.raises(SessionNotFound):
+        delete(run)
+
+
+@pytest.mark.parametrize("do", [forget, delete])
+def test_what_lives_is_left_alone(run, do):
+    live(run)
+    run.ui_state.unlink()  # even when its state is gone
+    with pytest.raises(AlreadyRunning):
+        do(run)
+    assert run.lora.exists()
+
+
+def test_a_waiting_run_is_left_alone(tmp_path):
+    run = make_run(tmp_path, status="queued")
+    run.ticket.parent.mkdir(parents=True)
+    run.ticket.write_text("{}")
+    with pytest.raises(AlreadyRunning):
+        forget(run)
+
+
+def test_sweep_forgets_the_old_ones_that_have_ended(tmp_path):
+    now = time.time()
+    ages = {"new": (1, "completed"), "old": (40, "stopped"), "older": (400, "failed"), "alive": (40, "running")}
+    for name, (days, status) in ages.items():
+        make_run(tmp_path, name, status=status, timestamp=now - days * 86_400)
+    live(OutputsPaths(tmp_path).run("alive"))
+    OutputsPaths(tmp_path).run("alive").training_pid.write_text(f"{os.getpid()}\n")
+    assert sorted(sweep(tmp_path, 30)) == ["old", "older"]
+    assert sorted(session.slug for session in list_sessions(tmp_path)) == ["alive", "new"]
+
+
+def test_a_backup_is_unpacked_as_the_guide_says(run, tmp_path):
+    make_run(tmp_path / "outputs", "dog", status="stopped")
+    assert backup(tmp_path / "outputs", tmp_path / "states.tar.gz") == 2
+    kept = run.ui_state.read_bytes()
+    run.ui_state.unlink()
+    subprocess.run(["tar", "-xzf", "states.tar.gz"], cwd=tmp_path, check=True)
+    assert run.ui_state.read_bytes() == kept
+
+
+def test_a_backup_holds_what_links_lead_to_and_says_what_it_cannot_read(run, tmp_path, monkeypatch):
+    linked = make_run(tmp_path / "outputs", "linked", status="stopped")
+    linked.ui_state.rename(tmp_path / "elsewhere.json")
+    linked.ui_state.symlink_to(tmp_path / "elsewhere.json")
+    twin = make_run(tmp_path / "outputs", "twin", status="stopped")
+    twin.ui_state.unlink()
+    twin.ui_state.hardlink_to(run.ui_state)
+    assert backup(tmp_path / "outputs", tmp_path / "x.tar.gz") == 3
+    with tarfile.open(tmp_path / "x.tar.gz") as archive:
+        assert {member.name: member.isreg() and archive.extractfile(member).read() for member in archive} == {
+            f"outputs/{each.slug}/ui_state.json": each.ui_state.read_bytes() for each in (run, linked, twin)
+        }
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=r"cat/ui_state\.json cannot be read"):
+        backup(tmp_path / "outputs", tmp_path / "y.tar.gz")
+    assert sorted(path.name for path in tmp_path.glob("*.gz*")) == ["x.tar.gz"]
+
+
+def refuse(self, *_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_of_a_linked_run_the_link_goes_and_an_interrupted_delete_is_finished(run, tmp_path):
+    (tmp_path / "outputs" / "link").symlink_to(run.folder)
+    left = OutputsPaths(tmp_path / "outputs").deleted / "left"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x")
+    assert delete(OutputsPaths(tmp_path / "outputs").run("link")).num_files == 2
+    assert run.lora.exists()
+    assert not (tmp_path / "outputs" / "link").is_symlink()
+    wait_for(lambda: not list(left.parent.iterdir()))
+    assert run.lora.exists()
+
+
+@pytest.mark.parametrize("do", [forget, delete])
+def test_a_start_of_that_name_is_waited_for(run, do):
+    def tried():
+        with suppress(AlreadyRunning):
+            do(run)
+
+    with file_lock(OutputsPaths(run.folder.parent).locks / "cat", timeout_s=1, busy="x"):
+        letting_go = threading.Thread(target=tried)
+        letting_go.start()
+        letting_go.join(0.3)
+        live(run)  # what the start ends in
+    letting_go.join()
+    assert run.ui_state.exists()
+
+
+def test_a_delete_does_not_wait_for_its_files_to_go(run, monkeypatch):
+    monkeypatch.setattr(forget_module, "remove_in_background", lambda outputs: None)  # as if it never came to it
+    delete(run)
+    assert not run.folder.exists()
+    (aside,) = OutputsPaths(run.folder.parent).deleted.iterdir()
+    assert (aside / "cat.safetensors").exists()
+    assert list_sessions(run.folder.parent) == []
+    monkeypatch.undo()
+    make_run(run.folder.parent, "dog", status="stopped")
+    delete(OutputsPaths(run.folder.parent).run("dog"))
+    wait_for(lambda: not list(aside.parent.iterdir()))

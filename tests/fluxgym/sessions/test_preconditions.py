@@ -1,0 +1,97 @@
+"""Whatever is asked of a run is refused in the same cases: it lives here, elsewhere, without a record, or waits."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fluxgym.app_settings import Settings
+from fluxgym.errors import AlreadyRunning
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import PROC, identify, write_record
+from fluxgym.runs.state import read_state
+from fluxgym.sessions.cleanup import delete, forget, sweep
+from fluxgym.sessions.history import keep, restore, versions
+from fluxgym.sessions.preconditions import ensure_ended, is_unused
+from fluxgym.sessions.resume import resume
+from tests.support.runs import make_run, wait_for
+
+ACTIONS = {
+    "forget": forget,
+    "delete": delete,
+    "resume": lambda run: resume(run, settings=Settings(outputs=run.folder.parent)),
+    "restore": lambda run: restore(run, versions(run)[0].id),
+}
+
+
+def lives_here(run):
+    me = identify(os.getpid(), "id-cat")
+    write_record(run, "id-cat", 1, me, me)
+
+
+def lives_elsewhere(run):
+    there = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="pod")
+    write_record(run, "id-cat", 1, there, there)
+    run.progress.touch()
+
+
+def waits(run):
+    run.ui_state.write_text(run.ui_state.read_text().replace("running", "queued"))
+    run.ticket.parent.mkdir(parents=True)
+    run.ticket.write_text("{}")
+
+
+@pytest.fixture(name="strays")
+def fixture_strays():
+    """Return a function that starts a trainer of a run of which no record tells."""
+    processes = []
+
+    def start(run):
+        code = "import time; time.sleep(60)"
+        processes.append(subprocess.Popen([sys.executable, "-c", code, "flux_train_network.py", str(run.folder)]))
+        if run.ui_state.exists():
+            run.ui_state.write_text(run.ui_state.read_text().replace("running", "stopped"))
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("situation", ["here", "elsewhere", "waiting", "stray"])
+def test_nothing_is_done_to_what_lives(action, situation, strays, tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    keep(run)
+    {"here": lives_here, "elsewhere": lives_elsewhere, "waiting": waits, "stray": strays}[situation](run)
+    before = read_state(run)
+    with pytest.raises(AlreadyRunning):
+        ACTIONS[action](run)
+    assert read_state(run) == before
+
+
+def test_what_has_ended_may_be_touched_though_its_state_is_damaged(tmp_path):
+    run = make_run(tmp_path, status="stopped")
+    ensure_ended(run)
+    run.ui_state.write_text("{")
+    ensure_ended(run)
+
+
+def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, strays):
+    runs = [make_run(tmp_path, f"run-{number}", status="stopped", timestamp=1.0) for number in range(5)]
+    strays(runs[3])
+    scans = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: scans.append(path) or scandir(path))
+    assert sorted(sweep(tmp_path, 30)) == ["run-0", "run-1", "run-2", "run-4"]
+    assert scans.count(PROC) == 1
+    assert [run.slug for run in OutputsPaths(tmp_path).runs()] == ["run-3"]
+
+
+def test_a_name_whose_removed_run_still_lives_is_not_given_to_a_new_one(tmp_path, strays):
+    run = OutputsPaths(tmp_path).run("cat-2")
+    assert is_unused(run)
+    strays(run)
+    assert wait_for(lambda: not is_unused(run))  # once it has become the program that it is to be

@@ -1,0 +1,206 @@
+"""Export and import: a round trip changes nothing that matters, and nothing hostile comes in."""
+
+import json
+import os
+import stat
+import threading
+import time
+import zipfile
+
+import pytest
+
+from fluxgym.dataset.folder import PictureFolder
+from fluxgym.errors import ImportRefused, StorageError, UnreadableState
+from fluxgym.runs.files import file_lock
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import read_state
+from fluxgym.sessions import archive as unpack
+from fluxgym.sessions import transfer
+from fluxgym.sessions.history import diff
+from fluxgym.sessions.listing import list_sessions
+from fluxgym.sessions.transfer import Export, export_archive, export_state, import_file
+from tests.support.photos import write_cats
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path / "a", "my-cat", lora_name="My Cat", status="completed", max_train_epochs=3, completed_at=5.0, note="kept")
+    write_cats(run.dataset, count=2, size=64, caption="sks cat")
+    run.lora.write_bytes(b"model")
+    return run
+
+
+@pytest.fixture(name="outputs")
+def fixture_outputs(tmp_path):
+    return OutputsPaths(tmp_path / "b")
+
+
+def pack(path, **files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+STATE = json.dumps({"lora_name": "cat"})
+
+
+def test_a_whole_run_goes_over(run, outputs, tmp_path):
+    export_archive([run], tmp_path / "x.zip", Export(pictures=True, lora=True))
+    (taken,) = import_file(tmp_path / "x.zip", outputs)
+    assert diff(read_state(run), read_state(taken)) == []
+    state = read_state(taken)
+    assert (state["status"], state["parent"]["slug"], state["note"], "completed_at" in state) == ("stopped", "my-cat", "kept", False)
+    assert state["run_id"] != read_state(run)["run_id"]
+    assert PictureFolder(taken.dataset).items() == PictureFolder(run.dataset).items()
+    assert taken.lora.read_bytes() == b"model"
+    (again,) = import_file(tmp_path / "x.zip", outputs)
+    assert (again.slug, again.lora.name) == ("my-cat-2", "my-cat-2.safetensors")
+    assert len(list_sessions(outputs.root)) == 2
+
+
+def test_a_state_alone_and_all_states(run, outputs, tmp_path):
+    export_state(run, tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_text()) == read_state(run)
+    (taken,) = import_file(tmp_path / "x.json", outputs)
+    assert taken.slug == "my-cat"
+    make_run(tmp_path / "a", "dog", status="stopped")
+    export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
+    assert sorted(run.slug for run in import_file(tmp_path / "all.zip", outputs)) == ["dog", "my-cat-2"]
+    run.ui_state.write_text("{")
+    with pytest.raises(UnreadableState):
+        export_state(run, tmp_path / "y.json")
+    with pytest.raises(UnreadableState):
+        export_archive([run], tmp_path / "y.zip", Export())
+    (tmp_path / "y.zip").mkdir()
+    with pytest.raises(StorageError):
+        export_archive([outputs.run("dog")], tmp_path / "y.zip", Export())
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path):
+    make_run(tmp_path / "a", "dog", max_train_epochs="many")
+    make_run(tmp_path / "a", "owl").ui_state.write_text("{")
+    runs = sorted(OutputsPaths(tmp_path / "a").runs(), key=lambda run: run.slug)
+    left_out = export_archive(runs, tmp_path / "all.zip", Export())
+    assert [sentence.split(":")[0] for sentence in left_out] == ["dog", "owl"]
+    assert [taken.slug for taken in import_file(tmp_path / "all.zip", outputs)] == ["my-cat"]
+    with pytest.raises(ImportRefused, match="no run that could"):
+        export_archive([], tmp_path / "none.zip", Export())
+
+
+def test_all_of_an_archive_comes_in_or_nothing(run, outputs, tmp_path, monkeypatch):
+    make_run(tmp_path / "a", "dog", status="stopped")
+    export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
+    move_in, moved = transfer._move_in, []
+
+    def fail_at_the_second(arriving, outputs):
+        if moved:
+            raise StorageError("The disk is full.")
+        moved.append(move_in(arriving, outputs))
+        return moved[0]
+
+    monkeypatch.setattr(transfer, "_move_in", fail_at_the_second)
+    with pytest.raises(StorageError):
+        import_file(tmp_path / "all.zip", outputs)
+    assert moved
+    assert list(outputs.runs()) == []
+    assert list(outputs.new.iterdir()) == []
+
+
+def test_files_older_than_zip_itself_are_exported(run, outputs, tmp_path):
+    os.utime(run.ui_state, (0, 0))
+    export_archive([run], tmp_path / "x.zip", Export())
+    assert len(import_file(tmp_path / "x.zip", outputs)) == 1
+
+
+def test_settings_come_in_as_a_config_takes_them(outputs, tmp_path):
+    state = {"lora_name": "cat", "max_train_epochs": "12", "timestamp": "long ago", "run_id": {"a": 1}, "mine": {"kept": [1]}, "host": "x"}
+    (tmp_path / "x.json").write_text(json.dumps(state))
+    (taken,) = import_file(tmp_path / "x.json", outputs)
+    got = read_state(taken)
+    assert (got["max_train_epochs"], got["mine"], "host" in got, got["parent"]) == (
+        12,
+        {"kept": [1]},
+        False,
+        {"slug": "cat", "run_id": None},
+    )
+    assert time.time() - got["timestamp"] < 60
+
+
+def test_a_name_that_is_being_started_is_waited_for(run, outputs, tmp_path):
+    export_archive([run], tmp_path / "x.zip", Export())
+    outputs.root.mkdir()
+    with file_lock(outputs.locks / "my-cat", timeout_s=1, busy="x"):
+        importing = threading.Thread(target=import_file, args=(tmp_path / "x.zip", outputs))
+        importing.start()
+        importing.join(0.3)
+        outputs.run("my-cat").folder.mkdir()  # what the start makes
+    importing.join()
+    assert outputs.run("my-cat-2").ui_state.is_file()
+
+
+def link(name):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"../cat/ui_state.json": STATE}, "leads out"),
+        ({"/etc/ui_state.json": STATE}, "leads out"),
+        ({"cat/..\\..\\x.json": STATE}, "leads out"),
+        ({"C:/ui_state.json": STATE}, "leads out"),
+        ({"cat/ui_state.json": STATE, "cat/training.pid": "1"}, "no part of an exported run"),
+        ({"cat/ui_state.json": STATE, "cat/.run/launch.json": "{}"}, "no part of an exported run"),
+        ({"cat/ui_state.json": STATE, "cat/train.sh": "rm -rf /"}, "no part of an exported run"),
+        ({".fluxgym/ui_state.json": STATE}, "no part of an exported run"),
+        ({"cat/dataset/a.png": b"x"}, "no ui_state.json"),
+        ({"cat/ui_state.json": STATE, "cat/dataset/a.png": b"not a picture"}, "a.png"),
+        ({"a/ui_state.json": STATE, "cat/ui_state.json": STATE, "cat/dataset/a.png": b"not a picture"}, "a.png"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": [{"api_token": 1}]}'}, "api_token"),
+        ({"cat/ui_state.json": '{"lora_name": ["cat"]}'}, "lora_name must be a single value"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": NaN}'}, "not valid JSON"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": "\\ud800"}'}, "not valid JSON"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": ' + "[" * 100 + "]" * 100 + "}"}, "nested"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "x": "' + "x" * (1 << 20) + '"}'}, "swells|at most 1024 kB"),
+        ({"cat/ui_state.json": "{"}, "not valid JSON"),
+        ({"cat/ui_state.json": "[1]"}, "no ui_state.json"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "hf_token": "x"}'}, "hf_token"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "advanced": {"wandb_api_key": "x"}}'}, "wandb_api_key"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "advanced": {"no_such_flag": 1}}'}, "no_such_flag"),
+        ({"cat/ui_state.json": '{"lora_name": "cat", "max_train_epochs": "many"}'}, "many"),
+        ({"cat/ui_state.json": '{"lora_name": "../../x"}'}, "slash"),
+        ({"cat/ui_state.json": "[" * 100_000}, "not valid JSON"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_has_no_place_in_an_export_is_refused_by_name(files, named, outputs, tmp_path):
+    with pytest.raises(ImportRefused, match=named):
+        import_file(pack(tmp_path / "x.zip", **files), outputs)
+    assert list_sessions(outputs.root) == []
+    assert not list((outputs.own / "new").iterdir())
+
+
+def test_links_bombs_and_floods(outputs, tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link("cat/ui_state.json"), "/etc/passwd")
+    with pytest.raises(ImportRefused, match="a link"):
+        import_file(tmp_path / "link.zip", outputs)
+    bomb = pack(tmp_path / "bomb.zip", **{"cat/ui_state.json": STATE, "cat/dataset/a.txt": b"0" * (64 << 20)})
+    with pytest.raises(ImportRefused, match="swells"):
+        import_file(bomb, outputs)
+    monkeypatch.setattr(unpack, "MAX_ENTRIES", 1)
+    with pytest.raises(ImportRefused, match="at most 1"):
+        import_file(pack(tmp_path / "many.zip", **{"a/ui_state.json": STATE, "b/ui_state.json": STATE}), outputs)
+
+
+@pytest.mark.parametrize(("name", "said"), [("none.zip", "There is no file"), (".", "There is no file"), ("big.json", "at most 1024 kB")])
+def test_what_is_no_export_at_all(name, said, outputs, tmp_path):
+    (tmp_path / "big.json").write_text(json.dumps({"lora_name": "cat", "x": "x" * (1 << 20)}))
+    with pytest.raises(ImportRefused, match=said):
+        import_file(tmp_path / name, outputs)
+    assert not outputs.run("cat").folder.exists()

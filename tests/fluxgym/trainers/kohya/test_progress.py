@@ -1,0 +1,133 @@
+"""progress.jsonl follows training.log: only what is new is read, and torn, odd or huge output does no harm."""
+
+import json
+import time
+
+import pytest
+
+from fluxgym.runs.launch_spec import LaunchOrder
+from fluxgym.trainers.kohya.progress import MOST_BYTES, ForeignProgress
+from fluxgym.trainers.kohya.states import read_place
+from tests.fluxgym.trainers.kohya.test_output import BEGIN, bar
+from tests.support.runs import make_run
+
+ORDER = LaunchOrder(run_id="x", attempt=1, argv=[], cwd="/", foreign=True)
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path)
+    run.training_log.write_bytes(b"\n".join(BEGIN) + b"\nepoch 1/4\n")
+    return run
+
+
+def say(run, *parts):
+    with run.training_log.open("ab") as file:
+        file.write(b"".join(parts))
+
+
+def lines_of(run):
+    return [json.loads(line) for line in run.progress.read_text().splitlines()] if run.progress.exists() else []
+
+
+def test_a_bar_without_an_end_counts_and_a_torn_one_waits(run):
+    progress = ForeignProgress(run, ORDER)
+    whole = b"\r" + bar(7, avr_loss=0.5)
+    say(run, whole[:-30])
+    progress.poll()
+    assert lines_of(run)[-1]["step"] == 0
+    say(run, whole[-30:])
+    progress.close()
+    assert lines_of(run)[-1] | {"step": 7, "loss": 0.5, "attempt": 1} == lines_of(run)[-1]
+
+
+def test_a_torn_number_is_not_taken_for_a_whole_one(run):
+    progress = ForeignProgress(run, ORDER)
+    (run.folder / "cat-000012-state").mkdir()
+    (run.folder / "cat-000012-state" / "train_state.json").write_text("{}")
+    say(run, b"INFO saving state at epoch 1")
+    progress.poll()
+    say(run, b"2\n", b"\nepoch 13/20\n")
+    progress.close()
+    assert read_place(run.folder / "cat-000012-state").epoch == 12
+
+
+def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
+    progress, folder = ForeignProgress(run, ORDER), run.folder / "cat-000001-state"
+    folder.mkdir()
+    (folder / "train_state.json").write_text("{}")
+    say(run, b"\r", bar(10, avr_loss=1), b"\nINFO saving state at epoch 1\n")
+    progress.poll()
+    assert read_place(folder) is None
+    progress.close()  # the trainer was killed right behind it
+    assert (read_place(folder).step, read_place(folder).total_steps) == (10, 40)
+
+
+def test_nothing_new_writes_nothing(run):
+    progress = ForeignProgress(run, ORDER)
+    for _ in range(3):
+        progress.close()
+    assert len(lines_of(run)) == 1
+
+
+def test_phases_that_pass_between_two_looks_are_told(run):
+    progress = ForeignProgress(run, ORDER)
+    progress.poll()
+    say(run, b"\r", bar(9, avr_loss=1), b"\nsaving checkpoint: x\nINFO generating sample images at\n")
+    progress.poll()
+    assert [line["phase"] for line in lines_of(run)] == ["training", "training", "saving", "sampling"]
+
+
+def test_within_a_phase_it_speaks_twice_a_second(run):
+    progress = ForeignProgress(run, ORDER)
+    end = time.monotonic() + 1.2
+    step = 0
+    while time.monotonic() < end:
+        step += 1
+        say(run, b"\r", bar(min(40, step), total=40, avr_loss=1 / step))
+        progress.poll()
+    assert 2 <= len(lines_of(run)) <= 4
+
+
+def test_bytes_of_no_alphabet_do_no_harm(run):
+    say(run, b"\xff\xfe\x00\n\r\n", b"\r\xe5" + bar(3), b"\r", bar(4, avr_loss=1))
+    ForeignProgress(run, ORDER).close()
+    assert lines_of(run)[-1]["step"] == 4
+
+
+def test_of_a_flood_only_the_end_is_read(run):
+    progress = ForeignProgress(run, ORDER)
+    progress.poll()
+    with run.training_log.open("r+b") as file:
+        file.seek(20 << 30)  # a hole of twenty gigabytes
+        file.write(b"\r" + bar(11, avr_loss=1))
+    began = time.perf_counter()
+    progress.close()
+    assert lines_of(run)[-1]["step"] == 11
+    assert time.perf_counter() - began < 5
+    assert progress._offset == run.training_log.stat().st_size > MOST_BYTES
+
+
+def test_a_log_that_somebody_emptied_is_read_anew(run):
+    progress = ForeignProgress(run, ORDER)
+    progress.poll()
+    run.training_log.write_bytes(b"\r" + bar(6, avr_loss=1))
+    progress.close()
+    assert lines_of(run)[-1]["step"] == 6
+
+
+def test_taking_over_repeats_nothing(run):
+    say(run, b"\r", bar(5, avr_loss=1), b"\nsaving checkpoint: x\n", b"\r", bar(6, avr_loss=1))
+    ForeignProgress(run, ORDER).close()
+    assert [line["step"] for line in lines_of(run)] == [6]
+
+
+def test_an_attempt_whose_beginning_nobody_saw_is_not_spoken_of(run):
+    run.training_log.write_bytes(b"epoch 3/4\n\r" + bar(5, avr_loss=1))
+    ForeignProgress(run, ORDER).close()
+    assert not run.progress.exists()
+
+
+def test_a_full_disk_ends_no_training(run):
+    run.progress.mkdir()
+    ForeignProgress(run, ORDER).close()

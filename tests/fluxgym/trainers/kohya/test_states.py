@@ -1,0 +1,88 @@
+"""States that kohya's trainer left: one is offered only when all of it was written; a place that somebody made up is none."""
+
+import json
+import os
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fluxgym.runs.checkpoints import list_complete, read_checkpoint
+from fluxgym.trainers.kohya.states import PLACE, is_complete, read_place, write_place
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+    """A state as accelerate writes it, with torch's own files."""
+    folder = make_run(tmp_path, "cat").folder / "cat-step00000007-state"
+    folder.mkdir()
+    (folder / "train_state.json").write_text(json.dumps({"current_epoch": 2, "current_step": 7}))
+    save_file({"a.lora_up.weight": torch.ones(40)}, folder / "model.safetensors")
+    for name in ("optimizer.bin", "scheduler.bin", "random_states_0.pkl"):
+        torch.save({"numbers": torch.arange(400)}, folder / name)
+    return folder
+
+
+def test_a_whole_one_is_complete_but_not_exact(folder):
+    assert is_complete(folder, verify=True)
+    found = read_checkpoint(folder, verify=True, exact=False)
+    assert (found.step, found.epoch, found.total_steps, found.is_exact) == (7, 1, 0, False)
+    assert read_checkpoint(folder) is None
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"])
+def test_a_torn_file_makes_it_incomplete(folder, name):
+    os.truncate(folder / name, (folder / name).stat().st_size - 9)
+    assert not is_complete(folder)
+
+
+@pytest.mark.parametrize("name", ["train_state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"])
+def test_a_missing_file_makes_it_incomplete(folder, name):
+    (folder / name).unlink()
+    assert not is_complete(folder)
+
+
+def test_a_flipped_byte_is_found_when_it_is_verified(folder):
+    path = folder / "optimizer.bin"
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    data = bytearray(path.read_bytes())
+    data[largest.header_offset + 200] ^= 1
+    path.write_bytes(data)
+    assert not is_complete(folder, verify=True)
+
+
+def test_an_older_one_that_was_being_written_over_is_incomplete(folder):
+    path = folder / "random_states_0.pkl"
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 60))
+    assert not is_complete(folder)
+
+
+def test_its_place_is_what_the_supervisor_saw_until_it_is_written_over(folder):
+    write_place(folder, step=47, epoch=4, total_steps=80)
+    assert read_checkpoint(folder, exact=False).step == 47
+    os.utime(folder / PLACE, (0, 0))
+    assert read_place(folder).step == 7
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"step": "7", "epoch": 1, "total_steps": 9}', '{"step": 7}'])
+def test_a_damaged_place_is_none(folder, text):
+    (folder / PLACE).write_text(text)
+    assert read_place(folder) is None
+    (folder / PLACE).unlink()
+    (folder / "train_state.json").write_text(text)
+    assert read_place(folder) is None
+
+
+def test_the_furthest_comes_first_by_the_true_place(folder):
+    later = folder.with_name("cat-000003-state")
+    later.mkdir()
+    for path in folder.iterdir():
+        (later / path.name).write_bytes(path.read_bytes())
+    write_place(later, step=30, epoch=3, total_steps=80)
+    run = make_run(folder.parents[1], "other")
+    assert list_complete(run, exact=False) == []
+    found = list_complete(type(run)(folder.parent), exact=False)
+    assert [checkpoint.name for checkpoint in found] == ["cat-000003-state", "cat-step00000007-state"]

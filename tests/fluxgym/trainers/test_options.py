@@ -1,0 +1,92 @@
+"""The command is FluxGym's, flag for flag, and the trainer's own parser takes it."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.errors import LaunchError
+from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.options import train_sh, trainer_argv
+from library.cli.parse import parse
+
+FILES = FoundFiles(transformer=Path("m/unet.sft"), clip_l=Path("m/clip.safetensors"), t5xxl=Path("m/t5.safetensors"), ae=Path("m/ae.sft"))
+ALWAYS = """
+    --cache_latents_to_disk --save_model_as safetensors --sdpa --persistent_data_loader_workers --max_data_loader_n_workers 2 --seed 42
+    --gradient_checkpointing --mixed_precision bf16 --save_precision bf16 --network_module networks.lora_flux --network_dim 4
+    --learning_rate 8e-4 --cache_text_encoder_outputs --cache_text_encoder_outputs_to_disk --fp8_base --highvram --max_train_epochs 16
+    --save_every_n_epochs 4 --timestep_sampling shift --discrete_flow_shift 3.1582 --model_prediction_type raw --guidance_scale 1.0
+    --loss_type l2
+""".split()
+
+
+def argv(tmp_path, resume=None, **changes):
+    (tmp_path / "flux_train_network.py").touch()
+    run = RunPaths(tmp_path / "my-cat")
+    return trainer_argv(TrainConfig(lora_name="My Cat", **changes), run, FILES, sd_scripts=tmp_path, resume=resume)
+
+
+def pairs(words):
+    """Return the flags with their values, as sorted texts."""
+    found, current = [], []
+    for word in words:
+        if word.startswith("--"):
+            current = [word]
+            found.append(current)
+        elif current:
+            current.append(word)
+    return sorted(" ".join(group) for group in found)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_fluxgyms_flags(tier, tmp_path):
+    words = argv(tmp_path, vram=tier)
+    folder = tmp_path / "my-cat"
+    files = "--pretrained_model_name_or_path m/unet.sft --clip_l m/clip.safetensors --t5xxl m/t5.safetensors --ae m/ae.sft".split()
+    own = ["--dataset_config", str(folder / "dataset.toml"), "--output_dir", str(folder), "--output_name", "my-cat", "--save_state"]
+    always = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())]
+    assert pairs(words) == sorted(pairs([*files, *always, *own, *TIERS[tier]]))
+    assert "accelerate" not in " ".join(words[:3])
+    parse(words[3:])
+
+
+def test_advanced_settings_replace_and_add_but_never_stand_twice(tmp_path):
+    words = argv(
+        tmp_path,
+        advanced={
+            "network_alpha": 16,
+            "gradient_checkpointing": False,
+            "optimizer_type": "AdamW",
+            "optimizer_args": ["a=1", "b=2"],
+            "train_batch_size": 4,
+        },
+    )
+    flags = [word for word in words if word.startswith("--")]
+    assert len(flags) == len(set(flags))
+    assert "--gradient_checkpointing" not in words
+    assert words[words.index("--optimizer_type") + 1] == "AdamW"
+    assert words[words.index("--optimizer_args") + 1 :][:2] == ["a=1", "b=2"]
+    assert "--train_batch_size" not in words  # it belongs to dataset.toml
+
+
+def test_samples_resume_and_no_checkpoints(tmp_path):
+    words = argv(tmp_path, sample_every_n_steps=40, enable_checkpointing=False, resume=Path("x-state"))
+    assert words[words.index("--sample_every_n_steps") + 1] == "40"
+    assert "--sample_prompts" in words
+    assert "--save_state" not in words
+    assert words[words.index("--resume") + 1] == "x-state"
+
+
+def test_the_script_says_the_same(tmp_path):
+    words = argv(tmp_path, advanced={"training_comment": 'it\'s a "test"; rm -rf /'})
+    script = train_sh(words)
+    body = script[script.index("exec ") + 5 :].replace("\\\n", " ")
+    assert shlex.split(body) == words
+
+
+def test_a_missing_trainer_is_named(tmp_path):
+    with pytest.raises(LaunchError, match="--sd-scripts"):
+        trainer_argv(TrainConfig(lora_name="x"), RunPaths(tmp_path), FILES, sd_scripts=tmp_path / "nowhere")

@@ -1,0 +1,97 @@
+"""What stands beside the fields: steps, checks, command and TOML, and a model's defaults in untouched fields only."""
+
+import tomllib
+
+import pytest
+
+from fluxgym.ui.form_reply import Form
+from fluxgym.ui.form_values import DEFAULTS
+from tests.support.photos import write_cats
+from tests.support.small_world import small_world
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return folders of this test."""
+    return small_world(tmp_path)
+
+
+@pytest.fixture
+def form(settings):
+    """Return the form."""
+    return Form(settings)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a folder of four pictures."""
+    return write_cats(tmp_path / "pictures", count=4)
+
+
+def state(form, **changes):
+    """Return the pocket model's defaults with some changes."""
+    return form.explicit(form.defaults("pocket") | {"lora_name": "My Cat"} | changes)
+
+
+def test_steps_checks_command_and_toml(form, pictures, settings):
+    answer = form.answer(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, pictures)
+    assert answer["errors"] == {}
+    assert {line["level"] for line in answer["lines"]} == {"ok"}
+    assert answer["steps"] == 6  # 4 pictures x 4, the same number of regularisation pictures, 16 a step, 3 epochs
+    assert "--output_name my-cat" in answer["command"]
+    assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
+
+
+def test_an_empty_name_is_named_only_when_start_was_pressed(form, pictures):
+    empty = state(form, lora_name="")
+    assert form.answer(empty, {}, pictures)["errors"] == {}
+    assert list(form.answer(empty, {}, pictures, pressed=True)["errors"]) == ["lora_name"]
+
+
+def test_with_a_mistake_no_number_and_no_command_is_shown(form, pictures):
+    answer = form.answer(state(form, max_train_epochs=0), {}, pictures)
+    assert answer["steps"] is None
+    assert answer["command"] == ""
+    assert "reason stands beside it" in answer["lines"][-1]["text"]
+
+
+def test_no_pictures_yet(form, tmp_path):
+    answer = form.answer(state(form), {}, tmp_path / "none")
+    assert any(line["level"] == "error" and "no pictures" in line["text"] for line in answer["lines"])
+
+
+def test_a_missing_model_is_named_beside_its_field(form, pictures, settings):
+    (settings.models / "pocket" / "ae.safetensors").unlink()
+    answer = form.answer(state(form), {}, pictures)
+    assert "ae.safetensors" in answer["errors"]["base_model"]
+    assert answer["errors"]["base_model"] not in [line["text"] for line in answer["lines"]]
+
+
+def test_a_model_brings_its_defaults_into_untouched_fields(form):
+    before = form.defaults("flux-dev") | {"num_repeats": 3, "lora_name": "cat"}
+    after = form.with_other_model(before | {"base_model": "pocket"}, "flux-dev")
+    assert after["resolution"] == form.defaults("pocket")["resolution"] != DEFAULTS["resolution"]
+    assert after["num_repeats"] == 3
+    assert after["lora_name"] == "cat"
+    assert after["advanced"] == form.defaults("pocket")["advanced"]
+
+
+def test_going_back_takes_its_defaults_away_again(form):
+    pocket = form.defaults("pocket")
+    changed = pocket | {"advanced": pocket["advanced"] | {"network_alpha": 3}, "base_model": "flux-dev"}
+    after = form.with_other_model(changed, "pocket")
+    assert after["resolution"] == DEFAULTS["resolution"]
+    assert after["advanced"] == {"network_alpha": 3}
+
+
+def test_an_emptied_field_is_not_filled_again(form, pictures):
+    emptied = form.explicit(form.defaults("pocket") | {"lora_name": "x", "advanced": {"network_alpha": 16}})
+    assert emptied["advanced"]["reg_data_dir"] == ""
+    assert emptied["advanced"]["enable_bucket"] is True
+    assert "is_reg" not in form.answer(emptied, {}, pictures)["toml"]
+
+
+def test_every_line_has_a_level_and_a_text(form, pictures):
+    for changes in ({}, {"resolution": 100}, {"base_model": "nope"}, {"advanced": {"reg_data_dir": "nowhere"}}):
+        for line in form.answer(state(form, **changes), {}, pictures)["lines"]:
+            assert set(line) == {"level", "text"}

@@ -1,0 +1,78 @@
+"""--config_file is a command line in a file: the same names, the same checks, and the command line itself wins."""
+
+import pytest
+
+from library.cli.parse import parse, write_config
+from library.errors import TrainerError
+
+NEEDED = """
+ae = "a"
+output_dir = "o"
+dataset_config = "d"
+seed = 1
+[models]
+pretrained_model_name_or_path = "f"
+clip_l = "c"
+t5xxl = "t"
+"""
+
+
+@pytest.fixture(name="write")
+def fixture_write(tmp_path):
+    def write(text, needed=NEEDED):
+        (tmp_path / "run.toml").write_text(needed + text)
+        return str(tmp_path / "run.toml")
+
+    return write
+
+
+def test_sections_are_flattened_and_the_command_line_wins(write):
+    path = write(
+        '[train]\nlearning_rate = 1e-4\nsdpa = true\nnetwork_args = ["a=1", "b=2"]\nlr_warmup_steps = 0.1\nflip_aug = false\nresolution = [512, 768]'
+    )
+    args = parse(["--config_file", path, "--learning_rate", "2e-4"])
+    assert (args.learning_rate, args.sdpa, args.network_args, args.lr_warmup_steps, args.flip_aug) == (
+        2e-4,
+        True,
+        ["a=1", "b=2"],
+        0.1,
+        False,
+    )
+    assert (args.clip_l, args.ae, args.seed, args.resolution) == ("c", "a", 1, "512,768")
+    assert parse(["--config_file", path.removesuffix(".toml")]).learning_rate == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("learnin_rate = 1e-4", "--learnin_rate is not a flag .* Did you mean --learning_rate"),
+        ('learning_rate = "fast"', "learning_rate"),
+        ("sdpa = 1", "sdpa must be true or false"),
+        ("learning_rate = true", "learning_rate must be no truth value"),
+        ('loss_type = "l3"', "loss_type"),
+        ("deepspeed = true", "--deepspeed is not supported"),
+        ("[train.more]\nx = 1", "more"),
+        ("this is no TOML", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_is_named_with_the_file(text, named, write):
+    with pytest.raises(TrainerError, match=named) as caught:
+        parse(["--config_file", write(text)])
+    assert "run.toml" in str(caught.value) or "deepspeed" in named
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(TrainerError, match=r"nowhere\.toml is missing"):
+        parse(["--config_file", str(tmp_path / "nowhere")])
+
+
+def test_what_is_written_is_read_again(tmp_path, capsys):
+    path = str(tmp_path / "new")
+    flags = ["--learning_rate", "3e-4", "--sdpa", "--network_args", "a=1", "--dataset_config", "d", "--output_name", "höhe"]
+    assert write_config(parse(["--config_file", path, "--output_config", *flags])) == tmp_path / "new.toml"
+    rest = ["--pretrained_model_name_or_path", "f", "--ae", "a", "--clip_l", "c", "--t5xxl", "t", "--output_dir", "o"]
+    assert vars(parse(["--config_file", path, "--seed", "1", *rest])) == vars(parse([*flags, *rest, "--seed", "1"])) | {"config_file": path}
+    with pytest.raises(TrainerError, match="exists already"):
+        write_config(parse(["--config_file", path, "--output_config", *flags]))
+    with pytest.raises(TrainerError, match="--output_config needs --config_file"):
+        write_config(parse(["--output_config", *flags]))

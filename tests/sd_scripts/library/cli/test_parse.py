@@ -1,0 +1,131 @@
+"""All 215 of kohya's flags: names, types and defaults as kohya has them, none silently ignored."""
+
+import json
+
+import pytest
+
+from library.cli.flag_support import HONOURED, IGNORED, REFUSED
+from library.cli.parse import TABLE, build_parser, parse, rows
+from library.errors import TrainerError
+
+NEEDED = [
+    "--pretrained_model_name_or_path",
+    "f",
+    "--ae",
+    "a",
+    "--clip_l",
+    "c",
+    "--t5xxl",
+    "t",
+    "--output_dir",
+    "o",
+    "--dataset_config",
+    "d",
+]
+VALUES = {"int": "3", "float": "0.25", "int_or_float": "0.25", "str": "x", "Path": "x"}
+
+
+def test_every_flag_is_in_exactly_one_class():
+    names = {row["flag"][2:] for row in json.loads(TABLE.read_text())}
+    assert len(names) == 215
+    assert names == HONOURED | set(IGNORED) | set(REFUSED)
+    assert len(HONOURED) + len(IGNORED) + len(REFUSED) == 215
+    assert all({**IGNORED, **REFUSED}.values())
+
+
+def test_defaults_are_kohyas():
+    args = vars(build_parser().parse_args([]))
+    assert all(args[row["flag"][2:]] == row["default"] for row in rows())
+
+
+def given(row):
+    choices = [choice for choice in row.get("choices") or () if choice not in (None, row["default"])]
+    if row["type"] == "flag":
+        return [row["flag"]]
+    numeric = row["flag"] in ("--text_encoder_lr", "--base_weights_multiplier")
+    return [row["flag"], str(choices[0]) if choices else "0.25" if numeric else VALUES[row["type"]]]
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "refused"], ids=lambda row: row["flag"])
+def test_a_refused_flag_is_named_with_its_reason(row):
+    with pytest.raises(TrainerError, match=row["flag"]) as caught:
+        parse([*NEEDED, *given(row)])
+    assert REFUSED[row["flag"][2:]] in str(caught.value)
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "ignored"], ids=lambda row: row["flag"])
+def test_an_ignored_flag_is_warned_of(row, capsys):
+    parse([*NEEDED, "--seed", "1", *given(row)])
+    assert f"warning: {row['flag']} has no effect" in capsys.readouterr().err
+
+
+def test_an_honoured_flag_says_nothing(capsys):
+    parse([*NEEDED, "--seed", "1", "--network_alpha", "4", "--sdpa"])
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (["--fp8_matmul"], "--fp8_matmul needs --fp8_base"),
+        (["--fp8_matmul", "--fp8_base", "--base_quantization", "int8"], "--fp8_matmul needs --fp8_base"),
+        (["--max_timestep", "0"], "--max_timestep 0"),
+        (["--learning_rate", "1e38"], "--learning_rate 1e"),
+        (["--learnin_rate", "1"], "--learning_rate"),
+        (["--train_batch", "1"], "--train_batch_size"),
+        (["--output_name", "a/b"], "output_name a/b"),
+        (["--output_name", ".."], "output_name"),
+        (["--output_name", "x" * 300], "output_name"),
+        (["--text_encoder_lr", "1e-4", "-1"], "text_encoder_lr -1"),
+        (["--network_alpha", "-1"], "network_alpha"),
+        (["--max_train_epochs", "many"], "max_train_epochs"),
+        (["--learning_rate", "nan"], "learning_rate"),
+        (["--learning_rate", "-1"], "learning_rate"),
+        (["--max_train_epochs", "0"], "max_train_epochs"),
+        (["--loss_type", "l3"], "loss_type"),
+        (["--network_module", "networks.oft"], "networks.oft"),
+        (["--min_timestep", "700", "--max_timestep", "300"], "min_timestep"),
+        (["--use_8bit_adam", "--optimizer_type", "AdamW"], "use_8bit_adam"),
+        (["stray"], "stray"),
+    ],
+)
+def test_what_cannot_be_is_named(extra, named):
+    with pytest.raises(TrainerError, match=named):
+        parse([*NEEDED, *extra])
+
+
+@pytest.mark.parametrize("missing", ["--pretrained_model_name_or_path", "--ae", "--clip_l", "--t5xxl", "--output_dir"])
+def test_what_is_missing_is_named(missing):
+    place = NEEDED.index(missing)
+    with pytest.raises(TrainerError, match=missing):
+        parse(NEEDED[:place] + NEEDED[place + 2 :])
+
+
+def test_what_a_dataset_config_overrules_is_told(capsys):
+    parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"])
+    assert "--reg_data_dir has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--text_encoder_lr", "1e-4", "--network_train_unet_only"], ["--network_weights", "a", "--resume", "b"], ["--sample_prompts", "p.txt"],
+        ["--sample_every_n_steps", "3"], ["--skip_until_initial_step"], ["--lr_scheduler_args", "a=1"],
+    ],
+)  # fmt: skip
+def test_what_another_flag_takes_the_effect_from_is_told(given, capsys):
+    parse([*NEEDED, "--seed", "1", *given])
+    assert f"warning: {given[0]} has no effect" in capsys.readouterr().err
+
+
+def test_other_spellings_mean_the_same():
+    args = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
+    assert args.caption_extension == ".txt"
+    assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network_alpha == 8
+
+
+def test_caching_to_disk_means_caching_and_a_missing_seed_is_told(capsys):
+    args = parse([*NEEDED, "--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"])
+    assert args.cache_latents
+    assert args.cache_text_encoder_outputs
+    assert str(args.seed) in capsys.readouterr().out

@@ -1,0 +1,122 @@
+"""Caches: whole or absent, shared by runs and threads, never in the way of a training."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from library import files
+from library.data import feature_cache
+from library.data.feature_cache import FOLDER, KEPT_S, LEFT_BEHIND_S, Cache, key_of
+
+TENSORS = {"latents": torch.arange(24, dtype=torch.float32).reshape(2, 3, 4), "ids": torch.arange(5), "half": torch.ones(3).bfloat16()}
+KEY = key_of("a")
+
+
+def same(found):
+    return found.keys() == TENSORS.keys() and all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_what_one_run_made_another_finds(tmp_path):
+    Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
+    later = Cache(to_disk=True)
+    assert later.find(KEY, tmp_path)
+    assert same(later.get(KEY))
+    assert not Cache(to_disk=True).find(key_of("b"), tmp_path)
+
+
+def test_parts_of_a_key_cannot_run_together():
+    assert len({key_of("ab", "c"), key_of("a", "bc"), key_of("abc"), key_of(b"abc", "")}) == 4
+
+
+def test_every_damaged_byte_is_noticed(tmp_path):
+    Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
+    path = tmp_path / FOLDER / f"{KEY}.safetensors"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        cache = Cache(to_disk=True)
+        assert not cache.find(KEY, tmp_path) or same(cache.get(KEY)), place
+    path.write_bytes(whole[:-1])
+    assert not Cache(to_disk=True).find(KEY, tmp_path)
+
+
+def test_a_file_in_the_folders_place_means_memory(tmp_path):
+    (tmp_path / FOLDER).write_text("in the way")
+    cache = Cache(to_disk=True)
+    cache.put(KEY, tmp_path, TENSORS)
+    assert same(cache.get(KEY))
+
+
+def test_a_folder_that_cannot_be_written_means_memory(tmp_path, monkeypatch):
+    Cache(to_disk=True).put(key_of("b"), tmp_path, TENSORS)
+    monkeypatch.setattr(feature_cache.os, "access", lambda *_: False)  # who runs the tests may write everywhere
+    cache = Cache(to_disk=True)
+    cache.put(KEY, tmp_path, TENSORS)
+    assert same(cache.get(KEY))
+    assert not (tmp_path / FOLDER / f"{KEY}.safetensors").exists()
+
+
+def test_memory_is_bounded_and_threads_read_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MEMORY_BYTES", 400)
+    cache = Cache(to_disk=True)
+    keys = [key_of(index) for index in range(8)]
+    for index, key in enumerate(keys):
+        cache.put(key, tmp_path, {"x": torch.full((25,), float(index))})
+    assert len(cache._memory) == 4
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda turn: cache.get(keys[turn % 8])["x"][0].item() == turn % 8, range(800)))
+    assert all(found)
+    assert cache._bytes == 100 * len(cache._memory) == 400
+
+
+def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
+    """The second one writes whole while the first one is about to rename its file."""
+    sync, nested = files.sync, []
+
+    def other_run_first(path: Path) -> None:
+        if not nested:
+            nested.append(path)
+            put = "Cache(to_disk=True).put(sys.argv[1], Path(sys.argv[2]), {'x': torch.zeros(3)})"
+            code = f"import sys, torch; from pathlib import Path; from library.data.feature_cache import Cache; {put}"
+            subprocess.run([sys.executable, "-c", code, KEY, str(tmp_path)], check=True, cwd=Path(feature_cache.__file__).parents[2])
+        sync(path)
+
+    monkeypatch.setattr(files, "sync", other_run_first)
+    Cache(to_disk=True).put(KEY, tmp_path, {"x": torch.zeros(3)})
+    assert nested
+    assert Cache(to_disk=True).find(KEY, tmp_path)
+    assert [path.name for path in (tmp_path / FOLDER).glob("*.partial")] == []
+
+
+@pytest.mark.parametrize(("age", "is_left"), [(LEFT_BEHIND_S * 2, False), (0, True)])
+def test_what_a_killed_run_left_is_cleared_and_what_another_writes_is_not(age, is_left, tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    left = tmp_path / FOLDER / "x.safetensors.123.partial"
+    left.write_text("torn")
+    os.utime(left, (left.stat().st_mtime - age,) * 2)
+    Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
+    assert left.exists() is is_left
+
+
+def test_what_no_run_has_wanted_for_long_is_removed(tmp_path):
+    cache = Cache(to_disk=True)
+    wanted, old, young = (key_of(name) for name in ("wanted", "old", "young"))
+    for key in (wanted, old, young):
+        cache.put(key, tmp_path, TENSORS)
+    others = [tmp_path / FOLDER / "note.txt", tmp_path / "cat_flux.npz"]
+    for path in others:
+        path.write_text("not ours")
+    for path in (tmp_path / FOLDER).iterdir():
+        long_ago = path.stat().st_mtime - KEPT_S - 1000
+        if young not in path.name:
+            os.utime(path, (long_ago, long_ago))
+    later = Cache(to_disk=True)
+    assert later.find(wanted, tmp_path)
+    later.forget_unwanted()
+    assert {path.stem for path in (tmp_path / FOLDER).glob("*.safetensors")} == {wanted, young}
+    assert all(path.exists() for path in others)

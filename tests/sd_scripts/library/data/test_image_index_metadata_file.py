@@ -1,0 +1,71 @@
+"""kohya's metadata file: captions and tags of pictures, by .json or .jsonl; what is wrong in it is named."""
+
+import json
+
+import pytest
+
+from library.data.dataset_toml import Subset
+from library.data.image_index import read_metadata_file
+from library.errors import TrainerError
+from tests.support.photos import write_cats
+
+
+@pytest.fixture(name="read")
+def fixture_read(tmp_path):
+    write_cats(tmp_path / "cats", count=2)
+
+    def read(content, name="meta.json", image_dir="cats", **options):
+        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        folder = str(tmp_path / image_dir) if image_dir else ""
+        return read_metadata_file(Subset(image_dir=folder, metadata_file=str(tmp_path / name), **options))
+
+    return read
+
+
+def test_tags_follow_the_caption(read, tmp_path):
+    table = {
+        "cat 1.png": {"caption": "one", "tags": "a, b", "image_size": [1, 1]},
+        str(tmp_path / "cats" / "cat 0.png"): {"tags": "é"},
+    }
+    assert read(table) == [(tmp_path / "cats" / "cat 0.png", "é"), (tmp_path / "cats" / "cat 1.png", "one,a, b")]
+
+
+def test_old_files_leave_the_ending_out_and_jsonl_has_a_picture_a_line(read, tmp_path):
+    assert read({"cat 0": {"caption": "zero"}})[0][0].name == "cat 0.png"
+    lines = f'{{"image_path": "{tmp_path}/cats/cat 1.png", "caption": "one"}}\n\n{{"image_path": "{tmp_path}/cats/cat 0.png"}}\n'
+    assert [caption for _, caption in read(lines, "meta.jsonl", image_dir="")] == ["", "one"]
+
+
+def test_lines_count_with_wildcards_and_tags_follow_each(read):
+    entry = {"cat 0.png": {"caption": "one\ntwo", "tags": "a\nb"}}
+    assert read(entry)[0][1] == "one,a,b"
+    assert read(entry, enable_wildcard=True)[0][1] == "one,a,b\ntwo,a,b"
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("{", r"meta\.json is not valid JSON"),
+        ("[]", "no table of pictures"),
+        ({"cat 9.png": {}}, r"names .*cat 9\.png, which is missing"),
+        ({"cat 0.png": "text"}, r"cat 0\.png is no table"),
+        ({"cat 0.png": {"caption": 3}}, r"of cat 0\.png must be texts"),
+    ],
+)
+def test_what_is_wrong_is_named(content, named, read):
+    with pytest.raises(TrainerError, match=named):
+        read(content)
+
+
+def test_what_is_wrong_in_a_line_is_named(read):
+    with pytest.raises(TrainerError, match="line 2, has no image_path"):
+        read('{"image_path": "cat 0.png"}\n{"caption": "x"}\n', "meta.jsonl")
+    with pytest.raises(TrainerError, match="image_dir"):
+        read({"cat 0.png": {}}, image_dir="")
+
+
+def test_a_file_in_another_encoding_is_named(read, tmp_path):
+    read({})
+    (tmp_path / "meta.json").write_bytes('{"é": 1}'.encode("latin-1"))
+    with pytest.raises(TrainerError, match=r"meta\.json is not valid JSON"):
+        read_metadata_file(Subset(image_dir="x", metadata_file=str(tmp_path / "meta.json")))

@@ -1,0 +1,104 @@
+"""Which pictures there are, and which are held out: by the seed, without changes from step to step, never trained on."""
+
+import json
+
+import pytest
+
+from library.data.dataset_toml import Dataset, Subset, read_datasets
+from library.data.image_index import find_pictures, held_out_places
+from library.errors import TrainerError
+from tests.sd_scripts.library.data.test_dataset_toml import arguments
+from tests.support.photos import write_cats
+
+
+@pytest.fixture(name="cats")
+def fixture_cats(tmp_path):
+    return write_cats(tmp_path / "cats", count=10)
+
+
+def find(cats, seed=1, sizes=(64,), reg=None, **options):
+    subsets = [Subset(image_dir=str(cats), caption_extension=".txt", **options)]
+    if reg:
+        subsets.append(Subset(image_dir=str(reg), is_reg=True, validation_split=options.get("validation_split", 0.0)))
+    return find_pictures([Dataset(resolution=(side, side), subsets=tuple(subsets)) for side in sizes], seed)
+
+
+def names(pictures):
+    return {picture.path.name for picture in pictures}
+
+
+@pytest.mark.parametrize(("share", "num"), [(0.0, 0), (0.2, 2), (0.3, 3), (0.25, 2), (0.99, 9), (1.0, 10)])
+def test_a_share_is_held_out_and_kohyas_number_is_trained_on(share, num):
+    assert len(held_out_places(10, share, 0)) == num  # kohya trains on ceil(10 * (1 - share))
+
+
+def test_every_seed_holds_others_out_and_every_picture_has_its_turn():
+    assert len({frozenset(held_out_places(10, 0.2, seed)) for seed in range(20)}) > 10
+    assert set().union(*(held_out_places(10, 0.2, seed) for seed in range(40))) == set(range(10))
+
+
+def test_what_is_held_out_is_not_trained_on_at_any_resolution(cats):
+    train, held_out = find(cats, sizes=(64, 96), validation_split=0.3)
+    assert len(train) == 14
+    assert len(held_out) == 6
+    assert names(train).isdisjoint(names(held_out))
+    assert names(find(cats, seed=2, validation_split=0.3)[1]) != names(held_out)
+    own_seed = [names(find(cats, seed=seed, validation_split=0.3, validation_seed=5)[1]) for seed in (1, 2)]
+    assert own_seed[0] == own_seed[1]
+
+
+def test_held_out_pictures_are_seen_once_and_unchanged(cats):
+    changing = {
+        "num_repeats": 7,
+        "flip_aug": True,
+        "color_aug": True,
+        "random_crop": True,
+        "shuffle_caption": True,
+        "caption_dropout_rate": 0.5,
+    }
+    train, held_out = find(cats, validation_split=0.3, caption_prefix="photo", **changing)
+    assert {picture.num_repeats for picture in train} == {7}
+    for picture in held_out:
+        assert (picture.num_repeats, picture.subset.caption_prefix) == (1, "photo")
+        assert not any(getattr(picture.subset, name) for name in changing if name != "num_repeats")
+
+
+def test_regularisation_pictures_are_never_held_out_and_balance_what_is_trained_on(cats, tmp_path):
+    write_cats(tmp_path / "reg", count=2)
+    train, held_out = find(cats, reg=tmp_path / "reg", validation_split=0.3, num_repeats=2)
+    assert len(held_out) == 3
+    assert sum(picture.num_repeats for picture in train if picture.subset.is_reg) == 14
+
+
+def test_a_share_that_holds_nothing_out_is_named(cats):
+    with pytest.raises(TrainerError, match=r"validation_split 0\.05 .*cats"):
+        find(cats, validation_split=0.05)
+
+
+def test_a_folder_may_be_all_for_validation(cats, tmp_path):
+    other = write_cats(tmp_path / "other", count=2)
+    (tmp_path / "d.toml").write_text(
+        f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
+        f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
+    )
+    train, held_out = find_pictures(read_datasets(arguments(dataset_config=str(tmp_path / "d.toml"))), 1)
+    assert (len(train), len(held_out)) == (10, 2)
+
+
+def test_in_json_names_the_pictures(cats, tmp_path):
+    (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
+    flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
+    train, _ = find_pictures(read_datasets(arguments(**flags)), 1)
+    assert [(picture.caption, picture.num_repeats, picture.folder) for picture in train] == [
+        ("number 0", 5, cats),
+        ("number 1", 5, cats),
+    ]
+
+
+def test_pictures_without_words_are_counted(cats, capsys):
+    (cats / "cat 3.txt").unlink()
+    (cats / "cat 4.txt").write_text("\n")
+    find(cats)
+    assert f"2 of 10 pictures in {cats} have no words: no .txt" in capsys.readouterr().err
+    find(cats, class_tokens="cat")  # an empty file is a caption: none
+    assert "1 of 10 pictures" in capsys.readouterr().err

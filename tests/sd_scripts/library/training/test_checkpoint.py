@@ -1,0 +1,141 @@
+"""A checkpoint is complete or absent, restores everything, and names what is damaged."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from library.cli.parse import build_parser
+from library.errors import TrainerError
+from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
+from library.optim.optimizers import create_optimizer
+from library.optim.schedules import create_scheduler
+from library.training.checkpoint import MANIFEST, TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
+from networks.lora_flux import create_network
+from tests.support.tiny_models import make_flux
+
+STATE = TrainState(step=3, epoch=1, batch_in_epoch=2, total_steps=20, seed=42, fixed={"seed": 42})
+OPTIMIZERS = {
+    "AdamW": (), "AdamW8bit": ("min_8bit_size=64",), "PagedAdamW8bit": ("min_8bit_size=64",), "PagedAdamW32bit": (), "Lion": (),
+    "Lion8bit": ("min_8bit_size=64",), "AdEMAMix8bit": ("min_8bit_size=64",), "SGDNesterov": (), "SGDNesterov8bit": ("min_8bit_size=64",),
+    "Adafactor": (), "Prodigy": ("use_bias_correction=True",), "DAdaptAdam": (), "DAdaptLion": (), "DAdaptSGD": ("momentum=0.9",),
+    "AdamWScheduleFree": ("warmup_steps=4",), "SGDScheduleFree": (), "torch.optim.NAdam": (), "SGD": (),
+}  # fmt: skip
+
+
+def training(kind="AdamW", dtype=torch.float32, schedule="cosine"):
+    network = create_network(make_flux(), None, rank=4, alpha=4.0, seed=1).to(dtype)
+    flags = ["--optimizer_type", kind, "--lr_scheduler", schedule, "--learning_rate", "1e-2", "--optimizer_args"]
+    args = build_parser().parse_args([*flags, *OPTIMIZERS[kind]])
+    if OPTIMIZER_CLASSES.get(kind.lower(), ("torch", ""))[0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
+        pytest.importorskip(OPTIMIZER_CLASSES[kind.lower()][0])
+    optimizer = create_optimizer(args, [{"params": list(network.parameters()), "lr": 1e-2}])
+    return network, optimizer, create_scheduler(args, optimizer, 20)
+
+
+def go_on(network, optimizer, scheduler, first, last):
+    for step in range(first, last):
+        random = torch.Generator().manual_seed(step)
+        for parameter in network.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=random).to(parameter)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_restored_training_goes_on_as_if_it_had_never_stopped(kind, dtype, tmp_path):
+    straight = training(kind, dtype)
+    go_on(*straight, 0, 6)
+    stopped = training(kind, dtype)
+    go_on(*stopped, 0, 3)
+    save_checkpoint(tmp_path / "a-state", *stopped, STATE)
+    resumed = training(kind, dtype)
+    load_checkpoint(tmp_path / "a-state", *resumed)
+    assert read_train_state(tmp_path / "a-state") == STATE
+    go_on(*resumed, 3, 6)
+    assert all(torch.equal(a, b) for a, b in zip(straight[0].parameters(), resumed[0].parameters(), strict=True))
+    assert straight[2].get_last_lr() == resumed[2].get_last_lr()
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(straight[1]), tensors_of(resumed[1]), strict=True))
+
+
+def tensors_of(optimizer):
+    states = [optimizer.state[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    return [value for state in states for name, value in sorted(state.items()) if isinstance(value, torch.Tensor)]
+
+
+@pytest.fixture(name="folder")
+def fixture_folder(tmp_path):
+    network, optimizer, scheduler = training()
+    go_on(network, optimizer, scheduler, 0, 1)
+    save_checkpoint(tmp_path / "a-state", network, optimizer, scheduler, STATE)
+    return tmp_path / "a-state"
+
+
+def test_the_manifest_tells_size_and_hash_of_every_file(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
+    assert all(manifest["files"][path.name]["bytes"] == path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST)
+    assert (manifest["step"], manifest["epoch"], manifest["total_steps"]) == (3, 1, 20)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "train_state.json", "scheduler.json"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+def test_damage_is_named(folder, name, harm):
+    data = (folder / name).read_bytes()
+    if harm == "gone":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(data[:-3] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(TrainerError, match=name):
+        verify_checkpoint(folder)
+
+
+def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+    with pytest.raises(TrainerError, match="no such folder"):
+        read_train_state(tmp_path / "nowhere-state")
+    (tmp_path / "kohya-state").mkdir()
+    (tmp_path / "kohya-state" / "optimizer.bin").write_bytes(b"pickle")
+    with pytest.raises(TrainerError, match="no complete checkpoint"):
+        read_train_state(tmp_path / "kohya-state")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("library.training.checkpoint.write_json", refuse)
+    with pytest.raises(TrainerError, match="disk is full"):
+        save_checkpoint(folder, *training(), STATE)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_another_network_is_refused(folder):
+    network = create_network(make_flux(), None, rank=2, alpha=2.0, seed=1)
+    optimizer = torch.optim.AdamW(network.parameters())
+    with pytest.raises(TrainerError, match="does not fit"):
+        load_checkpoint(folder, network, optimizer, LambdaLR(optimizer, lambda _: 1.0))
+
+
+def test_the_whole_one_before_a_damaged_one_is_offered(folder):
+    for name, step in (("b-state", 7), ("c-state", 9)):
+        save_checkpoint(folder.with_name(name), *training(), replace(STATE, step=step))
+    (folder.with_name("c-state") / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(TrainerError, match=r"model\.safetensors has changed .* Resume from .*b-state, which is whole\."):
+        read_train_state(folder.with_name("c-state"))
+    with pytest.raises(TrainerError, match=r"no such folder\. Resume from .*b-state"):
+        read_train_state(folder.with_name("d-state"))
+
+
+def test_further_parts_and_older_checkpoints(folder):
+    part = {"x": torch.arange(3.0)}
+    save_checkpoint(folder, *training(), replace(STATE, losses=[1.5], log_folder="logs"), {"average": part})
+    assert torch.equal(load_checkpoint(folder, *training())["average"]["x"], part["x"])
+    assert read_train_state(folder).losses == [1.5]
+    older = json.loads((folder / "train_state.json").read_text())
+    assert TrainState(**{name: value for name, value in older.items() if name not in ("settings", "losses", "log_folder")}).losses == []

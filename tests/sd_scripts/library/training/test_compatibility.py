@@ -1,0 +1,156 @@
+"""Where a training begins, and which changes a resume goes along with."""
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from library.cli.parse import build_parser
+from library.data.dataset_toml import Dataset, Subset
+from library.errors import TrainerError
+from library.training import compatibility
+from library.training.checkpoint import TrainState
+from library.training.compatibility import check_fixed, first_place, fixed_settings, layout_of, other_settings, read_place, tell_changes
+
+STATE = TrainState(step=3, epoch=0, batch_in_epoch=3, total_steps=20, seed=42, fixed={})
+
+
+def picture(name="a.png", repeats=2, size=(64, 64), is_reg=False, batch_size=1):
+    return SimpleNamespace(
+        path=Path("/anywhere", name),
+        num_repeats=repeats,
+        fit=SimpleNamespace(bucket=size),
+        subset=Subset(is_reg=is_reg),
+        dataset=Dataset(resolution=(64, 64), batch_size=batch_size, subsets=()),
+    )
+
+
+def with_options(**options):
+    """Data of one picture whose subset bears the options."""
+    subset = Subset(image_dir="/anywhere", **options)
+    return data(replace_in(picture(), subset=subset, dataset=Dataset(resolution=(64, 64), subsets=(subset,))))
+
+
+def replace_in(found, **changes):
+    return SimpleNamespace(**(vars(found) | changes))
+
+
+def data(*pictures):
+    return SimpleNamespace(num_batches_per_epoch=4, pictures=pictures or (picture(),))
+
+
+def arguments(*argv):
+    return build_parser().parse_args(["--seed", "1", *argv])
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--seed", "2"], "seed = 1, now it is 2"),
+        (["--optimizer_type", "Lion"], "optimizer_type = adamw, now it is lion"),
+        (["--network_dim", "8"], "network_dim = None, now it is 8"),
+        (["--network_alpha", "2"], "network_alpha"),
+        (["--network_args", "train_blocks=single"], "network_args"),
+        (["--gradient_accumulation_steps", "2"], "gradient_accumulation_steps"),
+    ],
+)
+def test_what_gives_the_place_its_meaning_must_be_the_same(argv, named):
+    state = replace(STATE, fixed=fixed_settings(arguments(), data()))
+    check_fixed(state, fixed_settings(arguments("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
+    with pytest.raises(TrainerError, match=named):
+        check_fixed(state, fixed_settings(arguments(*argv), data()), "x-state")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "b.png"}, {"repeats": 3}, {"size": (64, 128)}, {"is_reg": True}, {"batch_size": 2}],
+)
+def test_other_pictures_are_refused(change):
+    state = replace(STATE, fixed=fixed_settings(arguments(), data()))
+    assert layout_of([picture()]) != layout_of([picture(), picture()])
+    with pytest.raises(TrainerError, match="the pictures are not those"):
+        check_fixed(state, fixed_settings(arguments(), data(picture(**change))), "x-state")
+
+
+def test_older_checkpoints_tell_of_less():
+    check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(arguments("--network_dim", "8"), data()), "x-state")
+
+
+@pytest.fixture(name="models")
+def fixture_models(tmp_path):
+    names = {"pretrained_model_name_or_path": "flux", "ae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl", "base_weights": "base"}
+    for name in names.values():
+        save_file({"a": torch.ones(9)}, tmp_path / f"{name}.safetensors")
+    return [word for flag, name in names.items() for word in (f"--{flag}", str(tmp_path / f"{name}.safetensors"))]
+
+
+def test_changed_settings_are_told(models, capsys):
+    state = replace(STATE, settings=other_settings(arguments("--learning_rate", "0.1", "--ema_decay", "0.9", *models), data()))
+    same = arguments("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", "--output_dir", "o", *models)
+    tell_changes(state, other_settings(same, data()))
+    assert capsys.readouterr().out == ""
+    tell_changes(state, other_settings(arguments("--learning_rate", "0.2", "--loss_type", "l1", *models), data()))
+    assert "ema_decay 0.9 → off, learning_rate 0.1 → 0.2, loss_type l2 → l1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["flux", "ae", "clip_l", "t5xxl", "base"])
+def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models, tmp_path, name, capsys):
+    state = replace(STATE, settings=other_settings(arguments(*models), data()))
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / f"{name}.safetensors"
+    moved = path.rename(tmp_path / "elsewhere" / path.name)
+    tell_changes(state, other_settings(arguments(*[str(moved) if word == str(path) else word for word in models]), data()))
+    assert capsys.readouterr().out == ""
+    save_file({"a": torch.zeros(9)}, path)
+    tell_changes(state, other_settings(arguments(*models), data()))
+    assert capsys.readouterr().out.count("content of --") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"flip_aug": True}, "data set 1, subset 1, flip_aug off → True"), ({"validation_split": 0.2}, "validation_split off → 0.2")],
+)
+def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
+    state = replace(STATE, settings=other_settings(arguments(*models), with_options()))
+    tell_changes(state, other_settings(arguments(*models), with_options()))
+    assert capsys.readouterr().out == ""
+    tell_changes(state, other_settings(arguments(*models), with_options(**options)))
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, (0, 0, 0, 40)),
+        ({"initial_epoch": 1}, (0, 0, 0, 40)),
+        ({"initial_epoch": 3}, (0, 2, 0, 20)),
+        ({"initial_step": 25}, (0, 2, 0, 20)),
+        ({"initial_epoch": 3, "skip_until_initial_step": True}, (20, 2, 0, 40)),
+        ({"initial_epoch": 2, "initial_step": 25, "skip_until_initial_step": True}, (25, 2, 10, 40)),
+    ],
+)
+def test_a_training_begins_where_the_flags_say(flags, expected):
+    """10 steps of 2 batches an epoch, 4 epochs."""
+    args = Namespace(
+        **({"initial_epoch": None, "initial_step": None, "skip_until_initial_step": False, "gradient_accumulation_steps": 2} | flags)
+    )
+    assert first_place(args, 10, 4, 40) == expected
+
+
+def test_nothing_left_and_two_places_are_refused(tmp_path, monkeypatch):
+    args = arguments("--initial_step", "40")
+    with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
+        first_place(args, 10, 4, 40)
+    begun = replace(STATE, begun_by={"initial_epoch": 2})
+    monkeypatch.setattr(compatibility, "read_train_state", lambda folder: begun)
+    for flags in (["--initial_epoch", "2"], []):
+        args = arguments("--resume", str(tmp_path), *flags)
+        assert read_place(args, 10) is begun
+        assert (args.initial_epoch, args.initial_step) == (2, None)
+    with pytest.raises(TrainerError, match="leave --initial_step"):
+        read_place(arguments("--resume", str(tmp_path), "--initial_step", "4"), 10)
+    assert read_place(arguments(), 10) is None

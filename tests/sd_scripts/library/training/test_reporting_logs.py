@@ -1,0 +1,41 @@
+"""Log lines go where the flags say."""
+
+import logging
+
+import pytest
+
+from library.cli.parse import build_parser
+from library.errors import warn
+from library.training.reporting import set_up_logging
+
+
+@pytest.fixture(autouse=True)
+def fixture_restore():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.getLogger("flux_train_network").handlers.clear()
+
+
+def set_up(*argv):
+    set_up_logging(build_parser().parse_args(list(argv)))
+    logging.getLogger("library").info("at work")
+    logging.getLogger("library").debug("in detail")
+
+
+def test_to_stderr_or_plainly_to_stdout(capsys):
+    set_up()
+    assert capsys.readouterr() == ("", "INFO at work\n")
+    set_up("--console_log_simple", "--console_log_level", "DEBUG")
+    assert capsys.readouterr() == ("at work\nin detail\n", "")
+
+
+def test_to_a_file_that_a_resumed_training_appends_to(tmp_path):
+    path = tmp_path / "logs" / "run.log"
+    set_up("--console_log_file", str(path))
+    set_up("--console_log_file", str(path), "--console_log_level", "WARNING")
+    set_up("--console_log_file", str(path))
+    assert path.read_text() == "INFO at work\n" * 2
+    warn("something is odd")
+    assert path.read_text().endswith("WARNING something is odd\n")

@@ -1,0 +1,123 @@
+"""Kohya's file names, and which old ones go."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.optim.lr_scheduler import LambdaLR
+
+from library.errors import TrainerError
+from library.training.checkpoint import TrainState, is_whole
+from library.training.saving import Saver, epoch_suffix, step_suffix
+from networks.lora_flux import create_network
+from tests.support.tiny_models import make_flux
+
+
+@pytest.fixture(name="make_saver")
+def fixture_make_saver(tmp_path):
+    def make(**changes):
+        defaults = {
+            "output_dir": str(tmp_path), "output_name": "cat", "save_every_n_epochs": 2, "save_last_n_epochs": None,
+            "save_last_n_epochs_state": None, "save_last_n_steps": None, "save_last_n_steps_state": None, "no_metadata": False, "save_keys": "kohya",
+        }  # fmt: skip
+        return Saver(
+            Namespace(**(defaults | changes)), create_network(make_flux(), None, rank=1, alpha=1.0, seed=0), None, {"ss_seed": "42"}
+        )
+
+    return make
+
+
+def test_names_and_metadata(make_saver, tmp_path):
+    path = make_saver().save_lora(epoch_suffix(4), epoch=4, step=320)
+    assert path == tmp_path / "cat-000004.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["ss_seed"], metadata["ss_epoch"], metadata["ss_steps"]) == ("42", "4", "320")
+    assert len(metadata["sshs_model_hash"]) == 64
+    assert step_suffix(123) == "-step00000123"
+
+
+def test_what_would_hold_no_numbers_is_not_written_over_an_older_one(make_saver, tmp_path):
+    saver = make_saver()
+    path = saver.save_lora(step_suffix(1), epoch=0, step=1)
+    before = path.read_bytes()
+    saver.network.loras[0].lora_up.weight.data.fill_(float("inf"))
+    with pytest.raises(TrainerError, match="numbers that are none") as caught:
+        saver.save_lora(step_suffix(1), epoch=0, step=1)
+    assert caught.value.reason_code == "nan"
+    assert path.read_bytes() == before
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).mkdir() if name.endswith("-state") else (folder / name).touch()
+
+
+def test_the_last_epochs_are_kept(make_saver, tmp_path):
+    touch(
+        tmp_path,
+        *(f"cat-{e:06d}.safetensors" for e in (2, 4, 6, 8)),
+        *(f"cat-{e:06d}-state" for e in (2, 4, 6, 8)),
+        "cat-x-000002.safetensors",
+    )
+    make_saver(save_last_n_epochs=2, save_last_n_epochs_state=1).drop_old_epochs(8)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "cat-000006.safetensors", "cat-000008-state", "cat-000008.safetensors", "cat-x-000002.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_last_steps_are_kept(make_saver, tmp_path):
+    touch(tmp_path, *(f"cat-step{s:08d}.safetensors" for s in (10, 20, 30)), "cat-000001.safetensors")
+    make_saver(save_last_n_steps=10).drop_old_steps(30)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "cat-000001.safetensors",
+        "cat-step00000020.safetensors",
+        "cat-step00000030.safetensors",
+    ]
+
+
+def test_without_retention_everything_stays(make_saver, tmp_path):
+    touch(tmp_path, "cat-000002.safetensors", "cat-step00000010.safetensors")
+    saver = make_saver()
+    saver.drop_old_epochs(100)
+    saver.drop_old_steps(1000)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def write_state(saver, suffix, step):
+    optimizer = torch.optim.AdamW(saver.network.parameters())
+    state = TrainState(step=step, epoch=1, batch_in_epoch=0, total_steps=9, seed=1, fixed={})
+    return saver.save_state(suffix, optimizer, LambdaLR(optimizer, lambda _: 1.0), state)
+
+
+@pytest.mark.parametrize("harm", [None, "the new one is damaged", "no new one was written"])
+def test_retention_always_leaves_a_checkpoint_that_is_whole(harm, make_saver, tmp_path):
+    saver = make_saver(save_last_n_steps_state=1)
+    write_state(saver, step_suffix(10), 10)
+    write_state(saver, step_suffix(20), 20)
+    if harm != "no new one was written":
+        newest = write_state(saver, step_suffix(30), 30)
+        if harm:
+            (newest / "model.safetensors").write_bytes(b"")
+    saver.drop_old_steps(30)
+    left = [path.name for path in tmp_path.iterdir() if is_whole(path)]
+    assert left == (["cat-step00000030-state"] if harm is None else ["cat-step00000020-state"])
+
+
+def test_a_saved_lora_is_read_again(make_saver):
+    saver = make_saver()
+    path = saver.save_lora("", epoch=1, step=1)
+    saver.check_lora(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8])
+    with pytest.raises(TrainerError, match="cannot be read again"):
+        saver.check_lora(path)
+    save_file(dict(list(saver.network.weights().items())[1:]), path)
+    with pytest.raises(TrainerError, match="does not hold the tensors"):
+        saver.check_lora(path)
+    next(saver.network.parameters()).data[0, 0] = float("nan")
+    with pytest.raises(TrainerError, match="numbers that are none in lora_unet") as caught:
+        saver.check_lora(saver.save_lora("", epoch=1, step=1))
+    assert caught.value.reason_code == "nan"

@@ -1,0 +1,64 @@
+"""What the training decides from its files before it begins; the training itself is driven in integration/test_trainer.py."""
+
+import gc
+from argparse import Namespace
+from dataclasses import replace
+
+import pytest
+from transformers import T5EncoderModel
+
+from library.cli.parse import parse
+from library.errors import TrainerError
+from library.models.flux1.transformer import Flux
+from library.process import StopFlag
+from library.training import setup
+from library.training.reporting import ProgressLog
+from library.training.setup import t5_length
+from library.training.trainer import Training
+from tests.support.photos import write_cats
+from tests.support.tiny_models import PARAMS, make_flux, model_flags, save, write_tiny_models
+
+
+@pytest.mark.parametrize(("is_dev", "given", "expected"), [(True, None, 512), (False, None, 256), (False, 300, 300), (True, 100, 100)])
+def test_captions_are_as_long_as_the_model_was_made_with(is_dev, given, expected, tmp_path):
+    save(make_flux(replace(PARAMS, guidance_embed=is_dev)), tmp_path / "flux.safetensors")
+    args = Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=given)
+    assert t5_length(args) == expected
+
+
+def test_a_model_that_is_none_is_refused_before_anything_is_encoded(tmp_path):
+    (tmp_path / "flux.safetensors").write_text("no model")
+    with pytest.raises(TrainerError, match=r"flux\.safetensors"):
+        t5_length(Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=None))
+
+
+class TransformerWanted(Exception):
+    """Ends a training at the moment when the transformer would be loaded."""
+
+
+def large_models():
+    return [each for each in gc.get_objects() if type(each) in (T5EncoderModel, Flux)]
+
+
+@pytest.mark.parametrize("train_clip", [True, False])
+def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypatch):
+    """Their weights are the two largest things of a training: 9 and 24 GB that must never be in memory together."""
+    write_tiny_models(tmp_path / "models")
+    write_cats(tmp_path / "pictures" / "1_cat", count=1, size=64)
+    (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64\n")
+    seen, others = [], large_models()  # another test's may be alive
+
+    def load_base(*_):
+        gc.collect()
+        seen.extend(each for each in large_models() if not any(each is other for other in others))
+        raise TransformerWanted
+
+    monkeypatch.setattr(setup, "load_base", load_base)
+    args = parse([
+        *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "pictures"), "--output_dir", str(tmp_path / "out"),
+        "--resolution", "64", "--cache_text_encoder_outputs", "--cache_latents", "--sample_prompts", str(tmp_path / "prompts.txt"),
+        "--sample_every_n_steps", "1", "--max_train_steps", "1", "--seed", "1", *([] if train_clip else ["--network_train_unet_only"]),
+    ])  # fmt: skip
+    with pytest.raises(TransformerWanted):
+        Training(args, ProgressLog(None), StopFlag()).run()
+    assert seen == []

@@ -1,0 +1,111 @@
+"""Curves bear kohya's names, go on after a resume, and tell nothing private. wandb is played by a module that writes down what it is told."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from library.cli.parse import build_parser
+from library.errors import TrainerError
+from library.training.trackers import Trackers, public_settings
+
+
+def arguments(*argv):
+    return build_parser().parse_args(list(argv))
+
+
+def curves(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {name: [(point.step, round(point.value, 3)) for point in events.Scalars(name)] for name in events.Tags()["scalars"]}
+
+
+def log_steps(trackers, steps):
+    for step in steps:
+        trackers.log_step(loss=step / 10, average=step / 20, rates={"unet": 0.1, "d*lr/unet": 0.2, "textencoder": 0.3}, step=step, epoch=1)
+    trackers.log({"loss/epoch_average": 0.5}, x=1, step=steps[-1], epoch=1)
+    trackers.close()
+
+
+def test_kohyas_names_and_a_curve_that_goes_on(tmp_path):
+    args = arguments("--logging_dir", str(tmp_path), "--log_prefix", "cat-", "--log_config", "--learning_rate", "0.5")
+    first = Trackers(args, log_folder="", step=0)
+    assert first.log_folder.startswith("cat-20")
+    log_steps(first, [1, 2, 3, 4])  # killed after step 4; its checkpoint stands at step 2
+    resumed = Trackers(args, log_folder=first.log_folder, step=2)
+    assert resumed.log_folder == first.log_folder
+    log_steps(resumed, [3, 4, 5])
+    found = curves(tmp_path / first.log_folder / "network_train")
+    assert set(found) == {"loss/current", "loss/average", "loss/epoch_average", "lr/unet", "lr/d*lr/unet", "lr/textencoder"}
+    assert found["loss/current"] == [(step, step / 10) for step in range(1, 6)]
+
+
+def test_nothing_is_written_unless_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log_steps(Trackers(arguments(), log_folder="", step=0), [1])
+    assert not list(tmp_path.iterdir())
+
+
+class FakeWandb:
+    def __init__(self):
+        self.begun, self.metrics, self.lines, self.finished = {}, [], [], False
+
+    def init(self, **given):
+        self.begun = given
+        return self
+
+    def define_metric(self, name, hidden):
+        self.metrics.append((name, hidden))
+
+    def log(self, values):
+        self.lines.append(values)
+
+    def finish(self):
+        self.finished = True
+
+
+def test_wandb_is_told_step_and_epoch_and_goes_on_with_its_run(tmp_path, monkeypatch):
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    config = tmp_path / "trackers.toml"
+    config.write_text('[wandb]\nentity = "us"\n')
+    args = arguments(
+        "--log_with", "all", "--logging_dir", str(tmp_path), "--wandb_run_name", "cat", "--log_tracker_config", str(config), "--log_config"
+    )
+    trackers = Trackers(args, log_folder="", step=0)
+    log_steps(trackers, [1])
+    assert wandb.begun["id"] == trackers.log_folder
+    assert (wandb.begun["project"], wandb.begun["name"], wandb.begun["resume"], wandb.begun["entity"]) == (
+        "network_train",
+        "cat",
+        "allow",
+        "us",
+    )
+    assert (wandb.lines[0]["loss/current"], wandb.lines[0]["global_step"], wandb.lines[0]["epoch"]) == (0.1, 1, 1)
+    assert ("global_step", True) in wandb.metrics
+    assert wandb.finished
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--log_with", "tensorboard"], "--logging_dir"),
+        (["--log_with", "wandb"], "pip install wandb"),
+        (["--logging_dir", "LOGS", "--log_tracker_config", "none.toml"], "none.toml"),
+        (["--logging_dir", "LOGS", "--log_tracker_config", "BAD"], "\\[comet\\] is no tracker"),
+    ],
+)
+def test_what_cannot_be_is_named(argv, named, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (tmp_path / "bad.toml").write_text("[comet]\nx = 1\n")
+    places = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}
+    with pytest.raises(TrainerError, match=named):
+        Trackers(arguments(*(places.get(word, word) for word in argv)), log_folder="", step=0)
+
+
+def test_settings_are_told_without_paths_and_keys():
+    told = public_settings(
+        SimpleNamespace(learning_rate=1.0, output_dir="/home/me", wandb_api_key="k", huggingface_token="t", network_args=["a=1"], ae="x")
+    )
+    assert told == {"learning_rate": 1.0, "network_args": "['a=1']"}

@@ -1,0 +1,48 @@
+"""The commands beside the trainer answer a mistake with one sentence and exit code 2, and leave what is there alone."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from networks import convert_flux_lora, flux_merge_lora, lora_file, resize_lora
+from tests.sd_scripts.networks.test_lora_file import module
+
+COMMANDS = {"convert": convert_flux_lora.convert, "merge": flux_merge_lora.merge, "resize": resize_lora.resize}
+PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": resize_lora}
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "words"),
+    [
+        ("merge", "--models {lora} --ratios nan --save_to {out}", "nan is not a finite number"),
+        ("merge", "--models {lora} --ratios x --save_to {out}", "x is not a finite number"),
+        ("merge", "--models {lora} --ratios 1 --save_to {out} --working_device zzz", "--working_device zzz cannot be used"),
+        ("resize", "--model {lora} --save_to {out} --new_rank x", "--new_rank"),
+        ("resize", "--model {lora} --save_to {out} --device zzz", "--device zzz cannot be used"),
+        ("resize", "--model {lora} --save_to {out} --dynamic_method sv_ratio --dynamic_param nan", "not a finite number"),
+        ("convert", "--src_path {lora} --dst_path {folder} --dst diffusers", "is a folder; name a file"),
+        ("convert", "--src_path {lora} --dst_path {lora}/x.safetensors --dst diffusers", "cannot be written"),
+        ("convert", "--src_path {folder} --dst_path {out} --dst diffusers", "is missing"),
+    ],
+)
+def test_a_mistake_is_one_sentence(command, flags, words, tmp_path, capsys):
+    save_file(module(), tmp_path / "lora.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    places = {"lora": tmp_path / "lora.safetensors", "out": tmp_path / "out.safetensors", "folder": tmp_path / "folder.safetensors"}
+    argv = flags.format(**places).split()
+    assert lora_file.run(PARSERS[command].build_parser(), COMMANDS[command], argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert words in error
+    assert not places["out"].exists()
+
+
+def test_what_comes_out_as_no_numbers_is_not_written(tmp_path, capsys):
+    save_file(module(), tmp_path / "lora.safetensors")
+    save_file({"double_blocks.0.img_attn.proj.weight": torch.full((8, 8), float("nan"))}, tmp_path / "flux.safetensors")
+    lora, flux, out = (str(tmp_path / f"{name}.safetensors") for name in ("lora", "flux", "out"))
+    argv = ["--models", lora, "--ratios", "1", "--flux_model", flux, "--save_to", out]
+    assert lora_file.run(flux_merge_lora.build_parser(), flux_merge_lora.merge, argv) == 2
+    assert "numbers that are none" in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()

@@ -1,0 +1,91 @@
+"""A base with LoRAs merged into it draws what base and LoRAs draw; what does not fit is named."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from library.errors import TrainerError
+from library.placement.quantization import quantize_blocks
+from networks.base import CLIP_PREFIX, FLUX_PREFIX
+from networks.lora_flux import create_network
+from networks.lora_keys import to_diffusers
+from networks.lora_merge import merge_base_weights, text_identity
+from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
+from tests.support.tiny_models import PARAMS, make_clip, make_flux
+
+
+@pytest.fixture(name="paths")
+def fixture_paths(tmp_path):
+    paths = []
+    for seed, clip in enumerate((None, make_clip())):
+        network = create_network(make_flux(), clip, rank=3, alpha=1.0, seed=seed)
+        fill_up(network)
+        paths.append(str(tmp_path / f"{seed}.safetensors"))
+        save_file(to_diffusers(network.weights()) if seed else network.weights(), paths[-1])
+    return paths
+
+
+def arguments(paths, multipliers=None):
+    return Namespace(base_weights=paths, base_weights_multiplier=multipliers)
+
+
+@torch.no_grad()
+def test_merged_is_base_plus_lora(paths):
+    merged, expected = make_flux(), make_flux()
+    merge_base_weights(arguments(paths, [0.5]), {FLUX_PREFIX: merged})  # the second one's multiplier is 1
+    for seed, multiplier in enumerate((0.5, 1.0)):
+        network = create_network(expected, None, rank=3, alpha=1.0, seed=seed)
+        fill_up(network)
+        network.set_multiplier(multiplier)
+    change = (expected(**inputs(PARAMS)) - make_flux()(**inputs(PARAMS))).norm()
+    assert (merged(**inputs(PARAMS)) - expected(**inputs(PARAMS))).norm() < 1e-5 * change
+
+
+@torch.no_grad()
+def test_each_model_takes_its_own_part(paths):
+    clip = make_clip()
+    before = {name: tensor.clone() for name, tensor in clip.state_dict().items()}
+    merge_base_weights(arguments(paths), {CLIP_PREFIX: clip})
+    changed = {name for name, tensor in clip.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert len(changed) == 6
+    assert all(name.endswith(".weight") for name in changed)
+    merge_base_weights(arguments(None), {CLIP_PREFIX: clip})  # nothing given, nothing happens
+
+
+def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
+    assert text_identity(arguments(paths[:1])) == text_identity(arguments(None)) == ()
+    one, half = text_identity(arguments(paths)), text_identity(arguments(paths, [1.0, 0.5]))
+    assert len(one) == len(half) == 1
+    assert one != half
+
+
+@torch.no_grad()
+def test_quantised_weights_are_widened_added_to_and_quantised_again(paths):
+    plain, stored, before = make_flux(), make_flux(), make_flux().double_blocks
+    quantize_blocks(stored, "int8", torch.float32)
+    for flux in (plain, stored):
+        merge_base_weights(arguments(paths), {FLUX_PREFIX: flux})
+    for path, linear in plain.double_blocks.named_modules():
+        if isinstance(linear, torch.nn.Linear):
+            layer = stored.double_blocks.get_submodule(path)
+            assert layer.weight.dtype == torch.int8
+            widest = torch.maximum(linear.weight.abs(), before.get_submodule(path).weight.abs()).amax(1, keepdim=True)
+            assert ((layer.wide_weight() - linear.weight).abs() <= 2 * widest / 127).all()  # rounded three times, to half a step each
+
+
+def test_what_cannot_be_is_named(paths, tmp_path):
+    with pytest.raises(TrainerError, match=r"--base_weights_multiplier has 3 values for 2"):
+        merge_base_weights(arguments(paths, [1.0, 1.0, 1.0]), {})
+    save_file(
+        {
+            "lora_unet_double_blocks_9_img_mlp_0.lora_down.weight": torch.ones(1, 64),
+            "lora_unet_double_blocks_9_img_mlp_0.lora_up.weight": torch.ones(64, 1),
+        },
+        tmp_path / "big.safetensors",
+    )
+    with pytest.raises(TrainerError, match=r"big\.safetensors.*double_blocks_9"):
+        merge_base_weights(arguments([str(tmp_path / "big.safetensors")]), {FLUX_PREFIX: make_flux()})
+    with pytest.raises(TrainerError, match="missing"):
+        merge_base_weights(arguments([str(tmp_path / "none.safetensors")]), {FLUX_PREFIX: make_flux()})

@@ -1,0 +1,69 @@
+"""Dropout drops what kohya's three kinds drop, and the same again at the same moment."""
+
+import pytest
+import torch
+
+from networks.lora_flux import create_network
+from networks.lora_module import Dropout, DropoutRates, MicroStep
+from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
+from tests.support.tiny_models import PARAMS, make_flux
+
+
+def dropout(moment, name="lora_unet_a", **rates):
+    return Dropout(DropoutRates(**rates), moment, name)
+
+
+def test_nothing_is_dropped_outside_a_training_step():
+    drop = dropout(MicroStep(1), neuron=0.9, rank=0.9, module=0.9)
+    x = torch.ones(2, 3, 4)
+    assert torch.equal(drop(x), x)
+    assert not drop.skips_module()
+
+
+def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
+    x = torch.ones(16, 200, 64)
+    moment = MicroStep(1, active=True)
+    neurons = dropout(moment, neuron=0.25)(x)
+    assert (neurons == 0).float().mean() == pytest.approx(0.25, abs=0.01)
+    assert neurons.mean() == pytest.approx(1, abs=0.01)
+    ranks = dropout(moment, rank=0.25)(x)
+    assert (ranks == ranks[:, :1]).all()  # a rank is dropped for a whole picture
+    assert (ranks == 0).float().mean() == pytest.approx(0.25, abs=0.06)
+    flat = dropout(moment, rank=0.5)(torch.ones(4, 64))
+    assert set(flat.unique().tolist()) == {0.0, 2.0}
+
+
+def test_a_module_is_skipped_at_its_rate():
+    moment = MicroStep(1, active=True)
+    drop = dropout(moment, module=0.3)
+    skipped = 0
+    for moment.step in range(500):
+        skipped += drop.skips_module()
+    assert skipped / 500 == pytest.approx(0.3, abs=0.06)
+
+
+def test_masks_belong_to_step_micro_step_and_module():
+    x = torch.ones(2, 8, 16)
+
+    def mask(step, micro, name, place=0):
+        return dropout(MicroStep(7, step, micro, active=True), name, neuron=0.5)(x, place)
+
+    first = mask(3, 1, "a")
+    assert torch.equal(first, mask(3, 1, "a"))
+    assert not any(torch.equal(first, other) for other in (mask(4, 1, "a"), mask(3, 0, "a"), mask(3, 1, "b"), mask(3, 1, "a", 1)))
+
+
+@pytest.mark.parametrize("split_qkv", [False, True])
+@pytest.mark.parametrize("kind", ["network_dropout", "rank_dropout", "module_dropout"])
+def test_a_recompute_sees_the_same_masks(kind, split_qkv):
+    gradients = []
+    for checkpointing in (False, True, False):
+        flux = make_flux()
+        network = create_network(flux, None, rank=4, alpha=4.0, seed=1, split_qkv=split_qkv, **{kind: 0.4 if len(gradients) < 2 else 0.0})
+        fill_up(network)
+        flux.gradient_checkpointing = checkpointing
+        network.begin(5, 0)
+        flux(**inputs(PARAMS)).square().mean().backward()
+        gradients.append([torch.zeros(1) if p.grad is None else p.grad for p in network.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients[:2], strict=True))
+    assert not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-7) for a, b in zip(gradients[0], gradients[2], strict=True))
