@@ -12,7 +12,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.engines.device_queue import Queue
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.cleanup import clear_leavings
+from fluxgym.sessions.cleanup import remove_leftovers
 from fluxgym.ui.security.token_auth import make_token
 from fluxgym.ui.server import listen, make_server
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     except FluxGymError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    for tidy in (Queue(OutputsPaths(settings.outputs)).bring_back, partial(clear_leavings, settings.outputs)):
+    for tidy in (Queue(OutputsPaths(settings.outputs)).reconcile, partial(remove_leftovers, settings.outputs)):
         threading.Thread(target=tidy, daemon=True).start()
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()

@@ -28,7 +28,7 @@ def measure(_repeats: int) -> list[Figure]:
         rounded = _losses(folder, "rounded", plain[0], plain[1] - {"--fp8_base"})
     return [
         Figure(
-            what=what, ours=reduce(_apart(fast, exact)), unit="/1000", target="within noise", peer=reduce(_apart(rounded, exact)),
+            what=what, ours=reduce(_split_module(fast, exact)), unit="/1000", target="within noise", peer=reduce(_split_module(rounded, exact)),
             peer_name="float32 over a float8 base",
         )
         for what, reduce in (("loss beside float32, median over steps", statistics.median), ("the same, largest", max))
@@ -46,5 +46,5 @@ def _losses(folder: Path, name: str, extra: list[str], without: set[str] = froze
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def _apart(losses: list[float], exact: list[float]) -> list[float]:
+def _split_module(losses: list[float], exact: list[float]) -> list[float]:
     return [1000 * abs(loss - true) / true for loss, true in zip(losses, exact, strict=True)]

@@ -1,7 +1,7 @@
-"""The standard work "mini" of performance.md: its models, its pictures, and FluxGym's 16G flags over them.
+"""The standard work "mini" of performance.md: its models, its images, and FluxGym's 16G flags over them.
 
 A FLUX checkpoint 768 wide (6 heads of 128, 2 double and 4 single blocks, 85 M parameters) of random weights, CLIP-L at its true size, T5 one layer
-deep but with its true 4096 channels, 8 pictures at 512 px, 512 text tokens: 1,536 tokens a step. Run as a program it writes the files, in a process
+deep but with its true 4096 channels, 8 images at 512 px, 512 text tokens: 1,536 tokens a step. Run as a program it writes the files, in a process
 of its own so that who measures never holds torch: `python -m bench.mini FOLDER`.
 """
 
@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-NUM_PICTURES, RESOLUTION, TEXT_TOKENS = 8, 512, 512
+NUM_IMAGES, RESOLUTION, TEXT_TOKENS = 8, 512, 512
 TOKENIZERS = ("openai_clip-vit-large-patch14", "google_t5-v1_1-xxl")
 FILES = {"pretrained_model_name_or_path": "flux", "ae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl"}
 TRAINER = ROOT / "sd-scripts" / "flux_train_network.py"
 
 
 def write(folder: Path) -> None:
-    """Write models, tokenizers, pictures and dataset.toml into an empty folder, by a process that holds torch in our place."""
+    """Write models, tokenizers, images and dataset.toml into an empty folder, by a process that holds torch in our place."""
     code = "import sys; sys.path[:0] = ['sd-scripts']; from bench.mini import _write; _write(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True)
 
@@ -42,7 +42,7 @@ def _write(target: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_models(folder)
     _write_tokenizers(folder / "tokenizers")
-    _write_pictures(folder)
+    _write_images(folder)
 
 
 def _write_models(folder: Path) -> None:
@@ -52,7 +52,7 @@ def _write_models(folder: Path) -> None:
     from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
     from library.models.flux1.text_encoders import ClipTextEncoder
-    from library.models.flux1.vae import AutoEncoder, AutoEncoderParams
+    from library.models.flux1.vae import VAE, VAEParams
 
     torch.manual_seed(0)
     clip = CLIPTextConfig(
@@ -64,7 +64,7 @@ def _write_models(folder: Path) -> None:
     )
     models = {
         "flux": make_flux(),
-        "ae": AutoEncoder(AutoEncoderParams(channels=(32, 32, 32, 32), num_res_blocks=2, z_channels=16)),
+        "ae": VAE(VAEParams(channels=(32, 32, 32, 32), num_res_blocks=2, z_channels=16)),
         "clip_l": ClipTextEncoder(clip),
         "t5xxl": T5EncoderModel(t5),
     }
@@ -100,12 +100,12 @@ def _write_tokenizers(folder: Path) -> None:
     t5.save_pretrained(folder / TOKENIZERS[1])
 
 
-def _write_pictures(folder: Path) -> None:
+def _write_images(folder: Path) -> None:
     import tomli_w
 
     from tests.support.photos import write_cats
 
-    write_cats(folder / "pictures", count=NUM_PICTURES, size=RESOLUTION)
+    write_cats(folder / "pictures", count=NUM_IMAGES, size=RESOLUTION)
     subset = {"image_dir": str(folder / "pictures"), "class_tokens": "sks cat", "num_repeats": 10}
     dataset = {"resolution": RESOLUTION, "batch_size": 1, "keep_tokens": 1, "subsets": [subset]}
     general = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1}

@@ -1,7 +1,7 @@
 """Does our trainer reach the loss that kohya's reaches: both over the work "mini" at a small size, the same flags, three seeds each.
 
 The two draw other noise from the same seed, so the losses that they print cannot be set side by side. Instead every LoRA, and none, is judged over the
-same draws: our trainer goes over the pictures with --network_weights at a learning rate that changes nothing, and its losses are averaged. kohya's
+same draws: our trainer goes over the images with --network_weights at a learning rate that changes nothing, and its losses are averaged. kohya's
 LoRAs are within noise of ours when the means differ by no more than three seeds of one trainer do. The base is bfloat16: kohya's --fp8_base casts
 without scales, ours with them, and the two would train on different base models.
 
@@ -36,12 +36,12 @@ def measure(_repeats: int) -> list[Figure]:
         folder = Path(name)
         mini.write(folder)
         _make_small(folder / "dataset.toml")
-        untrained = _judge(ours, folder, None)
-        losses = {who: [_judge(ours, folder, _train(command, folder, who, seed)) for seed in SEEDS] for who, command in commands.items()}
-    return _figures(losses, untrained)
+        initial_digests = _classify(ours, folder, None)
+        losses = {who: [_classify(ours, folder, _train(command, folder, who, seed)) for seed in SEEDS] for who, command in commands.items()}
+    return _figures(losses, initial_digests)
 
 
-def _figures(losses: dict[str, list[float]], untrained: float) -> list[Figure]:
+def _figures(losses: dict[str, list[float]], initial_digests: float) -> list[Figure]:
     means = {who: statistics.mean(found) for who, found in losses.items()}
     spread = statistics.mean([statistics.stdev(found) for found in losses.values()])
     told = "; ".join(f"{who} {', '.join(f'{loss:.5f}' for loss in found)}" for who, found in losses.items())
@@ -51,13 +51,13 @@ def _figures(losses: dict[str, list[float]], untrained: float) -> list[Figure]:
             what="distance of the means", ours=abs(means["ours"] - means["kohya"]), unit="", target="within the spread", peer=spread,
             peer_name="standard deviation over seeds",
         ),
-        Figure(what="what training took off the loss", ours=untrained - means["ours"], unit="", peer=untrained - means["kohya"],
-               peer_name="kohya", note=f"untrained {untrained:.5f}"),
+        Figure(what="what training took off the loss", ours=initial_digests - means["ours"], unit="", peer=initial_digests - means["kohya"],
+               peer_name="kohya", note=f"untrained {initial_digests:.5f}"),
     ]  # fmt: skip
 
 
 def _make_small(dataset: Path) -> None:
-    """Cut the work to a size that three seeds of both can be waited for: 64 picture tokens a step, 48 steps."""
+    """Cut the work to a size that three seeds of both can be waited for: 64 image tokens a step, 48 steps."""
     text = dataset.read_text(encoding="utf-8")
     text = text.replace(f"resolution = {mini.RESOLUTION}", f"resolution = {RESOLUTION}")
     dataset.write_text(text.replace("num_repeats = 10", f"num_repeats = {REPEATS}"), encoding="utf-8")
@@ -70,7 +70,7 @@ def _train(command: list[str], folder: Path, who: str, seed: int) -> Path:
     return out / "mini.safetensors"
 
 
-def _judge(trainer: list[str], folder: Path, lora: Path | None) -> float:
+def _classify(trainer: list[str], folder: Path, lora: Path | None) -> float:
     """Return the mean loss of a LoRA, or of the bare model, over draws that are the same for all."""
     with tempfile.TemporaryDirectory() as out:
         more = ["--network_weights", str(lora)] if lora else []

@@ -97,7 +97,7 @@ def make_training(tier: str, checkpoint: Path, device: str):
 
 
 def run_step(flux, network, optimizer, device: str) -> None:
-    """One whole step over TOKENS picture and TEXT_TOKENS text tokens: forward, backward, optimizer."""
+    """One whole step over TOKENS image and TEXT_TOKENS text tokens: forward, backward, optimizer."""
     import torch
 
     from library.models.flux1.math import image_ids, text_ids

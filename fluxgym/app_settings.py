@@ -29,7 +29,7 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        """Say whether only this machine can reach the app."""
+        """Return True if only this machine can reach the app."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:

@@ -4,8 +4,8 @@
     ├── ConfigError          a setting of the training has a value that cannot be used
     │   └── BadName          a LoRA name that gives no folder name
     ├── SettingsError        a flag or environment variable of the app itself
-    ├── DatasetError         pictures or captions
-    │   ├── BadPicture       a file that is not a picture, or a damaged one
+    ├── DatasetError         images or captions
+    │   ├── BadPicture       a file that is not an image, or a damaged one
     │   └── TooLarge         an upload above the cap
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only
@@ -44,11 +44,11 @@ class SettingsError(FluxGymError):
 
 
 class DatasetError(FluxGymError):
-    """The pictures or captions cannot be used."""
+    """The images or captions cannot be used."""
 
 
-class BadPicture(DatasetError):
-    """A file that is no picture, or a damaged one."""
+class BadImage(DatasetError):
+    """A file that is no image, or a damaged one."""
 
 
 class TooLarge(DatasetError):

@@ -1,4 +1,4 @@
-"""A picture in the terminal from a FLUX model and LoRA files, to look at what was trained; the flags are those of kohya's script of that name.
+"""An image in the terminal from a FLUX model and LoRA files, to look at what was trained; the flags are those of kohya's script of that name.
 
 `python sd-scripts/flux_minimal_inference.py --help` lists them. Encoders, transformer and autoencoder are loaded and let go in turn, so that
 only one of them needs to fit. Exit codes: 0 done, 2 a mistake of the user's in one sentence.
@@ -24,11 +24,11 @@ from library.errors import TrainerError
 from library.files import disk_errors
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import load_text_encoders
-from library.models.flux1.vae import load_autoencoder
+from library.models.flux1.vae import load_vae
 from library.placement.activations import MAX_SWAPPED
 from library.placement.layout import autocast, choose_device, load_base
 from library.placement.quantization import KINDS
-from library.sampling import RANGES, Conditioning, SamplePrompt, draw_latents, noise_of, to_image
+from library.sampling import RANGES, Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
 from library.training.setup import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
 from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.lora_inference import Attachment, read_attachment
@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Draw one picture by the flags; returns the exit code."""
+    """Draw one image by the flags; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         args = _checked(build_parser().parse_args(argv))
@@ -101,7 +101,7 @@ def _refuse(sentence: str) -> int:
 
 
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
-    """Fill in what was not given; raises TrainerError for values that no picture can have."""
+    """Fill in what was not given; raises TrainerError for values that no image can have."""
     bounds = {"width": RANGES["width"], "height": RANGES["height"], "steps": RANGES["sample_steps"], "seed": RANGES["seed"],
               "guidance": RANGES["guidance_scale"], "cfg_scale": RANGES["scale"], "blocks_to_swap": (0, MAX_SWAPPED)}  # fmt: skip
     for name, (low, high) in bounds.items():
@@ -116,7 +116,7 @@ def _checked(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def draw(args: argparse.Namespace) -> Image.Image:
-    """Return the picture that the flags ask for."""
+    """Return the image that the flags ask for."""
     device = choose_device()
     loras = [_attachment(text) for text in args.lora_weights]
     _, params = open_flux(args.ckpt_path)
@@ -127,7 +127,7 @@ def draw(args: argparse.Namespace) -> Image.Image:
     ).on_grid()  # fmt: skip
     words = _encode(args, prompt, loras, params.guidance_embed, device)
     latents = _integrate(args, prompt, words, loras, device)
-    vae = load_autoencoder(args.ae, dtype=DTYPES[args.ae_dtype or args.dtype], device=device)
+    vae = load_vae(args.ae, dtype=DTYPES[args.ae_dtype or args.dtype], device=device)
     return to_image(vae, latents)
 
 
@@ -152,12 +152,12 @@ def _encode(
     if args.merge_lora_weights:
         merge_base_weights(_as_trained(args, loras), {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
     for lora in [] if args.merge_lora_weights else loras:
-        lora.put_on(encoders.clip, CLIP_PREFIX, device=device)
-        lora.put_on(encoders.t5, T5_PREFIX, device=device)
+        lora.attach(encoders.clip, CLIP_PREFIX, device=device)
+        lora.attach(encoders.t5, T5_PREFIX, device=device)
     with autocast(device, dtype):
         states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
     del encoders
-    _let_go()
+    _free_memory()
     found: list[Conditioning | None] = [Conditioning(each.context, each.pooled, each.mask) for each in states]
     return found if len(found) == 2 else [*found, None]
 
@@ -170,16 +170,16 @@ def _integrate(
     dtype = DTYPES.get(kind) or DTYPES[args.dtype]
     flux = load_base(_as_trained(args, loras, kind if kind in KINDS else None), device, dtype)
     for lora in [] if args.merge_lora_weights else loras:
-        lora.put_on(flux, FLUX_PREFIX, device=device)
+        lora.attach(flux, FLUX_PREFIX, device=device)
     text, no_text = words
     if dtype == torch.float16:
         raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(device, dtype):
-        latents = draw_latents(flux, prompt, text, no_text, noise_of(prompt, 0, None))
+        latents = sample_latents(flux, prompt, text, no_text, initial_noise(prompt, 0, None))
     if not latents.isfinite().all():
         raise TrainerError("the picture came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
     del flux
-    _let_go()
+    _free_memory()
     return latents
 
 
@@ -193,7 +193,7 @@ def _as_trained(args: argparse.Namespace, loras: list[Attachment], quantization:
     return flags
 
 
-def _let_go() -> None:
+def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Make models/pocket/ anew: tokenizers, autoencoder, transformer with text encoders, guidance distillation, prior pictures.
+"""Make models/pocket/ again: tokenizers, autoencoder, transformer with text encoders, guidance distillation, prior images.
 
     python sd-scripts/pretrain_pocket.py --stage all --work /some/folder --out models/pocket
 
@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from library.models.flux1.text_encoders import Tokenizers, load_tokenizers
-from library.models.flux1.vae import AutoEncoder
+from library.models.flux1.vae import VAE
 from pocket import prior_images, transformer, vae, vocabulary
 
 STAGES = ("tokenizers", "vae", "flux", "distil", "decoder", "export", "prior")
@@ -79,7 +79,7 @@ def make_export(work: Path, out: Path) -> None:
 
 
 def make_prior(work: Path, out: Path) -> None:
-    """Draw the regularisation pictures with the finished model."""
+    """Draw the regularization images with the finished model."""
     prior_images.draw_prior(out, out / "prior")
 
 
@@ -92,8 +92,8 @@ def _tokenizers(out: Path) -> Tokenizers:
     return load_tokenizers(str(out / "clip_l.safetensors"), str(out / "t5xxl.safetensors"), None, 512)
 
 
-def _load_vae(work: Path, name: str = "ae") -> AutoEncoder:
-    model = AutoEncoder(vae.PARAMS)
+def _load_vae(work: Path, name: str = "ae") -> VAE:
+    model = VAE(vae.PARAMS)
     model.load_state_dict(load_file(work / f"{name}.safetensors"))
     return model.eval().requires_grad_(False)
 

@@ -119,7 +119,9 @@ def test_modules_import_each_other_without_cycles():
         dotted = ".".join(parts[1:] if parts[0] == "sd-scripts" else parts).removesuffix(".__init__")
         modules[dotted] = path
     for dotted, path in modules.items():
-        graph[dotted] = {target for name in imports(path) for target in (name, name.rpartition(".")[0]) if target in modules and target != dotted}
+        graph[dotted] = {
+            target for name in imports(path) for target in (name, name.rpartition(".")[0]) if target in modules and target != dotted
+        }
     done: set[str] = set()
     cycles = set()
 

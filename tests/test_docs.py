@@ -51,7 +51,7 @@ def test_every_model_place_is_looked_at():
     assert set(re.findall(r"^((?:unet|vae|clip)/\S+\.\w+)", README, re.MULTILINE)) <= places
 
 
-def test_every_picture_is_there():
+def test_every_image_is_there():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / path).is_file()
 

@@ -1,4 +1,4 @@
-"""The two picture transforms that kohya's trainer calls, where torchvision has no build for the installed torch."""
+"""The two image transforms that kohya's trainer calls, where torchvision has no build for the installed torch."""
 
 import importlib.machinery
 import sys
@@ -14,19 +14,19 @@ class Compose:
     def __init__(self, steps):
         self.steps = steps
 
-    def __call__(self, picture):
+    def __call__(self, image):
         """Return the last one's result."""
         for step in self.steps:
-            picture = step(picture)
-        return picture
+            image = step(image)
+        return image
 
 
 class ToTensor:
     """Picture (H, W, C) in 0..255 -> tensor (C, H, W) in 0..1."""
 
-    def __call__(self, picture):
+    def __call__(self, image):
         """Convert one picture."""
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 class Normalize:

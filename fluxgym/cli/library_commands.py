@@ -170,7 +170,7 @@ def _export(args: argparse.Namespace, settings: Settings) -> int:
     if args.file.suffix == ".json" and len(runs) == 1:
         transfer.export_state(runs[0], args.file)
     elif args.file.suffix == ".zip":
-        for sentence in transfer.export_archive(runs, args.file, transfer.Export(pictures=args.with_pictures, lora=args.with_lora)):
+        for sentence in transfer.export_archive(runs, args.file, transfer.Export(images=args.with_images, lora=args.with_lora)):
             print(f"left out: {sentence}", file=sys.stderr)
     else:
         raise SettingsError(f"{args.file.name} must end in .zip, or in .json for the state of one run.")

@@ -24,7 +24,7 @@ from fluxgym.runs.status import SYMBOLS, Status
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.listing import Session, find_run, list_sessions
-from fluxgym.sessions.resume import resume, resume_offer
+from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
 
 
@@ -147,7 +147,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    offer = None if args.from_checkpoint or args.epochs else resume_offer(run)
+    offer = None if args.from_checkpoint or args.epochs else resume_preview(run)
     resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
     if offer is not None:
         print(f"It goes on {offer.sentence()}.", file=sys.stderr)

@@ -1,6 +1,6 @@
 """The settings of one training, as ui_state.json keeps them and the form shows them.
 
-A TrainConfig checks itself; nothing that made one can be unusable for the trainer as far as one can tell without pictures and model files.
+A TrainConfig checks itself; nothing that made one can be unusable for the trainer as far as one can tell without images and model files.
 """
 
 import math

@@ -43,7 +43,7 @@ NOT_FOR_A_RUN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """One flag of the trainer: its kohya name without dashes, its type, and whether it is honoured."""
+    """One flag of the trainer: its kohya name without dashes, its type, and whether it is honored."""
 
     name: str
     type: str

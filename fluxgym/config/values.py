@@ -4,7 +4,7 @@ MAX_TEXT = 20_000
 
 
 def is_text(value: str) -> bool:
-    """Say whether a text can be a setting; half a letter of UTF-16 and NUL cannot be written, and nobody types more than MAX_TEXT."""
+    """Return True if a text can be a setting; half a letter of UTF-16 and NUL cannot be written, and nobody types more than MAX_TEXT."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Into which size the trainer brings a picture. The same arithmetic as the trainer's own, held equal to it by a test, since neither may
+"""Into which size the trainer brings an image. The same arithmetic as the trainer's own, held equal to it by a test, since neither may
 import the other. Sizes are (width, height) in pixels."""
 
 import math
@@ -43,28 +43,28 @@ def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> tuple[Size
     return tuple(sorted(found))
 
 
-def buckets_of(pictures: Iterable[Size], resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Counter[Size]:
-    """Return how many of the pictures are trained at which size; each size of picture is looked up once."""
+def buckets_of(images: Iterable[Size], resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Counter[Size]:
+    """Return how many of the images are trained at which size; each size of image is looked up once."""
     counts: Counter[Size] = Counter()
-    for size, number in Counter(pictures).items():
+    for size, number in Counter(images).items():
         counts[bucket_of(size, resolution, advanced, enable_bucket=enable_bucket)] += number
     return counts
 
 
-def bucket_of(picture: Size, resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Size:
-    """Return the size that a picture is trained at."""
+def bucket_of(image: Size, resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Size:
+    """Return the size that an image is trained at."""
     if not enable_bucket:
         return resolution, resolution
     low, high, step = bounds(resolution, advanced)
     if advanced.get("bucket_no_upscale"):
-        return _without_upscale(picture, resolution, step)
+        return _without_upscale(image, resolution, step)
     found = bucket_sizes((resolution, resolution), low, high, step)
-    ratio = picture[0] / picture[1]
-    return picture if picture in found else min(found, key=lambda size: abs(size[0] / size[1] - ratio))
+    ratio = image[0] / image[1]
+    return image if image in found else min(found, key=lambda size: abs(size[0] / size[1] - ratio))
 
 
-def _without_upscale(picture: Size, resolution: int, step: int) -> Size:
-    width, height = picture
+def _without_upscale(image: Size, resolution: int, step: int) -> Size:
+    width, height = image
     if width * height > resolution * resolution:
         ratio = width / height
         width, height = round(math.sqrt(resolution**2 * ratio)), round(math.sqrt(resolution**2 / ratio))

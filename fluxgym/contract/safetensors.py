@@ -54,7 +54,7 @@ def _parsed(text: bytes) -> Header:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Say whether an entry of the header names a dtype, and a place whose end is not before its beginning."""
+    """Return True if an entry of the header names a dtype, and a place whose end is not before its beginning."""
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
         return False
     place = entry.get("data_offsets")
@@ -62,7 +62,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Say whether a file can be read, holds tensors, and is just as long as its header says."""
+    """Return True if a file can be read, holds tensors, and is just as long as its header says."""
     try:
         header = read_header(path)
         return bool(header.tensors) and path.stat().st_size == header.file_bytes

@@ -16,7 +16,7 @@ from fluxgym.errors import ConfigError
 
 
 def buckets_on(config: TrainConfig) -> bool:
-    """Say whether pictures keep their shape; on unless it was switched off."""
+    """Return True if images keep their shape; on unless it was switched off."""
     return bool(config.advanced.get("enable_bucket", True))
 
 
@@ -45,17 +45,17 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def expected_steps(config: TrainConfig, pictures: Sequence[Size], regularisation: Sequence[Size] = ()) -> int:
-    """Return the number of optimizer steps for pictures of these sizes (width, height), in the order of their names; 0 without pictures."""
-    held_out = _held_out(config, len(pictures))
-    pictures = [size for place, size in enumerate(pictures) if place not in held_out]
-    if not pictures:
+def expected_steps(config: TrainConfig, images: Sequence[Size], regularization: Sequence[Size] = ()) -> int:
+    """Return the number of optimizer steps for images of these sizes (width, height), in the order of their names; 0 without pictures."""
+    held_out = _held_out(config, len(images))
+    images = [size for place, size in enumerate(images) if place not in held_out]
+    if not images:
         return 0
-    total = len(pictures) * config.num_repeats
-    used = regularisation[:total]
+    total = len(images) * config.num_repeats
+    used = regularization[:total]
     share, more = divmod(total, len(used)) if used else (0, 0)  # the first few are seen once more than the rest
     counts: Counter[Size] = Counter()
-    for sizes, repeats in ((pictures, config.num_repeats), (used, share), (used[:more], 1)):
+    for sizes, repeats in ((images, config.num_repeats), (used, share), (used[:more], 1)):
         found = buckets_of(sizes, config.resolution, config.advanced, enable_bucket=buckets_on(config))
         counts.update({bucket: number * repeats for bucket, number in found.items()})
     batch = int(config.advanced.get("train_batch_size", 1))
@@ -65,7 +65,7 @@ def expected_steps(config: TrainConfig, pictures: Sequence[Size], regularisation
 
 
 def _held_out(config: TrainConfig, count: int) -> set[int]:
-    """Return which of `count` pictures the trainer holds out for validation: a share, drawn by the seed and the place alone."""
+    """Return which of `count` images the trainer holds out for validation: a share, drawn by the seed and the place alone."""
     num = count - math.ceil(round(count * (1 - float(config.advanced.get("validation_split", 0.0))), 6))
     seed = config.advanced.get("validation_seed", config.seed)
 

@@ -11,7 +11,7 @@ CROPS = (
 
 
 def write_example(folder: Path) -> int:
-    """Write the pictures and captions into a folder; returns their number."""
+    """Write the images and captions into a folder; returns their number."""
     from PIL import Image
     from skimage import data  # loads slowly: only when the example is asked for
 

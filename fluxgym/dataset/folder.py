@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.dataset.images import check_picture, is_picture_name, known_size, read_size
+from fluxgym.dataset.images import check_image, is_image_name, known_size, read_size
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import file_lock, open_regular, storage_error, write_text
 
 MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
-BUSY_S = 60.0  # as long as another tab's thousands of pictures are being copied
+BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
 CAPTION = ".txt"
 MAX_KNOWN = 200_000
 _known: dict[tuple[int, int, int, int], bool] = {}
@@ -24,40 +24,40 @@ _known: dict[tuple[int, int, int, int], bool] = {}
 
 @dataclass(frozen=True)
 class Item:
-    """A picture and its caption, "" when it has none."""
+    """An image and its caption, "" when it has none."""
 
     name: str
     caption: str
     bytes: int
 
 
-class Tally(NamedTuple):
-    """How many pictures there are, and how many of them have a caption."""
+class ImageCounts(NamedTuple):
+    """How many images there are, and how many of them have a caption."""
 
-    pictures: int
+    images: int
     captioned: int
 
 
-class PictureFolder:
-    """The pictures and captions of one training."""
+class ImageFolder:
+    """The images and captions of one training."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def names(self) -> list[str]:
         """Return the pictures' names in order."""
-        return sorted(self.pictures())
+        return sorted(self.images())
 
-    def pictures(self) -> dict[str, os.DirEntry[str]]:
-        """Return the pictures by name, as they lie on the disk."""
-        return _pictures(self._entries())
+    def images(self) -> dict[str, os.DirEntry[str]]:
+        """Return the images by name, as they lie on the disk."""
+        return _images(self._entries())
 
-    def tally(self) -> Tally:
-        """Return how many pictures there are, and how many of them have a caption with words in it."""
+    def tally(self) -> ImageCounts:
+        """Return how many images there are, and how many of them have a caption with words in it."""
         entries = self._entries()
-        names = _pictures(entries)
+        names = _images(entries)
         captions = (entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in names)
-        return Tally(len(names), sum(caption is not None and has_words(caption) for caption in captions))
+        return ImageCounts(len(names), sum(caption is not None and has_caption(caption) for caption in captions))
 
     def _entries(self) -> dict[str, os.DirEntry[str]]:
         try:
@@ -73,7 +73,7 @@ class PictureFolder:
         return len(self.names())
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
-        """Return a page of pictures with their captions."""
+        """Return a page of images with their captions."""
         names = self.names()[offset : None if limit is None else offset + limit]
         return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
 
@@ -82,15 +82,15 @@ class PictureFolder:
         lock = self.path.with_name(f".{self.path.name}.lock")
         return file_lock(lock, timeout_s=BUSY_S, busy="Other pictures are being brought into the form; try again in a moment.")
 
-    def picture_path(self, name: str) -> Path:
-        """Return where a picture lies; raises DatasetError for a name that is not one of them."""
+    def image_path(self, name: str) -> Path:
+        """Return where an image lies; raises DatasetError for a name that is not one of them."""
         path = self.path / name
-        if name != path.name or not is_picture_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
+        if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
             raise DatasetError(f"There is no picture “{name[:80]}” here.", field="pictures")
         return path
 
     def caption(self, name: str) -> str:
-        """Return a picture's caption."""
+        """Return an picture's caption."""
         try:
             with open_regular((self.path / name).with_suffix(CAPTION)) as file:
                 return file.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
@@ -98,8 +98,8 @@ class PictureFolder:
             return ""
 
     def set_caption(self, name: str, text: str) -> None:
-        """Write a picture's caption; an empty one removes the file."""
-        path = self.picture_path(name).with_suffix(CAPTION)
+        """Write an picture's caption; an empty one removes the file."""
+        path = self.image_path(name).with_suffix(CAPTION)
         if len(text) > MAX_CAPTION:
             raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="pictures")
         if text.strip():
@@ -108,23 +108,23 @@ class PictureFolder:
             _unlink(path)
 
     def add(self, source: Path, name: str) -> str:
-        """Take over a picture or caption file, moving `source`; returns the name that it got.
+        """Take over an image or caption file, moving `source`; returns the name that it got.
 
-        Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. A picture of a taken name or stem gets a number.
+        Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. An image of a taken name or stem gets a number.
         """
         name = safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             return self._move(source, Path(name).stem + CAPTION)
-        if not is_picture_name(name):
+        if not is_image_name(name):
             raise DatasetError(f"{name} is neither a picture nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
-        self._check_picture(source, name)
+        self._check_image(source, name)
         with self.changing():
             return self._move(source, self._free(name))
 
     def remove(self, name: str) -> None:
-        """Remove a picture and its caption."""
-        path = self.picture_path(name)
+        """Remove an image and its caption."""
+        path = self.image_path(name)
         _unlink(path)
         _unlink(path.with_suffix(CAPTION))
 
@@ -134,14 +134,14 @@ class PictureFolder:
         except UnicodeDecodeError:
             raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="pictures") from None
 
-    def _check_picture(self, source: Path, name: str) -> None:
+    def _check_image(self, source: Path, name: str) -> None:
         try:
-            check_picture(source)
+            check_image(source)
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="pictures") from None
 
     def _free(self, name: str) -> str:
-        """Return a name whose stem no other picture has, so that no two share a caption; the same name again replaces."""
+        """Return a name whose stem no other image has, so that no two share a caption; the same name again replaces."""
         taken = {Path(other).stem for other in self.names() if other != name}
         stem, suffix = Path(name).stem, Path(name).suffix
         number = 2
@@ -159,8 +159,8 @@ class PictureFolder:
         return name
 
 
-def _pictures(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:
-    return {name: entry for name, entry in entries.items() if is_picture_name(name) and entry.is_file()}
+def _images(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:
+    return {name: entry for name, entry in entries.items() if is_image_name(name) and entry.is_file()}
 
 
 def _unlink(path: Path) -> None:
@@ -183,17 +183,17 @@ def safe_name(name: str) -> str:
 
 
 def copy_into(source: Path, target: Path, default_caption: str, *, extension: str = CAPTION) -> int:
-    """Copy (hard-link where possible) a folder's pictures and captions; pictures without a caption get `default_caption`.
+    """Copy (hard-link where possible) a folder's images and captions; images without a caption get `default_caption`.
 
     Captions are read from files that end in `extension`, else in .txt, and always copied, as .txt: a later edit changes one run only, and
-    who looks into a run need not know what they were called. Returns the number of pictures. Raises DatasetError when there are none,
+    who looks into a run need not know what they were called. Returns the number of images. Raises DatasetError when there are none,
     StorageError when the disk refuses.
     """
-    if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_picture_name(f"x{extension}"):
+    if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_image_name(f"x{extension}"):
         raise DatasetError(
             f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
         )
-    names = PictureFolder(source).names()
+    names = ImageFolder(source).names()
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
         raise DatasetError(
@@ -213,9 +213,9 @@ def copy_into(source: Path, target: Path, default_caption: str, *, extension: st
     return len(names)
 
 
-def _strict_caption(picture: Path, extension: str) -> str:
+def _strict_caption(image: Path, extension: str) -> str:
     """Return a caption as it is written; raises DatasetError for one that is not UTF-8, instead of training on other letters."""
-    path = picture.with_suffix(extension)
+    path = image.with_suffix(extension)
     try:
         return path.read_text(encoding="utf-8-sig").strip()
     except FileNotFoundError:
@@ -232,14 +232,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def sizes(path: Path) -> Iterator[tuple[int, int]]:
-    """Yield width and height of every picture of a folder; raises BadPicture naming one that is damaged."""
-    for _, entry in sorted(PictureFolder(path).pictures().items()):
+    """Yield width and height of every image of a folder; raises BadPicture naming one that is damaged."""
+    for _, entry in sorted(ImageFolder(path).images().items()):
         info = known_size(entry) or read_size(Path(entry.path))
         yield info.width, info.height
 
 
-def has_words(entry: os.DirEntry[str]) -> bool:
-    """Say whether a caption file holds more than white space; one that cannot be read does not."""
+def has_caption(entry: os.DirEntry[str]) -> bool:
+    """Return True if a caption file holds more than white space; one that cannot be read does not."""
     try:
         status = entry.stat()
         key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)

@@ -1,4 +1,4 @@
-"""Is this file a picture, how large is it upright, and its thumbnail. Knows files only, not captions or runs."""
+"""Is this file an image, how large is it upright, and its thumbnail. Knows files only, not captions or runs."""
 
 import io
 import os
@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.errors import BadPicture
+from fluxgym.errors import BadImage
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 SIDEWAYS, ORIENTATION = (5, 6, 7, 8), 0x0112
@@ -16,22 +16,22 @@ MAX_KNOWN = 200_000
 
 
 @dataclass(frozen=True)
-class PictureInfo:
-    """A picture's size as seen, after EXIF rotation."""
+class ImageSize:
+    """An picture's size as seen, after EXIF rotation."""
 
     width: int
     height: int
 
 
-def is_picture_name(name: str) -> bool:
-    """Say whether a file's name says that it is a picture."""
+def is_image_name(name: str) -> bool:
+    """Return True if a file's name says that it is an picture."""
     stem, dot, suffix = name.rpartition(".")
     return bool(stem.strip(".")) and dot + suffix.lower() in EXTENSIONS
 
 
-_one_at_a_time = threading.Lock()  # a large picture takes hundreds of megabytes while it is decoded
+_one_at_a_time = threading.Lock()  # a large image takes hundreds of megabytes while it is decoded
 _thumbnails: dict[tuple[int, ...], bytes] = {}
-_known: dict[tuple[int, int, int, int], PictureInfo] = {}
+_known: dict[tuple[int, int, int, int], ImageSize] = {}
 
 
 def _file_id(path: Path | os.DirEntry[str]) -> tuple[int, int, int, int]:
@@ -40,35 +40,35 @@ def _file_id(path: Path | os.DirEntry[str]) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _remember(path: Path, info: PictureInfo) -> PictureInfo:
+def _remember(path: Path, info: ImageSize) -> ImageSize:
     if len(_known) >= MAX_KNOWN:
         _known.clear()
     _known[_file_id(path)] = info
     return info
 
 
-def check_picture(path: Path) -> PictureInfo:
-    """Decode a picture whole; raises BadPicture naming it when it is none, damaged, or far too large."""
+def check_image(path: Path) -> ImageSize:
+    """Decode an image whole; raises BadPicture naming it when it is none, damaged, or far too large."""
     from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
 
     try:
         with Image.open(path) as image:
             if image.width * image.height * len(image.getbands()) > MAX_BYTES:
-                raise BadPicture(
+                raise BadImage(
                     f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
                 )
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             with _one_at_a_time:
                 image.load()
-            return _remember(path, PictureInfo(*((image.height, image.width) if sideways else image.size)))
+            return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
     except UnidentifiedImageError:
-        raise BadPicture(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
+        raise BadImage(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
-        raise BadPicture(f"{path.name} cannot be read as a picture ({error}); save it anew.", field="pictures") from None
+        raise BadImage(f"{path.name} cannot be read as a picture ({error}); save it anew.", field="pictures") from None
 
 
-def read_size(path: Path) -> PictureInfo:
-    """Return a picture's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
+def read_size(path: Path) -> ImageSize:
+    """Return an picture's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -76,12 +76,12 @@ def read_size(path: Path) -> PictureInfo:
             return known
         with Image.open(path) as image:
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
-            return _remember(path, PictureInfo(*((image.height, image.width) if sideways else image.size)))
+            return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadPicture(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
+        raise BadImage(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
 
 
-def known_size(entry: os.DirEntry[str]) -> PictureInfo | None:
+def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
     """Return the size of a file that was looked at before, None for another; it opens nothing, so that a form of thousands answers at once."""
     try:
         return _known.get(_file_id(entry))
@@ -90,18 +90,18 @@ def known_size(entry: os.DirEntry[str]) -> PictureInfo | None:
 
 
 def num_pixels(path: Path) -> int:
-    """Return how many pixels a picture's header tells of, before anything of it is decoded; raises BadPicture as check_picture does."""
+    """Return how many pixels an picture's header tells of, before anything of it is decoded; raises BadPicture as check_picture does."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             return image.width * image.height
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadPicture(f"{path.name} is not a picture, or has more pixels than can be read.", field="pictures") from None
+        raise BadImage(f"{path.name} is not a picture, or has more pixels than can be read.", field="pictures") from None
 
 
 def thumbnail(path: Path, side: int) -> bytes:
-    """Return a small JPEG of a picture, upright; raises BadPicture when it cannot be read."""
+    """Return a small JPEG of an image, upright; raises BadPicture when it cannot be read."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -119,4 +119,4 @@ def thumbnail(path: Path, side: int) -> bytes:
             _thumbnails.clear()
         return _thumbnails.setdefault(key, buffer.getvalue())
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadPicture(f"{path.name} is not a picture, or is damaged.", field="pictures") from None
+        raise BadImage(f"{path.name} is not a picture, or is damaged.", field="pictures") from None

@@ -9,11 +9,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fluxgym.engines.devices import holder_of, title
+from fluxgym.engines.devices import current_user, title
 from fluxgym.engines.local import request_stop, spawn_supervisor
 from fluxgym.errors import FluxGymError, SessionError
 from fluxgym.runs.files import file_lock, read_json, write_json
-from fluxgym.runs.launch_spec import LaunchOrder, read_launch
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.state import read_state
@@ -68,12 +68,12 @@ class Queue:
         if mine is None:
             return []
         wanted = set(tickets[mine].devices)
-        return [ticket for ticket in tickets[:mine] if wanted & set(ticket.devices) and self._is_waited_for(ticket)]
+        return [ticket for ticket in tickets[:mine] if wanted & set(ticket.devices) and self._is_active(ticket)]
 
-    def reason(self, run: RunPaths, order: LaunchOrder, before: list[Ticket]) -> str:
+    def reason(self, run: RunPaths, order: LaunchSpec, before: list[Ticket]) -> str:
         """Say what a run waits for, and who is `before` it: by name only the next, for a line may be long."""
         names = (" or " if order.any_one else " and ").join(title(device) for device in order.devices)
-        users = sorted({f"“{holder}”" for device in order.devices if (holder := holder_of(device)) and holder != run.slug})
+        users = sorted({f"“{holder}”" for device in order.devices if (holder := current_user(device)) and holder != run.slug})
         held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
         more = f" and {len(before) - 1} more" if len(before) > 1 else ""
         line = f"; before it: {before[0].slug}{more}" if before else "; it is next"
@@ -98,20 +98,20 @@ class Queue:
         if not run.ticket.exists() or not request_stop(run):
             raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be cancelled.")
 
-    def bring_back(self) -> list[str]:
+    def reconcile(self) -> list[str]:
         """Start a supervisor for every waiting run whose own has died, and wait for none; returns their slugs. Never raises."""
         revived = []
         for ticket in self.tickets():
             try:
-                if self._revive(self._outputs.run(ticket.slug), ticket):
+                if self._restart_supervisor(self._outputs.run(ticket.slug), ticket):
                     revived.append(ticket.slug)
             except (FluxGymError, OSError) as error:
                 logger.warning("%s could not be brought back into the queue: %s", ticket.slug, error)
         return revived
 
-    def _revive(self, run: RunPaths, ticket: Ticket) -> bool:
-        order = read_launch(run)
-        if self._is_waited_for(ticket):
+    def _restart_supervisor(self, run: RunPaths, ticket: Ticket) -> bool:
+        order = read_launch_spec(run)
+        if self._is_active(ticket):
             return False
         waits = order is not None and order.run_id == ticket.run_id and derive_status(run, read_state(run)).status is Status.QUEUED
         if not waits or order is None:
@@ -122,8 +122,8 @@ class Queue:
         spawn_supervisor(run, order, wait=False)
         return True
 
-    def _is_waited_for(self, ticket: Ticket) -> bool:
-        """Say whether a ticket's supervisor lives, or was started a moment ago and is about to: nobody may slip in before it meanwhile."""
+    def _is_active(self, ticket: Ticket) -> bool:
+        """Return True if a ticket's supervisor lives, or was started a moment ago and is about to: nobody may slip in before it meanwhile."""
         if abs(time.time() - ticket.revived_at) < REVIVAL_S:
             return True
         record = read_record(self._outputs.run(ticket.slug))

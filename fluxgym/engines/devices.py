@@ -19,7 +19,7 @@ NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True)
-class Held:
+class DeviceLease:
     """The locks on devices that were taken, and the environment by which a trainer sees just the one that was chosen for it."""
 
     locks: list[IO[str]]
@@ -46,7 +46,7 @@ def num_gpus() -> int:
 
 
 def are_there(gpus: str) -> bool:
-    """Say whether the named GPUs are in this machine, as far as the driver tells."""
+    """Return True if the named GPUs are in this machine, as far as the driver tells."""
     numbers = [int(name) for name in gpus.split(",") if name.strip().isdecimal()]
     return num_gpus() == 0 or max(numbers, default=0) < num_gpus()
 
@@ -72,14 +72,14 @@ def take(devices: list[str], holder: str) -> list[IO[str]] | None:
     return held
 
 
-def take_turn(devices: list[str], holder: str, *, any_one: bool, barred: Set[str] = frozenset()) -> Held | None:
+def acquire_devices(devices: list[str], holder: str, *, any_one: bool, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
     """Return all the devices, or with `any_one` the first that is free; None when that cannot be had. `barred` are others' before."""
     if not any_one:
-        locks = None if barred & set(devices) else take(devices, holder)
-        return None if locks is None else Held(locks)
+        locks = None if reserved_by_earlier & set(devices) else take(devices, holder)
+        return None if locks is None else DeviceLease(locks)
     for device in devices:
-        if device not in barred and (locks := take([device], holder)) is not None:
-            return Held(locks, {VISIBLE: device.removeprefix("gpu-")} if len(devices) > 1 else {})
+        if device not in reserved_by_earlier and (locks := take([device], holder)) is not None:
+            return DeviceLease(locks, {VISIBLE: device.removeprefix("gpu-")} if len(devices) > 1 else {})
     return None
 
 
@@ -89,7 +89,7 @@ def release(held: list[IO[str]]) -> None:
         file.close()
 
 
-def holder_of(device: str) -> str:
+def current_user(device: str) -> str:
     """Return who took a device last, "" when nobody has said so."""
     try:
         return str(json.loads(_path(device).read_text(encoding="utf-8"))["holder"])

@@ -10,9 +10,9 @@ from typing import IO, Literal
 
 from fluxgym.errors import LaunchError, StopFailed, UnreadableState
 from fluxgym.runs.files import tail
-from fluxgym.runs.launch_spec import GRACE_S, LaunchOrder, read_launch, write_stop
+from fluxgym.runs.launch_spec import GRACE_S, LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import PROC, is_alive, read_record, wake
+from fluxgym.runs.process_identity import PROC, is_alive, read_record, resume_process
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import LIVE, DerivedStatus, derive_status, has_live_process
 
@@ -24,7 +24,7 @@ OUTLIVE_S = 30.0
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", "flux_train_network.py")
 
 
-def spawn_supervisor(run: RunPaths, order: LaunchOrder, *, only: Literal["", "stop", "verify"] = "", wait: bool = True) -> None:
+def spawn_supervisor(run: RunPaths, order: LaunchSpec, *, only: Literal["", "stop", "verify"] = "", wait: bool = True) -> None:
     """Start a supervisor in its own session and return once it has taken the run over, or has ended already; at once without `wait`.
 
     `only` tells it to just stop a trainer whose supervisor died, or to just verify what one left. Raises LaunchError when it does not come up.
@@ -44,7 +44,7 @@ def detach(argv: list[str], log: IO[bytes] | None = None) -> subprocess.Popen[by
     return process
 
 
-def _wait_until_it_watches(run: RunPaths, order: LaunchOrder, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_it_watches(run: RunPaths, order: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if _has_taken_over(run, order, process.pid):
@@ -58,7 +58,7 @@ def _wait_until_it_watches(run: RunPaths, order: LaunchOrder, process: subproces
     raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds; the machine may be overloaded, try again.")
 
 
-def _has_taken_over(run: RunPaths, order: LaunchOrder, pid: int) -> bool:
+def _has_taken_over(run: RunPaths, order: LaunchSpec, pid: int) -> bool:
     record = read_record(run)
     if record is None or record.supervisor is None or record.supervisor.pid != pid:
         return False
@@ -70,13 +70,13 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
 
     A supervisor that has died is replaced by one that does just this.
     """
-    order, record = read_launch(run), read_record(run)
+    order, record = read_launch_spec(run), read_record(run)
     asked = record if record is not None and has_live_process(run) else order  # a damaged launch.json is no reason to let it run on
     if asked is None or not (has_live_process(run) or _says_it_lives(run)):
         return False
-    write_stop(run, asked.run_id, asked.attempt, 0.0 if now else grace_s)
+    write_stop_request(run, asked.run_id, asked.attempt, 0.0 if now else grace_s)
     if record is not None and record.supervisor is not None and is_alive(record.supervisor):
-        wake(record.supervisor)
+        resume_process(record.supervisor)
     elif order is not None and record is not None and is_alive(record.trainer):
         spawn_supervisor(run, order, only="stop", wait=False)
     elif order is not None and run.ticket.exists():
@@ -85,7 +85,7 @@ def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) 
 
 
 def _says_it_lives(run: RunPaths) -> bool:
-    """Say whether it is about to start, or lives on another machine: its supervisor reads the wish there."""
+    """Return True if it is about to start, or lives on another machine: its supervisor reads the wish there."""
     try:
         return derive_status(run, read_state(run)).status in LIVE
     except UnreadableState:

@@ -33,7 +33,7 @@ class Model:
 
     id: str
     title: str
-    licence: str
+    license: str
     files: Mapping[str, tuple[str, ...]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
     defaults = entry.get("defaults") or {}
     if not isinstance(defaults, Mapping) or not isinstance(defaults.get("advanced", {}), Mapping):
         raise TypeError(f"the defaults of {name} are no table of settings")
-    return Model(id=name, title=str(entry.get("title", name)), licence=str(entry.get("licence", "")), files=files, defaults=defaults)
+    return Model(id=name, title=str(entry.get("title", name)), license=str(entry.get("licence", "")), files=files, defaults=defaults)
 
 
 def get_model(model_id: str, models: Path) -> Model:
@@ -89,7 +89,7 @@ def get_model(model_id: str, models: Path) -> Model:
 
 
 def is_present(model: Model, models: Path) -> bool:
-    """Say whether every file of a model exists."""
+    """Return True if every file of a model exists."""
     return all(_locate(places, models) is not None for places in model.files.values())
 
 
@@ -148,8 +148,8 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
     return filled
 
 
-def regularisation_folder(config: TrainConfig, models: Path) -> Path | None:
-    """Return the folder of regularisation pictures, relative ones against the models folder; raises ModelError when it is missing."""
+def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
+    """Return the folder of regularization images, relative ones against the models folder; raises ModelError when it is missing."""
     named = config.advanced.get("reg_data_dir")
     if not named:
         return None

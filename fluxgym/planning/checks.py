@@ -1,4 +1,4 @@
-"""Checks before Start, as lines of green, amber and red: name, pictures, model files, disk, steps. Reads only; raises nothing."""
+"""Checks before Start, as lines of green, amber and red: name, images, model files, disk, steps. Reads only; raises nothing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.config.vram_tiers import DESCRIPTIONS
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
-from fluxgym.dataset.folder import PictureFolder, Tally, sizes
+from fluxgym.dataset.folder import ImageCounts, ImageFolder, sizes
 from fluxgym.errors import FluxGymError
-from fluxgym.models.catalog import FoundFiles, apply_defaults, find_files, get_model, regularisation_folder
+from fluxgym.models.catalog import FoundFiles, apply_defaults, find_files, get_model, regularization_folder
 from fluxgym.models.identify import identify
-from fluxgym.runs.files import check_room
+from fluxgym.runs.files import check_free_space
 from fluxgym.runs.state import slug_of
 
 Level = Literal["ok", "warning", "error"]
@@ -38,7 +38,7 @@ class Preflight:
 
     @property
     def can_start(self) -> bool:
-        """Say whether nothing stands in the way."""
+        """Return True if nothing stands in the way."""
         return all(line.level != "error" for line in self.lines)
 
     def add(self, level: Level, text: str, about: str | None = None) -> None:
@@ -57,7 +57,7 @@ class Preflight:
         return None
 
 
-def check(state: Mapping[str, Any], pictures: Path, models: Path, outputs: Path) -> Preflight:
+def check(state: Mapping[str, Any], images: Path, models: Path, outputs: Path) -> Preflight:
     """Check what Start would do with these settings and pictures."""
     found = Preflight()
     config = found.tell(None, lambda: _config(state, models))
@@ -65,10 +65,10 @@ def check(state: Mapping[str, Any], pictures: Path, models: Path, outputs: Path)
         return found
     found.files = found.tell("base_model", lambda: _files(found, config, models))
     found.add("ok", f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
-    if tally := found.tell("pictures", lambda: PictureFolder(pictures).tally()):
-        _tell_pictures(found, tally, config)
-    found.steps = found.tell("pictures", lambda: _steps(found, config, pictures, models))
-    if free := found.tell(None, lambda: check_room(outputs)):
+    if tally := found.tell("pictures", lambda: ImageFolder(images).tally()):
+        _tell_images(found, tally, config)
+    found.steps = found.tell("pictures", lambda: _steps(found, config, images, models))
+    if free := found.tell(None, lambda: check_free_space(outputs)):
         found.add("ok", f"{free / (1 << 30):.0f} GB are free on the disk.")
     return found
 
@@ -87,21 +87,21 @@ def _files(found: Preflight, config: TrainConfig, models: Path) -> FoundFiles:
     return files
 
 
-def _tell_pictures(found: Preflight, tally: Tally, config: TrainConfig) -> None:
-    if not tally.pictures:
+def _tell_images(found: Preflight, tally: ImageCounts, config: TrainConfig) -> None:
+    if not tally.images:
         found.add("error", "There are no pictures yet; add at least one.", "pictures")
         return
-    bare = tally.pictures - tally.captioned
-    found.add("ok", f"{tally.pictures} picture{'s' * (tally.pictures > 1)}, {tally.captioned} with a caption.", "pictures")
+    bare = tally.images - tally.captioned
+    found.add("ok", f"{tally.images} picture{'s' * (tally.images > 1)}, {tally.captioned} with a caption.", "pictures")
     if bare and not config.concept_sentence:
         found.add("warning", f"{bare} of them have neither a caption nor a trigger word to stand for one.", "concept_sentence")
 
 
-def _steps(found: Preflight, config: TrainConfig, pictures: Path, models: Path) -> int | None:
-    """Return the expected steps, None without pictures; tells of pictures that are smaller than the training."""
-    folder = regularisation_folder(config, models)
-    dataset_toml(config, pictures, folder)
-    seen = list(sizes(pictures))
+def _steps(found: Preflight, config: TrainConfig, images: Path, models: Path) -> int | None:
+    """Return the expected steps, None without images; tells of images that are smaller than the training."""
+    folder = regularization_folder(config, models)
+    dataset_toml(config, images, folder)
+    seen = list(sizes(images))
     steps = expected_steps(config, seen, list(sizes(folder)) if folder else ())
     small = sum(min(size) < config.resolution for size in seen)
     if small:

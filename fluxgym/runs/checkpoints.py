@@ -11,7 +11,7 @@ from pathlib import Path
 from fluxgym.errors import NothingToResume
 from fluxgym.runs.files import read_json
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.kohya.states import FIRST, is_complete, read_place
+from fluxgym.trainers.kohya.states import FIRST, is_complete, read_position
 
 MANIFEST = "manifest.json"
 
@@ -63,7 +63,7 @@ def _read_exact(folder: Path, *, verify: bool) -> Checkpoint | None:
 def _read_inexact(folder: Path, *, verify: bool) -> Checkpoint | None:
     if (folder / MANIFEST).exists() or not is_complete(folder, verify=verify):
         return None
-    place = read_place(folder)
+    place = read_position(folder)
     if place is None:
         return None
     try:

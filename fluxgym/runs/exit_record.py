@@ -30,12 +30,12 @@ class ExitRecord:
     verified: dict[str, Any] = field(default_factory=dict)
 
 
-def reserve_exit(run: RunPaths) -> None:
+def reserve_exit_record(run: RunPaths) -> None:
     """Take the room that the end will need."""
     reserve(run.exit_reserve)
 
 
-def write_exit(run: RunPaths, record: ExitRecord) -> None:
+def write_exit_record(run: RunPaths, record: ExitRecord) -> None:
     """Write how an attempt ended; on a full disk into the room that was reserved. Raises StorageError when there is none."""
     value = {key: value for key, value in asdict(record).items() if value is not None}
     try:
@@ -60,7 +60,7 @@ def read_exit(run: RunPaths) -> ExitRecord | None:
 
 
 def _is_sound(record: ExitRecord) -> bool:
-    """Say whether a record read from a file holds what it should: hands and other programs write there too."""
+    """Return True if a record read from a file holds what it should: hands and other programs write there too."""
     texts = (record.run_id, record.reason, record.reason_code)
     numbers = (record.attempt, record.last_step, record.started_at, record.ended_at)
     usable = all(isinstance(text, str) for text in texts) and all(number is None or _is_number(number) for number in numbers)

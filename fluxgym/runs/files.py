@@ -26,20 +26,20 @@ RESERVE_BYTES = 500 << 20
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's text; readers see the old or the new one, never half. Raises StorageError when the disk refuses."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    tmp_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("x", encoding="utf-8") as file:
+        with tmp_path.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        tmp_path.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        _remove(aside)
+        _remove(tmp_path)
         raise storage_error(error, path) from error
     except UnicodeEncodeError:
-        _remove(aside)
+        _remove(tmp_path)
         raise StorageError(f"The text for {path.name} holds half a letter, which no file can hold; type it anew.") from None
 
 
@@ -53,9 +53,9 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def _remove(aside: Path) -> None:
+def _remove(tmp_path: Path) -> None:
     try:
-        aside.unlink(missing_ok=True)
+        tmp_path.unlink(missing_ok=True)
     except OSError:  # the folder, or the name itself, is what was wrong
         return
 
@@ -213,7 +213,7 @@ def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]
     return (shown[:-1] if shown and not shown[-1] else shown)[-num_lines:]
 
 
-def check_room(outputs: Path) -> int:
+def check_free_space(outputs: Path) -> int:
     """Return the free bytes on the disk of the outputs folder, which need not be there yet.
 
     Raises StorageError when it cannot be written or has less than RESERVE_BYTES free.

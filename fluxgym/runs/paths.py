@@ -167,7 +167,7 @@ class OutputsPaths:
 
     @property
     def drafts(self) -> Path:
-        """Forms and pictures before Start, one folder a browser."""
+        """Forms and images before Start, one folder a browser."""
         return self.own / "drafts"
 
     @property
@@ -218,7 +218,7 @@ class OutputsPaths:
 
 
 def is_run_name(name: str) -> bool:
-    """Say whether a folder of outputs/ with this name can be a run: plain, visible, and text that every page and terminal can show."""
+    """Return True if a folder of outputs/ with this name can be a run: plain, visible, and text that every page and terminal can show."""
     if not name or name[0] == "." or name == "lost+found" or not set(name).isdisjoint("/\\\0"):
         return False
     return len(name) <= MAX_NAME_BYTES if name.isascii() else _is_short_text(name)

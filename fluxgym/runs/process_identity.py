@@ -16,12 +16,12 @@ PROC = Path("/proc")
 MACHINE_ID = Path("/etc/machine-id")
 
 
-class Life(StrEnum):
+class Liveness(StrEnum):
     """What can be said of a recorded process from here."""
 
     ALIVE = "alive"
     DEAD = "dead"
-    RESTARTED = "restarted"  # the machine or container has been started anew since
+    RESTARTED = "restarted"  # the machine or container has been started again since
     ELSEWHERE = "elsewhere"  # recorded on another host: only its signs of life can tell
 
 
@@ -62,30 +62,30 @@ def identify(pid: int, run_id: str) -> ProcessIdentity | None:
     )  # fmt: skip
 
 
-def life_of(identity: ProcessIdentity) -> Life:
-    """Say whether the very process that was recorded is alive. Needs no permission to signal it."""
+def liveness_of(identity: ProcessIdentity) -> Liveness:
+    """Return True if the very process that was recorded is alive. Needs no permission to signal it."""
     if (identity.boot_id, identity.init_ticks) == (boot_id(), start_ticks(1) or 0):
-        return Life.ALIVE if start_ticks(identity.pid) == identity.start_ticks else Life.DEAD
-    return Life.RESTARTED if identity.host == socket.gethostname() and _may_be_this_machine(identity) else Life.ELSEWHERE
+        return Liveness.ALIVE if start_ticks(identity.pid) == identity.start_ticks else Liveness.DEAD
+    return Liveness.RESTARTED if identity.host == socket.gethostname() and _is_same_machine(identity) else Liveness.ELSEWHERE
 
 
-def _may_be_this_machine(identity: ProcessIdentity) -> bool:
-    """Say whether a record can be of this machine; others may bear its host name too, such as localhost."""
+def _is_same_machine(identity: ProcessIdentity) -> bool:
+    """Return True if a record can be of this machine; others may bear its host name too, such as localhost."""
     return not identity.machine_id or not machine_id() or identity.machine_id == machine_id()
 
 
 def is_alive(identity: ProcessIdentity | None) -> bool:
-    """Say whether the very process that was recorded is alive here."""
-    return identity is not None and life_of(identity) is Life.ALIVE
+    """Return True if the very process that was recorded is alive here."""
+    return identity is not None and liveness_of(identity) is Liveness.ALIVE
 
 
 def is_frozen(identity: ProcessIdentity) -> bool:
-    """Say whether somebody has stopped a recorded process with a signal, so that it does nothing until it is continued."""
+    """Return True if somebody has stopped a recorded process with a signal, so that it does nothing until it is continued."""
     fields = stat_fields(identity.pid)
     return fields is not None and fields[0] in (b"T", b"t") and is_alive(identity)
 
 
-def wake(identity: ProcessIdentity) -> None:
+def resume_process(identity: ProcessIdentity) -> None:
     """Let the very process that was recorded run on if somebody froze it; never signals another."""
     try:
         handle = os.pidfd_open(identity.pid)
@@ -175,7 +175,7 @@ def read_record(run: RunPaths) -> ProcessRecord | None:
 
 
 def _is_copy(run: RunPaths, recorded: str) -> bool:
-    """Say whether a record came here with a copy of a run's folder: the recorded one still stands and is another. A moved folder is none."""
+    """Return True if a record came here with a copy of a run's folder: the recorded one still stands and is another. A moved folder is none."""
     return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 

@@ -22,7 +22,7 @@ def read_last(path: Path) -> Line | None:
 
 
 def is_done(line: Line | None) -> bool:
-    """Say whether a trainer's last word is that it is through, be its result checked or not."""
+    """Return True if a trainer's last word is that it is through, be its result checked or not."""
     return line is not None and line.get("phase") in FINISHED
 
 

@@ -11,7 +11,7 @@ from fluxgym.runs.progress import Line, read_end
 from fluxgym.runs.state import State
 
 
-class RunFacts:
+class RunSnapshot:
     """What a run's files hold at this look; `state` is what its ui_state.json does."""
 
     def __init__(self, run: RunPaths, state: State) -> None:
@@ -38,7 +38,7 @@ class RunFacts:
         return read_pid(self.run.monitor_pid)
 
     @cached_property
-    def ordered_attempt(self) -> int:
+    def launch_attempt(self) -> int:
         """The attempt that was ordered last, 0 when no order of this start can be read."""
         order: Any = read_json(self.run.launch)
         known = isinstance(order, dict) and order.get("run_id") == self.state.get("run_id")

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from fluxgym.runs.exit_record import ExitRecord
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import Life, ProcessIdentity, ProcessRecord, boot_time, is_alive, is_frozen, life_of, read_record
+from fluxgym.runs.process_identity import Liveness, ProcessIdentity, ProcessRecord, boot_time, is_alive, is_frozen, liveness_of, read_record
 from fluxgym.runs.progress import Line, is_done, read_last
-from fluxgym.runs.snapshot import RunFacts
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
@@ -47,10 +47,10 @@ class DerivedStatus:
 
 def derive_status(run: RunPaths, state: State) -> DerivedStatus:
     """Say what a run is doing; `state` is what its ui_state.json holds."""
-    return status_of(RunFacts(run, state))
+    return status_of(RunSnapshot(run, state))
 
 
-def status_of(facts: RunFacts) -> DerivedStatus:
+def status_of(facts: RunSnapshot) -> DerivedStatus:
     """Say what a run is doing at this look."""
     record = facts.record
     if record is not None and is_alive(record.trainer):
@@ -74,31 +74,31 @@ def status_of(facts: RunFacts) -> DerivedStatus:
     return _without_processes(facts)
 
 
-def _is_of_the_last_attempt(ended: ExitRecord, facts: RunFacts) -> bool:
-    """Say whether an end is the one that the stored status has not heard of; one before a resume is past."""
-    if ended.run_id != facts.state.get("run_id") or ended.attempt < facts.ordered_attempt:
+def _is_of_the_last_attempt(ended: ExitRecord, facts: RunSnapshot) -> bool:
+    """Return True if an end is the one that the stored status has not heard of; one before a resume is past."""
+    if ended.run_id != facts.state.get("run_id") or ended.attempt < facts.launch_attempt:
         return False
     return facts.record is None or ended.attempt == facts.record.attempt
 
 
 def is_supervised(run: RunPaths) -> bool:
-    """Say whether the process of monitor.pid is the run's live supervisor: Monitoring ✅."""
-    return is_monitored(RunFacts(run, {}))
+    """Return True if the process of monitor.pid is the run's live supervisor: Monitoring ✅."""
+    return is_monitored(RunSnapshot(run, {}))
 
 
-def is_monitored(facts: RunFacts) -> bool:
+def is_monitored(facts: RunSnapshot) -> bool:
     """Say the same at a look that was taken already."""
     supervisor = facts.record.supervisor if facts.record is not None else None
     return supervisor is not None and facts.monitor_pid == supervisor.pid and is_alive(supervisor)
 
 
 def has_live_process(run: RunPaths) -> bool:
-    """Say whether the recorded trainer or supervisor lives, whatever files somebody removed: then nothing may be started here."""
+    """Return True if the recorded trainer or supervisor lives, whatever files somebody removed: then nothing may be started here."""
     record = read_record(run)
     return record is not None and (is_alive(record.trainer) or is_alive(record.supervisor))
 
 
-def _with_live_trainer(facts: RunFacts, record: ProcessRecord) -> DerivedStatus:
+def _with_live_trainer(facts: RunSnapshot, record: ProcessRecord) -> DerivedStatus:
     assert record.trainer is not None
     if facts.training_pid == record.trainer.pid:
         return DerivedStatus(Status.RUNNING)
@@ -130,22 +130,22 @@ def _stored(state: State) -> DerivedStatus:
     return DerivedStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
 
 
-def _without_processes(facts: RunFacts) -> DerivedStatus:
+def _without_processes(facts: RunSnapshot) -> DerivedStatus:
     """Judge a run that says it lives while none of its processes does here."""
     record = facts.record
-    if record is None or record.run_id != facts.state.get("run_id") or record.attempt < facts.ordered_attempt:
+    if record is None or record.run_id != facts.state.get("run_id") or record.attempt < facts.launch_attempt:
         return _not_come_up(facts)
     known = record.trainer or record.supervisor
-    life = Life.DEAD if known is None else life_of(known)
-    if life is Life.ELSEWHERE and known is not None:
-        if _is_recent(last_sign_of_life(facts.run), SIGN_OF_LIFE_S):
+    life = Liveness.DEAD if known is None else liveness_of(known)
+    if life is Liveness.ELSEWHERE and known is not None:
+        if _is_recent(last_activity(facts.run), SIGN_OF_LIFE_S):
             return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
         return DerivedStatus(Status.STOPPED, "interrupted", f"It ran on another machine, {known.host}, which has been silent since.")
     if _is_done_by(facts.last_lines[0], record.attempt) and facts.run.lora.is_file():
         return DerivedStatus(
             Status.STOPPED, "unknown", "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
         )
-    if life is Life.RESTARTED:
+    if life is Liveness.RESTARTED:
         return DerivedStatus(Status.STOPPED, "interrupted", f"The machine or container restarted{_boot_moment()}.")
     return DerivedStatus(
         Status.STOPPED,
@@ -154,22 +154,22 @@ def _without_processes(facts: RunFacts) -> DerivedStatus:
     )
 
 
-def _not_come_up(facts: RunFacts) -> DerivedStatus:
+def _not_come_up(facts: RunSnapshot) -> DerivedStatus:
     """Judge a run that was started or resumed while no supervisor has recorded itself for that."""
     if any(_is_recent(moment, START_GRACE_S) for moment in (timestamp_of(facts.state), facts.ordered_at)):
         return DerivedStatus(Status.STARTING)
-    if facts.record is not None and facts.ordered_attempt > 1:
+    if facts.record is not None and facts.launch_attempt > 1:
         return DerivedStatus(Status.STOPPED, "interrupted", "It was to go on, but that did not come up; resume it again.")
     return DerivedStatus(Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it left a checkpoint.")
 
 
 def _is_recent(moment: float, limit_s: float) -> bool:
-    """Say whether a moment lies less than limit_s back; one that lies further ahead than clocks differ is not to be believed."""
+    """Return True if a moment lies less than limit_s back; one that lies further ahead than clocks differ is not to be believed."""
     return -limit_s < time.time() - moment < limit_s
 
 
 def is_unchecked(run: RunPaths, attempt: int) -> bool:
-    """Say whether the last word of this attempt's trainer was that it is done, and it left a model."""
+    """Return True if the last word of this attempt's trainer was that it is done, and it left a model."""
     return _is_done_by(read_last(run.progress), attempt) and run.lora.is_file()
 
 
@@ -177,7 +177,7 @@ def _is_done_by(last: Line | None, attempt: int) -> bool:
     return last is not None and is_done(last) and last.get("attempt", 1) == attempt
 
 
-def last_sign_of_life(run: RunPaths) -> float:
+def last_activity(run: RunPaths) -> float:
     """Return when the run's processes last wrote something, in seconds since the epoch."""
     moments = [0.0]
     for path in (run.progress, run.training_log, run.monitor_log):

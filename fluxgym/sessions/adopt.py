@@ -11,7 +11,7 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.contract.safetensors import read_header
-from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import storage_error
@@ -62,7 +62,7 @@ def _is_training(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("ui_state.json", "train.sh", "dataset.toml")) or any(folder.glob("*.safetensors"))
 
 
-def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: bool) -> RunPaths | None:
+def _adopt_one(folder: Path, images: Path, outputs: OutputsPaths, *, here: bool) -> RunPaths | None:
     """Adopt one folder; None when one of its name is here already or lives, or its name cannot be a folder's here."""
     try:
         run = RunPaths(folder) if here else outputs.run(slug_of(folder.name))
@@ -75,43 +75,43 @@ def _adopt_one(folder: Path, pictures: Path, outputs: OutputsPaths, *, here: boo
             ensure_ended(run)
         except AlreadyRunning:
             return None
-        _make(folder, pictures, run, run if here else RunPaths(outputs.new / f"adopt-{secrets.token_hex(4)}"))
+        _make(folder, images, run, run if here else RunPaths(outputs.new / f"adopt-{secrets.token_hex(4)}"))
     return run
 
 
-def _make(folder: Path, pictures: Path, run: RunPaths, aside: RunPaths) -> None:
+def _make(folder: Path, images: Path, run: RunPaths, staging: RunPaths) -> None:
     """Write a run of what a folder holds and move it to its name, unless it is there."""
-    here = aside == run
+    here = staging == run
     try:
-        aside.private.mkdir(parents=True, exist_ok=True)
+        staging.private.mkdir(parents=True, exist_ok=True)
         if not here:
-            _copy(folder, aside, run.slug)
-        missing = _take_pictures((folder / "dataset", pictures), aside.dataset)
-        create_state(aside, _state_of(folder, missing))
+            _copy(folder, staging, run.slug)
+        missing = _take_images((folder / "dataset", images), staging.dataset)
+        create_state(staging, _state_of(folder, missing))
         if not here:
-            aside.folder.rename(run.folder)
+            staging.folder.rename(run.folder)
     except OSError as error:
         raise storage_error(error, run.folder) from error
     finally:
         if not here:
-            shutil.rmtree(aside.folder, ignore_errors=True)
+            shutil.rmtree(staging.folder, ignore_errors=True)
 
 
-def _copy(folder: Path, aside: RunPaths, slug: str) -> None:
+def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read."""
     for model in folder.glob("*.safetensors"):
-        shutil.copy2(model, aside.folder / (slug + model.name[len(folder.name) :] if model.name.startswith(folder.name) else model.name))
+        shutil.copy2(model, staging.folder / (slug + model.name[len(folder.name) :] if model.name.startswith(folder.name) else model.name))
     if (folder / "sample").is_dir():
-        shutil.copytree(folder / "sample", aside.samples, symlinks=True)
+        shutil.copytree(folder / "sample", staging.samples, symlinks=True)
     for name in COPIED:
         if (folder / name).is_file():
-            shutil.copy2(folder / name, aside.folder / name)
+            shutil.copy2(folder / name, staging.folder / name)
 
 
-def _take_pictures(sources: tuple[Path, ...], target: Path) -> str:
-    """Take the pictures and captions of the first folder that has some, unless the run has its own; returns why that could not be."""
-    source = next((source for source in sources if PictureFolder(source).count()), None)
-    if source is None or PictureFolder(target).count():
+def _take_images(sources: tuple[Path, ...], target: Path) -> str:
+    """Take the images and captions of the first folder that has some, unless the run has its own; returns why that could not be."""
+    source = next((source for source in sources if ImageFolder(source).count()), None)
+    if source is None or ImageFolder(target).count():
         return ""
     try:
         copy_into(source, target, "")
@@ -201,7 +201,7 @@ def _from_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _is_sound(model: Path) -> bool:
-    """Say whether a model's file is whole and holds numbers, as it has to be to be called completed; how it was trained nobody knows."""
+    """Return True if a model's file is whole and holds numbers, as it has to be to be called completed; how it was trained nobody knows."""
     from fluxgym.supervisor.verify_lora import verdict  # needs numpy, which nothing else of this command does
 
     return bool(verdict(model, 0.0, 0, 0)["ok"])

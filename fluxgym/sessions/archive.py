@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from fluxgym.dataset.folder import CAPTION
-from fluxgym.dataset.images import is_picture_name
+from fluxgym.dataset.images import is_image_name
 from fluxgym.errors import ImportRefused
 from fluxgym.runs.state import MAX_BYTES
 
@@ -68,7 +68,7 @@ class _Sips(io.FileIO):
         return super().read(MAX_DIRECTORY_BYTES if size is None or size < 0 else size) or b""  # "the rest" is an archive's last 64 kB
 
 
-def unpack(source: Path, aside: Path) -> list[Path]:
+def unpack(source: Path, staging: Path) -> list[Path]:
     """Unpack an archive of runs into `aside`; returns the runs' folders. Raises ImportRefused naming what has no place in an export."""
     with _opened(source) as archive:
         entries = archive.infolist()
@@ -77,7 +77,7 @@ def unpack(source: Path, aside: Path) -> list[Path]:
         places = _places([entry for entry in entries if not entry.filename.endswith("/")])
         left = MAX_TOTAL_BYTES
         for place, entry in places.items():
-            target = aside / place
+            target = staging / place
             target.parent.mkdir(parents=True, exist_ok=True)
             left -= _write(archive, entry, target, left)
     if not places:
@@ -85,7 +85,7 @@ def unpack(source: Path, aside: Path) -> list[Path]:
     for name in sorted({place.parts[0] for place in places}):
         if PurePosixPath(name, "ui_state.json") not in places:
             raise ImportRefused(f"The folder {name} in {source.name} has no ui_state.json, so it is no run.")
-    return sorted(aside.iterdir())
+    return sorted(staging.iterdir())
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _place(entry: zipfile.ZipInfo) -> PurePosixPath:
 def _is_part_of_a_run(path: PurePosixPath) -> bool:
     if len(path.parts) == 2:
         return path.name == "ui_state.json" or path.name == f"{path.parts[0]}.safetensors"
-    return len(path.parts) == 3 and path.parts[1] == "dataset" and (is_picture_name(path.name) or path.suffix == CAPTION)
+    return len(path.parts) == 3 and path.parts[1] == "dataset" and (is_image_name(path.name) or path.suffix == CAPTION)
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:

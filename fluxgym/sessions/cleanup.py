@@ -97,17 +97,17 @@ def backup(outputs: Path, target: Path) -> int:
     """Write all states into a .tar.gz as the guide's tar command does, to be unpacked beside outputs/; returns their number."""
     if not target.name or (target.exists() and not target.is_file()):
         raise StorageError(f"“{target}” is no file that a backup could be written to; name one such as states.tar.gz.")
-    aside = target.with_name(f".{target.name}.partial")
+    tmp_path = target.with_name(f".{target.name}.partial")
     runs = sorted(OutputsPaths(outputs).runs(), key=lambda run: run.slug)
     try:
-        with tarfile.open(aside, "w:gz", dereference=True) as archive:
+        with tarfile.open(tmp_path, "w:gz", dereference=True) as archive:
             for run in runs:
                 _add(archive, run, f"{outputs.resolve().name}/{run.slug}/ui_state.json")
-        aside.replace(target)
+        tmp_path.replace(target)
     except OSError as error:
         raise storage_error(error, target) from error
     finally:
-        aside.unlink(missing_ok=True)
+        tmp_path.unlink(missing_ok=True)
     return len(runs)
 
 
@@ -127,7 +127,7 @@ def _check_there(run: RunPaths) -> None:
         raise SessionNotFound(f"There is no run “{run.slug}”.")
 
 
-def clear_leavings(outputs: Path) -> None:
+def remove_leftovers(outputs: Path) -> None:
     """Remove them; what cannot be removed is left for the next start."""
     paths = OutputsPaths(outputs)
     for folder, days in ((paths.drafts, DRAFT_DAYS), (paths.new, NEW_DAYS)):

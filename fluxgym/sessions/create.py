@@ -1,4 +1,4 @@
-"""Duplicate: a new run with another's settings, pictures and captions, which knows its parent. It is not started."""
+"""Duplicate: a new run with another's settings, images and captions, which knows its parent. It is not started."""
 
 import secrets
 import shutil
@@ -38,17 +38,17 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
 
 def _make(copy: RunPaths, run: RunPaths, settings: State, new: Path, run_id: object) -> None:
     """Make the copy's folder aside and move it to its name."""
-    aside = RunPaths(new / f"{copy.slug}-{secrets.token_hex(4)}")
+    staging = RunPaths(new / f"{copy.slug}-{secrets.token_hex(4)}")
     parent = {"slug": run.slug, "run_id": run_id}
     own = {"timestamp": time.time(), "status": "stopped", "reason": NOT_STARTED, "run_id": secrets.token_hex(8), "parent": parent}
     try:
-        aside.private.mkdir(parents=True)
+        staging.private.mkdir(parents=True)
         if run.dataset.is_dir() and any(run.dataset.iterdir()):
-            copy_into(run.dataset, aside.dataset, "")
-        keep(run, into=aside)
-        create_state(aside, settings | own)
-        aside.folder.rename(copy.folder)
+            copy_into(run.dataset, staging.dataset, "")
+        keep(run, into=staging)
+        create_state(staging, settings | own)
+        staging.folder.rename(copy.folder)
     except OSError as error:
         raise storage_error(error, copy.folder) from error
     finally:
-        shutil.rmtree(aside.folder, ignore_errors=True)
+        shutil.rmtree(staging.folder, ignore_errors=True)

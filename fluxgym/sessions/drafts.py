@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxgym.dataset.folder import PictureFolder, copy_into
+from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import DatasetError, SessionNotFound, UnreadableState
 from fluxgym.runs.files import read_json, storage_error, write_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -28,9 +28,9 @@ class Draft:
         return self.folder.name
 
     @property
-    def pictures(self) -> PictureFolder:
-        """The pictures and captions so far."""
-        return PictureFolder(self.folder / "dataset")
+    def images(self) -> ImageFolder:
+        """The images and captions so far."""
+        return ImageFolder(self.folder / "dataset")
 
     def read_form(self) -> dict[str, Any] | None:
         """Return what was typed, None when nothing was kept."""
@@ -45,45 +45,45 @@ class Draft:
         """Forget what was typed, once it has become a run."""
         (self.folder / "form.json").unlink(missing_ok=True)
 
-    def forget_pictures(self) -> None:
-        """Remove the pictures: they have become a run's, or a person let them go."""
-        with self.pictures.changing():
-            shutil.rmtree(self.pictures.path, ignore_errors=True)
+    def forget_images(self) -> None:
+        """Remove the images: they have become a run's, or a person let them go."""
+        with self.images.changing():
+            shutil.rmtree(self.images.path, ignore_errors=True)
             self._origin.unlink(missing_ok=True)
 
-    def take_pictures_of(self, run: RunPaths) -> None:
-        """Make a run's pictures the draft's own, to be edited: copied once, whole or not at all; an earlier copy stays as it was edited.
+    def copy_images_from(self, run: RunPaths) -> None:
+        """Make a run's images the draft's own, to be edited: copied once, whole or not at all; an earlier copy stays as it was edited.
 
-        Raises DatasetError when the draft holds pictures from elsewhere: another tab shows them, and nobody said that they may go.
+        Raises DatasetError when the draft holds images from elsewhere: another tab shows them, and nobody said that they may go.
         """
-        with self.pictures.changing():
+        with self.images.changing():
             if not self.is_empty():
                 if not self.is_copy_of(run):
                     raise DatasetError(self._foreign(run), field="pictures")
                 return
-            if PictureFolder(run.dataset).count():
+            if ImageFolder(run.dataset).count():
                 self._copy(run)
 
     def _copy(self, run: RunPaths) -> None:
-        aside = self.folder / f"new-{secrets.token_hex(4)}"
+        tmp_path = self.folder / f"new-{secrets.token_hex(4)}"
         try:
-            copy_into(run.dataset, aside, "")
+            copy_into(run.dataset, tmp_path, "")
             write_json(self._origin, _identity(run))
-            aside.replace(self.pictures.path)  # in place of nothing, or of an empty folder
+            tmp_path.replace(self.images.path)  # in place of nothing, or of an empty folder
         except OSError as error:
-            raise storage_error(error, self.pictures.path) from error
+            raise storage_error(error, self.images.path) from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(tmp_path, ignore_errors=True)
 
     def is_empty(self) -> bool:
-        """Say whether neither pictures nor captions are here."""
+        """Return True if neither images nor captions are here."""
         try:
-            return not any(self.pictures.path.iterdir())
+            return not any(self.images.path.iterdir())
         except OSError:
             return True
 
     def is_copy_of(self, run: RunPaths) -> bool:
-        """Say whether the pictures were copied from this very run."""
+        """Return True if the images were copied from this very run."""
         return bool(read_json(self._origin) == _identity(run))
 
     @property
@@ -91,7 +91,7 @@ class Draft:
         return self.folder / "origin.json"
 
     def _foreign(self, run: RunPaths) -> str:
-        num = self.pictures.count()
+        num = self.images.count()
         held = "a picture that was" if num == 1 else f"{num} pictures that were" if num else "captions that were"
         return (
             f"Nothing was changed: the form in another tab of this browser holds {held} not started. Start them there, or let them go with "

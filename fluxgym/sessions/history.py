@@ -12,7 +12,7 @@ from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
-from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
@@ -110,7 +110,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
 
 
 def repair(run: RunPaths) -> State:
-    """Write a state anew in place of one that cannot be read, and return it; raises SessionError when it can be read after all, or is gone."""
+    """Write a state again in place of one that cannot be read, and return it; raises SessionError when it can be read after all, or is gone."""
     if not run.ui_state.exists():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     with run_lock(run.lock):
@@ -138,7 +138,7 @@ def _settings(run: RunPaths) -> State:
 
 def _facts(run: RunPaths) -> State:
     """Return how the run ended and who it is, as the launcher's own files say."""
-    end, record, order = read_exit(run), read_record(run), read_launch(run)
+    end, record, order = read_exit(run), read_record(run), read_launch_spec(run)
     known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": "stopped"}
     if order is not None:
         known["run_id"] = order.run_id

@@ -1,6 +1,6 @@
 """What a page that is open all day needs to know of every run at each look: name, start, state. Reads again only what has changed.
 
-It is a cache over files and owns no truth: a run is read anew when its ui_state.json is another file than before, and at each look while
+It is a cache over files and owns no truth: a run is read again when its ui_state.json is another file than before, and at each look while
 anything of it might live. Beyond `SWEEP` runs the oldest ones are looked at in turns, unless everything is asked for.
 """
 
@@ -30,7 +30,7 @@ class Entry:
     lora_name: str
     started: float
     status: Status
-    might_live: bool
+    may_be_running: bool
 
 
 class SessionIndex:
@@ -88,7 +88,7 @@ class SessionIndex:
         return set(fresh)
 
     def _is_settled(self, mtime: int, now: float) -> bool:
-        """Say whether the names were last read long enough after the folder had this time, so that no change can hide behind it.
+        """Return True if the names were last read long enough after the folder had this time, so that no change can hide behind it.
 
         Only this process's clock is asked, as the folder's time may be a file server's.
         """
@@ -102,8 +102,8 @@ class SessionIndex:
         newest, rest = self._names[: SWEEP // 2], self._names[SWEEP // 2 :]
         begin = self._turn = self._turn % len(rest)
         self._turn += SWEEP // 2
-        lively = [entry.slug for entry in self._entries.values() if entry.might_live]
-        return [*newest, *rest[begin : begin + SWEEP // 2], *lively]
+        possibly_running = [entry.slug for entry in self._entries.values() if entry.may_be_running]
+        return [*newest, *rest[begin : begin + SWEEP // 2], *possibly_running]
 
     def _look_at(self, name: str) -> None:
         before = self._entries.get(name)
@@ -119,7 +119,7 @@ class SessionIndex:
                 self._forget(name)
                 return
             signature = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if before is not None and not before.might_live and self._signatures.get(name) == signature:
+        if before is not None and not before.may_be_running and self._signatures.get(name) == signature:
             return
         entry = _entry(self._outputs.run(name), signature[0] / 1e9)
         self._signatures[name] = signature
@@ -138,13 +138,13 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
         state = read_state(run)
     except UnreadableState:
         return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False)
-    lively = _might_live(run, state)
-    status = derive_status(run, state).status if lively else Status(state["status"])
-    return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, lively)
+    possibly_running = _might_live(run, state)
+    status = derive_status(run, state).status if possibly_running else Status(state["status"])
+    return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, possibly_running)
 
 
 def _might_live(run: RunPaths, state: State) -> bool:
-    """Say whether more than the stored status has to be asked: it says that it lives, it says nothing, or a PID file is there."""
+    """Return True if more than the stored status has to be asked: it says that it lives, it says nothing, or a PID file is there."""
     try:
         if Status(state["status"]) in LIVE:
             return True

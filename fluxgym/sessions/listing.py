@@ -9,7 +9,7 @@ from fluxgym.runs.exit_record import LARGEST_EXACT
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
-from fluxgym.runs.snapshot import RunFacts
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state, timestamp_of
 from fluxgym.runs.status import LIVE, Status, is_monitored, status_of
 from fluxgym.sessions.index import SessionIndex
@@ -59,11 +59,11 @@ def session_of(run: RunPaths) -> Session | None:
     try:
         return _readable(run, read_state(run), written_at)
     except UnreadableState as error:
-        return _row(RunFacts(run, {}), Status.UNREADABLE, written_at, reason_code="unreadable", reason=str(error))
+        return _row(RunSnapshot(run, {}), Status.UNREADABLE, written_at, reason_code="unreadable", reason=str(error))
 
 
 def _readable(run: RunPaths, state: State, written_at: float) -> Session:
-    facts = RunFacts(run, state)
+    facts = RunSnapshot(run, state)
     derived = status_of(facts)
     return _row(
         facts, derived.status, timestamp_of(state) or written_at, reason_code=derived.reason_code, reason=derived.reason,
@@ -72,7 +72,7 @@ def _readable(run: RunPaths, state: State, written_at: float) -> Session:
 
 
 def _row(
-    facts: RunFacts, status: Status, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
+    facts: RunSnapshot, status: Status, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
 ) -> Session:
     run, state = facts.run, facts.state
     return Session(
@@ -101,13 +101,13 @@ def _whole(value: Any) -> int | None:
     return int(number) if exact and not isinstance(value, bool) else None
 
 
-def progress_of(facts: RunFacts, *, is_live: bool) -> dict[str, Any]:
+def progress_of(facts: RunSnapshot, *, is_live: bool) -> dict[str, Any]:
     """Return the trainer's last word; the last loss and speed stand with it, and while it lives the remaining seconds."""
     last, steady = facts.last_lines
     if last is None:
         return {}
     record = facts.record
-    attempt = max(facts.ordered_attempt, record.attempt if record is not None else 0)
+    attempt = max(facts.launch_attempt, record.attempt if record is not None else 0)
     if is_live and attempt and last.get("attempt", 1) != attempt:  # this attempt has not said anything yet
         return {name: last[name] for name in ("step", "total_steps") if name in last}
     known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if steady and name in steady} | last

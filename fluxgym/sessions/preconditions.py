@@ -16,8 +16,8 @@ def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
     return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session.")
 
 
-def is_unused(run: RunPaths) -> bool:
-    """Say whether a new run may get this name: nothing lies there, and nothing lives that was started there before it was removed."""
+def is_name_available(run: RunPaths) -> bool:
+    """Return True if a new run may get this name: nothing lies there, and nothing lives that was started there before it was removed."""
     return not os.path.lexists(run.folder) and find_stray(run) is None
 
 

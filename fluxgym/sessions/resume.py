@@ -9,11 +9,11 @@ from fluxgym.dataset.folder import sizes
 from fluxgym.engines.devices import VISIBLE, are_there, devices_of
 from fluxgym.engines.local import spawn_supervisor
 from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
-from fluxgym.models.catalog import find_files, regularisation_folder
+from fluxgym.models.catalog import find_files, regularization_folder
 from fluxgym.runs.checkpoints import Checkpoint, choose_checkpoint, list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import write_text
-from fluxgym.runs.launch_spec import LaunchOrder, forget_stop, ran_foreign, read_launch, write_launch
+from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, ran_kohya, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import read_last_training
@@ -21,7 +21,7 @@ from fluxgym.runs.state import State, read_state, update_state
 from fluxgym.runs.status import Status, is_unchecked
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
-from fluxgym.trainers.kohya.backend import is_foreign
+from fluxgym.trainers.kohya.backend import is_kohya_checkout
 from fluxgym.trainers.options import train_sh, trainer_argv
 
 
@@ -39,17 +39,17 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     if not run.ui_state.is_file():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     ensure_ended(run)
-    order = read_launch(run)
+    order = read_launch_spec(run)
     if order is not None and epochs is None and needs_check(run):
-        forget_stop(run)
+        clear_stop_request(run)
         spawn_supervisor(run, order, only="verify")
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     config = TrainConfig.from_state(state)
-    checkpoint = choose_checkpoint(run, from_checkpoint, exact=not is_foreign(settings.sd_scripts))
+    checkpoint = choose_checkpoint(run, from_checkpoint, exact=not is_kohya_checkout(settings.sd_scripts))
     order = _order(run, config, state, checkpoint, settings)
     keep(run)
-    write_launch(run, order)
+    write_launch_spec(run, order)
     update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
     try:
         spawn_supervisor(run, order)
@@ -62,23 +62,23 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
 _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
 
 
-def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpoint, settings: Settings) -> LaunchOrder:
-    """Return the next attempt; its files are written anew, so that hand-edited settings count."""
-    regularisation = regularisation_folder(config, settings.models)
-    pictures = list(sizes(run.dataset))
-    if not pictures:
+def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpoint, settings: Settings) -> LaunchSpec:
+    """Return the next attempt; its files are written again, so that hand-edited settings count."""
+    regularization = regularization_folder(config, settings.models)
+    images = list(sizes(run.dataset))
+    if not images:
         raise DatasetError(f"The pictures of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
-    steps = expected_steps(config, pictures, list(sizes(regularisation)) if regularisation else ())
+    steps = expected_steps(config, images, list(sizes(regularization)) if regularization else ())
     end = read_exit(run)
     done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
     if done >= steps:
         raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
     files = find_files(config.base_model, settings.models)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint.folder)
-    write_text(run.dataset_toml, dataset_toml(config, run.dataset, regularisation))
+    write_text(run.dataset_toml, dataset_toml(config, run.dataset, regularization))
     write_text(run.train_sh, train_sh(argv))
-    record, gpus = read_record(run), _gpus_of(read_launch(run))
-    return LaunchOrder(
+    record, gpus = read_record(run), _gpus_of(read_launch_spec(run))
+    return LaunchSpec(
         run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
         attempt=(record.attempt if record else 1) + 1,
         argv=argv,
@@ -92,14 +92,14 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     )
 
 
-def _gpus_of(before: LaunchOrder | None) -> str | None:
+def _gpus_of(before: LaunchSpec | None) -> str | None:
     """Return the GPUs that a person chose for the attempt before, None when nobody did or they are not in this machine: then any one will do."""
     gpus = before.env.get(VISIBLE) if before is not None and not before.any_one else None
     return gpus if gpus and are_there(gpus) else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOffer:
+class ResumePreview:
     """From which checkpoint a run would go on, and how much is left. left_s is None when its speed is not known."""
 
     checkpoint: str
@@ -118,8 +118,8 @@ class ResumeOffer:
 
 
 def needs_check(run: RunPaths) -> bool:
-    """Say whether a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
-    order, end = read_launch(run), read_exit(run)
+    """Return True if a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
+    order, end = read_launch_spec(run), read_exit(run)
     if order is None or _state(run).get("status") == Status.COMPLETED:
         return False
     is_told = end is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
@@ -127,12 +127,12 @@ def needs_check(run: RunPaths) -> bool:
     return (not is_told or was_stopped) and is_unchecked(run, order.attempt)
 
 
-def resume_offer(run: RunPaths) -> ResumeOffer | None:
+def resume_preview(run: RunPaths) -> ResumePreview | None:
     """Return what Resume would do, None when the run has no settings, left no complete checkpoint or has done all its steps."""
     state = _state(run)
     if not state:
         return None
-    newest = next(iter(list_complete(run, exact=not ran_foreign(run))), None)
+    newest = next(iter(list_complete(run, exact=not ran_kohya(run))), None)
     if newest is None:
         return None
     total = _total_steps(run, state, newest)
@@ -140,7 +140,7 @@ def resume_offer(run: RunPaths) -> ResumeOffer | None:
         return None
     speed = (read_last_training(run.progress) or {}).get("s_per_it")
     left = max(0, total - newest.step)
-    return ResumeOffer(
+    return ResumePreview(
         checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, is_exact=newest.is_exact,
         left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
     )  # fmt: skip
@@ -161,7 +161,7 @@ def _done(run: RunPaths, newest: Checkpoint) -> int:
 
 def _total_steps(run: RunPaths, state: State, newest: Checkpoint) -> int:
     """Return the steps of the whole training: the checkpoint's own, or more or fewer when the epochs were changed since."""
-    order, epochs = read_launch(run), state.get("max_train_epochs")
+    order, epochs = read_launch_spec(run), state.get("max_train_epochs")
     try:
         before = int(order.argv[order.argv.index("--max_train_epochs") + 1]) if order else 0
         now = int(epochs) if epochs is not None else before

@@ -1,4 +1,4 @@
-"""Start: from settings and pictures to a running trainer. A run's folder appears whole or not at all, and nothing is ever overwritten."""
+"""Start: from settings and images to a running trainer. A run's folder appears whole or not at all, and nothing is ever overwritten."""
 
 import errno
 import os
@@ -20,17 +20,17 @@ from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import VISIBLE, devices_of
 from fluxgym.engines.local import spawn_supervisor
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, UnreadableState
-from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
+from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
 from fluxgym.planning.plan import sample_prompts
 from fluxgym.runs.checkpoints import read_checkpoint
-from fluxgym.runs.files import check_room, storage_error
-from fluxgym.runs.launch_spec import LaunchOrder, write_launch
+from fluxgym.runs.files import check_free_space, storage_error
+from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, next_version, read_state, slug_of, update_state
 from fluxgym.sessions.history import keep
-from fluxgym.sessions.preconditions import ensure_ended, is_unused, name_lock
+from fluxgym.sessions.preconditions import ensure_ended, is_name_available, name_lock
 from fluxgym.sessions.resume import resume_locked
-from fluxgym.trainers.kohya.backend import is_foreign
+from fluxgym.trainers.kohya.backend import is_kohya_checkout
 from fluxgym.trainers.options import train_sh, trainer_argv
 
 ARCHIVED_STATE = "state.json"
@@ -39,7 +39,7 @@ IfExists = Literal["resume", "new", "replace"]
 
 @dataclass(frozen=True, kw_only=True)
 class StartRequest:
-    """What is to be trained: ui_state.json's keys, the folder of pictures, what to do about a taken name, and on which GPUs ("0,1")."""
+    """What is to be trained: ui_state.json's keys, the folder of images, what to do about a taken name, and on which GPUs ("0,1")."""
 
     state: Mapping[str, Any]
     images: Path
@@ -56,22 +56,22 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
-    Queue(outputs).bring_back()
+    Queue(outputs).reconcile()
     with name_lock(outputs, slug):
-        run = _free_run(outputs, slug, request.if_exists)
+        run = _resolve_name_conflict(outputs, slug, request.if_exists)
         if run is None:
             return resume_locked(outputs.run(slug), settings=settings)
         order = _build(run, config, request, settings, outputs)
         return _launch(run, order)
 
 
-def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
+def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
     """Return where the run goes; None when the one that is there shall be resumed. Raises NameTaken when nobody said what to do.
 
     One that is to be replaced stays until the new one is ready.
     """
     run = outputs.run(slug)
-    if _is_free(run.folder) or _never_started(run):
+    if _is_free(run.folder) or _is_unstarted_copy(run):
         ensure_ended(run)
         return run
     if if_exists is None:
@@ -82,21 +82,21 @@ def _free_run(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> R
         )
     if if_exists == "new":
         numbers = (outputs.run(next_version(slug, number)) for number in range(2, 100_000))
-        return next(candidate for candidate in numbers if is_unused(candidate))
+        return next(candidate for candidate in numbers if is_name_available(candidate))
     ensure_ended(run)
     return None if if_exists == "resume" else run
 
 
 def _is_free(folder: Path) -> bool:
-    """Say whether a run may take this place: there is nothing, or an empty folder."""
+    """Return True if a run may take this place: there is nothing, or an empty folder."""
     try:
         return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
     except OSError as error:
         raise storage_error(error, folder) from error
 
 
-def _never_started(run: RunPaths) -> bool:
-    """Say whether it is a copy or an import that waits for its first start, which may take its place."""
+def _is_unstarted_copy(run: RunPaths) -> bool:
+    """Return True if it is a copy or an import that waits for its first start, which may take its place."""
     return _parent(run) is not None and not any(path.exists() for path in (run.launch, run.progress, run.training_log, run.lora))
 
 
@@ -120,20 +120,20 @@ def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
         raise storage_error(error, target) from error
 
 
-def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: Settings, outputs: OutputsPaths) -> LaunchOrder:
+def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: Settings, outputs: OutputsPaths) -> LaunchSpec:
     """Make the run's folder aside and rename it into place; returns what is to be launched."""
     files = find_files(config.base_model, settings.models)
-    regularisation = regularisation_folder(config, settings.models)
-    foreign, gpus = is_foreign(settings.sd_scripts), request.gpus
+    regularization = regularization_folder(config, settings.models)
+    foreign, gpus = is_kohya_checkout(settings.sd_scripts), request.gpus
     checkpoint = _named_checkpoint(config, run, settings.outputs, exact=not foreign)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint)
-    toml = dataset_toml(config, run.dataset, regularisation)
-    aside = RunPaths(outputs.own / "new" / f"{run.slug}-{secrets.token_hex(4)}")
+    toml = dataset_toml(config, run.dataset, regularization)
+    staging = RunPaths(outputs.own / "new" / f"{run.slug}-{secrets.token_hex(4)}")
     try:
         extension = str(config.advanced.get("caption_extension", CAPTION))
-        copy_into(request.images, aside.dataset, config.concept_sentence, extension=extension)
-        steps = expected_steps(config, list(sizes(aside.dataset)), list(sizes(regularisation)) if regularisation else ())
-        order = LaunchOrder(
+        copy_into(request.images, staging.dataset, config.concept_sentence, extension=extension)
+        steps = expected_steps(config, list(sizes(staging.dataset)), list(sizes(regularization)) if regularization else ())
+        order = LaunchSpec(
             run_id=secrets.token_hex(8),
             attempt=1,
             argv=argv,
@@ -145,27 +145,27 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             any_one=not gpus,
             foreign=foreign,
         )
-        own = _never_started(run)
-        _write_files(aside, config, toml, order, _parent(run) if own else None)
+        own = _is_unstarted_copy(run)
+        _write_files(staging, config, toml, order, _parent(run) if own else None)
         if (request.if_exists == "replace" or own) and not _is_free(run.folder):
-            keep(run, into=RunPaths(aside.folder))
+            keep(run, into=RunPaths(staging.folder))
             _archive(run, outputs)
-        _move_into_place(aside, run)
+        _move_into_place(staging, run)
     except OSError as error:
         raise storage_error(error, run.folder) from error
     finally:
-        shutil.rmtree(aside.folder, ignore_errors=True)
+        shutil.rmtree(staging.folder, ignore_errors=True)
     return order
 
 
-def _write_files(aside: RunPaths, config: TrainConfig, toml: str, order: LaunchOrder, parent: dict[str, Any] | None) -> None:
-    aside.private.mkdir(parents=True)
-    aside.dataset_toml.write_text(toml, encoding="utf-8")
-    aside.sample_prompts.write_text(sample_prompts(config), encoding="utf-8")
-    aside.train_sh.write_text(train_sh(order.argv), encoding="utf-8")
-    aside.train_sh.chmod(0o755)
-    write_launch(aside, order)
-    create_state(aside, _first_state(config, order.run_id) | ({"parent": parent} if parent else {}))
+def _write_files(staging: RunPaths, config: TrainConfig, toml: str, order: LaunchSpec, parent: dict[str, Any] | None) -> None:
+    staging.private.mkdir(parents=True)
+    staging.dataset_toml.write_text(toml, encoding="utf-8")
+    staging.sample_prompts.write_text(sample_prompts(config), encoding="utf-8")
+    staging.train_sh.write_text(train_sh(order.argv), encoding="utf-8")
+    staging.train_sh.chmod(0o755)
+    write_launch_spec(staging, order)
+    create_state(staging, _first_state(config, order.run_id) | ({"parent": parent} if parent else {}))
 
 
 def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
@@ -176,16 +176,16 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
     return state | ({"advanced": advanced} if advanced else {})
 
 
-def _move_into_place(aside: RunPaths, run: RunPaths) -> None:
+def _move_into_place(staging: RunPaths, run: RunPaths) -> None:
     try:
-        aside.folder.rename(run.folder)  # in place of nothing, or of an empty folder
+        staging.folder.rename(run.folder)  # in place of nothing, or of an empty folder
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
         raise NameTaken(f"A training named {run.slug} has begun meanwhile; start again.", field="lora_name") from None
 
 
-def _launch(run: RunPaths, order: LaunchOrder) -> RunPaths:
+def _launch(run: RunPaths, order: LaunchSpec) -> RunPaths:
     try:
         spawn_supervisor(run, order)
     except (FluxGymError, OSError) as error:
@@ -235,4 +235,4 @@ def _check_disk(outputs: Path) -> None:
         outputs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(error, outputs) from error
-    check_room(outputs)
+    check_free_space(outputs)

@@ -1,4 +1,4 @@
-"""Templates: settings under a name, to begin another training with. They belong to no run and hold no name, pictures or status."""
+"""Templates: settings under a name, to begin another training with. They belong to no run and hold no name, images or status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

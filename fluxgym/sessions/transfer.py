@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.dataset.folder import CAPTION, PictureFolder
-from fluxgym.dataset.images import check_picture, num_pixels
+from fluxgym.dataset.folder import CAPTION, ImageFolder
+from fluxgym.dataset.images import check_image, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.files import storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, next_version, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
 from fluxgym.sessions.history import SETTINGS
-from fluxgym.sessions.preconditions import is_unused, name_lock
+from fluxgym.sessions.preconditions import is_name_available, name_lock
 
 IMPORTED = "Imported; it was not trained here."
 SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
@@ -33,7 +33,7 @@ MAX_DECODED_PIXELS = 40_000_000  # decoding more than this at once takes too muc
 class Export:
     """What goes into an archive besides the states."""
 
-    pictures: bool = False
+    images: bool = False
     lora: bool = False
 
 
@@ -49,16 +49,16 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
     FluxGymError when that leaves nothing.
     """
     usable, left_out = _usable(runs)
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with aside.open("xb") as file:
+        with staging.open("xb") as file:
             for piece in pack(_exported(usable, what)):
                 file.write(piece)
-        aside.replace(target)
+        staging.replace(target)
     except OSError as error:
         raise storage_error(error, target) from error
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
     return left_out
 
 
@@ -92,8 +92,8 @@ def _exported(runs: list[RunPaths], what: Export) -> Iterator[tuple[Path, str]]:
 
 def _files(run: RunPaths, what: Export) -> Iterator[Path]:
     yield run.ui_state
-    if what.pictures:
-        for name in PictureFolder(run.dataset).names():
+    if what.images:
+        for name in ImageFolder(run.dataset).names():
             yield run.dataset / name
             if (caption := (run.dataset / name).with_suffix(CAPTION)).is_file():
                 yield caption
@@ -109,16 +109,16 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
-    aside = outputs.new / f"import-{secrets.token_hex(4)}"
+    staging = outputs.new / f"import-{secrets.token_hex(4)}"
     try:
-        aside.mkdir(parents=True)
-        folders = unpack(source, aside) if _is_archive(source) else [_write_single(source, aside)]
+        staging.mkdir(parents=True)
+        folders = unpack(source, staging) if _is_archive(source) else [_write_single(source, staging)]
         arriving = [_prepare(folder) for folder in folders]
-        return _move_all(arriving, outputs, aside)
+        return _move_all(arriving, outputs, staging)
     except OSError as error:
         raise storage_error(error, outputs.root) from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _is_archive(source: Path) -> bool:
@@ -129,10 +129,10 @@ def _is_archive(source: Path) -> bool:
         raise ImportRefused(f"{source} cannot be read: {error.strerror}.") from None
 
 
-def _write_single(source: Path, aside: Path) -> Path:
+def _write_single(source: Path, staging: Path) -> Path:
     with source.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
-    folder = aside / slug_of(str(_checked(data, source.name)["lora_name"]))
+    folder = staging / slug_of(str(_checked(data, source.name)["lora_name"]))
     folder.mkdir()
     (folder / "ui_state.json").write_bytes(data)
     return folder
@@ -142,8 +142,8 @@ def _prepare(folder: Path) -> RunPaths:
     """Check an unpacked run, and make its state that of a run which was not trained here."""
     run = RunPaths(folder)
     state = _checked(run.ui_state.read_bytes(), f"{folder.name}/ui_state.json")
-    for name in PictureFolder(run.dataset).names():
-        _check_picture(run.dataset / name)
+    for name in ImageFolder(run.dataset).names():
+        _check_image(run.dataset / name)
     before = state.get("run_id")
     own = {"timestamp": timestamp_of(state) or time.time(), "status": "stopped", "reason": IMPORTED, "run_id": secrets.token_hex(8)}
     parent = {"slug": folder.name, "run_id": before if isinstance(before, str) else None}
@@ -151,10 +151,10 @@ def _prepare(folder: Path) -> RunPaths:
     return run
 
 
-def _check_picture(path: Path) -> None:
+def _check_image(path: Path) -> None:
     try:
         if num_pixels(path) <= MAX_DECODED_PIXELS:
-            check_picture(path)
+            check_image(path)
     except DatasetError as error:
         raise ImportRefused(f"The archive's picture cannot be used: {error}") from None
 
@@ -203,7 +203,7 @@ def _keys(value: Any) -> list[str]:
     return found
 
 
-def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, aside: Path) -> list[RunPaths]:
+def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, staging: Path) -> list[RunPaths]:
     """Move prepared runs to names of theirs, all or, when one cannot be, none of them; only a power cut in between leaves some."""
     moved: list[RunPaths] = []
     try:
@@ -213,7 +213,7 @@ def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, aside: Path) -> l
         for run in moved:
             with name_lock(outputs, run.slug):
                 if not run.launch.exists():  # nobody was so quick as to start it
-                    run.folder.rename(aside / f"back-{run.slug}")
+                    run.folder.rename(staging / f"back-{run.slug}")
         raise
     return moved
 
@@ -223,7 +223,7 @@ def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:
     for name in _names(slug_of(str(read_state(arriving)["lora_name"]))):
         run = outputs.run(name)
         with name_lock(outputs, name):
-            if not is_unused(run):
+            if not is_name_available(run):
                 continue
             if arriving.lora.exists():
                 arriving.lora.rename(arriving.folder / run.lora.name)

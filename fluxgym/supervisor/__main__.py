@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.exit_record import reserve_exit
+from fluxgym.runs.exit_record import reserve_exit_record
 from fluxgym.runs.files import try_lock
-from fluxgym.runs.launch_spec import read_launch, reserve_stop
+from fluxgym.runs.launch_spec import read_launch_spec, reserve_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.attempt import record
 from fluxgym.supervisor.supervisor import Supervisor
-from fluxgym.supervisor.trainer_process import adopt_orphans
+from fluxgym.supervisor.trainer_process import become_subreaper
 
 log = logging.getLogger("fluxgym.supervisor")
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _let_pass)
-    order = read_launch(run)
+    order = read_launch_spec(run)
     if order is None:
         log.error("%s cannot be read, so there is nothing to start", run.launch.name)
         return 1
@@ -37,14 +37,14 @@ def main(argv: list[str]) -> int:
         log.error("another supervisor watches this run already")
         return 1
     with lock:
-        adopt_orphans()
+        become_subreaper()
         return _work(Supervisor(run, order), argv[1:])
 
 
 def _work(supervisor: Supervisor, options: list[str]) -> int:
     """Do what the options say of a run; only what cannot even be recorded is not begun."""
     if "--only-stop" in options:
-        supervisor.guard(supervisor.stop_foreign)
+        supervisor.guard(supervisor.stop_abandoned_trainer)
         return 0
     if "--only-verify" in options:
         supervisor.guard(supervisor.verify)
@@ -54,8 +54,8 @@ def _work(supervisor: Supervisor, options: list[str]) -> int:
     except StorageError as error:
         log.error("%s", error)
         return 1
-    reserve_exit(supervisor.run)
-    reserve_stop(supervisor.run)
+    reserve_exit_record(supervisor.run)
+    reserve_stop_request(supervisor.run)
     supervisor.guard(supervisor.supervise)
     return 0
 

@@ -7,12 +7,12 @@ import time
 
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import write_text
-from fluxgym.runs.launch_spec import LaunchOrder, StopOrder, read_stop
+from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, write_record
 from fluxgym.supervisor.outcome import kernel_oom_kills
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
-from fluxgym.supervisor.trainer_process import POLL_S, UNKNOWN_CODE, Trainer, ask_to_end, clear_family, signal_group
+from fluxgym.supervisor.trainer_process import POLL_S, UNKNOWN_CODE, Trainer, request_termination, signal_group, terminate_process_tree
 from fluxgym.trainers.kohya.progress import ForeignProgress
 
 STALL_GRACE_S = 10.0
@@ -25,14 +25,14 @@ class Attempt:
     A stop of `first_attempt` counts as one of this, which followed it without anybody's asking.
     """
 
-    def __init__(self, run: RunPaths, order: LaunchOrder, trainer: Trainer | None, *, started_at: float, first_attempt: int) -> None:
+    def __init__(self, run: RunPaths, order: LaunchSpec, trainer: Trainer | None, *, started_at: float, first_attempt: int) -> None:
         self.run, self.order, self.trainer, self.started_at = run, order, trainer, started_at
         self.code = UNKNOWN_CODE
-        self.stop_requested = self.had_to_kill = self.asked_at_once = False
+        self.stop_requested = self.was_killed = self.stop_immediately = False
         self.stall: Stall | None = None
         self.oom_kills = kernel_oom_kills()
         self._first_attempt, self._stop_seen_at = first_attempt, 0.0
-        self._heeded: StopOrder | None = None
+        self._heeded: StopRequest | None = None
 
     @property
     def pid(self) -> int | None:
@@ -44,13 +44,13 @@ class Attempt:
         """How the trainer ended, negative for a signal; None when it cannot be known."""
         return None if self.code == UNKNOWN_CODE else self.code
 
-    def wish(self) -> StopOrder | None:
+    def stop_request(self) -> StopRequest | None:
         """Return the wish to stop, None while nobody has it."""
-        return read_stop(self.run, self.order.run_id, self._first_attempt)
+        return read_stop_request(self.run, self.order.run_id, self._first_attempt)
 
-    def is_stopped_anew(self) -> bool:
-        """Say whether somebody wishes to stop who did not while the trainer lived."""
-        return (wish := self.wish()) is not None and wish != self._heeded
+    def has_new_stop_request(self) -> bool:
+        """Return True if somebody wishes to stop who did not while the trainer lived."""
+        return (stop_request := self.stop_request()) is not None and stop_request != self._heeded
 
     def watch(self) -> None:
         """Wait for the trainer's end; meanwhile heed Stop, look for a stall if monitoring is on, and follow a foreign one's output."""
@@ -59,7 +59,7 @@ class Attempt:
         stalls = StallWatch(self.run, self.trainer.pid, scale=self.order.stall_scale) if self.order.monitoring else None
         foreign = ForeignProgress(self.run, self.order) if self.order.foreign else None
         while self.trainer.poll() is None:
-            self._heed_stop(self.trainer)
+            self._handle_stop(self.trainer)
             if foreign is not None:
                 foreign.poll()
             if stalls is not None and not self.stop_requested and self.stall is None and (stall := stalls.look()) is not None:
@@ -75,42 +75,42 @@ class Attempt:
         if self.trainer is None:
             return
         while (code := self.trainer.poll()) is None:
-            self._heed_stop(self.trainer)
+            self._handle_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
-        left = clear_family(self.trainer.pid, self.run, self.order.run_id, kill=self.had_to_kill)
+        left = terminate_process_tree(self.trainer.pid, self.run, self.order.run_id, kill=self.was_killed)
         if left:
             log.error("processes %s outlived SIGKILL", left)
 
-    def _heed_stop(self, trainer: Trainer) -> None:
-        wish = self.wish()
-        if wish is None:
+    def _handle_stop(self, trainer: Trainer) -> None:
+        stop_request = self.stop_request()
+        if stop_request is None:
             return
-        self._heeded, self.asked_at_once = wish, wish.grace_s <= 0
+        self._heeded, self.stop_immediately = stop_request, stop_request.grace_s <= 0
         if not self.stop_requested:
             self.stop_requested, self._stop_seen_at = True, time.monotonic()
-            log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", wish.grace_s)
-            if wish.grace_s > 0:
-                ask_to_end(trainer.pid)
-        if time.monotonic() >= self._stop_seen_at + wish.grace_s and not self.had_to_kill:
-            self.had_to_kill = True
+            log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", stop_request.grace_s)
+            if stop_request.grace_s > 0:
+                request_termination(trainer.pid)
+        if time.monotonic() >= self._stop_seen_at + stop_request.grace_s and not self.was_killed:
+            self.was_killed = True
             log.info("the deadline has passed; SIGKILL to the trainer's group")
             signal_group(trainer.pid, signal.SIGKILL)
 
     def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
         """Write down where the trainer is stuck, then end it: kindly at first, since it might still save."""
-        log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.silent_s, stall.limit_s)
+        log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.idle_s, stall.limit_s)
         dump_stacks(trainer.pid, self.run.training_log)
-        ask_to_end(trainer.pid)
+        request_termination(trainer.pid)
         deadline = time.monotonic() + STALL_GRACE_S * min(1.0, self.order.stall_scale)
         while trainer.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        self.had_to_kill = trainer.poll() is None
-        if self.had_to_kill:
+        self.was_killed = trainer.poll() is None
+        if self.was_killed:
             signal_group(trainer.pid, signal.SIGKILL)
 
 
-def record(run: RunPaths, order: LaunchOrder, trainer: ProcessIdentity | None, *, started_at: float) -> None:
+def record(run: RunPaths, order: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:
     """Write down which processes the attempt has, this one as its supervisor; raises StorageError when process.json cannot be written."""
     write_record(run, order.run_id, order.attempt, identify(os.getpid(), order.run_id), trainer, started_at)
     if not order.monitoring:

@@ -11,16 +11,16 @@ from typing import Any
 
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import list_complete
-from fluxgym.runs.exit_record import ExitRecord, write_exit
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import tail
-from fluxgym.runs.launch_spec import LaunchOrder
+from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
-from fluxgym.runs.snapshot import RunFacts
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.runs.status import DerivedStatus
 from fluxgym.supervisor.attempt import Attempt
-from fluxgym.supervisor.outcome import Evidence, judge, kernel_oom_kills, signal_name
+from fluxgym.supervisor.outcome import ExitContext, classify, kernel_oom_kills, signal_name
 from fluxgym.supervisor.trainer_process import POLL_S
 
 log = logging.getLogger("fluxgym.supervisor")
@@ -36,8 +36,8 @@ def close(attempt: Attempt, *, restarts: int) -> None:
     if has_finished:
         verdict = verify(attempt, _began_at(attempt), last)
         log.info("verified: %s", verdict)
-    evidence = replace(_evidence(attempt, last, restarts), verdict=verdict, check_stopped=has_finished and verdict is None)
-    write_end(attempt.run, attempt.order, judge(evidence), attempt=attempt, verified=verdict)
+    context = replace(_evidence(attempt, last, restarts), verdict=verdict, check_stopped=has_finished and verdict is None)
+    write_outcome(attempt.run, attempt.order, classify(context), attempt=attempt, verified=verdict)
 
 
 def _began_at(attempt: Attempt) -> float:
@@ -45,16 +45,16 @@ def _began_at(attempt: Attempt) -> float:
 
     Its order lies there and was written just before, so whatever the attempt has written is no older.
     """
-    return RunFacts(attempt.run, {}).ordered_at or attempt.started_at
+    return RunSnapshot(attempt.run, {}).ordered_at or attempt.started_at
 
 
-def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> Evidence:
+def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitContext:
     complete, began_at = list_complete(attempt.run, exact=not attempt.order.foreign), _began_at(attempt)
-    return Evidence(
+    return ExitContext(
         exit_code=attempt.exit_code,
         stop_requested=attempt.stop_requested,
-        had_to_kill=attempt.had_to_kill,
-        asked_at_once=attempt.asked_at_once,
+        was_killed=attempt.was_killed,
+        stop_immediately=attempt.stop_immediately,
         last_line=last,
         log_end=tail(attempt.run.training_log, 60),
         kernel_killed=kernel_oom_kills() > attempt.oom_kills,
@@ -66,8 +66,8 @@ def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> Evidence
     )
 
 
-def write_end(
-    run: RunPaths, order: LaunchOrder, end: DerivedStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
+def write_outcome(
+    run: RunPaths, order: LaunchSpec, end: DerivedStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
 ) -> None:
     """Write down how a run ended, as far as the disk takes it; `attempt` is None when there was no trainer."""
     code = attempt.exit_code if attempt else None
@@ -90,7 +90,7 @@ def write_end(
         log.error("%s was started anew meanwhile; its state is left alone", run.slug)
         return
     try:
-        write_exit(run, record)
+        write_exit_record(run, record)
     except FluxGymError as error:  # a full disk: readers see that no process lives, and say so
         log.error("%s", error)
     say(run, _as_state(record))
@@ -98,8 +98,8 @@ def write_end(
         _remove(path)
 
 
-def _runs_another(run: RunPaths, order: LaunchOrder) -> bool:
-    """Say whether the folder is a newer start's by now, because somebody removed it under a living trainer."""
+def _runs_another(run: RunPaths, order: LaunchSpec) -> bool:
+    """Return True if the folder is a newer start's by now, because somebody removed it under a living trainer."""
     try:
         return read_state(run).get("run_id") not in (None, order.run_id)
     except FluxGymError:
@@ -124,7 +124,7 @@ def say(run: RunPaths, changes: dict[str, Any]) -> None:
         log.error("%s", error)
 
 
-def last_line(run: RunPaths, order: LaunchOrder) -> dict[str, Any]:
+def last_line(run: RunPaths, order: LaunchSpec) -> dict[str, Any]:
     """Return the trainer's last word of this attempt; an earlier attempt's does not count."""
     last = read_last(run.progress)
     return last if last is not None and last.get("attempt", 1) == order.attempt else {}
@@ -163,7 +163,7 @@ def _ask(argv: list[str], attempt: Attempt) -> dict[str, Any] | None:
     deadline = time.monotonic() + TIMEOUT_S
     with child:
         while child.poll() is None:  # what it says is shorter than a pipe takes
-            if attempt.is_stopped_anew():
+            if attempt.has_new_stop_request():
                 child.kill()
                 return None
             if time.monotonic() > deadline:

@@ -24,13 +24,13 @@ SENTENCES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class ExitContext:
     """What is known at a trainer's end. exit_code is negative for a signal, None when it cannot be known."""
 
     exit_code: int | None
     stop_requested: bool
-    had_to_kill: bool
-    asked_at_once: bool
+    was_killed: bool
+    stop_immediately: bool
     last_line: dict[str, Any]
     log_end: list[str]
     kernel_killed: bool
@@ -43,57 +43,57 @@ class Evidence:
 
     @property
     def is_done(self) -> bool:
-        """Say whether the trainer's last word was that it is through."""
+        """Return True if the trainer's last word was that it is through."""
         return is_done(self.last_line)
 
     @property
     def is_verified(self) -> bool:
-        """Say whether what it left was found whole."""
+        """Return True if what it left was found whole."""
         return bool(self.verdict and self.verdict.get("ok"))
 
 
-def judge(evidence: Evidence) -> DerivedStatus:
+def classify(context: ExitContext) -> DerivedStatus:
     """Return the status a run has ended in, and why.
 
     A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
     """
-    code, stopped = evidence.exit_code, evidence.stop_requested
-    if evidence.check_stopped:
-        return DerivedStatus(Status.STOPPED, "user", CHECK_STOPPED if evidence.is_done else CHECK_STOPPED.partition(";")[0] + ".")
-    if evidence.is_done and (evidence.is_verified or not stopped):
-        return _finished(evidence)
-    if evidence.stall is not None and not stopped:
-        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(evidence, evidence.stall))
+    code, stopped = context.exit_code, context.stop_requested
+    if context.check_stopped:
+        return DerivedStatus(Status.STOPPED, "user", CHECK_STOPPED if context.is_done else CHECK_STOPPED.partition(";")[0] + ".")
+    if context.is_done and (context.is_verified or not stopped):
+        return _finished(context)
+    if context.stall is not None and not stopped:
+        return DerivedStatus(Status.FAILED, "stalled", _stalled_sentence(context, context.stall))
     if code == 0:
-        return _finished(evidence)
+        return _finished(context)
     if stopped and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
-        return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(evidence))
+        return DerivedStatus(Status.STOPPED, "user", _stopped_sentence(context))
     if code == STOPPED_CODE:
-        return DerivedStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(evidence)}" + _saved(evidence))
+        return DerivedStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(context)}" + _saved(context))
     if code == -signal.SIGKILL or code == -signal.SIGTERM or code is None:
-        return DerivedStatus(Status.STOPPED, "interrupted", _killed_sentence(evidence))
-    return _failed(evidence)
+        return DerivedStatus(Status.STOPPED, "interrupted", _killed_sentence(context))
+    return _failed(context)
 
 
-def _finished(evidence: Evidence) -> DerivedStatus:
+def _finished(context: ExitContext) -> DerivedStatus:
     """Judge a trainer by what it left; a process that did not end of itself and in order is told of."""
-    end = "" if evidence.exit_code == 0 else _odd_end(evidence)
-    if evidence.is_verified:
+    end = "" if context.exit_code == 0 else _odd_end(context)
+    if context.is_verified:
         return DerivedStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
-    fault = (evidence.verdict or {}).get("reason") or "its result could not be checked"
+    fault = (context.verdict or {}).get("reason") or "its result could not be checked"
     joined = f"{end}, and {fault}." if end else f"The trainer ended without an error, but {fault}."
     return DerivedStatus(Status.FAILED, "not_verified", joined)
 
 
-def _odd_end(evidence: Evidence) -> str:
+def _odd_end(context: ExitContext) -> str:
     """Say how the process of a trainer ended that was done before, without a full stop."""
-    if evidence.stall is not None:
+    if context.stall is not None:
         return "It hung at its exit and was ended"
-    if evidence.exit_code is None:
+    if context.exit_code is None:
         return "Its process ended while nobody watched"
-    if evidence.stop_requested:
+    if context.stop_requested:
         return "It was done when Stop ended it"
-    return f"It was done, but its process ended with {exit_words(evidence.exit_code)}"
+    return f"It was done, but its process ended with {exit_words(context.exit_code)}"
 
 
 def exit_words(code: int) -> str:
@@ -109,59 +109,59 @@ def signal_name(number: int) -> str:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
-def _stalled_sentence(evidence: Evidence, stall: Stall) -> str:
-    tried = f" after {evidence.restarts} restart{'s' * (evidence.restarts != 1)} without progress" if evidence.restarts else ""
+def _stalled_sentence(context: ExitContext, stall: Stall) -> str:
+    tried = f" after {context.restarts} restart{'s' * (context.restarts != 1)} without progress" if context.restarts else ""
     return (
-        f"It stalled{_at(evidence)}: no progress while {stall.phase} for {stall.silent_s:.0f} s{tried}. "
+        f"It stalled{_at(context)}: no progress while {stall.phase} for {stall.idle_s:.0f} s{tried}. "
         "The end of its log says where it was stuck; resume it once the cause is gone."
     )
 
 
-def _stopped_sentence(evidence: Evidence) -> str:
-    if evidence.asked_at_once:
-        return f"Stopped by you at once{_at(evidence)}, without saving; {_lost(evidence)}."
-    if evidence.had_to_kill:
-        return f"Stopped by you{_at(evidence)}; it did not end by itself and was killed; {_lost(evidence)}."
-    return f"Stopped by you{_at(evidence)}" + _saved(evidence)
+def _stopped_sentence(context: ExitContext) -> str:
+    if context.stop_immediately:
+        return f"Stopped by you at once{_at(context)}, without saving; {_lost(context)}."
+    if context.was_killed:
+        return f"Stopped by you{_at(context)}; it did not end by itself and was killed; {_lost(context)}."
+    return f"Stopped by you{_at(context)}" + _saved(context)
 
 
-def _saved(evidence: Evidence) -> str:
-    return "; its state was saved." if evidence.saved_state else f"; no state was saved at this step: {_lost(evidence)}."
+def _saved(context: ExitContext) -> str:
+    return "; its state was saved." if context.saved_state else f"; no state was saved at this step: {_lost(context)}."
 
 
-def _lost(evidence: Evidence) -> str:
-    return "the steps since the last checkpoint are lost" if evidence.has_checkpoint else "it has left no checkpoint to resume from"
+def _lost(context: ExitContext) -> str:
+    return "the steps since the last checkpoint are lost" if context.has_checkpoint else "it has left no checkpoint to resume from"
 
 
-def _killed_sentence(evidence: Evidence) -> str:
-    if evidence.kernel_killed:
-        return f"It was killed{_at(evidence)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
-    if evidence.exit_code is None:
-        return f"Its process ended{_at(evidence)} while nobody watched; how is not known."
-    return f"It was killed from outside ({signal_name(-evidence.exit_code)}){_at(evidence)}; by whom is not known."
+def _killed_sentence(context: ExitContext) -> str:
+    if context.kernel_killed:
+        return f"It was killed{_at(context)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
+    if context.exit_code is None:
+        return f"Its process ended{_at(context)} while nobody watched; how is not known."
+    return f"It was killed from outside ({signal_name(-context.exit_code)}){_at(context)}; by whom is not known."
 
 
-def _failed(evidence: Evidence) -> DerivedStatus:
-    line = evidence.last_line
+def _failed(context: ExitContext) -> DerivedStatus:
+    line = context.last_line
     if line.get("reason_code"):
         return DerivedStatus(Status.FAILED, str(line["reason_code"]), _sentence(str(line.get("reason") or line["reason_code"])))
-    end = "\n".join(evidence.log_end)
+    end = "\n".join(context.log_end)
     for code, phrases in PHRASES.items():
         if any(phrase in end for phrase in phrases):
             return DerivedStatus(Status.FAILED, code, SENTENCES[code])
-    said = next((text.removeprefix("error: ") for text in reversed(evidence.log_end) if text.startswith("error: ")), "")
+    said = next((text.removeprefix("error: ") for text in reversed(context.log_end) if text.startswith("error: ")), "")
     if said:
         return DerivedStatus(Status.FAILED, "bad_input", _sentence(said))
-    how = exit_words(evidence.exit_code or 0)
-    return DerivedStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(evidence)} with {how}; the end of its log may say why.")
+    how = exit_words(context.exit_code or 0)
+    return DerivedStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(context)} with {how}; the end of its log may say why.")
 
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _at(evidence: Evidence) -> str:
-    step, total = evidence.last_line.get("step"), evidence.last_line.get("total_steps")
+def _at(context: ExitContext) -> str:
+    step, total = context.last_line.get("step"), context.last_line.get("total_steps")
     return f" at step {step} of {total}" if step and total else ""
 
 

@@ -30,7 +30,7 @@ class Stall:
     """A phase that has shown no progress for `silent_s` seconds, though `limit_s` is what it may take."""
 
     phase: str
-    silent_s: float
+    idle_s: float
     limit_s: float
 
 
@@ -55,7 +55,7 @@ class StallWatch:
         self._looked_at = now
         signs = self._read_signs()
         if signs != self._signs:
-            self._heard(signs)
+            self._on_activity(signs)
         limit = self.limit_s(self.phase)
         return Stall(self.phase, self._silent_s, limit) if self._silent_s > limit else None
 
@@ -66,7 +66,7 @@ class StallWatch:
             return LIMITS_S.get(phase, OTHER_LIMIT_S) * self._scale
         return max(LEAST_S * self._scale, LEARNT_FACTOR * max(gaps))
 
-    def _heard(self, signs: tuple[int, ...]) -> None:
+    def _on_activity(self, signs: tuple[int, ...]) -> None:
         new_line = signs[:1] != self._signs[:1]
         if self._signs and new_line:
             gaps = self._gaps[self.phase]
@@ -125,7 +125,7 @@ def _ask_for_stacks(pid: int, training_log: Path) -> None:
 
 
 def _catches(pid: int, number: int) -> bool:
-    """Say whether a process handles a signal; without a handler it would die of it."""
+    """Return True if a process handles a signal; without a handler it would die of it."""
     try:
         lines = (PROC / str(pid) / "status").read_text().splitlines()
         caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
@@ -157,7 +157,7 @@ def _first_line(path: Path) -> str:
 
 
 class Restarts:
-    """The restarts of one run; they begin to count anew when the training got further than ever before."""
+    """The restarts of one run; they begin to count again when the training got further than ever before."""
 
     def __init__(self, run: RunPaths, *, exact: bool = True) -> None:
         self._run, self._exact = run, exact

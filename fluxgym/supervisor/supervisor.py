@@ -12,18 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import Held, release, take_turn
+from fluxgym.engines.devices import DeviceLease, acquire_devices, release
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import reason_code_of, write_text
-from fluxgym.runs.launch_spec import LaunchOrder, StopOrder, read_stop, write_launch
+from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
 from fluxgym.runs.status import DerivedStatus, Status
 from fluxgym.supervisor.attempt import Attempt, record
-from fluxgym.supervisor.finalize import close, last_line, say, write_end
+from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
-from fluxgym.supervisor.trainer_process import POLL_S, TakenOver, Trainer, signal_group, start_trainer
+from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
 
 QUEUE_POLL_S = 1.0
 CANCELLED = DerivedStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
@@ -34,7 +34,7 @@ log = logging.getLogger("fluxgym.supervisor")
 class Supervisor:
     """One run, from its place in the queue to its end; more than one attempt when its trainer stalls."""
 
-    def __init__(self, run: RunPaths, order: LaunchOrder) -> None:
+    def __init__(self, run: RunPaths, order: LaunchSpec) -> None:
         self.run, self.order, self.first_attempt = run, order, order.attempt
         self.attempt: Attempt | None = None
         self.restarts = Restarts(run, exact=not order.foreign)
@@ -45,7 +45,7 @@ class Supervisor:
             work()
         except Exception:  # a mistake of ours, whatever it is, must not leave a trainer alone
             log.exception("an error of the supervisor's own; from here on it only waits and heeds Stop")
-            self._see_out()
+            self._wait_and_record()
 
     def supervise(self) -> None:
         """Wait for the devices, then start the trainer as often as is needed, and record how it ended."""
@@ -56,7 +56,7 @@ class Supervisor:
             self._fail("launch", f"It could not wait for its turn: {error}")
             return
         if held is None:
-            write_end(self.run, self.order, CANCELLED)
+            write_outcome(self.run, self.order, CANCELLED)
             return
         try:
             while self._attempt(held):
@@ -64,12 +64,12 @@ class Supervisor:
         finally:
             release(held.locks)
 
-    def stop_foreign(self) -> None:
+    def stop_abandoned_trainer(self) -> None:
         """Stop a trainer whose own supervisor has died."""
         before = read_record(self.run)
         if before is None or before.trainer is None or not is_alive(before.trainer):
             return
-        self.attempt = self._begin(TakenOver(before.trainer), before.started_at)
+        self.attempt = self._begin(AdoptedTrainer(before.trainer), before.started_at)
         self._note(before.trainer)
         log.info("took over the trainer, PID %d, to stop it", before.trainer.pid)
         self.attempt.watch()
@@ -85,15 +85,19 @@ class Supervisor:
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
 
-    def _await_turn(self) -> Held | None:
+    def _await_turn(self) -> DeviceLease | None:
         """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
         queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
         queue.enter(self.run, self.order.run_id, self.order.devices)
         try:
             while self._wish() is None:
                 before = queue.before(self.run)
-                barred = {device for ticket in before for device in ticket.devices}
-                if (held := take_turn(self.order.devices, self.run.slug, any_one=self.order.any_one, barred=barred)) is not None:
+                reserved_by_earlier = {device for ticket in before for device in ticket.devices}
+                if (
+                    held := acquire_devices(
+                        self.order.devices, self.run.slug, any_one=self.order.any_one, reserved_by_earlier=reserved_by_earlier
+                    )
+                ) is not None:
                     return held
                 reason = queue.reason(self.run, self.order, before)
                 if reason != said:
@@ -105,7 +109,7 @@ class Supervisor:
         finally:
             queue.leave(self.run)
 
-    def _attempt(self, held: Held) -> bool:
+    def _attempt(self, held: DeviceLease) -> bool:
         """Run the trainer once; True when it stalled and is to be started again."""
         started_at, self.attempt = time.time(), None
         try:
@@ -163,7 +167,7 @@ class Supervisor:
         """Write the next attempt's order; False when the disk refuses, for a trainer that nobody could tell from the last must not begin."""
         again = self.order.again(checkpoint)
         try:
-            write_launch(self.run, again, keep_stop=True)
+            write_launch_spec(self.run, again, keep_stop=True)
         except StorageError as error:
             log.error("not started again: %s", error)
             return False
@@ -183,13 +187,13 @@ class Supervisor:
         except StorageError as error:
             log.error("%s", error)
 
-    def _wish(self) -> StopOrder | None:
-        return read_stop(self.run, self.order.run_id, self.first_attempt)
+    def _wish(self) -> StopRequest | None:
+        return read_stop_request(self.run, self.order.run_id, self.first_attempt)
 
     def _fail(self, code: str, reason: str) -> None:
-        write_end(self.run, self.order, DerivedStatus(Status.FAILED, code, reason), attempt=self.attempt)
+        write_outcome(self.run, self.order, DerivedStatus(Status.FAILED, code, reason), attempt=self.attempt)
 
-    def _see_out(self) -> None:
+    def _wait_and_record(self) -> None:
         """Wait for the trainer, if there is one, and write down how it ended, in the plainest words if need be."""
         if self.attempt is None:
             self._fail("supervisor", OWN_ERROR)

@@ -7,8 +7,8 @@ import subprocess
 import time
 from typing import Protocol
 
-from fluxgym.engines.devices import Held
-from fluxgym.runs.launch_spec import LaunchOrder
+from fluxgym.engines.devices import DeviceLease
+from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
 
@@ -28,7 +28,7 @@ class Trainer(Protocol):
         """Return the exit code once it has ended, None before; UNKNOWN_CODE when it cannot be known."""
 
 
-class TakenOver:
+class AdoptedTrainer:
     """A trainer that is somebody else's child; its exit code cannot be known."""
 
     def __init__(self, identity: ProcessIdentity) -> None:
@@ -39,7 +39,7 @@ class TakenOver:
         return None if is_alive(self.identity) else UNKNOWN_CODE
 
 
-def start_trainer(run: RunPaths, order: LaunchOrder, held: Held) -> subprocess.Popen[bytes]:
+def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subprocess.Popen[bytes]:
     """Start the trainer in its own process group, its output straight into training.log; it inherits the devices' locks."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
@@ -66,7 +66,7 @@ def start_trainer(run: RunPaths, order: LaunchOrder, held: Held) -> subprocess.P
         )
 
 
-def ask_to_end(pid: int) -> None:
+def request_termination(pid: int) -> None:
     """Send SIGTERM to the trainer alone, and wake it if somebody froze it, so that it can save."""
     for number in (signal.SIGTERM, signal.SIGCONT):
         try:
@@ -83,12 +83,12 @@ def signal_group(pgid: int, number: int) -> None:
         return
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """Become the parent of whatever the trainer's children leave behind, also of those with a session of their own (see prctl(2))."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def clear_family(pgid: int, run: RunPaths, run_id: str, *, kill: bool) -> list[int]:
+def terminate_process_tree(pgid: int, run: RunPaths, run_id: str, *, kill: bool) -> list[int]:
     """End what is left of a trainer: its process group, orphans that came to us, and what was started for this folder; with `kill` at once.
 
     Returns those that outlived even SIGKILL.

@@ -55,7 +55,7 @@ def _fault_of_values(path: Path, header: Header, data: np.ndarray[Any, np.dtype[
 
 
 def _is_finite(entry: dict[str, Any], data: np.ndarray[Any, np.dtype[np.uint8]]) -> bool | None:
-    """Say whether all values of a tensor are finite; None for a dtype that is not known here, or bytes that do not fit it."""
+    """Return True if all values of a tensor are finite; None for a dtype that is not known here, or bytes that do not fit it."""
     start, end = entry["data_offsets"]
     part = data[start:end].tobytes()
     dtype = entry["dtype"]

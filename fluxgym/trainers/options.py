@@ -10,7 +10,7 @@ from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.kohya.backend import place_options, python_of, refuse_unknown
+from fluxgym.trainers.kohya.backend import python_of, refuse_unknown, resume_options
 
 SCRIPT = "flux_train_network.py"
 Options = dict[str, list[str] | None]
@@ -26,7 +26,7 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
         raise LaunchError(f"The trainer {script} is missing; point --sd-scripts to a folder that holds {SCRIPT}.")
     options = _options(config, run, files)
     if resume is not None:
-        options |= {"--resume": [str(resume)], **{name: [value] for name, value in place_options(sd_scripts, resume).items()}}
+        options |= {"--resume": [str(resume)], **{name: [value] for name, value in resume_options(sd_scripts, resume).items()}}
     for name, value in config.advanced.items():
         if name not in DATASET_KEYS and name not in SUBSET_KEYS and name not in OF_THE_LAUNCHER:
             _set(options, name, value)

@@ -1,7 +1,7 @@
 """The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for.
 
 All of them only read files and keep the draft, but Start: it answers once the run's supervisor watches, so that whatever stands in the way
-can stand beside its field. That takes as long as linking the pictures, hashing the checkpoint that is named, and a process's start.
+can stand beside its field. That takes as long as linking the images, hashing the checkpoint that is named, and a process's start.
 What is typed is kept in the browser's draft with each answer; a start turns the draft into a run.
 """
 
@@ -23,11 +23,11 @@ from fluxgym.runs.status import has_live_process
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
-from fluxgym.sessions.preconditions import is_unused
+from fluxgym.sessions.preconditions import is_name_available
 from fluxgym.sessions.start import IfExists, StartRequest, start
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import Answer
-from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.sessions import offer
 from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import BY_NAME, NAMES
@@ -42,10 +42,10 @@ TWICE_S = 10.0
 class TrainingHandlers:
     """Answers the form. Every handler takes (draft id, source, the fields in the table's order), Start also the GPU that was chosen."""
 
-    def __init__(self, settings: Settings, pictures: PictureHandlers, index: SessionIndex, templates: TemplateHandlers) -> None:
+    def __init__(self, settings: Settings, images: ImageHandlers, index: SessionIndex, templates: TemplateHandlers) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
-        self._pictures = pictures
+        self._images = images
         self._index = index
         self._templates = templates
         self._form = Form(settings)
@@ -81,7 +81,7 @@ class TrainingHandlers:
     def _answer(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Answer]:
         state, errors = form_values.to_state(typed)
         state = self._form.explicit(state)
-        folder = self._pictures.folder(draft_id, self._existing(source))
+        folder = self._images.folder(draft_id, self._existing(source))
         return state, self._form.answer(state, errors, folder.path, pressed=pressed)
 
     def changed(self, name: str, draft_id: str, source: str, *typed: Any) -> Outputs:
@@ -108,9 +108,9 @@ class TrainingHandlers:
         return [*_fields(shown), self._kept(draft, state, source, answer)]
 
     def fresh(self, draft_id: str) -> Outputs:
-        """Empty the form for another training: the defaults, no pictures. Runs are not touched."""
+        """Empty the form for another training: the defaults, no images. Runs are not touched."""
         draft = self._draft(draft_id)
-        said = _let_go(draft)
+        said = _free_memory(draft)
         *fields, answer = self._filled(draft, self._form.defaults(self._default_model()), "")
         return [*fields, answer | said]
 
@@ -122,8 +122,8 @@ class TrainingHandlers:
         state, answer = self._answer(draft.id, source, shown)
         return [*_fields(shown), self._kept(draft, state, source, answer)]
 
-    def pictures_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
-        """Answer to pictures that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
+    def images_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
+        """Answer to images that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
         source = str(getattr(event, "source", "") or "")
         filled = form_values.by_name(typed)
         for name, proposed in (("lora_name", getattr(event, "name", None)), ("concept_sentence", getattr(event, "trigger", None))):
@@ -146,25 +146,25 @@ class TrainingHandlers:
         draft, (*fields, chosen) = self._draft(draft_id), given
         typed, gpus = form_values.by_name(fields), str(chosen or "") or None
         state, answer = self._answer(draft.id, source, typed, pressed=True)
-        if if_exists is None and (slug := self._just_begun(state)):  # a second press, before the page had the first one's answer
+        if if_exists is None and (slug := self._recent_duplicate(state)):  # a second press, before the page had the first one's answer
             return _started(slug, answer)
         answer = self._kept(draft, state, source, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return [source, gr.skip(), answer]
-        images = self._pictures.folder(draft.id, self._existing(source)).path
+        images = self._images.folder(draft.id, self._existing(source)).path
         try:
             run = start(StartRequest(state=state, images=images, if_exists=if_exists, gpus=gpus), self._settings)
         except NameTaken:
-            if if_exists is None and (slug := self._just_begun(state)):
+            if if_exists is None and (slug := self._recent_duplicate(state)):
                 return _started(slug, answer)
             return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
-        if if_exists != "resume":  # a resumed run has its own settings and pictures; what was typed is not in it
-            _let_go(draft, pictures=not source)
+        if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
+            _free_memory(draft, images=not source)
         return _started(run.slug, answer)
 
-    def _just_begun(self, state: State) -> str:
+    def _recent_duplicate(self, state: State) -> str:
         """Return the slug of a run that was started seconds ago by these very settings, "" when there is none."""
         try:
             run = self._outputs.run(slug_of(str(state.get("lora_name") or "")))
@@ -178,7 +178,7 @@ class TrainingHandlers:
     def _choice(self, slug: str) -> Answer:
         """Return what can be done about a taken name, each named by what it will do."""
         numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
-        version = next(run.slug for run in numbers if is_unused(run))
+        version = next(run.slug for run in numbers if is_name_available(run))
         resuming = offer(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {
@@ -189,7 +189,7 @@ class TrainingHandlers:
         }
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
-        """Fill the form with a run's settings and pictures; what was typed or uploaded and not started goes only when the event says so."""
+        """Fill the form with a run's settings and images; what was typed or uploaded and not started goes only when the event says so."""
         draft, replace = self._draft(draft_id), bool(getattr(event, "replace", False))
         if draft.read_form() is not None and not replace:
             return [gr.skip()] * (len(NAMES) + 5)
@@ -198,7 +198,7 @@ class TrainingHandlers:
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
             return [gr.skip()] * (len(NAMES) + 5)
-        said = _let_go(draft, pictures=replace)
+        said = _free_memory(draft, images=replace)
         *fields, answer = self._filled(draft, state, run.slug)
         return [*fields, answer | said]
 
@@ -213,12 +213,12 @@ class TrainingHandlers:
             return ""
 
 
-def _let_go(draft: Draft, *, pictures: bool = True) -> Answer:
-    """Clear a draft, its pictures too or not; returns what is to be said when that cannot be done now."""
+def _free_memory(draft: Draft, *, images: bool = True) -> Answer:
+    """Clear a draft, its images too or not; returns what is to be said when that cannot be done now."""
     try:
         draft.forget_form()
-        if pictures:
-            draft.forget_pictures()
+        if images:
+            draft.forget_images()
     except (FluxGymError, OSError) as error:
         logger.warning("the draft %s was not cleared: %s", draft.id, error)
         return {"said": str(error)}

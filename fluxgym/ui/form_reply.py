@@ -7,7 +7,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.errors import FluxGymError
-from fluxgym.models.catalog import FoundFiles, get_model, regularisation_folder
+from fluxgym.models.catalog import FoundFiles, get_model, regularization_folder
 from fluxgym.planning.checks import Preflight, check
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import slug_of
@@ -28,11 +28,11 @@ class Form:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
 
-    def answer(self, state: State, errors: Errors, pictures: Path, *, pressed: bool = False) -> Answer:
+    def answer(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Answer:
         """Return everything that stands beside the fields; `pressed` after a press on Start, when an empty name is named too."""
         errors = dict(errors)
         config = form_values.check(state, errors)
-        lines = check(config.to_state(), pictures, self._settings.models, self._settings.outputs)
+        lines = check(config.to_state(), images, self._settings.models, self._settings.outputs)
         answer: Answer = {"help": HELP, "trigger": config.concept_sentence, "lines": _lines(lines, errors), "pressed": pressed}
         can_tell = not set(errors) - {"lora_name"}  # a field that cannot be used was replaced by its default above
         answer |= (_steps(lines, config) | self._recipe(config, lines.files)) if can_tell else NOTHING_TO_TELL
@@ -49,7 +49,7 @@ class Form:
         run = self._outputs.run(slug_of(config.lora_name))
         try:
             argv = trainer_argv(config, run, files, sd_scripts=self._settings.sd_scripts)
-            toml = dataset_toml(config, run.dataset, regularisation_folder(config, self._settings.models))
+            toml = dataset_toml(config, run.dataset, regularization_folder(config, self._settings.models))
         except FluxGymError:
             return {"command": "", "toml": ""}  # the checks have said it already
         return {"command": train_sh(argv), "toml": toml}

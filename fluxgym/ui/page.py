@@ -14,7 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.engines.devices import num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.runs import RunHandlers
 from fluxgym.ui.api.sessions import SessionHandlers
 from fluxgym.ui.api.templates import TemplateHandlers
@@ -90,25 +90,25 @@ def place_sessions(handlers: SessionHandlers) -> gr.HTML:
     return part("sessions", server=(handlers.sessions, handlers.act, handlers.sweep), events=("open",), elem_id="fg-banner")
 
 
-def place_run(sessions: SessionHandlers, runs: RunHandlers, pictures: PictureHandlers) -> gr.HTML:
+def place_run(sessions: SessionHandlers, runs: RunHandlers, images: ImageHandlers) -> gr.HTML:
     """Place the page; its `open` event asks for this run's settings in the form, in place of what `pictures.held` tells of."""
     with gr.Column(elem_id="fg-run"):
-        return part("run_page", server=(runs.run_view, sessions.act, pictures.held), events=("open",))
+        return part("run_page", server=(runs.run_view, sessions.act, images.held), events=("open",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTab:
-    """The page's components: the fields by name, the pictures, what the form answers, and Start."""
+    """The page's components: the fields by name, the images, what the form answers, and Start."""
 
     fields: dict[str, Any]  # components; each kind has events of its own
-    pictures: gr.HTML
+    images: gr.HTML
     answer: gr.HTML
     start: gr.Button
     templates: gr.HTML
     gpus: gr.Dropdown
 
 
-def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templates: TemplateHandlers, num_gpus: int) -> TrainTab:
+def place_train(models: list[tuple[str, str]], images: ImageHandlers, templates: TemplateHandlers, num_gpus: int) -> TrainTab:
     """Place the three steps; `models` are the base models as (title, id). Which GPU is asked only where there are several."""
     with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
         with gr.Column(elem_classes="fg-step", min_width=0):
@@ -117,11 +117,11 @@ def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templa
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
                 fields |= _place_fields("advanced", models)
             kept = part(
-                "templates", server=(*templates.server, pictures.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
+                "templates", server=(*templates.server, images.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
             )
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(2, "Pictures")
-            gallery = part("images", server=pictures.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
+            gallery = part("images", server=images.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(3, "Train")
             answer = part("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
@@ -131,7 +131,7 @@ def place_train(models: list[tuple[str, str]], pictures: PictureHandlers, templa
             )  # fmt: skip
             start = gr.Button("Start training", variant="primary", elem_id="start")
             gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
-    return TrainTab(fields=fields, pictures=gallery, answer=answer, start=start, templates=kept, gpus=gpus)
+    return TrainTab(fields=fields, images=gallery, answer=answer, start=start, templates=kept, gpus=gpus)
 
 
 def _title(number: int, title: str) -> None:
@@ -158,15 +158,15 @@ def _place_fields(place: str, models: list[tuple[str, str]]) -> dict[str, Compon
 def build_page(settings: Settings) -> gr.Blocks:
     """Return the page for these folders."""
     index = SessionIndex(settings.outputs)
-    sessions, pictures = SessionHandlers(settings, index), PictureHandlers(settings)
+    sessions, images = SessionHandlers(settings, index), ImageHandlers(settings)
     templates = TemplateHandlers(settings)
-    training = TrainingHandlers(settings, pictures, index, templates)
+    training = TrainingHandlers(settings, images, index, templates)
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     with page, gr.Column(elem_id="fg-app"):
         place_navigation()
         banner = place_sessions(sessions)
-        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], pictures, templates, num_gpus())
-        run = place_run(sessions, RunHandlers(settings, sessions), pictures)
+        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], images, templates, num_gpus())
+        run = place_run(sessions, RunHandlers(settings, sessions), images)
         place_notices()
         _wire(page, tab, (banner, run), training, templates)
     return page
@@ -179,7 +179,7 @@ def _wire(
     draft, source, model, viewed, unsent = (gr.Textbox(visible=False) for _ in range(5))
     fields = [tab.fields[name] for name in NAMES]
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-    typed, everything = [draft, source, *fields], [draft, source, model, *fields, tab.pictures, tab.answer]
+    typed, everything = [draft, source, *fields], [draft, source, model, *fields, tab.images, tab.answer]
     page.load(training.restore, [draft, viewed, unsent], everything, js=OPENED, **quiet)
     chosen = [field.input for name, field in tab.fields.items() if BY_NAME[name].kind == "choice" and name != "base_model"]
     for listen in (tab.answer.typed, partial(gr.on, chosen)):
@@ -188,12 +188,12 @@ def _wire(
         training.choose_model, [draft, source, model, *fields], [model, *fields, tab.answer], trigger_mode="always_last", **quiet
     )
     named = [tab.fields["lora_name"], tab.fields["concept_sentence"]]
-    tab.pictures.changed(training.pictures_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
+    tab.images.changed(training.images_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
     tab.templates.apply(training.apply_template, typed, [model, *fields, tab.answer], **quiet)
     tab.templates.keep(templates.keep, fields, tab.templates, **quiet)
     begin = [*typed, tab.gpus]
-    tab.start.click(training.start, begin, [source, tab.pictures, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
-    tab.answer.choose(training.choose, begin, [source, tab.pictures, tab.answer], trigger_mode="once", **quiet)
+    tab.start.click(training.start, begin, [source, tab.images, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
+    tab.answer.choose(training.choose, begin, [source, tab.images, tab.answer], trigger_mode="once", **quiet)
     tab.templates.fresh(training.fresh, [draft], everything, **quiet)
     for part in openers:
         part.open(training.open, [draft], everything, **quiet)

@@ -1,7 +1,7 @@
 """The app as a server: Gradio mounted in an own FastAPI app behind the guard, and the few routes for files. Nothing else is served.
 
-Files that go out are the page's own assets, a run's sample pictures and LoRA files, its export, and thumbnails made of a data set's pictures;
-files that come in are one picture or caption a request, or one exported file.
+Files that go out are the page's own assets, a run's sample images and LoRA files, its export, and thumbnails made of a data set's images;
+files that come in are one image or caption a request, or one exported file.
 """
 
 import errno
@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from fluxgym.app_settings import Settings
-from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError, TooLarge
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
@@ -31,12 +31,12 @@ from fluxgym.ui import theme
 from fluxgym.ui.api.uploads import receive, receive_whole
 from fluxgym.ui.page import ASSETS, build_page, head
 from fluxgym.ui.security.guard import Guard, bad_request
-from fluxgym.ui.security.token_auth import Door
+from fluxgym.ui.security.token_auth import TokenAuth
 
 THUMB_SIDE = 320
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
 NOTHING = PlainTextResponse("There is nothing at this address.", 404)
-EXPORTS = {"state.json": None, "with-pictures.zip": Export(pictures=True), "everything.zip": Export(pictures=True, lora=True)}
+EXPORTS = {"state.json": None, "with-pictures.zip": Export(images=True), "everything.zip": Export(images=True, lora=True)}
 FOR_A_DAY = {"Cache-Control": "private, max-age=86400"}
 ASK_AGAIN = {"Cache-Control": "no-cache"}
 
@@ -51,7 +51,7 @@ def make_server(settings: Settings) -> Guard:
     )  # fmt: skip
     return Guard(
         app,
-        door=Door(settings.token, settings.port),
+        door=TokenAuth(settings.token, settings.port),
         allowed_hosts=settings.allowed_hosts,
         beyond_loopback=not settings.is_loopback,
         root_path=settings.root_path,
@@ -85,11 +85,11 @@ class FileRoutes:
         app.add_api_route("/fluxgym/assets/{name}", self.asset)
         app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
         app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
-        app.add_api_route("/fluxgym/runs/{slug}/pictures/{name}", self.run_picture)
+        app.add_api_route("/fluxgym/runs/{slug}/pictures/{name}", self.run_image)
         app.add_api_route("/fluxgym/runs/{slug}/export/{name}", self.export)
         app.add_api_route("/fluxgym/states.tar.gz", self.states)
         app.add_api_route("/fluxgym/import/{name}", self.take_in, methods=["PUT"])
-        app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.draft_picture)
+        app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.draft_image)
         app.add_api_route("/fluxgym/drafts/{draft}/pictures/{name}", self.upload, methods=["PUT"])
 
     def asset(self, name: str) -> Response:
@@ -124,7 +124,7 @@ class FileRoutes:
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
 
     def export(self, slug: str, name: str) -> Response:
-        """Send a run's state, or an archive with its pictures and model, which is packed while it is sent."""
+        """Send a run's state, or an archive with its images and model, which is packed while it is sent."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
@@ -170,32 +170,32 @@ class FileRoutes:
         except FluxGymError as error:
             return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
 
-    def run_picture(self, slug: str, name: str) -> Response:
+    def run_image(self, slug: str, name: str) -> Response:
         """Send a thumbnail of one of a run's pictures."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
             return NOTHING
-        return _thumbnail(PictureFolder(run.dataset), name)
+        return _thumbnail(ImageFolder(run.dataset), name)
 
-    def draft_picture(self, draft: str, name: str) -> Response:
+    def draft_image(self, draft: str, name: str) -> Response:
         """Send a thumbnail of one of a draft's pictures."""
         try:
-            return _thumbnail(open_draft(self._settings.outputs, draft).pictures, name)
+            return _thumbnail(open_draft(self._settings.outputs, draft).images, name)
         except FluxGymError:
             return NOTHING
 
     async def upload(self, draft: str, name: str, request: Request) -> Response:
-        """Take one picture or caption into a draft."""
+        """Take one image or caption into a draft."""
         try:
-            folder = open_draft(self._settings.outputs, draft).pictures
+            folder = open_draft(self._settings.outputs, draft).images
             return JSONResponse({"name": await receive(request, name, folder)})
         except FluxGymError as error:
             return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
 
 
-def _thumbnail(folder: PictureFolder, name: str) -> Response:
+def _thumbnail(folder: ImageFolder, name: str) -> Response:
     try:
-        return Response(thumbnail(folder.picture_path(name), THUMB_SIDE), media_type="image/jpeg", headers=FOR_A_DAY)
+        return Response(thumbnail(folder.image_path(name), THUMB_SIDE), media_type="image/jpeg", headers=FOR_A_DAY)
     except DatasetError:
         return NOTHING

@@ -7,7 +7,7 @@ SYSTEM_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sa
 
 
 def theme() -> gr.themes.Base:
-    """Return Gradio's plain theme in our colours; the names on the right are the variables of page.css."""
+    """Return Gradio's plain theme in our colors; the names on the right are the variables of page.css."""
     base = gr.themes.Base(
         primary_hue="indigo", neutral_hue="gray", spacing_size="md", radius_size="md", text_size="md",
         font=list(SYSTEM_FONT), font_mono=list(SYSTEM_MONO),

@@ -44,16 +44,16 @@ def disk_full(path: Path | str) -> TrainerError:
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a .safetensors file whole or not at all, beside others who write the same one; raises TrainerError when the disk is full."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     with disk_errors(path):
         try:
-            save_file(dict(tensors), str(aside), metadata=dict(metadata or {}))
-            aside.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
-            sync(aside)
-            aside.rename(path)
+            save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
+            tmp_path.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
+            sync(tmp_path)
+            tmp_path.rename(path)
             sync(path.parent)
         finally:
-            aside.unlink(missing_ok=True)
+            tmp_path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -88,16 +88,16 @@ def sha256(path: Path) -> str:
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
     """Yield a folder beside `path` to be filled; on success it takes path's place, on failure it vanishes."""
-    aside = path.with_name(path.name + PARTIAL)
-    shutil.rmtree(aside, ignore_errors=True)
+    tmp_path = path.with_name(path.name + PARTIAL)
+    shutil.rmtree(tmp_path, ignore_errors=True)
     with disk_errors(path):
-        aside.mkdir(parents=True)
+        tmp_path.mkdir(parents=True)
         try:
-            yield aside
-            sync(aside)
-            replace_folder(aside, path)
+            yield tmp_path
+            sync(tmp_path)
+            replace_folder(tmp_path, path)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(tmp_path, ignore_errors=True)
             raise
 
 

@@ -17,7 +17,7 @@ NUM_TIMESTEPS = 1000
 
 
 def sample_sigmas(args: Namespace, batch_size: int, height: int, width: int, random: torch.Generator) -> Tensor:
-    """Draw a noise level for every picture of a batch: (B,) float32 in (0, 1]. height and width are the latents'.
+    """Draw a noise level for every image of a batch: (B,) float32 in (0, 1]. height and width are the latents'.
 
     uniform: U(0, 1) · sigmoid: sigmoid(scale * n) · shift: k u / (1 + (k - 1) u) · flux_shift: e^mu / (e^mu + 1/u - 1), mu linear in the
     number of tokens · sigma: from the schedule of 1000 shifted levels, at an index that weighting_scheme draws.
@@ -74,7 +74,7 @@ def density(args: Namespace, batch_size: int, random: torch.Generator) -> Tensor
 
 
 def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Tensor:
-    """Mix pictures and noise: (B, C, H, W) -> the same shape."""
+    """Mix images and noise: (B, C, H, W) -> the same shape."""
     sigma = _spread(sigmas_B)
     return (1 - sigma) * latents_BCHW + sigma * noise_BCHW
 
@@ -105,10 +105,10 @@ def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
     return None
 
 
-def loss_by_picture(
+def loss_by_image(
     args: Namespace, prediction_BCHW: Tensor, target_BCHW: Tensor, sigmas_B: Tensor, masks_B1HW: Tensor | None = None
 ) -> Tensor:
-    """Compare by loss_type, weigh by the masks, and average over each picture, what is masked included: (B, C, H, W) -> (B,) float32."""
+    """Compare by loss_type, weigh by the masks, and average over each image, what is masked included: (B, C, H, W) -> (B,) float32."""
     loss = _loss(args, prediction_BCHW.float(), target_BCHW.float(), sigmas_B)
     return (loss if masks_B1HW is None else loss * masks_B1HW).mean((1, 2, 3))
 

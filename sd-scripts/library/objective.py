@@ -31,18 +31,18 @@ class Forward(Preparation):
         return loss.item()
 
     def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
-        """The weighted loss of each picture at its noise level: (B,)."""
+        """The weighted loss of each image at its noise level: (B,)."""
         with autocast(self.device, self.dtype):
             output = self._velocity(noisy, sigmas, batch)
         prediction, target, weights = flow_matching.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
         if batch.preserves is not None:
-            target = self._preserving(batch, target, latents, noise, sigmas, noisy)
+            target = self._prior_target(batch, target, latents, noise, sigmas, noisy)
         masks = None if batch.masks is None else batch.masks.to(self.device)
-        losses = flow_matching.loss_by_picture(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
+        losses = flow_matching.loss_by_image(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
         return losses if weights is None else losses * weights
 
-    def _preserving(self, batch: Batch, target: Tensor, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
-        """Put what the model says without the LoRA in the target's place, for pictures with diff_output_preservation: (B, C, H, W)."""
+    def _prior_target(self, batch: Batch, target: Tensor, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
+        """Put what the model says without the LoRA in the target's place, for images with diff_output_preservation: (B, C, H, W)."""
         self.network.set_multiplier(0.0)
         try:
             with torch.no_grad(), autocast(self.device, self.dtype):

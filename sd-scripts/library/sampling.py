@@ -1,4 +1,4 @@
-"""Sample pictures while training: kohya's prompt lines, FLUX's Euler schedule, PNG files in `sample/`.
+"""Sample images while training: kohya's prompt lines, FLUX's Euler schedule, PNG files in `sample/`.
 
 Owns prompts, the schedule and the files. Leaves no trace in the training: its noise comes from generators of its own.
 """
@@ -21,7 +21,7 @@ from library.errors import TrainerError
 from library.flow_matching import resolution_mu, shifted
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.models.flux1.transformer import Flux
-from library.models.flux1.vae import AutoEncoder
+from library.models.flux1.vae import VAE
 from library.randomness import derived_seed
 
 FLAGS = {
@@ -41,7 +41,7 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class SamplePrompt:
-    """One picture to draw; names are kohya's. scale is the classifier-free guidance, 1 is off."""
+    """One image to draw; names are kohya's. scale is the classifier-free guidance, 1 is off."""
 
     prompt: str
     width: int = 512
@@ -139,15 +139,15 @@ def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:
     return shifted(even, float(np.exp(resolution_mu(num_tokens)))) if is_dev else even
 
 
-def draw_latents(
+def sample_latents(
     flux: Flux,
     prompt: SamplePrompt,
     words: Conditioning,
-    no_words: Conditioning | None,
+    negative_embeds: Conditioning | None,
     noise: Tensor,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Integrate from noise to a picture's latents by Euler steps: (1, 16, H, W) -> the same, float32.
+    """Integrate from noise to an picture's latents by Euler steps: (1, 16, H, W) -> the same, float32.
 
     `no_words` turns classifier-free guidance on. `check` is called before every step and may raise.
     """
@@ -166,21 +166,21 @@ def draw_latents(
             return flux(x, ids, text.context, places, time, text.pooled, guidance, text.mask).float()
 
         v = velocity(words)
-        if no_words is not None:
-            unguided = velocity(no_words)
+        if negative_embeds is not None:
+            unguided = velocity(negative_embeds)
             v = unguided + prompt.scale * (v - unguided)
         x = x + (after - now) * v
     return unpack_latents(x, height, width)
 
 
-def noise_of(prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
+def initial_noise(prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
     """Draw a prompt's starting noise (1, 16, H/8, W/8): from its own seed, else from the run's seed and its place in the list."""
     own = prompt.seed if prompt.seed is not None else derived_seed(seed or 0, "sample", index)
     return torch.randn(1, 16, prompt.height // 8, prompt.width // 8, generator=torch.Generator().manual_seed(own))
 
 
-def to_image(vae: AutoEncoder, latents: Tensor) -> Image.Image:
-    """Decode (1, 16, h, w) latents into a picture."""
+def to_image(vae: VAE, latents: Tensor) -> Image.Image:
+    """Decode (1, 16, h, w) latents into an picture."""
     parameter = next(vae.parameters())
     pixels = vae.decode(latents.to(parameter)).float().clamp(-1, 1)[0].permute(1, 2, 0)
     return Image.fromarray(((pixels + 1) * 127.5).round().byte().cpu().numpy())

@@ -26,7 +26,7 @@ class TrainedNetwork(nn.Module, ABC):
     options: LoRAOptions = LoRAOptions()
 
     @abstractmethod
-    def named_factors(self, prefix: str) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
         """The trainable tensors of one part (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX), by module and tensor name."""
 
     @abstractmethod
@@ -59,7 +59,7 @@ class TrainedNetwork(nn.Module, ABC):
         return {name: hashlib.sha256(tensor.numpy()).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
 
     def has_learned(self, since: Mapping[str, str]) -> bool:
-        """Say whether the network has another effect than when `since` was its digests.
+        """Return True if the network has another effect than when `since` was its digests.
 
         What begins as zeros keeps a fresh network without effect: as long as all of that stays, weight decay of the rest is no learning.
         """
@@ -110,7 +110,7 @@ class LoRANetwork(TrainedNetwork):
         for module in modules:
             self.add_module(module.name, module)
 
-    def named_factors(self, prefix: str) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
         """The downs and ups of one part."""
         chosen = [lora for lora in self.loras if lora.name.startswith(f"{prefix}_")]
         return {f"{lora.name}.{name}": parameter for lora in chosen for name, parameter in lora.named_parameters()}

@@ -45,7 +45,7 @@ def plan(args: Namespace) -> NetworkPlan:
 
 
 def is_lycoris(args: Namespace) -> bool:
-    """Say whether LyCORIS makes the network."""
+    """Return True if LyCORIS makes the network."""
     return args.network_module == LYCORIS
 
 
@@ -84,7 +84,7 @@ def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, t5: nn.Modu
     else:
         network = _create_lora(args, flux if part.trains_flux else None, clip, t5)
     network.max_norm = args.scale_weight_norms or 0.0
-    if not any(network.named_factors(prefix) for prefix in PREFIXES):
+    if not any(network.trainable_parameters(prefix) for prefix in PREFIXES):
         raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
     return network
 
@@ -121,7 +121,7 @@ def parameter_groups(args: Namespace, network: TrainedNetwork) -> list[dict[str,
     options, groups = network.options, []
     for prefix, rate in learning_rates(args).items():
         by_rate: Groups = {}
-        for name, parameter in network.named_factors(prefix).items():
+        for name, parameter in network.trainable_parameters(prefix).items():
             own = next((each for pattern, each in options.network_reg_lrs if re.search(pattern, name.split(".")[0])), rate)
             own *= loraplus_ratio(prefix, options) if "lora_up" in name else 1.0
             by_rate.setdefault(own, []).append(parameter)

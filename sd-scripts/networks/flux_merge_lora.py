@@ -23,7 +23,7 @@ from library.errors import TrainerError
 from library.weights.safetensors_file import WeightFile
 from library.weights.stream_copy import Change, copy_with_changes, floating
 from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
-from networks.lora_file import PRECISIONS, LoRAFile, Pair, check_device, read_lora, run, target_of, warn_of, write_lora
+from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, check_device, read_lora, run, target_of, warn_of, write_lora
 from networks.lora_merge import prefix_of
 from networks.low_rank import truncate
 
@@ -34,7 +34,7 @@ WITHOUT_EFFECT = {
     "diffusers": "diffusers' keys are recognised",
     "shuffle": "the order of a LoRA's ranks changes nothing",
 }
-Parts = dict[str, list[tuple[Pair, float]]]  # by module: what is added, with its ratio
+Parts = dict[str, list[tuple[LoRAPair, float]]]  # by module: what is added, with its ratio
 
 
 def build_parser() -> Parser:
@@ -116,7 +116,7 @@ def _module_of(key: str, prefix: str) -> str:
     return f"{prefix}_{key.removesuffix('.weight').replace('.', '_')}"
 
 
-def _merged(pairs: Iterable[tuple[Pair, float]], args: Namespace, weight: Tensor) -> Tensor:
+def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Tensor) -> Tensor:
     place = {"device": args.working_device, "dtype": PRECISIONS[args.precision]}
     weight = weight.to(**place)
     for pair, ratio in pairs:
@@ -141,7 +141,7 @@ def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
     return f"saved {args.save_to}: {len(parts)} modules of rank {min(ranks)} to {max(ranks)}"
 
 
-def sum_of(pairs: Iterable[tuple[Pair, float]], *, exact: bool, device: str = "cpu") -> tuple[Tensor, Tensor]:
+def sum_of(pairs: Iterable[tuple[LoRAPair, float]], *, exact: bool, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """Return (down, up) whose product is the ratio-weighted sum of the pairs' effects, in float32.
 
     Exact has the ranks' sum as its rank; otherwise the highest of the ranks, and as little as possible is lost.

@@ -75,7 +75,7 @@ def target_of(path: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoRAPair:
     """One module: what it adds to its frozen weight is scale * up @ down. down (R, in), up (out, R)."""
 
     name: str
@@ -107,12 +107,12 @@ class LoRAFile:
     metadata: dict[str, str]
     had_diffusers_names: bool
 
-    def pairs(self) -> Iterator[Pair]:
+    def pairs(self) -> Iterator[LoRAPair]:
         """Yield its modules."""
         for name, module in by_module(self.tensors).items():
             down, up = module["lora_down.weight"], module["lora_up.weight"]
             alpha = float(module["alpha"]) if "alpha" in module else float(down.shape[0])
-            yield Pair(name, down, up, alpha / down.shape[0])
+            yield LoRAPair(name, down, up, alpha / down.shape[0])
 
     def ranks(self) -> dict[str, tuple[int, float]]:
         """Return (rank, alpha) by module."""

@@ -58,7 +58,7 @@ def create_network(
     ]
     moment = MicroStep(seed)
     rates = DropoutRates(neuron=network_dropout, rank=options.rank_dropout, module=options.module_dropout)
-    loras = [_put_on(target, seed, rates, moment, split_qkv=options.split_qkv) for target in targets]
+    loras = [_attach(target, seed, rates, moment, split_qkv=options.split_qkv) for target in targets]
     if options.verbose:
         print("\n".join(f"{target.name}: rank {target.rank}, alpha {target.alpha:g}" for target in targets), flush=True)
     return LoRANetwork(loras, moment, options)
@@ -73,7 +73,7 @@ def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Tar
                 yield Target(name, path, linear, rank, alpha)
 
 
-def _put_on(target: Target, seed: int, rates: DropoutRates, moment: MicroStep, *, split_qkv: bool) -> LoRAModule:
+def _attach(target: Target, seed: int, rates: DropoutRates, moment: MicroStep, *, split_qkv: bool) -> LoRAModule:
     sizes = _sizes(target) if split_qkv else None
     common = (target.name, target.linear, target.rank, target.alpha, seed)
     lora = SplitLoRAModule(*common, sizes, rates, moment) if sizes else LoRAModule(*common, rates, moment)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from networks.lora_file import LoRAFile, Pair, read_lora
+from networks.lora_file import LoRAFile, LoRAPair, read_lora
 from networks.lora_merge import layer_for, linears_of, prefix_of
 from networks.lora_module import add_lora
 
@@ -20,7 +20,7 @@ class Attachment:
     file: LoRAFile
     multiplier: float
 
-    def put_on(self, model: nn.Module, prefix: str, *, device: torch.device) -> None:
+    def attach(self, model: nn.Module, prefix: str, *, device: torch.device) -> None:
         """Let a model's layers, which compute on `device`, add the file's modules of one prefix (networks.base).
 
         Raises TrainerError naming the first module that has no place in the model.
@@ -39,7 +39,7 @@ def read_attachment(path: str, multiplier: float) -> Attachment:
     return Attachment(file, multiplier)
 
 
-def _attach(linear: nn.Linear, pair: Pair, scale: float, device: torch.device) -> None:
+def _attach(linear: nn.Linear, pair: LoRAPair, scale: float, device: torch.device) -> None:
     frozen = linear.forward
     down, up = pair.down.to(device, torch.float32), pair.up.to(device, torch.float32)
 

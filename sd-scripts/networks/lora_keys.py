@@ -52,7 +52,7 @@ Module = dict[str, Tensor]  # kohya's leaves: lora_down.weight, lora_up.weight, 
 
 
 def is_diffusers(names: object) -> bool:
-    """Say whether tensor names are diffusers' (PEFT's)."""
+    """Return True if tensor names are diffusers' (PEFT's)."""
     return any(".lora_A." in name for name in names)
 
 
@@ -60,7 +60,7 @@ def to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename kohya's tensors for diffusers, ComfyUI and all that reads PEFT's keys; raises TrainerError for a name that has no place there."""
     modules: dict[str, Module] = {}
     for name, module in by_module(tensors).items():
-        modules |= _apart(name, module)
+        modules |= _split_module(name, module)
     if all(_alpha(module) == _rank(module) for module in modules.values()):
         modules = {name: {leaf: tensor for leaf, tensor in module.items() if leaf != "alpha"} for name, module in modules.items()}
     return {f"{name}.{LEAVES[leaf]}": tensor.contiguous() for name, module in modules.items() for leaf, tensor in module.items()}
@@ -74,7 +74,7 @@ def to_kohya(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         owner, leaf = _cut(key.replace(".default.", "."), leaves)
         name, part = _kohya_place(owner.removeprefix("transformer."), key)
         parts.setdefault(name, {}).setdefault(part, {})[leaves[leaf]] = tensor
-    together = {name: _together(name, found) for name, found in parts.items()}
+    together = {name: _join_modules(name, found) for name, found in parts.items()}
     return {f"{name}.{leaf}": tensor.contiguous() for name, module in together.items() for leaf, tensor in module.items()}
 
 
@@ -132,7 +132,7 @@ def _kohya_place(owner: str, key: str) -> tuple[str, int]:
     raise TrainerError(f"the tensor {key} has no place in a FLUX LoRA of kohya's form.", reason_code="bad_model")
 
 
-def _apart(name: str, module: Module) -> dict[str, Module]:
+def _split_module(name: str, module: Module) -> dict[str, Module]:
     """Return a kohya module as one or several diffusers modules."""
     names = diffusers_names(name)
     if not names:
@@ -152,7 +152,7 @@ def _apart(name: str, module: Module) -> dict[str, Module]:
     }
 
 
-def _together(name: str, parts: dict[int, Module]) -> Module:
+def _join_modules(name: str, parts: dict[int, Module]) -> Module:
     """Return the parts of one kohya module as that module; a part that is not there adds nothing."""
     for module in parts.values():
         by_module({f"{name}.{leaf}": tensor for leaf, tensor in module.items()})  # whole, or refused

@@ -14,7 +14,7 @@ from library.placement.quantization import QuantizedLinear
 from library.weights.model_files import fingerprint
 from library.weights.safetensors_file import WeightFile
 from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
-from networks.lora_file import Pair, read_lora
+from networks.lora_file import LoRAPair, read_lora
 from networks.lora_keys import is_diffusers
 
 TEXT = (CLIP_PREFIX, T5_PREFIX, "text_encoder")
@@ -23,7 +23,7 @@ TEXT = (CLIP_PREFIX, T5_PREFIX, "text_encoder")
 def merge_base_weights(args: Namespace, models: Mapping[str, nn.Module]) -> None:
     """Add every --base_weights file, times its --base_weights_multiplier (1 where there is none), to the models by prefix.
 
-    Modules of prefixes that are not among `models` are left to the call that has them. A quantised weight is widened, added to and quantised
+    Modules of prefixes that are not among `models` are left to the call that has them. A quantized weight is widened, added to and quantized
     again. Raises TrainerError for a file that cannot be read, or a module that the model has not.
     """
     linears = {prefix: linears_of(model, prefix) for prefix, model in models.items()}
@@ -66,7 +66,7 @@ def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
     return {f"{prefix}_{path.replace('.', '_')}": module for path, module in named if isinstance(module, nn.Linear)}
 
 
-def layer_for(linears: Mapping[str, nn.Linear], pair: Pair, source: str) -> nn.Linear:
+def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> nn.Linear:
     """Return the layer that a module of the file `source` belongs to; raises TrainerError when the model has none of its name and size."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
@@ -75,9 +75,9 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: Pair, source: str) -> nn.L
 
 
 @torch.no_grad()
-def merge_into(linear: nn.Linear, pair: Pair, multiplier: float) -> None:
-    """Add a module, times `multiplier`, to a frozen layer's weight; a quantised one is widened, added to and rounded a second time."""
-    weight = linear.wide_weight() if isinstance(linear, QuantizedLinear) else linear.weight.data
+def merge_into(linear: nn.Linear, pair: LoRAPair, multiplier: float) -> None:
+    """Add a module, times `multiplier`, to a frozen layer's weight; a quantized one is widened, added to and rounded a second time."""
+    weight = linear.dequantized_weight() if isinstance(linear, QuantizedLinear) else linear.weight.data
     merged = (weight.float() + multiplier * pair.delta().to(weight.device)).to(weight.dtype)
     if isinstance(linear, QuantizedLinear):
         linear.take(merged, None)

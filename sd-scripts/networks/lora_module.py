@@ -38,13 +38,13 @@ class MicroStep:
 
 
 class Dropout:
-    """The dropout of one module. It keeps no state of its own: every mask is drawn anew from the moment and the module's name."""
+    """The dropout of one module. It keeps no state of its own: every mask is drawn again from the moment and the module's name."""
 
     def __init__(self, rates: DropoutRates, moment: MicroStep, name: str) -> None:
         self.rates, self.moment, self.name = rates, moment, name
 
     def skips_module(self) -> bool:
-        """Say whether the module takes no part in this micro step."""
+        """Return True if the module takes no part in this micro step."""
         return self.moment.active and bool(self._uniform("module", ()) < self.rates.module)
 
     def __call__(self, x: Tensor, place: int = 0) -> Tensor:

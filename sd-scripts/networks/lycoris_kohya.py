@@ -21,7 +21,7 @@ from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
 from networks.network_args import LoRAOptions, switch
 
-BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantised or not
+BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantized or not
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not come back from their files as they were
 REFUSED = {
     "use_scalar": "its factor is folded into the saved weights, so that a resumed training would differ",
@@ -57,7 +57,7 @@ class LycorisNetwork(TrainedNetwork):
         super().__init__()
         self.inner, self.seed, self.options = inner.eval(), seed, options
 
-    def named_factors(self, prefix: str) -> dict[str, nn.Parameter]:
+    def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
         """The trainable tensors of one part."""
         return {name: parameter for name, parameter in self.inner.named_parameters() if name.startswith(f"{prefix}_")}
 

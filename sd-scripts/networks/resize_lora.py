@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 from library.command import Parser, number
 from library.errors import TrainerError
-from networks.lora_file import PRECISIONS, Pair, check_device, read_lora, run, warn_of, write_lora
+from networks.lora_file import PRECISIONS, LoRAPair, check_device, read_lora, run, warn_of, write_lora
 from networks.low_rank import singular, truncate
 
 METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
@@ -56,7 +56,7 @@ def resize(args: Namespace) -> str:
         ranks.append(small.rank)
         alpha = torch.tensor(small.alpha)
         tensors |= {f"{pair.name}.lora_down.weight": small.down, f"{pair.name}.lora_up.weight": small.up, f"{pair.name}.alpha": alpha}
-    metadata = lora.metadata | _notes(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
+    metadata = lora.metadata | _saved_tensor_recipes(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
     write_lora(tensors, args.save_to, metadata, diffusers=lora.had_diffusers_names, dtype=PRECISIONS[args.save_precision or "float"])
     return f"saved {args.save_to}: {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}"
 
@@ -73,7 +73,7 @@ def _check(args: Namespace) -> None:
         raise TrainerError(f"--dynamic_param {args.dynamic_param} must be above 0 and at most 1 for {args.dynamic_method}.")
 
 
-def _resized(pair: Pair, args: Namespace) -> Pair:
+def _resized(pair: LoRAPair, args: Namespace) -> LoRAPair:
     """Return the module with a lower rank and the same scale."""
     down, up = pair.down.to(args.device, torch.float32), pair.up.to(args.device, torch.float32)
     values = singular(down, up)[1]
@@ -82,7 +82,7 @@ def _resized(pair: Pair, args: Namespace) -> Pair:
         kept = (values[:rank].square().sum() / values.square().sum().clamp(min=1e-30)).sqrt()
         print(f"{pair.name}: rank {pair.rank} -> {rank}, {kept:.1%} of the Frobenius norm", flush=True)
     small_down, small_up = truncate(down, up, rank)
-    return Pair(pair.name, small_down.cpu(), small_up.cpu(), pair.scale)
+    return LoRAPair(pair.name, small_down.cpu(), small_up.cpu(), pair.scale)
 
 
 def rank_for(values: Tensor, method: str | None, target: float | None, highest: int) -> int:
@@ -98,7 +98,7 @@ def rank_for(values: Tensor, method: str | None, target: float | None, highest: 
     return max(1, min(wanted, highest))
 
 
-def _notes(args: Namespace, old: dict[str, str], old_rank: int, tensors: dict[str, Tensor]) -> dict[str, str]:
+def _saved_tensor_recipes(args: Namespace, old: dict[str, str], old_rank: int, tensors: dict[str, Tensor]) -> dict[str, str]:
     """Return kohya's notes on a resized LoRA."""
     comment = old.get("ss_training_comment", "")
     if args.dynamic_method:

@@ -1,1 +1,1 @@
-"""The recipe of the pocket Flux: pictures, tokenizers, and the pretraining that made models/pocket/."""
+"""The recipe of the pocket Flux: images, tokenizers, and the pretraining that made models/pocket/."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from library.data.buckets import cover
-from library.data.images import fitted, list_pictures, read_picture, to_pixels
+from library.data.images import list_images, read_image, resize_and_crop, to_pixels
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_text_encoders
-from library.models.flux1.vae import load_autoencoder
-from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, to_image
+from library.models.flux1.vae import load_vae
+from library.sampling import Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
 from networks.lora_flux import CLIP_PREFIX, create_network
 from pocket.vae import PIXELS
@@ -34,11 +34,11 @@ class Gallery:
             device=DEVICE,
         )
         self.flux = load_flux(str(models / "flux.safetensors"), dtype=torch.float32, device=DEVICE)
-        self.vae = load_autoencoder(str(models / "ae.safetensors"), dtype=torch.float32, device=DEVICE)
+        self.vae = load_vae(str(models / "ae.safetensors"), dtype=torch.float32, device=DEVICE)
         if lora is not None:
-            self._put_on(lora)
+            self._attach(lora)
 
-    def _put_on(self, path: Path) -> None:
+    def _attach(self, path: Path) -> None:
         weights = {name: tensor.float() for name, tensor in open_weights(path, "the LoRA").items()}
         down = next(tensor for name, tensor in weights.items() if name.endswith("lora_down.weight"))
         alpha = next(tensor for name, tensor in weights.items() if name.endswith("alpha"))
@@ -52,7 +52,7 @@ class Gallery:
 
     def _draw_one(self, prompt: SamplePrompt, index: int) -> Tensor:
         states = self.encoders.states(prompt.prompt)
-        return draw_latents(self.flux, prompt, Conditioning(states.context, states.pooled), None, noise_of(prompt, index, None))
+        return sample_latents(self.flux, prompt, Conditioning(states.context, states.pooled), None, initial_noise(prompt, index, None))
 
     @torch.no_grad()
     def pixels(self, latents: Tensor) -> np.ndarray:
@@ -61,10 +61,10 @@ class Gallery:
 
     @torch.no_grad()
     def latents_of(self, folder: Path) -> Tensor:
-        """Encode a folder's pictures, cut to squares -> (n, 16, h, w) latents."""
-        pictures = [read_picture(path) for path in list_pictures(str(folder))]
+        """Encode a folder's images, cut to squares -> (n, 16, h, w) latents."""
+        images = [read_image(path) for path in list_images(str(folder))]
         return torch.cat(
-            [self.vae.encode(to_pixels(fitted(each, cover(each.size, (PIXELS, PIXELS)), "lanczos"))[None]) for each in pictures]
+            [self.vae.encode(to_pixels(resize_and_crop(each, cover(each.size, (PIXELS, PIXELS)), "lanczos"))[None]) for each in images]
         )
 
 

@@ -1,4 +1,4 @@
-"""How well the pocket Flux draws what it was asked for, and how close a LoRA has brought it to its training pictures.
+"""How well the pocket Flux draws what it was asked for, and how close a LoRA has brought it to its training images.
 
 Pure functions of pixels and latents; drawing them is not their business.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pocket.scenes import COLOURS
 
-BORDER = 6  # pixels of a 64-pixel picture that no shape of the scenes reaches
+BORDER = 6  # pixels of a 64-pixel image that no shape of the scenes reaches
 
 
 def nearest_rms(samples: Tensor, references: Tensor) -> Tensor:
@@ -22,11 +22,11 @@ def num_nearest_to(samples: Tensor, wanted: Tensor, others: Tensor) -> int:
     return int((nearest_rms(samples, wanted) < nearest_rms(samples, others)).sum())
 
 
-def colours_seen(pixels: np.ndarray) -> tuple[str, str]:
-    """Return the names of a picture's background and foreground colour: (H, W, 3) uint8 -> ("purple", "yellow").
+def colors_seen(pixels: np.ndarray) -> tuple[str, str]:
+    """Return the names of an picture's background and foreground color: (H, W, 3) uint8 -> ("purple", "yellow").
 
-    Every pixel counts for its nearest colour of the scenes' palette; the background is what most of the border is, the foreground what
-    most of the rest of the picture is.
+    Every pixel counts for its nearest color of the scenes' palette; the background is what most of the border is, the foreground what
+    most of the rest of the image is.
     """
     palette = np.array(list(COLOURS.values()), dtype=np.float32)
     distances = ((pixels[:, :, None, :].astype(np.float32) - palette) ** 2).sum(-1)

@@ -1,4 +1,4 @@
-"""Pictures that the finished pocket model draws of what it knows: the regularisation set that keeps a LoRA from making it forget."""
+"""Pictures that the finished pocket model draws of what it knows: the regularization set that keeps a LoRA from making it forget."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NUM_SHAPES, NUM_PATTERNS, NUM_PHOTOS = 60, 8, 12
 
 
 def captions() -> list[str]:
-    """Return what the pictures show, the same at every call."""
+    """Return what the images show, the same at every call."""
     random = np.random.default_rng(6)
     shapes = [random_shape(random, PIXELS).caption for _ in range(NUM_SHAPES)]
     patterns = [random_pattern(random, PIXELS).caption for _ in range(NUM_PATTERNS)]
@@ -22,7 +22,7 @@ def captions() -> list[str]:
 
 
 def draw_prior(models: Path, folder: Path) -> None:
-    """Draw one picture a caption with the model's own files, and write NNN.png and NNN.txt into `folder`."""
+    """Draw one image a caption with the model's own files, and write NNN.png and NNN.txt into `folder`."""
     gallery, texts = Gallery(models), captions()
     folder.mkdir(parents=True, exist_ok=True)
     for index, pixels in enumerate(gallery.pixels(gallery.draw(prompts_of(texts, first_seed=1000)))):

@@ -1,6 +1,6 @@
 """Drawn scenes with captions: the little world that the pocket Flux knows.
 
-A scene is a pure function of a random generator, so that the same seed draws the same pictures.
+A scene is a pure function of a random generator, so that the same seed draws the same images.
 """
 
 import math
@@ -29,7 +29,7 @@ OVERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (H, W, 3) of uint8 and the words for it."""
+    """An image (H, W, 3) of uint8 and the words for it."""
 
     pixels: np.ndarray
     caption: str
@@ -42,16 +42,16 @@ def shape_caption(foreground: str, shape: str, background: str, size: str = "") 
 
 
 def draw_shape(
-    foreground: str, shape: str, background: str, *, radius: float, centre: tuple[float, float], turn: float, size: int
+    foreground: str, shape: str, background: str, *, radius: float, center: tuple[float, float], turn: float, size: int
 ) -> np.ndarray:
-    """Draw one shape; radius and centre are fractions of the picture, turn is in radians -> (size, size, 3) uint8."""
+    """Draw one shape; radius and center are fractions of the image, turn is in radians -> (size, size, 3) uint8."""
     canvas = Image.new("RGB", (size * OVERSAMPLING,) * 2, COLOURS[background])
     pen = ImageDraw.Draw(canvas)
-    points = [((x * radius + centre[0]) * canvas.width, (y * radius + centre[1]) * canvas.height) for x, y in outline(shape, turn)]
+    points = [((x * radius + center[0]) * canvas.width, (y * radius + center[1]) * canvas.height) for x, y in outline(shape, turn)]
     pen.polygon(points, fill=COLOURS[foreground])
     if shape == "ring":
         hole = [
-            ((x * radius * 0.55 + centre[0]) * canvas.width, (y * radius * 0.55 + centre[1]) * canvas.height)
+            ((x * radius * 0.55 + center[0]) * canvas.width, (y * radius * 0.55 + center[1]) * canvas.height)
             for x, y in outline("circle", 0)
         ]
         pen.polygon(hole, fill=COLOURS[background])
@@ -91,18 +91,18 @@ def _heart(t: float) -> tuple[float, float]:
 
 
 def random_shape(random: np.random.Generator, size: int) -> Scene:
-    """Draw a shape of one colour on a background of another."""
+    """Draw a shape of one color on a background of another."""
     foreground, background = random.choice(list(COLOURS), 2, replace=False)
     shape, words = random.choice(SHAPES), random.choice(list(SIZES), p=[0.6, 0.2, 0.2])
     radius = SIZES[words] * random.uniform(0.92, 1.08)
-    centre = tuple(random.uniform(0.5 - (0.48 - radius) * 0.5, 0.5 + (0.48 - radius) * 0.5, 2))
+    center = tuple(random.uniform(0.5 - (0.48 - radius) * 0.5, 0.5 + (0.48 - radius) * 0.5, 2))
     turn = random.uniform(-0.15, 0.15)
-    pixels = draw_shape(foreground, shape, background, radius=radius, centre=centre, turn=turn, size=size)
+    pixels = draw_shape(foreground, shape, background, radius=radius, center=center, turn=turn, size=size)
     return Scene(pixels, shape_caption(foreground, shape, background, words))
 
 
 def random_pattern(random: np.random.Generator, size: int) -> Scene:
-    """Draw stripes, a checkerboard or a gradient of two colours."""
+    """Draw stripes, a checkerboard or a gradient of two colors."""
     one, two = random.choice(list(COLOURS), 2, replace=False)
     kind = random.choice(PATTERNS)
     down, right = np.mgrid[0:size, 0:size]

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 from library.models.flux1.math import image_ids, pack_latents, text_ids
 from library.models.flux1.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
 from library.models.flux1.transformer import Flux, FluxParams
-from library.models.flux1.vae import AutoEncoder
+from library.models.flux1.vae import VAE
 from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
 from pocket.vae import PIXELS
@@ -77,7 +77,7 @@ class Corpus:
 
 
 @torch.no_grad()
-def build_corpus(vae: AutoEncoder, tokenizers: Tokenizers, num_scenes: int, num_crops: int) -> Corpus:
+def build_corpus(vae: VAE, tokenizers: Tokenizers, num_scenes: int, num_crops: int) -> Corpus:
     """Draw, cut, encode and tokenize the pretraining pictures."""
     random, photos = np.random.default_rng(2), bundled_photos()
     scenes = [random_scene(random, PIXELS) for _ in range(num_scenes)] + [random_crop(random, photos, PIXELS) for _ in range(num_crops)]
@@ -190,11 +190,11 @@ def velocity(networks: Networks, noisy: Tensor, sigmas: Tensor, guidance: Tensor
 
 @torch.no_grad()
 def guided_velocity(
-    networks: Networks, noisy: Tensor, sigmas: Tensor, scale: Tensor, words: tuple[Tensor, Tensor], no_words: tuple[Tensor, Tensor]
+    networks: Networks, noisy: Tensor, sigmas: Tensor, scale: Tensor, words: tuple[Tensor, Tensor], negative_embeds: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale * (conditional - unconditional), float32."""
     one = torch.ones(len(noisy))
-    both = [torch.cat(pair) for pair in zip(words, no_words, strict=True)]
+    both = [torch.cat(pair) for pair in zip(words, negative_embeds, strict=True)]
     doubled = velocity(networks, noisy.repeat(2, 1, 1, 1), sigmas.repeat(2), one.repeat(2), *both).float()
     conditional, unconditional = doubled.chunk(2)
     return unconditional + scale[:, None, None] * (conditional - unconditional)

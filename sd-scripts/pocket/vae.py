@@ -12,17 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from library.models.flux1.vae import SCALE, SHIFT, AutoEncoder, AutoEncoderParams
+from library.models.flux1.vae import SCALE, SHIFT, VAE, VAEParams
 from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
 
-PARAMS = AutoEncoderParams(channels=(16, 32, 64, 96), num_res_blocks=1, z_channels=16)
+PARAMS = VAEParams(channels=(16, 32, 64, 96), num_res_blocks=1, z_channels=16)
 PIXELS = 64
 KL_WEIGHT = 5e-4
 log = logging.getLogger(__name__)
 
 
-def picture_pool(num_scenes: int, num_crops: int) -> Tensor:
+def image_pool(num_scenes: int, num_crops: int) -> Tensor:
     """Draw scenes and cut crops -> (num_scenes + num_crops, 3, 64, 64) uint8."""
     random, photos = np.random.default_rng(1), bundled_photos()
     drawn = [random_scene(random, PIXELS).pixels for _ in range(num_scenes)]
@@ -31,7 +31,7 @@ def picture_pool(num_scenes: int, num_crops: int) -> Tensor:
 
 
 def augmented(pixels_BCHW: Tensor, random: torch.Generator) -> Tensor:
-    """Flip, transpose, permute the colours of and relight a batch: (B, 3, H, W) uint8 -> float in [-1, 1]."""
+    """Flip, transpose, permute the colors of and relight a batch: (B, 3, H, W) uint8 -> float in [-1, 1]."""
     x = pixels_BCHW.float() / 127.5 - 1
     if torch.rand((), generator=random) < 0.5:
         x = x.flip(-1)
@@ -43,12 +43,12 @@ def augmented(pixels_BCHW: Tensor, random: torch.Generator) -> Tensor:
     return ((x + 1) * gain - 1).clamp(-1, 1)
 
 
-def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.5e-3) -> AutoEncoder:
+def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.5e-3) -> VAE:
     """Pretrain the autoencoder: 75 % of the steps whole, then folded, then the decoder alone."""
     torch.manual_seed(1)
     random = torch.Generator().manual_seed(1)
-    pool = picture_pool(6000, 12000)
-    vae = AutoEncoder(PARAMS).to(memory_format=torch.channels_last)
+    pool = image_pool(6000, 12000)
+    vae = VAE(PARAMS).to(memory_format=torch.channels_last)
     joint = int(num_steps * 0.75)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
     for step in range(num_steps):
@@ -68,14 +68,14 @@ def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.
     return vae.eval().requires_grad_(False)
 
 
-def sharpen_decoder(vae: AutoEncoder, num_steps: int, *, batch_size: int = 32, learning_rate: float = 1e-3) -> AutoEncoder:
-    """Train the decoder on with pictures as they are: no permuted colours, no relighting. The latents stay what they were.
+def sharpen_decoder(vae: VAE, num_steps: int, *, batch_size: int = 32, learning_rate: float = 1e-3) -> VAE:
+    """Train the decoder on with images as they are: no permuted colors, no relighting. The latents stay what they were.
 
-    The augmentation keeps the encoder general, but makes the decoder guess at colours; a little noise on the latents is what a
+    The augmentation keeps the encoder general, but makes the decoder guess at colors; a little noise on the latents is what a
     transformer's imperfect ones are like.
     """
     random = torch.Generator().manual_seed(7)
-    pool = picture_pool(8000, 8000)
+    pool = image_pool(8000, 8000)
     with torch.no_grad():
         latents = torch.cat([vae.encode(part.float() / 127.5 - 1) for part in pool.split(64)])
     vae.decoder.requires_grad_(True)
@@ -102,7 +102,7 @@ def _schedule(step: int, num_steps: int) -> float:
     return warmup * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
 
 
-def _losses(vae: AutoEncoder, pixels: Tensor, random: torch.Generator) -> tuple[Tensor, float]:
+def _losses(vae: VAE, pixels: Tensor, random: torch.Generator) -> tuple[Tensor, float]:
     mean, log_variance = vae.encoder(pixels).chunk(2, dim=1)
     log_variance = log_variance.clamp(-20, 10)
     latents = mean + torch.randn(mean.shape, generator=random) * (0.5 * log_variance).exp()
@@ -115,17 +115,17 @@ def _losses(vae: AutoEncoder, pixels: Tensor, random: torch.Generator) -> tuple[
 
 
 @torch.no_grad()
-def fold_statistics(vae: AutoEncoder, pool: Tensor, num_pictures: int = 2048) -> None:
+def fold_statistics(vae: VAE, pool: Tensor, num_images: int = 2048) -> None:
     """Fold the latents' mean and deviation by channel into the last and first convolution.
 
     Afterwards (encoder's mean - SHIFT) * SCALE has mean 0 and deviation 1 in every channel, and the decoder undoes it.
     """
-    means = torch.cat([vae.encoder(part.float() / 127.5 - 1).chunk(2, dim=1)[0] for part in pool[:: len(pool) // num_pictures].split(64)])
-    centre, spread = means.mean((0, 2, 3)), means.std((0, 2, 3))
+    means = torch.cat([vae.encoder(part.float() / 127.5 - 1).chunk(2, dim=1)[0] for part in pool[:: len(pool) // num_images].split(64)])
+    center, spread = means.mean((0, 2, 3)), means.std((0, 2, 3))
     factor = 1 / (spread * SCALE)
     out, into, z = vae.encoder.conv_out, vae.decoder.conv_in, vae.params.z_channels
     out.weight[:z] *= factor[:, None, None, None]
-    out.bias[:z] = (out.bias[:z] - centre) * factor + SHIFT
+    out.bias[:z] = (out.bias[:z] - center) * factor + SHIFT
     out.bias[z:] += 2 * factor.log()
-    into.bias += (into.weight.sum((2, 3)) * (centre - SHIFT / factor)).sum(1)
+    into.bias += (into.weight.sum((2, 3)) * (center - SHIFT / factor)).sum(1)
     into.weight /= factor[None, :, None, None]

@@ -15,14 +15,14 @@ from pocket.scenes import COLOURS, random_scene
 
 T5_LENGTH = 48
 WORDS = """
-a the of and in on with at to from by over under behind beside near photo picture portrait close up view image drawing
+a the of and in on with at to from by over under behind beside near photo image portrait close up view image drawing
 painting sketch style wearing holding sitting standing lying looking camera face head eyes nose mouth ears fur hair hand
 person man woman boy girl child people cat dog bird horse fish bear fox rabbit kitten puppy tree flower grass leaf
 forest mountain river sea beach sky cloud sun moon star snow rain street city house car train boat road bridge window
 door room table chair bed sofa book cup plate food cake fruit apple light dark bright soft warm cold big small large
 tiny old young new happy sad smiling open closed left right front back side top bottom day night morning evening white
 black grey red orange yellow green blue purple pink brown gold silver wooden metal glass stone paper toy hat shirt dress
-coat shoes sks ohwx trigger background detailed high quality colour texture pattern stripes circle square line shape
+coat shoes sks ohwx trigger background detailed high quality color texture pattern stripes circle square line shape
 """.split()
 
 

@@ -1,4 +1,4 @@
-"""A real app on a free port, a real Chromium that looks at it, and pictures to drop; every run is ended when a test is over."""
+"""A real app on a free port, a real Chromium that looks at it, and images to drop; every run is ended when a test is over."""
 
 import os
 import re

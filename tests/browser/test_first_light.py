@@ -1,4 +1,4 @@
-"""The main job in a real browser: pictures in, Start, everything that can go away goes away, and a LoRA comes out."""
+"""The main job in a real browser: images in, Start, everything that can go away goes away, and a LoRA comes out."""
 
 import re
 

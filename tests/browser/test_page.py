@@ -37,7 +37,7 @@ def open_page(page: Page, app: App, query: str = "") -> None:
 
 
 def drop(page: Page, files: dict[str, bytes]) -> None:
-    """Drop files onto the pictures, as from a file manager."""
+    """Drop files onto the images, as from a file manager."""
     page.evaluate(DROP, [list(files), [b64encode(content).decode() for content in files.values()]])
 
 
@@ -88,7 +88,7 @@ def test_a_mistake_in_the_folded_part_unfolds_it(app, page):
     expect(page.get_by_label("Learning Rate")).to_be_focused()
 
 
-def test_dropped_pictures_and_captions_find_each_other(app, page, cats):
+def test_dropped_images_and_captions_find_each_other(app, page, cats):
     open_page(page, app)
     files = {
         "b.png": cats[0].read_bytes(),
@@ -108,7 +108,7 @@ def test_dropped_pictures_and_captions_find_each_other(app, page, cats):
     expect(page.locator(".fg-picture")).to_have_count(2)
 
 
-def test_pictures_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
+def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
     open_page(page, app)
     folders = {f"{letter}/{name}": content for letter, number in (("a", 0), ("b", 1)) for name, content in (
         ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
@@ -257,8 +257,8 @@ def test_a_checks_level_is_a_drawn_symbol_with_its_word(app, page):
     open_page(page, app)
     expect(page.locator(".fg-line-ok .fg-symbol").first).to_have_attribute("aria-label", "Ready")
     expect(page.locator(".fg-line-error .fg-symbol").first).to_have_attribute("aria-label", "Missing")
-    colours = [
+    colors = [
         page.locator(f".fg-line-{level} .fg-symbol").first.evaluate("(icon) => getComputedStyle(icon).color") for level in ("ok", "error")
     ]
-    assert len(set(colours)) == 2
+    assert len(set(colors)) == 2
     assert page.locator(".fg-lines svg.fg-symbol").count() == page.locator(".fg-lines li").count()

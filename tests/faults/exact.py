@@ -10,7 +10,7 @@ from tests.support.photos import write_cats
 from tests.support.stops import Stop, flags, losses_of, run, run_with_stops, same_tensors, write_dataset
 from tests.support.tiny_models import write_tiny_models
 
-STEPS = 24  # 4 pictures, 3 repeats, 2 epochs, batch 1
+STEPS = 24  # 4 images, 3 repeats, 2 epochs, batch 1
 NUM_STOPS = (1, 2, 5)
 SETTINGS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
     (("--gradient_accumulation_steps", "1"), {}),
@@ -24,11 +24,11 @@ SETTINGS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
 
 def exact_resumes(folder: Path, count: int) -> Result:
     """Stop trainings at random steps: each ends with the LoRA of the uninterrupted one, bit for bit, and with the same loss at every step."""
-    models, pictures = write_tiny_models(folder / "models"), write_cats(folder / "pictures", count=4, size=64)
+    models, images = write_tiny_models(folder / "models"), write_cats(folder / "pictures", count=4, size=64)
     dice, held, failures = random.Random(5), 0, []
     for number in range(count):
         extra, subset = SETTINGS[number % len(SETTINGS)]
-        dataset = write_dataset(folder / "dataset.toml", pictures, repeats=3, **subset)
+        dataset = write_dataset(folder / "dataset.toml", images, repeats=3, **subset)
         every = ("--save_every_n_steps", str(dice.randint(1, 5)), "--save_state", "--save_last_n_steps_state", "6")
         straight, stopped = folder / f"straight-{number % len(SETTINGS)}", folder / f"stopped-{number}"
         if not straight.exists():

@@ -41,7 +41,7 @@ class Result:
 
 
 def may_make_namespaces() -> bool:
-    """Say whether this machine lets us make a PID namespace of our own."""
+    """Return True if this machine lets us make a PID namespace of our own."""
     try:
         return subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
     except OSError:

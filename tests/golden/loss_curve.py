@@ -1,4 +1,4 @@
-"""A short loss curve by code that shares nothing with the trainer: diffusers' transformer, PEFT's LoRA, torch's AdamW, formulas written anew.
+"""A short loss curve by code that shares nothing with the trainer: diffusers' transformer, PEFT's LoRA, torch's AdamW, formulas written again.
 
 `python -m tests.golden.loss_curve` writes loss_curve.json beside this file. The trainer is given the same weights, inputs and draws. One LoRA on
 kohya's fused Linears (qkv) has one `down` for all, so the same is tied here between the Linears that diffusers splits them into.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.placement.block_swap import CudaMover, pin, swap_blocks
+from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
 from library.placement.layout import load_base
 from library.placement.quantization import KINDS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
@@ -61,7 +61,7 @@ def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
         if is_swapped:
             blocks = [*flux.double_blocks, *flux.single_blocks]
             pin(blocks)
-            swap_blocks(blocks, CudaMover(CUDA), is_checkpointed=lambda flux=flux: flux.gradient_checkpointing)
+            swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=lambda flux=flux: flux.gradient_checkpointing)
             for name, child in flux.named_children():
                 if name not in ("double_blocks", "single_blocks"):
                     child.to(CUDA)
@@ -75,7 +75,7 @@ def test_swapped_blocks_take_the_place_of_two():
     """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is let go."""
     blocks = [torch.nn.Linear(4096, 2048, bias=False).requires_grad_(False) for _ in range(8)]
     pin(blocks)
-    swap_blocks(blocks, CudaMover(CUDA), is_checkpointed=lambda: True)
+    swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=lambda: True)
     torch.cuda.reset_peak_memory_stats()
     before, x = torch.cuda.memory_allocated(), torch.ones(1, 4096, device=CUDA)
     with torch.no_grad():
@@ -91,12 +91,14 @@ def test_the_card_rounds_as_the_cpu_does(kind):
     on_cpu, on_gpu = make_flux(), make_flux().to(CUDA)
     for flux in (on_cpu, on_gpu):
         quantize_blocks(flux, kind, torch.float32)
-    ours, theirs = ([each.wide_weight() for each in flux.modules() if isinstance(each, QuantizedLinear)] for flux in (on_gpu, on_cpu))
+    ours, theirs = (
+        [each.dequantized_weight() for each in flux.modules() if isinstance(each, QuantizedLinear)] for flux in (on_gpu, on_cpu)
+    )
     assert all((a.cpu() - b).norm() < 0.01 * b.norm() for a, b in zip(ours, theirs, strict=True))
 
 
 @torch.no_grad()
-def test_a_lora_merged_into_quantised_blocks_is_there_when_they_are_swapped(tmp_path):
+def test_a_lora_merged_into_quantized_blocks_is_there_when_they_are_swapped(tmp_path):
     flux = make_flux()
     save(flux, tmp_path / "flux.safetensors")
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)

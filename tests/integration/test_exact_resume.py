@@ -15,14 +15,14 @@ def fixture_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="pictures")
-def fixture_pictures(tmp_path_factory):
+def fixture_images(tmp_path_factory):
     return write_cats(tmp_path_factory.mktemp("pictures"), count=4, size=64)
 
 
-def test_stops_by_sigterm_and_kill_9_leave_no_trace(models, pictures, tmp_path):
+def test_stops_by_sigterm_and_kill_9_leave_no_trace(models, images, tmp_path):
     """With everything that has a state or draws: accumulation, an average, a schedule, shuffled captions, dropout, flips, samples."""
     dataset = write_dataset(
-        tmp_path / "d.toml", pictures, repeats=3, shuffle_caption=True, caption_dropout_rate=0.2, flip_aug=True, keep_tokens=1
+        tmp_path / "d.toml", images, repeats=3, shuffle_caption=True, caption_dropout_rate=0.2, flip_aug=True, keep_tokens=1
     )
     (tmp_path / "prompts.txt").write_text("sks cat --w 64 --h 64 --s 1\n")
     extra = [

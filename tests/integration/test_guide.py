@@ -284,7 +284,7 @@ def test_a_secret_among_the_settings_is_refused(flag, world):
     assert "canary" not in "".join(path.read_text(errors="replace") for path in world.outputs.rglob("*") if path.is_file())
 
 
-def test_a_state_holds_no_picture_no_weight_and_no_log(world):
+def test_a_state_holds_no_image_no_weight_and_no_log(world):
     run = world.begin()
     kept = state_of(run)
     assert set(kept) <= {*GUIDES_KEYS, *OUR_KEYS}

@@ -1,4 +1,4 @@
-"""Whole trainings with held-out pictures and masks: validation leaves no trace, also over a stop; a mask decides what is learnt from."""
+"""Whole trainings with held-out images and masks: validation leaves no trace, also over a stop; a mask decides what is learnt from."""
 
 import json
 
@@ -34,7 +34,7 @@ def one_thread():
 
 
 class StopWhileValidating(StopFlag):
-    """A wish to stop that comes while the pictures are validated after a step."""
+    """A wish to stop that comes while the images are validated after a step."""
 
     def __init__(self, progress, step):
         super().__init__()
@@ -79,7 +79,7 @@ def test_validation_leaves_no_trace_and_goes_on_over_a_stop(cats, tmp_path):
     train(seldom, cats, *SPLIT)
     train(often, cats, *SPLIT, "--validate_every_n_steps", "1")
     assert same(seldom, often)
-    assert list(val_losses(seldom)) == [6, 12]  # three of four pictures, twice each
+    assert list(val_losses(seldom)) == [6, 12]  # three of four images, twice each
     assert list(val_losses(often)) == list(range(1, 13))
     assert len(set(val_losses(often).values())) > 6
     assert val_losses(often)[12] == val_losses(seldom)[12]
@@ -111,7 +111,7 @@ def test_what_is_masked_is_not_learnt_from(cats, tmp_path):
     assert all(tensor.abs().max() > 0 for tensor in ups.values())
 
 
-def test_pictures_whose_output_is_preserved_pull_back_to_the_model_without_the_lora(cats, tmp_path):
+def test_images_whose_output_is_preserved_pull_back_to_the_model_without_the_lora(cats, tmp_path):
     """Alone they teach nothing: what the untrained LoRA says is what is asked of it. Beside others they hold these back."""
     preserved = {"custom_attributes": {"diff_output_preservation": True}}
     with pytest.raises(TrainerError, match="nothing was learned"):

@@ -10,17 +10,17 @@ from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import LaunchError, NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.progress import read_curve, read_last
 from fluxgym.sessions.listing import session_of
-from fluxgym.sessions.resume import resume, resume_offer
+from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_world import small_world, state
 
-STEPS = 32  # 4 pictures, 2 repeats, 4 epochs
+STEPS = 32  # 4 images, 2 repeats, 4 epochs
 
 
 @pytest.fixture(name="world")
@@ -87,8 +87,8 @@ def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_s
     assert (newest.step, newest.total_steps, newest.is_exact) == (8 * newest.epoch, STEPS, False)
     assert not list_complete(run)
     assert session_of(run).progress["step"] < STEPS
-    assert resume_offer(run).checkpoint == newest.name
-    assert "inexactly" in resume_offer(run).sentence()
+    assert resume_preview(run).checkpoint == newest.name
+    assert "inexactly" in resume_preview(run).sentence()
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"
     second = [line for line in lines_of(run) if line["attempt"] == 2 and line["phase"] == "training" and "loss" in line]
@@ -96,7 +96,7 @@ def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_s
     assert all(newest.step <= line["step"] <= 8 * line["epoch"] for line in second)
     assert next(line["step"] for line in lines_of(run) if line["attempt"] == 2) == 0
     assert lines_of(run)[-1]["step"] == STEPS
-    assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch(run).argv)
+    assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch_spec(run).argv)
 
 
 def test_each_trainer_gets_only_its_own_kind_of_checkpoint(begin, world, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
+from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.options import trainer_argv
 from pocket.gallery import Gallery
@@ -64,7 +64,7 @@ def trained(folder: Path, changes: list[str]) -> RunPaths:
     run = RunPaths(folder / "cat")
     run.folder.mkdir(parents=True)
     write_example(run.dataset)
-    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularisation_folder(config, MODELS)))
+    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularization_folder(config, MODELS)))
     run.sample_prompts.write_text("".join(f"{TRIGGER} --w 64 --h 64 --d {seed}\n" for seed in range(1, 9)))
     argv = trainer_argv(config, run, find_files("pocket", MODELS), sd_scripts=ROOT / "sd-scripts")
     done = subprocess.run(replaced(argv, changes), capture_output=True, text=True, check=False)

@@ -6,18 +6,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from networks.lora_flux import create_network
-from tests.integration.test_trainer import fixture_models, fixture_pictures, flags, same, stop_after, tensors, train, write_dataset
+from tests.integration.test_trainer import fixture_images, fixture_models, flags, same, stop_after, tensors, train, write_dataset
 from tests.sd_scripts.networks.test_lora_flux import fill_up
 from tests.support.tiny_models import make_clip
 
-__all__ = ["fixture_models", "fixture_pictures"]  # pytest finds them here by their names
+__all__ = ["fixture_images", "fixture_models"]  # pytest finds them here by their names
 
 
 def without_cached_text(argv):
     return [word for word in argv if not word.startswith("--cache_text_encoder_outputs")]
 
 
-def test_a_stop_changes_nothing_though_there_is_dropout(models, pictures, tmp_path):
+def test_a_stop_changes_nothing_though_there_is_dropout(models, images, tmp_path):
     extra = [
         "--network_dropout",
         "0.1",
@@ -28,7 +28,7 @@ def test_a_stop_changes_nothing_though_there_is_dropout(models, pictures, tmp_pa
         "module_dropout=0.2",
         "split_qkv=True",
     ]
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures, repeats=2)
+    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=2)
     straight = train(*flags(models, dataset, tmp_path / "straight", *extra, epochs=1))
     assert straight.returncode == 0, straight.stderr
     out = tmp_path / "stopped"
@@ -39,8 +39,8 @@ def test_a_stop_changes_nothing_though_there_is_dropout(models, pictures, tmp_pa
     assert same(tmp_path / "straight" / "cat.safetensors", out / "cat.safetensors")
 
 
-def test_lycoris_is_saved_under_its_own_names(models, pictures, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures, repeats=1)
+def test_lycoris_is_saved_under_its_own_names(models, images, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=1)
     lokr = ["--network_module", "lycoris.kohya", "--network_args", "algo=lokr", "rank_dropout=0.2"]
     done = train(*flags(models, dataset, tmp_path / "out", *lokr, "--network_train_unet_only", epochs=1))
     assert done.returncode == 0, done.stderr
@@ -49,10 +49,10 @@ def test_lycoris_is_saved_under_its_own_names(models, pictures, tmp_path):
     assert all(weights[name].abs().sum() > 0 for name in weights)
 
 
-def test_t5_clip_and_flux_learn_on_top_of_a_merged_lora_and_are_saved_in_diffusers_keys(models, pictures, tmp_path):
+def test_t5_clip_and_flux_learn_on_top_of_a_merged_lora_and_are_saved_in_diffusers_keys(models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 1 --d 7\n")
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures, repeats=1)
+    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=1)
     network = create_network(None, make_clip(), rank=2, alpha=1.0, seed=0)
     fill_up(network)
     save_file(network.weights(), tmp_path / "base.safetensors")

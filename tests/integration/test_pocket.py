@@ -15,13 +15,13 @@ import torch
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.models.catalog import apply_defaults, find_files, regularisation_folder
+from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.options import trainer_argv
 from library.data.feature_cache import FOLDER
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
-from pocket.measures import colours_seen, nearest_rms, num_nearest_to
+from pocket.measures import colors_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLOURS, SHAPES, shape_caption
 from pocket.transformer import PARAMS
 from tests.support.tiny_models import make_flux, save
@@ -40,7 +40,7 @@ def trained(folder, models, seed):
     run = RunPaths(folder / "cat")
     run.folder.mkdir(parents=True)
     write_example(run.dataset)
-    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularisation_folder(config, models)))
+    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularization_folder(config, models)))
     run.sample_prompts.write_text(f"{TRIGGER} --w 64 --h 64 --s 1\n")
     argv = trainer_argv(config, run, find_files("pocket", models), sd_scripts=ROOT / "sd-scripts")
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -58,10 +58,10 @@ def known():
     return [(foreground, background, shape_caption(foreground, shape, background)) for foreground, background, shape in pairs]
 
 
-def colours_right(gallery):
-    """Return the shares of known prompts whose background and whose foreground has its colour."""
+def colors_right(gallery):
+    """Return the shares of known prompts whose background and whose foreground has its color."""
     wanted = known()
-    seen = [colours_seen(picture) for picture in gallery.pixels(gallery.draw(prompts_of([text for _, _, text in wanted], first_seed=900)))]
+    seen = [colors_seen(image) for image in gallery.pixels(gallery.draw(prompts_of([text for _, _, text in wanted], first_seed=900)))]
     background = np.mean([got[0] == want[1] for got, want in zip(seen, wanted, strict=True)])
     foreground = np.mean([got[1] == want[0] for got, want in zip(seen, wanted, strict=True)])
     return background, foreground
@@ -112,7 +112,7 @@ def test_the_files_are_small_and_laid_out_as_users_have_them():
 
 
 def test_the_base_draws_what_it_knows(base):
-    background, foreground = colours_right(base)
+    background, foreground = colors_right(base)
     assert background >= 0.95
     assert foreground >= 0.75
 
@@ -121,7 +121,7 @@ def test_the_base_draws_what_it_knows(base):
 def test_a_lora_teaches_the_cat_and_keeps_the_rest(seed, base, before, photos, others, tmp_path):
     gallery = Gallery(MODELS / "pocket", trained(tmp_path, MODELS, seed))
     ratio, num_cats = judgement(gallery.draw(cat_prompts()), before, photos, others)
-    background, foreground = colours_right(gallery)
+    background, foreground = colors_right(gallery)
     print(f"seed {seed}: ratio {ratio:.3f}, {num_cats} of 16 nearest to a photo, background {background:.3f}, foreground {foreground:.3f}")
     assert ratio <= 0.65
     assert num_cats >= 12
@@ -148,4 +148,4 @@ def test_a_random_base_fails_the_same_measure(before, photos, others, tmp_path):
     gallery = Gallery(tmp_path / "models" / "pocket", trained(tmp_path, tmp_path / "models", 1))
     ratio, _ = judgement(gallery.draw(cat_prompts()), before, photos, others)
     assert ratio > 0.65
-    assert colours_right(gallery)[0] < 0.95
+    assert colors_right(gallery)[0] < 0.95

@@ -13,7 +13,7 @@ from fluxgym.engines import device_queue, local
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.errors import SessionError
-from fluxgym.runs.launch_spec import LaunchOrder, read_launch, write_launch
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record
 from fluxgym.runs.state import read_state
@@ -34,8 +34,8 @@ class Line:
         run = make_run(self.outputs.root, name)
         (run.folder / "hold").touch()
         argv = [sys.executable, "-c", PRELUDE + HOLD, str(run.folder), name]
-        order = LaunchOrder(run_id=f"id-{name}", attempt=1, argv=argv, cwd=str(run.folder), expected_steps=4, devices=list(devices), **more)
-        write_launch(run, order)
+        order = LaunchSpec(run_id=f"id-{name}", attempt=1, argv=argv, cwd=str(run.folder), expected_steps=4, devices=list(devices), **more)
+        write_launch_spec(run, order)
         spawn_supervisor(run, order)
         return run
 
@@ -166,8 +166,8 @@ def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
     kill_supervisor(second)
     assert line.is_(second, Status.QUEUED)
     assert "brings it back" in derive_status(second, read_state(second)).reason
-    assert line.queue.bring_back() == ["second"]
-    assert line.queue.bring_back() == []
+    assert line.queue.reconcile() == ["second"]
+    assert line.queue.reconcile() == []
     assert line.names() == ["second", "third"]
     line.let_go(first, second, third)
     wait_until_ended(third)
@@ -182,11 +182,11 @@ def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch)
     kill_supervisor(second)
     with monkeypatch.context() as slow:
         slow.setattr(device_queue, "spawn_supervisor", lambda *_, **__: None)  # it has not come up yet
-        assert line.queue.bring_back() == ["second"]
+        assert line.queue.reconcile() == ["second"]
     third = line.start("third")
     line.wait_for(third, Status.QUEUED)
     assert "before it: second" in read_state(third)["reason"]
-    spawn_supervisor(second, read_launch(second))
+    spawn_supervisor(second, read_launch_spec(second))
     line.let_go(first, second, third)
     wait_until_ended(third)
     assert line.order() == ["first", "second", "third"]
@@ -200,7 +200,7 @@ def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
         line.wait_for(each, Status.QUEUED)
         kill_supervisor(each)
     monkeypatch.setattr(local, "_wait_until_it_watches", None)  # waiting would fail
-    assert line.queue.bring_back() == ["a", "b"]
+    assert line.queue.reconcile() == ["a", "b"]
     for each in waiting:
         wait_for(lambda each=each: is_alive(read_record(each).supervisor))
 
@@ -239,7 +239,7 @@ def test_a_ticket_of_a_run_that_is_gone_is_dropped(line):
     line.wait_for(second, Status.QUEUED)
     kill_supervisor(second)
     shutil.rmtree(second.folder)
-    assert line.queue.bring_back() == []
+    assert line.queue.reconcile() == []
     line.let_go(first)
     wait_until_ended(first)
     (line.outputs.queue / "damaged.json").write_text('{"slug": 1')

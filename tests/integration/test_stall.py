@@ -9,7 +9,7 @@ import pytest
 
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.launch_spec import LaunchOrder, read_launch, write_launch
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.status import has_live_process
@@ -26,13 +26,13 @@ STALLS_ONCE = RESUMED + (
 STALLS_ALWAYS = "progress(2); time.sleep(60)"
 
 
-def begin(run: RunPaths, program: str, **changes: object) -> LaunchOrder:
+def begin(run: RunPaths, program: str, **changes: object) -> LaunchSpec:
     """Start a program under a supervisor whose patience is short."""
-    order = LaunchOrder(
+    order = LaunchSpec(
         run_id=f"id-{run.slug}", attempt=1, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug], cwd=str(run.folder),
         expected_steps=4, **({"stall_scale": SCALE} | changes),
     )  # fmt: skip
-    write_launch(run, order)
+    write_launch_spec(run, order)
     spawn_supervisor(run, order)
     return order
 
@@ -49,8 +49,8 @@ def test_a_stalled_trainer_goes_on_from_its_checkpoint(run):
     begin(run, STALLS_ONCE.replace("state(2)\n", "not resumed and state(2)\n"))
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason) == ("completed", "")
-    assert read_launch(run).attempt == 2
-    assert read_launch(run).argv[-2:] == ["--resume", str(run.folder / "cat-step00000002-state")]
+    assert read_launch_spec(run).attempt == 2
+    assert read_launch_spec(run).argv[-2:] == ["--resume", str(run.folder / "cat-step00000002-state")]
     log = run.training_log.read_text()
     assert 'File "<string>"' in log  # the Python stack
     assert "is stuck, as the kernel tells" in log
@@ -64,7 +64,7 @@ def test_it_gives_up_after_three_restarts_without_progress(run):
     assert (ended.status, ended.reason_code) == ("failed", "stalled")
     assert "at step 2 of 4" in ended.reason
     assert "after 3 restarts without progress" in ended.reason
-    assert read_launch(run).attempt == 1 + len(stall.PAUSES_S)
+    assert read_launch_spec(run).attempt == 1 + len(stall.PAUSES_S)
 
 
 def test_a_frozen_trainer_is_told_from_the_kernel(run):
@@ -79,7 +79,7 @@ def test_without_monitoring_nobody_looks(run):
     begin(run, "progress(2); time.sleep(4); progress(4); lora()", monitoring=False)
     assert wait_until_ended(run).status == "completed"
     assert not run.monitor_pid.exists()
-    assert read_launch(run).attempt == 1
+    assert read_launch_spec(run).attempt == 1
 
 
 def test_a_stop_during_the_pause_before_a_restart_is_heeded(run, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_trainer_that_hangs_at_its_exit_has_finished(run):
     assert (ended.status, ended.reason_code) == ("completed", "")
     assert "hung at its exit and was ended" in ended.reason
     assert read_exit(run).verified["ok"]
-    assert read_launch(run).attempt == 1
+    assert read_launch_spec(run).attempt == 1
 
 
 def test_what_hangs_at_its_exit_with_a_torn_model_is_not_trained_again(run):
@@ -110,14 +110,14 @@ def test_what_hangs_at_its_exit_with_a_torn_model_is_not_trained_again(run):
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "not_verified")
     assert "cut short" in ended.reason
-    assert read_launch(run).attempt == 1
+    assert read_launch_spec(run).attempt == 1
 
 
 def test_a_stalled_trainer_that_ends_without_an_error_when_asked_is_not_started_again(run):
     begin(run, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); progress(2); time.sleep(60)")
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "stalled")
-    assert read_launch(run).attempt == 1
+    assert read_launch_spec(run).attempt == 1
 
 
 def test_a_stall_is_ended_though_its_stacks_cannot_be_written(run):

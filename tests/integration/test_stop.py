@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.launch_spec import LaunchOrder, read_stop, write_launch
+from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
 from fluxgym.runs.status import Status
 from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
@@ -25,8 +25,8 @@ def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
 
 def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     run = make_run(tmp_path)
-    told = LaunchOrder(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
-    write_launch(run, told)
+    told = LaunchSpec(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
+    write_launch_spec(run, told)
     assert request_stop(run)
     spawn_supervisor(run, told)
     ended = wait_until_ended(run)
@@ -36,20 +36,20 @@ def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
 
 def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
     run = make_run(tmp_path, status="running")
-    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
     me = identify(os.getpid(), "id-cat")
     elsewhere = replace(me, boot_id="another", host="another")
     write_record(run, "id-cat", 1, elsewhere, elsewhere)
     run.progress.touch()
     assert request_stop(run)
-    assert read_stop(run, "id-cat", 1) is not None
+    assert read_stop_request(run, "id-cat", 1) is not None
 
 
 def test_what_has_ended_cannot_be_stopped(tmp_path):
     run = make_run(tmp_path, status="stopped")
-    write_launch(run, LaunchOrder(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
     assert not request_stop(run)
-    assert read_stop(run, "id-cat", 1) is None
+    assert read_stop_request(run, "id-cat", 1) is None
 
 
 def test_a_trainer_is_stopped_though_its_order_was_exchanged(run):

@@ -13,7 +13,7 @@ from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_end
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
 from fluxgym.runs.status import Status, derive_status, has_live_process, is_supervised
@@ -305,7 +305,7 @@ def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
     an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
     order_of(run, an_hour_behind)
     os.utime(run.launch, (time.time() - 3601,) * 2)
-    spawn_supervisor(run, read_launch(run))
+    spawn_supervisor(run, read_launch_spec(run))
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
@@ -313,7 +313,7 @@ def test_a_model_of_an_earlier_start_is_called_old(run):
     order_of(run, "progress(4)")
     (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
-    spawn_supervisor(run, read_launch(run))
+    spawn_supervisor(run, read_launch_spec(run))
     assert "older than this start" in wait_until_ended(run).reason
 
 

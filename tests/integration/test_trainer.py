@@ -38,15 +38,15 @@ def fixture_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="pictures")
-def fixture_pictures(tmp_path_factory):
+def fixture_images(tmp_path_factory):
     return write_cats(tmp_path_factory.mktemp("pictures"), count=4)
 
 
-def write_dataset(path, pictures, *, repeats=2, batch_size=1, **general):
+def write_dataset(path, images, *, repeats=2, batch_size=1, **general):
     toml = {
         "general": {"shuffle_caption": False, "caption_extension": ".txt", **general},
         "datasets": [
-            {"resolution": 64, "batch_size": batch_size, "subsets": [{"image_dir": str(pictures), "num_repeats": repeats}]},
+            {"resolution": 64, "batch_size": batch_size, "subsets": [{"image_dir": str(images), "num_repeats": repeats}]},
         ],
     }
     path.write_text(tomli_w.dumps(toml))
@@ -87,11 +87,11 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_each_tiers_flags_train_to_the_end(tier, models, pictures, tmp_path):
+def test_each_tiers_flags_train_to_the_end(tier, models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 2 --d 7\n")
     out = tmp_path / "out"
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures)
+    dataset = write_dataset(tmp_path / "dataset.toml", images)
     done = train(*flags(models, dataset, out, "--save_state", "--sample_prompts", str(prompts), "--sample_every_n_steps", "8", tier=tier))
     assert done.returncode == 0, done.stderr
     names = {path.name for path in out.iterdir()}
@@ -123,8 +123,8 @@ def test_each_tiers_flags_train_to_the_end(tier, models, pictures, tmp_path):
 MEMORY = ["--base_quantization", "nf4", "--cpu_offload_checkpointing", "--blocks_to_swap", "28", "--disable_mmap_load_safetensors"]
 
 
-def test_the_flags_that_save_memory_train_to_the_end(models, pictures, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures, repeats=1)
+def test_the_flags_that_save_memory_train_to_the_end(models, images, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=1)
     done = train(*flags(models, dataset, tmp_path / "out", *MEMORY, epochs=1))
     assert done.returncode == 0, done.stderr
     weights = tensors(tmp_path / "out" / "cat.safetensors")
@@ -145,8 +145,8 @@ def stop_after(argv, out, step):
 
 
 @pytest.mark.parametrize("accumulation", [3])  # more of it in test_exact_resume.py and sd_scripts/library/test_trainer.py
-def test_a_stopped_and_resumed_training_is_bit_identical(accumulation, models, pictures, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures, repeats=5, shuffle_caption=False)
+def test_a_stopped_and_resumed_training_is_bit_identical(accumulation, models, images, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=5, shuffle_caption=False)
     extra = ["--gradient_accumulation_steps", str(accumulation), "--lr_scheduler", "cosine"]
     straight = train(*flags(models, dataset, tmp_path / "straight", *extra, epochs=3))
     assert straight.returncode == 0, straight.stderr
@@ -163,8 +163,8 @@ def test_a_stopped_and_resumed_training_is_bit_identical(accumulation, models, p
     assert 4 <= stopped_at < max(steps)
 
 
-def test_a_finished_training_is_extended(models, pictures, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures)
+def test_a_finished_training_is_extended(models, images, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", images)
     out, straight = tmp_path / "out", tmp_path / "straight"
     assert train(*flags(models, dataset, out, "--save_state", epochs=1)).returncode == 0
     longer = train(*flags(models, dataset, out, "--resume", str(out / "cat-state"), epochs=2))
@@ -173,20 +173,20 @@ def test_a_finished_training_is_extended(models, pictures, tmp_path):
     assert same(straight / "cat.safetensors", out / "cat.safetensors")
 
 
-def test_buckets_and_regularisation_pictures(models, pictures, tmp_path):
+def test_buckets_and_regularization_images(models, images, tmp_path):
     from PIL import Image
 
     wide = tmp_path / "wide"
     wide.mkdir()
     for index, size in enumerate([(160, 96), (96, 160), (96, 96)]):
-        Image.open(next(pictures.glob("*.png"))).resize(size).save(wide / f"{index}.png")
+        Image.open(next(images.glob("*.png"))).resize(size).save(wide / f"{index}.png")
     toml = {
         "datasets": [
             {
                 "resolution": 96, "batch_size": 2, "enable_bucket": True, "min_bucket_reso": 64, "max_bucket_reso": 256, "bucket_reso_steps": 32,
                 "subsets": [
                     {"image_dir": str(wide), "num_repeats": 2, "class_tokens": "sks cat"},
-                    {"image_dir": str(pictures), "num_repeats": 1, "is_reg": True},
+                    {"image_dir": str(images), "num_repeats": 1, "is_reg": True},
                 ],
             }
         ]
@@ -212,8 +212,8 @@ def test_buckets_and_regularisation_pictures(models, pictures, tmp_path):
         (["--mixed_precision", "fp16"], "fp16"),
     ],
 )
-def test_a_mistake_is_one_sentence(extra, named, models, pictures, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures)
+def test_a_mistake_is_one_sentence(extra, named, models, images, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", images)
     done = train(*flags(models, dataset, tmp_path / "out"), *extra)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -222,10 +222,10 @@ def test_a_mistake_is_one_sentence(extra, named, models, pictures, tmp_path):
     assert named in errors[0]
 
 
-def test_a_damaged_model_is_named_with_its_reason_code(models, pictures, tmp_path):
+def test_a_damaged_model_is_named_with_its_reason_code(models, images, tmp_path):
     broken = tmp_path / "flux.safetensors"
     broken.write_bytes((models / "flux.safetensors").read_bytes()[:5000])
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures)
+    dataset = write_dataset(tmp_path / "dataset.toml", images)
     done = train(*flags(models, dataset, tmp_path / "out"), "--pretrained_model_name_or_path", str(broken))
     assert done.returncode == 2
     assert str(broken) in done.stderr
@@ -233,8 +233,8 @@ def test_a_damaged_model_is_named_with_its_reason_code(models, pictures, tmp_pat
     assert last["reason_code"] == "bad_model"
 
 
-def test_a_loss_that_is_no_number_stops_the_training(models, pictures, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", pictures)
+def test_a_loss_that_is_no_number_stops_the_training(models, images, tmp_path):
+    dataset = write_dataset(tmp_path / "dataset.toml", images)
     done = train(*flags(models, dataset, tmp_path / "out", "--optimizer_type", "AdamW", epochs=8), "--learning_rate", "1e30")
     assert done.returncode == 2
     last = lines(tmp_path / "out")[-1]

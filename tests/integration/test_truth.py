@@ -58,7 +58,7 @@ class Model:
 
     @property
     def is_busy(self) -> bool:
-        """Say whether anything of it lives, or waits in line."""
+        """Return True if anything of it lives, or waits in line."""
         return self.trainer or self.supervisor or self.queued
 
 
@@ -251,7 +251,7 @@ class Truth(RuleBasedStateMachine):
         """What app.py does when it starts: a fresh index, and waiting runs are brought back."""
         self.index = SessionIndex(self.world.outputs)
         self._revived_by_a_start()
-        Queue(self.outputs).bring_back()
+        Queue(self.outputs).reconcile()
 
     @rule(hours=st.sampled_from([-24, 24]))
     def jump_the_clock(self, hours: int) -> None:
@@ -295,7 +295,7 @@ class Truth(RuleBasedStateMachine):
         return {entry.slug: str(entry.status) for entry in index.look(everything=True)}
 
     def _is_free(self) -> bool:
-        """Say whether nobody holds the device: a trainer, or a supervisor that has not let go."""
+        """Return True if nobody holds the device: a trainer, or a supervisor that has not let go."""
         return not any(model.trainer or (model.supervisor and not model.queued) for model in self.models.values())
 
     def _request(self, name: str) -> None:
@@ -341,7 +341,7 @@ class Truth(RuleBasedStateMachine):
     def _revived_by_a_start(self) -> None:
         """Note that dead waiters come back with any start, and wait until they have."""
         dead = [name for name, model in self.models.items() if model.queued and not model.supervisor]
-        Queue(self.outputs).bring_back()
+        Queue(self.outputs).reconcile()
         for name in dead:
             wait_for(lambda name=name: is_alive(read_record(self.run_of(name)).supervisor), PATIENCE_S)
             self.models[name].supervisor = True

@@ -1,4 +1,4 @@
-"""The terminal draws what the trainer draws from the same model, LoRA and seed; a LoRA changes the picture as much as its strength says."""
+"""The terminal draws what the trainer draws from the same model, LoRA and seed; a LoRA changes the image as much as its strength says."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ PROMPT = "a red circle on a white background"
 
 @pytest.fixture(scope="module", name="trained")
 def fixture_trained(tmp_path_factory):
-    """A training of three steps, wild enough that its LoRA shows, with a picture before the first and after the last."""
+    """A training of three steps, wild enough that its LoRA shows, with an image before the first and after the last."""
     folder = tmp_path_factory.mktemp("trained")
     write_cats(folder / "pictures" / "1_sks cat", count=1, size=64)
     (folder / "prompts.txt").write_text(f"{PROMPT} --w 64 --h 64 --s 4 --d 11 --g 3.5\n")
@@ -43,9 +43,9 @@ def drawn(tmp_path, *more):
     size = ["--width", "64", "--height", "64", "--steps", "4", "--seed", "11", "--dtype", "float32", "--output_dir", str(tmp_path / "out")]
     assert main([*words, "--prompt", PROMPT, *size, *map(str, more)]) == 0
     (path,) = (tmp_path / "out").glob("*.png")
-    picture = pixels(path)
+    image = pixels(path)
     path.unlink()
-    return picture
+    return image
 
 
 def pixels(path):
@@ -84,7 +84,7 @@ def test_smaller_precisions_draw_nearly_the_same(kind, tmp_path):
     assert 0 < np.abs(drawn(tmp_path, "--flux_dtype", kind) - drawn(tmp_path)).mean() < 12
 
 
-def test_guidance_by_a_negative_prompt_changes_the_picture(tmp_path):
+def test_guidance_by_a_negative_prompt_changes_the_image(tmp_path):
     guided = drawn(tmp_path, "--cfg_scale", "3", "--negative_prompt", "blue")
     assert np.abs(guided - drawn(tmp_path)).mean() > 1
 

@@ -7,7 +7,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from torch import Tensor
 
 from library.models.flux1.transformer import FluxParams
-from library.models.flux1.vae import AutoEncoderParams
+from library.models.flux1.vae import VAEParams
 
 EMBEDDERS = {
     "time_in": "time_text_embed.timestep_embedder",
@@ -83,7 +83,7 @@ def _renamed(key: str, tensor: Tensor, params: FluxParams) -> list[tuple[str, Te
     return [({"img_in": "x_embedder", "txt_in": "context_embedder", "final_layer.linear": "proj_out"}[owner] + f".{leaf}", tensor)]
 
 
-def autoencoder_in_diffusers(state: dict[str, Tensor], params: AutoEncoderParams) -> AutoencoderKL:
+def autoencoder_in_diffusers(state: dict[str, Tensor], params: VAEParams) -> AutoencoderKL:
     """Return diffusers' autoencoder with the weights of a BFL-key state dict."""
     levels = len(params.channels)
     model = AutoencoderKL(

@@ -50,7 +50,7 @@ def main() -> None:
 def load(args: argparse.Namespace) -> int:
     """Print what comes before the training; returns the number of batches of an epoch."""
     subset = tomllib.loads(Path(args.dataset_config).read_text())["datasets"][0]["subsets"][0]
-    pictures = [path for path in Path(subset["image_dir"]).iterdir() if path.suffix == ".png"]
+    images = [path for path in Path(subset["image_dir"]).iterdir() if path.suffix == ".png"]
     log.info("Using DreamBooth method.")
     log.info("preparing accelerator")
     print("accelerator device: cpu")
@@ -60,11 +60,11 @@ def load(args: argparse.Namespace) -> int:
     for what in ("latents", "Text Encoder outputs"):
         log.info("caching %s with caching strategy.", what)
         log.info("caching %s...", what)
-        for _ in tqdm(pictures, smoothing=1):
+        for _ in tqdm(images, smoothing=1):
             time.sleep(5 * STEP_S)
     print("import network module: networks.lora_flux")
     print("prepare optimizer, data loader etc.")
-    return len(pictures) * int(subset["num_repeats"])
+    return len(images) * int(subset["num_repeats"])
 
 
 def train(args: argparse.Namespace, batches: int) -> None:

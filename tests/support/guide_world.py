@@ -23,7 +23,7 @@ from tests.support.runs import state_of, wait_for
 from tests.support.small_world import TRAINER, small_world, state
 
 ROOT = Path(__file__).parents[2]
-EPOCH_STEPS = 8  # 4 pictures, twice
+EPOCH_STEPS = 8  # 4 images, twice
 HELD_AT = 5
 
 

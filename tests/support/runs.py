@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fluxgym.engines.local import PROJECT, spawn_supervisor
-from fluxgym.runs.launch_spec import LaunchOrder, write_launch
+from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import create_state
 
@@ -40,17 +40,17 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
     return run
 
 
-def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchOrder:
+def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
     """Write the order to run a program that sees the helpers of PRELUDE, and return it."""
-    order = LaunchOrder(
+    order = LaunchSpec(
         run_id=f"id-{run.slug}", attempt=attempt, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
         cwd=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
     )  # fmt: skip
-    write_launch(run, order)
+    write_launch_spec(run, order)
     return order
 
 
-def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchOrder:
+def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
     """Start a supervisor over a program; it sees the helpers of PRELUDE."""
     order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
     spawn_supervisor(run, order)

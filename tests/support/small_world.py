@@ -57,7 +57,7 @@ def small_world(folder: Path) -> Settings:
 
 
 def state(**changes: object) -> dict[str, object]:
-    """Return settings whose training of 4 pictures has 8 steps, which is what the little trainer does."""
+    """Return settings whose training of 4 images has 8 steps, which is what the little trainer does."""
     plain = {"lora_name": "My Cat", "concept_sentence": "sks cat", "base_model": "pocket", "num_repeats": 2, "max_train_epochs": 1}
     advanced = {"reg_data_dir": "", "train_batch_size": 1, "enable_bucket": False}
     return plain | {"advanced": advanced} | changes

@@ -28,9 +28,9 @@ class Stop:
     number: int = signal.SIGTERM
 
 
-def write_dataset(path: Path, pictures: Path, *, repeats: int = 2, batch_size: int = 1, **subset: object) -> Path:
+def write_dataset(path: Path, images: Path, *, repeats: int = 2, batch_size: int = 1, **subset: object) -> Path:
     """Write a dataset.toml of one folder at 64 px; more options of the subset by name."""
-    subsets = [{"image_dir": str(pictures), "num_repeats": repeats, "caption_extension": ".txt", **subset}]
+    subsets = [{"image_dir": str(images), "num_repeats": repeats, "caption_extension": ".txt", **subset}]
     path.write_text(tomli_w.dumps({"datasets": [{"resolution": 64, "batch_size": batch_size, "subsets": subsets}]}))
     return path
 
@@ -89,7 +89,7 @@ def last_checkpoint(out: Path) -> Path | None:
 
 
 def run_with_stops(argv: list[str], out: Path, stops: Iterable[Stop]) -> None:
-    """Run a training to its end through stops, each time resumed from the furthest checkpoint, or begun anew when there is none."""
+    """Run a training to its end through stops, each time resumed from the furthest checkpoint, or begun again when there is none."""
     for stop in stops:
         code = run_until([*argv, *_resumption(out)], out, stop)
         assert code in (0, 143, -stop.number), f"exit code {code} at {stop}"
@@ -103,6 +103,6 @@ def _resumption(out: Path) -> list[str]:
 
 
 def same_tensors(first: Path, second: Path) -> bool:
-    """Say whether two files hold the same tensors, bit for bit."""
+    """Return True if two files hold the same tensors, bit for bit."""
     a, b = load_file(first), load_file(second)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

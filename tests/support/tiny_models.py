@@ -1,4 +1,4 @@
-"""A FLUX stack of random weights, a few hundred kilobytes, in the files that users have; for tests that need a model but no pictures of it."""
+"""A FLUX stack of random weights, a few hundred kilobytes, in the files that users have; for tests that need a model but no images of it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
 from library.models.flux1.text_encoders import ClipTextEncoder
 from library.models.flux1.transformer import Flux, FluxParams
-from library.models.flux1.vae import AutoEncoder, AutoEncoderParams
+from library.models.flux1.vae import VAE, VAEParams
 from pocket.vocabulary import build_clip, build_t5
 
 PARAMS = FluxParams(
@@ -64,7 +64,7 @@ def write_tiny_models(folder: Path) -> Path:
     build_t5(folder / "tokenizer_t5")
     torch.manual_seed(1)
     clip, t5 = make_clip(), make_t5()
-    ae = AutoEncoder(AutoEncoderParams(channels=(8, 8, 16, 16), num_res_blocks=1, z_channels=16))
+    ae = VAE(VAEParams(channels=(8, 8, 16, 16), num_res_blocks=1, z_channels=16))
     for name, model in {"flux": make_flux(), "ae": ae, "clip_l": clip, "t5xxl": t5}.items():
         save(model, folder / NAMES[name])
     return folder

@@ -14,7 +14,7 @@ from library.cli.parse import build_parser
 from library.data.dataset import TrainingData, build_dataset
 from library.data.feature_cache import FOLDER
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
-from library.models.flux1.vae import AutoEncoder, load_autoencoder
+from library.models.flux1.vae import VAE, load_vae
 from tests.support.tiny_models import write_tiny_models
 
 CACHED = {
@@ -49,13 +49,13 @@ def fill(data: TrainingData) -> list[tuple[int, int]]:
 
 
 @cache
-def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[AutoEncoder, TextEncoders]:
+def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, TextEncoders]:
     """Load once what many tests encode with; a test that changes a model writes another file."""
     cpu = torch.device("cpu")
     texts = load_text_encoders(clip_l, t5xxl, cache_dir=None, t5_max_length=512, with_mask=False, dtype=torch.float32, device=cpu)
-    return load_autoencoder(ae, dtype=torch.float32, device=cpu), texts
+    return load_vae(ae, dtype=torch.float32, device=cpu), texts
 
 
 def cache_files(folder: Path) -> dict[str, int]:
-    """Return the cache files beside a folder's pictures and when each was written."""
+    """Return the cache files beside a folder's images and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / FOLDER).glob("*.safetensors")}

@@ -13,14 +13,14 @@ OPTION = re.compile(r"""["'](--[A-Za-z0-9_]+)["']""")
 PYTHONS = (Path(".venv", "bin", "python"), Path("venv", "bin", "python"))
 
 
-def is_foreign(sd_scripts: Path) -> bool:
-    """Say whether a trainer's folder is a checkout of kohya's, which writes no progress.jsonl and saves states of its own kind."""
+def is_kohya_checkout(sd_scripts: Path) -> bool:
+    """Return True if a trainer's folder is a checkout of kohya's, which writes no progress.jsonl and saves states of its own kind."""
     return any((sd_scripts / name).is_file() for name in KOHYAS)
 
 
 def python_of(sd_scripts: Path) -> str:
     """Return the Python that runs a trainer: a foreign checkout's own virtual environment if it has one, else this one."""
-    own = [sd_scripts / name for name in PYTHONS] if is_foreign(sd_scripts) else []
+    own = [sd_scripts / name for name in PYTHONS] if is_kohya_checkout(sd_scripts) else []
     return next((str(path) for path in own if path.is_file()), sys.executable)
 
 
@@ -32,7 +32,7 @@ def known_options(sd_scripts: Path) -> frozenset[str]:
 
 def refuse_unknown(sd_scripts: Path, options: Sequence[str]) -> None:
     """Raise LaunchError naming the options that a foreign checkout does not know; our own trainer's parser is held by tests."""
-    if not is_foreign(sd_scripts):
+    if not is_kohya_checkout(sd_scripts):
         return
     try:
         known = known_options(sd_scripts)
@@ -46,9 +46,9 @@ def refuse_unknown(sd_scripts: Path, options: Sequence[str]) -> None:
         )
 
 
-def place_options(sd_scripts: Path, checkpoint: Path) -> dict[str, str]:
+def resume_options(sd_scripts: Path, checkpoint: Path) -> dict[str, str]:
     """Return what else a foreign trainer needs to go on from a checkpoint in the right epoch: it miscounts at the second resume."""
     found = read_checkpoint(checkpoint, exact=False)
-    if found is None or not is_foreign(sd_scripts) or "--initial_epoch" not in known_options(sd_scripts):
+    if found is None or not is_kohya_checkout(sd_scripts) or "--initial_epoch" not in known_options(sd_scripts):
         return {}
     return {"--initial_epoch": str(found.epoch + 1)}

@@ -66,30 +66,30 @@ class KohyaOutput:
         self._before: int | None = None
         self._numbers: dict[bytes, int] = {}
 
-    def heed(self, line: bytes) -> None:
+    def feed_line(self, line: bytes) -> None:
         """Take one whole line, or one refresh of a bar."""
         if ATTEMPT.search(line):  # behind the last bar of a trainer that was killed
             self._clear()
             self.has_begun = True
             return
-        self.heed_bar(line)
-        self._heed_epoch(line.strip())
+        self.feed_bar(line)
+        self._update_epoch(line.strip())
         phase = next((phase for words, phase in PHASES if words in line), None)
         if phase is not None:
             self._enter(phase)
         if phase == "saving" and (found := STATE.search(line)):
-            self._heed_state((found[1] or b"").decode(), int(found[2] or 0))
+            self._update_state((found[1] or b"").decode(), int(found[2] or 0))
         if found := NUMBERS.search(line.strip()):
             self._numbers[found[1]] = int(found[2])
             self.total_steps = self._numbers.get(b"total optimization steps", 0)
 
-    def heed_bar(self, line: bytes) -> None:
+    def feed_bar(self, line: bytes) -> None:
         """Take a line's bar, if it has a whole one; the same may come twice."""
         if b"%|" not in line or self.phase == "done":
             return
         if line.startswith(b"steps:") and (found := STEPS.match(line)):
             self._enter("training")
-            self._heed_steps(int(found[1]), int(found[2]))
+            self._update_steps(int(found[1]), int(found[2]))
             self._heed_speed(found[3])
         elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (found := ITEMS.search(line)):
             self.items = int(found[1]), int(found[2])
@@ -107,7 +107,7 @@ class KohyaOutput:
         if phase != self.phase and self.phase != "done":  # kohya's last bar is drawn once more at the very end
             self.phase, self.items = phase, None
 
-    def _heed_steps(self, step: int, of_bar: int) -> None:
+    def _update_steps(self, step: int, of_bar: int) -> None:
         self.total_steps = max(self.total_steps, of_bar)
         if self._before is None:
             return
@@ -124,7 +124,7 @@ class KohyaOutput:
         if found := LOSS.search(text):
             self.loss = _finite(found[1])
 
-    def _heed_epoch(self, line: bytes) -> None:
+    def _update_epoch(self, line: bytes) -> None:
         """Take kohya's announcement of an epoch; the first of an attempt tells what lies before it."""
         found = EPOCH.match(line)
         if found is None:
@@ -137,7 +137,7 @@ class KohyaOutput:
             self._before = max(0, self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / max(1, int(found[2]))))
             self.step = min(self._before, self.total_steps)
 
-    def _heed_state(self, kind: str, number: int) -> None:
+    def _update_state(self, kind: str, number: int) -> None:
         """Take the place that a state is saved for."""
         if kind == "step":
             self.step = max(self.step, min((self._before or 0) + number, self.total_steps or number))

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.launch_spec import LaunchOrder
+from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import LARGEST
 from fluxgym.trainers.kohya.output import KohyaOutput, SavedState
-from fluxgym.trainers.kohya.states import write_place
+from fluxgym.trainers.kohya.states import write_position
 
 INTERVAL_S = 0.5
 PIECE_BYTES = 256 << 10
@@ -33,7 +33,7 @@ class ForeignProgress:
     It may begin in the middle of an attempt: the log is read again from its header, and nothing but the present is written.
     """
 
-    def __init__(self, run: RunPaths, order: LaunchOrder) -> None:
+    def __init__(self, run: RunPaths, order: LaunchSpec) -> None:
         self._run, self._attempt = run, order.attempt
         self._output = KohyaOutput()
         self._offset: int | None = None
@@ -47,10 +47,10 @@ class ForeignProgress:
         left: list[dict[str, object]] = []  # the last that was known of each phase that has ended meanwhile
         for line in self._new_lines():
             before = self._output.fields()
-            self._output.heed(line)
+            self._output.feed_line(line)
             if self._output.phase != before["phase"] and not is_first:
                 left.append(before)
-        self._output.heed_bar(self._torn)
+        self._output.feed_bar(self._torn)
         if left or self._output.phase != self._told.get("phase") or time.monotonic() - self._told_at >= INTERVAL_S:
             left.append(self._output.fields())
         self._tell(left[-MOST_LINES:])
@@ -101,7 +101,7 @@ class ForeignProgress:
 
     def _place(self, state: SavedState) -> None:
         try:
-            write_place(
+            write_position(
                 self._run.folder / f"{self._run.slug}{state.suffix}", step=state.step, epoch=state.epoch, total_steps=state.total_steps
             )
         except StorageError as error:
@@ -114,7 +114,7 @@ def _sane(line: dict[str, object]) -> dict[str, object]:
 
 
 def _new_pieces(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (place, bytes) of what a log has behind `offset`, at most the last MOST_BYTES of it; one that was cut begins anew."""
+    """Yield (place, bytes) of what a log has behind `offset`, at most the last MOST_BYTES of it; one that was cut begins again."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

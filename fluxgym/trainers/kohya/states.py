@@ -29,14 +29,14 @@ class Place:
     total_steps: int
 
 
-def write_place(folder: Path, *, step: int, epoch: int, total_steps: int) -> None:
+def write_position(folder: Path, *, step: int, epoch: int, total_steps: int) -> None:
     """Leave its place in a state's folder, if that is there; raises StorageError when the disk refuses."""
     if folder.is_dir():
         write_json(folder / PLACE, asdict(Place(step=step, epoch=epoch, total_steps=total_steps)))
 
 
-def read_place(folder: Path) -> Place | None:
-    """Return where a state stands: as the supervisor saw it, else as kohya counts it, which begins anew at each resume."""
+def read_position(folder: Path) -> Place | None:
+    """Return where a state stands: as the supervisor saw it, else as kohya counts it, which begins again at each resume."""
     try:
         began_at = (folder / FIRST).stat().st_mtime
         if (folder / PLACE).is_file() and (folder / PLACE).stat().st_mtime >= began_at:
@@ -51,7 +51,7 @@ def read_place(folder: Path) -> Place | None:
 
 
 def is_complete(folder: Path, *, verify: bool = False) -> bool:
-    """Say whether every file of a state is there and whole; with `verify` the checksums inside them are computed too."""
+    """Return True if every file of a state is there and whole; with `verify` the checksums inside them are computed too."""
     try:
         files = {path.name: path for path in folder.iterdir() if path.is_file()}
         networks = [name for name in NETWORKS if name in files]

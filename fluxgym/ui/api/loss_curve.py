@@ -33,7 +33,7 @@ class Curve:
         self._turns: list[int] = []
 
     def is_of(self, status: os.stat_result) -> bool:
-        """Say whether the file is the one that was read, grown or as it was."""
+        """Return True if the file is the one that was read, grown or as it was."""
         return (status.st_dev, status.st_ino) == self._file and status.st_size >= self._offset
 
     def read_on(self, file: BinaryIO) -> None:

@@ -94,7 +94,7 @@ def _whole_letters(data: bytes) -> bytes:
 
 
 def samples(run: RunPaths) -> list[Answer]:
-    """Return the sample pictures by the step or epoch that they were drawn at, the latest first."""
+    """Return the sample images by the step or epoch that they were drawn at, the latest first."""
     prompts = _lines(run.sample_prompts)
     rows: dict[tuple[int, int], Answer] = {}
     for path in sorted(run.samples.glob("*.png")):

@@ -18,7 +18,7 @@ from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.history import diff, repair, restore, versions
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.resume import needs_check, resume, resume_offer
+from fluxgym.sessions.resume import needs_check, resume, resume_preview
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.answers import Answer, answers, fingerprint, text, whole
 
@@ -103,7 +103,7 @@ class SessionHandlers:
 
 
 def _has_begun(run: RunPaths) -> bool:
-    """Say whether it was ever started here: a copy or an import was not, a state by another writer may have been."""
+    """Return True if it was ever started here: a copy or an import was not, a state by another writer may have been."""
     return run.training_log.exists() or run.launch.exists() or "parent" not in _state(run)
 
 
@@ -135,7 +135,7 @@ def offer(run: RunPaths) -> dict[str, str] | None:
     """Return the label and help of the button that resumes a run, None when there is nothing to resume."""
     if needs_check(run):
         return {"label": "Check the result", "help": "The trainer finished while nothing watched it: its model is read and checked"}
-    found = resume_offer(run)
+    found = resume_preview(run)
     return (
         None if found is None else {"label": f"Resume from step {found.step}", "help": f"Goes on {found.sentence()} ({found.checkpoint})"}
     )

@@ -9,23 +9,23 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.runs.files import RESERVE_BYTES, storage_error
 
-MAX_PICTURE_BYTES = 200 << 20
+MAX_IMAGE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
 CHECK_BYTES = 8 << 20
 IDLE_S = 60.0
 
 
-async def receive(request: Request, name: str, folder: PictureFolder) -> str:
+async def receive(request: Request, name: str, folder: ImageFolder) -> str:
     """Return the name under which the request's file was taken into a folder.
 
     Raises TooLarge or DatasetError for what cannot be taken, StorageError when the disk cannot hold it.
     """
-    limit = MAX_CAPTION_BYTES if name.lower().endswith(".txt") else MAX_PICTURE_BYTES
+    limit = MAX_CAPTION_BYTES if name.lower().endswith(".txt") else MAX_IMAGE_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(name, limit)

@@ -32,7 +32,7 @@ MAX_MESSAGE_BYTES = 4 << 20
 
 
 def is_known_route(path: str) -> bool:
-    """Say whether a path is the page, one of ours, or one of the few that Gradio's page needs."""
+    """Return True if a path is the page, one of ours, or one of the few that Gradio's page needs."""
     if path in ("/", "/login") or path.startswith("/fluxgym/"):
         return True
     if path.startswith("/gradio_api/"):
@@ -45,7 +45,7 @@ class Guard:
     """Let a request through to the app when its host, its origin, its route and its token are right."""
 
     def __init__(
-        self, app: ASGIApp, *, door: token_auth.Door, allowed_hosts: tuple[str, ...], beyond_loopback: bool, root_path: str = ""
+        self, app: ASGIApp, *, door: token_auth.TokenAuth, allowed_hosts: tuple[str, ...], beyond_loopback: bool, root_path: str = ""
     ) -> None:
         self.app = app
         self.door = door
@@ -184,7 +184,7 @@ def _without_server_name(scope: Scope) -> Scope:
 
 
 def _names_files(value: object) -> bool:
-    """Say whether anything in a message has the shape of Gradio's file data."""
+    """Return True if anything in a message has the shape of Gradio's file data."""
     if isinstance(value, dict):
         return "path" in value or "_type" in value or "meta" in value or any(_names_files(item) for item in value.values())
     return isinstance(value, list) and any(_names_files(item) for item in value)

@@ -24,7 +24,7 @@ def split_host(header: str) -> tuple[str, str] | None:
 
 
 def is_local(name: str) -> bool:
-    """Say whether a host name can only mean this machine: localhost or a loopback address."""
+    """Return True if a host name can only mean this machine: localhost or a loopback address."""
     if name == "localhost":
         return True
     try:
@@ -34,14 +34,14 @@ def is_local(name: str) -> bool:
 
 
 def is_allowed(name: str, allowed: Iterable[str], own_address: str | None) -> bool:
-    """Say whether the app answers to a host name: a local one, an allowed one ("*.example.com" too), or the address that was dialled."""
+    """Return True if the app answers to a host name: a local one, an allowed one ("*.example.com" too), or the address that was dialled."""
     if is_local(name) or name == own_address:
         return True
     return any(name.endswith(rule[1:]) if rule.startswith("*.") else name == rule for rule in (entry.lower() for entry in allowed))
 
 
 def same_origin(origin: str, host: str) -> bool:
-    """Say whether an Origin header names the host that was asked; "null" and anything odd do not."""
+    """Return True if an Origin header names the host that was asked; "null" and anything odd do not."""
     parts = urlsplit(origin)
     if parts.scheme not in DEFAULT_PORTS or parts.path or parts.query:
         return False

@@ -40,7 +40,7 @@ class Throttle:
             self._wrong.pop(next(iter(self._wrong)))
 
 
-class Door:
+class TokenAuth:
     """Knows the token (None: nobody is asked) and what a known browser's cookie looks like."""
 
     def __init__(self, token: str | None, port: int) -> None:
@@ -50,7 +50,7 @@ class Door:
 
     @property
     def asks(self) -> bool:
-        """Say whether a token is demanded."""
+        """Return True if a token is demanded."""
         return self._token is not None
 
     def cookie_value(self) -> str:
@@ -58,11 +58,11 @@ class Door:
         return hmac.new((self._token or "").encode(), b"fluxgym page", hashlib.sha256).hexdigest()
 
     def knows_cookie(self, value: str) -> bool:
-        """Say whether a cookie is the right one, in constant time."""
+        """Return True if a cookie is the right one, in constant time."""
         return self.asks and hmac.compare_digest(value.encode(), self.cookie_value().encode())
 
     def is_token(self, value: str) -> bool:
-        """Say whether a token is the right one, in constant time."""
+        """Return True if a token is the right one, in constant time."""
         return self.asks and hmac.compare_digest(value.strip().encode(), (self._token or "").encode())
 
 

@@ -12,7 +12,7 @@ from library.cli.parse import rows
 HEAD = """# The trainer's flags
 
 Made by `python sd-scripts/library/cli/flag_docs.py > docs/trainer-flags.md`; a test holds it equal to the parser. Every flag of kohya's FLUX LoRA
-trainer is here, none is silently ignored: **honoured** does what it does there, **no effect** is accepted with one printed warning, **refused** ends
+trainer is here, none is silently ignored: **honored** does what it does there, **no effect** is accepted with one printed warning, **refused** ends
 with one sentence, which is the reason given here.
 
 """

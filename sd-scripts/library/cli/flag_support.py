@@ -3,7 +3,7 @@
 Every flag of kohya_flags.json is in exactly one of the three; a test holds that.
 """
 
-HONOURED = frozenset(
+HONORED = frozenset(
     """
     console_log_level pretrained_model_name_or_path tokenizer_cache_dir metadata_title metadata_author metadata_description metadata_license
     metadata_tags metadata_usage_hint metadata_trigger_phrase metadata_merged_from

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from library.cli.config_file import words_of, write_settings
-from library.cli.flag_support import HONOURED, IGNORED, REFUSED
+from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.flags import ADDITIONS
 from library.command import Parser, number
 from library.errors import TrainerError, warn
@@ -44,7 +44,7 @@ ONLY = {"network_module": (LORA, LYCORIS), "model_type": ("flux",), "save_model_
 
 
 def rows() -> list[dict[str, Any]]:
-    """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honoured, ignored or refused, and why."""
+    """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honored, ignored or refused, and why."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     return [_row(row, row["flag"][2:]) for row in table + ADDITIONS]
 
@@ -55,8 +55,8 @@ def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def support_of(name: str) -> tuple[str, str]:
-    """Return (honoured | ignored | refused, reason) of a flag."""
-    if name in HONOURED or any(row["flag"][2:] == name for row in ADDITIONS):
+    """Return (honored | ignored | refused, reason) of a flag."""
+    if name in HONORED or any(row["flag"][2:] == name for row in ADDITIONS):
         return "honoured", ""
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
@@ -180,9 +180,9 @@ def _check_training(args: argparse.Namespace) -> None:
         raise TrainerError(f"--full_bf16 needs --mixed_precision bf16, not {args.mixed_precision}.")
     if args.ema_decay is not None and not 0 < args.ema_decay < 1:
         raise TrainerError(f"--ema_decay {args.ema_decay} must lie between 0 and 1, for instance 0.99.")
-    picture = args.metadata_thumbnail
-    if picture and not picture.startswith("data:") and not Path(picture).is_file():
-        raise TrainerError(f"--metadata_thumbnail {picture} is missing.")
+    image = args.metadata_thumbnail
+    if image and not image.startswith("data:") and not Path(image).is_file():
+        raise TrainerError(f"--metadata_thumbnail {image} is missing.")
 
 
 def _settled(args: argparse.Namespace) -> argparse.Namespace:
@@ -196,18 +196,18 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     args.network_alpha = args.network_alpha or args.network_dim  # 0 means the rank, a scale of 1
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
-            _say_without_effect(f"--{name}", "--dataset_config says where the pictures are")
+            _warn_no_effect(f"--{name}", "--dataset_config says where the pictures are")
     if args.base_quantization not in (None, "fp8") and args.fp8_base:
         args.fp8_base = False
-        _say_without_effect("--fp8_base", f"--base_quantization {args.base_quantization} says how the base is stored")
+        _warn_no_effect("--fp8_base", f"--base_quantization {args.base_quantization} says how the base is stored")
     if (
         args.weighting_scheme not in ("none", "uniform")
         and args.timestep_sampling != "sigma"
         and args.model_prediction_type != "sigma_scaled"
     ):
-        _say_without_effect("--weighting_scheme", "it belongs to --timestep_sampling sigma and --model_prediction_type sigma_scaled")
+        _warn_no_effect("--weighting_scheme", "it belongs to --timestep_sampling sigma and --model_prediction_type sigma_scaled")
     for flag, why in _without_effect(args):
-        _say_without_effect(flag, why)
+        _warn_no_effect(flag, why)
     args.output_name = args.output_name or "last"
     if args.seed is None:
         args.seed = _seed_of_checkpoint(args.resume)
@@ -240,7 +240,7 @@ def _without_effect(args: argparse.Namespace) -> list[tuple[str, str]]:
     return [(f"--{name}", why) for name, is_so, why in found if getattr(args, name) and is_so]
 
 
-def _say_without_effect(flag: str, why: str) -> None:
+def _warn_no_effect(flag: str, why: str) -> None:
     warn(f"{flag} has no effect: {why}")
 
 

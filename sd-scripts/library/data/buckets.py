@@ -1,4 +1,4 @@
-"""Aspect-ratio buckets: to which size a picture is brought, and what is cut off. Pure arithmetic, as kohya does it.
+"""Aspect-ratio buckets: to which size an image is brought, and what is cut off. Pure arithmetic, as kohya does it.
 
 Sizes are (width, height) in pixels.
 """
@@ -11,7 +11,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture comes into its bucket: resized to cover it, then cut to it."""
+    """How an image comes into its bucket: resized to cover it, then cut to it."""
 
     bucket: Size
     resized: Size
@@ -30,28 +30,28 @@ def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> list[Size]
     return sorted(sizes)
 
 
-def fit_into_buckets(picture: Size, sizes: list[Size]) -> Fit:
+def fit_into_buckets(image: Size, sizes: list[Size]) -> Fit:
     """Choose the bucket with the nearest aspect ratio (its own size if it is one)."""
-    if picture in sizes:
-        return Fit(picture, picture)
-    ratio = picture[0] / picture[1]
+    if image in sizes:
+        return Fit(image, image)
+    ratio = image[0] / image[1]
     bucket = min(sizes, key=lambda size: abs(size[0] / size[1] - ratio))
-    return cover(picture, bucket)
+    return cover(image, bucket)
 
 
-def fit_without_upscale(picture: Size, resolution: Size, step: int) -> Fit:
-    """Shrink a picture to at most the resolution's area, never enlarge it, and cut both sides to multiples of `step`."""
-    width, height = picture
+def fit_without_upscale(image: Size, resolution: Size, step: int) -> Fit:
+    """Shrink an image to at most the resolution's area, never enlarge it, and cut both sides to multiples of `step`."""
+    width, height = image
     area = resolution[0] * resolution[1]
     if width * height > area:
         ratio = width / height
         width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
     bucket = max(step, width // step * step), max(step, height // step * step)
-    return cover(picture, bucket) if min(width, height) < step else Fit(bucket, (width, height))
+    return cover(image, bucket) if min(width, height) < step else Fit(bucket, (width, height))
 
 
-def cover(picture: Size, bucket: Size) -> Fit:
+def cover(image: Size, bucket: Size) -> Fit:
     """Resize so that the bucket is just covered, keeping the aspect ratio."""
-    if picture[0] / picture[1] > bucket[0] / bucket[1]:
-        return Fit(bucket, (max(bucket[0], round(picture[0] * bucket[1] / picture[1])), bucket[1]))
-    return Fit(bucket, (bucket[0], max(bucket[1], round(picture[1] * bucket[0] / picture[0]))))
+    if image[0] / image[1] > bucket[0] / bucket[1]:
+        return Fit(bucket, (max(bucket[0], round(image[0] * bucket[1] / image[1])), bucket[1]))
+    return Fit(bucket, (bucket[0], max(bucket[1], round(image[1] * bucket[0] / image[0]))))

@@ -1,4 +1,4 @@
-"""Captions: read beside their pictures, and changed per step as the data set's options want.
+"""Captions: read beside their images, and changed per step as the data set's options want.
 
 Every random choice comes from a generator of (seed, epoch, place), so that a resumed training sees the same words.
 """
@@ -18,7 +18,7 @@ OPEN, CLOSE = "\ue000", "\ue001"  # stand for escaped braces; private characters
 
 
 @dataclass(frozen=True)
-class Moment:
+class CaptionContext:
     """When a caption is wanted; token_warmup_step and dropout depend on it. Epoch and step count from 0."""
 
     epoch: int = 0
@@ -26,13 +26,13 @@ class Moment:
     total_steps: int = 1
 
 
-def read_caption(picture: Path, subset: Subset) -> str:
-    """Return a picture's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
+def read_caption(image: Path, subset: Subset) -> str:
+    """Return an picture's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
 
     A name that tells of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError when the file is not UTF-8
     text.
     """
-    path = next((path for path in _caption_paths(picture, subset.caption_extension) if path.is_file()), None)
+    path = next((path for path in _caption_paths(image, subset.caption_extension) if path.is_file()), None)
     if path is None:
         return subset.class_tokens
     try:
@@ -50,15 +50,15 @@ def lines_of(text: str, subset: Subset) -> str:
     return "\n".join(lines if subset.enable_wildcard else lines[:1])
 
 
-def _caption_paths(picture: Path, extension: str) -> list[Path]:
-    paths = [picture.with_name(picture.stem + extension)]
-    words = picture.stem.split("_")
+def _caption_paths(image: Path, extension: str) -> list[Path]:
+    paths = [image.with_name(image.stem + extension)]
+    words = image.stem.split("_")
     if len(words) > FACE_NUMBERS:
-        paths.append(picture.with_name("_".join(words[:-FACE_NUMBERS]) + extension))
+        paths.append(image.with_name("_".join(words[:-FACE_NUMBERS]) + extension))
     return paths
 
 
-def caption_at(caption: str, subset: Subset, random: torch.Generator, moment: Moment) -> str:
+def caption_at(caption: str, subset: Subset, random: torch.Generator, moment: CaptionContext) -> str:
     """Return the words of one step: prefix and suffix, dropout, wildcards, warm-up and shuffling of tags, the secondary separator."""
     if _is_dropped(subset, moment.epoch, random):
         return ""
@@ -91,7 +91,7 @@ def _without_wildcards(caption: str, random: torch.Generator) -> str:
     return caption.replace(OPEN, "{").replace(CLOSE, "}")
 
 
-def _changed_tags(caption: str, subset: Subset, random: torch.Generator, moment: Moment) -> str:
+def _changed_tags(caption: str, subset: Subset, random: torch.Generator, moment: CaptionContext) -> str:
     """Cut to the warm-up's length, shuffle and drop tags, but not those that are kept; joined by ", " as in kohya."""
     kept, tags, tail = _parts(caption, subset)
     tags = tags[: _num_tags(len(tags), subset, moment)]
@@ -116,7 +116,7 @@ def _parts(caption: str, subset: Subset) -> tuple[list[str], list[str], list[str
     return words[: subset.keep_tokens], words[subset.keep_tokens :], []
 
 
-def _num_tags(count: int, subset: Subset, moment: Moment) -> int:
+def _num_tags(count: int, subset: Subset, moment: CaptionContext) -> int:
     """How many tags a step may have: from token_warmup_min to all at token_warmup_step, which below 1 is a share of all steps."""
     length = subset.token_warmup_step
     steps = math.floor(length * moment.total_steps) if length < 1 else length

@@ -1,4 +1,4 @@
-"""What a LoRA's metadata tell of the pictures it was trained on, by kohya's names, and the same in words for --debug_dataset."""
+"""What a LoRA's metadata tell of the images it was trained on, by kohya's names, and the same in words for --debug_dataset."""
 
 import json
 from argparse import Namespace
@@ -7,33 +7,33 @@ from pathlib import Path
 from typing import Any
 
 from library.data.dataset_toml import Dataset, Subset
-from library.data.image_index import Picture
+from library.data.image_index import TrainingImage
 
 VALIDATION_FLAGS = ("validation_seed", "validation_split", "max_validation_steps", "validate_every_n_epochs", "validate_every_n_steps")
 
 
-def dataset_metadata(args: Namespace, pictures: list[Picture], held_out: list[Picture]) -> dict[str, Any]:
+def dataset_metadata(args: Namespace, images: list[TrainingImage], held_out: list[TrainingImage]) -> dict[str, Any]:
     """Return kohya's datasets, dataset_dirs, tag_frequency, bucket_info and validation figures; tables are JSON texts."""
-    datasets = list({id(p.dataset): p.dataset for p in [*pictures, *held_out]}.values())
+    datasets = list({id(p.dataset): p.dataset for p in [*images, *held_out]}.values())
     subsets = [subset for dataset in datasets for subset in dataset.subsets]
     buckets: Counter[str] = Counter()
-    for picture in pictures:
-        buckets["x".join(map(str, picture.fit.bucket))] += picture.num_repeats
+    for image in images:
+        buckets["x".join(map(str, image.fit.bucket))] += image.num_repeats
     tables = {
-        "datasets": [_figures(dataset, pictures) for dataset in datasets],
-        "dataset_dirs": {_name(s): {"n_repeats": s.num_repeats, "img_count": _count(s, pictures)} for s in subsets if not s.is_reg},
-        "reg_dataset_dirs": {_name(s): {"n_repeats": s.num_repeats, "img_count": _count(s, pictures)} for s in subsets if s.is_reg},
-        "tag_frequency": {_name(subset): _tags(subset, pictures) for subset in subsets},
+        "datasets": [_figures(dataset, images) for dataset in datasets],
+        "dataset_dirs": {_name(s): {"n_repeats": s.num_repeats, "img_count": _count(s, images)} for s in subsets if not s.is_reg},
+        "reg_dataset_dirs": {_name(s): {"n_repeats": s.num_repeats, "img_count": _count(s, images)} for s in subsets if s.is_reg},
+        "tag_frequency": {_name(subset): _tags(subset, images) for subset in subsets},
         "bucket_info": buckets,
     }
     validation = {name: getattr(args, name) for name in VALIDATION_FLAGS} | {"num_validation_images": len(held_out)}
     return {name: json.dumps(table) for name, table in tables.items()} | validation
 
 
-def _figures(dataset: Dataset, pictures: list[Picture]) -> dict[str, Any]:
+def _figures(dataset: Dataset, images: list[TrainingImage]) -> dict[str, Any]:
     subsets = [
         {
-            "img_count": _count(subset, pictures), "num_repeats": subset.num_repeats, "is_reg": subset.is_reg, "image_dir": _name(subset),
+            "img_count": _count(subset, images), "num_repeats": subset.num_repeats, "is_reg": subset.is_reg, "image_dir": _name(subset),
             "flip_aug": subset.flip_aug, "color_aug": subset.color_aug, "random_crop": subset.random_crop,
             "alpha_mask": subset.alpha_mask, "custom_attributes": subset.custom_attributes,
         }
@@ -51,30 +51,30 @@ def _name(subset: Subset) -> str:
     return Path(subset.name).name
 
 
-def _count(subset: Subset, pictures: list[Picture]) -> int:
-    return sum(picture.subset is subset for picture in pictures)
+def _count(subset: Subset, images: list[TrainingImage]) -> int:
+    return sum(image.subset is subset for image in images)
 
 
-def _tags(subset: Subset, pictures: list[Picture]) -> dict[str, int]:
-    texts = [picture.caption for picture in pictures if picture.subset is subset]
+def _tags(subset: Subset, images: list[TrainingImage]) -> dict[str, int]:
+    texts = [image.caption for image in images if image.subset is subset]
     return dict(Counter(tag for text in texts for part in text.split(subset.caption_separator) if (tag := part.strip())))
 
 
-def describe(pictures: list[Picture], held_out: list[Picture], num_batches: int) -> str:
-    """Return what --debug_dataset prints: each picture with its size, bucket, repeats, mask and caption, then the sums."""
-    lines = [_line(picture) for picture in pictures] + [f"held out: {_line(picture)}" for picture in held_out]
-    seen = sum(picture.num_repeats for picture in pictures)
-    lines.append(f"{len(pictures)} pictures, {seen} with repeats, in {num_batches} batches an epoch; {len(held_out)} held out")
+def describe(images: list[TrainingImage], held_out: list[TrainingImage], num_batches: int) -> str:
+    """Return what --debug_dataset prints: each image with its size, bucket, repeats, mask and caption, then the sums."""
+    lines = [_line(image) for image in images] + [f"held out: {_line(image)}" for image in held_out]
+    seen = sum(image.num_repeats for image in images)
+    lines.append(f"{len(images)} pictures, {seen} with repeats, in {num_batches} batches an epoch; {len(held_out)} held out")
     return "\n".join(lines)
 
 
-def _line(picture: Picture) -> str:
-    mask = "alpha channel" if picture.subset.alpha_mask else picture.mask_path
+def _line(image: TrainingImage) -> str:
+    mask = "alpha channel" if image.subset.alpha_mask else image.mask_path
     about = [
-        f"{picture.size[0]}x{picture.size[1]} as {picture.fit.bucket[0]}x{picture.fit.bucket[1]}",
-        f"{picture.num_repeats} times",
-        *(["regularisation"] if picture.subset.is_reg else []),
+        f"{image.size[0]}x{image.size[1]} as {image.fit.bucket[0]}x{image.fit.bucket[1]}",
+        f"{image.num_repeats} times",
+        *(["regularisation"] if image.subset.is_reg else []),
         *([f"mask: {mask}"] if mask else []),
-        *([f"attributes: {json.dumps(picture.subset.custom_attributes)}"] if picture.subset.custom_attributes else []),
+        *([f"attributes: {json.dumps(image.subset.custom_attributes)}"] if image.subset.custom_attributes else []),
     ]
-    return f"{picture.path}: {', '.join(about)}: {picture.caption!r}"
+    return f"{image.path}: {', '.join(about)}: {image.caption!r}"

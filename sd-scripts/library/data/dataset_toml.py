@@ -28,7 +28,7 @@ from library.errors import TrainerError, warn
 
 @dataclass(frozen=True, kw_only=True)
 class Subset:
-    """One folder or metadata file of pictures, how its captions are made and its pictures changed; names are kohya's."""
+    """One folder or metadata file of images, how its captions are made and its images changed; names are kohya's."""
 
     image_dir: str = ""
     metadata_file: str = ""
@@ -66,7 +66,7 @@ class Subset:
         return self.metadata_file or self.image_dir
 
     def at_rest(self) -> "Subset":
-        """The same pictures and captions without anything that changes them from step to step, as validation sees them."""
+        """The same images and captions without anything that changes them from step to step, as validation sees them."""
         return replace(
             self, shuffle_caption=False, caption_dropout_rate=0.0, caption_dropout_every_n_epochs=0, caption_tag_dropout_rate=0.0,
             token_warmup_step=0.0, flip_aug=False, color_aug=False, random_crop=False, face_crop_aug_range=None, num_repeats=1,
@@ -151,7 +151,7 @@ def _subsets_from_flags(args: Namespace) -> list[dict[str, Any]]:
 
 
 def _named_folders(args: Namespace) -> list[dict[str, Any]]:
-    """kohya's folders: `10_sks cat` holds pictures that are repeated ten times, their caption is "sks cat" where no file gives another."""
+    """kohya's folders: `10_sks cat` holds images that are repeated ten times, their caption is "sks cat" where no file gives another."""
     tables = []
     for root, is_reg in ((args.train_data_dir, False), (args.reg_data_dir, True)):
         if not root:

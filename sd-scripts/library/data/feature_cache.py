@@ -15,13 +15,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from library.data.captions import Moment, caption_at
-from library.data.image_index import Picture
+from library.data.captions import CaptionContext, caption_at
+from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
 from library.files import PARTIAL, save_tensors, sha256
 from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders
-from library.models.flux1.vae import AutoEncoder
+from library.models.flux1.vae import VAE
 from library.weights.model_files import fingerprint
 from networks.lora_merge import text_identity
 
@@ -36,18 +36,18 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDI
 Tensors = dict[str, Tensor]
 
 
-class Encoded:
-    """Latents, masks and text states by a picture's place in the list of all pictures."""
+class FeatureCache:
+    """Latents, masks and text states by an picture's place in the list of all pictures."""
 
-    def __init__(self, args: Namespace, pictures: list[Picture]) -> None:
-        self.args, self.pictures = args, pictures
+    def __init__(self, args: Namespace, images: list[TrainingImage]) -> None:
+        self.args, self.images = args, images
         self._latents = Cache(to_disk=args.cache_latents_to_disk)
         self._texts = Cache(to_disk=args.cache_text_encoder_outputs_to_disk)
         self._latent_keys: dict[tuple[int, bool], str] = {}
         self._text_keys: dict[int, str] = {}
 
     def latents(self, place: int, flip: bool) -> tuple[Tensor, Tensor | None]:
-        """Return a picture's latents (16, h, w) and its mask (h, w), None without one."""
+        """Return an picture's latents (16, h, w) and its mask (h, w), None without one."""
         found = self._latents.get(self._latent_keys[place, flip])
         return found["latents"].float(), found.get("mask")
 
@@ -56,16 +56,16 @@ class Encoded:
         return self._texts.get(self._text_keys[place])
 
     @torch.no_grad()
-    def cache_latents(self, vae: AutoEncoder, on_item: OnItem) -> None:
-        """Encode every picture that no cache holds, mirrored too where flip_aug is on; on_item(done, total) may raise to stop."""
+    def cache_latents(self, vae: VAE, on_item: OnItem) -> None:
+        """Encode every image that no cache holds, mirrored too where flip_aug is on; on_item(done, total) may raise to stop."""
         model, parameter = fingerprint(self.args.ae), next(vae.parameters())
-        wanted = [(place, flip) for place, p in enumerate(self.pictures) for flip in ((False, True) if p.subset.flip_aug else (False,))]
+        wanted = [(place, flip) for place, p in enumerate(self.images) for flip in ((False, True) if p.subset.flip_aug else (False,))]
         for done, (place, flip) in enumerate(wanted, 1):
-            picture = self.pictures[place]
-            key = key_of("latents", *_made_from(picture), flip, model, parameter.dtype)
+            image = self.images[place]
+            key = key_of("latents", *_made_from(image), flip, model, parameter.dtype)
             self._latent_keys[place, flip] = key
-            if not self._latents.find(key, picture.folder):
-                self._latents.put(key, picture.folder, _encode(vae, picture, flip))
+            if not self._latents.find(key, image.folder):
+                self._latents.put(key, image.folder, _encode(vae, image, flip))
             on_item(done, len(wanted))
         self._latents.forget_unwanted()
 
@@ -74,25 +74,25 @@ class Encoded:
         """Encode every caption that no cache holds; without `clip` (it is trained) its token ids are kept in place of its output."""
         args = self.args
         models = fingerprint(args.t5xxl), fingerprint(args.clip_l) if clip is not None else "ids", *text_identity(args)
-        for place, picture in enumerate(self.pictures):
-            text = caption_at(picture.caption, picture.subset, torch.Generator(), Moment())
+        for place, image in enumerate(self.images):
+            text = caption_at(image.caption, image.subset, torch.Generator(), CaptionContext())
             tokens = key_of(encoders.tokenizers.t5([text])[0].tolist(), encoders.tokenizers.clip([text]).tolist())
             key = key_of("text", text, tokens, models, encoders.with_mask, encoders.dtype)
             self._text_keys[place] = key
-            if not self._texts.find(key, picture.folder):
+            if not self._texts.find(key, image.folder):
                 states = encoders.states(text)
                 kept = {"t5_out": states.context[0]}
                 kept |= {"clip_ids": states.clip_ids[0]} if clip is None else {"clip_pooled": states.pooled[0]}
                 kept |= {} if states.mask is None else {"t5_mask": states.mask[0]}
-                self._texts.put(key, picture.folder, kept)
-            on_item(place + 1, len(self.pictures))
+                self._texts.put(key, image.folder, kept)
+            on_item(place + 1, len(self.images))
         self._texts.forget_unwanted()
 
 
-def _made_from(picture: Picture) -> tuple[object, ...]:
-    """What shapes a picture's latents and mask, but for the autoencoder."""
-    mask = "alpha" if picture.subset.alpha_mask else _content(picture.mask_path) if picture.mask_path else ""
-    return _content(picture.path), picture.fit, picture.subset.resize_interpolation, mask
+def _made_from(image: TrainingImage) -> tuple[object, ...]:
+    """What shapes an picture's latents and mask, but for the autoencoder."""
+    mask = "alpha" if image.subset.alpha_mask else _content(image.mask_path) if image.mask_path else ""
+    return _content(image.path), image.fit, image.subset.resize_interpolation, mask
 
 
 def _content(path: Path) -> str:
@@ -102,12 +102,12 @@ def _content(path: Path) -> str:
         raise TrainerError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _encode(vae: AutoEncoder, picture: Picture, flip: bool) -> dict[str, Tensor]:
-    """Read and encode a picture; raises TrainerError (nan) when the autoencoder fails on it."""
-    pixels, mask = load_pixels(picture, flip, torch.Generator())
+def _encode(vae: VAE, image: TrainingImage, flip: bool) -> dict[str, Tensor]:
+    """Read and encode an image; raises TrainerError (nan) when the autoencoder fails on it."""
+    pixels, mask = load_pixels(image, flip, torch.Generator())
     latents = vae.encode(pixels[None].to(next(vae.parameters())))[0].float()
     if not latents.isfinite().all():
-        raise TrainerError(f"the autoencoder made no finite latents of {picture.path}; try --no_half_vae.", reason_code="nan")
+        raise TrainerError(f"the autoencoder made no finite latents of {image.path}; try --no_half_vae.", reason_code="nan")
     return {"latents": latents} if mask is None else {"latents": latents, "mask": mask}
 
 
@@ -121,7 +121,7 @@ def key_of(*parts: object) -> str:
 
 
 class Cache:
-    """Results by key: on the disk beside the pictures, and in memory up to MEMORY_BYTES; without a disk all in memory.
+    """Results by key: on the disk beside the images, and in memory up to MEMORY_BYTES; without a disk all in memory.
 
     Several threads may get at once.
     """
@@ -136,7 +136,7 @@ class Cache:
         self._folders: set[Path] = set()
 
     def find(self, key: str, folder: Path) -> bool:
-        """Say whether a result is there, whole, in memory or in a folder of pictures."""
+        """Return True if a result is there, whole, in memory or in a folder of pictures."""
         if key in self._memory or key in self._places:
             return True
         self._folders.add(folder / FOLDER)
@@ -146,7 +146,7 @@ class Cache:
         try:
             tensors = _load(path)
         except (SafetensorError, OSError):
-            return False  # damaged: made anew
+            return False  # damaged: made again
         self._places[key] = path
         self._remember(key, tensors)
         _touch(path)

@@ -12,15 +12,15 @@ from typing import Any
 from library.data import buckets
 from library.data.captions import lines_of, read_caption
 from library.data.dataset_toml import Dataset, Subset
-from library.data.images import EXTENSIONS, list_pictures, upright_size
+from library.data.images import EXTENSIONS, list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
 from library.errors import TrainerError, warn
 from library.randomness import derived_seed
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a data set: where it and its mask lie, how it is fitted, what it shows, and how often an epoch sees it."""
+class TrainingImage:
+    """One image of a data set: where it and its mask lie, how it is fitted, what it shows, and how often an epoch sees it."""
 
     path: Path
     size: buckets.Size
@@ -37,13 +37,13 @@ class Picture:
         return self.path.parent
 
 
-Entry = tuple[Path, str]  # a picture and its caption
+Entry = tuple[Path, str]  # an image and its caption
 
 
-def find_pictures(datasets: list[Dataset], seed: int) -> tuple[list[Picture], list[Picture]]:
-    """Return the pictures to train on and those held out; raises TrainerError naming what is missing or cannot be read."""
-    train: list[Picture] = []
-    held_out: list[Picture] = []
+def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
+    """Return the images to train on and those held out; raises TrainerError naming what is missing or cannot be read."""
+    train: list[TrainingImage] = []
+    held_out: list[TrainingImage] = []
     for dataset in datasets:
         for mine, found in zip((train, held_out), _of_dataset(dataset, seed), strict=True):
             mine.extend(found)
@@ -52,18 +52,18 @@ def find_pictures(datasets: list[Dataset], seed: int) -> tuple[list[Picture], li
     return train, held_out
 
 
-def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Picture]]:
-    """Find a data set's pictures; regularisation pictures are repeated or cut to the number of training pictures times repeats."""
+def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
+    """Find a data set's images; regularization images are repeated or cut to the number of training images times repeats."""
     train: list[tuple[Subset, Entry, int]] = []
-    regularisation: list[tuple[Subset, Entry]] = []
+    regularization: list[tuple[Subset, Entry]] = []
     held_out: list[tuple[Subset, Entry, int]] = []
     for subset in dataset.subsets:
         entries = _entries(subset)
         if subset.is_reg:
-            regularisation += [(subset, entry) for entry in entries]
+            regularization += [(subset, entry) for entry in entries]
             continue
         split_seed = seed if subset.validation_seed is None else subset.validation_seed
-        out = held_out_places(len(entries), subset.validation_split, split_seed)
+        out = held_out_indices(len(entries), subset.validation_split, split_seed)
         train += [(subset, entry, subset.num_repeats) for place, entry in enumerate(entries) if place not in out]
         held_out += [(subset.at_rest(), entry, 1) for place, entry in enumerate(entries) if place in out]
     if not train and not held_out:
@@ -71,24 +71,24 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[Picture], list[Pictur
         if not folders:
             raise TrainerError("every subset is_reg: regularisation pictures go beside pictures to train on; add a subset without is_reg.")
         raise TrainerError(f"there are no pictures in {folders}; put .png, .jpg or .webp files there.")
-    train += _balanced(regularisation, sum(repeats for _, _, repeats in train))
+    train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
-    found = tuple([_picture(*each, dataset, masks) for each in entries] for entries in (train, held_out))
-    _tell_of_masks_without_a_picture(masks, {picture.mask_path for pictures in found for picture in pictures})
+    found = tuple([_image(*each, dataset, masks) for each in entries] for entries in (train, held_out))
+    _warn_of_masks_without_an_image(masks, {image.mask_path for images in found for image in images})
     return found
 
 
-def _tell_of_masks_without_a_picture(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
+def _warn_of_masks_without_an_image(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
     for folder, by_stem in masks.items():
         if unused := sorted(path.name for path in by_stem.values() if path not in used):
             warn(f"{folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)")
 
 
 def _entries(subset: Subset) -> list[Entry]:
-    """List a subset's pictures with their captions, in the order of their names."""
+    """List a subset's images with their captions, in the order of their names."""
     if subset.metadata_file:
         return read_metadata_file(subset)
-    paths = list_pictures(subset.image_dir)
+    paths = list_images(subset.image_dir)
     if not paths:
         warn(f"there are no pictures in {subset.image_dir}")
     for one, other in itertools.pairwise(paths):
@@ -101,33 +101,33 @@ def _entries(subset: Subset) -> list[Entry]:
     return entries
 
 
-def held_out_places(count: int, share: float, seed: int) -> set[int]:
-    """Return which of `count` pictures in the order of their names are held out: a share, rounded down, drawn by the seed alone.
+def held_out_indices(count: int, share: float, seed: int) -> set[int]:
+    """Return which of `count` images in the order of their names are held out: a share, rounded down, drawn by the seed alone.
 
-    A folder that two data sets use at two resolutions is split alike in both. kohya rounds each part for itself, so that one picture may be in
+    A folder that two data sets use at two resolutions is split alike in both. kohya rounds each part for itself, so that one image may be in
     both.
     """
     num = count - math.ceil(round(count * (1 - share), 6))
     return set(sorted(range(count), key=lambda place: derived_seed(seed, "validation", place))[:num])
 
 
-def _balanced(pictures: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
-    """Give regularisation pictures repeats that add up to `total`: their own first, then one more each in turn."""
-    counts = [0] * len(pictures)
-    left = total if pictures else 0
-    for index, (subset, _) in enumerate(pictures):
+def _balanced(images: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
+    """Give regularization images repeats that add up to `total`: their own first, then one more each in turn."""
+    counts = [0] * len(images)
+    left = total if images else 0
+    for index, (subset, _) in enumerate(images):
         counts[index] = min(subset.num_repeats, left)
         left -= counts[index]
-    for index in range(len(pictures)):
-        counts[index] += left // len(pictures) + (index < left % len(pictures))
-    return [(subset, entry, count) for (subset, entry), count in zip(pictures, counts, strict=True) if count]
+    for index in range(len(images)):
+        counts[index] += left // len(images) + (index < left % len(images))
+    return [(subset, entry, count) for (subset, entry), count in zip(images, counts, strict=True) if count]
 
 
-def _picture(subset: Subset, entry: Entry, num_repeats: int, dataset: Dataset, masks: dict[str, dict[str, Path]]) -> Picture:
+def _image(subset: Subset, entry: Entry, num_repeats: int, dataset: Dataset, masks: dict[str, dict[str, Path]]) -> TrainingImage:
     path, caption = entry
     size, folder = upright_size(path), subset.conditioning_data_dir
     mask = mask_of(path, masks[folder], folder) if folder else None
-    return Picture(path, size, _fit(size, dataset), caption, subset, dataset, num_repeats, mask)
+    return TrainingImage(path, size, _fit(size, dataset), caption, subset, dataset, num_repeats, mask)
 
 
 def _fit(size: buckets.Size, dataset: Dataset) -> buckets.Fit:
@@ -145,9 +145,9 @@ def _sizes(resolution: buckets.Size, low: int, high: int, step: int) -> list[buc
 
 
 def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
-    """Return a file's pictures and their captions, tags behind them, in the order of their names.
+    """Return a file's images and their captions, tags behind them, in the order of their names.
 
-    Raises TrainerError naming the file and the entry for what is no JSON, no text, or names a picture that is not there. Sizes that the
+    Raises TrainerError naming the file and the entry for what is no JSON, no text, or names an image that is not there. Sizes that the
     file tells are not trusted.
     """
     source = Path(subset.metadata_file)
@@ -157,7 +157,7 @@ def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
         raise TrainerError(f"the metadata_file {source} is not valid JSON: {error}.") from None
     except OSError as error:
         raise TrainerError(f"the metadata_file {source} cannot be read: {error.strerror}.") from None
-    found = [(_picture_metadata_file(name, subset), _caption(name, entry, subset)) for name, entry in entries]
+    found = [(_image_metadata_file(name, subset), _caption(name, entry, subset)) for name, entry in entries]
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -178,8 +178,8 @@ def _entries_metadata_file(source: Path) -> Iterator[tuple[str, Any]]:
     yield from table.items()
 
 
-def _picture_metadata_file(name: str, subset: Subset) -> Path:
-    """Find the picture of an entry: an absolute path, or one below image_dir; old files leave its ending out."""
+def _image_metadata_file(name: str, subset: Subset) -> Path:
+    """Find the image of an entry: an absolute path, or one below image_dir; old files leave its ending out."""
     if not (Path(name).is_absolute() or subset.image_dir):
         raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is no full path, so image_dir (--train_data_dir) is needed.")
     path = Path(subset.image_dir, name)

@@ -1,6 +1,6 @@
-"""Reading pictures as they come from cameras, phones and the web, and bringing them to a bucket's size.
+"""Reading images as they come from cameras, phones and the web, and bringing them to a bucket's size.
 
-Turned ones are set upright, 16-bit ones brought to 8, transparency laid on white, animations give their first frame. What is no picture, or
+Turned ones are set upright, 16-bit ones brought to 8, transparency laid on white, animations give their first frame. What is no image, or
 more than can be decoded, is named.
 """
 
@@ -23,16 +23,16 @@ RESAMPLING = {
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 ORIENTATION = 0x0112
-STRIP = 8  # a picture this many times its bucket when resized is cut before that: it would fill the memory
+STRIP = 8  # an image this many times its bucket when resized is cut before that: it would fill the memory
 DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow's decoders raise, AVIF's the fourth
 MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; Pillow's own bound, held before anything is decoded
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and refuses above twice as many
 
 
-def list_pictures(folder: str) -> list[Path]:
-    """Return a folder's pictures in the order of their names; what has such a name but is no file is told and left out.
+def list_images(folder: str) -> list[Path]:
+    """Return a folder's images in the order of their names; what has such a name but is no file is told and left out.
 
-    Raises TrainerError for a link to nothing: a picture is missing that was meant to be there.
+    Raises TrainerError for a link to nothing: an image is missing that was meant to be there.
     """
     named = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in EXTENSIONS)
     for path in named:
@@ -53,13 +53,13 @@ def upright_size(path: Path) -> Size:
         raise _unreadable(path, error) from None
 
 
-def read_picture(path: Path) -> Image.Image:
-    """Return a picture upright in RGB; raises TrainerError naming it when it cannot be read whole."""
+def read_image(path: Path) -> Image.Image:
+    """Return an image upright in RGB; raises TrainerError naming it when it cannot be read whole."""
     return _to_rgb(_read_upright(path))
 
 
 def read_with_alpha(path: Path) -> tuple[Image.Image, Image.Image]:
-    """Return a picture upright in RGB, its colours as they are stored, and its alpha channel (L; white where it has none)."""
+    """Return an image upright in RGB, its colors as they are stored, and its alpha channel (L; white where it has none)."""
     image = _read_upright(path)
     if not image.has_transparency_data:
         return _to_rgb(image), Image.new("L", image.size, 255)
@@ -93,8 +93,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def fitted(image: Image.Image, fit: Fit, interpolation: str = "", offset: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
-    """Resize a picture and cut it to its bucket; offset says where the cut lies, 0.5 is the middle.
+def resize_and_crop(image: Image.Image, fit: Fit, interpolation: str = "", offset: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
+    """Resize an image and cut it to its bucket; offset says where the cut lies, 0.5 is the middle.
 
     Without an interpolation, area for what shrinks and lanczos for what grows, as in kohya.
     """
@@ -110,5 +110,5 @@ def fitted(image: Image.Image, fit: Fit, interpolation: str = "", offset: tuple[
 
 
 def to_pixels(image: Image.Image) -> Tensor:
-    """RGB picture -> (3, H, W) float32 in [-1, 1]."""
+    """RGB image -> (3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()

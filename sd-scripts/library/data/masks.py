@@ -1,7 +1,7 @@
-"""Masks of the loss: which part of a picture is trained, white in whole and black not at all.
+"""Masks of the loss: which part of an image is trained, white in whole and black not at all.
 
-They come from a picture's alpha channel (alpha_mask) or from pictures of the same names in conditioning_data_dir, are fitted and cut as the
-picture is, and are averaged to the size of its latents. Shape suffixes: H W pixels, h w latents.
+They come from an picture's alpha channel (alpha_mask) or from images of the same names in conditioning_data_dir, are fitted and cut as the
+image is, and are averaged to the size of its latents. Shape suffixes: H W pixels, h w latents.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from library.data.buckets import Size
-from library.data.images import EXTENSIONS, list_pictures, read_picture
+from library.data.images import EXTENSIONS, list_images, read_image
 from library.errors import TrainerError
 
 LATENT = 8  # pixels of a latent a side
@@ -22,22 +22,22 @@ ASPECT_TOLERANCE = 0.02
 
 def masks_by_stem(folder: str) -> dict[str, Path]:
     """Return a folder's masks by their names without the ending."""
-    return {path.stem: path for path in list_pictures(folder)}
+    return {path.stem: path for path in list_images(folder)}
 
 
-def mask_of(picture: Path, masks: dict[str, Path], folder: str) -> Path:
-    """Return the mask with a picture's name; raises TrainerError when there is none."""
-    if picture.stem not in masks:
-        raise TrainerError(f"{picture} has no mask: {folder} holds no {picture.stem}{EXTENSIONS[0]}.")
-    return masks[picture.stem]
+def mask_of(image: Path, masks: dict[str, Path], folder: str) -> Path:
+    """Return the mask with an picture's name; raises TrainerError when there is none."""
+    if image.stem not in masks:
+        raise TrainerError(f"{image} has no mask: {folder} holds no {image.stem}{EXTENSIONS[0]}.")
+    return masks[image.stem]
 
 
-def read_mask(path: Path, picture: Path, size: Size) -> Image.Image:
+def read_mask(path: Path, image: Path, size: Size) -> Image.Image:
     """Return a mask's red channel (L), as kohya takes it; raises TrainerError for one that is not shaped like its picture."""
-    mask = read_picture(path).getchannel("R")
+    mask = read_image(path).getchannel("R")
     if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
         raise TrainerError(
-            f"the mask {path} is {mask.width}x{mask.height}, but {picture} is {size[0]}x{size[1]}; a mask has its picture's shape."
+            f"the mask {path} is {mask.width}x{mask.height}, but {image} is {size[0]}x{size[1]}; a mask has its picture's shape."
         )
     return mask
 
@@ -49,7 +49,7 @@ def to_latent_size(mask: Image.Image) -> Tensor:
 
 
 def stack_masks(masks: list[Tensor | None], height: int, width: int) -> Tensor | None:
-    """Masks of a batch -> (B, 1, h, w); a picture without one counts whole. None when no picture has one."""
+    """Masks of a batch -> (B, 1, h, w); an image without one counts whole. None when no image has one."""
     if all(mask is None for mask in masks):
         return None
     whole = torch.ones(height, width)

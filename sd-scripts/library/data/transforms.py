@@ -10,8 +10,8 @@ from torch import Tensor
 
 from library.data.buckets import Fit, Size
 from library.data.dataset_toml import Subset
-from library.data.image_index import Picture
-from library.data.images import fitted, read_picture, read_with_alpha, to_pixels
+from library.data.image_index import TrainingImage
+from library.data.images import read_image, read_with_alpha, resize_and_crop, to_pixels
 from library.data.masks import read_mask, to_latent_size
 
 MIDDLE = 0.5, 0.5
@@ -22,45 +22,45 @@ LEAST_FACE = 40  # pixels; smaller faces are not moved about
 FACE_IN_NAME = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
 
 
-def load_pixels(picture: Picture, flip: bool, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """Read a picture -> (3, H, W) in [-1, 1] and its mask (H/8, W/8) in [0, 1], None without one.
+def load_pixels(training_image: TrainingImage, flip: bool, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Read an image -> (3, H, W) in [-1, 1] and its mask (H/8, W/8) in [0, 1], None without one.
 
-    Random cuts and colours are drawn from `random`, and only where the subset asks for them. Raises TrainerError naming a file that cannot be
+    Random cuts and colors are drawn from `random`, and only where the subset asks for them. Raises TrainerError naming a file that cannot be
     read.
     """
-    image, mask = _read(picture)
-    fit, offset = _cut(picture, random)
-    interpolation = picture.subset.resize_interpolation
-    image = fitted(image, fit, interpolation, offset)
-    if picture.subset.color_aug:
+    image, mask = _read(training_image)
+    fit, offset = _cut(training_image, random)
+    interpolation = training_image.subset.resize_interpolation
+    image = resize_and_crop(image, fit, interpolation, offset)
+    if training_image.subset.color_aug:
         image = change_colors(image, random)
     pixels = to_pixels(image)
-    weights = None if mask is None else to_latent_size(fitted(mask, fit, interpolation, offset))
+    weights = None if mask is None else to_latent_size(resize_and_crop(mask, fit, interpolation, offset))
     if flip:
         return pixels.flip(-1), None if weights is None else weights.flip(-1)
     return pixels, weights
 
 
-def _read(picture: Picture) -> tuple[Image.Image, Image.Image | None]:
-    if picture.subset.alpha_mask:
-        return read_with_alpha(picture.path)
-    if picture.mask_path is not None:
-        return read_picture(picture.path), read_mask(picture.mask_path, picture.path, picture.size)
-    return read_picture(picture.path), None
+def _read(training_image: TrainingImage) -> tuple[Image.Image, Image.Image | None]:
+    if training_image.subset.alpha_mask:
+        return read_with_alpha(training_image.path)
+    if training_image.mask_path is not None:
+        return read_image(training_image.path), read_mask(training_image.mask_path, training_image.path, training_image.size)
+    return read_image(training_image.path), None
 
 
-def _cut(picture: Picture, random: torch.Generator) -> tuple[Fit, tuple[float, float]]:
-    """Return how the picture is resized and where it is cut, as shares of what is left over: (x, y)."""
-    subset = picture.subset
-    if subset.face_crop_aug_range and (face := face_of(picture.path)):
-        return fit_face(picture.size, picture.fit.bucket, face, subset, random)
+def _cut(training_image: TrainingImage, random: torch.Generator) -> tuple[Fit, tuple[float, float]]:
+    """Return how the image is resized and where it is cut, as shares of what is left over: (x, y)."""
+    subset = training_image.subset
+    if subset.face_crop_aug_range and (face := face_of(training_image.path)):
+        return fit_face(training_image.size, training_image.fit.bucket, face, subset, random)
     if subset.random_crop:
-        return picture.fit, tuple(torch.rand(2, generator=random).tolist())
-    return picture.fit, MIDDLE
+        return training_image.fit, tuple(torch.rand(2, generator=random).tolist())
+    return training_image.fit, MIDDLE
 
 
 def change_colors(image: Image.Image, random: torch.Generator) -> Image.Image:
-    """Return an RGB picture with, in a third of the cases, its hue turned by up to 16 degrees or a gamma of 0.95 to 1.05.
+    """Return an RGB image with, in a third of the cases, its hue turned by up to 16 degrees or a gamma of 0.95 to 1.05.
 
     The gamma is taken of values in 0 to 1; kohya takes it of 0 to 255, which changes brightness by a quarter.
     """
@@ -81,7 +81,7 @@ def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
 
 
 def face_of(path: Path) -> tuple[int, int, int, int] | None:
-    """Return centre x, y and width, height of a face in upright pixels, as kohya's tools write them into a name; None without."""
+    """Return center x, y and width, height of a face in upright pixels, as kohya's tools write them into a name; None without."""
     match = FACE_IN_NAME.search(path.stem)
     return tuple(int(number) for number in match.groups()) if match and match.start() else None
 
@@ -89,7 +89,7 @@ def face_of(path: Path) -> tuple[int, int, int, int] | None:
 def fit_face(size: Size, bucket: Size, face: tuple[int, int, int, int], subset: Subset, random: torch.Generator) -> tuple[Fit, np.ndarray]:
     """Draw how large a face becomes and where the cut around it lies -> the fit, and the cut's (x, y) as shares of what is left over.
 
-    The face fills 1/range of the shorter side, as far as the picture covers the bucket and is not enlarged for the face's sake.
+    The face fills 1/range of the shorter side, as far as the image covers the bucket and is not enlarged for the face's sake.
     """
     low, high = subset.face_crop_aug_range
     face_size, side = max(face[2], face[3], 1), min(bucket)

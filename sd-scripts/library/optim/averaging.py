@@ -1,6 +1,6 @@
 """The weights as they are used, where those differ from the weights that are trained: a running average (--ema_decay), a schedule-free optimizer.
 
-Owns when the one takes the other's place. Saved LoRAs and sample pictures show the weights for use; a checkpoint holds those of the training.
+Owns when the one takes the other's place. Saved LoRAs and sample images show the weights for use; a checkpoint holds those of the training.
 """
 
 from collections.abc import Iterator, Mapping

@@ -112,7 +112,7 @@ def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
-    """Say whether an optimizer averages its weights itself and has to be told when they are used."""
+    """Return True if an optimizer averages its weights itself and has to be told when they are used."""
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 

@@ -109,7 +109,7 @@ def _steps(given: float, num_steps: int) -> int:
 
 
 def take_up(scheduler: LRScheduler, state: dict[str, Any]) -> None:
-    """Restore a schedule's place and lay its curve anew: of the rates and the number of steps that are asked for now.
+    """Restore a schedule's place and lay its curve again: of the rates and the number of steps that are asked for now.
 
     With nothing changed this is the restored schedule bit for bit. With more epochs the training goes on on the longer curve, from the step that
     it has reached; with another learning rate the curve is scaled. A schedule that is no function of the step keeps its state, scaled.

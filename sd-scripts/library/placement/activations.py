@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
-from library.placement.block_swap import CudaMover, pin, swap_blocks
+from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
 
 SPLIT_MODE_BLOCKS = 18  # what kohya's split_mode means today
 MIN_RESIDENT = 2
@@ -36,7 +36,7 @@ def swap_last_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None
     blocks = [*flux.double_blocks, *flux.single_blocks]
     swapped = blocks[len(blocks) - num_swapped :]
     pin(swapped)
-    swap_blocks(swapped, CudaMover(device), is_checkpointed=lambda: flux.gradient_checkpointing)
+    swap_blocks(swapped, CudaBlockTransfer(device), is_checkpointed=lambda: flux.gradient_checkpointing)
 
 
 def num_blocks_to_swap(blocks_to_swap: int | None, split_mode: bool, num_blocks: int) -> int:

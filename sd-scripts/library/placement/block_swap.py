@@ -18,7 +18,7 @@ Tensors = dict[str, Tensor]
 WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may take
 
 
-class Mover(Protocol):
+class BlockTransfer(Protocol):
     """How a block's tensors come to the device and go."""
 
     def start(self, host: Tensors) -> Any:
@@ -32,28 +32,28 @@ class Mover(Protocol):
 
 
 @dataclass
-class _Visit:
+class _Transfer:
     tensors: Tensors
     arrived: torch.cuda.Event
     left: torch.cuda.Event | None = None
 
 
-class CudaMover:
+class CudaBlockTransfer:
     """Copies from pinned memory on a stream of its own; before one begins, the blocks that were dropped have really been left."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, torch.cuda.Stream(device)
         self._leaving: list[torch.cuda.Event] = []
 
-    def start(self, host: Tensors) -> _Visit:
+    def start(self, host: Tensors) -> _Transfer:
         """Copy beside the computation; waits, if it must, until the block before the last has been computed with."""
         while self._leaving:
             self._leaving.pop().synchronize()
         with torch.cuda.stream(self.stream):
             tensors = {name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()}
-        return _Visit(tensors, self.stream.record_event())
+        return _Transfer(tensors, self.stream.record_event())
 
-    def finish(self, visit: _Visit) -> Tensors:
+    def finish(self, visit: _Transfer) -> Tensors:
         """Let the computation wait for the copies, and the copies' memory for the computation."""
         current = torch.cuda.current_stream(self.device)
         current.wait_event(visit.arrived)
@@ -61,7 +61,7 @@ class CudaMover:
             tensor.record_stream(current)
         return visit.tensors
 
-    def drop(self, visit: _Visit) -> None:
+    def drop(self, visit: _Transfer) -> None:
         """Let go of the copies; their memory is free once the computation is past this point."""
         self._leaving.append(torch.cuda.current_stream(self.device).record_event())
         visit.tensors = {}
@@ -70,7 +70,7 @@ class CudaMover:
 class BlockSwap:
     """The swapped blocks of a model, by their place in the order of the forward pass."""
 
-    def __init__(self, blocks: list[nn.Module], mover: Mover) -> None:
+    def __init__(self, blocks: list[nn.Module], mover: BlockTransfer) -> None:
         self._hosts = [dict([*block.named_parameters(), *block.named_buffers()]) for block in blocks]
         self._mover = mover
         self._visits: dict[int, Any] = {}  # in the order in which they began to be needed
@@ -78,14 +78,14 @@ class BlockSwap:
 
     def fetch(self, index: int) -> Tensors:
         """Return the device's copies of a block; what is neither this one nor likely to come next is let go."""
-        self._ahead = self._guess(index)
+        self._ahead = self._predict_next(index)
         for other in [each for each in self._visits if each not in (index, self._ahead)]:
             self._mover.drop(self._visits.pop(other))
         self._begin(index)
         self._last = index
         return self._mover.finish(self._visits[index])
 
-    def fetch_ahead(self) -> None:
+    def prefetch(self) -> None:
         """Begin to fetch the block that is likely to come next; best called when the present one's work is on its way."""
         if self._ahead is not None:
             self._begin(self._ahead)
@@ -95,14 +95,14 @@ class BlockSwap:
         with torch.enable_grad():  # autograd runs its backward without
             self._last = max(self._last, index)
             tensors = self.fetch(index)
-        self.fetch_ahead()
+        self.prefetch()
         return tensors
 
     def _begin(self, index: int) -> None:
         if index not in self._visits:
             self._visits[index] = self._mover.start(self._hosts[index])
 
-    def _guess(self, index: int) -> int | None:
+    def _predict_next(self, index: int) -> int | None:
         """Say which block comes next: up in a forward, down in a backward, and at either end what turns around there."""
         count = len(self._hosts)
         if count == 1:
@@ -114,7 +114,7 @@ class BlockSwap:
         return index + 1 if index > self._last else index - 1
 
     def release(self) -> None:
-        """Let every copy go; the next fetch begins anew."""
+        """Let every copy go; the next fetch begins again."""
         while self._visits:
             self._mover.drop(self._visits.popitem()[1])
 
@@ -127,7 +127,7 @@ def pin(blocks: Iterable[nn.Module]) -> None:
 
 
 def fits(num_bytes: int, device: torch.device) -> bool:
-    """Say whether so much more fits on a device beside what is computed with it; a CPU holds everything in any case."""
+    """Return True if so much more fits on a device beside what is computed with it; a CPU holds everything in any case."""
     if device.type != "cuda":
         return True
     free, total = torch.cuda.mem_get_info(device)
@@ -135,7 +135,7 @@ def fits(num_bytes: int, device: torch.device) -> bool:
     return num_bytes + WORKSPACE_BYTES <= min(free, allowed)
 
 
-def swap_blocks(blocks: list[nn.Module], mover: Mover, *, is_checkpointed: Callable[[], bool]) -> BlockSwap:
+def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointed: Callable[[], bool]) -> BlockSwap:
     """Make each block compute with the copies that `mover` brings.
 
     Under gradient checkpointing a block's graph lives only while that block is recomputed, and keeps its copies so long. Without it
@@ -143,20 +143,20 @@ def swap_blocks(blocks: list[nn.Module], mover: Mover, *, is_checkpointed: Calla
     """
     swap = BlockSwap(blocks, mover)
     for index, block in enumerate(blocks):
-        block.forward = _visiting(swap, index, block, is_checkpointed)
+        block.forward = _swapped_forward(swap, index, block, is_checkpointed)
     return swap
 
 
-def _visiting(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: Callable[[], bool]) -> Callable[..., Any]:
+def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: Callable[[], bool]) -> Callable[..., Any]:
     caller = _Caller(block, block.forward)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         copies = swap.fetch(index)
         is_kept = torch.is_grad_enabled() and not is_checkpointed()
-        context: AbstractContextManager[None] = _notes(swap, index, copies) if is_kept else nullcontext()
+        context: AbstractContextManager[None] = _saved_tensor_recipes(swap, index, copies) if is_kept else nullcontext()
         with context:
             out = functional_call(caller, {f"block.{name}": tensor for name, tensor in copies.items()}, args, kwargs)
-        swap.fetch_ahead()
+        swap.prefetch()
         return out
 
     return forward
@@ -175,7 +175,7 @@ class _Caller(nn.Module):
 
 
 @contextmanager
-def _notes(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
+def _saved_tensor_recipes(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
     """Let autograd keep, in the place of a copy or a view of one, where it can be had again."""
     known = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
 

@@ -14,7 +14,7 @@ ALIGNMENT = 16
 
 
 def can_multiply(device: torch.device) -> bool:
-    """Say whether a device multiplies float8 matrices."""
+    """Return True if a device multiplies float8 matrices."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABILITY
 
 

@@ -13,7 +13,7 @@ from library.placement.activations import keep_activations_on_host, num_blocks_t
 from library.placement.checkpointing import products_budget
 from library.placement.compile import compile_blocks
 from library.placement.float8_matmul import can_multiply
-from library.placement.quantization import QuantizedLinear, keep_wide, placing, quantize_blocks
+from library.placement.quantization import QuantizedLinear, dequantize_blocks, placing, quantize_blocks
 from library.weights.model_files import Place
 from networks.base import FLUX_PREFIX
 from networks.lora_merge import merge_base_weights
@@ -44,7 +44,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux:
-    """Load the frozen transformer as the flags want it: quantised, blocks swapped to host memory, gradient checkpointing.
+    """Load the frozen transformer as the flags want it: quantized, blocks swapped to host memory, gradient checkpointing.
 
     What is not to be on the GPU is never loaded there, and no tensor is wide that is to be small.
     """
@@ -74,7 +74,7 @@ class Layout:
         return torch.device("cpu") if self.swapped and name.startswith(self.swapped) else self.device
 
     def prepare(self, flux: Flux) -> Place | None:
-        """Decide about an empty model; returns how its quantised layers are filled."""
+        """Decide about an empty model; returns how its quantized layers are filled."""
         wanted = num_blocks_to_swap(self.args.blocks_to_swap, self.args.split_mode, len(flux.double_blocks) + len(flux.single_blocks))
         if wanted and self.device.type == "cpu":
             warn(f"{wanted} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
@@ -97,4 +97,4 @@ class Layout:
         if self.num_swapped:
             swap_last_blocks(flux, self.num_swapped, self.device)
         if self.device.type == "cpu":
-            keep_wide(flux)
+            dequantize_blocks(flux)

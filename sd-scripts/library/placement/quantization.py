@@ -16,25 +16,25 @@ from library.models.flux1.transformer import Flux
 from library.placement.float8_matmul import float8_linear
 from library.weights.model_files import FLOAT8, ModelFiles, Place, plain
 
-WIDE_AT_ONCE = 1 << 20  # numbers that are float32 at one moment while a weight is quantised
+WIDE_AT_ONCE = 1 << 20  # numbers that are float32 at one moment while a weight is quantized
 NF4_BLOCK = 64
 
 
 class FrozenLinear(torch.autograd.Function):
-    """x @ weight.T + bias with a weight made from `stored` anew for the forward and for the input's gradient."""
+    """x @ weight.T + bias with a weight made from `stored` again for the forward and for the input's gradient."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, bias: Tensor | None, widen: Callable[..., Tensor], *stored: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, bias: Tensor | None, dequantizer: Callable[..., Tensor], *stored: Tensor) -> Tensor:
         """(..., K) -> (..., N); only `stored` is kept for the backward."""
-        ctx.widen = widen
+        ctx.dequantizer = dequantizer
         ctx.save_for_backward(*stored)
-        return F.linear(x, widen(*stored), bias)
+        return F.linear(x, dequantizer(*stored), bias)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """(..., N) -> (..., K) for the input; nothing else is trained."""
         stored = ctx.saved_tensors  # to be asked for once: gradient checkpointing recomputes a block for the first asking
-        return grad @ ctx.widen(*stored), None, None, *(None for _ in stored)
+        return grad @ ctx.dequantizer(*stored), None, None, *(None for _ in stored)
 
 
 class QuantizedLinear(nn.Linear):
@@ -54,18 +54,18 @@ class QuantizedLinear(nn.Linear):
         """Return the tensors that the weight is made of."""
         raise NotImplementedError
 
-    def widen(self) -> Callable[..., Tensor]:
+    def dequantizer(self) -> Callable[..., Tensor]:
         """Return the function from `stored` to the weight (N, K)."""
         raise NotImplementedError
 
-    def wide_weight(self) -> Tensor:
+    def dequantized_weight(self) -> Tensor:
         """Return the weight (N, K) in the precision of the arithmetic."""
-        return self.widen()(*self.stored())
+        return self.dequantizer()(*self.stored())
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
         bias = None if self.bias is None else self.bias.to(self.dtype)
-        return FrozenLinear.apply(x.to(self.dtype), bias, self.widen(), *self.stored())
+        return FrozenLinear.apply(x.to(self.dtype), bias, self.dequantizer(), *self.stored())
 
 
 class RowScaledLinear(QuantizedLinear):
@@ -89,7 +89,7 @@ class RowScaledLinear(QuantizedLinear):
         """Return the bytes (N, K) and the scales (N, 1)."""
         return self.weight, self.weight_scale
 
-    def widen(self) -> Callable[..., Tensor]:
+    def dequantizer(self) -> Callable[..., Tensor]:
         """Return the multiplication of bytes with scales."""
         return partial(_scaled, dtype=self.dtype)
 
@@ -130,7 +130,7 @@ class NF4Linear(QuantizedLinear):
         """Return the packed bytes (N * K / 2, 1) and the scales (N * K / 64,)."""
         return self.weight, self.absmax
 
-    def widen(self) -> Callable[..., Tensor]:
+    def dequantizer(self) -> Callable[..., Tensor]:
         """Return bitsandbytes' dequantisation."""
         return partial(_from_nf4, shape=(self.out_features, self.in_features), dtype=self.dtype)
 
@@ -180,21 +180,21 @@ def quantize_blocks(flux: Flux, kind: str, dtype: torch.dtype) -> list[Quantized
     return made
 
 
-def keep_wide(flux: Flux) -> None:
-    """Put plain Linears with the rounded weights in the place of quantised ones.
+def dequantize_blocks(flux: Flux) -> None:
+    """Put plain Linears with the rounded weights in the place of quantized ones.
 
     The numbers stay the same, the memory is saved no more: a CPU takes longer to widen a weight at each use than to multiply with it.
     """
     for block in [*flux.double_blocks, *flux.single_blocks]:
         for path, layer in [(path, each) for path, each in block.named_modules() if isinstance(each, QuantizedLinear)]:
             linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-            linear.weight, linear.bias = nn.Parameter(layer.wide_weight(), requires_grad=False), layer.bias
+            linear.weight, linear.bias = nn.Parameter(layer.dequantized_weight(), requires_grad=False), layer.bias
             owner, _, name = path.rpartition(".")
             setattr(block.get_submodule(owner), name, linear)
 
 
 def placing(work_device: torch.device, device_of: Callable[[str], torch.device]) -> Place:
-    """Return how a checkpoint's tensors are stored in quantised layers: made on `work_device`, kept where `device_of` their name says."""
+    """Return how a checkpoint's tensors are stored in quantized layers: made on `work_device`, kept where `device_of` their name says."""
 
     def place(module: nn.Module, name: str, file: ModelFiles) -> bool:
         layer = module.get_submodule(name.rpartition(".")[0])

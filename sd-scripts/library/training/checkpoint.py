@@ -59,20 +59,20 @@ def save_checkpoint(
 
     `extra` are further tensors that a resume needs, by the name of their part: {"average": {...}} becomes average.safetensors.
     """
-    with complete_folder(folder) as aside:
-        save_tensors(network.weights(), aside / NETWORK)
+    with complete_folder(folder) as tmp_path:
+        save_tensors(network.weights(), tmp_path / NETWORK)
         tensors: dict[str, Tensor] = {}
         skeleton = _take_tensors(optimizer.state_dict(), "", tensors)
         if tensors:  # plain SGD keeps none
-            save_tensors(tensors, aside / OPTIMIZER)
-        write_json(skeleton, aside / OPTIMIZER_JSON)
+            save_tensors(tensors, tmp_path / OPTIMIZER)
+        write_json(skeleton, tmp_path / OPTIMIZER_JSON)
         for name, part in (extra or {}).items():
-            save_tensors(part, aside / f"{name}.safetensors")
-        write_json(_plain(scheduler.state_dict()), aside / SCHEDULER)
-        write_json(asdict(state), aside / TRAIN_STATE)
-        files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(aside.iterdir())}
+            save_tensors(part, tmp_path / f"{name}.safetensors")
+        write_json(_plain(scheduler.state_dict()), tmp_path / SCHEDULER)
+        write_json(asdict(state), tmp_path / TRAIN_STATE)
+        files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(tmp_path.iterdir())}
         numbers = {"step": state.step, "epoch": state.epoch, "total_steps": state.total_steps}
-        write_json({"files": files, **numbers, "run_id": os.environ.get("FLUXGYM_RUN_ID", "")}, aside / MANIFEST)
+        write_json({"files": files, **numbers, "run_id": os.environ.get("FLUXGYM_RUN_ID", "")}, tmp_path / MANIFEST)
 
 
 def verify_checkpoint(folder: Path) -> None:
@@ -89,7 +89,7 @@ def verify_checkpoint(folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Say whether a folder is a checkpoint of which every file is as it was written."""
+    """Return True if a folder is a checkpoint of which every file is as it was written."""
     try:
         verify_checkpoint(folder)
     except TrainerError:
@@ -198,7 +198,7 @@ def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Keep what JSON can hold: schedules keep their functions among their state, and make them anew. Tensors of one number become that."""
+    """Keep what JSON can hold: schedules keep their functions among their state, and make them again. Tensors of one number become that."""
     numbers = {key: [_number(item) for item in value] if isinstance(value, list) else _number(value) for key, value in state.items()}
     return {key: value for key, value in numbers.items() if isinstance(value, (int, float, str, bool, list)) or value is None}
 

@@ -11,14 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from library.data.dataset import Picture, TrainingData
+from library.data.dataset import TrainingData, TrainingImage
 from library.data.dataset_toml import DATASET_FIELDS, SUBSET_FIELDS
 from library.errors import TrainerError
 from library.optim.optimizers import optimizer_name
 from library.placement.compile import backend_of
 from library.placement.layout import choose_device
 from library.training.checkpoint import TrainState, read_train_state
-from library.training.kohya_state import is_kohya_state, place_of
+from library.training.kohya_state import is_kohya_state, position_of
 from library.weights.model_files import fingerprint
 
 NOT_THE_TRAINING = (
@@ -44,14 +44,14 @@ def fixed_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
         "network_dim": args.network_dim,
         "network_alpha": args.network_alpha,
         "network_args": sorted(args.network_args or []),
-        "pictures": layout_of(data.pictures),
+        "pictures": layout_of(data.images),
         "compiled_by": backend_of(args, choose_device()),
     }
 
 
-def layout_of(pictures: Iterable[Picture]) -> str:
-    """Hash which pictures an epoch is made of: names, repeats, sizes, batch sizes. What they show may be changed."""
-    rows = [[p.path.name, p.num_repeats, *p.fit.bucket, p.subset.is_reg, p.dataset.batch_size] for p in pictures]
+def layout_of(images: Iterable[TrainingImage]) -> str:
+    """Hash which images an epoch is made of: names, repeats, sizes, batch sizes. What they show may be changed."""
+    rows = [[p.path.name, p.num_repeats, *p.fit.bucket, p.subset.is_reg, p.dataset.batch_size] for p in images]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
@@ -59,7 +59,7 @@ def other_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
     """Return what shapes the training and may be changed at a resume, as JSON holds it: flags, the models' content, the data sets' options."""
     elsewhere = {*MODELS, *DATA_FLAGS}
     told = {name: value for name, value in vars(args).items() if not name.startswith(NOT_THE_TRAINING) and name not in elsewhere}
-    told |= {f"content of --{name}": _content(getattr(args, name)) for name in MODELS} | _data_options(data.pictures)
+    told |= {f"content of --{name}": _content(getattr(args, name)) for name in MODELS} | _data_options(data.images)
     return json.loads(json.dumps({name: value for name, value in told.items() if value not in (None, False, "", [])}, default=str))
 
 
@@ -68,9 +68,9 @@ def _content(paths: str | list[str] | None) -> list[str]:
     return [fingerprint(path)[:12] for path in ([paths] if isinstance(paths, str) else paths or ())]
 
 
-def _data_options(pictures: Iterable[Picture]) -> dict[str, Any]:
+def _data_options(images: Iterable[TrainingImage]) -> dict[str, Any]:
     """Return the options of the data sets and subsets that are not at their defaults, but for places and for what layout_of holds."""
-    datasets = list({id(picture.dataset): picture.dataset for picture in pictures}.values())
+    datasets = list({id(image.dataset): image.dataset for image in images}.values())
     options: dict[str, Any] = {}
     for number, dataset in enumerate(datasets, 1):
         options |= _changed(dataset, f"data set {number}")
@@ -99,7 +99,7 @@ def check_fixed(state: TrainState, fixed: dict[str, Any], source: str) -> None:
         )
 
 
-def tell_changes(state: TrainState, settings: dict[str, Any]) -> None:
+def print_changed_settings(state: TrainState, settings: dict[str, Any]) -> None:
     """Print which flags are others than the checkpoint's: the training goes on with the new ones."""
     names = sorted(set(state.settings) | set(settings)) if state.settings else []
     changed = [name for name in names if state.settings.get(name) != settings.get(name) and name not in state.fixed]
@@ -108,12 +108,12 @@ def tell_changes(state: TrainState, settings: dict[str, Any]) -> None:
         print(f"resuming with changed settings, so not as the uninterrupted training would go on: {told}", flush=True)
 
 
-def read_place(args: Namespace, steps_per_epoch: int) -> TrainState | None:
+def read_position(args: Namespace, steps_per_epoch: int) -> TrainState | None:
     """Return where --resume stands, verified; None without it. Raises TrainerError when it cannot be used."""
     if not args.resume:
         return None
     if is_kohya_state(Path(args.resume)):
-        return place_of(Path(args.resume), args, steps_per_epoch)
+        return position_of(Path(args.resume), args, steps_per_epoch)
     state = read_train_state(Path(args.resume))
     if begun_by(args) not in ({}, state.begun_by):
         raise TrainerError(f"--resume {args.resume} carries its own place in the training; leave --initial_step and --initial_epoch out.")
@@ -127,7 +127,7 @@ def begun_by(args: Namespace) -> dict[str, Any]:
     return {name: value for name in BEGINNINGS if (value := getattr(args, name)) not in (None, False)}
 
 
-def first_place(args: Namespace, steps_per_epoch: int, num_epochs: int, total_steps: int) -> tuple[int, int, int, int]:
+def start_position(args: Namespace, steps_per_epoch: int, num_epochs: int, total_steps: int) -> tuple[int, int, int, int]:
     """Return (step, epoch, batch in the epoch, total steps) of a training that begins by --initial_step or --initial_epoch, else at zero.
 
     As in kohya, only --skip_until_initial_step leaves out the steps before it; without it the epochs are merely counted from there. The

@@ -1,6 +1,6 @@
 """Resuming from a state folder that kohya's own trainer wrote: its network, its optimizer, how far it had come.
 
-Such a resume is inexact: the folder does not tell which pictures of the epoch are left, and kohya's random numbers are of another kind than
+Such a resume is inexact: the folder does not tell which images of the epoch are left, and kohya's random numbers are of another kind than
 ours, so random_states_0.pkl is not even opened. What has to be unpickled is read by torch's restricted reader, which runs no code.
 """
 
@@ -42,14 +42,14 @@ LEARNED = (
 
 
 def is_kohya_state(folder: Path) -> bool:
-    """Say whether a folder is a state of kohya's own trainer."""
+    """Return True if a folder is a state of kohya's own trainer."""
     return (folder / OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
 
 
-def place_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainState:
+def position_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainState:
     """Return where a state stands, told in one printed line; raises TrainerError when that cannot be read.
 
-    kohya's own count begins anew at every resume, its schedule's does not; what FluxGym's supervisor noted beside it is surest.
+    kohya's own count begins again at every resume, its schedule's does not; what FluxGym's supervisor noted beside it is surest.
     """
     noted, counted = _numbers(folder / PLACE).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
     scheduled = unpickle(folder / SCHEDULER).get("last_epoch") if (folder / SCHEDULER).is_file() else None

@@ -93,7 +93,7 @@ def _modelspec(args: Namespace, is_dev: bool, figures: Mapping[str, Any]) -> dic
 
 
 def thumbnail(given: str | None) -> str | None:
-    """Return a picture as the data URL that the metadata hold; raises TrainerError when the file cannot be read."""
+    """Return an image as the data URL that the metadata hold; raises TrainerError when the file cannot be read."""
     if not given or given.startswith("data:"):
         return given
     try:

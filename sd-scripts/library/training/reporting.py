@@ -110,7 +110,7 @@ class Console:
         return sum(self._losses) / max(1, len(self._losses))
 
     def rest(self) -> None:
-        """Begin the bar's own speed anew after something that was no step."""
+        """Begin the bar's own speed again after something that was no step."""
         self._bar.unpause()
 
 

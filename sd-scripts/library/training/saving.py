@@ -41,7 +41,7 @@ class Saver:
         return path
 
     def has_lora(self, suffix: str) -> bool:
-        """Say whether `{name}{suffix}.safetensors` is there."""
+        """Return True if `{name}{suffix}.safetensors` is there."""
         return (self.folder / f"{self.name}{suffix}{LORA}").is_file()
 
     def check_lora(self, path: Path) -> None:

@@ -20,7 +20,7 @@ from library.files import clear_leftovers
 from library.flow_matching import check_loss
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
-from library.models.flux1.vae import load_autoencoder
+from library.models.flux1.vae import load_vae
 from library.optim.averaging import AVERAGE, Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
@@ -30,7 +30,14 @@ from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
 from library.sampling import read_prompts
 from library.training.checkpoint import TrainState, load_checkpoint
-from library.training.compatibility import check_fixed, first_place, fixed_settings, other_settings, read_place, tell_changes
+from library.training.compatibility import (
+    check_fixed,
+    fixed_settings,
+    other_settings,
+    print_changed_settings,
+    read_position,
+    start_position,
+)
 from library.training.hooks import Previews, Validation
 from library.training.kohya_state import is_kohya_state, load_kohya_state
 from library.training.metadata import fixed_metadata
@@ -54,7 +61,7 @@ class Preparation:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
         self.plan = factory.plan(args)
-        _check_early(args)
+        _check_before_loading(args)
         self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
         self.data = build_dataset(args)
@@ -68,13 +75,13 @@ class Preparation:
     def _begin(self) -> None:
         """Set the place where the flags want the training to begin, and how many steps it then has."""
         whole = _length(self.args, self.steps_per_epoch)[1]
-        self.step, self.epoch, self.first_batch, self.total_steps = first_place(self.args, self.steps_per_epoch, self.num_epochs, whole)
+        self.step, self.epoch, self.first_batch, self.total_steps = start_position(self.args, self.steps_per_epoch, self.num_epochs, whole)
         self.progress.total_steps, self.progress.step = self.total_steps, self.step
 
-    def _find_place(self) -> TrainState | None:
+    def load_position(self) -> TrainState | None:
         """Return the checkpoint's place to go on from, once it is known to fit; None at a start from the beginning."""
         clear_leftovers(Path(self.args.output_dir), self.args.output_name)  # a kill between two renames is put right here
-        state = read_place(self.args, self.steps_per_epoch)
+        state = read_position(self.args, self.steps_per_epoch)
         if state is not None:
             check_fixed(state, fixed_settings(self.args, self.data), self.args.resume)
             self._begin()  # as the training that is resumed did
@@ -82,7 +89,7 @@ class Preparation:
         return state
 
     def _prepare_data(self) -> None:
-        """Encode captions, then pictures, so that T5 and the transformer are never in memory together when outputs are cached."""
+        """Encode captions, then images, so that T5 and the transformer are never in memory together when outputs are cached."""
         args = self.args
         self.progress.enter("loading")
         encoders = self._load_encoders()
@@ -94,10 +101,10 @@ class Preparation:
         if self.encoders is None:
             encoders.t5 = None
         del encoders
-        _let_go()
+        _free_memory()
         self.stop.check()
         vae_dtype, mapped = torch.float32 if args.no_half_vae else self.dtype, not args.disable_mmap_load_safetensors
-        self.vae = load_autoencoder(args.ae, dtype=vae_dtype, device=self.device, mapped=mapped)
+        self.vae = load_vae(args.ae, dtype=vae_dtype, device=self.device, mapped=mapped)
         if args.cache_latents:
             self.data.cache_latents(self.vae, self._on_item)
         self.stop.check()
@@ -136,7 +143,7 @@ class Preparation:
         self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
         self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
         self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
-        self.untrained = self.network.digests()
+        self.initial_digests = self.network.digests()
         if resumed is not None:
             self._take_up(resumed)
         self.losses = resumed.losses if resumed else []
@@ -149,7 +156,7 @@ class Preparation:
             load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
             parts = {}
         else:
-            tell_changes(state, other_settings(self.args, self.data))
+            print_changed_settings(state, other_settings(self.args, self.data))
             parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
         if self.average is not None:
             self.average.load(parts.get(AVERAGE))
@@ -178,7 +185,7 @@ class Preparation:
         return fixed_metadata(args, is_dev=self.flux.params.guidance_embed, figures=figures)
 
 
-def _check_early(args: Namespace) -> None:
+def _check_before_loading(args: Namespace) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
     target = Path(args.output_dir) / f"{args.output_name}.safetensors"
     if target.is_dir():
@@ -204,7 +211,7 @@ def _length(args: Namespace, steps_per_epoch: int) -> tuple[int, int]:
     return math.ceil(args.max_train_steps / steps_per_epoch), args.max_train_steps
 
 
-def _let_go() -> None:
+def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

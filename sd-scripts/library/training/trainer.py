@@ -32,7 +32,7 @@ class Training(Forward):
         if self.args.debug_dataset:
             print(self.data.describe(), flush=True)
             return
-        resumed = self._find_place()
+        resumed = self.load_position()
         self._prepare_data()
         self._prepare_network(resumed)
         try:
@@ -126,13 +126,13 @@ class Training(Forward):
     def _after_step(self, *, missing_only: bool = False) -> None:
         """Draw and save what is due after this step; with `missing_only` not what is there already."""
         place, every = f"{self.step:06d}", self.args.save_every_n_steps
-        if self.previews.is_due_at_step(self.step) and not (missing_only and self.previews.are_drawn(place)):
+        if self.previews.is_scheduled_at_step(self.step) and not (missing_only and self.previews.has_samples(place)):
             self._preview(place)
         if every and self.step % every == 0 and self.step < self.total_steps:
             if not (missing_only and self.saver.has_lora(step_suffix(self.step))):
                 self._save(step_suffix(self.step))
             self.saver.drop_old_steps(self.step)
-        if self.validation.is_due(self.step) and not (missing_only and self.validation.is_written(self.step)):
+        if self.validation.is_scheduled(self.step) and not (missing_only and self.validation.is_written(self.step)):
             self._validate("step", self.step)
 
     def _end_epoch(self, epoch: int) -> None:
@@ -146,14 +146,14 @@ class Training(Forward):
             if not (missing_only and self.saver.has_lora(epoch_suffix(epoch))):
                 self._save(epoch_suffix(epoch))
             self.saver.drop_old_epochs(epoch)
-        if self.previews.is_due_at_epoch(epoch) and not (missing_only and self.previews.are_drawn(place)):
+        if self.previews.is_scheduled_at_epoch(epoch) and not (missing_only and self.previews.has_samples(place)):
             self._preview(place)
-        if self.validation.is_due(self.step, epoch) and not (missing_only and self.validation.is_written(self.step)):
+        if self.validation.is_scheduled(self.step, epoch) and not (missing_only and self.validation.is_written(self.step)):
             self._validate("epoch", epoch)
 
     def _finish(self) -> None:
         self.progress.enter("saving")
-        if not self.network.has_learned(self.untrained):
+        if not self.network.has_learned(self.initial_digests):
             raise TrainerError(
                 f"nothing was learned in {self.step} steps: every weight is what it was; the learning rate {self.args.learning_rate} or the "
                 "alpha is too small, or the warm-up too long.",

@@ -24,7 +24,7 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorRecipe:
     """How one tensor of a model is made of stored ones: their rows one after another, of which `third` keeps a third (0, 1, 2).
 
     `swap_halves` exchanges the two halves of the rows, `as_conv` makes a matrix a 1x1 convolution.
@@ -35,7 +35,7 @@ class Piece:
     swap_halves: bool = False
     as_conv: bool = False
 
-    def put_together(self, parts: Sequence[Tensor]) -> Tensor:
+    def assemble(self, parts: Sequence[Tensor]) -> Tensor:
         """Make the tensor of its parts, or a tensor of its row scales of theirs; a single whole part is not copied."""
         whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
         if self.third is not None:
@@ -65,9 +65,9 @@ class ModelFiles:
         prefix = next((p for p in prefixes if any(name.startswith(p) for name in owners)), "")
         self._owners = {name.removeprefix(prefix): (file, name) for name, file in owners.items() if name.startswith(prefix)}
         self._is_scaled = any(name.endswith(SCALES) for name in self._owners)
-        self.names: dict[str, Piece] = {name: Piece((name,)) for name in self._owners}
+        self.names: dict[str, TensorRecipe] = {name: TensorRecipe((name,)) for name in self._owners}
 
-    def translate(self, pieces: Mapping[str, Piece]) -> None:
+    def translate(self, pieces: Mapping[str, TensorRecipe]) -> None:
         """Call the tensors by other names; what `pieces` does not name keeps its own."""
         self.names |= pieces
 
@@ -75,7 +75,7 @@ class ModelFiles:
         """Return the names in the files, less the prefix."""
         return self._owners.keys()
 
-    def is_other_kind(self, wanted: str, lacks: str) -> TrainerError:
+    def wrong_model_error(self, wanted: str, lacks: str) -> TrainerError:
         """Return the error that says that this is another model than `wanted`, since it lacks a tensor."""
         kind = kind_of(name for _, name in self._owners.values())
         instead = f"it is {kind}" if kind and kind != wanted else f"it lacks the tensor {lacks}"
@@ -107,10 +107,10 @@ class ModelFiles:
         parts = [self._part(part) for part in piece.names]
         if len({part.dtype for part, _ in parts}) > 1:  # one layer's parts in several precisions
             parts = [(plain(*part, torch.bfloat16), None) for part in parts]
-        value = piece.put_together([part for part, _ in parts])
+        value = piece.assemble([part for part, _ in parts])
         if all(scale is None for _, scale in parts):
             return value, None
-        return value, piece.put_together([part.new_ones(1, dtype=torch.float32).expand(len(part), 1) if scale is None else scale
+        return value, piece.assemble([part.new_ones(1, dtype=torch.float32).expand(len(part), 1) if scale is None else scale
                                           for part, scale in parts])  # fmt: skip
 
     def _part(self, name: str) -> tuple[Tensor, Tensor | None]:

@@ -136,7 +136,7 @@ class WeightFile:
         return memory
 
     def release(self, name: str) -> None:
-        """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk anew."""
+        """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk again."""
         if self._pages is not None:
             entry = self._entries[name]
             begin = entry.begin // mmap.PAGESIZE * mmap.PAGESIZE

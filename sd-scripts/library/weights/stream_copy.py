@@ -31,7 +31,7 @@ class Change:
 
 
 def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change], metadata: Mapping[str, str]) -> None:
-    """Write `source` anew as `target` with some tensors changed, of the same shapes, and with other notes.
+    """Write `source` again as `target` with some tensors changed, of the same shapes, and with other notes.
 
     Raises TrainerError when the disk is full. The source has been checked to be whole (WeightFile does).
     """
@@ -39,10 +39,10 @@ def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change],
     plan, names = _plan(header, changes), sorted(header, key=lambda name: header[name]["data_offsets"])
     text = json.dumps({"__metadata__": dict(metadata)} | plan).encode()
     text += b" " * (-len(text) % 8)
-    aside = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
+    tmp_path = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
     with disk_errors(target):
         try:
-            with source.open("rb") as old, aside.open("wb") as new:
+            with source.open("rb") as old, tmp_path.open("wb") as new:
                 new.write(len(text).to_bytes(8, "little") + text)
                 for name in names:
                     if name in changes:
@@ -50,11 +50,11 @@ def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change],
                         new.write(_bytes_of(changed.to(KINDS[plan[name]["dtype"]])))
                     else:
                         _copy(old, new, start, header[name]["data_offsets"])
-            sync(aside)
-            aside.rename(target)
+            sync(tmp_path)
+            tmp_path.rename(target)
             sync(target.parent)
         finally:
-            aside.unlink(missing_ok=True)
+            tmp_path.unlink(missing_ok=True)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

@@ -22,7 +22,7 @@ SIDE = st.integers(1, 5000)
 
 
 @given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans(), st.sampled_from([None, 40, 64]))
-def test_a_pictures_bucket_is_the_trainers(width, height, resolution, no_upscale, low):
+def test_an_images_bucket_is_the_trainers(width, height, resolution, no_upscale, low):
     advanced = {"bucket_no_upscale": True} if no_upscale else {}
     advanced |= {"min_bucket_reso": low} if low else {}
     low, high, step = bounds(resolution, advanced)
@@ -93,12 +93,12 @@ def test_a_resolution_off_the_grid_names_its_neighbours():
         dataset_toml(TrainConfig(lora_name="x", resolution=500), "/pictures")
 
 
-def test_only_the_regularisation_pictures_captions_end_as_set():
+def test_only_the_regularization_images_captions_end_as_set():
     table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
     assert table["general"]["caption_extension"] == ".txt"
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]
 
 
-def test_a_bound_beyond_all_pictures_takes_no_time():
+def test_a_bound_beyond_all_images_takes_no_time():
     for bucket_sizes in (buckets.bucket_sizes, trainers.bucket_sizes):
         assert bucket_sizes((512, 512), 256, 10**15, 64)[-1][0] == 1024

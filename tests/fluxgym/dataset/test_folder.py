@@ -1,4 +1,4 @@
-"""A folder of pictures and captions: matched by name, every edit on disk at once, odd names and files told."""
+"""A folder of images and captions: matched by name, every edit on disk at once, odd names and files told."""
 
 import contextlib
 import os
@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.dataset.folder import PictureFolder, copy_into, safe_name, sizes
+from fluxgym.dataset.folder import ImageFolder, copy_into, safe_name, sizes
 from fluxgym.errors import DatasetError
 from tests.support.photos import write_cats
 
 
 @pytest.fixture(name="folder")
 def fixture_folder(tmp_path):
-    return PictureFolder(tmp_path / "dataset")
+    return ImageFolder(tmp_path / "dataset")
 
 
-def upload(tmp_path, name, colour="red"):
+def upload(tmp_path, name, color="red"):
     path = tmp_path / "upload.tmp"
-    Image.new("RGB", (40, 30), colour).save(path, "PNG")
+    Image.new("RGB", (40, 30), color).save(path, "PNG")
     return path, name
 
 
@@ -49,7 +49,7 @@ def test_an_edit_is_on_disk_at_once_and_an_empty_one_removes(folder, tmp_path):
         folder.set_caption("../../etc/passwd", "x")
 
 
-def test_no_two_pictures_share_a_caption(folder, tmp_path):
+def test_no_two_images_share_a_caption(folder, tmp_path):
     assert folder.add(*upload(tmp_path, "a.png")) == "a.png"
     assert folder.add(*upload(tmp_path, "a.jpg")) == "a-2.jpg"
     assert folder.add(*upload(tmp_path, "a.png", "blue")) == "a.png"
@@ -57,7 +57,7 @@ def test_no_two_pictures_share_a_caption(folder, tmp_path):
 
 
 def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
-    free, both = PictureFolder._free, threading.Barrier(2)
+    free, both = ImageFolder._free, threading.Barrier(2)
 
     def slow(self, name):
         found = free(self, name)
@@ -65,7 +65,7 @@ def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
             both.wait(timeout=0.5)  # until the other has chosen its name too, unless it is kept from it
         return found
 
-    monkeypatch.setattr(PictureFolder, "_free", slow)
+    monkeypatch.setattr(ImageFolder, "_free", slow)
     files = [(upload(tmp_path, name)[0].rename(tmp_path / f"arriving {name}"), name) for name in ("cat.png", "cat.jpg")]
     with ThreadPoolExecutor(2) as pool:
         names = list(pool.map(lambda file: folder.add(*file), files))
@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_named(content, name, named, folder, tmp_path):
     assert folder.count() == 0
 
 
-def test_a_cut_picture_is_named(folder, tmp_path):
+def test_a_cut_image_is_named(folder, tmp_path):
     path, name = upload(tmp_path, "a.png")
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"a\.png"):
@@ -111,11 +111,11 @@ def test_a_copy_has_its_own_captions(folder, tmp_path):
     assert copy_into(folder.path, tmp_path / "run", "sks cat") == 2
     folder.set_caption("a.png", "changed")
     folder.remove("b.png")
-    copied = PictureFolder(tmp_path / "run")
+    copied = ImageFolder(tmp_path / "run")
     assert [(item.name, item.caption) for item in copied.items()] == [("a.png", "first"), ("b.png", "sks cat")]
 
 
-def test_linked_pictures_arrive_whole(folder, tmp_path):
+def test_linked_images_arrive_whole(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a.png").symlink_to("../dataset/a.png")
@@ -130,7 +130,7 @@ def test_captions_of_another_extension_are_read_and_kept_as_txt(folder, tmp_path
     (folder.path / "a.txt").write_text("not this")
     folder.set_caption("b.png", "second")
     copy_into(folder.path, tmp_path / "run", "sks cat", extension=".caption")
-    assert [item.caption for item in PictureFolder(tmp_path / "run").items()] == ["first", "second", "sks cat"]
+    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["first", "second", "sks cat"]
 
 
 @pytest.mark.parametrize("extension", ["", "txt", "../x", ".png", "./x"])
@@ -141,15 +141,15 @@ def test_what_captions_cannot_end_in_is_refused(extension, folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "../dataset/a.png", "a.txt", "b.png", "a\0.png"])
-def test_only_its_own_pictures_are_given_out(name, folder, tmp_path):
+def test_only_its_own_images_are_given_out(name, folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
-    assert folder.picture_path("a.png") == folder.path / "a.png"
+    assert folder.image_path("a.png") == folder.path / "a.png"
     with pytest.raises(DatasetError, match="no picture"):
-        folder.picture_path(name)
+        folder.image_path(name)
 
 
 def test_a_pipe_in_a_captions_place_says_nothing_and_holds_nobody_up(tmp_path):
-    folder = PictureFolder(write_cats(tmp_path / "cats", count=1))
+    folder = ImageFolder(write_cats(tmp_path / "cats", count=1))
     (caption,) = folder.path.glob("*.txt")
     caption.unlink()
     os.mkfifo(caption)

@@ -1,4 +1,4 @@
-"""What the page says of a picture is what the trainer will read."""
+"""What the page says of an image is what the trainer will read."""
 
 import io
 
@@ -8,8 +8,8 @@ from PIL import Image
 from skimage import data
 
 from fluxgym.dataset import images
-from fluxgym.dataset.images import PictureInfo, check_picture, num_pixels, read_size, thumbnail
-from fluxgym.errors import BadPicture
+from fluxgym.dataset.images import ImageSize, check_image, num_pixels, read_size, thumbnail
+from fluxgym.errors import BadImage
 from library.data.images import upright_size
 
 
@@ -23,7 +23,7 @@ def test_turned_ones_have_their_upright_size(name, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / name, exif=exif)
-    for info in (check_picture(tmp_path / name), read_size(tmp_path / name)):
+    for info in (check_image(tmp_path / name), read_size(tmp_path / name)):
         assert (info.width, info.height) == upright_size(tmp_path / name) == (60, 90)
     with Image.open(io.BytesIO(thumbnail(tmp_path / name, 30))) as small:
         assert small.size == (20, 30)
@@ -41,18 +41,18 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
         try:
             info = read_size(tmp_path / name)
             if info.width * info.height < 1e6:
-                check_picture(tmp_path / name)
+                check_image(tmp_path / name)
                 thumbnail(tmp_path / name, 30)
-        except BadPicture as error:
+        except BadImage as error:
             assert name in str(error)
 
 
-def test_a_picture_too_large_to_decode_is_named_before_it_fills_the_memory(tmp_path, monkeypatch):
+def test_an_image_too_large_to_decode_is_named_before_it_fills_the_memory(tmp_path, monkeypatch):
     Image.new("RGB", (200, 200)).save(tmp_path / "large.png")
     monkeypatch.setattr(images, "MAX_BYTES", 100_000)
-    with pytest.raises(BadPicture, match=r"large\.png"):
-        check_picture(tmp_path / "large.png")
-    with pytest.raises(BadPicture, match=r"large\.png"):
+    with pytest.raises(BadImage, match=r"large\.png"):
+        check_image(tmp_path / "large.png")
+    with pytest.raises(BadImage, match=r"large\.png"):
         thumbnail(tmp_path / "large.png", 30)
 
 
@@ -65,10 +65,10 @@ def test_a_thumbnail_is_made_once_and_anew_when_the_file_changes(tmp_path):
         assert small.size == (20, 30)
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "text.png").write_text("I am not a picture")
-    with pytest.raises(BadPicture, match=r"text\.png is not a picture"):
-        check_picture(tmp_path / "text.png")
+    with pytest.raises(BadImage, match=r"text\.png is not a picture"):
+        check_image(tmp_path / "text.png")
 
 
 def test_pixels_are_told_by_the_header_alone(tmp_path):
@@ -76,20 +76,20 @@ def test_pixels_are_told_by_the_header_alone(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
     assert num_pixels(tmp_path / "cut.png") == 60_000
     (tmp_path / "text.png").write_text("no")
-    with pytest.raises(BadPicture, match=r"text\.png"):
+    with pytest.raises(BadImage, match=r"text\.png"):
         num_pixels(tmp_path / "text.png")
 
 
 def test_a_size_is_read_once_and_anew_when_the_file_changes(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 6)).save(path)
-    assert check_picture(path) == read_size(path) == PictureInfo(8, 6)
+    assert check_image(path) == read_size(path) == ImageSize(8, 6)
     path.rename(tmp_path / "b.png")
     opened = []
     real = Image.open
     monkeypatch.setattr(Image, "open", lambda *args, **more: opened.append(args) or real(*args, **more))
-    assert read_size(tmp_path / "b.png") == PictureInfo(8, 6)
+    assert read_size(tmp_path / "b.png") == ImageSize(8, 6)
     assert not opened
     Image.new("RGB", (10, 6)).save(tmp_path / "b.png")
-    assert read_size(tmp_path / "b.png") == PictureInfo(10, 6)
+    assert read_size(tmp_path / "b.png") == ImageSize(10, 6)
     assert opened

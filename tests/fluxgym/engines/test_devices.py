@@ -3,7 +3,7 @@
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.devices import are_there, devices_of, holder_of, num_gpus, release, take, take_turn, title
+from fluxgym.engines.devices import acquire_devices, are_there, current_user, devices_of, num_gpus, release, take, title
 
 
 @pytest.fixture(name="machine")
@@ -59,14 +59,14 @@ def test_gpus_that_are_gone_are_known(machine, gpus, there):
 
 def test_any_one_takes_the_first_that_is_free():
     both = ["gpu-0", "gpu-1"]
-    first = take_turn(both, "ann", any_one=True)
-    second = take_turn(both, "ben", any_one=True)
+    first = acquire_devices(both, "ann", any_one=True)
+    second = acquire_devices(both, "ben", any_one=True)
     assert [held.env for held in (first, second)] == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
-    assert [holder_of(device) for device in both] == ["ann", "ben"]
-    assert take_turn(both, "cat", any_one=True) is None
+    assert [current_user(device) for device in both] == ["ann", "ben"]
+    assert acquire_devices(both, "cat", any_one=True) is None
     release(first.locks)
-    assert take_turn(both, "cat", any_one=True, barred={"gpu-0"}) is None
-    third = take_turn(both, "cat", any_one=True, barred={"gpu-1"})
+    assert acquire_devices(both, "cat", any_one=True, reserved_by_earlier={"gpu-0"}) is None
+    third = acquire_devices(both, "cat", any_one=True, reserved_by_earlier={"gpu-1"})
     assert third.env == {"CUDA_VISIBLE_DEVICES": "0"}
     for held in (second, third):
         release(held.locks)
@@ -74,20 +74,20 @@ def test_any_one_takes_the_first_that_is_free():
 
 def test_all_are_taken_or_none():
     one = take(["gpu-1"], "ann")
-    assert take_turn(["gpu-0", "gpu-1"], "ben", any_one=False) is None
-    assert take_turn(["gpu-0"], "cat", any_one=False, barred={"gpu-0"}) is None
-    alone = take_turn(["gpu-0"], "cat", any_one=False)  # the attempt for both has left it free
+    assert acquire_devices(["gpu-0", "gpu-1"], "ben", any_one=False) is None
+    assert acquire_devices(["gpu-0"], "cat", any_one=False, reserved_by_earlier={"gpu-0"}) is None
+    alone = acquire_devices(["gpu-0"], "cat", any_one=False)  # the attempt for both has left it free
     assert alone.env == {}
     release(one)
     release(alone.locks)
 
 
 def test_the_only_device_needs_no_choice():
-    held = take_turn(["cpu"], "ann", any_one=True)
+    held = acquire_devices(["cpu"], "ann", any_one=True)
     assert held.env == {}
     release(held.locks)
 
 
 def test_names_for_people():
     assert [title(device) for device in ("cpu", "gpu-3")] == ["the CPU", "GPU 3"]
-    assert holder_of("gpu-7") == ""
+    assert current_user("gpu-7") == ""

@@ -8,7 +8,7 @@ import yaml
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import ModelError
-from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularisation_folder
+from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularization_folder
 from tests.support.small_world import small_world, write_safetensors
 
 
@@ -96,12 +96,12 @@ def test_every_built_in_default_is_a_valid_setting(models):
         TrainConfig.from_state(apply_defaults({"lora_name": "x", "base_model": model.id}, models))
 
 
-def test_regularisation_pictures(models):
+def test_regularization_images(models):
     config = TrainConfig(lora_name="x", advanced={"reg_data_dir": "pocket/prior"})
-    assert regularisation_folder(config, models) == models / "pocket/prior"
-    assert regularisation_folder(TrainConfig(lora_name="x"), models) is None
+    assert regularization_folder(config, models) == models / "pocket/prior"
+    assert regularization_folder(TrainConfig(lora_name="x"), models) is None
     with pytest.raises(ModelError, match="nowhere"):
-        regularisation_folder(TrainConfig(lora_name="x", advanced={"reg_data_dir": "nowhere"}), models)
+        regularization_folder(TrainConfig(lora_name="x", advanced={"reg_data_dir": "nowhere"}), models)
 
 
 def test_a_file_in_the_wrong_place_is_called_what_it_is(models):

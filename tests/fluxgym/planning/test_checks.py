@@ -12,7 +12,7 @@ from fluxgym.planning.checks import check
 from fluxgym.runs import files
 from fluxgym.sessions.drafts import new_draft_id
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.images import ImageHandlers
 from tests.fluxgym.models.test_catalog import write_header
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -41,7 +41,7 @@ def test_what_stands_in_the_way_is_at_its_field(changes, field, look):
     assert field in [line.field for line in found.lines if line.level == "error"]
 
 
-def test_no_pictures_yet(look, tmp_path):
+def test_no_images_yet(look, tmp_path):
     found = look(tmp_path / "none")
     assert [line.text for line in found.lines if line.level == "error"] == ["There are no pictures yet; add at least one."]
     assert found.steps is None
@@ -68,8 +68,8 @@ def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path)
     assert "3 pictures, 1 with a caption." in lines
     assert any("2 of them have neither" in text for text in lines)
     make_run(tmp_path / "outputs", "cat")
-    gallery = PictureHandlers(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
-    assert gallery.pictures({"draft": new_draft_id(), "source": "cat"})["captioned"] == 1
+    gallery = ImageHandlers(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
+    assert gallery.images({"draft": new_draft_id(), "source": "cat"})["captioned"] == 1
 
 
 def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):

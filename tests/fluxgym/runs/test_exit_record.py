@@ -7,7 +7,7 @@ import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.runs import exit_record
-from fluxgym.runs.exit_record import ExitRecord, read_exit, reserve_exit, write_exit
+from fluxgym.runs.exit_record import ExitRecord, read_exit, reserve_exit_record, write_exit_record
 from fluxgym.runs.files import RESERVED_BYTES
 from fluxgym.runs.paths import RunPaths
 
@@ -32,10 +32,10 @@ def end(**changes: object) -> ExitRecord:
 
 
 def test_an_end_is_read_back_and_the_room_for_it_given_free(run):
-    reserve_exit(run)
+    reserve_exit_record(run)
     assert run.exit_reserve.stat().st_size == RESERVED_BYTES
     assert read_exit(run) is None
-    write_exit(run, end(last_step=7))
+    write_exit_record(run, end(last_step=7))
     assert read_exit(run) == end(last_step=7)
     assert not run.exit_reserve.exists()
 
@@ -43,12 +43,12 @@ def test_an_end_is_read_back_and_the_room_for_it_given_free(run):
 def test_on_a_full_disk_the_reserved_room_holds_the_end(run, full_disk):
     run.exit.write_text('{"run_id": "id-cat", "attempt": 0, "status": "stopped", "reason_code": "", "reason": "An earlier attempt."}')
     assert read_exit(run).reason == "An earlier attempt."
-    reserve_exit(run)
-    write_exit(run, end(reason="猫" * 5000, verified={"what": "x" * 5000}))
+    reserve_exit_record(run)
+    write_exit_record(run, end(reason="猫" * 5000, verified={"what": "x" * 5000}))
     assert read_exit(run).reason == "猫" * 500
     assert os.path.getsize(run.exit_reserve) == RESERVED_BYTES  # noqa: PTH202
 
 
 def test_without_reserved_room_a_full_disk_is_told(run, full_disk):
     with pytest.raises(StorageError, match=r"exit"):
-        write_exit(run, end())
+        write_exit_record(run, end())

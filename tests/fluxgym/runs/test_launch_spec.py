@@ -9,12 +9,20 @@ import pytest
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.files import RESERVED_BYTES
-from fluxgym.runs.launch_spec import LaunchOrder, ran_foreign, read_launch, read_stop, reserve_stop, write_launch, write_stop
+from fluxgym.runs.launch_spec import (
+    LaunchSpec,
+    ran_kohya,
+    read_launch_spec,
+    read_stop_request,
+    reserve_stop_request,
+    write_launch_spec,
+    write_stop_request,
+)
 from tests.fluxgym.trainers.kohya.test_states import fixture_folder  # noqa: F401 - a fixture
 from tests.support.fake_kohya import write_checkout
 from tests.support.runs import make_run
 
-ORDER = LaunchOrder(run_id="x", attempt=1, argv=["train", "--seed", "1"], cwd="/nowhere", foreign=True)
+ORDER = LaunchSpec(run_id="x", attempt=1, argv=["train", "--seed", "1"], cwd="/nowhere", foreign=True)
 
 
 def test_a_restart_tells_kohyas_trainer_its_epoch(folder, tmp_path):
@@ -32,10 +40,10 @@ def test_a_restart_tells_kohyas_trainer_its_epoch(folder, tmp_path):
 @pytest.mark.parametrize("odd", [{"attempt": "1"}, {"attempt": None}, {"grace_s": "soon"}, {"grace_s": None}, {"more": 1}])
 def test_a_damaged_wish_to_stop_is_none(tmp_path, odd):
     run = make_run(tmp_path)
-    write_stop(run, "x", 1, 30.0)
-    assert read_stop(run, "x", 1).grace_s == 30
+    write_stop_request(run, "x", 1, 30.0)
+    assert read_stop_request(run, "x", 1).grace_s == 30
     run.stop.write_text(json.dumps(json.loads(run.stop.read_text()) | odd))
-    assert read_stop(run, "x", 1) is None
+    assert read_stop_request(run, "x", 1) is None
 
 
 def test_our_own_trainer_knows_its_epoch(folder):
@@ -44,13 +52,13 @@ def test_our_own_trainer_knows_its_epoch(folder):
 
 def test_an_order_of_an_earlier_version_is_ours(tmp_path):
     run = make_run(tmp_path)
-    assert not ran_foreign(run)
-    write_launch(run, ORDER)
-    assert ran_foreign(run)
+    assert not ran_kohya(run)
+    write_launch_spec(run, ORDER)
+    assert ran_kohya(run)
     data = json.loads(run.launch.read_text())
     del data["foreign"]
     run.launch.write_text(json.dumps(data))
-    assert read_launch(run).foreign is False
+    assert read_launch_spec(run).foreign is False
 
 
 @pytest.fixture(name="full_disk")
@@ -63,30 +71,30 @@ def fixture_full_disk(monkeypatch):
 
 def test_on_a_full_disk_a_wish_to_stop_goes_into_the_reserved_room(tmp_path, full_disk):
     run = make_run(tmp_path)
-    reserve_stop(run)
-    assert read_stop(run, "x", 1) is None
-    write_stop(run, "x", 1, 60.0)
+    reserve_stop_request(run)
+    assert read_stop_request(run, "x", 1) is None
+    write_stop_request(run, "x", 1, 60.0)
     full_disk()
-    write_stop(run, "x", 1, 0.0)  # Stop now, after Stop
-    assert read_stop(run, "x", 1).grace_s == 0
+    write_stop_request(run, "x", 1, 0.0)  # Stop now, after Stop
+    assert read_stop_request(run, "x", 1).grace_s == 0
     assert run.stop_reserve.stat().st_size == RESERVED_BYTES
 
 
 def test_a_wish_that_could_be_written_replaces_the_one_in_the_reserved_room(tmp_path, full_disk, monkeypatch):
     run = make_run(tmp_path)
-    reserve_stop(run)
+    reserve_stop_request(run)
     with monkeypatch.context() as full:
         full.setattr(launch_spec, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
-        write_stop(run, "x", 1, 60.0)
-    write_stop(run, "x", 1, 0.0)
-    assert read_stop(run, "x", 1).grace_s == 0
+        write_stop_request(run, "x", 1, 60.0)
+    write_stop_request(run, "x", 1, 0.0)
+    assert read_stop_request(run, "x", 1).grace_s == 0
 
 
 def test_a_new_start_forgets_every_wish_to_stop(tmp_path, full_disk):
     run = make_run(tmp_path)
-    write_stop(run, "x", 1, 60.0)
-    reserve_stop(run)
-    write_launch(run, ORDER)
+    write_stop_request(run, "x", 1, 60.0)
+    reserve_stop_request(run)
+    write_launch_spec(run, ORDER)
     assert not run.stop.exists()
     assert not run.stop_reserve.exists()
 
@@ -95,4 +103,4 @@ def test_without_reserved_room_a_full_disk_is_told(tmp_path, full_disk):
     run = make_run(tmp_path)
     full_disk()
     with pytest.raises(StorageError, match="stop"):
-        write_stop(run, "x", 1, 60.0)
+        write_stop_request(run, "x", 1, 60.0)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from fluxgym.runs import process_identity as identity_module
-from fluxgym.runs.process_identity import Life, ProcessIdentity, group_members, identify, is_alive, life_of, start_ticks
+from fluxgym.runs.process_identity import Liveness, ProcessIdentity, group_members, identify, is_alive, liveness_of, start_ticks
 from tests.support.runs import wait_for
 
 
@@ -20,7 +20,7 @@ def test_a_live_process_is_alive_and_a_dead_one_is_not():
     assert is_alive(identity)
     process.kill()
     process.wait()
-    assert life_of(identity) is Life.DEAD
+    assert liveness_of(identity) is Liveness.DEAD
     assert identify(process.pid, "run") is None
 
 
@@ -41,9 +41,9 @@ def test_a_reused_pid_is_somebody_else():
 
 def test_another_boot_here_and_another_host():
     own = identify(os.getpid(), "run")
-    assert life_of(replace(own, boot_id="another")) is Life.RESTARTED
-    assert life_of(replace(own, init_ticks=own.init_ticks + 1)) is Life.RESTARTED
-    assert life_of(replace(own, boot_id="another", host="elsewhere")) is Life.ELSEWHERE
+    assert liveness_of(replace(own, boot_id="another")) is Liveness.RESTARTED
+    assert liveness_of(replace(own, init_ticks=own.init_ticks + 1)) is Liveness.RESTARTED
+    assert liveness_of(replace(own, boot_id="another", host="elsewhere")) is Liveness.ELSEWHERE
 
 
 def test_process_1_is_alive_although_nobody_may_signal_it():
@@ -70,9 +70,9 @@ def test_another_machine_of_the_same_host_name_is_no_reboot_of_this(tmp_path, mo
     (tmp_path / "machine-id").write_text("this\n")
     own = identify(os.getpid(), "x")
     assert own.machine_id == "this"
-    assert life_of(replace(own, boot_id="another")) is Life.RESTARTED
-    assert life_of(replace(own, boot_id="another", machine_id="that")) is Life.ELSEWHERE
-    assert life_of(replace(own, boot_id="another", machine_id="")) is Life.RESTARTED  # nobody knows
+    assert liveness_of(replace(own, boot_id="another")) is Liveness.RESTARTED
+    assert liveness_of(replace(own, boot_id="another", machine_id="that")) is Liveness.ELSEWHERE
+    assert liveness_of(replace(own, boot_id="another", machine_id="")) is Liveness.RESTARTED  # nobody knows
     before = own.to_json()
     del before["machine_id"]  # as it was recorded before
     assert ProcessIdentity.from_json(before) == replace(own, machine_id="")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fluxgym.runs.exit_record import ExitRecord, write_exit
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import tail
 from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.runs.state import read_state
@@ -78,7 +78,7 @@ def test_three_keys_are_a_stopped_session(tmp_path):
 
 def test_exit_json_speaks_when_the_state_could_not_be_written(tmp_path):
     run = make_run(tmp_path, status="running")
-    write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became nan."))
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became nan."))
     assert (shown(run).status, shown(run).reason_code) == (Status.FAILED, "nan")
 
 
@@ -86,7 +86,7 @@ def stopped_before(run, attempt=1):
     """Leave what a first attempt left that ended: its dead processes and its end."""
     me = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
     write_record(run, "id-cat", attempt, me, me)
-    write_exit(run, ExitRecord(run_id="id-cat", attempt=attempt, status="stopped", reason_code="user", reason="Stopped by you."))
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=attempt, status="stopped", reason_code="user", reason="Stopped by you."))
 
 
 def test_a_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_path):

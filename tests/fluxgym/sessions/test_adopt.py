@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionNotFound
-from fluxgym.runs.exit_record import ExitRecord, write_exit
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.runs.state import read_state
@@ -73,7 +73,7 @@ def test_what_can_be_known_is_taken_over(theirs, tmp_path):
     }  # fmt: skip
     assert {name: state[name] for name in known} == known
     assert sorted(path.name for path in run.lora_files()) == ["my-cat-000004.safetensors", "my-cat.safetensors"]
-    assert PictureFolder(run.dataset).count() == 2
+    assert ImageFolder(run.dataset).count() == 2
     assert run.samples.is_dir()
     rows = {session.slug: (session.lora_name, str(session.status), session.max_train_epochs) for session in list_sessions(outputs.root)}
     assert rows == {"my-cat": ("my-cat", "completed", 12), "cut": ("cut", "stopped", None), "hardened": ("Hard", "stopped", 9)}
@@ -87,7 +87,7 @@ def test_our_own_bare_folders_get_a_state(theirs):
     hardened = (theirs / "outputs" / "hardened" / "ui_state.json").read_bytes()
     assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "my-cat"]
     assert (theirs / "outputs" / "hardened" / "ui_state.json").read_bytes() == hardened
-    assert PictureFolder(outputs.run("my-cat").dataset).count() == 2
+    assert ImageFolder(outputs.run("my-cat").dataset).count() == 2
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_a_model_that_is_none_is_no_completed_training(content, tmp_path):
     assert read_state(adopted)["status"] == "stopped"
 
 
-def test_a_run_of_ours_keeps_its_end_and_its_pictures(tmp_path):
+def test_a_run_of_ours_keeps_its_end_and_its_images(tmp_path):
     run = make_run(tmp_path / "outputs", status="failed", max_train_epochs=7)
     model(run.lora)
     write_cats(run.dataset, count=2, size=64)
-    write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
     (elsewhere,) = adopt(tmp_path / "outputs", OutputsPaths(tmp_path / "new"))
-    assert PictureFolder(elsewhere.dataset).count() == 2
+    assert ImageFolder(elsewhere.dataset).count() == 2
     forget(run)
     (again,) = adopt(tmp_path / "outputs", OutputsPaths(tmp_path / "outputs"))
     for adopted in (elsewhere, again):
@@ -133,7 +133,7 @@ def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
     assert not run.ui_state.exists()
 
 
-def test_pictures_that_cannot_be_taken_are_told(theirs, tmp_path):
+def test_images_that_cannot_be_taken_are_told(theirs, tmp_path):
     (theirs / "datasets" / "my-cat" / "cat 1.txt").write_bytes(b"caf\xe9")
     adopt(theirs, OutputsPaths(tmp_path / "outputs"))
     run = OutputsPaths(tmp_path / "outputs").run("my-cat")

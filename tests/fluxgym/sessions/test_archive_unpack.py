@@ -28,9 +28,9 @@ def fixture_archive(tmp_path):
 
 
 def unpacked(path: Path) -> list[str]:
-    aside = path.parent / f"aside-{len(list(path.parent.iterdir()))}"
-    aside.mkdir()
-    return [folder.name for folder in unpack(path, aside)]
+    staging = path.parent / f"aside-{len(list(path.parent.iterdir()))}"
+    staging.mkdir()
+    return [folder.name for folder in unpack(path, staging)]
 
 
 def patch(path: Path, *changes: tuple[bytes, int, bytes]) -> Path:
@@ -52,13 +52,13 @@ def test_every_single_damaged_byte_is_refused_or_harmless(archive, tmp_path):
     for index in range(len(data)):
         hurt = tmp_path / "hurt.zip"
         hurt.write_bytes(data[:index] + bytes([data[index] ^ 0xFF]) + data[index + 1 :])
-        aside = tmp_path / f"aside {index}"
-        aside.mkdir()
+        staging = tmp_path / f"aside {index}"
+        staging.mkdir()
         try:
-            unpack(hurt, aside)
+            unpack(hurt, staging)
         except ImportRefused:
             continue
-        assert (aside / "cat" / "ui_state.json").read_text() == STATE
+        assert (staging / "cat" / "ui_state.json").read_text() == STATE
 
 
 @pytest.mark.parametrize("cut", [0, 2, 30, -1, -22])

@@ -137,10 +137,10 @@ def test_a_delete_does_not_wait_for_its_files_to_go(run, monkeypatch):
     monkeypatch.setattr(forget_module, "remove_in_background", lambda outputs: None)  # as if it never came to it
     delete(run)
     assert not run.folder.exists()
-    (aside,) = OutputsPaths(run.folder.parent).deleted.iterdir()
-    assert (aside / "cat.safetensors").exists()
+    (staging,) = OutputsPaths(run.folder.parent).deleted.iterdir()
+    assert (staging / "cat.safetensors").exists()
     assert list_sessions(run.folder.parent) == []
     monkeypatch.undo()
     make_run(run.folder.parent, "dog", status="stopped")
     delete(OutputsPaths(run.folder.parent).run("dog"))
-    wait_for(lambda: not list(aside.parent.iterdir()))
+    wait_for(lambda: not list(staging.parent.iterdir()))

@@ -4,7 +4,7 @@ import os
 import time
 
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.cleanup import DRAFT_DAYS, clear_leavings
+from fluxgym.sessions.cleanup import DRAFT_DAYS, remove_leftovers
 from fluxgym.sessions.drafts import new_draft_id, open_draft
 from tests.support.photos import write_cats
 
@@ -21,7 +21,7 @@ def age(folder, days):
 def make(outputs, days):
     """Make a draft of so many days."""
     draft = open_draft(outputs, new_draft_id())
-    write_cats(draft.pictures.path, count=1)
+    write_cats(draft.images.path, count=1)
     draft.write_form({"state": {}, "source": ""})
     age(draft.folder, days)
     return draft
@@ -29,10 +29,10 @@ def make(outputs, days):
 
 def test_drafts_go_when_nothing_of_them_was_touched_for_long(tmp_path):
     forgotten, kept, edited = make(tmp_path, DRAFT_DAYS + 1), make(tmp_path, DRAFT_DAYS - 1), make(tmp_path, DRAFT_DAYS + 1)
-    edited.pictures.set_caption("cat 0.png", "still at it")
-    clear_leavings(tmp_path)
+    edited.images.set_caption("cat 0.png", "still at it")
+    remove_leftovers(tmp_path)
     assert not forgotten.folder.exists()
-    assert kept.pictures.count() == edited.pictures.count() == 1
+    assert kept.images.count() == edited.images.count() == 1
 
 
 def test_what_a_killed_start_import_or_export_left_goes(tmp_path):
@@ -41,7 +41,7 @@ def test_what_a_killed_start_import_or_export_left_goes(tmp_path):
     (new / "export-2").write_bytes(b"half")
     age(new, 5)
     (new / "cat-3").mkdir()
-    clear_leavings(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.name for path in new.iterdir()] == ["cat-3"]
 
 
@@ -53,6 +53,6 @@ def test_links_and_what_cannot_be_removed_harm_nothing(tmp_path):
     (new / "link").symlink_to(elsewhere)
     os.utime(new / "link", (1, 1), follow_symlinks=False)
     age(elsewhere, 500)
-    clear_leavings(tmp_path / "outputs")
+    remove_leftovers(tmp_path / "outputs")
     assert elsewhere.is_dir()
-    clear_leavings(tmp_path / "none")
+    remove_leftovers(tmp_path / "none")

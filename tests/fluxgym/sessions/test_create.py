@@ -1,11 +1,11 @@
-"""Duplicate: settings, pictures and captions under a new name, which knows its parent and starts in its own place."""
+"""Duplicate: settings, images and captions under a new name, which knows its parent and starts in its own place."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import BadName, NameTaken
 from fluxgym.runs.paths import OutputsPaths
@@ -38,9 +38,9 @@ def test_a_copy_has_everything_but_the_training(run, world):
     assert diff(read_state(run), read_state(copy))[0] == 'lora_name: "My Cat" → "My cat, again"'
     assert len(diff(read_state(run), read_state(copy))) == 2  # and a checkpoint to begin from, which is the parent's own
     assert read_state(copy)["parent"] == {"slug": "my-cat", "run_id": read_state(run)["run_id"]}
-    assert PictureFolder(copy.dataset).items() == PictureFolder(run.dataset).items()
-    PictureFolder(copy.dataset).set_caption("cat 1.png", "changed")
-    assert PictureFolder(run.dataset).caption("cat 1.png") == "sks cat, crop 1"
+    assert ImageFolder(copy.dataset).items() == ImageFolder(run.dataset).items()
+    ImageFolder(copy.dataset).set_caption("cat 1.png", "changed")
+    assert ImageFolder(run.dataset).caption("cat 1.png") == "sks cat, crop 1"
     assert not copy.lora.exists()
     row = next(session for session in list_sessions(world.outputs) if session.slug == copy.slug)
     assert (row.status, row.reason.split(";")[0]) == ("stopped", "A copy that was not started yet")

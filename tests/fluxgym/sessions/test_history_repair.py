@@ -1,9 +1,9 @@
-"""Repair: a damaged state is written anew from what is known, and kept beside it; a good one is left alone."""
+"""Repair: a damaged state is written again from what is known, and kept beside it; a good one is left alone."""
 
 import pytest
 
 from fluxgym.errors import SessionError
-from fluxgym.runs.exit_record import ExitRecord, write_exit
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import keep, repair
 from fluxgym.sessions.listing import list_sessions
@@ -19,7 +19,7 @@ def test_the_newest_settings_of_the_history_and_the_end_that_was_written_come_ba
     keep(run)
     update_state(run, {"max_train_epochs": 8})
     keep(run)
-    write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
     run.ui_state.write_text('{"lora_name": "cat", "max_tr')
     repair(run)
     state = read_state(run)

@@ -14,7 +14,7 @@ from fluxgym.runs.process_identity import PROC, identify, write_record
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.cleanup import delete, forget, sweep
 from fluxgym.sessions.history import keep, restore, versions
-from fluxgym.sessions.preconditions import ensure_ended, is_unused
+from fluxgym.sessions.preconditions import ensure_ended, is_name_available
 from fluxgym.sessions.resume import resume
 from tests.support.runs import make_run, wait_for
 
@@ -92,6 +92,6 @@ def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, strays):
 
 def test_a_name_whose_removed_run_still_lives_is_not_given_to_a_new_one(tmp_path, strays):
     run = OutputsPaths(tmp_path).run("cat-2")
-    assert is_unused(run)
+    assert is_name_available(run)
     strays(run)
-    assert wait_for(lambda: not is_unused(run))  # once it has become the program that it is to be
+    assert wait_for(lambda: not is_name_available(run))  # once it has become the program that it is to be

@@ -4,7 +4,7 @@ import pytest
 
 from fluxgym.engines import devices
 from fluxgym.engines.local import wait_until_ended
-from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.fluxgym.runs.test_checkpoints import checkpoint
@@ -38,13 +38,13 @@ def fixture_has_gpus(tmp_path, monkeypatch):
 def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_gpus):
     has_gpus(2)
     run = begin(world, images)
-    told = read_launch(run)
+    told = read_launch_spec(run)
     assert (told.devices, told.any_one, told.env) == (["gpu-0", "gpu-1"], True, {})
     wait_until_ended(run)
     checkpoint(run, "my-cat-step00000004-state", 4)
     has_gpus(1)
     resume(run, settings=world, epochs=2)
-    told = read_launch(run)
+    told = read_launch_spec(run)
     assert (told.devices, told.any_one, told.env) == (["gpu-0"], True, {})
     stop_and_wait(run)
 
@@ -55,10 +55,10 @@ def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images,
     wait_until_ended(run)
     checkpoint(run, "my-cat-step00000004-state", 4)
     resume(run, settings=world, epochs=2)
-    told = read_launch(run)
+    told = read_launch_spec(run)
     assert (told.devices, told.any_one, told.env) == (["gpu-1"], False, {"CUDA_VISIBLE_DEVICES": "1"})
     wait_until_ended(run)
     has_gpus(1)
     resume(run, settings=world, epochs=3)
-    assert (read_launch(run).devices, read_launch(run).env) == (["gpu-0"], {})
+    assert (read_launch_spec(run).devices, read_launch_spec(run).env) == (["gpu-0"], {})
     stop_and_wait(run)

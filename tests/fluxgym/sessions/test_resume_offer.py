@@ -5,17 +5,17 @@ from dataclasses import asdict
 
 import pytest
 
-from fluxgym.runs.exit_record import ExitRecord, write_exit
-from fluxgym.runs.launch_spec import LaunchOrder
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
+from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.state import update_state
-from fluxgym.sessions.resume import resume_offer
+from fluxgym.sessions.resume import resume_preview
 from tests.support.runs import make_run
 
 
 @pytest.fixture(name="run")
 def fixture_run(tmp_path):
     run = make_run(tmp_path, status="stopped", max_train_epochs=16)
-    run.launch.write_text(json.dumps(asdict(LaunchOrder(run_id="id-cat", attempt=1, argv=["x", "--max_train_epochs", "16"], cwd="/"))))
+    run.launch.write_text(json.dumps(asdict(LaunchSpec(run_id="id-cat", attempt=1, argv=["x", "--max_train_epochs", "16"], cwd="/"))))
     folder = run.folder / "cat-000004-state"
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": 320, "epoch": 4, "total_steps": 960}))
@@ -23,27 +23,27 @@ def fixture_run(tmp_path):
 
 
 def test_the_sentence(run):
-    assert resume_offer(run).sentence() == "from epoch 4, step 320 of 960"
+    assert resume_preview(run).sentence() == "from epoch 4, step 320 of 960"
     run.progress.write_text(json.dumps({"attempt": 1, "phase": "training", "step": 321, "loss": 0.1, "s_per_it": 2.0}) + "\n")
-    assert resume_offer(run).sentence() == "from epoch 4, step 320 of 960, about 21 min left"
+    assert resume_preview(run).sentence() == "from epoch 4, step 320 of 960, about 21 min left"
 
 
 def test_epochs_changed_by_hand_change_the_total(run):
     update_state(run, {"max_train_epochs": 20})
-    assert resume_offer(run).total_steps == 1200
+    assert resume_preview(run).total_steps == 1200
     update_state(run, {"max_train_epochs": 4})
-    assert resume_offer(run) is None
+    assert resume_preview(run) is None
     update_state(run, {"max_train_epochs": "many"})
-    assert resume_offer(run).total_steps == 960
+    assert resume_preview(run).total_steps == 960
 
 
 def test_a_completed_run_is_offered_only_when_it_got_more_epochs(run):
-    write_exit(run, ExitRecord(run_id="id-cat", attempt=1, status="completed", reason_code="", reason="", last_step=960))
-    assert resume_offer(run) is None
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="completed", reason_code="", reason="", last_step=960))
+    assert resume_preview(run) is None
     update_state(run, {"max_train_epochs": 20})
-    assert (resume_offer(run).step, resume_offer(run).total_steps) == (320, 1200)
+    assert (resume_preview(run).step, resume_preview(run).total_steps) == (320, 1200)
 
 
 def test_without_settings_there_is_nothing_to_go_on_with(run):
     run.ui_state.unlink()
-    assert resume_offer(run) is None
+    assert resume_preview(run) is None

@@ -22,7 +22,7 @@ from fluxgym.errors import (
     SessionError,
     StorageError,
 )
-from fluxgym.runs.launch_spec import read_launch
+from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.progress import read_curve
@@ -114,14 +114,14 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, nam
     assert not list(OutputsPaths(world.outputs).runs())
 
 
-def test_no_pictures(world, tmp_path):
+def test_no_images(world, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DatasetError, match="no pictures"):
         begin(world, tmp_path / "none")
     assert not list(OutputsPaths(world.outputs).runs())
 
 
-def test_a_text_file_in_a_pictures_clothes(world, images):
+def test_a_text_file_in_an_images_clothes(world, images):
     (images / "text.png").write_text("hello")
     with pytest.raises(DatasetError, match=r"text\.png"):
         begin(world, images)
@@ -231,7 +231,7 @@ def test_stop_and_resume_end_as_one_run(stopped, world):
     assert "reason" not in kept
     assert read_record(stopped).attempt == 2
     assert [step for step, _ in read_curve(stopped.progress)] == list(range(1, 9))
-    assert "--resume" in read_launch(stopped).argv
+    assert "--resume" in read_launch_spec(stopped).argv
     assert stopped.training_log.read_text().count("== attempt") == 2
     with pytest.raises(NothingToResume):
         resume(stopped, settings=world)
@@ -246,9 +246,9 @@ def test_hand_edited_epochs_count(stopped, world):
     edited = state_of(stopped) | {"max_train_epochs": 2}
     stopped.ui_state.write_text(json.dumps(edited))
     resume(stopped, settings=world)
-    argv = read_launch(stopped).argv
+    argv = read_launch_spec(stopped).argv
     assert argv[argv.index("--max_train_epochs") + 1] == "2"
-    assert read_launch(stopped).expected_steps == 16
+    assert read_launch_spec(stopped).expected_steps == 16
     wait_until_ended(stopped)
 
 
@@ -353,7 +353,7 @@ def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
         begin(world, images, if_exists="replace")
 
 
-def test_a_run_whose_pictures_are_gone_says_so(stopped, world):
+def test_a_run_whose_images_are_gone_says_so(stopped, world):
     shutil.rmtree(stopped.dataset)
     with pytest.raises(DatasetError, match="pictures of my-cat are gone"):
         resume(stopped, settings=world)
@@ -365,7 +365,7 @@ def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_r
         run.folder.mkdir(parents=True)
         checkpoint(run, name, 2)
     run = begin(world, images, resume_from_checkpoint="cat-2-state")
-    argv = read_launch(run).argv
+    argv = read_launch_spec(run).argv
     assert argv[argv.index("--resume") + 1] == str(second.folder / "cat-2-state")
     stop_and_wait(run)
     (second.folder / "cat-2-state" / "manifest.json").unlink()
@@ -373,5 +373,5 @@ def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_r
         begin(world, images, "new", resume_from_checkpoint="cat-2-state")
     shutil.rmtree(second.folder)
     run = begin(world, images, "new", resume_from_checkpoint="cat-2-state")
-    assert str(first.folder / "cat-000002-state") in read_launch(run).argv
+    assert str(first.folder / "cat-000002-state") in read_launch_spec(run).argv
     stop_and_wait(run)

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import ImportRefused, StorageError, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths
@@ -47,13 +47,13 @@ STATE = json.dumps({"lora_name": "cat"})
 
 
 def test_a_whole_run_goes_over(run, outputs, tmp_path):
-    export_archive([run], tmp_path / "x.zip", Export(pictures=True, lora=True))
+    export_archive([run], tmp_path / "x.zip", Export(images=True, lora=True))
     (taken,) = import_file(tmp_path / "x.zip", outputs)
     assert diff(read_state(run), read_state(taken)) == []
     state = read_state(taken)
     assert (state["status"], state["parent"]["slug"], state["note"], "completed_at" in state) == ("stopped", "my-cat", "kept", False)
     assert state["run_id"] != read_state(run)["run_id"]
-    assert PictureFolder(taken.dataset).items() == PictureFolder(run.dataset).items()
+    assert ImageFolder(taken.dataset).items() == ImageFolder(run.dataset).items()
     assert taken.lora.read_bytes() == b"model"
     (again,) = import_file(tmp_path / "x.zip", outputs)
     assert (again.slug, again.lora.name) == ("my-cat-2", "my-cat-2.safetensors")

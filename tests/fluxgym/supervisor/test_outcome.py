@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from fluxgym.supervisor.outcome import Evidence, judge
+from fluxgym.supervisor.outcome import ExitContext, classify
 from fluxgym.supervisor.stall import Stall
 
 GOOD, BAD = {"ok": True}, {"ok": False, "reason": "cat.safetensors cannot be read (it is cut short)"}
@@ -59,7 +59,7 @@ def test_each_end_has_its_status_and_its_sentence(name):
         "stop_requested": False, "had_to_kill": False, "asked_at_once": False, "last_line": HALF, "log_end": [], "kernel_killed": False,
         "verdict": None, "saved_state": False,
     }  # fmt: skip
-    end = judge(Evidence(**(plain | found)))
+    end = classify(ExitContext(**(plain | found)))
     assert (end.status, end.reason_code) == (status, code)
     assert words in end.reason
     assert (end.reason == "") == (name == "a verified end")

@@ -75,7 +75,7 @@ def test_a_stall_is_found_beyond_its_limit_and_not_before(run, clock):
     assert silent(clock, watch, LIMITS_S["training"]) is None
     found = silent(clock, watch, 2)
     assert (found.phase, found.limit_s) == ("training", LIMITS_S["training"])
-    assert found.silent_s > found.limit_s
+    assert found.idle_s > found.limit_s
 
 
 def test_output_is_a_sign_of_life_where_lines_are_rare_and_only_there(run, clock):

@@ -11,7 +11,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import Draft, new_draft_id, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import form_events
-from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import TrainingHandlers
@@ -31,7 +31,7 @@ def settings(tmp_path):
 @pytest.fixture
 def handlers(settings):
     """Return the form's handlers."""
-    return TrainingHandlers(settings, PictureHandlers(settings), SessionIndex(settings.outputs), TemplateHandlers(settings))
+    return TrainingHandlers(settings, ImageHandlers(settings), SessionIndex(settings.outputs), TemplateHandlers(settings))
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_choosing_a_model_fills_untouched_fields(handlers, draft):
 
 
 def test_start_makes_a_run_of_the_draft(handlers, draft, settings):
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     fields = typed(handlers, draft, lora_name="My Cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
     source, gallery, answer = handlers.start(draft.id, "", *fields, "")
     assert answer["started"] == {"slug": "my-cat"}
@@ -131,19 +131,19 @@ def test_start_makes_a_run_of_the_draft(handlers, draft, settings):
     wait_until_ended(run)
     assert wait_for(lambda: state_of(run)["status"] == "completed")
     assert draft.read_form() is None
-    assert draft.pictures.count() == 0
+    assert draft.images.count() == 0
     source, shown, _ = opened(handlers, draft, viewed="my-cat")
     assert (source, shown["lora_name"], shown["num_repeats"]) == ("my-cat", "My Cat", 2)
 
 
 def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, settings, monkeypatch):
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
 
     def busy(self):
         raise AlreadyRunning("Other pictures are being brought into the form.")
 
-    monkeypatch.setattr(Draft, "forget_pictures", busy)
+    monkeypatch.setattr(Draft, "forget_images", busy)
     assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat"))
     assert "being brought" in handlers.fresh(draft.id)[-1]["said"]
@@ -151,7 +151,7 @@ def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, se
 
 def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, settings):
     make_run(settings.outputs, "cat", status="stopped", timestamp=1)
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     fields = typed(
         handlers, draft, lora_name="cat", base_model="pocket", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir=""
     )
@@ -164,7 +164,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, 
 
 
 def test_a_second_press_on_start_opens_the_run_of_the_first(handlers, draft, settings, tmp_path, monkeypatch):
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     run = OutputsPaths(settings.outputs).run("cat")
     monkeypatch.setenv("TEST_HOLD", str(tmp_path))
     (tmp_path / "cat").touch()  # the little trainer waits
@@ -185,22 +185,22 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(handlers, draft, set
      ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
 )  # fmt: skip
 def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(handlers, draft, settings, changes, field):
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     answer = handlers.start(draft.id, "", *typed(handlers, draft, **changes), "")[2]
     assert field in answer["errors"]
     assert "started" not in answer
     assert list(OutputsPaths(settings.outputs).runs()) == []
-    assert draft.pictures.count() == 4
+    assert draft.images.count() == 4
 
 
-def test_start_without_pictures_is_refused(handlers, draft, settings):
+def test_start_without_images_is_refused(handlers, draft, settings):
     answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
     assert any("no pictures" in line["text"] for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
 def test_a_trainer_that_is_missing_is_said_below_the_checks(handlers, draft, settings):
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     (settings.sd_scripts / "flux_train_network.py").unlink()
     answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
     assert "flux_train_network.py" in answer["said"]
@@ -216,13 +216,13 @@ def test_opening_a_run_never_throws_away_what_was_typed(handlers, draft, setting
     assert opened(handlers, draft, viewed="cat")[1]["lora_name"] == "cat"
 
 
-def test_opening_a_run_in_place_of_what_was_typed_takes_its_pictures_too(handlers, draft, settings):
+def test_opening_a_run_in_place_of_what_was_typed_takes_its_images_too(handlers, draft, settings):
     make_run(settings.outputs, "cat", timestamp=1)
-    write_cats(draft.pictures.path, count=2)
+    write_cats(draft.images.path, count=2)
     handlers.open(draft.id, SimpleNamespace(slug="cat"))
-    assert draft.pictures.count() == 2
+    assert draft.images.count() == 2
     handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
-    assert draft.pictures.count() == 0
+    assert draft.images.count() == 0
 
 
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(handlers, draft):
@@ -243,8 +243,8 @@ def test_what_the_disk_refuses_stays_with_the_browser(handlers, draft, settings)
 def test_the_examples_proposals_fill_only_what_is_empty(handlers, draft):
     fields = typed(handlers, draft, concept_sentence="my own")
     event = SimpleNamespace(source="", name="example-cat", trigger="sks cat")
-    assert handlers.pictures_changed(draft.id, event, *fields)[:3] == ["", "example-cat", "my own"]
-    assert handlers.pictures_changed(draft.id, SimpleNamespace(source=""), *fields)[1] == ""
+    assert handlers.images_changed(draft.id, event, *fields)[:3] == ["", "example-cat", "my own"]
+    assert handlers.images_changed(draft.id, SimpleNamespace(source=""), *fields)[1] == ""
 
 
 def test_a_template_fills_the_fields_but_not_the_name(handlers, draft, settings):
@@ -276,9 +276,9 @@ def test_a_damaged_list_of_models_leaves_the_form_usable(handlers, draft, settin
 def test_a_new_training_empties_the_form_and_touches_no_run(handlers, draft, settings):
     run = make_run(settings.outputs, "cat", timestamp=2)
     write_cats(run.dataset, count=1)
-    write_cats(draft.pictures.path, count=2)
+    write_cats(draft.images.path, count=2)
     handlers.changed("x", draft.id, "cat", *typed(handlers, draft, lora_name="dog"))
     _, source, _, *fields, gallery, answer = handlers.fresh(draft.id)
     assert (source, dict(zip(NAMES, fields, strict=True))["lora_name"], answer["draft"]) == ("", "", False)
-    assert (draft.pictures.count(), gallery["source"], draft.read_form()) == (0, "", None)
+    assert (draft.images.count(), gallery["source"], draft.read_form()) == (0, "", None)
     assert len(list(run.dataset.glob("*.png"))) == 1

@@ -23,7 +23,7 @@ def form(settings):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     """Return a folder of four pictures."""
     return write_cats(tmp_path / "pictures", count=4)
 
@@ -33,36 +33,36 @@ def state(form, **changes):
     return form.explicit(form.defaults("pocket") | {"lora_name": "My Cat"} | changes)
 
 
-def test_steps_checks_command_and_toml(form, pictures, settings):
-    answer = form.answer(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, pictures)
+def test_steps_checks_command_and_toml(form, images, settings):
+    answer = form.answer(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images)
     assert answer["errors"] == {}
     assert {line["level"] for line in answer["lines"]} == {"ok"}
-    assert answer["steps"] == 6  # 4 pictures x 4, the same number of regularisation pictures, 16 a step, 3 epochs
+    assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 a step, 3 epochs
     assert "--output_name my-cat" in answer["command"]
     assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
 
 
-def test_an_empty_name_is_named_only_when_start_was_pressed(form, pictures):
+def test_an_empty_name_is_named_only_when_start_was_pressed(form, images):
     empty = state(form, lora_name="")
-    assert form.answer(empty, {}, pictures)["errors"] == {}
-    assert list(form.answer(empty, {}, pictures, pressed=True)["errors"]) == ["lora_name"]
+    assert form.answer(empty, {}, images)["errors"] == {}
+    assert list(form.answer(empty, {}, images, pressed=True)["errors"]) == ["lora_name"]
 
 
-def test_with_a_mistake_no_number_and_no_command_is_shown(form, pictures):
-    answer = form.answer(state(form, max_train_epochs=0), {}, pictures)
+def test_with_a_mistake_no_number_and_no_command_is_shown(form, images):
+    answer = form.answer(state(form, max_train_epochs=0), {}, images)
     assert answer["steps"] is None
     assert answer["command"] == ""
     assert "reason stands beside it" in answer["lines"][-1]["text"]
 
 
-def test_no_pictures_yet(form, tmp_path):
+def test_no_images_yet(form, tmp_path):
     answer = form.answer(state(form), {}, tmp_path / "none")
     assert any(line["level"] == "error" and "no pictures" in line["text"] for line in answer["lines"])
 
 
-def test_a_missing_model_is_named_beside_its_field(form, pictures, settings):
+def test_a_missing_model_is_named_beside_its_field(form, images, settings):
     (settings.models / "pocket" / "ae.safetensors").unlink()
-    answer = form.answer(state(form), {}, pictures)
+    answer = form.answer(state(form), {}, images)
     assert "ae.safetensors" in answer["errors"]["base_model"]
     assert answer["errors"]["base_model"] not in [line["text"] for line in answer["lines"]]
 
@@ -84,14 +84,14 @@ def test_going_back_takes_its_defaults_away_again(form):
     assert after["advanced"] == {"network_alpha": 3}
 
 
-def test_an_emptied_field_is_not_filled_again(form, pictures):
+def test_an_emptied_field_is_not_filled_again(form, images):
     emptied = form.explicit(form.defaults("pocket") | {"lora_name": "x", "advanced": {"network_alpha": 16}})
     assert emptied["advanced"]["reg_data_dir"] == ""
     assert emptied["advanced"]["enable_bucket"] is True
-    assert "is_reg" not in form.answer(emptied, {}, pictures)["toml"]
+    assert "is_reg" not in form.answer(emptied, {}, images)["toml"]
 
 
-def test_every_line_has_a_level_and_a_text(form, pictures):
+def test_every_line_has_a_level_and_a_text(form, images):
     for changes in ({}, {"resolution": 100}, {"base_model": "nope"}, {"advanced": {"reg_data_dir": "nowhere"}}):
-        for line in form.answer(state(form, **changes), {}, pictures)["lines"]:
+        for line in form.answer(state(form, **changes), {}, images)["lines"]:
             assert set(line) == {"level", "text"}

@@ -50,7 +50,7 @@ def client(settings: Settings, run: RunPaths) -> TestClient:
 
 
 def png(size: int = 70) -> bytes:
-    """Return a picture's bytes."""
+    """Return an picture's bytes."""
     buffer = io.BytesIO()
     Image.effect_noise((size, size), 60).save(buffer, "PNG")
     return buffer.getvalue()
@@ -109,11 +109,11 @@ def test_a_run_that_is_a_link_elsewhere_serves_nothing(client, settings, tmp_pat
     assert client.get("/fluxgym/runs/linked/samples/a.png").status_code == 404
 
 
-def test_a_picture_and_its_caption_are_taken_one_a_request(client, settings):
+def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
     draft = new_draft_id()
     assert client.put(f"/fluxgym/drafts/{draft}/pictures/my%20cat.png", content=png()).json() == {"name": "my cat.png"}
     assert client.put(f"/fluxgym/drafts/{draft}/pictures/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
-    assert open_draft(settings.outputs, draft).pictures.caption("my cat.png") == "sks cat, ünïcode"
+    assert open_draft(settings.outputs, draft).images.caption("my cat.png") == "sks cat, ünïcode"
     assert client.get(f"/fluxgym/drafts/{draft}/pictures/my%20cat.png").status_code == 200
 
 
@@ -124,13 +124,13 @@ def test_a_picture_and_its_caption_are_taken_one_a_request(client, settings):
         ("cat.txt", b"\xff\xfe\x00", "UTF-8"), ("..%2f..%2f.png", png(), "name"),
     ],
 )  # fmt: skip
-def test_what_is_no_picture_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
+def test_what_is_no_image_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
     draft = new_draft_id()
     answer = client.put(f"/fluxgym/drafts/{draft}/pictures/{name}", content=content)
     assert answer.status_code in (400, 404)
     if answer.status_code == 400:
         assert word in answer.json()["error"]
-    folder = open_draft(settings.outputs, draft).pictures.path
+    folder = open_draft(settings.outputs, draft).images.path
     assert not folder.exists() or not any(folder.iterdir())
 
 
@@ -138,12 +138,12 @@ def test_an_upload_cannot_leave_its_draft(client, settings):
     draft = new_draft_id()
     client.put(f"/fluxgym/drafts/{draft}/pictures/..%2f..%2fescaped.png", content=png())
     assert not list(settings.outputs.glob("**/escaped.png")) or [path.parent for path in settings.outputs.glob("**/escaped.png")] == [
-        open_draft(settings.outputs, draft).pictures.path
+        open_draft(settings.outputs, draft).images.path
     ]
 
 
 def test_too_large_a_file_is_refused_before_and_while_it_comes(client, monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_PICTURE_BYTES", 1000)
+    monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", 1000)
     address = f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png"
     assert client.put(address, content=png(200)).status_code == 413
     assert client.put(address, content=iter([b"x" * 600, b"x" * 600])).status_code == 413

@@ -10,8 +10,8 @@ from library.files import OLD, clear_leftovers, complete_folder, disk_errors, sa
 
 
 def test_a_folder_that_fails_vanishes(tmp_path):
-    with pytest.raises(ValueError, match="half"), complete_folder(tmp_path / "a-state") as aside:
-        (aside / "x").touch()
+    with pytest.raises(ValueError, match="half"), complete_folder(tmp_path / "a-state") as staging:
+        (staging / "x").touch()
         raise ValueError("half")
     assert not list(tmp_path.iterdir())
 

@@ -117,10 +117,10 @@ def test_losses(kind):
     d, c = prediction.numpy() - target.numpy(), 0.1
     root = np.sqrt(d**2 + c**2) - c
     by_pixel = {"l1": np.abs(d), "l2": d**2, "huber": 2 * c * root, "smooth_l1": 2 * root}[kind]
-    ours = flow_matching.loss_by_picture(arguments(loss_type=kind), prediction, target, sigmas)
+    ours = flow_matching.loss_by_image(arguments(loss_type=kind), prediction, target, sigmas)
     assert np.allclose(ours, by_pixel.mean((1, 2, 3)), rtol=1e-5)
     masks = torch.rand(len(d), 1, *d.shape[2:], generator=generator(3))
-    masked = flow_matching.loss_by_picture(arguments(loss_type=kind), prediction, target, sigmas, masks)
+    masked = flow_matching.loss_by_image(arguments(loss_type=kind), prediction, target, sigmas, masks)
     assert np.allclose(masked, (by_pixel * masks.numpy()).mean((1, 2, 3)), rtol=1e-5)  # kohya too divides by all pixels
 
 

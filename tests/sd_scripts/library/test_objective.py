@@ -58,7 +58,9 @@ def test_disturbed_noise_goes_in_but_is_not_to_be_found(monkeypatch):
     """Ning et al. 2023: x_t is made from noise + gamma * xi, the target from noise."""
     seen = {}
     training = OneBatchSteps("--ip_noise_gamma", "0.5")
-    monkeypatch.setattr("library.objective.flow_matching.add_noise", lambda latents, noise, sigmas: seen.setdefault("noise", noise) + 0 * latents)
+    monkeypatch.setattr(
+        "library.objective.flow_matching.add_noise", lambda latents, noise, sigmas: seen.setdefault("noise", noise) + 0 * latents
+    )
 
     def look(args, output, noisy, latents, noise, sigmas):
         seen["target"] = noise

@@ -1,4 +1,4 @@
-"""Sample pictures: kohya's prompt lines, FLUX's schedule as diffusers has it, file names."""
+"""Sample images: kohya's prompt lines, FLUX's schedule as diffusers has it, file names."""
 
 import re
 
@@ -9,7 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from library.errors import TrainerError
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
-from library.sampling import Conditioning, SamplePrompt, draw_latents, noise_of, parse_line, read_prompts, sample_path, schedule
+from library.sampling import Conditioning, SamplePrompt, initial_noise, parse_line, read_prompts, sample_latents, sample_path, schedule
 from tests.support.tiny_models import PARAMS, make_flux
 
 
@@ -63,22 +63,22 @@ def test_the_schedule_equals_diffusers():
 def test_drawing_equals_diffusers_scheduler_step_by_step():
     flux, prompt = make_flux(), SamplePrompt(prompt="", width=64, height=96, sample_steps=4, guidance_scale=2.0)
     words = Conditioning(torch.randn(1, 5, PARAMS.context_dim), torch.randn(1, PARAMS.vec_dim))
-    noise = noise_of(prompt, 0, 1)
+    noise = initial_noise(prompt, 0, 1)
     x, ids = pack_latents(noise), image_ids(1, 12, 8)
     reference = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     reference.set_timesteps(sigmas=np.linspace(1.0, 1 / 4, 4), mu=0.5 + 0.65 * (24 - 256) / 3840)
     for t in reference.timesteps:
         v = flux(x, ids, words.context, text_ids(1, 5), t[None] / 1000, words.pooled, torch.tensor([2.0]))
         x = reference.step(v, t, x, return_dict=False)[0]
-    ours = draw_latents(flux, prompt, words, None, noise)
+    ours = sample_latents(flux, prompt, words, None, noise)
     assert torch.allclose(ours, unpack_latents(x, 12, 8), atol=1e-4)
 
 
 def test_noise_belongs_to_the_seed_or_to_the_place():
     own = SamplePrompt(prompt="", width=64, height=64, seed=5)
-    assert torch.equal(noise_of(own, 0, 1), noise_of(own, 3, 2))
+    assert torch.equal(initial_noise(own, 0, 1), initial_noise(own, 3, 2))
     free = SamplePrompt(prompt="", width=64, height=64)
-    assert not torch.equal(noise_of(free, 0, 1), noise_of(free, 1, 1))
+    assert not torch.equal(initial_noise(free, 0, 1), initial_noise(free, 1, 1))
 
 
 def test_file_names_are_kohyas():

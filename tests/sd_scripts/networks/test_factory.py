@@ -20,7 +20,7 @@ def arguments(*network_args, **changes):
 
 def trained(*network_args, **changes):
     network = factory.create(arguments(*network_args, **changes), make_flux(), make_clip(), make_t5())
-    return {prefix for prefix in factory.PREFIXES if network.named_factors(prefix)}
+    return {prefix for prefix in factory.PREFIXES if network.trainable_parameters(prefix)}
 
 
 def test_the_flags_choose_the_parts():

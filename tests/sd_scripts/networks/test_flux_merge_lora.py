@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_clip_l
 from networks.flux_merge_lora import build_parser, merge, sum_of
-from networks.lora_file import Pair, read_lora, run
+from networks.lora_file import LoRAPair, read_lora, run
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
@@ -133,7 +133,7 @@ def test_loras_become_one_whose_effect_is_their_sum(files):
 
 def test_without_concat_the_sum_is_cut_to_the_highest_rank_with_the_least_loss():
     random = torch.Generator().manual_seed(0)
-    pairs = [Pair("a", torch.randn(rank, 12, generator=random), torch.randn(16, rank, generator=random), 0.5) for rank in (2, 3)]
+    pairs = [LoRAPair("a", torch.randn(rank, 12, generator=random), torch.randn(16, rank, generator=random), 0.5) for rank in (2, 3)]
     exact = 0.7 * pairs[0].delta() - 0.2 * pairs[1].delta()
     weighted = list(zip(pairs, (0.7, -0.2), strict=True))
     down, up = sum_of(weighted, exact=True)

@@ -62,7 +62,7 @@ def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
 
 
 @torch.no_grad()
-def test_quantised_weights_are_widened_added_to_and_quantised_again(paths):
+def test_quantized_weights_are_widened_added_to_and_quantized_again(paths):
     plain, stored, before = make_flux(), make_flux(), make_flux().double_blocks
     quantize_blocks(stored, "int8", torch.float32)
     for flux in (plain, stored):
@@ -72,7 +72,9 @@ def test_quantised_weights_are_widened_added_to_and_quantised_again(paths):
             layer = stored.double_blocks.get_submodule(path)
             assert layer.weight.dtype == torch.int8
             widest = torch.maximum(linear.weight.abs(), before.get_submodule(path).weight.abs()).amax(1, keepdim=True)
-            assert ((layer.wide_weight() - linear.weight).abs() <= 2 * widest / 127).all()  # rounded three times, to half a step each
+            assert (
+                (layer.dequantized_weight() - linear.weight).abs() <= 2 * widest / 127
+            ).all()  # rounded three times, to half a step each
 
 
 def test_what_cannot_be_is_named(paths, tmp_path):

@@ -27,7 +27,7 @@ def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
     assert (neurons == 0).float().mean() == pytest.approx(0.25, abs=0.01)
     assert neurons.mean() == pytest.approx(1, abs=0.01)
     ranks = dropout(moment, rank=0.25)(x)
-    assert (ranks == ranks[:, :1]).all()  # a rank is dropped for a whole picture
+    assert (ranks == ranks[:, :1]).all()  # a rank is dropped for a whole image
     assert (ranks == 0).float().mean() == pytest.approx(0.25, abs=0.06)
     flat = dropout(moment, rank=0.5)(torch.ones(4, 64))
     assert set(flat.unique().tolist()) == {0.0, 2.0}

@@ -108,7 +108,7 @@ def test_it_learns_beside_a_float8_base():
 
 @pytest.mark.parametrize("kind", ["fp8", "int8", "nf4"])
 @pytest.mark.parametrize("asked", [("algo=lokr", "dora_wd=True"), ("algo=diag-oft",)])
-def test_what_works_on_the_weights_themselves_refuses_quantised_ones(kind, asked):
+def test_what_works_on_the_weights_themselves_refuses_quantized_ones(kind, asked):
     flux = make_flux()
     quantize_blocks(flux, kind, torch.float32)
     with pytest.raises(TrainerError, match=rf"{asked[-1]}.*base_quantization"):
@@ -127,8 +127,8 @@ def test_norms_are_limited_and_parts_have_rates():
 
 def test_only_the_text_encoder():
     network = factory.create(arguments("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip(), None)
-    assert network.named_factors(CLIP_PREFIX)
-    assert not network.named_factors(FLUX_PREFIX)
+    assert network.trainable_parameters(CLIP_PREFIX)
+    assert not network.trainable_parameters(FLUX_PREFIX)
 
 
 def test_begun_from_a_file(tmp_path):

@@ -1,26 +1,26 @@
-"""The measures give the right answer on pictures whose answer is known, and tell colour from noise."""
+"""The measures give the right answer on images whose answer is known, and tell color from noise."""
 
 import numpy as np
 import pytest
 import torch
 
-from pocket.measures import colours_seen, nearest_rms, num_nearest_to
+from pocket.measures import colors_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLOURS, SHAPES, draw_shape
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_colours_of_drawn_scenes_are_seen(shape):
+def test_colors_of_drawn_scenes_are_seen(shape):
     random = np.random.default_rng(0)
     for _ in range(20):
         foreground, background = random.choice(list(COLOURS), 2, replace=False)
-        pixels = draw_shape(foreground, shape, background, radius=0.33, centre=(0.5, 0.5), turn=0.1, size=64)
+        pixels = draw_shape(foreground, shape, background, radius=0.33, center=(0.5, 0.5), turn=0.1, size=64)
         noisy = np.clip(pixels + random.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
-        assert colours_seen(noisy) == (background, foreground)
+        assert colors_seen(noisy) == (background, foreground)
 
 
-def test_noise_is_seldom_taken_for_the_right_colours():
+def test_noise_is_seldom_taken_for_the_right_colors():
     random = np.random.default_rng(0)
-    seen = [colours_seen(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(50)]
+    seen = [colors_seen(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(50)]
     assert seen.count(("purple", "yellow")) <= 5
 
 

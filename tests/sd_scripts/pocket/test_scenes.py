@@ -17,11 +17,11 @@ def test_captions():
     assert shape_caption("blue", "heart", "red", "big ") == "a big blue heart on a red background"
 
 
-def test_a_caption_names_the_colours_that_are_drawn():
+def test_a_caption_names_the_colors_that_are_drawn():
     random = np.random.default_rng(0)
     for _ in range(50):
         scene = random_scene(random, 64)
         named = [np.array(COLOURS[word]) for word in scene.caption.split() if word in COLOURS]
         pixels = scene.pixels.reshape(-1, 3).astype(int)
-        for colour in named:
-            assert (np.abs(pixels - colour).max(1) < 40).mean() > 0.01, scene.caption
+        for color in named:
+            assert (np.abs(pixels - color).max(1) < 40).mean() > 0.01, scene.caption

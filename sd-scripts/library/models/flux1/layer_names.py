@@ -6,7 +6,7 @@ diffusers keeps queries, keys and values apart where BFL has one tensor, and has
 import re
 from collections.abc import Container, Iterable, Mapping
 
-from library.weights.model_files import Piece
+from library.weights.model_files import TensorRecipe
 
 OUTER = {
     "img_in": ("x_embedder",),
@@ -64,7 +64,7 @@ AUTOENCODER = (
 )
 
 
-def flux_pieces(names: Iterable[str]) -> dict[str, Piece]:
+def flux_pieces(names: Iterable[str]) -> dict[str, TensorRecipe]:
     """Return BFL's tensors as pieces of diffusers'; empty when these are not diffusers' names of a FLUX transformer."""
     names = set(names)
     if MARK not in names:
@@ -77,24 +77,24 @@ def flux_pieces(names: Iterable[str]) -> dict[str, Piece]:
     return pieces
 
 
-def _pieces(ours: str, theirs: str, table: Mapping[str, tuple[str, ...]], names: Container[str]) -> dict[str, Piece]:
+def _pieces(ours: str, theirs: str, table: Mapping[str, tuple[str, ...]], names: Container[str]) -> dict[str, TensorRecipe]:
     pieces = {}
     for module, sources in table.items():
         for leaf in ("weight", "bias"):
             parts = tuple(f"{theirs}{source}.{leaf}" for source in sources)
             if any(part in names for part in parts):  # a missing part is named when the tensor is read
                 own = "scale" if module.endswith("_norm") else leaf
-                pieces[f"{ours}{module}.{own}"] = Piece(parts, swap_halves=module.startswith("final_layer.adaLN"))
+                pieces[f"{ours}{module}.{own}"] = TensorRecipe(parts, swap_halves=module.startswith("final_layer.adaLN"))
     return pieces
 
 
-def autoencoder_pieces(names: Iterable[str]) -> dict[str, Piece]:
+def autoencoder_pieces(names: Iterable[str]) -> dict[str, TensorRecipe]:
     """Return BFL's tensors as pieces of diffusers'; empty when these are not diffusers' names of an autoencoder."""
     names = list(names)
     ups = [int(match[1]) for name in names if (match := re.match(r"decoder\.up_blocks\.(\d+)\.", name))]
     if not ups:
         return {}
-    return {_autoencoder_name(name, max(ups)): Piece((name,), as_conv=".attentions.0." in name) for name in names}
+    return {_autoencoder_name(name, max(ups)): TensorRecipe((name,), as_conv=".attentions.0." in name) for name in names}
 
 
 def _autoencoder_name(name: str, last_level: int) -> str:

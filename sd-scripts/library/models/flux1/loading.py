@@ -11,8 +11,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 from library.errors import TrainerError
 from library.models.flux1.layer_names import flux_pieces
 from library.models.flux1.transformer import Flux, FluxParams, params_from_shapes
-from library.placement.block_swap import CudaMover, Mover, fits, pin, swap_blocks
-from library.weights.model_files import ModelFiles, Piece, Place
+from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, pin, swap_blocks
+from library.weights.model_files import ModelFiles, Place, TensorRecipe
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
 IN_CHANNELS = 64  # 16 latent channels by 2x2 pixels
@@ -38,9 +38,9 @@ def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names if _tells(name)})
     except KeyError as error:
-        raise file.is_other_kind("a FLUX transformer", str(error.args[0])) from None
+        raise file.wrong_model_error("a FLUX transformer", str(error.args[0])) from None
     except StopIteration:
-        raise file.is_other_kind("a FLUX transformer", "double_blocks.0.img_attn.norm.query_norm.scale") from None
+        raise file.wrong_model_error("a FLUX transformer", "double_blocks.0.img_attn.norm.query_norm.scale") from None
     if params.in_channels != IN_CHANNELS:
         raise TrainerError(
             f"{path} is a FLUX transformer for {params.in_channels} input channels instead of {IN_CHANNELS}, such as Fill, Depth or Canny; "
@@ -51,7 +51,7 @@ def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams
 
 
 def _tells(name: str) -> bool:
-    """Say whether a tensor belongs to the transformer; a piece of it may be missing, which is named when it is read."""
+    """Return True if a tensor belongs to the transformer; a piece of it may be missing, which is named when it is read."""
     return name.startswith(("img_in.", "txt_in.", "vector_in.", "guidance_in.", "double_blocks.", "single_blocks."))
 
 
@@ -106,33 +106,33 @@ def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | 
             eos_token_id=2,  # transformers' name for "pool at the highest id", which is end-of-text in every CLIP vocabulary
         )
     except KeyError as error:
-        raise file.is_other_kind("a CLIP text encoder", error.args[0]) from None
+        raise file.wrong_model_error("a CLIP text encoder", error.args[0]) from None
     with init_empty_weights(include_buffers=False):
         model = ClipTextEncoder(config)
     file.load_into(model, dtype=dtype, device=device)
     return model.to(device).eval().requires_grad_(False)
 
 
-def clip_pieces(names: Iterable[str]) -> dict[str, Piece]:
+def clip_pieces(names: Iterable[str]) -> dict[str, TensorRecipe]:
     """Return ComfyUI's tensors of CLIP as pieces of transformers' (without `text_model.`) or OpenAI's; empty when they are ComfyUI's."""
     names = set(names)
     if "embeddings.token_embedding.weight" in names:
-        return {f"text_model.{name}": Piece((name,)) for name in names}
+        return {f"text_model.{name}": TensorRecipe((name,)) for name in names}
     if "positional_embedding" not in names:
         return {}
-    pieces = {ours: Piece((theirs,)) for ours, theirs in OPENAI_OUTER.items()}
+    pieces = {ours: TensorRecipe((theirs,)) for ours, theirs in OPENAI_OUTER.items()}
     found = (re.match(r"transformer\.resblocks\.(\d+)\.", name) for name in names)
     for index in {match[1] for match in found if match}:
         pieces |= _openai_layer(f"encoder.layers.{index}.", f"transformer.resblocks.{index}.")
     return {f"text_model.{name}": piece for name, piece in pieces.items()}
 
 
-def _openai_layer(ours: str, theirs: str) -> dict[str, Piece]:
+def _openai_layer(ours: str, theirs: str) -> dict[str, TensorRecipe]:
     pieces = {}
     for leaf in ("weight", "bias"):
-        pieces |= {f"{ours}{own}.{leaf}": Piece((f"{theirs}{other}.{leaf}",)) for own, other in OPENAI_LAYER.items()}
+        pieces |= {f"{ours}{own}.{leaf}": TensorRecipe((f"{theirs}{other}.{leaf}",)) for own, other in OPENAI_LAYER.items()}
         for third, letter in enumerate("qkv"):
-            pieces[f"{ours}self_attn.{letter}_proj.{leaf}"] = Piece((f"{theirs}attn.in_proj_{leaf}",), third=third)
+            pieces[f"{ours}self_attn.{letter}_proj.{leaf}"] = TensorRecipe((f"{theirs}attn.in_proj_{leaf}",), third=third)
     return pieces
 
 
@@ -143,7 +143,9 @@ def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str,
     """
     file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=T5_PREFIXES, mapped=mapped)
     if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
-        file.translate({"shared.weight": Piece(("encoder.embed_tokens.weight",))})  # two names of one tensor, of which a file has either
+        file.translate(
+            {"shared.weight": TensorRecipe(("encoder.embed_tokens.weight",))}
+        )  # two names of one tensor, of which a file has either
     first = "encoder.block.0.layer"
     try:
         vocab, width = file.shape("shared.weight")
@@ -161,7 +163,7 @@ def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str,
             use_cache=False,
         )
     except KeyError as error:
-        raise file.is_other_kind("a T5 text encoder", error.args[0]) from None
+        raise file.wrong_model_error("a T5 text encoder", error.args[0]) from None
     with init_empty_weights(include_buffers=False):
         model = T5EncoderModel(config)
     num_bytes = sum(tensor.numel() for tensor in model.parameters()) * (dtype or torch.bfloat16).itemsize
@@ -172,7 +174,7 @@ def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str,
     model.encoder.embed_tokens = model.shared
     if not is_whole:
         pin(model.encoder.block)
-        visit_in_turn(model, CudaMover(torch.device(device)))
+        swap_t5_blocks(model, CudaBlockTransfer(torch.device(device)))
     return model.eval().requires_grad_(False)
 
 
@@ -180,7 +182,7 @@ def _t5_place(name: str, device: torch.device | str, *, is_whole: bool) -> torch
     return torch.device(device if is_whole or not name.startswith("encoder.block.") else "cpu")
 
 
-def visit_in_turn(model: T5EncoderModel, mover: Mover) -> None:
+def swap_t5_blocks(model: T5EncoderModel, mover: BlockTransfer) -> None:
     """Let T5's blocks visit the device one after another: 9 GB of weights then take the place of two blocks, also when T5 is trained."""
     swap_blocks(list(model.encoder.block), mover, is_checkpointed=lambda: False)
 

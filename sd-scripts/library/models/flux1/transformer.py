@@ -215,7 +215,7 @@ class LastLayer(nn.Module):
 
 
 class Flux(nn.Module):
-    """The FLUX.1 transformer: noisy latents, text and time in, velocity (noise minus picture) out."""
+    """The FLUX.1 transformer: noisy latents, text and time in, velocity (noise minus image) out."""
 
     def __init__(self, params: FluxParams) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ Z_CHANNELS = 16  # of FLUX's latents; those of Stable Diffusion have 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoEncoderParams:
+class VAEParams:
     """Channels by level (finest first), residual blocks a level, latent channels; FLUX.1 is (128, 256, 512, 512), 2, 16."""
 
     channels: tuple[int, ...]
@@ -35,12 +35,12 @@ class AutoEncoderParams:
         return min(32, self.channels[0])
 
 
-def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> AutoEncoderParams:
+def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> VAEParams:
     """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that tells them is not there."""
     found = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
     blocks = [(int(match[1]), int(match[2])) for match in found if match]
     levels = range(1 + max((level for level, _ in blocks), default=-1))
-    return AutoEncoderParams(
+    return VAEParams(
         channels=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels),
         num_res_blocks=1 + max((block for _, block in blocks), default=-1),
         z_channels=shapes["decoder.conv_in.weight"][1],
@@ -133,7 +133,7 @@ def level(channels: list[int], num_groups: int, **resample: nn.Module) -> nn.Mod
 class Encoder(nn.Module):
     """Pixels -> mean and log variance of the latents."""
 
-    def __init__(self, params: AutoEncoderParams) -> None:
+    def __init__(self, params: VAEParams) -> None:
         super().__init__()
         groups, widths = params.num_groups, params.channels
         self.conv_in = conv3(3, widths[0])
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents -> pixels. Levels are numbered from the finest, as in BFL's files, and run from the coarsest."""
 
-    def __init__(self, params: AutoEncoderParams) -> None:
+    def __init__(self, params: VAEParams) -> None:
         super().__init__()
         groups, widths = params.num_groups, params.channels
         before = widths[-1]
@@ -187,10 +187,10 @@ class Decoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
-class AutoEncoder(nn.Module):
+class VAE(nn.Module):
     """FLUX's autoencoder between pixels in [-1, 1] and the transformer's latents."""
 
-    def __init__(self, params: AutoEncoderParams) -> None:
+    def __init__(self, params: VAEParams) -> None:
         super().__init__()
         self.params = params
         self.encoder = Encoder(params)
@@ -209,7 +209,7 @@ class AutoEncoder(nn.Module):
         return self.decoder(latents_BCHW / SCALE + SHIFT)
 
 
-def load_autoencoder(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> AutoEncoder:
+def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> VAE:
     """Load FLUX's autoencoder under BFL's or diffusers' names, a file or a folder.
 
     Raises TrainerError (bad_model) when it is missing, damaged, or something else.
@@ -219,13 +219,13 @@ def load_autoencoder(path: str, *, dtype: torch.dtype | None, device: torch.devi
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names})
     except KeyError as error:
-        raise file.is_other_kind("an autoencoder", error.args[0]) from None
+        raise file.wrong_model_error("an autoencoder", error.args[0]) from None
     if params.z_channels != Z_CHANNELS:
         raise TrainerError(
             f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
             reason_code="bad_model",
         )
     with torch.device("meta"):
-        model = AutoEncoder(params)
+        model = VAE(params)
     file.load_into(model, dtype=dtype, device=device)
     return model.eval().requires_grad_(False)

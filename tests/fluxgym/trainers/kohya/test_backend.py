@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import LaunchError
-from fluxgym.trainers.kohya.backend import is_foreign, known_options, python_of, refuse_unknown
+from fluxgym.trainers.kohya.backend import is_kohya_checkout, known_options, python_of, refuse_unknown
 from tests.support.fake_kohya import write_checkout
 
 OURS = Path(__file__).parents[3] / "sd-scripts"
 
 
 def test_ours_is_not_foreign_and_a_checkout_is(tmp_path):
-    assert not is_foreign(OURS)
-    assert is_foreign(write_checkout(tmp_path / "kohya"))
-    assert not is_foreign(tmp_path / "nowhere")
+    assert not is_kohya_checkout(OURS)
+    assert is_kohya_checkout(write_checkout(tmp_path / "kohya"))
+    assert not is_kohya_checkout(tmp_path / "nowhere")
 
 
 def test_its_options_are_read_from_its_sources(tmp_path):

@@ -24,7 +24,7 @@ BEGIN = (
 def heard(*lines):
     output = KohyaOutput()
     for line in lines:
-        output.heed(line)
+        output.feed_line(line)
     return output
 
 
@@ -57,7 +57,7 @@ def test_its_words_tell_the_phase(line, phase):
 def test_its_bar_tells_step_loss_and_speed():
     output = heard(*BEGIN, b"epoch 1/4", bar(7, avr_loss=0.4567))
     assert output.fields() == {"phase": "training", "step": 7, "total_steps": 40, "epoch": 1, "loss": 0.457, "s_per_it": 1.25}
-    output.heed(bar(20, rate=0.1, avr_loss=1e-5))
+    output.feed_line(bar(20, rate=0.1, avr_loss=1e-5))
     assert (output.step, output.loss, output.s_per_it) == (20, 1e-5, 0.1)
 
 
@@ -70,12 +70,12 @@ def test_no_number_comes_of_what_is_none():
 def test_a_resumed_bar_begins_at_zero_but_the_steps_go_on():
     output = heard(*BEGIN)
     assert output.step == 0
-    output.heed(b"epoch 3/4")
+    output.feed_line(b"epoch 3/4")
     assert output.step == 20
-    output.heed(bar(5, avr_loss=0.1))
+    output.feed_line(bar(5, avr_loss=0.1))
     assert (output.step, output.epoch) == (25, 3)
-    output.heed(b"epoch 4/4")
-    output.heed(bar(20, avr_loss=0.1))
+    output.feed_line(b"epoch 4/4")
+    output.feed_line(bar(20, avr_loss=0.1))
     assert output.step == 40
 
 
@@ -84,10 +84,10 @@ def test_gradients_that_are_gathered_make_epochs_shorter():
     assert heard(*lines, b"epoch 2/4").step == 4  # ten batches are four steps
 
 
-def test_a_bar_of_pictures_tells_the_item():
+def test_a_bar_of_images_tells_the_item():
     output = heard(HEADER, b"INFO caching latents...", b" 25%|##5       | 1/4 [00:00<00:02,  1.31it/s]")
     assert output.fields() == {"phase": "caching", "step": 0, "item": 1, "num_items": 4}
-    output.heed(b"INFO model loading: Loading state dict from x")
+    output.feed_line(b"INFO model loading: Loading state dict from x")
     assert "item" not in output.fields()
 
 
@@ -98,10 +98,10 @@ def test_the_bar_that_is_drawn_once_more_at_the_end_changes_nothing():
 
 def test_a_saved_state_knows_its_place():
     output = heard(*BEGIN, b"epoch 3/4", bar(10, avr_loss=1), b"INFO  saving state at epoch 3")
-    output.heed(b"epoch 4/4")
-    output.heed(b"INFO  saving state at step 13")
-    output.heed(bar(20, avr_loss=1))
-    output.heed(b"INFO  saving last state.")
+    output.feed_line(b"epoch 4/4")
+    output.feed_line(b"INFO  saving state at step 13")
+    output.feed_line(bar(20, avr_loss=1))
+    output.feed_line(b"INFO  saving last state.")
     places = [
         SavedState("-000003-state", 30, 3, 40), SavedState("-step00000013-state", 33, 3, 40), SavedState("-state", 40, 4, 40),
     ]  # fmt: skip

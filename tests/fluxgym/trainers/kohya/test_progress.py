@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from fluxgym.runs.launch_spec import LaunchOrder
+from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.trainers.kohya.progress import MOST_BYTES, ForeignProgress
-from fluxgym.trainers.kohya.states import read_place
+from fluxgym.trainers.kohya.states import read_position
 from tests.fluxgym.trainers.kohya.test_output import BEGIN, bar
 from tests.support.runs import make_run
 
-ORDER = LaunchOrder(run_id="x", attempt=1, argv=[], cwd="/", foreign=True)
+ORDER = LaunchSpec(run_id="x", attempt=1, argv=[], cwd="/", foreign=True)
 
 
 @pytest.fixture(name="run")
@@ -49,7 +49,7 @@ def test_a_torn_number_is_not_taken_for_a_whole_one(run):
     progress.poll()
     say(run, b"2\n", b"\nepoch 13/20\n")
     progress.close()
-    assert read_place(run.folder / "cat-000012-state").epoch == 12
+    assert read_position(run.folder / "cat-000012-state").epoch == 12
 
 
 def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
@@ -58,9 +58,9 @@ def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
     (folder / "train_state.json").write_text("{}")
     say(run, b"\r", bar(10, avr_loss=1), b"\nINFO saving state at epoch 1\n")
     progress.poll()
-    assert read_place(folder) is None
+    assert read_position(folder) is None
     progress.close()  # the trainer was killed right behind it
-    assert (read_place(folder).step, read_place(folder).total_steps) == (10, 40)
+    assert (read_position(folder).step, read_position(folder).total_steps) == (10, 40)
 
 
 def test_nothing_new_writes_nothing(run):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from fluxgym.runs.checkpoints import list_complete, read_checkpoint
-from fluxgym.trainers.kohya.states import PLACE, is_complete, read_place, write_place
+from fluxgym.trainers.kohya.states import PLACE, is_complete, read_position, write_position
 from tests.support.runs import make_run
 
 
@@ -61,19 +61,19 @@ def test_an_older_one_that_was_being_written_over_is_incomplete(folder):
 
 
 def test_its_place_is_what_the_supervisor_saw_until_it_is_written_over(folder):
-    write_place(folder, step=47, epoch=4, total_steps=80)
+    write_position(folder, step=47, epoch=4, total_steps=80)
     assert read_checkpoint(folder, exact=False).step == 47
     os.utime(folder / PLACE, (0, 0))
-    assert read_place(folder).step == 7
+    assert read_position(folder).step == 7
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"step": "7", "epoch": 1, "total_steps": 9}', '{"step": 7}'])
 def test_a_damaged_place_is_none(folder, text):
     (folder / PLACE).write_text(text)
-    assert read_place(folder) is None
+    assert read_position(folder) is None
     (folder / PLACE).unlink()
     (folder / "train_state.json").write_text(text)
-    assert read_place(folder) is None
+    assert read_position(folder) is None
 
 
 def test_the_furthest_comes_first_by_the_true_place(folder):
@@ -81,7 +81,7 @@ def test_the_furthest_comes_first_by_the_true_place(folder):
     later.mkdir()
     for path in folder.iterdir():
         (later / path.name).write_bytes(path.read_bytes())
-    write_place(later, step=30, epoch=3, total_steps=80)
+    write_position(later, step=30, epoch=3, total_steps=80)
     run = make_run(folder.parents[1], "other")
     assert list_complete(run, exact=False) == []
     found = list_complete(type(run)(folder.parent), exact=False)

@@ -1,10 +1,10 @@
-"""The gallery's data set: by page, captions on disk at once, a run's own pictures never touched."""
+"""The gallery's data set: by page, captions on disk at once, a run's own images never touched."""
 
 import pytest
 
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import new_draft_id, open_draft
-from fluxgym.ui.api.images import PictureHandlers
+from fluxgym.ui.api.images import ImageHandlers
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world
@@ -20,57 +20,57 @@ def settings(tmp_path):
 def draft(settings):
     """Return a draft with four pictures."""
     draft = open_draft(settings.outputs, new_draft_id())
-    write_cats(draft.pictures.path, count=4)
+    write_cats(draft.images.path, count=4)
     return draft
 
 
-def test_a_page_of_pictures(settings, draft):
-    answer = PictureHandlers(settings).pictures({"draft": draft.id, "source": "", "offset": 1, "limit": 2})
+def test_a_page_of_images(settings, draft):
+    answer = ImageHandlers(settings).images({"draft": draft.id, "source": "", "offset": 1, "limit": 2})
     assert [item["name"] for item in answer["items"]] == ["cat 1.png", "cat 2.png"]
     assert (answer["count"], answer["captioned"]) == (4, 4)
     assert answer["items"][0]["thumb"].startswith(f"drafts/{draft.id}/pictures/cat%201.png?v=")
 
 
 def test_a_caption_is_on_disk_when_the_answer_comes(settings, draft):
-    answer = PictureHandlers(settings).caption({"draft": draft.id, "source": "", "name": "cat 1.png", "text": 'a "quoted" cat'})
+    answer = ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": "cat 1.png", "text": 'a "quoted" cat'})
     assert answer == {"source": "", "count": 4, "captioned": 4}
-    assert (draft.pictures.path / "cat 1.txt").read_text() == 'a "quoted" cat\n'
+    assert (draft.images.path / "cat 1.txt").read_text() == 'a "quoted" cat\n'
 
 
-def test_editing_a_runs_picture_copies_the_data_set_and_leaves_the_run_alone(settings):
+def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     draft = open_draft(settings.outputs, new_draft_id())
-    handlers = PictureHandlers(settings)
-    assert handlers.pictures({"draft": draft.id, "source": "cat", "limit": 9})["items"][0]["thumb"].startswith("runs/cat/pictures/")
+    handlers = ImageHandlers(settings)
+    assert handlers.images({"draft": draft.id, "source": "cat", "limit": 9})["items"][0]["thumb"].startswith("runs/cat/pictures/")
     assert handlers.caption({"draft": draft.id, "source": "cat", "name": "cat 0.png", "text": "mine"})["source"] == ""
     assert handlers.remove({"draft": draft.id, "source": "", "name": "cat 1.png"}) == {"source": ""}
-    assert draft.pictures.names() == ["cat 0.png"]
-    assert draft.pictures.caption("cat 0.png") == "mine"
+    assert draft.images.names() == ["cat 0.png"]
+    assert draft.images.caption("cat 0.png") == "mine"
     assert (run.dataset / "cat 0.txt").read_text() == "sks cat, crop 0"
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_pictures_never_mix_with_those_of_the_draft_nor_take_their_place(settings, draft):
+def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_place(settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
     message = {"draft": draft.id, "source": "dog", "name": "cat 0.png", "text": "x"}
-    handlers = PictureHandlers(settings)
+    handlers = ImageHandlers(settings)
     for ask in (handlers.prepare, handlers.caption, handlers.remove):
         assert "4 pictures that were not started" in ask(message)["error"]
     assert handlers.clear(message)["source"] == ""  # what was uploaded in another tab is shown now
     assert handlers.held(message) == {"typed": False, "pictures": 4}
-    assert draft.pictures.caption("cat 0.png") == "sks cat, crop 0"
+    assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
     assert handlers.prepare({"draft": draft.id, "source": ""}) == {"source": ""}
 
 
-def test_two_tabs_that_edit_one_runs_pictures_edit_one_copy(settings):
+def test_two_tabs_that_edit_one_runs_images_edit_one_copy(settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     draft = open_draft(settings.outputs, new_draft_id())
     for name in ("cat 0.png", "cat 1.png"):
-        PictureHandlers(settings).caption({"draft": draft.id, "source": "cat", "name": name, "text": f"mine, {name}"})
-    assert [item.caption for item in draft.pictures.items()] == ["mine, cat 0.png", "mine, cat 1.png"]
+        ImageHandlers(settings).caption({"draft": draft.id, "source": "cat", "name": name, "text": f"mine, {name}"})
+    assert [item.caption for item in draft.images.items()] == ["mine, cat 0.png", "mine, cat 1.png"]
 
 
 def test_a_copy_that_fails_leaves_no_half_of_it(settings):
@@ -78,46 +78,46 @@ def test_a_copy_that_fails_leaves_no_half_of_it(settings):
     write_cats(run.dataset, count=2)
     (run.dataset / "cat 1.txt").write_bytes(b"\xff\xfe")
     draft = open_draft(settings.outputs, new_draft_id())
-    assert "UTF-8" in PictureHandlers(settings).prepare({"draft": draft.id, "source": "cat"})["error"]
-    assert draft.pictures.names() == []
+    assert "UTF-8" in ImageHandlers(settings).prepare({"draft": draft.id, "source": "cat"})["error"]
+    assert draft.images.names() == []
     assert [path.name for path in draft.folder.iterdir() if path.is_dir()] == []
 
 
-def test_the_example_copies_nothing_when_there_are_pictures_already(settings):
+def test_the_example_copies_nothing_when_there_are_images_already(settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     draft = open_draft(settings.outputs, new_draft_id())
-    assert "already" in PictureHandlers(settings).example({"draft": draft.id, "source": "cat"})["error"]
-    assert draft.pictures.count() == 0
+    assert "already" in ImageHandlers(settings).example({"draft": draft.id, "source": "cat"})["error"]
+    assert draft.images.count() == 0
 
 
 def test_clearing_takes_them_out_of_the_form_only(settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     draft_id = new_draft_id()
-    assert PictureHandlers(settings).clear({"draft": draft_id, "source": "cat"}) == {"source": ""}
+    assert ImageHandlers(settings).clear({"draft": draft_id, "source": "cat"}) == {"source": ""}
     assert len(list(OutputsPaths(settings.outputs).run("cat").dataset.iterdir())) == 4
 
 
 def test_the_example_comes_at_one_click(settings):
     draft = open_draft(settings.outputs, new_draft_id())
     make_run(settings.outputs, "example-cat")
-    answer = PictureHandlers(settings).example({"draft": draft.id, "source": ""})
+    answer = ImageHandlers(settings).example({"draft": draft.id, "source": ""})
     assert (answer["name"], answer["trigger"]) == ("example-cat-2", "sks cat")
-    assert draft.pictures.count() == 8
-    assert all(item.caption.startswith("sks cat") for item in draft.pictures.items())
+    assert draft.images.count() == 8
+    assert all(item.caption.startswith("sks cat") for item in draft.images.items())
 
 
 @pytest.mark.parametrize("name", ["../cat 0.png", "/etc/passwd", "cat 0.txt", "", "dog.png"])
-def test_what_is_no_picture_of_the_data_set_is_refused(settings, draft, name):
-    assert "no picture" in PictureHandlers(settings).caption({"draft": draft.id, "source": "", "name": name, "text": "x"})["error"]
-    assert "no picture" in PictureHandlers(settings).remove({"draft": draft.id, "source": "", "name": name})["error"]
+def test_what_is_no_image_of_the_data_set_is_refused(settings, draft, name):
+    assert "no picture" in ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": name, "text": "x"})["error"]
+    assert "no picture" in ImageHandlers(settings).remove({"draft": draft.id, "source": "", "name": name})["error"]
 
 
 @pytest.mark.parametrize("source", ["../..", ".fluxgym", "a/b"])
 def test_a_source_cannot_leave_outputs(settings, draft, source):
-    assert "error" in PictureHandlers(settings).pictures({"draft": draft.id, "source": source, "limit": 9})
+    assert "error" in ImageHandlers(settings).images({"draft": draft.id, "source": source, "limit": 9})
 
 
 def test_a_draft_without_an_id_is_refused(settings):
-    assert "reload" in PictureHandlers(settings).prepare({"draft": "../x", "source": ""})["error"]
+    assert "reload" in ImageHandlers(settings).prepare({"draft": "../x", "source": ""})["error"]

@@ -104,7 +104,7 @@ def test_another_file_or_another_app_sends_all_again(path):
     write(path, range(1, 10))
     page = Page(path)
     page.ask()
-    page.curves = Curves()  # the app was started anew
+    page.curves = Curves()  # the app was started again
     assert page.ask()["points_again"]
     path.rename(path.with_name("old"))
     write(path, range(1, 4))

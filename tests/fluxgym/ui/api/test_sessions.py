@@ -12,7 +12,7 @@ from fluxgym.runs.status import Status
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions, session_of
-from fluxgym.sessions.resume import resume_offer
+from fluxgym.sessions.resume import resume_preview
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionHandlers
 from tests.support.runs import make_run
 from tests.support.small_world import small_world
@@ -79,11 +79,11 @@ def test_a_damaged_state_gets_a_row_and_hides_nothing(handlers, settings):
 
 def test_resume_is_offered_where_it_can_be_done(handlers, settings):
     run = stopped(settings, "cat")
-    assert resume_offer(run) is None
+    assert resume_preview(run) is None
     write_checkpoint(run, 4)
     assert handlers.row(session_of(run))["resume"]["label"] == "Resume from step 4"
     write_checkpoint(run, 10)
-    assert resume_offer(run) is None
+    assert resume_preview(run) is None
 
 
 def test_a_button_of_an_earlier_start_does_nothing(handlers, settings):

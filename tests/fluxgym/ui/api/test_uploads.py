@@ -6,10 +6,10 @@ import shutil
 import pytest
 from starlette.requests import Request
 
-from fluxgym.dataset.folder import PictureFolder
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.ui.api import uploads
-from fluxgym.ui.api.uploads import MAX_CAPTION_BYTES, MAX_PICTURE_BYTES, receive
+from fluxgym.ui.api.uploads import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, receive
 
 
 def request(messages: list[dict], **headers: str) -> Request:
@@ -26,16 +26,16 @@ def request(messages: list[dict], **headers: str) -> Request:
     return Request(scope, next_message)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("a.png", MAX_PICTURE_BYTES), ("a.txt", MAX_CAPTION_BYTES)])
+@pytest.mark.parametrize(("name", "limit"), [("a.png", MAX_IMAGE_BYTES), ("a.txt", MAX_CAPTION_BYTES)])
 def test_a_declared_size_above_the_cap_is_refused_unread(tmp_path, name, limit):
     with pytest.raises(TooLarge, match="smaller"):
-        asyncio.run(receive(request([], content_length=str(limit + 1)), name, PictureFolder(tmp_path)))
+        asyncio.run(receive(request([], content_length=str(limit + 1)), name, ImageFolder(tmp_path)))
 
 
 def test_a_broken_connection_leaves_nothing(tmp_path):
     messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
     with pytest.raises(DatasetError, match="connection broke"):
-        asyncio.run(receive(request(messages), "a.png", PictureFolder(tmp_path)))
+        asyncio.run(receive(request(messages), "a.png", ImageFolder(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,7 +46,7 @@ def test_one_that_stops_arriving_is_given_up(tmp_path, monkeypatch):
 
     monkeypatch.setattr(uploads, "IDLE_S", 0.01)
     with pytest.raises(DatasetError, match="nothing has arrived"):
-        asyncio.run(receive(Request({"type": "http", "method": "PUT", "headers": []}, never), "a.png", PictureFolder(tmp_path)))
+        asyncio.run(receive(Request({"type": "http", "method": "PUT", "headers": []}, never), "a.png", ImageFolder(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -57,5 +57,5 @@ def test_the_disks_room_is_looked_at_while_bytes_arrive(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
     messages = [{"type": "http.request", "body": b"12345", "more_body": True}, {"type": "http.request", "body": b"67890"}]
     with pytest.raises(StorageError, match="free on the disk"):
-        asyncio.run(receive(request(messages), "a.png", PictureFolder(tmp_path)))
+        asyncio.run(receive(request(messages), "a.png", ImageFolder(tmp_path)))
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from fluxgym.ui.security.guard import MAX_MESSAGE_BYTES, Guard, is_known_route
-from fluxgym.ui.security.token_auth import TRIES, Door
+from fluxgym.ui.security.token_auth import TRIES, TokenAuth
 
 TOKEN = "a long secret"
 ROUTES = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/fluxgym/assets/dom.js", "/fluxgym/runs/x/loras/x.safetensors")
@@ -19,7 +19,7 @@ def client(token: str | None = None, *, base: str = "http://127.0.0.1:7860", all
         return PlainTextResponse(f"reached {request.scope['path']}")
 
     app = Starlette(routes=[Route("/{path:path}", reached, methods=["GET", "POST", "PUT"])])
-    guard = Guard(app, door=Door(token, 7860), allowed_hosts=allowed, beyond_loopback=more.pop("beyond_loopback", False), **more)
+    guard = Guard(app, door=TokenAuth(token, 7860), allowed_hosts=allowed, beyond_loopback=more.pop("beyond_loopback", False), **more)
     return TestClient(guard, base_url=base)
 
 
@@ -75,7 +75,7 @@ def test_a_message_that_is_no_json_gets_no_further(body, code):
     assert client().post("/gradio_api/queue/join", content=body).status_code == code
 
 
-def test_a_cross_site_picture_tag_reaches_nothing_but_a_link_opens_the_page():
+def test_a_cross_site_image_tag_reaches_nothing_but_a_link_opens_the_page():
     embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
     clicked = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert client().get("/fluxgym/runs/x/samples/x.png", headers=embedded).status_code == 403
@@ -156,7 +156,7 @@ def test_no_client_tells_gradio_what_its_own_address_is():
         return PlainTextResponse(",".join(request.headers))
 
     app = Starlette(routes=[Route("/", told)])
-    guard = Guard(app, door=Door(None, 7860), allowed_hosts=(), beyond_loopback=False)
+    guard = Guard(app, door=TokenAuth(None, 7860), allowed_hosts=(), beyond_loopback=False)
     answer = TestClient(guard, base_url="http://127.0.0.1:7860").get("/", headers={"X-Gradio-Server": "http://evil.example"})
     assert "x-gradio-server" not in answer.text
     assert "host" in answer.text

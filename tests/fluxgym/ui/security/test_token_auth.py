@@ -1,16 +1,16 @@
 """The token's comparison, the throttle's memory, and the form."""
 
-from fluxgym.ui.security.token_auth import TRIES, WINDOW_S, Door, Throttle, login_page, make_token
+from fluxgym.ui.security.token_auth import TRIES, WINDOW_S, Throttle, TokenAuth, login_page, make_token
 
 
 def test_the_cookie_outlives_a_restart_with_the_same_token_only():
-    assert Door("secret", 1).knows_cookie(Door("secret", 1).cookie_value())
-    assert not Door("other", 1).knows_cookie(Door("secret", 1).cookie_value())
-    assert not Door("secret", 1).knows_cookie("")
+    assert TokenAuth("secret", 1).knows_cookie(TokenAuth("secret", 1).cookie_value())
+    assert not TokenAuth("other", 1).knows_cookie(TokenAuth("secret", 1).cookie_value())
+    assert not TokenAuth("secret", 1).knows_cookie("")
 
 
 def test_without_a_token_nobody_is_asked_and_nothing_is_right():
-    door = Door(None, 1)
+    door = TokenAuth(None, 1)
     assert not door.asks
     assert not door.is_token("")
     assert not door.knows_cookie(door.cookie_value())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from library.cli.flag_support import HONOURED, IGNORED, REFUSED
+from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.parse import TABLE, build_parser, parse, rows
 from library.errors import TrainerError
 
@@ -28,8 +28,8 @@ VALUES = {"int": "3", "float": "0.25", "int_or_float": "0.25", "str": "x", "Path
 def test_every_flag_is_in_exactly_one_class():
     names = {row["flag"][2:] for row in json.loads(TABLE.read_text())}
     assert len(names) == 215
-    assert names == HONOURED | set(IGNORED) | set(REFUSED)
-    assert len(HONOURED) + len(IGNORED) + len(REFUSED) == 215
+    assert names == HONORED | set(IGNORED) | set(REFUSED)
+    assert len(HONORED) + len(IGNORED) + len(REFUSED) == 215
     assert all({**IGNORED, **REFUSED}.values())
 
 
@@ -59,7 +59,7 @@ def test_an_ignored_flag_is_warned_of(row, capsys):
     assert f"warning: {row['flag']} has no effect" in capsys.readouterr().err
 
 
-def test_an_honoured_flag_says_nothing(capsys):
+def test_an_honored_flag_says_nothing(capsys):
     parse([*NEEDED, "--seed", "1", "--network_alpha", "4", "--sdpa"])
     assert capsys.readouterr() == ("", "")
 

@@ -16,7 +16,7 @@ def test_kohyas_buckets_at_512():
 
 
 @given(SIDE, SIDE)
-def test_the_resized_picture_covers_its_bucket(width, height):
+def test_the_resized_image_covers_its_bucket(width, height):
     fit = fit_into_buckets((width, height), SIZES)
     assert fit.bucket in SIZES
     assert fit.resized[0] >= fit.bucket[0]
@@ -35,7 +35,7 @@ def test_bounds_are_brought_to_whole_steps():
     assert bucket_sizes((512, 512), 0, 1024, 64) == bucket_sizes((512, 512), 64, 1024, 64)
 
 
-def test_a_picture_smaller_than_a_step_keeps_its_shape():
+def test_an_image_smaller_than_a_step_keeps_its_shape():
     assert fit_without_upscale((32, 200), (512, 512), 64).resized == (64, 400)
 
 

@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 
-from library.data.captions import Moment, caption_at, read_caption
+from library.data.captions import CaptionContext, caption_at, read_caption
 from library.data.dataset_toml import Subset
 from library.errors import TrainerError
 
 
 def at(caption, epoch=0, seed=0, step=0, total_steps=1, **options):
-    return caption_at(caption, Subset(image_dir="x", **options), torch.Generator().manual_seed(seed), Moment(epoch, step, total_steps))
+    return caption_at(
+        caption, Subset(image_dir="x", **options), torch.Generator().manual_seed(seed), CaptionContext(epoch, step, total_steps)
+    )
 
 
 def test_plain_and_with_prefix_and_suffix():
@@ -68,7 +70,7 @@ def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
     assert at("k, a, b", token_warmup_step=10, token_warmup_min=1) == "k"
 
 
-def test_a_caption_may_be_named_without_the_face_that_the_pictures_name_tells(tmp_path):
+def test_a_caption_may_be_named_without_the_face_that_the_images_name_tells(tmp_path):
     subset = Subset(image_dir="x", caption_extension=".txt")
     (tmp_path / "ann_b.txt").write_text("ann")
     assert read_caption(tmp_path / "ann_b_10_20_30_40.png", subset) == "ann"
@@ -78,10 +80,10 @@ def test_a_caption_may_be_named_without_the_face_that_the_pictures_name_tells(tm
 
 def test_files(tmp_path):
     subset = Subset(image_dir="x", caption_extension=".txt", class_tokens="sks cat")
-    picture = tmp_path / "a.b.png"
-    assert read_caption(picture, subset) == "sks cat"
+    image = tmp_path / "a.b.png"
+    assert read_caption(image, subset) == "sks cat"
     (tmp_path / "a.b.txt").write_text("\ufeff first line \nsecond\n", encoding="utf-8")
-    assert read_caption(picture, subset) == "first line"
+    assert read_caption(image, subset) == "first line"
     (tmp_path / "a.b.txt").write_bytes("café".encode("latin-1"))
     with pytest.raises(TrainerError, match=r"a\.b\.txt is not UTF-8"):
-        read_caption(picture, subset)
+        read_caption(image, subset)

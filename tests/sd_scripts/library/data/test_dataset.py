@@ -1,4 +1,4 @@
-"""Batches: counts as kohya's, the same pictures in the same order whatever the workers do; odd pictures are handled or named."""
+"""Batches: counts as kohya's, the same images in the same order whatever the workers do; odd images are handled or named."""
 
 import os
 import struct
@@ -81,7 +81,7 @@ def test_any_number_of_workers_gives_the_same_bits(accumulation, make, cats):
 
 
 def test_warm_up_counts_optimizer_steps(make, cats):
-    """Batches of two pictures, two a step: six places of the epoch are three steps, the next epoch begins at the fourth."""
+    """Batches of two images, two a step: six places of the epoch are three steps, the next epoch begins at the fourth."""
     subset = {"image_dir": str(cats), "num_repeats": 4, "caption_extension": ".txt", "token_warmup_step": 4}
     for index in range(3):
         (cats / f"cat {index}.txt").write_text("a, b, c, d, e")
@@ -91,13 +91,13 @@ def test_warm_up_counts_optimizer_steps(make, cats):
 
 
 @pytest.mark.parametrize(("num_reg", "expected"), [(2, [3, 3]), (4, [2, 2, 1, 1]), (9, [1] * 6 + [0] * 3)])
-def test_regularisation_pictures_are_as_many_as_training_pictures(num_reg, expected, make, cats, tmp_path):
+def test_regularization_images_are_as_many_as_training_images(num_reg, expected, make, cats, tmp_path):
     write_cats(tmp_path / "reg", count=num_reg)
     data = make(
         [{"image_dir": str(cats), "num_repeats": 2}, {"image_dir": str(tmp_path / "reg"), "is_reg": True}],
         prior_loss_weight=0.5,
     )
-    counts = [picture.num_repeats for picture in data.pictures if picture.subset.is_reg]
+    counts = [training_image.num_repeats for training_image in data.image_files if training_image.subset.is_reg]
     assert counts == [count for count in expected if count]
     weights = torch.cat([batch.loss_weights for batch in data.epoch(0)])
     assert sorted(weights.tolist()) == [0.5] * 6 + [1.0] * 6
@@ -150,7 +150,7 @@ def test_alpha_channels_are_masks_cached_or_not(flags, make, cats):
     assert by_caption(data, epochs=6) == expected
 
 
-def test_masks_beside_the_pictures(make, cats, tmp_path, capsys):
+def test_masks_beside_the_images(make, cats, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     for index in range(3):
         mask = np.zeros((96, 96), np.uint8)
@@ -177,7 +177,7 @@ def test_masked_loss_without_a_mask_is_told(make, capsys):
     assert "--masked_loss has no effect" in capsys.readouterr().err
 
 
-# -- odd pictures ----------------------------------------------------------------------------------------------------------------
+# -- odd images ----------------------------------------------------------------------------------------------------------------
 
 
 def turned(path, photo):
@@ -211,7 +211,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_picture_is_trained_on_as_it_looks(kind, make, cats, tmp_path):
+def test_an_odd_image_is_trained_on_as_it_looks(kind, make, cats, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()
     photo = Image.open(cats / "cat 0.png").convert("RGB")
@@ -249,7 +249,7 @@ WRONG = {
 
 @pytest.mark.parametrize("flags", [{}, CACHED], ids=["live", "cached"])
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_picture_that_cannot_be_read_is_named(kind, flags, make, cats):
+def test_an_image_that_cannot_be_read_is_named(kind, flags, make, cats):
     write, complaint = WRONG[kind]
     write(cats / "wrong.png", Image.open(cats / "cat 0.png"))
     with pytest.raises(TrainerError, match=rf"wrong\.png.*{complaint}") as caught:
@@ -265,7 +265,7 @@ def test_what_is_no_file_is_left_out_and_doubles_share_a_caption(make, cats, cap
     os.mkfifo(cats / "pipe.png")
     Image.open(cats / "cat 0.png").convert("RGB").save(cats / "cat 0.jpg")
     data = make()
-    assert sorted(picture.caption for picture in data.pictures) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
+    assert sorted(training_image.caption for training_image in data.image_files) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
     told = capsys.readouterr().err
     assert all(words in told for words in ("folder.png is no file", "pipe.png is no file", "cat 0.png share one caption"))
 

@@ -1,10 +1,10 @@
-"""What a LoRA tells of its pictures, by kohya's names; what --debug_dataset prints."""
+"""What a LoRA tells of its images, by kohya's names; what --debug_dataset prints."""
 
 import json
 
 from library.data.dataset_metadata import dataset_metadata, describe
 from library.data.dataset_toml import Dataset, Subset
-from library.data.image_index import find_pictures
+from library.data.image_index import index_images
 from tests.sd_scripts.library.data.test_dataset_toml import arguments
 from tests.support.photos import write_cats
 
@@ -16,7 +16,7 @@ def found(tmp_path):
         image_dir=str(tmp_path / "cats"), caption_extension=".txt", num_repeats=3, validation_split=0.25, custom_attributes={"artist": "né"}
     )
     reg = Subset(image_dir=str(tmp_path / "reg"), is_reg=True, class_tokens="cat")
-    return find_pictures([Dataset(resolution=(64, 96), subsets=(subset, reg))], 1)
+    return index_images([Dataset(resolution=(64, 96), subsets=(subset, reg))], 1)
 
 
 def test_metadata_counts_what_is_trained_on(tmp_path):
@@ -31,7 +31,7 @@ def test_metadata_counts_what_is_trained_on(tmp_path):
     assert dataset["subsets"][0]["custom_attributes"] == {"artist": "né"}
 
 
-def test_the_description_names_every_picture(tmp_path):
+def test_the_description_names_every_image(tmp_path):
     train, held_out = found(tmp_path)
     lines = describe(train, held_out, 18).splitlines()
     assert len(lines) == 6

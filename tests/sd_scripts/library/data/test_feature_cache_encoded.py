@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from library.data.feature_cache import FOLDER
-from library.models.flux1.vae import load_autoencoder
+from library.models.flux1.vae import load_vae
 from tests.support.photos import write_cats
 from tests.support.tiny_models import save
 from tests.support.training_data import CACHED, cache_files, fill, make_data, shared_models
@@ -42,7 +42,7 @@ def test_caches_are_used_and_give_what_the_encoders_give(make, cats):
     assert fill(again) == [(1, 3), (2, 3), (3, 3)] * 2
     assert cache_files(cats) == before
     batch, live = next(again.epoch(0)), next(make().epoch(0))
-    vae = load_autoencoder(data.args.ae, dtype=torch.float32, device="cpu")
+    vae = load_vae(data.args.ae, dtype=torch.float32, device="cpu")
     with torch.no_grad():
         assert torch.allclose(batch.latents, vae.encode(live.pixels), atol=1e-5)
     assert batch.captions == live.captions
@@ -61,7 +61,7 @@ def test_caches_for_the_memory_only_leave_no_file(make, cats):
         assert torch.equal(mine.t5_out, other.t5_out)
 
 
-def other_picture(cats):
+def other_image(cats):
     Image.new("RGB", (96, 96), "green").save(cats / "cat 1.png")
 
 
@@ -73,7 +73,7 @@ def other_mask(cats):
     ("change", "subset", "dataset", "flags", "num_new"),
     [
         (lambda cats: (cats / "cat 0.txt").write_text("another"), {}, {}, {}, 1),
-        (other_picture, {}, {}, {}, 1),
+        (other_image, {}, {}, {}, 1),
         (None, {}, {"resolution": 96}, {}, 3),
         (None, {"flip_aug": True}, {}, {}, 3),
         (None, {"alpha_mask": True}, {}, {}, 3),
@@ -94,7 +94,7 @@ def test_exactly_what_changed_is_made_again(change, subset, dataset, flags, num_
     assert all(after[name] == before[name] for name in before)
 
 
-def test_another_mask_makes_one_picture_anew(make, cats, tmp_path):
+def test_another_mask_makes_one_image_anew(make, cats, tmp_path):
     write_cats(tmp_path / "masks", count=3)
     subset = {"conditioning_data_dir": str(tmp_path / "masks")}
     fill(make(subset, masked_loss=True, **CACHED))
@@ -112,7 +112,7 @@ def test_another_encoder_makes_its_own_anew(make, cats, models, tmp_path):
     fill(make(**CACHED))
     before = cache_files(cats)
     others = Path(shutil.copytree(models, tmp_path / "others"))
-    vae = load_autoencoder(str(others / "ae.safetensors"), dtype=torch.float32, device="cpu")
+    vae = load_vae(str(others / "ae.safetensors"), dtype=torch.float32, device="cpu")
     vae.encoder.conv_out.weight.data.mul_(1.5)
     save(vae, others / "ae.safetensors")
     fill(make(models=others, **CACHED))
@@ -136,7 +136,7 @@ def test_kohyas_npz_caches_are_left_alone(make, cats):
     assert (cats / "cat 0_0064x0064_flux.npz").read_bytes() == b"torn"
 
 
-def test_mirrored_pictures_are_cached_too(make):
+def test_mirrored_images_are_cached_too(make):
     data = make({"num_repeats": 8, "flip_aug": True}, **CACHED)
     fill(data)
     different = {batch.latents[row].sum().item() for batch in data.epoch(0) for row in range(len(batch.captions))}

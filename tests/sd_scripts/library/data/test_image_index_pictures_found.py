@@ -1,11 +1,11 @@
-"""Which pictures there are, and which are held out: by the seed, without changes from step to step, never trained on."""
+"""Which images there are, and which are held out: by the seed, without changes from step to step, never trained on."""
 
 import json
 
 import pytest
 
 from library.data.dataset_toml import Dataset, Subset, read_datasets
-from library.data.image_index import find_pictures, held_out_places
+from library.data.image_index import held_out_indices, index_images
 from library.errors import TrainerError
 from tests.sd_scripts.library.data.test_dataset_toml import arguments
 from tests.support.photos import write_cats
@@ -20,21 +20,21 @@ def find(cats, seed=1, sizes=(64,), reg=None, **options):
     subsets = [Subset(image_dir=str(cats), caption_extension=".txt", **options)]
     if reg:
         subsets.append(Subset(image_dir=str(reg), is_reg=True, validation_split=options.get("validation_split", 0.0)))
-    return find_pictures([Dataset(resolution=(side, side), subsets=tuple(subsets)) for side in sizes], seed)
+    return index_images([Dataset(resolution=(side, side), subsets=tuple(subsets)) for side in sizes], seed)
 
 
-def names(pictures):
-    return {picture.path.name for picture in pictures}
+def names(images):
+    return {image.path.name for image in images}
 
 
 @pytest.mark.parametrize(("share", "num"), [(0.0, 0), (0.2, 2), (0.3, 3), (0.25, 2), (0.99, 9), (1.0, 10)])
 def test_a_share_is_held_out_and_kohyas_number_is_trained_on(share, num):
-    assert len(held_out_places(10, share, 0)) == num  # kohya trains on ceil(10 * (1 - share))
+    assert len(held_out_indices(10, share, 0)) == num  # kohya trains on ceil(10 * (1 - share))
 
 
-def test_every_seed_holds_others_out_and_every_picture_has_its_turn():
-    assert len({frozenset(held_out_places(10, 0.2, seed)) for seed in range(20)}) > 10
-    assert set().union(*(held_out_places(10, 0.2, seed) for seed in range(40))) == set(range(10))
+def test_every_seed_holds_others_out_and_every_image_has_its_turn():
+    assert len({frozenset(held_out_indices(10, 0.2, seed)) for seed in range(20)}) > 10
+    assert set().union(*(held_out_indices(10, 0.2, seed) for seed in range(40))) == set(range(10))
 
 
 def test_what_is_held_out_is_not_trained_on_at_any_resolution(cats):
@@ -47,7 +47,7 @@ def test_what_is_held_out_is_not_trained_on_at_any_resolution(cats):
     assert own_seed[0] == own_seed[1]
 
 
-def test_held_out_pictures_are_seen_once_and_unchanged(cats):
+def test_held_out_images_are_seen_once_and_unchanged(cats):
     changing = {
         "num_repeats": 7,
         "flip_aug": True,
@@ -57,17 +57,17 @@ def test_held_out_pictures_are_seen_once_and_unchanged(cats):
         "caption_dropout_rate": 0.5,
     }
     train, held_out = find(cats, validation_split=0.3, caption_prefix="photo", **changing)
-    assert {picture.num_repeats for picture in train} == {7}
-    for picture in held_out:
-        assert (picture.num_repeats, picture.subset.caption_prefix) == (1, "photo")
-        assert not any(getattr(picture.subset, name) for name in changing if name != "num_repeats")
+    assert {image.num_repeats for image in train} == {7}
+    for image in held_out:
+        assert (image.num_repeats, image.subset.caption_prefix) == (1, "photo")
+        assert not any(getattr(image.subset, name) for name in changing if name != "num_repeats")
 
 
-def test_regularisation_pictures_are_never_held_out_and_balance_what_is_trained_on(cats, tmp_path):
+def test_regularization_images_are_never_held_out_and_balance_what_is_trained_on(cats, tmp_path):
     write_cats(tmp_path / "reg", count=2)
     train, held_out = find(cats, reg=tmp_path / "reg", validation_split=0.3, num_repeats=2)
     assert len(held_out) == 3
-    assert sum(picture.num_repeats for picture in train if picture.subset.is_reg) == 14
+    assert sum(image.num_repeats for image in train if image.subset.is_reg) == 14
 
 
 def test_a_share_that_holds_nothing_out_is_named(cats):
@@ -81,21 +81,21 @@ def test_a_folder_may_be_all_for_validation(cats, tmp_path):
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
         f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
     )
-    train, held_out = find_pictures(read_datasets(arguments(dataset_config=str(tmp_path / "d.toml"))), 1)
+    train, held_out = index_images(read_datasets(arguments(dataset_config=str(tmp_path / "d.toml"))), 1)
     assert (len(train), len(held_out)) == (10, 2)
 
 
-def test_in_json_names_the_pictures(cats, tmp_path):
+def test_in_json_names_the_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
-    train, _ = find_pictures(read_datasets(arguments(**flags)), 1)
-    assert [(picture.caption, picture.num_repeats, picture.folder) for picture in train] == [
+    train, _ = index_images(read_datasets(arguments(**flags)), 1)
+    assert [(image.caption, image.num_repeats, image.folder) for image in train] == [
         ("number 0", 5, cats),
         ("number 1", 5, cats),
     ]
 
 
-def test_pictures_without_words_are_counted(cats, capsys):
+def test_images_without_words_are_counted(cats, capsys):
     (cats / "cat 3.txt").unlink()
     (cats / "cat 4.txt").write_text("\n")
     find(cats)

@@ -9,7 +9,7 @@ from skimage import data
 
 from library.data import images
 from library.data.buckets import Fit, cover
-from library.data.images import fitted, list_pictures, read_picture, read_with_alpha, to_pixels, upright_size
+from library.data.images import list_images, read_image, read_with_alpha, resize_and_crop, to_pixels, upright_size
 from library.errors import TrainerError
 
 
@@ -23,7 +23,7 @@ def test_turned_ones_are_set_upright(photo, tmp_path):
     exif[0x0112] = 6
     photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=exif, quality=95)
     assert upright_size(tmp_path / "a.jpg") == (90, 60)
-    assert np.abs(np.asarray(read_picture(tmp_path / "a.jpg"), int) - np.asarray(photo, int)).mean() < 6
+    assert np.abs(np.asarray(read_image(tmp_path / "a.jpg"), int) - np.asarray(photo, int)).mean() < 6
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
@@ -31,7 +31,7 @@ def test_the_size_told_is_the_size_read(name, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / name, exif=exif)
-    assert upright_size(tmp_path / name) == read_picture(tmp_path / name).size == (60, 90)
+    assert upright_size(tmp_path / name) == read_image(tmp_path / name).size == (60, 90)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "I;16", "1"])
@@ -42,17 +42,17 @@ def test_every_mode_becomes_rgb_that_looks_alike(mode, photo, tmp_path):
         odd = photo.convert(mode)
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     odd.save(path)
-    read = read_picture(path)
+    read = read_image(path)
     assert read.mode == "RGB"
     assert abs(np.asarray(read, int).mean() - np.asarray(photo, int).mean()) < 30
 
 
 def test_transparency_is_laid_on_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
-    assert np.asarray(read_picture(tmp_path / "a.png")).min() == 255
+    assert np.asarray(read_image(tmp_path / "a.png")).min() == 255
 
 
-def test_the_alpha_channel_is_read_beside_the_colours_as_they_are_stored(tmp_path):
+def test_the_alpha_channel_is_read_beside_the_colors_as_they_are_stored(tmp_path):
     Image.new("RGBA", (8, 8), (200, 10, 20, 50)).save(tmp_path / "a.png")
     image, alpha = read_with_alpha(tmp_path / "a.png")
     assert (image.getpixel((0, 0)), alpha.getpixel((0, 0))) == ((200, 10, 20), 50)
@@ -60,11 +60,11 @@ def test_the_alpha_channel_is_read_beside_the_colours_as_they_are_stored(tmp_pat
     assert read_with_alpha(tmp_path / "b.png")[1].getextrema() == (255, 255)
 
 
-def test_a_palette_may_have_a_transparent_colour(tmp_path):
+def test_a_palette_may_have_a_transparent_color(tmp_path):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.save(tmp_path / "a.png", transparency=1)
-    assert np.asarray(read_picture(tmp_path / "a.png")).min() == 255
+    assert np.asarray(read_image(tmp_path / "a.png")).min() == 255
     assert read_with_alpha(tmp_path / "a.png")[1].getextrema() == (0, 0)
 
 
@@ -72,7 +72,7 @@ def test_too_many_pixels_are_named_before_they_are_decoded(tmp_path, monkeypatch
     Image.new("1", (500, 500)).save(tmp_path / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
-    for read in (upright_size, read_picture):
+    for read in (upright_size, read_image):
         with pytest.raises(TrainerError, match=r"huge\.png has more than 178 million pixels"):
             read(tmp_path / "huge.png")
     assert 2 * (images.MAX_PIXELS // 2) == images.MAX_PIXELS
@@ -82,13 +82,13 @@ def test_what_is_no_file_is_told_and_a_link_to_nothing_is_refused(photo, tmp_pat
     photo.save(tmp_path / "a.png")
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
-    assert [path.name for path in list_pictures(str(tmp_path))] == ["a.png"]
+    assert [path.name for path in list_images(str(tmp_path))] == ["a.png"]
     told = capsys.readouterr().err
     assert "folder.png is no file" in told
     assert "pipe.png is no file" in told
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(TrainerError, match=r"link\.png is a link to a file that is missing"):
-        list_pictures(str(tmp_path))
+        list_images(str(tmp_path))
 
 
 @pytest.mark.parametrize(("target", "method"), [((32, 32), "area"), ((256, 256), "lanczos")])
@@ -96,22 +96,22 @@ def test_what_shrinks_is_averaged_and_what_grows_is_lanczos(target, method, phot
     fit = cover(photo.size, target)
     reference = photo.resize(fit.resized, {"area": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}[method])
     left = (fit.resized[0] - target[0]) // 2
-    assert fitted(photo, fit) == reference.crop((left, 0, left + target[0], target[1]))
+    assert resize_and_crop(photo, fit) == reference.crop((left, 0, left + target[0], target[1]))
 
 
 def test_an_animation_gives_its_first_frame(tmp_path):
     Image.new("RGB", (8, 8), "red").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
-    assert read_picture(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert read_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_what_is_no_picture_is_named(photo, tmp_path):
+def test_what_is_no_image_is_named(photo, tmp_path):
     (tmp_path / "text.png").write_text("I am not a picture")
     photo.save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:500])
     for name in ("text.png", "cut.jpg"):
         with pytest.raises(TrainerError, match=name):
-            read_picture(tmp_path / name)
-    assert [path.name for path in list_pictures(str(tmp_path))] == ["cut.jpg", "text.png", "whole.jpg"]
+            read_image(tmp_path / name)
+    assert [path.name for path in list_images(str(tmp_path))] == ["cut.jpg", "text.png", "whole.jpg"]
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp", "a.jpg", "a.avif", "a.gif", "a.bmp"])
@@ -125,7 +125,7 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
         (tmp_path / name).write_bytes(damaged)
         try:
             if np.prod(upright_size(tmp_path / name)) < 1e6:
-                read_picture(tmp_path / name)
+                read_image(tmp_path / name)
         except TrainerError as error:
             assert name in str(error)
 
@@ -133,21 +133,21 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
 def test_a_strip_is_cut_before_it_fills_the_memory(photo, monkeypatch):
     for strip in (photo.resize((900, 60)), photo.resize((90, 900))):
         fit = cover(strip.size, (32, 32))
-        cut_first = to_pixels(fitted(strip, fit, "lanczos", (0.5, 0.25)))
+        cut_first = to_pixels(resize_and_crop(strip, fit, "lanczos", (0.5, 0.25)))
         with monkeypatch.context() as patched:
             patched.setattr("library.data.images.STRIP", 1e9)
-            assert (cut_first - to_pixels(fitted(strip, fit, "lanczos", (0.5, 0.25)))).abs().max() < 0.02
+            assert (cut_first - to_pixels(resize_and_crop(strip, fit, "lanczos", (0.5, 0.25)))).abs().max() < 0.02
     sizes, resize = [], Image.Image.resize
     monkeypatch.setattr(Image.Image, "resize", lambda self, size, *rest, **box: sizes.append(size) or resize(self, size, *rest, **box))
-    fitted(Image.new("RGB", (20000, 10)), cover((20000, 10), (512, 512)))
+    resize_and_crop(Image.new("RGB", (20000, 10)), cover((20000, 10), (512, 512)))
     assert sizes == [(512, 512)]
 
 
 def test_cutting_takes_the_middle_and_offsets_move_it(photo):
-    pixels = to_pixels(fitted(photo, cover((90, 60), (32, 32)), "lanczos"))
+    pixels = to_pixels(resize_and_crop(photo, cover((90, 60), (32, 32)), "lanczos"))
     assert pixels.shape == (3, 32, 32)
     assert -1 <= pixels.min() < pixels.max() <= 1
     stripes = Image.fromarray(np.repeat(np.arange(90, dtype=np.uint8)[None, :, None], 60, 0).repeat(3, 2))
     fit = Fit((60, 60), (90, 60))
-    assert to_pixels(fitted(stripes, fit, "lanczos"))[0, 0, 0] == pytest.approx(15 / 127.5 - 1)
-    assert to_pixels(fitted(stripes, fit, "lanczos", (1.0, 0.5)))[0, 0, 0] == pytest.approx(30 / 127.5 - 1)
+    assert to_pixels(resize_and_crop(stripes, fit, "lanczos"))[0, 0, 0] == pytest.approx(15 / 127.5 - 1)
+    assert to_pixels(resize_and_crop(stripes, fit, "lanczos", (1.0, 0.5)))[0, 0, 0] == pytest.approx(30 / 127.5 - 1)

@@ -1,4 +1,4 @@
-"""Masks: averaged to latents as NumPy does, shaped like their picture, found by name."""
+"""Masks: averaged to latents as NumPy does, shaped like their image, found by name."""
 
 import numpy as np
 import pytest
@@ -34,6 +34,6 @@ def test_masks_are_found_by_name_whatever_their_ending(tmp_path):
         mask_of(tmp_path / "c.jpg", masks, str(tmp_path))
 
 
-def test_a_picture_without_a_mask_counts_whole():
+def test_an_image_without_a_mask_counts_whole():
     assert stack_masks([None, None], 2, 3) is None
     assert torch.equal(stack_masks([None, torch.zeros(2, 3)], 2, 3), torch.stack([torch.ones(1, 2, 3), torch.zeros(1, 2, 3)]))

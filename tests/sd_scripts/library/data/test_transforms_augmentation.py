@@ -64,7 +64,7 @@ def test_the_face_fills_the_share_that_the_range_tells():
     assert only == pytest.approx(128 / 300, abs=0.01)
 
 
-def test_the_face_lies_in_the_middle_and_a_picture_is_never_left():
+def test_the_face_lies_in_the_middle_and_an_image_is_never_left():
     scale, start = cut(0, face_crop_aug_range=(3.0, 3.0))
     assert start == pytest.approx([300 * scale - 64, 200 * scale - 64], abs=1.5)
     starts = {tuple(cut(seed, random_crop=True)[1]) for seed in range(60)}
@@ -72,5 +72,5 @@ def test_the_face_lies_in_the_middle_and_a_picture_is_never_left():
     assert cut(0, face=(0, 0, 100, 80), face_crop_aug_range=(3.0, 3.0))[1] == [0, 0]
 
 
-def test_a_small_picture_is_enlarged_to_cover_the_bucket():
+def test_a_small_image_is_enlarged_to_cover_the_bucket():
     assert cut(0, size=(60, 80), face=(30, 40, 20, 20))[0] == pytest.approx(128 / 60, abs=0.01)

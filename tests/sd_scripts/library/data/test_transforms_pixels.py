@@ -1,4 +1,4 @@
-"""Pixels and mask of one picture stay on top of each other, however it is cut, turned and mirrored."""
+"""Pixels and mask of one image stay on top of each other, however it is cut, turned and mirrored."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from PIL import Image
 from skimage import data
 
 from library.data.dataset_toml import Dataset, Subset
-from library.data.image_index import find_pictures
+from library.data.image_index import index_images
 from library.data.transforms import load_pixels
 
 
 @pytest.fixture(name="picture_of")
-def fixture_picture_of(tmp_path):
+def fixture_image_of(tmp_path):
     """Write a photo whose mask is its own red channel: beside it, or as its alpha channel."""
     (tmp_path / "cats").mkdir()
     (tmp_path / "masks").mkdir()
@@ -21,7 +21,7 @@ def fixture_picture_of(tmp_path):
     red = photo.getchannel("R")
     red.save(tmp_path / "masks" / "cat_220_130_150_140.png")
 
-    def picture_of(**options):
+    def image_of(**options):
         image = photo.copy()
         if options.get("alpha_mask"):
             image.putalpha(red)
@@ -29,35 +29,35 @@ def fixture_picture_of(tmp_path):
         if not options.get("alpha_mask"):
             options["conditioning_data_dir"] = str(tmp_path / "masks")
         subset = Subset(image_dir=str(tmp_path / "cats"), **options)
-        ((picture,), _) = find_pictures([Dataset(resolution=(64, 96), subsets=(subset,))], 1)
-        return picture
+        ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(subset,))], 1)
+        return training_image
 
-    return picture_of
+    return image_of
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("source", [{"alpha_mask": True}, {}], ids=["alpha", "beside"])
 @pytest.mark.parametrize("cut", [{}, {"random_crop": True}, {"face_crop_aug_range": (1.0, 2.0)}], ids=["middle", "random", "face"])
-def test_the_mask_is_cut_as_the_picture(cut, source, flip, picture_of):
-    picture = picture_of(**cut, **source)
+def test_the_mask_is_cut_as_the_image(cut, source, flip, image_of):
+    training_image = image_of(**cut, **source)
     seen = []
     for seed in range(4):
-        pixels, mask = load_pixels(picture, flip, torch.Generator().manual_seed(seed))
+        pixels, mask = load_pixels(training_image, flip, torch.Generator().manual_seed(seed))
         assert pixels.shape == (3, 96, 64)
         assert torch.allclose(mask, F.avg_pool2d((pixels[:1] + 1) / 2, 8)[0], atol=1e-5)
         seen.append(mask)
     assert len({mask.sum().item() for mask in seen}) == (4 if cut else 1)
 
 
-def test_a_mirrored_picture_is_the_picture_mirrored(picture_of):
-    picture = picture_of()
-    pixels, mirrored = (load_pixels(picture, flip, torch.Generator())[0].numpy() for flip in (False, True))
+def test_a_mirrored_image_is_the_image_mirrored(image_of):
+    training_image = image_of()
+    pixels, mirrored = (load_pixels(training_image, flip, torch.Generator())[0].numpy() for flip in (False, True))
     assert np.array_equal(mirrored, pixels[..., ::-1])
 
 
 def test_without_a_mask_there_is_none(tmp_path):
     Image.new("RGB", (64, 96)).save(tmp_path / "a.png")
-    ((picture,), _) = find_pictures([Dataset(resolution=(64, 96), subsets=(Subset(image_dir=str(tmp_path)),))], 1)
-    pixels, mask = load_pixels(picture, False, torch.Generator())
+    ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(Subset(image_dir=str(tmp_path)),))], 1)
+    pixels, mask = load_pixels(training_image, False, torch.Generator())
     assert mask is None
     assert (pixels == -1).all()

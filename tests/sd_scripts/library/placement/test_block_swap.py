@@ -135,7 +135,7 @@ def test_any_order_gets_what_it_asks_for(seed):
         ask = swap.refetch if index % 2 else swap.fetch
         assert torch.equal(ask(index)["weight"], blocks[index].weight)
         if index % 3 == 0:
-            swap.fetch_ahead()
+            swap.prefetch()
         assert mover.live <= RESIDENT
     swap.release()
     assert mover.live == 0

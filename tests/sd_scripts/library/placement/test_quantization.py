@@ -16,7 +16,7 @@ from library.placement.quantization import (
     Float8Linear,
     NF4Linear,
     QuantizedLinear,
-    keep_wide,
+    dequantize_blocks,
     placing,
     quantize_blocks,
     quantize_rows,
@@ -57,7 +57,7 @@ def test_nf4_is_bitsandbytes():
     weight = torch.randn(32, 128)
     layer = quantized("nf4", weight)
     expected = dequantize_4bit(*quantize_4bit(weight, blocksize=64, quant_type="nf4"))
-    assert torch.equal(layer.wide_weight(), expected)
+    assert torch.equal(layer.dequantized_weight(), expected)
     assert sum(tensor.nbytes for tensor in layer.stored()) < weight.nbytes / 7
 
 
@@ -66,7 +66,7 @@ def test_nf4_is_bitsandbytes():
 def test_a_layer_computes_with_its_rounded_weight_and_gives_the_inputs_gradient(kind, dtype):
     torch.manual_seed(0)
     layer, x = quantized(kind, torch.randn(48, 64).to(dtype), dtype), torch.randn(2, 5, 64, requires_grad=True)
-    wide, y = layer.wide_weight(), x.detach().clone().requires_grad_()
+    wide, y = layer.dequantized_weight(), x.detach().clone().requires_grad_()
     out, expected = layer(x), F.linear(y.to(dtype), wide, layer.bias.to(dtype))
     out.float().square().sum().backward()
     expected.float().square().sum().backward()
@@ -93,7 +93,7 @@ def test_a_model_is_close_and_smaller(kind):
     assert all(layer.weight.nbytes <= layer.in_features * layer.out_features for layer in made)
     assert 0 < (flux(**x) - exact).norm() < ROUNDING[kind] * exact.norm()
     rounded = flux(**x)
-    keep_wide(flux)
+    dequantize_blocks(flux)
     assert not any(isinstance(module, QuantizedLinear) for module in flux.modules())
     assert torch.equal(flux(**x), rounded)
 
@@ -109,7 +109,7 @@ def test_the_loras_gradients_pass_through(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_loading_quantises_as_a_loaded_model_is_quantised(kind, tmp_path):
+def test_loading_quantizes_as_a_loaded_model_is_quantized(kind, tmp_path):
     save_file(make_flux().state_dict(), tmp_path / "flux.safetensors")
     loaded, wanted = load_quantized(tmp_path / "flux.safetensors", kind), make_flux()
     quantize_blocks(wanted, kind, torch.float32)
@@ -130,7 +130,7 @@ def test_a_float8_file_keeps_its_bytes_and_scales(storage, tmp_path):
     assert isinstance(layer, Float8Linear)
     assert torch.equal(layer.weight.view(torch.uint8), kept.view(torch.uint8))
     assert (layer.weight_scale == 0.125).all()
-    assert torch.equal(layer.wide_weight(), kept.float() * 0.125)
+    assert torch.equal(layer.dequantized_weight(), kept.float() * 0.125)
     four = load_quantized(tmp_path / "flux.safetensors", "nf4").single_blocks[0].linear1
     assert isinstance(four, NF4Linear)
     assert torch.equal(four.absmax, quantize_4bit(kept.float() * 0.125, blocksize=64, quant_type="nf4")[1].absmax)

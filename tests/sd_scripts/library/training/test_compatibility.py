@@ -14,12 +14,20 @@ from library.data.dataset_toml import Dataset, Subset
 from library.errors import TrainerError
 from library.training import compatibility
 from library.training.checkpoint import TrainState
-from library.training.compatibility import check_fixed, first_place, fixed_settings, layout_of, other_settings, read_place, tell_changes
+from library.training.compatibility import (
+    check_fixed,
+    fixed_settings,
+    layout_of,
+    other_settings,
+    print_changed_settings,
+    read_position,
+    start_position,
+)
 
 STATE = TrainState(step=3, epoch=0, batch_in_epoch=3, total_steps=20, seed=42, fixed={})
 
 
-def picture(name="a.png", repeats=2, size=(64, 64), is_reg=False, batch_size=1):
+def image(name="a.png", repeats=2, size=(64, 64), is_reg=False, batch_size=1):
     return SimpleNamespace(
         path=Path("/anywhere", name),
         num_repeats=repeats,
@@ -30,17 +38,17 @@ def picture(name="a.png", repeats=2, size=(64, 64), is_reg=False, batch_size=1):
 
 
 def with_options(**options):
-    """Data of one picture whose subset bears the options."""
+    """Data of one image whose subset bears the options."""
     subset = Subset(image_dir="/anywhere", **options)
-    return data(replace_in(picture(), subset=subset, dataset=Dataset(resolution=(64, 64), subsets=(subset,))))
+    return data(replace_in(image(), subset=subset, dataset=Dataset(resolution=(64, 64), subsets=(subset,))))
 
 
 def replace_in(found, **changes):
     return SimpleNamespace(**(vars(found) | changes))
 
 
-def data(*pictures):
-    return SimpleNamespace(num_batches_per_epoch=4, pictures=pictures or (picture(),))
+def data(*images):
+    return SimpleNamespace(num_batches_per_epoch=4, images=images or (image(),))
 
 
 def arguments(*argv):
@@ -69,11 +77,11 @@ def test_what_gives_the_place_its_meaning_must_be_the_same(argv, named):
     "change",
     [{"name": "b.png"}, {"repeats": 3}, {"size": (64, 128)}, {"is_reg": True}, {"batch_size": 2}],
 )
-def test_other_pictures_are_refused(change):
+def test_other_images_are_refused(change):
     state = replace(STATE, fixed=fixed_settings(arguments(), data()))
-    assert layout_of([picture()]) != layout_of([picture(), picture()])
+    assert layout_of([image()]) != layout_of([image(), image()])
     with pytest.raises(TrainerError, match="the pictures are not those"):
-        check_fixed(state, fixed_settings(arguments(), data(picture(**change))), "x-state")
+        check_fixed(state, fixed_settings(arguments(), data(image(**change))), "x-state")
 
 
 def test_older_checkpoints_tell_of_less():
@@ -91,9 +99,9 @@ def fixture_models(tmp_path):
 def test_changed_settings_are_told(models, capsys):
     state = replace(STATE, settings=other_settings(arguments("--learning_rate", "0.1", "--ema_decay", "0.9", *models), data()))
     same = arguments("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", "--output_dir", "o", *models)
-    tell_changes(state, other_settings(same, data()))
+    print_changed_settings(state, other_settings(same, data()))
     assert capsys.readouterr().out == ""
-    tell_changes(state, other_settings(arguments("--learning_rate", "0.2", "--loss_type", "l1", *models), data()))
+    print_changed_settings(state, other_settings(arguments("--learning_rate", "0.2", "--loss_type", "l1", *models), data()))
     assert "ema_decay 0.9 → off, learning_rate 0.1 → 0.2, loss_type l2 → l1" in capsys.readouterr().out
 
 
@@ -103,10 +111,10 @@ def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / f"{name}.safetensors"
     moved = path.rename(tmp_path / "elsewhere" / path.name)
-    tell_changes(state, other_settings(arguments(*[str(moved) if word == str(path) else word for word in models]), data()))
+    print_changed_settings(state, other_settings(arguments(*[str(moved) if word == str(path) else word for word in models]), data()))
     assert capsys.readouterr().out == ""
     save_file({"a": torch.zeros(9)}, path)
-    tell_changes(state, other_settings(arguments(*models), data()))
+    print_changed_settings(state, other_settings(arguments(*models), data()))
     assert capsys.readouterr().out.count("content of --") == 1
 
 
@@ -116,9 +124,9 @@ def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models
 )
 def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
     state = replace(STATE, settings=other_settings(arguments(*models), with_options()))
-    tell_changes(state, other_settings(arguments(*models), with_options()))
+    print_changed_settings(state, other_settings(arguments(*models), with_options()))
     assert capsys.readouterr().out == ""
-    tell_changes(state, other_settings(arguments(*models), with_options(**options)))
+    print_changed_settings(state, other_settings(arguments(*models), with_options(**options)))
     assert words in capsys.readouterr().out
 
 
@@ -138,19 +146,19 @@ def test_a_training_begins_where_the_flags_say(flags, expected):
     args = Namespace(
         **({"initial_epoch": None, "initial_step": None, "skip_until_initial_step": False, "gradient_accumulation_steps": 2} | flags)
     )
-    assert first_place(args, 10, 4, 40) == expected
+    assert start_position(args, 10, 4, 40) == expected
 
 
 def test_nothing_left_and_two_places_are_refused(tmp_path, monkeypatch):
     args = arguments("--initial_step", "40")
     with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
-        first_place(args, 10, 4, 40)
+        start_position(args, 10, 4, 40)
     begun = replace(STATE, begun_by={"initial_epoch": 2})
     monkeypatch.setattr(compatibility, "read_train_state", lambda folder: begun)
     for flags in (["--initial_epoch", "2"], []):
         args = arguments("--resume", str(tmp_path), *flags)
-        assert read_place(args, 10) is begun
+        assert read_position(args, 10) is begun
         assert (args.initial_epoch, args.initial_step) == (2, None)
     with pytest.raises(TrainerError, match="leave --initial_step"):
-        read_place(arguments("--resume", str(tmp_path), "--initial_step", "4"), 10)
-    assert read_place(arguments(), 10) is None
+        read_position(arguments("--resume", str(tmp_path), "--initial_step", "4"), 10)
+    assert read_position(arguments(), 10) is None

@@ -1,4 +1,4 @@
-"""The validation loss: at fixed levels with fixed noise, over the held-out pictures alone, without a trace in the training."""
+"""The validation loss: at fixed levels with fixed noise, over the held-out images alone, without a trace in the training."""
 
 import json
 
@@ -44,12 +44,12 @@ class Seen:
         return validation.run(step, self.latents, self.losses, lambda: None)
 
 
-def test_every_picture_is_seen_at_the_four_levels(make):
+def test_every_image_is_seen_at_the_four_levels(make):
     validation, _ = make()
     seen = Seen()
     assert seen.run(validation) == pytest.approx(0.5)
     assert [call[3].tolist() for call in seen.asked] == [pytest.approx([level] * n) for n in (2, 1) for level in (0.2, 0.4, 0.6, 0.8)]
-    held_out = {picture.caption for picture in validation.data.held_out}
+    held_out = {image.caption for image in validation.data.held_out}
     assert {caption for call in seen.asked for caption in call[0]} == held_out
     assert len(held_out) == 3
 
@@ -75,11 +75,11 @@ def test_it_is_the_same_again_and_moves_no_generator(make):
     assert not torch.equal(third.asked[0][2], first.asked[0][2])
 
 
-def test_batches_may_be_fewer_and_pictures_weigh_alike(make):
+def test_batches_may_be_fewer_and_images_weigh_alike(make):
     seen = Seen()
     validation, _ = make(dataset={"batch_size": 2})
-    by_picture = iter([torch.tensor([1.0, 3.0])] * 4 + [torch.tensor([8.0])] * 4)
-    assert validation.run(1, seen.latents, lambda *_: next(by_picture), lambda: None) == pytest.approx(4.0)
+    by_image = iter([torch.tensor([1.0, 3.0])] * 4 + [torch.tensor([8.0])] * 4)
+    assert validation.run(1, seen.latents, lambda *_: next(by_image), lambda: None) == pytest.approx(4.0)
     fewer = Seen()
     fewer.run(make(max_validation_steps=1)[0])
     assert len(fewer.asked) == 4
@@ -89,7 +89,7 @@ def due(validation, steps=12, per_epoch=4):
     """Return the steps after which a training would validate."""
     found = []
     for step in range(1, steps + 1):
-        if validation.is_due(step) or (step % per_epoch == 0 and validation.is_due(step, step // per_epoch)):
+        if validation.is_scheduled(step) or (step % per_epoch == 0 and validation.is_scheduled(step, step // per_epoch)):
             found.append(step)
             validation.last = step, 0.0
     return found
@@ -108,7 +108,7 @@ def test_when_it_is_due(flags, expected, make):
     assert due(make(**flags)[0]) == expected
 
 
-def test_nothing_is_due_without_held_out_pictures(make):
+def test_nothing_is_due_without_held_out_images(make):
     assert due(make(validation_split=0.0, validate_every_n_steps=1)[0]) == []
 
 

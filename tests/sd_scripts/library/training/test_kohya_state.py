@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from library.cli.parse import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import create_optimizer
-from library.training.kohya_state import is_kohya_state, load_kohya_state, place_of, unpickle
+from library.training.kohya_state import is_kohya_state, load_kohya_state, position_of, unpickle
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
 
@@ -37,7 +37,7 @@ def train(network, optimizer, scheduler, first, last):
 
 
 def write(folder, network, optimizer, scheduler, *, step=5, epoch=1):
-    """Write what accelerate does for kohya: kohya's own count begins anew at each resume."""
+    """Write what accelerate does for kohya: kohya's own count begins again at each resume."""
     folder.mkdir()
     save_file({name: tensor.clone() for name, tensor in network.state_dict().items()}, folder / "model.safetensors")
     torch.save(optimizer.state_dict(), folder / "optimizer.bin")
@@ -57,7 +57,7 @@ def test_network_optimizer_and_schedule_go_on(kind, folder, capsys):
     train(*straight, 0, 5)
     write(folder, *straight)
     assert is_kohya_state(folder)
-    state = place_of(folder, build_parser().parse_args(["--seed", "1", "--gradient_accumulation_steps", "2"]), steps_per_epoch=4)
+    state = position_of(folder, build_parser().parse_args(["--seed", "1", "--gradient_accumulation_steps", "2"]), steps_per_epoch=4)
     assert (state.step, state.epoch, state.batch_in_epoch) == (5, 1, 2)
     assert capsys.readouterr().out.count("inexactly") == 1
     resumed = parts(kind, halves=(0, 1))
@@ -73,16 +73,16 @@ def test_the_step_is_the_supervisors_then_the_schedules_then_kohyas_own(folder):
     train(*made, 0, 7)
     write(folder, *made, step=3)
     args = build_parser().parse_args(["--seed", "1"])
-    assert place_of(folder, args, 4).step == 7
+    assert position_of(folder, args, 4).step == 7
     (folder / "fluxgym_place.json").write_text('{"step": 9, "epoch": 2, "total_steps": 20}')
-    assert place_of(folder, args, 4).step == 9
-    assert place_of(folder, build_parser().parse_args(["--seed", "1", "--initial_epoch", "3"]), 4).step == 8
+    assert position_of(folder, args, 4).step == 9
+    assert position_of(folder, build_parser().parse_args(["--seed", "1", "--initial_epoch", "3"]), 4).step == 8
     (folder / "fluxgym_place.json").unlink()
     (folder / "scheduler.bin").unlink()
-    assert place_of(folder, args, 4).step == 3
+    assert position_of(folder, args, 4).step == 3
     (folder / "train_state.json").unlink()
     with pytest.raises(TrainerError, match="how far it had come"):
-        place_of(folder, args, 4)
+        position_of(folder, args, 4)
 
 
 def test_what_a_killed_kohya_left_empty_is_named(folder):
@@ -113,7 +113,7 @@ def test_a_pickle_that_could_run_code_is_named_and_not_run(name, folder, tmp_pat
     torch.save({"state": Evil()}, folder / name)
     with pytest.raises(TrainerError, match=rf"{name} is not read: it holds .*open"):
         if name == "scheduler.bin":
-            place_of(folder, build_parser().parse_args(["--seed", "1"]), 4)
+            position_of(folder, build_parser().parse_args(["--seed", "1"]), 4)
         load_kohya_state(folder, *parts(), 1)
     assert not evil.exists()
 

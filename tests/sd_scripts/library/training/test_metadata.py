@@ -1,4 +1,4 @@
-"""What a LoRA says of itself beyond the figures: the author's words and a picture, as kohya writes them."""
+"""What a LoRA says of itself beyond the figures: the author's words and an image, as kohya writes them."""
 
 import base64
 

@@ -25,7 +25,7 @@ def fixture_models(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", name="pictures")
-def fixture_pictures(tmp_path_factory):
+def fixture_images(tmp_path_factory):
     return write_cats(tmp_path_factory.mktemp("pictures"), count=3, size=64)
 
 
@@ -56,8 +56,8 @@ def train(argv, out, **stop_when):
 
 
 @pytest.fixture(name="dataset")
-def fixture_dataset(pictures, tmp_path):
-    return write_dataset(tmp_path / "d.toml", pictures)  # 6 steps an epoch
+def fixture_dataset(images, tmp_path):
+    return write_dataset(tmp_path / "d.toml", images)  # 6 steps an epoch
 
 
 CASES = {
@@ -167,7 +167,7 @@ def test_a_stop_at_the_last_step_or_while_the_end_is_saved_comes_too_late(models
         assert (out / "cat.safetensors").is_file()
 
 
-def test_pictures_that_a_stop_left_undrawn_are_drawn_by_the_resumed(models, dataset, tmp_path):
+def test_images_that_a_stop_left_undrawn_are_drawn_by_the_resumed(models, dataset, tmp_path):
     (tmp_path / "prompts.txt").write_text("one --w 64 --h 64 --s 1\ntwo --w 64 --h 64 --s 1\n")
     out = tmp_path / "out"
     argv = flags(models, dataset, out, *QUICK, "--sample_prompts", str(tmp_path / "prompts.txt"), "--sample_every_n_epochs", "1")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from library.errors import TrainerError
-from library.weights.model_files import ModelFiles, Piece, fingerprint
+from library.weights.model_files import ModelFiles, TensorRecipe, fingerprint
 from library.weights.safetensors_file import fingerprint_of_file
 
 ROOT = Path(__file__).parents[4]
@@ -149,8 +149,8 @@ def test_pieces_are_put_together_with_their_scales(tmp_path):
         tmp_path / "l.safetensors",
     )
     file = ModelFiles(tmp_path / "l.safetensors", "the layer")
-    file.translate({"qk": Piece(("q.weight", "k.weight")), "qkv": Piece(("q.weight", "k.weight", "v.weight")),
-                    "vk": Piece(("v.weight", "q.weight"), swap_halves=True)})  # fmt: skip
+    file.translate({"qk": TensorRecipe(("q.weight", "k.weight")), "qkv": TensorRecipe(("q.weight", "k.weight", "v.weight")),
+                    "vk": TensorRecipe(("v.weight", "q.weight"), swap_halves=True)})  # fmt: skip
     raw, scale = file.raw("qk")
     assert raw.dtype == torch.float8_e4m3fn
     assert scale.flatten().tolist() == [1, 1, 0.5, 0.5]

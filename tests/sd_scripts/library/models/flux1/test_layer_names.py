@@ -7,7 +7,7 @@ import torch
 
 from library.models.flux1.layer_names import autoencoder_pieces, flux_pieces
 from tests.sd_scripts.library.models.flux1.test_transformer import random_flux
-from tests.sd_scripts.library.models.flux1.test_vae import PARAMS, random_autoencoder
+from tests.sd_scripts.library.models.flux1.test_vae import PARAMS, random_vae
 from tests.support.diffusers_reference import autoencoder_in_diffusers, flux_in_diffusers
 
 
@@ -21,7 +21,7 @@ def test_flux_is_complete(guidance_embed):
 
 
 def test_the_autoencoder_is_complete():
-    ours = random_autoencoder()
+    ours = random_vae()
     pieces = autoencoder_pieces(autoencoder_in_diffusers(ours.state_dict(), PARAMS).state_dict())
     assert set(pieces) == set(ours.state_dict())
 
@@ -29,4 +29,4 @@ def test_the_autoencoder_is_complete():
 def test_bfls_own_names_need_no_table():
     with torch.no_grad():
         assert flux_pieces(random_flux(guidance_embed=True).state_dict()) == {}
-        assert autoencoder_pieces(random_autoencoder().state_dict()) == {}
+        assert autoencoder_pieces(random_vae().state_dict()) == {}

@@ -101,7 +101,7 @@ def fixture_mover(monkeypatch):
     mover = RecordingMover()
     monkeypatch.setattr(loading, "fits", lambda num_bytes, device: num_bytes < 1000)
     monkeypatch.setattr(loading, "pin", lambda blocks: None)
-    monkeypatch.setattr(loading, "CudaMover", lambda device: mover)
+    monkeypatch.setattr(loading, "CudaBlockTransfer", lambda device: mover)
     return mover
 
 

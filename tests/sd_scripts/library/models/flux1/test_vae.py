@@ -5,16 +5,16 @@ import torch
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.models.flux1.vae import SCALE, SHIFT, AutoEncoder, AutoEncoderParams, load_autoencoder, params_from_shapes
+from library.models.flux1.vae import SCALE, SHIFT, VAE, VAEParams, load_vae, params_from_shapes
 from library.randomness import generator
 from tests.support.diffusers_reference import autoencoder_in_diffusers
 
-PARAMS = AutoEncoderParams(channels=(8, 16, 24, 32), num_res_blocks=2, z_channels=16)
+PARAMS = VAEParams(channels=(8, 16, 24, 32), num_res_blocks=2, z_channels=16)
 
 
-def random_autoencoder() -> AutoEncoder:
+def random_vae() -> VAE:
     torch.manual_seed(0)
-    vae = AutoEncoder(PARAMS).eval().requires_grad_(False)
+    vae = VAE(PARAMS).eval().requires_grad_(False)
     for parameter in vae.parameters():
         parameter += 0.05 * torch.randn_like(parameter)
     return vae
@@ -22,7 +22,7 @@ def random_autoencoder() -> AutoEncoder:
 
 @pytest.fixture(name="pair")
 def fixture_pair():
-    vae = random_autoencoder()
+    vae = random_vae()
     return vae, autoencoder_in_diffusers(vae.state_dict(), PARAMS)
 
 
@@ -46,7 +46,7 @@ def test_decode_equals_diffusers(pair):
 
 @torch.no_grad()
 def test_a_generator_samples_around_the_mean():
-    vae, pixels = random_autoencoder(), torch.rand(1, 3, 16, 16) * 2 - 1
+    vae, pixels = random_vae(), torch.rand(1, 3, 16, 16) * 2 - 1
     first, second = (vae.encode(pixels, generator(1, "vae", number)) for number in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, vae.encode(pixels, generator(1, "vae", 0)))
@@ -57,17 +57,17 @@ def test_a_generator_samples_around_the_mean():
 
 
 def test_dimensions_come_from_shapes_and_load(tmp_path):
-    vae = random_autoencoder()
+    vae = random_vae()
     assert params_from_shapes({key: tuple(t.shape) for key, t in vae.state_dict().items()}) == PARAMS
     save_file({key: tensor.contiguous() for key, tensor in vae.state_dict().items()}, tmp_path / "ae.safetensors")
-    loaded = load_autoencoder(str(tmp_path / "ae.safetensors"), dtype=None, device="cpu")
+    loaded = load_vae(str(tmp_path / "ae.safetensors"), dtype=None, device="cpu")
     assert torch.equal(loaded.decoder.up[0].block[2].conv2.weight, vae.decoder.up[0].block[2].conv2.weight)
 
 
 def test_another_model_is_named(tmp_path):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(TrainerError, match="is not an autoencoder"):
-        load_autoencoder(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
+        load_vae(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def test_every_form_of_the_file_decodes_as_diffusers(pair, form, tmp_path):
         save_file({f"vae.{key}": tensor.contiguous() for key, tensor in ours.state_dict().items()} | {"x": torch.ones(1)}, path)
     else:
         theirs.save_pretrained(tmp_path / "vae")
-    loaded = load_autoencoder(str(path), dtype=torch.float32, device="cpu")
+    loaded = load_vae(str(path), dtype=torch.float32, device="cpu")
     latents, pixels = torch.randn(1, 16, 4, 6), torch.rand(1, 3, 32, 48)
     reference = theirs.decode(latents / SCALE + SHIFT).sample
     assert (loaded.decode(latents) - reference).norm() / reference.norm() < 1e-5
@@ -88,7 +88,7 @@ def test_every_form_of_the_file_decodes_as_diffusers(pair, form, tmp_path):
 
 
 def test_the_autoencoder_of_stable_diffusion_is_named(tmp_path):
-    vae = AutoEncoder(AutoEncoderParams(channels=(8, 8), num_res_blocks=1, z_channels=4))
+    vae = VAE(VAEParams(channels=(8, 8), num_res_blocks=1, z_channels=4))
     save_file({key: tensor.contiguous() for key, tensor in vae.state_dict().items()}, tmp_path / "ae.safetensors")
     with pytest.raises(TrainerError, match="4 channels"):
-        load_autoencoder(str(tmp_path / "ae.safetensors"), dtype=None, device="cpu")
+        load_vae(str(tmp_path / "ae.safetensors"), dtype=None, device="cpu")
