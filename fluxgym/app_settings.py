@@ -77,7 +77,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return app.py's parser."""
-    parser = Parser(prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few pictures.", allow_abbrev=False)
+    parser = Parser(prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few images.", allow_abbrev=False)
     parser.add_argument("--host", metavar="H", help="the address to listen on (default 127.0.0.1; any other demands a token)")
     parser.add_argument("--port", metavar="P", help=f"the port to listen on (default {DEFAULT_PORT})")
     add_folders(parser)

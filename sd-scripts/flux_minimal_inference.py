@@ -43,7 +43,7 @@ STEPS_DEV, STEPS_SCHNELL = 50, 4
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; names and defaults are kohya's."""
-    parser = Parser(prog="flux_minimal_inference.py", description="Draw a picture with FLUX.1 and LoRA files.", allow_abbrev=False)
+    parser = Parser(prog="flux_minimal_inference.py", description="Draw an image with FLUX.1 and LoRA files.", allow_abbrev=False)
     add = parser.add_argument
     add("--ckpt_path", required=True, help="the transformer: a .safetensors file, an index of shards, or a folder of diffusers'")
     add("--clip_l", required=True, help="the CLIP-L text encoder")
@@ -165,7 +165,7 @@ def _encode(
 def _integrate(
     args: argparse.Namespace, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[Attachment], device: torch.device
 ) -> Tensor:
-    """Return the picture's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
+    """Return the image's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     kind = args.flux_dtype or args.dtype
     dtype = DTYPES.get(kind) or DTYPES[args.dtype]
     flux = load_base(_as_trained(args, loras, kind if kind in KINDS else None), device, dtype)
@@ -177,7 +177,7 @@ def _integrate(
     with autocast(device, dtype):
         latents = sample_latents(flux, prompt, text, no_text, initial_noise(prompt, 0, None))
     if not latents.isfinite().all():
-        raise TrainerError("the picture came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
+        raise TrainerError("the image came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
     del flux
     _free_memory()
     return latents

@@ -22,10 +22,10 @@ class Compose:
 
 
 class ToTensor:
-    """Picture (H, W, C) in 0..255 -> tensor (C, H, W) in 0..1."""
+    """Image (H, W, C) in 0..255 -> tensor (C, H, W) in 0..1."""
 
     def __call__(self, image):
-        """Convert one picture."""
+        """Convert one image."""
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
@@ -36,7 +36,7 @@ class Normalize:
         self.mean, self.std = mean[0], std[0]
 
     def __call__(self, pixels):
-        """Normalise one tensor."""
+        """Normalize one tensor."""
         return (pixels - self.mean) / self.std
 
 

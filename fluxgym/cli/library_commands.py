@@ -27,7 +27,7 @@ MARKS = {"ok": "✅", "warning": "⚠️", "error": "❌"}
 
 def add_commands(add: Add) -> None:
     """Add the commands to the parser; `add` makes one of a name, a function and a sentence."""
-    copying = add("duplicate", _duplicate, "copy a run's settings, pictures and captions to a new name")
+    copying = add("duplicate", _duplicate, "copy a run's settings, images and captions to a new name")
     copying.add_argument("name", metavar="NAME")
     copying.add_argument("new_name", metavar="NEW")
     add("forget", _forget, "take a run off the list; its trained model stays").add_argument("name", metavar="NAME")
@@ -69,7 +69,7 @@ def _add_exchange(add: Add) -> None:
     exporting.add_argument("name", metavar="NAME", help="a run, or --all", nargs="?")
     exporting.add_argument("file", type=Path, metavar="FILE")
     exporting.add_argument("--all", action="store_true", help="every run")
-    exporting.add_argument("--with-pictures", action="store_true", help="the pictures and captions too")
+    exporting.add_argument("--with-pictures", action="store_true", help="the images and captions too")
     exporting.add_argument("--with-lora", action="store_true", help="the trained model too")
     add("import", _import, "make runs of an exported file").add_argument("file", type=Path, metavar="FILE")
 
@@ -237,5 +237,5 @@ def read_state_file(path: Path) -> dict[str, object]:
 def image_folder(path: Path) -> Path:
     """Return a folder's full path; raises SettingsError when it is not there."""
     if not path.is_dir():
-        raise SettingsError(f"The folder of pictures {path} does not exist.")
+        raise SettingsError(f"The folder of images {path} does not exist.")
     return path.resolve()

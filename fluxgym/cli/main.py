@@ -58,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="print a JSON list")
     starting = _command(commands, "start", _start, "start a training; prints its folder")
     starting.add_argument("--state", required=True, type=Path, metavar="FILE", help="a JSON file with ui_state.json's keys")
-    starting.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of pictures and .txt captions")
+    starting.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of images and .txt captions")
     starting.add_argument("--wait", action="store_true", help="stay until it has ended, with a progress bar")
     starting.add_argument("--gpus", metavar="0,1", help="the GPUs to use")
     starting.add_argument("--if-exists", choices=("resume", "new", "replace"), help="what to do when a run has this name already")

@@ -24,7 +24,7 @@ LABELS = {
     "train_batch_size": "Train batch size",
     "save_every_n_steps": "Save every N steps",
     "lr_scheduler": "Scheduler",
-    "reg_data_dir": "Regularisation pictures",
-    "enable_bucket": "Keep each picture's shape (buckets)",
+    "reg_data_dir": "Regularization images",
+    "enable_bucket": "Keep each image's shape (buckets)",
     "other_flags": "Other flags of the trainer",
 }

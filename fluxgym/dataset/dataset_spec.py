@@ -46,7 +46,7 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
 
 
 def expected_steps(config: TrainConfig, images: Sequence[Size], regularization: Sequence[Size] = ()) -> int:
-    """Return the number of optimizer steps for images of these sizes (width, height), in the order of their names; 0 without pictures."""
+    """Return the number of optimizer steps for images of these sizes (width, height), in the order of their names; 0 without images."""
     held_out = _held_out(config, len(images))
     images = [size for place, size in enumerate(images) if place not in held_out]
     if not images:

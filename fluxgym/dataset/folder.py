@@ -45,7 +45,7 @@ class ImageFolder:
         self.path = path
 
     def names(self) -> list[str]:
-        """Return the pictures' names in order."""
+        """Return the images' names in order."""
         return sorted(self.images())
 
     def images(self) -> dict[str, os.DirEntry[str]]:
@@ -69,7 +69,7 @@ class ImageFolder:
             raise storage_error(error, self.path) from error
 
     def count(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.names())
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
@@ -80,17 +80,17 @@ class ImageFolder:
     def changing(self) -> AbstractContextManager[None]:
         """Return the lock under which files get their names here; raises AlreadyRunning when somebody else keeps it."""
         lock = self.path.with_name(f".{self.path.name}.lock")
-        return file_lock(lock, timeout_s=BUSY_S, busy="Other pictures are being brought into the form; try again in a moment.")
+        return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being brought into the form; try again in a moment.")
 
     def image_path(self, name: str) -> Path:
         """Return where an image lies; raises DatasetError for a name that is not one of them."""
         path = self.path / name
         if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
-            raise DatasetError(f"There is no picture “{name[:80]}” here.", field="pictures")
+            raise DatasetError(f"There is no image “{name[:80]}” here.", field="pictures")
         return path
 
     def caption(self, name: str) -> str:
-        """Return an picture's caption."""
+        """Return an image's caption."""
         try:
             with open_regular((self.path / name).with_suffix(CAPTION)) as file:
                 return file.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
@@ -98,7 +98,7 @@ class ImageFolder:
             return ""
 
     def set_caption(self, name: str, text: str) -> None:
-        """Write an picture's caption; an empty one removes the file."""
+        """Write an image's caption; an empty one removes the file."""
         path = self.image_path(name).with_suffix(CAPTION)
         if len(text) > MAX_CAPTION:
             raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="pictures")
@@ -117,7 +117,7 @@ class ImageFolder:
             self._check_caption(source, name)
             return self._move(source, Path(name).stem + CAPTION)
         if not is_image_name(name):
-            raise DatasetError(f"{name} is neither a picture nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
+            raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
         self._check_image(source, name)
         with self.changing():
             return self._move(source, self._free(name))
@@ -197,10 +197,10 @@ def copy_into(source: Path, target: Path, default_caption: str, *, extension: st
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
         raise DatasetError(
-            f"The name of the picture {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="pictures"
+            f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="pictures"
         )
     if not names:
-        raise DatasetError("There are no pictures to train on; add at least one .png, .jpg or .webp file.", field="pictures")
+        raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="pictures")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:

@@ -17,14 +17,14 @@ MAX_KNOWN = 200_000
 
 @dataclass(frozen=True)
 class ImageSize:
-    """An picture's size as seen, after EXIF rotation."""
+    """An image's size as seen, after EXIF rotation."""
 
     width: int
     height: int
 
 
 def is_image_name(name: str) -> bool:
-    """Return True if a file's name says that it is an picture."""
+    """Return True if a file's name says that it is an image."""
     stem, dot, suffix = name.rpartition(".")
     return bool(stem.strip(".")) and dot + suffix.lower() in EXTENSIONS
 
@@ -62,13 +62,13 @@ def check_image(path: Path) -> ImageSize:
                 image.load()
             return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
     except UnidentifiedImageError:
-        raise BadImage(f"{path.name} is not a picture; save it as a real .png or .jpg.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="pictures") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path.name} cannot be read as a picture ({error}); save it anew.", field="pictures") from None
+        raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="pictures") from None
 
 
 def read_size(path: Path) -> ImageSize:
-    """Return an picture's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
+    """Return an image's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -78,7 +78,7 @@ def read_size(path: Path) -> ImageSize:
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not a picture, or is damaged; remove it or save it anew.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="pictures") from None
 
 
 def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
@@ -90,14 +90,14 @@ def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
 
 
 def num_pixels(path: Path) -> int:
-    """Return how many pixels an picture's header tells of, before anything of it is decoded; raises BadPicture as check_picture does."""
+    """Return how many pixels an image's header tells of, before anything of it is decoded; raises BadPicture as check_picture does."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             return image.width * image.height
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not a picture, or has more pixels than can be read.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="pictures") from None
 
 
 def thumbnail(path: Path, side: int) -> bytes:
@@ -119,4 +119,4 @@ def thumbnail(path: Path, side: int) -> bytes:
             _thumbnails.clear()
         return _thumbnails.setdefault(key, buffer.getvalue())
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not a picture, or is damaged.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or is damaged.", field="pictures") from None

@@ -155,5 +155,5 @@ def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
         return None
     folder = models / str(named)
     if not os.path.isdir(folder):  # noqa: PTH112 (unlike Path's it takes every name)
-        raise ModelError(f"The folder of regularisation pictures {folder} is missing; correct it or leave it empty.", field="reg_data_dir")
+        raise ModelError(f"The folder of regularization images {folder} is missing; correct it or leave it empty.", field="reg_data_dir")
     return folder

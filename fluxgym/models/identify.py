@@ -139,7 +139,7 @@ def _no_safetensors(head: bytes) -> str | None:
     if head.startswith(b"version https://git-lfs"):
         return "file is a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
     if head[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "file is a web page that was saved in the model's place; download it again, logged in if its licence asks for that"
+        return "file is a web page that was saved in the model's place; download it again, logged in if its license asks for that"
     return None
 
 

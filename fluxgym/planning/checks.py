@@ -58,7 +58,7 @@ class Preflight:
 
 
 def check(state: Mapping[str, Any], images: Path, models: Path, outputs: Path) -> Preflight:
-    """Check what Start would do with these settings and pictures."""
+    """Check what Start would do with these settings and images."""
     found = Preflight()
     config = found.tell(None, lambda: _config(state, models))
     if config is None:
@@ -89,10 +89,10 @@ def _files(found: Preflight, config: TrainConfig, models: Path) -> FoundFiles:
 
 def _tell_images(found: Preflight, tally: ImageCounts, config: TrainConfig) -> None:
     if not tally.images:
-        found.add("error", "There are no pictures yet; add at least one.", "pictures")
+        found.add("error", "There are no images yet; add at least one.", "pictures")
         return
     bare = tally.images - tally.captioned
-    found.add("ok", f"{tally.images} picture{'s' * (tally.images > 1)}, {tally.captioned} with a caption.", "pictures")
+    found.add("ok", f"{tally.images} image{'s' * (tally.images > 1)}, {tally.captioned} with a caption.", "pictures")
     if bare and not config.concept_sentence:
         found.add("warning", f"{bare} of them have neither a caption nor a trigger word to stand for one.", "concept_sentence")
 

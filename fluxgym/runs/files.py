@@ -40,7 +40,7 @@ def write_text(path: Path, text: str) -> None:
         raise storage_error(error, path) from error
     except UnicodeEncodeError:
         _remove(tmp_path)
-        raise StorageError(f"The text for {path.name} holds half a letter, which no file can hold; type it anew.") from None
+        raise StorageError(f"The text for {path.name} holds half a letter, which no file can hold; type it again.") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -71,12 +71,12 @@ class RunPaths:
 
     @property
     def dataset(self) -> Path:
-        """Pictures and captions of this run."""
+        """Images and captions of this run."""
         return self.folder / "dataset"
 
     @property
     def samples(self) -> Path:
-        """Sample pictures."""
+        """Sample images."""
         return self.folder / "sample"
 
     @property

@@ -74,7 +74,7 @@ def slug_of(lora_name: str) -> str:
     if "/" in name or "\\" in name or "\0" in name:
         raise BadName(f"The LoRA name “{_short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
     if not name.isprintable():
-        raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it anew.", field="lora_name")
+        raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it again.", field="lora_name")
     slug = slugify(name, max_length=MAX_LENGTH)
     if not slug:
         raise BadName(f"The LoRA name “{_short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")

@@ -117,7 +117,7 @@ def _take_images(sources: tuple[Path, ...], target: Path) -> str:
         copy_into(source, target, "")
     except DatasetError as error:  # its settings and model are still worth having
         shutil.rmtree(target, ignore_errors=True)
-        return f" Its pictures were left out: {error}"
+        return f" Its images were left out: {error}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""`make demo`: the whole main job without a browser, on the example photos and the pocket model, with a before/after picture."""
+"""`make demo`: the whole main job without a browser, on the example photos and the pocket model, with a before/after image."""
 
 import tempfile
 from pathlib import Path
@@ -38,7 +38,7 @@ def start_demo(settings: Settings) -> RunPaths:
 
 
 def compose(run: RunPaths) -> Path | None:
-    """Lay the first samples above the last ones, the same seeds in the same column; returns the picture's path."""
+    """Lay the first samples above the last ones, the same seeds in the same column; returns the image's path."""
     from PIL import Image
 
     by_step: dict[str, list[Path]] = {}

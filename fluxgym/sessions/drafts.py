@@ -92,10 +92,10 @@ class Draft:
 
     def _foreign(self, run: RunPaths) -> str:
         num = self.images.count()
-        held = "a picture that was" if num == 1 else f"{num} pictures that were" if num else "captions that were"
+        held = "an image that was" if num == 1 else f"{num} images that were" if num else "captions that were"
         return (
             f"Nothing was changed: the form in another tab of this browser holds {held} not started. Start them there, or let them go with "
-            f"“New training”, to edit the pictures of {run.slug}."
+            f"“New training”, to edit the images of {run.slug}."
         )
 
 

@@ -67,7 +67,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     regularization = regularization_folder(config, settings.models)
     images = list(sizes(run.dataset))
     if not images:
-        raise DatasetError(f"The pictures of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
+        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
     steps = expected_steps(config, images, list(sizes(regularization)) if regularization else ())
     end = read_exit(run)
     done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
@@ -113,7 +113,7 @@ class ResumePreview:
         """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
         left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
-        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the pictures in another order than without the stop"
+        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the images in another order than without the stop"
         return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
 
 

@@ -156,7 +156,7 @@ def _check_image(path: Path) -> None:
         if num_pixels(path) <= MAX_DECODED_PIXELS:
             check_image(path)
     except DatasetError as error:
-        raise ImportRefused(f"The archive's picture cannot be used: {error}") from None
+        raise ImportRefused(f"The archive's image cannot be used: {error}") from None
 
 
 def _checked(data: bytes, name: str) -> State:

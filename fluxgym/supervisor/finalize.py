@@ -87,7 +87,7 @@ def write_outcome(
     )
     log.info("ended: %s %s %s", end.status.value, end.reason_code, end.reason)
     if _runs_another(run, order):
-        log.error("%s was started anew meanwhile; its state is left alone", run.slug)
+        log.error("%s was started again meanwhile; its state is left alone", run.slug)
         return
     try:
         write_exit_record(run, record)

@@ -69,7 +69,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="num_repeats", beside="max_train_epochs", kind="number", place="lora", flag="num_repeats",
-        help="How often each picture is seen in an epoch.",
+        help="How often each image is seen in an epoch.",
     ),
     Field(
         name="max_train_epochs", kind="number", place="lora", flag="--max_train_epochs",
@@ -78,15 +78,15 @@ FIELDS: tuple[Field, ...] = (
     Field(
         name="sample_prompts", kind="lines", place="lora", flag="--sample_prompts",
         placeholder="the trigger word, until you write something else",
-        help="Pictures drawn while training. kohya's options work: --w width --h height --d seed --s steps --g guidance --l CFG --n negative prompt.",
+        help="Images drawn while training. kohya's options work: --w width --h height --d seed --s steps --g guidance --l CFG --n negative prompt.",
     ),
     Field(
         name="sample_every_n_steps", beside="resolution", kind="number", place="lora", flag="--sample_every_n_steps",
-        help="0 draws no sample pictures.",
+        help="0 draws no sample images.",
     ),
     Field(
         name="resolution", kind="number", place="lora", flag="resolution",
-        help="Pictures are trained at about this many pixels a side.",
+        help="Images are trained at about this many pixels a side.",
     ),
     Field(
         name="enable_checkpointing", kind="check", place="advanced", flag="--save_state",
@@ -103,7 +103,7 @@ FIELDS: tuple[Field, ...] = (
     Field(name="seed", beside="workers", kind="number", place="advanced", flag="--seed", help="The same seed gives the same training."),
     Field(
         name="workers", kind="number", place="advanced", flag="--max_data_loader_n_workers",
-        help="Processes that load pictures beside the training.",
+        help="Processes that load images beside the training.",
     ),
     Field(
         name="learning_rate", beside="save_every_n_epochs", kind="text", place="advanced", flag="--learning_rate", placeholder="8e-4",
@@ -131,7 +131,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="train_batch_size", beside="save_every_n_steps", kind="number", place="advanced", flag="--train_batch_size", is_advanced=True,
-        help="Pictures a step. Empty: 1.",
+        help="Images a step. Empty: 1.",
     ),
     Field(
         name="save_every_n_steps", kind="number", place="advanced", flag="--save_every_n_steps", is_advanced=True,
@@ -143,12 +143,12 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="reg_data_dir", kind="text", place="advanced", flag="--reg_data_dir", is_advanced=True,
-        placeholder="a folder of pictures with captions",
-        help="Pictures that keep the model's other knowledge alive while it learns yours.",
+        placeholder="a folder of images with captions",
+        help="Images that keep the model's other knowledge alive while it learns yours.",
     ),
     Field(
         name="enable_bucket", kind="check", place="advanced", flag="--enable_bucket", is_advanced=True,
-        help="Trains wide and tall pictures as they are. Off: each one is cut to a square.",
+        help="Trains wide and tall images as they are. Off: each one is cut to a square.",
     ),
     Field(
         name=OTHER_FLAGS, kind="lines", place="advanced", placeholder="max_grad_norm = 1.0\nnetwork_train_unet_only = true",

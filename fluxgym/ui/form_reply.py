@@ -97,6 +97,6 @@ def _steps(checked: Preflight, config: TrainConfig) -> Answer:
         return {"steps": None, "explain": ""}
     batch = config.advanced.get("train_batch_size", 1)
     epochs = f"{config.max_train_epochs} epoch{'s' * (config.max_train_epochs != 1)}"
-    size = f", {batch} pictures a step" if batch != 1 else ""
-    prior = ", and as many regularisation pictures beside them" if config.advanced.get("reg_data_dir") else ""
-    return {"steps": checked.steps, "explain": f"each picture {config.num_repeats} times in each of {epochs}{prior}{size}"}
+    size = f", {batch} images a step" if batch != 1 else ""
+    prior = ", and as many regularization images beside them" if config.advanced.get("reg_data_dir") else ""
+    return {"steps": checked.steps, "explain": f"each image {config.num_repeats} times in each of {epochs}{prior}{size}"}

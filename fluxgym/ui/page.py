@@ -31,7 +31,7 @@ CHANGED = (
     "return [memory.keepUnsent(values, typed[2]), ...typed.slice(1)]; }"
 )
 SETTLED = (
-    f"async (...typed) => {{ const pictures = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
+    f"async (...typed) => {{ const images = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
     "typed[1] = await pictures.settled(typed[1]); return typed; }"
 )
 ServerFunction = Callable[[Any], dict[str, Any]]

@@ -100,7 +100,7 @@ class FileRoutes:
         return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=ASK_AGAIN)
 
     def sample(self, slug: str, name: str) -> Response:
-        """Send a sample picture."""
+        """Send a sample image."""
         return self._file(slug, "sample", name, ".png", "image/png", FOR_A_DAY)
 
     def lora(self, slug: str, name: str) -> Response:
@@ -171,7 +171,7 @@ class FileRoutes:
             return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
 
     def run_image(self, slug: str, name: str) -> Response:
-        """Send a thumbnail of one of a run's pictures."""
+        """Send a thumbnail of one of a run's images."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
@@ -179,7 +179,7 @@ class FileRoutes:
         return _thumbnail(ImageFolder(run.dataset), name)
 
     def draft_image(self, draft: str, name: str) -> Response:
-        """Send a thumbnail of one of a draft's pictures."""
+        """Send a thumbnail of one of a draft's images."""
         try:
             return _thumbnail(open_draft(self._settings.outputs, draft).images, name)
         except FluxGymError:

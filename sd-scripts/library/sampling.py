@@ -147,7 +147,7 @@ def sample_latents(
     noise: Tensor,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Integrate from noise to an picture's latents by Euler steps: (1, 16, H, W) -> the same, float32.
+    """Integrate from noise to an image's latents by Euler steps: (1, 16, H, W) -> the same, float32.
 
     `no_words` turns classifier-free guidance on. `check` is called before every step and may raise.
     """
@@ -180,7 +180,7 @@ def initial_noise(prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
 
 
 def to_image(vae: VAE, latents: Tensor) -> Image.Image:
-    """Decode (1, 16, h, w) latents into an picture."""
+    """Decode (1, 16, h, w) latents into an image."""
     parameter = next(vae.parameters())
     pixels = vae.decode(latents.to(parameter)).float().clamp(-1, 1)[0].permute(1, 2, 0)
     return Image.fromarray(((pixels + 1) * 127.5).round().byte().cpu().numpy())

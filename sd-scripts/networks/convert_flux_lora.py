@@ -25,7 +25,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--dst", required=True, choices=list(FORMS), help="the form to write; sd-scripts and ai-toolkit are kohya's words for them"
     )
-    parser.add_argument("--src", choices=list(FORMS), help="the form that is read; it is recognised when left out")
+    parser.add_argument("--src", choices=list(FORMS), help="the form that is read; it is recognized when left out")
     return parser
 
 

@@ -60,7 +60,7 @@ def _check(args: Namespace, *, trains_t5: bool) -> None:
         raise TrainerError(f"--network_dropout {args.network_dropout} must be at least 0 and below 1.")
     if args.torch_compile and not is_lycoris(args) and _has_dropout(args):
         raise TrainerError(
-            "--torch_compile and dropout in the network exclude each other: each step would be compiled anew; leave one out."
+            "--torch_compile and dropout in the network exclude each other: each step would be compiled again; leave one out."
         )
     if args.dim_from_weights and not args.network_weights:
         raise TrainerError("--dim_from_weights reads the ranks from --network_weights, which is missing.")

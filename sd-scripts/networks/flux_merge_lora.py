@@ -31,7 +31,7 @@ WRAPPERS = ("model.diffusion_model.", "diffusion_model.")
 INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
 WITHOUT_EFFECT = {
     "mem_eff_load_save": "one tensor is held in memory at a time in any case",
-    "diffusers": "diffusers' keys are recognised",
+    "diffusers": "diffusers' keys are recognized",
     "shuffle": "the order of a LoRA's ranks changes nothing",
 }
 Parts = dict[str, list[tuple[LoRAPair, float]]]  # by module: what is added, with its ratio
@@ -93,7 +93,7 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
     """Write one model with what belongs to it."""
     file = WeightFile(path, f"--{next(name for name, (each, _) in INTO.items() if each == prefix)}")
     if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
-        raise TrainerError(f"{path} holds quantised weights with scales ({scaled}); merge into the file that they were made from.")
+        raise TrainerError(f"{path} holds quantized weights with scales ({scaled}); merge into the file that they were made from.")
     places = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
     dtype = PRECISIONS[args.save_precision] if args.save_precision else None
     changes = {}

@@ -136,7 +136,7 @@ def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, *, trains_f
     elif any(isinstance(module, QuantizedLinear) for module in flux.modules()):
         what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
         raise TrainerError(
-            f"--network_args {what} works on the frozen weights themselves, which are quantised; leave out --fp8_base or --base_quantization."
+            f"--network_args {what} works on the frozen weights themselves, which are quantized; leave out --fp8_base or --base_quantization."
         )
     given = arguments | {"dropout": arguments.get("dropout") or args.network_dropout or 0.0}
     torch.manual_seed(derived_seed(args.seed, "lycoris"))

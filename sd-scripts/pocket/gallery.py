@@ -1,4 +1,4 @@
-"""Pictures drawn with a folder's model files, with or without a LoRA: what the pocket's prior and the check of a training are made of."""
+"""Images drawn with a folder's model files, with or without a LoRA: what the pocket's prior and the check of a training are made of."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -23,7 +23,7 @@ def num_nearest_to(samples: Tensor, wanted: Tensor, others: Tensor) -> int:
 
 
 def colors_seen(pixels: np.ndarray) -> tuple[str, str]:
-    """Return the names of an picture's background and foreground color: (H, W, 3) uint8 -> ("purple", "yellow").
+    """Return the names of an image's background and foreground color: (H, W, 3) uint8 -> ("purple", "yellow").
 
     Every pixel counts for its nearest color of the scenes' palette; the background is what most of the border is, the foreground what
     most of the rest of the image is.

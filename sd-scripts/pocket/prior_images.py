@@ -1,4 +1,4 @@
-"""Pictures that the finished pocket model draws of what it knows: the regularization set that keeps a LoRA from making it forget."""
+"""Images that the finished pocket model draws of what it knows: the regularization set that keeps a LoRA from making it forget."""
 
 from pathlib import Path
 

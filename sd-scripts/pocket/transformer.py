@@ -78,7 +78,7 @@ class Corpus:
 
 @torch.no_grad()
 def build_corpus(vae: VAE, tokenizers: Tokenizers, num_scenes: int, num_crops: int) -> Corpus:
-    """Draw, cut, encode and tokenize the pretraining pictures."""
+    """Draw, cut, encode and tokenize the pretraining images."""
     random, photos = np.random.default_rng(2), bundled_photos()
     scenes = [random_scene(random, PIXELS) for _ in range(num_scenes)] + [random_crop(random, photos, PIXELS) for _ in range(num_crops)]
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)

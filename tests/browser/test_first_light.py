@@ -43,7 +43,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
     expect(page.locator(".fg-picture")).to_have_count(8)
     for index, caption in enumerate(page.locator(".fg-picture textarea").all()):
         caption.fill(f"sks cat, crop {index}")
-    expect(page.locator(".fg-tally")).to_have_text("8 pictures, 8 with a caption")
+    expect(page.locator(".fg-tally")).to_have_text("8 images, 8 with a caption")
     fill_form(page, "My Cat", 12)
     page.get_by_label("Sample Image Every N Steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")

@@ -67,7 +67,7 @@ def test_mistakes_stand_beside_their_fields_and_clear_nothing(app, page):
     page.locator("#start").click()
     expect(page.locator("#field-lora_name .fg-complaint")).to_contain_text("slash")
     expect(page.locator("#field-max_train_epochs .fg-complaint")).to_contain_text("“0”")
-    expect(page.locator(".fg-lines")).to_contain_text("no pictures")
+    expect(page.locator(".fg-lines")).to_contain_text("no images")
     expect(page.get_by_label("The name of your LoRA")).to_be_focused()
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
     expect(page.locator("#fg-notices summary")).to_be_visible()
@@ -101,7 +101,7 @@ def test_dropped_images_and_captions_find_each_other(app, page, cats):
     expect(page.locator(".fg-picture")).to_have_count(3)
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
     expect(page.get_by_label("Caption of a.png")).to_have_value("")
-    expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not a picture")
+    expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not an image")
     drop(page, {"a.txt": b"later"})
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
     page.get_by_role("button", name="Remove b.png").click()
@@ -140,7 +140,7 @@ def test_the_example_is_ready_to_start_at_one_click(app, page):
     page.locator("#fg-example").click()
     expect(page.get_by_label("The name of your LoRA")).to_have_value("example-cat")
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
-    expect(page.locator(".fg-lines")).not_to_contain_text("no pictures")
+    expect(page.locator(".fg-lines")).not_to_contain_text("no images")
     expect(page.locator(".fg-complaint")).to_have_count(0)
 
 

@@ -78,7 +78,7 @@ class ImageHandlers:
     def example(self, data: Answer) -> Answer:
         """Bring the example photos, and propose a free name and the trigger word of their captions."""
         if self.folder(text(data, "draft"), text(data, "source")).count():
-            raise DatasetError("There are pictures already; remove them first to use the example.", field="pictures")
+            raise DatasetError("There are images already; remove them first to use the example.", field="pictures")
         folder = self._own(data).images
         write_example(folder.path)
         names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))

@@ -72,7 +72,7 @@ class SessionHandlers:
         """Do what a row's button says to the very run it was drawn for."""
         run = self._outputs.run(text(data, "slug", 200))
         if data.get("run_id") and read_state(run).get("run_id") != data["run_id"]:
-            raise SessionError(f"{run.slug} has been started anew since this button was drawn; nothing was done to it.")
+            raise SessionError(f"{run.slug} has been started again since this button was drawn; nothing was done to it.")
         action = self._actions.get(text(data, "action", 40))
         if action is None:
             return {"error": "The page asked for something that the app does not know; reload the page."}

@@ -94,7 +94,7 @@ export function mount({ element, trigger, props, watch }) {
     }, text);
     fill(choice, h("p", {}, taken.sentence),
       h("div", { class: "fg-actions" },
-        taken.resume ? button("resume", taken.resume, "Goes on with the run that is there, with its own settings and pictures", "fg-strong") : null,
+        taken.resume ? button("resume", taken.resume, "Goes on with the run that is there, with its own settings and images", "fg-strong") : null,
         button("new", taken.new, "Starts beside it; nothing of the other run is touched"),
         taken.replace ? button("replace", taken.replace, "The run that is there is moved to outputs/.fluxgym/archive and kept") : null,
         button("", "Cancel", "Leaves everything as it is")));

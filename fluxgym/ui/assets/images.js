@@ -1,4 +1,4 @@
-// Step 2: pictures and their captions. Dropped files go up one a request; a caption is on disk as soon as typing pauses.
+// Step 2: images and their captions. Dropped files go up one a request; a caption is on disk as soon as typing pauses.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { address, call, notice } from "./api.js";
@@ -35,8 +35,8 @@ const chosen = (files) => [...files].map((file) => ({ file, folder: "" }));
 const isCaption = (name) => /\.txt$/i.test(name);
 
 /**
- * The files with the names they get, in the order of these. Where folders of one drop hold the same name, the later pictures are numbered,
- * and each caption goes with the picture of its own folder.
+ * The files with the names they get, in the order of these. Where folders of one drop hold the same name, the later images are numbered,
+ * and each caption goes with the image of its own folder.
  */
 function named(files) {
   const sorted = [...files].sort((a, b) => a.folder.localeCompare(b.folder) || a.file.name.localeCompare(b.file.name, undefined, { numeric: true }));
@@ -61,7 +61,7 @@ function named(files) {
 
 let settle = async (source) => source;
 
-/** Wait until every edit of the pictures is on disk; returns whose pictures the form shows then. */
+/** Wait until every edit of the images is on disk; returns whose images the form shows then. */
 export const settled = (source) => settle(source);
 
 export function mount({ element, trigger, server, props, watch }) {
@@ -74,15 +74,15 @@ export function mount({ element, trigger, server, props, watch }) {
   const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload(chosen(input.files)); input.value = ""; } });
   const zone = h("div", { class: "fg-drop" },
     input,
-    h("label", { for: "fg-file" }, h("strong", {}, "Drop pictures and .txt captions here"), h("span", {}, " or click to choose them")),
-    h("p", { class: "fg-small" }, "A caption file has its picture's name: cat1.png and cat1.txt."));
+    h("label", { for: "fg-file" }, h("strong", {}, "Drop images and .txt captions here"), h("span", {}, " or click to choose them")),
+    h("p", { class: "fg-small" }, "A caption file has its image's name: cat1.png and cat1.txt."));
   const example = h("button", { type: "button", class: "fg-button", id: "fg-example", onclick: useExample }, "Use the example photos");
   const none = h("button", { type: "button", class: "fg-button", onclick: removeAll }, "Remove all");
   const tally = h("p", { class: "fg-tally", role: "status" });
   const progress = h("p", { class: "fg-uploading", role: "status", hidden: true });
   const troubles = h("ul", { class: "fg-troubles fg-bad", role: "alert" });
   const grid = h("ul", { class: "fg-gallery" });
-  const empty = h("p", { class: "fg-empty" }, "Your pictures appear here, each with its caption to edit. 8 to 30 of them are a good start.");
+  const empty = h("p", { class: "fg-empty" }, "Your images appear here, each with its caption to edit. 8 to 30 of them are a good start.");
   const before = h("button", { type: "button", class: "fg-button", onclick: () => { offset -= PAGE; list(); } }, "Back");
   const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
   const where = h("span");
@@ -92,7 +92,7 @@ export function mount({ element, trigger, server, props, watch }) {
   const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
   const ask = (name, data) => call(server, name, { draft, source, ...data });
 
-  // Edits go one after the other: the first of them may turn a run's pictures into the draft's own, which the next has to know.
+  // Edits go one after the other: the first of them may turn a run's images into the draft's own, which the next has to know.
   let edits = Promise.resolve();
   function edit(name, data) {
     const done = edits.then(async () => {
@@ -140,7 +140,7 @@ export function mount({ element, trigger, server, props, watch }) {
   }
 
   function tell({ count, captioned }) {
-    put(tally, count ? `${count} picture${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
+    put(tally, count ? `${count} image${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
   }
 
   function card(item) {
@@ -181,7 +181,7 @@ export function mount({ element, trigger, server, props, watch }) {
 
   function showCard(cardElement, item) {
     const text = cardElement.querySelector("textarea");
-    attribute(text, "placeholder", hint || "what the picture shows");
+    attribute(text, "placeholder", hint || "what the image shows");
     if (item.caption !== undefined && document.activeElement !== text && !cardElement.querySelector(".fg-saved").textContent) text.value = item.caption;
   }
 
@@ -192,7 +192,7 @@ export function mount({ element, trigger, server, props, watch }) {
 
   async function removeAll() {
     const text = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here will be gone.";
-    const title = total === 1 ? "Take the picture out of the form?" : `Take all ${total} pictures out of the form?`;
+    const title = total === 1 ? "Take the image out of the form?" : `Take all ${total} images out of the form?`;
     if (await question({ title, text, yes: "Remove all" }) && take(await edit("clear", {}))) await changed();
   }
 
@@ -258,7 +258,7 @@ export function mount({ element, trigger, server, props, watch }) {
   });
   document.addEventListener("fg:form", (event) => {
     hint = event.detail.trigger ?? "";
-    grid.querySelectorAll("textarea").forEach((text) => attribute(text, "placeholder", hint || "what the picture shows"));
+    grid.querySelectorAll("textarea").forEach((text) => attribute(text, "placeholder", hint || "what the image shows"));
   });
   list();
 }

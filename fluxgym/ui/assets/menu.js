@@ -12,7 +12,7 @@ const taken = (answer) => (answer === undefined ? "The app does not answer; try 
 async function duplicate(session, ask) {
   let slug = null;
   const done = await question({
-    title: `Duplicate ${session.lora_name}`, text: "Settings, pictures and captions are copied; nothing is started.",
+    title: `Duplicate ${session.lora_name}`, text: "Settings, images and captions are copied; nothing is started.",
     field: { label: "Name of the copy", value: `${session.lora_name} 2` }, yes: "Duplicate",
     check: async (name) => {
       const answer = await ask("duplicate", { name });
@@ -47,8 +47,8 @@ async function exporting(session) {
   await question({
     title: `Export ${session.lora_name}`, text: "None of these holds a token or a path of this machine's models.",
     body: [h("ul", { class: "fg-exports" },
-      link("state.json", "Settings only (.json)"), link("with-pictures.zip", "Settings, pictures and captions (.zip)"),
-      link("everything.zip", "Settings, pictures, captions and the trained model (.zip)"))],
+      link("state.json", "Settings only (.json)"), link("with-pictures.zip", "Settings, images and captions (.zip)"),
+      link("everything.zip", "Settings, images, captions and the trained model (.zip)"))],
   });
   return null;
 }

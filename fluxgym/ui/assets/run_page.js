@@ -1,4 +1,4 @@
-// The Run page: one session with its progress, loss curve, sample pictures, log and files. It asks only for what is new since it asked last.
+// The Run page: one session with its progress, loss curve, sample images, log and files. It asks only for what is new since it asked last.
 
 import { actions } from "./sessions.js";
 import { attribute, fill, h, keyed, put } from "./dom.js";
@@ -59,7 +59,7 @@ export function mount({ element, trigger, server }) {
     h("div", { class: "fg-actions" }));
   const chart = curve();
   const samples = h("div", { class: "fg-samples" });
-  const noSamples = h("p", { class: "fg-empty" }, "Sample pictures appear here when the form asks for them: a prompt, and every how many steps.");
+  const noSamples = h("p", { class: "fg-empty" }, "Sample images appear here when the form asks for them: a prompt, and every how many steps.");
   const log = logView();
   const noLog = h("p", { class: "fg-empty" }, "What the trainer prints appears here.");
   const files = h("ul", { class: "fg-files" });
@@ -131,7 +131,7 @@ export function mount({ element, trigger, server }) {
   async function toForm() {
     const lost = await heldIn(server);
     if (lost === null) return;
-    const text = `The form takes this run's settings and pictures: ${lost} will be gone.`;
+    const text = `The form takes this run's settings and images: ${lost} will be gone.`;
     if (lost && !await question({ title: "Replace what the form holds?", text, yes: "Replace it" })) return;
     trigger("open", { slug, replace: true });
     location.hash = "#train";

@@ -1,4 +1,4 @@
-// How a session looks, in the list and at the head of its own page: state as symbol, word and colour; progress; reason; buttons.
+// How a session looks, in the list and at the head of its own page: state as symbol, word and color; progress; reason; buttons.
 
 import { attribute, fill, h, put } from "./dom.js";
 import { count, seconds, stamp } from "./clock.js";
@@ -13,7 +13,7 @@ const STATES = {
   unreadable: ["⚠️", "Cannot be read"],
 };
 const PHASES = {
-  downloading: "Downloading", loading: "Loading the model", caching: "Preparing the pictures", training: "Training",
+  downloading: "Downloading", loading: "Loading the model", caching: "Preparing the images", training: "Training",
   sampling: "Drawing samples", validating: "Validating", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
 };
 const LIVE = new Set(["running", "starting", "queued"]);
@@ -118,7 +118,7 @@ export function buttons(session, act) {
   if (session.status === "queued" && !session.stopping) list.push(button("stop", "Cancel", "Takes it out of the queue"));
   else if ((isLive(session) || session.alive) && !session.stopping) list.push(button("stop", "Stop", "Finishes the step, saves the state and ends. Nothing is lost"));
   if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Ends it without waiting; the steps since the last save are lost", "fg-danger"));
-  if (session.status === "unreadable") list.push(button("repair", "Repair", "Writes the state anew from the run's history, or from its command and model; the damaged file is kept", "fg-strong"));
+  if (session.status === "unreadable") list.push(button("repair", "Repair", "Writes the state again from the run's history, or from its command and model; the damaged file is kept", "fg-strong"));
   if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));
   return list;
 }

@@ -145,7 +145,7 @@ def _check(args: argparse.Namespace) -> None:
         if not getattr(args, name):
             raise TrainerError(f"--{name} is missing.")
     if not (args.dataset_config or args.train_data_dir or args.in_json):
-        raise TrainerError("there are no pictures to train on: give --dataset_config, --train_data_dir or --in_json.")
+        raise TrainerError("there are no images to train on: give --dataset_config, --train_data_dir or --in_json.")
     name = args.output_name or "last"
     if Path(name).name != name or name == ".." or len(name.encode()) > MAX_NAME_BYTES:
         raise TrainerError(f"--output_name {args.output_name} is no file name; leave folders to --output_dir and keep it short.")
@@ -196,7 +196,7 @@ def _settled(args: argparse.Namespace) -> argparse.Namespace:
     args.network_alpha = args.network_alpha or args.network_dim  # 0 means the rank, a scale of 1
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
-            _warn_no_effect(f"--{name}", "--dataset_config says where the pictures are")
+            _warn_no_effect(f"--{name}", "--dataset_config says where the images are")
     if args.base_quantization not in (None, "fp8") and args.fp8_base:
         args.fp8_base = False
         _warn_no_effect("--fp8_base", f"--base_quantization {args.base_quantization} says how the base is stored")

@@ -27,7 +27,7 @@ class CaptionContext:
 
 
 def read_caption(image: Path, subset: Subset) -> str:
-    """Return an picture's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
+    """Return an image's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
 
     A name that tells of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError when the file is not UTF-8
     text.

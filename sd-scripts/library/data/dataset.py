@@ -53,7 +53,7 @@ def build_dataset(args: Namespace) -> "TrainingData":
     """Find the images; raises TrainerError naming what is missing or cannot be read."""
     train, held_out = index_images(read_datasets(args), args.seed)
     if not any(not image.subset.is_reg for image in train):
-        raise TrainerError("validation_split holds every picture out, so none is left to train on; hold out fewer.")
+        raise TrainerError("validation_split holds every image out, so none is left to train on; hold out fewer.")
     if args.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
         warn("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
     return TrainingData(args, train, held_out)
@@ -130,7 +130,7 @@ class TrainingData:
             yield self._make(members, [generator(self.args.seed, "validation picture", index) for index in members], CaptionContext())
 
     def _in_order(self) -> list[list[int]]:
-        """Return the batches of the images that are held out, as indices into all pictures."""
+        """Return the batches of the images that are held out, as indices into all images."""
         batches = []
         for members in self._by_size(range(len(self.images), len(self._all))):
             size = self._all[members[0]].dataset.batch_size

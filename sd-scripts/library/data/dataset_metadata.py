@@ -64,7 +64,7 @@ def describe(images: list[TrainingImage], held_out: list[TrainingImage], num_bat
     """Return what --debug_dataset prints: each image with its size, bucket, repeats, mask and caption, then the sums."""
     lines = [_line(image) for image in images] + [f"held out: {_line(image)}" for image in held_out]
     seen = sum(image.num_repeats for image in images)
-    lines.append(f"{len(images)} pictures, {seen} with repeats, in {num_batches} batches an epoch; {len(held_out)} held out")
+    lines.append(f"{len(images)} images, {seen} with repeats, in {num_batches} batches an epoch; {len(held_out)} held out")
     return "\n".join(lines)
 
 

@@ -171,7 +171,7 @@ def _dataset(above: Mapping[str, Any], table: Mapping[str, Any], args: Namespace
     merged = {**above, **{key: value for key, value in table.items() if key != "subsets"}}
     entries = table.get("subsets", [])
     if not isinstance(entries, list) or not entries:
-        raise TrainerError(f"{place} names no folder of pictures; add [[datasets.subsets]] with an image_dir.")
+        raise TrainerError(f"{place} names no folder of images; add [[datasets.subsets]] with an image_dir.")
     subsets = _without_doubles(tuple(_subset(merged, entry, args, place) for entry in entries))
     values = {key: merged[key] for key in DATASET_FIELDS if key in merged and key != "resolution"}
     for key, value in values.items():

@@ -37,7 +37,7 @@ Tensors = dict[str, Tensor]
 
 
 class FeatureCache:
-    """Latents, masks and text states by an picture's place in the list of all pictures."""
+    """Latents, masks and text states by an image's place in the list of all images."""
 
     def __init__(self, args: Namespace, images: list[TrainingImage]) -> None:
         self.args, self.images = args, images
@@ -47,7 +47,7 @@ class FeatureCache:
         self._text_keys: dict[int, str] = {}
 
     def latents(self, place: int, flip: bool) -> tuple[Tensor, Tensor | None]:
-        """Return an picture's latents (16, h, w) and its mask (h, w), None without one."""
+        """Return an image's latents (16, h, w) and its mask (h, w), None without one."""
         found = self._latents.get(self._latent_keys[place, flip])
         return found["latents"].float(), found.get("mask")
 
@@ -90,7 +90,7 @@ class FeatureCache:
 
 
 def _made_from(image: TrainingImage) -> tuple[object, ...]:
-    """What shapes an picture's latents and mask, but for the autoencoder."""
+    """What shapes an image's latents and mask, but for the autoencoder."""
     mask = "alpha" if image.subset.alpha_mask else _content(image.mask_path) if image.mask_path else ""
     return _content(image.path), image.fit, image.subset.resize_interpolation, mask
 
@@ -136,7 +136,7 @@ class Cache:
         self._folders: set[Path] = set()
 
     def find(self, key: str, folder: Path) -> bool:
-        """Return True if a result is there, whole, in memory or in a folder of pictures."""
+        """Return True if a result is there, whole, in memory or in a folder of images."""
         if key in self._memory or key in self._places:
             return True
         self._folders.add(folder / FOLDER)

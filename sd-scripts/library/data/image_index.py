@@ -48,7 +48,7 @@ def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage
         for mine, found in zip((train, held_out), _of_dataset(dataset, seed), strict=True):
             mine.extend(found)
     if not held_out and (asked := next((s for d in datasets for s in d.subsets if s.validation_split and not s.is_reg), None)):
-        raise TrainerError(f"validation_split {asked.validation_split} of the pictures in {asked.name} is not even one; hold out more.")
+        raise TrainerError(f"validation_split {asked.validation_split} of the images in {asked.name} is not even one; hold out more.")
     return train, held_out
 
 
@@ -69,8 +69,8 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
     if not train and not held_out:
         folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
         if not folders:
-            raise TrainerError("every subset is_reg: regularisation pictures go beside pictures to train on; add a subset without is_reg.")
-        raise TrainerError(f"there are no pictures in {folders}; put .png, .jpg or .webp files there.")
+            raise TrainerError("every subset is_reg: regularization images go beside images to train on; add a subset without is_reg.")
+        raise TrainerError(f"there are no images in {folders}; put .png, .jpg or .webp files there.")
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
     found = tuple([_image(*each, dataset, masks) for each in entries] for entries in (train, held_out))
@@ -81,7 +81,7 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
 def _warn_of_masks_without_an_image(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
     for folder, by_stem in masks.items():
         if unused := sorted(path.name for path in by_stem.values() if path not in used):
-            warn(f"{folder}: no picture belongs to the mask {unused[0]} ({len(unused)} in all)")
+            warn(f"{folder}: no image belongs to the mask {unused[0]} ({len(unused)} in all)")
 
 
 def _entries(subset: Subset) -> list[Entry]:
@@ -90,13 +90,13 @@ def _entries(subset: Subset) -> list[Entry]:
         return read_metadata_file(subset)
     paths = list_images(subset.image_dir)
     if not paths:
-        warn(f"there are no pictures in {subset.image_dir}")
+        warn(f"there are no images in {subset.image_dir}")
     for one, other in itertools.pairwise(paths):
         if one.stem == other.stem:
             warn(f"{one} and {other.name} share one caption")
     entries = [(path, read_caption(path, subset)) for path in paths]
     if num := sum(not caption for _, caption in entries):
-        about = f"{num} of {len(paths)} pictures in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
+        about = f"{num} of {len(paths)} images in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
         warn(about)
     return entries
 
@@ -174,7 +174,7 @@ def _entries_metadata_file(source: Path) -> Iterator[tuple[str, Any]]:
         return
     table = json.loads(text)
     if not isinstance(table, dict):
-        raise TrainerError(f"the metadata_file {source} is no table of pictures.")
+        raise TrainerError(f"the metadata_file {source} is no table of images.")
     yield from table.items()
 
 

@@ -44,7 +44,7 @@ def list_images(folder: str) -> list[Path]:
 
 
 def upright_size(path: Path) -> Size:
-    """Return width and height as seen, without decoding; raises TrainerError for a file that is no picture."""
+    """Return width and height as seen, without decoding; raises TrainerError for a file that is no image."""
     try:
         with Image.open(path) as image:
             sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
@@ -80,8 +80,8 @@ def _unreadable(path: Path, error: Exception) -> TrainerError:
     if isinstance(error, Image.DecompressionBombError):
         return TrainerError(f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels, too many to decode; save it smaller.")
     if isinstance(error, UnidentifiedImageError):
-        return TrainerError(f"{path} is not a picture; remove it or save it as a real .png or .jpg.")
-    return TrainerError(f"{path} cannot be read as a picture ({error}); remove it or save it anew.")
+        return TrainerError(f"{path} is not an image; remove it or save it as a real .png or .jpg.")
+    return TrainerError(f"{path} cannot be read as an image ({error}); remove it or save it again.")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,6 @@
 """Masks of the loss: which part of an image is trained, white in whole and black not at all.
 
-They come from an picture's alpha channel (alpha_mask) or from images of the same names in conditioning_data_dir, are fitted and cut as the
+They come from an image's alpha channel (alpha_mask) or from images of the same names in conditioning_data_dir, are fitted and cut as the
 image is, and are averaged to the size of its latents. Shape suffixes: H W pixels, h w latents.
 """
 
@@ -26,18 +26,18 @@ def masks_by_stem(folder: str) -> dict[str, Path]:
 
 
 def mask_of(image: Path, masks: dict[str, Path], folder: str) -> Path:
-    """Return the mask with an picture's name; raises TrainerError when there is none."""
+    """Return the mask with an image's name; raises TrainerError when there is none."""
     if image.stem not in masks:
         raise TrainerError(f"{image} has no mask: {folder} holds no {image.stem}{EXTENSIONS[0]}.")
     return masks[image.stem]
 
 
 def read_mask(path: Path, image: Path, size: Size) -> Image.Image:
-    """Return a mask's red channel (L), as kohya takes it; raises TrainerError for one that is not shaped like its picture."""
+    """Return a mask's red channel (L), as kohya takes it; raises TrainerError for one that is not shaped like its image."""
     mask = read_image(path).getchannel("R")
     if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
         raise TrainerError(
-            f"the mask {path} is {mask.width}x{mask.height}, but {image} is {size[0]}x{size[1]}; a mask has its picture's shape."
+            f"the mask {path} is {mask.width}x{mask.height}, but {image} is {size[0]}x{size[1]}; a mask has its image's shape."
         )
     return mask
 

@@ -30,7 +30,7 @@ FORBIDS_TEXT_CACHE = (
 FORBIDS_LATENT_CACHE = ("random_crop", "color_aug", "face_crop_aug_range")
 NO_EFFECT = {
     "network_multiplier": (1.0, "kohya's FLUX trainer ignores it too"),
-    "cache_info": (False, "folders are read anew at each start"),
+    "cache_info": (False, "folders are read again at each start"),
 }
 
 
@@ -92,7 +92,7 @@ def check_subset(subset: "Subset", place: str) -> None:
     if subset.alpha_mask and subset.conditioning_data_dir:
         raise TrainerError(f"{place}: alpha_mask and conditioning_data_dir both give masks; leave one out.")
     if subset.metadata_file and subset.is_reg:
-        raise TrainerError(f"{place}: is_reg and metadata_file exclude each other; give regularisation pictures by their image_dir.")
+        raise TrainerError(f"{place}: is_reg and metadata_file exclude each other; give regularization images by their image_dir.")
 
 
 def check_subset_against_flags(subset: "Subset", args: Namespace, place: str) -> None:
@@ -104,7 +104,7 @@ def check_subset_against_flags(subset: "Subset", args: Namespace, place: str) ->
     if args.cache_latents:
         for key in FORBIDS_LATENT_CACHE:
             if getattr(subset, key):
-                raise TrainerError(f"{place}: {key} changes pictures while training, so --cache_latents must be left out.")
+                raise TrainerError(f"{place}: {key} changes images while training, so --cache_latents must be left out.")
     if subset.conditioning_data_dir and not args.masked_loss:
         raise TrainerError(f"{place}: conditioning_data_dir holds masks, which need --masked_loss.")
 
@@ -119,7 +119,7 @@ def check_dataset(dataset: "Dataset", place: str) -> None:
                 raise TrainerError(f"{place}: resolution {side} is no multiple of {GRID}; use {side // GRID * GRID or GRID}.")
         return
     if any(subset.face_crop_aug_range for subset in dataset.subsets):
-        raise TrainerError(f"{place}: face_crop_aug_range cuts every picture to the resolution, so enable_bucket must be left out.")
+        raise TrainerError(f"{place}: face_crop_aug_range cuts every image to the resolution, so enable_bucket must be left out.")
     step, smallest = dataset.bucket_reso_steps, min(dataset.resolution)
     if not GRID <= step <= smallest or step % GRID:
         raise TrainerError(f"{place}: bucket_reso_steps {step} must be a multiple of {GRID}, up to the resolution {smallest}.")

@@ -90,12 +90,10 @@ def check_fixed(state: TrainState, fixed: dict[str, Any], source: str) -> None:
         if name not in state.fixed or state.fixed[name] == value:
             continue  # older checkpoints do not tell of all
         if name == "pictures":
-            raise TrainerError(
-                f"--resume {source}: the pictures are not those that it was made with (names, repeats, sizes or batch size)."
-            )
+            raise TrainerError(f"--resume {source}: the images are not those that it was made with (names, repeats, sizes or batch size).")
         raise TrainerError(
             f"--resume {source}: the checkpoint was made with {NAMED_BY.get(name, name)} = {state.fixed[name]}, now it is {value}; "
-            "resume with the settings and pictures that it was made with."
+            "resume with the settings and images that it was made with."
         )
 
 

@@ -59,7 +59,7 @@ def position_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainSta
     if args.initial_step is not None or args.initial_epoch is not None:
         step = args.initial_step if args.initial_step is not None else (args.initial_epoch - 1) * steps_per_epoch
     epoch, rest = divmod(step, steps_per_epoch)
-    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not hold the order of the pictures", flush=True)
+    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not hold the order of the images", flush=True)
     return TrainState(
         step=step,
         epoch=epoch,

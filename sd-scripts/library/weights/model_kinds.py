@@ -36,7 +36,7 @@ def why_no_safetensors(head: bytes, size: int) -> str | None:
         return "is a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
     start = head[:64].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "is a web page that was saved in the model's place; download it again, logged in if its licence asks for that"
+        return "is a web page that was saved in the model's place; download it again, logged in if its license asks for that"
     if size < 8 or b"\0" not in head[:8]:  # the first eight bytes are a length, and no header fills them all
         return "is damaged: it is cut short, or no .safetensors file. Download it again"
     return None

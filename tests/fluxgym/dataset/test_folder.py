@@ -74,7 +74,7 @@ def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "name", "named"),
-    [("hello", "text.png", r"text\.png is not a picture"), ("x", "a.exe", r"a\.exe"), (b"\xff\xfea", "a.txt", "UTF-8")],
+    [("hello", "text.png", r"text\.png is not an image"), ("x", "a.exe", r"a\.exe"), (b"\xff\xfea", "a.txt", "UTF-8")],
 )
 def test_what_cannot_be_used_is_named(content, name, named, folder, tmp_path):
     with pytest.raises(DatasetError, match=named):
@@ -144,7 +144,7 @@ def test_what_captions_cannot_end_in_is_refused(extension, folder, tmp_path):
 def test_only_its_own_images_are_given_out(name, folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     assert folder.image_path("a.png") == folder.path / "a.png"
-    with pytest.raises(DatasetError, match="no picture"):
+    with pytest.raises(DatasetError, match="no image"):
         folder.image_path(name)
 
 

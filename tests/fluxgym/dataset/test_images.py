@@ -66,8 +66,8 @@ def test_a_thumbnail_is_made_once_and_anew_when_the_file_changes(tmp_path):
 
 
 def test_what_is_no_image_is_named(tmp_path):
-    (tmp_path / "text.png").write_text("I am not a picture")
-    with pytest.raises(BadImage, match=r"text\.png is not a picture"):
+    (tmp_path / "text.png").write_text("I am not an image")
+    with pytest.raises(BadImage, match=r"text\.png is not an image"):
         check_image(tmp_path / "text.png")
 
 

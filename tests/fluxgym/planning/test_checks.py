@@ -43,7 +43,7 @@ def test_what_stands_in_the_way_is_at_its_field(changes, field, look):
 
 def test_no_images_yet(look, tmp_path):
     found = look(tmp_path / "none")
-    assert [line.text for line in found.lines if line.level == "error"] == ["There are no pictures yet; add at least one."]
+    assert [line.text for line in found.lines if line.level == "error"] == ["There are no images yet; add at least one."]
     assert found.steps is None
 
 
@@ -63,9 +63,9 @@ def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path)
     folder = write_cats(tmp_path / "outputs" / "cat" / "dataset", count=3)
     (folder / "cat 0.txt").write_text(" \n")
     (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
-    (folder / "alone.txt").write_text("of no picture")
+    (folder / "alone.txt").write_text("of no image")
     lines = [line.text for line in look(folder, concept_sentence="").lines]
-    assert "3 pictures, 1 with a caption." in lines
+    assert "3 images, 1 with a caption." in lines
     assert any("2 of them have neither" in text for text in lines)
     make_run(tmp_path / "outputs", "cat")
     gallery = ImageHandlers(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))

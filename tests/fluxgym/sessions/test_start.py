@@ -116,7 +116,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, nam
 
 def test_no_images(world, tmp_path):
     (tmp_path / "none").mkdir()
-    with pytest.raises(DatasetError, match="no pictures"):
+    with pytest.raises(DatasetError, match="no images"):
         begin(world, tmp_path / "none")
     assert not list(OutputsPaths(world.outputs).runs())
 
@@ -355,7 +355,7 @@ def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
 
 def test_a_run_whose_images_are_gone_says_so(stopped, world):
     shutil.rmtree(stopped.dataset)
-    with pytest.raises(DatasetError, match="pictures of my-cat are gone"):
+    with pytest.raises(DatasetError, match="images of my-cat are gone"):
         resume(stopped, settings=world)
 
 

@@ -141,7 +141,7 @@ def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, se
     fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
 
     def busy(self):
-        raise AlreadyRunning("Other pictures are being brought into the form.")
+        raise AlreadyRunning("Other images are being brought into the form.")
 
     monkeypatch.setattr(Draft, "forget_images", busy)
     assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
@@ -195,7 +195,7 @@ def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(h
 
 def test_start_without_images_is_refused(handlers, draft, settings):
     answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
-    assert any("no pictures" in line["text"] for line in answer["lines"])
+    assert any("no images" in line["text"] for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
@@ -228,7 +228,7 @@ def test_opening_a_run_in_place_of_what_was_typed_takes_its_images_too(handlers,
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(handlers, draft):
     fields = typed(handlers, draft, lora_name="cat")
     answer = handlers.changed("name", draft.id, "gone", *fields)[1]
-    assert any("no pictures" in line["text"] for line in answer["lines"])
+    assert any("no images" in line["text"] for line in answer["lines"])
 
 
 def test_what_the_disk_refuses_stays_with_the_browser(handlers, draft, settings):

@@ -24,7 +24,7 @@ def form(settings):
 
 @pytest.fixture
 def images(tmp_path):
-    """Return a folder of four pictures."""
+    """Return a folder of four images."""
     return write_cats(tmp_path / "pictures", count=4)
 
 
@@ -57,7 +57,7 @@ def test_with_a_mistake_no_number_and_no_command_is_shown(form, images):
 
 def test_no_images_yet(form, tmp_path):
     answer = form.answer(state(form), {}, tmp_path / "none")
-    assert any(line["level"] == "error" and "no pictures" in line["text"] for line in answer["lines"])
+    assert any(line["level"] == "error" and "no images" in line["text"] for line in answer["lines"])
 
 
 def test_a_missing_model_is_named_beside_its_field(form, images, settings):

@@ -33,7 +33,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def run(settings: Settings) -> RunPaths:
-    """Return a finished run with a sample, a LoRA and pictures."""
+    """Return a finished run with a sample, a LoRA and images."""
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=1)
     run.samples.mkdir()
@@ -50,7 +50,7 @@ def client(settings: Settings, run: RunPaths) -> TestClient:
 
 
 def png(size: int = 70) -> bytes:
-    """Return an picture's bytes."""
+    """Return an image's bytes."""
     buffer = io.BytesIO()
     Image.effect_noise((size, size), 60).save(buffer, "PNG")
     return buffer.getvalue()
@@ -120,7 +120,7 @@ def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
-        ("cat.png", b"just text", "not a picture"), ("cat.png", b"", "empty"), ("cat.exe", b"MZ", "neither"), ("cat.png", png()[:300], "cat.png"),
+        ("cat.png", b"just text", "not an image"), ("cat.png", b"", "empty"), ("cat.exe", b"MZ", "neither"), ("cat.png", png()[:300], "cat.png"),
         ("cat.txt", b"\xff\xfe\x00", "UTF-8"), ("..%2f..%2f.png", png(), "name"),
     ],
 )  # fmt: skip

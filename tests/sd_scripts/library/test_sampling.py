@@ -45,7 +45,7 @@ def test_files_of_each_kind(tmp_path):
     assert [(p.prompt, p.width) for p in read_prompts(str(tmp_path / "p.toml"))] == [("a cat", 128), ("a dog", 128)]
     (tmp_path / "p.json").write_text('[{"prompt": "a cat", "seed": 3}]')
     assert read_prompts(str(tmp_path / "p.json"))[0].seed == 3
-    (tmp_path / "bad.json").write_text('[{"prompt": "a cat", "colour": 3}]')
+    (tmp_path / "bad.json").write_text('[{"prompt": "a cat", "color": 3}]')
     with pytest.raises(TrainerError, match=r"bad\.json"):
         read_prompts(str(tmp_path / "bad.json"))
     with pytest.raises(TrainerError, match="missing"):

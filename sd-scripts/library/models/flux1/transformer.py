@@ -82,7 +82,7 @@ class QKNorm(nn.Module):
         self.key_norm = RMSNorm(dim)
 
     def forward(self, q_BhSD: Tensor, k_BhSD: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalise and rotate queries and keys: the shapes are kept."""
+        """Normalize and rotate queries and keys: the shapes are kept."""
         q = normed_and_rotated(q_BhSD, self.query_norm.scale, positions)
         return q, normed_and_rotated(k_BhSD, self.key_norm.scale, positions)
 

@@ -12,7 +12,7 @@ class Part:
     @answers
     def refuse(self, data):
         """Refuse as for a user's mistake."""
-        raise DatasetError("The picture is damaged.")
+        raise DatasetError("The image is damaged.")
 
     @answers
     def fail(self, data):
@@ -21,7 +21,7 @@ class Part:
 
 
 def test_a_users_mistake_is_a_sentence():
-    assert Part().refuse({}) == {"error": "The picture is damaged."}
+    assert Part().refuse({}) == {"error": "The image is damaged."}
 
 
 def test_a_bug_is_not_hidden():

@@ -18,7 +18,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def draft(settings):
-    """Return a draft with four pictures."""
+    """Return a draft with four images."""
     draft = open_draft(settings.outputs, new_draft_id())
     write_cats(draft.images.path, count=4)
     return draft
@@ -57,7 +57,7 @@ def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_pl
     message = {"draft": draft.id, "source": "dog", "name": "cat 0.png", "text": "x"}
     handlers = ImageHandlers(settings)
     for ask in (handlers.prepare, handlers.caption, handlers.remove):
-        assert "4 pictures that were not started" in ask(message)["error"]
+        assert "4 images that were not started" in ask(message)["error"]
     assert handlers.clear(message)["source"] == ""  # what was uploaded in another tab is shown now
     assert handlers.held(message) == {"typed": False, "pictures": 4}
     assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
@@ -110,8 +110,8 @@ def test_the_example_comes_at_one_click(settings):
 
 @pytest.mark.parametrize("name", ["../cat 0.png", "/etc/passwd", "cat 0.txt", "", "dog.png"])
 def test_what_is_no_image_of_the_data_set_is_refused(settings, draft, name):
-    assert "no picture" in ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": name, "text": "x"})["error"]
-    assert "no picture" in ImageHandlers(settings).remove({"draft": draft.id, "source": "", "name": name})["error"]
+    assert "no image" in ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": name, "text": "x"})["error"]
+    assert "no image" in ImageHandlers(settings).remove({"draft": draft.id, "source": "", "name": name})["error"]
 
 
 @pytest.mark.parametrize("source", ["../..", ".fluxgym", "a/b"])

@@ -1,4 +1,4 @@
-"""Buckets keep the area and the shape of pictures."""
+"""Buckets keep the area and the shape of images."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -166,7 +166,7 @@ def test_masks_beside_the_images(make, cats, tmp_path, capsys):
     (cats / "cat 1.png").rename(cats / "kat 1.png")
     Image.new("L", (96, 96)).save(tmp_path / "masks" / "dog.png")
     make([subset], masked_loss=True)
-    assert "no picture belongs to the mask dog.png (1 in all)" in capsys.readouterr().err
+    assert "no image belongs to the mask dog.png (1 in all)" in capsys.readouterr().err
     (tmp_path / "masks" / "kat 1.png").unlink()
     with pytest.raises(TrainerError, match=r"kat 1\.png has no mask"):
         make([subset], masked_loss=True)
@@ -239,9 +239,9 @@ def huge(path, photo):
 
 
 WRONG = {
-    "truncated": (cut_short, "cannot be read as a picture"),
-    "empty": (lambda path, photo: path.write_bytes(b""), "is not a picture"),
-    "text": (lambda path, photo: path.write_text("I am no picture"), "is not a picture"),
+    "truncated": (cut_short, "cannot be read as an image"),
+    "empty": (lambda path, photo: path.write_bytes(b""), "is not an image"),
+    "text": (lambda path, photo: path.write_text("I am no image"), "is not an image"),
     "huge": (huge, "million pixels"),
     "dangling": (lambda path, photo: path.symlink_to(path.with_name("gone")), "is missing"),
 }
@@ -280,7 +280,7 @@ def test_an_empty_folder_beside_others_is_told(make, cats, tmp_path, capsys):
     (tmp_path / "reg").mkdir()
     data = make([{"image_dir": str(cats)}, {"image_dir": str(tmp_path / "reg"), "is_reg": True}])
     assert data.num_reg_images == 0
-    assert f"no pictures in {tmp_path / 'reg'}" in capsys.readouterr().err
+    assert f"no images in {tmp_path / 'reg'}" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainerError, match="empty"):
         make([{"image_dir": str(tmp_path / "empty")}])

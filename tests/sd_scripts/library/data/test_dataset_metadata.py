@@ -39,4 +39,4 @@ def test_the_description_names_every_image(tmp_path):
     assert "96x96 as 64x96, 3 times" in lines[0]
     assert "'sks cat, crop" in lines[0]
     assert "regularisation" in lines[3]
-    assert lines[-1] == "4 pictures, 18 with repeats, in 18 batches an epoch; 1 held out"
+    assert lines[-1] == "4 images, 18 with repeats, in 18 batches an epoch; 1 held out"

@@ -46,7 +46,7 @@ def test_lines_count_with_wildcards_and_tags_follow_each(read):
     ("content", "named"),
     [
         ("{", r"meta\.json is not valid JSON"),
-        ("[]", "no table of pictures"),
+        ("[]", "no table of images"),
         ({"cat 9.png": {}}, r"names .*cat 9\.png, which is missing"),
         ({"cat 0.png": "text"}, r"cat 0\.png is no table"),
         ({"cat 0.png": {"caption": 3}}, r"of cat 0\.png must be texts"),

@@ -99,6 +99,6 @@ def test_images_without_words_are_counted(cats, capsys):
     (cats / "cat 3.txt").unlink()
     (cats / "cat 4.txt").write_text("\n")
     find(cats)
-    assert f"2 of 10 pictures in {cats} have no words: no .txt" in capsys.readouterr().err
+    assert f"2 of 10 images in {cats} have no words: no .txt" in capsys.readouterr().err
     find(cats, class_tokens="cat")  # an empty file is a caption: none
-    assert "1 of 10 pictures" in capsys.readouterr().err
+    assert "1 of 10 images" in capsys.readouterr().err

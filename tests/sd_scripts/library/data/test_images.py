@@ -1,4 +1,4 @@
-"""Pictures as they come: turned, CMYK, 16 bits, transparent, animated; what cannot be read is named."""
+"""Images as they come: turned, CMYK, 16 bits, transparent, animated; what cannot be read is named."""
 
 import os
 
@@ -105,7 +105,7 @@ def test_an_animation_gives_its_first_frame(tmp_path):
 
 
 def test_what_is_no_image_is_named(photo, tmp_path):
-    (tmp_path / "text.png").write_text("I am not a picture")
+    (tmp_path / "text.png").write_text("I am not an image")
     photo.save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:500])
     for name in ("text.png", "cut.jpg"):

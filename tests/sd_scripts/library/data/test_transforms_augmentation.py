@@ -1,4 +1,4 @@
-"""Colours and cuts around faces: how often, how far, and never beside the picture."""
+"""Colors and cuts around faces: how often, how far, and never beside the image."""
 
 import colorsys
 
@@ -48,7 +48,7 @@ FACE = (300, 200, 100, 80)
 
 
 def cut(seed, size=(600, 400), bucket=(128, 128), face=FACE, **options):
-    """Return the scale and the cut's box in the resized picture."""
+    """Return the scale and the cut's box in the resized image."""
     subset = Subset(image_dir="x", **({"face_crop_aug_range": (2.0, 4.0)} | options))
     fit, offset = fit_face(size, bucket, face, subset, random(seed))
     start = [int((fit.resized[axis] - bucket[axis]) * offset[axis]) for axis in (0, 1)]

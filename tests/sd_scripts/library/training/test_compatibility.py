@@ -80,7 +80,7 @@ def test_what_gives_the_place_its_meaning_must_be_the_same(argv, named):
 def test_other_images_are_refused(change):
     state = replace(STATE, fixed=fixed_settings(arguments(), data()))
     assert layout_of([image()]) != layout_of([image(), image()])
-    with pytest.raises(TrainerError, match="the pictures are not those"):
+    with pytest.raises(TrainerError, match="the images are not those"):
         check_fixed(state, fixed_settings(arguments(), data(image(**change))), "x-state")
 
 
