@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GP
 COVERED = {
     "block_swap.py": {"Stream", "stream", "current_stream", "mem_get_info", "get_per_process_memory_fraction", "memory_allocated"},
     "float8_matmul.py": {"get_device_capability"},
-    "progress.py": {"memory_reserved"},
+    "reporting.py": {"memory_reserved"},
 }
 WITHOUT_DEVICE = {"is_available", "empty_cache", "is_initialized", "current_device"}
 
