@@ -11,6 +11,7 @@ from typing import IO
 import psutil
 
 from fluxgym.runs.files import local_locks, try_lock
+from fluxgym.runs.launch_spec import DeviceRequest
 
 GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"), Path("/dev/kfd"))
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -38,6 +39,11 @@ def devices_of(gpus: str | None) -> list[str]:
         return sorted({f"gpu-{name.strip()}" for name in gpus.split(",")})
     names = visible.split(",") if visible else [str(number) for number in range(num_gpus() or 1)]
     return [f"gpu-{name.strip()}" for name in names]
+
+
+def device_request(gpus: str | None) -> DeviceRequest:
+    """Return the request for the GPUs that a person named ("0,1"), all of them, else for any free device of this machine."""
+    return DeviceRequest.from_names(devices_of(gpus), any_free=not gpus)
 
 
 def num_gpus() -> int:
