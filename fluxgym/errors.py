@@ -5,7 +5,7 @@
     │   └── BadName          a LoRA name that gives no folder name
     ├── SettingsError        a flag or environment variable of the app itself
     ├── DatasetError         images or captions
-    │   ├── BadPicture       a file that is not an image, or a damaged one
+    │   ├── BadImage       a file that is not an image, or a damaged one
     │   └── TooLarge         an upload above the cap
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only

@@ -88,7 +88,7 @@ def test_resume_is_offered_where_it_can_be_done(handlers, settings):
 
 def test_a_button_of_an_earlier_start_does_nothing(handlers, settings):
     stopped(settings, "cat", run_id="new")
-    assert "anew" in handlers.act({"action": "resume", "slug": "cat", "run_id": "old"})["error"]
+    assert "again" in handlers.act({"action": "resume", "slug": "cat", "run_id": "old"})["error"]
 
 
 @pytest.mark.parametrize(
