@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -62,7 +62,7 @@ def title(device: str) -> str:
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"
 
 
-def take(devices: list[str], holder: str) -> list[IO[str]] | None:
+def take(devices: Sequence[str], holder: str) -> list[IO[str]] | None:
     """Return the locks on all devices, None when one of them is taken; `holder` is told to those who wait."""
     held: list[IO[str]] = []
     for device in sorted(devices):
@@ -78,14 +78,18 @@ def take(devices: list[str], holder: str) -> list[IO[str]] | None:
     return held
 
 
-def acquire_devices(devices: list[str], holder: str, *, any_one: bool, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
-    """Return all the devices, or with `any_one` the first that is free; None when that cannot be had. `barred` are others' before."""
-    if not any_one:
-        locks = None if reserved_by_earlier & set(devices) else take(devices, holder)
+def acquire_devices(request: DeviceRequest, holder: str, *, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
+    """Return the locks on the requested devices, None while they are taken or reserved by runs that wait before this one.
+
+    A request without devices is granted at once.
+    """
+    names = request.names
+    if not request.any_free or not names:
+        locks = None if reserved_by_earlier & set(names) else take(names, holder)
         return None if locks is None else DeviceLease(locks)
-    for device in devices:
-        if device not in reserved_by_earlier and (locks := take([device], holder)) is not None:
-            return DeviceLease(locks, {VISIBLE: device.removeprefix("gpu-")} if len(devices) > 1 else {})
+    for name in names:
+        if name not in reserved_by_earlier and (locks := take([name], holder)) is not None:
+            return DeviceLease(locks, {VISIBLE: name.removeprefix("gpu-")} if len(names) > 1 else {})
     return None
 
 

@@ -89,17 +89,12 @@ class Supervisor:
     def _await_turn(self) -> DeviceLease | None:
         """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
         queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
-        wanted = list(self.order.devices.names)
-        queue.enter(self.run, self.order.run_id, wanted)
+        queue.enter(self.run, self.order.run_id, list(self.order.devices.names))
         try:
             while self._wish() is None:
                 before = queue.before(self.run)
                 reserved_by_earlier = {device for ticket in before for device in ticket.devices}
-                if (
-                    held := acquire_devices(
-                        wanted, self.run.slug, any_one=self.order.devices.any_free, reserved_by_earlier=reserved_by_earlier
-                    )
-                ) is not None:
+                if (held := acquire_devices(self.order.devices, self.run.slug, reserved_by_earlier=reserved_by_earlier)) is not None:
                     return held
                 reason = queue.reason(self.run, self.order, before)
                 if reason != said:
