@@ -2,6 +2,7 @@
 
 `python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
 `python -m bench first_day` runs bench/first_day.py, which runs on request only.
+`python -m bench compare_versions OLD NEW` compares two checkouts of the trainer to the bit.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, first_day, launcher, loss_curve, same_loss, sessions, trainer, trainer_gpu
+from bench import app, compare_versions, first_day, launcher, loss_curve, same_loss, sessions, trainer, trainer_gpu
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -29,7 +30,9 @@ ON_REQUEST = {"first_day": first_day.measure}
 
 
 def main() -> int:
-    """Run the parts that are asked for; returns 0."""
+    """Run the parts that are asked for; returns 0, or the exit code of compare_versions."""
+    if sys.argv[1:2] == ["compare_versions"]:
+        return compare_versions.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
         "parts", nargs="*", choices=[*PARTS, *ON_REQUEST, []], default=list(PARTS), metavar="PART", help=", ".join(PARTS | ON_REQUEST)
