@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fluxgym.contract.codes import Phase
 from fluxgym.errors import StorageError
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
@@ -93,7 +94,7 @@ class ForeignProgress:
 
     def _place_states(self, *, is_over: bool) -> None:
         """Leave its place in the training in the folder of every state that kohya has finished."""
-        if self._output.phase == "saving" and not is_over and len(self._output.saved) < 2:
+        if self._output.phase == Phase.SAVING and not is_over and len(self._output.saved) < 2:
             return
         for state in self._output.saved:
             self._place(state)
