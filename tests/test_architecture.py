@@ -24,8 +24,6 @@ HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "sk
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
     "fluxgym/contract/buckets.py -> errors",
     "fluxgym/contract/buckets.py: fluxgym",
-    "fluxgym/runs/checkpoints.py -> trainers",
-    "fluxgym/runs/launch_spec.py -> trainers",
     "library.data.dataset_toml -> library.data.schema -> library.data.dataset_toml",
     "sd-scripts/flux_minimal_inference.py -> flux_train_network",
     "sd-scripts/library/models/flux1/loading.py -> library.placement",

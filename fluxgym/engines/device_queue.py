@@ -73,8 +73,8 @@ class Queue:
 
     def reason(self, run: RunPaths, order: LaunchSpec, before: list[Ticket]) -> str:
         """Say what a run waits for, and who is `before` it: by name only the next, for a line may be long."""
-        names = (" or " if order.any_one else " and ").join(title(device) for device in order.devices)
-        users = sorted({f"“{holder}”" for device in order.devices if (holder := current_user(device)) and holder != run.slug})
+        names = (" or " if order.devices.any_free else " and ").join(title(device) for device in order.devices.names)
+        users = sorted({f"“{holder}”" for device in order.devices.names if (holder := current_user(device)) and holder != run.slug})
         held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
         more = f" and {len(before) - 1} more" if len(before) > 1 else ""
         line = f"; before it: {before[0].slug}{more}" if before else "; it is next"

@@ -23,6 +23,7 @@ from fluxgym.runs.status import DerivedStatus
 from fluxgym.supervisor.attempt import Attempt
 from fluxgym.supervisor.outcome import ExitContext, classify, kernel_oom_kills, signal_name
 from fluxgym.supervisor.trainer_process import POLL_S
+from fluxgym.trainers.base import backend_named
 
 log = logging.getLogger("fluxgym.supervisor")
 VERIFIER = (sys.executable, "-m", "fluxgym.supervisor.verify_lora")
@@ -50,7 +51,7 @@ def _began_at(attempt: Attempt) -> float:
 
 
 def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitContext:
-    complete, began_at = list_complete(attempt.run, exact=not attempt.order.foreign), _began_at(attempt)
+    complete, began_at = list_complete(attempt.run, backend_named(attempt.order.backend)), _began_at(attempt)
     return ExitContext(
         exit_code=attempt.exit_code,
         stop_requested=attempt.stop_requested,

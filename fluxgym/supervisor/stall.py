@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import Phase
-from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_checkpoint
+from fluxgym.runs.checkpoints import Checkpoint, CheckpointReader, newest_verified
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC
 from fluxgym.runs.progress import read_last
@@ -167,8 +167,8 @@ def _first_line(path: Path) -> str:
 class Restarts:
     """The restarts of one run; they begin to count again when the training got further than ever before."""
 
-    def __init__(self, run: RunPaths, *, exact: bool = True) -> None:
-        self._run, self._exact = run, exact
+    def __init__(self, run: RunPaths, reader: CheckpointReader) -> None:
+        self._run, self._reader = run, reader
         self._furthest = -1
         self._without_progress = 0
         self.count = 0
@@ -185,5 +185,4 @@ class Restarts:
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, its hashes checked, None when there is none."""
-        complete = list_complete(self._run, exact=self._exact)
-        return next((found for found in complete if read_checkpoint(found.folder, verify=True, exact=self._exact)), None)
+        return newest_verified(self._run, self._reader)

@@ -25,6 +25,7 @@ from fluxgym.supervisor.attempt import Attempt, record
 from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
 from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
+from fluxgym.trainers.base import backend_named, with_command
 
 QUEUE_POLL_S = 1.0
 CANCELLED = DerivedStatus(Status.STOPPED, ReasonCode.USER, "Cancelled by you before it began.")
@@ -38,7 +39,7 @@ class Supervisor:
     def __init__(self, run: RunPaths, order: LaunchSpec) -> None:
         self.run, self.order, self.first_attempt = run, order, order.attempt
         self.attempt: Attempt | None = None
-        self.restarts = Restarts(run, exact=not order.foreign)
+        self.restarts = Restarts(run, backend_named(order.backend))
 
     def guard(self, work: Callable[[], None]) -> None:
         """Do the work; should this program itself fail, the trainer is still waited for, Stop still heeded and the end written down."""
@@ -89,16 +90,12 @@ class Supervisor:
     def _await_turn(self) -> DeviceLease | None:
         """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
         queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
-        queue.enter(self.run, self.order.run_id, self.order.devices)
+        queue.enter(self.run, self.order.run_id, list(self.order.devices.names))
         try:
             while self._wish() is None:
                 before = queue.before(self.run)
                 reserved_by_earlier = {device for ticket in before for device in ticket.devices}
-                if (
-                    held := acquire_devices(
-                        self.order.devices, self.run.slug, any_one=self.order.any_one, reserved_by_earlier=reserved_by_earlier
-                    )
-                ) is not None:
+                if (held := acquire_devices(self.order.devices, self.run.slug, reserved_by_earlier=reserved_by_earlier)) is not None:
                     return held
                 reason = queue.reason(self.run, self.order, before)
                 if reason != said:
@@ -166,7 +163,7 @@ class Supervisor:
 
     def _order_again(self, checkpoint: Path | None) -> bool:
         """Write the next attempt's order; False when the disk refuses, for a trainer that nobody could tell from the last must not begin."""
-        again = self.order.again(checkpoint)
+        again = with_command(self.order.next_attempt(checkpoint), self.run)
         try:
             write_launch_spec(self.run, again, keep_stop=True)
         except StorageError as error:

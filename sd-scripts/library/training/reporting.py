@@ -19,6 +19,7 @@ from tqdm import tqdm
 from fluxgym.contract.codes import Phase, ReasonCode
 from library.errors import TrainerError
 from library.files import disk_errors
+from library.placement.device_index import with_index
 
 FILE_NAME = "progress.jsonl"
 PART_INTERVAL_S = 0.3
@@ -73,7 +74,7 @@ class ProgressLog:
 
 def memory_in_use() -> dict[str, int | None]:
     """Peak host memory, and what the GPU's allocator holds, in MB."""
-    vram = torch.cuda.memory_reserved() >> 20 if torch.cuda.is_available() else None
+    vram = torch.cuda.memory_reserved(with_index("cuda")) >> 20 if torch.cuda.is_available() else None
     return {"vram_mb": vram, "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
 
 
