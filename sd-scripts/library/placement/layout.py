@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from library.errors import TrainerError, warn
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.transformer import Flux
 from library.placement.activations import keep_activations_on_host, num_blocks_to_swap, swap_last_blocks, swapped_prefixes
@@ -15,7 +16,6 @@ from library.placement.compile import compile_blocks
 from library.placement.float8_matmul import can_multiply
 from library.placement.quantization import QuantizedLinear, dequantize_blocks, placing, quantize_blocks
 from library.weights.model_files import Place
-from networks.base import FLUX_PREFIX
 from networks.lora_merge import merge_base_weights
 
 
