@@ -5,7 +5,7 @@
     │   └── BadName          a LoRA name that gives no folder name
     ├── SettingsError        a flag or environment variable of the app itself
     ├── DatasetError         images or captions
-    │   ├── BadPicture       a file that is not an image, or a damaged one
+    │   ├── BadImage       a file that is not an image, or a damaged one
     │   └── TooLarge         an upload above the cap
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only
@@ -21,6 +21,27 @@
 
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
 """
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How much a check's result matters: an ERROR prevents Start."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One result of a check, as a sentence; field is the form field that it is about."""
+
+    level: Level
+    message: str
+    field: str | None = None
+    code: str = ""
 
 
 class FluxGymError(Exception):

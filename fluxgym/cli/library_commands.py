@@ -69,7 +69,7 @@ def _add_exchange(add: Add) -> None:
     exporting.add_argument("name", metavar="NAME", help="a run, or --all", nargs="?")
     exporting.add_argument("file", type=Path, metavar="FILE")
     exporting.add_argument("--all", action="store_true", help="every run")
-    exporting.add_argument("--with-pictures", action="store_true", help="the images and captions too")
+    exporting.add_argument("--with-images", "--with-pictures", action="store_true", help="the images and captions too")
     exporting.add_argument("--with-lora", action="store_true", help="the trained model too")
     add("import", _import, "make runs of an exported file").add_argument("file", type=Path, metavar="FILE")
 

@@ -232,7 +232,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def sizes(path: Path) -> Iterator[tuple[int, int]]:
-    """Yield width and height of every image of a folder; raises BadPicture naming one that is damaged."""
+    """Yield width and height of every image of a folder; raises BadImage naming one that is damaged."""
     for _, entry in sorted(ImageFolder(path).images().items()):
         info = known_size(entry) or read_size(Path(entry.path))
         yield info.width, info.height

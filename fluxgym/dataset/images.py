@@ -48,7 +48,7 @@ def _remember(path: Path, info: ImageSize) -> ImageSize:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image whole; raises BadPicture naming it when it is none, damaged, or far too large."""
+    """Decode an image whole; raises BadImage naming it when it is none, damaged, or far too large."""
     from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
 
     try:
@@ -68,7 +68,7 @@ def check_image(path: Path) -> ImageSize:
 
 
 def read_size(path: Path) -> ImageSize:
-    """Return an image's size; raises BadPicture as check_picture does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
+    """Return an image's size; raises BadImage as check_image does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -90,7 +90,7 @@ def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
 
 
 def num_pixels(path: Path) -> int:
-    """Return how many pixels an image's header tells of, before anything of it is decoded; raises BadPicture as check_picture does."""
+    """Return how many pixels an image's header tells of, before anything of it is decoded; raises BadImage as check_image does."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -101,7 +101,7 @@ def num_pixels(path: Path) -> int:
 
 
 def thumbnail(path: Path, side: int) -> bytes:
-    """Return a small JPEG of an image, upright; raises BadPicture when it cannot be read."""
+    """Return a small JPEG of an image, upright; raises BadImage when it cannot be read."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:

@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines.devices import current_user, title
 from fluxgym.engines.local import request_stop, spawn_supervisor
 from fluxgym.errors import FluxGymError, SessionError
@@ -17,7 +18,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import Status, derive_status
+from fluxgym.runs.status import derive_status
 
 logger = logging.getLogger(__name__)
 REVIVAL_S = 10.0
@@ -72,8 +73,8 @@ class Queue:
 
     def reason(self, run: RunPaths, order: LaunchSpec, before: list[Ticket]) -> str:
         """Say what a run waits for, and who is `before` it: by name only the next, for a line may be long."""
-        names = (" or " if order.any_one else " and ").join(title(device) for device in order.devices)
-        users = sorted({f"“{holder}”" for device in order.devices if (holder := current_user(device)) and holder != run.slug})
+        names = (" or " if order.devices.any_free else " and ").join(title(device) for device in order.devices.names)
+        users = sorted({f"“{holder}”" for device in order.devices.names if (holder := current_user(device)) and holder != run.slug})
         held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
         more = f" and {len(before) - 1} more" if len(before) > 1 else ""
         line = f"; before it: {before[0].slug}{more}" if before else "; it is next"

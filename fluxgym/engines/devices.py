@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import IO
 import psutil
 
 from fluxgym.runs.files import local_locks, try_lock
+from fluxgym.runs.launch_spec import DeviceRequest
 
 GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"), Path("/dev/kfd"))
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -40,6 +41,11 @@ def devices_of(gpus: str | None) -> list[str]:
     return [f"gpu-{name.strip()}" for name in names]
 
 
+def device_request(gpus: str | None) -> DeviceRequest:
+    """Return the request for the GPUs that a person named ("0,1"), all of them, else for any free device of this machine."""
+    return DeviceRequest.from_names(devices_of(gpus), any_free=not gpus)
+
+
 def num_gpus() -> int:
     """Return how many NVIDIA GPUs the driver tells of."""
     return len(list(GPU_SIGNS[0].glob("*")))
@@ -56,7 +62,7 @@ def title(device: str) -> str:
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"
 
 
-def take(devices: list[str], holder: str) -> list[IO[str]] | None:
+def take(devices: Sequence[str], holder: str) -> list[IO[str]] | None:
     """Return the locks on all devices, None when one of them is taken; `holder` is told to those who wait."""
     held: list[IO[str]] = []
     for device in sorted(devices):
@@ -72,14 +78,18 @@ def take(devices: list[str], holder: str) -> list[IO[str]] | None:
     return held
 
 
-def acquire_devices(devices: list[str], holder: str, *, any_one: bool, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
-    """Return all the devices, or with `any_one` the first that is free; None when that cannot be had. `barred` are others' before."""
-    if not any_one:
-        locks = None if reserved_by_earlier & set(devices) else take(devices, holder)
+def acquire_devices(request: DeviceRequest, holder: str, *, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
+    """Return the locks on the requested devices, None while they are taken or reserved by runs that wait before this one.
+
+    A request without devices is granted at once.
+    """
+    names = request.names
+    if not request.any_free or not names:
+        locks = None if reserved_by_earlier & set(names) else take(names, holder)
         return None if locks is None else DeviceLease(locks)
-    for device in devices:
-        if device not in reserved_by_earlier and (locks := take([device], holder)) is not None:
-            return DeviceLease(locks, {VISIBLE: device.removeprefix("gpu-")} if len(devices) > 1 else {})
+    for name in names:
+        if name not in reserved_by_earlier and (locks := take([name], holder)) is not None:
+            return DeviceLease(locks, {VISIBLE: name.removeprefix("gpu-")} if len(names) > 1 else {})
     return None
 
 

@@ -56,7 +56,7 @@ def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subpro
         output.flush()
         return subprocess.Popen(
             order.argv,
-            cwd=order.cwd,
+            cwd=order.trainer_dir,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.models.flux1.layer_names import LAYER_NAMES
 from library.models.layer_names import Layer, LayerNames
@@ -50,7 +51,7 @@ def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> 
     for key, tensor in tensors.items():
         owner, leaf = _cut(key.replace(".default.", "."), leaves)
         if (found := names.kohya_module(owner)) is None:
-            raise TrainerError(f"kohya's form has no name for the tensor {key}: it is not a layer of FLUX.", reason_code="bad_model")
+            raise TrainerError(f"kohya's form has no name for the tensor {key}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
         name, index = found
         parts.setdefault(name, {}).setdefault(index, {})[leaves[leaf]] = tensor
     modules = {name: _join_modules(name, found, names) for name, found in parts.items()}
@@ -69,10 +70,10 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
         modules.setdefault(owner, {})[leaf] = tensor
     for name, module in modules.items():
         if missing := {"lora_down.weight", "lora_up.weight"} - set(module):
-            raise TrainerError(f"the LoRA is incomplete: {name} lacks its {min(missing)}.", reason_code="bad_model")
+            raise TrainerError(f"the LoRA is incomplete: {name} lacks its {min(missing)}.", reason_code=ReasonCode.BAD_MODEL)
         down, up, alpha = module["lora_down.weight"], module["lora_up.weight"], module.get("alpha")
         if down.dim() != 2 or up.dim() != 2 or up.shape[1] != down.shape[0] or (alpha is not None and alpha.numel() != 1):
-            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code="bad_model")
+            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code=ReasonCode.BAD_MODEL)
     return modules
 
 
@@ -81,7 +82,7 @@ def _cut(key: str, leaves: Mapping[str, str]) -> tuple[str, str]:
         if key.endswith(f".{leaf}"):
             return key.removesuffix(f".{leaf}"), leaf
     raise TrainerError(
-        f"the tensor {key} is not part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.", reason_code="bad_model"
+        f"the tensor {key} is not part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.", reason_code=ReasonCode.BAD_MODEL
     )
 
 
@@ -89,7 +90,7 @@ def _split_module(name: str, module: Module, names: LayerNames) -> dict[str, Mod
     """Return a kohya module as one or several diffusers modules."""
     owners = names.diffusers_modules(name)
     if not owners:
-        raise TrainerError(f"diffusers' form has no name for {name}: it is not a layer of FLUX.", reason_code="bad_model")
+        raise TrainerError(f"diffusers' form has no name for {name}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
     layer = names.layer_at(name)
     if layer is None or len(owners) == 1:
         return {owners[0]: _swap_halves(layer, module)}

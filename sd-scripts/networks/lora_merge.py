@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.models.flux1.layer_names import LAYER_NAMES
 from library.models.layer_names import kohya_name
@@ -49,7 +50,7 @@ def text_identity(args: Namespace) -> tuple[str, ...]:
 def prefix_of(name: str) -> str:
     """Return kohya's prefix of a module name; raises TrainerError for a module of another model."""
     if (prefix := LAYER_NAMES.prefix_of(name)) is None:
-        raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code="bad_model")
+        raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code=ReasonCode.BAD_MODEL)
     return prefix
 
 
@@ -68,7 +69,7 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> 
     """Return the layer that a module of the file `source` belongs to; raises TrainerError when the model has none of its name and size."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
-        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code="bad_model")
+        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code=ReasonCode.BAD_MODEL)
     return linear
 
 

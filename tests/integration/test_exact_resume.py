@@ -14,7 +14,7 @@ def fixture_models(tmp_path_factory):
     return write_tiny_models(tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="module", name="pictures")
+@pytest.fixture(scope="module", name="images")
 def fixture_images(tmp_path_factory):
     return write_cats(tmp_path_factory.mktemp("pictures"), count=4, size=64)
 

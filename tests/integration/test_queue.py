@@ -9,15 +9,16 @@ import time
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines import device_queue, local
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.errors import SessionError
-from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_launch_spec
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import Status, derive_status
+from fluxgym.runs.status import derive_status
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder}/../order', 'a').write(name + ' ')\nprogress(4); lora()"
@@ -30,11 +31,14 @@ class Line:
         self.outputs = OutputsPaths(outputs)
         self.queue = Queue(self.outputs)
 
-    def start(self, name, devices=("cpu",), **more):
+    def start(self, name, devices=("cpu",), *, any_free=False, **more):
         run = make_run(self.outputs.root, name)
         (run.folder / "hold").touch()
         argv = [sys.executable, "-c", PRELUDE + HOLD, str(run.folder), name]
-        order = LaunchSpec(run_id=f"id-{name}", attempt=1, argv=argv, cwd=str(run.folder), expected_steps=4, devices=list(devices), **more)
+        request = DeviceRequest.from_names(devices, any_free=any_free)
+        order = LaunchSpec(
+            run_id=f"id-{name}", attempt=1, argv=tuple(argv), trainer_dir=str(run.folder), expected_steps=4, devices=request, **more
+        )
         write_launch_spec(run, order)
         spawn_supervisor(run, order)
         return run
@@ -105,11 +109,11 @@ def test_other_devices_are_not_waited_for(line):
 
 def test_the_first_free_gpu_is_the_one_that_is_free_when_its_turn_comes(line):
     both = ["gpu-0", "gpu-1"]
-    runs = {name: line.start(name, both, any_one=True) for name in ("a", "b")}
+    runs = {name: line.start(name, both, any_free=True) for name in ("a", "b")}
     for run in runs.values():
         line.wait_for(run, Status.RUNNING)
     assert {seen(run) for run in runs.values()} == {"0", "1"}
-    late = line.start("late", both, any_one=True)
+    late = line.start("late", both, any_free=True)
     line.wait_for(late, Status.QUEUED)
     assert "It waits for GPU 0 or GPU 1, which “a” and “b” use; it is next." in read_state(late)["reason"]
     named = line.start("named", ["gpu-0"])
@@ -127,7 +131,7 @@ def test_who_may_take_any_gpu_is_not_held_up_by_one_who_waits_for_another(line):
     line.wait_for(first, Status.RUNNING)
     named = line.start("named", ["gpu-0"])
     line.wait_for(named, Status.QUEUED)
-    other = line.start("other", ["gpu-0", "gpu-1"], any_one=True)
+    other = line.start("other", ["gpu-0", "gpu-1"], any_free=True)
     line.wait_for(other, Status.RUNNING)
     assert seen(other) == "1"
     line.let_go(first, named, other)

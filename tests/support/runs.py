@@ -43,8 +43,8 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
 def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
     """Write the order to run a program that sees the helpers of PRELUDE, and return it."""
     order = LaunchSpec(
-        run_id=f"id-{run.slug}", attempt=attempt, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
-        cwd=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
+        run_id=f"id-{run.slug}", attempt=attempt, argv=(sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug),
+        trainer_dir=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
     )  # fmt: skip
     write_launch_spec(run, order)
     return order

@@ -17,7 +17,7 @@ ROWS = {
     "an end that does not hold": ({"exit_code": 0, "last_line": DONE, "verdict": BAD}, "failed", "not_verified", "without an error, but"),
     "an end that nobody checked": ({"exit_code": 0, "last_line": DONE}, "failed", "not_verified", "could not be checked"),
     "done, hung and killed": (
-        {"exit_code": -9, "had_to_kill": True, "last_line": DONE, "verdict": GOOD, "stall": Stall("done", 1900.0, 1800.0)},
+        {"exit_code": -9, "was_killed": True, "last_line": DONE, "verdict": GOOD, "stall": Stall("done", 1900.0, 1800.0)},
         "completed", "", "hung at its exit and was ended",
     ),
     "done, then stopped": ({"exit_code": 143, "stop_requested": True, "last_line": DONE, "verdict": GOOD}, "completed", "", "Stop"),
@@ -28,7 +28,7 @@ ROWS = {
         {"exit_code": -9, "last_line": DONE, "verdict": BAD, "stall": STALL}, "failed", "not_verified", "hung at its exit and was ended, and",
     ),
     "done and torn, crashed": ({"exit_code": 1, "last_line": DONE, "verdict": BAD}, "failed", "not_verified", "cut short"),
-    "a stall, killed": ({"exit_code": -9, "had_to_kill": True, "stall": STALL, "restarts": 3}, "failed", "stalled", "after 3 restarts"),
+    "a stall, killed": ({"exit_code": -9, "was_killed": True, "stall": STALL, "restarts": 3}, "failed", "stalled", "after 3 restarts"),
     "a stall that ended kindly": ({"exit_code": 0, "stall": STALL, "verdict": BAD}, "failed", "stalled", "while training for 1900 s"),
     "stopped in the check": (
         {"exit_code": 0, "last_line": DONE, "check_stopped": True}, "stopped", "user", "while its result was being checked; Resume checks it",
@@ -36,8 +36,8 @@ ROWS = {
     "stopped and saved": ({"exit_code": 143, "stop_requested": True, "saved_state": True}, "stopped", "user", "its state was saved"),
     "stopped, nothing saved": ({"exit_code": 143, "stop_requested": True}, "stopped", "user", "steps since the last checkpoint are lost"),
     "stopped, never saved": ({"exit_code": 143, "stop_requested": True, "has_checkpoint": False}, "stopped", "user", "no checkpoint"),
-    "stopped at once": ({"exit_code": -9, "stop_requested": True, "asked_at_once": True}, "stopped", "user", "at once at step 2 of 4"),
-    "stopped in a stall": ({"exit_code": -9, "stop_requested": True, "had_to_kill": True, "stall": STALL}, "stopped", "user", "was killed"),
+    "stopped at once": ({"exit_code": -9, "stop_requested": True, "stop_immediately": True}, "stopped", "user", "at once at step 2 of 4"),
+    "stopped in a stall": ({"exit_code": -9, "stop_requested": True, "was_killed": True, "stall": STALL}, "stopped", "user", "was killed"),
     "asked from outside": ({"exit_code": 143, "saved_state": True}, "stopped", "interrupted", "Something outside FluxGym"),
     "killed from outside": ({"exit_code": -9}, "stopped", "interrupted", "SIGKILL"),
     "killed for memory": ({"exit_code": -9, "kernel_killed": True}, "stopped", "interrupted", "want of memory"),
@@ -56,7 +56,7 @@ ROWS = {
 def test_each_end_has_its_status_and_its_sentence(name):
     found, status, code, words = ROWS[name]
     plain = {
-        "stop_requested": False, "had_to_kill": False, "asked_at_once": False, "last_line": HALF, "log_end": [], "kernel_killed": False,
+        "stop_requested": False, "was_killed": False, "stop_immediately": False, "last_line": HALF, "log_end": [], "kernel_killed": False,
         "verdict": None, "saved_state": False,
     }  # fmt: skip
     end = classify(ExitContext(**(plain | found)))

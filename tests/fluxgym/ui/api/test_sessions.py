@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import Status
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions, session_of
@@ -88,7 +88,7 @@ def test_resume_is_offered_where_it_can_be_done(handlers, settings):
 
 def test_a_button_of_an_earlier_start_does_nothing(handlers, settings):
     stopped(settings, "cat", run_id="new")
-    assert "anew" in handlers.act({"action": "resume", "slug": "cat", "run_id": "old"})["error"]
+    assert "again" in handlers.act({"action": "resume", "slug": "cat", "run_id": "old"})["error"]
 
 
 @pytest.mark.parametrize(

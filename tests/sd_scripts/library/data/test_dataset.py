@@ -97,7 +97,7 @@ def test_regularization_images_are_as_many_as_training_images(num_reg, expected,
         [{"image_dir": str(cats), "num_repeats": 2}, {"image_dir": str(tmp_path / "reg"), "is_reg": True}],
         prior_loss_weight=0.5,
     )
-    counts = [training_image.num_repeats for training_image in data.image_files if training_image.subset.is_reg]
+    counts = [training_image.num_repeats for training_image in data.images if training_image.subset.is_reg]
     assert counts == [count for count in expected if count]
     weights = torch.cat([batch.loss_weights for batch in data.epoch(0)])
     assert sorted(weights.tolist()) == [0.5] * 6 + [1.0] * 6
@@ -265,7 +265,7 @@ def test_what_is_no_file_is_left_out_and_doubles_share_a_caption(make, cats, cap
     os.mkfifo(cats / "pipe.png")
     Image.open(cats / "cat 0.png").convert("RGB").save(cats / "cat 0.jpg")
     data = make()
-    assert sorted(training_image.caption for training_image in data.image_files) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
+    assert sorted(training_image.caption for training_image in data.images) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
     told = capsys.readouterr().err
     assert all(words in told for words in ("folder.png is no file", "pipe.png is no file", "cat 0.png share one caption"))
 

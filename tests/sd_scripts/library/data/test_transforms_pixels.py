@@ -12,7 +12,7 @@ from library.data.image_index import index_images
 from library.data.transforms import load_pixels
 
 
-@pytest.fixture(name="picture_of")
+@pytest.fixture(name="image_of")
 def fixture_image_of(tmp_path):
     """Write a photo whose mask is its own red channel: beside it, or as its alpha channel."""
     (tmp_path / "cats").mkdir()
