@@ -51,7 +51,9 @@ def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> 
     for key, tensor in tensors.items():
         owner, leaf = _cut(key.replace(".default.", "."), leaves)
         if (found := names.kohya_module(owner)) is None:
-            raise TrainerError(f"kohya's form has no name for the tensor {key}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(
+                f"kohya's form has no name for the tensor {key}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL
+            )
         name, index = found
         parts.setdefault(name, {}).setdefault(index, {})[leaves[leaf]] = tensor
     modules = {name: _join_modules(name, found, names) for name, found in parts.items()}
@@ -82,7 +84,8 @@ def _cut(key: str, leaves: Mapping[str, str]) -> tuple[str, str]:
         if key.endswith(f".{leaf}"):
             return key.removesuffix(f".{leaf}"), leaf
     raise TrainerError(
-        f"the tensor {key} is not part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.", reason_code=ReasonCode.BAD_MODEL
+        f"the tensor {key} is not part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.",
+        reason_code=ReasonCode.BAD_MODEL,
     )
 
 
