@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into

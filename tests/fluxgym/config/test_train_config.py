@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ConfigError
 
 GUIDE = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.contract import buckets
 from fluxgym.contract.buckets import bounds, bucket_of
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.options import train_sh, trainer_argv
 from library.cli.parse import parse
@@ -48,7 +49,7 @@ def test_fluxgyms_flags(tier, tmp_path):
     files = "--pretrained_model_name_or_path m/unet.sft --clip_l m/clip.safetensors --t5xxl m/t5.safetensors --ae m/ae.sft".split()
     own = ["--dataset_config", str(folder / "dataset.toml"), "--output_dir", str(folder), "--output_name", "my-cat", "--save_state"]
     always = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())]
-    assert pairs(words) == sorted(pairs([*files, *always, *own, *TIERS[tier]]))
+    assert pairs(words) == sorted(pairs([*files, *always, *own, *to_words(TIERS[tier])]))
     assert "accelerate" not in " ".join(words[:3])
     parse(words[3:])
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from fluxgym.config.labels import LABELS
-from fluxgym.config.train_config import TIMESTEP_SAMPLINGS, TrainConfig
+from fluxgym.config.settings import TIMESTEP_SAMPLINGS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import ConfigError

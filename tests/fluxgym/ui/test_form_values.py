@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.ui.form import NAMES, OTHER_FLAGS
 from fluxgym.ui.form_values import by_name, check, from_state, in_order, to_state
 
