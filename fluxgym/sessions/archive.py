@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.dataset.folder import CAPTION
 from fluxgym.dataset.images import is_image_name
 from fluxgym.errors import ImportRefused
@@ -83,7 +84,7 @@ def unpack(source: Path, staging: Path) -> list[Path]:
     if not places:
         raise ImportRefused(f"{source.name} is empty; export it again.")
     for name in sorted({place.parts[0] for place in places}):
-        if PurePosixPath(name, "ui_state.json") not in places:
+        if PurePosixPath(name, UI_STATE) not in places:
             raise ImportRefused(f"The folder {name} in {source.name} has no ui_state.json, so it is no run.")
     return sorted(staging.iterdir())
 
@@ -127,13 +128,13 @@ def _place(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 def _is_part_of_a_run(path: PurePosixPath) -> bool:
     if len(path.parts) == 2:
-        return path.name == "ui_state.json" or path.name == f"{path.parts[0]}.safetensors"
-    return len(path.parts) == 3 and path.parts[1] == "dataset" and (is_image_name(path.name) or path.suffix == CAPTION)
+        return path.name == UI_STATE or path.name == lora_name(path.parts[0])
+    return len(path.parts) == 3 and path.parts[1] == DATASET_FOLDER and (is_image_name(path.name) or path.suffix == CAPTION)
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:
     """Unpack an entry by pieces; returns its real size. Refuses a bomb as soon as it swells."""
-    limit = min(MAX_BYTES if target.name == "ui_state.json" else MAX_FILE_BYTES, left, max(CHUNK_UNPACK, entry.compress_size * MAX_RATIO))
+    limit = min(MAX_BYTES if target.name == UI_STATE else MAX_FILE_BYTES, left, max(CHUNK_UNPACK, entry.compress_size * MAX_RATIO))
     size = 0
     with target.open("xb") as file:
         for piece in _pieces(archive, entry):

@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.files import TRAIN_STATE
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -247,7 +249,7 @@ def _warn_no_effect(flag: str, why: str) -> None:
 def _seed_of_checkpoint(folder: str | None) -> int | None:
     """Return the seed that a checkpoint was made with, if one is resumed that tells it."""
     try:
-        return int(json.loads((Path(folder) / "train_state.json").read_text())["seed"]) if folder else None
+        return int(json.loads((Path(folder) / TRAIN_STATE).read_text())["seed"]) if folder else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
