@@ -92,8 +92,12 @@ def _fp8_errors(x: torch.Tensor, kept: torch.Tensor, scale: torch.Tensor) -> dic
 
 def gpu_tests(_work: Path) -> None:
     """Run tests/gpu."""
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "tests/gpu"]
+    command = [sys.executable, "-m", "pytest", "--no-header", "-p", "no:cacheprovider", "tests/gpu"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.strip().splitlines() if line.startswith(("FAILED", "ERROR")) or " in " in line]
-    result = {"found": lines[-1:]} if done.returncode == 0 else {"error": "; ".join(lines)[:300] or done.stdout[-300:]}
+    result = (
+        {"found": (lines or ["no summary"])[-1].strip("= ")}
+        if done.returncode == 0
+        else {"error": "; ".join(lines)[:300] or done.stdout[-300:]}
+    )
     record("gpu_tests", "pytest tests/gpu", **result)

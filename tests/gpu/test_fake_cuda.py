@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.gpu.fake_cuda import build
 from tests.gpu.fake_cuda.allocator import MIB, peak_reserved
+from tests.gpu.fake_cuda.ledger import Ledger, flop
 
 ROOT = Path(__file__).parents[2]
 needs_shim = pytest.mark.skipif(build.missing() is not None, reason=str(build.missing()))
@@ -73,3 +75,24 @@ def test_peak_reserved_reuses_and_merges_what_is_freed():
     freed = [("free", key, 5 * MIB) for key in range(4)]
     assert peak_reserved([*parts, *freed, ("allocate", 9, 20 * MIB)]) == 20 * MIB
     assert peak_reserved([*parts, freed[0], freed[2], ("allocate", 9, 10 * MIB)]) == 30 * MIB
+
+
+def test_ledger_of_a_product_on_the_cpu_calls_it_misplaced():
+    ledger, left = Ledger(), torch.ones(2, 3)
+    with ledger:
+        left @ left.t()  # while setting up, work on the CPU is allowed
+        ledger.enter("forward")
+        left @ left.t()
+        left.view(3, 2)
+        left.to(torch.bfloat16)
+    assert len(ledger.misplaced) == 1
+    assert ledger.misplaced[0].startswith("forward: aten.mm.default on ['cpu']")
+
+
+def test_flop_of_products_and_attention_count_multiplications_and_additions():
+    aten, q = torch.ops.aten, torch.empty(1, 2, 8, 16, device="meta")
+    assert flop(aten.mm.default, (torch.empty(2, 3), torch.empty(3, 5))) == 2 * 2 * 3 * 5
+    assert flop(aten.addmm.default, (torch.empty(5), torch.empty(2, 3), torch.empty(3, 5))) == 2 * 2 * 3 * 5
+    assert flop(aten.bmm.default, (torch.empty(7, 2, 3), torch.empty(7, 3, 5))) == 7 * 2 * 2 * 3 * 5
+    assert flop(aten._scaled_dot_product_flash_attention.default, (q, q, q)) == 2 * (2 * 2 * 8 * 8 * 16)
+    assert flop(aten.add.Tensor, (q, q)) == 0

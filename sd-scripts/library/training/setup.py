@@ -20,6 +20,7 @@ from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow_matching import check_loss
+from library.models.flux1.layer_names import CLIP_PREFIX, T5_PREFIX
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import load_vae
@@ -47,7 +48,6 @@ from library.training.reporting import ProgressLog
 from library.training.saving import Saver
 from library.training.trackers import Trackers, check_trackers
 from networks import factory
-from networks.base import CLIP_PREFIX, T5_PREFIX
 from networks.factory import parameter_groups
 from networks.lora_merge import merge_base_weights
 
