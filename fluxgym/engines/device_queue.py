@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines.devices import current_user, title
 from fluxgym.engines.local import request_stop, spawn_supervisor
 from fluxgym.errors import FluxGymError, SessionError
@@ -17,7 +18,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import Status, derive_status
+from fluxgym.runs.status import derive_status
 
 logger = logging.getLogger(__name__)
 REVIVAL_S = 10.0

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 from typing import IO, Literal
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.errors import LaunchError, StopFailed, UnreadableState
 from fluxgym.runs.files import tail
 from fluxgym.runs.launch_spec import GRACE_S, LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record, resume_process
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, DerivedStatus, derive_status, has_live_process
+from fluxgym.runs.status import DerivedStatus, derive_status, has_live_process
 
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0

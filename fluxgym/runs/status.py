@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
+from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.runs.exit_record import ExitRecord
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import Liveness, ProcessIdentity, ProcessRecord, boot_time, is_alive, is_frozen, liveness_of, read_record
@@ -16,24 +16,10 @@ START_GRACE_S = 30.0
 SIGN_OF_LIFE_S = 120.0
 
 
-class Status(StrEnum):
-    """The states of a run."""
-
-    STARTING = "starting"
-    QUEUED = "queued"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    UNREADABLE = "unreadable"
-
-
 SYMBOLS = {
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
 }  # fmt: skip
-LIVE = frozenset({Status.STARTING, Status.QUEUED, Status.RUNNING})
-ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED})
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ def _with_live_trainer(facts: RunSnapshot, record: ProcessRecord) -> DerivedStat
         return DerivedStatus(Status.RUNNING)
     return DerivedStatus(
         Status.STOPPED,
-        "unknown",
+        ReasonCode.UNKNOWN,
         f"training.pid was removed or changed by hand, but the trainer (PID {record.trainer.pid}) is still alive.",
     )
 
@@ -115,7 +101,7 @@ def _without_trainer(supervisor: ProcessIdentity) -> DerivedStatus:
         return DerivedStatus(Status.RUNNING)
     return DerivedStatus(
         Status.STOPPED,
-        "unknown",
+        ReasonCode.UNKNOWN,
         f"Its trainer has ended, but the process that watches it (PID {supervisor.pid}) is frozen; Stop wakes it.",
     )
 
@@ -140,16 +126,20 @@ def _without_processes(facts: RunSnapshot) -> DerivedStatus:
     if life is Liveness.ELSEWHERE and known is not None:
         if _is_recent(last_activity(facts.run), SIGN_OF_LIFE_S):
             return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
-        return DerivedStatus(Status.STOPPED, "interrupted", f"It ran on another machine, {known.host}, which has been silent since.")
+        return DerivedStatus(
+            Status.STOPPED, ReasonCode.INTERRUPTED, f"It ran on another machine, {known.host}, which has been silent since."
+        )
     if _is_done_by(facts.last_lines[0], record.attempt) and facts.run.lora.is_file():
         return DerivedStatus(
-            Status.STOPPED, "unknown", "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
+            Status.STOPPED,
+            ReasonCode.UNKNOWN,
+            "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it.",
         )
     if life is Liveness.RESTARTED:
-        return DerivedStatus(Status.STOPPED, "interrupted", f"The machine or container restarted{_boot_moment()}.")
+        return DerivedStatus(Status.STOPPED, ReasonCode.INTERRUPTED, f"The machine or container restarted{_boot_moment()}.")
     return DerivedStatus(
         Status.STOPPED,
-        "interrupted",
+        ReasonCode.INTERRUPTED,
         "Its processes ended without a word: killed from outside, or by the kernel for want of memory; which of these is not known.",
     )
 
@@ -159,8 +149,10 @@ def _not_come_up(facts: RunSnapshot) -> DerivedStatus:
     if any(_is_recent(moment, START_GRACE_S) for moment in (timestamp_of(facts.state), facts.ordered_at)):
         return DerivedStatus(Status.STARTING)
     if facts.record is not None and facts.launch_attempt > 1:
-        return DerivedStatus(Status.STOPPED, "interrupted", "It was to go on, but that did not come up; resume it again.")
-    return DerivedStatus(Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it left a checkpoint.")
+        return DerivedStatus(Status.STOPPED, ReasonCode.INTERRUPTED, "It was to go on, but that did not come up; resume it again.")
+    return DerivedStatus(
+        Status.STOPPED, ReasonCode.INTERRUPTED, "No process of this run is known here; it can be resumed if it left a checkpoint."
+    )
 
 
 def _is_recent(moment: float, limit_s: float) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.engines.local import detach, find_strays
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.status import LIVE
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 

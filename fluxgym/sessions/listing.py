@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import LARGEST_EXACT
 from fluxgym.runs.files import storage_error
@@ -11,7 +12,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state, timestamp_of
-from fluxgym.runs.status import LIVE, Status, is_monitored, status_of
+from fluxgym.runs.status import is_monitored, status_of
 from fluxgym.sessions.index import SessionIndex
 
 SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")
@@ -59,7 +60,7 @@ def session_of(run: RunPaths) -> Session | None:
     try:
         return _readable(run, read_state(run), written_at)
     except UnreadableState as error:
-        return _row(RunSnapshot(run, {}), Status.UNREADABLE, written_at, reason_code="unreadable", reason=str(error))
+        return _row(RunSnapshot(run, {}), Status.UNREADABLE, written_at, reason_code=ReasonCode.UNREADABLE, reason=str(error))
 
 
 def _readable(run: RunPaths, state: State, written_at: float) -> Session:

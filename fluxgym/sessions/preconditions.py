@@ -3,12 +3,13 @@
 import os
 from contextlib import AbstractContextManager
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.engines.local import find_stray
 from fluxgym.errors import AlreadyRunning, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, derive_status, has_live_process
+from fluxgym.runs.status import derive_status, has_live_process
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:

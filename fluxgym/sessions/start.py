@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
 from fluxgym.engines.device_queue import Queue
@@ -173,7 +174,7 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
     """Return the guide's keys, and ours after them; `advanced` only when something differs from the defaults."""
     state = config.to_state()
     advanced = state.pop("advanced")
-    state |= {"timestamp": time.time(), "status": "starting", "run_id": run_id}
+    state |= {"timestamp": time.time(), "status": Status.STARTING, "run_id": run_id}
     return state | ({"advanced": advanced} if advanced else {})
 
 
@@ -190,7 +191,7 @@ def _launch(run: RunPaths, order: LaunchSpec) -> RunPaths:
     try:
         spawn_supervisor(run, order)
     except (FluxGymError, OSError) as error:
-        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be started: {error}"})
+        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be started: {error}"})
         raise
     return run
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import DeviceLease, acquire_devices, release
 from fluxgym.errors import FluxGymError, StorageError
@@ -19,7 +20,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request,
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import DerivedStatus, Status
+from fluxgym.runs.status import DerivedStatus
 from fluxgym.supervisor.attempt import Attempt, record
 from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
@@ -27,7 +28,7 @@ from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, 
 from fluxgym.trainers.base import backend_named, with_command
 
 QUEUE_POLL_S = 1.0
-CANCELLED = DerivedStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
+CANCELLED = DerivedStatus(Status.STOPPED, ReasonCode.USER, "Cancelled by you before it began.")
 OWN_ERROR = "The process that watched it met an error of its own, which monitor.log tells; resume it if it left a checkpoint."
 log = logging.getLogger("fluxgym.supervisor")
 
@@ -81,7 +82,7 @@ class Supervisor:
         before = read_record(self.run)
         self.attempt = self._begin(None, before.started_at if before is not None else time.time())
         self._note(None)
-        say(self.run, {"status": "running", "reason": None, "reason_code": None})
+        say(self.run, {"status": Status.RUNNING, "reason": None, "reason_code": None})
         close(self.attempt, restarts=0)
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ class Supervisor:
                 if reason != said:
                     said = reason
                     log.info("queued: %s", reason)
-                    say(self.run, {"status": "queued", "reason": reason})
+                    say(self.run, {"status": Status.QUEUED, "reason": reason})
                 time.sleep(QUEUE_POLL_S)
             return None
         finally:
@@ -126,7 +127,7 @@ class Supervisor:
             attempt.wait()
             self._fail(reason_code_of(error), f"It was ended at once: {error}")
             return False
-        say(self.run, {"status": "running", "reason": None, "host": me.host if me else None})
+        say(self.run, {"status": Status.RUNNING, "reason": None, "host": me.host if me else None})
         attempt.watch()
         if attempt.stall is not None and self._may_restart(attempt, attempt.stall):
             return True
@@ -146,7 +147,7 @@ class Supervisor:
         self._note(None)
         self.run.training_pid.unlink(missing_ok=True)
         reason = f"It stalled while {stall.phase} and is being started again (restart {self.restarts.count})."
-        say(self.run, {"status": "starting", "reason": reason})
+        say(self.run, {"status": Status.STARTING, "reason": reason})
         if self._stopped_within(pause_s * self.order.stall_scale):
             attempt.stop_requested = True
             return False

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from library.config import NetworkModule
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import lycoris_kohya
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, TrainedNetwork
+from networks.base import TrainedNetwork
 from networks.lora_file import read_lora
 from networks.lora_flux import LoRANetwork, create_network
 from networks.lora_keys import to_diffusers

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import start_ticks
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import ConfigError
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.status import Status
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.resume import resume

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines import device_queue, local
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
@@ -17,7 +18,7 @@ from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import Status, derive_status
+from fluxgym.runs.status import derive_status
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder}/../order', 'a').write(name + ' ')\nprogress(4); lora()"

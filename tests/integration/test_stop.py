@@ -5,11 +5,11 @@ import os
 import sys
 from dataclasses import replace
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
-from fluxgym.runs.status import Status
 from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
 from tests.support.runs import launch, make_run, state_of, wait_for
 

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from fluxgym.app_settings import Settings
+from fluxgym.contract.codes import Status
 from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
@@ -16,7 +17,7 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
-from fluxgym.runs.status import Status, derive_status, has_live_process, is_supervised
+from fluxgym.runs.status import derive_status, has_live_process, is_supervised
 from fluxgym.sessions.resume import needs_check, resume
 from tests.support.runs import launch, launch_broken, make_run, order_of, state_of, wait_for
 

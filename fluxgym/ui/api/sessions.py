@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 
 from fluxgym.app_settings import Settings
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import describe
 from fluxgym.errors import SessionError, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, Status, has_live_process
+from fluxgym.runs.status import has_live_process
 from fluxgym.sessions.cleanup import contents, delete, forget, sweep
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate

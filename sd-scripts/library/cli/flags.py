@@ -13,7 +13,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from library.cli.flag_support import HONORED, IGNORED, REFUSED
+from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
 from library.command import Parser, number
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
@@ -81,7 +81,7 @@ def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
 def support_of(name: str) -> tuple[str, str]:
     """Return (honored | ignored | refused, reason) of a flag."""
     if name in HONORED or any(row["flag"][2:] == name for row in ADDITIONS):
-        return "honoured", ""
+        return "honoured", NOTES.get(name, "")
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
 

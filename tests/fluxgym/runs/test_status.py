@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import tail
 from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, SYMBOLS, DerivedStatus, Status, derive_status, is_supervised
+from fluxgym.runs.status import SYMBOLS, DerivedStatus, derive_status, is_supervised
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, state_of
 

@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import (
     AlreadyRunning,
@@ -26,7 +27,7 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.progress import read_curve
-from fluxgym.runs.status import Status, has_live_process
+from fluxgym.runs.status import has_live_process
 from fluxgym.sessions import start as start_module
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.listing import list_sessions
