@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.errors import TrainerError

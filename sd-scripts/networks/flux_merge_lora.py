@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fluxgym.contract.codes import ReasonCode
-
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
+import library  # noqa: F401, makes fluxgym.contract importable
+from fluxgym.contract.codes import ReasonCode
 from library.command import Parser, number
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, T5_PREFIX
