@@ -11,7 +11,7 @@ import tomli_w
 import torch
 
 from fluxgym.contract.files import CACHE_FOLDER
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset import TrainingData, build_dataset
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import VAE, load_vae

@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from fluxgym.contract.files import MANIFEST
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
 from library.optim.optimizers import create_optimizer
