@@ -14,7 +14,10 @@ TIERS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "20G": ADAMW8BIT,
     "16G": ADAFACTOR,
     "12G": {**ADAFACTOR, "--split_mode": None, "--network_args": ("train_blocks=single",)},
-    "10G": {**ADAFACTOR, "--blocks_to_swap": ("22",)},  # kohya's advice for these two cards, in kohya's unit, which the trainer's placement explains
+    "10G": {
+        **ADAFACTOR,
+        "--blocks_to_swap": ("22",),
+    },  # kohya's advice for these two cards, in kohya's unit, which the trainer's placement explains
     "8G": {**ADAFACTOR, "--blocks_to_swap": ("28",)},
 }
 WITHOUT: Mapping[str, tuple[str, ...]] = {"24G": ("--fp8_base",)}

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import lora_name
+from library.config import TrainerConfig
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
@@ -56,8 +58,9 @@ T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 class Preparation:
     """The parts of one training, made from its arguments."""
 
-    def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
-        self.args, self.progress, self.stop = args, progress, stop
+    def __init__(self, config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+        args = Namespace(**config.given)  # until every part takes its group of the configuration
+        self.config, self.args, self.progress, self.stop = config, args, progress, stop
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
@@ -188,7 +191,7 @@ class Preparation:
 
 def _check_before_loading(args: Namespace) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
-    target = Path(args.output_dir) / f"{args.output_name}.safetensors"
+    target = Path(args.output_dir) / lora_name(args.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(args)
