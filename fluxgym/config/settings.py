@@ -26,7 +26,7 @@ ROWS = (
     ),
     Setting(
         name="concept_sentence", kind=Kind.TEXT, label="Trigger word/sentence", group=Group.LORA, placeholder="sks cat", default="",
-        help="The words that call up what the LoRA has learnt. They stand at the start of each new caption.",
+        help="The words that make the model draw what the LoRA has learned. Each new caption starts with them.",
         emit=Emit.SUBSET, dataset_key="class_tokens",
     ),
     Setting(
@@ -36,22 +36,22 @@ ROWS = (
     Setting(
         name="vram", kind=Kind.RADIO, label="VRAM", group=Group.LORA, default="20G",
         choices=tuple(Choice(tier, f"{tier} · {DESCRIPTIONS[tier]}") for tier in TIERS),
-        help="How much memory of the GPU the training may use, and what it does to stay within it.",
+        help="How much GPU memory the training can use, and what it does to stay below that.",
     ),
     Setting(
         name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=10_000,
-        help="How often each image is seen in an epoch.", beside="max_train_epochs",
+        help="How many times each image is used per epoch.", beside="max_train_epochs",
         flag="num_repeats", emit=Emit.SUBSET, dataset_key="num_repeats", replaces=("--dataset_repeats",),
     ),
     Setting(
         name="max_train_epochs", kind=Kind.INTEGER, label="Max Train Epochs", group=Group.LORA, default=16, minimum=1, maximum=MAX_COUNT,
-        help="How often the whole data set is gone through.",
+        help="How many times the training goes through all images.",
         flag="--max_train_epochs", emit=Emit.ALWAYS, replaces=("--max_train_steps",), metadata_key="ss_num_epochs",
     ),
     Setting(
         name="sample_prompts", kind=Kind.LINES, label="Sample Image Prompts (one a line)", group=Group.LORA, default="",
         placeholder="the trigger word, until you write something else", flag="--sample_prompts",
-        help="Images drawn while training. kohya's options work: --w width --h height --d seed --s steps --g guidance --l CFG --n negative prompt.",
+        help="Prompts of the sample images. kohya's options work: --w width --h height --d seed --s steps --g guidance --l CFG --n negative prompt.",
     ),
     Setting(
         name="sample_every_n_steps", kind=Kind.INTEGER, label="Sample Image Every N Steps", group=Group.LORA, default=0, minimum=0,
@@ -59,19 +59,19 @@ ROWS = (
     ),
     Setting(
         name="resolution", kind=Kind.INTEGER, label="Resize dataset images", group=Group.LORA, default=512, minimum=32, maximum=4096,
-        help="Images are trained at about this many pixels a side.", flag="resolution", emit=Emit.DATASET, dataset_key="resolution",
+        help="Images are resized to about this many pixels per side.", flag="resolution", emit=Emit.DATASET, dataset_key="resolution",
     ),
     Setting(
         name="enable_checkpointing", kind=Kind.SWITCH, label="Enable checkpointing", default=True, flag="--save_state", emit=Emit.IF_TRUE,
-        help="Keeps the whole state of the training at each save, so that it can go on from there. Stop saves a state in any case.",
+        help="Saves the complete training state with each LoRA file, so that the training can be resumed from there. Stop always saves a state.",
     ),
     Setting(
         name="enable_monitoring", kind=Kind.SWITCH, label="Enable monitoring", default=True,
-        help="Writes what the watching process sees to monitor.log.",
+        help="Writes what the supervisor observes to monitor.log.",
     ),
     Setting(
         name="resume_from_checkpoint", kind=Kind.TEXT, label="Resume from checkpoint", default="", placeholder="my-cat-lora-4-state",
-        help="A checkpoint folder to begin from. Empty: begin from the start.", flag="--resume", in_template=False,
+        help="The checkpoint folder to start from. Empty: start from the beginning.", flag="--resume", in_template=False,
     ),
     Setting(
         name="seed", kind=Kind.INTEGER, label="Seed", default=42, minimum=0, maximum=2**53 - 1, help="The same seed gives the same training.",
@@ -79,29 +79,29 @@ ROWS = (
     ),
     Setting(
         name="workers", kind=Kind.INTEGER, label="Workers", default=2, minimum=0, maximum=64,
-        help="Processes that load images beside the training.", flag="--max_data_loader_n_workers", emit=Emit.ALWAYS,
+        help="How many processes load images during training.", flag="--max_data_loader_n_workers", emit=Emit.ALWAYS,
     ),
     Setting(
         name="learning_rate", kind=Kind.RATE, label="Learning Rate", default="8e-4", placeholder="8e-4", stripped=True,
-        help="How far each step moves the LoRA's weights.", beside="save_every_n_epochs",
+        help="How much each step changes the LoRA's weights.", beside="save_every_n_epochs",
         flag="--learning_rate", emit=Emit.ALWAYS, metadata_key="ss_learning_rate",
     ),
     Setting(
         name="save_every_n_epochs", kind=Kind.INTEGER, label="Save every N epochs", default=4, minimum=1, maximum=MAX_COUNT,
-        help="How often a LoRA file is kept along the way.", flag="--save_every_n_epochs", emit=Emit.ALWAYS,
+        help="How often a LoRA file is saved during training.", flag="--save_every_n_epochs", emit=Emit.ALWAYS,
     ),
     Setting(
         name="timestep_sampling", kind=Kind.CHOICE, label="Timestep Sampling", default="shift",
-        choices=tuple(Choice(name) for name in TIMESTEP_SAMPLINGS), help="Which noise levels are trained more often.",
+        choices=tuple(Choice(name) for name in TIMESTEP_SAMPLINGS), help="Which noise levels are trained most.",
         beside="guidance_scale", flag="--timestep_sampling", emit=Emit.ALWAYS,
     ),
     Setting(
         name="guidance_scale", kind=Kind.NUMBER, label="Guidance Scale", default=1.0, minimum=0, maximum=100,
-        help="The embedded guidance that FLUX.1-dev is trained with; 1.0 as a rule.", flag="--guidance_scale", emit=Emit.ALWAYS,
+        help="The guidance value that FLUX.1-dev gets during training, usually 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
     ),
     Setting(
         name="network_dim", kind=Kind.INTEGER, label="LoRA Rank", default=4, minimum=1, maximum=4096, beside="network_alpha",
-        help="How much the LoRA can hold; its file grows with it.", flag="--network_dim", emit=Emit.ALWAYS, metadata_key="ss_network_dim",
+        help="How much the LoRA can learn. A higher rank makes a larger file.", flag="--network_dim", emit=Emit.ALWAYS, metadata_key="ss_network_dim",
     ),
     Setting(
         name="network_alpha", kind=Kind.NUMBER, label="Network Alpha", in_advanced=True, flag="--network_alpha", emit=Emit.ALWAYS,
@@ -109,30 +109,30 @@ ROWS = (
     ),
     Setting(
         name="train_batch_size", kind=Kind.INTEGER, label="Train batch size", in_advanced=True, beside="save_every_n_steps",
-        help="Images a step. Empty: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
+        help="Images per step. Empty: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
     ),
     Setting(
         name="save_every_n_steps", kind=Kind.INTEGER, label="Save every N steps", in_advanced=True, flag="--save_every_n_steps",
-        help="Keeps a LoRA file, and with checkpointing a checkpoint, every so many steps. Empty: by epochs only.", emit=Emit.ALWAYS,
+        help="Saves a LoRA file every N steps, and a checkpoint if checkpointing is enabled. Empty: saves by epochs only.", emit=Emit.ALWAYS,
     ),
     Setting(
         name="lr_scheduler", kind=Kind.CHOICE, label="Scheduler", in_advanced=True, flag="--lr_scheduler", emit=Emit.ALWAYS,
         choices=(Choice("", "(default)"), *(Choice(name) for name in SCHEDULERS)),
-        help="How the learning rate moves along the training. Empty: what the VRAM choice brings.",
+        help="How the learning rate changes during training. Empty: the scheduler of the VRAM setting.",
     ),
     Setting(
         name="reg_data_dir", kind=Kind.TEXT, label="Regularization images", in_advanced=True, placeholder="a folder of images with captions",
-        help="Images that keep the model's other knowledge alive while it learns yours.", flag="--reg_data_dir",
+        help="Images that keep what the model already knows while it learns from yours.", flag="--reg_data_dir",
     ),
     Setting(
         name="enable_bucket", kind=Kind.SWITCH, label="Keep each image's shape (buckets)", default=True, in_advanced=True,
-        help="Trains wide and tall images as they are. Off: each one is cut to a square.",
+        help="Trains wide and tall images in their own shape. Off: each image is cropped to a square.",
         flag="--enable_bucket", emit=Emit.DATASET, dataset_key="enable_bucket",
     ),
     Setting(
         name=OTHER_FLAGS, kind=Kind.LINES, label="Other flags of the trainer", default="",
         placeholder="max_grad_norm = 1.0\nnetwork_train_unet_only = true",
-        help="Any other of kohya's flags, one a line: name = value. Each is checked by name before the training starts.",
+        help="Other kohya flags, one per line: name = value. Each name and value is checked before the training starts.",
     ),
 )  # fmt: skip
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in ROWS})

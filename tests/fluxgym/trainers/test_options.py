@@ -2,16 +2,18 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fluxgym.config.setting_spec import Emit, Kind, Setting
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import train_sh, trainer_argv
+from fluxgym.trainers.options import setting_options, train_sh, trainer_argv
 from library.cli.parse import parse
 
 FILES = FoundFiles(transformer=Path("m/unet.sft"), clip_l=Path("m/clip.safetensors"), t5xxl=Path("m/t5.safetensors"), ae=Path("m/ae.sft"))
@@ -91,3 +93,9 @@ def test_the_script_says_the_same(tmp_path):
 def test_a_missing_trainer_is_named(tmp_path):
     with pytest.raises(LaunchError, match="--sd-scripts"):
         trainer_argv(TrainConfig(lora_name="x"), RunPaths(tmp_path), FILES, sd_scripts=tmp_path / "nowhere")
+
+
+def test_a_made_up_row_becomes_an_option_and_is_left_out_while_it_is_zero():
+    row = Setting(name="sharpness", kind=Kind.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
+    assert setting_options(SimpleNamespace(sharpness=3), [row]) == {"--sharp": ("3",)}
+    assert setting_options(SimpleNamespace(sharpness=0), [row]) == {}
