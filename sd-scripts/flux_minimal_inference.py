@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from flux_train_network import explain
-from library.cli.parse import build_parser as trainers_parser
+from library.cli.flags import build_parser as trainers_parser
 from library.command import Parser, finite, number
 from library.errors import TrainerError
 from library.files import disk_errors

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from library.cli.parse import LYCORIS
+from library.config import NetworkModule
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import lycoris_kohya
@@ -47,7 +47,7 @@ def plan(args: Namespace) -> NetworkPlan:
 
 def is_lycoris(args: Namespace) -> bool:
     """Return True if LyCORIS makes the network."""
-    return args.network_module == LYCORIS
+    return args.network_module == NetworkModule.LYCORIS
 
 
 def _check(args: Namespace, *, trains_t5: bool) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
+from library.config import TrainerConfig
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
@@ -56,8 +57,9 @@ T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 class Preparation:
     """The parts of one training, made from its arguments."""
 
-    def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
-        self.args, self.progress, self.stop = args, progress, stop
+    def __init__(self, config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+        args = Namespace(**config.given)  # until every part takes its group of the configuration
+        self.config, self.args, self.progress, self.stop = config, args, progress, stop
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
