@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.local import wait_until_ended
+from fluxgym.engines.registry import engine_for
 from fluxgym.errors import SettingsError
 from fluxgym.planning.checks import check
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions import adopt, cleanup, create, history, templates, transfer
+from fluxgym.sessions.control import cancel_waiting, wait_until_ended
 from fluxgym.sessions.listing import find_run
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -192,19 +192,18 @@ def _print_folders(runs: list[RunPaths]) -> int:
 
 
 def _queue(args: argparse.Namespace, settings: Settings) -> int:
-    queue = Queue(OutputsPaths(settings.outputs))
+    engine = engine_for(OutputsPaths(settings.outputs))
     if args.action and not args.name:
         raise SettingsError(f"Say which run: queue {args.action} NAME.")
     if args.action:
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
-            queue.move(run.slug, args.to)
+            engine.move(run, args.to)
         else:
-            queue.cancel(run)
+            cancel_waiting(run)
             wait_until_ended(run)
             print(f"Cancelled {run.slug}.")
-    waiting = queue.tickets()
-    lines = [f"{place}. {ticket.slug}: {_reason(settings, ticket.slug)}" for place, ticket in enumerate(waiting, 1)]
+    lines = [f"{position}. {slug}: {_reason(settings, slug)}" for position, slug in enumerate(engine.capacity().waiting, 1)]
     return _say(*lines, otherwise="Nothing waits.")
 
 
