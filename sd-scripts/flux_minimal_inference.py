@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--flux_dtype", choices=[*DTYPES, *KINDS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
     for name in ("clip_l", "t5xxl", "ae"):
         add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
-    add("--blocks_to_swap", type=int, help="blocks of the transformer that stay in main memory and visit the GPU, as in the trainer")
+    add("--blocks_to_swap", type=int, help=f"how much of the transformer stays in main memory, 0 to {MAX_SWAPPED}; as in the trainer")
     add("--offload", action="store_true", help="has no effect: models are loaded and let go in turn in any case")
     return parser
 

@@ -17,9 +17,10 @@ from fluxgym.app_settings import Parser, Settings, add_folders
 from fluxgym.cli import library_commands
 from fluxgym.cli.library_commands import image_folder, read_state_file
 from fluxgym.cli.watch import progress_words, watch
+from fluxgym.contract.codes import Status
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.status import SYMBOLS, Status
+from fluxgym.runs.status import SYMBOLS
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import Session, find_run, list_sessions

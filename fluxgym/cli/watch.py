@@ -3,10 +3,11 @@
 import sys
 import time
 
+from fluxgym.contract.codes import LIVE, Phase
 from fluxgym.engines.registry import status_of
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, SessionStatus
+from fluxgym.runs.status import SessionStatus
 from fluxgym.sessions.control import POLL_S
 from fluxgym.sessions.listing import Session, session_of
 
@@ -41,7 +42,7 @@ def progress_words(session: Session) -> str:
     """Return a run's progress in one line: phase, step, epoch, loss, speed, what is left."""
     progress = session.progress
     parts = [str(progress.get("phase", session.status.value))] if session.status in LIVE else []
-    if progress.get("num_items") and progress.get("phase") == "caching":
+    if progress.get("num_items") and progress.get("phase") == Phase.CACHING:
         parts.append(f"{progress.get('item')}/{progress['num_items']}")
     if progress.get("total_steps"):
         parts.append(f"{progress.get('step', 0)}/{progress['total_steps']}")

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.base import Capacity, EngineHandle, Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import DeviceLease, acquire_devices, devices_of
@@ -31,7 +32,7 @@ from fluxgym.runs.process_identity import (
 )
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import EXECUTING, LIVE, EnginePhase, EngineState, Status, derive_status
+from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, derive_status
 
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.runs.exit_record import ExitRecord
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import Line, is_done, read_last
@@ -11,26 +12,10 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
-
-
-class Status(StrEnum):
-    """The states of a run."""
-
-    STARTING = "starting"
-    QUEUED = "queued"
-    RUNNING = "running"
-    STOPPED = "stopped"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    UNREADABLE = "unreadable"
-
-
 SYMBOLS = {
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
 }  # fmt: skip
-LIVE = frozenset({Status.STARTING, Status.QUEUED, Status.RUNNING})
-ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED})
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,9 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
     if engine_state.phase is EnginePhase.ACTIVE:
         return _of_live_trainer(snapshot)
     if engine_state.phase is EnginePhase.FINISHING:
-        return SessionStatus(Status.STOPPED, "unknown", engine_state.reason) if engine_state.reason else SessionStatus(Status.RUNNING)
+        return (
+            SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, engine_state.reason) if engine_state.reason else SessionStatus(Status.RUNNING)
+        )
     if engine_state.phase is EnginePhase.PENDING:
         return stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
     if stored.status not in LIVE:
@@ -127,7 +114,7 @@ def _of_live_trainer(snapshot: RunSnapshot) -> SessionStatus:
     if snapshot.training_pid == pid:
         return SessionStatus(Status.RUNNING)
     reason = f"training.pid was removed or changed by hand, but the trainer (PID {pid}) is still alive."
-    return SessionStatus(Status.STOPPED, "unknown", reason)
+    return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
 
 
 def _of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
@@ -139,9 +126,9 @@ def _of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) -> Sess
         return _of_other_host(snapshot, engine_state)
     if _is_done_in(snapshot.last_lines[0], record.attempt) and snapshot.has_lora:
         reason = "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
-        return SessionStatus(Status.STOPPED, "unknown", reason)
+        return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
     killed = "Its processes ended without an error message. Another program killed them, or the kernel did because memory ran out."
-    return SessionStatus(Status.STOPPED, "interrupted", engine_state.reason or killed)
+    return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, engine_state.reason or killed)
 
 
 def _of_missing_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
@@ -149,15 +136,17 @@ def _of_missing_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> 
     if any(_is_recent(moment, engine_state, START_GRACE_S) for moment in (timestamp_of(snapshot.state), snapshot.launched_at)):
         return SessionStatus(Status.STARTING)
     if snapshot.process_record is not None and _launch_attempt(snapshot) > 1:
-        return SessionStatus(Status.STOPPED, "interrupted", "It was resumed, but its supervisor did not start; resume it again.")
-    return SessionStatus(Status.STOPPED, "interrupted", "No process of this run is known here; it can be resumed if it has a checkpoint.")
+        return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, "It was resumed, but its supervisor did not start; resume it again.")
+    return SessionStatus(
+        Status.STOPPED, ReasonCode.INTERRUPTED, "No process of this run is known here; it can be resumed if it has a checkpoint."
+    )
 
 
 def _of_other_host(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
     if _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
         return SessionStatus(Status.RUNNING, "", f"It runs on another machine, {engine_state.node}.")
     reason = f"It ran on another machine, {engine_state.node}, which has not written anything recently."
-    return SessionStatus(Status.STOPPED, "interrupted", reason)
+    return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, reason)
 
 
 def _is_recent(moment: float, engine_state: EngineState, limit_s: float) -> bool:

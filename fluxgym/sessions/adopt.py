@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import Status
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
@@ -126,10 +127,10 @@ def _state_of(folder: Path, missing: str) -> State:
     state = known_settings(folder) | _usable(_from_state(folder))
     model, end = folder / f"{folder.name}.safetensors", read_exit(RunPaths(folder))
     moment = next((path.stat().st_mtime for path in (model, folder / "train.sh", folder) if path.exists()), 0.0)
-    own = {"timestamp": timestamp_of(state) or moment, "status": "completed" if _is_sound(model) else "stopped"}
+    own: State = {"timestamp": timestamp_of(state) or moment, "status": Status.COMPLETED if _is_sound(model) else Status.STOPPED}
     if end is None:
         return state | own | {"reason": ADOPTED + missing, "run_id": secrets.token_hex(8)}
-    if end.status != "completed":
+    if end.status != Status.COMPLETED:
         own["status"] = end.status
     return state | own | {"reason": (end.reason or ADOPTED) + missing, "reason_code": end.reason_code, "run_id": end.run_id}
 

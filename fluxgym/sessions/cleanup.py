@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.engines.local import start_detached
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.status import LIVE
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 

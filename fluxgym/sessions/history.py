@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
@@ -17,7 +18,6 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
-from fluxgym.runs.status import Status
 from fluxgym.sessions.adopt import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
@@ -140,7 +140,7 @@ def _settings(run: RunPaths) -> State:
 def _facts(run: RunPaths) -> State:
     """Return how the run ended and who it is, as the launcher's own files say."""
     end, record, order = read_exit(run), read_record(run), read_launch_spec(run)
-    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": "stopped"}
+    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
     if order is not None:
         known["run_id"] = order.run_id
     if end is not None:

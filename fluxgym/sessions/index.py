@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import UnreadableState
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import MONITOR_PID, TRAINING_PID, OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
-from fluxgym.runs.status import LIVE, Status
 
 SWEEP = 3000
 SETTLED_S = 2.0  # the coarsest tick of a disk's clock: two changes within one leave the folder's time as it is

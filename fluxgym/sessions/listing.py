@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import LARGEST_EXACT
@@ -12,7 +13,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, timestamp_of
-from fluxgym.runs.status import LIVE, EngineState, SessionStatus, Status, derive_status, is_monitored
+from fluxgym.runs.status import EngineState, SessionStatus, derive_status, is_monitored
 from fluxgym.sessions.index import SessionIndex
 
 SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")
@@ -61,7 +62,7 @@ def session_of(run: RunPaths) -> Session | None:
         snapshot = RunSnapshot(run, read_state(run))
     except UnreadableState as error:
         snapshot = RunSnapshot(run, {})
-        return _row(snapshot, observe_run(snapshot), SessionStatus(Status.UNREADABLE, "unreadable", str(error)), written_at)
+        return _row(snapshot, observe_run(snapshot), SessionStatus(Status.UNREADABLE, ReasonCode.UNREADABLE, str(error)), written_at)
     engine_state = observe_run(snapshot)
     return _row(snapshot, engine_state, derive_status(snapshot, engine_state), timestamp_of(snapshot.state) or written_at)
 

@@ -4,12 +4,12 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.engines.registry import engine_of, is_executing, status_of
 from fluxgym.errors import AlreadyRunning, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
 from fluxgym.engines.base import Mode
@@ -19,7 +20,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import read_last_training
 from fluxgym.runs.state import State, read_state, update_state
-from fluxgym.runs.status import Status, is_unchecked
+from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 from fluxgym.trainers.base import backend_for, backend_of, choose_checkpoint
@@ -51,11 +52,11 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     order = _order(run, config, state, checkpoint, settings)
     keep(run)
     write_launch_spec(run, order)
-    update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
+    update_state(run, {"status": Status.STARTING, "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
     try:
         engine_of(run).submit(run, order)
     except (FluxGymError, OSError) as error:
-        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
+        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be resumed: {error}"})
         raise
     return run
 
@@ -83,7 +84,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
         run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
         attempt=(record.attempt if record else 1) + 1,
         backend=backend_for(settings.sd_scripts).name,
-        options=trainer_options(config, run, files),
+        options=trainer_options(config, run, files, resume=checkpoint.folder),
         resume_from=str(checkpoint.folder),
         argv=tuple(argv),
         trainer_dir=str(settings.sd_scripts),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
 from fluxgym.engines.devices import VISIBLE, device_request
@@ -135,7 +136,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             run_id=secrets.token_hex(8),
             attempt=1,
             backend=backend.name,
-            options=trainer_options(config, run, files),
+            options=trainer_options(config, run, files, resume=checkpoint),
             resume_from=None if checkpoint is None else str(checkpoint),
             argv=tuple(argv),
             trainer_dir=str(settings.sd_scripts),
@@ -172,7 +173,7 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
     """Return the guide's keys, and ours after them; `advanced` only when something differs from the defaults."""
     state = config.to_state()
     advanced = state.pop("advanced")
-    state |= {"timestamp": time.time(), "status": "starting", "run_id": run_id}
+    state |= {"timestamp": time.time(), "status": Status.STARTING, "run_id": run_id}
     return state | ({"advanced": advanced} if advanced else {})
 
 
@@ -189,7 +190,7 @@ def _launch(run: RunPaths, order: LaunchSpec) -> RunPaths:
     try:
         engine_of(run).submit(run, order)
     except (FluxGymError, OSError) as error:
-        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be started: {error}"})
+        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be started: {error}"})
         raise
     return run
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.codes import Phase
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
@@ -147,7 +148,7 @@ def verify(attempt: Attempt, began_at: float, last: dict[str, Any]) -> dict[str,
     steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
     numbers = [str(began_at), str(steps), str(int(last.get("step") or 0))]
     place: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
-    _tell(run, last and {"attempt": order.attempt, **place, "phase": "verifying"})
+    _tell(run, last and {"attempt": order.attempt, **place, "phase": Phase.VERIFYING})
     try:
         return _ask([*VERIFIER, str(run.lora), *numbers], attempt)
     except (OSError, subprocess.SubprocessError, ValueError) as error:

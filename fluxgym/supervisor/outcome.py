@@ -5,21 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import SessionStatus, Status
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.stall import Stall
 
 STOPPED_CODE = 143
 PHRASES = {
-    "cuda_oom": ("CUDA out of memory", "torch.OutOfMemoryError"),
-    "disk_full": ("No space left on device", "Disk quota exceeded"),
-    "driver": ("CUDA driver version is insufficient", "no kernel image is available"),
+    ReasonCode.CUDA_OOM: ("CUDA out of memory", "torch.OutOfMemoryError"),
+    ReasonCode.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
+    ReasonCode.DRIVER: ("CUDA driver version is insufficient", "no kernel image is available"),
 }
 CHECK_STOPPED = "Stopped by you while its result was being checked; Resume checks it again."
 SENTENCES = {
-    "cuda_oom": "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
-    "disk_full": "The disk is full; free some space, then resume.",
-    "driver": "PyTorch and the GPU's driver do not fit together; update the driver.",
+    ReasonCode.CUDA_OOM: "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
+    ReasonCode.DISK_FULL: "The disk is full; free some space, then resume.",
+    ReasonCode.DRIVER: "PyTorch and the GPU's driver do not fit together; update the driver.",
 }
 
 

@@ -8,14 +8,22 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.codes import Phase
 from fluxgym.runs.checkpoints import Checkpoint, CheckpointReader, newest_verified
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC
 from fluxgym.runs.progress import read_last
 
-LIMITS_S = {"downloading": 900.0, "loading": 1800.0, "caching": 1800.0, "training": 1800.0, "sampling": 1800.0, "saving": 1200.0}
+LIMITS_S: dict[str, float] = {
+    Phase.DOWNLOADING: 900.0,
+    Phase.LOADING: 1800.0,
+    Phase.CACHING: 1800.0,
+    Phase.TRAINING: 1800.0,
+    Phase.SAMPLING: 1800.0,
+    Phase.SAVING: 1200.0,
+}
 OTHER_LIMIT_S = 1800.0
-BY_LINES_ALONE = ("training", "sampling", "caching")
+BY_LINES_ALONE = (Phase.TRAINING, Phase.SAMPLING, Phase.CACHING)
 LEAST_S = 120.0
 LEARNT_FACTOR = 20.0
 LEARNT_AFTER = 3
@@ -43,7 +51,7 @@ class StallWatch:
         self._looked_at = time.monotonic()
         self._silent_s = 0.0
         self._gaps: defaultdict[str, list[float]] = defaultdict(list)
-        self.phase = "starting"
+        self.phase: str = Phase.STARTING
 
     def look(self) -> Stall | None:
         """Return the stall when there is one. To be called every second or so; a look that comes late counts as MAX_LOOK_S at most.
@@ -75,7 +83,7 @@ class StallWatch:
         self._signs, self._silent_s = signs, 0.0
         if new_line:
             last = read_last(self._run.progress) or {}
-            self.phase = str(last.get("phase") or "starting")
+            self.phase = str(last.get("phase") or Phase.STARTING)
 
     def _read_signs(self) -> tuple[int, ...]:
         lines = _size(self._run.progress)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fluxgym.contract.codes import Status
 from fluxgym.engines.base import Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, StorageError
@@ -19,7 +20,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request,
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import SessionStatus, Status
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.attempt import Attempt, record
 from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
@@ -80,7 +81,7 @@ class Supervisor:
         before = read_record(self.run)
         self.attempt = self._begin(None, before.started_at if before is not None else time.time())
         self._note(None)
-        say(self.run, {"status": "running", "reason": None, "reason_code": None})
+        say(self.run, {"status": Status.RUNNING, "reason": None, "reason_code": None})
         close(self.attempt, restarts=0)
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Supervisor:
             attempt.wait()
             self._fail(reason_code_of(error), f"It was ended at once: {error}")
             return False
-        say(self.run, {"status": "running", "reason": None, "host": me.host if me else None})
+        say(self.run, {"status": Status.RUNNING, "reason": None, "host": me.host if me else None})
         attempt.watch()
         if attempt.stall is not None and self._may_restart(attempt, attempt.stall):
             return True
@@ -133,7 +134,7 @@ class Supervisor:
         self._note(None)
         self.run.training_pid.unlink(missing_ok=True)
         reason = f"It stalled while {stall.phase} and is being started again (restart {self.restarts.count})."
-        say(self.run, {"status": "starting", "reason": reason})
+        say(self.run, {"status": Status.STARTING, "reason": reason})
         if self._stopped_within(pause_s * self.order.stall_scale):
             attempt.stop_requested = True
             return False

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 
 OLD, PARTIAL = ".old.partial", ".partial"
@@ -30,16 +31,16 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise disk_full(path) from None
-        raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="storage") from None
+        raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code=ReasonCode.STORAGE) from None
     except SafetensorError as error:  # the library wraps the operating system's error in a text
         if any(f"os error {code}" in str(error) for code in FULL):
             raise disk_full(path) from None
-        raise TrainerError(f"{path} cannot be written: {error}.", reason_code="storage") from None
+        raise TrainerError(f"{path} cannot be written: {error}.", reason_code=ReasonCode.STORAGE) from None
 
 
 def disk_full(path: Path | str) -> TrainerError:
     """Return the error of a full disk."""
-    return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code="disk_full")
+    return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
+
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
@@ -100,7 +102,7 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
     for module, pairs in parts.items():
         key = places.get(module)
         if key is None or any(file.shape(key) != (pair.up.shape[0], pair.down.shape[1]) for pair, _ in pairs):
-            raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code="bad_model")
+            raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code=ReasonCode.BAD_MODEL)
         changes[key] = Change(partial(_merged, pairs, args), dtype)
     if dtype is not None:
         changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from networks.low_rank import fuse, split
 
@@ -86,10 +87,10 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
         modules.setdefault(owner, {})[leaf] = tensor
     for name, module in modules.items():
         if missing := {"lora_down.weight", "lora_up.weight"} - set(module):
-            raise TrainerError(f"the LoRA is not whole: {name} lacks its {min(missing)}.", reason_code="bad_model")
+            raise TrainerError(f"the LoRA is not whole: {name} lacks its {min(missing)}.", reason_code=ReasonCode.BAD_MODEL)
         down, up, alpha = module["lora_down.weight"], module["lora_up.weight"], module.get("alpha")
         if down.dim() != 2 or up.dim() != 2 or up.shape[1] != down.shape[0] or (alpha is not None and alpha.numel() != 1):
-            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code="bad_model")
+            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code=ReasonCode.BAD_MODEL)
     return modules
 
 
@@ -98,7 +99,8 @@ def _cut(key: str, leaves: Mapping[str, str]) -> tuple[str, str]:
         if key.endswith(f".{leaf}"):
             return key.removesuffix(f".{leaf}"), leaf
     raise TrainerError(
-        f"the tensor {key} is no part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.", reason_code="bad_model"
+        f"the tensor {key} is no part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.",
+        reason_code=ReasonCode.BAD_MODEL,
     )
 
 
@@ -129,14 +131,14 @@ def _kohya_place(owner: str, key: str) -> tuple[str, int]:
     for layer, name in OUTSIDE.items():
         if owner == name:
             return f"lora_unet_{layer}", 0
-    raise TrainerError(f"the tensor {key} has no place in a FLUX LoRA of kohya's form.", reason_code="bad_model")
+    raise TrainerError(f"the tensor {key} has no place in a FLUX LoRA of kohya's form.", reason_code=ReasonCode.BAD_MODEL)
 
 
 def _split_module(name: str, module: Module) -> dict[str, Module]:
     """Return a kohya module as one or several diffusers modules."""
     names = diffusers_names(name)
     if not names:
-        raise TrainerError(f"{name} has no place in a FLUX LoRA of diffusers' form.", reason_code="bad_model")
+        raise TrainerError(f"{name} has no place in a FLUX LoRA of diffusers' form.", reason_code=ReasonCode.BAD_MODEL)
     if len(names) == 1:
         return {names[0]: _swapped(name, module)}
     down, up, alpha = module["lora_down.weight"], module["lora_up.weight"], module.get("alpha")

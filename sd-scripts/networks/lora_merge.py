@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.placement.quantization import QuantizedLinear
 from library.weights.model_files import fingerprint
@@ -52,7 +53,7 @@ def prefix_of(name: str) -> str:
     for prefix in (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX):
         if name.startswith(f"{prefix}_"):
             return prefix
-    raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code="bad_model")
+    raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code=ReasonCode.BAD_MODEL)
 
 
 def _touches_text(path: str) -> bool:
@@ -70,7 +71,7 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> 
     """Return the layer that a module of the file `source` belongs to; raises TrainerError when the model has none of its name and size."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
-        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code="bad_model")
+        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code=ReasonCode.BAD_MODEL)
     return linear
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fluxgym.contract.codes import Phase
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import LARGEST
@@ -92,7 +93,7 @@ class KohyaProgress:
 
     def _write_positions(self, *, has_ended: bool) -> None:
         """Write the position into the folder of every state that kohya has finished."""
-        if self._output.phase == "saving" and not has_ended and len(self._output.saved) < 2:
+        if self._output.phase == Phase.SAVING and not has_ended and len(self._output.saved) < 2:
             return
         for state in self._output.saved:
             self._write_position(state)

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 
 from fluxgym.app_settings import Settings
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.devices import describe
 from fluxgym.engines.registry import engine_for, is_executing
 from fluxgym.errors import SessionError, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, Status
 from fluxgym.sessions.cleanup import contents, delete, forget, sweep
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from library.cli.config_file import words_of, write_settings
-from library.cli.flag_support import HONORED, IGNORED, REFUSED
+from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
 from library.cli.flags import ADDITIONS
 from library.command import Parser, number
 from library.errors import TrainerError, warn
@@ -57,7 +57,7 @@ def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
 def support_of(name: str) -> tuple[str, str]:
     """Return (honored | ignored | refused, reason) of a flag."""
     if name in HONORED or any(row["flag"][2:] == name for row in ADDITIONS):
-        return "honoured", ""
+        return "honoured", NOTES.get(name, "")
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
 

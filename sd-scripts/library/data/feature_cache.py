@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
 from library.data.captions import CaptionContext, caption_at
 from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
@@ -107,7 +108,7 @@ def _encode(vae: VAE, image: TrainingImage, flip: bool) -> dict[str, Tensor]:
     pixels, mask = load_pixels(image, flip, torch.Generator())
     latents = vae.encode(pixels[None].to(next(vae.parameters())))[0].float()
     if not latents.isfinite().all():
-        raise TrainerError(f"the autoencoder made no finite latents of {image.path}; try --no_half_vae.", reason_code="nan")
+        raise TrainerError(f"the autoencoder made no finite latents of {image.path}; try --no_half_vae.", reason_code=ReasonCode.NAN)
     return {"latents": latents} if mask is None else {"latents": latents, "mask": mask}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fluxgym.contract.codes import Phase
 from library.data.dataset import Batch, TrainingData
 from library.files import disk_errors
 from library.flow_matching import NUM_TIMESTEPS, add_noise
@@ -103,7 +104,7 @@ class Validation:
         total = min(self.data.num_validation_batches, self.args.max_validation_steps or sys.maxsize)
         with torch.no_grad():
             for place, batch in enumerate(islice(self.data.validation_batches(), total)):
-                self.progress.enter_part("validating", place, total)
+                self.progress.enter_part(Phase.VALIDATING, place, total)
                 check()
                 found += self._of_batch(batch, place, latents(batch, None), losses)
         loss = torch.cat(found).double().mean().item()

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.optim.schedules import take_up
 from library.training.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
@@ -85,11 +86,13 @@ def unpickle(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         holds = f"it holds {foreign[1]}" if foreign else "it holds more than tensors and numbers"
-        raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code="bad_model") from None
+        raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code=ReasonCode.BAD_MODEL) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise TrainerError(f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code="bad_model") from None
+        raise TrainerError(
+            f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code=ReasonCode.BAD_MODEL
+        ) from None
     if not isinstance(found, dict):
-        raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code="bad_model")
+        raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code=ReasonCode.BAD_MODEL)
     return found
 
 

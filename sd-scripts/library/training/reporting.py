@@ -16,8 +16,10 @@ from typing import Any, Self
 import torch
 from tqdm import tqdm
 
+from fluxgym.contract.codes import Phase, ReasonCode
 from library.errors import TrainerError
 from library.files import disk_errors
+from library.placement.device_index import with_index
 
 FILE_NAME = "progress.jsonl"
 PART_INTERVAL_S = 0.3
@@ -30,23 +32,23 @@ class ProgressLog:
     def __init__(self, output_dir: str | None, *, total_steps: int = 0) -> None:
         self.path = Path(output_dir) / FILE_NAME if output_dir else None
         self.attempt = int(os.environ.get("FLUXGYM_ATTEMPT", "1"))
-        self.phase = "loading"
+        self.phase = Phase.LOADING
         self.total_steps = total_steps
         self.step = 0
         self._last_part = 0.0
 
-    def enter(self, phase: str, **fields: Any) -> None:
+    def enter(self, phase: Phase, **fields: Any) -> None:
         """Say that a phase has begun, or how far it is."""
         self.phase = phase
         self.write(**fields)
 
-    def enter_part(self, phase: str, done: int, total: int) -> None:
+    def enter_part(self, phase: Phase, done: int, total: int) -> None:
         """Say how far a phase of many small pieces is, at most a few times a second."""
         if done == total or phase != self.phase or time.monotonic() - self._last_part >= PART_INTERVAL_S:
             self._last_part = time.monotonic()
             self.enter(phase, item=done, num_items=total)
 
-    def fail(self, reason_code: str, reason: str) -> None:
+    def fail(self, reason_code: ReasonCode, reason: str) -> None:
         """Say as the last line why the training ends; a disk that refuses even this cannot be told."""
         with suppress(OSError, TrainerError):
             self.write(reason_code=reason_code, reason=reason)
@@ -72,7 +74,7 @@ class ProgressLog:
 
 def memory_in_use() -> dict[str, int | None]:
     """Peak host memory, and what the GPU's allocator holds, in MB."""
-    vram = torch.cuda.memory_reserved() >> 20 if torch.cuda.is_available() else None
+    vram = torch.cuda.memory_reserved(with_index("cuda")) >> 20 if torch.cuda.is_available() else None
     return {"vram_mb": vram, "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
 from library.training.checkpoint import TrainState, is_whole, save_checkpoint
@@ -51,9 +52,9 @@ class Saver:
             with safe_open(path, framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         except (SafetensorError, OSError) as error:
-            raise TrainerError(f"the saved LoRA {path} cannot be read again: {error}.", reason_code="bad_output") from None
+            raise TrainerError(f"the saved LoRA {path} cannot be read again: {error}.", reason_code=ReasonCode.BAD_OUTPUT) from None
         if {name: tensor.shape for name, tensor in found.items()} != expected:
-            raise TrainerError(f"the saved LoRA {path} does not hold the tensors that were trained.", reason_code="bad_output")
+            raise TrainerError(f"the saved LoRA {path} does not hold the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
         _check_numbers(found, path)
 
     def save_state(
@@ -106,7 +107,7 @@ def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
     if odd := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
         raise TrainerError(
             f"the LoRA {path.name} would hold numbers that are none in {odd}; the likely cause is a learning rate that is too high.",
-            reason_code="nan",
+            reason_code=ReasonCode.NAN,
         )
 
 

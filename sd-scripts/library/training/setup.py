@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fluxgym.contract.codes import Phase
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
@@ -91,7 +92,7 @@ class Preparation:
     def _prepare_data(self) -> None:
         """Encode captions, then images, so that T5 and the transformer are never in memory together when outputs are cached."""
         args = self.args
-        self.progress.enter("loading")
+        self.progress.enter(Phase.LOADING)
         encoders = self._load_encoders()
         if args.cache_text_encoder_outputs:
             self.data.cache_text(None if self.trains_clip else encoders.clip, encoders, self._on_item)
@@ -125,12 +126,12 @@ class Preparation:
         return encoders
 
     def _on_item(self, done: int, total: int) -> None:
-        self.progress.enter_part("caching", done, total)
+        self.progress.enter_part(Phase.CACHING, done, total)
         self.stop.check()
 
     def _prepare_network(self, resumed: TrainState | None) -> None:
         args = self.args
-        self.progress.enter("loading")
+        self.progress.enter(Phase.LOADING)
         self.flux = load_base(args, self.device, self.dtype)
         self.stop.check()
         torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from fluxgym.contract.codes import Phase, ReasonCode
 from library.data.dataset import Batch
 from library.errors import TrainerError
 from library.objective import Forward
@@ -65,7 +66,7 @@ class Training(Forward):
             self._after_epoch(self.epoch, missing_only=True)
 
     def _run_epoch(self) -> None:
-        self.progress.enter("training", epoch=self.epoch + 1)  # the first step may take long; who watches is to know what it waits for
+        self.progress.enter(Phase.TRAINING, epoch=self.epoch + 1)  # the first step may take long; who watches is to know what it waits for
         micro_batches: list[Batch] = []
         for place, batch in enumerate(self.data.epoch(self.epoch, self.first_batch), self.first_batch + 1):
             micro_batches.append(batch)
@@ -89,13 +90,13 @@ class Training(Forward):
         if not math.isfinite(loss) and not self.step:
             raise TrainerError(
                 f"the loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
-                reason_code="nan",
+                reason_code=ReasonCode.NAN,
             )
         if not math.isfinite(loss):
             raise TrainerError(
                 f"the loss became {loss} at step {self.step + 1}; the likely cause is a learning rate that is too high "
                 f"(--learning_rate is {self.args.learning_rate}). Resume from an earlier checkpoint with a lower one.",
-                reason_code="nan",
+                reason_code=ReasonCode.NAN,
             )
         clip_gradients(self.network, self.args.max_grad_norm)
         rates = rates_of(self.optimizer)
@@ -113,7 +114,7 @@ class Training(Forward):
         self.progress.step = self.step
         speed = self.console.advance(loss, seconds)
         rate = next((rate for name, rate in rates.items() if name.startswith("d*lr")), next(iter(rates.values())))
-        self.progress.enter("training", epoch=self.epoch + 1, loss=loss, lr=rate, s_per_it=speed)
+        self.progress.enter(Phase.TRAINING, epoch=self.epoch + 1, loss=loss, lr=rate, s_per_it=speed)
         self.trackers.log_step(loss=loss, average=self.console.average, rates=rates, step=self.step, epoch=self.epoch + 1)
 
     # -- after a step, after an epoch, at the end ------------------------------------------------------------------------------
@@ -152,23 +153,23 @@ class Training(Forward):
             self._validate("epoch", epoch)
 
     def _finish(self) -> None:
-        self.progress.enter("saving")
+        self.progress.enter(Phase.SAVING)
         if not self.network.has_learned(self.initial_digests):
             raise TrainerError(
                 f"nothing was learned in {self.step} steps: every weight is what it was; the learning rate {self.args.learning_rate} or the "
                 "alpha is too small, or the warm-up too long.",
-                reason_code="bad_output",
+                reason_code=ReasonCode.BAD_OUTPUT,
             )
         if self.args.save_state or self.args.save_state_on_train_end:
             self._save_state("")
         path = self._save_lora("", epoch=self.num_epochs)
-        self.progress.enter("verifying")
+        self.progress.enter(Phase.VERIFYING)
         self.saver.check_lora(path)
-        self.progress.enter("done", epoch=self.num_epochs)
+        self.progress.enter(Phase.DONE, epoch=self.num_epochs)
         print(f"saved {path}", flush=True)
 
     def _save(self, suffix: str) -> None:
-        self.progress.enter("saving")
+        self.progress.enter(Phase.SAVING)
         self._save_lora(suffix, epoch=self.epoch)
         if self.args.save_state:
             self._save_state(suffix)
@@ -178,7 +179,7 @@ class Training(Forward):
             return self.saver.save_lora(suffix, epoch=epoch, step=self.step)
 
     def _save_state(self, suffix: str) -> None:
-        self.progress.enter("saving")
+        self.progress.enter(Phase.SAVING)
         state = TrainState(
             step=self.step,
             epoch=self.epoch,
@@ -195,7 +196,7 @@ class Training(Forward):
         self.saver.save_state(suffix, self.optimizer, self.scheduler, state, extra)
 
     def _preview(self, place: str) -> None:
-        self.progress.enter("sampling", epoch=self.epoch + 1)
+        self.progress.enter(Phase.SAMPLING, epoch=self.epoch + 1)
         clip = self.clip if self.trains_clip else None
         with weights_for_use(self.network, self.optimizer, self.average):
             self.previews.draw(place, self.flux, self.vae, clip, self.dtype, self.stop.check)

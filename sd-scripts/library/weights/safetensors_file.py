@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
 from library.errors import TrainerError
 from library.weights.model_kinds import why_no_safetensors
@@ -48,16 +49,16 @@ class WeightFile:
 
     def _read_header(self) -> Header:
         if not self.path.is_file():
-            raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code="bad_model")
+            raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code=ReasonCode.BAD_MODEL)
         try:
             size = self.path.stat().st_size
             with self.path.open("rb") as file:
                 head = file.read(512)
             if refusal := why_no_safetensors(head, size):
-                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code="bad_model")
+                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code=ReasonCode.BAD_MODEL)
             header = read_header(self.path)
         except OSError as error:
-            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code="bad_model") from None
+            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code=ReasonCode.BAD_MODEL) from None
         except HeaderError as error:
             is_damaged = error.kind is HeaderProblem.DAMAGED
             raise self.damaged("its header cannot be read" if is_damaged else "it is cut short, or not a .safetensors file") from None
@@ -67,7 +68,7 @@ class WeightFile:
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error that says this file cannot be read."""
-        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code="bad_model")
+        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading the tensor."""
@@ -78,7 +79,8 @@ class WeightFile:
         stored = self._entries[name].dtype
         if stored not in DTYPES:
             raise TrainerError(
-                f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.", reason_code="bad_model"
+                f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.",
+                reason_code=ReasonCode.BAD_MODEL,
             )
         return DTYPES[stored]
 

@@ -36,4 +36,5 @@ def test_every_tier_is_described_from_large_to_small():
     assert sizes == sorted(sizes, reverse=True)
     for tier, words in TIERS.items():
         if "--blocks_to_swap" in words:
-            assert f"{words[words.index('--blocks_to_swap') + 1]} blocks swapped" in DESCRIPTIONS[tier]
+            swapped = int(words[words.index("--blocks_to_swap") + 1])
+            assert f"{swapped // 2} double and {2 * (swapped - swapped // 2)} single blocks swapped" in DESCRIPTIONS[tier]

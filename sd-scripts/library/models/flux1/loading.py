@@ -8,6 +8,7 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.models.flux1.layer_names import flux_pieces
 from library.models.flux1.transformer import Flux, FluxParams, params_from_shapes
@@ -45,7 +46,7 @@ def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams
         raise TrainerError(
             f"{path} is a FLUX transformer for {params.in_channels} input channels instead of {IN_CHANNELS}, such as Fill, Depth or Canny; "
             "choose dev or schnell.",
-            reason_code="bad_model",
+            reason_code=ReasonCode.BAD_MODEL,
         )
     return file, params
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.models.flux1.layer_names import autoencoder_pieces
 from library.weights.model_files import ModelFiles
@@ -223,7 +224,7 @@ def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str
     if params.z_channels != Z_CHANNELS:
         raise TrainerError(
             f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
-            reason_code="bad_model",
+            reason_code=ReasonCode.BAD_MODEL,
         )
     with torch.device("meta"):
         model = VAE(params)
