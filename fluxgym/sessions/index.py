@@ -12,10 +12,11 @@ from pathlib import Path
 from time import monotonic
 
 from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import UnreadableState
 from fluxgym.runs.files import storage_error
-from fluxgym.runs.paths import MONITOR_PID, TRAINING_PID, OutputsPaths, RunPaths, is_run_name
+from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
 
 SWEEP = 3000
