@@ -69,7 +69,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     regularization = regularization_folder(config, settings.models)
     images = list(sizes(run.dataset))
     if not images:
-        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
+        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
     steps = expected_steps(config, images, list(sizes(regularization)) if regularization else ())
     end = read_exit(run)
     done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step

@@ -103,9 +103,9 @@ def samples(run: RunPaths) -> list[Answer]:
             continue
         epoch, step, index = int(found["epoch"] or 0), int(found["step"] or 0), int(found["prompt"])
         label = f"epoch {epoch}" if found["epoch"] else f"step {step}"
-        row = rows.setdefault((epoch, step), {"label": label, "pictures": []})
+        row = rows.setdefault((epoch, step), {"label": label, "images": []})
         prompt = prompts[index].partition(" --")[0] if index < len(prompts) else f"prompt {index + 1}"
-        row["pictures"].append({"url": f"runs/{quote(run.slug)}/samples/{quote(path.name)}", "prompt": prompt})
+        row["images"].append({"url": f"runs/{quote(run.slug)}/samples/{quote(path.name)}", "prompt": prompt})
     return [rows[key] for key in sorted(rows, reverse=True)]
 
 
