@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.app_settings import Settings
+from fluxgym.engines.registry import is_supervised
 from fluxgym.errors import FluxGymError, UnreadableState
 from fluxgym.runs.files import open_regular, tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import is_supervised
 from fluxgym.sessions.listing import session_of
 from fluxgym.ui.api.answers import Answer, answers, fingerprint, text
 from fluxgym.ui.api.loss_curve import Curves
