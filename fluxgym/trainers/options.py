@@ -44,15 +44,15 @@ ORDER = (  # options that are not listed follow in the order of the settings tab
 SAMPLING_SETTINGS = ("sample_every_n_epochs", "sample_at_first")  # advanced settings that need the sample prompts too
 
 
-def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> TrainerOptions:
-    """Return the trainer's options without those of a resume, which the backend adds per attempt.
+def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, resume: Path | None = None) -> TrainerOptions:
+    """Return the trainer's options; the backend of each attempt replaces --resume by its own checkpoint.
 
     An advanced setting replaces an option of FluxGym or of the VRAM tier; a switch that is set to false removes it.
     """
     given = _model_options(files) | FIXED | setting_options(config) | _run_options(config, run)
     without = WITHOUT.get(config.vram, ())
     options: Options = {flag: given[flag] for flag in (*ORDER, *given) if flag in given and flag not in without}
-    options |= TIERS[config.vram]
+    options |= TIERS[config.vram] if resume is None else {**TIERS[config.vram], "--resume": (str(resume),)}
     for name, value in config.advanced.items():
         if name not in NOT_ON_COMMAND_LINE:
             _set_advanced(options, name, value)
@@ -94,7 +94,7 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
 
     Raises LaunchError when the trainer is not there, or is a checkout of kohya's that does not know one of the options.
     """
-    backend, options = backend_for(sd_scripts), trainer_options(config, run, files)
+    backend, options = backend_for(sd_scripts), trainer_options(config, run, files, resume=resume)
     resume_from = None if resume is None else str(resume)
     spec = LaunchSpec(run_id="", attempt=1, trainer_dir=str(sd_scripts), backend=backend.name, options=options, resume_from=resume_from)
     for problem in backend.check(options, sd_scripts):
