@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from library.models.flux1.layer_names import autoencoder_pieces, flux_pieces
-from tests.sd_scripts.library.models.flux1.test_transformer import random_flux
-from tests.sd_scripts.library.models.flux1.test_vae import PARAMS, random_vae
-from tests.support.diffusers_reference import autoencoder_in_diffusers, flux_in_diffusers
+from tests.support.diffusers_reference import VAE_PARAMS, autoencoder_in_diffusers, flux_in_diffusers, random_flux, random_vae
 
 
 @pytest.mark.parametrize("guidance_embed", [True, False])
@@ -22,7 +20,7 @@ def test_flux_is_complete(guidance_embed):
 
 def test_the_autoencoder_is_complete():
     ours = random_vae()
-    pieces = autoencoder_pieces(autoencoder_in_diffusers(ours.state_dict(), PARAMS).state_dict())
+    pieces = autoencoder_pieces(autoencoder_in_diffusers(ours.state_dict(), VAE_PARAMS).state_dict())
     assert set(pieces) == set(ours.state_dict())
 
 
