@@ -7,8 +7,9 @@ import sys
 
 import torch
 
+import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
-from library.cli.parse import parse, write_config
+from library.cli.parse import read_flags, to_config, write_config
 from library.errors import TrainerError
 from library.files import FULL, disk_full
 from library.process import EXIT_STOPPED, StopFlag, StopRequested
@@ -23,13 +24,14 @@ def main(argv: list[str]) -> int:
     stop.install()
     progress = ProgressLog(None)
     try:
-        args = parse(argv)
-        set_up_logging(args)
-        if args.output_config:
-            print(f"wrote {write_config(args)}; nothing was trained", flush=True)
+        flags = read_flags(argv)
+        if flags.output_config:
+            print(f"wrote {write_config(flags)}; nothing was trained", flush=True)
             return 0
-        progress = ProgressLog(args.output_dir)
-        Training(args, progress, stop).run()
+        config = to_config(flags)
+        set_up_logging(config.log)
+        progress = ProgressLog(config.save.output_dir)
+        Training(config, progress, stop).run()
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:

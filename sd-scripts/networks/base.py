@@ -17,8 +17,6 @@ from networks.lora_module import LoRAModule, MicroStep
 from networks.low_rank import frobenius
 from networks.network_args import LoRAOptions
 
-FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX = "lora_unet", "lora_te1", "lora_te3"
-
 
 class TrainedNetwork(nn.Module, ABC):
     """A trainable network over frozen models. Its parameters are what is trained, its `weights` are what is saved."""

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 
 
 def trainer_args(**changes: object) -> Namespace:

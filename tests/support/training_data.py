@@ -10,7 +10,7 @@ from pathlib import Path
 import tomli_w
 import torch
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset import TrainingData, build_dataset
 from library.data.feature_cache import FOLDER
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from library.errors import TrainerError, warn
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.transformer import Flux
 from library.placement.activations import keep_activations_on_host, swap, swapped_blocks
@@ -17,7 +18,6 @@ from library.placement.device_index import with_index
 from library.placement.float8_matmul import can_multiply
 from library.placement.quantization import QuantizedLinear, dequantize_blocks, placing, quantize_blocks
 from library.weights.model_files import Place
-from networks.base import FLUX_PREFIX
 from networks.lora_merge import merge_base_weights
 
 

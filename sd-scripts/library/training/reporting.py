@@ -6,7 +6,6 @@ import os
 import resource
 import sys
 import time
-from argparse import Namespace
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from fluxgym.contract.codes import Phase, ReasonCode
+from library.config import LogConfig
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.placement.device_index import with_index
@@ -29,7 +29,7 @@ SPEED_WINDOW = 20
 class ProgressLog:
     """Writes where the training is; without an output folder it writes nothing."""
 
-    def __init__(self, output_dir: str | None, *, total_steps: int = 0) -> None:
+    def __init__(self, output_dir: str | Path | None, *, total_steps: int = 0) -> None:
         self.path = Path(output_dir) / FILE_NAME if output_dir else None
         self.attempt = int(os.environ.get("FLUXGYM_ATTEMPT", "1"))
         self.phase = Phase.LOADING
@@ -116,17 +116,17 @@ class Console:
         self._bar.unpause()
 
 
-def set_up_logging(args: Namespace) -> None:
+def set_up_logging(config: LogConfig) -> None:
     """Send log lines to stderr with their level, plain to stdout (simple), or to a file, to which a resumed training appends."""
-    handler: logging.Handler = logging.StreamHandler(sys.stdout if args.console_log_simple else sys.stderr)
-    if args.console_log_file:
-        with disk_errors(Path(args.console_log_file)):
-            Path(args.console_log_file).parent.mkdir(parents=True, exist_ok=True)
-            handler = logging.FileHandler(args.console_log_file, encoding="utf-8")
+    handler: logging.Handler = logging.StreamHandler(sys.stdout if config.console_log_simple else sys.stderr)
+    if config.console_log_file:
+        with disk_errors(config.console_log_file):
+            config.console_log_file.parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(config.console_log_file, encoding="utf-8")
             logging.getLogger("flux_train_network").handlers[:] = [handler]  # what errors.warn says
     logging.basicConfig(
-        level=args.console_log_level or logging.INFO,
-        format="%(message)s" if args.console_log_simple else "%(levelname)s %(message)s",
+        level=config.console_log_level or logging.INFO,
+        format="%(message)s" if config.console_log_simple else "%(levelname)s %(message)s",
         handlers=[handler],
         force=True,
     )

@@ -15,10 +15,12 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
+from library.config import TrainerConfig
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow_matching import check_loss
+from library.models.flux1.layer_names import CLIP_PREFIX, T5_PREFIX
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import load_vae
@@ -46,7 +48,6 @@ from library.training.reporting import ProgressLog
 from library.training.saving import Saver
 from library.training.trackers import Trackers, check_trackers
 from networks import factory
-from networks.base import CLIP_PREFIX, T5_PREFIX
 from networks.factory import parameter_groups
 from networks.lora_merge import merge_base_weights
 
@@ -56,8 +57,9 @@ T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 class Preparation:
     """The parts of one training, made from its arguments."""
 
-    def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
-        self.args, self.progress, self.stop = args, progress, stop
+    def __init__(self, config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+        args = Namespace(**config.given)  # until every part takes its group of the configuration
+        self.config, self.args, self.progress, self.stop = config, args, progress, stop
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)

@@ -26,21 +26,21 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 @dataclass(frozen=True)
 class TensorRecipe:
-    """How one tensor of a model is made of stored ones: their rows one after another, of which `third` keeps a third (0, 1, 2).
+    """How one tensor of a model is made of stored ones: their rows one after another, of which `qkv_index` keeps a third (0, 1, 2).
 
     `swap_halves` exchanges the two halves of the rows, `as_conv` makes a matrix a 1x1 convolution.
     """
 
     names: tuple[str, ...]
-    third: int | None = None
+    qkv_index: int | None = None
     swap_halves: bool = False
     as_conv: bool = False
 
     def assemble(self, parts: Sequence[Tensor]) -> Tensor:
         """Make the tensor of its parts, or a tensor of its row scales of theirs; a single whole part is not copied."""
         whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
-        if self.third is not None:
-            whole = whole.chunk(3)[self.third]
+        if self.qkv_index is not None:
+            whole = whole.chunk(3)[self.qkv_index]
         if self.swap_halves:
             whole = torch.cat(whole.chunk(2)[::-1])
         return whole[:, :, None, None] if self.as_conv and whole.dim() == 2 else whole
@@ -91,7 +91,7 @@ class ModelFiles:
         piece = self.names[name]
         shapes = [self._stored_shape(part) for part in piece.names]
         rows = sum(shape[0] for shape in shapes) if shapes[0] else 0
-        rows = rows // 3 if piece.third is not None else rows
+        rows = rows // 3 if piece.qkv_index is not None else rows
         shape = (rows, *shapes[0][1:]) if shapes[0] else ()
         return (*shape, 1, 1) if piece.as_conv and len(shape) == 2 else shape
 

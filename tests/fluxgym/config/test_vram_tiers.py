@@ -3,7 +3,7 @@
 import pytest
 
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS, WITHOUT
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 
 ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False
     --lr_scheduler constant_with_warmup --max_grad_norm 0.0"""

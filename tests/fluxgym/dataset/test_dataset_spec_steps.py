@@ -14,7 +14,7 @@ from fluxgym.contract.buckets import bounds, bucket_of
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
 from fluxgym.errors import ConfigError
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data import buckets as trainers
 from library.data.dataset import build_dataset
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset import Batch
 from library.objective import Forward
 from library.optim.optimizers import clip_gradients, create_optimizer

@@ -24,7 +24,7 @@ def test_a_whole_one_is_read(tmp_path):
         (lora_tensors(**{"lora_up.weight": torch.ones(8, 5)}), "do not fit each other"),
         (lora_tensors(**{"lora_up.weight": torch.ones(8)}), "do not fit each other"),
         ({f"{LORA_MODULE}.lora_up.weight": torch.ones(8, 2)}, "lacks its lora_down.weight"),
-        ({"metadata_only": torch.ones(0)}, "is no part of a LoRA"),
+        ({"metadata_only": torch.ones(0)}, "is not part of a LoRA"),
         ({}, "holds no module"),
     ],
 )

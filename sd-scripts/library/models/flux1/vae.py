@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
-from library.models.flux1.layer_names import autoencoder_pieces
+from library.models.flux1.layer_names import vae_recipes
 from library.weights.model_files import ModelFiles
 
 SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; nothing in the files tells them
@@ -216,7 +216,7 @@ def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str
     Raises TrainerError (bad_model) when it is missing, damaged, or something else.
     """
     file = ModelFiles(path, "the autoencoder (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
-    file.translate(autoencoder_pieces(file.stored_names()))
+    file.translate(vae_recipes(file.stored_names()))
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names})
     except KeyError as error:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
 from library.optim.optimizers import create_optimizer
