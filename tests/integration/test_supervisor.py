@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -178,11 +179,7 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
     launched = launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     first = read_record(run)
-    import subprocess
-
-    second = subprocess.run(
-        [sys.executable, "-m", "fluxgym.supervisor.supervisor", str(run.folder)], capture_output=True, text=True, check=False
-    )
+    second = subprocess.run([sys.executable, "-m", "fluxgym.supervisor", str(run.folder)], capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "another supervisor" in second.stderr
     assert read_record(run) == first
