@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Page, expect
 
-from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.control import request_stop, wait_until_ended
 
 ROOT = Path(__file__).parents[2]
 DROP_SCRIPT = """async ([names, contents]) => {

@@ -6,10 +6,9 @@ import struct
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import SessionError
 from fluxgym.runs.paths import RunPaths
-from fluxgym.sessions.control import stop
+from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import PRELUDE
