@@ -3,11 +3,12 @@
 from functools import cached_property
 from typing import Any
 
+from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.files import read_json
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessRecord, read_pid, read_record
-from fluxgym.runs.progress import Line, read_end
+from fluxgym.runs.progress import read_end
 from fluxgym.runs.state import State
 
 
