@@ -60,7 +60,7 @@ class Draft:
         with self.images.changing():
             if not self.is_empty():
                 if not self.is_copy_of(run):
-                    raise DatasetError(self._foreign(run), field="pictures")
+                    raise DatasetError(self._foreign(run), field="images")
                 return
             if ImageFolder(run.dataset).count():
                 self._copy(run)

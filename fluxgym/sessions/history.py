@@ -10,6 +10,7 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import status_of
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
@@ -17,7 +18,6 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
-from fluxgym.runs.status import derive_status
 from fluxgym.sessions.adopt import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
@@ -103,7 +103,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         version, present = find_version(run, version_id), read_state(run)
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
         ensure_ended(run)
-        if derive_status(run, present).status is Status.COMPLETED:
+        if status_of(run, present).status is Status.COMPLETED:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
         keep(run)
         update_state(run, {name: version.state.get(name) for name in SETTINGS})
