@@ -1,6 +1,7 @@
 """The status of a run, derived from its files and from what its engine observes; a stored status alone is never believed."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.progress import Line
