@@ -5,11 +5,12 @@ import zipfile
 
 import pytest
 
+from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.files import KOHYA_POSITION
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
-from fluxgym.trainers.kohya.states import KohyaPosition, is_complete, read_position, read_state_folder, write_position
+from fluxgym.trainers.kohya.states import is_complete, read_position, read_state_folder, write_position
 from tests.support.runs import make_run
 
 
