@@ -92,7 +92,7 @@ class Supervisor:
 
     def _on_waiting(self, reason: str) -> None:
         log.info("queued: %s", reason)
-        say(self.run, {"status": "queued", "reason": reason})
+        say(self.run, {"status": Status.QUEUED, "reason": reason})
 
     def _attempt(self, held: Lease) -> bool:
         """Run the trainer once; True when it stalled and is to be started again."""

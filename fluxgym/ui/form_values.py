@@ -9,6 +9,7 @@ from typing import Any
 from fluxgym.config.setting_spec import Kind
 from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, TrainConfig, check_advanced
 from fluxgym.config.trainer_flags import all_flags
+from fluxgym.contract.progress import is_number
 from fluxgym.errors import ConfigError
 from fluxgym.runs.state import slug_of
 from fluxgym.ui.form import NAMES, NUMBERS
@@ -125,7 +126,7 @@ def _fitting(name: str, value: Any) -> Any:
             return None
         if not math.isfinite(number):
             return None
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number  # beyond it neither JSON nor a browser is exact
+        return int(number) if number.is_integer() and is_number(number) else number
     return "" if value is None else str(value)
 
 
