@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.progress import format_line
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
@@ -165,6 +166,6 @@ def _append_progress(run: RunPaths, line: dict[str, Any]) -> None:
         return
     try:
         with run.progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | {"time": time.time()}) + "\n")
+            file.write(format_line(line | {"time": time.time()}))
     except OSError as error:
         log.warning("progress could not be written: %s", error)
