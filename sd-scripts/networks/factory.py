@@ -5,7 +5,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from library.config import NetworkModule
 from library.errors import TrainerError
@@ -14,7 +14,6 @@ from networks import lycoris_kohya
 from networks.base import TrainedNetwork
 from networks.lora_file import read_lora
 from networks.lora_flux import LoRANetwork, create_network
-from networks.lora_keys import to_diffusers
 from networks.network_args import LoRAOptions, parse_network_args, warn_of_args_without_effect
 
 PREFIXES = (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX)
@@ -106,11 +105,6 @@ def _create_lora(args: Namespace, flux: nn.Module | None, clip: nn.Module | None
     if start:
         network.start_from(start.tensors, args.network_weights)
     return network
-
-
-def in_form(args: Namespace, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return a network's weights under the names that --save_keys chooses."""
-    return to_diffusers(weights) if args.save_keys == "diffusers" else weights
 
 
 def parameter_groups(args: Namespace, network: TrainedNetwork) -> list[dict[str, Any]]:
