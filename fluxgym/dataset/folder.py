@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.dataset.images import check_image, is_image_name, known_size, read_size
+from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.dataset.images import check_image, known_size, read_size
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import file_lock, open_regular, storage_error, write_text
 

@@ -6,10 +6,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
 from fluxgym.errors import BadImage
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-SIDEWAYS, ORIENTATION = (5, 6, 7, 8), 0x0112
 MAX_BYTES = 330_000_000  # decoded: 110 megapixels of RGB
 MAX_THUMBNAILS = 4000
 MAX_KNOWN = 200_000
@@ -21,12 +20,6 @@ class ImageSize:
 
     width: int
     height: int
-
-
-def is_image_name(name: str) -> bool:
-    """Return True if a file's name says that it is an image."""
-    stem, dot, suffix = name.rpartition(".")
-    return bool(stem.strip(".")) and dot + suffix.lower() in EXTENSIONS
 
 
 _one_at_a_time = threading.Lock()  # a large image takes hundreds of megabytes while it is decoded
@@ -57,10 +50,9 @@ def check_image(path: Path) -> ImageSize:
                 raise BadImage(
                     f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
                 )
-            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             with _one_at_a_time:
                 image.load()
-            return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
+            return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
     except UnidentifiedImageError:
         raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="pictures") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
@@ -75,8 +67,7 @@ def read_size(path: Path) -> ImageSize:
         if (known := _known.get(_file_id(path))) is not None:
             return known
         with Image.open(path) as image:
-            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
-            return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
+            return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="pictures") from None
 

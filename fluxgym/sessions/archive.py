@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.dataset.folder import CAPTION
-from fluxgym.dataset.images import is_image_name
 from fluxgym.errors import ImportRefused
 from fluxgym.runs.state import MAX_BYTES
 
@@ -90,7 +91,7 @@ def unpack(source: Path, staging: Path) -> list[Path]:
     if not targets:
         raise ImportRefused(f"{source.name} is empty; export it again.")
     for name in sorted({path.parts[0] for path in targets}):
-        if PurePosixPath(name, "ui_state.json") not in targets:
+        if PurePosixPath(name, UI_STATE) not in targets:
             raise ImportRefused(f"The folder {name} in {source.name} has no ui_state.json, so it is not a run.")
     return sorted(staging.iterdir())
 
@@ -134,13 +135,13 @@ def _target(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 def _is_part_of_a_run(path: PurePosixPath) -> bool:
     if len(path.parts) == 2:
-        return path.name == "ui_state.json" or path.name == f"{path.parts[0]}.safetensors"
-    return len(path.parts) == 3 and path.parts[1] == "dataset" and (is_image_name(path.name) or path.suffix == CAPTION)
+        return path.name == UI_STATE or path.name == lora_name(path.parts[0])
+    return len(path.parts) == 3 and path.parts[1] == DATASET_FOLDER and (is_image_name(path.name) or path.suffix == CAPTION)
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:
     """Unpack an entry in chunks and return its real size in bytes; refuse it as soon as it exceeds its limit (a zip bomb)."""
-    limit = min(MAX_BYTES if target.name == "ui_state.json" else MAX_FILE_BYTES, left, max(CHUNK, entry.compress_size * MAX_RATIO))
+    limit = min(MAX_BYTES if target.name == UI_STATE else MAX_FILE_BYTES, left, max(CHUNK, entry.compress_size * MAX_RATIO))
     size = 0
     with target.open("xb") as file:
         for chunk in _chunks(archive, entry):

@@ -12,9 +12,10 @@ from pathlib import Path
 from time import monotonic
 
 from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
 from fluxgym.errors import UnreadableState
 from fluxgym.runs.files import storage_error
-from fluxgym.runs.paths import MONITOR_PID, TRAINING_PID, OutputsPaths, RunPaths, is_run_name
+from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
 from fluxgym.runs.status import derive_status
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.contract.files import STATE_FOLDER, UI_STATE
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
 from fluxgym.engines.device_queue import Queue
@@ -25,7 +26,7 @@ from fluxgym.models.catalog import apply_defaults, find_files, regularization_fo
 from fluxgym.planning.plan import sample_prompts
 from fluxgym.runs.files import check_free_space, storage_error
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
-from fluxgym.runs.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
+from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, next_version, read_state, slug_of, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.preconditions import ensure_ended, is_name_available, name_lock
@@ -114,8 +115,8 @@ def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)
-        if (target / "ui_state.json").exists():
-            (target / "ui_state.json").rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
+        if (target / UI_STATE).exists():
+            (target / UI_STATE).rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
     except OSError as error:
         raise storage_error(error, target) from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.contract.codes import Status
+from fluxgym.contract.files import UI_STATE
 from fluxgym.dataset.folder import CAPTION, ImageFolder
 from fluxgym.dataset.images import check_image, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
@@ -135,7 +136,7 @@ def _write_single(source: Path, staging: Path) -> Path:
         data = file.read(MAX_BYTES + 1)
     folder = staging / slug_of(str(_checked(data, source.name)["lora_name"]))
     folder.mkdir()
-    (folder / "ui_state.json").write_bytes(data)
+    (folder / UI_STATE).write_bytes(data)
     return folder
 
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from typing import Protocol
 
+from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
 from fluxgym.engines.devices import DeviceLease
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
@@ -44,8 +45,8 @@ def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subpro
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
         "PYTHONUNBUFFERED": "1",
-        "FLUXGYM_RUN_ID": order.run_id,
-        "FLUXGYM_ATTEMPT": str(order.attempt),
+        RUN_ID_VARIABLE: order.run_id,
+        ATTEMPT_VARIABLE: str(order.attempt),
         "FLUXGYM_RUN_FOLDER": str(run.folder),
         **order.env,
         **held.env,
@@ -109,7 +110,7 @@ def family(pgid: int, run: RunPaths, run_id: str) -> list[int]:
     """Return the live processes that belong to a trainer which has ended itself."""
     parents = _parents()
     ours = set(_descendants(os.getpid(), parents))
-    marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"FLUXGYM_RUN_ID={run_id}")}
+    marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"{RUN_ID_VARIABLE}={run_id}")}
     marked = {pid for pid in parents if pid != os.getpid() and marks <= set(_environment(pid))}
     return sorted(({*group_members(pgid)} | ours | marked) - {os.getpid()})
 

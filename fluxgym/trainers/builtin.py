@@ -4,14 +4,13 @@ import hashlib
 import sys
 from pathlib import Path
 
+from fluxgym.contract.files import MANIFEST
 from fluxgym.errors import Problem
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.files import read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.script import missing_script, script_command
-
-MANIFEST = "manifest.json"
 
 
 class BuiltinBackend:

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from fluxgym.app_settings import Settings
+from fluxgym.contract.files import SAMPLE_FOLDER
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, SettingsError, TooLarge
@@ -101,7 +102,7 @@ class FileRoutes:
 
     def sample(self, slug: str, name: str) -> Response:
         """Send a sample image."""
-        return self._file(slug, "sample", name, ".png", "image/png", FOR_A_DAY)
+        return self._file(slug, SAMPLE_FOLDER, name, ".png", "image/png", FOR_A_DAY)
 
     def lora(self, slug: str, name: str) -> Response:
         """Send a LoRA file to be kept."""

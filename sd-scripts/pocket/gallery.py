@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from library.data.buckets import cover
+from fluxgym.contract.buckets import cover
 from library.data.images import list_images, read_image, resize_and_crop, to_pixels
 from library.models.flux1.layer_names import CLIP_PREFIX
 from library.models.flux1.loading import load_flux

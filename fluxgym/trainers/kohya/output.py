@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import STATE_ENDING, epoch_suffix, step_suffix
 
 PHASES = (
     (b"model saved.", Phase.DONE),
@@ -143,11 +144,11 @@ class KohyaOutput:
         """Take the place that a state is saved for."""
         if kind == "step":
             self.step = max(self.step, min((self._before or 0) + number, self.total_steps or number))
-            self._save(f"-step{number:08d}-state", max(0, self.epoch - 1))
+            self._save(step_suffix(number) + STATE_ENDING, max(0, self.epoch - 1))
         elif kind == "epoch":
-            self._save(f"-{number:06d}-state", number)
+            self._save(epoch_suffix(number) + STATE_ENDING, number)
         else:
-            self._save("-state", self.epoch)
+            self._save(STATE_ENDING, self.epoch)
 
     def _save(self, suffix: str, epochs_done: int) -> None:
         self.saved.append(SavedState(suffix, self.step, epochs_done, self.total_steps))

@@ -8,17 +8,12 @@ import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fluxgym.contract.files import KOHYA_NETWORKS, KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_RANDOM_STATES, MANIFEST, STATE_FOLDER, TRAIN_STATE
 from fluxgym.contract.safetensors import is_whole
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.files import read_json, write_json
-from fluxgym.runs.paths import STATE_FOLDER
-from fluxgym.trainers.builtin import MANIFEST
 
-FIRST, LAST = "train_state.json", "random_states_0.pkl"
-NETWORKS = ("model.safetensors", "pytorch_model.bin")
-OPTIMIZER = "optimizer.bin"
 ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
-POSITION = "fluxgym_place.json"
 CLOCK_SLACK_S = 2.0
 
 
@@ -34,17 +29,17 @@ class KohyaPosition:
 def write_position(folder: Path, position: KohyaPosition) -> None:
     """Write the position into a state folder if the folder exists; raises StorageError if it cannot be written."""
     if folder.is_dir():
-        write_json(folder / POSITION, asdict(position))
+        write_json(folder / KOHYA_POSITION, asdict(position))
 
 
 def read_position(folder: Path) -> KohyaPosition | None:
     """Return the position that the supervisor wrote, else kohya's own count, which restarts at each resume; None if damaged."""
     try:
-        started_at = (folder / FIRST).stat().st_mtime
-        if (folder / POSITION).is_file() and (folder / POSITION).stat().st_mtime >= started_at:
-            position = KohyaPosition(**read_json(folder / POSITION))
+        started_at = (folder / TRAIN_STATE).stat().st_mtime
+        if (folder / KOHYA_POSITION).is_file() and (folder / KOHYA_POSITION).stat().st_mtime >= started_at:
+            position = KohyaPosition(**read_json(folder / KOHYA_POSITION))
             return position if all(type(value) is int for value in asdict(position).values()) else None
-        counted = read_json(folder / FIRST)
+        counted = read_json(folder / TRAIN_STATE)
         name = STATE_FOLDER.search(folder.name)
         unfinished = int(name is not None and name["step"] is not None)  # kohya counts the epoch in which such a state was saved
         return KohyaPosition(step=int(counted["current_step"]), epoch=max(0, int(counted["current_epoch"]) - unfinished), total_steps=0)
@@ -60,7 +55,7 @@ def read_state_folder(folder: Path, *, verify: bool = False) -> Checkpoint | Non
     if position is None:
         return None
     try:
-        written_at = (folder / FIRST).stat().st_mtime
+        written_at = (folder / TRAIN_STATE).stat().st_mtime
     except OSError:
         return None
     return Checkpoint(folder=folder, written_at=written_at, is_exact=False, **asdict(position))
@@ -70,10 +65,10 @@ def is_complete(folder: Path, *, verify: bool = False) -> bool:
     """Return True if every file of a state is there and whole; with verify, the checksums inside them are computed too."""
     try:
         files = {path.name: path for path in folder.iterdir() if path.is_file()}
-        networks = [name for name in NETWORKS if name in files]
-        if not networks or not {FIRST, OPTIMIZER, LAST} <= files.keys():
+        networks = [name for name in KOHYA_NETWORKS if name in files]
+        if not networks or not {TRAIN_STATE, KOHYA_OPTIMIZER, KOHYA_RANDOM_STATES} <= files.keys():
             return False
-        if files[LAST].stat().st_mtime < files[FIRST].stat().st_mtime - CLOCK_SLACK_S:
+        if files[KOHYA_RANDOM_STATES].stat().st_mtime < files[TRAIN_STATE].stat().st_mtime - CLOCK_SLACK_S:
             return False  # an older state of this name was being written over
         return all(_is_whole(path, verify=verify) for path in files.values() if path.suffix in (*ZIPPED, ".safetensors"))
     except OSError:

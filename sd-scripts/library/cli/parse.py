@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from fluxgym.contract.files import TRAIN_STATE
 from library import config
 from library.cli.checks import check_flags, flags_without_effect
 from library.cli.config_file import words_of, write_settings
@@ -153,7 +154,7 @@ def _seed(given: dict[str, Any]) -> int:
 def _seed_of_checkpoint(folder: str | None) -> int | None:
     """Return the seed that a checkpoint records; None without a checkpoint or a record."""
     try:
-        return int(json.loads((Path(folder) / "train_state.json").read_text())["seed"]) if folder else None
+        return int(json.loads((Path(folder) / TRAIN_STATE).read_text())["seed"]) if folder else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

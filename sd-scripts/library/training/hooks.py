@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import SAMPLE_FOLDER
 from library.data.dataset import Batch, TrainingData
 from library.files import disk_errors
 from library.flow_matching import NUM_TIMESTEPS, add_noise
@@ -48,7 +49,7 @@ class Previews:
 
     def has_samples(self, place: str) -> bool:
         """Return True if every image of a place ("000120", "e000004") is in the folder already."""
-        folder, name = Path(self.args.output_dir) / "sample", self.args.output_name
+        folder, name = Path(self.args.output_dir) / SAMPLE_FOLDER, self.args.output_name
         return all(any(folder.glob(f"{glob.escape(name)}_{place}_{index:02d}_*.png")) for index in range(len(self.prompts)))
 
     @torch.no_grad()

@@ -16,14 +16,14 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_SCHEDULER, MANIFEST, NETWORK, TRAIN_STATE
 from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.optim.schedules import resume_scheduler
-from library.training.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
+from library.training.checkpoint import TrainState, restore_optimizer, tensors_in
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
 
-OPTIMIZER, SCHEDULER, TRAIN_STATE, POSITION = "optimizer.bin", "scheduler.bin", "train_state.json", "fluxgym_place.json"
 AS_LARGE_AS_WEIGHTS = ("exp_avg", "state1", "momentum_buffer", "z", "s")
 KEPT_BY = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
 LEARNED = (
@@ -44,7 +44,7 @@ LEARNED = (
 
 def is_kohya_state(folder: Path) -> bool:
     """Return True if a folder is a state of kohya's own trainer."""
-    return (folder / OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
+    return (folder / KOHYA_OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
 
 
 def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> TrainState:
@@ -52,11 +52,11 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
 
     The position file of FluxGym's supervisor takes precedence, then the schedule's count; kohya's own count restarts at every resume.
     """
-    noted, counted = _numbers(folder / POSITION).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
-    scheduled = unpickle(folder / SCHEDULER).get("last_epoch") if (folder / SCHEDULER).is_file() else None
+    noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
+    scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
     step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
     if step is None:
-        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {SCHEDULER} says which step it had reached.")
+        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {KOHYA_SCHEDULER} says which step it had reached.")
     start = config.run.start
     if start.initial_step is not None:
         step = start.initial_step
@@ -111,12 +111,12 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
         if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")
     network.load(weights, str(folder))
-    saved = unpickle(folder / OPTIMIZER)
+    saved = unpickle(folder / KOHYA_OPTIMIZER)
     try:
         restore_optimizer(optimizer, {"state": _in_our_order(optimizer, saved), "param_groups": _groups(optimizer, saved)})
     except (KeyError, ValueError, TypeError) as error:
         raise TrainerError(
-            f"--resume {folder}: its {OPTIMIZER} belongs to another optimizer or to other parameters ({error}); use the flags that it was made with."
+            f"--resume {folder}: its {KOHYA_OPTIMIZER} belongs to another optimizer or to other parameters ({error}); use the flags that it was made with."
         ) from None
     resume_scheduler(scheduler, scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1})
 

@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from fluxgym.contract.codes import Phase, ReasonCode
+from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
 from library.config import LogConfig
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.placement.device_index import with_index
 
-FILE_NAME = "progress.jsonl"
 PART_INTERVAL_S = 0.3
 SPEED_WINDOW = 20
 
@@ -30,8 +30,8 @@ class ProgressLog:
     """Writes where the training is; without an output folder it writes nothing."""
 
     def __init__(self, output_dir: str | Path | None, *, total_steps: int = 0) -> None:
-        self.path = Path(output_dir) / FILE_NAME if output_dir else None
-        self.attempt = int(os.environ.get("FLUXGYM_ATTEMPT", "1"))
+        self.path = Path(output_dir) / PROGRESS if output_dir else None
+        self.attempt = int(os.environ.get(ATTEMPT_VARIABLE, "1"))
         self.phase = Phase.LOADING
         self.total_steps = total_steps
         self.step = 0

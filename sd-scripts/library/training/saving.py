@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_name
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
@@ -17,8 +18,6 @@ from library.training.metadata import metadata_at
 from networks.base import TrainedNetwork
 from networks.lora_keys import to_diffusers
 
-LORA = ".safetensors"
-STATE = "-state"
 DTYPES = {None: None, SavePrecision.BF16: torch.bfloat16, SavePrecision.FP16: torch.float16, SavePrecision.FLOAT: torch.float32}
 
 
@@ -34,7 +33,7 @@ class Saver:
     def save_lora(self, suffix: str, *, epoch: int, step: int) -> Path:
         """Write `{name}{suffix}.safetensors` atomically, with kohya's metadata; raises TrainerError for NaN or infinity."""
         weights = self._weights()
-        path = self.folder / f"{self.name}{suffix}{LORA}"
+        path = self.folder / lora_name(self.name, suffix)
         _check_numbers(weights, path)  # before an older file of that name is replaced
         save_tensors(weights, path, metadata_at(self.metadata, weights, epoch=epoch, step=step, minimal=self.config.no_metadata))
         return path
@@ -46,7 +45,7 @@ class Saver:
 
     def has_lora(self, suffix: str) -> bool:
         """Return True if `{name}{suffix}.safetensors` exists."""
-        return (self.folder / f"{self.name}{suffix}{LORA}").is_file()
+        return (self.folder / lora_name(self.name, suffix)).is_file()
 
     def check_lora(self, path: Path) -> None:
         """Read a saved LoRA back; raises TrainerError if it lacks the network's tensors or contains NaN or infinity."""
@@ -69,7 +68,7 @@ class Saver:
         extra: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> Path:
         """Write the checkpoint `{name}{suffix}-state`."""
-        path = self.folder / f"{self.name}{suffix}{STATE}"
+        path = self.folder / state_name(self.name, suffix)
         save_checkpoint(path, self.network, optimizer, scheduler, state, extra)
         return path
 
@@ -78,26 +77,26 @@ class Saver:
         interval = self.epoch_interval or 1
         keep = self.config.save_last_n_epochs
         keep_state = self.config.save_last_n_epochs_state or keep
-        self._drop(r"-(\d{6})", LORA, lambda number: keep and number <= epoch - keep * interval)
-        self._drop(r"-(\d{6})", STATE, lambda number: keep_state and number <= epoch - keep_state * interval)
+        self._drop(r"-(\d{6})", LORA_ENDING, lambda number: keep and number <= epoch - keep * interval)
+        self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * interval)
 
     def drop_old_steps(self, step: int) -> None:
         """Remove what --save_last_n_steps and --save_last_n_steps_state no longer keep; both count steps, as in kohya."""
         keep = self.config.save_last_n_steps
         keep_state = self.config.save_last_n_steps_state or keep
-        self._drop(r"-step(\d{8})", LORA, lambda number: keep and number < step - keep)
-        self._drop(r"-step(\d{8})", STATE, lambda number: keep_state and number < step - keep_state)
+        self._drop(r"-step(\d{8})", LORA_ENDING, lambda number: keep and number < step - keep)
+        self._drop(r"-step(\d{8})", STATE_ENDING, lambda number: keep_state and number < step - keep_state)
 
     def _drop(self, number: str, ending: str, is_old: Callable[[int], object]) -> None:
         pattern = re.compile(re.escape(self.name) + number + re.escape(ending))
         matches = [(path, pattern.fullmatch(path.name)) for path in self.folder.iterdir()]
         old = [path for path, match in matches if match and is_old(int(match[1]))]
-        for path in self._without_last_complete(old) if ending == STATE and old else old:
+        for path in self._without_last_complete(old) if ending == STATE_ENDING and old else old:
             remove(path)
 
     def _without_last_complete(self, old: list[Path]) -> list[Path]:
         """Return the old checkpoints to remove: without the newest complete one if no other complete one remains to resume from."""
-        own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE)
+        own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE_ENDING)
         others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
         if any(is_whole(path) for path in sorted(others, key=_written_at, reverse=True)):
             return old
@@ -116,13 +115,3 @@ def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
 
 def _written_at(path: Path) -> float:
     return path.stat().st_mtime
-
-
-def epoch_suffix(epoch: int) -> str:
-    """Return kohya's suffix for a save after an epoch."""
-    return f"-{epoch:06d}"
-
-
-def step_suffix(step: int) -> str:
-    """Return kohya's suffix for a save between epochs."""
-    return f"-step{step:08d}"

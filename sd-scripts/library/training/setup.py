@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import lora_name
 from library.config import TrainerConfig
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
@@ -194,7 +195,7 @@ class Preparation:
 
 def _check_before_loading(config: TrainerConfig, args: Namespace) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
-    target = Path(args.output_dir) / f"{args.output_name}.safetensors"
+    target = Path(args.output_dir) / lora_name(args.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(args)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from fluxgym.contract.codes import Phase, ReasonCode
+from fluxgym.contract.files import epoch_suffix, step_suffix
 from library.data.dataset import Batch
 from library.errors import TrainerError
 from library.objective import Forward
@@ -22,7 +23,6 @@ from library.randomness import derived_seed
 from library.training.checkpoint import TrainState
 from library.training.compatibility import fixed_settings, other_settings
 from library.training.reporting import Console
-from library.training.saving import epoch_suffix, step_suffix
 
 
 class Training(Forward):

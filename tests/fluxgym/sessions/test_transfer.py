@@ -191,7 +191,7 @@ def test_links_bombs_and_floods(outputs, tmp_path, monkeypatch):
     with pytest.raises(ImportRefused, match="a link"):
         import_file(tmp_path / "link.zip", outputs)
     bomb = pack(tmp_path / "bomb.zip", **{"cat/ui_state.json": STATE, "cat/dataset/a.txt": b"0" * (64 << 20)})
-    with pytest.raises(ImportRefused, match="larger than .* when unpacked"):
+    with pytest.raises(ImportRefused, match=r"larger than .* when unpacked"):
         import_file(bomb, outputs)
     monkeypatch.setattr(unpack, "MAX_ENTRIES", 1)
     with pytest.raises(ImportRefused, match="at most 1"):

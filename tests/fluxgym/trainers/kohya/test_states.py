@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fluxgym.contract.files import KOHYA_POSITION
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
-from fluxgym.trainers.kohya.states import POSITION, KohyaPosition, is_complete, read_position, read_state_folder, write_position
+from fluxgym.trainers.kohya.states import KohyaPosition, is_complete, read_position, read_state_folder, write_position
 from tests.support.runs import make_run
 
 
@@ -65,15 +66,15 @@ def test_an_older_one_that_was_being_written_over_is_incomplete(folder):
 def test_its_place_is_what_the_supervisor_saw_until_it_is_written_over(folder):
     write_position(folder, KohyaPosition(step=47, epoch=4, total_steps=80))
     assert read_state_folder(folder).step == 47
-    os.utime(folder / POSITION, (0, 0))
+    os.utime(folder / KOHYA_POSITION, (0, 0))
     assert read_position(folder).step == 7
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"step": "7", "epoch": 1, "total_steps": 9}', '{"step": 7}'])
 def test_a_damaged_place_is_none(folder, text):
-    (folder / POSITION).write_text(text)
+    (folder / KOHYA_POSITION).write_text(text)
     assert read_position(folder) is None
-    (folder / POSITION).unlink()
+    (folder / KOHYA_POSITION).unlink()
     (folder / "train_state.json").write_text(text)
     assert read_position(folder) is None
 
