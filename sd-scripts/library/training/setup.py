@@ -65,7 +65,7 @@ class Preparation:
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
-        self.plan = factory.plan(args)
+        self.plan = factory.plan(config)
         _check_before_loading(config, args)
         self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
@@ -144,11 +144,11 @@ class Preparation:
         torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
         t5 = self.encoders.t5 if self.plan.trains_t5 else None
         self.previews.live_encoders = self.encoders if self.plan.trains_t5 else None
-        self.network = factory.create(args, self.flux, self.clip, t5).to(self.device)
+        self.network = factory.create(self.config.network, self.flux, self.clip, t5, seed=self.config.run.seed).to(self.device)
         if args.full_bf16:
             self.network.to(torch.bfloat16)
         self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
-        self.optimizer = create_optimizer(self.config.optim, parameter_groups(args, self.network))
+        self.optimizer = create_optimizer(self.config.optim, parameter_groups(self.config.optim, self.network))
         self.scheduler = create_scheduler(self.config.optim, self.optimizer, self.total_steps)
         self.saver = Saver(self.config.save, self.network, self._metadata(), epoch_interval=self.epoch_interval)
         self.initial_digests = self.network.digests()

@@ -45,6 +45,12 @@ def test_what_would_hold_no_numbers_is_not_written_over_an_older_one(make_saver,
     assert path.read_bytes() == before
 
 
+def test_the_tensor_names_are_kohyas_or_diffusers(make_saver):
+    for keys, prefix in (("kohya", "lora_unet_"), ("diffusers", "transformer.")):
+        with safe_open(make_saver(save_keys=keys).save_lora("", epoch=1, step=1), "pt") as file:
+            assert all(name.startswith(prefix) for name in file.keys())  # noqa: SIM118, not a dict
+
+
 def touch(folder, *names):
     for name in names:
         (folder / name).mkdir() if name.endswith("-state") else (folder / name).touch()
