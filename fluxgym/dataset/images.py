@@ -41,22 +41,22 @@ def _remember(path: Path, info: ImageSize) -> ImageSize:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image whole; raises BadImage naming it when it is none, damaged, or far too large."""
+    """Decode an image whole; raises BadImage, which names it, if it is not an image, damaged, or far too large."""
     from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
 
     try:
         with Image.open(path) as image:
             if image.width * image.height * len(image.getbands()) > MAX_BYTES:
                 raise BadImage(
-                    f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
+                    f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="images"
                 )
             with _one_at_a_time:
                 image.load()
             return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
     except UnidentifiedImageError:
-        raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="images") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="pictures") from None
+        raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="images") from None
 
 
 def read_size(path: Path) -> ImageSize:
@@ -69,7 +69,7 @@ def read_size(path: Path) -> ImageSize:
         with Image.open(path) as image:
             return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="images") from None
 
 
 def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
@@ -88,7 +88,7 @@ def num_pixels(path: Path) -> int:
         with Image.open(path) as image:
             return image.width * image.height
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="images") from None
 
 
 def thumbnail(path: Path, side: int) -> bytes:
@@ -110,4 +110,4 @@ def thumbnail(path: Path, side: int) -> bytes:
             _thumbnails.clear()
         return _thumbnails.setdefault(key, buffer.getvalue())
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or is damaged.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or is damaged.", field="images") from None

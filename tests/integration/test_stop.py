@@ -6,10 +6,11 @@ import sys
 from dataclasses import replace
 
 from fluxgym.contract.codes import Status
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
 from tests.support.runs import launch, make_run, state_of, wait_for
 
@@ -28,7 +29,7 @@ def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     told = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
     write_launch_spec(run, told)
     assert request_stop(run)
-    spawn_supervisor(run, told)
+    engine_of(run).submit(run, told)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("stopped", "user")
     assert not (run.folder / "started").exists()

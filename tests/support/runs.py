@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from fluxgym.engines.local import PROJECT, spawn_supervisor
+from fluxgym.engines.local import PROJECT
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import create_state
@@ -53,7 +54,7 @@ def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: i
 def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
     """Start a supervisor over a program; it sees the helpers of PRELUDE."""
     order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
-    spawn_supervisor(run, order)
+    engine_of(run).submit(run, order)
     return order
 
 

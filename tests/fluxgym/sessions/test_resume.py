@@ -3,8 +3,8 @@
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.fluxgym.runs.test_checkpoints import checkpoint
