@@ -151,8 +151,14 @@ def test_begun_from_a_file(tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_named(pair):
+    config = config_of(pair)
     with pytest.raises(TrainerError, match="--network_args"):
-        create(config_of(pair), make_flux(), None)
+        create_checked(config)
+
+
+def create_checked(config):
+    factory.plan(config)
+    create(config, make_flux(), None)
 
 
 def test_other_flags_that_cannot_be_are_named():
