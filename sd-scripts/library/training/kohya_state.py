@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.checkpoint_manifest import KOHYA_STEP
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_SCHEDULER, MANIFEST, NETWORK, TRAIN_STATE
 from library.config import TrainerConfig
@@ -52,7 +53,7 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
 
     The position file of FluxGym's supervisor takes precedence, then the schedule's count; kohya's own count restarts at every resume.
     """
-    noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
+    noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get(KOHYA_STEP)
     scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
     step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
     if step is None:

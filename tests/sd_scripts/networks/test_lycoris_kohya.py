@@ -13,8 +13,7 @@ from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.factory import parameter_groups
 from networks.lora_flux import create_network
-from tests.sd_scripts.networks.test_lora_flux import inputs
-from tests.support.tiny_models import PARAMS, make_clip, make_flux
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 from tests.support.trainer_config import trainer_config
 
 ON_A_TINY_MODEL = [algo for algo in lycoris_kohya.ALGORITHMS if algo != "boft"]  # its factors do not divide so small a width
@@ -39,7 +38,7 @@ def train(flux, network, optimizer, steps):
     flux.gradient_checkpointing = True
     for step in steps:
         network.begin(step, 0)
-        x = inputs(PARAMS)
+        x = flux_inputs(PARAMS)
         x["img"].requires_grad_(True)
         flux(**x).square().mean().backward()
         optimizer.step()
@@ -49,7 +48,7 @@ def train(flux, network, optimizer, steps):
 
 @torch.no_grad()
 def output(flux):
-    return flux(**inputs(PARAMS))
+    return flux(**flux_inputs(PARAMS))
 
 
 @pytest.mark.parametrize("algo", ON_A_TINY_MODEL)
