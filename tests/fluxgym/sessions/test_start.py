@@ -119,7 +119,8 @@ def test_a_truncated_model(world, images):
 
 
 def test_a_full_disk(world, images, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    usage = shutil.disk_usage(world.outputs.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     with pytest.raises(StorageError, match="MB are free"):
         start_run(world, images)
 
