@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from bench.trainer_gpu import DEV
 from library.errors import TrainerError
@@ -121,7 +122,7 @@ def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes(mon
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_activations_on_the_host_give_the_same_gradients(checkpointing, monkeypatch):
     monkeypatch.setattr(activations, "MIN_OFFLOADED_BYTES", 1)
-    kept, results = [], []
+    saved, results = record_saved_tensors(monkeypatch), []
     for offloaded in (False, True):
         flux = make_flux()
         flux.gradient_checkpointing = checkpointing
@@ -129,26 +130,35 @@ def test_activations_on_the_host_give_the_same_gradients(checkpointing, monkeypa
         randomize_lora(network)
         if offloaded:
             keep_activations_on_host(flux)
-            monkeypatch.setattr(activations, "_from_host", recording(activations._from_host, kept))
         x = flux_inputs(PARAMS)
         x["img"].requires_grad_()
         flux(**x).square().mean().backward()
         results.append([x["img"].grad, *(p.grad for p in network.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
-    assert sum(isinstance(each, tuple) for each in kept) >= 3  # each block's input at least
+    assert sum(isinstance(packed, tuple) for _, packed in saved) >= 3  # each block's input at least
 
 
-def recording(unpack, kept):
-    def recorded(packed):
-        kept.append(packed)
-        return unpack(packed)
+def record_saved_tensors(monkeypatch):
+    """Return a list to which each tensor that autograd saves is added with what is kept of it: a tuple when it goes to the host."""
+    saved = []
 
-    return recorded
+    def recording_hooks(pack, unpack):
+        def record(tensor):
+            saved.append((tensor, pack(tensor)))
+            return saved[-1][1]
+
+        return saved_tensors_hooks(record, unpack)
+
+    monkeypatch.setattr(activations, "saved_tensors_hooks", recording_hooks)
+    return saved
 
 
 def test_frozen_weights_are_never_taken_to_the_host(monkeypatch):
     monkeypatch.setattr(activations, "MIN_OFFLOADED_BYTES", 1)
-    flux = make_flux()
-    pack = activations._to_host({tensor.untyped_storage().data_ptr() for tensor in flux.parameters()})
-    assert isinstance(pack(flux.img_in.weight.t()), torch.Tensor)
-    assert isinstance(pack(torch.ones(3)), tuple)
+    flux, saved, x = make_flux(), record_saved_tensors(monkeypatch), flux_inputs(PARAMS)
+    keep_activations_on_host(flux)
+    x["img"].requires_grad_()
+    flux(**x)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in flux.parameters()}
+    is_weight_and_on_host = {(tensor.untyped_storage().data_ptr() in weights, isinstance(packed, tuple)) for tensor, packed in saved}
+    assert is_weight_and_on_host == {(True, False), (False, True)}
