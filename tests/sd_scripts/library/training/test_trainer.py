@@ -111,7 +111,7 @@ def test_a_beginning_is_told_by_the_checkpoint_when_the_flags_leave_it_out(model
     ("extra", "words"),
     [
         (["--loss_type", "huber"], "--huber_schedule constant"),
-        (["--optimizer_type", "Lionheart"], "Lionheart is no optimizer"),
+        (["--optimizer_type", "Lionheart"], "Lionheart is not an optimizer"),
         (["--optimizer_args", "betas=3"], "--optimizer_args"),
         (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
         (["--log_with", "tensorboard"], "--logging_dir"),
