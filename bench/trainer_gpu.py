@@ -81,6 +81,8 @@ def write_checkpoint(path: Path, shapes: dict[str, object]) -> None:
 
 def make_training(tier: str, checkpoint: Path, device: str):
     """Return (transformer, LoRA, optimizer) as the trainer makes them of a tier's flags."""
+    from argparse import Namespace
+
     import torch
 
     from library.cli.parse import parse
@@ -91,10 +93,10 @@ def make_training(tier: str, checkpoint: Path, device: str):
 
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
     flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(to_words(TIERS[tier]))
-    args = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
-    flux = load_base(args, torch.device(device), torch.bfloat16)
-    network = factory.create(args, flux, None, None).to(device)
-    return flux, network, create_optimizer(args, parameter_groups(args, network))
+    config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
+    flux = load_base(Namespace(**config.given), torch.device(device), torch.bfloat16)
+    network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(device)
+    return flux, network, create_optimizer(config.optim, parameter_groups(config.optim, network))
 
 
 def run_step(flux, network, optimizer, device: str) -> None:

@@ -11,6 +11,7 @@ from library.objective import Forward
 from library.optim.optimizers import clip_gradients, create_optimizer
 from networks.lora_flux import create_network
 from tests.golden import loss_curve as golden
+from tests.support.trainer_config import trainer_config
 
 
 class OneBatchSteps(Forward):
@@ -28,7 +29,7 @@ class OneBatchSteps(Forward):
         weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         begin = {name: golden.first_weights(name, tuple(tensor.shape)) for name, tensor in weights.items() if not name.endswith("alpha")}
         self.network.load(weights | begin, "golden")
-        self.optimizer = create_optimizer(self.args, [{"params": list(self.network.parameters()), "lr": golden.RATE}])
+        self.optimizer = create_optimizer(trainer_config(*argv).optim, [{"params": list(self.network.parameters()), "lr": golden.RATE}])
 
     def batch(self):
         given = golden.inputs(self.step)
