@@ -10,13 +10,14 @@ from fluxgym.errors import LaunchError, NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
-from fluxgym.runs.progress import read_curve, read_last
+from fluxgym.runs.progress import read_last
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
+from tests.support.curves import read_curve
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
