@@ -13,17 +13,17 @@ from torch import Tensor
 
 from library.data.dataset import Batch, TrainingData
 from library.files import disk_errors
-from library.flow_matching import NUM_TIMESTEPS, add_noise
+from library.flow_matching import NUM_TIMESTEPS
 from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders, encode_clip
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE
+from library.objective import BatchInputs, FlowMatchingLoss
 from library.placement.layout import autocast
 from library.randomness import generator
 from library.sampling import Conditioning, SamplePrompt, initial_noise, sample_latents, sample_path, to_image
 from library.training.reporting import ProgressLog
 
 NUM_LEVELS = 4  # timesteps 200, 400, 600 and 800, as in kohya
-Losses = Callable[[Batch, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Previews:
@@ -93,11 +93,10 @@ class Validation:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
         return any('"val_loss"' in line and _step_of(line) == step for line in lines)
 
-    def run(self, step: int, latents: Callable[[Batch, None], Tensor], losses: Losses, check: Callable[[], None]) -> float:
+    def run(self, step: int, inputs: BatchInputs, objective: FlowMatchingLoss, check: Callable[[], None]) -> float:
         """Return the loss averaged over held-out images and noise levels, and write it as val_loss into progress.jsonl.
 
-        latents(batch, None) makes a batch's latents (B, C, h, w); losses(batch, latents, noise, sigmas, noisy) compares -> (B,). check() may
-        raise to stop, between batches.
+        check() may raise to stop, between batches.
         """
         found: list[Tensor] = []
         total = min(self.data.num_validation_batches, self.args.max_validation_steps or sys.maxsize)
@@ -105,20 +104,20 @@ class Validation:
             for place, batch in enumerate(islice(self.data.validation_batches(), total)):
                 self.progress.enter_part("validating", place, total)
                 check()
-                found += self._of_batch(batch, place, latents(batch, None), losses)
+                found += self._of_batch(batch, place, inputs.mean_latents(batch), objective)
         loss = torch.cat(found).double().mean().item()
         self.last = step, loss
         self.progress.write(val_loss=loss)
         return loss
 
-    def _of_batch(self, batch: Batch, place: int, latents: Tensor, losses: Losses) -> list[Tensor]:
+    def _of_batch(self, batch: Batch, place: int, latents: Tensor, objective: FlowMatchingLoss) -> list[Tensor]:
         """The loss at each noise level: NUM_LEVELS tensors (B,)."""
         found = []
         for level, sigma in enumerate(self.sigmas()):
             random = generator(self.seed, "validation noise", place, level)
             noise = torch.randn(latents.shape, generator=random).to(latents.device)
             sigmas = torch.full((len(latents),), sigma, device=latents.device)
-            found.append(losses(batch, latents, noise, sigmas, add_noise(latents, noise, sigmas)).cpu())
+            found.append(objective.at_sigmas(batch, latents, noise, sigmas).cpu())
         return found
 
     def sigmas(self) -> list[float]:

@@ -13,7 +13,7 @@ import torch
 
 from library.data.dataset import Batch
 from library.errors import TrainerError
-from library.objective import Forward
+from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.averaging import AVERAGE, weights_for_use
 from library.optim.optimizers import clip_gradients, rates_of
 from library.process import StopRequested
@@ -22,9 +22,10 @@ from library.training.checkpoint import TrainState
 from library.training.compatibility import begun_by, fixed_settings, other_settings
 from library.training.reporting import Console
 from library.training.saving import epoch_suffix, step_suffix
+from library.training.setup import Preparation
 
 
-class Training(Forward):
+class Training(Preparation):
     """One training from its arguments to its LoRA file."""
 
     def run(self) -> None:
@@ -35,6 +36,11 @@ class Training(Forward):
         resumed = self.load_position()
         self._prepare_data()
         self._prepare_network(resumed)
+        self.inputs = BatchInputs(
+            device=self.device, seed=self.args.seed, vae=self.vae, encoders=self.encoders, trained_clip=self.clip if self.trains_clip else None,
+            trains_t5=self.plan.trains_t5, with_t5_mask=self.args.apply_t5_attn_mask,
+        )  # fmt: skip
+        self.objective = FlowMatchingLoss(self.flux, self.network, self.inputs, self.args, device=self.device, dtype=self.dtype)
         try:
             self._train(is_resumed=resumed is not None)
         except StopRequested:
@@ -108,6 +114,14 @@ class Training(Forward):
             self.average.update(self.step)
         self._report(loss, rates, time.perf_counter() - started)
         self._end_step()
+
+    def _backward(self, batch: Batch, micro: int, num_micro: int) -> float:
+        """Add one batch's gradients; returns its loss."""
+        self.network.begin(self.step, micro)
+        latents = self.inputs.latents(batch, step=self.step, micro=micro)
+        loss = self.objective(batch, latents, step=self.step, micro=micro).mean()
+        (loss / num_micro).backward()
+        return loss.item()
 
     def _report(self, loss: float, rates: dict[str, float], seconds: float) -> None:
         self.progress.step = self.step
@@ -203,7 +217,7 @@ class Training(Forward):
 
     def _validate(self, kind: str, x: int) -> None:
         with weights_for_use(self.network, self.optimizer, self.average):
-            loss = self.validation.run(self.step, self._latents, self._losses, self.stop.check)
+            loss = self.validation.run(self.step, self.inputs, self.objective, self.stop.check)
         name, divergence = f"loss/validation/{kind}", loss - self.console.average
         self.trackers.log({f"{name}_average": loss, f"{name}_divergence": divergence}, x=x, step=self.step, epoch=self.epoch + 1)
         self.console.rest()

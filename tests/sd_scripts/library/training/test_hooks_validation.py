@@ -25,23 +25,22 @@ def fixture_make(tmp_path):
 
 
 class Seen:
-    """Stands in for the model: notes what it is asked, and answers with the noise level."""
+    """Stands in for inputs and loss: notes what it is asked, and returns the noise level as the loss."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, losses=None):
+        self.asked, self.losses = [], losses
 
-    def latents(self, batch, micro):
-        assert micro is None
+    def mean_latents(self, batch):
+        assert not torch.is_grad_enabled()
         return batch.pixels.mean(1, keepdim=True)
 
-    def losses(self, batch, latents, noise, sigmas, noisy):
-        assert torch.allclose(noisy, (1 - sigmas[:, None, None, None]) * latents + sigmas[:, None, None, None] * noise)
+    def at_sigmas(self, batch, latents, noise, sigmas):
         assert not torch.is_grad_enabled()
         self.asked.append((batch.captions, latents, noise, sigmas))
-        return sigmas.clone()
+        return next(self.losses) if self.losses else sigmas.clone()
 
-    def run(self, validation, step=1):
-        return validation.run(step, self.latents, self.losses, lambda: None)
+    def run(self, validation, step=1, check=lambda: None):
+        return validation.run(step, self, self, check)
 
 
 def test_every_image_is_seen_at_the_four_levels(make):
@@ -76,10 +75,9 @@ def test_it_is_the_same_again_and_moves_no_generator(make):
 
 
 def test_batches_may_be_fewer_and_images_weigh_alike(make):
-    seen = Seen()
     validation, _ = make(dataset={"batch_size": 2})
     by_image = iter([torch.tensor([1.0, 3.0])] * 4 + [torch.tensor([8.0])] * 4)
-    assert validation.run(1, seen.latents, lambda *_: next(by_image), lambda: None) == pytest.approx(4.0)
+    assert Seen(by_image).run(validation) == pytest.approx(4.0)
     fewer = Seen()
     fewer.run(make(max_validation_steps=1)[0])
     assert len(fewer.asked) == 4
@@ -133,5 +131,5 @@ def test_a_stop_is_heard_between_batches(make):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        validation.run(1, Seen().latents, Seen().losses, stop)
+        Seen().run(validation, check=stop)
     assert "val_loss" not in progress.path.read_text()
