@@ -21,7 +21,7 @@ from library.flow_matching import check_loss
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import load_vae
-from library.optim.averaging import AVERAGE, Average
+from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.placement.compile import check_backend
@@ -29,7 +29,7 @@ from library.placement.layout import choose_device, compute_dtype, load_base, sa
 from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
 from library.sampling import read_prompts
-from library.training.checkpoint import TrainState, load_checkpoint
+from library.training.checkpoint import TrainState
 from library.training.compatibility import (
     check_fixed,
     fixed_settings,
@@ -39,7 +39,8 @@ from library.training.compatibility import (
     start_position,
 )
 from library.training.hooks import Previews, Validation
-from library.training.kohya_state import is_kohya_state, load_kohya_state
+from library.training.kohya_state import is_kohya_state
+from library.training.learner import Learner
 from library.training.metadata import fixed_metadata
 from library.training.reporting import ProgressLog
 from library.training.saving import Saver
@@ -139,11 +140,17 @@ class Preparation:
         self.network = factory.create(args, self.flux, self.clip, t5).to(self.device)
         if args.full_bf16:
             self.network.to(torch.bfloat16)
-        self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
-        self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
-        self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
+        optimizer = create_optimizer(args, parameter_groups(args, self.network))
+        self.learner = Learner(
+            network=self.network,
+            optimizer=optimizer,
+            scheduler=create_scheduler(args, optimizer, self.total_steps),
+            average=Average(self.network, args.ema_decay) if args.ema_decay else None,
+            seed=args.seed,
+            learning_rate=args.learning_rate,
+            max_grad_norm=args.max_grad_norm,
+        )
         self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
-        self.initial_digests = self.network.digests()
         if resumed is not None:
             self._take_up(resumed)
         self.losses = resumed.losses if resumed else []
@@ -152,14 +159,9 @@ class Preparation:
     def _take_up(self, state: TrainState) -> None:
         """Go on from a checkpoint; raises TrainerError when it does not fit the network or the optimizer."""
         folder = Path(self.args.resume)
-        if is_kohya_state(folder):
-            load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
-            parts = {}
-        else:
+        if not is_kohya_state(folder):
             print_changed_settings(state, other_settings(self.args, self.data))
-            parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
-        if self.average is not None:
-            self.average.load(parts.get(AVERAGE))
+        self.learner.resume(folder, state.step)
         self.step, self.epoch, self.first_batch = state.step, state.epoch, state.batch_in_epoch
         self.progress.step = self.step
         if self.step > self.total_steps:

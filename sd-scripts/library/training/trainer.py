@@ -5,19 +5,12 @@ number derives from (seed, step), and a checkpoint carries the place inside the 
 uninterrupted one would have done.
 """
 
-import math
 import time
 from pathlib import Path
 
-import torch
-
 from library.data.dataset import Batch
-from library.errors import TrainerError
 from library.objective import BatchInputs, FlowMatchingLoss
-from library.optim.averaging import AVERAGE, weights_for_use
-from library.optim.optimizers import clip_gradients, rates_of
 from library.process import StopRequested
-from library.randomness import derived_seed
 from library.training.checkpoint import TrainState
 from library.training.compatibility import begun_by, fixed_settings, other_settings
 from library.training.reporting import Console
@@ -89,39 +82,20 @@ class Training(Preparation):
     def _step(self, micro_batches: list[Batch]) -> None:
         """One optimizer step over the batches that it accumulates, and what is due after it."""
         started = time.perf_counter()
-        torch.manual_seed(derived_seed(self.args.seed, "step", self.step))  # for what draws without a generator of its own
+        self.learner.begin_step(self.step)
         losses = [self._backward(batch, micro, len(micro_batches)) for micro, batch in enumerate(micro_batches)]
         loss = sum(losses) / len(losses)
-        if not math.isfinite(loss) and not self.step:
-            raise TrainerError(
-                f"the loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
-                reason_code="nan",
-            )
-        if not math.isfinite(loss):
-            raise TrainerError(
-                f"the loss became {loss} at step {self.step + 1}; the likely cause is a learning rate that is too high "
-                f"(--learning_rate is {self.args.learning_rate}). Resume from an earlier checkpoint with a lower one.",
-                reason_code="nan",
-            )
-        clip_gradients(self.network, self.args.max_grad_norm)
-        rates = rates_of(self.optimizer)
-        self.optimizer.step()
-        self.network.after_step()
-        self.scheduler.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.learner.check_loss(loss, self.step)
+        rates = self.learner.step(self.step)
         self.step += 1
-        if self.average is not None:
-            self.average.update(self.step)
         self._report(loss, rates, time.perf_counter() - started)
         self._end_step()
 
     def _backward(self, batch: Batch, micro: int, num_micro: int) -> float:
         """Add one batch's gradients; returns its loss."""
-        self.network.begin(self.step, micro)
+        self.learner.begin_micro_batch(self.step, micro)
         latents = self.inputs.latents(batch, step=self.step, micro=micro)
-        loss = self.objective(batch, latents, step=self.step, micro=micro).mean()
-        (loss / num_micro).backward()
-        return loss.item()
+        return self.learner.backward(self.objective(batch, latents, step=self.step, micro=micro), num_micro)
 
     def _report(self, loss: float, rates: dict[str, float], seconds: float) -> None:
         self.progress.step = self.step
@@ -167,12 +141,7 @@ class Training(Preparation):
 
     def _finish(self) -> None:
         self.progress.enter("saving")
-        if not self.network.has_learned(self.initial_digests):
-            raise TrainerError(
-                f"nothing was learned in {self.step} steps: every weight is what it was; the learning rate {self.args.learning_rate} or the "
-                "alpha is too small, or the warm-up too long.",
-                reason_code="bad_output",
-            )
+        self.learner.check_learned(self.step)
         if self.args.save_state or self.args.save_state_on_train_end:
             self._save_state("")
         path = self._save_lora("", epoch=self.num_epochs)
@@ -188,7 +157,7 @@ class Training(Preparation):
             self._save_state(suffix)
 
     def _save_lora(self, suffix: str, *, epoch: int) -> Path:
-        with weights_for_use(self.network, self.optimizer, self.average):
+        with self.learner.weights_for_use():
             return self.saver.save_lora(suffix, epoch=epoch, step=self.step)
 
     def _save_state(self, suffix: str) -> None:
@@ -205,18 +174,18 @@ class Training(Preparation):
             log_folder=self.trackers.log_folder,
             begun_by=begun_by(self.args),
         )
-        extra = {AVERAGE: self.average.tensors()} if self.average is not None else {}
-        self.saver.save_state(suffix, self.optimizer, self.scheduler, state, extra)
+        learner = self.learner
+        self.saver.save_state(suffix, learner.optimizer, learner.scheduler, state, learner.extra_parts())
 
     def _preview(self, place: str) -> None:
         self.progress.enter("sampling", epoch=self.epoch + 1)
         clip = self.clip if self.trains_clip else None
-        with weights_for_use(self.network, self.optimizer, self.average):
+        with self.learner.weights_for_use():
             self.previews.draw(place, self.flux, self.vae, clip, self.dtype, self.stop.check)
         self.console.rest()
 
     def _validate(self, kind: str, x: int) -> None:
-        with weights_for_use(self.network, self.optimizer, self.average):
+        with self.learner.weights_for_use():
             loss = self.validation.run(self.step, self.inputs, self.objective, self.stop.check)
         name, divergence = f"loss/validation/{kind}", loss - self.console.average
         self.trackers.log({f"{name}_average": loss, f"{name}_divergence": divergence}, x=x, step=self.step, epoch=self.epoch + 1)
