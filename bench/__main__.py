@@ -1,6 +1,8 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
 `python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
+`python -m bench first_day` runs bench/first_day.py, which runs on request only.
+`python -m bench compare_versions OLD NEW` compares two checkouts of the trainer to the bit.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, launcher, loss_curve, same_loss, sessions, trainer, trainer_gpu
+from bench import app, compare_versions, first_day, launcher, loss_curve, same_loss, sessions, trainer, trainer_gpu
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,17 +26,22 @@ PARTS = {
     "same_loss": same_loss.measure,
     "gpu": trainer_gpu.measure,
 }
+ON_REQUEST = {"first_day": first_day.measure}
 
 
 def main() -> int:
-    """Run the parts that are asked for; returns 0."""
+    """Run the parts that are asked for; returns 0, or the exit code of compare_versions."""
+    if sys.argv[1:2] == ["compare_versions"]:
+        return compare_versions.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, *ON_REQUEST, []], default=list(PARTS), metavar="PART", help=", ".join(PARTS | ON_REQUEST)
+    )
     parser.add_argument("--repeats", type=int, default=5, help="the median of so many is told")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for name in args.parts or PARTS:
-        figures = PARTS[name](args.repeats)
+        figures = (PARTS | ON_REQUEST)[name](args.repeats)
         text = f"# {name}\n\n{table(figures)}\n{_machine()}\n"
         print(text, flush=True)
         (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

@@ -22,6 +22,27 @@
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
 """
 
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How much a check's result matters: an ERROR prevents Start."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One result of a check, as a sentence; field is the form field that it is about."""
+
+    level: Level
+    message: str
+    field: str | None = None
+    code: str = ""
+
 
 class FluxGymError(Exception):
     """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did."""

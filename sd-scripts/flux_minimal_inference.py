@@ -18,10 +18,11 @@ from PIL import Image
 from torch import Tensor
 
 from flux_train_network import explain
-from library.cli.parse import build_parser as trainers_parser
+from library.cli.flags import build_parser as trainers_parser
 from library.command import Parser, finite, number
 from library.errors import TrainerError
 from library.files import disk_errors
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import load_text_encoders
 from library.models.flux1.vae import load_vae
@@ -30,7 +31,6 @@ from library.placement.layout import autocast, choose_device, load_base
 from library.placement.quantization import KINDS
 from library.sampling import RANGES, Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
 from library.training.setup import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.lora_inference import Attachment, read_attachment
 from networks.lora_merge import merge_base_weights
 
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--flux_dtype", choices=[*DTYPES, *KINDS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
     for name in ("clip_l", "t5xxl", "ae"):
         add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
-    add("--blocks_to_swap", type=int, help="blocks of the transformer that stay in main memory and visit the GPU, as in the trainer")
+    add("--blocks_to_swap", type=int, help=f"how much of the transformer stays in main memory, 0 to {MAX_SWAPPED}; as in the trainer")
     add("--offload", action="store_true", help="has no effect: models are loaded and let go in turn in any case")
     return parser
 

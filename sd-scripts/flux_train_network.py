@@ -7,7 +7,9 @@ import sys
 
 import torch
 
-from library.cli.parse import parse, write_config
+import library  # noqa: F401, makes fluxgym.contract importable
+from fluxgym.contract.codes import ReasonCode
+from library.cli.parse import read_flags, to_config, write_config
 from library.errors import TrainerError
 from library.files import FULL, disk_full
 from library.process import EXIT_STOPPED, StopFlag, StopRequested
@@ -22,13 +24,14 @@ def main(argv: list[str]) -> int:
     stop.install()
     progress = ProgressLog(None)
     try:
-        args = parse(argv)
-        set_up_logging(args)
-        if args.output_config:
-            print(f"wrote {write_config(args)}; nothing was trained", flush=True)
+        flags = read_flags(argv)
+        if flags.output_config:
+            print(f"wrote {write_config(flags)}; nothing was trained", flush=True)
             return 0
-        progress = ProgressLog(args.output_dir)
-        Training(args, progress, stop).run()
+        config = to_config(flags)
+        set_up_logging(config.log)
+        progress = ProgressLog(config.save.output_dir)
+        Training(config, progress, stop).run()
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:
@@ -42,22 +45,22 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def explain(error: Exception) -> tuple[str, str] | None:
+def explain(error: Exception) -> tuple[str, ReasonCode] | None:
     """Return a sentence and a reason_code for failures of memory and disk, None for everything else."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
-        return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", "cuda_oom"
+        return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", ReasonCode.CUDA_OOM
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return "the machine ran out of main memory; close other programs or choose a smaller model.", "ram_oom"
+        return "the machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
     if isinstance(error, OSError) and error.errno in FULL:
         full = disk_full(error.filename or "a file")
         return str(full), full.reason_code
     if "does not have a deterministic implementation" in text:
-        return f"--deterministic cannot be held: {text.split('. ')[0]}.", "bad_input"
+        return f"--deterministic cannot be held: {text.split('. ')[0]}.", ReasonCode.BAD_INPUT
     return None
 
 
-def _refuse(progress: ProgressLog, sentence: str, reason_code: str) -> int:
+def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:
     progress.fail(reason_code, sentence)
     print(f"error: {sentence}", file=sys.stderr, flush=True)
     return 2

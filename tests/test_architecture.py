@@ -22,10 +22,6 @@ COMMANDS = {"networks/convert_flux_lora.py", "networks/flux_merge_lora.py", "net
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
-    "fluxgym/contract/buckets.py -> errors",
-    "fluxgym/contract/buckets.py: fluxgym",
-    "fluxgym/runs/checkpoints.py -> trainers",
-    "fluxgym/runs/launch_spec.py -> trainers",
     "library.data.dataset_toml -> library.data.schema -> library.data.dataset_toml",
     "sd-scripts/flux_minimal_inference.py -> flux_train_network",
     "sd-scripts/library/models/flux1/loading.py -> library.placement",

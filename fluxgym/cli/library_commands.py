@@ -1,7 +1,4 @@
-"""The command line's second half: what is kept of runs. duplicate, forget, delete, history, template, sweep, backup, export, import, adopt, queue.
-
-Every action is fluxgym.sessions' own; this module owns the words on the terminal.
-"""
+"""Commands on the library of runs: duplicate, forget, delete, history, template, sweep, backup, export, import, adopt."""
 
 import argparse
 import json
@@ -12,21 +9,18 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.local import wait_until_ended
+from fluxgym.cli.terminal import print_lines
 from fluxgym.errors import SettingsError
-from fluxgym.planning.checks import check
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions import adopt, cleanup, create, history, templates, transfer
 from fluxgym.sessions.listing import find_run
 
 Add = Callable[..., argparse.ArgumentParser]
-MARKS = {"ok": "✅", "warning": "⚠️", "error": "❌"}
 
 
 def add_commands(add: Add) -> None:
-    """Add the commands to the parser; `add` makes one of a name, a function and a sentence."""
+    """Add the commands to the parser; `add` takes a name, a function and a help sentence, and returns the command's parser."""
     copying = add("duplicate", _duplicate, "copy a run's settings, images and captions to a new name")
     copying.add_argument("name", metavar="NAME")
     copying.add_argument("new_name", metavar="NEW")
@@ -36,48 +30,41 @@ def add_commands(add: Add) -> None:
     deleting.add_argument("--yes", action="store_true", help="do not ask")
     _add_history(add)
     _add_templates(add)
-    sweeping = add("sweep", _sweep, "forget ended runs that are old; their models stay")
+    sweeping = add("sweep", _sweep, "forget old runs that have ended; their models stay")
     sweeping.add_argument("--older-than", required=True, metavar="30d", help="days since the start, such as 30d")
     add("backup", _backup, "write all states into an archive").add_argument("file", type=Path, metavar="FILE.tar.gz")
-    _add_exchange(add)
-    add("adopt", _adopt, "take in the trainings of another FluxGym's folder").add_argument("folder", type=Path, metavar="FOLDER")
-    queue = add("queue", _queue, "list the waiting runs, move one or let one go")
-    queue.add_argument("action", nargs="?", choices=("move", "cancel"))
-    queue.add_argument("name", nargs="?", metavar="NAME")
-    queue.add_argument("--to", type=int, default=1, metavar="N", help="the place to move to; 1 is next")
-    checking = add("preflight", _preflight, "check what Start would do, without starting")
-    checking.add_argument("--state", required=True, type=Path, metavar="FILE")
-    checking.add_argument("--images", required=True, type=Path, metavar="DIR")
+    _add_transfer(add)
+    add("adopt", _adopt, "import the trainings of another FluxGym's folder").add_argument("folder", type=Path, metavar="FOLDER")
 
 
 def _add_history(add: Add) -> None:
     parser = add("history", _history, "list a run's earlier settings, compare or restore them")
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--restore", metavar="ID", help="bring these settings back; the present ones are kept first")
-    parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="what differs from one version to another; “now” is the present one")
+    parser.add_argument("--restore", metavar="ID", help="restore these settings; the current ones are kept first")
+    parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="the differences between two versions; “now” is the current one")
 
 
 def _add_templates(add: Add) -> None:
-    parser = add("template", _template, "keep settings under a name, and begin others with them")
+    parser = add("template", _template, "save settings under a name, and start others from them")
     parser.add_argument("action", choices=("save", "list", "apply", "delete"))
     parser.add_argument("template", nargs="?", metavar="TEMPLATE")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="save: the run whose settings to keep; apply: the new LoRA's name")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="save: the run whose settings to save; apply: the new LoRA's name")
 
 
-def _add_exchange(add: Add) -> None:
+def _add_transfer(add: Add) -> None:
     exporting = add("export", _export, "write a run's state to FILE.json, or runs into FILE.zip")
     exporting.add_argument("name", metavar="NAME", help="a run, or --all", nargs="?")
     exporting.add_argument("file", type=Path, metavar="FILE")
     exporting.add_argument("--all", action="store_true", help="every run")
     exporting.add_argument("--with-images", "--with-pictures", action="store_true", help="the images and captions too")
     exporting.add_argument("--with-lora", action="store_true", help="the trained model too")
-    add("import", _import, "make runs of an exported file").add_argument("file", type=Path, metavar="FILE")
+    add("import", _import, "create runs from an exported file").add_argument("file", type=Path, metavar="FILE")
 
 
 def _duplicate(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
     copy = create.duplicate(run, args.new_name)
-    return _say(str(copy.folder), *history.diff(read_state(run), read_state(copy)))
+    return print_lines(str(copy.folder), *history.diff(read_state(run), read_state(copy)))
 
 
 def _forget(args: argparse.Namespace, settings: Settings) -> int:
@@ -114,13 +101,13 @@ def _is_confirmed(question: str, answer: str) -> bool:
 def _history(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
     if args.restore:
-        return _say(*history.restore(run, args.restore), otherwise="Nothing differs.")
+        return print_lines(*history.restore(run, args.restore), if_empty="Nothing differs.")
     if args.diff:
-        return _say(*history.diff(*(_version(run, version_id) for version_id in args.diff)), otherwise="Nothing differs.")
-    present = read_state(run)
+        return print_lines(*history.diff(*(_version(run, version_id) for version_id in args.diff)), if_empty="Nothing differs.")
+    current = read_state(run)
     for version in history.versions(run):
-        _say(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
-        _say(*(f"   {line}" for line in history.diff(version.state, present)))
+        print_lines(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
+        print_lines(*(f"   {line}" for line in history.diff(version.state, current)))
     return 0
 
 
@@ -128,20 +115,13 @@ def _version(run: RunPaths, version_id: str) -> State:
     return read_state(run) if version_id == "now" else history.find_version(run, version_id).state
 
 
-def _say(*lines: str, otherwise: str = "") -> int:
-    """Print lines, and keep names in them from steering the terminal."""
-    for line in lines or ((otherwise,) if otherwise else ()):
-        print("".join(char if char.isprintable() else "?" for char in line))
-    return 0
-
-
 def _template(args: argparse.Namespace, settings: Settings) -> int:
     outputs = OutputsPaths(settings.outputs)
     if args.action == "list":
-        return _say(*(template.name for template in templates.list_templates(outputs)), otherwise="There are no templates yet.")
+        return print_lines(*(template.name for template in templates.list_templates(outputs)), if_empty="There are no templates yet.")
     if not args.template or (args.action in ("save", "apply") and not args.name):
-        raise SettingsError({"save": "Say: template save TEMPLATE RUN.", "apply": "Say: template apply TEMPLATE NEW-NAME."}.get(
-            args.action, "Say: template delete TEMPLATE."))  # fmt: skip
+        raise SettingsError({"save": "Use: template save TEMPLATE RUN.", "apply": "Use: template apply TEMPLATE NEW-NAME."}.get(
+            args.action, "Use: template delete TEMPLATE."))  # fmt: skip
     if args.action == "save":
         templates.save(outputs, args.template, read_state(find_run(args.name, settings.outputs)))
     elif args.action == "delete":
@@ -189,53 +169,3 @@ def _adopt(args: argparse.Namespace, settings: Settings) -> int:
 def _print_folders(runs: list[RunPaths]) -> int:
     print("\n".join(str(run.folder) for run in runs))
     return 0
-
-
-def _queue(args: argparse.Namespace, settings: Settings) -> int:
-    queue = Queue(OutputsPaths(settings.outputs))
-    if args.action and not args.name:
-        raise SettingsError(f"Say which run: queue {args.action} NAME.")
-    if args.action:
-        run = find_run(args.name, settings.outputs)
-        if args.action == "move":
-            queue.move(run.slug, args.to)
-        else:
-            queue.cancel(run)
-            wait_until_ended(run)
-            print(f"Cancelled {run.slug}.")
-    waiting = queue.tickets()
-    lines = [f"{place}. {ticket.slug}: {_reason(settings, ticket.slug)}" for place, ticket in enumerate(waiting, 1)]
-    return _say(*lines, otherwise="Nothing waits.")
-
-
-def _reason(settings: Settings, slug: str) -> str:
-    return str(read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it begins"))
-
-
-def _preflight(args: argparse.Namespace, settings: Settings) -> int:
-    result = check(read_state_file(args.state), image_folder(args.images), settings.models, settings.outputs)
-    for line in result.lines:
-        print(f"{MARKS[line.level]} {line.text}")
-    if result.steps is not None:
-        print(f"{result.steps} steps")
-    return 0 if result.can_start else 2
-
-
-def read_state_file(path: Path) -> dict[str, object]:
-    """Return the settings of a JSON file; raises SettingsError for one that holds none."""
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(state, dict):
-        raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")
-    return state
-
-
-def image_folder(path: Path) -> Path:
-    """Return a folder's full path; raises SettingsError when it is not there."""
-    if not path.is_dir():
-        raise SettingsError(f"The folder of images {path} does not exist.")
-    return path.resolve()

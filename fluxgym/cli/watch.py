@@ -3,10 +3,12 @@
 import sys
 import time
 
-from fluxgym.engines.local import POLL_S
+from fluxgym.contract.codes import LIVE, Phase
+from fluxgym.engines.registry import status_of
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import LIVE, DerivedStatus, derive_status
+from fluxgym.runs.status import SessionStatus
+from fluxgym.sessions.control import POLL_S
 from fluxgym.sessions.listing import Session, session_of
 
 WIDTH = 24
@@ -14,7 +16,7 @@ REDRAW_S = 0.5
 QUIET_S = 10.0
 
 
-def watch(run: RunPaths) -> DerivedStatus:
+def watch(run: RunPaths) -> SessionStatus:
     """Show a run's progress until it has ended, and return what it ended in."""
     on_terminal = sys.stderr.isatty()
     drawn, said_at = "", 0.0
@@ -27,7 +29,7 @@ def watch(run: RunPaths) -> DerivedStatus:
         time.sleep(REDRAW_S if on_terminal else POLL_S)
     if on_terminal and drawn:
         sys.stderr.write("\r\033[K")
-    return derive_status(run, read_state(run))
+    return status_of(run, read_state(run))
 
 
 def _bar(session: Session) -> str:
@@ -40,7 +42,7 @@ def progress_words(session: Session) -> str:
     """Return a run's progress in one line: phase, step, epoch, loss, speed, what is left."""
     progress = session.progress
     parts = [str(progress.get("phase", session.status.value))] if session.status in LIVE else []
-    if progress.get("num_items") and progress.get("phase") == "caching":
+    if progress.get("num_items") and progress.get("phase") == Phase.CACHING:
         parts.append(f"{progress.get('item')}/{progress['num_items']}")
     if progress.get("total_steps"):
         parts.append(f"{progress.get('step', 0)}/{progress['total_steps']}")

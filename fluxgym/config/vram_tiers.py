@@ -10,7 +10,7 @@ TIERS: dict[str, tuple[str, ...]] = {
     "20G": ADAMW8BIT,
     "16G": ADAFACTOR,
     "12G": (*ADAFACTOR, "--split_mode", "--network_args", "train_blocks=single"),
-    "10G": (*ADAFACTOR, "--blocks_to_swap", "22"),  # kohya's own advice for these two cards
+    "10G": (*ADAFACTOR, "--blocks_to_swap", "22"),  # kohya's advice for these two cards, in kohya's unit: see offload.py of the trainer
     "8G": (*ADAFACTOR, "--blocks_to_swap", "28"),
 }
 WITHOUT: dict[str, tuple[str, ...]] = {"24G": ("--fp8_base",)}
@@ -18,7 +18,7 @@ DESCRIPTIONS = {
     "24G": "AdamW in 8 bits, the model in full bf16; its weights alone are 22 GiB, so for cards of more than 24 GB",
     "20G": "AdamW in 8 bits, the model in float8",
     "16G": "Adafactor, the model in float8",
-    "12G": "Adafactor, float8, single blocks only, 18 blocks swapped to main memory",
-    "10G": "Adafactor, float8, 22 blocks swapped to main memory",
-    "8G": "Adafactor, float8, 28 blocks swapped to main memory",
+    "12G": "Adafactor, float8, single blocks only, 9 double and 18 single blocks swapped to main memory",
+    "10G": "Adafactor, float8, 11 double and 22 single blocks swapped to main memory",
+    "8G": "Adafactor, float8, 14 double and 28 single blocks swapped to main memory",
 }

@@ -1,70 +1,115 @@
-"""The header of a .safetensors file, and whether the file holds all that it promises. Standard library only: it loads no tensor.
+"""Header of a .safetensors file: tensor names, dtypes, shapes, byte ranges, metadata. No tensor is loaded.
 
-The format: 8 bytes with the header's length (little-endian), the header as JSON, and behind it the tensors' bytes, at the places it names.
+File format (https://github.com/huggingface/safetensors): 8 bytes with the length of the header (unsigned, little-endian), the header as JSON, then
+the data of all tensors. `data_offsets` count from the start of that data.
 """
 
 import json
 import struct
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-MAX_HEADER_BYTES = 100_000_000  # as the safetensors library itself has it
+MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors library
 LENGTH_BYTES = 8
+
+
+class HeaderProblem(StrEnum):
+    """What is wrong with a file, as the rest of a sentence about it."""
+
+    MISSING_BYTES = "it is cut short"
+    TOO_LONG = "it is longer than its header says"
+    NOT_SAFETENSORS = "it is not a .safetensors file"
+    DAMAGED = "its header is damaged"
+
+
+class HeaderError(ValueError):
+    """A file that is not a complete .safetensors file; `kind` says why."""
+
+    def __init__(self, kind: HeaderProblem) -> None:
+        super().__init__(kind.value)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a header; `begin` and `end` are byte offsets from the start of the data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header tells: its tensors by name (dtype, shape, data_offsets) and its metadata; `begin` is where their bytes begin."""
+    """A parsed header: tensors by name in file order, metadata, and the offset in the file where the data starts."""
 
-    tensors: dict[str, dict[str, Any]]
+    tensors: dict[str, TensorEntry]
     metadata: dict[str, str]
-    begin: int
+    data_start: int
 
     @property
     def file_bytes(self) -> int:
-        """How large the whole file has to be."""
-        return self.begin + max((entry["data_offsets"][1] for entry in self.tensors.values()), default=0)
+        """Size in bytes that the whole file must have."""
+        return self.data_start + max((entry.end for entry in self.tensors.values()), default=0)
+
+    def check_size(self, size: int) -> None:
+        """Raise HeaderError (MISSING_BYTES, TOO_LONG) if a file of `size` bytes does not end where its last tensor does."""
+        if size != self.file_bytes:
+            raise HeaderError(HeaderProblem.MISSING_BYTES if size < self.file_bytes else HeaderProblem.TOO_LONG)
 
 
 def read_header(path: Path) -> Header:
-    """Read a file's header; raises ValueError saying what is wrong with it, OSError when the file cannot be read."""
+    """Read the header of a file. The data behind it is not checked; see `Header.check_size`.
+
+    Raises:
+        HeaderError: If the file is not a .safetensors file, or its header is cut short or damaged.
+        OSError: If the file cannot be read.
+    """
     with path.open("rb") as file:
         start = file.read(LENGTH_BYTES)
         if len(start) < LENGTH_BYTES:
-            raise ValueError("it is cut short")
+            raise HeaderError(HeaderProblem.MISSING_BYTES)
         (length,) = struct.unpack("<Q", start)
         if length > MAX_HEADER_BYTES:
-            raise ValueError("it is no .safetensors file")
+            raise HeaderError(HeaderProblem.NOT_SAFETENSORS)
         text = file.read(length)
     if len(text) < length:
-        raise ValueError("it is cut short")
-    return _parsed(text)
+        raise HeaderError(HeaderProblem.MISSING_BYTES)
+    return parse_header(text)
 
 
-def _parsed(text: bytes) -> Header:
+def parse_header(text: bytes) -> Header:
+    """Parse the JSON of a header; raises HeaderError (DAMAGED)."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    metadata = value.pop("__metadata__", {}) if isinstance(value, dict) else None
-    if value is None or not isinstance(metadata, dict) or not all(_is_entry(entry) for entry in value.values()):
-        raise ValueError("its header is damaged")
-    return Header(value, metadata, LENGTH_BYTES + len(text))
+        table = json.loads(text)
+        metadata = table.pop("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise TypeError
+        tensors = {name: _entry(value) for name, value in table.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise HeaderError(HeaderProblem.DAMAGED) from None
+    return Header(tensors, metadata, LENGTH_BYTES + len(text))
 
 
-def _is_entry(entry: Any) -> bool:
-    """Return True if an entry of the header names a dtype, and a place whose end is not before its beginning."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
-        return False
-    place = entry.get("data_offsets")
-    return isinstance(place, list) and len(place) == 2 and all(type(end) is int for end in place) and 0 <= place[0] <= place[1]
+def _entry(value: Any) -> TensorEntry:
+    """Return one tensor's entry; raises ValueError, KeyError or TypeError for a malformed one."""
+    dtype, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
+    numbers = [*shape, begin, end]
+    if not isinstance(dtype, str) or not isinstance(shape, list) or not all(type(number) is int and number >= 0 for number in numbers):
+        raise TypeError
+    if begin > end:
+        raise ValueError
+    return TensorEntry(dtype, tuple(shape), begin, end)
 
 
 def is_whole(path: Path) -> bool:
-    """Return True if a file can be read, holds tensors, and is just as long as its header says."""
+    """Return True if a file can be read, has tensors, and is exactly as long as its header says."""
     try:
         header = read_header(path)
-        return bool(header.tensors) and path.stat().st_size == header.file_bytes
+        header.check_size(path.stat().st_size)
+        return bool(header.tensors)
     except (OSError, ValueError):
         return False

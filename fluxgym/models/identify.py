@@ -6,15 +6,14 @@ other.
 
 import json
 import re
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-MAX_HEADER = 100_000_000
+from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
+
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
@@ -107,28 +106,24 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _tensors(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Read a file's header: each tensor's type, shape and place; raises _Problem saying what is wrong."""
+def _tensors(path: Path) -> Mapping[str, TensorEntry]:
+    """Read a file's header and return its tensors; raises _Problem saying what is wrong with the file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
-        if (refusal := _no_safetensors(head)) is not None:
-            raise _Problem(refusal)
-        length = struct.unpack("<Q", head[:8])[0] if size >= 8 else size
-        if length > min(size - 8, MAX_HEADER):
-            raise _Problem("file is damaged or no .safetensors file; download it again")
-        file.seek(8)
-        text = file.read(length)
+    if (refusal := _no_safetensors(head)) is not None:
+        raise _Problem(refusal)
     try:
-        header = json.loads(text)
-        header.pop("__metadata__", None)
-        needed = 8 + length + max(int(line["data_offsets"][1]) for line in header.values())
-        tensors = {str(name): {"dtype": str(line["dtype"]), "shape": tuple(line["shape"])} for name, line in header.items()}
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise _Problem("file is damaged or no .safetensors file; download it again") from None
-    if needed != size:
-        raise _Problem(f"file is cut short: it has {size} of {needed} bytes; download it again")
-    return tensors
+        header = read_header(path)
+    except HeaderError:
+        header = None
+    if header is None or not header.tensors:
+        raise _Problem("file is damaged or not a .safetensors file; download it again")
+    if size < header.file_bytes:
+        raise _Problem(f"file is cut short: it has {size} of {header.file_bytes} bytes; download it again")
+    if size > header.file_bytes:
+        raise _Problem(f"file is damaged: it has {size} bytes, but its header says {header.file_bytes}; download it again")
+    return header.tensors
 
 
 def _no_safetensors(head: bytes) -> str | None:
@@ -143,7 +138,7 @@ def _no_safetensors(head: bytes) -> str | None:
     return None
 
 
-def _of_tensors(tensors: Mapping[str, Mapping[str, Any]]) -> Identity:
+def _of_tensors(tensors: Mapping[str, TensorEntry]) -> Identity:
     other = next((kind for pattern, kind in OTHERS if _any(pattern, tensors)), None)
     if other is not None:
         return Identity(words=other, problem=f"file is {other}")
@@ -159,11 +154,9 @@ def _any(pattern: str, names: Iterable[str]) -> bool:
     return any(search(name) for name in names)
 
 
-def _transformer(tensors: Mapping[str, Mapping[str, Any]]) -> str:
+def _transformer(tensors: Mapping[str, TensorEntry]) -> str:
     is_dev = _any(r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\.", tensors)
     form = ", diffusers' names" if _any(r"(^|\.)x_embedder\.weight$", tensors) else ""
-    types = Counter(
-        line["dtype"] for name, line in tensors.items() if "blocks" in name and name.endswith("weight") and len(line["shape"]) > 1
-    )
+    types = Counter(entry.dtype for name, entry in tensors.items() if "blocks" in name and name.endswith("weight") and len(entry.shape) > 1)
     precision = PRECISIONS.get(types.most_common(1)[0][0], "an unknown precision") if types else "an unknown precision"
     return f"FLUX.1 {'dev' if is_dev else 'schnell'} in {precision}{form}"

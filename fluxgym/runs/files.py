@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from fluxgym.contract.codes import ReasonCode
 from fluxgym.errors import AlreadyRunning, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -98,9 +99,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def reason_code_of(error: StorageError) -> str:
+def reason_code_of(error: StorageError) -> ReasonCode:
     """Return the reason_code of what the disk refused: `disk_full`, or `storage` for all else."""
-    return "disk_full" if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL else "storage"
+    return ReasonCode.DISK_FULL if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL else ReasonCode.STORAGE
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:

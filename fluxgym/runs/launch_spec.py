@@ -1,54 +1,158 @@
-"""launch.json and stop.json: what the supervisor is told to start, and that it is to stop. No secret is ever in them."""
+"""launch.json and stop.json: what the supervisor starts, and the request to stop it. Neither ever holds a secret."""
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import fill, read_json, reserve, write_json
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.kohya.backend import resume_options
 
 GRACE_S = 60.0
+TrainerOptions = Mapping[str, tuple[str, ...] | None]  # flag -> values; None is a switch
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRequest:
+    """The devices that a run waits for: all of `ids`, or with any_free the first free one of them. A kind of "" needs no device."""
+
+    kind: str = ""
+    ids: tuple[str, ...] = ()
+    count: int = 1
+    any_free: bool = True
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], *, any_free: bool) -> "DeviceRequest":
+        """Return the request for devices named as in launch.json and in queue tickets: "cpu", or "gpu-0" and "gpu-1"."""
+        kind = names[0].partition("-")[0] if names else ""
+        ids = tuple(name.partition("-")[2] for name in names if "-" in name)
+        return cls(kind=kind, ids=ids, count=1 if any_free else max(1, len(ids)), any_free=any_free)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The devices' names, as locks and queue tickets use them."""
+        if not self.ids:
+            return (self.kind,) if self.kind else ()
+        return tuple(f"{self.kind}-{number}" for number in self.ids)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchSpec:
-    """One attempt of a run; `env` is what the trainer's environment gets on top of the supervisor's own.
+    """One attempt of a run.
 
-    `devices` are waited for before it starts, with `any_one` for the first of them that is free; none means at once.
-    `stall_scale` shrinks the limits of stall detection, for tests.
-    A `foreign` trainer is a checkout of kohya's: its progress is read from its output, and its checkpoints are of another kind.
+    argv is made by `trainers.base.with_command` from options and resume_from, once per attempt, and never edited. env is added to the
+    supervisor's own environment. stall_scale multiplies the limits of stall detection, for tests.
     """
 
     run_id: str
     attempt: int
-    argv: list[str]
-    cwd: str
+    trainer_dir: str
+    backend: str = "builtin"
+    engine: str = "local"
+    options: TrainerOptions = field(default_factory=dict)
+    resume_from: str | None = None
+    argv: tuple[str, ...] = ()
+    max_train_epochs: int = 0
     expected_steps: int | None = None
+    devices: DeviceRequest = field(default_factory=DeviceRequest)
     monitoring: bool = True
-    env: dict[str, str] = field(default_factory=dict)
-    devices: list[str] = field(default_factory=list)
-    any_one: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
     stall_scale: float = 1.0
-    foreign: bool = False
 
-    def again(self, checkpoint: Path | None) -> "LaunchSpec":
-        """Return the next attempt of the same run: from a checkpoint's folder, or from where this one began when there is none."""
-        argv = list(self.argv)
-        if checkpoint is not None:
-            given = {"--resume": str(checkpoint)} | (resume_options(Path(self.cwd), checkpoint) if self.foreign else {})
-            for name, value in given.items():
-                place = argv.index(name) if name in argv else len(argv)
-                argv[place : place + 2] = [name, value]
-        return replace(self, attempt=self.attempt + 1, argv=argv)
+    def next_attempt(self, checkpoint: Path | None) -> "LaunchSpec":
+        """Return the next attempt, without argv: from a checkpoint folder, or from where this attempt began if there is none."""
+        resume_from = self.resume_from if checkpoint is None else str(checkpoint)
+        return replace(self, attempt=self.attempt + 1, resume_from=resume_from, argv=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what launch.json holds; the keys cwd, devices, any_one and foreign are those of earlier versions."""
+        value = asdict(self) | {
+            "argv": list(self.argv),
+            "options": {flag: values and list(values) for flag, values in self.options.items()},
+            "devices": list(self.devices.names),
+            "any_one": self.devices.any_free,
+            "foreign": self.backend != LaunchSpec.backend,
+        }
+        return {"cwd" if key == "trainer_dir" else key: item for key, item in value.items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "LaunchSpec":
+        """Read launch.json, also of an earlier version, whose argv is taken apart; raises KeyError, TypeError or ValueError if damaged."""
+        argv = _texts(value["argv"])
+        parsed = parse_words(argv)
+        options = _options(value["options"]) if "options" in value else parsed
+        resume_from = value["resume_from"] if "resume_from" in value else _single(parsed, "--resume")
+        epochs = value["max_train_epochs"] if "max_train_epochs" in value else _single(parsed, "--max_train_epochs")
+        return cls(
+            run_id=_text(value["run_id"]),
+            attempt=_whole(value["attempt"]),
+            trainer_dir=_text(value["cwd"]),
+            backend=_text(value.get("backend") or ("kohya" if value.get("foreign") is True else cls.backend)),
+            engine=_text(value.get("engine", cls.engine)),
+            options=options,
+            resume_from=None if resume_from is None else _text(resume_from),
+            argv=argv,
+            max_train_epochs=int(str(epochs)) if str(epochs).isdecimal() else 0,
+            expected_steps=None if value.get("expected_steps") is None else _whole(value["expected_steps"]),
+            devices=DeviceRequest.from_names(_texts(value.get("devices", [])), any_free=bool(value.get("any_one", False))),
+            monitoring=bool(value.get("monitoring", True)),
+            env={_text(name): _text(item) for name, item in dict(value.get("env", {})).items()},
+            stall_scale=float(value.get("stall_scale", 1.0)),
+        )
+
+
+def to_words(options: TrainerOptions) -> tuple[str, ...]:
+    """Return options as words of a command line."""
+    return tuple(word for flag, values in options.items() for word in (flag, *(values or ())))
+
+
+def parse_words(words: Sequence[str]) -> TrainerOptions:
+    """Return the options in a command line's words; words before the first option are skipped."""
+    options: dict[str, tuple[str, ...] | None] = {}
+    flag = ""
+    for word in words:
+        if word.startswith("--"):
+            flag = word
+            options[flag] = None
+        elif flag:
+            options[flag] = (*(options[flag] or ()), word)
+    return options
+
+
+def _single(options: TrainerOptions, flag: str) -> str | None:
+    values = options.get(flag)
+    return values[0] if values else None
+
+
+def _options(value: Any) -> TrainerOptions:
+    return {_text(flag): None if values is None else _texts(values) for flag, values in dict(value).items()}
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return tuple(_text(item) for item in value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError("not an integer")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopRequest:
-    """The wish to stop one attempt: SIGTERM, and SIGKILL after grace_s seconds."""
+    """The request to stop one attempt: SIGTERM, and SIGKILL after grace_s seconds."""
 
     run_id: str
     attempt: int
@@ -56,64 +160,55 @@ class StopRequest:
     grace_s: float = GRACE_S
 
 
-def write_launch_spec(run: RunPaths, order: LaunchSpec, *, keep_stop: bool = False) -> None:
-    """Leave the order for the supervisor and forget an older stop; a restart keeps one that may have come this very moment."""
-    write_json(run.launch, asdict(order))
+def write_launch_spec(run: RunPaths, spec: LaunchSpec, *, keep_stop: bool = False) -> None:
+    """Write launch.json and remove an older stop request; a restart keeps one, which may have arrived this very moment."""
+    write_json(run.launch, spec.to_json())
     if not keep_stop:
         clear_stop_request(run)
 
 
 def clear_stop_request(run: RunPaths) -> None:
-    """Forget a wish to stop that was meant for what has ended."""
+    """Remove a stop request that was meant for an attempt that has ended."""
     run.stop.unlink(missing_ok=True)
     run.stop_reserve.unlink(missing_ok=True)
 
 
 def read_launch_spec(run: RunPaths) -> LaunchSpec | None:
-    """Return the latest order, None when there is none that can be read."""
-    value = read_json(run.launch)
+    """Return the latest attempt's spec, None if launch.json is missing or damaged."""
     try:
-        order = LaunchSpec(**value)
-        told = all(isinstance(item, str) for item in (*order.argv, order.run_id, order.cwd, *order.env.values(), *order.devices))
-    except (TypeError, AttributeError):
+        return LaunchSpec.from_json(read_json(run.launch))
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
-    return order if told and isinstance(order.argv, list) and isinstance(order.attempt, int) else None
-
-
-def ran_kohya(run: RunPaths) -> bool:
-    """Return True if a run's latest trainer was a checkout of kohya's."""
-    order = read_launch_spec(run)
-    return order is not None and order.foreign is True
 
 
 def reserve_stop_request(run: RunPaths) -> None:
-    """Take the room that a wish to stop will need."""
+    """Reserve the disk space that a stop request needs."""
     reserve(run.stop_reserve)
 
 
 def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float) -> None:
-    """Leave the wish to stop; on a full disk in the room that was reserved. Raises StorageError when there is none."""
+    """Write a stop request; on a full disk into the reserved space. Raises StorageError if none was reserved."""
     stop_request = asdict(StopRequest(run_id=run_id, attempt=attempt, requested_at=time.time(), grace_s=grace_s))
     try:
         write_json(run.stop, stop_request)
     except StorageError:
         fill(run.stop_reserve, json.dumps(stop_request))
     else:
-        _blank(run.stop_reserve)
+        _clear_reserve(run.stop_reserve)
 
 
-def _blank(room: Path) -> None:
-    """Take back an earlier wish that was left in the reserved room; another may have to go there."""
+def _clear_reserve(path: Path) -> None:
+    """Remove an earlier request from the reserved space and keep the space; a later request may need it."""
     with suppress(StorageError):
-        fill(room, "")
+        fill(path, "")
 
 
 def read_stop_request(run: RunPaths, run_id: str, attempt: int) -> StopRequest | None:
-    """Return the wish to stop this attempt or one that followed it without anybody's asking, None when nobody has it."""
+    """Return the request to stop this attempt or an automatic restart of it, None if there is none."""
     value = read_json(run.stop_reserve) or read_json(run.stop)
     try:
-        order = StopRequest(**value)
+        stop_request = StopRequest(**value)
     except TypeError:
         return None
-    usable = isinstance(order.attempt, int) and isinstance(order.grace_s, (int, float))
-    return order if usable and order.run_id == run_id and order.attempt >= attempt else None
+    usable = isinstance(stop_request.attempt, int) and isinstance(stop_request.grace_s, (int, float))
+    return stop_request if usable and stop_request.run_id == run_id and stop_request.attempt >= attempt else None

@@ -5,11 +5,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.files import (
+    DATASET_FOLDER,
+    DATASET_TOML,
+    HISTORY_FOLDER,
+    LORA_ENDING,
+    MONITOR_LOG,
+    MONITOR_PID,
+    PRIVATE_FOLDER,
+    PROGRESS,
+    SAMPLE_FOLDER,
+    SAMPLE_PROMPTS,
+    STATE_ENDING,
+    STATE_FOLDER,
+    TRAIN_SH,
+    TRAINING_LOG,
+    TRAINING_PID,
+    UI_STATE,
+    epoch_suffix,
+    lora_name,
+    state_name,
+)
 from fluxgym.errors import SessionNotFound
 
 MAX_NAME_BYTES = 255
-TRAINING_PID, MONITOR_PID = "training.pid", "monitor.pid"
-STATE_FOLDER = re.compile(r"-(?P<epoch>\d{6})-state$|-step(?P<step>\d{8})-state$|-state$")
 SHORT_FORM = re.compile(r"(?P<slug>.+)-(?P<epoch>\d{1,5})-state")
 
 
@@ -27,7 +46,7 @@ class RunPaths:
     @property
     def ui_state(self) -> Path:
         """Settings and status."""
-        return self.folder / "ui_state.json"
+        return self.folder / UI_STATE
 
     @property
     def training_pid(self) -> Path:
@@ -42,52 +61,52 @@ class RunPaths:
     @property
     def monitor_log(self) -> Path:
         """What the supervisor saw and did."""
-        return self.folder / "monitor.log"
+        return self.folder / MONITOR_LOG
 
     @property
     def training_log(self) -> Path:
         """All output of the trainer."""
-        return self.folder / "training.log"
+        return self.folder / TRAINING_LOG
 
     @property
     def progress(self) -> Path:
         """Phase, step, loss and so on, one JSON object a line."""
-        return self.folder / "progress.jsonl"
+        return self.folder / PROGRESS
 
     @property
     def dataset_toml(self) -> Path:
         """The trainer's data set configuration."""
-        return self.folder / "dataset.toml"
+        return self.folder / DATASET_TOML
 
     @property
     def sample_prompts(self) -> Path:
         """The trainer's sample prompts."""
-        return self.folder / "sample_prompts.txt"
+        return self.folder / SAMPLE_PROMPTS
 
     @property
     def train_sh(self) -> Path:
         """The command, readable and re-runnable by hand."""
-        return self.folder / "train.sh"
+        return self.folder / TRAIN_SH
 
     @property
     def dataset(self) -> Path:
         """Images and captions of this run."""
-        return self.folder / "dataset"
+        return self.folder / DATASET_FOLDER
 
     @property
     def samples(self) -> Path:
         """Sample images."""
-        return self.folder / "sample"
+        return self.folder / SAMPLE_FOLDER
 
     @property
     def history(self) -> Path:
         """Earlier starts' state and exit."""
-        return self.folder / "history"
+        return self.folder / HISTORY_FOLDER
 
     @property
     def private(self) -> Path:
         """The launcher's own files."""
-        return self.folder / ".run"
+        return self.folder / PRIVATE_FOLDER
 
     @property
     def process(self) -> Path:
@@ -132,15 +151,15 @@ class RunPaths:
     @property
     def lora(self) -> Path:
         """The trained model."""
-        return self.folder / f"{self.slug}.safetensors"
+        return self.folder / lora_name(self.slug)
 
     def lora_files(self) -> list[Path]:
         """Every LoRA file of the run, the trained model last."""
-        return sorted(self.folder.glob("*.safetensors"), key=lambda path: (path == self.lora, path.name))
+        return sorted(self.folder.glob(f"*{LORA_ENDING}"), key=lambda path: (path == self.lora, path.name))
 
     def checkpoint_folders(self) -> list[Path]:
         """Every folder with a checkpoint's name, in no order and unchecked."""
-        return [path for path in self.folder.glob("*-state") if path.is_dir() and STATE_FOLDER.search(path.name)]
+        return [path for path in self.folder.glob(f"*{STATE_ENDING}") if path.is_dir() and STATE_FOLDER.search(path.name)]
 
     def checkpoint(self, name: str) -> Path:
         """Return the checkpoint that a person names: its folder, else by the short form `my-cat-lora-4-state` this run's of epoch 4.
@@ -151,7 +170,7 @@ class RunPaths:
         short = SHORT_FORM.fullmatch(literal.name)
         if short is None or short["slug"] != self.slug or literal.is_dir():
             return literal
-        return self.folder / f"{self.slug}-{int(short['epoch']):06d}-state"
+        return self.folder / state_name(self.slug, epoch_suffix(int(short["epoch"])))
 
 
 @dataclass(frozen=True)
@@ -231,6 +250,6 @@ def _is_short_text(name: str) -> bool:
 
 def _may_hold_a_state(folder: Path) -> bool:
     try:
-        return (folder / "ui_state.json").is_file()
+        return (folder / UI_STATE).is_file()
     except PermissionError:
         return True  # nobody knows, so its row says why

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.codes import FINISHED
 from fluxgym.runs.files import parse_json
 
 TAIL_BYTES = 16_384
 LARGEST = 1e15
-FINISHED = ("done", "verifying")
 
 NUMBERS = frozenset(("time", "attempt", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items"))
 

@@ -10,6 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import Status
+from fluxgym.contract.files import (
+    DATASET_FOLDER,
+    DATASET_TOML,
+    LORA_ENDING,
+    README,
+    SAMPLE_FOLDER,
+    SAMPLE_PROMPTS,
+    TRAIN_SH,
+    UI_STATE,
+    lora_name,
+)
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
@@ -29,7 +41,7 @@ OF_METADATA = {
     "ss_learning_rate": "learning_rate", "ss_network_dim": "network_dim", "ss_seed": "seed", "ss_num_epochs": "max_train_epochs",
 }  # fmt: skip
 OF_FILES = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
-COPIED = ("train.sh", "dataset.toml", "sample_prompts.txt", "README.md")
+COPIED = (TRAIN_SH, DATASET_TOML, SAMPLE_PROMPTS, README)
 
 
 def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
@@ -43,7 +55,7 @@ def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     here = theirs.resolve() == outputs.root.resolve()
     adopted = []
     for folder in _folders(theirs):
-        if _is_training(folder) and (not here or not (folder / "ui_state.json").exists()):
+        if _is_training(folder) and (not here or not (folder / UI_STATE).exists()):
             run = _adopt_one(folder, datasets / folder.name, outputs, here=here)
             adopted += [run] if run else []
     if not adopted:
@@ -59,7 +71,7 @@ def _folders(theirs: Path) -> list[Path]:
 
 
 def _is_training(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("ui_state.json", "train.sh", "dataset.toml")) or any(folder.glob("*.safetensors"))
+    return any((folder / name).is_file() for name in (UI_STATE, TRAIN_SH, DATASET_TOML)) or any(folder.glob(f"*{LORA_ENDING}"))
 
 
 def _adopt_one(folder: Path, images: Path, outputs: OutputsPaths, *, here: bool) -> RunPaths | None:
@@ -86,7 +98,7 @@ def _make(folder: Path, images: Path, run: RunPaths, staging: RunPaths) -> None:
         staging.private.mkdir(parents=True, exist_ok=True)
         if not here:
             _copy(folder, staging, run.slug)
-        missing = _take_images((folder / "dataset", images), staging.dataset)
+        missing = _take_images((folder / DATASET_FOLDER, images), staging.dataset)
         create_state(staging, _state_of(folder, missing))
         if not here:
             staging.folder.rename(run.folder)
@@ -99,10 +111,10 @@ def _make(folder: Path, images: Path, run: RunPaths, staging: RunPaths) -> None:
 
 def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read."""
-    for model in folder.glob("*.safetensors"):
+    for model in folder.glob(f"*{LORA_ENDING}"):
         shutil.copy2(model, staging.folder / (slug + model.name[len(folder.name) :] if model.name.startswith(folder.name) else model.name))
-    if (folder / "sample").is_dir():
-        shutil.copytree(folder / "sample", staging.samples, symlinks=True)
+    if (folder / SAMPLE_FOLDER).is_dir():
+        shutil.copytree(folder / SAMPLE_FOLDER, staging.samples, symlinks=True)
     for name in COPIED:
         if (folder / name).is_file():
             shutil.copy2(folder / name, staging.folder / name)
@@ -124,12 +136,12 @@ def _take_images(sources: tuple[Path, ...], target: Path) -> str:
 def _state_of(folder: Path, missing: str) -> State:
     """Return the state of an adopted training: its settings, when it was, and how it ended: as it wrote down itself, else by its model."""
     state = known_settings(folder) | _usable(_from_state(folder))
-    model, end = folder / f"{folder.name}.safetensors", read_exit(RunPaths(folder))
-    moment = next((path.stat().st_mtime for path in (model, folder / "train.sh", folder) if path.exists()), 0.0)
-    own = {"timestamp": timestamp_of(state) or moment, "status": "completed" if _is_sound(model) else "stopped"}
+    model, end = folder / lora_name(folder.name), read_exit(RunPaths(folder))
+    moment = next((path.stat().st_mtime for path in (model, folder / TRAIN_SH, folder) if path.exists()), 0.0)
+    own: State = {"timestamp": timestamp_of(state) or moment, "status": Status.COMPLETED if _is_sound(model) else Status.STOPPED}
     if end is None:
         return state | own | {"reason": ADOPTED + missing, "run_id": secrets.token_hex(8)}
-    if end.status != "completed":
+    if end.status != Status.COMPLETED:
         own["status"] = end.status
     return state | own | {"reason": (end.reason or ADOPTED) + missing, "reason_code": end.reason_code, "run_id": end.run_id}
 
@@ -165,7 +177,7 @@ def _from_state(folder: Path) -> dict[str, Any]:
 def _from_command(folder: Path) -> dict[str, Any]:
     """Read the flags of train.sh as the shell would."""
     try:
-        words = shlex.split((folder / "train.sh").read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
+        words = shlex.split((folder / TRAIN_SH).read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
     except (OSError, ValueError):
         return {}
     pairs = dict(itertools.pairwise(words))
@@ -177,7 +189,7 @@ def _from_command(folder: Path) -> dict[str, Any]:
 
 def _from_toml(folder: Path) -> dict[str, Any]:
     try:
-        dataset = tomllib.loads((folder / "dataset.toml").read_text(encoding="utf-8"))["datasets"][0]
+        dataset = tomllib.loads((folder / DATASET_TOML).read_text(encoding="utf-8"))["datasets"][0]
         found = {"resolution": dataset.get("resolution"), "num_repeats": dataset["subsets"][0].get("num_repeats")}
         trigger = dataset["subsets"][0].get("class_tokens")
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -187,14 +199,14 @@ def _from_toml(folder: Path) -> dict[str, Any]:
 
 def _from_prompts(folder: Path) -> dict[str, Any]:
     try:
-        return {"sample_prompts": (folder / "sample_prompts.txt").read_text(encoding="utf-8").strip()}
+        return {"sample_prompts": (folder / SAMPLE_PROMPTS).read_text(encoding="utf-8").strip()}
     except (OSError, ValueError):
         return {}
 
 
 def _from_metadata(folder: Path) -> dict[str, Any]:
     try:
-        metadata = read_header(folder / f"{folder.name}.safetensors").metadata
+        metadata = read_header(folder / lora_name(folder.name)).metadata
     except (OSError, ValueError):
         return {}
     return {ours: metadata[name] for name, ours in OF_METADATA.items() if metadata.get(name) not in (None, "None")}

@@ -1,4 +1,4 @@
-"""Export archives: written while they are sent, and unpacked safely."""
+"""Export archives: zipped while they are sent, and unpacked into an empty folder with hostile content refused."""
 
 import io
 import stat
@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.dataset.folder import CAPTION
-from fluxgym.dataset.images import is_image_name
 from fluxgym.errors import ImportRefused
 from fluxgym.runs.state import MAX_BYTES
 
@@ -20,47 +21,50 @@ MAX_DIRECTORY_BYTES = 8 << 20
 MAX_FILE_BYTES = 4 << 30
 MAX_TOTAL_BYTES = 16 << 30
 MAX_RATIO = 200
-CHUNK_UNPACK = 1 << 20
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, OverflowError)
 
 
 class _Sink:
-    """A file that cannot be sought in; what was written to it is taken out piece by piece."""
+    """A write-only file without seek, whose written bytes are taken out in chunks."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def write(self, data: bytes) -> int:
-        self._pieces.append(bytes(data))
+        self._chunks.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: whoever sends the pieces takes them as they come."""
+        """Do nothing: the chunks are taken as they come."""
 
-    def taken(self) -> Iterator[bytes]:
-        pieces, self._pieces = self._pieces, []
-        yield from pieces
+    def take(self) -> Iterator[bytes]:
+        chunks, self._chunks = self._chunks, []
+        yield from chunks
 
 
 def pack(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
-    """Yield the bytes of an archive of (file, its name within). Raises OSError for a file that cannot be read, in the midst of it."""
+    """Yield the bytes of a zip archive of (path, name in the archive) pairs.
+
+    Raises:
+        OSError: If a file cannot be read; the bytes so far have been yielded by then.
+    """
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", strict_timestamps=False) as archive:  # type: ignore[call-overload]
         for path, name in files:
             if path.is_symlink():
-                continue  # it may point to what is nobody's to send
+                continue  # it may point outside the run
             entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
             entry.compress_type = zipfile.ZIP_STORED if path.suffix.lower() in PACKED else zipfile.ZIP_DEFLATED
             with path.open("rb") as source, archive.open(entry, "w") as target:
                 while chunk := source.read(CHUNK):
                     target.write(chunk)
-                    yield from sink.taken()
-    yield from sink.taken()
+                    yield from sink.take()
+    yield from sink.take()
 
 
-class _Sips(io.FileIO):
-    """A file of which no more is read at once than an archive's directory may take, whatever the archive says of its size."""
+class _LimitedReader(io.FileIO):
+    """A file that refuses single reads beyond MAX_DIRECTORY_BYTES, whatever size the archive claims for its directory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
@@ -69,48 +73,52 @@ class _Sips(io.FileIO):
 
 
 def unpack(source: Path, staging: Path) -> list[Path]:
-    """Unpack an archive of runs into `aside`; returns the runs' folders. Raises ImportRefused naming what has no place in an export."""
+    """Unpack an archive of runs into the empty folder `staging` and return the runs' folders.
+
+    Raises:
+        ImportRefused: If the archive holds anything that is not part of an export; the message names it.
+    """
     with _opened(source) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
             raise ImportRefused(f"{source.name} holds {len(entries)} files; at most {MAX_ENTRIES} are taken.")
-        places = _places([entry for entry in entries if not entry.filename.endswith("/")])
+        targets = _targets([entry for entry in entries if not entry.filename.endswith("/")])
         left = MAX_TOTAL_BYTES
-        for place, entry in places.items():
-            target = staging / place
+        for path, entry in targets.items():
+            target = staging / path
             target.parent.mkdir(parents=True, exist_ok=True)
             left -= _write(archive, entry, target, left)
-    if not places:
+    if not targets:
         raise ImportRefused(f"{source.name} is empty; export it again.")
-    for name in sorted({place.parts[0] for place in places}):
-        if PurePosixPath(name, "ui_state.json") not in places:
-            raise ImportRefused(f"The folder {name} in {source.name} has no ui_state.json, so it is no run.")
+    for name in sorted({path.parts[0] for path in targets}):
+        if PurePosixPath(name, UI_STATE) not in targets:
+            raise ImportRefused(f"The folder {name} in {source.name} has no ui_state.json, so it is not a run.")
     return sorted(staging.iterdir())
 
 
 @contextmanager
 def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
-    with _Sips(source) as file:
+    with _LimitedReader(source) as file:
         try:
             archive = zipfile.ZipFile(file)
         except DAMAGE as error:
-            raise ImportRefused(f"{source.name} is no archive, or a damaged one ({error}); export it again.") from None
+            raise ImportRefused(f"{source.name} is not a .zip archive, or it is damaged ({error}); export it again.") from None
         with archive:
             yield archive
 
 
-def _places(entries: list[zipfile.ZipInfo]) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    places: dict[PurePosixPath, zipfile.ZipInfo] = {}
+def _targets(entries: list[zipfile.ZipInfo]) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    targets: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for entry in entries:
-        place = _place(entry)
-        if place in places:
+        path = _target(entry)
+        if path in targets:
             raise ImportRefused(f"The archive holds “{_shown(entry)}” twice.")
-        places[place] = entry
-    return places
+        targets[path] = entry
+    return targets
 
 
-def _place(entry: zipfile.ZipInfo) -> PurePosixPath:
-    """Return where an entry goes inside the folder; refuses paths that leave it, links, and what is no part of a run."""
+def _target(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """Return an entry's relative path; refuse paths that leave the folder, links, and files that are not part of a run."""
     path = PurePosixPath(entry.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename.partition("/")[0]:
         raise ImportRefused(f"The archive holds “{_shown(entry)}”, a path that leads out of it.")
@@ -119,7 +127,7 @@ def _place(entry: zipfile.ZipInfo) -> PurePosixPath:
     if not _is_part_of_a_run(path) or any(
         part.startswith(".") or not part.isprintable() or len(part.encode()) > 255 for part in path.parts
     ):
-        raise ImportRefused(f"The archive holds “{_shown(entry)}”, which is no part of an exported run.")
+        raise ImportRefused(f"The archive holds “{_shown(entry)}”, which is not part of an exported run.")
     if entry.flag_bits & 1 or entry.compress_type not in METHODS:
         raise ImportRefused(f"The archive holds “{_shown(entry)}” encrypted or packed in an uncommon way; pack it as a plain .zip.")
     return path
@@ -127,32 +135,32 @@ def _place(entry: zipfile.ZipInfo) -> PurePosixPath:
 
 def _is_part_of_a_run(path: PurePosixPath) -> bool:
     if len(path.parts) == 2:
-        return path.name == "ui_state.json" or path.name == f"{path.parts[0]}.safetensors"
-    return len(path.parts) == 3 and path.parts[1] == "dataset" and (is_image_name(path.name) or path.suffix == CAPTION)
+        return path.name == UI_STATE or path.name == lora_name(path.parts[0])
+    return len(path.parts) == 3 and path.parts[1] == DATASET_FOLDER and (is_image_name(path.name) or path.suffix == CAPTION)
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left: int) -> int:
-    """Unpack an entry by pieces; returns its real size. Refuses a bomb as soon as it swells."""
-    limit = min(MAX_BYTES if target.name == "ui_state.json" else MAX_FILE_BYTES, left, max(CHUNK_UNPACK, entry.compress_size * MAX_RATIO))
+    """Unpack an entry in chunks and return its real size in bytes; refuse it as soon as it exceeds its limit (a zip bomb)."""
+    limit = min(MAX_BYTES if target.name == UI_STATE else MAX_FILE_BYTES, left, max(CHUNK, entry.compress_size * MAX_RATIO))
     size = 0
     with target.open("xb") as file:
-        for piece in _pieces(archive, entry):
-            size += len(piece)
+        for chunk in _chunks(archive, entry):
+            size += len(chunk)
             if size > limit:
-                raise ImportRefused(f"“{_shown(entry)}” in the archive swells beyond {limit >> 20} MB when it is unpacked; it was not.")
-            file.write(piece)
+                raise ImportRefused(f"“{_shown(entry)}” in the archive is larger than {limit >> 20} MB when unpacked; it was not unpacked.")
+            file.write(chunk)
     return size
 
 
-def _pieces(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+def _chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
     try:
         with archive.open(entry) as packed:
-            while piece := packed.read(CHUNK_UNPACK):
-                yield piece
+            while chunk := packed.read(CHUNK):
+                yield chunk
     except DAMAGE as error:
         raise ImportRefused(f"“{_shown(entry)}” in the archive is damaged ({error}); export it again.") from None
 
 
 def _shown(entry: zipfile.ZipInfo) -> str:
-    """Return an entry's name as a terminal may see it."""
+    """Return an entry's name, cut and with control characters replaced."""
     return "".join(char if char.isprintable() else "?" for char in entry.filename[:120])

@@ -6,55 +6,59 @@ import shutil
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.engines.local import detach, find_strays
+from fluxgym.contract.codes import LIVE
+from fluxgym.engines.local import start_detached
+from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.status import LIVE
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
 DAY_S = 86_400.0
 logger = logging.getLogger(__name__)
 DRAFT_DAYS = 90
-NEW_DAYS = 2  # no start and no import takes so long
-DAY_S_LEAVINGS = 86_400.0
+NEW_DAYS = 2  # longer than any start or import takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What lies in a run's folder."""
+    """The size of a run's folder and its model files."""
 
     num_files: int
     num_bytes: int
     lora_files: tuple[str, ...]
 
     def sentence(self) -> str:
-        """Say it for whoever is about to delete it."""
+        """Return a description for the confirmation of a delete."""
         models = f", with the model {', '.join(self.lora_files)}" if self.lora_files else ", without a trained model"
         return f"{self.num_files} files, {self.num_bytes / 1e6:.1f} MB{models}"
 
 
 def contents(run: RunPaths) -> Contents:
     """Count what a run's folder holds; raises SessionNotFound when there is none."""
-    _check_there(run)
+    _check_exists(run)
     sizes = [path.lstat().st_size for path in run.folder.rglob("*") if path.is_symlink() or path.is_file()]
     return Contents(num_files=len(sizes), num_bytes=sum(sizes), lora_files=tuple(path.name for path in run.lora_files()))
 
 
 def forget(run: RunPaths) -> None:
-    """Take a run off the list by removing its ui_state.json; its model and all else stay. Raises AlreadyRunning while it lives."""
-    _check_there(run)
-    _forget(run, find_strays([run]))
+    """Remove a run's ui_state.json, so that it is no longer listed; its model and all other files stay.
+
+    Raises:
+        AlreadyRunning: If the run has a live process.
+    """
+    _check_exists(run)
+    _forget(run, engine_of(run).orphans([run]))
 
 
-def _forget(run: RunPaths, strays: dict[RunPaths, int]) -> None:
+def _forget(run: RunPaths, orphans: Mapping[str, str]) -> None:
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        ensure_ended(run, strays=strays)
+        ensure_ended(run, orphans=orphans)
         try:
             run.ui_state.unlink(missing_ok=True)
         except OSError as error:
@@ -62,16 +66,19 @@ def _forget(run: RunPaths, strays: dict[RunPaths, int]) -> None:
 
 
 def delete(run: RunPaths) -> Contents:
-    """Take a run's whole folder away; returns what was in it. Its files are removed afterwards, by a process that nobody waits for.
+    """Delete a run and return what its folder held.
 
-    Raises AlreadyRunning while it lives.
+    The folder disappears at once; a background process then removes its files.
+
+    Raises:
+        AlreadyRunning: If the run has a live process.
     """
     outputs, was = OutputsPaths(run.folder.parent), contents(run)
     try:
         with name_lock(outputs, run.slug):
             ensure_ended(run)
             outputs.deleted.mkdir(parents=True, exist_ok=True)
-            run.folder.rename(outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}")  # gone at once, so that nobody sees half a run
+            run.folder.rename(outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}")  # atomic: no reader sees a partly deleted run
         remove_in_background(outputs)
     except OSError as error:
         raise storage_error(error, run.folder) from error
@@ -79,14 +86,14 @@ def delete(run: RunPaths) -> Contents:
 
 
 def sweep(outputs: Path, days: float) -> list[str]:
-    """Forget every ended run that was started more than `days` ago; returns their slugs."""
+    """Forget every ended run that was started more than `days` days ago; return their slugs."""
     limit = time.time() - days * DAY_S
     old = [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
     runs = [OutputsPaths(outputs).run(session.slug) for session in old]
-    strays, swept = find_strays(runs), []
+    orphans, swept = engine_for(OutputsPaths(outputs)).orphans(runs), []
     for run in runs:
         try:
-            _forget(run, strays)
+            _forget(run, orphans)
         except AlreadyRunning:
             continue
         swept.append(run.slug)
@@ -94,9 +101,9 @@ def sweep(outputs: Path, days: float) -> list[str]:
 
 
 def backup(outputs: Path, target: Path) -> int:
-    """Write all states into a .tar.gz as the guide's tar command does, to be unpacked beside outputs/; returns their number."""
+    """Write all states into a .tar.gz, to be unpacked beside outputs/ as the guide's tar command does; return their number."""
     if not target.name or (target.exists() and not target.is_file()):
-        raise StorageError(f"“{target}” is no file that a backup could be written to; name one such as states.tar.gz.")
+        raise StorageError(f"“{target}” is not a file name for a backup; name a file such as states.tar.gz.")
     tmp_path = target.with_name(f".{target.name}.partial")
     runs = sorted(OutputsPaths(outputs).runs(), key=lambda run: run.slug)
     try:
@@ -115,20 +122,20 @@ def _add(archive: tarfile.TarFile, run: RunPaths, name: str) -> None:
     try:
         file = run.ui_state.open("rb")
     except FileNotFoundError:
-        return  # forgotten meanwhile
+        return  # forgotten in the meantime
     except OSError as error:
         raise StorageError(f"{run.ui_state} cannot be read ({error.strerror}), so no backup was made; check its permissions.") from None
     with file:
         archive.addfile(archive.gettarinfo(arcname=name, fileobj=file), file)
 
 
-def _check_there(run: RunPaths) -> None:
+def _check_exists(run: RunPaths) -> None:
     if not run.folder.is_dir():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
 
 
 def remove_leftovers(outputs: Path) -> None:
-    """Remove them; what cannot be removed is left for the next start."""
+    """Remove abandoned drafts and folders of interrupted starts and imports; what cannot be removed is tried again at the next start."""
     paths = OutputsPaths(outputs)
     for folder, days in ((paths.drafts, DRAFT_DAYS), (paths.new, NEW_DAYS)):
         for path in _older_than(folder, days):
@@ -137,7 +144,7 @@ def remove_leftovers(outputs: Path) -> None:
 
 
 def _older_than(folder: Path, days: int) -> list[Path]:
-    limit = time.time() - days * DAY_S_LEAVINGS
+    limit = time.time() - days * DAY_S
     try:
         return [path for path in folder.iterdir() if max(_touched(path)) < limit]
     except OSError:
@@ -145,7 +152,7 @@ def _older_than(folder: Path, days: int) -> list[Path]:
 
 
 def _touched(path: Path) -> Iterator[float]:
-    """Yield when a thing and what lies directly in it were changed; a folder's own time tells of every file that is replaced in it."""
+    """Yield the modification times of a path and, for a folder, of its direct entries, in seconds since the epoch."""
     yield path.lstat().st_mtime
     if path.is_dir() and not path.is_symlink():
         for inner in path.iterdir():
@@ -163,12 +170,12 @@ def _remove(path: Path) -> None:
 
 
 def remove_in_background(outputs: OutputsPaths) -> None:
-    """Start the removal and return; raises OSError when that is not possible."""
-    detach([sys.executable, "-m", "fluxgym.sessions.cleanup", str(outputs.root.absolute())])
+    """Start `remove_deleted` in a process of its own; raise OSError if it cannot be started."""
+    start_detached([sys.executable, "-m", "fluxgym.sessions.cleanup", str(outputs.root.absolute())])
 
 
 def remove_deleted(outputs: OutputsPaths) -> None:
-    """Remove what was deleted, as far as that is allowed, but of a link to a folder elsewhere the link alone."""
+    """Remove the files of deleted runs as far as permissions allow; of a symbolic link only the link is removed."""
     for folder in outputs.deleted.iterdir():
         if folder.is_symlink():
             folder.unlink(missing_ok=True)

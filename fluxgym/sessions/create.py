@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import Status
 from fluxgym.dataset.folder import copy_into
 from fluxgym.errors import NameTaken
 from fluxgym.runs.files import storage_error
@@ -40,7 +41,7 @@ def _make(copy: RunPaths, run: RunPaths, settings: State, new: Path, run_id: obj
     """Make the copy's folder aside and move it to its name."""
     staging = RunPaths(new / f"{copy.slug}-{secrets.token_hex(4)}")
     parent = {"slug": run.slug, "run_id": run_id}
-    own = {"timestamp": time.time(), "status": "stopped", "reason": NOT_STARTED, "run_id": secrets.token_hex(8), "parent": parent}
+    own = {"timestamp": time.time(), "status": Status.STOPPED, "reason": NOT_STARTED, "run_id": secrets.token_hex(8), "parent": parent}
     try:
         staging.private.mkdir(parents=True)
         if run.dataset.is_dir() and any(run.dataset.iterdir()):

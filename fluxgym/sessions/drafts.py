@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import DatasetError, SessionNotFound, UnreadableState
 from fluxgym.runs.files import read_json, storage_error, write_json
@@ -30,7 +31,7 @@ class Draft:
     @property
     def images(self) -> ImageFolder:
         """The images and captions so far."""
-        return ImageFolder(self.folder / "dataset")
+        return ImageFolder(self.folder / DATASET_FOLDER)
 
     def read_form(self) -> dict[str, Any] | None:
         """Return what was typed, None when nothing was kept."""
@@ -59,7 +60,7 @@ class Draft:
         with self.images.changing():
             if not self.is_empty():
                 if not self.is_copy_of(run):
-                    raise DatasetError(self._foreign(run), field="pictures")
+                    raise DatasetError(self._foreign(run), field="images")
                 return
             if ImageFolder(run.dataset).count():
                 self._copy(run)

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import status_of
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
@@ -16,7 +18,6 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
-from fluxgym.runs.status import Status, derive_status
 from fluxgym.sessions.adopt import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
@@ -102,7 +103,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         version, present = find_version(run, version_id), read_state(run)
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
         ensure_ended(run)
-        if derive_status(run, present).status is Status.COMPLETED:
+        if status_of(run, present).status is Status.COMPLETED:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
         keep(run)
         update_state(run, {name: version.state.get(name) for name in SETTINGS})
@@ -139,7 +140,7 @@ def _settings(run: RunPaths) -> State:
 def _facts(run: RunPaths) -> State:
     """Return how the run ended and who it is, as the launcher's own files say."""
     end, record, order = read_exit(run), read_record(run), read_launch_spec(run)
-    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": "stopped"}
+    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
     if order is not None:
         known["run_id"] = order.run_id
     if end is not None:

@@ -4,25 +4,27 @@ from dataclasses import dataclass
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
-from fluxgym.engines.devices import VISIBLE, are_there, devices_of
-from fluxgym.engines.local import spawn_supervisor
+from fluxgym.engines.base import Mode
+from fluxgym.engines.devices import VISIBLE, are_there, device_request
+from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.models.catalog import find_files, regularization_folder
-from fluxgym.runs.checkpoints import Checkpoint, choose_checkpoint, list_complete
+from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import write_text
-from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, ran_kohya, read_launch_spec, write_launch_spec
+from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import read_last_training
 from fluxgym.runs.state import State, read_state, update_state
-from fluxgym.runs.status import Status, is_unchecked
+from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
-from fluxgym.trainers.kohya.backend import is_kohya_checkout
-from fluxgym.trainers.options import train_sh, trainer_argv
+from fluxgym.trainers.base import backend_for, backend_of, choose_checkpoint
+from fluxgym.trainers.options import train_sh, trainer_argv, trainer_options
 
 
 def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
@@ -42,19 +44,19 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     order = read_launch_spec(run)
     if order is not None and epochs is None and needs_check(run):
         clear_stop_request(run)
-        spawn_supervisor(run, order, only="verify")
+        engine_of(run).submit(run, order, Mode.VERIFY_ONLY)
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     config = TrainConfig.from_state(state)
-    checkpoint = choose_checkpoint(run, from_checkpoint, exact=not is_kohya_checkout(settings.sd_scripts))
+    checkpoint = choose_checkpoint(run, backend_for(settings.sd_scripts), from_checkpoint)
     order = _order(run, config, state, checkpoint, settings)
     keep(run)
     write_launch_spec(run, order)
-    update_state(run, {"status": "starting", "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
+    update_state(run, {"status": Status.STARTING, "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
     try:
-        spawn_supervisor(run, order)
+        engine_of(run).submit(run, order)
     except (FluxGymError, OSError) as error:
-        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be resumed: {error}"})
+        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be resumed: {error}"})
         raise
     return run
 
@@ -67,7 +69,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     regularization = regularization_folder(config, settings.models)
     images = list(sizes(run.dataset))
     if not images:
-        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
+        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
     steps = expected_steps(config, images, list(sizes(regularization)) if regularization else ())
     end = read_exit(run)
     done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
@@ -81,20 +83,22 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     return LaunchSpec(
         run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
         attempt=(record.attempt if record else 1) + 1,
-        argv=argv,
-        cwd=str(settings.sd_scripts),
+        backend=backend_for(settings.sd_scripts).name,
+        options=trainer_options(config, run, files, resume=checkpoint.folder),
+        resume_from=str(checkpoint.folder),
+        argv=tuple(argv),
+        trainer_dir=str(settings.sd_scripts),
+        max_train_epochs=config.max_train_epochs,
         expected_steps=steps,
         monitoring=config.enable_monitoring,
         env={VISIBLE: gpus} if gpus else {},
-        devices=devices_of(gpus),
-        any_one=not gpus,
-        foreign=not checkpoint.is_exact,
+        devices=device_request(gpus),
     )
 
 
 def _gpus_of(before: LaunchSpec | None) -> str | None:
     """Return the GPUs that a person chose for the attempt before, None when nobody did or they are not in this machine: then any one will do."""
-    gpus = before.env.get(VISIBLE) if before is not None and not before.any_one else None
+    gpus = before.env.get(VISIBLE) if before is not None and not before.devices.any_free else None
     return gpus if gpus and are_there(gpus) else None
 
 
@@ -132,7 +136,7 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     state = _state(run)
     if not state:
         return None
-    newest = next(iter(list_complete(run, exact=not ran_kohya(run))), None)
+    newest = next(iter(list_complete(run, backend_of(run))), None)
     if newest is None:
         return None
     total = _total_steps(run, state, newest)
@@ -163,9 +167,9 @@ def _total_steps(run: RunPaths, state: State, newest: Checkpoint) -> int:
     """Return the steps of the whole training: the checkpoint's own, or more or fewer when the epochs were changed since."""
     order, epochs = read_launch_spec(run), state.get("max_train_epochs")
     try:
-        before = int(order.argv[order.argv.index("--max_train_epochs") + 1]) if order else 0
+        before = order.max_train_epochs if order else 0
         now = int(epochs) if epochs is not None else before
-    except (ValueError, IndexError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError):
         return newest.total_steps
     return newest.total_steps * now // before if before > 0 < now else newest.total_steps
 

@@ -14,24 +14,24 @@ from typing import Any, Literal
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.contract.files import STATE_FOLDER, UI_STATE
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import VISIBLE, devices_of
-from fluxgym.engines.local import spawn_supervisor
+from fluxgym.engines.devices import VISIBLE, device_request
+from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, UnreadableState
 from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
 from fluxgym.planning.plan import sample_prompts
-from fluxgym.runs.checkpoints import read_checkpoint
 from fluxgym.runs.files import check_free_space, storage_error
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
-from fluxgym.runs.paths import SHORT_FORM, STATE_FOLDER, OutputsPaths, RunPaths
+from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, next_version, read_state, slug_of, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.preconditions import ensure_ended, is_name_available, name_lock
 from fluxgym.sessions.resume import resume_locked
-from fluxgym.trainers.kohya.backend import is_kohya_checkout
-from fluxgym.trainers.options import train_sh, trainer_argv
+from fluxgym.trainers.base import TrainerBackend, backend_for
+from fluxgym.trainers.options import train_sh, trainer_argv, trainer_options
 
 ARCHIVED_STATE = "state.json"
 IfExists = Literal["resume", "new", "replace"]
@@ -56,7 +56,7 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
-    Queue(outputs).reconcile()
+    engine_for(outputs).reconcile()
     with name_lock(outputs, slug):
         run = _resolve_name_conflict(outputs, slug, request.if_exists)
         if run is None:
@@ -114,8 +114,8 @@ def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)
-        if (target / "ui_state.json").exists():
-            (target / "ui_state.json").rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
+        if (target / UI_STATE).exists():
+            (target / UI_STATE).rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
     except OSError as error:
         raise storage_error(error, target) from error
 
@@ -124,8 +124,8 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
     """Make the run's folder aside and rename it into place; returns what is to be launched."""
     files = find_files(config.base_model, settings.models)
     regularization = regularization_folder(config, settings.models)
-    foreign, gpus = is_kohya_checkout(settings.sd_scripts), request.gpus
-    checkpoint = _named_checkpoint(config, run, settings.outputs, exact=not foreign)
+    backend, gpus = backend_for(settings.sd_scripts), request.gpus
+    checkpoint = _named_checkpoint(config, run, settings.outputs, backend)
     argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint)
     toml = dataset_toml(config, run.dataset, regularization)
     staging = RunPaths(outputs.own / "new" / f"{run.slug}-{secrets.token_hex(4)}")
@@ -136,14 +136,16 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
         order = LaunchSpec(
             run_id=secrets.token_hex(8),
             attempt=1,
-            argv=argv,
-            cwd=str(settings.sd_scripts),
+            backend=backend.name,
+            options=trainer_options(config, run, files, resume=checkpoint),
+            resume_from=None if checkpoint is None else str(checkpoint),
+            argv=tuple(argv),
+            trainer_dir=str(settings.sd_scripts),
+            max_train_epochs=config.max_train_epochs,
             expected_steps=steps,
             monitoring=config.enable_monitoring,
             env={VISIBLE: gpus} if gpus else {},
-            devices=devices_of(gpus),
-            any_one=not gpus,
-            foreign=foreign,
+            devices=device_request(gpus),
         )
         own = _is_unstarted_copy(run)
         _write_files(staging, config, toml, order, _parent(run) if own else None)
@@ -162,7 +164,7 @@ def _write_files(staging: RunPaths, config: TrainConfig, toml: str, order: Launc
     staging.private.mkdir(parents=True)
     staging.dataset_toml.write_text(toml, encoding="utf-8")
     staging.sample_prompts.write_text(sample_prompts(config), encoding="utf-8")
-    staging.train_sh.write_text(train_sh(order.argv), encoding="utf-8")
+    staging.train_sh.write_text(train_sh(list(order.argv)), encoding="utf-8")
     staging.train_sh.chmod(0o755)
     write_launch_spec(staging, order)
     create_state(staging, _first_state(config, order.run_id) | ({"parent": parent} if parent else {}))
@@ -172,7 +174,7 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
     """Return the guide's keys, and ours after them; `advanced` only when something differs from the defaults."""
     state = config.to_state()
     advanced = state.pop("advanced")
-    state |= {"timestamp": time.time(), "status": "starting", "run_id": run_id}
+    state |= {"timestamp": time.time(), "status": Status.STARTING, "run_id": run_id}
     return state | ({"advanced": advanced} if advanced else {})
 
 
@@ -187,20 +189,20 @@ def _move_into_place(staging: RunPaths, run: RunPaths) -> None:
 
 def _launch(run: RunPaths, order: LaunchSpec) -> RunPaths:
     try:
-        spawn_supervisor(run, order)
+        engine_of(run).submit(run, order)
     except (FluxGymError, OSError) as error:
-        update_state(run, {"status": "failed", "reason_code": "launch", "reason": f"It could not be started: {error}"})
+        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be started: {error}"})
         raise
     return run
 
 
-def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path, *, exact: bool) -> Path | None:
+def _named_checkpoint(config: TrainConfig, run: RunPaths, outputs: Path, backend: TrainerBackend) -> Path | None:
     """Return the checkpoint that the form names; raises ConfigError when it is no complete one."""
     named = config.resume_from_checkpoint.strip()
     if not named:
         return None
     place = next((place for place in _places(named, run, outputs) if place.is_dir()), None)
-    if place is None or read_checkpoint(place, verify=True, exact=exact) is None:
+    if place is None or backend.read_checkpoint(place, verify=True) is None:
         raise ConfigError(
             f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.",
             field="resume_from_checkpoint",

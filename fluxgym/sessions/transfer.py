@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.codes import Status
+from fluxgym.contract.files import UI_STATE
 from fluxgym.dataset.folder import CAPTION, ImageFolder
 from fluxgym.dataset.images import check_image, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
@@ -134,7 +136,7 @@ def _write_single(source: Path, staging: Path) -> Path:
         data = file.read(MAX_BYTES + 1)
     folder = staging / slug_of(str(_checked(data, source.name)["lora_name"]))
     folder.mkdir()
-    (folder / "ui_state.json").write_bytes(data)
+    (folder / UI_STATE).write_bytes(data)
     return folder
 
 
@@ -145,7 +147,7 @@ def _prepare(folder: Path) -> RunPaths:
     for name in ImageFolder(run.dataset).names():
         _check_image(run.dataset / name)
     before = state.get("run_id")
-    own = {"timestamp": timestamp_of(state) or time.time(), "status": "stopped", "reason": IMPORTED, "run_id": secrets.token_hex(8)}
+    own = {"timestamp": timestamp_of(state) or time.time(), "status": Status.STOPPED, "reason": IMPORTED, "run_id": secrets.token_hex(8)}
     parent = {"slug": folder.name, "run_id": before if isinstance(before, str) else None}
     create_state(run, {key: value for key, value in state.items() if key not in OF_ITS_TRAINING} | own | {"parent": parent})
     return run

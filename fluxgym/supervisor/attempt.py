@@ -13,7 +13,7 @@ from fluxgym.runs.process_identity import ProcessIdentity, identify, write_recor
 from fluxgym.supervisor.outcome import kernel_oom_kills
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
 from fluxgym.supervisor.trainer_process import POLL_S, UNKNOWN_CODE, Trainer, request_termination, signal_group, terminate_process_tree
-from fluxgym.trainers.kohya.progress import ForeignProgress
+from fluxgym.trainers.base import backend_named
 
 STALL_GRACE_S = 10.0
 log = logging.getLogger("fluxgym.supervisor")
@@ -53,22 +53,22 @@ class Attempt:
         return (stop_request := self.stop_request()) is not None and stop_request != self._heeded
 
     def watch(self) -> None:
-        """Wait for the trainer's end; meanwhile heed Stop, look for a stall if monitoring is on, and follow a foreign one's output."""
+        """Wait for the trainer's end; meanwhile heed Stop, look for a stall if monitoring is on, and follow its output if it writes no progress."""
         if self.trainer is None:
             return
         stalls = StallWatch(self.run, self.trainer.pid, scale=self.order.stall_scale) if self.order.monitoring else None
-        foreign = ForeignProgress(self.run, self.order) if self.order.foreign else None
+        follower = backend_named(self.order.backend).follow_progress(self.run, self.order)
         while self.trainer.poll() is None:
             self._handle_stop(self.trainer)
-            if foreign is not None:
-                foreign.poll()
+            if follower is not None:
+                follower.poll()
             if stalls is not None and not self.stop_requested and self.stall is None and (stall := stalls.look()) is not None:
                 self.stall = stall
                 self._end_stalled(self.trainer, stall)
             time.sleep(POLL_S)
         self.wait()
-        if foreign is not None:
-            foreign.close()
+        if follower is not None:
+            follower.close()
 
     def wait(self) -> None:
         """Wait for the trainer's end and that of all its family, heeding Stop and nothing else."""

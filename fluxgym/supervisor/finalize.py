@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.codes import Phase
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
@@ -18,10 +19,11 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import DerivedStatus
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.attempt import Attempt
 from fluxgym.supervisor.outcome import ExitContext, classify, kernel_oom_kills, signal_name
 from fluxgym.supervisor.trainer_process import POLL_S
+from fluxgym.trainers.base import backend_named
 
 log = logging.getLogger("fluxgym.supervisor")
 VERIFIER = (sys.executable, "-m", "fluxgym.supervisor.verify_lora")
@@ -45,11 +47,11 @@ def _began_at(attempt: Attempt) -> float:
 
     Its order lies there and was written just before, so whatever the attempt has written is no older.
     """
-    return RunSnapshot(attempt.run, {}).ordered_at or attempt.started_at
+    return RunSnapshot(attempt.run, {}).launched_at or attempt.started_at
 
 
 def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitContext:
-    complete, began_at = list_complete(attempt.run, exact=not attempt.order.foreign), _began_at(attempt)
+    complete, began_at = list_complete(attempt.run, backend_named(attempt.order.backend)), _began_at(attempt)
     return ExitContext(
         exit_code=attempt.exit_code,
         stop_requested=attempt.stop_requested,
@@ -67,7 +69,7 @@ def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitCont
 
 
 def write_outcome(
-    run: RunPaths, order: LaunchSpec, end: DerivedStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
+    run: RunPaths, order: LaunchSpec, end: SessionStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
 ) -> None:
     """Write down how a run ended, as far as the disk takes it; `attempt` is None when there was no trainer."""
     code = attempt.exit_code if attempt else None
@@ -146,7 +148,7 @@ def verify(attempt: Attempt, began_at: float, last: dict[str, Any]) -> dict[str,
     steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
     numbers = [str(began_at), str(steps), str(int(last.get("step") or 0))]
     place: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
-    _tell(run, last and {"attempt": order.attempt, **place, "phase": "verifying"})
+    _tell(run, last and {"attempt": order.attempt, **place, "phase": Phase.VERIFYING})
     try:
         return _ask([*VERIFIER, str(run.lora), *numbers], attempt)
     except (OSError, subprocess.SubprocessError, ValueError) as error:

@@ -8,14 +8,22 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_checkpoint
+from fluxgym.contract.codes import Phase
+from fluxgym.runs.checkpoints import Checkpoint, CheckpointReader, newest_verified
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC
 from fluxgym.runs.progress import read_last
 
-LIMITS_S = {"downloading": 900.0, "loading": 1800.0, "caching": 1800.0, "training": 1800.0, "sampling": 1800.0, "saving": 1200.0}
+LIMITS_S: dict[str, float] = {
+    Phase.DOWNLOADING: 900.0,
+    Phase.LOADING: 1800.0,
+    Phase.CACHING: 1800.0,
+    Phase.TRAINING: 1800.0,
+    Phase.SAMPLING: 1800.0,
+    Phase.SAVING: 1200.0,
+}
 OTHER_LIMIT_S = 1800.0
-BY_LINES_ALONE = ("training", "sampling", "caching")
+BY_LINES_ALONE = (Phase.TRAINING, Phase.SAMPLING, Phase.CACHING)
 LEAST_S = 120.0
 LEARNT_FACTOR = 20.0
 LEARNT_AFTER = 3
@@ -43,7 +51,7 @@ class StallWatch:
         self._looked_at = time.monotonic()
         self._silent_s = 0.0
         self._gaps: defaultdict[str, list[float]] = defaultdict(list)
-        self.phase = "starting"
+        self.phase: str = Phase.STARTING
 
     def look(self) -> Stall | None:
         """Return the stall when there is one. To be called every second or so; a look that comes late counts as MAX_LOOK_S at most.
@@ -75,7 +83,7 @@ class StallWatch:
         self._signs, self._silent_s = signs, 0.0
         if new_line:
             last = read_last(self._run.progress) or {}
-            self.phase = str(last.get("phase") or "starting")
+            self.phase = str(last.get("phase") or Phase.STARTING)
 
     def _read_signs(self) -> tuple[int, ...]:
         lines = _size(self._run.progress)
@@ -159,8 +167,8 @@ def _first_line(path: Path) -> str:
 class Restarts:
     """The restarts of one run; they begin to count again when the training got further than ever before."""
 
-    def __init__(self, run: RunPaths, *, exact: bool = True) -> None:
-        self._run, self._exact = run, exact
+    def __init__(self, run: RunPaths, reader: CheckpointReader) -> None:
+        self._run, self._reader = run, reader
         self._furthest = -1
         self._without_progress = 0
         self.count = 0
@@ -177,5 +185,4 @@ class Restarts:
 
     def checkpoint(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, its hashes checked, None when there is none."""
-        complete = list_complete(self._run, exact=self._exact)
-        return next((found for found in complete if read_checkpoint(found.folder, verify=True, exact=self._exact)), None)
+        return newest_verified(self._run, self._reader)

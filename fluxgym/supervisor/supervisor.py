@@ -11,22 +11,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import DeviceLease, acquire_devices, release
+from fluxgym.contract.codes import Status
+from fluxgym.engines.base import Lease
+from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import reason_code_of, write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request, write_launch_spec
-from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import DerivedStatus, Status
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.attempt import Attempt, record
 from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
 from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
+from fluxgym.trainers.base import backend_named, with_command
 
-QUEUE_POLL_S = 1.0
-CANCELLED = DerivedStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
+CANCELLED = SessionStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
 OWN_ERROR = "The process that watched it met an error of its own, which monitor.log tells; resume it if it left a checkpoint."
 log = logging.getLogger("fluxgym.supervisor")
 
@@ -37,7 +38,7 @@ class Supervisor:
     def __init__(self, run: RunPaths, order: LaunchSpec) -> None:
         self.run, self.order, self.first_attempt = run, order, order.attempt
         self.attempt: Attempt | None = None
-        self.restarts = Restarts(run, exact=not order.foreign)
+        self.restarts = Restarts(run, backend_named(order.backend))
 
     def guard(self, work: Callable[[], None]) -> None:
         """Do the work; should this program itself fail, the trainer is still waited for, Stop still heeded and the end written down."""
@@ -51,7 +52,7 @@ class Supervisor:
         """Wait for the devices, then start the trainer as often as is needed, and record how it ended."""
         log.info("attempt %d of run %s begins", self.order.attempt, self.order.run_id)
         try:
-            held = self._await_turn()
+            held = self._acquire_devices()
         except FluxGymError as error:
             self._fail("launch", f"It could not wait for its turn: {error}")
             return
@@ -62,7 +63,7 @@ class Supervisor:
             while self._attempt(held):
                 pass
         finally:
-            release(held.locks)
+            held.release()
 
     def stop_abandoned_trainer(self) -> None:
         """Stop a trainer whose own supervisor has died."""
@@ -80,36 +81,20 @@ class Supervisor:
         before = read_record(self.run)
         self.attempt = self._begin(None, before.started_at if before is not None else time.time())
         self._note(None)
-        say(self.run, {"status": "running", "reason": None, "reason_code": None})
+        say(self.run, {"status": Status.RUNNING, "reason": None, "reason_code": None})
         close(self.attempt, restarts=0)
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
 
-    def _await_turn(self) -> DeviceLease | None:
-        """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
-        queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
-        queue.enter(self.run, self.order.run_id, self.order.devices)
-        try:
-            while self._wish() is None:
-                before = queue.before(self.run)
-                reserved_by_earlier = {device for ticket in before for device in ticket.devices}
-                if (
-                    held := acquire_devices(
-                        self.order.devices, self.run.slug, any_one=self.order.any_one, reserved_by_earlier=reserved_by_earlier
-                    )
-                ) is not None:
-                    return held
-                reason = queue.reason(self.run, self.order, before)
-                if reason != said:
-                    said = reason
-                    log.info("queued: %s", reason)
-                    say(self.run, {"status": "queued", "reason": reason})
-                time.sleep(QUEUE_POLL_S)
-            return None
-        finally:
-            queue.leave(self.run)
+    def _acquire_devices(self) -> Lease | None:
+        """Wait for the run's devices, None if it was cancelled before."""
+        return engine_of(self.run).acquire(self.run, self.order, is_cancelled=lambda: self._wish() is not None, waiting=self._on_waiting)
 
-    def _attempt(self, held: DeviceLease) -> bool:
+    def _on_waiting(self, reason: str) -> None:
+        log.info("queued: %s", reason)
+        say(self.run, {"status": "queued", "reason": reason})
+
+    def _attempt(self, held: Lease) -> bool:
         """Run the trainer once; True when it stalled and is to be started again."""
         started_at, self.attempt = time.time(), None
         try:
@@ -129,7 +114,7 @@ class Supervisor:
             attempt.wait()
             self._fail(reason_code_of(error), f"It was ended at once: {error}")
             return False
-        say(self.run, {"status": "running", "reason": None, "host": me.host if me else None})
+        say(self.run, {"status": Status.RUNNING, "reason": None, "host": me.host if me else None})
         attempt.watch()
         if attempt.stall is not None and self._may_restart(attempt, attempt.stall):
             return True
@@ -149,7 +134,7 @@ class Supervisor:
         self._note(None)
         self.run.training_pid.unlink(missing_ok=True)
         reason = f"It stalled while {stall.phase} and is being started again (restart {self.restarts.count})."
-        say(self.run, {"status": "starting", "reason": reason})
+        say(self.run, {"status": Status.STARTING, "reason": reason})
         if self._stopped_within(pause_s * self.order.stall_scale):
             attempt.stop_requested = True
             return False
@@ -165,7 +150,7 @@ class Supervisor:
 
     def _order_again(self, checkpoint: Path | None) -> bool:
         """Write the next attempt's order; False when the disk refuses, for a trainer that nobody could tell from the last must not begin."""
-        again = self.order.again(checkpoint)
+        again = with_command(self.order.next_attempt(checkpoint), self.run)
         try:
             write_launch_spec(self.run, again, keep_stop=True)
         except StorageError as error:
@@ -191,7 +176,7 @@ class Supervisor:
         return read_stop_request(self.run, self.order.run_id, self.first_attempt)
 
     def _fail(self, code: str, reason: str) -> None:
-        write_outcome(self.run, self.order, DerivedStatus(Status.FAILED, code, reason), attempt=self.attempt)
+        write_outcome(self.run, self.order, SessionStatus(Status.FAILED, code, reason), attempt=self.attempt)
 
     def _wait_and_record(self) -> None:
         """Wait for the trainer, if there is one, and write down how it ended, in the plainest words if need be."""

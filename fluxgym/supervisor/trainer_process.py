@@ -7,7 +7,8 @@ import subprocess
 import time
 from typing import Protocol
 
-from fluxgym.engines.devices import DeviceLease
+from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.engines.base import Lease
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
@@ -39,16 +40,16 @@ class AdoptedTrainer:
         return None if is_alive(self.identity) else UNKNOWN_CODE
 
 
-def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subprocess.Popen[bytes]:
+def start_trainer(run: RunPaths, order: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
     """Start the trainer in its own process group, its output straight into training.log; it inherits the devices' locks."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
         "PYTHONUNBUFFERED": "1",
-        "FLUXGYM_RUN_ID": order.run_id,
-        "FLUXGYM_ATTEMPT": str(order.attempt),
+        RUN_ID_VARIABLE: order.run_id,
+        ATTEMPT_VARIABLE: str(order.attempt),
         "FLUXGYM_RUN_FOLDER": str(run.folder),
         **order.env,
-        **held.env,
+        **lease.env,
     }
     with run.training_log.open("ab") as output:
         header = f"== attempt {order.attempt} of run {order.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
@@ -56,13 +57,13 @@ def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subpro
         output.flush()
         return subprocess.Popen(
             order.argv,
-            cwd=order.cwd,
+            cwd=order.trainer_dir,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=[file.fileno() for file in held.locks],
+            pass_fds=lease.file_descriptors,
         )
 
 
@@ -109,7 +110,7 @@ def family(pgid: int, run: RunPaths, run_id: str) -> list[int]:
     """Return the live processes that belong to a trainer which has ended itself."""
     parents = _parents()
     ours = set(_descendants(os.getpid(), parents))
-    marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"FLUXGYM_RUN_ID={run_id}")}
+    marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"{RUN_ID_VARIABLE}={run_id}")}
     marked = {pid for pid in parents if pid != os.getpid() and marks <= set(_environment(pid))}
     return sorted(({*group_members(pgid)} | ours | marked) - {os.getpid()})
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxgym.contract.safetensors import Header, read_header
+from fluxgym.contract.safetensors import Header, TensorEntry, read_header
 
 EXPONENTS = {"BF16": 0x7F80, "F16": 0x7C00}  # all ones in it: infinite or no number
 WIDE = {"F32": np.float32, "F64": np.float64}
@@ -33,14 +33,14 @@ def _first_fault(path: Path, began_at: float, expected_steps: int, step: int, ch
         return f"{path.name} is older than this start"
     try:
         header = read_header(path)
-        data = np.fromfile(path, dtype=np.uint8)[header.begin :]
+        data = np.fromfile(path, dtype=np.uint8)[header.data_start :]
     except (OSError, ValueError) as error:
         return f"{path.name} cannot be read ({error})"
     checks["num_tensors"] = len(header.tensors)
     if not header.tensors:
         return f"{path.name} holds no tensors"
-    if header.begin + len(data) != header.file_bytes:
-        return f"{path.name} cannot be read (it is {'cut short' if len(data) + header.begin < header.file_bytes else 'too long'})"
+    if header.data_start + len(data) != header.file_bytes:
+        return f"{path.name} cannot be read (it is {'cut short' if len(data) + header.data_start < header.file_bytes else 'too long'})"
     return _fault_of_values(path, header, data)
 
 
@@ -48,17 +48,15 @@ def _fault_of_values(path: Path, header: Header, data: np.ndarray[Any, np.dtype[
     for name, entry in header.tensors.items():
         is_finite = _is_finite(entry, data)
         if is_finite is None:
-            return f"the values of the tensor {name} in {path.name} cannot be checked (its dtype is {entry['dtype'][:20]})"
+            return f"the values of the tensor {name} in {path.name} cannot be checked (its dtype is {entry.dtype[:20]})"
         if not is_finite:
             return f"the tensor {name} in {path.name} holds values that are no numbers"
     return ""
 
 
-def _is_finite(entry: dict[str, Any], data: np.ndarray[Any, np.dtype[np.uint8]]) -> bool | None:
+def _is_finite(entry: TensorEntry, data: np.ndarray[Any, np.dtype[np.uint8]]) -> bool | None:
     """Return True if all values of a tensor are finite; None for a dtype that is not known here, or bytes that do not fit it."""
-    start, end = entry["data_offsets"]
-    part = data[start:end].tobytes()
-    dtype = entry["dtype"]
+    part, dtype = data[entry.begin : entry.end].tobytes(), entry.dtype
     try:
         if dtype in WIDE:
             return bool(np.isfinite(np.frombuffer(part, WIDE[dtype])).all())

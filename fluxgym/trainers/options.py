@@ -9,10 +9,10 @@ from fluxgym.config.trainer_flags import DATASET_KEYS, OF_THE_LAUNCHER, SUBSET_K
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.kohya.backend import python_of, refuse_unknown, resume_options
+from fluxgym.trainers.base import backend_for, with_command
 
-SCRIPT = "flux_train_network.py"
 Options = dict[str, list[str] | None]
 
 
@@ -21,18 +21,21 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
 
     Raises LaunchError when the trainer is not there, or is a checkout of kohya's that does not know one of the options.
     """
-    script = sd_scripts / SCRIPT
-    if not script.is_file():
-        raise LaunchError(f"The trainer {script} is missing; point --sd-scripts to a folder that holds {SCRIPT}.")
-    options = _options(config, run, files)
-    if resume is not None:
-        options |= {"--resume": [str(resume)], **{name: [value] for name, value in resume_options(sd_scripts, resume).items()}}
+    backend, options = backend_for(sd_scripts), trainer_options(config, run, files, resume=resume)
+    resume_from = None if resume is None else str(resume)
+    spec = LaunchSpec(run_id="", attempt=1, trainer_dir=str(sd_scripts), backend=backend.name, options=options, resume_from=resume_from)
+    for problem in backend.check(options, sd_scripts):
+        raise LaunchError(problem.message, field=problem.field)
+    return list(with_command(spec, run).argv)
+
+
+def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, resume: Path | None = None) -> TrainerOptions:
+    """Return the trainer's options; each attempt's backend replaces --resume by its own checkpoint."""
+    options = _options(config, run, files) | ({} if resume is None else {"--resume": [str(resume)]})
     for name, value in config.advanced.items():
         if name not in DATASET_KEYS and name not in SUBSET_KEYS and name not in OF_THE_LAUNCHER:
             _set(options, name, value)
-    refuse_unknown(sd_scripts, list(options))
-    words = [word for flag, values in options.items() for word in (flag, *(values or []))]
-    return [python_of(sd_scripts), "-u", str(script), *words]
+    return {flag: None if values is None else tuple(values) for flag, values in options.items()}
 
 
 def _options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> Options:

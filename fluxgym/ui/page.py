@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.engines.devices import num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.files import ASSETS
 from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.runs import RunHandlers
 from fluxgym.ui.api.sessions import SessionHandlers
@@ -21,7 +21,6 @@ from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, component
 from fluxgym.ui.form_events import TrainingHandlers
 
-ASSETS = Path(__file__).with_name("assets")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/browser_store.js`)"
 OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
@@ -32,7 +31,7 @@ CHANGED = (
 )
 SETTLED = (
     f"async (...typed) => {{ const images = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
-    "typed[1] = await pictures.settled(typed[1]); return typed; }"
+    "typed[1] = await images.settled(typed[1]); return typed; }"
 )
 ServerFunction = Callable[[Any], dict[str, Any]]
 
@@ -91,7 +90,7 @@ def place_sessions(handlers: SessionHandlers) -> gr.HTML:
 
 
 def place_run(sessions: SessionHandlers, runs: RunHandlers, images: ImageHandlers) -> gr.HTML:
-    """Place the page; its `open` event asks for this run's settings in the form, in place of what `pictures.held` tells of."""
+    """Place the page; its `open` event asks for this run's settings in the form, in place of what `images.held` reports."""
     with gr.Column(elem_id="fg-run"):
         return part("run_page", server=(runs.run_view, sessions.act, images.held), events=("open",))
 
@@ -120,8 +119,8 @@ def place_train(models: list[tuple[str, str]], images: ImageHandlers, templates:
                 "templates", server=(*templates.server, images.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
             )
         with gr.Column(elem_classes="fg-step", min_width=0):
-            _title(2, "Pictures")
-            gallery = part("images", server=images.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
+            _title(2, "Images")
+            gallery = part("images", server=images.server, events=("changed",), value={"source": ""}, elem_id="fg-images")
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(3, "Train")
             answer = part("form", events=("choose", "typed"), value={}, elem_id="fg-answer")

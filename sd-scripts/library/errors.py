@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from fluxgym.contract.codes import ReasonCode
+
 _log = logging.getLogger("flux_train_network")
 _log.propagate = False
 
@@ -14,7 +16,7 @@ class TrainerError(Exception):
     bad_input, bad_model, bad_output, nan, disk_full, storage, cuda_oom, ram_oom.
     """
 
-    def __init__(self, message: str, *, reason_code: str = "bad_input") -> None:
+    def __init__(self, message: str, *, reason_code: ReasonCode = ReasonCode.BAD_INPUT) -> None:
         super().__init__(message)
         self.reason_code = reason_code
 

@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import PARTIAL_ENDING
 from library.errors import TrainerError
 
-OLD, PARTIAL = ".old.partial", ".partial"
+OLD_ENDING = ".old" + PARTIAL_ENDING
 OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's names, and who writes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -30,21 +32,21 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             raise disk_full(path) from None
-        raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code="storage") from None
+        raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code=ReasonCode.STORAGE) from None
     except SafetensorError as error:  # the library wraps the operating system's error in a text
         if any(f"os error {code}" in str(error) for code in FULL):
             raise disk_full(path) from None
-        raise TrainerError(f"{path} cannot be written: {error}.", reason_code="storage") from None
+        raise TrainerError(f"{path} cannot be written: {error}.", reason_code=ReasonCode.STORAGE) from None
 
 
 def disk_full(path: Path | str) -> TrainerError:
     """Return the error of a full disk."""
-    return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code="disk_full")
+    return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a .safetensors file whole or not at all, beside others who write the same one; raises TrainerError when the disk is full."""
-    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
@@ -88,7 +90,7 @@ def sha256(path: Path) -> str:
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
     """Yield a folder beside `path` to be filled; on success it takes path's place, on failure it vanishes."""
-    tmp_path = path.with_name(path.name + PARTIAL)
+    tmp_path = path.with_name(path.name + PARTIAL_ENDING)
     shutil.rmtree(tmp_path, ignore_errors=True)
     with disk_errors(path):
         tmp_path.mkdir(parents=True)
@@ -103,7 +105,7 @@ def complete_folder(path: Path) -> Iterator[Path]:
 
 def replace_folder(new: Path, path: Path) -> None:
     """Rename a folder to `path`; what was there before is removed after the new one stands."""
-    old = path.with_name(path.name + OLD)
+    old = path.with_name(path.name + OLD_ENDING)
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)
@@ -118,11 +120,11 @@ def clear_leftovers(folder: Path, name: str) -> None:
     A training's files are `name`, also with a step, an epoch or `-state` behind it; `name2` is another's.
     """
     own = re.compile(re.escape(name) + OWN)
-    for old in [path for path in folder.glob(f"*{OLD}") if own.match(path.name)]:
-        whole = old.with_name(old.name.removesuffix(OLD))
+    for old in [path for path in folder.glob(f"*{OLD_ENDING}") if own.match(path.name)]:
+        whole = old.with_name(old.name.removesuffix(OLD_ENDING))
         if not whole.exists():
             old.rename(whole)
-    for left in [path for path in folder.glob(f"*{PARTIAL}") if own.match(path.name)]:
+    for left in [path for path in folder.glob(f"*{PARTIAL_ENDING}") if own.match(path.name)]:
         remove(left)
 
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fluxgym.contract.files import SAMPLE_FOLDER, sample_name
 from library.errors import TrainerError
 from library.flow_matching import resolution_mu, shifted
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
@@ -189,5 +190,4 @@ def to_image(vae: VAE, latents: Tensor) -> Image.Image:
 def sample_path(output_dir: str, name: str, place: str, index: int, seed: int | None) -> Path:
     """Return kohya's file name of a sample; place is a step "000120" or an epoch "e000004"."""
     stamp = datetime.now().strftime("%Y%m%d%H%M%S")
-    suffix = f"_{seed}" if seed is not None else ""
-    return Path(output_dir) / "sample" / f"{name}_{place}_{index:02d}_{stamp}{suffix}.png"
+    return Path(output_dir) / SAMPLE_FOLDER / sample_name(name, place, index, stamp=stamp, seed=seed)

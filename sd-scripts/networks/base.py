@@ -11,12 +11,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from networks.lora_module import LoRAModule, MicroStep
 from networks.low_rank import frobenius
 from networks.network_args import LoRAOptions
-
-FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX = "lora_unet", "lora_te1", "lora_te3"
 
 
 class TrainedNetwork(nn.Module, ABC):
@@ -72,7 +71,7 @@ class TrainedNetwork(nn.Module, ABC):
         own = self.state()
         if set(own) != set(weights):
             odd = sorted(set(own) ^ set(weights))[0]
-            raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code="bad_model")
+            raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code=ReasonCode.BAD_MODEL)
         self._check_shapes(own, weights, source)
         self.take_over(weights)
 
@@ -84,7 +83,9 @@ class TrainedNetwork(nn.Module, ABC):
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
         if all(name.endswith(".alpha") for name in shared):
-            raise TrainerError(f"{source} does not fit this network: they have no trained tensor in common.", reason_code="bad_model")
+            raise TrainerError(
+                f"{source} does not fit this network: they have no trained tensor in common.", reason_code=ReasonCode.BAD_MODEL
+            )
         self._check_shapes(own, shared, source)
         self.take_over(shared)
         fresh, unused = len(own) - len(shared), len(weights) - len(shared)
@@ -97,7 +98,7 @@ class TrainedNetwork(nn.Module, ABC):
             if own[name].shape != tensor.shape:
                 raise TrainerError(
                     f"{source} does not fit this network: {name} is {list(tensor.shape)}, not {list(own[name].shape)}.",
-                    reason_code="bad_model",
+                    reason_code=ReasonCode.BAD_MODEL,
                 )
 
 
@@ -149,7 +150,8 @@ def _take_over(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
         lora.take_over(weights)
     except ValueError as error:
         raise TrainerError(
-            f"the weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.", reason_code="bad_model"
+            f"the weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.",
+            reason_code=ReasonCode.BAD_MODEL,
         ) from None
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from library.cli.parse import LYCORIS
+from library.config import NetworkModule
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import lycoris_kohya
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, TrainedNetwork
+from networks.base import TrainedNetwork
 from networks.lora_file import read_lora
 from networks.lora_flux import LoRANetwork, create_network
 from networks.lora_keys import to_diffusers
@@ -46,7 +47,7 @@ def plan(args: Namespace) -> NetworkPlan:
 
 def is_lycoris(args: Namespace) -> bool:
     """Return True if LyCORIS makes the network."""
-    return args.network_module == LYCORIS
+    return args.network_module == NetworkModule.LYCORIS
 
 
 def _check(args: Namespace, *, trains_t5: bool) -> None:

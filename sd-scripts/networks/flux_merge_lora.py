@@ -18,16 +18,18 @@ from torch import Tensor
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
+import library  # noqa: F401, makes fluxgym.contract importable
+from fluxgym.contract.codes import ReasonCode
 from library.command import Parser, number
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, T5_PREFIX
+from library.models.layer_names import kohya_name
 from library.weights.safetensors_file import WeightFile
 from library.weights.stream_copy import Change, copy_with_changes, floating
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, check_device, read_lora, run, target_of, warn_of, write_lora
 from networks.lora_merge import prefix_of
 from networks.low_rank import truncate
 
-WRAPPERS = ("model.diffusion_model.", "diffusion_model.")
 INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
 WITHOUT_EFFECT = {
     "mem_eff_load_save": "one tensor is held in memory at a time in any case",
@@ -100,7 +102,7 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
     for module, pairs in parts.items():
         key = places.get(module)
         if key is None or any(file.shape(key) != (pair.up.shape[0], pair.down.shape[1]) for pair, _ in pairs):
-            raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code="bad_model")
+            raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code=ReasonCode.BAD_MODEL)
         changes[key] = Change(partial(_merged, pairs, args), dtype)
     if dtype is not None:
         changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}
@@ -111,9 +113,8 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
 
 
 def _module_of(key: str, prefix: str) -> str:
-    for wrapper in WRAPPERS:
-        key = key.removeprefix(wrapper)
-    return f"{prefix}_{key.removesuffix('.weight').replace('.', '_')}"
+    wrapper = next((each for each in FILE_PREFIXES[prefix] if key.startswith(each)), "")
+    return kohya_name(prefix, key.removeprefix(wrapper).removesuffix(".weight"))
 
 
 def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX, LoRANetwork
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX
+from library.models.layer_names import kohya_name
+from networks.base import LoRANetwork
 from networks.lora_module import DropoutRates, LoRAModule, MicroStep, SplitLoRAModule
-from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice, parse_network_args
+from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice
 
-__all__ = ["CLIP_PREFIX", "FLUX_PREFIX", "T5_PREFIX", "LoRANetwork", "create_network", "parse_network_args"]
-TEXT_LAYERS = {CLIP_PREFIX: r"text_model\.encoder\.layers\.\d+\.", T5_PREFIX: r"encoder\.block\.\d+\."}
 BLOCK = re.compile(r"(double|single)_blocks\.(\d+)\.(.+)")
 
 
@@ -66,8 +66,8 @@ def create_network(
 
 def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Target]:
     for path, linear in model.named_modules() if model is not None else ():
-        if isinstance(linear, nn.Linear) and (prefix == FLUX_PREFIX or re.match(TEXT_LAYERS[prefix], path)):
-            name = f"{prefix}_{path.replace('.', '_')}"
+        if isinstance(linear, nn.Linear) and LAYER_NAMES.is_trainable(prefix, path):
+            name = kohya_name(prefix, path)
             rank, alpha = rank_of(name, path)
             if rank:
                 yield Target(name, path, linear, rank, alpha)
@@ -82,13 +82,11 @@ def _attach(target: Target, seed: int, rates: DropoutRates, moment: MicroStep, *
 
 
 def _sizes(target: Target) -> list[int] | None:
-    """Return the output rows of queries, keys, values and (in a single block) feed-forward, for Linears that hold them in one matrix."""
-    width = target.linear.in_features
-    if target.path.endswith("_attn.qkv"):
-        return [width] * 3
-    if target.path.startswith("single_blocks.") and target.path.endswith(".linear1"):
-        return [width] * 3 + [target.linear.out_features - 3 * width]
-    return None
+    """Return the output rows of the projections that a Linear holds in one matrix; None for a Linear of one projection."""
+    layer = LAYER_NAMES.layer_at(target.name)
+    if layer is None or len(layer.parts) == 1:
+        return None
+    return layer.part_rows(target.linear.in_features, target.linear.out_features)
 
 
 def _listed(ranks: Mapping[str, tuple[int, float]]) -> RankOf:

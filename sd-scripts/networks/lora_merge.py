@@ -4,20 +4,20 @@ Owns the adding in memory. The same into a file is flux_merge_lora.py's.
 """
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
+from library.models.flux1.layer_names import LAYER_NAMES
+from library.models.layer_names import kohya_name
 from library.placement.quantization import QuantizedLinear
 from library.weights.model_files import fingerprint
 from library.weights.safetensors_file import WeightFile
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.lora_file import LoRAPair, read_lora
 from networks.lora_keys import is_diffusers
-
-TEXT = (CLIP_PREFIX, T5_PREFIX, "text_encoder")
 
 
 def merge_base_weights(args: Namespace, models: Mapping[str, nn.Module]) -> None:
@@ -48,29 +48,28 @@ def text_identity(args: Namespace) -> tuple[str, ...]:
 
 
 def prefix_of(name: str) -> str:
-    """Return FLUX_PREFIX, CLIP_PREFIX or T5_PREFIX of a module's name; raises TrainerError for another."""
-    for prefix in (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX):
-        if name.startswith(f"{prefix}_"):
-            return prefix
-    raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code="bad_model")
+    """Return kohya's prefix of a module name; raises TrainerError for a module of another model."""
+    if (prefix := LAYER_NAMES.prefix_of(name)) is None:
+        raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+    return prefix
 
 
 def _touches_text(path: str) -> bool:
     names = WeightFile(path, "--base_weights").names
-    return any(name.startswith(TEXT) for name in names) if is_diffusers(names) else any(name.startswith(TEXT[:2]) for name in names)
+    text = tuple(text.diffusers if is_diffusers(names) else text.prefix for text in LAYER_NAMES.text)
+    return any(name.startswith(text) for name in names)
 
 
 def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
     """Return a model's Linears by kohya's names."""
-    named: Iterator[tuple[str, nn.Module]] = model.named_modules()
-    return {f"{prefix}_{path.replace('.', '_')}": module for path, module in named if isinstance(module, nn.Linear)}
+    return {kohya_name(prefix, path): module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
 
 
 def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> nn.Linear:
     """Return the layer that a module of the file `source` belongs to; raises TrainerError when the model has none of its name and size."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
-        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code="bad_model")
+        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code=ReasonCode.BAD_MODEL)
     return linear
 
 

@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from library.data.buckets import cover
+from fluxgym.contract.buckets import cover
 from library.data.images import list_images, read_image, resize_and_crop, to_pixels
+from library.models.flux1.layer_names import CLIP_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_text_encoders
 from library.models.flux1.vae import load_vae
 from library.sampling import Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
-from networks.lora_flux import CLIP_PREFIX, create_network
+from networks.lora_flux import create_network
 from pocket.vae import PIXELS
 
 DEVICE = torch.device("cpu")

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.photos import write_cats
 from tests.support.tiny_models import write_tiny_models
 

@@ -98,14 +98,14 @@ def test_dropped_images_and_captions_find_each_other(app, page, cats):
         "ünï.png": cats[2].read_bytes(),
     }
     drop(page, files)
-    expect(page.locator(".fg-picture")).to_have_count(3)
+    expect(page.locator(".fg-image")).to_have_count(3)
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
     expect(page.get_by_label("Caption of a.png")).to_have_value("")
     expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not an image")
     drop(page, {"a.txt": b"later"})
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
     page.get_by_role("button", name="Remove b.png").click()
-    expect(page.locator(".fg-picture")).to_have_count(2)
+    expect(page.locator(".fg-image")).to_have_count(2)
 
 
 def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
@@ -114,7 +114,7 @@ def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
         ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
     )}  # fmt: skip
     page.evaluate(DROP_FOLDERS, {path: b64encode(content).decode() for path, content in folders.items()})
-    expect(page.locator(".fg-picture")).to_have_count(2)
+    expect(page.locator(".fg-image")).to_have_count(2)
     expect(page.get_by_label("Caption of cat.png")).to_have_value("caption of a")
     expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
 
@@ -122,7 +122,7 @@ def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
 def test_captions_and_the_form_outlive_a_reload(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
-    expect(page.locator(".fg-picture")).to_have_count(8)
+    expect(page.locator(".fg-image")).to_have_count(8)
     page.get_by_label("Caption of cat-3.png").fill("sks cat, asleep")
     expect(page.locator(".fg-saved", has_text="Saved")).to_have_count(1)
     page.get_by_label("The name of your LoRA").fill("draft")
@@ -173,7 +173,7 @@ def test_nothing_that_was_typed_becomes_markup(app, page, cats):
     expect(page.locator(".fg-row .fg-name")).to_have_text(HOSTILE)
     expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
     drop(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
-    expect(page.locator(".fg-picture textarea")).to_have_value(HOSTILE)
+    expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
     expect(page.locator(".fg-log")).to_contain_text("onerror")
     expect(page.locator(".fg-run-head .fg-reason")).to_have_text(HOSTILE)
@@ -195,7 +195,7 @@ def test_a_taken_name_is_asked_about(app, page):
     make_run(app.outputs, "my-cat", status="completed", timestamp=1)
     open_page(page, app)
     page.locator("#fg-example").click()
-    expect(page.locator(".fg-picture")).to_have_count(8)
+    expect(page.locator(".fg-image")).to_have_count(8)
     page.get_by_label("The name of your LoRA").fill("My Cat")
     page.locator("#field-base_model input").click()
     page.get_by_role("option", name=re.compile("Pocket")).click()
@@ -244,7 +244,7 @@ def test_a_token_opens_the_page_and_keeps_it_open(tmp_path, tiny_models, context
 def test_every_empty_place_says_what_will_appear_there_and_how(app, page):
     open_page(page, app)
     expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
-    expect(page.locator("#fg-pictures .fg-empty")).to_contain_text("appear here")
+    expect(page.locator("#fg-images .fg-empty")).to_contain_text("appear here")
     page.goto(f"{app.url}#run")
     expect(page.locator(".fg-run-none")).to_contain_text("is shown here")
     assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16

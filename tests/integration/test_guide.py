@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.engines.local import request_stop, wait_until_ended
+from fluxgym.contract.codes import Status
 from fluxgym.errors import ConfigError
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.status import Status
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.resume import resume
@@ -210,7 +210,7 @@ def test_a_killed_pod_is_told_of_and_its_training_goes_on_from_the_checkpoint(wo
     shown = world.cli("sessions")
     assert shown.startswith("🔵 my-lora - Stopped\n   - Started: 20")
     assert "   - Epochs: 16\n   - Checkpointing: ✅\n   - Monitoring: ❌\n" in shown
-    assert "ended without a word" in shown
+    assert "ended without an error message" in shown
     (world.folder / "held" / "my-lora").unlink()
     assert "✅ my-lora - Completed" in world.cli("resume", "my-lora", "--wait")
     assert read_exit(run).last_step == 16 * EPOCH_STEPS

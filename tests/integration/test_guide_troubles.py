@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fluxgym.cli.main import main
+from fluxgym.contract.codes import Status
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.status import Status
 from fluxgym.sessions.resume import resume
 from tests.support.guide_world import World, guide_world, kill, need
 from tests.support.runs import make_run, state_of

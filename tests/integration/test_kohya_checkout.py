@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import LaunchError, NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.progress import read_curve, read_last
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
+from fluxgym.trainers.builtin import BuiltinBackend
+from fluxgym.trainers.kohya.backend import KohyaBackend
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
@@ -75,17 +77,17 @@ def test_it_is_told_at_most_twice_a_second_within_a_phase(begin):
 
 def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_state(begin, world):
     run = begin(step_s=0.06)
-    wait_for(lambda: list_complete(run, exact=False))
+    wait_for(lambda: list_complete(run, KohyaBackend()))
     reach(run, 10)
     time.sleep(0.5)
     request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == ("stopped", "user")
-    newest = list_complete(run, exact=False)[0]
+    newest = list_complete(run, KohyaBackend())[0]
     at_its_place = session_of(run).progress["step"] == newest.step  # there kohya's trainer has just saved one
     assert ("its state was saved" if at_its_place else "no state was saved at this step") in end.reason
     assert (newest.step, newest.total_steps, newest.is_exact) == (8 * newest.epoch, STEPS, False)
-    assert not list_complete(run)
+    assert not list_complete(run, BuiltinBackend())
     assert session_of(run).progress["step"] < STEPS
     assert resume_preview(run).checkpoint == newest.name
     assert "inexactly" in resume_preview(run).sentence()

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.contract.files import CACHE_FOLDER
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.options import trainer_argv
-from library.data.feature_cache import FOLDER
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colors_seen, nearest_rms, num_nearest_to
@@ -96,7 +96,7 @@ def judgement(samples, before, photos, others):
 
 
 def test_the_files_are_small_and_laid_out_as_users_have_them():
-    files = [path for path in (MODELS / "pocket").rglob("*") if path.is_file() and path.parent.name != FOLDER]
+    files = [path for path in (MODELS / "pocket").rglob("*") if path.is_file() and path.parent.name != CACHE_FOLDER]
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
     names = {path.name for path in (MODELS / "pocket").iterdir()}
     assert names >= {

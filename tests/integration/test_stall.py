@@ -3,17 +3,18 @@
 import json
 import os
 import signal
-import sys
 
 import pytest
 
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_of, is_executing
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
-from fluxgym.runs.status import has_live_process
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.supervisor import stall
+from fluxgym.trainers.base import with_command
+from fluxgym.trainers.script import SCRIPT
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 SCALE = 0.001  # training may be silent for 1.8 s
@@ -28,12 +29,16 @@ STALLS_ALWAYS = "progress(2); time.sleep(60)"
 
 def begin(run: RunPaths, program: str, **changes: object) -> LaunchSpec:
     """Start a program under a supervisor whose patience is short."""
-    order = LaunchSpec(
-        run_id=f"id-{run.slug}", attempt=1, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug], cwd=str(run.folder),
-        expected_steps=4, **({"stall_scale": SCALE} | changes),
-    )  # fmt: skip
+    script = run.private / SCRIPT
+    script.write_text(
+        PRELUDE.replace("folder, name = sys.argv[1], sys.argv[2]", f"folder, name = {str(run.folder)!r}, {run.slug!r}") + program
+    )
+    spec = LaunchSpec(
+        run_id=f"id-{run.slug}", attempt=1, trainer_dir=str(run.private), expected_steps=4, **({"stall_scale": SCALE} | changes)
+    )
+    order = with_command(spec, run)
     write_launch_spec(run, order)
-    spawn_supervisor(run, order)
+    engine_of(run).submit(run, order)
     return order
 
 
@@ -50,9 +55,9 @@ def test_a_stalled_trainer_goes_on_from_its_checkpoint(run):
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason) == ("completed", "")
     assert read_launch_spec(run).attempt == 2
-    assert read_launch_spec(run).argv[-2:] == ["--resume", str(run.folder / "cat-step00000002-state")]
+    assert read_launch_spec(run).argv[-2:] == ("--resume", str(run.folder / "cat-step00000002-state"))
     log = run.training_log.read_text()
-    assert 'File "<string>"' in log  # the Python stack
+    assert f'File "{run.private / SCRIPT}"' in log  # the Python stack
     assert "is stuck, as the kernel tells" in log
     assert log.index("is stuck") < log.index("== attempt 2 of run")
     assert "stalled: no progress in training" in run.monitor_log.read_text()
@@ -126,4 +131,4 @@ def test_a_stall_is_ended_though_its_stacks_cannot_be_written(run):
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "launch")  # nor can the next attempt's output
     assert "No space left" in ended.reason
-    assert not has_live_process(run)
+    assert not is_executing(run)

@@ -5,11 +5,12 @@ import os
 import sys
 from dataclasses import replace
 
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
-from fluxgym.runs.status import Status
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
 from tests.support.runs import launch, make_run, state_of, wait_for
 
@@ -25,10 +26,10 @@ def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
 
 def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     run = make_run(tmp_path)
-    told = LaunchSpec(run_id="id-cat", attempt=1, argv=[sys.executable, "-c", "open('started', 'w')"], cwd=str(run.folder))
+    told = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
     write_launch_spec(run, told)
     assert request_stop(run)
-    spawn_supervisor(run, told)
+    engine_of(run).submit(run, told)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("stopped", "user")
     assert not (run.folder / "started").exists()
@@ -36,7 +37,7 @@ def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
 
 def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
     run = make_run(tmp_path, status="running")
-    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     me = identify(os.getpid(), "id-cat")
     elsewhere = replace(me, boot_id="another", host="another")
     write_record(run, "id-cat", 1, elsewhere, elsewhere)
@@ -47,7 +48,7 @@ def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
 
 def test_what_has_ended_cannot_be_stopped(tmp_path):
     run = make_run(tmp_path, status="stopped")
-    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=["true"], cwd=str(run.folder)))
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     assert not request_stop(run)
     assert read_stop_request(run, "id-cat", 1) is None
 

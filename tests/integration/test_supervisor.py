@@ -9,14 +9,15 @@ import time
 import pytest
 
 from fluxgym.app_settings import Settings
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import engine_of, is_executing, is_supervised, status_of
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
-from fluxgym.runs.status import Status, derive_status, has_live_process, is_supervised
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume
 from tests.support.runs import launch, launch_broken, make_run, order_of, state_of, wait_for
 
@@ -79,7 +80,7 @@ def test_while_it_runs_everything_says_so(run):
     ready(run)
     record = read_record(run)
     assert read_pid(run.training_pid) == record.trainer.pid
-    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert status_of(run, state_of(run)).status is Status.RUNNING
     assert is_supervised(run)
     assert os.getsid(record.trainer.pid) != os.getsid(0)
     assert os.getsid(record.supervisor.pid) != os.getsid(0)
@@ -99,7 +100,7 @@ def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
     launch(run, f"import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); {STUBBORN}")
     ready(run)
     pgid = read_record(run).trainer.pid
-    request_stop(run, grace_s=0.5)
+    engine_of(run).cancel(run, grace_s=0.5)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
     assert "killed" in end.reason
@@ -127,7 +128,7 @@ def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
     ready(run)
     os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not is_supervised(run))
-    assert derive_status(run, state_of(run)).status is Status.RUNNING  # the trainer lives on
+    assert status_of(run, state_of(run)).status is Status.RUNNING  # the trainer lives on
     request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
@@ -145,8 +146,8 @@ def test_what_finished_unwatched_is_not_called_completed_before_it_was_checked(r
     os.kill(record.supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not is_supervised(run))
     (run.folder / "go").touch()
-    wait_for(lambda: not has_live_process(run))
-    before = derive_status(run, state_of(run))
+    wait_for(lambda: not is_executing(run))
+    before = status_of(run, state_of(run))
     assert (before.status, "not checked" in before.reason) == (Status.STOPPED, True)
     assert needs_check(run)
     resume(run, settings=Settings(outputs=tmp_path))
@@ -160,8 +161,8 @@ def test_a_run_whose_processes_were_all_killed_is_not_running(run):
     record = read_record(run)
     os.kill(record.supervisor.pid, signal.SIGKILL)
     os.kill(record.trainer.pid, signal.SIGKILL)
-    wait_for(lambda: not has_live_process(run))
-    end = derive_status(run, state_of(run))
+    wait_for(lambda: not is_executing(run))
+    end = status_of(run, state_of(run))
     assert (end.status, end.reason_code) == (Status.STOPPED, "interrupted")
     assert state_of(run)["status"] == "running"  # what was written is not what is shown
 
@@ -254,7 +255,7 @@ def test_a_state_that_cannot_be_changed_ends_no_training(run):
     supervisor = launch_broken(run, GOOD, BUSY)
     assert supervisor.wait(30) == 0
     assert read_exit(run).status == "completed"
-    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+    assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
@@ -273,7 +274,7 @@ def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
     supervisor = launch_broken(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
     assert supervisor.wait(30) == 0
     assert "a mistake" in run.monitor_log.read_text()
-    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+    assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
 def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
@@ -289,7 +290,7 @@ def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
     supervisor = launch_broken(run, GOOD, REFUSE + "from fluxgym.launch import closing\nclosing.judge = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
-    assert not has_live_process(run)
+    assert not is_executing(run)
 
 
 def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
@@ -305,7 +306,7 @@ def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
     an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
     order_of(run, an_hour_behind)
     os.utime(run.launch, (time.time() - 3601,) * 2)
-    spawn_supervisor(run, read_launch_spec(run))
+    engine_of(run).submit(run, read_launch_spec(run))
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
@@ -313,7 +314,7 @@ def test_a_model_of_an_earlier_start_is_called_old(run):
     order_of(run, "progress(4)")
     (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
-    spawn_supervisor(run, read_launch_spec(run))
+    engine_of(run).submit(run, read_launch_spec(run))
     assert "older than this start" in wait_until_ended(run).reason
 
 
@@ -324,7 +325,7 @@ def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(ru
     supervisor = launch_broken(run, "progress(4); lora(); done()", SLOW_CHECK)
     wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
     assert read_last(run.progress)["step"] == 4
-    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert status_of(run, state_of(run)).status is Status.RUNNING
     assert request_stop(run)
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")

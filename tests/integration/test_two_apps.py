@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import file_lock, try_lock
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.control import stop
+from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
 from tests.browser.conftest import App

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from fluxgym.engines.local import PROJECT, spawn_supervisor
+from fluxgym.engines.local import PROJECT
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import create_state
@@ -43,8 +44,8 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
 def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
     """Write the order to run a program that sees the helpers of PRELUDE, and return it."""
     order = LaunchSpec(
-        run_id=f"id-{run.slug}", attempt=attempt, argv=[sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug],
-        cwd=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
+        run_id=f"id-{run.slug}", attempt=attempt, argv=(sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug),
+        trainer_dir=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
     )  # fmt: skip
     write_launch_spec(run, order)
     return order
@@ -53,7 +54,7 @@ def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: i
 def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
     """Start a supervisor over a program; it sees the helpers of PRELUDE."""
     order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
-    spawn_supervisor(run, order)
+    engine_of(run).submit(run, order)
     return order
 
 

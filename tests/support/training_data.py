@@ -10,9 +10,9 @@ from pathlib import Path
 import tomli_w
 import torch
 
-from library.cli.parse import build_parser
+from fluxgym.contract.files import CACHE_FOLDER
+from library.cli.flags import build_parser
 from library.data.dataset import TrainingData, build_dataset
-from library.data.feature_cache import FOLDER
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import VAE, load_vae
 from tests.support.tiny_models import write_tiny_models
@@ -58,4 +58,4 @@ def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, TextEncoders]:
 
 def cache_files(folder: Path) -> dict[str, int]:
     """Return the cache files beside a folder's images and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in (folder / FOLDER).glob("*.safetensors")}
+    return {path.name: path.stat().st_mtime_ns for path in (folder / CACHE_FOLDER).glob("*.safetensors")}

@@ -1,54 +1,81 @@
-"""A trainer's folder: is it a checkout of kohya's sd-scripts, which options does it know, and which Python runs it. Looks at files only."""
+"""A checkout of kohya-ss/sd-scripts: how to recognize it, which options it has, which Python runs it, how it resumes. Only reads files."""
 
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from fluxgym.errors import LaunchError
-from fluxgym.runs.checkpoints import read_checkpoint
+from fluxgym.errors import Level, Problem
+from fluxgym.runs.checkpoints import Checkpoint
+from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.kohya.progress import KohyaProgress
+from fluxgym.trainers.kohya.states import read_state_folder
+from fluxgym.trainers.script import missing_script, script_command
 
-KOHYAS = (Path("library", "train_util.py"), Path("train_network.py"))
+MARKERS = (Path("library", "train_util.py"), Path("train_network.py"))
 OPTION = re.compile(r"""["'](--[A-Za-z0-9_]+)["']""")
 PYTHONS = (Path(".venv", "bin", "python"), Path("venv", "bin", "python"))
 
 
-def is_kohya_checkout(sd_scripts: Path) -> bool:
-    """Return True if a trainer's folder is a checkout of kohya's, which writes no progress.jsonl and saves states of its own kind."""
-    return any((sd_scripts / name).is_file() for name in KOHYAS)
+class KohyaBackend:
+    """A kohya checkout: it writes no progress.jsonl, saves accelerate's state folders and resumes inexactly."""
+
+    name = "kohya"
+    title = "a kohya checkout, set by --sd-scripts"
+    resumes_exactly = False
+
+    def matches(self, trainer_dir: Path) -> bool:
+        """Return True if a folder holds one of the files that only kohya's repository has."""
+        return any((trainer_dir / name).is_file() for name in MARKERS)
+
+    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return the problem that the script is missing, unreadable, or does not have some of the options."""
+        if problems := missing_script(trainer_dir):
+            return problems
+        try:
+            known = known_options(trainer_dir)
+        except OSError as error:
+            return (Problem(level=Level.ERROR, message=f"The trainer in {trainer_dir} cannot be read: {error.strerror}."),)
+        unknown = ", ".join(flag for flag in options if flag not in known)
+        if not unknown:
+            return ()
+        message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
+        return (Problem(level=Level.ERROR, message=message, field="advanced"),)
+
+    def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
+        """Return the command of an attempt, run by the checkout's own virtual environment if it has one."""
+        trainer_dir = Path(spec.trainer_dir)
+        resume = {} if spec.resume_from is None else self._resume_options(trainer_dir, Path(spec.resume_from))
+        return script_command(python_of(trainer_dir), trainer_dir, {**spec.options, **resume})
+
+    def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
+        """Return a state folder of kohya's as a checkpoint if it is complete; with verify, checksums are computed too."""
+        return read_state_folder(folder, verify=verify)
+
+    def follow_progress(self, run: RunPaths, spec: LaunchSpec) -> KohyaProgress:
+        """Return what writes progress.jsonl from training.log."""
+        return KohyaProgress(run, spec.attempt)
+
+    def resume_notice(self) -> str:
+        """Return what a resumed kohya training does differently."""
+        return "kohya's trainer takes the images in another order than without the stop"
+
+    def _resume_options(self, trainer_dir: Path, folder: Path) -> TrainerOptions:
+        """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""
+        resume: TrainerOptions = {"--resume": (str(folder),)}
+        found = read_state_folder(folder)
+        if found is None or "--initial_epoch" not in known_options(trainer_dir):
+            return resume
+        return {**resume, "--initial_epoch": (str(found.epoch + 1),)}
 
 
-def python_of(sd_scripts: Path) -> str:
-    """Return the Python that runs a trainer: a foreign checkout's own virtual environment if it has one, else this one."""
-    own = [sd_scripts / name for name in PYTHONS] if is_kohya_checkout(sd_scripts) else []
+def python_of(trainer_dir: Path) -> str:
+    """Return the Python of a checkout's virtual environment, this process's Python if it has none."""
+    own = (trainer_dir / name for name in PYTHONS)
     return next((str(path) for path in own if path.is_file()), sys.executable)
 
 
-def known_options(sd_scripts: Path) -> frozenset[str]:
-    """Return every option that is named in a checkout's sources."""
-    sources = [*sd_scripts.glob("*.py"), *(sd_scripts / "library").glob("*.py")]
+def known_options(trainer_dir: Path) -> frozenset[str]:
+    """Return every option that a checkout's sources name; raises OSError if they cannot be read."""
+    sources = [*trainer_dir.glob("*.py"), *(trainer_dir / "library").glob("*.py")]
     return frozenset(name for path in sources for name in OPTION.findall(path.read_text(encoding="utf-8", errors="replace")))
-
-
-def refuse_unknown(sd_scripts: Path, options: Sequence[str]) -> None:
-    """Raise LaunchError naming the options that a foreign checkout does not know; our own trainer's parser is held by tests."""
-    if not is_kohya_checkout(sd_scripts):
-        return
-    try:
-        known = known_options(sd_scripts)
-    except OSError as error:
-        raise LaunchError(f"The trainer in {sd_scripts} cannot be read: {error.strerror}.") from None
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise LaunchError(
-            f"The trainer in {sd_scripts} does not know {', '.join(unknown)}; leave that out, or train without --sd-scripts.",
-            field="advanced",
-        )
-
-
-def resume_options(sd_scripts: Path, checkpoint: Path) -> dict[str, str]:
-    """Return what else a foreign trainer needs to go on from a checkpoint in the right epoch: it miscounts at the second resume."""
-    found = read_checkpoint(checkpoint, exact=False)
-    if found is None or not is_kohya_checkout(sd_scripts) or "--initial_epoch" not in known_options(sd_scripts):
-        return {}
-    return {"--initial_epoch": str(found.epoch + 1)}

@@ -8,22 +8,25 @@ import math
 import re
 from dataclasses import dataclass
 
+from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import STATE_ENDING, epoch_suffix, step_suffix
+
 PHASES = (
-    (b"model saved.", "done"),
-    (b"saving checkpoint:", "saving"),
-    (b"saving state at", "saving"),
-    (b"saving last state", "saving"),
-    (b"generating sample", "sampling"),
-    (b"caching latents", "caching"),
-    (b"caching Text Encoder", "caching"),
-    (b"caching text encoder", "caching"),
-    (b"cache Text Encoder", "caching"),
-    (b"checking cache", "caching"),
-    (b"preparing accelerator", "loading"),
-    (b"Loading state dict from", "loading"),
-    (b"import network module:", "loading"),
-    (b"prepare optimizer, data", "loading"),
-    (b"running training", "training"),
+    (b"model saved.", Phase.DONE),
+    (b"saving checkpoint:", Phase.SAVING),
+    (b"saving state at", Phase.SAVING),
+    (b"saving last state", Phase.SAVING),
+    (b"generating sample", Phase.SAMPLING),
+    (b"caching latents", Phase.CACHING),
+    (b"caching Text Encoder", Phase.CACHING),
+    (b"caching text encoder", Phase.CACHING),
+    (b"cache Text Encoder", Phase.CACHING),
+    (b"checking cache", Phase.CACHING),
+    (b"preparing accelerator", Phase.LOADING),
+    (b"Loading state dict from", Phase.LOADING),
+    (b"import network module:", Phase.LOADING),
+    (b"prepare optimizer, data", Phase.LOADING),
+    (b"running training", Phase.TRAINING),
 )
 ATTEMPT = re.compile(rb"== attempt \d+ of run ")
 STEPS = re.compile(rb"steps: {1,9}\d{1,3}%\|[^|]{0,999}\| {1,9}(\d{1,12})/(\d{1,12}) \[([^\]]{0,999})\]")
@@ -33,7 +36,7 @@ LOSS = re.compile(rb"avr_loss=([^,\s\]]+)")
 EPOCH = re.compile(rb"^epoch (\d{1,9})/(\d{1,9})$")
 NUMBERS = re.compile(rb"(total optimization steps|num batches per epoch|gradient accumulation steps) .*[:=] (\d{1,12})$")
 STATE = re.compile(rb"saving (?:state at (epoch|step) (\d{1,12})|last state)")
-WITH_ITEMS = frozenset({"caching", "sampling"})
+WITH_ITEMS = frozenset({Phase.CACHING, Phase.SAMPLING})
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class KohyaOutput:
         self._clear()
 
     def _clear(self) -> None:
-        self.phase = "loading"
+        self.phase = Phase.LOADING
         self.step = self.total_steps = self.epoch = 0
         self.loss: float | None = None
         self.s_per_it: float | None = None
@@ -77,7 +80,7 @@ class KohyaOutput:
         phase = next((phase for words, phase in PHASES if words in line), None)
         if phase is not None:
             self._enter(phase)
-        if phase == "saving" and (found := STATE.search(line)):
+        if phase == Phase.SAVING and (found := STATE.search(line)):
             self._update_state((found[1] or b"").decode(), int(found[2] or 0))
         if found := NUMBERS.search(line.strip()):
             self._numbers[found[1]] = int(found[2])
@@ -85,10 +88,10 @@ class KohyaOutput:
 
     def feed_bar(self, line: bytes) -> None:
         """Take a line's bar, if it has a whole one; the same may come twice."""
-        if b"%|" not in line or self.phase == "done":
+        if b"%|" not in line or self.phase == Phase.DONE:
             return
         if line.startswith(b"steps:") and (found := STEPS.match(line)):
-            self._enter("training")
+            self._enter(Phase.TRAINING)
             self._update_steps(int(found[1]), int(found[2]))
             self._heed_speed(found[3])
         elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (found := ITEMS.search(line)):
@@ -99,12 +102,12 @@ class KohyaOutput:
         done, total = self.items or (None, None)
         known: dict[str, object] = {"phase": self.phase, "step": self.step}
         known |= {"total_steps": self.total_steps or None, "epoch": self.epoch or None, "item": done, "num_items": total}
-        if self.phase == "training":
+        if self.phase == Phase.TRAINING:
             known |= {"loss": self.loss, "s_per_it": self.s_per_it}
         return {name: value for name, value in known.items() if value is not None}
 
-    def _enter(self, phase: str) -> None:
-        if phase != self.phase and self.phase != "done":  # kohya's last bar is drawn once more at the very end
+    def _enter(self, phase: Phase) -> None:
+        if phase != self.phase and self.phase != Phase.DONE:  # kohya's last bar is drawn once more at the very end
             self.phase, self.items = phase, None
 
     def _update_steps(self, step: int, of_bar: int) -> None:
@@ -129,7 +132,7 @@ class KohyaOutput:
         found = EPOCH.match(line)
         if found is None:
             return
-        self._enter("training")
+        self._enter(Phase.TRAINING)
         self.epoch = int(found[1])
         if self._before is None:
             batches = self._numbers.get(b"num batches per epoch", 0)
@@ -141,11 +144,11 @@ class KohyaOutput:
         """Take the place that a state is saved for."""
         if kind == "step":
             self.step = max(self.step, min((self._before or 0) + number, self.total_steps or number))
-            self._save(f"-step{number:08d}-state", max(0, self.epoch - 1))
+            self._save(step_suffix(number) + STATE_ENDING, max(0, self.epoch - 1))
         elif kind == "epoch":
-            self._save(f"-{number:06d}-state", number)
+            self._save(epoch_suffix(number) + STATE_ENDING, number)
         else:
-            self._save("-state", self.epoch)
+            self._save(STATE_ENDING, self.epoch)
 
     def _save(self, suffix: str, epochs_done: int) -> None:
         self.saved.append(SavedState(suffix, self.step, epochs_done, self.total_steps))

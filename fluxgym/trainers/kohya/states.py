@@ -1,63 +1,74 @@
-"""States that kohya's own trainer has saved: whether one is complete, and where in the training it stands. Never loads one.
+"""State folders that kohya's trainer saves: is one complete, and at which step was it saved. Never loads one.
 
-kohya writes straight into the final folder and leaves no manifest. Complete is judged by what accelerate writes: the random numbers' state
-comes last, so it is no older than the first file, and every file says by its own form whether it is whole.
+kohya writes into the final folder directly and leaves no manifest. accelerate writes the state of the random numbers last, so a complete
+folder's is not older than its first file; each file's own format tells whether the file is whole.
 """
 
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fluxgym.contract.files import KOHYA_NETWORKS, KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_RANDOM_STATES, MANIFEST, STATE_FOLDER, TRAIN_STATE
 from fluxgym.contract.safetensors import is_whole
+from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.files import read_json, write_json
-from fluxgym.runs.paths import STATE_FOLDER
 
-FIRST, LAST = "train_state.json", "random_states_0.pkl"
-NETWORKS = ("model.safetensors", "pytorch_model.bin")
-OPTIMIZER = "optimizer.bin"
 ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
-PLACE = "fluxgym_place.json"
 CLOCK_SLACK_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a state stands: step and total_steps count over all attempts, epoch is the number of epochs done."""
+class KohyaPosition:
+    """The step at which a state was saved: step and total_steps count over all attempts, epoch is the number of finished epochs."""
 
     step: int
     epoch: int
     total_steps: int
 
 
-def write_position(folder: Path, *, step: int, epoch: int, total_steps: int) -> None:
-    """Leave its place in a state's folder, if that is there; raises StorageError when the disk refuses."""
+def write_position(folder: Path, position: KohyaPosition) -> None:
+    """Write the position into a state folder if the folder exists; raises StorageError if it cannot be written."""
     if folder.is_dir():
-        write_json(folder / PLACE, asdict(Place(step=step, epoch=epoch, total_steps=total_steps)))
+        write_json(folder / KOHYA_POSITION, asdict(position))
 
 
-def read_position(folder: Path) -> Place | None:
-    """Return where a state stands: as the supervisor saw it, else as kohya counts it, which begins again at each resume."""
+def read_position(folder: Path) -> KohyaPosition | None:
+    """Return the position that the supervisor wrote, else kohya's own count, which restarts at each resume; None if damaged."""
     try:
-        began_at = (folder / FIRST).stat().st_mtime
-        if (folder / PLACE).is_file() and (folder / PLACE).stat().st_mtime >= began_at:
-            place = Place(**read_json(folder / PLACE))
-            return place if all(type(value) is int for value in asdict(place).values()) else None
-        counted = read_json(folder / FIRST)
+        started_at = (folder / TRAIN_STATE).stat().st_mtime
+        if (folder / KOHYA_POSITION).is_file() and (folder / KOHYA_POSITION).stat().st_mtime >= started_at:
+            position = KohyaPosition(**read_json(folder / KOHYA_POSITION))
+            return position if all(type(value) is int for value in asdict(position).values()) else None
+        counted = read_json(folder / TRAIN_STATE)
         name = STATE_FOLDER.search(folder.name)
-        begun = int(name is not None and name["step"] is not None)  # such a state lies within an epoch, which kohya counts already
-        return Place(step=int(counted["current_step"]), epoch=max(0, int(counted["current_epoch"]) - begun), total_steps=0)
+        unfinished = int(name is not None and name["step"] is not None)  # kohya counts the epoch in which such a state was saved
+        return KohyaPosition(step=int(counted["current_step"]), epoch=max(0, int(counted["current_epoch"]) - unfinished), total_steps=0)
     except (OSError, KeyError, TypeError, ValueError):
         return None
 
 
+def read_state_folder(folder: Path, *, verify: bool = False) -> Checkpoint | None:
+    """Return a state folder as a checkpoint, None if it is incomplete or one of FluxGym's own; verify computes checksums."""
+    if (folder / MANIFEST).exists() or not is_complete(folder, verify=verify):
+        return None
+    position = read_position(folder)
+    if position is None:
+        return None
+    try:
+        written_at = (folder / TRAIN_STATE).stat().st_mtime
+    except OSError:
+        return None
+    return Checkpoint(folder=folder, written_at=written_at, is_exact=False, **asdict(position))
+
+
 def is_complete(folder: Path, *, verify: bool = False) -> bool:
-    """Return True if every file of a state is there and whole; with `verify` the checksums inside them are computed too."""
+    """Return True if every file of a state is there and whole; with verify, the checksums inside them are computed too."""
     try:
         files = {path.name: path for path in folder.iterdir() if path.is_file()}
-        networks = [name for name in NETWORKS if name in files]
-        if not networks or not {FIRST, OPTIMIZER, LAST} <= files.keys():
+        networks = [name for name in KOHYA_NETWORKS if name in files]
+        if not networks or not {TRAIN_STATE, KOHYA_OPTIMIZER, KOHYA_RANDOM_STATES} <= files.keys():
             return False
-        if files[LAST].stat().st_mtime < files[FIRST].stat().st_mtime - CLOCK_SLACK_S:
+        if files[KOHYA_RANDOM_STATES].stat().st_mtime < files[TRAIN_STATE].stat().st_mtime - CLOCK_SLACK_S:
             return False  # an older state of this name was being written over
         return all(_is_whole(path, verify=verify) for path in files.values() if path.suffix in (*ZIPPED, ".safetensors"))
     except OSError:

@@ -47,7 +47,7 @@ async function exporting(session) {
   await question({
     title: `Export ${session.lora_name}`, text: "None of these holds a token or a path of this machine's models.",
     body: [h("ul", { class: "fg-exports" },
-      link("state.json", "Settings only (.json)"), link("with-pictures.zip", "Settings, images and captions (.zip)"),
+      link("state.json", "Settings only (.json)"), link("with-images.zip", "Settings, images and captions (.zip)"),
       link("everything.zip", "Settings, images, captions and the trained model (.zip)"))],
   });
   return null;

@@ -15,13 +15,13 @@ import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, w
 const LOG_KEPT = 200_000;
 
 function lightbox() {
-  const picture = h("img", { alt: "" });
+  const image = h("img", { alt: "" });
   const words = h("p", { class: "fg-small" });
-  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, picture, words, h("button", { type: "button", autofocus: true }, "Close"));
+  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, image, words, h("button", { type: "button", autofocus: true }, "Close"));
   document.body.append(box);
   return (url, text) => {
-    picture.src = url;
-    picture.alt = text;
+    image.src = url;
+    image.alt = text;
     put(words, text);
     box.showModal();
   };
@@ -139,13 +139,13 @@ export function mount({ element, trigger, server }) {
 
   function showSamples(grid) {
     noSamples.hidden = grid.length > 0;
-    samples.classList.toggle("fg-single", grid.every((row) => row.pictures.length === 1));
+    samples.classList.toggle("fg-single", grid.every((row) => row.images.length === 1));
     keyed(samples, grid, (row) => row.label, (row) => h("div", { class: "fg-sample-row" }, h("p", { class: "fg-small" }, row.label), h("ul", {})),
-      (line, row) => keyed(line.querySelector("ul"), row.pictures, (picture) => picture.url, (picture) => {
-        const url = address(picture.url);
-        const text = `${row.label} · ${picture.prompt}`;
+      (line, row) => keyed(line.querySelector("ul"), row.images, (image) => image.url, (image) => {
+        const url = address(image.url);
+        const text = `${row.label} · ${image.prompt}`;
         return h("li", {}, h("button", { type: "button", title: text, onclick: () => enlarge(url, text) }, h("img", { src: url, alt: text, loading: "lazy" })),
-          h("p", { class: "fg-small fg-prompt" }, picture.prompt));
+          h("p", { class: "fg-small fg-prompt" }, image.prompt));
       }, () => {}));
   }
 

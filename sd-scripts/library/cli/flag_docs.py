@@ -7,7 +7,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from library.cli.parse import rows
+from library.cli.flags import rows
 
 HEAD = """# The trainer's flags
 

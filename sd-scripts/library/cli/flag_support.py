@@ -35,6 +35,11 @@ HONORED = frozenset(
     """.split()
 )
 
+NOTES = {
+    "blocks_to_swap": "in kohya's unit: N swaps N//2 of 19 double blocks and 2*(N - N//2) of 38 single blocks to main memory; at most 35",
+    "split_mode": "deprecated by kohya: means --blocks_to_swap 18 where that is not given",
+}  # what to know of a flag that is honored
+
 _OTHER_MODELS = "it belongs to Stable Diffusion 1, 2 or XL; kohya's FLUX trainer ignores it too"
 _NO_SNR = "flow matching has no such noise schedule; kohya's FLUX trainer ignores it too"
 _ATTENTION = "attention is always PyTorch's scaled dot product attention, which computes the same; kohya's FLUX trainer ignores it too"

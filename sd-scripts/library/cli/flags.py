@@ -1,6 +1,35 @@
-"""Flags that this trainer has beyond kohya's, as rows of the form of kohya_flags.json, with what each is for. Without them a training is kohya's."""
+"""All flags of the trainer as rows: kohya's 215, and those beyond; how each is supported, and the parser made from them.
 
+Run as a program it prints the rows as JSON, from which fluxgym/config/flags.json is made:
+`python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
+from library.command import Parser, number
+
+TABLE = Path(__file__).with_name("kohya_flags.json")
+AT_LEAST = {
+    "train_batch_size": 1, "gradient_accumulation_steps": 1, "max_train_steps": 1, "max_train_epochs": 1, "save_every_n_epochs": 1,
+    "save_every_n_steps": 1, "sample_every_n_steps": 1, "sample_every_n_epochs": 1, "network_dim": 1, "vae_batch_size": 1,
+    "max_data_loader_n_workers": 0, "blocks_to_swap": 0, "max_grad_norm": 0, "keep_tokens": 0, "seed": 0, "discrete_flow_shift": 1e-6,
+    "guidance_scale": 0, "t5xxl_max_token_length": 1, "lr_warmup_steps": 0, "text_encoder_batch_size": 1, "save_last_n_epochs": 1,
+    "save_last_n_steps": 1, "save_last_n_epochs_state": 1, "save_last_n_steps_state": 1, "prior_loss_weight": 0,
+    "bucket_reso_steps": 16, "network_alpha": 0, "logit_std": 0, "huber_c": 1e-6, "huber_scale": 1e-6, "lr_decay_steps": 0,
+    "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1,
+    "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
+    "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
+    "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
+    "network_dropout": 0, "scale_weight_norms": 0,
+}  # fmt: skip
 
 ADDITIONS: list[dict[str, Any]] = [
     {
@@ -36,3 +65,51 @@ ADDITIONS: list[dict[str, Any]] = [
         "help": "under which names the LoRA is saved: kohya's, for ComfyUI and Forge, or those of diffusers and PEFT",
     },
 ]
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honored, ignored or refused, and why."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return [_row(row, row["flag"][2:]) for row in table + ADDITIONS]
+
+
+def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
+    minimum = {"minimum": AT_LEAST[name]} if name in AT_LEAST else {}
+    return row | minimum | dict(zip(("support", "reason"), support_of(name), strict=True))
+
+
+def support_of(name: str) -> tuple[str, str]:
+    """Return (honored | ignored | refused, reason) of a flag."""
+    if name in HONORED or any(row["flag"][2:] == name for row in ADDITIONS):
+        return "honoured", NOTES.get(name, "")
+    return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all flags."""
+    parser = Parser(prog="flux_train_network.py", description="Train a LoRA for FLUX.1, by kohya's flags.", allow_abbrev=False)
+    for row in rows():
+        about = row.get("help") or row["support"] + (f": {row['reason']}" if row["reason"] else "")
+        if row["type"] == "flag":
+            parser.add_argument(row["flag"], action="store_true", help=about)
+            continue
+        choices = [choice for choice in row.get("choices") or () if choice is not None] or None
+        parser.add_argument(row["flag"], type=_type_of(row), default=row["default"], choices=choices, nargs=row.get("nargs"), help=about)
+    return parser
+
+
+def _type_of(row: dict[str, Any]) -> Any:
+    if row["flag"] in ("--text_encoder_lr", "--base_weights_multiplier"):
+        return number
+    return {"int": int, "float": number, "int_or_float": _int_or_float}.get(row["type"], str)
+
+
+def _int_or_float(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else number(text)
+
+
+_int_or_float.__name__ = "number"  # what argparse calls them in its messages
+
+
+if __name__ == "__main__":
+    print(json.dumps(rows(), indent=1))

@@ -15,18 +15,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import CACHE_FOLDER, PARTIAL_ENDING
 from library.data.captions import CaptionContext, caption_at
 from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
-from library.files import PARTIAL, save_tensors, sha256
+from library.files import save_tensors, sha256
 from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders
 from library.models.flux1.vae import VAE
 from library.weights.model_files import fingerprint
 from networks.lora_merge import text_identity
 
 OnItem = Callable[[int, int], None]
-FOLDER = ".fluxgym-cache"
 VERSION = 2  # counts changes of what is encoded and how
 MEMORY_BYTES = 2 << 30
 LEFT_BEHIND_S = 3600  # a file that a killed run did not finish
@@ -107,7 +108,7 @@ def _encode(vae: VAE, image: TrainingImage, flip: bool) -> dict[str, Tensor]:
     pixels, mask = load_pixels(image, flip, torch.Generator())
     latents = vae.encode(pixels[None].to(next(vae.parameters())))[0].float()
     if not latents.isfinite().all():
-        raise TrainerError(f"the autoencoder made no finite latents of {image.path}; try --no_half_vae.", reason_code="nan")
+        raise TrainerError(f"the autoencoder made no finite latents of {image.path}; try --no_half_vae.", reason_code=ReasonCode.NAN)
     return {"latents": latents} if mask is None else {"latents": latents, "mask": mask}
 
 
@@ -139,8 +140,8 @@ class Cache:
         """Return True if a result is there, whole, in memory or in a folder of images."""
         if key in self._memory or key in self._places:
             return True
-        self._folders.add(folder / FOLDER)
-        path = folder / FOLDER / f"{key}.safetensors"
+        self._folders.add(folder / CACHE_FOLDER)
+        path = folder / CACHE_FOLDER / f"{key}.safetensors"
         if not (self.to_disk and path.is_file()):
             return False
         try:
@@ -155,7 +156,7 @@ class Cache:
     def put(self, key: str, folder: Path, tensors: Tensors) -> None:
         """Keep a result; a folder that cannot be written is made up for in memory, a full disk is a TrainerError."""
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-        place = folder / FOLDER
+        place = folder / CACHE_FOLDER
         if self.to_disk and self._can_write(place):
             save_tensors(tensors, place / f"{key}.safetensors", {"sha256": _checksum(tensors)})
             self._places[key] = place / f"{key}.safetensors"
@@ -212,7 +213,7 @@ def _prepare(place: Path) -> bool:
     try:
         place.mkdir(exist_ok=True)
         (place / ".gitignore").write_text("*\n")
-        for left in place.glob(f"*{PARTIAL}"):
+        for left in place.glob(f"*{PARTIAL_ENDING}"):
             if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
                 left.unlink(missing_ok=True)
     except FileNotFoundError:

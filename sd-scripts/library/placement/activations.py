@@ -7,47 +7,44 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
 from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
 
-SPLIT_MODE_BLOCKS = 18  # what kohya's split_mode means today
-MIN_RESIDENT = 2
-FLUX_BLOCKS = 57
-MAX_SWAPPED = FLUX_BLOCKS - MIN_RESIDENT
+SPLIT_MODE_BLOCKS = 18  # the value of --blocks_to_swap that kohya's deprecated --split_mode sets
+MAX_SWAPPED = 35  # kohya's maximum for FLUX.1: 17 of 19 double blocks and 36 of 38 single blocks
+MIN_RESIDENT = 1  # blocks of each kind that stay on the device
 MIN_OFFLOADED_BYTES = 1 << 20  # what is smaller is not worth a trip
 
 
-def swapped_prefixes(flux: Flux, num_swapped: int) -> tuple[str, ...]:
-    """Return the beginnings of the names of the last `num_swapped` blocks' tensors."""
-    names = [f"{kind}_blocks.{index}." for kind, count in _counts(flux).items() for index in range(count)]
-    return tuple(names[len(names) - num_swapped :])
+def swapped_blocks(flux: Flux, blocks_to_swap: int | None, *, split_mode: bool) -> dict[str, nn.Module]:
+    """Return the blocks that --blocks_to_swap or --split_mode keeps in host memory, by name, in the order of the forward pass.
 
-
-def _counts(flux: Flux) -> dict[str, int]:
-    return {"double": len(flux.double_blocks), "single": len(flux.single_blocks)}
-
-
-def swap_last_blocks(flux: Flux, num_swapped: int, device: torch.device) -> None:
-    """Let the last `num_swapped` blocks, which lie in host memory, visit `device` when they are needed."""
-    blocks = [*flux.double_blocks, *flux.single_blocks]
-    swapped = blocks[len(blocks) - num_swapped :]
-    pin(swapped)
-    swap_blocks(swapped, CudaBlockTransfer(device), is_checkpointed=lambda: flux.gradient_checkpointing)
-
-
-def num_blocks_to_swap(blocks_to_swap: int | None, split_mode: bool, num_blocks: int) -> int:
-    """Return how many blocks to swap by --blocks_to_swap or the old --split_mode, cut to what a model smaller than FLUX.1 has.
-
-    Raises TrainerError when fewer than MIN_RESIDENT of FLUX.1's blocks would stay.
+    The unit is kohya's: N means the last N // 2 double blocks and the last 2 * (N - N // 2) single blocks. A model smaller than FLUX.1
+    keeps at least MIN_RESIDENT blocks of each kind on the device. Raises TrainerError for more than MAX_SWAPPED.
     """
     wanted = blocks_to_swap or (SPLIT_MODE_BLOCKS if split_mode else 0)
     if wanted > MAX_SWAPPED:
-        raise TrainerError(f"--blocks_to_swap {wanted} is too many: FLUX.1 has {FLUX_BLOCKS} blocks and {MIN_RESIDENT} must stay.")
-    return max(0, min(wanted, num_blocks - MIN_RESIDENT))
+        raise TrainerError(
+            f"--blocks_to_swap {wanted} is too many: at most {MAX_SWAPPED} is possible. {wanted} stands for {wanted // 2} double and "
+            f"{2 * (wanted - wanted // 2)} single blocks; FLUX.1 has 19 and 38, and two of each must stay on the GPU."
+        )
+    counts = {"double_blocks": wanted // 2, "single_blocks": 2 * (wanted - wanted // 2)}
+    swapped = {}
+    for name, count in counts.items():
+        blocks = flux.get_submodule(name)
+        first = max(MIN_RESIDENT, len(blocks) - count)
+        swapped |= {f"{name}.{index}": blocks[index] for index in range(first, len(blocks))}
+    return swapped
+
+
+def swap(flux: Flux, blocks: list[nn.Module], device: torch.device) -> None:
+    """Let blocks that lie in host memory, given in the order of the forward pass, visit `device` when they are needed."""
+    pin(blocks)
+    swap_blocks(blocks, CudaBlockTransfer(device), is_checkpointed=lambda: flux.gradient_checkpointing)
 
 
 def keep_activations_on_host(flux: Flux) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 
+from library.placement.device_index import with_index
+
 Tensors = dict[str, Tensor]
 WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may take
 
@@ -42,7 +44,8 @@ class CudaBlockTransfer:
     """Copies from pinned memory on a stream of its own; before one begins, the blocks that were dropped have really been left."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.stream = device, torch.cuda.Stream(device)
+        self.device = with_index(device)
+        self.stream = torch.cuda.Stream(self.device)
         self._leaving: list[torch.cuda.Event] = []
 
     def start(self, host: Tensors) -> _Transfer:
@@ -130,6 +133,7 @@ def fits(num_bytes: int, device: torch.device) -> bool:
     """Return True if so much more fits on a device beside what is computed with it; a CPU holds everything in any case."""
     if device.type != "cuda":
         return True
+    device = with_index(device)
     free, total = torch.cuda.mem_get_info(device)
     allowed = int(total * torch.cuda.get_per_process_memory_fraction(device)) - torch.cuda.memory_allocated(device)
     return num_bytes + WORKSPACE_BYTES <= min(free, allowed)

@@ -8,6 +8,8 @@ Shape suffixes: M rows of the input, K inputs, N outputs of the layer.
 import torch
 from torch import Tensor
 
+from library.placement.device_index import with_index
+
 CAPABILITY = (8, 9)
 FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2  # gradients need range more than digits
 ALIGNMENT = 16
@@ -15,7 +17,7 @@ ALIGNMENT = 16
 
 def can_multiply(device: torch.device) -> bool:
     """Return True if a device multiplies float8 matrices."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABILITY
+    return device.type == "cuda" and torch.cuda.get_device_capability(with_index(device)) >= CAPABILITY
 
 
 def float8_linear(x: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:

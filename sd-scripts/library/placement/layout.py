@@ -5,25 +5,27 @@ from argparse import Namespace
 from contextlib import AbstractContextManager
 
 import torch
+from torch import nn
 
 from library.errors import TrainerError, warn
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.transformer import Flux
-from library.placement.activations import keep_activations_on_host, num_blocks_to_swap, swap_last_blocks, swapped_prefixes
+from library.placement.activations import keep_activations_on_host, swap, swapped_blocks
 from library.placement.checkpointing import products_budget
 from library.placement.compile import compile_blocks
+from library.placement.device_index import with_index
 from library.placement.float8_matmul import can_multiply
 from library.placement.quantization import QuantizedLinear, dequantize_blocks, placing, quantize_blocks
 from library.weights.model_files import Place
-from networks.base import FLUX_PREFIX
 from networks.lora_merge import merge_base_weights
 
 
 def choose_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU; raises TrainerError when started as one of several processes."""
+    """Return the GPU with its index if there is one, else the CPU; raises TrainerError when started as one of several processes."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainerError("several processes for one training are not supported yet; start it with --num_processes 1.")
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return with_index("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def compute_dtype(args: Namespace) -> torch.dtype:
@@ -67,19 +69,20 @@ class Layout:
     def __init__(self, args: Namespace, device: torch.device, dtype: torch.dtype) -> None:
         self.args, self.device, self.dtype = args, device, dtype
         self.kind = args.base_quantization or ("fp8" if args.fp8_base else None)
-        self.num_swapped, self.swapped = 0, ()
+        self.swapped: list[nn.Module] = []
+        self.swapped_prefixes: tuple[str, ...] = ()
 
     def device_of(self, name: str) -> torch.device:
         """Return where a tensor is kept."""
-        return torch.device("cpu") if self.swapped and name.startswith(self.swapped) else self.device
+        return torch.device("cpu") if name.startswith(self.swapped_prefixes) else self.device
 
     def prepare(self, flux: Flux) -> Place | None:
         """Decide about an empty model; returns how its quantized layers are filled."""
-        wanted = num_blocks_to_swap(self.args.blocks_to_swap, self.args.split_mode, len(flux.double_blocks) + len(flux.single_blocks))
+        wanted = swapped_blocks(flux, self.args.blocks_to_swap, split_mode=self.args.split_mode)
         if wanted and self.device.type == "cpu":
-            warn(f"{wanted} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
+            warn(f"{len(wanted)} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
         elif wanted:
-            self.num_swapped, self.swapped = wanted, swapped_prefixes(flux, wanted)
+            self.swapped, self.swapped_prefixes = list(wanted.values()), tuple(f"{name}." for name in wanted)
         if self.kind is None:
             return None
         self._multiply_in_float8(quantize_blocks(flux, self.kind, self.dtype))
@@ -94,7 +97,7 @@ class Layout:
 
     def finish(self, flux: Flux) -> None:
         """Set up a filled model."""
-        if self.num_swapped:
-            swap_last_blocks(flux, self.num_swapped, self.device)
+        if self.swapped:
+            swap(flux, self.swapped, self.device)
         if self.device.type == "cpu":
             dequantize_blocks(flux)

@@ -16,13 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.files import MANIFEST, NETWORK, OPTIMIZER, OPTIMIZER_JSON, RUN_ID_VARIABLE, SCHEDULER, STATE_ENDING, TRAIN_STATE
 from library.errors import TrainerError
 from library.files import complete_folder, save_tensors, sha256, write_json
 from library.optim.schedules import take_up
 from networks.base import TrainedNetwork
 
-NETWORK, OPTIMIZER, OPTIMIZER_JSON = "model.safetensors", "optimizer.safetensors", "optimizer.json"
-SCHEDULER, TRAIN_STATE, MANIFEST = "scheduler.json", "train_state.json", "manifest.json"
 TENSOR = "__tensor__"
 
 
@@ -72,7 +71,7 @@ def save_checkpoint(
         write_json(asdict(state), tmp_path / TRAIN_STATE)
         files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(tmp_path.iterdir())}
         numbers = {"step": state.step, "epoch": state.epoch, "total_steps": state.total_steps}
-        write_json({"files": files, **numbers, "run_id": os.environ.get("FLUXGYM_RUN_ID", "")}, tmp_path / MANIFEST)
+        write_json({"files": files, **numbers, "run_id": os.environ.get(RUN_ID_VARIABLE, "")}, tmp_path / MANIFEST)
 
 
 def verify_checkpoint(folder: Path) -> None:
@@ -118,7 +117,7 @@ def read_train_state(folder: Path) -> TrainState:
 
 def _way_out(folder: Path) -> str:
     """Return a sentence that offers the furthest whole checkpoint beside one that cannot be used."""
-    beside = folder.parent.glob(f"*-state/{MANIFEST}") if folder.parent.is_dir() else ()
+    beside = folder.parent.glob(f"*{STATE_ENDING}/{MANIFEST}") if folder.parent.is_dir() else ()
     whole = [found.parent for found in beside if found.parent != folder and is_whole(found.parent)]
     if not whole:
         return " There is no other whole checkpoint beside it."

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import SAMPLE_FOLDER
 from library.data.dataset import Batch, TrainingData
 from library.files import disk_errors
 from library.flow_matching import NUM_TIMESTEPS
@@ -47,7 +49,7 @@ class Previews:
 
     def has_samples(self, place: str) -> bool:
         """Return True if every image of a place ("000120", "e000004") is in the folder already."""
-        folder, name = Path(self.args.output_dir) / "sample", self.args.output_name
+        folder, name = Path(self.args.output_dir) / SAMPLE_FOLDER, self.args.output_name
         return all(any(folder.glob(f"{glob.escape(name)}_{place}_{index:02d}_*.png")) for index in range(len(self.prompts)))
 
     @torch.no_grad()
@@ -102,7 +104,7 @@ class Validation:
         total = min(self.data.num_validation_batches, self.args.max_validation_steps or sys.maxsize)
         with torch.no_grad():
             for place, batch in enumerate(islice(self.data.validation_batches(), total)):
-                self.progress.enter_part("validating", place, total)
+                self.progress.enter_part(Phase.VALIDATING, place, total)
                 check()
                 found += self._of_batch(batch, place, inputs.mean_latents(batch), objective)
         loss = torch.cat(found).double().mean().item()

@@ -16,13 +16,14 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_SCHEDULER, MANIFEST, NETWORK, TRAIN_STATE
 from library.errors import TrainerError
 from library.optim.schedules import take_up
-from library.training.checkpoint import MANIFEST, NETWORK, TrainState, restore_optimizer, tensors_in
+from library.training.checkpoint import TrainState, restore_optimizer, tensors_in
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
 
-OPTIMIZER, SCHEDULER, TRAIN_STATE, PLACE = "optimizer.bin", "scheduler.bin", "train_state.json", "fluxgym_place.json"
 AS_LARGE_AS_WEIGHTS = ("exp_avg", "state1", "momentum_buffer", "z", "s")
 KEPT_BY = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
 LEARNED = (
@@ -43,7 +44,7 @@ LEARNED = (
 
 def is_kohya_state(folder: Path) -> bool:
     """Return True if a folder is a state of kohya's own trainer."""
-    return (folder / OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
+    return (folder / KOHYA_OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
 
 
 def position_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainState:
@@ -51,11 +52,11 @@ def position_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainSta
 
     kohya's own count begins again at every resume, its schedule's does not; what FluxGym's supervisor noted beside it is surest.
     """
-    noted, counted = _numbers(folder / PLACE).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
-    scheduled = unpickle(folder / SCHEDULER).get("last_epoch") if (folder / SCHEDULER).is_file() else None
+    noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
+    scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
     step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
     if step is None:
-        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {SCHEDULER} tells how far it had come.")
+        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {KOHYA_SCHEDULER} tells how far it had come.")
     if args.initial_step is not None or args.initial_epoch is not None:
         step = args.initial_step if args.initial_step is not None else (args.initial_epoch - 1) * steps_per_epoch
     epoch, rest = divmod(step, steps_per_epoch)
@@ -85,11 +86,13 @@ def unpickle(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         holds = f"it holds {foreign[1]}" if foreign else "it holds more than tensors and numbers"
-        raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code="bad_model") from None
+        raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code=ReasonCode.BAD_MODEL) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise TrainerError(f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code="bad_model") from None
+        raise TrainerError(
+            f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code=ReasonCode.BAD_MODEL
+        ) from None
     if not isinstance(found, dict):
-        raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code="bad_model")
+        raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code=ReasonCode.BAD_MODEL)
     return found
 
 
@@ -102,12 +105,12 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
         if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")
     network.load(weights, str(folder))
-    saved = unpickle(folder / OPTIMIZER)
+    saved = unpickle(folder / KOHYA_OPTIMIZER)
     try:
         restore_optimizer(optimizer, {"state": _in_our_order(optimizer, saved), "param_groups": _groups(optimizer, saved)})
     except (KeyError, ValueError, TypeError) as error:
         raise TrainerError(
-            f"--resume {folder}: its {OPTIMIZER} is of another optimizer or of other parameters ({error}); use the flags that it was made with."
+            f"--resume {folder}: its {KOHYA_OPTIMIZER} is of another optimizer or of other parameters ({error}); use the flags that it was made with."
         ) from None
     take_up(scheduler, scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1})
 

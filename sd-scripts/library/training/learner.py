@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.optim.averaging import AVERAGE, Average, weights_for_use
 from library.optim.optimizers import clip_gradients, rates_of
@@ -68,12 +69,12 @@ class Learner:
         if not step:
             raise TrainerError(
                 f"the loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
-                reason_code="nan",
+                reason_code=ReasonCode.NAN,
             )
         raise TrainerError(
             f"the loss became {loss} at step {step + 1}; the likely cause is a learning rate that is too high "
             f"(--learning_rate is {self.learning_rate}). Resume from an earlier checkpoint with a lower one.",
-            reason_code="nan",
+            reason_code=ReasonCode.NAN,
         )
 
     def step(self, step: int) -> dict[str, float]:
@@ -94,7 +95,7 @@ class Learner:
             raise TrainerError(
                 f"nothing was learned in {step} steps: every weight is what it was; the learning rate {self.learning_rate} or the "
                 "alpha is too small, or the warm-up too long.",
-                reason_code="bad_output",
+                reason_code=ReasonCode.BAD_OUTPUT,
             )
 
     def weights_for_use(self) -> AbstractContextManager[None]:

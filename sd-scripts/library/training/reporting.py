@@ -6,7 +6,6 @@ import os
 import resource
 import sys
 import time
-from argparse import Namespace
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,10 +15,13 @@ from typing import Any, Self
 import torch
 from tqdm import tqdm
 
+from fluxgym.contract.codes import Phase, ReasonCode
+from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
+from library.config import LogConfig
 from library.errors import TrainerError
 from library.files import disk_errors
+from library.placement.device_index import with_index
 
-FILE_NAME = "progress.jsonl"
 PART_INTERVAL_S = 0.3
 SPEED_WINDOW = 20
 
@@ -27,26 +29,26 @@ SPEED_WINDOW = 20
 class ProgressLog:
     """Writes where the training is; without an output folder it writes nothing."""
 
-    def __init__(self, output_dir: str | None, *, total_steps: int = 0) -> None:
-        self.path = Path(output_dir) / FILE_NAME if output_dir else None
-        self.attempt = int(os.environ.get("FLUXGYM_ATTEMPT", "1"))
-        self.phase = "loading"
+    def __init__(self, output_dir: str | Path | None, *, total_steps: int = 0) -> None:
+        self.path = Path(output_dir) / PROGRESS if output_dir else None
+        self.attempt = int(os.environ.get(ATTEMPT_VARIABLE, "1"))
+        self.phase = Phase.LOADING
         self.total_steps = total_steps
         self.step = 0
         self._last_part = 0.0
 
-    def enter(self, phase: str, **fields: Any) -> None:
+    def enter(self, phase: Phase, **fields: Any) -> None:
         """Say that a phase has begun, or how far it is."""
         self.phase = phase
         self.write(**fields)
 
-    def enter_part(self, phase: str, done: int, total: int) -> None:
+    def enter_part(self, phase: Phase, done: int, total: int) -> None:
         """Say how far a phase of many small pieces is, at most a few times a second."""
         if done == total or phase != self.phase or time.monotonic() - self._last_part >= PART_INTERVAL_S:
             self._last_part = time.monotonic()
             self.enter(phase, item=done, num_items=total)
 
-    def fail(self, reason_code: str, reason: str) -> None:
+    def fail(self, reason_code: ReasonCode, reason: str) -> None:
         """Say as the last line why the training ends; a disk that refuses even this cannot be told."""
         with suppress(OSError, TrainerError):
             self.write(reason_code=reason_code, reason=reason)
@@ -72,7 +74,7 @@ class ProgressLog:
 
 def memory_in_use() -> dict[str, int | None]:
     """Peak host memory, and what the GPU's allocator holds, in MB."""
-    vram = torch.cuda.memory_reserved() >> 20 if torch.cuda.is_available() else None
+    vram = torch.cuda.memory_reserved(with_index("cuda")) >> 20 if torch.cuda.is_available() else None
     return {"vram_mb": vram, "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
 
 
@@ -114,17 +116,17 @@ class Console:
         self._bar.unpause()
 
 
-def set_up_logging(args: Namespace) -> None:
+def set_up_logging(config: LogConfig) -> None:
     """Send log lines to stderr with their level, plain to stdout (simple), or to a file, to which a resumed training appends."""
-    handler: logging.Handler = logging.StreamHandler(sys.stdout if args.console_log_simple else sys.stderr)
-    if args.console_log_file:
-        with disk_errors(Path(args.console_log_file)):
-            Path(args.console_log_file).parent.mkdir(parents=True, exist_ok=True)
-            handler = logging.FileHandler(args.console_log_file, encoding="utf-8")
+    handler: logging.Handler = logging.StreamHandler(sys.stdout if config.console_log_simple else sys.stderr)
+    if config.console_log_file:
+        with disk_errors(config.console_log_file):
+            config.console_log_file.parent.mkdir(parents=True, exist_ok=True)
+            handler = logging.FileHandler(config.console_log_file, encoding="utf-8")
             logging.getLogger("flux_train_network").handlers[:] = [handler]  # what errors.warn says
     logging.basicConfig(
-        level=args.console_log_level or logging.INFO,
-        format="%(message)s" if args.console_log_simple else "%(levelname)s %(message)s",
+        level=config.console_log_level or logging.INFO,
+        format="%(message)s" if config.console_log_simple else "%(levelname)s %(message)s",
         handlers=[handler],
         force=True,
     )

@@ -14,10 +14,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import lora_name
+from library.config import TrainerConfig
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow_matching import check_loss
+from library.models.flux1.layer_names import CLIP_PREFIX, T5_PREFIX
 from library.models.flux1.loading import open_flux
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import load_vae
@@ -46,7 +50,6 @@ from library.training.reporting import ProgressLog
 from library.training.saving import Saver
 from library.training.trackers import Trackers, check_trackers
 from networks import factory
-from networks.base import CLIP_PREFIX, T5_PREFIX
 from networks.factory import parameter_groups
 from networks.lora_merge import merge_base_weights
 
@@ -56,8 +59,9 @@ T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 class Preparation:
     """The parts of one training, made from its arguments."""
 
-    def __init__(self, args: Namespace, progress: ProgressLog, stop: StopFlag) -> None:
-        self.args, self.progress, self.stop = args, progress, stop
+    def __init__(self, config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+        args = Namespace(**config.given)  # until every part takes its group of the configuration
+        self.config, self.args, self.progress, self.stop = config, args, progress, stop
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(args)
@@ -92,7 +96,7 @@ class Preparation:
     def _prepare_data(self) -> None:
         """Encode captions, then images, so that T5 and the transformer are never in memory together when outputs are cached."""
         args = self.args
-        self.progress.enter("loading")
+        self.progress.enter(Phase.LOADING)
         encoders = self._load_encoders()
         if args.cache_text_encoder_outputs:
             self.data.cache_text(None if self.trains_clip else encoders.clip, encoders, self._on_item)
@@ -126,12 +130,12 @@ class Preparation:
         return encoders
 
     def _on_item(self, done: int, total: int) -> None:
-        self.progress.enter_part("caching", done, total)
+        self.progress.enter_part(Phase.CACHING, done, total)
         self.stop.check()
 
     def _prepare_network(self, resumed: TrainState | None) -> None:
         args = self.args
-        self.progress.enter("loading")
+        self.progress.enter(Phase.LOADING)
         self.flux = load_base(args, self.device, self.dtype)
         self.stop.check()
         torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
@@ -189,7 +193,7 @@ class Preparation:
 
 def _check_before_loading(args: Namespace) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
-    target = Path(args.output_dir) / f"{args.output_name}.safetensors"
+    target = Path(args.output_dir) / lora_name(args.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(args)

@@ -8,13 +8,14 @@ uninterrupted one would have done.
 import time
 from pathlib import Path
 
+from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import epoch_suffix, step_suffix
 from library.data.dataset import Batch
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.process import StopRequested
 from library.training.checkpoint import TrainState
 from library.training.compatibility import begun_by, fixed_settings, other_settings
 from library.training.reporting import Console
-from library.training.saving import epoch_suffix, step_suffix
 from library.training.setup import Preparation
 
 
@@ -64,7 +65,7 @@ class Training(Preparation):
             self._after_epoch(self.epoch, missing_only=True)
 
     def _run_epoch(self) -> None:
-        self.progress.enter("training", epoch=self.epoch + 1)  # the first step may take long; who watches is to know what it waits for
+        self.progress.enter(Phase.TRAINING, epoch=self.epoch + 1)  # the first step may take long; who watches is to know what it waits for
         micro_batches: list[Batch] = []
         for place, batch in enumerate(self.data.epoch(self.epoch, self.first_batch), self.first_batch + 1):
             micro_batches.append(batch)
@@ -101,7 +102,7 @@ class Training(Preparation):
         self.progress.step = self.step
         speed = self.console.advance(loss, seconds)
         rate = next((rate for name, rate in rates.items() if name.startswith("d*lr")), next(iter(rates.values())))
-        self.progress.enter("training", epoch=self.epoch + 1, loss=loss, lr=rate, s_per_it=speed)
+        self.progress.enter(Phase.TRAINING, epoch=self.epoch + 1, loss=loss, lr=rate, s_per_it=speed)
         self.trackers.log_step(loss=loss, average=self.console.average, rates=rates, step=self.step, epoch=self.epoch + 1)
 
     # -- after a step, after an epoch, at the end ------------------------------------------------------------------------------
@@ -140,18 +141,18 @@ class Training(Preparation):
             self._validate("epoch", epoch)
 
     def _finish(self) -> None:
-        self.progress.enter("saving")
+        self.progress.enter(Phase.SAVING)
         self.learner.check_learned(self.step)
         if self.args.save_state or self.args.save_state_on_train_end:
             self._save_state("")
         path = self._save_lora("", epoch=self.num_epochs)
-        self.progress.enter("verifying")
+        self.progress.enter(Phase.VERIFYING)
         self.saver.check_lora(path)
-        self.progress.enter("done", epoch=self.num_epochs)
+        self.progress.enter(Phase.DONE, epoch=self.num_epochs)
         print(f"saved {path}", flush=True)
 
     def _save(self, suffix: str) -> None:
-        self.progress.enter("saving")
+        self.progress.enter(Phase.SAVING)
         self._save_lora(suffix, epoch=self.epoch)
         if self.args.save_state:
             self._save_state(suffix)
@@ -161,7 +162,7 @@ class Training(Preparation):
             return self.saver.save_lora(suffix, epoch=epoch, step=self.step)
 
     def _save_state(self, suffix: str) -> None:
-        self.progress.enter("saving")
+        self.progress.enter(Phase.SAVING)
         state = TrainState(
             step=self.step,
             epoch=self.epoch,
@@ -178,7 +179,7 @@ class Training(Preparation):
         self.saver.save_state(suffix, learner.optimizer, learner.scheduler, state, learner.extra_parts())
 
     def _preview(self, place: str) -> None:
-        self.progress.enter("sampling", epoch=self.epoch + 1)
+        self.progress.enter(Phase.SAMPLING, epoch=self.epoch + 1)
         clip = self.clip if self.trains_clip else None
         with self.learner.weights_for_use():
             self.previews.draw(place, self.flux, self.vae, clip, self.dtype, self.stop.check)

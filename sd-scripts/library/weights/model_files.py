@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.weights.model_kinds import kind_of
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
@@ -25,21 +26,21 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 @dataclass(frozen=True)
 class TensorRecipe:
-    """How one tensor of a model is made of stored ones: their rows one after another, of which `third` keeps a third (0, 1, 2).
+    """How one tensor of a model is made of stored ones: their rows one after another, of which `qkv_index` keeps a third (0, 1, 2).
 
     `swap_halves` exchanges the two halves of the rows, `as_conv` makes a matrix a 1x1 convolution.
     """
 
     names: tuple[str, ...]
-    third: int | None = None
+    qkv_index: int | None = None
     swap_halves: bool = False
     as_conv: bool = False
 
     def assemble(self, parts: Sequence[Tensor]) -> Tensor:
         """Make the tensor of its parts, or a tensor of its row scales of theirs; a single whole part is not copied."""
         whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
-        if self.third is not None:
-            whole = whole.chunk(3)[self.third]
+        if self.qkv_index is not None:
+            whole = whole.chunk(3)[self.qkv_index]
         if self.swap_halves:
             whole = torch.cat(whole.chunk(2)[::-1])
         return whole[:, :, None, None] if self.as_conv and whole.dim() == 2 else whole
@@ -79,18 +80,18 @@ class ModelFiles:
         """Return the error that says that this is another model than `wanted`, since it lacks a tensor."""
         kind = kind_of(name for _, name in self._owners.values())
         instead = f"it is {kind}" if kind and kind != wanted else f"it lacks the tensor {lacks}"
-        return TrainerError(f"{self.what} {self.path} is not {wanted}: {instead}.", reason_code="bad_model")
+        return TrainerError(f"{self.what} {self.path} is not {wanted}: {instead}.", reason_code=ReasonCode.BAD_MODEL)
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error that says that this model cannot be read."""
-        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code="bad_model")
+        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading it; raises KeyError when it is not there."""
         piece = self.names[name]
         shapes = [self._stored_shape(part) for part in piece.names]
         rows = sum(shape[0] for shape in shapes) if shapes[0] else 0
-        rows = rows // 3 if piece.third is not None else rows
+        rows = rows // 3 if piece.qkv_index is not None else rows
         shape = (rows, *shapes[0][1:]) if shapes[0] else ()
         return (*shape, 1, 1) if piece.as_conv and len(shape) == 2 else shape
 
@@ -127,7 +128,9 @@ class ModelFiles:
         file, stored = self._owners[scale_name]
         scale = file.tensor(stored).float().reshape(-1, 1)
         if len(scale) not in (1, len(value)):
-            raise TrainerError(f"{self.what} {self.path}: {scale_name} scales neither the tensor nor its rows.", reason_code="bad_model")
+            raise TrainerError(
+                f"{self.what} {self.path}: {scale_name} scales neither the tensor nor its rows.", reason_code=ReasonCode.BAD_MODEL
+            )
         return value, scale.expand(len(value), 1)
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
@@ -191,7 +194,7 @@ class ModelFiles:
             raise TrainerError(
                 f"{self.what} {self.path}: the tensor {name} is stored as {str(dtype).removeprefix('torch.')}, a quantisation of "
                 "another program; choose the model in bf16 or fp8.",
-                reason_code="bad_model",
+                reason_code=ReasonCode.BAD_MODEL,
             )
 
     def check_finite(self, name: str, value: Tensor) -> None:
@@ -199,7 +202,7 @@ class ModelFiles:
         if value.numel() and not _is_finite(value):
             raise TrainerError(
                 f"{self.what} {self.path}: the tensor {name} holds numbers that are none (NaN or infinity); download it again.",
-                reason_code="bad_model",
+                reason_code=ReasonCode.BAD_MODEL,
             )
 
 
@@ -248,8 +251,12 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
         if len(found) == 1:
             return found
         if found:
-            raise TrainerError(f"{what} {place} holds {len(found)} .safetensors files without an index; name one.", reason_code="bad_model")
-    raise TrainerError(f"{what} {folder} holds no .safetensors file; choose the folder or the file of the model.", reason_code="bad_model")
+            raise TrainerError(
+                f"{what} {place} holds {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
+            )
+    raise TrainerError(
+        f"{what} {folder} holds no .safetensors file; choose the folder or the file of the model.", reason_code=ReasonCode.BAD_MODEL
+    )
 
 
 def _shards(index: Path, what: str) -> list[Path]:
@@ -257,8 +264,12 @@ def _shards(index: Path, what: str) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [index.with_name(Path(name).name) for name in names]
     except (RecursionError, OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise TrainerError(f"{what} {index} cannot be read as an index of shards; download it again.", reason_code="bad_model") from None
+        raise TrainerError(
+            f"{what} {index} cannot be read as an index of shards; download it again.", reason_code=ReasonCode.BAD_MODEL
+        ) from None
     for file in files:
         if not file.is_file():
-            raise TrainerError(f"{what} {index} needs the shard {file.name}, which is missing; download it.", reason_code="bad_model")
+            raise TrainerError(
+                f"{what} {index} needs the shard {file.name}, which is missing; download it.", reason_code=ReasonCode.BAD_MODEL
+            )
     return files

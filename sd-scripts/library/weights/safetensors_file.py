@@ -5,18 +5,16 @@ tensors mean is for those who load them.
 """
 
 import hashlib
-import json
 import math
 import mmap
-import struct
 from collections.abc import Iterator, KeysView
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
 from library.errors import TrainerError
 from library.weights.model_kinds import why_no_safetensors
 
@@ -25,17 +23,6 @@ DTYPES = {
     "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
     "BOOL": torch.bool,
 }  # fmt: skip
-MAX_HEADER = 100_000_000
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor's line in the header: its type's name, its shape, and its bytes' place in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
 
 
 class WeightFile:
@@ -51,7 +38,8 @@ class WeightFile:
         Raises TrainerError (bad_model) when it is missing, empty, truncated, or no .safetensors file.
         """
         self.path, self.what, self.mapped = Path(path), what, mapped
-        self.metadata, self._entries = self._read_header()
+        self._header = self._read_header()
+        self.metadata, self._entries = self._header.metadata, self._header.tensors
         self._pages: mmap.mmap | None = None
 
     @property
@@ -59,39 +47,28 @@ class WeightFile:
         """The names of the tensors, in the header's order."""
         return self._entries.keys()
 
-    def _read_header(self) -> tuple[dict[str, str], dict[str, Entry]]:
+    def _read_header(self) -> Header:
         if not self.path.is_file():
-            raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code="bad_model")
+            raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code=ReasonCode.BAD_MODEL)
         try:
-            return self._entries_and_metadata()
-        except OSError as error:
-            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code="bad_model") from None
-
-    def _entries_and_metadata(self) -> tuple[dict[str, str], dict[str, Entry]]:
-        size = self.path.stat().st_size
-        with self.path.open("rb") as file:
-            head = file.read(512)
+            size = self.path.stat().st_size
+            with self.path.open("rb") as file:
+                head = file.read(512)
             if refusal := why_no_safetensors(head, size):
-                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code="bad_model")
-            (length,) = struct.unpack("<Q", head[:8])
-            if length > min(size - 8, MAX_HEADER):
-                raise self.damaged("it is cut short, or no .safetensors file")
-            file.seek(8)
-            text = file.read(length)
-        try:
-            header: dict[str, Any] = json.loads(text)
-            metadata = header.pop("__metadata__", {})
-            entries = {name: _entry(line, 8 + length) for name, line in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise self.damaged("its header cannot be read") from None
-        needed = max((entry.end for entry in entries.values()), default=8 + length)
-        if needed > size:
-            raise self.damaged(f"it is cut short and has {size} of {needed} bytes")
-        return metadata, entries
+                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code=ReasonCode.BAD_MODEL)
+            header = read_header(self.path)
+        except OSError as error:
+            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code=ReasonCode.BAD_MODEL) from None
+        except HeaderError as error:
+            is_damaged = error.kind is HeaderProblem.DAMAGED
+            raise self.damaged("its header cannot be read" if is_damaged else "it is cut short, or not a .safetensors file") from None
+        if header.file_bytes > size:
+            raise self.damaged(f"it is cut short and has {size} of {header.file_bytes} bytes")
+        return header
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error that says this file cannot be read."""
-        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code="bad_model")
+        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading the tensor."""
@@ -102,7 +79,8 @@ class WeightFile:
         stored = self._entries[name].dtype
         if stored not in DTYPES:
             raise TrainerError(
-                f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.", reason_code="bad_model"
+                f"{self.what} {self.path}: the tensor {name} has the type {stored}, which is not supported.",
+                reason_code=ReasonCode.BAD_MODEL,
             )
         return DTYPES[stored]
 
@@ -115,7 +93,7 @@ class WeightFile:
         if count == 0:
             return torch.empty(entry.shape, dtype=dtype)
         if self.mapped:
-            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
+            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
         return self._read(entry).view(dtype).view(entry.shape)
 
     def _map(self) -> mmap.mmap:
@@ -124,10 +102,13 @@ class WeightFile:
                 self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         return self._pages
 
-    def _read(self, entry: Entry) -> Tensor:
+    def _offset(self, entry: TensorEntry) -> int:
+        return self._header.data_start + entry.begin
+
+    def _read(self, entry: TensorEntry) -> Tensor:
         memory = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
         with self.path.open("rb", buffering=0) as file:
-            file.seek(entry.begin)
+            file.seek(self._offset(entry))
             view, done = memoryview(memory.numpy()), 0
             while done < len(view):
                 if not (got := file.readinto(view[done:])):
@@ -139,15 +120,9 @@ class WeightFile:
         """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk again."""
         if self._pages is not None:
             entry = self._entries[name]
-            begin = entry.begin // mmap.PAGESIZE * mmap.PAGESIZE
-            self._pages.madvise(mmap.MADV_DONTNEED, begin, entry.end - begin)
-
-
-def _entry(line: dict[str, Any], data: int) -> Entry:
-    begin, end = (data + int(offset) for offset in line["data_offsets"])
-    if not data <= begin <= end:
-        raise ValueError
-    return Entry(str(line["dtype"]), tuple(int(size) for size in line["shape"]), begin, end)
+            offset = self._offset(entry)
+            begin = offset // mmap.PAGESIZE * mmap.PAGESIZE
+            self._pages.madvise(mmap.MADV_DONTNEED, begin, offset + entry.end - entry.begin - begin)
 
 
 def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:

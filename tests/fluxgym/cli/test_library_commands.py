@@ -105,7 +105,7 @@ def test_names_do_not_steer_the_terminal(cli, outputs, tmp_path):
 
 
 def test_queue_and_preflight(cli, tmp_path):
-    assert cli("queue")[:2] == (0, "Nothing waits.\n")
+    assert cli("queue")[:2] == (0, "No run is waiting.\n")
     (tmp_path / "s.json").write_text('{"lora_name": "x", "base_model": "flux-dev"}')
     code, out, _ = cli("preflight", "--state", str(tmp_path / "s.json"), "--images", str(tmp_path), "--models", str(tmp_path))
     assert (code, "❌" in out) == (2, True)

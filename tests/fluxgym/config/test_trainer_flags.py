@@ -7,12 +7,12 @@ import pytest
 
 from fluxgym.config.trainer_flags import DATASET_KEYS, SUBSET_KEYS, all_flags, check_advanced
 from fluxgym.errors import ConfigError
-from library.cli.parse import build_parser, rows
+from library.cli.flags import build_parser, rows
 
 
 def test_flags_json_is_what_the_trainer_says():
     committed = json.loads((Path("fluxgym/config/flags.json")).read_text())
-    assert committed == rows(), "run: python sd-scripts/library/cli/parse.py > fluxgym/config/flags.json"
+    assert committed == rows(), "run: python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json"
     assert set(all_flags()) == {action.dest for action in build_parser()._actions} - {"help"}
 
 

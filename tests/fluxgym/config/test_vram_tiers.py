@@ -3,7 +3,7 @@
 import pytest
 
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS, WITHOUT
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 
 ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False
     --lr_scheduler constant_with_warmup --max_grad_norm 0.0"""
@@ -36,4 +36,5 @@ def test_every_tier_is_described_from_large_to_small():
     assert sizes == sorted(sizes, reverse=True)
     for tier, words in TIERS.items():
         if "--blocks_to_swap" in words:
-            assert f"{words[words.index('--blocks_to_swap') + 1]} blocks swapped" in DESCRIPTIONS[tier]
+            swapped = int(words[words.index("--blocks_to_swap") + 1])
+            assert f"{swapped // 2} double and {2 * (swapped - swapped // 2)} single blocks swapped" in DESCRIPTIONS[tier]

@@ -83,12 +83,12 @@ def test_the_trainer_knows_the_same_kinds(name, tmp_path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "damaged or no .safetensors"),
+        (b"", "damaged or not a .safetensors file"),
         (b"GGUF\3\0\0\0" + bytes(90), "GGUF"),
         (b"PK\x03\x04" * 30, "pickled"),
         (b"<!DOCTYPE html><title>Sign in", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (struct.pack("<Q", 5) + b"[1,2]", "damaged or no .safetensors"),
+        (struct.pack("<Q", 5) + b"[1,2]", "damaged or not a .safetensors file"),
     ],
 )
 def test_what_is_no_model_is_named(data, words, tmp_path):
@@ -100,6 +100,13 @@ def test_a_cut_file_says_how_much_is_there(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV, lost=3)
     assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).sentence
     assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").sentence
+
+
+def test_identify_longer_file_says_it_is_damaged(tmp_path):
+    path = write(tmp_path / "m.safetensors", DEV)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes() + b"12")
+    assert f"damaged: it has {size + 2} bytes, but its header says {size}" in identify(path).sentence
 
 
 def test_folders_of_diffusers(tmp_path):

@@ -6,8 +6,12 @@ import json
 import pytest
 
 from fluxgym.errors import NothingToResume
-from fluxgym.runs.checkpoints import choose_checkpoint, list_complete
+from fluxgym.runs.checkpoints import list_complete
+from fluxgym.trainers.base import choose_checkpoint
+from fluxgym.trainers.builtin import BuiltinBackend
 from tests.support.runs import make_run
+
+BUILTIN = BuiltinBackend()
 
 
 def checkpoint(run, name, step, *, data=b"weights"):
@@ -28,38 +32,38 @@ def fixture_run(tmp_path):
 
 
 def test_the_furthest_comes_first(run):
-    assert [found.step for found in list_complete(run)] == [55, 40]
-    assert choose_checkpoint(run).step == 55
+    assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]
+    assert choose_checkpoint(run, BUILTIN).step == 55
 
 
 def test_a_cut_one_is_not_offered_and_a_changed_one_not_chosen(run):
     (run.folder / "my-cat-lora-step00000055-state" / "model.safetensors").write_bytes(b"WEIGHTS")
-    assert choose_checkpoint(run).step == 40
+    assert choose_checkpoint(run, BUILTIN).step == 40
     (run.folder / "my-cat-lora-step00000055-state" / "model.safetensors").write_bytes(b"wei")
-    assert [found.step for found in list_complete(run)] == [40]
+    assert [found.step for found in list_complete(run, BUILTIN)] == [40]
 
 
 def test_half_written_and_foreign_folders_are_not_offered(run):
     (run.folder / "my-cat-lora-000008-state.partial").mkdir()
     (run.folder / "my-cat-lora-000012-state").mkdir()
-    assert [found.step for found in list_complete(run)] == [55, 40]
+    assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]
 
 
 def test_the_guides_short_name(run):
-    assert choose_checkpoint(run, "my-cat-lora-4-state").step == 40
-    assert choose_checkpoint(run, "my-cat-lora-000004-state").step == 40
+    assert choose_checkpoint(run, BUILTIN, "my-cat-lora-4-state").step == 40
+    assert choose_checkpoint(run, BUILTIN, "my-cat-lora-000004-state").step == 40
     with pytest.raises(NothingToResume, match="my-cat-lora-step00000055-state"):
-        choose_checkpoint(run, "my-cat-lora-7-state")
+        choose_checkpoint(run, BUILTIN, "my-cat-lora-7-state")
     with pytest.raises(NothingToResume):
-        choose_checkpoint(run, "../../elsewhere-state")
+        choose_checkpoint(run, BUILTIN, "../../elsewhere-state")
 
 
 def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_the_first(tmp_path):
     run = make_run(tmp_path, "cat-2")
     checkpoint(run, "cat-2-state", 90)
-    assert choose_checkpoint(run, "cat-2-state").step == 90
+    assert choose_checkpoint(run, BUILTIN, "cat-2-state").step == 90
 
 
 def test_without_any_the_way_out_is_named(tmp_path):
     with pytest.raises(NothingToResume, match="from the beginning"):
-        choose_checkpoint(make_run(tmp_path))
+        choose_checkpoint(make_run(tmp_path), BUILTIN)

@@ -1,8 +1,8 @@
-"""What the supervisor is told: the next attempt of the same run goes on from the newest checkpoint, in kohya's epoch where kohya trains."""
+"""launch.json and stop.json: written, read again, also those of earlier versions, and damaged or on a full disk."""
 
 import json
-import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,31 +10,86 @@ from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.files import RESERVED_BYTES
 from fluxgym.runs.launch_spec import (
+    DeviceRequest,
     LaunchSpec,
-    ran_kohya,
     read_launch_spec,
     read_stop_request,
     reserve_stop_request,
     write_launch_spec,
     write_stop_request,
 )
-from tests.fluxgym.trainers.kohya.test_states import fixture_folder  # noqa: F401 - a fixture
-from tests.support.fake_kohya import write_checkout
 from tests.support.runs import make_run
 
-ORDER = LaunchSpec(run_id="x", attempt=1, argv=["train", "--seed", "1"], cwd="/nowhere", foreign=True)
+SPEC = LaunchSpec(run_id="x", attempt=1, trainer_dir="/nowhere", options={"--seed": ("1",)}, argv=("train", "--seed", "1"))
 
 
-def test_a_restart_tells_kohyas_trainer_its_epoch(folder, tmp_path):
-    first = replace(ORDER, cwd=str(write_checkout(tmp_path / "kohya")))
-    second = first.again(folder)
-    assert second.argv == ["train", "--seed", "1", "--resume", str(folder), "--initial_epoch", "2"]  # a state within the second
-    later = shutil.copytree(folder, folder.with_name("cat-000006-state"))
-    (later / "train_state.json").write_text(json.dumps({"current_epoch": 6, "current_step": 20}))
-    third = second.again(later)
-    assert third.argv == ["train", "--seed", "1", "--resume", str(later), "--initial_epoch", "7"]
-    assert (third.attempt, third.foreign) == (3, True)
-    assert first.again(None).argv == first.argv
+def test_next_attempt_keeps_the_checkpoint_unless_there_is_a_newer_one():
+    first = replace(SPEC, resume_from="/runs/cat-000001-state")
+    second = first.next_attempt(None)
+    assert (second.attempt, second.resume_from, second.argv) == (2, "/runs/cat-000001-state", ())
+    third = second.next_attempt(Path("/runs/cat-000002-state"))
+    assert (third.attempt, third.resume_from, third.options) == (3, "/runs/cat-000002-state", SPEC.options)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LaunchSpec(run_id="x", attempt=1, trainer_dir="/nowhere"),
+        LaunchSpec(
+            run_id="x", attempt=7, backend="kohya", trainer_dir="/kohya", options={"--sdpa": None, "--network_args": ("a=1", "b=2")},
+            resume_from="/runs/cat-state", argv=("python", "--sdpa"), max_train_epochs=16, expected_steps=960,
+            devices=DeviceRequest(kind="gpu", ids=("0", "3"), count=2, any_free=False), monitoring=False,
+            env={"CUDA_VISIBLE_DEVICES": "0,3"}, stall_scale=0.5,
+        ),
+    ],
+)  # fmt: skip
+def test_launch_json_read_again_gives_the_same_spec(tmp_path, spec):
+    run = make_run(tmp_path)
+    write_launch_spec(run, spec)
+    assert read_launch_spec(run) == spec
+
+
+OLD_KEYS = {
+    "run_id": "x", "attempt": 2, "argv": ["python", "-u", "/kohya/flux_train_network.py", "--max_train_epochs", "16", "--sdpa", "--network_args", "a=1",
+    "b=2", "--resume", "/runs/cat-state"], "cwd": "/kohya", "expected_steps": 960, "monitoring": True, "env": {}, "devices": ["gpu-0", "gpu-1"],
+    "any_one": True, "stall_scale": 1.0,
+}  # fmt: skip
+
+
+def test_launch_json_of_an_earlier_version_is_read(tmp_path):
+    run = make_run(tmp_path)
+    run.launch.write_text(json.dumps(OLD_KEYS | {"foreign": True}))
+    spec = read_launch_spec(run)
+    assert spec == LaunchSpec(
+        run_id="x", attempt=2, backend="kohya", trainer_dir="/kohya", resume_from="/runs/cat-state", argv=tuple(OLD_KEYS["argv"]),
+        options={"--max_train_epochs": ("16",), "--sdpa": None, "--network_args": ("a=1", "b=2"), "--resume": ("/runs/cat-state",)},
+        max_train_epochs=16, expected_steps=960,
+        devices=DeviceRequest(kind="gpu", ids=("0", "1"), any_free=True),
+    )  # fmt: skip
+    run.launch.write_text(json.dumps(OLD_KEYS))  # before kohya checkouts were supported
+    assert read_launch_spec(run).backend == "builtin"
+
+
+def test_launch_json_keeps_the_keys_of_earlier_versions(tmp_path):
+    run = make_run(tmp_path)
+    run.launch.write_text(json.dumps(OLD_KEYS | {"foreign": True}))
+    write_launch_spec(run, read_launch_spec(run))
+    written = json.loads(run.launch.read_text())
+    assert {key: written[key] for key in (*OLD_KEYS, "foreign")} == OLD_KEYS | {"foreign": True}
+
+
+@pytest.mark.parametrize(
+    "damage", [{"argv": "x"}, {"argv": [1]}, {"attempt": "1"}, {"run_id": None}, {"env": {"a": 1}}, {"devices": "cpu"}, {"options": [1]}]
+)
+def test_a_damaged_launch_json_is_not_read(tmp_path, damage):
+    run = make_run(tmp_path)
+    run.launch.write_text(json.dumps(OLD_KEYS | damage))
+    assert read_launch_spec(run) is None
+
+
+@pytest.mark.parametrize("names", [(), ("cpu",), ("gpu-0",), ("gpu-0", "gpu-1")])
+def test_device_names_survive_a_request(names):
+    assert DeviceRequest.from_names(names, any_free=True).names == names
 
 
 @pytest.mark.parametrize("odd", [{"attempt": "1"}, {"attempt": None}, {"grace_s": "soon"}, {"grace_s": None}, {"more": 1}])
@@ -44,21 +99,6 @@ def test_a_damaged_wish_to_stop_is_none(tmp_path, odd):
     assert read_stop_request(run, "x", 1).grace_s == 30
     run.stop.write_text(json.dumps(json.loads(run.stop.read_text()) | odd))
     assert read_stop_request(run, "x", 1) is None
-
-
-def test_our_own_trainer_knows_its_epoch(folder):
-    assert replace(ORDER, foreign=False).again(folder).argv == ["train", "--seed", "1", "--resume", str(folder)]
-
-
-def test_an_order_of_an_earlier_version_is_ours(tmp_path):
-    run = make_run(tmp_path)
-    assert not ran_kohya(run)
-    write_launch_spec(run, ORDER)
-    assert ran_kohya(run)
-    data = json.loads(run.launch.read_text())
-    del data["foreign"]
-    run.launch.write_text(json.dumps(data))
-    assert read_launch_spec(run).foreign is False
 
 
 @pytest.fixture(name="full_disk")
@@ -94,7 +134,7 @@ def test_a_new_start_forgets_every_wish_to_stop(tmp_path, full_disk):
     run = make_run(tmp_path)
     write_stop_request(run, "x", 1, 60.0)
     reserve_stop_request(run)
-    write_launch_spec(run, ORDER)
+    write_launch_spec(run, SPEC)
     assert not run.stop.exists()
     assert not run.stop_reserve.exists()
 

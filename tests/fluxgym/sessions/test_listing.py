@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify, write_record
-from fluxgym.runs.status import Status
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session, list_sessions, session_of
 from tests.support.runs import make_run

@@ -3,8 +3,8 @@
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.fluxgym.runs.test_checkpoints import checkpoint
@@ -39,13 +39,13 @@ def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_
     has_gpus(2)
     run = begin(world, images)
     told = read_launch_spec(run)
-    assert (told.devices, told.any_one, told.env) == (["gpu-0", "gpu-1"], True, {})
+    assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-0", "gpu-1"), True, {})
     wait_until_ended(run)
     checkpoint(run, "my-cat-step00000004-state", 4)
     has_gpus(1)
     resume(run, settings=world, epochs=2)
     told = read_launch_spec(run)
-    assert (told.devices, told.any_one, told.env) == (["gpu-0"], True, {})
+    assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-0",), True, {})
     stop_and_wait(run)
 
 
@@ -56,9 +56,9 @@ def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images,
     checkpoint(run, "my-cat-step00000004-state", 4)
     resume(run, settings=world, epochs=2)
     told = read_launch_spec(run)
-    assert (told.devices, told.any_one, told.env) == (["gpu-1"], False, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-1",), False, {"CUDA_VISIBLE_DEVICES": "1"})
     wait_until_ended(run)
     has_gpus(1)
     resume(run, settings=world, epochs=3)
-    assert (read_launch_spec(run).devices, read_launch_spec(run).env) == (["gpu-0"], {})
+    assert (read_launch_spec(run).devices.names, read_launch_spec(run).env) == (("gpu-0",), {})
     stop_and_wait(run)

@@ -1,12 +1,11 @@
 """What Resume would do is told with the numbers that it will come to."""
 
 import json
-from dataclasses import asdict
 
 import pytest
 
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.launch_spec import LaunchSpec
+from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.state import update_state
 from fluxgym.sessions.resume import resume_preview
 from tests.support.runs import make_run
@@ -15,7 +14,7 @@ from tests.support.runs import make_run
 @pytest.fixture(name="run")
 def fixture_run(tmp_path):
     run = make_run(tmp_path, status="stopped", max_train_epochs=16)
-    run.launch.write_text(json.dumps(asdict(LaunchSpec(run_id="id-cat", attempt=1, argv=["x", "--max_train_epochs", "16"], cwd="/"))))
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", max_train_epochs=16))
     folder = run.folder / "cat-000004-state"
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": 320, "epoch": 4, "total_steps": 960}))

@@ -10,7 +10,8 @@ import tomllib
 
 import pytest
 
-from fluxgym.engines.local import wait_until_ended
+from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import is_executing
 from fluxgym.errors import (
     AlreadyRunning,
     ConfigError,
@@ -26,9 +27,8 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.progress import read_curve
-from fluxgym.runs.status import Status, has_live_process
 from fluxgym.sessions import start as start_module
-from fluxgym.sessions.control import stop
+from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
@@ -292,7 +292,7 @@ def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, 
     thread.join()
     assert isinstance(ends[0], FluxGymError)
     (archived,) = OutputsPaths(world.outputs).archive.iterdir()
-    assert not has_live_process(RunPaths(archived))
+    assert not is_executing(RunPaths(archived))
     stop_and_wait(replaced)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from library.errors import TrainerError
-from library.files import OLD, clear_leftovers, complete_folder, disk_errors, save_tensors
+from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_errors, save_tensors
 
 
 def test_a_folder_that_fails_vanishes(tmp_path):
@@ -17,7 +17,7 @@ def test_a_folder_that_fails_vanishes(tmp_path):
 
 
 def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(tmp_path):
-    (tmp_path / f"a-state{OLD}").mkdir()
+    (tmp_path / f"a-state{OLD_ENDING}").mkdir()
     (tmp_path / "a-000001-state.partial").mkdir()
     (tmp_path / "a-step00000004.safetensors.71.partial").touch()
     others = ["a2-state.partial", "a2.safetensors.71.partial", "a-b-state.partial", "b-state.partial"]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset import Batch
 from library.models.flux1.math import unpack_latents
 from library.objective import BatchInputs, FlowMatchingLoss

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import factory
-from networks.base import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs

@@ -30,7 +30,7 @@ def test_a_whole_one_is_read(tmp_path):
         (module(**{"lora_up.weight": torch.ones(8, 5)}), "do not fit each other"),
         (module(**{"lora_up.weight": torch.ones(8)}), "do not fit each other"),
         ({f"{NAME}.lora_up.weight": torch.ones(8, 2)}, "lacks its lora_down.weight"),
-        ({"metadata_only": torch.ones(0)}, "is no part of a LoRA"),
+        ({"metadata_only": torch.ones(0)}, "is not part of a LoRA"),
         ({}, "holds no module"),
     ],
 )

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.placement.quantization import quantize_blocks
-from networks.base import CLIP_PREFIX, FLUX_PREFIX
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.lora_merge import merge_base_weights, text_identity

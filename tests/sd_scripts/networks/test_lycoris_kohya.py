@@ -9,9 +9,9 @@ from lycoris.kohya import create_network_from_weights
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
-from networks.base import CLIP_PREFIX, FLUX_PREFIX
 from networks.factory import parameter_groups
 from networks.lora_flux import create_network
 from tests.sd_scripts.networks.test_lora_flux import inputs

@@ -1,53 +1,92 @@
-"""diffusers' names for FLUX's transformer and autoencoder, as pieces that BFL's tensors are put together from.
+"""FLUX.1's layer names: BFL's, which this trainer uses, diffusers', and kohya's LoRA modules; and the VAE's and CLIP's other names.
 
-diffusers keeps queries, keys and values apart where BFL has one tensor, and has the last layer's scale before its shift.
+diffusers has queries, keys and values in separate layers where BFL has one, and the last layer's scale before its shift.
 """
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable
 
+from library.models.layer_names import Layer, LayerNames, Stack, TextLayers
 from library.weights.model_files import TensorRecipe
 
-OUTER = {
-    "img_in": ("x_embedder",),
-    "txt_in": ("context_embedder",),
-    "time_in.in_layer": ("time_text_embed.timestep_embedder.linear_1",),
-    "time_in.out_layer": ("time_text_embed.timestep_embedder.linear_2",),
-    "vector_in.in_layer": ("time_text_embed.text_embedder.linear_1",),
-    "vector_in.out_layer": ("time_text_embed.text_embedder.linear_2",),
-    "guidance_in.in_layer": ("time_text_embed.guidance_embedder.linear_1",),
-    "guidance_in.out_layer": ("time_text_embed.guidance_embedder.linear_2",),
-    "final_layer.linear": ("proj_out",),
-    "final_layer.adaLN_modulation.1": ("norm_out.linear",),
+FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX = "lora_unet", "lora_te1", "lora_te3"  # kohya's
+# What other programs put in front of the names in a file that holds more than one model.
+FILE_PREFIXES = {
+    FLUX_PREFIX: ("model.diffusion_model.", "diffusion_model.", "transformer."),
+    CLIP_PREFIX: ("text_encoders.clip_l.transformer.", "text_encoders.clip_l.", "clip_l.transformer.", "cond_stage_model.transformer."),
+    T5_PREFIX: ("text_encoders.t5xxl.transformer.", "text_encoders.t5xxl.", "t5xxl.transformer."),
 }
-DOUBLE = {
-    "img_mod.lin": ("norm1.linear",),
-    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "img_attn.proj": ("attn.to_out.0",),
-    "img_attn.norm.query_norm": ("attn.norm_q",),
-    "img_attn.norm.key_norm": ("attn.norm_k",),
-    "img_mlp.0": ("ff.net.0.proj",),
-    "img_mlp.2": ("ff.net.2",),
-    "txt_mod.lin": ("norm1_context.linear",),
-    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "txt_attn.proj": ("attn.to_add_out",),
-    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
-    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
-    "txt_mlp.0": ("ff_context.net.0.proj",),
-    "txt_mlp.2": ("ff_context.net.2",),
-}
-SINGLE = {
-    "modulation.lin": ("norm.linear",),
-    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
-    "linear2": ("proj_out",),
-    "norm.query_norm": ("attn.norm_q",),
-    "norm.key_norm": ("attn.norm_k",),
-}
-STACKS = (("double_blocks", "transformer_blocks", DOUBLE), ("single_blocks", "single_transformer_blocks", SINGLE))
-MARK = "x_embedder.weight"
+QKV = (1, 1, 1)
 
-# From diffusers' autoencoder to BFL's, applied one after another.
-AUTOENCODER = (
+OUTSIDE_BLOCKS = Stack(
+    name="",
+    diffusers="",
+    layers=(
+        Layer(name="img_in", parts=("x_embedder",)),
+        Layer(name="txt_in", parts=("context_embedder",)),
+        Layer(name="time_in.in_layer", parts=("time_text_embed.timestep_embedder.linear_1",)),
+        Layer(name="time_in.out_layer", parts=("time_text_embed.timestep_embedder.linear_2",)),
+        Layer(name="vector_in.in_layer", parts=("time_text_embed.text_embedder.linear_1",)),
+        Layer(name="vector_in.out_layer", parts=("time_text_embed.text_embedder.linear_2",)),
+        Layer(name="guidance_in.in_layer", parts=("time_text_embed.guidance_embedder.linear_1",)),
+        Layer(name="guidance_in.out_layer", parts=("time_text_embed.guidance_embedder.linear_2",)),
+        Layer(name="final_layer.linear", parts=("proj_out",)),
+        Layer(name="final_layer.adaLN_modulation.1", parts=("norm_out.linear",), swap_halves=True),
+    ),
+)
+DOUBLE_BLOCKS = Stack(
+    name="double_blocks",
+    diffusers="transformer_blocks",
+    layers=(
+        Layer(name="img_mod.lin", parts=("norm1.linear",)),
+        Layer(name="img_attn.qkv", parts=("attn.to_q", "attn.to_k", "attn.to_v"), multiples=QKV),
+        Layer(name="img_attn.proj", parts=("attn.to_out.0",)),
+        Layer(name="img_attn.norm.query_norm", parts=("attn.norm_q",), is_norm=True),
+        Layer(name="img_attn.norm.key_norm", parts=("attn.norm_k",), is_norm=True),
+        Layer(name="img_mlp.0", parts=("ff.net.0.proj",)),
+        Layer(name="img_mlp.2", parts=("ff.net.2",)),
+        Layer(name="txt_mod.lin", parts=("norm1_context.linear",)),
+        Layer(name="txt_attn.qkv", parts=("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"), multiples=QKV),
+        Layer(name="txt_attn.proj", parts=("attn.to_add_out",)),
+        Layer(name="txt_attn.norm.query_norm", parts=("attn.norm_added_q",), is_norm=True),
+        Layer(name="txt_attn.norm.key_norm", parts=("attn.norm_added_k",), is_norm=True),
+        Layer(name="txt_mlp.0", parts=("ff_context.net.0.proj",)),
+        Layer(name="txt_mlp.2", parts=("ff_context.net.2",)),
+    ),
+)
+SINGLE_BLOCKS = Stack(
+    name="single_blocks",
+    diffusers="single_transformer_blocks",
+    layers=(
+        Layer(name="modulation.lin", parts=("norm.linear",)),
+        Layer(name="linear1", parts=("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"), multiples=(*QKV, 4)),
+        Layer(name="linear2", parts=("proj_out",)),
+        Layer(name="norm.query_norm", parts=("attn.norm_q",), is_norm=True),
+        Layer(name="norm.key_norm", parts=("attn.norm_k",), is_norm=True),
+    ),
+)
+LAYER_NAMES = LayerNames(
+    prefix=FLUX_PREFIX,
+    stacks=(OUTSIDE_BLOCKS, DOUBLE_BLOCKS, SINGLE_BLOCKS),
+    text=(
+        TextLayers(
+            prefix=CLIP_PREFIX,
+            diffusers="text_encoder",
+            path="text_model.encoder.layers.{}.{}.{}",
+            fields=(r"\d+", "self_attn|mlp", r"\w+"),
+        ),
+        TextLayers(
+            prefix=T5_PREFIX,
+            diffusers="text_encoder_2",
+            path="encoder.block.{}.layer.{}.{}.{}",
+            fields=(r"\d+", "[01]", "SelfAttention|DenseReluDense", r"\w+"),
+        ),
+    ),
+    mark="x_embedder.weight",
+)
+
+# From diffusers' VAE to BFL's, applied one after another.
+VAE_RENAMES = (
     (r"\.down_blocks\.(\d+)\.", r".down.\1."),
     (r"\.resnets\.(\d+)\.", r".block.\1."),
     (r"\.(down|up)samplers\.0\.", r".\1sample."),
@@ -63,42 +102,52 @@ AUTOENCODER = (
     (r"\.conv_norm_out\.", ".norm_out."),
 )
 
-
-def flux_pieces(names: Iterable[str]) -> dict[str, TensorRecipe]:
-    """Return BFL's tensors as pieces of diffusers'; empty when these are not diffusers' names of a FLUX transformer."""
-    names = set(names)
-    if MARK not in names:
-        return {}
-    pieces = _pieces("", "", OUTER, names)
-    for ours, theirs, table in STACKS:
-        found = (re.match(rf"{theirs}\.(\d+)\.", name) for name in names)
-        for index in {match[1] for match in found if match}:
-            pieces |= _pieces(f"{ours}.{index}.", f"{theirs}.{index}.", table, names)
-    return pieces
+# From OpenAI's CLIP to transformers'.
+OPENAI_OUTER = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm.weight": "ln_final.weight",
+    "final_layer_norm.bias": "ln_final.bias",
+}
+OPENAI_LAYER = {
+    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+}  # fmt: skip
 
 
-def _pieces(ours: str, theirs: str, table: Mapping[str, tuple[str, ...]], names: Container[str]) -> dict[str, TensorRecipe]:
-    pieces = {}
-    for module, sources in table.items():
-        for leaf in ("weight", "bias"):
-            parts = tuple(f"{theirs}{source}.{leaf}" for source in sources)
-            if any(part in names for part in parts):  # a missing part is named when the tensor is read
-                own = "scale" if module.endswith("_norm") else leaf
-                pieces[f"{ours}{module}.{own}"] = TensorRecipe(parts, swap_halves=module.startswith("final_layer.adaLN"))
-    return pieces
-
-
-def autoencoder_pieces(names: Iterable[str]) -> dict[str, TensorRecipe]:
-    """Return BFL's tensors as pieces of diffusers'; empty when these are not diffusers' names of an autoencoder."""
+def vae_recipes(names: Iterable[str]) -> dict[str, TensorRecipe]:
+    """Return how BFL's VAE tensors are made of diffusers'; empty if these are not diffusers' names of a VAE."""
     names = list(names)
-    ups = [int(match[1]) for name in names if (match := re.match(r"decoder\.up_blocks\.(\d+)\.", name))]
-    if not ups:
+    levels = [int(match[1]) for name in names if (match := re.match(r"decoder\.up_blocks\.(\d+)\.", name))]
+    if not levels:
         return {}
-    return {_autoencoder_name(name, max(ups)): TensorRecipe((name,), as_conv=".attentions.0." in name) for name in names}
+    return {_vae_name(name, max(levels)): TensorRecipe((name,), as_conv=".attentions.0." in name) for name in names}
 
 
-def _autoencoder_name(name: str, last_level: int) -> str:
+def _vae_name(name: str, last_level: int) -> str:
     name = re.sub(r"\.up_blocks\.(\d+)\.", lambda match: f".up.{last_level - int(match[1])}.", name)  # BFL counts from the finest
-    for pattern, replacement in AUTOENCODER:
+    for pattern, replacement in VAE_RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
+
+
+def clip_recipes(names: Iterable[str]) -> dict[str, TensorRecipe]:
+    """Return how ComfyUI's CLIP tensors are made of transformers' (without `text_model.`) or OpenAI's; empty for ComfyUI's names."""
+    names = set(names)
+    if "embeddings.token_embedding.weight" in names:
+        return {f"text_model.{name}": TensorRecipe((name,)) for name in names}
+    if "positional_embedding" not in names:
+        return {}
+    recipes = {own: TensorRecipe((theirs,)) for own, theirs in OPENAI_OUTER.items()}
+    found = (re.match(r"transformer\.resblocks\.(\d+)\.", name) for name in names)
+    for index in {match[1] for match in found if match}:
+        recipes |= _openai_layer(f"encoder.layers.{index}.", f"transformer.resblocks.{index}.")
+    return {f"text_model.{name}": recipe for name, recipe in recipes.items()}
+
+
+def _openai_layer(own: str, theirs: str) -> dict[str, TensorRecipe]:
+    recipes = {}
+    for leaf in ("weight", "bias"):
+        recipes |= {f"{own}{name}.{leaf}": TensorRecipe((f"{theirs}{other}.{leaf}",)) for name, other in OPENAI_LAYER.items()}
+        for index, letter in enumerate("qkv"):
+            recipes[f"{own}self_attn.{letter}_proj.{leaf}"] = TensorRecipe((f"{theirs}attn.in_proj_{leaf}",), qkv_index=index)
+    return recipes

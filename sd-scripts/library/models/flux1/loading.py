@@ -1,40 +1,29 @@
 """Load the FLUX.1 transformer, CLIP-L and T5 from every supported file form."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
-from library.models.flux1.layer_names import flux_pieces
+from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX, clip_recipes
 from library.models.flux1.transformer import Flux, FluxParams, params_from_shapes
 from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, pin, swap_blocks
 from library.weights.model_files import ModelFiles, Place, TensorRecipe
 
-PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.")
 IN_CHANNELS = 64  # 16 latent channels by 2x2 pixels
 Prepare = Callable[[Flux], Place | None]
 CLIP_HEAD_DIM = 64
-CLIP_PREFIXES = ("text_encoders.clip_l.transformer.", "text_encoders.clip_l.", "clip_l.transformer.", "cond_stage_model.transformer.")
-T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "text_encoders.t5xxl.", "t5xxl.transformer.")
-OPENAI_OUTER = {
-    "embeddings.token_embedding.weight": "token_embedding.weight",
-    "embeddings.position_embedding.weight": "positional_embedding",
-    "final_layer_norm.weight": "ln_final.weight",
-    "final_layer_norm.bias": "ln_final.bias",
-}
-OPENAI_LAYER = {
-    "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
-}  # fmt: skip
 
 
 def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams]:
     """Read a FLUX transformer's headers only: the open files and its dimensions; raises TrainerError as load_flux does."""
-    file = ModelFiles(path, "the FLUX model", folders=("transformer",), prefixes=PREFIXES, mapped=mapped)
-    file.translate(flux_pieces(file.stored_names()))
+    file = ModelFiles(path, "the FLUX model", folders=("transformer",), prefixes=FILE_PREFIXES[FLUX_PREFIX], mapped=mapped)
+    file.translate(LAYER_NAMES.recipes(file.stored_names()))
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names if _tells(name)})
     except KeyError as error:
@@ -45,7 +34,7 @@ def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams
         raise TrainerError(
             f"{path} is a FLUX transformer for {params.in_channels} input channels instead of {IN_CHANNELS}, such as Fill, Depth or Canny; "
             "choose dev or schnell.",
-            reason_code="bad_model",
+            reason_code=ReasonCode.BAD_MODEL,
         )
     return file, params
 
@@ -90,8 +79,8 @@ class ClipTextEncoder(nn.Module):
 
 def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> ClipTextEncoder:
     """Load CLIP-L; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
-    file = ModelFiles(path, "the CLIP-L text encoder", folders=("text_encoder",), prefixes=CLIP_PREFIXES, mapped=mapped)
-    file.translate(clip_pieces(file.stored_names()))
+    file = ModelFiles(path, "the CLIP-L text encoder", folders=("text_encoder",), prefixes=FILE_PREFIXES[CLIP_PREFIX], mapped=mapped)
+    file.translate(clip_recipes(file.stored_names()))
     try:
         vocab, width = file.shape("text_model.embeddings.token_embedding.weight")
         config = CLIPTextConfig(
@@ -113,35 +102,12 @@ def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | 
     return model.to(device).eval().requires_grad_(False)
 
 
-def clip_pieces(names: Iterable[str]) -> dict[str, TensorRecipe]:
-    """Return ComfyUI's tensors of CLIP as pieces of transformers' (without `text_model.`) or OpenAI's; empty when they are ComfyUI's."""
-    names = set(names)
-    if "embeddings.token_embedding.weight" in names:
-        return {f"text_model.{name}": TensorRecipe((name,)) for name in names}
-    if "positional_embedding" not in names:
-        return {}
-    pieces = {ours: TensorRecipe((theirs,)) for ours, theirs in OPENAI_OUTER.items()}
-    found = (re.match(r"transformer\.resblocks\.(\d+)\.", name) for name in names)
-    for index in {match[1] for match in found if match}:
-        pieces |= _openai_layer(f"encoder.layers.{index}.", f"transformer.resblocks.{index}.")
-    return {f"text_model.{name}": piece for name, piece in pieces.items()}
-
-
-def _openai_layer(ours: str, theirs: str) -> dict[str, TensorRecipe]:
-    pieces = {}
-    for leaf in ("weight", "bias"):
-        pieces |= {f"{ours}{own}.{leaf}": TensorRecipe((f"{theirs}{other}.{leaf}",)) for own, other in OPENAI_LAYER.items()}
-        for third, letter in enumerate("qkv"):
-            pieces[f"{ours}self_attn.{letter}_proj.{leaf}"] = TensorRecipe((f"{theirs}attn.in_proj_{leaf}",), third=third)
-    return pieces
-
-
 def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> T5EncoderModel:
     """Load a T5 v1.1 encoder, in any precision; where it does not fit on `device`, its blocks stay in host memory and visit.
 
     Raises TrainerError (bad_model) when it is missing, damaged, or another model.
     """
-    file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=T5_PREFIXES, mapped=mapped)
+    file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=FILE_PREFIXES[T5_PREFIX], mapped=mapped)
     if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
         file.translate(
             {"shared.weight": TensorRecipe(("encoder.embed_tokens.weight",))}

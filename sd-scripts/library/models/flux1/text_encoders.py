@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.models.flux1.loading import ClipTextEncoder, load_clip_l, load_t5
 from library.weights.model_files import ModelFiles
@@ -73,7 +74,7 @@ def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, ca
     try:
         return AutoTokenizer.from_pretrained(str(found), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise TrainerError(f"the tokenizer in {found} cannot be read: {error}", reason_code="bad_model") from None
+        raise TrainerError(f"the tokenizer in {found} cannot be read: {error}", reason_code=ReasonCode.BAD_MODEL) from None
 
 
 @dataclass(frozen=True)

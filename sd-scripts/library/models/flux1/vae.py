@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
-from library.models.flux1.layer_names import autoencoder_pieces
+from library.models.flux1.layer_names import vae_recipes
 from library.weights.model_files import ModelFiles
 
 SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; nothing in the files tells them
@@ -215,7 +216,7 @@ def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str
     Raises TrainerError (bad_model) when it is missing, damaged, or something else.
     """
     file = ModelFiles(path, "the autoencoder (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
-    file.translate(autoencoder_pieces(file.stored_names()))
+    file.translate(vae_recipes(file.stored_names()))
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names})
     except KeyError as error:
@@ -223,7 +224,7 @@ def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str
     if params.z_channels != Z_CHANNELS:
         raise TrainerError(
             f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
-            reason_code="bad_model",
+            reason_code=ReasonCode.BAD_MODEL,
         )
     with torch.device("meta"):
         model = VAE(params)

@@ -1,42 +1,76 @@
-"""Whose trainer is it, and what does it know: a checkout of kohya's is told from our own trainer by its files."""
+"""A kohya checkout as a backend: recognized by its files, its options read from its sources, resumed in the right epoch."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from fluxgym.errors import LaunchError
-from fluxgym.trainers.kohya.backend import is_kohya_checkout, known_options, python_of, refuse_unknown
+from fluxgym.runs.launch_spec import LaunchSpec, parse_words
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.kohya.backend import KohyaBackend, known_options, python_of
+from tests.fluxgym.trainers.kohya.test_states import fixture_folder  # noqa: F401 - a fixture
 from tests.support.fake_kohya import write_checkout
 
-OURS = Path(__file__).parents[3] / "sd-scripts"
+OURS = Path(__file__).parents[4] / "sd-scripts"
+KOHYA = KohyaBackend()
 
 
-def test_ours_is_not_foreign_and_a_checkout_is(tmp_path):
-    assert not is_kohya_checkout(OURS)
-    assert is_kohya_checkout(write_checkout(tmp_path / "kohya"))
-    assert not is_kohya_checkout(tmp_path / "nowhere")
+@pytest.fixture(name="checkout")
+def fixture_checkout(tmp_path):
+    return write_checkout(tmp_path / "kohya")
 
 
-def test_its_options_are_read_from_its_sources(tmp_path):
-    checkout = write_checkout(tmp_path / "kohya")
+def test_a_checkout_matches_and_our_trainer_does_not(checkout, tmp_path):
+    assert (OURS / "flux_train_network.py").is_file()
+    assert KOHYA.matches(checkout)
+    assert not KOHYA.matches(OURS)
+    assert not KOHYA.matches(tmp_path / "nowhere")
+
+
+def test_its_options_are_read_from_its_sources(checkout):
     (checkout / "flux_train_network.py").write_text("parser.add_argument(\n    '--another_one', type=int)\n# \"--resume=x\" is no option")
     known = known_options(checkout)
     assert {"--another_one", "--learning_rate"} <= known
     assert "--resume=x" not in known
-    refuse_unknown(checkout, ["--another_one"])
-    with pytest.raises(LaunchError, match="--ours_alone, --ours_too"):
-        refuse_unknown(checkout, ["--resume", "--ours_alone", "--ours_too"])
+    assert KOHYA.check({"--another_one": ("1",)}, checkout) == ()
+    (problem,) = KOHYA.check({"--resume": None, "--ours_alone": None, "--ours_too": None}, checkout)
+    assert "does not know --ours_alone, --ours_too." in problem.message
+    assert problem.field == "advanced"
 
 
-def test_our_own_trainer_is_not_asked():
-    refuse_unknown(OURS, ["--whatever"])
+def test_a_missing_script_is_a_problem(checkout):
+    (checkout / "flux_train_network.py").unlink()
+    (problem,) = KOHYA.check({}, checkout)
+    assert "flux_train_network.py is missing" in problem.message
 
 
-def test_a_checkout_runs_in_its_own_environment_if_it_has_one(tmp_path):
-    checkout = write_checkout(tmp_path / "kohya")
+def test_a_checkout_runs_in_its_own_environment_if_it_has_one(checkout):
     assert python_of(checkout) == sys.executable
     (checkout / "venv" / "bin").mkdir(parents=True)
     (checkout / "venv" / "bin" / "python").touch()
     assert python_of(checkout) == str(checkout / "venv" / "bin" / "python")
-    assert python_of(OURS) == sys.executable
+    spec = LaunchSpec(run_id="x", attempt=1, backend="kohya", trainer_dir=str(checkout), options={"--seed": ("1",)})
+    assert KOHYA.command(spec, RunPaths(Path("/runs/cat"))) == [
+        str(checkout / "venv" / "bin" / "python"), "-u", str(checkout / "flux_train_network.py"), "--seed", "1",
+    ]  # fmt: skip
+
+
+def test_each_attempt_is_given_the_epoch_of_its_checkpoint(folder, checkout):
+    run = RunPaths(folder.parent)
+    first = LaunchSpec(run_id="x", attempt=1, backend="kohya", trainer_dir=str(checkout), options={"--seed": ("1",)})
+    assert parse_words(KOHYA.command(first, run)[3:]) == {"--seed": ("1",)}
+    second = first.next_attempt(folder)  # a state within the second epoch
+    assert parse_words(KOHYA.command(second, run)[3:]) == {"--seed": ("1",), "--resume": (str(folder),), "--initial_epoch": ("2",)}
+    later = shutil.copytree(folder, folder.with_name("cat-000006-state"))
+    (later / "train_state.json").write_text(json.dumps({"current_epoch": 6, "current_step": 20}))
+    third = second.next_attempt(later)
+    assert parse_words(KOHYA.command(third, run)[3:]) == {"--seed": ("1",), "--resume": (str(later),), "--initial_epoch": ("7",)}
+
+
+def test_a_checkout_without_initial_epoch_is_only_told_to_resume(folder, checkout):
+    source = checkout / "library" / "train_util.py"
+    source.write_text(source.read_text().replace('"--initial_epoch"', '"--other"'))
+    spec = LaunchSpec(run_id="x", attempt=1, backend="kohya", trainer_dir=str(checkout), resume_from=str(folder))
+    assert KOHYA.command(spec, RunPaths(folder.parent))[3:] == ["--resume", str(folder)]

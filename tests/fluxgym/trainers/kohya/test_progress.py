@@ -5,13 +5,10 @@ import time
 
 import pytest
 
-from fluxgym.runs.launch_spec import LaunchSpec
-from fluxgym.trainers.kohya.progress import MOST_BYTES, ForeignProgress
+from fluxgym.trainers.kohya.progress import MAX_BYTES, KohyaProgress
 from fluxgym.trainers.kohya.states import read_position
 from tests.fluxgym.trainers.kohya.test_output import BEGIN, bar
 from tests.support.runs import make_run
-
-ORDER = LaunchSpec(run_id="x", attempt=1, argv=[], cwd="/", foreign=True)
 
 
 @pytest.fixture(name="run")
@@ -31,7 +28,7 @@ def lines_of(run):
 
 
 def test_a_bar_without_an_end_counts_and_a_torn_one_waits(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     whole = b"\r" + bar(7, avr_loss=0.5)
     say(run, whole[:-30])
     progress.poll()
@@ -42,7 +39,7 @@ def test_a_bar_without_an_end_counts_and_a_torn_one_waits(run):
 
 
 def test_a_torn_number_is_not_taken_for_a_whole_one(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     (run.folder / "cat-000012-state").mkdir()
     (run.folder / "cat-000012-state" / "train_state.json").write_text("{}")
     say(run, b"INFO saving state at epoch 1")
@@ -53,7 +50,7 @@ def test_a_torn_number_is_not_taken_for_a_whole_one(run):
 
 
 def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
-    progress, folder = ForeignProgress(run, ORDER), run.folder / "cat-000001-state"
+    progress, folder = KohyaProgress(run, 1), run.folder / "cat-000001-state"
     folder.mkdir()
     (folder / "train_state.json").write_text("{}")
     say(run, b"\r", bar(10, avr_loss=1), b"\nINFO saving state at epoch 1\n")
@@ -64,14 +61,14 @@ def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
 
 
 def test_nothing_new_writes_nothing(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     for _ in range(3):
         progress.close()
     assert len(lines_of(run)) == 1
 
 
 def test_phases_that_pass_between_two_looks_are_told(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     progress.poll()
     say(run, b"\r", bar(9, avr_loss=1), b"\nsaving checkpoint: x\nINFO generating sample images at\n")
     progress.poll()
@@ -79,7 +76,7 @@ def test_phases_that_pass_between_two_looks_are_told(run):
 
 
 def test_within_a_phase_it_speaks_twice_a_second(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     end = time.monotonic() + 1.2
     step = 0
     while time.monotonic() < end:
@@ -91,12 +88,12 @@ def test_within_a_phase_it_speaks_twice_a_second(run):
 
 def test_bytes_of_no_alphabet_do_no_harm(run):
     say(run, b"\xff\xfe\x00\n\r\n", b"\r\xe5" + bar(3), b"\r", bar(4, avr_loss=1))
-    ForeignProgress(run, ORDER).close()
+    KohyaProgress(run, 1).close()
     assert lines_of(run)[-1]["step"] == 4
 
 
 def test_of_a_flood_only_the_end_is_read(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     progress.poll()
     with run.training_log.open("r+b") as file:
         file.seek(20 << 30)  # a hole of twenty gigabytes
@@ -105,11 +102,11 @@ def test_of_a_flood_only_the_end_is_read(run):
     progress.close()
     assert lines_of(run)[-1]["step"] == 11
     assert time.perf_counter() - began < 5
-    assert progress._offset == run.training_log.stat().st_size > MOST_BYTES
+    assert progress._offset == run.training_log.stat().st_size > MAX_BYTES
 
 
 def test_a_log_that_somebody_emptied_is_read_anew(run):
-    progress = ForeignProgress(run, ORDER)
+    progress = KohyaProgress(run, 1)
     progress.poll()
     run.training_log.write_bytes(b"\r" + bar(6, avr_loss=1))
     progress.close()
@@ -118,16 +115,16 @@ def test_a_log_that_somebody_emptied_is_read_anew(run):
 
 def test_taking_over_repeats_nothing(run):
     say(run, b"\r", bar(5, avr_loss=1), b"\nsaving checkpoint: x\n", b"\r", bar(6, avr_loss=1))
-    ForeignProgress(run, ORDER).close()
+    KohyaProgress(run, 1).close()
     assert [line["step"] for line in lines_of(run)] == [6]
 
 
 def test_an_attempt_whose_beginning_nobody_saw_is_not_spoken_of(run):
     run.training_log.write_bytes(b"epoch 3/4\n\r" + bar(5, avr_loss=1))
-    ForeignProgress(run, ORDER).close()
+    KohyaProgress(run, 1).close()
     assert not run.progress.exists()
 
 
 def test_a_full_disk_ends_no_training(run):
     run.progress.mkdir()
-    ForeignProgress(run, ORDER).close()
+    KohyaProgress(run, 1).close()

@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fluxgym.runs.checkpoints import list_complete, read_checkpoint
-from fluxgym.trainers.kohya.states import PLACE, is_complete, read_position, write_position
+from fluxgym.contract.files import KOHYA_POSITION
+from fluxgym.runs.checkpoints import list_complete
+from fluxgym.trainers.builtin import BuiltinBackend
+from fluxgym.trainers.kohya.backend import KohyaBackend
+from fluxgym.trainers.kohya.states import KohyaPosition, is_complete, read_position, read_state_folder, write_position
 from tests.support.runs import make_run
 
 
@@ -27,9 +30,9 @@ def fixture_folder(tmp_path):
 
 def test_a_whole_one_is_complete_but_not_exact(folder):
     assert is_complete(folder, verify=True)
-    found = read_checkpoint(folder, verify=True, exact=False)
+    found = read_state_folder(folder, verify=True)
     assert (found.step, found.epoch, found.total_steps, found.is_exact) == (7, 1, 0, False)
-    assert read_checkpoint(folder) is None
+    assert BuiltinBackend().read_checkpoint(folder, verify=False) is None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"])
@@ -61,17 +64,17 @@ def test_an_older_one_that_was_being_written_over_is_incomplete(folder):
 
 
 def test_its_place_is_what_the_supervisor_saw_until_it_is_written_over(folder):
-    write_position(folder, step=47, epoch=4, total_steps=80)
-    assert read_checkpoint(folder, exact=False).step == 47
-    os.utime(folder / PLACE, (0, 0))
+    write_position(folder, KohyaPosition(step=47, epoch=4, total_steps=80))
+    assert read_state_folder(folder).step == 47
+    os.utime(folder / KOHYA_POSITION, (0, 0))
     assert read_position(folder).step == 7
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"step": "7", "epoch": 1, "total_steps": 9}', '{"step": 7}'])
 def test_a_damaged_place_is_none(folder, text):
-    (folder / PLACE).write_text(text)
+    (folder / KOHYA_POSITION).write_text(text)
     assert read_position(folder) is None
-    (folder / PLACE).unlink()
+    (folder / KOHYA_POSITION).unlink()
     (folder / "train_state.json").write_text(text)
     assert read_position(folder) is None
 
@@ -81,8 +84,8 @@ def test_the_furthest_comes_first_by_the_true_place(folder):
     later.mkdir()
     for path in folder.iterdir():
         (later / path.name).write_bytes(path.read_bytes())
-    write_position(later, step=30, epoch=3, total_steps=80)
+    write_position(later, KohyaPosition(step=30, epoch=3, total_steps=80))
     run = make_run(folder.parents[1], "other")
-    assert list_complete(run, exact=False) == []
-    found = list_complete(type(run)(folder.parent), exact=False)
+    assert list_complete(run, KohyaBackend()) == []
+    found = list_complete(type(run)(folder.parent), KohyaBackend())
     assert [checkpoint.name for checkpoint in found] == ["cat-000003-state", "cat-step00000007-state"]

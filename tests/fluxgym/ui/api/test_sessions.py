@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from fluxgym.contract.codes import Status
 from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import Status
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions, session_of

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from library.cli.checks import ONLY
 from library.cli.flag_support import HONORED, IGNORED, REFUSED
-from library.cli.flags import ADDITIONS
-from library.cli.parse import ONLY, TABLE, build_parser
-from library.data.dataset_toml import read_datasets
+from library.cli.flags import ADDITIONS, TABLE, build_parser
+from library.cli.parse import MODELSPEC
+from library.data.dataset_toml import DATASET_FIELDS, SUBSET_FIELDS, read_datasets
 from library.training import metadata
 
-SOURCES = [
-    path for path in Path(read_datasets.__code__.co_filename).parents[2].rglob("*.py") if path.name not in ("support.py", "additions.py")
-]
+ROOT = Path(read_datasets.__code__.co_filename).parents[2]
+SOURCES = [path.read_text() for path in ROOT.rglob("*.py")]
 IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers")  # attention is PyTorch's, and the workers are threads that stay
 
 
@@ -26,11 +26,12 @@ def test_the_three_answers_are_kohyas_flags_and_no_other():
 
 @pytest.mark.parametrize("name", sorted(HONORED) + [row["flag"][2:] for row in ADDITIONS])
 def test_an_honored_flag_is_read(name):
-    if name in IN_ANY_CASE or name in ONLY or name in metadata.FROM_FLAGS:
+    if name in IN_ANY_CASE or name in ONLY or name in metadata.FROM_FLAGS or name in SUBSET_FIELDS or name in DATASET_FIELDS:
         return
-    as_attribute, by_name = re.compile(rf"\bargs\.{name}\b"), re.compile(rf"\b{name}\b")
-    by_dataset = by_name.search(Path(read_datasets.__code__.co_filename).read_text())
-    assert by_dataset or any(as_attribute.search(path.read_text()) for path in SOURCES), f"nothing reads --{name}"
+    if name.removeprefix("metadata_") in MODELSPEC and name.startswith("metadata_"):
+        return
+    as_attribute, settled = re.compile(rf"\w\.{name}\b"), f'given["{name}"]'
+    assert any(as_attribute.search(text) or settled in text for text in SOURCES), f"nothing reads --{name}"
 
 
 @pytest.mark.parametrize("name", [name for name, reason in IGNORED.items() if "it only concerns --" in reason])

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from library.cli.flag_support import HONORED, IGNORED, REFUSED
-from library.cli.parse import TABLE, build_parser, parse, rows
+from library.cli.flags import TABLE, build_parser, rows
+from library.cli.parse import parse
 from library.errors import TrainerError
 
 NEEDED = [
@@ -119,13 +120,13 @@ def test_what_another_flag_takes_the_effect_from_is_told(given, capsys):
 
 
 def test_other_spellings_mean_the_same():
-    args = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
-    assert args.caption_extension == ".txt"
-    assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network_alpha == 8
+    config = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
+    assert config.data.dataset_defaults["caption_extension"] == ".txt"
+    assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network.network_alpha == 8
 
 
 def test_caching_to_disk_means_caching_and_a_missing_seed_is_told(capsys):
-    args = parse([*NEEDED, "--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"])
-    assert args.cache_latents
-    assert args.cache_text_encoder_outputs
-    assert str(args.seed) in capsys.readouterr().out
+    config = parse([*NEEDED, "--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"])
+    assert config.data.cache_latents
+    assert config.data.cache_text_encoder_outputs
+    assert str(config.run.seed) in capsys.readouterr().out

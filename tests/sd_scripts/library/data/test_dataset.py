@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from tests.support.photos import write_cats

@@ -5,7 +5,7 @@ from argparse import Namespace
 
 import pytest
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fluxgym.contract.files import CACHE_FOLDER
 from library import files
 from library.data import feature_cache
-from library.data.feature_cache import FOLDER, KEPT_S, LEFT_BEHIND_S, Cache, key_of
+from library.data.feature_cache import KEPT_S, LEFT_BEHIND_S, Cache, key_of
 
 TENSORS = {"latents": torch.arange(24, dtype=torch.float32).reshape(2, 3, 4), "ids": torch.arange(5), "half": torch.ones(3).bfloat16()}
 KEY = key_of("a")
@@ -35,7 +36,7 @@ def test_parts_of_a_key_cannot_run_together():
 
 def test_every_damaged_byte_is_noticed(tmp_path):
     Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
-    path = tmp_path / FOLDER / f"{KEY}.safetensors"
+    path = tmp_path / CACHE_FOLDER / f"{KEY}.safetensors"
     whole = path.read_bytes()
     for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -46,7 +47,7 @@ def test_every_damaged_byte_is_noticed(tmp_path):
 
 
 def test_a_file_in_the_folders_place_means_memory(tmp_path):
-    (tmp_path / FOLDER).write_text("in the way")
+    (tmp_path / CACHE_FOLDER).write_text("in the way")
     cache = Cache(to_disk=True)
     cache.put(KEY, tmp_path, TENSORS)
     assert same(cache.get(KEY))
@@ -58,7 +59,7 @@ def test_a_folder_that_cannot_be_written_means_memory(tmp_path, monkeypatch):
     cache = Cache(to_disk=True)
     cache.put(KEY, tmp_path, TENSORS)
     assert same(cache.get(KEY))
-    assert not (tmp_path / FOLDER / f"{KEY}.safetensors").exists()
+    assert not (tmp_path / CACHE_FOLDER / f"{KEY}.safetensors").exists()
 
 
 def test_memory_is_bounded_and_threads_read_alike(tmp_path, monkeypatch):
@@ -90,13 +91,13 @@ def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
     Cache(to_disk=True).put(KEY, tmp_path, {"x": torch.zeros(3)})
     assert nested
     assert Cache(to_disk=True).find(KEY, tmp_path)
-    assert [path.name for path in (tmp_path / FOLDER).glob("*.partial")] == []
+    assert [path.name for path in (tmp_path / CACHE_FOLDER).glob("*.partial")] == []
 
 
 @pytest.mark.parametrize(("age", "is_left"), [(LEFT_BEHIND_S * 2, False), (0, True)])
 def test_what_a_killed_run_left_is_cleared_and_what_another_writes_is_not(age, is_left, tmp_path):
-    (tmp_path / FOLDER).mkdir()
-    left = tmp_path / FOLDER / "x.safetensors.123.partial"
+    (tmp_path / CACHE_FOLDER).mkdir()
+    left = tmp_path / CACHE_FOLDER / "x.safetensors.123.partial"
     left.write_text("torn")
     os.utime(left, (left.stat().st_mtime - age,) * 2)
     Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
@@ -108,15 +109,15 @@ def test_what_no_run_has_wanted_for_long_is_removed(tmp_path):
     wanted, old, young = (key_of(name) for name in ("wanted", "old", "young"))
     for key in (wanted, old, young):
         cache.put(key, tmp_path, TENSORS)
-    others = [tmp_path / FOLDER / "note.txt", tmp_path / "cat_flux.npz"]
+    others = [tmp_path / CACHE_FOLDER / "note.txt", tmp_path / "cat_flux.npz"]
     for path in others:
         path.write_text("not ours")
-    for path in (tmp_path / FOLDER).iterdir():
+    for path in (tmp_path / CACHE_FOLDER).iterdir():
         long_ago = path.stat().st_mtime - KEPT_S - 1000
         if young not in path.name:
             os.utime(path, (long_ago, long_ago))
     later = Cache(to_disk=True)
     assert later.find(wanted, tmp_path)
     later.forget_unwanted()
-    assert {path.stem for path in (tmp_path / FOLDER).glob("*.safetensors")} == {wanted, young}
+    assert {path.stem for path in (tmp_path / CACHE_FOLDER).glob("*.safetensors")} == {wanted, young}
     assert all(path.exists() for path in others)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from library.data.feature_cache import FOLDER
+from fluxgym.contract.files import CACHE_FOLDER
 from library.models.flux1.vae import load_vae
 from tests.support.photos import write_cats
 from tests.support.tiny_models import save
@@ -53,7 +53,7 @@ def test_caches_are_used_and_give_what_the_encoders_give(make, cats):
 def test_caches_for_the_memory_only_leave_no_file(make, cats):
     data = make(cache_latents=True, cache_text_encoder_outputs=True)
     fill(data)
-    assert not (cats / FOLDER).exists()
+    assert not (cats / CACHE_FOLDER).exists()
     kept = make(**CACHED)
     fill(kept)
     for mine, other in zip(data.epoch(0), kept.epoch(0), strict=True):
@@ -121,7 +121,7 @@ def test_another_encoder_makes_its_own_anew(make, cats, models, tmp_path):
 
 def test_a_damaged_cache_file_is_made_again(make, cats):
     fill(make(**CACHED))
-    whole = {path: path.read_bytes() for path in (cats / FOLDER).glob("*.safetensors")}
+    whole = {path: path.read_bytes() for path in (cats / CACHE_FOLDER).glob("*.safetensors")}
     for place, (path, content) in enumerate(whole.items()):
         path.write_bytes(content[:50] if place % 2 else content[:-9] + bytes([content[-9] ^ 4]) + content[-8:])
     data = make(**CACHED)

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from fluxgym.contract.dataset_rules import held_out_indices
 from library.data.dataset_toml import Dataset, Subset, read_datasets
-from library.data.image_index import held_out_indices, index_images
+from library.data.image_index import index_images
 from library.errors import TrainerError
 from tests.sd_scripts.library.data.test_dataset_toml import arguments
 from tests.support.photos import write_cats

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.placement.layout import load_base
 from library.placement.quantization import quantize_blocks
 from tests.sd_scripts.networks.test_lora_flux import inputs

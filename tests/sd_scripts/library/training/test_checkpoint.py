@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from library.cli.parse import build_parser
+from fluxgym.contract.files import MANIFEST
+from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
-from library.training.checkpoint import MANIFEST, TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
+from library.training.checkpoint import TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.data.dataset_toml import Dataset, Subset
 from library.errors import TrainerError
 from library.training import compatibility

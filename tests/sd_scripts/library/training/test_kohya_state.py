@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch.optim.lr_scheduler import LambdaLR
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import create_optimizer
 from library.training.kohya_state import is_kohya_state, load_kohya_state, position_of, unpickle

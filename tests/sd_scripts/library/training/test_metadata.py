@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.training.metadata import fixed_metadata, thumbnail
 

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from library.cli.parse import build_parser
 from library.errors import warn
 from library.training.reporting import set_up_logging
+from tests.support.trainer_config import trainer_config
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def fixture_restore():
 
 
 def set_up(*argv):
-    set_up_logging(build_parser().parse_args(list(argv)))
+    set_up_logging(trainer_config(*argv).log)
     logging.getLogger("library").info("at work")
     logging.getLogger("library").debug("in detail")
 

@@ -8,9 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.optim.lr_scheduler import LambdaLR
 
+from fluxgym.contract.files import epoch_suffix, step_suffix
 from library.errors import TrainerError
 from library.training.checkpoint import TrainState, is_whole
-from library.training.saving import Saver, epoch_suffix, step_suffix
+from library.training.saving import Saver
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
 

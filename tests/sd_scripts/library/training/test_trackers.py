@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from library.cli.parse import build_parser
+from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.training.trackers import Trackers, public_settings
 

@@ -1,0 +1,178 @@
+"""Commands on one run: sessions, start, stop, resume, demo, queue, preflight. Each calls the same function as the page."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from fluxgym.app_settings import Settings
+from fluxgym.cli.terminal import image_folder, print_lines, printable, read_state_file
+from fluxgym.cli.watch import progress_words, watch
+from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import engine_for
+from fluxgym.errors import NameTaken, SettingsError
+from fluxgym.planning.checks import check
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import read_state
+from fluxgym.runs.status import SYMBOLS, SessionStatus
+from fluxgym.sessions import demo
+from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
+from fluxgym.sessions.listing import Session, find_run, list_sessions
+from fluxgym.sessions.resume import resume, resume_preview
+from fluxgym.sessions.start import StartRequest, start
+
+Add = Callable[..., argparse.ArgumentParser]
+MARKS = {"ok": "✅", "warning": "⚠️", "error": "❌"}
+
+
+def add_commands(add: Add) -> None:
+    """Add the commands to the parser; `add` takes a name, a function and a help sentence, and returns the command's parser."""
+    listing = add("sessions", _sessions, "list every training, newest first")
+    listing.add_argument("--json", action="store_true", help="print a JSON list")
+    _add_start(add)
+    _add_stop_and_resume(add)
+    add("demo", _demo, "train on the example photos with the pocket model")
+    queue = add("queue", _queue, "list the waiting runs, move one or cancel one")
+    queue.add_argument("action", nargs="?", choices=("move", "cancel"))
+    queue.add_argument("name", nargs="?", metavar="NAME")
+    queue.add_argument("--to", type=int, default=1, metavar="N", help="the position to move to; 1 is next")
+    checking = add("preflight", _preflight, "check what Start would do, without starting")
+    checking.add_argument("--state", required=True, type=Path, metavar="FILE")
+    checking.add_argument("--images", required=True, type=Path, metavar="DIR")
+
+
+def _add_start(add: Add) -> None:
+    starting = add("start", _start, "start a training; prints its folder")
+    starting.add_argument("--state", required=True, type=Path, metavar="FILE", help="a JSON file with ui_state.json's keys")
+    starting.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of images and .txt captions")
+    starting.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
+    starting.add_argument("--gpus", metavar="0,1", help="the GPUs to use")
+    starting.add_argument("--if-exists", choices=("resume", "new", "replace"), help="what to do when a run has this name already")
+
+
+def _add_stop_and_resume(add: Add) -> None:
+    stopping = add("stop", _stop, "stop a training after it has saved its state")
+    stopping.add_argument("name", metavar="NAME", help="the run's folder, or its LoRA's name")
+    stopping.add_argument("--now", action="store_true", help="end it at once, without saving")
+    resuming = add("resume", _resume, "resume a training from its newest complete checkpoint")
+    resuming.add_argument("name", metavar="NAME", help="the run's folder, or its LoRA's name")
+    resuming.add_argument("--from", dest="from_checkpoint", metavar="CHECKPOINT", help="resume from this checkpoint")
+    resuming.add_argument("--epochs", type=int, metavar="N", help="train to N epochs in all")
+    resuming.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
+
+
+def _sessions(args: argparse.Namespace, settings: Settings) -> int:
+    sessions = list_sessions(settings.outputs)
+    if args.json:
+        print(json.dumps([session.to_json() for session in sessions], indent=2, ensure_ascii=False))
+    elif not sessions:
+        print("No active training sessions found")
+    else:
+        print("\n\n---\n\n".join(_as_text(session) for session in sessions))
+    return 0
+
+
+def _as_text(session: Session) -> str:
+    """Return a session as the user guide shows it."""
+    lines = [f"{SYMBOLS[session.status]} {printable(session.lora_name)} - {session.status.capitalize()}"]
+    lines.append(f"   - Started: {_local_time(session.started)}")
+    if session.max_train_epochs is not None:
+        lines.append(f"   - Epochs: {session.max_train_epochs}")
+    if session.status is not Status.UNREADABLE:
+        lines.append(f"   - Checkpointing: {'✅' if session.checkpointing else '❌'}")
+        lines.append(f"   - Monitoring: {'✅' if session.monitoring else '❌'}")
+    if session.progress:
+        lines.append(f"   - Progress: {progress_words(session)}")
+    if session.reason:
+        lines.append(f"   - {printable(session.reason)}")
+    return "\n".join(lines)
+
+
+def _local_time(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # a file's time may be beyond the calendar
+        return "unknown"
+
+
+def _start(args: argparse.Namespace, settings: Settings) -> int:
+    request = StartRequest(state=read_state_file(args.state), images=image_folder(args.images), if_exists=args.if_exists, gpus=args.gpus)
+    try:
+        run = start(request, settings)
+    except NameTaken as error:
+        raise NameTaken(f"{error} Choose with --if-exists resume, new or replace.") from None
+    print(run.folder, flush=True)
+    return _wait(run) if args.wait else 0
+
+
+def _wait(run: RunPaths) -> int:
+    end = watch(run)
+    _print_end(run, end)
+    return 0 if end.status is Status.COMPLETED else 1
+
+
+def _stop(args: argparse.Namespace, settings: Settings) -> int:
+    run = find_run(args.name, settings.outputs)
+    stop(run, now=args.now)
+    end = wait_until_ended(run)
+    _print_end(run, end)
+    return 0
+
+
+def _print_end(run: RunPaths, end: SessionStatus) -> None:
+    print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
+
+
+def _resume(args: argparse.Namespace, settings: Settings) -> int:
+    run = find_run(args.name, settings.outputs)
+    preview = None if args.from_checkpoint or args.epochs else resume_preview(run)
+    resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
+    if preview is not None:
+        print(f"It resumes {preview.sentence()}.", file=sys.stderr)
+    print(run.folder, flush=True)
+    return _wait(run) if args.wait else 0
+
+
+def _demo(args: argparse.Namespace, settings: Settings) -> int:
+    began = time.monotonic()
+    run = demo.start_demo(settings)
+    end = watch(run)
+    if end.status is not Status.COMPLETED:
+        print(f"error: the demo ended as {end.status}: {end.reason} Its log: {run.training_log}", file=sys.stderr)
+        return 1
+    print(f"The LoRA:            {run.lora}")
+    print(f"Before and after:    {demo.compose(run)}")
+    print(f"All of it took {time.monotonic() - began:.0f} s. See it in the page: make run")
+    return 0
+
+
+def _queue(args: argparse.Namespace, settings: Settings) -> int:
+    engine = engine_for(OutputsPaths(settings.outputs))
+    if args.action and not args.name:
+        raise SettingsError(f"Name the run: queue {args.action} NAME.")
+    if args.action:
+        run = find_run(args.name, settings.outputs)
+        if args.action == "move":
+            engine.move(run, args.to)
+        else:
+            cancel_waiting(run)
+            wait_until_ended(run)
+            print(f"Cancelled {run.slug}.")
+    lines = [f"{position}. {slug}: {_reason(settings, slug)}" for position, slug in enumerate(engine.capacity().waiting, 1)]
+    return print_lines(*lines, if_empty="No run is waiting.")
+
+
+def _reason(settings: Settings, slug: str) -> str:
+    return str(read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it starts"))
+
+
+def _preflight(args: argparse.Namespace, settings: Settings) -> int:
+    result = check(read_state_file(args.state), image_folder(args.images), settings.models, settings.outputs)
+    for line in result.lines:
+        print(f"{MARKS[line.level]} {line.text}")
+    if result.steps is not None:
+        print(f"{result.steps} steps")
+    return 0 if result.can_start else 2

@@ -1,0 +1,46 @@
+"""What the commands share: safe printing, and reading the files that a user names."""
+
+import json
+from pathlib import Path
+
+from fluxgym.errors import SettingsError
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters replaced, so that a file name cannot steer the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def print_lines(*lines: str, if_empty: str = "") -> int:
+    """Print each line, or `if_empty` when there are none; return exit code 0."""
+    for line in lines or ((if_empty,) if if_empty else ()):
+        print(printable(line))
+    return 0
+
+
+def read_state_file(path: Path) -> dict[str, object]:
+    """Return the settings in a JSON file.
+
+    Raises:
+        SettingsError: If the file cannot be read or does not hold a JSON object.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(state, dict):
+        raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")
+    return state
+
+
+def image_folder(path: Path) -> Path:
+    """Return a folder's absolute path.
+
+    Raises:
+        SettingsError: If the folder does not exist.
+    """
+    if not path.is_dir():
+        raise SettingsError(f"The folder of images {path} does not exist.")
+    return path.resolve()

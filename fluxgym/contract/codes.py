@@ -1,0 +1,58 @@
+"""Closed sets of words that app, trainer, page and the files of a run share. The values are persisted and never change."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Status of a run, as in `ui_state.json` and `exit.json`."""
+
+    STARTING = "starting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNREADABLE = "unreadable"
+
+
+LIVE = frozenset({Status.STARTING, Status.QUEUED, Status.RUNNING})
+ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED})
+
+
+class Phase(StrEnum):
+    """What a trainer is doing, as in `progress.jsonl`. Lines of newer or other trainers may have further phases."""
+
+    STARTING = "starting"  # no line has been written yet
+    DOWNLOADING = "downloading"
+    LOADING = "loading"
+    CACHING = "caching"
+    TRAINING = "training"
+    SAMPLING = "sampling"
+    VALIDATING = "validating"
+    SAVING = "saving"
+    VERIFYING = "verifying"
+    DONE = "done"
+
+
+FINISHED = frozenset({Phase.DONE, Phase.VERIFYING})
+
+
+class ReasonCode(StrEnum):
+    """Why a run is in its status, for programs; a sentence for people is always beside it."""
+
+    BAD_INPUT = "bad_input"
+    BAD_MODEL = "bad_model"
+    BAD_OUTPUT = "bad_output"
+    CUDA_OOM = "cuda_oom"
+    DISK_FULL = "disk_full"
+    DRIVER = "driver"
+    INTERRUPTED = "interrupted"
+    LAUNCH = "launch"
+    NAN = "nan"
+    NOT_VERIFIED = "not_verified"
+    RAM_OOM = "ram_oom"
+    STALLED = "stalled"
+    STORAGE = "storage"
+    UNKNOWN = "unknown"
+    UNREADABLE = "unreadable"
+    USER = "user"

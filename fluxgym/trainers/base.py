@@ -1,0 +1,96 @@
+"""What FluxGym needs of a trainer, and the trainers that there are. No other module knows which one a run uses."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from fluxgym.errors import NothingToResume, Problem
+from fluxgym.runs.checkpoints import Checkpoint, list_complete, newest_verified
+from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions, read_launch_spec
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.builtin import BuiltinBackend
+from fluxgym.trainers.kohya.backend import KohyaBackend
+
+
+class ProgressFollower(Protocol):
+    """Writes progress.jsonl for a trainer that does not, from what the trainer prints."""
+
+    def poll(self) -> None:
+        """Read new output and append what it says; called a few times per second."""
+
+    def close(self) -> None:
+        """Read the rest, after the trainer has ended."""
+
+
+class TrainerBackend(Protocol):
+    """One kind of trainer. `title` completes "the trainer that wrote them: …"."""
+
+    name: str
+    title: str
+    resumes_exactly: bool
+
+    def matches(self, trainer_dir: Path) -> bool:
+        """Return True if the trainer in a folder is of this kind. Only looks at files."""
+
+    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return the reasons why the trainer cannot run with these options."""
+
+    def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
+        """Return the command of one attempt, from its options and its checkpoint; spec.argv is not read."""
+
+    def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
+        """Return a checkpoint of this kind if it is complete; with verify, checksums are computed too."""
+
+    def follow_progress(self, run: RunPaths, spec: LaunchSpec) -> ProgressFollower | None:
+        """Return what writes progress.jsonl during an attempt, None if the trainer writes it."""
+
+    def resume_notice(self) -> str:
+        """Return what a user should know about a resume with this trainer, "" if it is exact."""
+
+
+BACKENDS: tuple[TrainerBackend, ...] = (KohyaBackend(), BuiltinBackend())  # the built-in trainer matches every folder, so it is last
+
+
+def backend_for(trainer_dir: Path) -> TrainerBackend:
+    """Return the backend of the trainer in a folder."""
+    return next(backend for backend in BACKENDS if backend.matches(trainer_dir))
+
+
+def backend_named(name: str) -> TrainerBackend:
+    """Return a backend by name, the built-in one for a name that is unknown, such as one of a later version."""
+    return next((backend for backend in BACKENDS if backend.name == name), BACKENDS[-1])
+
+
+def backend_of(run: RunPaths) -> TrainerBackend:
+    """Return the backend of a run's latest attempt, the built-in one if it was never launched."""
+    spec = read_launch_spec(run)
+    return backend_named(LaunchSpec.backend if spec is None else spec.backend)
+
+
+def with_command(spec: LaunchSpec, run: RunPaths) -> LaunchSpec:
+    """Return a spec with the argv that its backend makes for this attempt."""
+    return replace(spec, argv=tuple(backend_named(spec.backend).command(spec, run)))
+
+
+def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None = None) -> Checkpoint:
+    """Return the named checkpoint, or the complete one with the most steps, of a backend's kind; checksums are verified.
+
+    Raises NothingToResume and names the checkpoints that are complete.
+    """
+    if name:
+        return _named_checkpoint(run, backend, name)
+    newest = newest_verified(run, backend)
+    if newest is not None:
+        return newest
+    other = next((other for other in BACKENDS if other.name != backend.name and list_complete(run, other)), None)
+    if other is not None:
+        raise NothingToResume(f"{run.slug} can be resumed only with the trainer that wrote its checkpoints: {other.title}.")
+    raise NothingToResume(f"{run.slug} has no complete checkpoint to resume from; start it again from the beginning.")
+
+
+def _named_checkpoint(run: RunPaths, backend: TrainerBackend, name: str) -> Checkpoint:
+    chosen = backend.read_checkpoint(run.checkpoint(name), verify=True)
+    if chosen is None:
+        complete = ", ".join(checkpoint.name for checkpoint in list_complete(run, backend)) or "none"
+        raise NothingToResume(f"There is no complete checkpoint “{name[:80]}” in {run.slug}; complete ones: {complete}.")
+    return chosen

@@ -1,0 +1,64 @@
+"""FluxGym's own trainer: it writes progress.jsonl itself, and its checkpoints have a manifest and resume bit for bit."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+from fluxgym.contract.files import MANIFEST
+from fluxgym.errors import Problem
+from fluxgym.runs.checkpoints import Checkpoint
+from fluxgym.runs.files import read_json
+from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.script import missing_script, script_command
+
+
+class BuiltinBackend:
+    """The trainer in sd-scripts/ of this repository."""
+
+    name = "builtin"
+    title = "FluxGym's own trainer, used without --sd-scripts"
+    resumes_exactly = True
+
+    def matches(self, trainer_dir: Path) -> bool:
+        """Return True: every folder that no other backend recognizes is taken for the built-in trainer."""
+        return True
+
+    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
+        return missing_script(trainer_dir)
+
+    def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
+        """Return the command of an attempt."""
+        resume = {} if spec.resume_from is None else {"--resume": (spec.resume_from,)}
+        return script_command(sys.executable, Path(spec.trainer_dir), {**spec.options, **resume})
+
+    def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
+        """Return a checkpoint if every file of its manifest is there and whole; with verify, the hashes are computed too."""
+        manifest = read_json(folder / MANIFEST)
+        try:
+            for name, expected in manifest["files"].items():
+                path = folder / Path(name).name
+                if path.stat().st_size != expected["bytes"] or (verify and _sha256(path) != expected["sha256"]):
+                    return None
+            return Checkpoint(
+                folder=folder,
+                step=int(manifest["step"]),
+                epoch=int(manifest["epoch"]),
+                total_steps=int(manifest["total_steps"]),
+                written_at=(folder / MANIFEST).stat().st_mtime,
+            )
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            return None
+
+    def follow_progress(self, run: RunPaths, spec: LaunchSpec) -> None:
+        """Return None: the trainer writes progress.jsonl itself."""
+
+    def resume_notice(self) -> str:
+        """Return an empty text: a resumed training is exact."""
+        return ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

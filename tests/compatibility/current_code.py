@@ -1,0 +1,119 @@
+"""The only module of these tests that imports `fluxgym`: it computes with the current code what `recorded/plans.json.gz` holds.
+
+After a move of modules only this file changes. The shapes of the results are those of the recording and must stay.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fluxgym.config.train_config import RANGES, TrainConfig
+from fluxgym.config.trainer_flags import all_flags
+from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.errors import FluxGymError
+from fluxgym.models.catalog import FoundFiles, apply_defaults, list_models
+from fluxgym.planning.plan import sample_prompts
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import slug_of
+from fluxgym.sessions.drafts import Draft
+from fluxgym.trainers.options import trainer_argv
+from fluxgym.ui import form_values
+from fluxgym.ui.form import FIELDS, component
+
+PROJECT = Path(__file__).parents[2]
+FILES = {"transformer": "flux.sft", "ae": "ae.sft", "clip_l": "clip_l.safetensors", "t5xxl": "t5xxl.safetensors"}
+IMAGE_SIZES = [(1024, 768), (768, 1024), (512, 512), (640, 480), (1920, 1080), (333, 777), (64, 64)]
+REGULARIZATION_SIZES = [(512, 512), (800, 600), (256, 1024)]
+
+
+def plan(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what a training with this state is started with: config, argv, dataset.toml, sample prompts and steps.
+
+    A part that is refused is {"error": [class, field, message]}; without a config there is only that part. Paths are neutral.
+    """
+    config = _attempt(lambda: TrainConfig.from_state(state))
+    if isinstance(config, dict):
+        return {"config": config}
+    slug = _attempt(lambda: slug_of(config.lora_name))
+    run = RunPaths(Path("/outputs") / (slug if isinstance(slug, str) else "unnamed"))
+    regularization = Path("/images/regularization") if config.advanced.get("reg_data_dir") else None
+    sizes = REGULARIZATION_SIZES if regularization else []
+    return {
+        "config": config.to_state(),
+        "slug": slug,
+        "argv": _attempt(lambda: _argv(config, run, None)),
+        "argv of a resume": _attempt(lambda: _argv(config, run, run.folder / "cat-000004-state")),
+        "dataset.toml": _attempt(lambda: dataset_toml(config, run.dataset, regularization)),
+        "sample prompts": _attempt(lambda: sample_prompts(config)),
+        "steps": _attempt(lambda: expected_steps(config, IMAGE_SIZES, sizes)),
+    }
+
+
+def _argv(config: TrainConfig, run: RunPaths, checkpoint: Path | None) -> list[str]:
+    files = FoundFiles(**{role: Path("/models") / name for role, name in FILES.items()})
+    argv = trainer_argv(config, run, files, sd_scripts=PROJECT / "sd-scripts", resume=checkpoint)
+    return [word.replace(sys.executable, "@PYTHON@").replace(str(PROJECT), "@PROJECT@") for word in argv]
+
+
+def _attempt(action: Callable[[], Any]) -> Any:
+    """Return the result of an action, or its error in the recorded shape; an error that no user could understand is one of these too."""
+    try:
+        return action()
+    except FluxGymError as error:
+        return {"error": [type(error).__name__, error.field, str(error)]}
+    except (ValueError, TypeError, ArithmeticError) as error:  # an advanced value that only a later part cannot use
+        return {"error": [type(error).__name__, None, str(error)]}
+
+
+def form_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Return what the form shows for a state, the state that it gives back, and the message beside each field."""
+    shown = _attempt(lambda: form_values.from_state(state))
+    if "error" in shown:
+        return {"shown": shown}
+    back, errors = form_values.to_state(shown)
+    return {"shown": shown, "state": back, "errors": errors}
+
+
+def filled(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state after the defaults of its model were filled in, as Start does."""
+    return _attempt(lambda: apply_defaults(state, PROJECT / "models"))
+
+
+def flags() -> dict[str, dict[str, Any]]:
+    """Return the trainer's flags by name, with what decides whether a value of them is accepted."""
+    names = ("type", "default", "choices", "nargs", "minimum", "support")
+    return {flag.name: {name: getattr(flag, name) for name in names} for flag in all_flags().values()}
+
+
+def model_defaults() -> dict[str, Any]:
+    """Return the settings that each known model brings."""
+    return {model.id: dict(model.defaults) for model in list_models(PROJECT / "models")}
+
+
+WORDS = ("label", "info", "placeholder")
+
+
+def form_fields() -> list[dict[str, Any]]:
+    """Return the fields in the form's order: component, choices, default, range, and the words apart from these."""
+    defaults = form_values.from_state(form_values.DEFAULTS)
+    return [_form_field(entry, defaults) for entry in FIELDS]
+
+
+def _form_field(entry: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    made = component(entry)
+    config = made.get_config()
+    low, high = RANGES.get(entry.name, (None, None))
+    return {
+        "name": entry.name, "id": config["elem_id"], "classes": config["elem_classes"], "component": made.get_block_name(),
+        "part": entry.place, "in advanced": entry.is_advanced, "beside": entry.beside, "flag": entry.flag,
+        "choices": [value for _, value in config.get("choices", [])], "default": defaults[entry.name], "min": low, "max": high,
+        "value": config.get("value"), "lines": [config.get("lines"), config.get("max_lines")], "custom": config.get("allow_custom_value"),
+        "words": {name: config.get(name) for name in WORDS} | {"help": entry.help, "choices": [label for label, _ in config.get("choices", [])]},
+    }  # fmt: skip
+
+
+def draft_form(folder: Path) -> dict[str, Any]:
+    """Return the form that a draft keeps, and how many images it has."""
+    draft = Draft(folder)
+    return {"form": draft.read_form(), "images": draft.images.count()}
