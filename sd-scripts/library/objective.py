@@ -4,12 +4,11 @@ Every draw derives from (seed, step, micro-batch), so a step draws the same numb
 here changes between steps: training and validation share one loss. Shape suffixes: B batch, C channels, H W latent height and width.
 """
 
-from argparse import Namespace
-
 import torch
 from torch import Tensor
 
 from library import flow_matching
+from library.config import LossConfig
 from library.data.dataset import Batch
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders, encode_clip
@@ -84,17 +83,25 @@ class FlowMatchingLoss:
     """The weighted flow-matching loss of each image of a batch."""
 
     def __init__(
-        self, flux: Flux, network: TrainedNetwork, inputs: BatchInputs, args: Namespace, *, device: torch.device, dtype: torch.dtype
+        self,
+        flux: Flux,
+        network: TrainedNetwork,
+        inputs: BatchInputs,
+        config: LossConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
-        self.flux, self.network, self.inputs, self.args = flux, network, inputs, args
-        self.device, self.dtype = device, dtype
+        """`inputs` encode the text of a batch; `dtype` is the precision of the transformer's arithmetic."""
+        self.flux, self.network, self.inputs, self.config = flux, network, inputs, config
+        self.seed, self.device, self.dtype = seed, device, dtype
 
     def __call__(self, batch: Batch, latents_BCHW: Tensor, *, step: int, micro: int) -> Tensor:
         """Return the loss of each image (B,) at a noise level that is drawn for it."""
-        seed = self.args.seed
-        noise = torch.randn(latents_BCHW.shape, generator=generator(seed, "noise", step, micro)).to(self.device)
-        draws = generator(seed, "sigma", step, micro)
-        sigmas = flow_matching.sample_sigmas(self.args, len(latents_BCHW), *latents_BCHW.shape[-2:], draws).to(self.device)
+        noise = torch.randn(latents_BCHW.shape, generator=generator(self.seed, "noise", step, micro)).to(self.device)
+        draws = generator(self.seed, "sigma", step, micro)
+        sigmas = flow_matching.sample_sigmas(self.config, len(latents_BCHW), *latents_BCHW.shape[-2:], draws).to(self.device)
         noisy = flow_matching.add_noise(latents_BCHW, self._perturbed(noise, step, micro), sigmas)
         return self._losses(batch, latents_BCHW, noise, sigmas, noisy)
 
@@ -105,13 +112,13 @@ class FlowMatchingLoss:
 
     def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
         output = self._output(batch, noisy, sigmas)
-        prediction, target, weights = flow_matching.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
+        prediction, target, weights = flow_matching.prediction_and_target(self.config, output.float(), noisy, latents, noise, sigmas)
         if batch.preserves is not None:
             output = self._output_without_network(batch, noisy, sigmas)
-            prior, _, _ = flow_matching.prediction_and_target(self.args, output.float(), noisy, latents, noise, sigmas)
+            prior, _, _ = flow_matching.prediction_and_target(self.config, output.float(), noisy, latents, noise, sigmas)
             target = torch.where(batch.preserves.to(self.device)[:, None, None, None], prior, target)
         masks = None if batch.masks is None else batch.masks.to(self.device)
-        losses = flow_matching.loss_by_image(self.args, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
+        losses = flow_matching.loss_by_image(self.config, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
         return losses if weights is None else losses * weights
 
     def _output(self, batch: Batch, noisy: Tensor, sigmas: Tensor) -> Tensor:
@@ -129,12 +136,12 @@ class FlowMatchingLoss:
 
     def _perturbed(self, noise: Tensor, step: int, micro: int) -> Tensor:
         """Disturb the noise that is added, not the noise that is the target (--ip_noise_gamma); one random strength per batch."""
-        gamma = self.args.ip_noise_gamma
+        gamma = self.config.ip_noise_gamma
         if not gamma:
             return noise
-        draws = generator(self.args.seed, "ip_noise", step, micro)
+        draws = generator(self.seed, "ip_noise", step, micro)
         disturbance = torch.randn(noise.shape, generator=draws).to(noise.device)
-        if self.args.ip_noise_gamma_random_strength:
+        if self.config.ip_noise_gamma_random_strength:
             gamma *= torch.rand((), generator=draws).item()
         return noise + gamma * disturbance
 
@@ -142,7 +149,7 @@ class FlowMatchingLoss:
         """(B, 16, H, W) noisy latents -> (B, 16, H, W) predicted velocity."""
         context, pooled, mask = self.inputs.text(batch)
         B, _, height, width = noisy.shape
-        guidance = torch.full((B,), self.args.guidance_scale, device=self.device) if self.flux.params.guidance_embed else None
+        guidance = torch.full((B,), self.config.guidance_scale, device=self.device) if self.flux.params.guidance_embed else None
         tokens = pack_latents(noisy)
         if self.flux.gradient_checkpointing:
             tokens.requires_grad_(True)

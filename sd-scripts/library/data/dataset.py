@@ -124,6 +124,20 @@ class TrainingData:
                 waiting.append(self._pool.submit(self._batch, batches[place + ahead], epoch, place + ahead))
             yield ready
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of optimizer steps of an epoch; the last one may accumulate fewer batches."""
+        return math.ceil(self.num_batches_per_epoch / self.args.gradient_accumulation_steps)
+
+    def steps(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, list[Batch]]]:
+        """Yield the micro-batches of each optimizer step of an epoch, and the index of the batch that follows them."""
+        micro_batches: list[Batch] = []
+        for next_batch, batch in enumerate(self.epoch(epoch, start_batch), start_batch + 1):
+            micro_batches.append(batch)
+            if len(micro_batches) == self.args.gradient_accumulation_steps or next_batch == self.num_batches_per_epoch:
+                yield next_batch, micro_batches
+                micro_batches = []
+
     def validation_batches(self) -> Iterator[Batch]:
         """Yield the images that are held out in batches, always the same and in the same order."""
         for members in self._held_out_batches:
@@ -145,9 +159,8 @@ class TrainingData:
 
     def _moment(self, epoch: int, place: int) -> CaptionContext:
         """The optimizer step that a batch belongs to."""
-        steps_per_epoch = math.ceil(self.num_batches_per_epoch / self.args.gradient_accumulation_steps)
-        total = self.args.max_train_epochs * steps_per_epoch if self.args.max_train_epochs else self.args.max_train_steps
-        return CaptionContext(epoch, epoch * steps_per_epoch + place // self.args.gradient_accumulation_steps, total)
+        total = self.args.max_train_epochs * self.steps_per_epoch if self.args.max_train_epochs else self.args.max_train_steps
+        return CaptionContext(epoch, epoch * self.steps_per_epoch + place // self.args.gradient_accumulation_steps, total)
 
     def _make(self, members: list[int], draws: list[torch.Generator], moment: CaptionContext) -> Batch:
         images = [self._all[index] for index in members]

@@ -1,4 +1,4 @@
-"""Where a training begins: at its start, at a checkpoint's place, at a step that the flags name; and what has to be the same for that.
+"""What has to be the same when a training is resumed, and what may change.
 
 Owns which settings give a checkpoint its meaning. Reading and writing one belongs to checkpoint.py, kohya's own folders to kohya_state.py.
 """
@@ -8,7 +8,6 @@ import json
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from library.data.dataset import TrainingData, TrainingImage
@@ -17,8 +16,7 @@ from library.errors import TrainerError
 from library.optim.optimizers import optimizer_name
 from library.placement.compile import backend_of
 from library.placement.layout import choose_device
-from library.training.checkpoint import TrainState, read_train_state
-from library.training.kohya_state import is_kohya_state, position_of
+from library.training.checkpoint import TrainState
 from library.weights.model_files import fingerprint
 
 NOT_THE_TRAINING = (
@@ -29,7 +27,6 @@ NOT_THE_TRAINING = (
 MODELS = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "base_weights")
 PLACES = {"image_dir", "metadata_file", "conditioning_data_dir", "num_repeats", "is_reg", "batch_size", "subsets"}  # or held by layout_of
 NAMED_BY = {"compiled_by": "--torch_compile and --dynamo_backend"}
-BEGINNINGS = ("initial_epoch", "initial_step", "skip_until_initial_step")
 DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # told as the data sets' options
 
 
@@ -104,38 +101,3 @@ def print_changed_settings(state: TrainState, settings: dict[str, Any]) -> None:
     if changed:
         told = ", ".join(f"{name} {state.settings.get(name, 'off')} → {settings.get(name, 'off')}" for name in changed)
         print(f"resuming with changed settings, so not as the uninterrupted training would go on: {told}", flush=True)
-
-
-def read_position(args: Namespace, steps_per_epoch: int) -> TrainState | None:
-    """Return where --resume stands, verified; None without it. Raises TrainerError when it cannot be used."""
-    if not args.resume:
-        return None
-    if is_kohya_state(Path(args.resume)):
-        return position_of(Path(args.resume), args, steps_per_epoch)
-    state = read_train_state(Path(args.resume))
-    if begun_by(args) not in ({}, state.begun_by):
-        raise TrainerError(f"--resume {args.resume} carries its own place in the training; leave --initial_step and --initial_epoch out.")
-    for name in BEGINNINGS:
-        setattr(args, name, state.begun_by.get(name))
-    return state
-
-
-def begun_by(args: Namespace) -> dict[str, Any]:
-    """Return the flags that say where a training begins, if not at its beginning."""
-    return {name: value for name in BEGINNINGS if (value := getattr(args, name)) not in (None, False)}
-
-
-def start_position(args: Namespace, steps_per_epoch: int, num_epochs: int, total_steps: int) -> tuple[int, int, int, int]:
-    """Return (step, epoch, batch in the epoch, total steps) of a training that begins by --initial_step or --initial_epoch, else at zero.
-
-    As in kohya, only --skip_until_initial_step leaves out the steps before it; without it the epochs are merely counted from there. The
-    learning rate's schedule begins at its beginning in both cases. Raises TrainerError when nothing would be left to train.
-    """
-    step = args.initial_step if args.initial_step is not None else ((args.initial_epoch or 1) - 1) * steps_per_epoch
-    if step and step >= total_steps:
-        flag = f"--initial_step {step}" if args.initial_step is not None else f"--initial_epoch {args.initial_epoch}"
-        raise TrainerError(f"{flag} leaves nothing to train: the training has {total_steps} steps.")
-    epoch, rest = divmod(step, steps_per_epoch)
-    if args.skip_until_initial_step:
-        return step, epoch, rest * args.gradient_accumulation_steps, total_steps
-    return 0, epoch, 0, min(total_steps, (num_epochs - epoch) * steps_per_epoch)

@@ -68,13 +68,12 @@ class Saver:
         save_checkpoint(path, self.network, optimizer, scheduler, state, extra)
         return path
 
-    def drop_old_epochs(self, epoch: int) -> None:
-        """Remove what --save_last_n_epochs and --save_last_n_epochs_state no longer keep after this epoch's save."""
-        reach = self.args.save_every_n_epochs or 1
+    def drop_old_epochs(self, epoch: int, *, interval: int) -> None:
+        """Remove what --save_last_n_epochs and --save_last_n_epochs_state no longer keep after this save; one is made every `interval` epochs."""
         keep = self.args.save_last_n_epochs
         keep_state = self.args.save_last_n_epochs_state or keep
-        self._drop(r"-(\d{6})", LORA_ENDING, lambda number: keep and number <= epoch - keep * reach)
-        self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * reach)
+        self._drop(r"-(\d{6})", LORA_ENDING, lambda number: keep and number <= epoch - keep * interval)
+        self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * interval)
 
     def drop_old_steps(self, step: int) -> None:
         """Remove what --save_last_n_steps and --save_last_n_steps_state no longer keep; both count steps, as in kohya."""

@@ -1,11 +1,11 @@
 """The loss of a step: a loss curve that independent code computed (tests/golden/loss_curve.py), what a step draws, and where text comes from."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import torch
 
-from library.cli.flags import build_parser
 from library.data.dataset import Batch
 from library.models.flux1.math import unpack_latents
 from library.objective import BatchInputs, FlowMatchingLoss
@@ -13,6 +13,7 @@ from library.optim.optimizers import clip_gradients, create_optimizer
 from library.randomness import generator
 from networks.lora_flux import create_network
 from tests.golden import loss_curve as golden
+from tests.support.trainer_config import trainer_config
 
 CPU = torch.device("cpu")
 FLAGS = (
@@ -22,16 +23,17 @@ FLAGS = (
 
 
 def make_parts(*extra):
-    """Return the flags, the network with the golden weights, and the loss over the golden model."""
-    args = build_parser().parse_args([*FLAGS, *extra])
+    """Return the configuration, the network with the golden weights, and the loss over the golden model."""
+    config = trainer_config(*FLAGS, *extra)
     flux = golden.base_model()
-    flux.gradient_checkpointing = bool(args.gradient_checkpointing)
+    flux.gradient_checkpointing = config.placement.gradient_checkpointing
     network = create_network(flux, None, rank=golden.RANK, alpha=golden.ALPHA, seed=0)
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = {name: golden.first_weights(name, tuple(tensor.shape)) for name, tensor in weights.items() if not name.endswith("alpha")}
     network.load(weights | first, "golden")
     inputs = BatchInputs(device=CPU, seed=golden.SEED)
-    return args, network, FlowMatchingLoss(flux, network, inputs, args, device=CPU, dtype=torch.float32)
+    loss = FlowMatchingLoss(flux, network, inputs, config.loss, seed=golden.SEED, device=CPU, dtype=torch.float32)
+    return config, network, loss
 
 
 def make_batch(step=0, **fields):
@@ -41,14 +43,14 @@ def make_batch(step=0, **fields):
 
 
 def losses_of(num_steps, *extra, rate=golden.RATE):
-    args, network, objective = make_parts(*extra)
-    optimizer = create_optimizer(args, [{"params": list(network.parameters()), "lr": rate}])
+    config, network, objective = make_parts(*extra)
+    optimizer = create_optimizer(Namespace(**config.given), [{"params": list(network.parameters()), "lr": rate}])
     losses = []
     for step in range(num_steps):
         batch = make_batch(step)
         loss = objective(batch, objective.inputs.latents(batch, step=step, micro=0), step=step, micro=0).mean()
         loss.backward()
-        clip_gradients(network, args.max_grad_norm)
+        clip_gradients(network, config.optim.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())

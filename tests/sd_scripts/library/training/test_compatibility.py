@@ -1,6 +1,5 @@
-"""Where a training begins, and which changes a resume goes along with."""
+"""Which settings must be the same at a resume, and which changes of others are reported."""
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ from safetensors.torch import save_file
 from library.cli.flags import build_parser
 from library.data.dataset_toml import Dataset, Subset
 from library.errors import TrainerError
-from library.training import compatibility
 from library.training.checkpoint import TrainState
 from library.training.compatibility import (
     check_fixed,
@@ -20,8 +18,6 @@ from library.training.compatibility import (
     layout_of,
     other_settings,
     print_changed_settings,
-    read_position,
-    start_position,
 )
 
 STATE = TrainState(step=3, epoch=0, batch_in_epoch=3, total_steps=20, seed=42, fixed={})
@@ -128,37 +124,3 @@ def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
     assert capsys.readouterr().out == ""
     print_changed_settings(state, other_settings(arguments(*models), with_options(**options)))
     assert words in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ({}, (0, 0, 0, 40)),
-        ({"initial_epoch": 1}, (0, 0, 0, 40)),
-        ({"initial_epoch": 3}, (0, 2, 0, 20)),
-        ({"initial_step": 25}, (0, 2, 0, 20)),
-        ({"initial_epoch": 3, "skip_until_initial_step": True}, (20, 2, 0, 40)),
-        ({"initial_epoch": 2, "initial_step": 25, "skip_until_initial_step": True}, (25, 2, 10, 40)),
-    ],
-)
-def test_a_training_begins_where_the_flags_say(flags, expected):
-    """10 steps of 2 batches an epoch, 4 epochs."""
-    args = Namespace(
-        **({"initial_epoch": None, "initial_step": None, "skip_until_initial_step": False, "gradient_accumulation_steps": 2} | flags)
-    )
-    assert start_position(args, 10, 4, 40) == expected
-
-
-def test_nothing_left_and_two_places_are_refused(tmp_path, monkeypatch):
-    args = arguments("--initial_step", "40")
-    with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
-        start_position(args, 10, 4, 40)
-    begun = replace(STATE, begun_by={"initial_epoch": 2})
-    monkeypatch.setattr(compatibility, "read_train_state", lambda folder: begun)
-    for flags in (["--initial_epoch", "2"], []):
-        args = arguments("--resume", str(tmp_path), *flags)
-        assert read_position(args, 10) is begun
-        assert (args.initial_epoch, args.initial_step) == (2, None)
-    with pytest.raises(TrainerError, match="leave --initial_step"):
-        read_position(arguments("--resume", str(tmp_path), "--initial_step", "4"), 10)
-    assert read_position(arguments(), 10) is None

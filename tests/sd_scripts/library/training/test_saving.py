@@ -20,7 +20,7 @@ from tests.support.tiny_models import make_flux
 def fixture_make_saver(tmp_path):
     def make(**changes):
         defaults = {
-            "output_dir": str(tmp_path), "output_name": "cat", "save_every_n_epochs": 2, "save_last_n_epochs": None,
+            "output_dir": str(tmp_path), "output_name": "cat", "save_last_n_epochs": None,
             "save_last_n_epochs_state": None, "save_last_n_steps": None, "save_last_n_steps_state": None, "no_metadata": False, "save_keys": "kohya",
         }  # fmt: skip
         return Saver(
@@ -63,7 +63,7 @@ def test_the_last_epochs_are_kept(make_saver, tmp_path):
         *(f"cat-{e:06d}-state" for e in (2, 4, 6, 8)),
         "cat-x-000002.safetensors",
     )
-    make_saver(save_last_n_epochs=2, save_last_n_epochs_state=1).drop_old_epochs(8)
+    make_saver(save_last_n_epochs=2, save_last_n_epochs_state=1).drop_old_epochs(8, interval=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "cat-000006.safetensors", "cat-000008-state", "cat-000008.safetensors", "cat-x-000002.safetensors",
     ]  # fmt: skip
@@ -82,7 +82,7 @@ def test_the_last_steps_are_kept(make_saver, tmp_path):
 def test_without_retention_everything_stays(make_saver, tmp_path):
     touch(tmp_path, "cat-000002.safetensors", "cat-step00000010.safetensors")
     saver = make_saver()
-    saver.drop_old_epochs(100)
+    saver.drop_old_epochs(100, interval=2)
     saver.drop_old_steps(1000)
     assert len(list(tmp_path.iterdir())) == 2
 
