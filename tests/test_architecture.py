@@ -200,6 +200,14 @@ def test_tests_mirror_the_sources():
     assert found == []
 
 
+def test_no_test_module_imports_another():
+    found = []
+    for path in sources():
+        names = {name for name in imports(path) if name.startswith("tests.") and ".test_" in name}
+        found += [f"{path}: {name}; helpers belong to tests/support, fixtures to a conftest.py" for name in sorted(names)]
+    assert found == []
+
+
 def test_no_file_names_a_path_of_one_machine():
     found = []
     for path in tracked():

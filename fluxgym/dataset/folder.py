@@ -79,7 +79,7 @@ class ImageFolder:
         return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
 
     def changing(self) -> AbstractContextManager[None]:
-        """Return the lock under which files get their names here; raises AlreadyRunning when somebody else keeps it."""
+        """Return the lock that guards changes of this folder; raises AlreadyRunning if another process holds it for BUSY_S seconds."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being brought into the form; try again in a moment.")
 

@@ -41,7 +41,7 @@ def _remember(path: Path, info: ImageSize) -> ImageSize:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image whole; raises BadImage naming it when it is none, damaged, or far too large."""
+    """Decode an image whole; raises BadImage, which names it, if it is not an image, damaged, or far too large."""
     from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
 
     try:

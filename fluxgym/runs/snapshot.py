@@ -3,11 +3,12 @@
 from functools import cached_property
 from pathlib import Path
 
+from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessRecord, read_pid, read_record
-from fluxgym.runs.progress import Line, read_end
+from fluxgym.runs.progress import read_end
 from fluxgym.runs.state import State
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
+from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.progress import Line, is_done, read_last
+from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, timestamp_of
 

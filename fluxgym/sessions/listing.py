@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
+from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
-from fluxgym.runs.exit_record import LARGEST_EXACT
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
@@ -92,7 +92,7 @@ def _whole(value: Any) -> int | None:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    exact = number.is_integer() and abs(number) < LARGEST_EXACT  # above it, neither JSON nor a browser is exact
+    exact = number.is_integer() and is_number(number)
     return int(number) if exact and not isinstance(value, bool) else None
 
 

@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 from safetensors import safe_open
 
-from tests.browser.conftest import App
+from tests.support.page import App
 
 BANNER = "#fg-banner .fg-row"
 RUNNING = re.compile("🟢.*Running", re.DOTALL)

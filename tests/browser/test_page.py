@@ -5,17 +5,12 @@ from base64 import b64encode
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import App
+from tests.support.page import App, drop_files, open_page
 from tests.support.runs import make_run
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}{{value}}'
-DROP = """async ([names, contents]) => {
-  const transfer = new DataTransfer();
-  names.forEach((name, index) => transfer.items.add(new File([Uint8Array.from(atob(contents[index]), (c) => c.charCodeAt(0))], name)));
-  document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-}"""
 
 DROP_FOLDERS = """(files) => {
   const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
@@ -28,17 +23,6 @@ DROP_FOLDERS = """(files) => {
   } });
   document.querySelector(".fg-drop").dispatchEvent(event);
 }"""
-
-
-def open_page(page: Page, app: App, query: str = "") -> None:
-    """Open the page and wait until the form answers."""
-    page.goto(app.url + query)
-    expect(page.locator(".fg-lines li").first).to_be_attached()
-
-
-def drop(page: Page, files: dict[str, bytes]) -> None:
-    """Drop files onto the images, as from a file manager."""
-    page.evaluate(DROP, [list(files), [b64encode(content).decode() for content in files.values()]])
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -97,12 +81,12 @@ def test_dropped_images_and_captions_find_each_other(app, page, cats):
         "fake.png": b"only text",
         "ünï.png": cats[2].read_bytes(),
     }
-    drop(page, files)
+    drop_files(page, files)
     expect(page.locator(".fg-image")).to_have_count(3)
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
     expect(page.get_by_label("Caption of a.png")).to_have_value("")
     expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not an image")
-    drop(page, {"a.txt": b"later"})
+    drop_files(page, {"a.txt": b"later"})
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
     page.get_by_role("button", name="Remove b.png").click()
     expect(page.locator(".fg-image")).to_have_count(2)
@@ -172,7 +156,7 @@ def test_nothing_that_was_typed_becomes_markup(app, page, cats):
     open_page(page, app)
     expect(page.locator(".fg-row .fg-name")).to_have_text(HOSTILE)
     expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
-    drop(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
+    drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
     expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
     expect(page.locator(".fg-log")).to_contain_text("onerror")

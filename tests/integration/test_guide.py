@@ -1,4 +1,4 @@
-"""The user's guide, its own commands run in a shell over real runs: what it tells people to type does what it says. docs/guide.md maps the rest."""
+"""The commands of the user's guide, run in a shell over real runs. tests/guide_proofs.md lists every statement and its tests."""
 
 import json
 import os

@@ -15,7 +15,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
-from tests.browser.conftest import App
+from tests.support.page import App
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_world import small_world, state

@@ -1,4 +1,4 @@
-"""The data set of the form: its images by page, its captions, the example. A run's images are looked at in place and copied before an edit."""
+"""The data set of the form: its images by page, its captions, the example. A run's images are read from the run and copied into the draft before an edit."""
 
 from urllib.parse import quote
 
@@ -32,11 +32,11 @@ class ImageHandlers:
         """Answer one page of images with their captions."""
         draft, source = text(data, "draft"), text(data, "source")
         folder = self.folder(draft, source)
-        place = f"runs/{quote(source)}" if source else f"drafts/{draft}"
+        base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
         for item in folder.items(whole(data, "offset"), whole(data, "limit", 1, PAGE)):
             version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
-            thumb = f"{place}/images/{quote(item.name)}?v={version}"
+            thumb = f"{base}/images/{quote(item.name)}?v={version}"
             items.append({"name": item.name, "caption": item.caption, "version": version, "thumb": thumb})
         return {"source": source, "items": items, **_counts(folder)}
 

@@ -36,7 +36,7 @@ class RunHandlers:
 
     @answers
     def run_view(self, data: Answer) -> Answer:
-        """Answer what has changed of a run; {"missing": true} when there is none of that name."""
+        """Return what has changed of a run since `seen`, or {"missing": true} if no run has that name."""
         seen: dict[str, Any] = given if isinstance(given := data.get("seen"), dict) else {}
         try:
             run = self._outputs.run(text(data, "slug", 200))

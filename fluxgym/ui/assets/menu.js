@@ -37,7 +37,7 @@ async function history(session, ask) {
   }));
   await question({
     title: `Earlier settings of ${session.lora_name}`, body: [list],
-    text: answer.versions.length ? "Kept at each resume, restore and replacement. Left: then. Right: now." : "There are none yet. Each resume, restore and replacement keeps what was.",
+    text: answer.versions.length ? "Kept at each resume, restore and replacement. Left: then. Right: now." : "No earlier versions yet. Each resume, restore and replacement keeps what was.",
   });
   return {};
 }

@@ -8,7 +8,7 @@ import { curve } from "./loss_chart.js";
 import { question } from "./dialog.js";
 import { heldIn } from "./unsaved.js";
 import { menu } from "./menu.js";
-import { place } from "./router.js";
+import { route } from "./router.js";
 import * as memory from "./browser_store.js";
 import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session_row.js";
 
@@ -182,7 +182,7 @@ export function mount({ element, trigger, server }) {
   }
 
   const ask = keepAsking(async () => {
-    const here = place();
+    const here = route();
     if (here.tab !== "run") return 5;
     const wanted = here.slug ?? memory.viewed();
     if (wanted !== slug) {
@@ -206,6 +206,6 @@ export function mount({ element, trigger, server }) {
     return session && isLive(session) ? 1 : 4;
   });
   const act = actions(server, trigger, ask);
-  document.addEventListener("fg:place", ask);
+  document.addEventListener("fg:route", ask);
   document.addEventListener("fg:changed", ask);
 }

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 from bench.trainer_gpu import DEV
 from library.errors import TrainerError
@@ -14,17 +15,17 @@ from library.placement.block_swap import swap_blocks
 from library.placement.layout import Layout
 from library.placement.quantization import QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
-from tests.sd_scripts.library.placement.test_block_swap import RecordingMover
-from tests.sd_scripts.library.placement.test_layout import flags
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_flux
+from tests.support.block_swap import RecordingTransfer
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
+from tests.support.trainer_args import base_model_args
 
 FLUX_DEV = FluxParams(**DEV)
 
 
 @torch.no_grad()
 def test_float8_storage_is_close_and_a_quarter_of_the_size():
-    flux, x = make_flux(), inputs(PARAMS)
+    flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
     quantize_blocks(flux, "fp8", torch.float32)
     assert all(block.linear1.weight.element_size() == 1 for block in flux.single_blocks)
@@ -69,7 +70,7 @@ def test_swapped_blocks_of_a_small_model_leave_one_of_each_kind():
 def test_resident_float8_weights_of_flux_take_what_kohyas_take(wanted, gib):
     with torch.device("meta"):
         flux = Flux(FLUX_DEV)
-    layout = Layout(flags("-", fp8_base=True, blocks_to_swap=wanted), torch.device("cuda", 0), torch.bfloat16)
+    layout = Layout(base_model_args("-", fp8_base=True, blocks_to_swap=wanted), torch.device("cuda", 0), torch.bfloat16)
     layout.prepare(flux)
     resident = sum(stored_bytes(module) for name, module in flux.named_modules() if layout.device_of(f"{name}.").type == "cuda")
     assert resident / (1 << 30) == pytest.approx(gib, abs=0.005)
@@ -86,7 +87,7 @@ def stored_bytes(module):
 @pytest.mark.parametrize("wanted", [1, 2, 5])
 def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkpointing):
     params = replace(PARAMS, depth=3, depth_single_blocks=6)
-    results, mover = [], RecordingMover()
+    results, mover = [], RecordingTransfer()
     for is_swapped in (False, True):
         flux = make_flux(params)
         flux.gradient_checkpointing = checkpointing
@@ -94,8 +95,8 @@ def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkp
             swapped = list(swapped_blocks(flux, wanted, split_mode=False).values())
             swap_blocks(swapped, mover, is_checkpointed=lambda flux=flux: flux.gradient_checkpointing)
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-        fill_up(network)
-        out = [flux(**inputs(params)).square().mean() for _ in range(2)]
+        randomize_lora(network)
+        out = [flux(**flux_inputs(params)).square().mean() for _ in range(2)]
         sum(out).backward()
         results.append([*out, *(parameter.grad for parameter in network.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -104,14 +105,14 @@ def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkp
 
 
 def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes(monkeypatch):
-    mover = RecordingMover()
+    mover = RecordingTransfer()
     monkeypatch.setattr(activations, "CudaBlockTransfer", lambda _device: mover)
     monkeypatch.setattr(activations, "pin", lambda _blocks: None)
     flux = make_flux(replace(PARAMS, depth=3, depth_single_blocks=6))
     flux.gradient_checkpointing = True
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
     activations.swap(flux, list(swapped_blocks(flux, 3, split_mode=False).values()), torch.device("cuda", 0))
-    flux(**inputs(PARAMS)).square().mean().backward()
+    flux(**flux_inputs(PARAMS)).square().mean().backward()
     used = [note for note in mover.notes if note.startswith("use")]
     assert used == [f"use {index}" for index in (0, 1, 2, 3, 4, 4, 3, 2, 1, 0)]  # forward, then the recompute
     assert [note for note in mover.notes if note.startswith("start")] == [f"start {index}" for index in (0, 1, 2, 3, 4, 2, 1, 0)]
@@ -121,34 +122,43 @@ def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes(mon
 @pytest.mark.parametrize("checkpointing", [True, False])
 def test_activations_on_the_host_give_the_same_gradients(checkpointing, monkeypatch):
     monkeypatch.setattr(activations, "MIN_OFFLOADED_BYTES", 1)
-    kept, results = [], []
+    saved, results = record_saved_tensors(monkeypatch), []
     for offloaded in (False, True):
         flux = make_flux()
         flux.gradient_checkpointing = checkpointing
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-        fill_up(network)
+        randomize_lora(network)
         if offloaded:
             keep_activations_on_host(flux)
-            monkeypatch.setattr(activations, "_from_host", recording(activations._from_host, kept))
-        x = inputs(PARAMS)
+        x = flux_inputs(PARAMS)
         x["img"].requires_grad_()
         flux(**x).square().mean().backward()
         results.append([x["img"].grad, *(p.grad for p in network.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
-    assert sum(isinstance(each, tuple) for each in kept) >= 3  # each block's input at least
+    assert sum(isinstance(packed, tuple) for _, packed in saved) >= 3  # each block's input at least
 
 
-def recording(unpack, kept):
-    def recorded(packed):
-        kept.append(packed)
-        return unpack(packed)
+def record_saved_tensors(monkeypatch):
+    """Return a list to which each tensor that autograd saves is added with what is kept of it: a tuple when it goes to the host."""
+    saved = []
 
-    return recorded
+    def recording_hooks(pack, unpack):
+        def record(tensor):
+            saved.append((tensor, pack(tensor)))
+            return saved[-1][1]
+
+        return saved_tensors_hooks(record, unpack)
+
+    monkeypatch.setattr(activations, "saved_tensors_hooks", recording_hooks)
+    return saved
 
 
 def test_frozen_weights_are_never_taken_to_the_host(monkeypatch):
     monkeypatch.setattr(activations, "MIN_OFFLOADED_BYTES", 1)
-    flux = make_flux()
-    pack = activations._to_host({tensor.untyped_storage().data_ptr() for tensor in flux.parameters()})
-    assert isinstance(pack(flux.img_in.weight.t()), torch.Tensor)
-    assert isinstance(pack(torch.ones(3)), tuple)
+    flux, saved, x = make_flux(), record_saved_tensors(monkeypatch), flux_inputs(PARAMS)
+    keep_activations_on_host(flux)
+    x["img"].requires_grad_()
+    flux(**x)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in flux.parameters()}
+    is_weight_and_on_host = {(tensor.untyped_storage().data_ptr() in weights, isinstance(packed, tuple)) for tensor, packed in saved}
+    assert is_weight_and_on_host == {(True, False), (False, True)}

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from library.cli.flags import build_parser
 from library.placement.layout import load_base
 from library.placement.quantization import quantize_blocks
-from tests.sd_scripts.networks.test_lora_flux import inputs
-from tests.support.tiny_models import PARAMS, make_flux, save
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux, save
+from tests.support.trainer_args import base_model_args
 
 CPU = torch.device("cpu")
 
@@ -20,12 +19,6 @@ def fixture_path(tmp_path_factory):
     return path
 
 
-def flags(path, **changes):
-    args = build_parser().parse_args([])
-    vars(args).update(pretrained_model_name_or_path=str(path), **changes)
-    return args
-
-
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("changes", "kind"), [({"fp8_base": True}, "fp8"), ({"fp8_base": True, "base_quantization": "nf4"}, "nf4"), ({}, None)]
@@ -34,26 +27,26 @@ def test_the_base_is_rounded_as_asked(changes, kind, path):
     wanted = make_flux()
     if kind:
         quantize_blocks(wanted, kind, torch.float32)
-    flux = load_base(flags(path, **changes), CPU, torch.float32)
-    assert torch.equal(flux(**inputs(PARAMS)), wanted(**inputs(PARAMS)))
+    flux = load_base(base_model_args(path, **changes), CPU, torch.float32)
+    assert torch.equal(flux(**flux_inputs(PARAMS)), wanted(**flux_inputs(PARAMS)))
     assert type(flux.single_blocks[0].linear1) is nn.Linear  # a CPU keeps the rounded numbers wide
 
 
 @torch.no_grad()
 def test_reading_and_mapping_are_the_same(path):
-    mapped, read = (load_base(flags(path, disable_mmap_load_safetensors=off), CPU, torch.float32) for off in (False, True))
-    assert torch.equal(mapped(**inputs(PARAMS)), read(**inputs(PARAMS)))
+    mapped, read = (load_base(base_model_args(path, disable_mmap_load_safetensors=off), CPU, torch.float32) for off in (False, True))
+    assert torch.equal(mapped(**flux_inputs(PARAMS)), read(**flux_inputs(PARAMS)))
 
 
 def test_a_cpu_has_no_need_to_swap(path, capsys):
-    load_base(flags(path, blocks_to_swap=2), CPU, torch.float32)
+    load_base(base_model_args(path, blocks_to_swap=2), CPU, torch.float32)
     assert "warning: 1 blocks were to be swapped" in capsys.readouterr().err
 
 
 def test_float8_products_need_the_chip(path, capsys):
-    load_base(flags(path, fp8_base=True, fp8_matmul=True), CPU, torch.float32)
+    load_base(base_model_args(path, fp8_base=True, fp8_matmul=True), CPU, torch.float32)
     assert "--fp8_matmul has no effect" in capsys.readouterr().err
 
 
 def test_offloading_activations_implies_checkpointing(path):
-    assert load_base(flags(path, cpu_offload_checkpointing=True), CPU, torch.float32).gradient_checkpointing
+    assert load_base(base_model_args(path, cpu_offload_checkpointing=True), CPU, torch.float32).gradient_checkpointing
