@@ -9,13 +9,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-import flux_train_network
 from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.reporting import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
+from tests.support.stops import run
 from tests.support.tiny_models import model_flags
 from tests.support.training_data import shared_models
 
@@ -135,8 +135,8 @@ def resumed_with(source, cats, out, **subset):
     return out / "cat.safetensors"
 
 
-def test_debug_dataset_describes_the_data_set_and_trains_nothing(cats, tmp_path, capsys):
-    assert flux_train_network.main(argv_of(tmp_path / "out", cats, *SPLIT, "--debug_dataset")) == 0
-    told = capsys.readouterr().out
-    assert "3 images, 6 with repeats, in 6 batches an epoch; 1 held out" in told
+def test_debug_dataset_describes_the_data_set_and_trains_nothing(cats, tmp_path):
+    done = run(argv_of(tmp_path / "out", cats, *SPLIT, "--debug_dataset"))
+    assert done.returncode == 0
+    assert "3 images, 6 with repeats, in 6 batches an epoch; 1 held out" in done.stdout
     assert not (tmp_path / "out").exists()
