@@ -15,8 +15,8 @@ from library.process import StopFlag, StopRequested
 from library.training.reporting import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
-from tests.support.stops import run
 from tests.support.tiny_models import model_flags
+from tests.support.trainer_process import run_trainer
 from tests.support.training_data import shared_models
 
 
@@ -136,7 +136,7 @@ def resumed_with(source, cats, out, **subset):
 
 
 def test_debug_dataset_describes_the_data_set_and_trains_nothing(cats, tmp_path):
-    done = run(argv_of(tmp_path / "out", cats, *SPLIT, "--debug_dataset"))
+    done = run_trainer(*argv_of(tmp_path / "out", cats, *SPLIT, "--debug_dataset"))
     assert done.returncode == 0
     assert "3 images, 6 with repeats, in 6 batches an epoch; 1 held out" in done.stdout
     assert not (tmp_path / "out").exists()

@@ -35,11 +35,6 @@ def compute_dtype(args: Namespace) -> torch.dtype:
     return torch.bfloat16 if args.mixed_precision == "bf16" else torch.float32
 
 
-def save_dtype(args: Namespace) -> torch.dtype | None:
-    """Return the precision of saved LoRA files, by --save_precision; None keeps the trained one."""
-    return {"bf16": torch.bfloat16, "fp16": torch.float16, "float": torch.float32}.get(args.save_precision or "")
-
-
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """Compute in `dtype`; float32 needs no casting."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

@@ -185,10 +185,10 @@ class SaveHook(Hook):
             self.saver.drop_old_steps(position.step)
 
     def _save_at_epoch(self, position: Position, *, missing_only: bool) -> None:
-        every, epoch = self.config.epoch_interval(position.num_epochs), position.epochs_begun
+        every, epoch = self.saver.epoch_interval, position.epochs_begun
         if every and epoch % every == 0 and epoch < position.num_epochs:
             self._save(position, epoch_suffix(epoch), missing_only=missing_only)
-            self.saver.drop_old_epochs(epoch, interval=every)
+            self.saver.drop_old_epochs(epoch)
 
     def _save(self, position: Position, suffix: str, *, missing_only: bool) -> None:
         if missing_only and self.saver.has_lora(suffix):

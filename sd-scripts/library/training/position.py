@@ -1,9 +1,7 @@
 """Where a training begins, how far it is, and where it ends."""
 
 import math
-from argparse import Namespace
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from library.config import StartConfig, TrainerConfig
 from library.errors import TrainerError
@@ -51,19 +49,13 @@ def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState |
     folder = config.run.resume
     if folder is None:
         return None
-    start = start_flags(config.run.start)
+    start = config.run.start.flags()
     if is_kohya_state(folder):
-        state = position_of(folder, Namespace(**config.given), steps_per_epoch)
-        return replace(state, begun_by=start)
+        return replace(position_of(folder, config, steps_per_epoch), begun_by=start)
     state = read_train_state(folder)
     if start not in ({}, state.begun_by):
-        raise TrainerError(f"--resume {folder} carries its own place in the training; leave --initial_step and --initial_epoch out.")
+        raise TrainerError(f"--resume {folder} has its own position in the training; leave --initial_step and --initial_epoch out.")
     return state
-
-
-def start_flags(start: StartConfig) -> dict[str, Any]:
-    """Return the flags that move the start of a training, without those at their defaults; checkpoints record them."""
-    return {name: value for name, value in asdict(start).items() if value not in (None, False)}
 
 
 def training_length(config: TrainerConfig, steps_per_epoch: int) -> tuple[int, int]:

@@ -27,7 +27,7 @@ from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.placement.compile import check_backend
-from library.placement.layout import choose_device, compute_dtype, load_base, save_dtype
+from library.placement.layout import choose_device, compute_dtype, load_base
 from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
 from library.sample_prompts import SamplePrompt, read_prompts
@@ -38,7 +38,7 @@ from library.training.hooks import Hooks, SampleHook, SaveHook, ValidationHook
 from library.training.kohya_state import is_kohya_state
 from library.training.learner import Learner
 from library.training.metadata import fixed_metadata
-from library.training.position import Position, read_checkpoint, start_flags, start_position, training_length
+from library.training.position import Position, read_checkpoint, start_position, training_length
 from library.training.reporting import Console, ProgressLog, Reporter
 from library.training.saving import Saver
 from library.training.trackers import Trackers, check_trackers
@@ -96,7 +96,8 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
     flux = load_base(run.flags, run.device, run.dtype)
     stop.check()
     learner = _create_learner(run, flux, text, position)
-    saver = Saver(run.flags, learner.network, save_dtype(run.flags), _metadata(run, data, flux, position))
+    interval = config.save.epoch_interval(position.num_epochs)
+    saver = Saver(config.save, learner.network, _metadata(run, data, flux, position), epoch_interval=interval)
     if checkpoint is not None:
         _resume(run, data, learner, checkpoint)
     reporter = _create_reporter(run, data, position, checkpoint)
@@ -132,7 +133,7 @@ def _check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> 
     if config.run.deterministic:
         compute_deterministically()
     device, dtype = choose_device(), compute_dtype(flags)
-    plan = factory.plan(flags)
+    plan = factory.plan(config)
     _check_before_loading(flags, config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
     return _Run(config=config, flags=flags, plan=plan, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
@@ -145,10 +146,10 @@ def _check_before_loading(flags: Namespace, config: TrainerConfig) -> None:
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(config.loss)
     check_backend(flags)
-    check_trackers(flags)
+    check_trackers(config.log)
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
     with redirect_stderr(StringIO()):  # the warnings are printed when the real ones are made
-        create_scheduler(flags, create_optimizer(flags, stand_in), config.run.max_train_steps)
+        create_scheduler(config.optim, create_optimizer(config.optim, stand_in), config.run.max_train_steps)
 
 
 def _find_checkpoint(run: _Run, data: TrainingData) -> TrainState | None:
@@ -157,7 +158,7 @@ def _find_checkpoint(run: _Run, data: TrainingData) -> TrainState | None:
     clear_leftovers(run.config.save.output_dir, run.config.save.output_name)  # of a kill between two renames
     state = read_checkpoint(run.config, data.steps_per_epoch)
     if state is not None:
-        check_fixed(state, fixed_settings(run.flags, data), str(run.config.run.resume))
+        check_fixed(state, fixed_settings(run.config, data), str(run.config.run.resume))
     return state
 
 
@@ -215,11 +216,11 @@ def _create_learner(run: _Run, flux: Flux, text: _Text, position: Position) -> L
     optim, seed = run.config.optim, run.config.run.seed
     torch.manual_seed(derived_seed(seed, "network"))  # for layers that draw without a generator of their own
     network = _create_network(run, flux, text)
-    optimizer = create_optimizer(run.flags, parameter_groups(run.flags, network))
+    optimizer = create_optimizer(optim, parameter_groups(optim, network))
     return Learner(
         network=network,
         optimizer=optimizer,
-        scheduler=create_scheduler(run.flags, optimizer, position.total_steps),
+        scheduler=create_scheduler(optim, optimizer, position.total_steps),
         average=Average(network, optim.ema_decay) if optim.ema_decay else None,
         seed=seed,
         learning_rate=optim.learning_rate,
@@ -229,7 +230,7 @@ def _create_learner(run: _Run, flux: Flux, text: _Text, position: Position) -> L
 
 def _create_network(run: _Run, flux: Flux, text: _Text) -> TrainedNetwork:
     t5 = text.encoders.t5 if text.encoders and run.plan.trains_t5 else None
-    network = factory.create(run.flags, flux, text.trained_clip, t5).to(run.device)
+    network = factory.create(run.config.network, flux, text.trained_clip, t5, seed=run.config.run.seed).to(run.device)
     return network.to(torch.bfloat16) if run.config.placement.full_bf16 else network
 
 
@@ -263,14 +264,15 @@ def _resume(run: _Run, data: TrainingData, learner: Learner, checkpoint: TrainSt
     folder = run.config.run.resume
     assert folder is not None
     if not is_kohya_state(folder):
-        print_changed_settings(checkpoint, other_settings(run.flags, data))
+        print_changed_settings(checkpoint, other_settings(run.config, data))
     learner.resume(folder, checkpoint.step)
     if checkpoint.step == run.progress.total_steps:
         print(f"the checkpoint stands at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
 
 
 def _create_reporter(run: _Run, data: TrainingData, position: Position, checkpoint: TrainState | None) -> Reporter:
-    trackers = Trackers(run.flags, log_folder=checkpoint.log_folder if checkpoint else "", step=position.step)
+    folder = checkpoint.log_folder if checkpoint else ""
+    trackers = Trackers(run.config.log, run.config.given, log_folder=folder, step=position.step)
     losses = checkpoint.losses if checkpoint else []
     console = Console(position.step, position.total_steps, data.steps_per_epoch, losses)
     return Reporter(progress=run.progress, console=console, trackers=trackers)
@@ -284,9 +286,9 @@ def _state_to_record(run: _Run, data: TrainingData, position: Position, checkpoi
         batch_in_epoch=position.batch_in_epoch,
         total_steps=position.total_steps,
         seed=run.config.run.seed,
-        fixed=fixed_settings(run.flags, data),
-        settings=other_settings(run.flags, data),
-        begun_by=checkpoint.begun_by if checkpoint else start_flags(run.config.run.start),
+        fixed=fixed_settings(run.config, data),
+        settings=other_settings(run.config, data),
+        begun_by=checkpoint.begun_by if checkpoint else run.config.run.start.flags(),
     )
 
 
@@ -302,7 +304,7 @@ def _metadata(run: _Run, data: TrainingData, flux: Flux, position: Position) -> 
         "resolution": data.resolution,
         **data.metadata(),
     }
-    return fixed_metadata(run.flags, is_dev=flux.params.guidance_embed, figures=figures)
+    return fixed_metadata(run.config, is_dev=flux.params.guidance_embed, figures=figures)
 
 
 def _free_memory() -> None:

@@ -1,7 +1,6 @@
 """The loss of a step: a loss curve that independent code computed (tests/golden/loss_curve.py), what a step draws, and where text comes from."""
 
 import json
-from argparse import Namespace
 
 import pytest
 import torch
@@ -44,7 +43,7 @@ def make_batch(step=0, **fields):
 
 def losses_of(num_steps, *extra, rate=golden.RATE):
     config, network, objective = make_parts(*extra)
-    optimizer = create_optimizer(Namespace(**config.given), [{"params": list(network.parameters()), "lr": rate}])
+    optimizer = create_optimizer(config.optim, [{"params": list(network.parameters()), "lr": rate}])
     losses = []
     for step in range(num_steps):
         batch = make_batch(step)

@@ -16,8 +16,8 @@ class Recorded:
 
     losses, log_folder, optimizer, scheduler = [0.5], "logs", "optimizer", "scheduler"
 
-    def __init__(self, *, present=(), prompts=("a cat",)):
-        self.done, self.present, self.prompts, self.states = [], present, prompts, []
+    def __init__(self, *, present=(), prompts=("a cat",), epoch_interval=None):
+        self.done, self.present, self.prompts, self.states, self.epoch_interval = [], present, prompts, [], epoch_interval
 
     def enter(self, phase, **fields):
         self.done.append(str(phase))
@@ -51,8 +51,8 @@ class Recorded:
     def drop_old_steps(self, step):
         self.done.append(f"drop steps {step}")
 
-    def drop_old_epochs(self, epoch, *, interval):
-        self.done.append(f"drop epochs {epoch} every {interval}")
+    def drop_old_epochs(self, epoch):
+        self.done.append(f"drop epochs {epoch}")
 
     def check_learned(self, step):
         self.done.append("check learned")
@@ -144,26 +144,19 @@ def test_steps_are_saved_but_for_the_last():
 
 
 def test_epochs_are_saved_but_for_the_last():
-    recorded = Recorded()
-    hook = save_hook(recorded, save_every_n_epochs=1)
+    recorded = Recorded(epoch_interval=1)
+    hook = save_hook(recorded)
     for epoch in (1, 3):
         hook.after_epoch(at_end_of(epoch))
-    assert recorded.done == ["saving", "lora-000001 epoch 1 step 4", "drop epochs 1 every 1"]
-
-
-def test_save_ratio_divides_the_epochs():
-    recorded = Recorded()
-    hook = save_hook(recorded, save_n_epoch_ratio=2)
-    hook.after_epoch(at_end_of(1))
-    assert recorded.done[-1] == "drop epochs 1 every 1"
+    assert recorded.done == ["saving", "lora-000001 epoch 1 step 4", "drop epochs 1"]
 
 
 def test_a_lora_that_is_there_is_not_saved_again():
-    recorded = Recorded(present=("-step00000006", "-000001"))
+    recorded = Recorded(present=("-step00000006", "-000001"), epoch_interval=1)
     save_hook(recorded, save_every_n_steps=6).catch_up(inside(6))
-    save_hook(recorded, save_every_n_epochs=1).catch_up(at_end_of(1))
-    assert recorded.done == ["drop steps 6", "drop epochs 1 every 1"]
-    save_hook(recorded, save_every_n_epochs=1).catch_up(at_end_of(2))
+    save_hook(recorded).catch_up(at_end_of(1))
+    assert recorded.done == ["drop steps 6", "drop epochs 1"]
+    save_hook(recorded).catch_up(at_end_of(2))
     assert "lora-000002 epoch 2 step 4" in recorded.done
 
 

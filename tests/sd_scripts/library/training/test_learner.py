@@ -10,13 +10,13 @@ from library.training.learner import Learner
 from networks.factory import parameter_groups
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
-from tests.support.trainer_args import trainer_args
+from tests.support.trainer_config import trainer_config
 
 
 def make_learner(*, ema_decay=None, max_grad_norm=1.0):
-    args = trainer_args(learning_rate=0.1, optimizer_type="SGD")
+    optim = trainer_config(learning_rate=0.1, optimizer_type="SGD").optim
     network = create_network(make_flux(), None, rank=1, alpha=1.0, seed=0)
-    optimizer = create_optimizer(args, parameter_groups(args, network))
+    optimizer = create_optimizer(optim, parameter_groups(optim, network))
     return Learner(
         network=network,
         optimizer=optimizer,
@@ -30,10 +30,6 @@ def make_learner(*, ema_decay=None, max_grad_norm=1.0):
 
 def weight_of(learner):
     return next(iter(learner.network.parameters()))
-
-
-def norm_of(learner):
-    return torch.stack([parameter.detach().square().sum() for parameter in learner.network.parameters()]).sum()
 
 
 def step(learner, number, scale=1.0):

@@ -7,7 +7,7 @@ import pytest
 from library.errors import TrainerError
 from library.training import position
 from library.training.checkpoint import TrainState
-from library.training.position import Position, read_checkpoint, start_flags, start_position
+from library.training.position import Position, read_checkpoint, start_position
 from tests.support.trainer_config import trainer_config
 
 STATE = TrainState(step=13, epoch=1, batch_in_epoch=6, total_steps=40, seed=1, fixed={})
@@ -64,12 +64,6 @@ def test_start_flags_beside_a_checkpoint_must_be_its_own(tmp_path, monkeypatch):
     with pytest.raises(TrainerError, match="leave --initial_step"):
         read_checkpoint(trainer_config(resume=tmp_path, initial_step=4), 10)
     assert read_checkpoint(trainer_config(), 10) is None
-
-
-def test_start_flags_hold_only_what_was_given():
-    assert start_flags(trainer_config().run.start) == {}
-    given = trainer_config(initial_step=3, skip_until_initial_step=True).run.start
-    assert start_flags(given) == {"initial_step": 3, "skip_until_initial_step": True}
 
 
 def test_position_moves_by_steps_and_epochs():

@@ -81,7 +81,7 @@ def fixture_run(tmp_path_factory, monkeypatch):
     ("extra", "words"),
     [
         (["--loss_type", "huber"], "--huber_schedule constant"),
-        (["--optimizer_type", "Lionheart"], "Lionheart is no optimizer"),
+        (["--optimizer_type", "Lionheart"], "Lionheart is not an optimizer"),
         (["--optimizer_args", "betas=3"], "--optimizer_args"),
         (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
         (["--log_with", "tensorboard"], "--logging_dir"),

@@ -17,6 +17,7 @@ from tests.support.stops import flags, last_checkpoint, losses_of, write_dataset
 from tests.support.tiny_models import write_tiny_models
 from tests.support.trainer_process import same_tensors
 
+pytestmark = pytest.mark.slow
 QUICK = ("--network_train_unet_only", "--cache_text_encoder_outputs", "--optimizer_type", "AdamW")
 
 
