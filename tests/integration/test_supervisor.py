@@ -31,7 +31,7 @@ ENDS = {
     "no LoRA": ("progress(4)", "failed", "not_verified", "no cat.safetensors"),
     "too few steps": ("progress(3); lora()", "failed", "not_verified", "3 of 4"),
     "a torn LoRA": ("progress(4); lora(cut=3)", "failed", "not_verified", "cut short"),
-    "a LoRA of NaN": ("progress(4); lora((1.0, float('nan')))", "failed", "not_verified", "no numbers"),
+    "a LoRA of NaN": ("progress(4); lora((1.0, float('nan')))", "failed", "not_verified", "NaN or infinity"),
     "a crash": ("progress(2); raise SystemExit(1)", "failed", "unknown", "exit code 1"),
     "its own reason": ("progress(2, reason_code='nan', reason='the loss became nan'); sys.exit(2)", "failed", "nan", "The loss became nan"),
     "only a sentence": ("print('error: the flag --x is odd.', file=sys.stderr); sys.exit(2)", "failed", "bad_input", "--x is odd"),

@@ -90,7 +90,7 @@ class World:
     def rows(self) -> dict[str, Session]:
         """Return the list by folder, newest first; the page's and the terminal's are the same."""
         rows = {session.slug: session for session in list_sessions(self.outputs)}
-        entries = SessionIndex(self.outputs).look(everything=True)
+        entries = SessionIndex(self.outputs).entries(everything=True)
         assert [(entry.slug, entry.lora_name, entry.status) for entry in entries] == [
             (row.slug, row.lora_name, row.status) for row in rows.values()
         ]
