@@ -111,14 +111,14 @@ class ResumePreview:
     epoch: int
     total_steps: int
     left_s: float | None
-    is_exact: bool = True
+    notice: str = ""
 
     def sentence(self) -> str:
         """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
         left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
-        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the images in another order than without the stop"
-        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
+        notice = f"; {self.notice}" if self.notice else ""
+        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
 
 
 def needs_check(run: RunPaths) -> bool:
@@ -136,7 +136,8 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     state = _state(run)
     if not state:
         return None
-    newest = next(iter(list_complete(run, backend_of(run))), None)
+    backend = backend_of(run)
+    newest = next(iter(list_complete(run, backend)), None)
     if newest is None:
         return None
     total = _total_steps(run, state, newest)
@@ -145,7 +146,7 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     speed = (read_last_training(run.progress) or {}).get("s_per_it")
     left = max(0, total - newest.step)
     return ResumePreview(
-        checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, is_exact=newest.is_exact,
+        checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, notice=backend.resume_notice(),
         left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
     )  # fmt: skip
 

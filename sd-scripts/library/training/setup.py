@@ -85,7 +85,7 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
     Raises TrainerError for a mistake of the user's, as early as it can be seen, and StopRequested.
     """
     run = _check_run(config, progress, stop)
-    data = build_dataset(run.flags)
+    data = build_dataset(config)
     checkpoint = _find_checkpoint(run, data)
     position = start_position(config, data.steps_per_epoch, checkpoint)
     progress.step, progress.total_steps = position.step, position.total_steps
@@ -124,7 +124,8 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
 
 def describe_dataset(config: TrainerConfig) -> str:
     """Return what --debug_dataset prints: the data set in words; raises TrainerError as build_trainer does."""
-    return build_dataset(_check_run(config, ProgressLog(None), StopFlag()).flags).describe()
+    _check_run(config, ProgressLog(None), StopFlag())
+    return build_dataset(config).describe()
 
 
 def _check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> _Run:

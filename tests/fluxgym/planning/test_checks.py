@@ -10,9 +10,9 @@ from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
 from fluxgym.errors import StorageError
 from fluxgym.planning.checks import check
 from fluxgym.runs import files
-from fluxgym.sessions.drafts import new_draft_id
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageHandlers
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world, state, write_one_tensor

@@ -8,13 +8,14 @@ import pytest
 from fluxgym.errors import AlreadyRunning
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
-from fluxgym.sessions.drafts import Draft, new_draft_id, open_draft
+from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import form_events
 from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import TrainingHandlers
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import small_world

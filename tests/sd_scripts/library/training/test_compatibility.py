@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.data.dataset_toml import Dataset, Subset
+from library.data.schema import Dataset, Subset
 from library.errors import TrainerError
 from library.training.checkpoint import TrainState
 from library.training.compatibility import (
