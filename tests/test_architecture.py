@@ -25,8 +25,6 @@ KNOWN_VIOLATIONS: frozenset[str] = frozenset({
     "sd-scripts/library/models/flux1/loading.py -> library.placement",
     "sd-scripts/library/models/flux1/transformer.py -> library.placement",
     "sd-scripts/library/placement/layout.py -> networks",
-    "sd-scripts/networks/factory.py -> library.cli",
-    "sd-scripts/networks/lora_file.py -> library.training",
 })  # fmt: skip
 
 
