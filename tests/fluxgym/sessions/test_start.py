@@ -285,7 +285,7 @@ def test_a_version_that_somebody_took_meanwhile_is_left_alone(world, images, mon
         return copy(*args, **more)
 
     monkeypatch.setattr(start_module, "copy_into", copy_while_another_starts)
-    with pytest.raises(NameTaken, match="my-cat-2 has begun meanwhile"):
+    with pytest.raises(NameTaken, match="my-cat-2 was started in the meantime"):
         start_run(world, images, if_exists="new")
     assert [path.name for path in (world.outputs / "my-cat-2").iterdir()] == ["theirs"]
     assert not OutputsPaths(world.outputs).archive.exists()
