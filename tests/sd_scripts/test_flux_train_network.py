@@ -19,4 +19,4 @@ def test_a_config_is_written_and_nothing_trained(tmp_path, capsys):
     assert (tmp_path / "run.toml").read_text() == "sdpa = true\n"
     assert f"wrote {tmp_path / 'run.toml'}" in capsys.readouterr().out
     assert command.main(argv) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
