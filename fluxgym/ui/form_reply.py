@@ -13,11 +13,11 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.trainers.options import train_sh, trainer_argv
 from fluxgym.ui import form_values
-from fluxgym.ui.api.answers import Answer
+from fluxgym.ui.api.responses import JsonObject
 from fluxgym.ui.form_values import Errors, State
 
 HELP = {setting.name: setting.help for setting in SETTINGS.values()}
-NOTHING_TO_TELL: Answer = {"steps": None, "explain": "", "command": "", "toml": ""}
+NOTHING_TO_TELL: JsonObject = {"steps": None, "explain": "", "command": "", "toml": ""}
 
 
 class Form:
@@ -27,12 +27,12 @@ class Form:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
 
-    def answer(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Answer:
+    def answer(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> JsonObject:
         """Return everything that stands beside the fields; `pressed` after a press on Start, when an empty name is named too."""
         errors = dict(errors)
         config = form_values.check(state, errors)
         lines = check(config.to_state(), images, self._settings.models, self._settings.outputs)
-        answer: Answer = {"help": HELP, "trigger": config.concept_sentence, "lines": _lines(lines, errors), "pressed": pressed}
+        answer: JsonObject = {"help": HELP, "trigger": config.concept_sentence, "lines": _lines(lines, errors), "pressed": pressed}
         can_tell = not set(errors) - {"lora_name"}  # a field that cannot be used was replaced by its default above
         answer |= (_steps(lines, config) | self._recipe(config, lines.files)) if can_tell else NOTHING_TO_TELL
         if not pressed and not state["lora_name"].strip():
@@ -41,7 +41,7 @@ class Form:
             answer["lines"].append({"level": "error", "text": f"{_settings(len(errors))} cannot be used yet; the reason stands beside it."})
         return answer | {"errors": errors}
 
-    def _recipe(self, config: TrainConfig, files: FoundFiles | None) -> Answer:
+    def _recipe(self, config: TrainConfig, files: FoundFiles | None) -> JsonObject:
         """Return the command and dataset.toml as Start would write them; nothing while something stands in the way."""
         if files is None:
             return {"command": "", "toml": ""}
@@ -75,7 +75,7 @@ class Form:
         return state | {"advanced": {name: form_values.when_empty(name) for name in advanced} | state["advanced"]}
 
 
-def _lines(checked: Preflight, errors: Errors) -> list[Answer]:
+def _lines(checked: Preflight, errors: Errors) -> list[JsonObject]:
     """Return the checks' lines but those whose sentence stands beside its field already; new ones go beside theirs."""
     lines = []
     for line in checked.lines:
@@ -90,7 +90,7 @@ def _settings(number: int) -> str:
     return "One setting" if number == 1 else f"{number} settings"
 
 
-def _steps(checked: Preflight, config: TrainConfig) -> Answer:
+def _steps(checked: Preflight, config: TrainConfig) -> JsonObject:
     """Return the expected steps and what they are made of."""
     if checked.steps is None:
         return {"steps": None, "explain": ""}
