@@ -17,9 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from flux_train_network import explain
 from library.cli.flags import build_parser as trainers_parser
-from library.command import Parser, finite, number
+from library.command import Parser, explain_error, finite, number
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
@@ -29,7 +28,8 @@ from library.models.flux1.vae import load_vae
 from library.placement.activations import MAX_SWAPPED
 from library.placement.layout import autocast, choose_device, load_base
 from library.placement.quantization import KINDS
-from library.sampling import RANGES, Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
+from library.sample_prompts import RANGES, SamplePrompt
+from library.sampling import Conditioning, initial_noise, sample_latents, to_image
 from library.training.setup import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
 from networks.lora_inference import Attachment, read_attachment
 from networks.lora_merge import merge_base_weights
@@ -86,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
             image.save(path)
     except TrainerError as error:
         return _refuse(str(error))
-    except (torch.OutOfMemoryError, MemoryError, OSError, RuntimeError) as error:
-        known = explain(error)
+    except (MemoryError, OSError, RuntimeError) as error:
+        known = explain_error(error)
         if known is None:
             raise
         return _refuse(known[0])

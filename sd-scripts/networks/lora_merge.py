@@ -4,12 +4,13 @@ Owns the adding in memory. The same into a file is flux_merge_lora.py's.
 """
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
 from fluxgym.contract.codes import ReasonCode
+from library.config import BaseWeights
 from library.errors import TrainerError
 from library.models.flux1.layer_names import LAYER_NAMES
 from library.models.layer_names import kohya_name
@@ -42,9 +43,9 @@ def files_of(args: Namespace) -> list[tuple[str, float]]:
     return list(zip(paths, multipliers + [1.0] * (len(paths) - len(multipliers)), strict=True))
 
 
-def text_identity(args: Namespace) -> tuple[str, ...]:
-    """Return what tells encoded captions apart that were made with other --base_weights: nothing for those that leave the encoders alone."""
-    return tuple(f"{fingerprint(path)} {multiplier}" for path, multiplier in files_of(args) if _touches_text(path))
+def text_identity(base_weights: Iterable[BaseWeights]) -> tuple[str, ...]:
+    """Return what encoded captions depend on: the fingerprint and multiplier of each file that changes a text encoder."""
+    return tuple(f"{fingerprint(file.path)} {file.multiplier}" for file in base_weights if _touches_text(file.path))
 
 
 def prefix_of(name: str) -> str:

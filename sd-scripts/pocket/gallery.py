@@ -13,7 +13,8 @@ from library.models.flux1.layer_names import CLIP_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_text_encoders
 from library.models.flux1.vae import load_vae
-from library.sampling import Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
+from library.sample_prompts import SamplePrompt
+from library.sampling import Conditioning, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
 from networks.lora_flux import create_network
 from pocket.vae import PIXELS

@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from fluxgym.config.settings import TrainConfig
+from fluxgym.app_settings import Settings
 from fluxgym.contract.files import CACHE_FOLDER
-from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
+from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import trainer_argv
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colors_seen, nearest_rms, num_nearest_to
@@ -34,16 +32,14 @@ MAX_BYTES = 20_000_000
 
 def trained(folder, models, seed):
     """Train the example with the pocket's defaults, through FluxGym's own command; returns the LoRA's path."""
-    config = TrainConfig.from_state(
-        apply_defaults({"lora_name": "cat", "base_model": "pocket", "seed": seed, "concept_sentence": TRIGGER}, models)
-    )
     run = RunPaths(folder / "cat")
     run.folder.mkdir(parents=True)
     write_example(run.dataset)
-    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularization_folder(config, models)))
+    state = {"lora_name": "cat", "base_model": "pocket", "seed": seed, "concept_sentence": TRIGGER}
+    planned = plan(state, run.dataset, Settings(outputs=folder, models=models, sd_scripts=ROOT / "sd-scripts"))
+    run.dataset_toml.write_text(planned.dataset_toml)
     run.sample_prompts.write_text(f"{TRIGGER} --w 64 --h 64 --s 1\n")
-    argv = trainer_argv(config, run, find_files("pocket", models), sd_scripts=ROOT / "sd-scripts")
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(planned.launch_spec().argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return run.lora
 
@@ -95,7 +91,7 @@ def judgement(samples, before, photos, others):
     return ratio.item(), num_nearest_to(samples, photos, others)
 
 
-def test_the_files_are_small_and_laid_out_as_users_have_them():
+def test_pocket_files_are_small_and_in_the_layout_of_users():
     files = [path for path in (MODELS / "pocket").rglob("*") if path.is_file() and path.parent.name != CACHE_FOLDER]
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
     names = {path.name for path in (MODELS / "pocket").iterdir()}
@@ -111,14 +107,14 @@ def test_the_files_are_small_and_laid_out_as_users_have_them():
     assert "double_blocks.0.img_attn.qkv.weight" in WeightFile(MODELS / "pocket" / "flux.safetensors", "flux").names
 
 
-def test_the_base_draws_what_it_knows(base):
+def test_pocket_model_draws_known_captions(base):
     background, foreground = colors_right(base)
     assert background >= 0.95
     assert foreground >= 0.75
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_lora_teaches_the_cat_and_keeps_the_rest(seed, base, before, photos, others, tmp_path):
+def test_trained_lora_draws_the_cat_and_keeps_other_images(seed, base, before, photos, others, tmp_path):
     gallery = Gallery(MODELS / "pocket", trained(tmp_path, MODELS, seed))
     ratio, num_cats = judgement(gallery.draw(cat_prompts()), before, photos, others)
     background, foreground = colors_right(gallery)
@@ -130,7 +126,7 @@ def test_a_lora_teaches_the_cat_and_keeps_the_rest(seed, base, before, photos, o
     assert num_nearest_to(before, photos, others) <= 2
 
 
-def test_an_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp_path):
+def test_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp_path):
     from safetensors.torch import save_file
 
     from networks.lora_flux import create_network
@@ -141,7 +137,7 @@ def test_an_untrained_lora_fails_the_same_measure(base, before, photos, others, 
     assert num_cats <= 2
 
 
-def test_a_random_base_fails_the_same_measure(before, photos, others, tmp_path):
+def test_random_base_model_fails_the_same_measure(before, photos, others, tmp_path):
     shutil.copytree(MODELS / "pocket", tmp_path / "models" / "pocket")
     torch.manual_seed(0)
     save(make_flux(PARAMS).bfloat16(), tmp_path / "models" / "pocket" / "flux.safetensors")

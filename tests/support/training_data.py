@@ -1,9 +1,8 @@
-"""The trainer's data set on tiny models, as tests of its rooms need it: built from a dataset.toml, its caches filled."""
+"""The trainer's dataset on tiny models: built from a dataset.toml, with filled caches."""
 
 import atexit
 import shutil
 import tempfile
-from argparse import Namespace
 from functools import cache
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import tomli_w
 import torch
 
 from fluxgym.contract.files import CACHE_FOLDER
-from library.cli.flags import build_parser
 from library.data.dataset import TrainingData, build_dataset
 from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
 from library.models.flux1.vae import VAE, load_vae
 from tests.support.tiny_models import write_tiny_models
+from tests.support.trainer_config import trainer_config
 
 SUBSET_TOML = '[[datasets.subsets]]\nimage_dir = "CATS"\n'  # a test replaces CATS by its folder
 CACHED = {
@@ -25,7 +24,7 @@ CACHED = {
 
 @cache
 def shared_models() -> Path:
-    """Write the tiny models once for all tests of a process that change nothing in them."""
+    """Write the tiny models once per process, for tests that do not change them."""
     folder = Path(tempfile.mkdtemp(prefix="tiny-models-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return write_tiny_models(folder)
@@ -36,14 +35,13 @@ def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | 
     table = {"resolution": 64, "batch_size": 2} | (dataset or {}) | {"subsets": subsets}
     toml.write_text(tomli_w.dumps({"datasets": [table]}))
     files = {flag: str(models / f"{flag}.safetensors") for flag in ("ae", "clip_l", "t5xxl")}
-    defaults = vars(build_parser().parse_args([])) | {"seed": 1, "dataset_config": str(toml)} | files
-    return build_dataset(Namespace(**(defaults | flags)))
+    return build_dataset(trainer_config(**{"dataset_config": toml} | files | flags))
 
 
 def fill(data: TrainingData) -> list[tuple[int, int]]:
-    """Encode what no cache holds; returns what was told of the progress."""
-    args, told = data.args, []
-    vae, encoders = _encoders(args.ae, args.clip_l, args.t5xxl)
+    """Fill the caches and return the reported progress."""
+    model, told = data.config.model, []
+    vae, encoders = _encoders(model.ae, model.clip_l, model.t5xxl)
     data.cache_latents(vae, lambda *at: told.append(at))
     data.cache_text(None, encoders, lambda *at: told.append(at))
     return told
@@ -51,12 +49,12 @@ def fill(data: TrainingData) -> list[tuple[int, int]]:
 
 @cache
 def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, TextEncoders]:
-    """Load once what many tests encode with; a test that changes a model writes another file."""
+    """Load the VAE and text encoders once; a test that changes a model writes another file."""
     cpu = torch.device("cpu")
     texts = load_text_encoders(clip_l, t5xxl, cache_dir=None, t5_max_length=512, with_mask=False, dtype=torch.float32, device=cpu)
     return load_vae(ae, dtype=torch.float32, device=cpu), texts
 
 
 def cache_files(folder: Path) -> dict[str, int]:
-    """Return the cache files beside a folder's images and when each was written."""
+    """Return the modification time of each cache file of an image folder."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / CACHE_FOLDER).glob("*.safetensors")}

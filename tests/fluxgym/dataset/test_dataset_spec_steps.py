@@ -1,7 +1,6 @@
 """Buckets and expected steps equal what the trainer really has."""
 
 import tomllib
-from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,16 +13,16 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.dataset.dataset_spec import bucket_rule, dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
 from fluxgym.errors import ConfigError
-from library.cli.flags import build_parser
 from library.data.dataset import build_dataset
-from library.data.dataset_toml import Dataset
 from library.data.image_index import bucket_rule as trainer_rule
+from library.data.schema import Dataset
+from tests.support.trainer_config import trainer_config
 
 SIDE = st.integers(1, 5000)
 
 
 @given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans(), st.sampled_from([None, 40, 64]))
-def test_bucket_rule_equals_the_one_that_the_trainer_reads_from_the_toml(width, height, resolution, no_upscale, low):
+def test_bucket_rule_equals_the_trainers(width, height, resolution, no_upscale, low):
     advanced = {"bucket_no_upscale": True} if no_upscale else {}
     config = TrainConfig(lora_name="x", resolution=resolution, advanced=advanced | ({"min_bucket_reso": low} if low else {}))
     (dataset,) = tomllib.loads(dataset_toml(config, Path("/images")))["datasets"]
@@ -46,7 +45,7 @@ def test_bucket_rule_equals_the_one_that_the_trainer_reads_from_the_toml(width, 
     ],
 )
 @pytest.mark.parametrize("num_reg", [0, 2, 40])
-def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_path):
+def test_expected_steps_equal_the_trainers(enable_bucket, advanced, num_reg, tmp_path):
     shapes = [(100, 100), (200, 90), (90, 200), (120, 100), (64, 64)]
     for folder, count in (("train", 5), ("reg", num_reg)):
         (tmp_path / folder).mkdir()
@@ -57,9 +56,8 @@ def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_p
     )
     reg = tmp_path / "reg" if num_reg else None
     (tmp_path / "d.toml").write_text(dataset_toml(config, tmp_path / "train", reg))
-    args = vars(build_parser().parse_args([])) | {"seed": config.seed, "dataset_config": str(tmp_path / "d.toml")}
-    args |= {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
-    batches = build_dataset(Namespace(**args)).num_batches_per_epoch
+    flags = {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
+    batches = build_dataset(trainer_config(seed=config.seed, dataset_config=tmp_path / "d.toml", **flags)).num_batches_per_epoch
     expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
     assert expected_steps(config, list(sizes(tmp_path / "train")), list(sizes(reg)) if reg else ()) == expected
 
@@ -67,18 +65,18 @@ def test_expected_steps_are_the_trainers(enable_bucket, advanced, num_reg, tmp_p
 @pytest.mark.parametrize(
     "setting", [{"bucket_reso_steps": 40}, {"bucket_reso_steps": 2048}, {"min_bucket_reso": 600}, {"max_bucket_reso": 100}]
 )
-def test_buckets_that_the_trainer_refuses_are_refused(setting):
+def test_bucket_settings_that_the_trainer_refuses_are_refused(setting):
     with pytest.raises(ConfigError, match="resolution 512"):
         expected_steps(TrainConfig(lora_name="x", advanced=setting), [(800, 600)])
 
 
-def test_fluxgyms_own_figure():
+def test_expected_steps_of_the_default_settings_equal_fluxgyms_figure():
     config = TrainConfig(lora_name="x", advanced={"enable_bucket": False})
     assert expected_steps(config, [(800, 600)] * 6) == 6 * 10 * 16
     assert expected_steps(config, []) == 0
 
 
-def test_the_toml_is_kohyas():
+def test_dataset_toml_has_kohyas_keys():
     config = TrainConfig(lora_name="x", concept_sentence="sks cat", advanced={"train_batch_size": 2, "flip_aug": True})
     table = tomllib.loads(dataset_toml(config, "/pictures"))
     assert table["general"] == {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1, "flip_aug": True}
@@ -87,12 +85,12 @@ def test_the_toml_is_kohyas():
     assert dataset["min_bucket_reso"] <= 512 <= dataset["max_bucket_reso"]
 
 
-def test_a_resolution_off_the_grid_names_its_neighbours():
+def test_resolution_off_the_grid_names_the_nearest_two():
     with pytest.raises(ConfigError, match="496 or 512"):
         dataset_toml(TrainConfig(lora_name="x", resolution=500), "/pictures")
 
 
-def test_only_the_regularization_images_captions_end_as_set():
+def test_caption_extension_applies_only_to_regularization_images():
     table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
     assert table["general"]["caption_extension"] == ".txt"
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]

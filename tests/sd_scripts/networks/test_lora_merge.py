@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from library.config import BaseWeights
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.placement.quantization import quantize_blocks
@@ -54,9 +55,13 @@ def test_each_model_takes_its_own_part(paths):
     merge_base_weights(arguments(None), {CLIP_PREFIX: clip})  # nothing given, nothing happens
 
 
+def files(paths, multipliers=(1.0, 1.0)):
+    return [BaseWeights(path=path, multiplier=each) for path, each in zip(paths, multipliers, strict=False)]
+
+
 def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
-    assert text_identity(arguments(paths[:1])) == text_identity(arguments(None)) == ()
-    one, half = text_identity(arguments(paths)), text_identity(arguments(paths, [1.0, 0.5]))
+    assert text_identity(files(paths[:1])) == text_identity([]) == ()
+    one, half = text_identity(files(paths)), text_identity(files(paths, (1.0, 0.5)))
     assert len(one) == len(half) == 1
     assert one != half
 

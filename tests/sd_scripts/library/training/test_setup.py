@@ -1,7 +1,6 @@
 """What the training decides from its files before it begins; the training itself is driven in integration/test_trainer.py."""
 
 import gc
-from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -13,23 +12,22 @@ from library.models.flux1.transformer import Flux
 from library.process import StopFlag
 from library.training import setup
 from library.training.reporting import ProgressLog
-from library.training.setup import t5_length
-from library.training.trainer import Training
+from library.training.setup import build_trainer, describe_dataset, t5_length
 from tests.support.photos import write_cats
+from tests.support.stops import flags, write_dataset
 from tests.support.tiny_models import PARAMS, make_flux, model_flags, save, write_tiny_models
 
 
 @pytest.mark.parametrize(("is_dev", "given", "expected"), [(True, None, 512), (False, None, 256), (False, 300, 300), (True, 100, 100)])
 def test_captions_are_as_long_as_the_model_was_made_with(is_dev, given, expected, tmp_path):
     save(make_flux(replace(PARAMS, guidance_embed=is_dev)), tmp_path / "flux.safetensors")
-    args = Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=given)
-    assert t5_length(args) == expected
+    assert t5_length(str(tmp_path / "flux.safetensors"), given) == expected
 
 
 def test_a_model_that_is_none_is_refused_before_anything_is_encoded(tmp_path):
     (tmp_path / "flux.safetensors").write_text("no model")
     with pytest.raises(TrainerError, match=r"flux\.safetensors"):
-        t5_length(Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=None))
+        t5_length(str(tmp_path / "flux.safetensors"), None)
 
 
 class TransformerWanted(Exception):
@@ -54,11 +52,55 @@ def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypat
         raise TransformerWanted
 
     monkeypatch.setattr(setup, "load_base", load_base)
-    args = parse([
+    config = parse([
         *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "pictures"), "--output_dir", str(tmp_path / "out"),
         "--resolution", "64", "--cache_text_encoder_outputs", "--cache_latents", "--sample_prompts", str(tmp_path / "prompts.txt"),
         "--sample_every_n_steps", "1", "--max_train_steps", "1", "--seed", "1", *([] if train_clip else ["--network_train_unet_only"]),
     ])  # fmt: skip
     with pytest.raises(TransformerWanted):
-        Training(args, ProgressLog(None), StopFlag()).run()
+        build_trainer(config, ProgressLog(None), StopFlag())
     assert seen == []
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path_factory, monkeypatch):
+    """Build a trainer whose models are never loaded: doing so fails the test."""
+    folder = tmp_path_factory.mktemp("run")
+    models = write_tiny_models(folder / "models")
+    dataset = write_dataset(folder / "d.toml", write_cats(folder / "cats", count=1, size=64))
+    for name in ("load_text_encoders", "load_vae", "load_base"):
+        monkeypatch.setattr(setup, name, lambda *_, **__: pytest.fail("a model was loaded"))
+
+    def run(out, *extra):
+        return build_trainer(parse(flags(models, dataset, out, *extra)), ProgressLog(str(out)), StopFlag())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--loss_type", "huber"], "--huber_schedule constant"),
+        (["--optimizer_type", "Lionheart"], "Lionheart is not an optimizer"),
+        (["--optimizer_args", "betas=3"], "--optimizer_args"),
+        (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
+        (["--log_with", "tensorboard"], "--logging_dir"),
+        (["--torch_compile", "--dynamo_backend", "nvprims_nvfuser"], "--dynamo_backend"),
+    ],
+)
+def test_a_mistake_in_the_flags_costs_no_loading(extra, words, run, tmp_path):
+    with pytest.raises(TrainerError, match=words):
+        run(tmp_path, *extra)
+
+
+def test_a_folder_in_the_loras_place_is_seen_before_anything_is_loaded(run, tmp_path):
+    (tmp_path / "cat.safetensors").mkdir()
+    with pytest.raises(TrainerError, match="is a folder"):
+        run(tmp_path)
+
+
+def test_dataset_is_described_without_loading_a_model(run, tmp_path):
+    write_tiny_models(tmp_path / "models")
+    dataset = write_dataset(tmp_path / "d.toml", write_cats(tmp_path / "cats", count=2, size=64))
+    assert "2 images, 4 with repeats" in describe_dataset(parse(flags(tmp_path / "models", dataset, tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
