@@ -33,10 +33,10 @@ COPIED = (TRAIN_SH, DATASET_TOML, SAMPLE_PROMPTS, README)
 
 
 def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
-    """Take in every training of another FluxGym's folder that is not here yet; returns the new runs.
+    """Make a run of every training in another FluxGym's folder that has none here yet, and return the new runs.
 
-    `source` holds outputs/ (and datasets/), or is an outputs folder itself; adopting our own outputs gives its bare folders a state.
-    Raises SessionNotFound when there is nothing to adopt.
+    `source` contains outputs/ (and datasets/), or is an outputs folder itself. In our own outputs, folders without a state get one.
+    Raises SessionNotFound if there is nothing to adopt.
     """
     theirs = source / "outputs" if (source / "outputs").is_dir() else source
     datasets = theirs.parent / "datasets"
@@ -63,7 +63,7 @@ def _is_training(folder: Path) -> bool:
 
 
 def _adopt_one(folder: Path, images: Path, outputs: OutputsPaths, *, here: bool) -> RunPaths | None:
-    """Adopt one folder; None when one of its name is here already or lives, or its name cannot be a folder's here."""
+    """Adopt one folder; return None if its name is taken or unusable, or the run of that name is running."""
     try:
         run = RunPaths(folder) if here else outputs.run(slug_of(folder.name))
     except BadName:
@@ -145,7 +145,7 @@ def _from_state(folder: Path) -> dict[str, Any]:
 
 
 def _is_sound(model: Path) -> bool:
-    """Return True if a model's file is whole and holds numbers, as it has to be to be called completed; how it was trained nobody knows."""
+    """Return True if a LoRA file is complete and has neither NaN nor infinity, which a completed run requires."""
     from fluxgym.supervisor.verify_lora import verify_lora  # needs numpy, which nothing else of this command does
 
     return bool(verify_lora(model, 0.0, 0, 0)["ok"])

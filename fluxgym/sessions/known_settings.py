@@ -1,4 +1,4 @@
-"""The settings that a training folder's files tell when it has no readable ui_state.json: its LoRA, train.sh, dataset.toml and prompts."""
+"""The settings of a training folder without a readable ui_state.json, from its LoRA file, train.sh, dataset.toml and sample prompts."""
 
 import shlex
 import tomllib
@@ -17,7 +17,7 @@ MODELS_BY_FILE = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "
 
 
 def known_settings(folder: Path) -> State:
-    """Return what a folder's model, command and data set file tell of its settings."""
+    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts hold; later ones win."""
     state: State = {"lora_name": folder.name}
     for read in (_from_metadata, _from_toml, _from_command, _from_prompts):
         state |= usable_settings(read(folder))
