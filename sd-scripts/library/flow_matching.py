@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from library.errors import TrainerError
+from library.models.flux1.math import resolution_mu, shifted
 
 NUM_TIMESTEPS = 1000
 
@@ -37,16 +38,6 @@ def _shift_by_name(args: Namespace, u: Tensor, height: int, width: int) -> Tenso
     if args.timestep_sampling == "shift":
         return shifted(u, args.discrete_flow_shift)
     return flux_shifted(u, height, width) if args.timestep_sampling == "flux_shift" else u
-
-
-def shifted(u: Tensor, shift: float) -> Tensor:
-    """Move noise levels towards 1 (shift > 1): the same shape."""
-    return shift * u / (1 + (shift - 1) * u)
-
-
-def resolution_mu(num_tokens: int) -> float:
-    """FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
-    return 0.5 + 0.65 * (num_tokens - 256) / 3840
 
 
 def flux_shifted(u: Tensor, height: int, width: int) -> Tensor:

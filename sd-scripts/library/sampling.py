@@ -19,8 +19,7 @@ from torch import Tensor
 
 from fluxgym.contract.files import SAMPLE_FOLDER, sample_name
 from library.errors import TrainerError
-from library.flow_matching import resolution_mu, shifted
-from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
+from library.models.flux1.math import image_ids, pack_latents, resolution_mu, shifted, text_ids, unpack_latents
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE
 from library.randomness import derived_seed

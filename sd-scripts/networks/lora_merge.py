@@ -79,6 +79,6 @@ def merge_into(linear: nn.Linear, pair: LoRAPair, multiplier: float) -> None:
     weight = linear.dequantized_weight() if isinstance(linear, QuantizedLinear) else linear.weight.data
     merged = (weight.float() + multiplier * pair.delta().to(weight.device)).to(weight.dtype)
     if isinstance(linear, QuantizedLinear):
-        linear.take(merged, None)
+        linear.store_weight(merged, None)
     else:
         weight.copy_(merged)

@@ -139,7 +139,7 @@ def fits(num_bytes: int, device: torch.device) -> bool:
     return num_bytes + WORKSPACE_BYTES <= min(free, allowed)
 
 
-def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointed: Callable[[], bool]) -> BlockSwap:
+def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointed: bool) -> BlockSwap:
     """Make each block compute with the copies that `mover` brings.
 
     Under gradient checkpointing a block's graph lives only while that block is recomputed, and keeps its copies so long. Without it
@@ -151,12 +151,12 @@ def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointe
     return swap
 
 
-def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: Callable[[], bool]) -> Callable[..., Any]:
+def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: bool) -> Callable[..., Any]:
     caller = _Caller(block, block.forward)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         copies = swap.fetch(index)
-        is_kept = torch.is_grad_enabled() and not is_checkpointed()
+        is_kept = torch.is_grad_enabled() and not is_checkpointed
         context: AbstractContextManager[None] = _saved_tensor_recipes(swap, index, copies) if is_kept else nullcontext()
         with context:
             out = functional_call(caller, {f"block.{name}": tensor for name, tensor in copies.items()}, args, kwargs)
