@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 
 from bench.table import Figure
@@ -83,15 +84,18 @@ def make_training(tier: str, checkpoint: Path, device: str):
     import torch
 
     from library.cli.parse import parse
+    from library.models.registry import find_family
     from library.optim.optimizers import create_optimizer
-    from library.placement.layout import load_base
+    from library.training.base_model import BaseModel
     from networks import factory
     from networks.factory import parameter_groups
 
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
     flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(TIERS[tier])
-    args = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
-    flux = load_base(args, torch.device(device), torch.bfloat16)
+    config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
+    args = Namespace(**config.given)
+    base = BaseModel(find_family(config.model), config.model, (), device=torch.device(device), dtype=torch.bfloat16)
+    flux = base.load_transformer(config.placement)
     network = factory.create(args, flux, None, None).to(device)
     return flux, network, create_optimizer(args, parameter_groups(args, network))
 

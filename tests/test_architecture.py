@@ -26,10 +26,7 @@ KNOWN_VIOLATIONS: frozenset[str] = frozenset({
     "fluxgym/contract/buckets.py: fluxgym",
     "library.data.dataset_toml -> library.data.schema -> library.data.dataset_toml",
     "sd-scripts/flux_minimal_inference.py -> flux_train_network",
-    "sd-scripts/library/models/flux1/loading.py -> library.placement",
-    "sd-scripts/library/models/flux1/transformer.py -> library.placement",
     "sd-scripts/library/objective.py -> library.training",
-    "sd-scripts/library/placement/layout.py -> networks",
     "sd-scripts/networks/factory.py -> library.cli",
     "sd-scripts/networks/lora_file.py -> library.training",
 })  # fmt: skip

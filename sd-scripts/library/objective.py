@@ -78,7 +78,7 @@ class Forward(Preparation):
         B, _, height, width = noisy.shape
         guidance = torch.full((B,), self.args.guidance_scale, device=self.device) if self.flux.params.guidance_embed else None
         tokens = pack_latents(noisy)
-        if self.flux.gradient_checkpointing:
+        if self.flux.block_runner is not None:
             tokens.requires_grad_(True)
         places = image_ids(B, height, width, self.device), text_ids(B, context.shape[1], self.device)
         velocity = self.flux(tokens, places[0], context, places[1], sigmas, pooled, guidance, mask)

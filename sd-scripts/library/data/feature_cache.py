@@ -17,12 +17,13 @@ from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import CACHE_FOLDER, PARTIAL_ENDING
+from library.config import BaseWeights
 from library.data.captions import CaptionContext, caption_at
 from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
 from library.files import save_tensors, sha256
-from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from library.weights.model_files import fingerprint
 from networks.lora_merge import text_identity
@@ -42,6 +43,10 @@ class FeatureCache:
 
     def __init__(self, args: Namespace, images: list[TrainingImage]) -> None:
         self.args, self.images = args, images
+        multipliers = [*(args.base_weights_multiplier or []), *([1.0] * len(args.base_weights or []))]
+        self.base_weights = [
+            BaseWeights(path=path, multiplier=each) for path, each in zip(args.base_weights or [], multipliers, strict=False)
+        ]
         self._latents = Cache(to_disk=args.cache_latents_to_disk)
         self._texts = Cache(to_disk=args.cache_text_encoder_outputs_to_disk)
         self._latent_keys: dict[tuple[int, bool], str] = {}
@@ -71,10 +76,10 @@ class FeatureCache:
         self._latents.forget_unwanted()
 
     @torch.no_grad()
-    def cache_text(self, clip: ClipTextEncoder | None, encoders: TextEncoders, on_item: OnItem) -> None:
+    def cache_text(self, clip: ClipTextEncoder | None, encoders: Flux1TextEncoders, on_item: OnItem) -> None:
         """Encode every caption that no cache holds; without `clip` (it is trained) its token ids are kept in place of its output."""
         args = self.args
-        models = fingerprint(args.t5xxl), fingerprint(args.clip_l) if clip is not None else "ids", *text_identity(args)
+        models = fingerprint(args.t5xxl), fingerprint(args.clip_l) if clip is not None else "ids", *text_identity(self.base_weights)
         for place, image in enumerate(self.images):
             text = caption_at(image.caption, image.subset, torch.Generator(), CaptionContext())
             tokens = key_of(encoders.tokenizers.t5([text])[0].tolist(), encoders.tokenizers.clip([text]).tolist())

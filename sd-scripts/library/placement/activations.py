@@ -5,7 +5,6 @@ Linears and attention, whose results are few numbers. The rest (norms, modulatio
 tensors that are computed quickly. None of this changes the results.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -65,35 +64,39 @@ def _policy(_context: object, op: object, *args: object, **_: object) -> Checkpo
     return CheckpointPolicy.PREFER_RECOMPUTE
 
 
-def keep_activations_on_host(model: nn.Module) -> None:
-    """Move what autograd keeps between the blocks to host memory until the backward pass: kohya's --cpu_offload_checkpointing.
+class HostActivations:
+    """Moves what autograd saves for the backward pass to host memory; frozen weights and tensors below `min_bytes` stay where they are."""
 
-    Under gradient checkpointing that is each block's input; frozen weights and small tensors stay where they are.
-    """
-    forward = model.forward
-    weights = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    def __init__(self, model: nn.Module, min_bytes: int = MIN_OFFLOADED_BYTES) -> None:
+        self._weights = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+        self._min_bytes = min_bytes
 
-    def offloading(*args: Any, **kwargs: Any) -> Tensor:
-        with saved_tensors_hooks(_to_host(weights), _from_host):
-            return forward(*args, **kwargs)
-
-    model.forward = offloading
-
-
-def _to_host(weights: set[int]) -> Callable[[Tensor], Any]:
-    def pack(tensor: Tensor) -> Any:
-        if tensor.nbytes < MIN_OFFLOADED_BYTES or tensor.untyped_storage().data_ptr() in weights:
+    def pack(self, tensor: Tensor) -> Any:
+        """Return the tensor, or its device and its copy on the host."""
+        if tensor.nbytes < self._min_bytes or tensor.untyped_storage().data_ptr() in self._weights:
             return tensor
         host = torch.empty_like(
             tensor, device="cpu", pin_memory=tensor.is_cuda
         )  # with the same strides, so that sums run in the same order
         return tensor.device, host.copy_(tensor)
 
-    return pack
+    def unpack(self, kept: Any) -> Tensor:
+        """Return the tensor of what `pack` returned."""
+        if isinstance(kept, Tensor):
+            return kept
+        device, host = kept
+        return host.to(device, non_blocking=True)
 
 
-def _from_host(kept: Any) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    device, host = kept
-    return host.to(device, non_blocking=True)
+def keep_activations_on_host(model: nn.Module, host: HostActivations | None = None) -> None:
+    """Move what autograd saves in a model's forward to host memory until the backward pass: kohya's --cpu_offload_checkpointing.
+
+    Under gradient checkpointing that is each block's input.
+    """
+    forward, host = model.forward, host or HostActivations(model)
+
+    def offloading(*args: Any, **kwargs: Any) -> Tensor:
+        with saved_tensors_hooks(host.pack, host.unpack):
+            return forward(*args, **kwargs)
+
+    model.forward = offloading

@@ -23,6 +23,9 @@ WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may
 class BlockTransfer(Protocol):
     """How a block's tensors come to the device and go."""
 
+    def prepare(self, blocks: Iterable[nn.Module]) -> None:
+        """Move blocks to the host memory that copies start from."""
+
     def start(self, host: Tensors) -> Any:
         """Begin to copy tensors to the device; returns at once with what `finish` and `drop` are given."""
 
@@ -47,6 +50,10 @@ class CudaBlockTransfer:
         self.device = with_index(device)
         self.stream = torch.cuda.Stream(self.device)
         self._leaving: list[torch.cuda.Event] = []
+
+    def prepare(self, blocks: Iterable[nn.Module]) -> None:
+        """Move blocks to pinned memory."""
+        pin(blocks)
 
     def start(self, host: Tensors) -> _Transfer:
         """Copy beside the computation; waits, if it must, until the block before the last has been computed with."""

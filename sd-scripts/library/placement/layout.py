@@ -10,7 +10,7 @@ from torch import nn
 from library.config import MixedPrecision, PlacementConfig, SavePrecision
 from library.errors import TrainerError, warn
 from library.placement.activations import BlockCheckpointing, keep_activations_on_host, products_budget
-from library.placement.block_swap import CudaBlockTransfer, fits, pin, swap_blocks
+from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, swap_blocks
 from library.placement.compile import compile_blocks
 from library.placement.device_index import with_index
 from library.placement.float8_matmul import can_multiply
@@ -19,6 +19,7 @@ from library.weights.model_files import StoreTensor
 
 SPLIT_MODE_BLOCKS = 18  # the value of --blocks_to_swap that kohya's deprecated --split_mode sets
 SelectBlocks = Callable[[nn.Module, int], Sequence[nn.Module]]
+NewTransfer = Callable[[torch.device], BlockTransfer]
 
 
 def choose_device() -> torch.device:
@@ -60,9 +61,17 @@ class TransformerLayout:
     A tensor that does not belong on the GPU is never loaded there, and a tensor that is stored quantized is never whole in full precision.
     """
 
-    def __init__(self, config: PlacementConfig, device: torch.device, dtype: torch.dtype, select_swapped: SelectBlocks) -> None:
+    def __init__(
+        self,
+        config: PlacementConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        select_swapped: SelectBlocks,
+        new_transfer: NewTransfer = CudaBlockTransfer,
+    ) -> None:
         """`select_swapped` returns the blocks that --blocks_to_swap N means, such as ModelFamily.swapped_blocks."""
-        self.config, self.device, self.dtype, self._select_swapped = config, device, dtype, select_swapped
+        self.config, self.device, self.dtype = config, device, dtype
+        self._select_swapped, self._new_transfer = select_swapped, new_transfer
         self._swapped = _HostBlocks()
         self._compiled_by: str | None = None
 
@@ -91,7 +100,7 @@ class TransformerLayout:
 
     def finish(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
         """Set up swapping, offloading and compilation of a filled model. A LoRA is merged into it before."""
-        self._swapped.swap_to(self.device, is_checkpointed=self.config.gradient_checkpointing)
+        self._swapped.swap(lambda: self._new_transfer(self.device), is_checkpointed=self.config.gradient_checkpointing)
         if self.device.type == "cpu":
             dequantize_blocks(blocks)
         if self.config.cpu_offload_checkpointing:
@@ -108,8 +117,15 @@ class TransformerLayout:
 class TextEncoderLayout:
     """The tensor store of a text encoder: on the device if it fits there, else its blocks stay in host memory and are copied in turn."""
 
-    def __init__(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        self.device, self.dtype = torch.device(device), dtype
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        fits_on: Callable[[int, torch.device], bool] = fits,
+        new_transfer: NewTransfer = CudaBlockTransfer,
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        self._fits_on, self._new_transfer = fits_on, new_transfer
         self._swapped = _HostBlocks()
 
     def device_of(self, name: str) -> torch.device:
@@ -118,12 +134,12 @@ class TextEncoderLayout:
 
     def prepare(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
         """Decide by an empty model's size."""
-        if not fits(sum(tensor.numel() for tensor in model.parameters()) * self.dtype.itemsize, self.device):
+        if not self._fits_on(sum(tensor.numel() for tensor in model.parameters()) * self.dtype.itemsize, self.device):
             self._swapped = _HostBlocks(model, blocks)
 
     def finish(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
         """Set up swapping, if any: 9 GB of T5's weights then take the memory of two blocks, also if T5 is trained."""
-        self._swapped.swap_to(self.device, is_checkpointed=False)
+        self._swapped.swap(lambda: self._new_transfer(self.device), is_checkpointed=False)
 
 
 class _HostBlocks:
@@ -137,8 +153,9 @@ class _HostBlocks:
         """Return True if a tensor belongs to one of them."""
         return name.startswith(self._prefixes)
 
-    def swap_to(self, device: torch.device, *, is_checkpointed: bool) -> None:
-        """Let the blocks compute on `device` with copies that come when they are needed."""
+    def swap(self, new_transfer: Callable[[], BlockTransfer], *, is_checkpointed: bool) -> None:
+        """Let the blocks, if any, compute with copies that are made when they are needed."""
         if self._blocks:
-            pin(self._blocks)
-            swap_blocks(self._blocks, CudaBlockTransfer(device), is_checkpointed=is_checkpointed)
+            transfer = new_transfer()
+            transfer.prepare(self._blocks)
+            swap_blocks(self._blocks, transfer, is_checkpointed=is_checkpointed)

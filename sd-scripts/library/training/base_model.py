@@ -1,9 +1,11 @@
 """The frozen models of a training: loaded by their family, with the LoRAs of --base_weights merged in, where the flags place them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from library.config import ModelConfig, NetworkConfig, PlacementConfig
+from library.config import BaseWeights, ModelConfig, PlacementConfig
 from library.models.family import TRANSFORMER, ModelFamily, TextEncoders
 from library.placement.layout import TextEncoderLayout, TransformerLayout
 from networks.lora_merge import merge_base_weights
@@ -13,9 +15,9 @@ class BaseModel:
     """Loads the frozen models of one family on a device. Each is loaded when it is requested, and held by the caller."""
 
     def __init__(
-        self, family: ModelFamily, files: ModelConfig, network: NetworkConfig, *, device: torch.device, dtype: torch.dtype
+        self, family: ModelFamily, files: ModelConfig, base_weights: Sequence[BaseWeights], *, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.family, self.files, self.base_weights = family, files, network.base_weights
+        self.family, self.files, self.base_weights = family, files, base_weights
         self.device, self.dtype = device, dtype
 
     def load_text_encoders(self) -> TextEncoders:

@@ -16,7 +16,7 @@ from fluxgym.contract.files import SAMPLE_FOLDER
 from library.data.dataset import Batch, TrainingData
 from library.files import disk_errors
 from library.flow_matching import NUM_TIMESTEPS, add_noise
-from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders, encode_clip
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders, encode_clip
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE
 from library.placement.layout import autocast
@@ -31,10 +31,10 @@ Losses = Callable[[Batch, Tensor, Tensor, Tensor, Tensor], Tensor]
 class Previews:
     """The prompts of a training and how to draw them."""
 
-    def __init__(self, args: Namespace, prompts: list[SamplePrompt], encoders: TextEncoders) -> None:
+    def __init__(self, args: Namespace, prompts: list[SamplePrompt], encoders: Flux1TextEncoders) -> None:
         self.args, self.prompts = args, prompts
         texts = [text for prompt in prompts for text in (prompt.prompt, prompt.negative_prompt)]
-        self.live_encoders: TextEncoders | None = None  # when T5 is trained, prompts are encoded again at each drawing
+        self.live_encoders: Flux1TextEncoders | None = None  # when T5 is trained, prompts are encoded again at each drawing
         self._states = {text: encoders.states(text) for text in dict.fromkeys(texts)} if prompts else {}
 
     def is_scheduled_at_step(self, step: int) -> bool:

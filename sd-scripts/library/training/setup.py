@@ -21,18 +21,16 @@ from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow_matching import check_loss
-from library.models.flux1.layer_names import CLIP_PREFIX, T5_PREFIX
-from library.models.flux1.loading import open_flux
-from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
-from library.models.flux1.vae import load_vae
+from library.models.registry import find_family
 from library.optim.averaging import AVERAGE, Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.placement.compile import check_backend
-from library.placement.layout import choose_device, compute_dtype, load_base, save_dtype
+from library.placement.layout import choose_device, compute_dtype, save_dtype
 from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
 from library.sampling import read_prompts
+from library.training.base_model import BaseModel
 from library.training.checkpoint import TrainState, load_checkpoint
 from library.training.compatibility import (
     check_fixed,
@@ -50,9 +48,6 @@ from library.training.saving import Saver
 from library.training.trackers import Trackers, check_trackers
 from networks import factory
 from networks.factory import parameter_groups
-from networks.lora_merge import merge_base_weights
-
-T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 
 
 class Preparation:
@@ -63,7 +58,7 @@ class Preparation:
         self.config, self.args, self.progress, self.stop = config, args, progress, stop
         if args.deterministic:
             compute_deterministically()
-        self.device, self.dtype = choose_device(), compute_dtype(args)
+        self.device, self.dtype = choose_device(), compute_dtype(config.placement)
         self.plan = factory.plan(args)
         _check_before_loading(args)
         self.trains_clip = self.plan.trains_clip
@@ -96,7 +91,10 @@ class Preparation:
         """Encode captions, then images, so that T5 and the transformer are never in memory together when outputs are cached."""
         args = self.args
         self.progress.enter(Phase.LOADING)
-        encoders = self._load_encoders()
+        self.base = BaseModel(
+            find_family(self.config.model), self.config.model, self.config.network.base_weights, device=self.device, dtype=self.dtype
+        )
+        encoders = self.base.load_text_encoders()
         if args.cache_text_encoder_outputs:
             self.data.cache_text(None if self.trains_clip else encoders.clip, encoders, self._on_item)
         self.previews = Previews(args, self.prompts, encoders)
@@ -107,26 +105,10 @@ class Preparation:
         del encoders
         _free_memory()
         self.stop.check()
-        vae_dtype, mapped = torch.float32 if args.no_half_vae else self.dtype, not args.disable_mmap_load_safetensors
-        self.vae = load_vae(args.ae, dtype=vae_dtype, device=self.device, mapped=mapped)
+        self.vae = self.base.load_vae()
         if args.cache_latents:
             self.data.cache_latents(self.vae, self._on_item)
         self.stop.check()
-
-    def _load_encoders(self) -> TextEncoders:
-        args = self.args
-        encoders = load_text_encoders(
-            args.clip_l,
-            args.t5xxl,
-            cache_dir=args.tokenizer_cache_dir,
-            t5_max_length=t5_length(args),
-            with_mask=args.apply_t5_attn_mask,
-            dtype=self.dtype,
-            device=self.device,
-            mapped=not args.disable_mmap_load_safetensors,
-        )
-        merge_base_weights(args, {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
-        return encoders
 
     def _on_item(self, done: int, total: int) -> None:
         self.progress.enter_part(Phase.CACHING, done, total)
@@ -135,7 +117,7 @@ class Preparation:
     def _prepare_network(self, resumed: TrainState | None) -> None:
         args = self.args
         self.progress.enter(Phase.LOADING)
-        self.flux = load_base(args, self.device, self.dtype)
+        self.flux = self.base.load_transformer(self.config.placement)
         self.stop.check()
         torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
         t5 = self.encoders.t5 if self.plan.trains_t5 else None
@@ -146,7 +128,7 @@ class Preparation:
         self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
         self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
         self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
-        self.saver = Saver(args, self.network, save_dtype(args), self._metadata())
+        self.saver = Saver(args, self.network, save_dtype(self.config.save.save_precision), self._metadata())
         self.initial_digests = self.network.digests()
         if resumed is not None:
             self._take_up(resumed)
@@ -200,12 +182,6 @@ def _check_before_loading(args: Namespace) -> None:
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": args.learning_rate, "name": "unet"}]
     with redirect_stderr(StringIO()):  # warnings come when the real ones are made
         create_scheduler(args, create_optimizer(args, stand_in), args.max_train_steps)
-
-
-def t5_length(args: Namespace) -> int:
-    """Return how many T5 tokens a caption has: as set, else what dev or schnell was made with. Refuses what is no FLUX model early."""
-    _, params = open_flux(args.pretrained_model_name_or_path)
-    return args.t5xxl_max_token_length or (T5_LENGTH_DEV if params.guidance_embed else T5_LENGTH_SCHNELL)
 
 
 def _length(args: Namespace, steps_per_epoch: int) -> tuple[int, int]:

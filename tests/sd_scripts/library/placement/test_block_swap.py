@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 
+from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import BlockSwap, swap_blocks
 from library.placement.quantization import quantize_blocks
 from networks.lora_flux import create_network
@@ -21,6 +22,9 @@ class RecordingMover:
 
     def __init__(self):
         self.notes, self.live, self.most_live, self.numbers, self.dropped = [], 0, 0, {}, []
+
+    def prepare(self, blocks):
+        """Leave the blocks where they are: the CPU stands for both sides."""
 
     def start(self, host):
         number = self.numbers.setdefault(id(next(iter(host.values()))), len(self.numbers))
@@ -45,12 +49,12 @@ class RecordingMover:
 def make(*, swapped, checkpointing, kind=None):
     flux = copy.deepcopy(make_flux())
     if kind:
-        quantize_blocks(flux, kind, torch.float32)
-    flux.gradient_checkpointing = checkpointing
+        quantize_blocks(flux.blocks, kind, torch.float32)
+    flux.block_runner = BlockCheckpointing() if checkpointing else None
     mover = RecordingMover()
     if swapped:
-        blocks = [*flux.double_blocks, *flux.single_blocks]
-        swap_blocks(blocks, mover, is_checkpointed=lambda: flux.gradient_checkpointing)
+        blocks = flux.blocks
+        swap_blocks(blocks, mover, is_checkpointed=checkpointing)
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
     fill_up(network)
     return flux, network, mover
@@ -113,7 +117,7 @@ def test_without_checkpointing_the_graph_holds_no_copies():
 def test_a_failure_in_the_middle_leaves_no_trace(number, checkpointing):
     plain, swapped = (make(swapped=on, checkpointing=checkpointing) for on in (False, True))
     flux, x = swapped[0], inputs(PARAMS)
-    block = [*flux.double_blocks, *flux.single_blocks][number]
+    block = flux.blocks[number]
 
     def fail(*_):
         raise KeyboardInterrupt
@@ -144,7 +148,7 @@ def test_any_order_gets_what_it_asks_for(seed):
 def test_a_single_swapped_block_stays():
     flux = make_flux()
     mover = RecordingMover()
-    swap_blocks([flux.single_blocks[1]], mover, is_checkpointed=lambda: True)
+    swap_blocks([flux.single_blocks[1]], mover, is_checkpointed=True)
     with torch.no_grad():
         assert torch.equal(flux(**inputs(PARAMS)), make_flux()(**inputs(PARAMS)))
         flux(**inputs(PARAMS))

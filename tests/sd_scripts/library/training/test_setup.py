@@ -1,35 +1,18 @@
 """What the training decides from its files before it begins; the training itself is driven in integration/test_trainer.py."""
 
 import gc
-from argparse import Namespace
-from dataclasses import replace
 
 import pytest
 from transformers import T5EncoderModel
 
 from library.cli.parse import parse
-from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
 from library.process import StopFlag
-from library.training import setup
+from library.training.base_model import BaseModel
 from library.training.reporting import ProgressLog
-from library.training.setup import t5_length
 from library.training.trainer import Training
 from tests.support.photos import write_cats
-from tests.support.tiny_models import PARAMS, make_flux, model_flags, save, write_tiny_models
-
-
-@pytest.mark.parametrize(("is_dev", "given", "expected"), [(True, None, 512), (False, None, 256), (False, 300, 300), (True, 100, 100)])
-def test_captions_are_as_long_as_the_model_was_made_with(is_dev, given, expected, tmp_path):
-    save(make_flux(replace(PARAMS, guidance_embed=is_dev)), tmp_path / "flux.safetensors")
-    args = Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=given)
-    assert t5_length(args) == expected
-
-
-def test_a_model_that_is_none_is_refused_before_anything_is_encoded(tmp_path):
-    (tmp_path / "flux.safetensors").write_text("no model")
-    with pytest.raises(TrainerError, match=r"flux\.safetensors"):
-        t5_length(Namespace(pretrained_model_name_or_path=str(tmp_path / "flux.safetensors"), t5xxl_max_token_length=None))
+from tests.support.tiny_models import model_flags, write_tiny_models
 
 
 class TransformerWanted(Exception):
@@ -48,12 +31,12 @@ def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypat
     (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64\n")
     seen, others = [], large_models()  # another test's may be alive
 
-    def load_base(*_):
+    def load_transformer(*_):
         gc.collect()
         seen.extend(each for each in large_models() if not any(each is other for other in others))
         raise TransformerWanted
 
-    monkeypatch.setattr(setup, "load_base", load_base)
+    monkeypatch.setattr(BaseModel, "load_transformer", load_transformer)
     args = parse([
         *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "pictures"), "--output_dir", str(tmp_path / "out"),
         "--resolution", "64", "--cache_text_encoder_outputs", "--cache_latents", "--sample_prompts", str(tmp_path / "prompts.txt"),

@@ -5,6 +5,7 @@ import torch
 
 from library.models.flux1.math import image_ids, text_ids
 from library.models.flux1.transformer import Flux, FluxParams, params_from_shapes
+from library.placement.activations import BlockCheckpointing
 from tests.support.diffusers_reference import flux_in_diffusers
 
 TINY = {
@@ -66,7 +67,7 @@ def test_output_equals_diffusers(guidance_embed):
 def test_gradient_checkpointing_changes_nothing():
     flux = random_flux(guidance_embed=True)
     gradients = []
-    for flux.gradient_checkpointing in (False, True):
+    for flux.block_runner in (None, BlockCheckpointing()):
         inputs = random_inputs(flux)
         inputs["img"].requires_grad_()
         flux(**inputs).square().mean().backward()
