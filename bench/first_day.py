@@ -2,7 +2,7 @@
 
 `python bench/first_day.py [STAGE ...]` or `python -m bench first_day`. Each stage has a process and a time limit of its own, so that no failure
 hides the next. Results go to $OUT (default: bench/results/first_day) as JSON lines in first_day.jsonl and as a table in first_day.md; models and
-runs go to a temporary folder. All stages take up to 20 minutes; for a limit of 10 minutes per command run them in three parts: facts to steps,
+runs go to a temporary folder. All stages together need at most 20 minutes; for a limit of 10 minutes per command run them in three parts: facts to steps,
 tiers and compile, optimizers and trainer. Without a GPU the stages run tiny shapes on the CPU, which tests this program and measures nothing.
 """
 

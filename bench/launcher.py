@@ -10,11 +10,12 @@ from pathlib import Path
 import psutil
 
 from bench.table import Figure
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import create_state
+from fluxgym.sessions.control import request_stop, wait_until_ended
 
 WATCHED_S = 10.0
 
@@ -51,7 +52,7 @@ def _start(run: RunPaths) -> float:
     order = LaunchSpec(run_id=run.slug, attempt=1, argv=tuple(sleep), trainer_dir=str(run.folder), devices=DeviceRequest(kind="cpu"))
     began = time.perf_counter()
     write_launch_spec(run, order)
-    spawn_supervisor(run, order)
+    engine_of(run).submit(run, order)
     while (record := read_record(run)) is None or record.trainer is None:
         time.sleep(0.005)
     return time.perf_counter() - began

@@ -51,7 +51,7 @@ def _run(*words: str) -> dict[str, float | str]:
     """Run this module on some words in a process of its own; returns its figures, or why there are none."""
     done = subprocess.run([sys.executable, "-m", "bench.trainer_gpu", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"why": (done.stderr.strip().splitlines() or ["it ended without a word"])[-1][:120]}
+        return {"why": (done.stderr.strip().splitlines() or ["it ended without output"])[-1][:120]}
     return json.loads(done.stdout.splitlines()[-1])
 
 

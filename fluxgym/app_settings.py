@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaints are SettingsErrors."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise SettingsError in place of printing the usage."""
+        """Raise SettingsError instead of printing the usage."""
         raise SettingsError(f"{message[:1].upper()}{message[1:]}; --help lists what is known.")
 
 
@@ -100,6 +100,6 @@ def _folder(text: str) -> Path:
         folder = Path(text).expanduser().resolve()
         if folder.exists() and not folder.is_dir():
             raise SettingsError(f"{folder} is a file, not a folder.")
-    except (OSError, RuntimeError) as error:  # a name that is too long, a home that nobody has
+    except (OSError, RuntimeError) as error:  # a name that is too long, or an unknown home folder
         raise SettingsError(f"“{text[:80]}” cannot be a folder: {error}.") from None
     return folder

@@ -12,10 +12,10 @@
     ├── SessionError         a run cannot do what was asked of it
     │   ├── SessionNotFound  no run of that name
     │   ├── UnreadableState  a ui_state.json that cannot be read
-    │   ├── NameTaken        the run exists already, and nobody said what to do about it
+    │   ├── NameTaken        the run exists already and the request does not say what to do
     │   ├── AlreadyRunning   its trainer is alive
     │   ├── NothingToResume  no complete checkpoint
-    │   ├── ImportRefused    a file that is no export, or a hostile one
+    │   ├── ImportRefused    a file that is not an export, or a hostile one
     │   └── StopFailed       the process group outlived SIGKILL
     └── LaunchError          the supervisor or the trainer could not be started
 
@@ -69,7 +69,7 @@ class DatasetError(FluxGymError):
 
 
 class BadImage(DatasetError):
-    """A file that is no image, or a damaged one."""
+    """A file that is not an image, or is damaged."""
 
 
 class TooLarge(DatasetError):
@@ -97,7 +97,7 @@ class UnreadableState(SessionError):
 
 
 class NameTaken(SessionError):
-    """A run of that name exists, and nobody said whether to resume, version or replace it."""
+    """A run of that name exists, and the request does not say whether to resume, version or replace it."""
 
 
 class AlreadyRunning(SessionError):
@@ -109,7 +109,7 @@ class NothingToResume(SessionError):
 
 
 class ImportRefused(SessionError):
-    """A file that is no export of runs, or holds what has no place in one."""
+    """A file that is not an export of runs, or holds files that do not belong in one."""
 
 
 class StopFailed(SessionError):

@@ -22,8 +22,6 @@ COMMANDS = {"networks/convert_flux_lora.py", "networks/flux_merge_lora.py", "net
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
-    "fluxgym/contract/buckets.py -> errors",
-    "fluxgym/contract/buckets.py: fluxgym",
     "library.data.dataset_toml -> library.data.schema -> library.data.dataset_toml",
     "sd-scripts/flux_minimal_inference.py -> flux_train_network",
     "sd-scripts/library/objective.py -> library.training",
@@ -198,6 +196,14 @@ def test_tests_mirror_the_sources():
         modules = [file.stem for file in (ROOT / folder).glob("*.py")]
         if not any(name == module or name.startswith(f"{module}_") for module in modules):
             found.append(f"{path} tests no module of {folder}")
+    assert found == []
+
+
+def test_no_test_module_imports_another():
+    found = []
+    for path in sources():
+        names = {name for name in imports(path) if name.startswith("tests.") and ".test_" in name}
+        found += [f"{path}: {name}; helpers belong to tests/support, fixtures to a conftest.py" for name in sorted(names)]
     assert found == []
 
 

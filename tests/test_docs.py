@@ -1,63 +1,24 @@
-"""What the README says is so: its commands, flags, variables and places exist."""
+"""Tests that README, docs/ and CONTRIBUTING.md match the code: commands, flags, variables, paths, packages and the proofs of the guide."""
 
+import argparse
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fluxgym.app_settings import build_parser as app
-from fluxgym.cli.main import build_parser as terminal
+from fluxgym.app_settings import build_parser as build_app_parser
+from fluxgym.cli.main import build_parser as build_terminal_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-def flags_of(parser):
-    found = set()
-    for action in parser._actions:
-        found |= set(action.option_strings)
-        if isinstance(action.choices, dict):
-            for child in action.choices.values():
-                found |= flags_of(child)
-    return found
-
-
-def test_every_make_target_exists():
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"make (\w+)", README)) - {"and"} <= targets
-
-
-def test_every_flag_exists():
-    known = flags_of(app()) | flags_of(terminal())
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) <= known
-
-
-def test_every_command_exists():
-    commands = set(re.findall(r"python -m fluxgym (\w+)", README))
-    (choices,) = [action.choices for action in terminal()._actions if isinstance(action.choices, dict)]
-    assert commands == set(choices)
-
-
-def test_every_variable_is_read():
-    code = "".join(path.read_text() for path in (ROOT / "fluxgym").rglob("*.py"))
-    for name in set(re.findall(r"FLUXGYM_[A-Z_]+", README)):
-        assert name in code or name.removeprefix("FLUXGYM_").lower() in code
-
-
-def test_every_model_place_is_looked_at():
-    entries = yaml.safe_load((ROOT / "fluxgym" / "models" / "models.yaml").read_text())
-    places = {place for entry in entries.values() for options in entry["files"].values() for place in options}
-    assert set(re.findall(r"^((?:unet|vae|clip)/\S+\.\w+)", README, re.MULTILINE)) <= places
-
-
-def test_every_image_is_there():
-    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
-        assert (ROOT / path).is_file()
-
-
-GUIDE_ROWS = [line for line in (ROOT / "docs" / "guide.md").read_text().splitlines() if line.startswith("| ")][1:]
-GUIDES_SECTIONS = (
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PROOF_ROWS = [line for line in (ROOT / "tests" / "guide_proofs.md").read_text().splitlines() if line.startswith("| ")][1:]
+GUIDE_SECTIONS = (
     "Overview", "Automatic State Saving", "Automatic State Restoration", "State File Format", "Scenario 1: Page Refresh During Training",
     "Scenario 2: Cloud Disconnect", "Scenario 3: Multiple Training Runs", "Active Sessions Banner", "What It Shows", "Status Indicators",
     "Refresh Button", "State Files Location", "Basic Configuration", "Checkpoint Settings", "Monitoring Settings", "Advanced Settings", "Metadata",
@@ -69,12 +30,108 @@ GUIDES_SECTIONS = (
 )  # fmt: skip
 
 
-def test_the_guides_map_leaves_no_section_out_and_keeps_their_order():
-    assert tuple(dict.fromkeys(row.split("|")[1].strip() for row in GUIDE_ROWS)) == GUIDES_SECTIONS
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the option strings of a parser and of its subcommands."""
+    found = set()
+    for action in parser._actions:
+        found |= set(action.option_strings)
+        if isinstance(action.choices, dict):
+            for child in action.choices.values():
+                found |= flags_of(child)
+    return found
 
 
-@pytest.mark.parametrize("row", GUIDE_ROWS, ids=lambda row: row.split("|")[2].strip()[:60])
-def test_the_guides_map_names_tests_that_exist(row):
+def test_readme_has_at_most_150_lines():
+    assert README.count("\n") <= 150
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_make_targets_in_documents_exist(document):
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^|\s)make ([a-z]+)(?= ARGS| TESTS|`|$|  |,)", document.read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+def test_make_targets_are_all_documented():
+    phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == set(re.findall(r"^make (\w+)", COMMANDS, re.MULTILINE))
+
+
+def test_flags_in_readme_and_commands_exist():
+    known = flags_of(build_app_parser()) | flags_of(build_terminal_parser())
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w-])", README + COMMANDS))
+    assert "--with-images" in named
+    assert named - known == {"--write"}  # of `make faults`
+
+
+def test_commands_lists_every_terminal_command():
+    commands = set(re.findall(r"python -m fluxgym (\w+)", COMMANDS)) - {"command"}
+    (choices,) = [action.choices for action in build_terminal_parser()._actions if isinstance(action.choices, dict)]
+    assert commands == set(choices)
+    assert set(re.findall(r"python -m fluxgym (\w+)", README)) <= commands
+
+
+def test_commands_lists_every_script_of_the_trainer():
+    scripts = {path.name for path in (ROOT / "sd-scripts").glob("*.py")}
+    scripts |= {path.name for path in (ROOT / "sd-scripts" / "networks").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    assert set(re.findall(r"^python sd-scripts/(?:networks/)?(\w+\.py)", COMMANDS, re.MULTILINE)) == scripts
+
+
+def test_environment_variables_are_read_by_the_app():
+    code = "".join(path.read_text() for path in (ROOT / "fluxgym").rglob("*.py"))
+    names = set(re.findall(r"FLUXGYM_[A-Z_]+", README + COMMANDS))
+    assert len(names) >= 8
+    assert [name for name in names if name not in code and f'given("{name.removeprefix("FLUXGYM_").lower()}"' not in code] == []
+
+
+def test_model_paths_in_readme_are_in_the_catalog():
+    entries = yaml.safe_load((ROOT / "fluxgym" / "models" / "models.yaml").read_text())
+    paths = {path for entry in entries.values() for options in entry["files"].values() for path in options}
+    named = set(re.findall(r"^((?:unet|vae|clip)/\S+\.\w+)", README, re.MULTILINE))
+    assert len(named) == 4
+    assert named <= paths
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_images_of_documents_exist(document):
+    links = re.findall(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+
+
+def test_readme_and_license_name_the_same_license():
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert re.search(r"^## License\n\nMIT;", README, re.MULTILINE)
+
+
+def test_layout_names_every_top_level_folder():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    folders = {path.split("/")[0] + "/" for path in tracked if "/" in path} - {".ci/"}
+    layout = README[README.index("## Layout") :]
+    assert set(re.findall(r"^([\w-]+/) ", layout, re.MULTILINE)) == folders
+
+
+@pytest.mark.parametrize("root", ["fluxgym", "sd-scripts"])
+def test_architecture_names_every_package(root):
+    packages = {path.parent.relative_to(ROOT / root) for path in (ROOT / root).rglob("__init__.py")} - {Path()}
+    assert len(packages) > 8
+    missing = [
+        str(package) for package in sorted(packages) if f"`{root}/{package}/`" not in ARCHITECTURE and f"`{package}/`" not in ARCHITECTURE
+    ]
+    assert missing == []
+
+
+def test_guide_has_every_section_in_order():
+    headings = re.findall(r"^#{2,3} (.+)$", GUIDE, re.MULTILINE)
+    assert tuple(heading for heading in headings if heading in GUIDE_SECTIONS) == GUIDE_SECTIONS
+
+
+def test_proofs_cover_every_section_of_the_guide_in_order():
+    assert tuple(dict.fromkeys(row.split("|")[1].strip() for row in PROOF_ROWS)) == GUIDE_SECTIONS
+
+
+@pytest.mark.parametrize("row", PROOF_ROWS, ids=lambda row: row.split("|")[2].strip()[:60])
+def test_proofs_name_tests_that_exist(row):
     proof = re.split(r"(?<!\\)\|", row)[3]
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", proof)
     assert named or proof.strip().startswith("not yet: ")

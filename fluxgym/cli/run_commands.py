@@ -12,15 +12,14 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import image_folder, print_lines, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.local import wait_until_ended
+from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NameTaken, SettingsError
 from fluxgym.planning.checks import check
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import SYMBOLS, DerivedStatus
+from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions import demo
-from fluxgym.sessions.control import stop
+from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
 from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
@@ -123,7 +122,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _print_end(run: RunPaths, end: DerivedStatus) -> None:
+def _print_end(run: RunPaths, end: SessionStatus) -> None:
     print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
 
 
@@ -151,19 +150,18 @@ def _demo(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _queue(args: argparse.Namespace, settings: Settings) -> int:
-    queue = Queue(OutputsPaths(settings.outputs))
+    engine = engine_for(OutputsPaths(settings.outputs))
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
-            queue.move(run.slug, args.to)
+            engine.move(run, args.to)
         else:
-            queue.cancel(run)
+            cancel_waiting(run)
             wait_until_ended(run)
             print(f"Cancelled {run.slug}.")
-    waiting = queue.tickets()
-    lines = [f"{position}. {ticket.slug}: {_reason(settings, ticket.slug)}" for position, ticket in enumerate(waiting, 1)]
+    lines = [f"{position}. {slug}: {_reason(settings, slug)}" for position, slug in enumerate(engine.capacity().waiting, 1)]
     return print_lines(*lines, if_empty="No run is waiting.")
 
 

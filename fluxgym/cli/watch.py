@@ -4,10 +4,11 @@ import sys
 import time
 
 from fluxgym.contract.codes import LIVE, Phase
-from fluxgym.engines.local import POLL_S
+from fluxgym.engines.registry import status_of
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import DerivedStatus, derive_status
+from fluxgym.runs.status import SessionStatus
+from fluxgym.sessions.control import POLL_S
 from fluxgym.sessions.listing import Session, session_of
 
 WIDTH = 24
@@ -15,7 +16,7 @@ REDRAW_S = 0.5
 QUIET_S = 10.0
 
 
-def watch(run: RunPaths) -> DerivedStatus:
+def watch(run: RunPaths) -> SessionStatus:
     """Show a run's progress until it has ended, and return what it ended in."""
     on_terminal = sys.stderr.isatty()
     drawn, said_at = "", 0.0
@@ -28,7 +29,7 @@ def watch(run: RunPaths) -> DerivedStatus:
         time.sleep(REDRAW_S if on_terminal else POLL_S)
     if on_terminal and drawn:
         sys.stderr.write("\r\033[K")
-    return derive_status(run, read_state(run))
+    return status_of(run, read_state(run))
 
 
 def _bar(session: Session) -> str:

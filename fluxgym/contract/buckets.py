@@ -1,71 +1,94 @@
-"""Into which size the trainer brings an image. The same arithmetic as the trainer's own, held equal to it by a test, since neither may
-import the other. Sizes are (width, height) in pixels."""
+"""Aspect-ratio buckets: the size at which an image is trained, and how it is resized and cropped to it. Pure arithmetic, as in kohya's trainer.
+
+Sizes are (width, height) in pixels.
+"""
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from fluxgym.errors import ConfigError
 
 Size = tuple[int, int]
-GRID = 16
-STEP = 64
+GRID = 16  # pixels per side of one transformer token
+STEP = 64  # largest default distance between bucket sides
 
 
-def bounds(resolution: int, advanced: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return the buckets' smallest and largest side and their step: as set, else half and twice the resolution.
+@dataclass(frozen=True)
+class Fit:
+    """How an image is brought to its bucket: resized so that it covers the bucket, then cropped.
 
-    Raises ConfigError for steps and bounds that the trainer refuses.
+    Keys of feature caches contain the text of this class: its name and the names and order of its fields never change.
     """
-    step = int(advanced.get("bucket_reso_steps", min(STEP, max(GRID, resolution // 8 // GRID * GRID))))
-    if not GRID <= step <= resolution or step % GRID:
-        raise ConfigError(f"Buckets in steps of {step} do not fit the resolution {resolution}; use a multiple of {GRID}.", field="advanced")
-    low = int(advanced.get("min_bucket_reso", max(GRID, resolution // 2 // step * step)))
-    high = int(advanced.get("max_bucket_reso", resolution * 2 // step * step))
-    if not low <= resolution <= high:
-        raise ConfigError(f"Buckets of {low} to {high} pixels do not enclose the resolution {resolution}.", field="advanced")
-    return low, high, step
+
+    bucket: Size
+    resized: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketRule:
+    """The bucket settings of a dataset. `low` and `high` are the smallest and largest side, `step` the distance between sides."""
+
+    resolution: Size
+    enabled: bool
+    low: int = 0
+    high: int = 0
+    step: int = STEP
+    no_upscale: bool = False
+
+    def fit(self, image: Size) -> Fit:
+        """Return how an image of this size is trained."""
+        if not self.enabled:
+            return cover(image, self.resolution)
+        if self.no_upscale:
+            return fit_without_upscale(image, self.resolution, self.step)
+        return fit_into_buckets(image, bucket_sizes(self.resolution, self.low, self.high, self.step))
+
+
+def default_step(resolution: int) -> int:
+    """Return the distance between bucket sides for a square resolution: 64, less below 512."""
+    return min(STEP, max(GRID, resolution // 8 // GRID * GRID))
+
+
+def default_bounds(resolution: int, step: int) -> tuple[int, int]:
+    """Return the smallest and largest bucket side for a square resolution: half and twice of it, in whole steps."""
+    return max(GRID, resolution // 2 // step * step), resolution * 2 // step * step
 
 
 @lru_cache(maxsize=64)
 def bucket_sizes(resolution: Size, low: int, high: int, step: int) -> tuple[Size, ...]:
-    """Return every bucket of about the resolution's area, in order."""
+    """Return every bucket of at most the resolution's area, sorted; sides are multiples of step from low (rounded down) to high (up)."""
     low, high = max(step, low // step * step), -(-high // step) * step
     area = resolution[0] * resolution[1]
     square = int(math.sqrt(area) // step) * step
-    found = {(square, square)} if square else set()
-    for width in range(low, min(high, area // low) + 1, step):  # beyond that a bucket would be lower than `low`
+    sizes = {(square, square)} if square else set()
+    for width in range(low, min(high, area // low) + 1, step):  # a wider bucket would be lower than `low`
         height = min(high, area // width // step * step)
         if height >= low:
-            found |= {(width, height), (height, width)}
-    return tuple(sorted(found))
+            sizes |= {(width, height), (height, width)}
+    return tuple(sorted(sizes))
 
 
-def buckets_of(images: Iterable[Size], resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Counter[Size]:
-    """Return how many of the images are trained at which size; each size of image is looked up once."""
-    counts: Counter[Size] = Counter()
-    for size, number in Counter(images).items():
-        counts[bucket_of(size, resolution, advanced, enable_bucket=enable_bucket)] += number
-    return counts
-
-
-def bucket_of(image: Size, resolution: int, advanced: Mapping[str, Any], *, enable_bucket: bool) -> Size:
-    """Return the size that an image is trained at."""
-    if not enable_bucket:
-        return resolution, resolution
-    low, high, step = bounds(resolution, advanced)
-    if advanced.get("bucket_no_upscale"):
-        return _without_upscale(image, resolution, step)
-    found = bucket_sizes((resolution, resolution), low, high, step)
+def fit_into_buckets(image: Size, sizes: Sequence[Size]) -> Fit:
+    """Choose the bucket with the nearest aspect ratio, the first of several; an image of a bucket's size keeps it."""
+    if image in sizes:
+        return Fit(image, image)
     ratio = image[0] / image[1]
-    return image if image in found else min(found, key=lambda size: abs(size[0] / size[1] - ratio))
+    return cover(image, min(sizes, key=lambda size: abs(size[0] / size[1] - ratio)))
 
 
-def _without_upscale(image: Size, resolution: int, step: int) -> Size:
+def fit_without_upscale(image: Size, resolution: Size, step: int) -> Fit:
+    """Shrink an image to at most the resolution's area and crop both sides to multiples of step; enlarge it only to reach one step."""
     width, height = image
-    if width * height > resolution * resolution:
+    area = resolution[0] * resolution[1]
+    if width * height > area:
         ratio = width / height
-        width, height = round(math.sqrt(resolution**2 * ratio)), round(math.sqrt(resolution**2 / ratio))
-    return max(step, width // step * step), max(step, height // step * step)
+        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+    bucket = max(step, width // step * step), max(step, height // step * step)
+    return cover(image, bucket) if min(width, height) < step else Fit(bucket, (width, height))
+
+
+def cover(image: Size, bucket: Size) -> Fit:
+    """Resize an image so that it just covers the bucket; the aspect ratio is kept."""
+    if image[0] / image[1] > bucket[0] / bucket[1]:
+        return Fit(bucket, (max(bucket[0], round(image[0] * bucket[1] / image[1])), bucket[1]))
+    return Fit(bucket, (bucket[0], max(bucket[1], round(image[1] * bucket[0] / image[0]))))

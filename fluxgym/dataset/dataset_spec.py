@@ -1,6 +1,5 @@
 """dataset.toml and the number of steps that the trainer will count for it."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ import tomli_w
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.config.trainer_flags import DATASET_KEYS, SUBSET_KEYS
-from fluxgym.contract.buckets import GRID, Size, bounds, buckets_of
+from fluxgym.contract.buckets import GRID, BucketRule, Size, default_bounds, default_step
+from fluxgym.contract.dataset_rules import held_out_indices, regularization_repeats
 from fluxgym.errors import ConfigError
 
 
@@ -40,36 +40,57 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
         near = max(GRID, config.resolution // GRID * GRID)
         raise ConfigError(f"The resolution {config.resolution} is no multiple of {GRID}; use {near} or {near + GRID}.", field="resolution")
     if values["enable_bucket"]:
-        low, high, step = bounds(config.resolution, config.advanced)
+        low, high, step = bucket_bounds(config)
         values |= {"min_bucket_reso": low, "max_bucket_reso": high, "bucket_reso_steps": step}
     return values
 
 
+def bucket_bounds(config: TrainConfig) -> tuple[int, int, int]:
+    """Return the smallest and largest bucket side and the distance between sides: the advanced settings, or defaults for the resolution.
+
+    Raises ConfigError for bounds that the trainer refuses.
+    """
+    resolution, advanced = config.resolution, config.advanced
+    step = int(advanced.get("bucket_reso_steps", default_step(resolution)))
+    if not GRID <= step <= resolution or step % GRID:
+        raise ConfigError(f"Buckets in steps of {step} do not fit the resolution {resolution}; use a multiple of {GRID}.", field="advanced")
+    default_low, default_high = default_bounds(resolution, step)
+    low, high = int(advanced.get("min_bucket_reso", default_low)), int(advanced.get("max_bucket_reso", default_high))
+    if not low <= resolution <= high:
+        raise ConfigError(f"Buckets of {low} to {high} pixels do not enclose the resolution {resolution}.", field="advanced")
+    return low, high, step
+
+
+def bucket_rule(config: TrainConfig) -> BucketRule:
+    """Return the bucket settings that the trainer reads from dataset.toml; raises ConfigError for those that it refuses."""
+    square = config.resolution, config.resolution
+    if not buckets_on(config):
+        return BucketRule(resolution=square, enabled=False)
+    low, high, step = bucket_bounds(config)
+    no_upscale = bool(config.advanced.get("bucket_no_upscale"))
+    return BucketRule(resolution=square, enabled=True, low=low, high=high, step=step, no_upscale=no_upscale)
+
+
 def expected_steps(config: TrainConfig, images: Sequence[Size], regularization: Sequence[Size] = ()) -> int:
-    """Return the number of optimizer steps for images of these sizes (width, height), in the order of their names; 0 without images."""
-    held_out = _held_out(config, len(images))
-    images = [size for place, size in enumerate(images) if place not in held_out]
+    """Return the number of optimizer steps for images of these sizes (width, height), sorted by name; 0 without images."""
+    seed = config.advanced.get("validation_seed", config.seed)
+    held_out = held_out_indices(len(images), float(config.advanced.get("validation_split", 0.0)), seed)
+    images = [size for index, size in enumerate(images) if index not in held_out]
     if not images:
         return 0
-    total = len(images) * config.num_repeats
-    used = regularization[:total]
-    share, more = divmod(total, len(used)) if used else (0, 0)  # the first few are seen once more than the rest
-    counts: Counter[Size] = Counter()
-    for sizes, repeats in ((images, config.num_repeats), (used, share), (used[:more], 1)):
-        found = buckets_of(sizes, config.resolution, config.advanced, enable_bucket=buckets_on(config))
-        counts.update({bucket: number * repeats for bucket, number in found.items()})
-    batch = int(config.advanced.get("train_batch_size", 1))
-    batches = sum(math.ceil(count / batch) for count in counts.values())
-    per_epoch = math.ceil(batches / int(config.advanced.get("gradient_accumulation_steps", 1)))
-    return per_epoch * config.max_train_epochs
+    repeats = Counter({size: count * config.num_repeats for size, count in Counter(images).items()})
+    extra = regularization_repeats([1] * len(regularization), repeats.total())
+    for size, count in zip(regularization, extra, strict=True):
+        repeats[size] += count
+    return _steps_per_epoch(config, repeats) * config.max_train_epochs
 
 
-def _held_out(config: TrainConfig, count: int) -> set[int]:
-    """Return which of `count` images the trainer holds out for validation: a share, drawn by the seed and the place alone."""
-    num = count - math.ceil(round(count * (1 - float(config.advanced.get("validation_split", 0.0))), 6))
-    seed = config.advanced.get("validation_seed", config.seed)
-
-    def drawn(place: int) -> int:
-        return int.from_bytes(hashlib.sha256(f"{seed}/validation/{place}".encode()).digest()[:8], "big") >> 1
-
-    return set(sorted(range(count), key=drawn)[:num])
+def _steps_per_epoch(config: TrainConfig, repeats: Counter[Size]) -> int:
+    """Return the optimizer steps per epoch; repeats counts how often an epoch shows images of each size."""
+    rule = bucket_rule(config)
+    buckets: Counter[Size] = Counter()
+    for size, count in repeats.items():
+        buckets[rule.fit(size).bucket] += count
+    batch_size = int(config.advanced.get("train_batch_size", 1))
+    num_batches = sum(math.ceil(count / batch_size) for count in buckets.values())
+    return math.ceil(num_batches / int(config.advanced.get("gradient_accumulation_steps", 1)))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.dataset.images import check_image, is_image_name, known_size, read_size
+from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.dataset.images import check_image, known_size, read_size
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import file_lock, open_regular, storage_error, write_text
 
@@ -78,7 +79,7 @@ class ImageFolder:
         return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
 
     def changing(self) -> AbstractContextManager[None]:
-        """Return the lock under which files get their names here; raises AlreadyRunning when somebody else keeps it."""
+        """Return the lock that guards changes of this folder; raises AlreadyRunning if another process holds it for BUSY_S seconds."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being brought into the form; try again in a moment.")
 
@@ -86,7 +87,7 @@ class ImageFolder:
         """Return where an image lies; raises DatasetError for a name that is not one of them."""
         path = self.path / name
         if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
-            raise DatasetError(f"There is no image “{name[:80]}” here.", field="pictures")
+            raise DatasetError(f"There is no image “{name[:80]}” here.", field="images")
         return path
 
     def caption(self, name: str) -> str:
@@ -101,7 +102,7 @@ class ImageFolder:
         """Write an image's caption; an empty one removes the file."""
         path = self.image_path(name).with_suffix(CAPTION)
         if len(text) > MAX_CAPTION:
-            raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="pictures")
+            raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
         if text.strip():
             write_text(path, text.strip() + "\n")
         else:
@@ -117,7 +118,7 @@ class ImageFolder:
             self._check_caption(source, name)
             return self._move(source, Path(name).stem + CAPTION)
         if not is_image_name(name):
-            raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="pictures")
+            raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="images")
         self._check_image(source, name)
         with self.changing():
             return self._move(source, self._free(name))
@@ -132,13 +133,13 @@ class ImageFolder:
         try:
             source.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="pictures") from None
+            raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
             check_image(source)
         except DatasetError as error:
-            raise DatasetError(str(error).replace(source.name, name), field="pictures") from None
+            raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
     def _free(self, name: str) -> str:
         """Return a name whose stem no other image has, so that no two share a caption; the same name again replaces."""
@@ -178,7 +179,7 @@ def safe_name(name: str) -> str:
     while len((stem + suffix).encode()) > MAX_NAME_BYTES and stem:
         stem = stem[:-1]
     if not stem:
-        raise DatasetError(f"“{name[:80]}” is not a name that a file can have.", field="pictures")
+        raise DatasetError(f"“{name[:80]}” is not a name that a file can have.", field="images")
     return stem + suffix
 
 
@@ -196,11 +197,9 @@ def copy_into(source: Path, target: Path, default_caption: str, *, extension: st
     names = ImageFolder(source).names()
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
-        raise DatasetError(
-            f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="pictures"
-        )
+        raise DatasetError(f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="images")
     if not names:
-        raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="pictures")
+        raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="images")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -221,7 +220,7 @@ def _strict_caption(image: Path, extension: str) -> str:
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError:
-        raise DatasetError(f"The caption {path.name} is not UTF-8 text; save it as UTF-8.", field="pictures") from None
+        raise DatasetError(f"The caption {path.name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 
 
 def _link(source: Path, target: Path) -> None:

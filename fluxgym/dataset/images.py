@@ -6,10 +6,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
 from fluxgym.errors import BadImage
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-SIDEWAYS, ORIENTATION = (5, 6, 7, 8), 0x0112
 MAX_BYTES = 330_000_000  # decoded: 110 megapixels of RGB
 MAX_THUMBNAILS = 4000
 MAX_KNOWN = 200_000
@@ -21,12 +20,6 @@ class ImageSize:
 
     width: int
     height: int
-
-
-def is_image_name(name: str) -> bool:
-    """Return True if a file's name says that it is an image."""
-    stem, dot, suffix = name.rpartition(".")
-    return bool(stem.strip(".")) and dot + suffix.lower() in EXTENSIONS
 
 
 _one_at_a_time = threading.Lock()  # a large image takes hundreds of megabytes while it is decoded
@@ -48,23 +41,22 @@ def _remember(path: Path, info: ImageSize) -> ImageSize:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image whole; raises BadImage naming it when it is none, damaged, or far too large."""
+    """Decode an image whole; raises BadImage, which names it, if it is not an image, damaged, or far too large."""
     from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
 
     try:
         with Image.open(path) as image:
             if image.width * image.height * len(image.getbands()) > MAX_BYTES:
                 raise BadImage(
-                    f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="pictures"
+                    f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="images"
                 )
-            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
             with _one_at_a_time:
                 image.load()
-            return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
+            return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
     except UnidentifiedImageError:
-        raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="images") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="pictures") from None
+        raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="images") from None
 
 
 def read_size(path: Path) -> ImageSize:
@@ -75,10 +67,9 @@ def read_size(path: Path) -> ImageSize:
         if (known := _known.get(_file_id(path))) is not None:
             return known
         with Image.open(path) as image:
-            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
-            return _remember(path, ImageSize(*((image.height, image.width) if sideways else image.size)))
+            return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="images") from None
 
 
 def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
@@ -97,7 +88,7 @@ def num_pixels(path: Path) -> int:
         with Image.open(path) as image:
             return image.width * image.height
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="images") from None
 
 
 def thumbnail(path: Path, side: int) -> bytes:
@@ -119,4 +110,4 @@ def thumbnail(path: Path, side: int) -> bytes:
             _thumbnails.clear()
         return _thumbnails.setdefault(key, buffer.getvalue())
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or is damaged.", field="pictures") from None
+        raise BadImage(f"{path.name} is not an image, or is damaged.", field="images") from None

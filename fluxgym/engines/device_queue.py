@@ -1,151 +1,132 @@
-"""The line in front of the devices: one ticket a waiting run, in outputs/.fluxgym/queue. The ticket's owner is that run's own supervisor.
+"""The queue in front of the devices: one ticket file per waiting run in outputs/.fluxgym/queue, written by that run's own supervisor.
 
-No daemon keeps the line: each supervisor looks whether it is next among those that wait for the same device and are alive. A ticket whose
-supervisor has died keeps its place without holding up the others.
+There is no queue process: each supervisor checks whether its run is next among the waiting runs that want the same device and whose
+supervisors are alive. The ticket of a dead supervisor keeps its position without blocking the others.
 """
 
-import logging
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fluxgym.contract.codes import Status
 from fluxgym.engines.devices import current_user, title
-from fluxgym.engines.local import request_stop, spawn_supervisor
-from fluxgym.errors import FluxGymError, SessionError
+from fluxgym.errors import SessionError
 from fluxgym.runs.files import file_lock, read_json, write_json
-from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
+from fluxgym.runs.launch_spec import DeviceRequest
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.process_identity import is_alive, read_record
-from fluxgym.runs.state import read_state
-from fluxgym.runs.status import derive_status
 
-logger = logging.getLogger(__name__)
-REVIVAL_S = 10.0
-BUSY = "The queue is being changed by another process; try again in a moment."
+RESTART_GRACE_S = 10.0
+BUSY = "Another process is changing the queue; try again in a moment."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """One run's place in the line; `since`, and when its dead supervisor was last replaced, are in seconds since the epoch."""
+    """One waiting run. since, and restarted_at of its dead supervisor, are in seconds since the epoch; 0 is never."""
 
     slug: str
     run_id: str
-    place: int
-    devices: list[str]
+    position: int
+    devices: tuple[str, ...]
     since: float
-    revived_at: float = 0.0
+    restarted_at: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a ticket file holds; supervisors of earlier versions read the same keys."""
+        return {
+            "slug": self.slug, "run_id": self.run_id, "place": self.position, "devices": list(self.devices), "since": self.since,
+            "revived_at": self.restarted_at,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Ticket | None":
+        """Read a ticket file, None if it is damaged."""
+        try:
+            ticket = cls(
+                slug=value["slug"], run_id=value["run_id"], position=value["place"], devices=tuple(value["devices"]), since=value["since"],
+                restarted_at=value.get("revived_at", 0.0),
+            )  # fmt: skip
+        except (AttributeError, KeyError, TypeError):
+            return None
+        is_usable = isinstance(ticket.position, int) and all(
+            isinstance(time_s, (int, float)) for time_s in (ticket.since, ticket.restarted_at)
+        )
+        is_named = all(isinstance(text, str) for text in (ticket.slug, ticket.run_id, *ticket.devices))
+        return ticket if is_usable and is_named and isinstance(value["devices"], list) else None
 
 
 class Queue:
-    """The line of one outputs folder."""
+    """The tickets of one outputs folder."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
 
     def tickets(self) -> list[Ticket]:
-        """Return all tickets in the order of the line."""
+        """Return all tickets in the order of the queue."""
         named = (path for path in self._outputs.queue.glob("*.json") if is_run_name(path.stem))
-        found = [ticket for path in named if (ticket := _read(read_json(path))) and ticket.slug == path.stem]
-        return sorted(found, key=lambda ticket: (ticket.place, ticket.since, ticket.slug))
+        found = [ticket for path in named if (ticket := Ticket.from_json(read_json(path))) and ticket.slug == path.stem]
+        return sorted(found, key=lambda ticket: (ticket.position, ticket.since, ticket.slug))
 
-    def enter(self, run: RunPaths, run_id: str, devices: list[str]) -> None:
-        """Stand at the end of the line, or keep the place that this very start has had before."""
-        with self._changing():
+    def join(self, run: RunPaths, run_id: str, devices: Sequence[str]) -> None:
+        """Write a ticket at the end of the queue, or at the position that this start has had before."""
+        with self._lock():
             tickets = self.tickets()
-            mine = next((ticket for ticket in tickets if ticket.slug == run.slug and ticket.run_id == run_id), None)
-            place = mine.place if mine else max((ticket.place for ticket in tickets), default=0) + 1
-            since = mine.since if mine else time.time()
-            write_json(run.ticket, asdict(Ticket(slug=run.slug, run_id=run_id, place=place, devices=devices, since=since)))
+            earlier = next((ticket for ticket in tickets if ticket.slug == run.slug and ticket.run_id == run_id), None)
+            position = earlier.position if earlier else max((ticket.position for ticket in tickets), default=0) + 1
+            since = earlier.since if earlier else time.time()
+            self._write(Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since))
 
-    def leave(self, run: RunPaths) -> None:
-        """Go out of the line."""
+    def remove(self, run: RunPaths) -> None:
+        """Remove the ticket of a run."""
         run.ticket.unlink(missing_ok=True)
 
-    def before(self, run: RunPaths) -> list[Ticket]:
-        """Return those that wait for a device of this run's, are alive, and stand before it."""
+    def ahead_of(self, run: RunPaths) -> list[Ticket]:
+        """Return the tickets ahead of a run that want one of its devices and whose supervisors are alive."""
         tickets = self.tickets()
-        mine = next((place for place, ticket in enumerate(tickets) if ticket.slug == run.slug), None)
-        if mine is None:
+        index = next((index for index, ticket in enumerate(tickets) if ticket.slug == run.slug), None)
+        if index is None:
             return []
-        wanted = set(tickets[mine].devices)
-        return [ticket for ticket in tickets[:mine] if wanted & set(ticket.devices) and self._is_active(ticket)]
+        wanted = set(tickets[index].devices)
+        return [ticket for ticket in tickets[:index] if wanted & set(ticket.devices) and self.is_active(ticket)]
 
-    def reason(self, run: RunPaths, order: LaunchSpec, before: list[Ticket]) -> str:
-        """Say what a run waits for, and who is `before` it: by name only the next, for a line may be long."""
-        names = (" or " if order.devices.any_free else " and ").join(title(device) for device in order.devices.names)
-        users = sorted({f"“{holder}”" for device in order.devices.names if (holder := current_user(device)) and holder != run.slug})
-        held = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
-        more = f" and {len(before) - 1} more" if len(before) > 1 else ""
-        line = f"; before it: {before[0].slug}{more}" if before else "; it is next"
-        return f"It waits for {names}{held}{line}."
-
-    def move(self, slug: str, to: int) -> list[Ticket]:
-        """Put a waiting run at place `to` (1 is next) and return the line; raises SessionError when it does not wait."""
-        with self._changing():
+    def move(self, slug: str, position: int) -> None:
+        """Move a waiting run to a position, 1 is next; raises SessionError if it does not wait."""
+        with self._lock():
             tickets = self.tickets()
-            mine = next((ticket for ticket in tickets if ticket.slug == slug), None)
-            if mine is None:
+            moved = next((ticket for ticket in tickets if ticket.slug == slug), None)
+            if moved is None:
                 raise SessionError(f"{slug} does not wait in the queue, so it cannot be moved.")
-            tickets.remove(mine)
-            tickets.insert(min(max(0, to - 1), len(tickets)), mine)
-            for place, ticket in enumerate(tickets, 1):
-                if ticket.place != place:
-                    write_json(self._outputs.run(ticket.slug).ticket, asdict(ticket) | {"place": place})
-        return self.tickets()
+            tickets.remove(moved)
+            tickets.insert(min(max(0, position - 1), len(tickets)), moved)
+            for number, ticket in enumerate(tickets, 1):
+                if ticket.position != number:
+                    self._write(replace(ticket, position=number))
 
-    def cancel(self, run: RunPaths) -> None:
-        """Let a waiting run go; raises SessionError when it does not wait."""
-        if not run.ticket.exists() or not request_stop(run):
-            raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be cancelled.")
+    def mark_restarted(self, ticket: Ticket) -> None:
+        """Record that a ticket's supervisor is being restarted, so that it counts as active until it has recorded itself."""
+        with self._lock():
+            self._write(replace(ticket, restarted_at=time.time()))
 
-    def reconcile(self) -> list[str]:
-        """Start a supervisor for every waiting run whose own has died, and wait for none; returns their slugs. Never raises."""
-        revived = []
-        for ticket in self.tickets():
-            try:
-                if self._restart_supervisor(self._outputs.run(ticket.slug), ticket):
-                    revived.append(ticket.slug)
-            except (FluxGymError, OSError) as error:
-                logger.warning("%s could not be brought back into the queue: %s", ticket.slug, error)
-        return revived
-
-    def _restart_supervisor(self, run: RunPaths, ticket: Ticket) -> bool:
-        order = read_launch_spec(run)
-        if self._is_active(ticket):
-            return False
-        waits = order is not None and order.run_id == ticket.run_id and derive_status(run, read_state(run)).status is Status.QUEUED
-        if not waits or order is None:
-            run.ticket.unlink(missing_ok=True)
-            return False
-        with self._changing():
-            write_json(run.ticket, asdict(ticket) | {"revived_at": time.time()})
-        spawn_supervisor(run, order, wait=False)
-        return True
-
-    def _is_active(self, ticket: Ticket) -> bool:
-        """Return True if a ticket's supervisor lives, or was started a moment ago and is about to: nobody may slip in before it meanwhile."""
-        if abs(time.time() - ticket.revived_at) < REVIVAL_S:
+    def is_active(self, ticket: Ticket) -> bool:
+        """Return True if a ticket's supervisor is alive, or was restarted a moment ago."""
+        if abs(time.time() - ticket.restarted_at) < RESTART_GRACE_S:
             return True
         record = read_record(self._outputs.run(ticket.slug))
         return record is not None and record.run_id == ticket.run_id and is_alive(record.supervisor)
 
-    def _changing(self) -> Any:
+    def _write(self, ticket: Ticket) -> None:
+        write_json(self._outputs.run(ticket.slug).ticket, ticket.to_json())
+
+    def _lock(self) -> AbstractContextManager[None]:
         return file_lock(self._outputs.queue / "lock", timeout_s=10, busy=BUSY)
 
 
-def _read(value: Any) -> Ticket | None:
-    try:
-        ticket = Ticket(**value)
-    except TypeError:
-        return None
-    whole = isinstance(ticket.place, int) and _is_moment(ticket.since) and _is_moment(ticket.revived_at) and _are_texts(ticket.devices)
-    return ticket if whole and isinstance(ticket.slug, str) and isinstance(ticket.run_id, str) else None
-
-
-def _is_moment(value: Any) -> bool:
-    return isinstance(value, (int, float))
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+def waiting_reason(run: RunPaths, request: DeviceRequest, ahead: Sequence[Ticket]) -> str:
+    """Return what a run waits for: its devices, who uses them, and the runs ahead of it, of which only the next is named."""
+    names = (" or " if request.any_free else " and ").join(title(device) for device in request.names)
+    users = sorted({f"“{user}”" for device in request.names if (user := current_user(device)) and user != run.slug})
+    in_use = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
+    more = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    position = f"; ahead of it: {ahead[0].slug}{more}" if ahead else "; it is next"
+    return f"Waiting for {names}{in_use}{position}."

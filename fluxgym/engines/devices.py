@@ -1,8 +1,8 @@
-"""GPUs and the CPU of this machine: their locks, and the machine line of the page."""
+"""GPUs and the CPU of this machine: their names and locks, and the machine line of the page."""
 
 import json
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,19 +19,26 @@ GIB = 1 << 30
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeviceLease:
-    """The locks on devices that were taken, and the environment by which a trainer sees just the one that was chosen for it."""
+    """The locks on acquired devices, and the environment by which a trainer sees only the device that was chosen for it."""
 
-    locks: list[IO[str]]
-    env: dict[str, str] = field(default_factory=dict)
+    locks: tuple[IO[str], ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file_descriptors(self) -> tuple[int, ...]:
+        """The open lock files, which the trainer inherits."""
+        return tuple(file.fileno() for file in self.locks)
+
+    def release(self) -> None:
+        """Unlock the devices."""
+        for file in self.locks:
+            file.close()
 
 
 def devices_of(gpus: str | None) -> list[str]:
-    """Return the devices of the GPUs that a person named ("0,1"), all of which are needed; else those of which any one will do.
-
-    These are the GPUs that can be seen; without any the CPU is the only one.
-    """
+    """Return the names of the chosen GPUs ("0,1"), else of all visible GPUs, else of the CPU."""
     visible = os.environ.get(VISIBLE)
     if not any(sign.exists() for sign in GPU_SIGNS) or (not gpus and visible in ("", "-1")):
         return ["cpu"]
@@ -42,65 +49,60 @@ def devices_of(gpus: str | None) -> list[str]:
 
 
 def device_request(gpus: str | None) -> DeviceRequest:
-    """Return the request for the GPUs that a person named ("0,1"), all of them, else for any free device of this machine."""
+    """Return the request for all chosen GPUs ("0,1"), else for any free device of this machine."""
     return DeviceRequest.from_names(devices_of(gpus), any_free=not gpus)
 
 
 def num_gpus() -> int:
-    """Return how many NVIDIA GPUs the driver tells of."""
+    """Return the number of NVIDIA GPUs that the driver lists."""
     return len(list(GPU_SIGNS[0].glob("*")))
 
 
 def are_there(gpus: str) -> bool:
-    """Return True if the named GPUs are in this machine, as far as the driver tells."""
+    """Return True if the chosen GPUs are in this machine, or if the driver lists none."""
     numbers = [int(name) for name in gpus.split(",") if name.strip().isdecimal()]
     return num_gpus() == 0 or max(numbers, default=0) < num_gpus()
 
 
 def title(device: str) -> str:
-    """Return a device's name in a sentence."""
+    """Return a device's name as used in a sentence."""
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"
 
 
-def take(devices: Sequence[str], holder: str) -> list[IO[str]] | None:
-    """Return the locks on all devices, None when one of them is taken; `holder` is told to those who wait."""
-    held: list[IO[str]] = []
-    for device in sorted(devices):
-        file = try_lock(_path(device))
-        if file is None:
-            release(held)
-            return None
-        held.append(file)
-    for file in held:
-        file.truncate(0)
-        file.write(json.dumps({"holder": holder}))
-        file.flush()
-    return held
-
-
 def acquire_devices(request: DeviceRequest, holder: str, *, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
-    """Return the locks on the requested devices, None while they are taken or reserved by runs that wait before this one.
+    """Return the locks on the requested devices, None while they are in use or reserved by runs ahead in the queue.
 
-    A request without devices is granted at once.
+    A request without devices is granted at once. holder is shown to the runs that wait.
     """
     names = request.names
     if not request.any_free or not names:
-        locks = None if reserved_by_earlier & set(names) else take(names, holder)
-        return None if locks is None else DeviceLease(locks)
+        locks = None if reserved_by_earlier & set(names) else _lock_all(names, holder)
+        return None if locks is None else DeviceLease(locks=locks)
     for name in names:
-        if name not in reserved_by_earlier and (locks := take([name], holder)) is not None:
-            return DeviceLease(locks, {VISIBLE: name.removeprefix("gpu-")} if len(names) > 1 else {})
+        if name not in reserved_by_earlier and (locks := _lock_all([name], holder)) is not None:
+            return DeviceLease(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if len(names) > 1 else {})
     return None
 
 
-def release(held: list[IO[str]]) -> None:
-    """Give devices back."""
-    for file in held:
-        file.close()
+def _lock_all(devices: Sequence[str], holder: str) -> tuple[IO[str], ...] | None:
+    """Return the locks on all devices, None if one of them is in use."""
+    locks: list[IO[str]] = []
+    for device in sorted(devices):
+        file = try_lock(_path(device))
+        if file is None:
+            for taken in locks:
+                taken.close()
+            return None
+        locks.append(file)
+    for file in locks:
+        file.truncate(0)
+        file.write(json.dumps({"holder": holder}))
+        file.flush()
+    return tuple(locks)
 
 
 def current_user(device: str) -> str:
-    """Return who took a device last, "" when nobody has said so."""
+    """Return the run that locked a device last, "" if none did."""
     try:
         return str(json.loads(_path(device).read_text(encoding="utf-8"))["holder"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -112,7 +114,7 @@ def _path(device: str) -> Path:
 
 
 def describe(folder: Path) -> str:
-    """Return the GPU or CPU, the memory in use and the free space where the runs are kept."""
+    """Return the GPU or CPU, the memory in use and the free disk space of the outputs folder."""
     memory = psutil.virtual_memory()
     parts = [_processor(), f"RAM {(memory.total - memory.available) / GIB:.0f}/{memory.total / GIB:.0f} GB"]
     free = _free_bytes(folder)
@@ -121,7 +123,7 @@ def describe(folder: Path) -> str:
 
 @cache
 def _processor() -> str:
-    """Return the name of the first NVIDIA GPU as its driver tells it, else the number of CPU cores."""
+    """Return the name of the first NVIDIA GPU from its driver, else the number of CPU cores."""
     for information in sorted(NVIDIA.glob("*/information")):
         for line in information.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
@@ -131,10 +133,10 @@ def _processor() -> str:
 
 
 def _free_bytes(folder: Path) -> int | None:
-    """Return the free space of the disk that a folder is on, or would be on; None when nobody can tell."""
-    for place in (folder, *folder.parents):
+    """Return the free space on the disk of a folder, which need not exist; None if it is unknown."""
+    for existing in (folder, *folder.parents):
         try:
-            return psutil.disk_usage(str(place)).free
+            return psutil.disk_usage(str(existing)).free
         except OSError:
             continue
     return None

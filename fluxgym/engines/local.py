@@ -1,125 +1,223 @@
-"""The local engine: start and stop a supervisor process, and find processes whose run folder was removed."""
+"""The local engine: one supervisor process per run on this machine, and a queue in front of the machine's devices."""
 
+import logging
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
-from fluxgym.contract.codes import LIVE
-from fluxgym.errors import LaunchError, StopFailed, UnreadableState
+from fluxgym.contract.codes import LIVE, Status
+from fluxgym.engines.base import Capacity, EngineHandle, Mode
+from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
+from fluxgym.engines.devices import DeviceLease, acquire_devices, devices_of
+from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
 from fluxgym.runs.files import tail
-from fluxgym.runs.launch_spec import GRACE_S, LaunchSpec, read_launch_spec, write_stop_request
-from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import PROC, is_alive, read_record, resume_process
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import (
+    PROC,
+    Liveness,
+    ProcessRecord,
+    boot_time,
+    is_alive,
+    is_frozen,
+    liveness_of,
+    read_record,
+    resume_process,
+)
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import DerivedStatus, derive_status, has_live_process
+from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, derive_status
 
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
-POLL_S_SPAWN = 0.05
-POLL_S = 0.1
-OUTLIVE_S = 30.0
-PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", "flux_train_network.py")
+START_POLL_S = 0.05
+QUEUE_POLL_S = 1.0
+PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", "flux_train_network.py")  # the second is the supervisor of earlier versions
+log = logging.getLogger(__name__)
 
 
-def spawn_supervisor(run: RunPaths, order: LaunchSpec, *, only: Literal["", "stop", "verify"] = "", wait: bool = True) -> None:
-    """Start a supervisor in its own session and return once it has taken the run over, or has ended already; at once without `wait`.
+class LocalEngine:
+    """Runs of one outputs folder on this machine. State is in files and in /proc, so any process may create one."""
 
-    `only` tells it to just stop a trainer whose supervisor died, or to just verify what one left. Raises LaunchError when it does not come up.
-    """
-    argv = [sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *([f"--only-{only}"] if only else [])]
-    with run.monitor_log.open("ab") as log:
-        process = detach(argv, log)
-    if wait:
-        _wait_until_it_watches(run, order, process)
+    name = "local"
+
+    def __init__(self, outputs: OutputsPaths) -> None:
+        self._outputs = outputs
+        self._queue = Queue(outputs)
+
+    def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> EngineHandle:
+        """Start a supervisor and return once it has recorded itself or has ended; raises LaunchError if it does neither."""
+        process = _spawn(run, mode)
+        _wait_until_recorded(run, spec, process)
+        return EngineHandle(engine=self.name, job_id=str(process.pid))
+
+    def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
+        """Request a stop and return at once; False if nothing of the run is alive or waiting."""
+        spec, record = read_launch_spec(run), read_record(run)
+        is_executing = self._state(run).phase in EXECUTING
+        latest = record if record is not None and is_executing else spec  # so that a run with a damaged launch.json can be stopped
+        if latest is None or not (is_executing or self._is_declared_live(run)):
+            return False
+        write_stop_request(run, latest.run_id, latest.attempt, grace_s)
+        if record is not None and record.supervisor is not None and is_alive(record.supervisor):
+            resume_process(record.supervisor)
+        elif spec is not None and record is not None and is_alive(record.trainer):
+            _spawn(run, Mode.STOP_ONLY)
+        elif spec is not None and run.ticket.exists():
+            self.submit(run, spec)  # the supervisor of a waiting run has died: the new one reads the request and leaves the queue
+        return True
+
+    def observe(self, snapshots: Sequence[RunSnapshot]) -> Mapping[str, EngineState]:
+        """Return the state of each run's processes, by slug."""
+        now = time.time()
+        return {snapshot.run.slug: _state_of(snapshot.process_record, now) for snapshot in snapshots}
+
+    def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
+        """Return a supervisor or trainer that was started for a run's folder, from one pass over all processes."""
+        folders = {os.fsencode(run.folder): run.slug for run in runs}
+        found: dict[str, str] = {}
+        for entry in os.scandir(PROC):
+            if entry.name.isdigit():
+                found |= {folders[word]: f"PID {entry.name}" for word in _command_line(Path(entry.path)) if word in folders}
+        return found
+
+    def reconcile(self) -> tuple[str, ...]:
+        """Restart the supervisor of every waiting run whose supervisor has died; returns at once and never raises."""
+        return tuple(ticket.slug for ticket in self._queue.tickets() if self._restart_supervisor(ticket))
+
+    def move(self, run: RunPaths, position: int) -> None:
+        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        self._queue.move(run.slug, position)
+
+    def capacity(self) -> Capacity:
+        """Return this machine's devices and the waiting runs."""
+        return Capacity(devices=tuple(devices_of(None)), waiting=tuple(ticket.slug for ticket in self._queue.tickets()))
+
+    def acquire(
+        self, run: RunPaths, spec: LaunchSpec, *, is_cancelled: Callable[[], bool], waiting: Callable[[str], None]
+    ) -> DeviceLease | None:
+        """Wait in the queue for the devices of a run and return their locks, None if it was cancelled before."""
+        last_reason = ""
+        self._queue.join(run, spec.run_id, spec.devices.names)
+        try:
+            while not is_cancelled():
+                ahead = self._queue.ahead_of(run)
+                reserved = {device for ticket in ahead for device in ticket.devices}
+                if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:
+                    return lease
+                if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
+                    last_reason = reason
+                    waiting(reason)
+                time.sleep(QUEUE_POLL_S)
+            return None
+        finally:
+            self._queue.remove(run)
+
+    def _state(self, run: RunPaths) -> EngineState:
+        return _state_of(read_record(run), time.time())
+
+    def _status(self, run: RunPaths) -> Status:
+        return derive_status(RunSnapshot(run, read_state(run)), self._state(run)).status
+
+    def _is_declared_live(self, run: RunPaths) -> bool:
+        """Return True if a run is about to start, or executes on another host, where its supervisor reads the stop request."""
+        try:
+            return self._status(run) in LIVE
+        except UnreadableState:
+            return False
+
+    def _restart_supervisor(self, ticket: Ticket) -> bool:
+        run = self._outputs.run(ticket.slug)
+        try:
+            if self._queue.is_active(ticket):
+                return False
+            spec = read_launch_spec(run)
+            if spec is None or spec.run_id != ticket.run_id or self._status(run) is not Status.QUEUED:
+                self._queue.remove(run)
+                return False
+            self._queue.mark_restarted(ticket)
+            _spawn(run, Mode.TRAIN)
+        except (FluxGymError, OSError) as error:
+            log.warning("the supervisor of %s, which waits in the queue, could not be restarted: %s", ticket.slug, error)
+            return False
+        return True
 
 
-def detach(argv: list[str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Start a program of ours in a session of its own, its words into `log` or nowhere; it outlives this process."""
-    words = log or subprocess.DEVNULL
-    process = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True)
-    threading.Thread(target=process.wait, daemon=True).start()  # so that it is no zombie while this process lives
+def start_detached(argv: Sequence[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a program in its own session, so that it outlives this process; its output goes to a file or nowhere."""
+    target = output or subprocess.DEVNULL
+    process = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=target, stderr=target, start_new_session=True)
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay a zombie while this process is alive
     return process
 
 
-def _wait_until_it_watches(run: RunPaths, order: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
+def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
+    options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
+    with run.monitor_log.open("ab") as output:
+        return start_detached([sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *options], output)
+
+
+def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
-        if _has_taken_over(run, order, process.pid):
+        if _has_recorded_itself(run, spec, process.pid):
             return
         if process.poll() is not None:
             if process.returncode == 0:
                 return
             raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
-        time.sleep(POLL_S_SPAWN)
+        time.sleep(START_POLL_S)
     process.kill()
-    raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds; the machine may be overloaded, try again.")
+    raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds. The machine may be overloaded; try again.")
 
 
-def _has_taken_over(run: RunPaths, order: LaunchSpec, pid: int) -> bool:
+def _has_recorded_itself(run: RunPaths, spec: LaunchSpec, pid: int) -> bool:
     record = read_record(run)
     if record is None or record.supervisor is None or record.supervisor.pid != pid:
         return False
-    return (record.run_id, record.attempt) == (order.run_id, order.attempt)
+    return (record.run_id, record.attempt) == (spec.run_id, spec.attempt)
 
 
-def request_stop(run: RunPaths, *, now: bool = False, grace_s: float = GRACE_S) -> bool:
-    """Leave the wish to stop and return at once; False when nothing of the run is alive. `now` spares the trainer no time to save.
-
-    A supervisor that has died is replaced by one that does just this.
-    """
-    order, record = read_launch_spec(run), read_record(run)
-    asked = record if record is not None and has_live_process(run) else order  # a damaged launch.json is no reason to let it run on
-    if asked is None or not (has_live_process(run) or _says_it_lives(run)):
-        return False
-    write_stop_request(run, asked.run_id, asked.attempt, 0.0 if now else grace_s)
-    if record is not None and record.supervisor is not None and is_alive(record.supervisor):
-        resume_process(record.supervisor)
-    elif order is not None and record is not None and is_alive(record.trainer):
-        spawn_supervisor(run, order, only="stop", wait=False)
-    elif order is not None and run.ticket.exists():
-        spawn_supervisor(run, order)  # one that waited and has died: its successor reads the wish and leaves the queue
-    return True
+def _state_of(record: ProcessRecord | None, now: float) -> EngineState:
+    if record is None:
+        return EngineState(phase=EnginePhase.GONE, observed_at=now)
+    is_supervised = is_alive(record.supervisor)
+    if is_alive(record.trainer):
+        return EngineState(phase=EnginePhase.ACTIVE, is_supervised=is_supervised, observed_at=now)
+    if is_supervised:
+        phase = EnginePhase.PENDING if record.trainer is None else EnginePhase.FINISHING
+        return EngineState(phase=phase, reason=_frozen_reason(record), is_supervised=True, observed_at=now)
+    return _state_of_dead(record, now)
 
 
-def _says_it_lives(run: RunPaths) -> bool:
-    """Return True if it is about to start, or lives on another machine: its supervisor reads the wish there."""
-    try:
-        return derive_status(run, read_state(run)).status in LIVE
-    except UnreadableState:
-        return False
+def _frozen_reason(record: ProcessRecord) -> str:
+    if record.trainer is None or record.supervisor is None or not is_frozen(record.supervisor):
+        return ""
+    return f"Its trainer has ended, but the process that watches it (PID {record.supervisor.pid}) is frozen. Stop resumes it."
 
 
-def wait_until_ended(run: RunPaths, timeout_s: float = GRACE_S + OUTLIVE_S) -> DerivedStatus:
-    """Wait until nothing of the run is alive and return what it ended in; raises StopFailed when that takes too long."""
-    deadline = time.monotonic() + timeout_s
-    while has_live_process(run):
-        if time.monotonic() > deadline:
-            raise StopFailed(f"{run.slug} has not ended within {timeout_s:.0f} seconds; its monitor.log says what was tried.")
-        time.sleep(POLL_S)
-    return derive_status(run, read_state(run))
+def _state_of_dead(record: ProcessRecord, now: float) -> EngineState:
+    known = record.trainer or record.supervisor
+    liveness = Liveness.DEAD if known is None else liveness_of(known)
+    if known is not None and liveness is Liveness.OTHER_HOST:
+        return EngineState(phase=EnginePhase.UNREACHABLE, node=known.host, observed_at=now)
+    reason = f"The machine or container restarted{_boot_moment()}." if liveness is Liveness.REBOOTED else ""
+    return EngineState(phase=EnginePhase.GONE, reason=reason, observed_at=now)
 
 
-def find_stray(run: RunPaths) -> int | None:
-    """Return the PID of a supervisor or trainer that was started for this very folder, None when there is none to be seen."""
-    return find_strays([run]).get(run)
+def _boot_moment() -> str:
+    booted = boot_time()
+    return "" if booted is None else f" at {datetime.fromtimestamp(booted):%Y-%m-%d %H:%M}"
 
 
-def find_strays(runs: list[RunPaths]) -> dict[RunPaths, int]:
-    """Return such a PID of each run that has one, of one look at all processes."""
-    folders = {os.fsencode(run.folder): run for run in runs}
-    found: dict[RunPaths, int] = {}
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit():
-            found |= {folders[word]: int(entry.name) for word in _words_of_ours(Path(entry.path)) if word in folders}
-    return found
-
-
-def _words_of_ours(process: Path) -> list[bytes]:
-    """Return a supervisor's or trainer's command line, nothing of any other process."""
+def _command_line(process: Path) -> list[bytes]:
+    """Return the words of a supervisor's or trainer's command line, [] for any other process."""
     try:
         words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:

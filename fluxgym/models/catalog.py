@@ -16,7 +16,7 @@ from fluxgym.models.identify import identify
 BUILT_IN = Path(__file__).with_name("models.yaml")
 ROLES = {
     "transformer": "the FLUX transformer",
-    "ae": "the autoencoder (ae)",
+    "ae": "the VAE (ae)",
     "clip_l": "the CLIP-L text encoder",
     "t5xxl": "the T5 text encoder",
 }
@@ -29,7 +29,7 @@ PREFERRED, FALLBACK = "flux-dev", "pocket"
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One entry of models.yaml; `files` are places relative to the models folder, in the order they are tried."""
+    """One entry of models.yaml; `files` maps each role to paths relative to the models folder, in the order they are tried."""
 
     id: str
     title: str
@@ -40,7 +40,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundFiles:
-    """The four files of a model, or folders of diffusers' in their places, all there and whole as far as their headers tell."""
+    """The four files of a model, or diffusers folders instead of them; all exist and are complete according to their headers."""
 
     transformer: Path
     clip_l: Path
@@ -73,10 +73,10 @@ def _parse(path: Path) -> dict[str, Model]:
 
 
 def _model(name: str, entry: Mapping[str, Any]) -> Model:
-    files = {role: (places,) if isinstance(places := entry["files"][role], str) else tuple(map(str, places)) for role in ROLES}
+    files = {role: (paths,) if isinstance(paths := entry["files"][role], str) else tuple(map(str, paths)) for role in ROLES}
     defaults = entry.get("defaults") or {}
     if not isinstance(defaults, Mapping) or not isinstance(defaults.get("advanced", {}), Mapping):
-        raise TypeError(f"the defaults of {name} are no table of settings")
+        raise TypeError(f"the defaults of {name} are not a table of settings")
     return Model(id=name, title=str(entry.get("title", name)), license=str(entry.get("licence", "")), files=files, defaults=defaults)
 
 
@@ -90,7 +90,7 @@ def get_model(model_id: str, models: Path) -> Model:
 
 def is_present(model: Model, models: Path) -> bool:
     """Return True if every file of a model exists."""
-    return all(_locate(places, models) is not None for places in model.files.values())
+    return all(_locate(paths, models) is not None for paths in model.files.values())
 
 
 def default_model(models: Path) -> str:
@@ -105,7 +105,7 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
     Raises ModelError naming all that are missing, or the first that is damaged or something else than it should be.
     """
     model = get_model(model_id, models)
-    located = {role: _locate(places, models) for role, places in model.files.items()}
+    located = {role: _locate(paths, models) for role, paths in model.files.items()}
     missing = [f"{ROLES[role]} at {models / model.files[role][0]}" for role, path in located.items() if path is None]
     if missing:
         raise ModelError(f"{model.title} needs files that are missing: put {', '.join(missing)}.", field="base_model")
@@ -113,15 +113,15 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
     for role, path in found.items():
         check_file(path, role)
     for role, (folder, kohyas, diffusers, hub_id) in TOKENIZERS.items():
-        place = found[role].parent
+        parent = found[role].parent
         is_folder = found[role].is_dir()
-        if not any((place / name).is_dir() for name in (folder, kohyas, *([diffusers] if is_folder else []))):
-            raise ModelError(f"{model.title} needs the tokenizer of {hub_id}: put its files into {place / folder}.", field="base_model")
+        if not any((parent / name).is_dir() for name in (folder, kohyas, *([diffusers] if is_folder else []))):
+            raise ModelError(f"{model.title} needs the tokenizer of {hub_id}: put its files into {parent / folder}.", field="base_model")
     return FoundFiles(**found)
 
 
-def _locate(places: tuple[str, ...], models: Path) -> Path | None:
-    return next((models / place for place in places if (models / place).exists()), None)
+def _locate(paths: tuple[str, ...], models: Path) -> Path | None:
+    return next((models / path for path in paths if (models / path).exists()), None)
 
 
 def check_file(path: Path, role: str) -> None:

@@ -36,7 +36,7 @@ ROLES = (
     ("clip_l", r"(text_model\.embeddings|encoder\.layers\.\d+\.self_attn|transformer\.resblocks)"),
     ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b"),
 )
-WORDS = {"ae": "the autoencoder (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
+WORDS = {"ae": "the VAE (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +78,9 @@ def _of_file(path: Path, _size: int, _mtime_ns: int) -> Identity:
 
 
 def _of_folder(folder: Path) -> Identity:
-    parts = {role: place for name, role in FOLDERS.items() if (place := folder / name).is_dir()}
+    parts = {role: path for name, role in FOLDERS.items() if (path := folder / name).is_dir()}
     if parts:
-        found = {role: identify(place) for role, place in parts.items()}
+        found = {role: identify(path) for role, path in parts.items()}
         broken = next((identity for identity in found.values() if identity.problem), None)
         if broken is not None:
             return broken
@@ -134,7 +134,7 @@ def _no_safetensors(head: bytes) -> str | None:
     if head.startswith(b"version https://git-lfs"):
         return "file is a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
     if head[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "file is a web page that was saved in the model's place; download it again, logged in if its license asks for that"
+        return "file is a web page that was saved instead of the model; download it again, logged in if its license asks for that"
     return None
 
 

@@ -65,9 +65,9 @@ def check(state: Mapping[str, Any], images: Path, models: Path, outputs: Path) -
         return found
     found.files = found.tell("base_model", lambda: _files(found, config, models))
     found.add("ok", f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
-    if tally := found.tell("pictures", lambda: ImageFolder(images).tally()):
+    if tally := found.tell("images", lambda: ImageFolder(images).tally()):
         _tell_images(found, tally, config)
-    found.steps = found.tell("pictures", lambda: _steps(found, config, images, models))
+    found.steps = found.tell("images", lambda: _steps(found, config, images, models))
     if free := found.tell(None, lambda: check_free_space(outputs)):
         found.add("ok", f"{free / (1 << 30):.0f} GB are free on the disk.")
     return found
@@ -89,10 +89,10 @@ def _files(found: Preflight, config: TrainConfig, models: Path) -> FoundFiles:
 
 def _tell_images(found: Preflight, tally: ImageCounts, config: TrainConfig) -> None:
     if not tally.images:
-        found.add("error", "There are no images yet; add at least one.", "pictures")
+        found.add("error", "There are no images yet; add at least one.", "images")
         return
     bare = tally.images - tally.captioned
-    found.add("ok", f"{tally.images} image{'s' * (tally.images > 1)}, {tally.captioned} with a caption.", "pictures")
+    found.add("ok", f"{tally.images} image{'s' * (tally.images > 1)}, {tally.captioned} with a caption.", "images")
     if bare and not config.concept_sentence:
         found.add("warning", f"{bare} of them have neither a caption nor a trigger word to stand for one.", "concept_sentence")
 
@@ -106,5 +106,5 @@ def _steps(found: Preflight, config: TrainConfig, images: Path, models: Path) ->
     small = sum(min(size) < config.resolution for size in seen)
     if small:
         what = "1 of them is" if small == 1 else f"{small} of them are"
-        found.add("warning", f"{what} smaller than {config.resolution} pixels on a side and will be enlarged.", "pictures")
+        found.add("warning", f"{what} smaller than {config.resolution} pixels on a side and will be enlarged.", "images")
     return steps or None

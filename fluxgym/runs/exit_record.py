@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fluxgym.contract.codes import ENDED
+from fluxgym.contract.progress import is_number
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import RESERVED_BYTES, fill, read_json, reserve, write_json
 from fluxgym.runs.paths import RunPaths
-
-LARGEST_EXACT = 2**53  # beyond it neither JSON nor a browser is exact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +62,5 @@ def _is_sound(record: ExitRecord) -> bool:
     """Return True if a record read from a file holds what it should: hands and other programs write there too."""
     texts = (record.run_id, record.status, record.reason, record.reason_code)
     numbers = (record.attempt, record.last_step, record.started_at, record.ended_at)
-    usable = all(isinstance(text, str) for text in texts) and all(number is None or _is_number(number) for number in numbers)
+    usable = all(isinstance(text, str) for text in texts) and all(number is None or is_number(number) for number in numbers)
     return usable and record.status in ENDED and isinstance(record.attempt, int)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST_EXACT

@@ -84,7 +84,7 @@ class LaunchSpec:
         """Read launch.json, also of an earlier version, whose argv is taken apart; raises KeyError, TypeError or ValueError if damaged."""
         argv = _texts(value["argv"])
         parsed = parse_words(argv)
-        options = _options(value["options"]) if "options" in value else {flag: parsed[flag] for flag in parsed if flag != "--resume"}
+        options = _options(value["options"]) if "options" in value else parsed
         resume_from = value["resume_from"] if "resume_from" in value else _single(parsed, "--resume")
         epochs = value["max_train_epochs"] if "max_train_epochs" in value else _single(parsed, "--max_train_epochs")
         return cls(

@@ -17,12 +17,12 @@ MACHINE_ID = Path("/etc/machine-id")
 
 
 class Liveness(StrEnum):
-    """What can be said of a recorded process from here."""
+    """What is known here of a recorded process."""
 
     ALIVE = "alive"
     DEAD = "dead"
-    RESTARTED = "restarted"  # the machine or container has been started again since
-    ELSEWHERE = "elsewhere"  # recorded on another host: only its signs of life can tell
+    REBOOTED = "rebooted"  # the machine or container has restarted since
+    OTHER_HOST = "other_host"  # recorded on another host, of which only the files can be seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ def identify(pid: int, run_id: str) -> ProcessIdentity | None:
 
 
 def liveness_of(identity: ProcessIdentity) -> Liveness:
-    """Return True if the very process that was recorded is alive. Needs no permission to signal it."""
+    """Return whether a recorded process is alive. Needs no permission to signal it."""
     if (identity.boot_id, identity.init_ticks) == (boot_id(), start_ticks(1) or 0):
         return Liveness.ALIVE if start_ticks(identity.pid) == identity.start_ticks else Liveness.DEAD
-    return Liveness.RESTARTED if identity.host == socket.gethostname() and _is_same_machine(identity) else Liveness.ELSEWHERE
+    return Liveness.REBOOTED if identity.host == socket.gethostname() and _is_same_machine(identity) else Liveness.OTHER_HOST
 
 
 def _is_same_machine(identity: ProcessIdentity) -> bool:

@@ -3,17 +3,12 @@
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from fluxgym.contract.codes import FINISHED
+from fluxgym.contract.progress import Line, validate_line
 from fluxgym.runs.files import parse_json
 
 TAIL_BYTES = 16_384
-LARGEST = 1e15
-
-NUMBERS = frozenset(("time", "attempt", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items"))
-
-Line = dict[str, Any]
 
 
 def read_last(path: Path) -> Line | None:
@@ -59,16 +54,9 @@ def _lines_from_end(path: Path) -> Iterator[Line]:
 
 def _parsed(text: bytes) -> Line | None:
     try:
-        line = parse_json(text)
+        return validate_line(parse_json(text))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(line, dict) or not isinstance(line.get("phase", ""), str):
-        return None
-    return {name: value for name, value in line.items() if name not in NUMBERS or _is_number(value)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST  # NaN is not
 
 
 def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:

@@ -1,58 +1,77 @@
-"""One look at a run, from which all that is said of it is derived: each of its files is read once, when it is first asked for."""
+"""A snapshot of a run's files. Each file is read once, when it is first needed."""
 
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
+from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord, read_exit
-from fluxgym.runs.files import read_json
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessRecord, read_pid, read_record
-from fluxgym.runs.progress import Line, read_end
+from fluxgym.runs.progress import read_end
 from fluxgym.runs.state import State
 
 
 class RunSnapshot:
-    """What a run's files hold at this look; `state` is what its ui_state.json does."""
+    """What a run's files contain; state is the content of its ui_state.json."""
 
     def __init__(self, run: RunPaths, state: State) -> None:
         self.run, self.state = run, state
 
     @cached_property
-    def record(self) -> ProcessRecord | None:
-        """Its processes, as their supervisor recorded them."""
+    def process_record(self) -> ProcessRecord | None:
+        """The run's processes, as their supervisor recorded them."""
         return read_record(self.run)
 
     @cached_property
-    def end(self) -> ExitRecord | None:
-        """How its last attempt ended."""
+    def exit_record(self) -> ExitRecord | None:
+        """How the last attempt ended."""
         return read_exit(self.run)
 
     @cached_property
+    def launch_spec(self) -> LaunchSpec | None:
+        """The attempt that was launched last, None if launch.json is missing or damaged, or belongs to another start."""
+        spec = read_launch_spec(self.run)
+        return spec if spec is not None and spec.run_id == self.state.get("run_id") else None
+
+    @cached_property
+    def launched_at(self) -> float:
+        """When launch.json was written, by the clock of its disk; 0 if it is missing."""
+        return _modified_at(self.run.launch)
+
+    @cached_property
     def training_pid(self) -> int | None:
-        """What training.pid holds."""
+        """The content of training.pid."""
         return read_pid(self.run.training_pid)
 
     @cached_property
     def monitor_pid(self) -> int | None:
-        """What monitor.pid holds."""
+        """The content of monitor.pid."""
         return read_pid(self.run.monitor_pid)
 
     @cached_property
-    def launch_attempt(self) -> int:
-        """The attempt that was ordered last, 0 when no order of this start can be read."""
-        order: Any = read_json(self.run.launch)
-        known = isinstance(order, dict) and order.get("run_id") == self.state.get("run_id")
-        return order["attempt"] if known and type(order.get("attempt")) is int else 0
+    def is_queued(self) -> bool:
+        """True if the run has a ticket in the queue."""
+        return self.run.ticket.exists()
 
     @cached_property
-    def ordered_at(self) -> float:
-        """When it was ordered, by the disk's clock; 0 when nobody knows."""
-        try:
-            return self.run.launch.stat().st_mtime
-        except OSError:
-            return 0.0
+    def has_lora(self) -> bool:
+        """True if there is a trained model."""
+        return self.run.lora.is_file()
 
     @cached_property
     def last_lines(self) -> tuple[Line | None, Line | None]:
-        """The trainer's last word, and its last that carries a loss."""
+        """The last line of progress.jsonl, and the last one with a loss."""
         return read_end(self.run.progress)
+
+    @cached_property
+    def last_activity(self) -> float:
+        """When the run's processes last wrote something, in seconds since the epoch; 0 for never."""
+        return max(_modified_at(path) for path in (self.run.progress, self.run.training_log, self.run.monitor_log))
+
+
+def _modified_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

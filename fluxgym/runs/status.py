@@ -1,21 +1,18 @@
-"""What a run is doing, derived from its files and the processes that are alive; never just what somebody once wrote down."""
+"""The status of a run, derived from its files and from what its engine observes; a stored status alone is never believed."""
 
-import time
 from dataclasses import dataclass
-from datetime import datetime
+from enum import StrEnum
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
+from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import Liveness, ProcessIdentity, ProcessRecord, boot_time, is_alive, is_frozen, liveness_of, read_record
-from fluxgym.runs.progress import Line, is_done, read_last
+from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
-SIGN_OF_LIFE_S = 120.0
-
-
+ACTIVITY_LIMIT_S = 120.0
 SYMBOLS = {
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
@@ -23,163 +20,140 @@ SYMBOLS = {
 
 
 @dataclass(frozen=True)
-class DerivedStatus:
-    """A status with the reason for it, empty where there is none to give."""
+class SessionStatus:
+    """A status with its reason, which is empty if there is nothing to explain."""
 
     status: Status
     reason_code: str = ""
     reason: str = ""
 
 
-def derive_status(run: RunPaths, state: State) -> DerivedStatus:
-    """Say what a run is doing; `state` is what its ui_state.json holds."""
-    return status_of(RunSnapshot(run, state))
+class EnginePhase(StrEnum):
+    """What an engine observes of a run's latest attempt."""
+
+    PENDING = "pending"  # its supervisor is alive and has not started a trainer
+    ACTIVE = "active"  # its trainer is alive
+    FINISHING = "finishing"  # its trainer has ended and its supervisor verifies the result
+    GONE = "gone"  # nothing of it is alive
+    UNREACHABLE = "unreachable"  # it was recorded on another host, of which only the files can be seen
 
 
-def status_of(facts: RunSnapshot) -> DerivedStatus:
-    """Say what a run is doing at this look."""
-    record = facts.record
-    if record is not None and is_alive(record.trainer):
-        return _with_live_trainer(facts, record)
-    if record is not None and record.supervisor is not None and is_alive(record.supervisor):
-        if record.trainer is not None:
-            return _without_trainer(record.supervisor)
-        stored = _stored(facts.state)
-        return stored if stored.status in (Status.QUEUED, Status.STARTING) else DerivedStatus(Status.STARTING)
-    stored = _stored(facts.state)
+EXECUTING = frozenset({EnginePhase.PENDING, EnginePhase.ACTIVE, EnginePhase.FINISHING})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineState:
+    """One observation. reason is what the engine knows beyond the phase, node the other host; observed_at is in seconds since the epoch."""
+
+    phase: EnginePhase
+    reason: str = ""
+    node: str = ""
+    is_supervised: bool = False
+    observed_at: float = 0.0
+
+
+def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+    """Return the status of a run from its files and what its engine observes."""
+    stored = _stored(snapshot.state)
+    if engine_state.phase is EnginePhase.ACTIVE:
+        return _of_live_trainer(snapshot)
+    if engine_state.phase is EnginePhase.FINISHING:
+        return (
+            SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, engine_state.reason) if engine_state.reason else SessionStatus(Status.RUNNING)
+        )
+    if engine_state.phase is EnginePhase.PENDING:
+        return stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
     if stored.status not in LIVE:
         return stored
-    if stored.status is Status.QUEUED and facts.run.ticket.exists():
-        return DerivedStatus(
+    if stored.status is Status.QUEUED and snapshot.is_queued:
+        return SessionStatus(
             Status.QUEUED,
             "",
-            "It keeps its place in the queue, but nothing waits for it here; starting the app or any training brings it back.",
+            "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor.",
         )
-    if (ended := facts.end) is not None and _is_of_the_last_attempt(ended, facts):
-        return DerivedStatus(Status(ended.status), ended.reason_code, ended.reason)
-    return _without_processes(facts)
+    if (ended := snapshot.exit_record) is not None and _is_of_latest_attempt(ended, snapshot):
+        return SessionStatus(Status(ended.status), ended.reason_code, ended.reason)
+    return _of_dead_processes(snapshot, engine_state)
 
 
-def _is_of_the_last_attempt(ended: ExitRecord, facts: RunSnapshot) -> bool:
-    """Return True if an end is the one that the stored status has not heard of; one before a resume is past."""
-    if ended.run_id != facts.state.get("run_id") or ended.attempt < facts.launch_attempt:
-        return False
-    return facts.record is None or ended.attempt == facts.record.attempt
-
-
-def is_supervised(run: RunPaths) -> bool:
-    """Return True if the process of monitor.pid is the run's live supervisor: Monitoring ✅."""
-    return is_monitored(RunSnapshot(run, {}))
-
-
-def is_monitored(facts: RunSnapshot) -> bool:
-    """Say the same at a look that was taken already."""
-    supervisor = facts.record.supervisor if facts.record is not None else None
-    return supervisor is not None and facts.monitor_pid == supervisor.pid and is_alive(supervisor)
-
-
-def has_live_process(run: RunPaths) -> bool:
-    """Return True if the recorded trainer or supervisor lives, whatever files somebody removed: then nothing may be started here."""
-    record = read_record(run)
-    return record is not None and (is_alive(record.trainer) or is_alive(record.supervisor))
-
-
-def _with_live_trainer(facts: RunSnapshot, record: ProcessRecord) -> DerivedStatus:
-    assert record.trainer is not None
-    if facts.training_pid == record.trainer.pid:
-        return DerivedStatus(Status.RUNNING)
-    return DerivedStatus(
-        Status.STOPPED,
-        ReasonCode.UNKNOWN,
-        f"training.pid was removed or changed by hand, but the trainer (PID {record.trainer.pid}) is still alive.",
-    )
-
-
-def _without_trainer(supervisor: ProcessIdentity) -> DerivedStatus:
-    """Judge a run whose trainer has ended while its supervisor lives: it is being verified, unless nobody can go on with it."""
-    if not is_frozen(supervisor):
-        return DerivedStatus(Status.RUNNING)
-    return DerivedStatus(
-        Status.STOPPED,
-        ReasonCode.UNKNOWN,
-        f"Its trainer has ended, but the process that watches it (PID {supervisor.pid}) is frozen; Stop wakes it.",
-    )
-
-
-def _stored(state: State) -> DerivedStatus:
-    try:
-        status = Status(str(state.get("status", "")))
-    except ValueError:
-        return DerivedStatus(Status.STOPPED)
-    if status is Status.UNREADABLE:  # said of files that cannot be read, and this one was
-        return DerivedStatus(Status.STOPPED)
-    return DerivedStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
-
-
-def _without_processes(facts: RunSnapshot) -> DerivedStatus:
-    """Judge a run that says it lives while none of its processes does here."""
-    record = facts.record
-    if record is None or record.run_id != facts.state.get("run_id") or record.attempt < facts.launch_attempt:
-        return _not_come_up(facts)
-    known = record.trainer or record.supervisor
-    life = Liveness.DEAD if known is None else liveness_of(known)
-    if life is Liveness.ELSEWHERE and known is not None:
-        if _is_recent(last_activity(facts.run), SIGN_OF_LIFE_S):
-            return DerivedStatus(Status.RUNNING, "", f"It runs on another machine, {known.host}.")
-        return DerivedStatus(
-            Status.STOPPED, ReasonCode.INTERRUPTED, f"It ran on another machine, {known.host}, which has been silent since."
-        )
-    if _is_done_by(facts.last_lines[0], record.attempt) and facts.run.lora.is_file():
-        return DerivedStatus(
-            Status.STOPPED,
-            ReasonCode.UNKNOWN,
-            "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it.",
-        )
-    if life is Liveness.RESTARTED:
-        return DerivedStatus(Status.STOPPED, ReasonCode.INTERRUPTED, f"The machine or container restarted{_boot_moment()}.")
-    return DerivedStatus(
-        Status.STOPPED,
-        ReasonCode.INTERRUPTED,
-        "Its processes ended without a word: killed from outside, or by the kernel for want of memory; which of these is not known.",
-    )
-
-
-def _not_come_up(facts: RunSnapshot) -> DerivedStatus:
-    """Judge a run that was started or resumed while no supervisor has recorded itself for that."""
-    if any(_is_recent(moment, START_GRACE_S) for moment in (timestamp_of(facts.state), facts.ordered_at)):
-        return DerivedStatus(Status.STARTING)
-    if facts.record is not None and facts.launch_attempt > 1:
-        return DerivedStatus(Status.STOPPED, ReasonCode.INTERRUPTED, "It was to go on, but that did not come up; resume it again.")
-    return DerivedStatus(
-        Status.STOPPED, ReasonCode.INTERRUPTED, "No process of this run is known here; it can be resumed if it left a checkpoint."
-    )
-
-
-def _is_recent(moment: float, limit_s: float) -> bool:
-    """Return True if a moment lies less than limit_s back; one that lies further ahead than clocks differ is not to be believed."""
-    return -limit_s < time.time() - moment < limit_s
+def is_monitored(snapshot: RunSnapshot, engine_state: EngineState) -> bool:
+    """Return True if the process in monitor.pid is the run's live supervisor, which the list of sessions shows as "Monitoring ✅"."""
+    record = snapshot.process_record
+    supervisor = record.supervisor if record is not None else None
+    return engine_state.is_supervised and supervisor is not None and snapshot.monitor_pid == supervisor.pid
 
 
 def is_unchecked(run: RunPaths, attempt: int) -> bool:
-    """Return True if the last word of this attempt's trainer was that it is done, and it left a model."""
-    return _is_done_by(read_last(run.progress), attempt) and run.lora.is_file()
+    """Return True if an attempt's trainer reported that it is done and left a model."""
+    return _is_done_in(read_last(run.progress), attempt) and run.lora.is_file()
 
 
-def _is_done_by(last: Line | None, attempt: int) -> bool:
+def _stored(state: State) -> SessionStatus:
+    try:
+        status = Status(str(state.get("status", "")))
+    except ValueError:
+        return SessionStatus(Status.STOPPED)
+    if status is Status.UNREADABLE:  # a status of files that cannot be read, and this one was read
+        return SessionStatus(Status.STOPPED)
+    return SessionStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
+
+
+def _launch_attempt(snapshot: RunSnapshot) -> int:
+    return 0 if snapshot.launch_spec is None else snapshot.launch_spec.attempt
+
+
+def _is_of_latest_attempt(ended: ExitRecord, snapshot: RunSnapshot) -> bool:
+    """Return True if the stored status is older than an exit record; a record from before a resume does not count."""
+    if ended.run_id != snapshot.state.get("run_id") or ended.attempt < _launch_attempt(snapshot):
+        return False
+    return snapshot.process_record is None or ended.attempt == snapshot.process_record.attempt
+
+
+def _of_live_trainer(snapshot: RunSnapshot) -> SessionStatus:
+    record = snapshot.process_record
+    pid = record.trainer.pid if record is not None and record.trainer is not None else None
+    if snapshot.training_pid == pid:
+        return SessionStatus(Status.RUNNING)
+    reason = f"training.pid was removed or changed by hand, but the trainer (PID {pid}) is still alive."
+    return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
+
+
+def _of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+    """Return the status of a run whose stored status is live while nothing of it is alive here."""
+    record = snapshot.process_record
+    if record is None or record.run_id != snapshot.state.get("run_id") or record.attempt < _launch_attempt(snapshot):
+        return _of_missing_supervisor(snapshot, engine_state)
+    if engine_state.phase is EnginePhase.UNREACHABLE:
+        return _of_other_host(snapshot, engine_state)
+    if _is_done_in(snapshot.last_lines[0], record.attempt) and snapshot.has_lora:
+        reason = "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
+        return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
+    killed = "Its processes ended without an error message. Another program killed them, or the kernel did because memory ran out."
+    return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, engine_state.reason or killed)
+
+
+def _of_missing_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+    """Return the status of a run that was started or resumed while no supervisor has recorded itself for that attempt."""
+    if any(_is_recent(moment, engine_state, START_GRACE_S) for moment in (timestamp_of(snapshot.state), snapshot.launched_at)):
+        return SessionStatus(Status.STARTING)
+    if snapshot.process_record is not None and _launch_attempt(snapshot) > 1:
+        return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, "It was resumed, but its supervisor did not start; resume it again.")
+    return SessionStatus(
+        Status.STOPPED, ReasonCode.INTERRUPTED, "No process of this run is known here; it can be resumed if it has a checkpoint."
+    )
+
+
+def _of_other_host(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+    if _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
+        return SessionStatus(Status.RUNNING, "", f"It runs on another machine, {engine_state.node}.")
+    reason = f"It ran on another machine, {engine_state.node}, which has not written anything recently."
+    return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, reason)
+
+
+def _is_recent(moment: float, engine_state: EngineState, limit_s: float) -> bool:
+    """Return True if a moment is within limit_s of the observation; a moment further in the future than clocks differ is not trusted."""
+    return -limit_s < engine_state.observed_at - moment < limit_s
+
+
+def _is_done_in(last: Line | None, attempt: int) -> bool:
     return last is not None and is_done(last) and last.get("attempt", 1) == attempt
-
-
-def last_activity(run: RunPaths) -> float:
-    """Return when the run's processes last wrote something, in seconds since the epoch."""
-    moments = [0.0]
-    for path in (run.progress, run.training_log, run.monitor_log):
-        try:
-            moments.append(path.stat().st_mtime)
-        except OSError:
-            continue
-    return max(moments)
-
-
-def _boot_moment() -> str:
-    booted = boot_time()
-    return "" if booted is None else f" at {datetime.fromtimestamp(booted):%Y-%m-%d %H:%M}"

@@ -6,12 +6,13 @@ import shutil
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
-from fluxgym.engines.local import detach, find_strays
+from fluxgym.engines.local import start_detached
+from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -52,12 +53,12 @@ def forget(run: RunPaths) -> None:
         AlreadyRunning: If the run has a live process.
     """
     _check_exists(run)
-    _forget(run, find_strays([run]))
+    _forget(run, engine_of(run).orphans([run]))
 
 
-def _forget(run: RunPaths, orphans: dict[RunPaths, int]) -> None:
+def _forget(run: RunPaths, orphans: Mapping[str, str]) -> None:
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        ensure_ended(run, strays=orphans)
+        ensure_ended(run, orphans=orphans)
         try:
             run.ui_state.unlink(missing_ok=True)
         except OSError as error:
@@ -89,7 +90,7 @@ def sweep(outputs: Path, days: float) -> list[str]:
     limit = time.time() - days * DAY_S
     old = [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
     runs = [OutputsPaths(outputs).run(session.slug) for session in old]
-    orphans, swept = find_strays(runs), []
+    orphans, swept = engine_for(OutputsPaths(outputs)).orphans(runs), []
     for run in runs:
         try:
             _forget(run, orphans)
@@ -170,7 +171,7 @@ def _remove(path: Path) -> None:
 
 def remove_in_background(outputs: OutputsPaths) -> None:
     """Start `remove_deleted` in a process of its own; raise OSError if it cannot be started."""
-    detach([sys.executable, "-m", "fluxgym.sessions.cleanup", str(outputs.root.absolute())])
+    start_detached([sys.executable, "-m", "fluxgym.sessions.cleanup", str(outputs.root.absolute())])
 
 
 def remove_deleted(outputs: OutputsPaths) -> None:

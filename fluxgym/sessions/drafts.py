@@ -1,4 +1,4 @@
-"""What a browser has typed and uploaded before Start: outputs/.fluxgym/drafts/<id>/ with form.json and dataset/."""
+"""Drafts: what a browser has typed and uploaded before Start, in outputs/.fluxgym/drafts/<id>/ with form.json and dataset/."""
 
 import re
 import secrets
@@ -34,33 +34,34 @@ class Draft:
         return ImageFolder(self.folder / DATASET_FOLDER)
 
     def read_form(self) -> dict[str, Any] | None:
-        """Return what was typed, None when nothing was kept."""
+        """Return the saved form values, or None if there are none."""
         form = read_json(self.folder / "form.json")
         return form if isinstance(form, dict) else None
 
     def write_form(self, form: dict[str, Any]) -> None:
-        """Keep what was typed; raises StorageError when the disk refuses."""
+        """Save the form values; raises StorageError if they cannot be written."""
         write_json(self.folder / "form.json", form)
 
     def forget_form(self) -> None:
-        """Forget what was typed, once it has become a run."""
+        """Delete the saved form values, once they have become a run."""
         (self.folder / "form.json").unlink(missing_ok=True)
 
     def forget_images(self) -> None:
-        """Remove the images: they have become a run's, or a person let them go."""
+        """Delete the images, once they have become a run's or the user discards them."""
         with self.images.changing():
             shutil.rmtree(self.images.path, ignore_errors=True)
             self._origin.unlink(missing_ok=True)
 
     def copy_images_from(self, run: RunPaths) -> None:
-        """Make a run's images the draft's own, to be edited: copied once, whole or not at all; an earlier copy stays as it was edited.
+        """Copy a run's images into the draft, so that they can be edited. The copy is made once and atomically; an earlier copy is kept as edited.
 
-        Raises DatasetError when the draft holds images from elsewhere: another tab shows them, and nobody said that they may go.
+        Raises:
+            DatasetError: If the draft holds other images that were not started, which another tab may show.
         """
         with self.images.changing():
             if not self.is_empty():
                 if not self.is_copy_of(run):
-                    raise DatasetError(self._foreign(run), field="pictures")
+                    raise DatasetError(self._other_tab_message(run), field="images")
                 return
             if ImageFolder(run.dataset).count():
                 self._copy(run)
@@ -70,7 +71,7 @@ class Draft:
         try:
             copy_into(run.dataset, tmp_path, "")
             write_json(self._origin, _identity(run))
-            tmp_path.replace(self.images.path)  # in place of nothing, or of an empty folder
+            tmp_path.replace(self.images.path)  # the target is absent or an empty folder
         except OSError as error:
             raise storage_error(error, self.images.path) from error
         finally:
@@ -91,17 +92,17 @@ class Draft:
     def _origin(self) -> Path:
         return self.folder / "origin.json"
 
-    def _foreign(self, run: RunPaths) -> str:
+    def _other_tab_message(self, run: RunPaths) -> str:
         num = self.images.count()
         held = "an image that was" if num == 1 else f"{num} images that were" if num else "captions that were"
         return (
-            f"Nothing was changed: the form in another tab of this browser holds {held} not started. Start them there, or let them go with "
+            f"Nothing was changed: the form in another tab of this browser holds {held} not started. Start them there, or discard them with "
             f"“New training”, to edit the images of {run.slug}."
         )
 
 
 def _identity(run: RunPaths) -> dict[str, object]:
-    """Return what tells a run from another of the same name."""
+    """Return what distinguishes a run from another of the same name."""
     try:
         return {"slug": run.slug, "run_id": read_state(run).get("run_id")}
     except UnreadableState:
@@ -109,12 +110,12 @@ def _identity(run: RunPaths) -> dict[str, object]:
 
 
 def new_draft_id() -> str:
-    """Draw an id that cannot be guessed."""
+    """Return a random id that cannot be guessed."""
     return secrets.token_hex(16)
 
 
 def open_draft(outputs: Path, draft_id: str) -> Draft:
-    """Return a draft, whether it has anything in it or not; raises SessionNotFound for what is no draft's id."""
+    """Return a draft, which may be empty; raises SessionNotFound for an invalid id."""
     if not ID.fullmatch(draft_id):
         raise SessionNotFound("There is no such draft; reload the page.")
     return Draft(OutputsPaths(outputs).drafts / draft_id)

@@ -10,6 +10,7 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import status_of
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
@@ -17,7 +18,6 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
-from fluxgym.runs.status import derive_status
 from fluxgym.sessions.adopt import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
@@ -35,7 +35,7 @@ class Version:
 
 
 def keep(run: RunPaths, into: RunPaths | None = None) -> None:
-    """Keep a run's present state and end in its history, or in that of the run that replaces it; one that cannot be read is left out."""
+    """Save a run's current state and exit record in its history, or in that of the run that replaces it; an unreadable state is skipped."""
     try:
         state = read_state(run)
     except UnreadableState:
@@ -50,7 +50,7 @@ def keep(run: RunPaths, into: RunPaths | None = None) -> None:
 
 
 def versions(run: RunPaths) -> list[Version]:
-    """Return the earlier states, newest first; damaged ones are left out."""
+    """Return the earlier states, newest first; damaged ones are skipped."""
     found = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
     return sorted((version for version in found if version), key=lambda version: (version.kept_at, version.id), reverse=True)
 
@@ -66,7 +66,7 @@ def _version(name: str, value: Any) -> Version | None:
 
 
 def find_version(run: RunPaths, version_id: str) -> Version:
-    """Return one earlier state; raises SessionNotFound saying which there are."""
+    """Return one earlier state; raises SessionNotFound, which lists the existing ones."""
     every = versions(run)
     for version in every:
         if version.id == version_id:
@@ -76,7 +76,7 @@ def find_version(run: RunPaths, version_id: str) -> Version:
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two states' settings, one readable line each: "max_train_epochs: 16 → 20"."""
+    """Return the differences between two states' settings, one line each: "max_train_epochs: 16 → 20"."""
     old, new = _flat(before), _flat(after)
     names = [*(name for name in old if name in new), *(name for name in old if name not in new), *(name for name in new if name not in old)]
     return [f"{name}: {_shown(old.get(name))} → {_shown(new.get(name))}" for name in names if old.get(name) != new.get(name)]
@@ -94,24 +94,29 @@ def _shown(value: Any) -> str:
 
 
 def restore(run: RunPaths, version_id: str) -> list[str]:
-    """Bring an earlier state's settings back, keeping the present ones first; returns what changed.
+    """Restore an earlier state's settings, after the current ones were saved as a version; return the differences.
 
     Status and identity stay. Raises SessionError for a completed run, SessionNotFound for an unknown version,
     ConfigError for one whose settings cannot be used, AlreadyRunning while the run lives.
     """
-    with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may begin between the look and the change
-        version, present = find_version(run, version_id), read_state(run)
+    with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may happen between check and change
+        version, current = find_version(run, version_id), read_state(run)
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
         ensure_ended(run)
-        if derive_status(run, present).status is Status.COMPLETED:
+        if status_of(run, current).status is Status.COMPLETED:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
         keep(run)
         update_state(run, {name: version.state.get(name) for name in SETTINGS})
-    return diff(present, version.state)
+    return diff(current, version.state)
 
 
 def repair(run: RunPaths) -> State:
-    """Write a state again in place of one that cannot be read, and return it; raises SessionError when it can be read after all, or is gone."""
+    """Replace a state that cannot be read by one built from the history or the run's other files, and return it.
+
+    Raises:
+        SessionError: If the state can be read.
+        SessionNotFound: If there is no state file.
+    """
     if not run.ui_state.exists():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     with run_lock(run.lock):
@@ -121,7 +126,7 @@ def repair(run: RunPaths) -> State:
             pass
         else:
             raise SessionError(f"The state of {run.slug} can be read, so there is nothing to repair.")
-        state = _settings(run) | _facts(run)
+        state = _settings(run) | _recorded_end(run)
         try:
             run.ui_state.rename(run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         except OSError as error:
@@ -131,14 +136,14 @@ def repair(run: RunPaths) -> State:
 
 
 def _settings(run: RunPaths) -> State:
-    """Return the newest settings that the history holds, else what the run's other files tell."""
+    """Return the newest settings of the history, else those that the run's other files hold."""
     for version in versions(run):
         return {name: version.state[name] for name in SETTINGS if name in version.state}
     return known_settings(run.folder)
 
 
-def _facts(run: RunPaths) -> State:
-    """Return how the run ended and who it is, as the launcher's own files say."""
+def _recorded_end(run: RunPaths) -> State:
+    """Return status and identity of the run from exit.json, process.json and launch.json."""
     end, record, order = read_exit(run), read_record(run), read_launch_spec(run)
     known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
     if order is not None:

@@ -13,11 +13,11 @@ from time import monotonic
 
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
+from fluxgym.engines.registry import status_of
 from fluxgym.errors import UnreadableState
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
-from fluxgym.runs.status import derive_status
 
 SWEEP = 3000
 SETTLED_S = 2.0  # the coarsest tick of a disk's clock: two changes within one leave the folder's time as it is
@@ -141,7 +141,7 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
     except UnreadableState:
         return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False)
     possibly_running = _might_live(run, state)
-    status = derive_status(run, state).status if possibly_running else Status(state["status"])
+    status = status_of(run, state).status if possibly_running else Status(state["status"])
     return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, possibly_running)
 
 

@@ -1,18 +1,19 @@
-"""The list of sessions, the run that a name means, and the run that the form shows on load."""
+"""The list of sessions, the run with a given name, and the run that the form shows on load."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
+from fluxgym.contract.progress import is_number
+from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
-from fluxgym.runs.exit_record import LARGEST_EXACT
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State, read_state, timestamp_of
-from fluxgym.runs.status import is_monitored, status_of
+from fluxgym.runs.state import read_state, timestamp_of
+from fluxgym.runs.status import EngineState, SessionStatus, derive_status, is_monitored
 from fluxgym.sessions.index import SessionIndex
 
 SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")
@@ -20,7 +21,7 @@ SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One row: what `fluxgym sessions --json` prints of a run. started is in seconds since the epoch."""
+    """One row of the list, as `fluxgym sessions --json` prints it. started is in seconds since the epoch."""
 
     slug: str
     lora_name: str
@@ -36,12 +37,12 @@ class Session:
     run_id: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as JSON's types."""
+        """Return the row with types that JSON has."""
         return asdict(self) | {"status": self.status.value}
 
 
 def list_sessions(outputs: Path) -> list[Session]:
-    """Return every session, newest first; raises StorageError when the folder itself cannot be read."""
+    """Return every session, newest first; raises StorageError if the folder itself cannot be read."""
     try:
         found = [session_of(run) for run in OutputsPaths(outputs).runs()]
     except OSError as error:
@@ -50,76 +51,70 @@ def list_sessions(outputs: Path) -> list[Session]:
 
 
 def session_of(run: RunPaths) -> Session | None:
-    """Return a run's row, None when its state has gone meanwhile."""
+    """Return a run's row, None if its state was removed meanwhile."""
     try:
         written_at = run.ui_state.stat().st_mtime
     except FileNotFoundError:
         return None
     except OSError:
-        written_at = 0.0  # reading it will say why
+        written_at = 0.0  # reading the state below gives the reason
     try:
-        return _readable(run, read_state(run), written_at)
+        snapshot = RunSnapshot(run, read_state(run))
     except UnreadableState as error:
-        return _row(RunSnapshot(run, {}), Status.UNREADABLE, written_at, reason_code=ReasonCode.UNREADABLE, reason=str(error))
+        snapshot = RunSnapshot(run, {})
+        return _row(snapshot, observe_run(snapshot), SessionStatus(Status.UNREADABLE, ReasonCode.UNREADABLE, str(error)), written_at)
+    engine_state = observe_run(snapshot)
+    return _row(snapshot, engine_state, derive_status(snapshot, engine_state), timestamp_of(snapshot.state) or written_at)
 
 
-def _readable(run: RunPaths, state: State, written_at: float) -> Session:
-    facts = RunSnapshot(run, state)
-    derived = status_of(facts)
-    return _row(
-        facts, derived.status, timestamp_of(state) or written_at, reason_code=derived.reason_code, reason=derived.reason,
-        progress=progress_of(facts, is_live=derived.status in LIVE),
-    )  # fmt: skip
-
-
-def _row(
-    facts: RunSnapshot, status: Status, started: float, *, reason_code: str, reason: str, progress: dict[str, Any] | None = None
-) -> Session:
-    run, state = facts.run, facts.state
+def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatus, started: float) -> Session:
+    run, state = snapshot.run, snapshot.state
+    is_readable = derived.status is not Status.UNREADABLE
     return Session(
         slug=run.slug,
         lora_name=str(state.get("lora_name") or run.slug),
-        status=status,
-        reason_code=reason_code,
-        reason=reason,
+        status=derived.status,
+        reason_code=derived.reason_code,
+        reason=derived.reason,
         started=started,
         max_train_epochs=_whole(state.get("max_train_epochs")),
         checkpointing=str(state.get("enable_checkpointing")).strip().lower() in ("true", "1", "yes", "on"),
-        monitoring=is_monitored(facts),
-        progress=progress or {},
+        monitoring=is_monitored(snapshot, engine_state),
+        progress=progress_of(snapshot, is_live=derived.status in LIVE) if is_readable else {},
         folder=str(run.folder),
         run_id=state.get("run_id") if isinstance(state.get("run_id"), str) else None,
     )
 
 
 def _whole(value: Any) -> int | None:
-    """Return a number as Resume would take it, though a hand wrote 20.0 or "20"; None for what is none."""
+    """Return a number as Resume reads it, also if the state was edited to 20.0 or "20"; None if it is not a whole number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    exact = number.is_integer() and abs(number) < LARGEST_EXACT  # beyond it neither JSON nor a browser is exact
+    exact = number.is_integer() and is_number(number)
     return int(number) if exact and not isinstance(value, bool) else None
 
 
-def progress_of(facts: RunSnapshot, *, is_live: bool) -> dict[str, Any]:
-    """Return the trainer's last word; the last loss and speed stand with it, and while it lives the remaining seconds."""
-    last, steady = facts.last_lines
+def progress_of(snapshot: RunSnapshot, *, is_live: bool) -> dict[str, Any]:
+    """Return the trainer's last line with the last known loss and speed; while it is alive also the remaining seconds."""
+    last, last_with_loss = snapshot.last_lines
     if last is None:
         return {}
-    record = facts.record
-    attempt = max(facts.launch_attempt, record.attempt if record is not None else 0)
-    if is_live and attempt and last.get("attempt", 1) != attempt:  # this attempt has not said anything yet
+    record, spec = snapshot.process_record, snapshot.launch_spec
+    attempt = max(spec.attempt if spec is not None else 0, record.attempt if record is not None else 0)
+    if is_live and attempt and last.get("attempt", 1) != attempt:  # this attempt has not reported anything yet
         return {name: last[name] for name in ("step", "total_steps") if name in last}
-    known = {name: steady[name] for name in ("loss", "lr", "s_per_it", "epoch", "total_steps") if steady and name in steady} | last
+    kept = ("loss", "lr", "s_per_it", "epoch", "total_steps")
+    known = {name: last_with_loss[name] for name in kept if last_with_loss and name in last_with_loss} | last
     remaining = eta_s(known) if is_live else None
     return {name: known[name] for name in SHOWN if name in known} | ({} if remaining is None else {"eta_s": remaining})
 
 
 def find_run(name: str, outputs: Path) -> RunPaths:
-    """Return the run that a person names: its folder first, then a LoRA name that only one run has.
+    """Return the run with a folder of this name, else the only run with this LoRA name.
 
-    Raises SessionNotFound saying what there is.
+    Raises SessionNotFound if there is no such run, or several.
     """
     paths = OutputsPaths(outputs)
     try:
@@ -132,12 +127,12 @@ def find_run(name: str, outputs: Path) -> RunPaths:
     if len(named) == 1:
         return paths.run(named[0])
     if named:
-        raise SessionNotFound(f"Several runs are named “{name[:80]}”: {', '.join(named)}; give the folder.")
-    raise SessionNotFound(f"There is no run “{name[:80]}” in {outputs}; python -m fluxgym sessions lists what there is.")
+        raise SessionNotFound(f"Several runs are named “{name[:80]}”: {', '.join(named)}; use the name of a folder.")
+    raise SessionNotFound(f"There is no run “{name[:80]}” in {outputs}; python -m fluxgym sessions lists all runs.")
 
 
 def last_session(outputs: OutputsPaths, index: SessionIndex, viewed: str | None = None) -> RunPaths | None:
-    """Return the run to show, None when there is none that can be read."""
+    """Return the run to show: the one last viewed, else the newest readable one; None if there is no run."""
     if viewed:
         try:
             run = outputs.run(viewed)

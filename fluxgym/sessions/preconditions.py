@@ -1,42 +1,44 @@
-"""May anything be done to a run now? The one answer for start, resume, forget, delete, restore and adopt, and the lock they hold meanwhile."""
+"""Preconditions of every change to a run: its name's lock, a free name, and nothing of it that is still alive."""
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from fluxgym.contract.codes import LIVE
-from fluxgym.engines.local import find_stray
+from fluxgym.engines.registry import engine_of, is_executing, status_of
 from fluxgym.errors import AlreadyRunning, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import derive_status, has_live_process
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
-    """Return the lock under which a run of this name is made, changed or taken away: one at a time, whoever does it."""
-    return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is under way; look at its session.")
+    """Return the lock that start, resume, forget, delete, restore and adopt hold while they change a run of this name."""
+    return file_lock(outputs.locks / slug, timeout_s=20, busy=f"Another start of {slug} is in progress; look at its session.")
 
 
 def is_name_available(run: RunPaths) -> bool:
-    """Return True if a new run may get this name: nothing lies there, and nothing lives that was started there before it was removed."""
-    return not os.path.lexists(run.folder) and find_stray(run) is None
+    """Return True if a new run may get this name: there is no such folder, and no process of a folder of this name that was removed."""
+    return not os.path.lexists(run.folder) and run.slug not in engine_of(run).orphans([run])
 
 
-def ensure_ended(run: RunPaths, *, strays: dict[RunPaths, int] | None = None) -> None:
-    """Raise AlreadyRunning while anything of a run lives or waits: here, on another machine, or with its record removed.
+def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> None:
+    """Raise AlreadyRunning while anything of a run is alive or waits: here, on another machine, or with its record removed.
 
-    `strays` is what `find_strays` has found, where many runs are asked for at once.
+    orphans is the result of Engine.orphans for many runs at once; without it, the processes are searched for this run.
     """
-    if has_live_process(run):
+    if is_executing(run):
         raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
-    pid = find_stray(run) if strays is None else strays.get(run)
-    if pid is not None:
+    if orphans is None:
+        orphans = engine_of(run).orphans([run])
+    if run.slug in orphans:
         raise AlreadyRunning(
-            f"A process of {run.slug} still lives (PID {pid}), though its record was removed or changed; end it, or choose another name.",
+            f"A process of {run.slug} is still alive ({orphans[run.slug]}), but its record was removed or changed. "
+            "End the process, or choose another name.",
             field="lora_name",
         )
     try:
-        derived = derive_status(run, read_state(run))
+        derived = status_of(run, read_state(run))
     except UnreadableState:
         return
     if derived.status in LIVE:

@@ -7,8 +7,9 @@ from fluxgym.config.train_config import TrainConfig
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
+from fluxgym.engines.base import Mode
 from fluxgym.engines.devices import VISIBLE, are_there, device_request
-from fluxgym.engines.local import spawn_supervisor
+from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
 from fluxgym.models.catalog import find_files, regularization_folder
 from fluxgym.runs.checkpoints import Checkpoint, list_complete
@@ -43,7 +44,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     order = read_launch_spec(run)
     if order is not None and epochs is None and needs_check(run):
         clear_stop_request(run)
-        spawn_supervisor(run, order, only="verify")
+        engine_of(run).submit(run, order, Mode.VERIFY_ONLY)
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     config = TrainConfig.from_state(state)
@@ -53,7 +54,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     write_launch_spec(run, order)
     update_state(run, {"status": Status.STARTING, "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
     try:
-        spawn_supervisor(run, order)
+        engine_of(run).submit(run, order)
     except (FluxGymError, OSError) as error:
         update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be resumed: {error}"})
         raise
@@ -68,7 +69,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
     regularization = regularization_folder(config, settings.models)
     images = list(sizes(run.dataset))
     if not images:
-        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="pictures")
+        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
     steps = expected_steps(config, images, list(sizes(regularization)) if regularization else ())
     end = read_exit(run)
     done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
@@ -83,7 +84,7 @@ def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpo
         run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
         attempt=(record.attempt if record else 1) + 1,
         backend=backend_for(settings.sd_scripts).name,
-        options=trainer_options(config, run, files),
+        options=trainer_options(config, run, files, resume=checkpoint.folder),
         resume_from=str(checkpoint.folder),
         argv=tuple(argv),
         trainer_dir=str(settings.sd_scripts),

@@ -18,9 +18,8 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.contract.files import STATE_FOLDER, UI_STATE
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import CAPTION, copy_into, sizes
-from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import VISIBLE, device_request
-from fluxgym.engines.local import spawn_supervisor
+from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import ConfigError, FluxGymError, NameTaken, UnreadableState
 from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
 from fluxgym.planning.plan import sample_prompts
@@ -57,7 +56,7 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
     _check_gpus(request.gpus)
     slug, outputs = slug_of(config.lora_name), OutputsPaths(settings.outputs)
     _check_disk(settings.outputs)
-    Queue(outputs).reconcile()
+    engine_for(outputs).reconcile()
     with name_lock(outputs, slug):
         run = _resolve_name_conflict(outputs, slug, request.if_exists)
         if run is None:
@@ -138,7 +137,7 @@ def _build(run: RunPaths, config: TrainConfig, request: StartRequest, settings: 
             run_id=secrets.token_hex(8),
             attempt=1,
             backend=backend.name,
-            options=trainer_options(config, run, files),
+            options=trainer_options(config, run, files, resume=checkpoint),
             resume_from=None if checkpoint is None else str(checkpoint),
             argv=tuple(argv),
             trainer_dir=str(settings.sd_scripts),
@@ -190,7 +189,7 @@ def _move_into_place(staging: RunPaths, run: RunPaths) -> None:
 
 def _launch(run: RunPaths, order: LaunchSpec) -> RunPaths:
     try:
-        spawn_supervisor(run, order)
+        engine_of(run).submit(run, order)
     except (FluxGymError, OSError) as error:
         update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be started: {error}"})
         raise

@@ -1,4 +1,4 @@
-"""Templates: settings under a name, to begin another training with. They belong to no run and hold no name, images or status."""
+"""Templates: settings saved under a name to start other trainings from. They hold no LoRA name, images or status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OWN = ("lora_name", "resume_from_checkpoint")
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """Settings without a LoRA's name; `name` is what people read, `slug` the file."""
+    """Settings without a LoRA name; `name` is shown to the user, `slug` is the file name."""
 
     slug: str
     name: str
@@ -24,7 +24,7 @@ class Template:
 
 
 def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template:
-    """Keep a state's settings under a name, in place of an earlier template of that name; raises ConfigError for settings of no use."""
+    """Save a state's settings under a name, replacing an earlier template of that name; raises ConfigError for invalid settings."""
     try:
         slug = slug_of(name)
     except BadName as error:
@@ -34,13 +34,13 @@ def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template
     template = Template(slug=slug, name=name.strip(), settings=settings)
     other = _read(slug, read_json(outputs.templates / f"{slug}.json"))
     if other is not None and other.name != template.name:
-        raise BadName(f"The template “{other.name}” has this name but for its signs or case; choose another name, or delete that one.")
+        raise BadName(f"The template “{other.name}” has the same file name; choose another name, or delete that one.")
     write_json(outputs.templates / f"{slug}.json", {"name": template.name, "settings": settings})
     return template
 
 
 def list_templates(outputs: OutputsPaths) -> list[Template]:
-    """Return every template by name; damaged ones are left out."""
+    """Return every template, sorted by name; damaged ones are skipped."""
     found = [_read(path.stem, read_json(path)) for path in outputs.templates.glob("*.json")]
     return sorted((template for template in found if template), key=lambda template: template.name.casefold())
 
@@ -54,7 +54,7 @@ def _read(slug: str, value: Any) -> Template | None:
 
 
 def find_template(outputs: OutputsPaths, name: str) -> Template:
-    """Return the template of a name; raises SessionNotFound saying which there are."""
+    """Return the template with this name; raises SessionNotFound, which lists the existing ones."""
     every = list_templates(outputs)
     for template in every:
         if name in (template.slug, template.name):
@@ -64,7 +64,7 @@ def find_template(outputs: OutputsPaths, name: str) -> Template:
 
 
 def apply(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> State:
-    """Return a state with a template's settings over it; the LoRA's name and trigger stay."""
+    """Return the state with the template's settings applied; LoRA name and trigger word are kept."""
     settings = dict(find_template(outputs, name).settings)
     if state.get("concept_sentence"):
         settings.pop("concept_sentence", None)
@@ -72,7 +72,7 @@ def apply(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> State:
 
 
 def delete(outputs: OutputsPaths, name: str) -> None:
-    """Remove a template; raises SessionNotFound when there is none of that name."""
+    """Delete a template; raises SessionNotFound if there is no template with this name."""
     template = find_template(outputs, name)
     try:
         (outputs.templates / f"{template.slug}.json").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Export and import: one run's state as JSON, or runs as an archive; what comes in is checked by name and value and never overwrites."""
+"""Export and import: one run's state as JSON, or runs as an archive; imported files are checked by name and value and never overwrite anything."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
 MAX_DEPTH = 50
-MAX_DECODED_PIXELS = 40_000_000  # decoding more than this at once takes too much memory for a mere check
+MAX_DECODED_PIXELS = 40_000_000  # decoding more takes too much memory for a check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +40,24 @@ class Export:
 
 
 def export_state(run: RunPaths, target: Path) -> None:
-    """Write a run's state as it is to a .json file; raises UnreadableState for one that cannot be read."""
+    """Write a run's state unchanged to a .json file; raises UnreadableState if it cannot be read."""
     write_text(target, json.dumps(read_state(run), indent=2) + "\n")
 
 
 def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str]:
-    """Write runs into a .zip, one folder each: ui_state.json, and as asked dataset/ and the trained model.
+    """Write runs into a .zip, one folder each: ui_state.json, and on request dataset/ and the trained model.
 
-    One of several whose state could not be imported again is left out, lest it spoil the others; returns why, a sentence each. Raises
-    FluxGymError when that leaves nothing.
+    A run whose state could not be imported again is skipped if there are others. Returns one sentence per skipped run.
+
+    Raises:
+        FluxGymError: If no run is left.
     """
     usable, left_out = _usable(runs)
     staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with staging.open("xb") as file:
-            for piece in pack(_exported(usable, what)):
-                file.write(piece)
+            for chunk in pack(_exported(usable, what)):
+                file.write(chunk)
         staging.replace(target)
     except OSError as error:
         raise storage_error(error, target) from error
@@ -65,7 +67,7 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
 
 
 def stream_archive(run: RunPaths, what: Export) -> Iterator[bytes]:
-    """Return the pieces of a run's archive, each made when it is asked for. Raises at the call what `export_archive` raises, but of the disk."""
+    """Return an iterator over the chunks of a run's archive, each produced on demand. Raises as `export_archive` does, except for disk errors."""
     usable, _ = _usable([run])
     return pack(_exported(usable, what))
 
@@ -86,7 +88,7 @@ def _usable(runs: list[RunPaths]) -> tuple[list[RunPaths], list[str]]:
 
 
 def _exported(runs: list[RunPaths], what: Export) -> Iterator[tuple[Path, str]]:
-    """Yield every file that goes out, and its name in the archive."""
+    """Yield every exported file and its name in the archive."""
     for run in runs:
         for path in _files(run, what):
             yield path, f"{run.slug}/{path.relative_to(run.folder)}"
@@ -106,8 +108,10 @@ def _files(run: RunPaths, what: Export) -> Iterator[Path]:
 def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """Make runs of an exported .json or .zip, each stopped and under a name that is free; returns them.
 
-    Raises ImportRefused naming what has no place in such a file; all is checked before the first run is moved in. A disk that refuses
-    midway leaves those that are in by then.
+    Everything is checked before the first run is moved. If the disk fails midway, the runs moved by then are moved back.
+
+    Raises:
+        ImportRefused: If the file holds anything that does not belong in an export; the message names it.
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
@@ -141,7 +145,7 @@ def _write_single(source: Path, staging: Path) -> Path:
 
 
 def _prepare(folder: Path) -> RunPaths:
-    """Check an unpacked run, and make its state that of a run which was not trained here."""
+    """Check an unpacked run and mark its state as imported."""
     run = RunPaths(folder)
     state = _checked(run.ui_state.read_bytes(), f"{folder.name}/ui_state.json")
     for name in ImageFolder(run.dataset).names():
@@ -162,9 +166,9 @@ def _check_image(path: Path) -> None:
 
 
 def _checked(data: bytes, name: str) -> State:
-    """Return a state that may come in: JSON, settings of use, no secret."""
+    """Return the state in `data` after checking it: valid JSON, valid settings, no secret."""
     if len(data) > MAX_BYTES:
-        raise ImportRefused(f"{name} is no ui_state.json: one has at most {MAX_BYTES >> 10} kB.")
+        raise ImportRefused(f"{name} is not a ui_state.json: those have at most {MAX_BYTES >> 10} kB.")
     try:
         state = json.loads(data)
         json.dumps(state, ensure_ascii=False, allow_nan=False).encode()
@@ -172,15 +176,15 @@ def _checked(data: bytes, name: str) -> State:
     except (ValueError, RecursionError) as error:
         raise ImportRefused(f"{name} is not valid JSON ({error}).") from None
     if not isinstance(state, dict):
-        raise ImportRefused(f"{name} is no ui_state.json: it must be a table of settings.")
+        raise ImportRefused(f"{name} is not a ui_state.json: it must be a JSON object of settings.")
     secret = next((key for key in keys if any(word in key.lower() for word in SECRETS) and key.lower() not in NO_SECRETS), None)
     if secret:
-        raise ImportRefused(f"{name} holds “{secret[:80]}”, which looks like a secret and has no place in a state; remove it.")
+        raise ImportRefused(f"{name} holds “{secret[:80]}”, which looks like a secret, which a state must not hold; remove it.")
     return state | _settings(state, name)
 
 
 def _settings(state: State, name: str) -> State:
-    """Return a state's settings as a config takes them: 12 and not "12"."""
+    """Return a state's settings converted to their types: 12 instead of "12"."""
     odd = next((key for key in SETTINGS if key != "advanced" and isinstance(state.get(key), (list, dict))), None)
     if odd:
         raise ImportRefused(f"{name} cannot be used: {odd} must be a single value.")
@@ -193,7 +197,7 @@ def _settings(state: State, name: str) -> State:
 
 
 def _keys(value: Any) -> list[str]:
-    """Return every key in a JSON value, at whatever depth; raises ValueError where that is beyond all use."""
+    """Return every key in a JSON value at any depth; raises ValueError beyond MAX_DEPTH."""
     found: list[str] = []
     level = [value]
     for _ in range(MAX_DEPTH):
@@ -206,7 +210,7 @@ def _keys(value: Any) -> list[str]:
 
 
 def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, staging: Path) -> list[RunPaths]:
-    """Move prepared runs to names of theirs, all or, when one cannot be, none of them; only a power cut in between leaves some."""
+    """Move prepared runs to free names: all of them, or none if one fails. Only a power cut can leave some of them."""
     moved: list[RunPaths] = []
     try:
         for run in arriving:
@@ -214,7 +218,7 @@ def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, staging: Path) ->
     except (FluxGymError, OSError):
         for run in moved:
             with name_lock(outputs, run.slug):
-                if not run.launch.exists():  # nobody was so quick as to start it
+                if not run.launch.exists():  # not started in the meantime
                     run.folder.rename(staging / f"back-{run.slug}")
         raise
     return moved

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.progress import format_line
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
@@ -19,7 +20,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import DerivedStatus
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.attempt import Attempt
 from fluxgym.supervisor.outcome import ExitContext, classify, kernel_oom_kills, signal_name
 from fluxgym.supervisor.trainer_process import POLL_S
@@ -47,7 +48,7 @@ def _began_at(attempt: Attempt) -> float:
 
     Its order lies there and was written just before, so whatever the attempt has written is no older.
     """
-    return RunSnapshot(attempt.run, {}).ordered_at or attempt.started_at
+    return RunSnapshot(attempt.run, {}).launched_at or attempt.started_at
 
 
 def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitContext:
@@ -69,7 +70,7 @@ def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitCont
 
 
 def write_outcome(
-    run: RunPaths, order: LaunchSpec, end: DerivedStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
+    run: RunPaths, order: LaunchSpec, end: SessionStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
 ) -> None:
     """Write down how a run ended, as far as the disk takes it; `attempt` is None when there was no trainer."""
     code = attempt.exit_code if attempt else None
@@ -185,6 +186,6 @@ def _tell(run: RunPaths, line: dict[str, Any]) -> None:
         return
     try:
         with run.progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | {"time": time.time()}) + "\n")
+            file.write(format_line(line | {"time": time.time()}))
     except OSError as error:
         log.warning("progress could not be written: %s", error)

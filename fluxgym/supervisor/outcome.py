@@ -7,7 +7,7 @@ from typing import Any
 
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import DerivedStatus
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.stall import Stall
 
 STOPPED_CODE = 143
@@ -53,39 +53,37 @@ class ExitContext:
         return bool(self.verdict and self.verdict.get("ok"))
 
 
-def classify(context: ExitContext) -> DerivedStatus:
+def classify(context: ExitContext) -> SessionStatus:
     """Return the status a run has ended in, and why.
 
     A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
     """
     code, stopped = context.exit_code, context.stop_requested
     if context.check_stopped:
-        return DerivedStatus(Status.STOPPED, ReasonCode.USER, CHECK_STOPPED if context.is_done else CHECK_STOPPED.partition(";")[0] + ".")
+        return SessionStatus(Status.STOPPED, "user", CHECK_STOPPED if context.is_done else CHECK_STOPPED.partition(";")[0] + ".")
     if context.is_done and (context.is_verified or not stopped):
         return _finished(context)
     if context.stall is not None and not stopped:
-        return DerivedStatus(Status.FAILED, ReasonCode.STALLED, _stalled_sentence(context, context.stall))
+        return SessionStatus(Status.FAILED, "stalled", _stalled_sentence(context, context.stall))
     if code == 0:
         return _finished(context)
     if stopped and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
-        return DerivedStatus(Status.STOPPED, ReasonCode.USER, _stopped_sentence(context))
+        return SessionStatus(Status.STOPPED, "user", _stopped_sentence(context))
     if code == STOPPED_CODE:
-        return DerivedStatus(
-            Status.STOPPED, ReasonCode.INTERRUPTED, f"Something outside FluxGym asked it to stop{_at(context)}" + _saved(context)
-        )
+        return SessionStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(context)}" + _saved(context))
     if code == -signal.SIGKILL or code == -signal.SIGTERM or code is None:
-        return DerivedStatus(Status.STOPPED, ReasonCode.INTERRUPTED, _killed_sentence(context))
+        return SessionStatus(Status.STOPPED, "interrupted", _killed_sentence(context))
     return _failed(context)
 
 
-def _finished(context: ExitContext) -> DerivedStatus:
+def _finished(context: ExitContext) -> SessionStatus:
     """Judge a trainer by what it left; a process that did not end of itself and in order is told of."""
     end = "" if context.exit_code == 0 else _odd_end(context)
     if context.is_verified:
-        return DerivedStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
+        return SessionStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
     fault = (context.verdict or {}).get("reason") or "its result could not be checked"
     joined = f"{end}, and {fault}." if end else f"The trainer ended without an error, but {fault}."
-    return DerivedStatus(Status.FAILED, ReasonCode.NOT_VERIFIED, joined)
+    return SessionStatus(Status.FAILED, "not_verified", joined)
 
 
 def _odd_end(context: ExitContext) -> str:
@@ -144,21 +142,19 @@ def _killed_sentence(context: ExitContext) -> str:
     return f"It was killed from outside ({signal_name(-context.exit_code)}){_at(context)}; by whom is not known."
 
 
-def _failed(context: ExitContext) -> DerivedStatus:
+def _failed(context: ExitContext) -> SessionStatus:
     line = context.last_line
     if line.get("reason_code"):
-        return DerivedStatus(Status.FAILED, str(line["reason_code"]), _sentence(str(line.get("reason") or line["reason_code"])))
+        return SessionStatus(Status.FAILED, str(line["reason_code"]), _sentence(str(line.get("reason") or line["reason_code"])))
     end = "\n".join(context.log_end)
     for code, phrases in PHRASES.items():
         if any(phrase in end for phrase in phrases):
-            return DerivedStatus(Status.FAILED, code, SENTENCES[code])
+            return SessionStatus(Status.FAILED, code, SENTENCES[code])
     said = next((text.removeprefix("error: ") for text in reversed(context.log_end) if text.startswith("error: ")), "")
     if said:
-        return DerivedStatus(Status.FAILED, ReasonCode.BAD_INPUT, _sentence(said))
+        return SessionStatus(Status.FAILED, "bad_input", _sentence(said))
     how = exit_words(context.exit_code or 0)
-    return DerivedStatus(
-        Status.FAILED, ReasonCode.UNKNOWN, f"The trainer broke off{_at(context)} with {how}; the end of its log may say why."
-    )
+    return SessionStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(context)} with {how}; the end of its log may say why.")
 
 
 def _sentence(text: str) -> str:

@@ -11,24 +11,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import DeviceLease, acquire_devices, release
+from fluxgym.contract.codes import Status
+from fluxgym.engines.base import Lease
+from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import reason_code_of, write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request, write_launch_spec
-from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import DerivedStatus
+from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.attempt import Attempt, record
 from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
 from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
 from fluxgym.trainers.base import backend_named, with_command
 
-QUEUE_POLL_S = 1.0
-CANCELLED = DerivedStatus(Status.STOPPED, ReasonCode.USER, "Cancelled by you before it began.")
+CANCELLED = SessionStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
 OWN_ERROR = "The process that watched it met an error of its own, which monitor.log tells; resume it if it left a checkpoint."
 log = logging.getLogger("fluxgym.supervisor")
 
@@ -53,7 +52,7 @@ class Supervisor:
         """Wait for the devices, then start the trainer as often as is needed, and record how it ended."""
         log.info("attempt %d of run %s begins", self.order.attempt, self.order.run_id)
         try:
-            held = self._await_turn()
+            held = self._acquire_devices()
         except FluxGymError as error:
             self._fail("launch", f"It could not wait for its turn: {error}")
             return
@@ -64,7 +63,7 @@ class Supervisor:
             while self._attempt(held):
                 pass
         finally:
-            release(held.locks)
+            held.release()
 
     def stop_abandoned_trainer(self) -> None:
         """Stop a trainer whose own supervisor has died."""
@@ -87,27 +86,15 @@ class Supervisor:
 
     # -- the steps ---------------------------------------------------------------------------------------------------------------
 
-    def _await_turn(self) -> DeviceLease | None:
-        """Return the devices' locks once it is this run's turn, None when it was cancelled before."""
-        queue, said = Queue(OutputsPaths(self.run.folder.parent)), ""
-        queue.enter(self.run, self.order.run_id, list(self.order.devices.names))
-        try:
-            while self._wish() is None:
-                before = queue.before(self.run)
-                reserved_by_earlier = {device for ticket in before for device in ticket.devices}
-                if (held := acquire_devices(self.order.devices, self.run.slug, reserved_by_earlier=reserved_by_earlier)) is not None:
-                    return held
-                reason = queue.reason(self.run, self.order, before)
-                if reason != said:
-                    said = reason
-                    log.info("queued: %s", reason)
-                    say(self.run, {"status": Status.QUEUED, "reason": reason})
-                time.sleep(QUEUE_POLL_S)
-            return None
-        finally:
-            queue.leave(self.run)
+    def _acquire_devices(self) -> Lease | None:
+        """Wait for the run's devices, None if it was cancelled before."""
+        return engine_of(self.run).acquire(self.run, self.order, is_cancelled=lambda: self._wish() is not None, waiting=self._on_waiting)
 
-    def _attempt(self, held: DeviceLease) -> bool:
+    def _on_waiting(self, reason: str) -> None:
+        log.info("queued: %s", reason)
+        say(self.run, {"status": Status.QUEUED, "reason": reason})
+
+    def _attempt(self, held: Lease) -> bool:
         """Run the trainer once; True when it stalled and is to be started again."""
         started_at, self.attempt = time.time(), None
         try:
@@ -189,7 +176,7 @@ class Supervisor:
         return read_stop_request(self.run, self.order.run_id, self.first_attempt)
 
     def _fail(self, code: str, reason: str) -> None:
-        write_outcome(self.run, self.order, DerivedStatus(Status.FAILED, code, reason), attempt=self.attempt)
+        write_outcome(self.run, self.order, SessionStatus(Status.FAILED, code, reason), attempt=self.attempt)
 
     def _wait_and_record(self) -> None:
         """Wait for the trainer, if there is one, and write down how it ended, in the plainest words if need be."""

@@ -8,7 +8,7 @@ import time
 from typing import Protocol
 
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
-from fluxgym.engines.devices import DeviceLease
+from fluxgym.engines.base import Lease
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
@@ -40,7 +40,7 @@ class AdoptedTrainer:
         return None if is_alive(self.identity) else UNKNOWN_CODE
 
 
-def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subprocess.Popen[bytes]:
+def start_trainer(run: RunPaths, order: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
     """Start the trainer in its own process group, its output straight into training.log; it inherits the devices' locks."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
@@ -49,7 +49,7 @@ def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subpro
         ATTEMPT_VARIABLE: str(order.attempt),
         "FLUXGYM_RUN_FOLDER": str(run.folder),
         **order.env,
-        **held.env,
+        **lease.env,
     }
     with run.training_log.open("ab") as output:
         header = f"== attempt {order.attempt} of run {order.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
@@ -63,7 +63,7 @@ def start_trainer(run: RunPaths, order: LaunchSpec, held: DeviceLease) -> subpro
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=[file.fileno() for file in held.locks],
+            pass_fds=lease.file_descriptors,
         )
 
 

@@ -1,9 +1,9 @@
 """FluxGym's own trainer: it writes progress.jsonl itself, and its checkpoints have a manifest and resume bit for bit."""
 
-import hashlib
 import sys
 from pathlib import Path
 
+from fluxgym.contract.checkpoint_manifest import Manifest, find_fault
 from fluxgym.contract.files import MANIFEST
 from fluxgym.errors import Problem
 from fluxgym.runs.checkpoints import Checkpoint
@@ -35,21 +35,14 @@ class BuiltinBackend:
 
     def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
         """Return a checkpoint if every file of its manifest is there and whole; with verify, the hashes are computed too."""
-        manifest = read_json(folder / MANIFEST)
         try:
-            for name, expected in manifest["files"].items():
-                path = folder / Path(name).name
-                if path.stat().st_size != expected["bytes"] or (verify and _sha256(path) != expected["sha256"]):
-                    return None
-            return Checkpoint(
-                folder=folder,
-                step=int(manifest["step"]),
-                epoch=int(manifest["epoch"]),
-                total_steps=int(manifest["total_steps"]),
-                written_at=(folder / MANIFEST).stat().st_mtime,
-            )
-        except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            manifest = Manifest.from_json(read_json(folder / MANIFEST))
+            if find_fault(folder, manifest, verify=verify) is not None:
+                return None
+            written_at = (folder / MANIFEST).stat().st_mtime
+        except (OSError, ValueError):
             return None
+        return Checkpoint(folder=folder, step=manifest.step, epoch=manifest.epoch, total_steps=manifest.total_steps, written_at=written_at)
 
     def follow_progress(self, run: RunPaths, spec: LaunchSpec) -> None:
         """Return None: the trainer writes progress.jsonl itself."""
@@ -57,8 +50,3 @@ class BuiltinBackend:
     def resume_notice(self) -> str:
         """Return an empty text: a resumed training is exact."""
         return ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,7 +21,7 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
 
     Raises LaunchError when the trainer is not there, or is a checkout of kohya's that does not know one of the options.
     """
-    backend, options = backend_for(sd_scripts), trainer_options(config, run, files)
+    backend, options = backend_for(sd_scripts), trainer_options(config, run, files, resume=resume)
     resume_from = None if resume is None else str(resume)
     spec = LaunchSpec(run_id="", attempt=1, trainer_dir=str(sd_scripts), backend=backend.name, options=options, resume_from=resume_from)
     for problem in backend.check(options, sd_scripts):
@@ -29,9 +29,9 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
     return list(with_command(spec, run).argv)
 
 
-def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> TrainerOptions:
-    """Return the trainer's options without those of a resume, which the backend adds per attempt."""
-    options = _options(config, run, files)
+def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, resume: Path | None = None) -> TrainerOptions:
+    """Return the trainer's options; each attempt's backend replaces --resume by its own checkpoint."""
+    options = _options(config, run, files) | ({} if resume is None else {"--resume": [str(resume)]})
     for name, value in config.advanced.items():
         if name not in DATASET_KEYS and name not in SUBSET_KEYS and name not in OF_THE_LAUNCHER:
             _set(options, name, value)

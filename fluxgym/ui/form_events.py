@@ -15,11 +15,11 @@ import gradio as gr
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.train_config import TrainConfig
+from fluxgym.engines.registry import is_executing
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.models.catalog import apply_defaults, default_model
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import next_version, read_state, slug_of, timestamp_of
-from fluxgym.runs.status import has_live_process
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
@@ -173,7 +173,7 @@ class TrainingHandlers:
         except FluxGymError:
             return ""
         is_new = 0 <= time.time() - timestamp_of(started) < TWICE_S
-        return run.slug if is_same and is_new and has_live_process(run) else ""
+        return run.slug if is_same and is_new and is_executing(run) else ""
 
     def _choice(self, slug: str) -> Answer:
         """Return what can be done about a taken name, each named by what it will do."""
@@ -185,7 +185,7 @@ class TrainingHandlers:
             "sentence": sentence,
             "resume": resuming and resuming["label"],
             "new": f"Start as {version}",
-            "replace": None if has_live_process(self._outputs.run(slug)) else f"Replace {slug}",
+            "replace": None if is_executing(self._outputs.run(slug)) else f"Replace {slug}",
         }
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:

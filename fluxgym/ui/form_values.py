@@ -8,6 +8,7 @@ from typing import Any
 
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.config.trainer_flags import all_flags, check_advanced
+from fluxgym.contract.progress import is_number
 from fluxgym.errors import ConfigError
 from fluxgym.runs.state import slug_of
 from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, OTHER_FLAGS
@@ -121,7 +122,7 @@ def _fitting(name: str, value: Any) -> Any:
             return None
         if not math.isfinite(number):
             return None
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number  # beyond it neither JSON nor a browser is exact
+        return int(number) if number.is_integer() and is_number(number) else number
     return "" if value is None else str(value)
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.engines.devices import num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.files import ASSETS
 from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.runs import RunHandlers
 from fluxgym.ui.api.sessions import SessionHandlers
@@ -21,26 +21,25 @@ from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, component
 from fluxgym.ui.form_events import TrainingHandlers
 
-ASSETS = Path(__file__).with_name("assets")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
-MEMORY = f"await import(`${{{ROOT}}}/fluxgym/assets/browser_store.js`)"
-OPENED = f"async () => {{ const memory = {MEMORY}; return [memory.draft(), memory.viewed(), JSON.stringify(memory.unsent())]; }}"
+BROWSER_STORE = f"await import(`${{{ROOT}}}/fluxgym/assets/browser_store.js`)"
+OPENED = f"async () => {{ const store = {BROWSER_STORE}; return [store.draft(), store.viewed(), JSON.stringify(store.unsent())]; }}"
 CHANGED = (
-    f"async (...typed) => {{ const memory = {MEMORY}; const names = {json.dumps(NAMES)}; "
+    f"async (...typed) => {{ const store = {BROWSER_STORE}; const names = {json.dumps(NAMES)}; "
     "const values = Object.fromEntries(names.map((name, index) => [name, typed[index + 3]])); "
-    "return [memory.keepUnsent(values, typed[2]), ...typed.slice(1)]; }"
+    "return [store.keepUnsent(values, typed[2]), ...typed.slice(1)]; }"
 )
 SETTLED = (
     f"async (...typed) => {{ const images = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
-    "typed[1] = await pictures.settled(typed[1]); return typed; }"
+    "typed[1] = await images.settled(typed[1]); return typed; }"
 )
 ServerFunction = Callable[[Any], dict[str, Any]]
 
 
-def part(
+def js_component(
     name: str, *, value: Any = None, server: tuple[ServerFunction, ...] = (), events: tuple[str, ...] = (), elem_id: str | None = None
 ) -> gr.HTML:
-    """Place the part that assets/<name>.js draws; `events` are the names that its script may trigger."""
+    """Add the component that assets/<name>.js renders; `events` are the events that its script may trigger."""
     script = (
         f"import(`${{{ROOT}}}/fluxgym/assets/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch, server }}));\n"
         f"// events: {', '.join(repr(event) for event in events)}"
@@ -49,14 +48,14 @@ def part(
         value=value,
         html_template="",
         js_on_load=script,
-        server_functions=[_plain(function) for function in server] or None,
+        server_functions=[_as_function(function) for function in server] or None,
         apply_default_css=False,
         elem_id=elem_id,
     )
 
 
-def _plain(function: ServerFunction) -> ServerFunction:
-    """Wrap a method in a function, as Gradio marks what may be called by an attribute that methods cannot have."""
+def _as_function(function: ServerFunction) -> ServerFunction:
+    """Wrap a method in a function, because Gradio sets an attribute on server functions, which methods do not allow."""
 
     def served(data: Any = None) -> dict[str, Any]:
         return function(data)
@@ -66,7 +65,7 @@ def _plain(function: ServerFunction) -> ServerFunction:
 
 
 def head(root_path: str = "") -> str:
-    """Return what stands in the page's head: the style sheet itself, and the scripts to fetch beforehand."""
+    """Return the HTML of the page's head: the style sheet inline, and preload links for the scripts."""
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
     scripts = "".join(
         f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
@@ -74,30 +73,30 @@ def head(root_path: str = "") -> str:
     return f"<style>{style}</style>{scripts}"
 
 
-def place_notices() -> gr.HTML:
-    """Place the log of notices, folded and hidden until there is one."""
+def add_notices() -> gr.HTML:
+    """Add the log of notices, closed and hidden until there is one."""
     markup = '<details id="fg-notices" class="fg-notices" hidden><summary>Notices</summary><ul></ul></details>'
     return gr.HTML(markup, js_on_load=None, apply_default_css=False)
 
 
-def place_navigation() -> gr.HTML:
-    """Place the line with Train, Run and what the machine has."""
-    return part("router", elem_id="fg-navigation")
+def add_navigation() -> gr.HTML:
+    """Add the navigation (Train, Run) and the machine line."""
+    return js_component("router", elem_id="fg-navigation")
 
 
-def place_sessions(handlers: SessionHandlers) -> gr.HTML:
-    """Place "Active Training Sessions"; its `open` event names a run whose settings the form is to show."""
-    return part("sessions", server=(handlers.sessions, handlers.act, handlers.sweep), events=("open",), elem_id="fg-banner")
+def add_sessions(handlers: SessionHandlers) -> gr.HTML:
+    """Add "Active Training Sessions"; its `open` event carries the run whose settings the form shows next."""
+    return js_component("sessions", server=(handlers.sessions, handlers.act, handlers.sweep), events=("open",), elem_id="fg-banner")
 
 
-def place_run(sessions: SessionHandlers, runs: RunHandlers, images: ImageHandlers) -> gr.HTML:
-    """Place the page; its `open` event asks for this run's settings in the form, in place of what `pictures.held` tells of."""
+def add_run_page(sessions: SessionHandlers, runs: RunHandlers, images: ImageHandlers) -> gr.HTML:
+    """Add the Run page; its `open` event loads this run's settings into the form and replaces what `images.held` reports."""
     with gr.Column(elem_id="fg-run"):
-        return part("run_page", server=(runs.run_view, sessions.act, images.held), events=("open",))
+        return js_component("run_page", server=(runs.run_view, sessions.act, images.held), events=("open",))
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainTab:
+class TrainPage:
     """The page's components: the fields by name, the images, what the form answers, and Start."""
 
     fields: dict[str, Any]  # components; each kind has events of its own
@@ -108,30 +107,30 @@ class TrainTab:
     gpus: gr.Dropdown
 
 
-def place_train(models: list[tuple[str, str]], images: ImageHandlers, templates: TemplateHandlers, num_gpus: int) -> TrainTab:
-    """Place the three steps; `models` are the base models as (title, id). Which GPU is asked only where there are several."""
+def add_train_page(models: list[tuple[str, str]], images: ImageHandlers, templates: TemplateHandlers, num_gpus: int) -> TrainPage:
+    """Add the three steps; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
     with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(1, "LoRA")
-            fields = _place_fields("lora", models)
+            fields = _add_fields("lora", models)
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
-                fields |= _place_fields("advanced", models)
-            kept = part(
+                fields |= _add_fields("advanced", models)
+            kept = js_component(
                 "templates", server=(*templates.server, images.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
             )
         with gr.Column(elem_classes="fg-step", min_width=0):
-            _title(2, "Pictures")
-            gallery = part("images", server=images.server, events=("changed",), value={"source": ""}, elem_id="fg-pictures")
+            _title(2, "Images")
+            gallery = js_component("images", server=images.server, events=("changed",), value={"source": ""}, elem_id="fg-images")
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(3, "Train")
-            answer = part("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
+            answer = js_component("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
             gpus = gr.Dropdown(
                 [("the first free one", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
                 value="", label="GPU", visible=num_gpus > 1, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
             )  # fmt: skip
             start = gr.Button("Start training", variant="primary", elem_id="start")
             gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
-    return TrainTab(fields=fields, images=gallery, answer=answer, start=start, templates=kept, gpus=gpus)
+    return TrainPage(fields=fields, images=gallery, answer=answer, start=start, templates=kept, gpus=gpus)
 
 
 def _title(number: int, title: str) -> None:
@@ -139,10 +138,10 @@ def _title(number: int, title: str) -> None:
     gr.HTML(heading, js_on_load=None, apply_default_css=False, elem_classes="fg-title")
 
 
-def _place_fields(place: str, models: list[tuple[str, str]]) -> dict[str, Component]:
+def _add_fields(section: str, models: list[tuple[str, str]]) -> dict[str, Component]:
     """Place the fields of one part of the form in the table's order, short ones side by side."""
     placed: dict[str, Component] = {}
-    entries = {entry.name: entry for entry in FIELDS if entry.place == place}
+    entries = {entry.name: entry for entry in FIELDS if entry.place == section}
     for name, entry in entries.items():
         if name in placed:
             continue
@@ -163,17 +162,17 @@ def build_page(settings: Settings) -> gr.Blocks:
     training = TrainingHandlers(settings, images, index, templates)
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     with page, gr.Column(elem_id="fg-app"):
-        place_navigation()
-        banner = place_sessions(sessions)
-        tab = place_train([(model.title, model.id) for model in list_models(settings.models)], images, templates, num_gpus())
-        run = place_run(sessions, RunHandlers(settings, sessions), images)
-        place_notices()
+        add_navigation()
+        banner = add_sessions(sessions)
+        tab = add_train_page([(model.title, model.id) for model in list_models(settings.models)], images, templates, num_gpus())
+        run = add_run_page(sessions, RunHandlers(settings, sessions), images)
+        add_notices()
         _wire(page, tab, (banner, run), training, templates)
     return page
 
 
 def _wire(
-    page: gr.Blocks, tab: TrainTab, openers: tuple[gr.HTML, gr.HTML], training: TrainingHandlers, templates: TemplateHandlers
+    page: gr.Blocks, tab: TrainPage, openers: tuple[gr.HTML, gr.HTML], training: TrainingHandlers, templates: TemplateHandlers
 ) -> None:
     """Connect the form's events; the browser's own memory travels in the two unseen fields and in `viewed` and `unsent`."""
     draft, source, model, viewed, unsent = (gr.Textbox(visible=False) for _ in range(5))

@@ -1,7 +1,6 @@
 """Writing files so that they are complete or absent: temporary name, fsync, rename, fsync of the folder."""
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -79,12 +78,6 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fluxgym.contract.buckets import cover
 from library.config import ModelConfig
-from library.data.buckets import cover
 from library.data.images import list_images, read_image, resize_and_crop, to_pixels
 from library.models.family import DeviceStore
 from library.models.flux1.family import open_flux1

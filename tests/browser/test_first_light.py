@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 from safetensors import safe_open
 
-from tests.browser.conftest import App
+from tests.support.page import App
 
 BANNER = "#fg-banner .fg-row"
 RUNNING = re.compile("🟢.*Running", re.DOTALL)
@@ -40,14 +40,14 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
     open_page(page, app)
     expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
     page.locator("#fg-file").set_input_files(cats)
-    expect(page.locator(".fg-picture")).to_have_count(8)
-    for index, caption in enumerate(page.locator(".fg-picture textarea").all()):
+    expect(page.locator(".fg-image")).to_have_count(8)
+    for index, caption in enumerate(page.locator(".fg-image textarea").all()):
         caption.fill(f"sks cat, crop {index}")
     expect(page.locator(".fg-tally")).to_have_text("8 images, 8 with a caption")
     fill_form(page, "My Cat", 12)
     page.get_by_label("Sample Image Every N Steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
-    page.locator(".fg-picture textarea").last.fill("sks cat, the last word")  # not saved yet when Start is pressed
+    page.locator(".fg-image textarea").last.fill("sks cat, the last word")  # not saved yet when Start is pressed
     page.locator("#start").click()
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
     expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 120"))
@@ -57,7 +57,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
     page.goto(f"{app.url}#train")
     expect(page.get_by_label("The name of your LoRA")).to_have_value("My Cat")
     expect(page.get_by_label("Max Train Epochs")).to_have_value("12")
-    expect(page.locator(".fg-picture textarea").first).to_have_value("sks cat, crop 0")
+    expect(page.locator(".fg-image textarea").first).to_have_value("sks cat, crop 0")
 
     before = steps_done(page, "My Cat")
     app.kill()
@@ -84,7 +84,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
 def test_stop_by_the_button_and_resume(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
-    expect(page.locator(".fg-picture")).to_have_count(8)
+    expect(page.locator(".fg-image")).to_have_count(8)
     fill_form(page, "Second", 40)
     page.locator("#start").click()
     expect(row(page, "Second").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 400"))

@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_page import open_page
+from tests.support.page import open_page
 from tests.support.runs import make_run
 
 SAVED = {

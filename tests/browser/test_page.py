@@ -5,17 +5,12 @@ from base64 import b64encode
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import App
+from tests.support.page import App, drop_files, open_page
 from tests.support.runs import make_run
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}{{value}}'
-DROP = """async ([names, contents]) => {
-  const transfer = new DataTransfer();
-  names.forEach((name, index) => transfer.items.add(new File([Uint8Array.from(atob(contents[index]), (c) => c.charCodeAt(0))], name)));
-  document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-}"""
 
 DROP_FOLDERS = """(files) => {
   const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
@@ -28,17 +23,6 @@ DROP_FOLDERS = """(files) => {
   } });
   document.querySelector(".fg-drop").dispatchEvent(event);
 }"""
-
-
-def open_page(page: Page, app: App, query: str = "") -> None:
-    """Open the page and wait until the form answers."""
-    page.goto(app.url + query)
-    expect(page.locator(".fg-lines li").first).to_be_attached()
-
-
-def drop(page: Page, files: dict[str, bytes]) -> None:
-    """Drop files onto the images, as from a file manager."""
-    page.evaluate(DROP, [list(files), [b64encode(content).decode() for content in files.values()]])
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -97,15 +81,15 @@ def test_dropped_images_and_captions_find_each_other(app, page, cats):
         "fake.png": b"only text",
         "ünï.png": cats[2].read_bytes(),
     }
-    drop(page, files)
-    expect(page.locator(".fg-picture")).to_have_count(3)
+    drop_files(page, files)
+    expect(page.locator(".fg-image")).to_have_count(3)
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
     expect(page.get_by_label("Caption of a.png")).to_have_value("")
     expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not an image")
-    drop(page, {"a.txt": b"later"})
+    drop_files(page, {"a.txt": b"later"})
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
     page.get_by_role("button", name="Remove b.png").click()
-    expect(page.locator(".fg-picture")).to_have_count(2)
+    expect(page.locator(".fg-image")).to_have_count(2)
 
 
 def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
@@ -114,7 +98,7 @@ def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
         ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
     )}  # fmt: skip
     page.evaluate(DROP_FOLDERS, {path: b64encode(content).decode() for path, content in folders.items()})
-    expect(page.locator(".fg-picture")).to_have_count(2)
+    expect(page.locator(".fg-image")).to_have_count(2)
     expect(page.get_by_label("Caption of cat.png")).to_have_value("caption of a")
     expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
 
@@ -122,7 +106,7 @@ def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
 def test_captions_and_the_form_outlive_a_reload(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
-    expect(page.locator(".fg-picture")).to_have_count(8)
+    expect(page.locator(".fg-image")).to_have_count(8)
     page.get_by_label("Caption of cat-3.png").fill("sks cat, asleep")
     expect(page.locator(".fg-saved", has_text="Saved")).to_have_count(1)
     page.get_by_label("The name of your LoRA").fill("draft")
@@ -172,8 +156,8 @@ def test_nothing_that_was_typed_becomes_markup(app, page, cats):
     open_page(page, app)
     expect(page.locator(".fg-row .fg-name")).to_have_text(HOSTILE)
     expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
-    drop(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
-    expect(page.locator(".fg-picture textarea")).to_have_value(HOSTILE)
+    drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
+    expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
     expect(page.locator(".fg-log")).to_contain_text("onerror")
     expect(page.locator(".fg-run-head .fg-reason")).to_have_text(HOSTILE)
@@ -195,7 +179,7 @@ def test_a_taken_name_is_asked_about(app, page):
     make_run(app.outputs, "my-cat", status="completed", timestamp=1)
     open_page(page, app)
     page.locator("#fg-example").click()
-    expect(page.locator(".fg-picture")).to_have_count(8)
+    expect(page.locator(".fg-image")).to_have_count(8)
     page.get_by_label("The name of your LoRA").fill("My Cat")
     page.locator("#field-base_model input").click()
     page.get_by_role("option", name=re.compile("Pocket")).click()
@@ -244,7 +228,7 @@ def test_a_token_opens_the_page_and_keeps_it_open(tmp_path, tiny_models, context
 def test_every_empty_place_says_what_will_appear_there_and_how(app, page):
     open_page(page, app)
     expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
-    expect(page.locator("#fg-pictures .fg-empty")).to_contain_text("appear here")
+    expect(page.locator("#fg-images .fg-empty")).to_contain_text("appear here")
     page.goto(f"{app.url}#run")
     expect(page.locator(".fg-run-none")).to_contain_text("is shown here")
     assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16

@@ -9,8 +9,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import keep
-from tests.browser.conftest import App
-from tests.browser.test_page import drop, open_page
+from tests.support.page import App, drop_files, open_page
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
@@ -197,11 +196,11 @@ def test_a_second_tab_takes_nothing_from_the_first(app, context, page, run, cats
     other = context.new_page()
     open_page(other, app)
     other.get_by_role("button", name="New training").click()
-    expect(other.locator(".fg-picture")).to_have_count(0)
-    drop(other, {"mine.png": cats[0].read_bytes(), "mine.txt": b"mine alone"})
+    expect(other.locator(".fg-image")).to_have_count(0)
+    drop_files(other, {"mine.png": cats[0].read_bytes(), "mine.txt": b"mine alone"})
     expect(other.get_by_label("Caption of mine.png")).to_have_value("mine alone")
     page.get_by_label("Caption of cat 0.png").fill("changed")
-    expect(page.locator(".fg-picture", has_text="cat 0.png").locator(".fg-saved")).to_contain_text("an image that was not started")
+    expect(page.locator(".fg-image", has_text="cat 0.png").locator(".fg-saved")).to_contain_text("an image that was not started")
     expect(other.locator("html[data-fg-draft=typed]")).to_be_attached()
     page.get_by_role("button", name="New training").click()
     expect(page.get_by_role("dialog")).to_contain_text("1 image with captions")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.faults.truth import Result
 from tests.support.photos import write_cats
-from tests.support.stops import Stop, flags, losses_of, run, run_with_stops, same_tensors, write_dataset
+from tests.support.stops import Stop, flags, losses_of, run_with_stops, write_dataset
 from tests.support.tiny_models import write_tiny_models
+from tests.support.trainer_process import run_trainer, same_tensors
 
 STEPS = 24  # 4 images, 3 repeats, 2 epochs, batch 1
 NUM_STOPS = (1, 2, 5)
@@ -32,7 +33,7 @@ def exact_resumes(folder: Path, count: int) -> Result:
         every = ("--save_every_n_steps", str(dice.randint(1, 5)), "--save_state", "--save_last_n_steps_state", "6")
         straight, stopped = folder / f"straight-{number % len(SETTINGS)}", folder / f"stopped-{number}"
         if not straight.exists():
-            done = run(flags(models, dataset, straight, *extra))
+            done = run_trainer(*flags(models, dataset, straight, *extra))
             assert done.returncode == 0, done.stderr
         stops = _stops(dice, NUM_STOPS[number % len(NUM_STOPS)])
         run_with_stops(flags(models, dataset, stopped, *extra, *every), stopped, stops)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import start_ticks
 from fluxgym.runs.state import read_state
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
@@ -99,7 +99,8 @@ ENDS = (
 
 def escaping_children(folder: Path, count: int) -> Result:
     """Let a trainer leave daemons behind in sessions of their own, deaf to signals and without our environment: none survives its end."""
-    from fluxgym.engines.local import request_stop
+
+    from fluxgym.engines.registry import engine_of
 
     held = 0
     for number in range(count):
@@ -109,7 +110,7 @@ def escaping_children(folder: Path, count: int) -> Result:
         launch(run, ESCAPE.format(seed=number, mark=str(outputs / "pid-"), children=2, end=end))
         if "ready" in end:
             _wait(lambda run=run: (run.folder / "ready").exists())
-            request_stop(run, grace_s=0.2)
+            engine_of(run).cancel(run, grace_s=0.2)
         wait_until_ended(run)
         pids = [int(path.name.removeprefix("pid-")) for path in outputs.glob("pid-*")]
         alive = [pid for pid in pids if start_ticks(pid) is not None]

@@ -10,9 +10,9 @@ from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
 from library.placement.quantization import KINDS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
-from tests.sd_scripts.library.training.test_base_model import load
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_flux, save
+from tests.support.base_model import load_transformer
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux, save
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 CUDA = torch.device("cuda")
@@ -33,9 +33,9 @@ def on_card(x):
 
 def gradients(flux):
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1).to(CUDA)
-    fill_up(network)
+    randomize_lora(network)
     with torch.autocast("cuda", torch.bfloat16):
-        out = flux(**on_card(inputs(PARAMS)))
+        out = flux(**on_card(flux_inputs(PARAMS)))
     out.float().square().mean().backward()
     return [out.detach(), *(parameter.grad for parameter in network.parameters())]
 
@@ -44,7 +44,7 @@ def gradients(flux):
 def test_every_layout_trains_close_to_the_plain_one(layout, tmp_path):
     save(make_flux(), tmp_path / "flux.safetensors")
     plain, laid = (
-        gradients(load(tmp_path / "flux.safetensors", CUDA, torch.bfloat16, gradient_checkpointing=True, **changes))
+        gradients(load_transformer(tmp_path / "flux.safetensors", CUDA, torch.bfloat16, gradient_checkpointing=True, **changes))
         for changes in ({}, LAYOUTS[layout])
     )
     for a, b in zip(plain, laid, strict=True):
@@ -102,10 +102,12 @@ def test_a_lora_merged_into_quantized_blocks_is_there_when_they_are_swapped(tmp_
     flux = make_flux()
     save(flux, tmp_path / "flux.safetensors")
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-    fill_up(network)
+    randomize_lora(network)
     save_file(network.weights(), tmp_path / "lora.safetensors")
     drawn = [
-        load(tmp_path / "flux.safetensors", CUDA, torch.bfloat16, [tmp_path / "lora.safetensors"], base_quantization="fp8", **more)(**on_card(inputs(PARAMS)))
+        load_transformer(
+            tmp_path / "flux.safetensors", CUDA, torch.bfloat16, lora_files=[tmp_path / "lora.safetensors"], base_quantization="fp8", **more
+        )(**on_card(flux_inputs(PARAMS)))
         for more in ({}, {"blocks_to_swap": 28})
     ]  # fmt: skip
     assert torch.equal(*drawn)

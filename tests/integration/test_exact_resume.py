@@ -5,8 +5,9 @@ import signal
 import pytest
 
 from tests.support.photos import write_cats
-from tests.support.stops import Stop, flags, losses_of, run, run_with_stops, same_tensors, steps_of, write_dataset
+from tests.support.stops import Stop, flags, losses_of, run_with_stops, steps_of, write_dataset
 from tests.support.tiny_models import write_tiny_models
+from tests.support.trainer_process import run_trainer, same_tensors
 
 
 @pytest.fixture(scope="module", name="models")
@@ -30,7 +31,7 @@ def test_stops_by_sigterm_and_kill_9_leave_no_trace(models, images, tmp_path):
         "--save_every_n_steps", "2", "--save_state", "--sample_prompts", str(tmp_path / "prompts.txt"), "--sample_every_n_steps", "4",
     ]  # fmt: skip
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    done = run(flags(models, dataset, straight, *extra))
+    done = run_trainer(*flags(models, dataset, straight, *extra))
     assert done.returncode == 0, done.stderr
     run_with_stops(flags(models, dataset, stopped, *extra), stopped, [Stop(3, signal.SIGKILL), Stop(8, signal.SIGTERM)])
     assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")

@@ -1,4 +1,4 @@
-"""The user's guide, its own commands run in a shell over real runs: what it tells people to type does what it says. docs/guide.md maps the rest."""
+"""The commands of the user's guide, run in a shell over real runs. tests/guide_proofs.md lists every statement and its tests."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fluxgym.contract.codes import Status
-from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import ConfigError
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import read_record
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.resume import resume
@@ -210,7 +210,7 @@ def test_a_killed_pod_is_told_of_and_its_training_goes_on_from_the_checkpoint(wo
     shown = world.cli("sessions")
     assert shown.startswith("🔵 my-lora - Stopped\n   - Started: 20")
     assert "   - Epochs: 16\n   - Checkpointing: ✅\n   - Monitoring: ❌\n" in shown
-    assert "ended without a word" in shown
+    assert "ended without an error message" in shown
     (world.folder / "held" / "my-lora").unlink()
     assert "✅ my-lora - Completed" in world.cli("resume", "my-lora", "--wait")
     assert read_exit(run).last_step == 16 * EPOCH_STEPS

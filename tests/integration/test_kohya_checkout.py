@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from fluxgym.engines.local import request_stop, wait_until_ended
 from fluxgym.errors import LaunchError, NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.progress import read_curve, read_last
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start

@@ -3,14 +3,13 @@
 import json
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from networks.lora_flux import create_network
-from tests.integration.test_trainer import fixture_images, fixture_models, flags, same, stop_after, tensors, train, write_dataset
-from tests.sd_scripts.networks.test_lora_flux import fill_up
+from tests.support.lora import randomize_lora
+from tests.support.stops import Stop, run_until
 from tests.support.tiny_models import make_clip
-
-__all__ = ["fixture_images", "fixture_models"]  # pytest finds them here by their names
+from tests.support.trainer_process import run_trainer, same_tensors, trainer_flags, write_dataset_toml
 
 
 def without_cached_text(argv):
@@ -28,23 +27,23 @@ def test_a_stop_changes_nothing_though_there_is_dropout(models, images, tmp_path
         "module_dropout=0.2",
         "split_qkv=True",
     ]
-    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=2)
-    straight = train(*flags(models, dataset, tmp_path / "straight", *extra, epochs=1))
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=2)
+    straight = run_trainer(*trainer_flags(models, dataset, tmp_path / "straight", *extra, epochs=1))
     assert straight.returncode == 0, straight.stderr
     out = tmp_path / "stopped"
-    assert stop_after(flags(models, dataset, out, *extra, epochs=1), out, 2) == 143
+    assert run_until(trainer_flags(models, dataset, out, *extra, epochs=1), out, Stop(2)) == 143
     (state,) = out.glob("cat-step*-state")
-    resumed = train(*flags(models, dataset, out, *extra, "--resume", str(state), epochs=1))
+    resumed = run_trainer(*trainer_flags(models, dataset, out, *extra, "--resume", str(state), epochs=1))
     assert resumed.returncode == 0, resumed.stderr
-    assert same(tmp_path / "straight" / "cat.safetensors", out / "cat.safetensors")
+    assert same_tensors(tmp_path / "straight" / "cat.safetensors", out / "cat.safetensors")
 
 
 def test_lycoris_is_saved_under_its_own_names(models, images, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=1)
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)
     lokr = ["--network_module", "lycoris.kohya", "--network_args", "algo=lokr", "rank_dropout=0.2"]
-    done = train(*flags(models, dataset, tmp_path / "out", *lokr, "--network_train_unet_only", epochs=1))
+    done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out", *lokr, "--network_train_unet_only", epochs=1))
     assert done.returncode == 0, done.stderr
-    weights = tensors(tmp_path / "out" / "cat.safetensors")
+    weights = load_file(tmp_path / "out" / "cat.safetensors")
     assert {name.split(".")[1].split("_")[0] for name in weights} == {"lokr", "alpha"}
     assert all(weights[name].abs().sum() > 0 for name in weights)
 
@@ -52,19 +51,19 @@ def test_lycoris_is_saved_under_its_own_names(models, images, tmp_path):
 def test_t5_clip_and_flux_learn_on_top_of_a_merged_lora_and_are_saved_in_diffusers_keys(models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 1 --d 7\n")
-    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=1)
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)
     network = create_network(None, make_clip(), rank=2, alpha=1.0, seed=0)
-    fill_up(network)
+    randomize_lora(network)
     save_file(network.weights(), tmp_path / "base.safetensors")
-    argv = without_cached_text(flags(models, dataset, tmp_path / "out", epochs=1))
+    argv = without_cached_text(trainer_flags(models, dataset, tmp_path / "out", epochs=1))
     extra = [
         "--network_args", "train_t5xxl=True", "loraplus_lr_ratio=4", "--network_dropout", "0.1", "--text_encoder_lr", "1e-3", "1e-4",
         "--base_weights", str(tmp_path / "base.safetensors"), "--base_weights_multiplier", "0.5", "--save_keys", "diffusers",
         "--sample_prompts", str(prompts), "--sample_every_n_epochs", "1", "--scale_weight_norms", "1.0",
     ]  # fmt: skip
-    done = train(*argv, *extra)
+    done = run_trainer(*argv, *extra)
     assert done.returncode == 0, done.stderr
-    weights = tensors(tmp_path / "out" / "cat.safetensors")
+    weights = load_file(tmp_path / "out" / "cat.safetensors")
     assert {name.split(".")[0] for name in weights} == {"transformer", "text_encoder", "text_encoder_2"}
     assert all(weights[name].abs().sum() > 0 for name in weights if "lora_B" in name)
     with safe_open(tmp_path / "out" / "cat.safetensors", "pt") as file:

@@ -10,15 +10,15 @@ import time
 import pytest
 
 from fluxgym.contract.codes import Status
-from fluxgym.engines import device_queue, local
+from fluxgym.engines import local
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_for, engine_of, status_of
 from fluxgym.errors import SessionError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import derive_status
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.runs import PRELUDE, make_run, wait_for
 
 HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder}/../order', 'a').write(name + ' ')\nprogress(4); lora()"
@@ -29,7 +29,7 @@ class Line:
 
     def __init__(self, outputs):
         self.outputs = OutputsPaths(outputs)
-        self.queue = Queue(self.outputs)
+        self.queue, self.engine = Queue(self.outputs), engine_for(self.outputs)
 
     def start(self, name, devices=("cpu",), *, any_free=False, **more):
         run = make_run(self.outputs.root, name)
@@ -40,11 +40,11 @@ class Line:
             run_id=f"id-{name}", attempt=1, argv=tuple(argv), trainer_dir=str(run.folder), expected_steps=4, devices=request, **more
         )
         write_launch_spec(run, order)
-        spawn_supervisor(run, order)
+        engine_of(run).submit(run, order)
         return run
 
     def is_(self, run, status):
-        return derive_status(run, read_state(run)).status is status
+        return status_of(run, read_state(run)).status is status
 
     def wait_for(self, run, status):
         wait_for(lambda: self.is_(run, status))
@@ -82,11 +82,11 @@ def test_runs_take_turns_in_order_and_say_what_they_wait_for(line):
     second, third = line.start("second"), line.start("third")
     line.wait_for(second, Status.QUEUED)
     line.wait_for(third, Status.QUEUED)
-    wait_for(lambda: "before it: second." in read_state(third)["reason"])
+    wait_for(lambda: "ahead of it: second." in read_state(third)["reason"])
     fourth = line.start("fourth")
     line.wait_for(fourth, Status.QUEUED)
-    assert "before it: second and 1 more." in read_state(fourth)["reason"]
-    assert read_state(second)["reason"] == "It waits for the CPU, which “first” uses; it is next."
+    assert "ahead of it: second and 1 more." in read_state(fourth)["reason"]
+    assert read_state(second)["reason"] == "Waiting for the CPU, which “first” uses; it is next."
     line.let_go(first, second, third, fourth)
     assert [wait_until_ended(run).status for run in (first, second, third, fourth)] == ["completed"] * 4
     assert line.order() == ["first", "second", "third", "fourth"]
@@ -115,7 +115,7 @@ def test_the_first_free_gpu_is_the_one_that_is_free_when_its_turn_comes(line):
     assert {seen(run) for run in runs.values()} == {"0", "1"}
     late = line.start("late", both, any_free=True)
     line.wait_for(late, Status.QUEUED)
-    assert "It waits for GPU 0 or GPU 1, which “a” and “b” use; it is next." in read_state(late)["reason"]
+    assert "Waiting for GPU 0 or GPU 1, which “a” and “b” use; it is next." in read_state(late)["reason"]
     named = line.start("named", ["gpu-0"])
     line.wait_for(named, Status.QUEUED)
     on_1 = next(run for run in runs.values() if seen(run) == "1")
@@ -150,9 +150,10 @@ def test_a_line_can_be_reordered_and_left(line):
     runs = {name: line.start(name) for name in ("a", "b", "c")}
     for run in runs.values():
         line.wait_for(run, Status.QUEUED)
-    assert [ticket.slug for ticket in line.queue.move("c", 1)] == ["c", "a", "b"]
+    line.engine.move(runs["c"], 1)
+    assert line.names() == ["c", "a", "b"]
     with pytest.raises(SessionError, match="first does not wait"):
-        line.queue.move("first", 1)
+        line.engine.move(first, 1)
     assert request_stop(runs["a"])
     ended = wait_until_ended(runs["a"])
     assert (ended.status, ended.reason_code, ended.reason) == ("stopped", "user", "Cancelled by you before it began.")
@@ -169,9 +170,9 @@ def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
     line.wait_for(third, Status.QUEUED)
     kill_supervisor(second)
     assert line.is_(second, Status.QUEUED)
-    assert "brings it back" in derive_status(second, read_state(second)).reason
-    assert line.queue.reconcile() == ["second"]
-    assert line.queue.reconcile() == []
+    assert "restarts the supervisor" in status_of(second, read_state(second)).reason
+    assert line.engine.reconcile() == ("second",)
+    assert line.engine.reconcile() == ()
     assert line.names() == ["second", "third"]
     line.let_go(first, second, third)
     wait_until_ended(third)
@@ -185,12 +186,12 @@ def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch)
     line.wait_for(second, Status.QUEUED)
     kill_supervisor(second)
     with monkeypatch.context() as slow:
-        slow.setattr(device_queue, "spawn_supervisor", lambda *_, **__: None)  # it has not come up yet
-        assert line.queue.reconcile() == ["second"]
+        slow.setattr(local, "start_detached", lambda *_: None)  # its new supervisor has not started yet
+        assert line.engine.reconcile() == ("second",)
     third = line.start("third")
     line.wait_for(third, Status.QUEUED)
-    assert "before it: second" in read_state(third)["reason"]
-    spawn_supervisor(second, read_launch_spec(second))
+    assert "ahead of it: second" in read_state(third)["reason"]
+    engine_of(second).submit(second, read_launch_spec(second))
     line.let_go(first, second, third)
     wait_until_ended(third)
     assert line.order() == ["first", "second", "third"]
@@ -203,8 +204,8 @@ def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
     for each in waiting:
         line.wait_for(each, Status.QUEUED)
         kill_supervisor(each)
-    monkeypatch.setattr(local, "_wait_until_it_watches", None)  # waiting would fail
-    assert line.queue.reconcile() == ["a", "b"]
+    monkeypatch.setattr(local, "START_TIMEOUT_S", 0.0)  # waiting would fail
+    assert line.engine.reconcile() == ("a", "b")
     for each in waiting:
         wait_for(lambda each=each: is_alive(read_record(each).supervisor))
 
@@ -243,7 +244,7 @@ def test_a_ticket_of_a_run_that_is_gone_is_dropped(line):
     line.wait_for(second, Status.QUEUED)
     kill_supervisor(second)
     shutil.rmtree(second.folder)
-    assert line.queue.reconcile() == []
+    assert line.engine.reconcile() == ()
     line.let_go(first)
     wait_until_ended(first)
     (line.outputs.queue / "damaged.json").write_text('{"slug": 1')

@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_of, is_executing
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
-from fluxgym.runs.status import has_live_process
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.supervisor import stall
 from fluxgym.trainers.base import with_command
 from fluxgym.trainers.script import SCRIPT
@@ -38,7 +38,7 @@ def begin(run: RunPaths, program: str, **changes: object) -> LaunchSpec:
     )
     order = with_command(spec, run)
     write_launch_spec(run, order)
-    spawn_supervisor(run, order)
+    engine_of(run).submit(run, order)
     return order
 
 
@@ -131,4 +131,4 @@ def test_a_stall_is_ended_though_its_stacks_cannot_be_written(run):
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "launch")  # nor can the next attempt's output
     assert "No space left" in ended.reason
-    assert not has_live_process(run)
+    assert not is_executing(run)

@@ -6,17 +6,17 @@ import sys
 from dataclasses import replace
 
 from fluxgym.contract.codes import Status
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
-from tests.integration.test_supervisor import POLITE, fixture_run, ready  # noqa: F401 - a fixture among them
-from tests.support.runs import launch, make_run, state_of, wait_for
+from fluxgym.sessions.control import request_stop, wait_until_ended
+from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, state_of, wait_for, wait_until_running
 
 
 def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     run.launch.write_text("{")
     assert request_stop(run)
     end = wait_until_ended(run)
@@ -28,7 +28,7 @@ def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     told = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
     write_launch_spec(run, told)
     assert request_stop(run)
-    spawn_supervisor(run, told)
+    engine_of(run).submit(run, told)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("stopped", "user")
     assert not (run.folder / "started").exists()
@@ -53,16 +53,16 @@ def test_what_has_ended_cannot_be_stopped(tmp_path):
 
 
 def test_a_trainer_is_stopped_though_its_order_was_exchanged(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     run.launch.write_text(json.dumps(json.loads(run.launch.read_text()) | {"run_id": "another"}))
     assert request_stop(run)
     assert wait_until_ended(run).reason_code == "user"
 
 
 def test_the_end_of_one_is_not_written_over_the_next_of_its_name(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     record = read_record(run)
     run.ui_state.write_text(json.dumps(state_of(run) | {"run_id": "the-next"}))
     request_stop(run)

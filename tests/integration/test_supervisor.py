@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -10,38 +11,19 @@ import pytest
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
-from fluxgym.engines.local import request_stop, spawn_supervisor, wait_until_ended
+from fluxgym.engines.registry import engine_of, is_executing, is_supervised, status_of
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
-from fluxgym.runs.status import derive_status, has_live_process, is_supervised
+from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume
-from tests.support.runs import launch, launch_broken, make_run, order_of, state_of, wait_for
+from tests.support.runs import STOPPABLE_TRAINER, launch, launch_broken, order_of, state_of, wait_for, wait_until_running
 
 GOOD = "progress(2); progress(4); lora()"
-POLITE = """
-signal.signal(signal.SIGTERM, lambda *_: (progress(3), state(3), sys.exit(143)))
-progress(2); open(f"{folder}/ready", "w"); time.sleep(60)
-"""
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
-
-
-@pytest.fixture(name="run")
-def fixture_run(tmp_path):
-    run = make_run(tmp_path)
-    yield run
-    record = read_record(run)
-    for identity in (record.trainer, record.supervisor) if record else ():
-        if identity and start_ticks(identity.pid) == identity.start_ticks:
-            os.kill(identity.pid, signal.SIGKILL)
-
-
-def ready(run):
-    wait_for(lambda: (run.folder / "ready").exists())
-    wait_for(lambda: state_of(run)["status"] == "running")
 
 
 ENDS = {
@@ -76,19 +58,19 @@ def test_each_end_is_told_as_it_was(name, run):
 
 
 def test_while_it_runs_everything_says_so(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     record = read_record(run)
     assert read_pid(run.training_pid) == record.trainer.pid
-    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert status_of(run, state_of(run)).status is Status.RUNNING
     assert is_supervised(run)
     assert os.getsid(record.trainer.pid) != os.getsid(0)
     assert os.getsid(record.supervisor.pid) != os.getsid(0)
 
 
 def test_stop_lets_the_trainer_save(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     assert request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
@@ -98,9 +80,9 @@ def test_stop_lets_the_trainer_save(run):
 
 def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
     launch(run, f"import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); {STUBBORN}")
-    ready(run)
+    wait_until_running(run)
     pgid = read_record(run).trainer.pid
-    request_stop(run, grace_s=0.5)
+    engine_of(run).cancel(run, grace_s=0.5)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
     assert "killed" in end.reason
@@ -108,15 +90,15 @@ def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
 
 
 def test_a_stop_that_saved_nothing_does_not_say_so(run):
-    launch(run, POLITE.replace("state(3), ", ""))
-    ready(run)
+    launch(run, STOPPABLE_TRAINER.replace("state(3), ", ""))
+    wait_until_running(run)
     request_stop(run)
     assert "no state was saved" in wait_until_ended(run).reason
 
 
 def test_stopping_at_once_says_what_is_lost(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     request_stop(run, now=True)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
@@ -124,11 +106,11 @@ def test_stopping_at_once_says_what_is_lost(run):
 
 
 def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not is_supervised(run))
-    assert derive_status(run, state_of(run)).status is Status.RUNNING  # the trainer lives on
+    assert status_of(run, state_of(run)).status is Status.RUNNING  # the trainer lives on
     request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
@@ -141,13 +123,13 @@ DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'pha
 @pytest.mark.parametrize(("values", "status"), [("", Status.COMPLETED), ("(float('nan'),)", Status.FAILED)])
 def test_what_finished_unwatched_is_not_called_completed_before_it_was_checked(run, tmp_path, values, status):
     launch(run, DONE + UNWATCHED.replace("{values}", values))
-    ready(run)
+    wait_until_running(run)
     record = read_record(run)
     os.kill(record.supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not is_supervised(run))
     (run.folder / "go").touch()
-    wait_for(lambda: not has_live_process(run))
-    before = derive_status(run, state_of(run))
+    wait_for(lambda: not is_executing(run))
+    before = status_of(run, state_of(run))
     assert (before.status, "not checked" in before.reason) == (Status.STOPPED, True)
     assert needs_check(run)
     resume(run, settings=Settings(outputs=tmp_path))
@@ -156,20 +138,20 @@ def test_what_finished_unwatched_is_not_called_completed_before_it_was_checked(r
 
 
 def test_a_run_whose_processes_were_all_killed_is_not_running(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     record = read_record(run)
     os.kill(record.supervisor.pid, signal.SIGKILL)
     os.kill(record.trainer.pid, signal.SIGKILL)
-    wait_for(lambda: not has_live_process(run))
-    end = derive_status(run, state_of(run))
+    wait_for(lambda: not is_executing(run))
+    end = status_of(run, state_of(run))
     assert (end.status, end.reason_code) == (Status.STOPPED, "interrupted")
     assert state_of(run)["status"] == "running"  # what was written is not what is shown
 
 
 def test_signals_to_the_supervisor_leave_the_watch_alone(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         os.kill(read_record(run).supervisor.pid, number)
     request_stop(run)
@@ -177,8 +159,8 @@ def test_signals_to_the_supervisor_leave_the_watch_alone(run):
 
 
 def test_a_deleted_state_is_not_made_again(run):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     run.ui_state.unlink()
     request_stop(run)
     wait_for(lambda: read_exit(run))
@@ -194,14 +176,10 @@ def test_no_secret_reaches_the_trainer(run, monkeypatch):
 
 
 def test_a_second_supervisor_does_not_touch_the_first(run):
-    launched = launch(run, POLITE)
-    ready(run)
+    launched = launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     first = read_record(run)
-    import subprocess
-
-    second = subprocess.run(
-        [sys.executable, "-m", "fluxgym.supervisor.supervisor", str(run.folder)], capture_output=True, text=True, check=False
-    )
+    second = subprocess.run([sys.executable, "-m", "fluxgym.supervisor", str(run.folder)], capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "another supervisor" in second.stderr
     assert read_record(run) == first
@@ -211,8 +189,8 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
 def test_the_supervisor_is_small(run):
     import psutil
 
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     assert psutil.Process(read_record(run).supervisor.pid).memory_info().rss < 30 << 20
 
 
@@ -255,7 +233,7 @@ def test_a_state_that_cannot_be_changed_ends_no_training(run):
     supervisor = launch_broken(run, GOOD, BUSY)
     assert supervisor.wait(30) == 0
     assert read_exit(run).status == "completed"
-    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+    assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
@@ -274,12 +252,12 @@ def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
     supervisor = launch_broken(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
     assert supervisor.wait(30) == 0
     assert "a mistake" in run.monitor_log.read_text()
-    assert derive_status(run, state_of(run)).status is Status.COMPLETED
+    assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
 def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
-    supervisor = launch_broken(run, POLITE, LOOKS_BADLY)
-    ready(run)
+    supervisor = launch_broken(run, STOPPABLE_TRAINER, LOOKS_BADLY)
+    wait_until_running(run)
     wait_for(lambda: "a mistake" in run.monitor_log.read_text())
     assert request_stop(run)
     assert supervisor.wait(30) == 0
@@ -290,12 +268,12 @@ def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
     supervisor = launch_broken(run, GOOD, REFUSE + "from fluxgym.launch import closing\nclosing.judge = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
-    assert not has_live_process(run)
+    assert not is_executing(run)
 
 
 def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
-    launch(run, POLITE)
-    ready(run)
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
     monkeypatch.setattr(launch_spec, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
     assert request_stop(run)
     assert wait_until_ended(run).reason_code == "user"
@@ -306,7 +284,7 @@ def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
     an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
     order_of(run, an_hour_behind)
     os.utime(run.launch, (time.time() - 3601,) * 2)
-    spawn_supervisor(run, read_launch_spec(run))
+    engine_of(run).submit(run, read_launch_spec(run))
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
@@ -314,7 +292,7 @@ def test_a_model_of_an_earlier_start_is_called_old(run):
     order_of(run, "progress(4)")
     (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
-    spawn_supervisor(run, read_launch_spec(run))
+    engine_of(run).submit(run, read_launch_spec(run))
     assert "older than this start" in wait_until_ended(run).reason
 
 
@@ -325,7 +303,7 @@ def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(ru
     supervisor = launch_broken(run, "progress(4); lora(); done()", SLOW_CHECK)
     wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
     assert read_last(run.progress)["step"] == 4
-    assert derive_status(run, state_of(run)).status is Status.RUNNING
+    assert status_of(run, state_of(run)).status is Status.RUNNING
     assert request_stop(run)
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
@@ -340,7 +318,7 @@ def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(ru
 def test_a_stop_that_came_while_the_trainer_lived_does_not_spare_the_check(run):
     finishes = "signal.signal(signal.SIGTERM, lambda *_: (progress(4), lora(), done(), sys.exit(0)))\n"
     launch(run, f"{finishes}progress(2); open(f'{{folder}}/ready', 'w'); time.sleep(60)")
-    ready(run)
+    wait_until_running(run)
     assert request_stop(run)
     assert wait_until_ended(run).status is Status.COMPLETED
 

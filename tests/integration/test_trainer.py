@@ -1,108 +1,42 @@
 """The trainer as a process, with FluxGym's own flags, on real photos and tiny random models: its files, its stop, its exact resume."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import tomli_w
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.support.photos import write_cats
-from tests.support.tiny_models import model_flags, write_tiny_models
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "sd-scripts" / "flux_train_network.py"
-TIERS = {
-    "20G": ["--optimizer_type", "adamw8bit"],
-    "16G": [
-        "--optimizer_type", "adafactor", "--optimizer_args", "relative_step=False", "scale_parameter=False", "warmup_init=False",
-        "--lr_scheduler", "constant_with_warmup", "--max_grad_norm", "0.0",
-    ],
-    "12G": [
-        "--optimizer_type", "adafactor", "--optimizer_args", "relative_step=False", "scale_parameter=False", "warmup_init=False",
-        "--lr_scheduler", "constant_with_warmup", "--max_grad_norm", "0.0", "--split_mode", "--network_args", "train_blocks=single",
-    ],
-}  # fmt: skip
+from tests.support.stops import Stop, run_until
+from tests.support.trainer_process import (
+    TIER_FLAGS,
+    progress_lines,
+    run_trainer,
+    same_tensors,
+    trainer_flags,
+    write_dataset_toml,
+)
 
 
-@pytest.fixture(scope="module", name="models")
-def fixture_models(tmp_path_factory):
-    return write_tiny_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module", name="images")
-def fixture_images(tmp_path_factory):
-    return write_cats(tmp_path_factory.mktemp("pictures"), count=4)
-
-
-def write_dataset(path, images, *, repeats=2, batch_size=1, **general):
-    toml = {
-        "general": {"shuffle_caption": False, "caption_extension": ".txt", **general},
-        "datasets": [
-            {"resolution": 64, "batch_size": batch_size, "subsets": [{"image_dir": str(images), "num_repeats": repeats}]},
-        ],
-    }
-    path.write_text(tomli_w.dumps(toml))
-    return path
-
-
-def flags(models, dataset, out, *extra, tier="20G", epochs=2):
-    return [
-        *model_flags(models), "--cache_latents_to_disk", "--save_model_as", "safetensors", "--sdpa", "--persistent_data_loader_workers",
-        "--max_data_loader_n_workers", "2", "--seed", "42", "--gradient_checkpointing", "--mixed_precision", "bf16", "--save_precision", "bf16",
-        "--network_module", "networks.lora_flux", "--network_dim", "4", "--learning_rate", "8e-4", "--cache_text_encoder_outputs",
-        "--cache_text_encoder_outputs_to_disk", "--fp8_base", "--highvram", "--max_train_epochs", str(epochs), "--save_every_n_epochs", "1",
-        "--dataset_config", str(dataset), "--output_dir", str(out), "--output_name", "cat", "--timestep_sampling", "shift",
-        "--discrete_flow_shift", "3.1582", "--model_prediction_type", "raw", "--guidance_scale", "1.0", "--loss_type", "l2",
-        *TIERS[tier], *extra,
-    ]  # fmt: skip
-
-
-def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def train(*argv):
-    return subprocess.run([sys.executable, str(SCRIPT), *argv], env=environment(), capture_output=True, text=True, check=False)
-
-
-def lines(out):
-    return [json.loads(line) for line in (out / "progress.jsonl").read_text().splitlines()]
-
-
-def tensors(path):
-    return load_file(path)
-
-
-def same(first, second):
-    a, b = tensors(first), tensors(second)
-    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", TIER_FLAGS)
 def test_each_tiers_flags_train_to_the_end(tier, models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 2 --d 7\n")
     out = tmp_path / "out"
-    dataset = write_dataset(tmp_path / "dataset.toml", images)
-    done = train(*flags(models, dataset, out, "--save_state", "--sample_prompts", str(prompts), "--sample_every_n_steps", "8", tier=tier))
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
+    done = run_trainer(
+        *trainer_flags(models, dataset, out, "--save_state", "--sample_prompts", str(prompts), "--sample_every_n_steps", "8", tier=tier)
+    )
     assert done.returncode == 0, done.stderr
     names = {path.name for path in out.iterdir()}
     assert names >= {"cat.safetensors", "cat-000001.safetensors", "cat-000001-state", "cat-state", "sample", "progress.jsonl"}
     assert "cat-000002.safetensors" not in names  # not for the last epoch
     assert sorted(path.name.split("_")[1] for path in (out / "sample").iterdir()) == ["000008", "000016"]
-    last = lines(out)[-1]
+    last = progress_lines(out)[-1]
     assert (last["phase"], last["step"], last["total_steps"]) == ("done", 16, 16)
-    phases = [line["phase"] for line in lines(out)]
+    phases = [line["phase"] for line in progress_lines(out)]
     assert {"loading", "caching", "training", "sampling", "saving", "done"} <= set(phases)
-    assert [line["step"] for line in lines(out) if "loss" in line] == list(range(1, 17))
+    assert [line["step"] for line in progress_lines(out) if "loss" in line] == list(range(1, 17))
     with safe_open(out / "cat.safetensors", "pt") as file:
         metadata, keys = file.metadata(), list(file.keys())
     assert (metadata["ss_seed"], metadata["ss_steps"], metadata["ss_network_dim"], metadata["ss_num_train_images"]) == (
@@ -115,7 +49,7 @@ def test_each_tiers_flags_train_to_the_end(tier, models, images, tmp_path):
     assert metadata["modelspec.resolution"] == "64x64"
     assert any(key.startswith("lora_te1_") for key in keys)
     assert any("double" in key for key in keys) == (tier != "12G")
-    weights = tensors(out / "cat.safetensors")
+    weights = load_file(out / "cat.safetensors")
     assert all(weights[key].isfinite().all() for key in weights)
     assert all(weights[key].abs().sum() > 0 for key in weights if "lora_up" in key)
 
@@ -124,53 +58,40 @@ MEMORY = ["--base_quantization", "nf4", "--cpu_offload_checkpointing", "--blocks
 
 
 def test_the_flags_that_save_memory_train_to_the_end(models, images, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=1)
-    done = train(*flags(models, dataset, tmp_path / "out", *MEMORY, epochs=1))
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)
+    done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out", *MEMORY, epochs=1))
     assert done.returncode == 0, done.stderr
-    weights = tensors(tmp_path / "out" / "cat.safetensors")
+    weights = load_file(tmp_path / "out" / "cat.safetensors")
     assert all(weights[key].isfinite().all() and weights[key].abs().sum() > 0 for key in weights if "lora_up" in key)
-
-
-def stop_after(argv, out, step):
-    """Start a training, send SIGTERM once `step` steps are written, and return its exit code."""
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *argv], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (out / "progress.jsonl").exists() and (out / "progress.jsonl").read_text().count('"loss"') >= step:
-            process.send_signal(signal.SIGTERM)
-            break
-        time.sleep(0.01)
-    process.communicate(timeout=120)
-    return process.returncode
 
 
 @pytest.mark.parametrize("accumulation", [3])  # more of it in test_exact_resume.py and sd_scripts/library/test_trainer.py
 def test_a_stopped_and_resumed_training_is_bit_identical(accumulation, models, images, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", images, repeats=5, shuffle_caption=False)
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=5, shuffle_caption=False)
     extra = ["--gradient_accumulation_steps", str(accumulation), "--lr_scheduler", "cosine"]
-    straight = train(*flags(models, dataset, tmp_path / "straight", *extra, epochs=3))
+    straight = run_trainer(*trainer_flags(models, dataset, tmp_path / "straight", *extra, epochs=3))
     assert straight.returncode == 0, straight.stderr
     out = tmp_path / "stopped"
-    assert stop_after(flags(models, dataset, out, *extra, epochs=3), out, 4) == 143
+    assert run_until(trainer_flags(models, dataset, out, *extra, epochs=3), out, Stop(4)) == 143
     states = list(out.glob("cat-step*-state"))
     assert len(states) == 1
     stopped_at = json.loads((states[0] / "manifest.json").read_text())["step"]
-    resumed = train(*flags(models, dataset, out, *extra, "--resume", str(states[0]), epochs=3))
+    resumed = run_trainer(*trainer_flags(models, dataset, out, *extra, "--resume", str(states[0]), epochs=3))
     assert resumed.returncode == 0, resumed.stderr
-    assert same(tmp_path / "straight" / "cat.safetensors", out / "cat.safetensors")
-    steps = [line["step"] for line in lines(out) if "loss" in line]
+    assert same_tensors(tmp_path / "straight" / "cat.safetensors", out / "cat.safetensors")
+    steps = [line["step"] for line in progress_lines(out) if "loss" in line]
     assert steps == list(range(1, max(steps) + 1))  # none twice, none left out
     assert 4 <= stopped_at < max(steps)
 
 
 def test_a_finished_training_is_extended(models, images, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", images)
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
     out, straight = tmp_path / "out", tmp_path / "straight"
-    assert train(*flags(models, dataset, out, "--save_state", epochs=1)).returncode == 0
-    longer = train(*flags(models, dataset, out, "--resume", str(out / "cat-state"), epochs=2))
+    assert run_trainer(*trainer_flags(models, dataset, out, "--save_state", epochs=1)).returncode == 0
+    longer = run_trainer(*trainer_flags(models, dataset, out, "--resume", str(out / "cat-state"), epochs=2))
     assert longer.returncode == 0, longer.stderr
-    assert train(*flags(models, dataset, straight, epochs=2)).returncode == 0
-    assert same(straight / "cat.safetensors", out / "cat.safetensors")
+    assert run_trainer(*trainer_flags(models, dataset, straight, epochs=2)).returncode == 0
+    assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
 
 
 def test_buckets_and_regularization_images(models, images, tmp_path):
@@ -192,7 +113,7 @@ def test_buckets_and_regularization_images(models, images, tmp_path):
         ]
     }  # fmt: skip
     (tmp_path / "dataset.toml").write_text(tomli_w.dumps(toml))
-    done = train(*flags(models, tmp_path / "dataset.toml", tmp_path / "out", "--prior_loss_weight", "0.5", epochs=1))
+    done = run_trainer(*trainer_flags(models, tmp_path / "dataset.toml", tmp_path / "out", "--prior_loss_weight", "0.5", epochs=1))
     assert done.returncode == 0, done.stderr
     with safe_open(tmp_path / "out" / "cat.safetensors", "pt") as file:
         metadata = file.metadata()
@@ -213,8 +134,8 @@ def test_buckets_and_regularization_images(models, images, tmp_path):
     ],
 )
 def test_a_mistake_is_one_sentence(extra, named, models, images, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", images)
-    done = train(*flags(models, dataset, tmp_path / "out"), *extra)
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
+    done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out"), *extra)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -225,19 +146,19 @@ def test_a_mistake_is_one_sentence(extra, named, models, images, tmp_path):
 def test_a_damaged_model_is_named_with_its_reason_code(models, images, tmp_path):
     broken = tmp_path / "flux.safetensors"
     broken.write_bytes((models / "flux.safetensors").read_bytes()[:5000])
-    dataset = write_dataset(tmp_path / "dataset.toml", images)
-    done = train(*flags(models, dataset, tmp_path / "out"), "--pretrained_model_name_or_path", str(broken))
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
+    done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out"), "--pretrained_model_name_or_path", str(broken))
     assert done.returncode == 2
     assert str(broken) in done.stderr
-    last = lines(tmp_path / "out")[-1]
+    last = progress_lines(tmp_path / "out")[-1]
     assert last["reason_code"] == "bad_model"
 
 
 def test_a_loss_that_is_no_number_stops_the_training(models, images, tmp_path):
-    dataset = write_dataset(tmp_path / "dataset.toml", images)
-    done = train(*flags(models, dataset, tmp_path / "out", "--optimizer_type", "AdamW", epochs=8), "--learning_rate", "1e30")
+    dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
+    done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out", "--optimizer_type", "AdamW", epochs=8), "--learning_rate", "1e30")
     assert done.returncode == 2
-    last = lines(tmp_path / "out")[-1]
+    last = progress_lines(tmp_path / "out")[-1]
     assert last["reason_code"] == "nan"
     assert f"step {last['step'] + 1}" in last["reason"]
     assert not (tmp_path / "out" / "cat.safetensors").exists()

@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines import local
+from fluxgym.engines.registry import engine_for
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError
-from fluxgym.runs import status as status_module
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import group_members, is_alive, read_record
 from fluxgym.sessions.control import stop
@@ -251,13 +251,13 @@ class Truth(RuleBasedStateMachine):
         """What app.py does when it starts: a fresh index, and waiting runs are brought back."""
         self.index = SessionIndex(self.world.outputs)
         self._revived_by_a_start()
-        Queue(self.outputs).reconcile()
+        engine_for(self.outputs).reconcile()
 
     @rule(hours=st.sampled_from([-24, 24]))
     def jump_the_clock(self, hours: int) -> None:
         """A reader whose clock is a day off sees the same."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(status_module.time, "time", lambda now=time.time: now() + hours * 3600)
+            patch.setattr(local.time, "time", lambda now=time.time: now() + hours * 3600)
             assert {session.slug: str(session.status) for session in list_sessions(self.world.outputs)} == self._expected()
 
     # -- what must hold ----------------------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ class Truth(RuleBasedStateMachine):
     def _revived_by_a_start(self) -> None:
         """Note that dead waiters come back with any start, and wait until they have."""
         dead = [name for name, model in self.models.items() if model.queued and not model.supervisor]
-        Queue(self.outputs).reconcile()
+        engine_for(self.outputs).reconcile()
         for name in dead:
             wait_for(lambda name=name: is_alive(read_record(self.run_of(name)).supervisor), PATIENCE_S)
             self.models[name].supervisor = True

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import file_lock, try_lock
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.control import stop
+from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
-from tests.browser.conftest import App
+from tests.support.page import App
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_world import small_world, state

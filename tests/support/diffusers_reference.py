@@ -6,9 +6,21 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from torch import Tensor
 
-from library.models.flux1.transformer import FluxParams
-from library.models.flux1.vae import VAEParams
+from library.models.flux1.math import image_ids, text_ids
+from library.models.flux1.transformer import Flux, FluxParams
+from library.models.flux1.vae import VAE, VAEParams
 
+FLUX_SIZES = {
+    "in_channels": 64,
+    "context_dim": 48,
+    "vec_dim": 32,
+    "hidden_size": 128,
+    "num_heads": 2,
+    "mlp_dim": 512,
+    "depth": 2,
+    "depth_single_blocks": 3,
+}
+VAE_PARAMS = VAEParams(channels=(8, 16, 24, 32), num_res_blocks=2, z_channels=16)
 EMBEDDERS = {
     "time_in": "time_text_embed.timestep_embedder",
     "vector_in": "time_text_embed.text_embedder",
@@ -98,3 +110,50 @@ def autoencoder_in_diffusers(state: dict[str, Tensor], params: VAEParams) -> Aut
     )
     model.load_state_dict(convert_ldm_vae_checkpoint(dict(state), model.config))
     return model.eval()
+
+
+def random_flux(*, guidance_embed: bool) -> Flux:
+    """Return a transformer in which no scale is one and no bias is zero, where an error could hide."""
+    torch.manual_seed(0)
+    flux = Flux(FluxParams(**FLUX_SIZES, guidance_embed=guidance_embed)).eval()
+    for parameter in flux.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return flux.requires_grad_(False)
+
+
+def random_inputs(flux: Flux, batch: int = 2, height: int = 6, width: int = 10, length: int = 7) -> dict[str, torch.Tensor]:
+    """Return random inputs of a transformer's forward."""
+    random = torch.Generator().manual_seed(1)
+    tokens = height * width // 4
+    return {
+        "img": torch.randn(batch, tokens, flux.params.in_channels, generator=random),
+        "img_ids": image_ids(batch, height, width),
+        "txt": torch.randn(batch, length, flux.params.context_dim, generator=random),
+        "txt_ids": text_ids(batch, length),
+        "timesteps": torch.rand(batch, generator=random),
+        "y": torch.randn(batch, flux.params.vec_dim, generator=random),
+        "guidance": torch.tensor([1.0, 3.5]) if flux.params.guidance_embed else None,
+    }
+
+
+def run_in_diffusers(flux: Flux, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the output of diffusers' transformer with the same weights and inputs."""
+    reference = flux_in_diffusers(flux.state_dict(), flux.params)
+    return reference(
+        hidden_states=inputs["img"],
+        encoder_hidden_states=inputs["txt"],
+        pooled_projections=inputs["y"],
+        timestep=inputs["timesteps"],
+        img_ids=inputs["img_ids"][0],
+        txt_ids=inputs["txt_ids"][0],
+        guidance=inputs["guidance"],
+    ).sample
+
+
+def random_vae() -> VAE:
+    """Return a small VAE with random weights."""
+    torch.manual_seed(0)
+    vae = VAE(VAE_PARAMS).eval().requires_grad_(False)
+    for parameter in vae.parameters():
+        parameter += 0.05 * torch.randn_like(parameter)
+    return vae

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.progress import read_last
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.start import StartRequest, start

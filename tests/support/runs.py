@@ -1,12 +1,14 @@
 """Runs with hostile little programs in the trainer's place, under a real supervisor."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from fluxgym.engines.local import PROJECT, spawn_supervisor
+from fluxgym.engines.local import PROJECT
+from fluxgym.engines.registry import engine_of
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import create_state
@@ -27,6 +29,10 @@ def lora(values=(1.0, 2.0), cut=0):
     head = json.dumps({"a.lora_up.weight": {"dtype": "F32", "shape": [len(values)], "data_offsets": [0, len(data)]}}).encode()
     whole = struct.pack("<Q", len(head)) + head + data
     with open(f"{folder}/{name}.safetensors", "wb") as file: file.write(whole[:len(whole) - cut])
+"""
+STOPPABLE_TRAINER = """
+signal.signal(signal.SIGTERM, lambda *_: (progress(3), state(3), sys.exit(143)))
+progress(2); open(f"{folder}/ready", "w"); time.sleep(60)
 """
 
 
@@ -53,7 +59,7 @@ def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: i
 def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
     """Start a supervisor over a program; it sees the helpers of PRELUDE."""
     order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
-    spawn_supervisor(run, order)
+    engine_of(run).submit(run, order)
     return order
 
 
@@ -78,3 +84,19 @@ def wait_for(condition, timeout_s: float = 30.0):
 def state_of(run: RunPaths) -> dict:
     """Return the run's ui_state.json."""
     return json.loads(run.ui_state.read_text())
+
+
+def write_checkpoint(run: RunPaths, name: str, step: int, *, data: bytes = b"weights") -> Path:
+    """Write a complete checkpoint of the built-in trainer and return its folder."""
+    folder = run.folder / name
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(data)
+    files = {"model.safetensors": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "step": step, "epoch": 1, "total_steps": 90, "run_id": "x"}))
+    return folder
+
+
+def wait_until_running(run: RunPaths) -> None:
+    """Wait until a STOPPABLE_TRAINER trains and its run has the status running."""
+    wait_for(lambda: (run.folder / "ready").exists())
+    wait_for(lambda: state_of(run)["status"] == "running")

@@ -1,10 +1,15 @@
 """Folders as the app sees them, with little programs and files in the place of trainer and models: for tests of all that lies between."""
 
+import contextlib
 import json
 import struct
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
+from fluxgym.errors import SessionError
+from fluxgym.runs.paths import RunPaths
+from fluxgym.sessions.control import stop, wait_until_ended
+from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import PRELUDE
 
@@ -61,3 +66,22 @@ def state(**changes: object) -> dict[str, object]:
     plain = {"lora_name": "My Cat", "concept_sentence": "sks cat", "base_model": "pocket", "num_repeats": 2, "max_train_epochs": 1}
     advanced = {"reg_data_dir": "", "train_batch_size": 1, "enable_bucket": False}
     return plain | {"advanced": advanced} | changes
+
+
+def write_one_tensor(path: Path, name: str) -> None:
+    """Write a .safetensors file whose only tensor has the given name."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [1, 1], "data_offsets": [0, 1]}}).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0")
+
+
+def start_run(settings: Settings, images: Path, if_exists: str | None = None, **changes: object) -> RunPaths:
+    """Start a run from the settings of `state`, with changes."""
+    return start(StartRequest(state=state(**changes), images=images, if_exists=if_exists), settings)
+
+
+def stop_and_wait(run: RunPaths) -> None:
+    """Stop a run immediately, unless it has already ended, and wait for its end."""
+    with contextlib.suppress(SessionError):
+        stop(run, now=True)
+    wait_until_ended(run)

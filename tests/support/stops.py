@@ -1,7 +1,6 @@
 """Trainings that are stopped at given steps and resumed, as real processes: what exact resume is held to."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
-import torch
-from safetensors.torch import load_file
 
 from tests.support.tiny_models import model_flags
+from tests.support.trainer_process import SCRIPT, run_trainer, trainer_environment
 
-SCRIPT = Path(__file__).parents[2] / "sd-scripts" / "flux_train_network.py"
 LIMIT_S = 300
 
 
@@ -44,18 +41,11 @@ def flags(models: Path, dataset: Path, out: Path, *extra: str, epochs: int = 2) 
     ]  # fmt: skip
 
 
-def run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a training to its end."""
-    return subprocess.run([sys.executable, str(SCRIPT), *argv], env=_environment(), capture_output=True, text=True, check=False)
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-
-
 def run_until(argv: list[str], out: Path, stop: Stop) -> int:
     """Run a training until a stop; returns its exit code (negative for a signal)."""
-    process = subprocess.Popen([sys.executable, str(SCRIPT), *argv], env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *argv], env=trainer_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         if steps_of(out)[-1:] >= [stop.step]:
@@ -93,16 +83,10 @@ def run_with_stops(argv: list[str], out: Path, stops: Iterable[Stop]) -> None:
     for stop in stops:
         code = run_until([*argv, *_resumption(out)], out, stop)
         assert code in (0, 143, -stop.number), f"exit code {code} at {stop}"
-    done = run([*argv, *_resumption(out)])
+    done = run_trainer(*argv, *_resumption(out))
     assert done.returncode == 0, done.stderr
 
 
 def _resumption(out: Path) -> list[str]:
     checkpoint = last_checkpoint(out)
     return ["--resume", str(checkpoint)] if checkpoint else []
-
-
-def same_tensors(first: Path, second: Path) -> bool:
-    """Return True if two files hold the same tensors, bit for bit."""
-    a, b = load_file(first), load_file(second)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

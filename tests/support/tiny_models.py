@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
+from library.models.flux1.math import image_ids, text_ids
 from library.models.flux1.text_encoders import ClipTextEncoder
 from library.models.flux1.transformer import Flux, FluxParams
 from library.models.flux1.vae import VAE, VAEParams
@@ -82,3 +83,18 @@ def model_flags(folder: Path) -> list[str]:
         "--pretrained_model_name_or_path", str(folder / NAMES["flux"]), "--ae", str(folder / NAMES["ae"]),
         "--clip_l", str(folder / NAMES["clip_l"]), "--t5xxl", str(folder / NAMES["t5xxl"]),
     ]  # fmt: skip
+
+
+def flux_inputs(params: FluxParams, *, tokens: int = 6, length: int = 5) -> dict[str, torch.Tensor]:
+    """Return the same random inputs of a transformer's forward on every call: two samples of `tokens` image and `length` text tokens."""
+    random = torch.Generator().manual_seed(7)
+    height, width = 4, tokens
+    return {
+        "img": torch.randn(2, (height // 2) * (width // 2), params.in_channels, generator=random),
+        "img_ids": image_ids(2, height, width),
+        "txt": torch.randn(2, length, params.context_dim, generator=random),
+        "txt_ids": text_ids(2, length),
+        "timesteps": torch.tensor([0.3, 0.8]),
+        "y": torch.randn(2, params.vec_dim, generator=random),
+        "guidance": torch.tensor([1.0, 3.5]),
+    }

@@ -20,6 +20,7 @@ from library.models.flux1.text_encoders import Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from tests.support.tiny_models import write_tiny_models
 
+SUBSET_TOML = '[[datasets.subsets]]\nimage_dir = "CATS"\n'  # a test replaces CATS by its folder
 CACHED = {
     "cache_latents": True, "cache_latents_to_disk": True, "cache_text_encoder_outputs": True, "cache_text_encoder_outputs_to_disk": True,
 }  # fmt: skip

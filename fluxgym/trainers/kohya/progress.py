@@ -4,19 +4,19 @@ Runs inside the supervisor. Each poll reads only new output, in small pieces. Wh
 never end a training.
 """
 
-import json
 import logging
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.progress import format_line
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.progress import LARGEST
 from fluxgym.trainers.kohya.output import KohyaOutput, SavedState
-from fluxgym.trainers.kohya.states import KohyaPosition, write_position
+from fluxgym.trainers.kohya.states import write_position
 
 INTERVAL_S = 0.5
 PIECE_BYTES = 256 << 10
@@ -83,7 +83,7 @@ class KohyaProgress:
         if not lines or not self._output.has_begun:
             return
         start = {"time": time.time(), "attempt": self._attempt}
-        text = "".join(json.dumps(start | _without_huge_numbers(line)) + "\n" for line in lines)
+        text = "".join(format_line(start | line) for line in lines)
         try:
             with self._run.progress.open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -105,11 +105,6 @@ class KohyaProgress:
             write_position(self._run.folder / f"{self._run.slug}{state.suffix}", position)
         except StorageError as error:
             log.warning("%s", error)
-
-
-def _without_huge_numbers(line: dict[str, object]) -> dict[str, object]:
-    """Return a line without numbers above the limit, which readers would drop too."""
-    return {name: value for name, value in line.items() if not isinstance(value, (int, float)) or value <= LARGEST}
 
 
 def _new_pieces(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:

@@ -5,9 +5,9 @@ folder's is not older than its first file; each file's own format tells whether 
 """
 
 import zipfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fluxgym.contract.checkpoint_manifest import KOHYA_EPOCH, KOHYA_STEP, KohyaPosition
 from fluxgym.contract.files import KOHYA_NETWORKS, KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_RANDOM_STATES, MANIFEST, STATE_FOLDER, TRAIN_STATE
 from fluxgym.contract.safetensors import is_whole
 from fluxgym.runs.checkpoints import Checkpoint
@@ -17,19 +17,10 @@ ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
 CLOCK_SLACK_S = 2.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class KohyaPosition:
-    """The step at which a state was saved: step and total_steps count over all attempts, epoch is the number of finished epochs."""
-
-    step: int
-    epoch: int
-    total_steps: int
-
-
 def write_position(folder: Path, position: KohyaPosition) -> None:
     """Write the position into a state folder if the folder exists; raises StorageError if it cannot be written."""
     if folder.is_dir():
-        write_json(folder / KOHYA_POSITION, asdict(position))
+        write_json(folder / KOHYA_POSITION, position.to_json())
 
 
 def read_position(folder: Path) -> KohyaPosition | None:
@@ -37,12 +28,11 @@ def read_position(folder: Path) -> KohyaPosition | None:
     try:
         started_at = (folder / TRAIN_STATE).stat().st_mtime
         if (folder / KOHYA_POSITION).is_file() and (folder / KOHYA_POSITION).stat().st_mtime >= started_at:
-            position = KohyaPosition(**read_json(folder / KOHYA_POSITION))
-            return position if all(type(value) is int for value in asdict(position).values()) else None
+            return KohyaPosition.from_json(read_json(folder / KOHYA_POSITION))
         counted = read_json(folder / TRAIN_STATE)
         name = STATE_FOLDER.search(folder.name)
         unfinished = int(name is not None and name["step"] is not None)  # kohya counts the epoch in which such a state was saved
-        return KohyaPosition(step=int(counted["current_step"]), epoch=max(0, int(counted["current_epoch"]) - unfinished), total_steps=0)
+        return KohyaPosition(step=int(counted[KOHYA_STEP]), epoch=max(0, int(counted[KOHYA_EPOCH]) - unfinished), total_steps=0)
     except (OSError, KeyError, TypeError, ValueError):
         return None
 
@@ -58,7 +48,7 @@ def read_state_folder(folder: Path, *, verify: bool = False) -> Checkpoint | Non
         written_at = (folder / TRAIN_STATE).stat().st_mtime
     except OSError:
         return None
-    return Checkpoint(folder=folder, written_at=written_at, is_exact=False, **asdict(position))
+    return Checkpoint(folder=folder, written_at=written_at, is_exact=False, **position.to_json())
 
 
 def is_complete(folder: Path, *, verify: bool = False) -> bool:

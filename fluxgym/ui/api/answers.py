@@ -15,7 +15,7 @@ Owner = TypeVar("Owner")
 
 
 def answers(function: Callable[[Owner, Answer], Answer]) -> Callable[[Owner, Any], Answer]:
-    """Let a server function answer {"error": sentence} for what a user can cause, and for a message that is no mapping."""
+    """Let a server function answer {"error": sentence} for what a user can cause, and for a message that is not a mapping."""
 
     @functools.wraps(function)
     def answer(self: Owner, data: Any) -> Answer:

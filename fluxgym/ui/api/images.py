@@ -1,4 +1,4 @@
-"""The data set of the form: its images by page, its captions, the example. A run's images are looked at in place and copied before an edit."""
+"""The data set of the form: its images by page, its captions, the example. A run's images are read from the run and copied into the draft before an edit."""
 
 from urllib.parse import quote
 
@@ -32,11 +32,11 @@ class ImageHandlers:
         """Answer one page of images with their captions."""
         draft, source = text(data, "draft"), text(data, "source")
         folder = self.folder(draft, source)
-        place = f"runs/{quote(source)}" if source else f"drafts/{draft}"
+        base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
         for item in folder.items(whole(data, "offset"), whole(data, "limit", 1, PAGE)):
             version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
-            thumb = f"{place}/pictures/{quote(item.name)}?v={version}"
+            thumb = f"{base}/images/{quote(item.name)}?v={version}"
             items.append({"name": item.name, "caption": item.caption, "version": version, "thumb": thumb})
         return {"source": source, "items": items, **_counts(folder)}
 
@@ -66,7 +66,7 @@ class ImageHandlers:
     def held(self, data: Answer) -> Answer:
         """Answer what would be lost if the form were filled again: whether something was typed, and how many images are the draft's."""
         draft = self._draft(data)
-        return {"typed": draft.read_form() is not None, "pictures": draft.images.count()}
+        return {"typed": draft.read_form() is not None, "images": draft.images.count()}
 
     @answers
     def prepare(self, data: Answer) -> Answer:
@@ -78,7 +78,7 @@ class ImageHandlers:
     def example(self, data: Answer) -> Answer:
         """Bring the example photos, and propose a free name and the trigger word of their captions."""
         if self.folder(text(data, "draft"), text(data, "source")).count():
-            raise DatasetError("There are images already; remove them first to use the example.", field="pictures")
+            raise DatasetError("There are images already; remove them first to use the example.", field="images")
         folder = self._own(data).images
         write_example(folder.path)
         names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))

@@ -51,15 +51,15 @@ class Curve:
             yield line
 
     def _put(self, step: int, loss: float) -> None:
-        place = len(self._steps) if not self._steps or step > self._steps[-1] else bisect_left(self._steps, step)
-        if place < len(self._steps) and self._steps[place] == step:
-            self._losses[place], self._turns[place] = loss, self._turn
+        index = len(self._steps) if not self._steps or step > self._steps[-1] else bisect_left(self._steps, step)
+        if index < len(self._steps) and self._steps[index] == step:
+            self._losses[index], self._turns[index] = loss, self._turn
             return
-        if place < len(self._steps):
-            self._token = secrets.token_hex(4)  # every later point has another place now
-        self._steps.insert(place, step)
-        self._losses.insert(place, loss)
-        self._turns.insert(place, self._turn)
+        if index < len(self._steps):
+            self._token = secrets.token_hex(4)  # the index of every later point has changed
+        self._steps.insert(index, step)
+        self._losses.insert(index, loss)
+        self._turns.insert(index, self._turn)
 
     def news(self, seen: Any) -> tuple[Answer, list[Any]]:
         """Return what is new since `seen`, and what is seen then: [token, thinning, turn]."""
@@ -69,15 +69,15 @@ class Curve:
         known = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, every] and isinstance(seen[2], int)
         since = seen[2] if known else -1
         now = [self._token, every, self._turn]
-        points = [self._point(place) for place in range(0, len(self._steps), every) if self._turns[place] > since]
+        points = [self._point(index) for index in range(0, len(self._steps), every) if self._turns[index] > since]
         if known and not points and not (self._turns and self._turns[-1] > since):
             return {}, now
         apart = (len(self._steps) - 1) % every != 0
         answer: Answer = {"points": points, "last": self._point(-1) if apart else None}
         return answer | ({} if known else {"points_again": True}), now
 
-    def _point(self, place: int) -> Point:
-        return self._steps[place], self._losses[place]
+    def _point(self, index: int) -> Point:
+        return self._steps[index], self._losses[index]
 
 
 class Curves:

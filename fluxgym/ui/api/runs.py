@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.app_settings import Settings
+from fluxgym.engines.registry import is_supervised
 from fluxgym.errors import FluxGymError, UnreadableState
 from fluxgym.runs.files import open_regular, tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import is_supervised
 from fluxgym.sessions.listing import session_of
 from fluxgym.ui.api.answers import Answer, answers, fingerprint, text
 from fluxgym.ui.api.loss_curve import Curves
@@ -36,7 +36,7 @@ class RunHandlers:
 
     @answers
     def run_view(self, data: Answer) -> Answer:
-        """Answer what has changed of a run; {"missing": true} when there is none of that name."""
+        """Return what has changed of a run since `seen`, or {"missing": true} if no run has that name."""
         seen: dict[str, Any] = given if isinstance(given := data.get("seen"), dict) else {}
         try:
             run = self._outputs.run(text(data, "slug", 200))
@@ -103,9 +103,9 @@ def samples(run: RunPaths) -> list[Answer]:
             continue
         epoch, step, index = int(found["epoch"] or 0), int(found["step"] or 0), int(found["prompt"])
         label = f"epoch {epoch}" if found["epoch"] else f"step {step}"
-        row = rows.setdefault((epoch, step), {"label": label, "pictures": []})
+        row = rows.setdefault((epoch, step), {"label": label, "images": []})
         prompt = prompts[index].partition(" --")[0] if index < len(prompts) else f"prompt {index + 1}"
-        row["pictures"].append({"url": f"runs/{quote(run.slug)}/samples/{quote(path.name)}", "prompt": prompt})
+        row["images"].append({"url": f"runs/{quote(run.slug)}/samples/{quote(path.name)}", "prompt": prompt})
     return [rows[key] for key in sorted(rows, reverse=True)]
 
 

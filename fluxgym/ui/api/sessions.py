@@ -6,13 +6,12 @@ from collections.abc import Callable
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import describe
+from fluxgym.engines.registry import engine_for, is_executing
 from fluxgym.errors import SessionError, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import has_live_process
 from fluxgym.sessions.cleanup import contents, delete, forget, sweep
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
@@ -34,7 +33,7 @@ class SessionHandlers:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
-        self._queue = Queue(self._outputs)
+        self._engine = engine_for(self._outputs)
         self._actions = self._kinds()
 
     @answers
@@ -62,7 +61,7 @@ class SessionHandlers:
         row: Answer = dict(session.to_json())
         row["stopping"] = session.status in LIVE and run.stop.exists()
         row["began"] = "Queued" if session.status is Status.QUEUED else "Started" if _has_begun(run) else "Added"
-        row["alive"] = session.status not in LIVE and has_live_process(run)
+        row["alive"] = session.status not in LIVE and is_executing(run)
         row["next"] = session.status is Status.QUEUED
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
         row["resume"] = offer(run) if session.status in RESUMABLE and not row["alive"] else None
@@ -86,7 +85,7 @@ class SessionHandlers:
             "stop": lambda run, data: stop(run),
             "kill": lambda run, data: stop(run, now=True),
             "resume": lambda run, data: resume(run, settings=self._settings),
-            "next": lambda run, data: self._queue.move(run.slug, 1),
+            "next": lambda run, data: self._engine.move(run, 1),
             "duplicate": lambda run, data: {"slug": duplicate(run, text(data, "name", 300)).slug},
             "history": lambda run, data: {"versions": _versions(run)},
             "restore": lambda run, data: {"changed": restore(run, text(data, "id", 200))},

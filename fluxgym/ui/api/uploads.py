@@ -34,7 +34,7 @@ async def receive(request: Request, name: str, folder: ImageFolder) -> str:
         await _write(request.stream(), path, name, limit)
         return await run_in_threadpool(folder.add, path, name)
     except ClientDisconnect:
-        raise DatasetError(f"{name}: the connection broke; drop it again.", field="pictures") from None
+        raise DatasetError(f"{name}: the connection broke; drop it again.", field="images") from None
     except OSError as error:
         raise storage_error(error, folder.path / name) from error
     finally:
@@ -73,7 +73,7 @@ async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int
                 raise _too_large(name, limit)
             await run_in_threadpool(file.write, chunk)
     if not received:
-        raise DatasetError(f"{name} is empty.", field="pictures")
+        raise DatasetError(f"{name} is empty.", field="images")
 
 
 async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
@@ -84,7 +84,7 @@ async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[byt
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise DatasetError(f"{name}: nothing has arrived for {IDLE_S:.0f} seconds; drop it again.", field="pictures") from None
+            raise DatasetError(f"{name}: nothing has arrived for {IDLE_S:.0f} seconds; drop it again.", field="images") from None
 
 
 def _check_room(folder: Path, expected: int) -> None:
@@ -106,6 +106,4 @@ def _prepare(folder: Path, expected: int) -> Path:
 
 
 def _too_large(name: str, limit: int) -> TooLarge:
-    return TooLarge(
-        f"{name} is larger than {limit >> 20 or limit >> 10} {'MB' if limit >> 20 else 'kB'}; make it smaller.", field="pictures"
-    )
+    return TooLarge(f"{name} is larger than {limit >> 20 or limit >> 10} {'MB' if limit >> 20 else 'kB'}; make it smaller.", field="images")

@@ -1,4 +1,4 @@
-// Talking to the app: one place that notices when it does not answer, asks again by itself, and asks only while the page is looked at.
+// Requests to the app. Reports a lost connection, retries on its own, and polls only while the page is visible.
 
 import { fill, h } from "./dom.js";
 

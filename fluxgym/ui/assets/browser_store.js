@@ -24,7 +24,7 @@ function makeName() {
 
 let unkept = null;
 
-/** The name of this browser's draft: 32 hex digits that nobody else knows. */
+/** The name of this browser's draft: 32 hex digits, known to this browser alone. */
 export function draft() {
   const known = read("draft") ?? unkept;
   if (known && /^[0-9a-f]{32}$/.test(known)) return known;
@@ -47,7 +47,7 @@ export function unsent() {
   }
 }
 
-/** Keep the form, its values by the fields' names, until the app says that it has it; returns the name under which it will say so. */
+/** Keep the form, its values by the fields' names, until the app confirms that it has stored it; returns the id of that confirmation. */
 export function keepUnsent(values, source) {
   const name = `${Date.now()}-${Math.random()}`;
   write("unsent", JSON.stringify({ name, values, source }));

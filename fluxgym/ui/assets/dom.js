@@ -35,7 +35,7 @@ export function attribute(element, name, value) {
 /** Make `parent` hold one child per item, in order, re-using the children of items that stay (same key). */
 export function keyed(parent, items, key, make, update) {
   const kept = new Map([...parent.children].map((child) => [child.dataset.key, child]));
-  let place = parent.firstElementChild;
+  let next = parent.firstElementChild;
   for (const item of items) {
     const name = String(key(item));
     let child = kept.get(name);
@@ -45,8 +45,8 @@ export function keyed(parent, items, key, make, update) {
       child.dataset.key = name;
     }
     update(child, item);
-    if (child === place) place = place.nextElementSibling;
-    else parent.insertBefore(child, place);
+    if (child === next) next = next.nextElementSibling;
+    else parent.insertBefore(child, next);
   }
   for (const child of kept.values()) child.remove();
 }

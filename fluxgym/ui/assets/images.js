@@ -87,7 +87,7 @@ export function mount({ element, trigger, server, props, watch }) {
   const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
   const where = h("span");
   const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
-  fill(element, zone, h("div", { class: "fg-pictures-tools" }, example, tally, none), progress, troubles, grid, empty, pager);
+  fill(element, zone, h("div", { class: "fg-images-tools" }, example, tally, none), progress, troubles, grid, empty, pager);
 
   const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
   const ask = (name, data) => call(server, name, { draft, source, ...data });
@@ -121,7 +121,7 @@ export function mount({ element, trigger, server, props, watch }) {
 
   async function list() {
     offset = Math.max(0, offset);
-    const answer = await ask("pictures", { offset, limit: PAGE });
+    const answer = await ask("images", { offset, limit: PAGE });
     if (!take(answer)) return;
     if (offset >= answer.count && offset > 0) {
       offset = Math.floor(Math.max(0, answer.count - 1) / PAGE) * PAGE;
@@ -173,7 +173,7 @@ export function mount({ element, trigger, server, props, watch }) {
       remove.disabled = false;
     } }, "×");
     const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
-    return h("li", { class: "fg-picture" },
+    return h("li", { class: "fg-image" },
       h("div", { class: "fg-thumb" }, view, remove),
       h("p", { class: "fg-small fg-filename", title: item.name }, item.name),
       text, saved);
@@ -227,7 +227,7 @@ export function mount({ element, trigger, server, props, watch }) {
     }
     const one = async ({ file, name }) => {
       try {
-        const answer = await fetch(address(`drafts/${draft}/pictures/${encodeURIComponent(name)}`), { method: "PUT", body: file });
+        const answer = await fetch(address(`drafts/${draft}/images/${encodeURIComponent(name)}`), { method: "PUT", body: file });
         if (!answer.ok) trouble((await answer.json().catch(() => ({}))).error ?? `${name}: the app refused it (${answer.status}).`);
       } catch {
         trouble(`${name}: the connection broke; drop it again.`);
@@ -237,8 +237,8 @@ export function mount({ element, trigger, server, props, watch }) {
     };
     const worker = async (part) => { while (part.length) await one(part.shift()); };
     const captions = queue.filter(({ name }) => isCaption(name));
-    const pictures = queue.filter(({ name }) => !isCaption(name));
-    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(pictures)));
+    const images = queue.filter(({ name }) => !isCaption(name));
+    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(images)));
     await Promise.all(Array.from({ length: AT_ONCE }, () => worker(captions)));
     progress.hidden = true;
     await changed();

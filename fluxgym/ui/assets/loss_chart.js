@@ -31,10 +31,10 @@ function path(points) {
 
 /** Make the curve's frame; returns {element, show(points, totalSteps)} with points as [step, loss]. */
 export function curve() {
-  const picture = svg("svg", { class: "fg-curve", role: "img", height: HEIGHT });
+  const chart = svg("svg", { class: "fg-curve", role: "img", height: HEIGHT });
   const reading = h("p", { class: "fg-small fg-reading" });
   const empty = h("p", { class: "fg-empty" }, "The loss appears here with the first training steps.");
-  const element = h("div", { class: "fg-curve-box" }, picture, reading, empty);
+  const element = h("div", { class: "fg-curve-box" }, chart, reading, empty);
 
   let latest = [[], 0];
   new ResizeObserver(() => show(...latest)).observe(element);
@@ -42,13 +42,13 @@ export function curve() {
   function show(points, totalSteps) {
     latest = [points, totalSteps];
     empty.hidden = points.length > 0;
-    picture.style.display = points.length ? "" : "none";
+    chart.style.display = points.length ? "" : "none";
     if (!points.length) {
       put(reading, "");
       return;
     }
     const width = Math.max(NARROWEST, element.clientWidth);
-    picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    chart.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const steps = points.map(([step]) => step);
     const losses = points.map(([, loss]) => loss);
     const even = smooth(losses, points.length > 200 ? 0.95 : 0.85);
@@ -62,7 +62,7 @@ export function curve() {
       svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(at), y2: y(at) }),
       svg("text", { x: EDGE.left - 8, y: y(at) + 4, "text-anchor": "end" }, String(at))));
     const foot = ticks(0, last, Math.max(4, Math.min(8, Math.floor(width / 90)))).map((at) => svg("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle", class: "fg-tick-text" }, String(at)));
-    fill(picture, svg("title", {}, "Loss by step"), grid, foot,
+    fill(chart, svg("title", {}, "Loss by step"), grid, foot,
       svg("path", { d: path(steps.map((step, index) => [x(step), y(losses[index])])), class: "fg-raw" }),
       svg("path", { d: path(steps.map((step, index) => [x(step), y(even[index])])), class: "fg-smooth" }));
     put(reading, `loss ${losses.at(-1).toFixed(4)} at step ${steps.at(-1)}, smoothed ${even.at(-1).toFixed(4)}`);

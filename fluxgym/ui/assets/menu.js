@@ -37,7 +37,7 @@ async function history(session, ask) {
   }));
   await question({
     title: `Earlier settings of ${session.lora_name}`, body: [list],
-    text: answer.versions.length ? "Kept at each resume, restore and replacement. Left: then. Right: now." : "There are none yet. Each resume, restore and replacement keeps what was.",
+    text: answer.versions.length ? "Kept at each resume, restore and replacement. Left: then. Right: now." : "No earlier versions yet. Each resume, restore and replacement keeps what was.",
   });
   return {};
 }
@@ -47,7 +47,7 @@ async function exporting(session) {
   await question({
     title: `Export ${session.lora_name}`, text: "None of these holds a token or a path of this machine's models.",
     body: [h("ul", { class: "fg-exports" },
-      link("state.json", "Settings only (.json)"), link("with-pictures.zip", "Settings, images and captions (.zip)"),
+      link("state.json", "Settings only (.json)"), link("with-images.zip", "Settings, images and captions (.zip)"),
       link("everything.zip", "Settings, images, captions and the trained model (.zip)"))],
   });
   return null;

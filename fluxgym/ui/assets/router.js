@@ -6,7 +6,7 @@ import * as memory from "./browser_store.js";
 const TABS = { train: "Train", run: "Run" };
 
 /** Where the address says one is: {tab, slug}. */
-export function place() {
+export function route() {
   const [tab, slug] = location.hash.replace(/^#/, "").split("/");
   return { tab: tab in TABS ? tab : "train", slug: slug ? decodeURIComponent(slug) : null };
 }
@@ -18,13 +18,13 @@ export function go(tab, slug = null) {
 }
 
 function show(links) {
-  const { tab, slug } = place();
+  const { tab, slug } = route();
   if (slug) memory.look(slug);
   document.documentElement.dataset.fgTab = tab;
   for (const [name, link] of Object.entries(links)) attribute(link, "aria-current", name === tab ? "page" : null);
   const run = slug ?? memory.viewed();
   attribute(links.run, "href", run ? `#run/${encodeURIComponent(run)}` : "#run");
-  document.dispatchEvent(new CustomEvent("fg:place", { detail: { tab, slug: slug ?? memory.viewed() } }));
+  document.dispatchEvent(new CustomEvent("fg:route", { detail: { tab, slug: slug ?? memory.viewed() } }));
 }
 
 export function mount({ element }) {

@@ -8,20 +8,20 @@ import { curve } from "./loss_chart.js";
 import { question } from "./dialog.js";
 import { heldIn } from "./unsaved.js";
 import { menu } from "./menu.js";
-import { place } from "./router.js";
+import { route } from "./router.js";
 import * as memory from "./browser_store.js";
 import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session_row.js";
 
 const LOG_KEPT = 200_000;
 
 function lightbox() {
-  const picture = h("img", { alt: "" });
+  const image = h("img", { alt: "" });
   const words = h("p", { class: "fg-small" });
-  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, picture, words, h("button", { type: "button", autofocus: true }, "Close"));
+  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, image, words, h("button", { type: "button", autofocus: true }, "Close"));
   document.body.append(box);
   return (url, text) => {
-    picture.src = url;
-    picture.alt = text;
+    image.src = url;
+    image.alt = text;
     put(words, text);
     box.showModal();
   };
@@ -139,13 +139,13 @@ export function mount({ element, trigger, server }) {
 
   function showSamples(grid) {
     noSamples.hidden = grid.length > 0;
-    samples.classList.toggle("fg-single", grid.every((row) => row.pictures.length === 1));
+    samples.classList.toggle("fg-single", grid.every((row) => row.images.length === 1));
     keyed(samples, grid, (row) => row.label, (row) => h("div", { class: "fg-sample-row" }, h("p", { class: "fg-small" }, row.label), h("ul", {})),
-      (line, row) => keyed(line.querySelector("ul"), row.pictures, (picture) => picture.url, (picture) => {
-        const url = address(picture.url);
-        const text = `${row.label} · ${picture.prompt}`;
+      (line, row) => keyed(line.querySelector("ul"), row.images, (image) => image.url, (image) => {
+        const url = address(image.url);
+        const text = `${row.label} · ${image.prompt}`;
         return h("li", {}, h("button", { type: "button", title: text, onclick: () => enlarge(url, text) }, h("img", { src: url, alt: text, loading: "lazy" })),
-          h("p", { class: "fg-small fg-prompt" }, picture.prompt));
+          h("p", { class: "fg-small fg-prompt" }, image.prompt));
       }, () => {}));
   }
 
@@ -182,7 +182,7 @@ export function mount({ element, trigger, server }) {
   }
 
   const ask = keepAsking(async () => {
-    const here = place();
+    const here = route();
     if (here.tab !== "run") return 5;
     const wanted = here.slug ?? memory.viewed();
     if (wanted !== slug) {
@@ -206,6 +206,6 @@ export function mount({ element, trigger, server }) {
     return session && isLive(session) ? 1 : 4;
   });
   const act = actions(server, trigger, ask);
-  document.addEventListener("fg:place", ask);
+  document.addEventListener("fg:route", ask);
   document.addEventListener("fg:changed", ask);
 }

@@ -79,7 +79,7 @@ export function showProgress(line, session) {
     }
     return span;
   });
-  if (wanted.length !== numbers.children.length || wanted.some((span, place) => numbers.children[place] !== span)) fill(numbers, wanted);
+  if (wanted.length !== numbers.children.length || wanted.some((span, index) => numbers.children[index] !== span)) fill(numbers, wanted);
 }
 
 /** "Started: 2025-01-25 14:30:22 (3 min ago)": a moment, and how long ago it was. */

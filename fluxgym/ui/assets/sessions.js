@@ -176,7 +176,7 @@ export function mount({ element, trigger, server }) {
     after.disabled = page + 1 >= last;
     document.dispatchEvent(new CustomEvent("fg:machine", { detail: answer.machine }));
     openIfNews(answer);
-    if (banner.open) memory.looked(now()); // what ends before these eyes is no news later
+    if (banner.open) memory.looked(now()); // the user sees it now, so it is not news later
   }
 
   let opened = false;

@@ -7,7 +7,7 @@ import * as memory from "./browser_store.js";
 export async function heldIn(server) {
   const held = await call(server, "held", { draft: memory.draft() });
   if (!held || held.error) return null;
-  const pictures = held.pictures ? `${held.pictures} image${held.pictures === 1 ? "" : "s"} with captions, uploaded or written here` : "";
+  const images = held.images ? `${held.images} image${held.images === 1 ? "" : "s"} with captions, uploaded or written here` : "";
   const typed = held.typed ? "what was typed and not started" : "";
-  return [typed, pictures].filter(Boolean).join(", and ");
+  return [typed, images].filter(Boolean).join(", and ");
 }

@@ -12,7 +12,7 @@ DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def split_host(header: str) -> tuple[str, str] | None:
-    """Return (name, port) of a Host header, lower case, port "" when none is given; None if it is no host at all."""
+    """Return (name, port) of a Host header, lower case, port "" when none is given; None if it is not a host."""
     if not header or any(char in header for char in "/@?#\\ \t,"):
         return None
     try:

@@ -41,7 +41,7 @@ class Throttle:
 
 
 class TokenAuth:
-    """Knows the token (None: nobody is asked) and what a known browser's cookie looks like."""
+    """Checks tokens and cookies; a token of None disables the check."""
 
     def __init__(self, token: str | None, port: int) -> None:
         self._token = token

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from library.data.buckets import Size
+from fluxgym.contract.buckets import Size
 from library.data.captions import CaptionContext, caption_at
 from library.data.dataset_metadata import dataset_metadata, describe
 from library.data.dataset_toml import read_datasets

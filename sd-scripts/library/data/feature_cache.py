@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from fluxgym.contract.checkpoint_manifest import sha256
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import CACHE_FOLDER, PARTIAL_ENDING
 from library.config import BaseWeights
@@ -22,7 +23,7 @@ from library.data.captions import CaptionContext, caption_at
 from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
-from library.files import save_tensors, sha256
+from library.files import save_tensors
 from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from library.weights.model_files import fingerprint

@@ -1,21 +1,19 @@
 """Which images a training has and which are held out, and kohya's metadata file."""
 
-import functools
 import itertools
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from library.data import buckets
+from fluxgym.contract.buckets import BucketRule, Fit, Size
+from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
 from library.data.captions import lines_of, read_caption
 from library.data.dataset_toml import Dataset, Subset
-from library.data.images import EXTENSIONS, list_images, upright_size
+from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
 from library.errors import TrainerError, warn
-from library.randomness import derived_seed
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,8 @@ class TrainingImage:
     """One image of a data set: where it and its mask lie, how it is fitted, what it shows, and how often an epoch sees it."""
 
     path: Path
-    size: buckets.Size
-    fit: buckets.Fit
+    size: Size
+    fit: Fit
     caption: str
     subset: Subset
     dataset: Dataset
@@ -101,25 +99,9 @@ def _entries(subset: Subset) -> list[Entry]:
     return entries
 
 
-def held_out_indices(count: int, share: float, seed: int) -> set[int]:
-    """Return which of `count` images in the order of their names are held out: a share, rounded down, drawn by the seed alone.
-
-    A folder that two data sets use at two resolutions is split alike in both. kohya rounds each part for itself, so that one image may be in
-    both.
-    """
-    num = count - math.ceil(round(count * (1 - share), 6))
-    return set(sorted(range(count), key=lambda place: derived_seed(seed, "validation", place))[:num])
-
-
 def _balanced(images: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
     """Give regularization images repeats that add up to `total`: their own first, then one more each in turn."""
-    counts = [0] * len(images)
-    left = total if images else 0
-    for index, (subset, _) in enumerate(images):
-        counts[index] = min(subset.num_repeats, left)
-        left -= counts[index]
-    for index in range(len(images)):
-        counts[index] += left // len(images) + (index < left % len(images))
+    counts = regularization_repeats([subset.num_repeats for subset, _ in images], total)
     return [(subset, entry, count) for (subset, entry), count in zip(images, counts, strict=True) if count]
 
 
@@ -127,21 +109,15 @@ def _image(subset: Subset, entry: Entry, num_repeats: int, dataset: Dataset, mas
     path, caption = entry
     size, folder = upright_size(path), subset.conditioning_data_dir
     mask = mask_of(path, masks[folder], folder) if folder else None
-    return TrainingImage(path, size, _fit(size, dataset), caption, subset, dataset, num_repeats, mask)
+    return TrainingImage(path, size, bucket_rule(dataset).fit(size), caption, subset, dataset, num_repeats, mask)
 
 
-def _fit(size: buckets.Size, dataset: Dataset) -> buckets.Fit:
-    if not dataset.enable_bucket:
-        return buckets.cover(size, dataset.resolution)
-    if dataset.bucket_no_upscale:
-        return buckets.fit_without_upscale(size, dataset.resolution, dataset.bucket_reso_steps)
-    sizes = _sizes(dataset.resolution, dataset.min_bucket_reso, dataset.max_bucket_reso, dataset.bucket_reso_steps)
-    return buckets.fit_into_buckets(size, sizes)
-
-
-@functools.cache
-def _sizes(resolution: buckets.Size, low: int, high: int, step: int) -> list[buckets.Size]:
-    return buckets.bucket_sizes(resolution, low, high, step)
+def bucket_rule(dataset: Dataset) -> BucketRule:
+    """Return a dataset's bucket settings."""
+    return BucketRule(
+        resolution=dataset.resolution, enabled=dataset.enable_bucket, low=dataset.min_bucket_reso, high=dataset.max_bucket_reso,
+        step=dataset.bucket_reso_steps, no_upscale=dataset.bucket_no_upscale,
+    )  # fmt: skip
 
 
 def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
@@ -185,7 +161,7 @@ def _image_metadata_file(name: str, subset: Subset) -> Path:
     path = Path(subset.image_dir, name)
     if path.is_file():
         return path
-    for ending in EXTENSIONS:
+    for ending in IMAGE_EXTENSIONS:
         if (whole := path.with_name(path.name + ending)).is_file():
             return whole
     raise TrainerError(f"the metadata_file {subset.metadata_file} names {path}, which is missing.")

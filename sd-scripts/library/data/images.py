@@ -12,17 +12,16 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from library.data.buckets import Fit, Size
+from fluxgym.contract import dataset_rules
+from fluxgym.contract.buckets import Fit, Size
+from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, is_image_name
 from library.errors import TrainerError, warn
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR,
     "linear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "cubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX,
     "box": Image.Resampling.BOX,
 }  # fmt: skip
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-ORIENTATION = 0x0112
 STRIP = 8  # an image this many times its bucket when resized is cut before that: it would fill the memory
 DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow's decoders raise, AVIF's the fourth
 MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; Pillow's own bound, held before anything is decoded
@@ -34,7 +33,7 @@ def list_images(folder: str) -> list[Path]:
 
     Raises TrainerError for a link to nothing: an image is missing that was meant to be there.
     """
-    named = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in EXTENSIONS)
+    named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
         if not path.exists():
             raise TrainerError(f"{path} is a link to a file that is missing; put the file back or remove the link.")
@@ -47,8 +46,7 @@ def upright_size(path: Path) -> Size:
     """Return width and height as seen, without decoding; raises TrainerError for a file that is no image."""
     try:
         with Image.open(path) as image:
-            sideways = image.format != "TIFF" and image.getexif().get(ORIENTATION) in SIDEWAYS  # Pillow turns TIFFs itself
-            return (image.height, image.width) if sideways else image.size
+            return dataset_rules.upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))
     except (*DAMAGED, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
 

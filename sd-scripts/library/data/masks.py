@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from library.data.buckets import Size
-from library.data.images import EXTENSIONS, list_images, read_image
+from fluxgym.contract.buckets import Size
+from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
+from library.data.images import list_images, read_image
 from library.errors import TrainerError
 
 LATENT = 8  # pixels of a latent a side
@@ -28,7 +29,7 @@ def masks_by_stem(folder: str) -> dict[str, Path]:
 def mask_of(image: Path, masks: dict[str, Path], folder: str) -> Path:
     """Return the mask with an image's name; raises TrainerError when there is none."""
     if image.stem not in masks:
-        raise TrainerError(f"{image} has no mask: {folder} holds no {image.stem}{EXTENSIONS[0]}.")
+        raise TrainerError(f"{image} has no mask: {folder} holds no {image.stem}{IMAGE_EXTENSIONS[0]}.")
     return masks[image.stem]
 
 

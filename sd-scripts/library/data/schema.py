@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
+from fluxgym.contract.buckets import GRID
 from library.errors import TrainerError, warn
 
 if TYPE_CHECKING:
     from library.data.dataset_toml import Dataset, Subset
 
-GRID = 16  # pixels of one transformer token a side
 LIMITS = {
     "num_repeats": (1, 100_000), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
     "caption_dropout_rate": (0, 1), "caption_tag_dropout_rate": (0, 1), "token_warmup_min": (0, math.inf),

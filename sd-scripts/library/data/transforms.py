@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from library.data.buckets import Fit, Size
+from fluxgym.contract.buckets import Fit, Size
 from library.data.dataset_toml import Subset
 from library.data.image_index import TrainingImage
 from library.data.images import read_image, read_with_alpha, resize_and_crop, to_pixels

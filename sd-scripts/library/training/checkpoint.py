@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault
 from fluxgym.contract.files import MANIFEST, NETWORK, OPTIMIZER, OPTIMIZER_JSON, RUN_ID_VARIABLE, SCHEDULER, STATE_ENDING, TRAIN_STATE
 from library.errors import TrainerError
-from library.files import complete_folder, save_tensors, sha256, write_json
+from library.files import complete_folder, save_tensors, write_json
 from library.optim.schedules import take_up
 from networks.base import TrainedNetwork
 
@@ -69,22 +70,29 @@ def save_checkpoint(
             save_tensors(part, tmp_path / f"{name}.safetensors")
         write_json(_plain(scheduler.state_dict()), tmp_path / SCHEDULER)
         write_json(asdict(state), tmp_path / TRAIN_STATE)
-        files = {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in sorted(tmp_path.iterdir())}
-        numbers = {"step": state.step, "epoch": state.epoch, "total_steps": state.total_steps}
-        write_json({"files": files, **numbers, "run_id": os.environ.get(RUN_ID_VARIABLE, "")}, tmp_path / MANIFEST)
+        manifest = Manifest(
+            files={path.name: digest(path) for path in sorted(tmp_path.iterdir())}, step=state.step, epoch=state.epoch,
+            total_steps=state.total_steps, run_id=os.environ.get(RUN_ID_VARIABLE, ""),
+        )  # fmt: skip
+        write_json(manifest.to_json(), tmp_path / MANIFEST)
 
 
 def verify_checkpoint(folder: Path) -> None:
     """Raise TrainerError naming the first file of a checkpoint that is missing or damaged."""
-    manifest = _read_json(folder, MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise TrainerError(f"the checkpoint {folder} is damaged: {MANIFEST} is none of this trainer's.")
-    for name, expected in manifest["files"].items():
-        path = folder / Path(name).name
-        if not path.is_file():
+    manifest = read_manifest(folder)
+    match find_fault(folder, manifest, verify=True):
+        case (name, FileFault.MISSING):
             raise TrainerError(f"the checkpoint {folder} is damaged: it lacks {name}.")
-        if not isinstance(expected, dict) or sha256(path) != expected.get("sha256"):
+        case (name, _):
             raise TrainerError(f"the checkpoint {folder} is damaged: {name} has changed since it was written.")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return a checkpoint's manifest; raises TrainerError if it is missing or damaged."""
+    try:
+        return Manifest.from_json(_read_json(folder, MANIFEST))
+    except ValueError:
+        raise TrainerError(f"the checkpoint {folder} is damaged: {MANIFEST} was not written by this trainer.") from None
 
 
 def is_whole(folder: Path) -> bool:
@@ -121,7 +129,7 @@ def _way_out(folder: Path) -> str:
     whole = [found.parent for found in beside if found.parent != folder and is_whole(found.parent)]
     if not whole:
         return " There is no other whole checkpoint beside it."
-    return f" Resume from {max(whole, key=lambda other: _read_json(other, MANIFEST).get('step', 0))}, which is whole."
+    return f" Resume from {max(whole, key=lambda other: read_manifest(other).step)}, which is whole."
 
 
 def load_checkpoint(

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from fluxgym.contract.checkpoint_manifest import KOHYA_STEP
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_SCHEDULER, MANIFEST, NETWORK, TRAIN_STATE
 from library.errors import TrainerError
@@ -52,7 +53,7 @@ def position_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainSta
 
     kohya's own count begins again at every resume, its schedule's does not; what FluxGym's supervisor noted beside it is surest.
     """
-    noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get("current_step")
+    noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get(KOHYA_STEP)
     scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
     step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
     if step is None:

@@ -1,6 +1,5 @@
 """progress.jsonl, the progress bar, and log destinations."""
 
-import json
 import logging
 import os
 import resource
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from fluxgym.contract.codes import Phase, ReasonCode
 from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
+from fluxgym.contract.progress import format_line
 from library.config import LogConfig
 from library.errors import TrainerError
 from library.files import disk_errors
@@ -64,12 +64,11 @@ class ProgressLog:
             "step": self.step,
             "total_steps": self.total_steps or None,
         }
-        line |= fields | memory_in_use()
-        text = json.dumps({key: value for key, value in line.items() if value is not None})
+        text = format_line(line | fields | memory_in_use())
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+                file.write(text)
 
 
 def memory_in_use() -> dict[str, int | None]:

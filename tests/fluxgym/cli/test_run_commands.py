@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from fluxgym.cli.main import main
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.runs.paths import RunPaths
+from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, wait_for
 from tests.support.small_world import small_world, state

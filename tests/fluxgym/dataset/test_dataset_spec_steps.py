@@ -2,6 +2,8 @@
 
 import tomllib
 from argparse import Namespace
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,29 +11,26 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fluxgym.config.train_config import TrainConfig
-from fluxgym.contract import buckets
-from fluxgym.contract.buckets import bounds, bucket_of
-from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.dataset.dataset_spec import bucket_rule, dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
 from fluxgym.errors import ConfigError
 from library.cli.flags import build_parser
-from library.data import buckets as trainers
 from library.data.dataset import build_dataset
+from library.data.dataset_toml import Dataset
+from library.data.image_index import bucket_rule as trainer_rule
 
 SIDE = st.integers(1, 5000)
 
 
 @given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans(), st.sampled_from([None, 40, 64]))
-def test_an_images_bucket_is_the_trainers(width, height, resolution, no_upscale, low):
+def test_bucket_rule_equals_the_one_that_the_trainer_reads_from_the_toml(width, height, resolution, no_upscale, low):
     advanced = {"bucket_no_upscale": True} if no_upscale else {}
-    advanced |= {"min_bucket_reso": low} if low else {}
-    low, high, step = bounds(resolution, advanced)
-    square = (resolution, resolution)
-    if no_upscale:
-        expected = trainers.fit_without_upscale((width, height), square, step)
-    else:
-        expected = trainers.fit_into_buckets((width, height), trainers.bucket_sizes(square, low, high, step))
-    assert bucket_of((width, height), resolution, advanced, enable_bucket=True) == expected.bucket
+    config = TrainConfig(lora_name="x", resolution=resolution, advanced=advanced | ({"min_bucket_reso": low} if low else {}))
+    (dataset,) = tomllib.loads(dataset_toml(config, Path("/images")))["datasets"]
+    keys = {key: value for key, value in dataset.items() if key in {field.name for field in fields(Dataset)} - {"resolution", "subsets"}}
+    read = trainer_rule(Dataset(resolution=(resolution, resolution), subsets=(), **keys))
+    assert read == bucket_rule(config)
+    assert read.fit((width, height)) == bucket_rule(config).fit((width, height))
 
 
 @pytest.mark.parametrize("enable_bucket", [True, False])
@@ -97,8 +96,3 @@ def test_only_the_regularization_images_captions_end_as_set():
     table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
     assert table["general"]["caption_extension"] == ".txt"
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]
-
-
-def test_a_bound_beyond_all_images_takes_no_time():
-    for bucket_sizes in (buckets.bucket_sizes, trainers.bucket_sizes):
-        assert bucket_sizes((512, 512), 256, 10**15, 64)[-1][0] == 1024

@@ -3,7 +3,7 @@
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.devices import acquire_devices, are_there, current_user, devices_of, num_gpus, release, take, title
+from fluxgym.engines.devices import acquire_devices, are_there, current_user, devices_of, num_gpus, title
 from fluxgym.runs.launch_spec import DeviceRequest
 
 
@@ -65,32 +65,32 @@ def test_any_one_takes_the_first_that_is_free():
     assert [held.env for held in (first, second)] == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
     assert [current_user(device) for device in both.names] == ["ann", "ben"]
     assert acquire_devices(both, "cat") is None
-    release(first.locks)
+    first.release()
     assert acquire_devices(both, "cat", reserved_by_earlier={"gpu-0"}) is None
     third = acquire_devices(both, "cat", reserved_by_earlier={"gpu-1"})
     assert third.env == {"CUDA_VISIBLE_DEVICES": "0"}
     for held in (second, third):
-        release(held.locks)
+        held.release()
 
 
 def test_all_are_taken_or_none():
-    one = take(["gpu-1"], "ann")
+    one = acquire_devices(DeviceRequest(kind="gpu", ids=("1",), any_free=False), "ann")
     assert acquire_devices(DeviceRequest(kind="gpu", ids=("0", "1"), count=2, any_free=False), "ben") is None
     assert acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), "cat", reserved_by_earlier={"gpu-0"}) is None
     alone = acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), "cat")  # the attempt for both has left it free
     assert alone.env == {}
-    release(one)
-    release(alone.locks)
+    one.release()
+    alone.release()
 
 
 def test_the_only_device_needs_no_choice():
     held = acquire_devices(DeviceRequest(kind="cpu"), "ann")
     assert held.env == {}
-    release(held.locks)
+    held.release()
 
 
 def test_a_request_without_devices_is_granted_at_once():
-    assert acquire_devices(DeviceRequest(), "ann").locks == []
+    assert acquire_devices(DeviceRequest(), "ann").locks == ()
 
 
 def test_names_for_people():

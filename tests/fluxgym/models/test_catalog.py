@@ -1,6 +1,5 @@
 """Models: where they are looked for, what is wrong with a file, what fills untouched fields."""
 
-import json
 import struct
 
 import pytest
@@ -9,7 +8,7 @@ import yaml
 from fluxgym.config.train_config import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularization_folder
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_world import small_world, write_one_tensor, write_safetensors
 
 
 @pytest.fixture(name="models")
@@ -106,10 +105,10 @@ def test_regularization_images(models):
 
 def test_a_file_in_the_wrong_place_is_called_what_it_is(models):
     path = models / "pocket" / "clip_l.safetensors"
-    write_header(path, "encoder.block.0.layer.0.SelfAttention.q.weight")
+    write_one_tensor(path, "encoder.block.0.layer.0.SelfAttention.q.weight")
     with pytest.raises(ModelError, match=r"clip_l\.safetensors is a T5 text encoder; put the right file there"):
         find_files("pocket", models)
-    write_header(path, "lora_te1_x.lora_up.weight")
+    write_one_tensor(path, "lora_te1_x.lora_up.weight")
     with pytest.raises(ModelError, match=r"the file is a LoRA"):
         find_files("pocket", models)
 
@@ -123,7 +122,7 @@ def test_an_entry_may_name_folders_of_diffusers(models):
         "SelfAttention.q.weight",
     )
     for folder, tensor in zip(names.values(), tensors, strict=True):
-        write_header(models / "mine" / folder / "model.safetensors", tensor)
+        write_one_tensor(models / "mine" / folder / "model.safetensors", tensor)
     files = {role: f"mine/{folder}" for role, folder in names.items()}
     (models / "models.yaml").write_text(yaml.safe_dump({"mine": {"title": "Mine", "files": files}}))
     with pytest.raises(ModelError, match="tokenizer"):
@@ -131,9 +130,3 @@ def test_an_entry_may_name_folders_of_diffusers(models):
     for name in ("tokenizer", "tokenizer_2"):
         (models / "mine" / name).mkdir()
     assert find_files("mine", models).transformer == models / "mine" / "transformer"
-
-
-def write_header(path, tensor):
-    header = json.dumps({tensor: {"dtype": "U8", "shape": [1, 1], "data_offsets": [0, 1]}}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0")

@@ -13,10 +13,9 @@ from fluxgym.runs import files
 from fluxgym.sessions.drafts import new_draft_id
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageHandlers
-from tests.fluxgym.models.test_catalog import write_header
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, state
+from tests.support.small_world import small_world, state, write_one_tensor
 
 
 @pytest.fixture(name="look")
@@ -54,7 +53,7 @@ def test_what_the_tier_switches_is_told(tier, look):
 
 
 def test_what_the_transformer_really_is_is_told(look, tmp_path):
-    write_header(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
+    write_one_tensor(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
     (line,) = [line for line in look().lines if line.field == "base_model"]
     assert "the transformer is FLUX.1 schnell in" in line.text
 

@@ -1,33 +1,21 @@
 """Only complete checkpoints are offered, the furthest first; people may use the guide's short names."""
 
-import hashlib
-import json
-
 import pytest
 
 from fluxgym.errors import NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.trainers.base import choose_checkpoint
 from fluxgym.trainers.builtin import BuiltinBackend
-from tests.support.runs import make_run
+from tests.support.runs import make_run, write_checkpoint
 
 BUILTIN = BuiltinBackend()
-
-
-def checkpoint(run, name, step, *, data=b"weights"):
-    folder = run.folder / name
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(data)
-    files = {"model.safetensors": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "step": step, "epoch": 1, "total_steps": 90, "run_id": "x"}))
-    return folder
 
 
 @pytest.fixture(name="run")
 def fixture_run(tmp_path):
     run = make_run(tmp_path, "my-cat-lora")
-    checkpoint(run, "my-cat-lora-000004-state", 40)
-    checkpoint(run, "my-cat-lora-step00000055-state", 55)
+    write_checkpoint(run, "my-cat-lora-000004-state", 40)
+    write_checkpoint(run, "my-cat-lora-step00000055-state", 55)
     return run
 
 
@@ -60,7 +48,7 @@ def test_the_guides_short_name(run):
 
 def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_the_first(tmp_path):
     run = make_run(tmp_path, "cat-2")
-    checkpoint(run, "cat-2-state", 90)
+    write_checkpoint(run, "cat-2-state", 90)
     assert choose_checkpoint(run, BUILTIN, "cat-2-state").step == 90
 
 

@@ -62,7 +62,8 @@ def test_launch_json_of_an_earlier_version_is_read(tmp_path):
     spec = read_launch_spec(run)
     assert spec == LaunchSpec(
         run_id="x", attempt=2, backend="kohya", trainer_dir="/kohya", resume_from="/runs/cat-state", argv=tuple(OLD_KEYS["argv"]),
-        options={"--max_train_epochs": ("16",), "--sdpa": None, "--network_args": ("a=1", "b=2")}, max_train_epochs=16, expected_steps=960,
+        options={"--max_train_epochs": ("16",), "--sdpa": None, "--network_args": ("a=1", "b=2"), "--resume": ("/runs/cat-state",)},
+        max_train_epochs=16, expected_steps=960,
         devices=DeviceRequest(kind="gpu", ids=("0", "1"), any_free=True),
     )  # fmt: skip
     run.launch.write_text(json.dumps(OLD_KEYS))  # before kohya checkouts were supported

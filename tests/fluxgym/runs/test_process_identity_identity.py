@@ -41,9 +41,9 @@ def test_a_reused_pid_is_somebody_else():
 
 def test_another_boot_here_and_another_host():
     own = identify(os.getpid(), "run")
-    assert liveness_of(replace(own, boot_id="another")) is Liveness.RESTARTED
-    assert liveness_of(replace(own, init_ticks=own.init_ticks + 1)) is Liveness.RESTARTED
-    assert liveness_of(replace(own, boot_id="another", host="elsewhere")) is Liveness.ELSEWHERE
+    assert liveness_of(replace(own, boot_id="another")) is Liveness.REBOOTED
+    assert liveness_of(replace(own, init_ticks=own.init_ticks + 1)) is Liveness.REBOOTED
+    assert liveness_of(replace(own, boot_id="another", host="elsewhere")) is Liveness.OTHER_HOST
 
 
 def test_process_1_is_alive_although_nobody_may_signal_it():
@@ -70,9 +70,9 @@ def test_another_machine_of_the_same_host_name_is_no_reboot_of_this(tmp_path, mo
     (tmp_path / "machine-id").write_text("this\n")
     own = identify(os.getpid(), "x")
     assert own.machine_id == "this"
-    assert liveness_of(replace(own, boot_id="another")) is Liveness.RESTARTED
-    assert liveness_of(replace(own, boot_id="another", machine_id="that")) is Liveness.ELSEWHERE
-    assert liveness_of(replace(own, boot_id="another", machine_id="")) is Liveness.RESTARTED  # nobody knows
+    assert liveness_of(replace(own, boot_id="another")) is Liveness.REBOOTED
+    assert liveness_of(replace(own, boot_id="another", machine_id="that")) is Liveness.OTHER_HOST
+    assert liveness_of(replace(own, boot_id="another", machine_id="")) is Liveness.REBOOTED  # nobody knows
     before = own.to_json()
     del before["machine_id"]  # as it was recorded before
     assert ProcessIdentity.from_json(before) == replace(own, machine_id="")

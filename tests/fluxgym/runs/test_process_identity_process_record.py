@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
+from fluxgym.engines.registry import is_executing
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import identify, read_record, write_record
-from fluxgym.runs.status import has_live_process
 
 
 @pytest.fixture(name="run")
@@ -22,20 +22,20 @@ def fixture_run(tmp_path):
 def test_a_record_comes_back_as_it_was_written(run):
     record = read_record(run)
     assert (record.run_id, record.attempt, record.started_at, record.trainer.pid) == ("id-cat", 1, 5.0, os.getpid())
-    assert has_live_process(run)
+    assert is_executing(run)
 
 
 def test_a_copy_of_a_live_runs_folder_lives_not(run, tmp_path):
     copy = RunPaths(shutil.copytree(run.folder, tmp_path / "copy"))
     assert read_record(copy) is None
-    assert not has_live_process(copy)
-    assert has_live_process(run)
+    assert not is_executing(copy)
+    assert is_executing(run)
 
 
 def test_a_moved_folder_keeps_its_processes_and_so_does_one_seen_through_a_link(run, tmp_path):
     (tmp_path / "link").symlink_to(run.folder)
-    assert has_live_process(RunPaths(tmp_path / "link"))
-    assert has_live_process(RunPaths(run.folder.rename(tmp_path / "moved")))
+    assert is_executing(RunPaths(tmp_path / "link"))
+    assert is_executing(RunPaths(run.folder.rename(tmp_path / "moved")))
 
 
 @pytest.mark.parametrize(

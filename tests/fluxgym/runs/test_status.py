@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from fluxgym.contract.codes import LIVE, Status
+from fluxgym.engines.registry import is_supervised, status_of
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import tail
+from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.process_identity import identify, write_record
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import SYMBOLS, DerivedStatus, derive_status, is_supervised
+from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, state_of
 
@@ -24,7 +26,7 @@ def record(run, **changes):
 
 
 def shown(run):
-    return derive_status(run, state_of(run))
+    return status_of(run, state_of(run))
 
 
 def test_every_status_has_a_symbol():
@@ -40,7 +42,7 @@ def test_running_is_the_very_process(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"start_ticks": 1}, "without a word"), ({"boot_id": "x"}, "restarted"), ({"boot_id": "x", "host": "pod"}, "pod")],
+    [({"start_ticks": 1}, "without an error message"), ({"boot_id": "x"}, "restarted"), ({"boot_id": "x", "host": "pod"}, "pod")],
 )
 def test_what_is_not_that_process_is_stopped_with_the_reason(changes, words, tmp_path):
     run = make_run(tmp_path, status="running")
@@ -93,13 +95,13 @@ def stopped_before(run, attempt=1):
 def test_a_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_path):
     run = make_run(tmp_path, timestamp=1.0)  # long ago it was started first
     stopped_before(run)
-    run.launch.write_text('{"run_id": "id-cat", "attempt": 1}')
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
     assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "user")
-    run.launch.write_text('{"run_id": "id-cat", "attempt": 2}')
-    assert shown(run) == DerivedStatus(Status.STARTING)
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=2, trainer_dir="/"))
+    assert shown(run) == SessionStatus(Status.STARTING)
     os.utime(run.launch, (time.time() - 300,) * 2)
     assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "interrupted")
-    assert "did not come up" in shown(run).reason
+    assert "did not start" in shown(run).reason
     stopped_before(run, attempt=2)
     assert shown(run).reason_code == "user"
 
@@ -129,13 +131,13 @@ def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
 
 def test_a_moment_in_the_future_is_no_sign_of_life(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=time.time() + 86_400)
-    assert derive_status(run, read_state(run)).status is Status.STOPPED
+    assert status_of(run, read_state(run)).status is Status.STOPPED
     elsewhere = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="another")
     write_record(run, "id-cat", 1, elsewhere, elsewhere)
     run.progress.touch()
-    assert derive_status(run, read_state(run)).status is Status.RUNNING
+    assert status_of(run, read_state(run)).status is Status.RUNNING
     os.utime(run.progress, (time.time() + 86_400,) * 2)
-    assert derive_status(run, read_state(run)).status is Status.STOPPED
+    assert status_of(run, read_state(run)).status is Status.STOPPED
 
 
 def test_done_was_said_by_this_attempt_or_it_is_not_done(tmp_path):
@@ -144,9 +146,9 @@ def test_done_was_said_by_this_attempt_or_it_is_not_done(tmp_path):
     run.progress.write_text('{"phase": "done", "step": 4, "attempt": 1}\n')
     run.lora.write_bytes(b"model")
     write_record(run, "id-cat", 1, dead, dead)
-    assert "not checked" in derive_status(run, read_state(run)).reason
+    assert "not checked" in status_of(run, read_state(run)).reason
     write_record(run, "id-cat", 2, dead, dead)  # a resume that was killed before it said anything
-    assert "not checked" not in derive_status(run, read_state(run)).reason
+    assert "not checked" not in status_of(run, read_state(run)).reason
 
 
 @pytest.mark.parametrize("name", ["ui_state.json", "training.pid", "monitor.pid", "progress.jsonl", "training.log", "monitor.log"])

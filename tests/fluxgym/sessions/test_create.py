@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import BadName, NameTaken
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.history import diff, versions
 from fluxgym.sessions.listing import list_sessions

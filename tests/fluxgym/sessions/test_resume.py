@@ -3,14 +3,13 @@
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from tests.fluxgym.runs.test_checkpoints import checkpoint
-from tests.fluxgym.sessions.test_start import begin, stop_and_wait
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.runs import write_checkpoint
+from tests.support.small_world import small_world, start_run, state, stop_and_wait
 
 
 @pytest.fixture(name="world")
@@ -37,11 +36,11 @@ def fixture_has_gpus(tmp_path, monkeypatch):
 
 def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_gpus):
     has_gpus(2)
-    run = begin(world, images)
+    run = start_run(world, images)
     told = read_launch_spec(run)
     assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-0", "gpu-1"), True, {})
     wait_until_ended(run)
-    checkpoint(run, "my-cat-step00000004-state", 4)
+    write_checkpoint(run, "my-cat-step00000004-state", 4)
     has_gpus(1)
     resume(run, settings=world, epochs=2)
     told = read_launch_spec(run)
@@ -53,7 +52,7 @@ def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images,
     has_gpus(2)
     run = start(StartRequest(state=state(), images=images, gpus="1"), world)
     wait_until_ended(run)
-    checkpoint(run, "my-cat-step00000004-state", 4)
+    write_checkpoint(run, "my-cat-step00000004-state", 4)
     resume(run, settings=world, epochs=2)
     told = read_launch_spec(run)
     assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-1",), False, {"CUDA_VISIBLE_DEVICES": "1"})

@@ -11,7 +11,7 @@ import tomllib
 import pytest
 
 from fluxgym.contract.codes import Status
-from fluxgym.engines.local import wait_until_ended
+from fluxgym.engines.registry import is_executing
 from fluxgym.errors import (
     AlreadyRunning,
     ConfigError,
@@ -27,42 +27,18 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.runs.progress import read_curve
-from fluxgym.runs.status import has_live_process
 from fluxgym.sessions import start as start_module
-from fluxgym.sessions.control import stop
+from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from tests.fluxgym.runs.test_checkpoints import checkpoint
-from tests.support.photos import write_cats
-from tests.support.runs import state_of, wait_for
-from tests.support.small_world import small_world, state
-
-
-@pytest.fixture(name="world")
-def fixture_world(tmp_path):
-    return small_world(tmp_path)
-
-
-@pytest.fixture(name="images")
-def fixture_images(tmp_path):
-    return write_cats(tmp_path / "images")
-
-
-def begin(world, images, if_exists=None, **changes):
-    return start(StartRequest(state=state(**changes), images=images, if_exists=if_exists), world)
-
-
-def stop_and_wait(run):
-    """End a run at once, unless it has ended by itself."""
-    with contextlib.suppress(SessionError):
-        stop(run, now=True)
-    wait_until_ended(run)
+from tests.support.runs import state_of, wait_for, write_checkpoint
+from tests.support.small_world import start_run, state, stop_and_wait
 
 
 def test_a_run_from_start_to_a_verified_end(world, images):
     (images / "cat 3.txt").unlink()
-    run = begin(world, images)
+    run = start_run(world, images)
     assert wait_until_ended(run).status is Status.COMPLETED
     kept = state_of(run)
     guide = [
@@ -84,7 +60,7 @@ def test_a_run_from_start_to_a_verified_end(world, images):
 def test_quotes_in_the_trigger_break_nothing(world, images):
     trigger = 'a "quoted" \\ cat\n[[datasets]]'
     (images / "cat 0.txt").unlink()
-    run = begin(world, images, concept_sentence=trigger)
+    run = start_run(world, images, concept_sentence=trigger)
     assert tomllib.loads(run.dataset_toml.read_text())["datasets"][0]["subsets"][0]["class_tokens"] == trigger
     wait_until_ended(run)
 
@@ -110,7 +86,7 @@ BAD = {
 @pytest.mark.parametrize(("changes", "error", "named"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, named, world, images):
     with pytest.raises(error, match=named) as caught:
-        begin(world, images, **changes)
+        start_run(world, images, **changes)
     assert "\n" not in str(caught.value)
     assert not list(OutputsPaths(world.outputs).runs())
 
@@ -118,14 +94,14 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, nam
 def test_no_images(world, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DatasetError, match="no images"):
-        begin(world, tmp_path / "none")
+        start_run(world, tmp_path / "none")
     assert not list(OutputsPaths(world.outputs).runs())
 
 
 def test_a_text_file_in_an_images_clothes(world, images):
     (images / "text.png").write_text("hello")
     with pytest.raises(DatasetError, match=r"text\.png"):
-        begin(world, images)
+        start_run(world, images)
     assert not list(OutputsPaths(world.outputs).runs())
 
 
@@ -139,27 +115,27 @@ def test_a_truncated_model(world, images):
     path = world.models / "pocket" / "flux.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ModelError, match=r"flux\.safetensors: the file is cut short"):
-        begin(world, images)
+        start_run(world, images)
 
 
 def test_a_full_disk(world, images, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(StorageError, match="MB are free"):
-        begin(world, images)
+        start_run(world, images)
 
 
 def test_the_same_name_asks_and_each_answer_keeps_the_old_run(world, images):
-    first = begin(world, images)
+    first = start_run(world, images)
     wait_until_ended(first)
     before = first.lora.read_bytes()
     with pytest.raises(NameTaken, match="my-cat exists already") as caught:
-        begin(world, images)
+        start_run(world, images)
     assert caught.value.field == "lora_name"
-    second = begin(world, images, if_exists="new")
+    second = start_run(world, images, if_exists="new")
     assert second.slug == "my-cat-2"
     assert wait_until_ended(second).status is Status.COMPLETED
     assert first.lora.read_bytes() == before
-    third = begin(world, images, if_exists="replace")
+    third = start_run(world, images, if_exists="replace")
     assert third.slug == "my-cat"
     wait_until_ended(third)
     (archived,) = (world.outputs / ".fluxgym" / "archive").iterdir()
@@ -168,11 +144,11 @@ def test_the_same_name_asks_and_each_answer_keeps_the_old_run(world, images):
 
 
 def test_a_replacement_that_cannot_start_leaves_the_old_run_where_it_is(world, images, tmp_path):
-    run = begin(world, images)
+    run = start_run(world, images)
     wait_until_ended(run)
     (tmp_path / "none").mkdir()
     with pytest.raises(DatasetError):
-        begin(world, tmp_path / "none", if_exists="replace")
+        start_run(world, tmp_path / "none", if_exists="replace")
     assert run.lora.is_file()
     assert not (world.outputs / ".fluxgym" / "archive").exists()
 
@@ -183,7 +159,7 @@ def test_eight_starts_at_once_start_one_trainer(world, images, monkeypatch):
 
     def one():
         try:
-            ends.append(begin(world, images))
+            ends.append(start_run(world, images))
         except FluxGymError as error:
             ends.append(error)
 
@@ -206,14 +182,14 @@ def fixture_stopped(world, images, monkeypatch):
     script.write_text(
         script.read_text().replace("    step += 1\n", "    step += 1\n    if step == 4: open(f'{folder}/hold', 'w'); progress(3, total)\n")
     )
-    run = begin(world, images)
+    run = start_run(world, images)
     wait_for(lambda: (run.folder / "hold").exists())
     with pytest.raises(NameTaken):
-        begin(world, images)
+        start_run(world, images)
     with pytest.raises(AlreadyRunning):
         resume(run, settings=world)
     with pytest.raises(AlreadyRunning):
-        begin(world, images, if_exists="replace")
+        start_run(world, images, if_exists="replace")
     wait_for(lambda: state_of(run)["status"] == "running")
     stop(run)
     assert wait_until_ended(run).reason_code == "user"
@@ -239,7 +215,7 @@ def test_stop_and_resume_end_as_one_run(stopped, world):
 
 
 def test_start_with_resume_goes_on(stopped, world, images):
-    assert begin(world, images, if_exists="resume") == stopped
+    assert start_run(world, images, if_exists="resume") == stopped
     assert wait_until_ended(stopped).status is Status.COMPLETED
 
 
@@ -289,11 +265,11 @@ def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, 
         return copy(*args, **more)
 
     monkeypatch.setattr(start_module, "copy_into", slow_copy)
-    replaced = begin(world, images, if_exists="replace")
+    replaced = start_run(world, images, if_exists="replace")
     thread.join()
     assert isinstance(ends[0], FluxGymError)
     (archived,) = OutputsPaths(world.outputs).archive.iterdir()
-    assert not has_live_process(RunPaths(archived))
+    assert not is_executing(RunPaths(archived))
     stop_and_wait(replaced)
 
 
@@ -309,7 +285,7 @@ def test_a_version_that_somebody_took_meanwhile_is_left_alone(world, images, mon
 
     monkeypatch.setattr(start_module, "copy_into", copy_while_another_starts)
     with pytest.raises(NameTaken, match="my-cat-2 has begun meanwhile"):
-        begin(world, images, if_exists="new")
+        start_run(world, images, if_exists="new")
     assert [path.name for path in (world.outputs / "my-cat-2").iterdir()] == ["theirs"]
     assert not OutputsPaths(world.outputs).archive.exists()
     assert not list((world.outputs / ".fluxgym" / "new").iterdir())
@@ -319,17 +295,17 @@ def test_a_file_in_the_place_of_the_run_is_a_taken_name(world, images):
     world.outputs.mkdir()
     (world.outputs / "my-cat").touch()
     with pytest.raises(NameTaken):
-        begin(world, images)
+        start_run(world, images)
 
 
 def test_a_removed_folder_starts_no_second_trainer(world, images):
     (world.sd_scripts / "flux_train_network.py").write_text("import time; time.sleep(60)")
-    run = begin(world, images)
+    run = start_run(world, images)
     record = wait_for(lambda: (found := read_record(run)) and found.trainer and found)
     run.folder.rename(world.outputs / ".gone")
     try:
         with pytest.raises(AlreadyRunning, match="PID"):
-            begin(world, images)
+            start_run(world, images)
         assert not run.folder.exists() or not run.dataset.exists()
     finally:
         for process in (record.supervisor, record.trainer):
@@ -337,7 +313,7 @@ def test_a_removed_folder_starts_no_second_trainer(world, images):
                 os.kill(process.pid, signal.SIGKILL)
         wait_for(lambda: not is_alive(record.supervisor) and not is_alive(record.trainer))
     shutil.rmtree(run.folder, ignore_errors=True)
-    stop_and_wait(begin(world, images))
+    stop_and_wait(start_run(world, images))
 
 
 def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
@@ -351,7 +327,7 @@ def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
     with pytest.raises(AlreadyRunning, match="another machine"):
         resume(stopped, settings=world)
     with pytest.raises(AlreadyRunning, match="another machine"):
-        begin(world, images, if_exists="replace")
+        start_run(world, images, if_exists="replace")
 
 
 def test_a_run_whose_images_are_gone_says_so(stopped, world):
@@ -364,15 +340,15 @@ def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_r
     first, second = (OutputsPaths(world.outputs).run(slug) for slug in ("cat", "cat-2"))
     for run, name in ((first, "cat-000002-state"), (second, "cat-2-state")):
         run.folder.mkdir(parents=True)
-        checkpoint(run, name, 2)
-    run = begin(world, images, resume_from_checkpoint="cat-2-state")
+        write_checkpoint(run, name, 2)
+    run = start_run(world, images, resume_from_checkpoint="cat-2-state")
     argv = read_launch_spec(run).argv
     assert argv[argv.index("--resume") + 1] == str(second.folder / "cat-2-state")
     stop_and_wait(run)
     (second.folder / "cat-2-state" / "manifest.json").unlink()
     with pytest.raises(ConfigError, match="no complete checkpoint"):  # and not silently the other's
-        begin(world, images, "new", resume_from_checkpoint="cat-2-state")
+        start_run(world, images, "new", resume_from_checkpoint="cat-2-state")
     shutil.rmtree(second.folder)
-    run = begin(world, images, "new", resume_from_checkpoint="cat-2-state")
+    run = start_run(world, images, "new", resume_from_checkpoint="cat-2-state")
     assert str(first.folder / "cat-000002-state") in read_launch_spec(run).argv
     stop_and_wait(run)

@@ -8,7 +8,6 @@ import pytest
 from fluxgym.errors import NothingToResume
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.trainers.base import BACKENDS, backend_for, backend_named, backend_of, choose_checkpoint, with_command
-from tests.fluxgym.trainers.kohya.test_states import fixture_folder  # noqa: F401 - a fixture
 from tests.support.fake_kohya import write_checkout
 from tests.support.runs import make_run
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fluxgym.engines.local import wait_until_ended
 from fluxgym.errors import AlreadyRunning
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft, new_draft_id, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import form_events

@@ -68,7 +68,7 @@ def test_assets_samples_loras_and_thumbnails_are_served(client):
     assert client.get("/fluxgym/runs/cat/samples/cat_000010_00_20250101000000_42.png").headers["content-type"] == "image/png"
     lora = client.get("/fluxgym/runs/cat/loras/cat.safetensors")
     assert lora.headers["content-disposition"].startswith("attachment")
-    thumbnail = client.get(f"/fluxgym/runs/cat/pictures/{quote('cat 0.png')}")
+    thumbnail = client.get(f"/fluxgym/runs/cat/images/{quote('cat 0.png')}")
     assert Image.open(io.BytesIO(thumbnail.content)).format == "JPEG"
 
 
@@ -77,10 +77,10 @@ def test_assets_samples_loras_and_thumbnails_are_served(client):
     [
         "runs/cat/samples/..%2f..%2fsecret.png", "runs/cat/samples/../../secret.png", "runs/..%2f/samples/secret.png", "runs/.fluxgym/samples/x.png",
         "runs/cat/samples/%2fetc%2fpasswd", "runs/cat/loras/ui_state.json", "runs/cat/loras/training.log", "runs/cat/loras/..%2f..%2fsecret.png",
-        "runs/cat/loras/..%2f..%2f..%2fmodels%2fsecret.safetensors", "runs/cat/pictures/..%2f..%2fsecret.png", "runs/cat/pictures/cat 0.txt",
+        "runs/cat/loras/..%2f..%2f..%2fmodels%2fsecret.safetensors", "runs/cat/images/..%2f..%2fsecret.png", "runs/cat/images/cat 0.txt",
         "runs/dog/loras/dog.safetensors", "runs/cat/samples/%00.png", "assets/..%2fserver.py", "assets/..%2f..%2fcli.py", "assets/.",
         "assets/" + "a" * 300 + ".js",
-        "drafts/../runs/pictures/x.png", "drafts/00/pictures/x.png", "runs/cat", "runs",
+        "drafts/../runs/images/x.png", "drafts/00/images/x.png", "runs/cat", "runs",
     ],
 )  # fmt: skip
 def test_nothing_else_is_served(client, path):
@@ -111,10 +111,10 @@ def test_a_run_that_is_a_link_elsewhere_serves_nothing(client, settings, tmp_pat
 
 def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
     draft = new_draft_id()
-    assert client.put(f"/fluxgym/drafts/{draft}/pictures/my%20cat.png", content=png()).json() == {"name": "my cat.png"}
-    assert client.put(f"/fluxgym/drafts/{draft}/pictures/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
+    assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.png", content=png()).json() == {"name": "my cat.png"}
+    assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
     assert open_draft(settings.outputs, draft).images.caption("my cat.png") == "sks cat, ünïcode"
-    assert client.get(f"/fluxgym/drafts/{draft}/pictures/my%20cat.png").status_code == 200
+    assert client.get(f"/fluxgym/drafts/{draft}/images/my%20cat.png").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
 )  # fmt: skip
 def test_what_is_no_image_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
     draft = new_draft_id()
-    answer = client.put(f"/fluxgym/drafts/{draft}/pictures/{name}", content=content)
+    answer = client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=content)
     assert answer.status_code in (400, 404)
     if answer.status_code == 400:
         assert word in answer.json()["error"]
@@ -136,7 +136,7 @@ def test_what_is_no_image_is_refused_in_one_sentence_and_leaves_nothing(client, 
 
 def test_an_upload_cannot_leave_its_draft(client, settings):
     draft = new_draft_id()
-    client.put(f"/fluxgym/drafts/{draft}/pictures/..%2f..%2fescaped.png", content=png())
+    client.put(f"/fluxgym/drafts/{draft}/images/..%2f..%2fescaped.png", content=png())
     assert not list(settings.outputs.glob("**/escaped.png")) or [path.parent for path in settings.outputs.glob("**/escaped.png")] == [
         open_draft(settings.outputs, draft).images.path
     ]
@@ -144,20 +144,20 @@ def test_an_upload_cannot_leave_its_draft(client, settings):
 
 def test_too_large_a_file_is_refused_before_and_while_it_comes(client, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", 1000)
-    address = f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png"
+    address = f"/fluxgym/drafts/{new_draft_id()}/images/a.png"
     assert client.put(address, content=png(200)).status_code == 413
     assert client.put(address, content=iter([b"x" * 600, b"x" * 600])).status_code == 413
 
 
 def test_a_full_disk_is_named(client, monkeypatch):
     monkeypatch.setattr(uploads, "RESERVE_BYTES", 1 << 60)
-    answer = client.put(f"/fluxgym/drafts/{new_draft_id()}/pictures/a.png", content=png())
+    answer = client.put(f"/fluxgym/drafts/{new_draft_id()}/images/a.png", content=png())
     assert answer.status_code == 400
     assert "free" in answer.json()["error"]
 
 
 def test_a_draft_has_an_id_that_nobody_guesses(client):
-    assert client.put("/fluxgym/drafts/mine/pictures/a.png", content=png()).status_code == 400
+    assert client.put("/fluxgym/drafts/mine/images/a.png", content=png()).status_code == 400
 
 
 def test_a_run_goes_out_and_comes_in_again(client, settings, run):

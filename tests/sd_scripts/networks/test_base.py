@@ -7,8 +7,8 @@ import torch
 from library.errors import TrainerError
 from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_clip, make_flux
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 
 DROPOUTS = {"network_dropout": 0.2, "rank_dropout": 0.2, "module_dropout": 0.2}
 
@@ -17,7 +17,7 @@ def training(**choices):
     flux = make_flux()
     flux.block_runner = BlockCheckpointing()
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1, **choices)
-    fill_up(network)
+    randomize_lora(network)
     return flux, network, torch.optim.AdamW(network.parameters(), lr=1e-2)
 
 
@@ -25,7 +25,7 @@ def train(flux, network, optimizer, steps, *, micro_steps=2):
     for step in steps:
         for micro in range(micro_steps):
             network.begin(step, micro)
-            x = inputs(PARAMS)
+            x = flux_inputs(PARAMS)
             x["img"].requires_grad_(True)
             flux(**x).square().mean().backward()
         optimizer.step()
@@ -53,10 +53,10 @@ def test_a_preview_between_steps_sees_no_dropout():
     flux, network, optimizer = training(**DROPOUTS)
     with torch.enable_grad():
         train(flux, network, optimizer, range(1))
-    assert torch.equal(flux(**inputs(PARAMS)), flux(**inputs(PARAMS)))
+    assert torch.equal(flux(**flux_inputs(PARAMS)), flux(**flux_inputs(PARAMS)))
     plain = make_flux()
     create_network(plain, None, rank=4, alpha=4.0, seed=1).load(network.weights(), "a file")
-    assert torch.equal(flux(**inputs(PARAMS)), plain(**inputs(PARAMS)))
+    assert torch.equal(flux(**flux_inputs(PARAMS)), plain(**flux_inputs(PARAMS)))
 
 
 @pytest.mark.parametrize("split_qkv", [False, True])
@@ -81,12 +81,14 @@ def delta(lora):
 @torch.no_grad()
 def test_a_start_takes_what_fits_and_tells_it(capsys):
     source = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
-    fill_up(source)
+    randomize_lora(source)
     flux, expected = make_flux(), make_flux()
     create_network(flux, make_clip(), rank=4, alpha=4.0, seed=1).start_from(source.weights(), "old.safetensors")
     assert "18 tensors are taken over, 48 begin afresh, 0 have no place" in capsys.readouterr().out
     create_network(expected, None, rank=4, alpha=2.0, seed=0, train_blocks="single").load(source.weights(), "x")
-    assert torch.allclose(flux(**inputs(PARAMS)), expected(**inputs(PARAMS)), atol=1e-5)  # another alpha does not change the effect
+    assert torch.allclose(
+        flux(**flux_inputs(PARAMS)), expected(**flux_inputs(PARAMS)), atol=1e-5
+    )  # another alpha does not change the effect
 
 
 def test_a_start_that_does_not_fit_is_named():
@@ -99,6 +101,6 @@ def test_a_start_that_does_not_fit_is_named():
         network.start_from(wider, "old.safetensors")
     split = create_network(make_flux(), None, rank=1, alpha=2.0, seed=0, train_blocks="single", split_qkv=True)
     mixed = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
-    fill_up(mixed)
+    randomize_lora(mixed)
     with pytest.raises(TrainerError, match="split_qkv"):
         split.start_from({name: tensor for name, tensor in mixed.weights().items() if "linear1" in name}, "x")

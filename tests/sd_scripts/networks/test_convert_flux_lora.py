@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from networks.convert_flux_lora import build_parser, convert
 from networks.lora_file import run
 from networks.lora_flux import create_network
-from tests.sd_scripts.networks.test_lora_flux import fill_up
+from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux
 
 SCRIPT = Path(__file__).parents[3] / "sd-scripts" / "networks" / "convert_flux_lora.py"
@@ -23,7 +23,7 @@ def go(*argv):
 
 def make_lora(path):
     network = create_network(make_flux(), make_clip(), rank=4, alpha=1.0, seed=0)
-    fill_up(network)
+    randomize_lora(network)
     save_file(network.weights(torch.bfloat16), path, {"ss_seed": "7"})
 
 

@@ -9,9 +9,9 @@ from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import factory
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.sd_scripts.networks.test_lycoris_kohya import arguments as lycoris_arguments
-from tests.support.tiny_models import PARAMS, make_clip, make_flux, make_t5
+from tests.support.lora import lycoris_args as lycoris_arguments
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
 
 
 def arguments(*network_args, **changes):
@@ -46,14 +46,14 @@ def test_dropout_norm_and_rank_come_from_the_flags(capsys):
 def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
     source = make_flux()
     network = create_network(source, None, rank=6, alpha=3.0, seed=5, img_attn_dim=2, train_blocks="double")
-    fill_up(network)
+    randomize_lora(network)
     weights = network.weights()
     save_file(to_diffusers(weights) if form == "diffusers" else weights, tmp_path / "old.safetensors")
     flux = make_flux()
     args = arguments(dim_from_weights=True, network_weights=str(tmp_path / "old.safetensors"))
     created = factory.create(args, flux, make_clip(), None)
     assert {lora.name: (lora.rank, lora.scale) for lora in created.loras} == {lora.name: (lora.rank, lora.scale) for lora in network.loras}
-    assert torch.allclose(flux(**inputs(PARAMS)), source(**inputs(PARAMS)), atol=1e-6)
+    assert torch.allclose(flux(**flux_inputs(PARAMS)), source(**flux_inputs(PARAMS)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

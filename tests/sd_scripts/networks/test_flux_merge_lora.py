@@ -13,8 +13,8 @@ from networks.flux_merge_lora import build_parser, merge, sum_of
 from networks.lora_file import LoRAPair, read_lora, run
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_clip, make_flux
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 
 
 def go(*argv):
@@ -31,7 +31,7 @@ def fixture_files(tmp_path):
     save_file({name: tensor.contiguous() for name, tensor in clip.state_dict().items()}, tmp_path / "clip_l.safetensors")
     for seed, name in enumerate(("one", "two")):
         network = create_network(flux, clip, rank=3 + seed, alpha=1.0 + seed, seed=seed)
-        fill_up(network)
+        randomize_lora(network)
         weights = network.weights()
         save_file(to_diffusers(weights) if seed else weights, tmp_path / f"{name}.safetensors", {"ss_base_model_version": "flux1"})
     return tmp_path
@@ -46,7 +46,7 @@ def drawn_with(files, ratios):
         network = create_network(flux, None, rank=1, alpha=1.0, seed=0, ranks=lora.ranks())
         network.start_from(lora.tensors, name)
         network.set_multiplier(ratio)
-    return flux(**inputs(PARAMS))
+    return flux(**flux_inputs(PARAMS))
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def test_a_merged_model_draws_what_model_and_loras_draw(files):
         files / "two.safetensors",
     )
     assert go(*argv, "--ratios", "0.5", "-0.25") == 0
-    ours = load_flux(str(merged), dtype=torch.float32, device="cpu")(**inputs(PARAMS))
+    ours = load_flux(str(merged), dtype=torch.float32, device="cpu")(**flux_inputs(PARAMS))
     expected = drawn_with(files, {"one": 0.5, "two": -0.25})
     change = (expected - drawn_with(files, {})).norm()
     assert change > 0.1

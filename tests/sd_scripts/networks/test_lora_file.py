@@ -6,30 +6,24 @@ from safetensors.torch import save_file
 
 from library.errors import TrainerError
 from networks.lora_file import read_lora
-
-NAME = "lora_unet_double_blocks_0_img_attn_proj"
-
-
-def module(**changes):
-    plain = {"lora_down.weight": torch.ones(2, 8), "lora_up.weight": torch.ones(8, 2), "alpha": torch.tensor(1.0)}
-    return {f"{NAME}.{leaf}": tensor for leaf, tensor in (plain | changes).items()}
+from tests.support.lora import LORA_MODULE, lora_tensors
 
 
 def test_a_whole_one_is_read(tmp_path):
-    save_file(module(), tmp_path / "a.safetensors")
+    save_file(lora_tensors(), tmp_path / "a.safetensors")
     (pair,) = read_lora(tmp_path / "a.safetensors", "the LoRA").pairs()
-    assert (pair.name, pair.rank, pair.alpha) == (NAME, 2, 1.0)
+    assert (pair.name, pair.rank, pair.alpha) == (LORA_MODULE, 2, 1.0)
 
 
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
-        (module(**{"lora_up.weight": torch.full((8, 2), float("nan"))}), "holds numbers that are none"),
-        (module(alpha=torch.tensor(float("inf"))), "holds numbers that are none"),
-        (module(alpha=torch.ones(3)), "do not fit each other"),
-        (module(**{"lora_up.weight": torch.ones(8, 5)}), "do not fit each other"),
-        (module(**{"lora_up.weight": torch.ones(8)}), "do not fit each other"),
-        ({f"{NAME}.lora_up.weight": torch.ones(8, 2)}, "lacks its lora_down.weight"),
+        (lora_tensors(**{"lora_up.weight": torch.full((8, 2), float("nan"))}), "holds numbers that are none"),
+        (lora_tensors(alpha=torch.tensor(float("inf"))), "holds numbers that are none"),
+        (lora_tensors(alpha=torch.ones(3)), "do not fit each other"),
+        (lora_tensors(**{"lora_up.weight": torch.ones(8, 5)}), "do not fit each other"),
+        (lora_tensors(**{"lora_up.weight": torch.ones(8)}), "do not fit each other"),
+        ({f"{LORA_MODULE}.lora_up.weight": torch.ones(8, 2)}, "lacks its lora_down.weight"),
         ({"metadata_only": torch.ones(0)}, "is not part of a LoRA"),
         ({}, "holds no module"),
     ],

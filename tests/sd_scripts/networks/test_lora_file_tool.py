@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from networks import convert_flux_lora, flux_merge_lora, lora_file, resize_lora
-from tests.sd_scripts.networks.test_lora_file import module
+from tests.support.lora import lora_tensors
 
 COMMANDS = {"convert": convert_flux_lora.convert, "merge": flux_merge_lora.merge, "resize": resize_lora.resize}
 PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": resize_lora}
@@ -26,7 +26,7 @@ PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": res
     ],
 )
 def test_a_mistake_is_one_sentence(command, flags, words, tmp_path, capsys):
-    save_file(module(), tmp_path / "lora.safetensors")
+    save_file(lora_tensors(), tmp_path / "lora.safetensors")
     (tmp_path / "folder.safetensors").mkdir()
     places = {"lora": tmp_path / "lora.safetensors", "out": tmp_path / "out.safetensors", "folder": tmp_path / "folder.safetensors"}
     argv = flags.format(**places).split()
@@ -39,7 +39,7 @@ def test_a_mistake_is_one_sentence(command, flags, words, tmp_path, capsys):
 
 
 def test_what_comes_out_as_no_numbers_is_not_written(tmp_path, capsys):
-    save_file(module(), tmp_path / "lora.safetensors")
+    save_file(lora_tensors(), tmp_path / "lora.safetensors")
     save_file({"double_blocks.0.img_attn.proj.weight": torch.full((8, 8), float("nan"))}, tmp_path / "flux.safetensors")
     lora, flux, out = (str(tmp_path / f"{name}.safetensors") for name in ("lora", "flux", "out"))
     argv = ["--models", lora, "--ratios", "1", "--flux_model", flux, "--save_to", out]

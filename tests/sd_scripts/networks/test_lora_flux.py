@@ -10,14 +10,14 @@ from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
-from library.models.flux1.math import image_ids, text_ids
 from library.models.flux1.transformer import FluxParams
 from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.network_args import parse_network_args
 from tests.support.diffusers_reference import flux_in_diffusers
-from tests.support.tiny_models import PARAMS, make_clip, make_flux, make_t5
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
 
 KOHYAS = json.loads((Path(__file__).parents[2] / "support" / "kohya_lora_keys.json").read_text())  # written by kohya_lora_keys.py beside it
 
@@ -28,33 +28,11 @@ TRUE_WIDTH = FluxParams(
 )  # fmt: skip
 
 
-def inputs(params, *, tokens=6, length=5):
-    random = torch.Generator().manual_seed(7)
-    height, width = 4, tokens
-    return {
-        "img": torch.randn(2, (height // 2) * (width // 2), params.in_channels, generator=random),
-        "img_ids": image_ids(2, height, width),
-        "txt": torch.randn(2, length, params.context_dim, generator=random),
-        "txt_ids": text_ids(2, length),
-        "timesteps": torch.tensor([0.3, 0.8]),
-        "y": torch.randn(2, params.vec_dim, generator=random),
-        "guidance": torch.tensor([1.0, 3.5]),
-    }
-
-
-def fill_up(network):
-    """Give every up matrix weights, as a training would."""
-    random = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for up in (up for lora in network.loras for _, up in lora.factors()):
-            up.copy_(torch.randn(up.shape, generator=random) * 0.5)
-
-
 @pytest.fixture(scope="module", name="true_width")
 def fixture_true_width():
     """FLUX.1's width in one double and one single block, ours and diffusers', and ours' output without any LoRA."""
     flux = make_flux(TRUE_WIDTH)
-    reference, x = flux_in_diffusers(flux.state_dict(), TRUE_WIDTH), inputs(TRUE_WIDTH)
+    reference, x = flux_in_diffusers(flux.state_dict(), TRUE_WIDTH), flux_inputs(TRUE_WIDTH)
     with torch.no_grad():
         return flux, reference, x, flux(**x)
 
@@ -65,7 +43,7 @@ def test_a_saved_lora_read_by_diffusers_changes_its_output_as_ours(split_qkv, tr
     flux, reference, x, before = true_width
     network = create_network(flux, None, rank=4, alpha=2.0, seed=1, split_qkv=split_qkv, in_dims=(2, 3, 4, 2, 3))
     assert torch.equal(flux(**x), before)  # an untrained LoRA changes nothing
-    fill_up(network)
+    randomize_lora(network)
     after = flux(**x)
     change = (after - before).norm()
     assert change > 0.02 * before.norm()
@@ -98,7 +76,7 @@ def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(for
     ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
     before = clip(ids)
     network = create_network(None, clip, rank=3, alpha=1.5, seed=0)
-    fill_up(network)
+    randomize_lora(network)
     save_file(to_diffusers(network.weights()) if form == "diffusers" else network.weights(), tmp_path / "lora.safetensors")
     state, alphas = FluxLoraLoaderMixin.lora_state_dict(str(tmp_path / "lora.safetensors"), return_alphas=True, local_files_only=True)
     FluxLoraLoaderMixin.load_lora_into_text_encoder(state, alphas, theirs.text_model, prefix="text_encoder")
@@ -142,7 +120,7 @@ def test_verbose_tells_every_module(capsys):
 
 
 def test_alpha_scales_the_change():
-    x, outputs = inputs(PARAMS), {}
+    x, outputs = flux_inputs(PARAMS), {}
     for alpha in (1.0, 2.0):
         flux = make_flux()
         network = create_network(flux, None, rank=4, alpha=alpha, seed=1)
@@ -158,9 +136,9 @@ def test_gradients_are_the_same_with_checkpointing():
     for checkpointing in (False, True):
         flux = make_flux()
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-        fill_up(network)
+        randomize_lora(network)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
-        flux(**inputs(PARAMS)).square().mean().backward()
+        flux(**flux_inputs(PARAMS)).square().mean().backward()
         gradients.append([p.grad.clone() for p in network.parameters()])
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
     assert all(g.abs().sum() > 0 for g in gradients[0])
@@ -168,7 +146,7 @@ def test_gradients_are_the_same_with_checkpointing():
 
 def test_weights_survive_saving_and_loading():
     first = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0)
-    fill_up(first)
+    randomize_lora(first)
     second = create_network(make_flux(), None, rank=2, alpha=1.0, seed=5)
     second.load(first.weights(), "a file")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

@@ -6,14 +6,14 @@ import torch
 from library.errors import TrainerError
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers, to_kohya
-from tests.sd_scripts.networks.test_lora_flux import fill_up
+from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux, make_t5
 
 
 def lora(**choices):
     settings = {"rank": 4, "alpha": 2.0, "in_dims": (1, 2, 3, 1, 2)} | choices
     network = create_network(make_flux(), make_clip(), t5=make_t5(), seed=1, **settings)
-    fill_up(network)
+    randomize_lora(network)
     return network.weights(settings.get("dtype"))
 
 

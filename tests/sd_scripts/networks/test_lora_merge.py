@@ -11,8 +11,8 @@ from library.placement.quantization import quantize_blocks
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.lora_merge import merge_base_weights, text_identity
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_clip, make_flux
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 from tests.support.trainer_config import trainer_config
 
 
@@ -21,7 +21,7 @@ def fixture_paths(tmp_path):
     paths = []
     for seed, clip in enumerate((None, make_clip())):
         network = create_network(make_flux(), clip, rank=3, alpha=1.0, seed=seed)
-        fill_up(network)
+        randomize_lora(network)
         paths.append(str(tmp_path / f"{seed}.safetensors"))
         save_file(to_diffusers(network.weights()) if seed else network.weights(), paths[-1])
     return paths
@@ -37,10 +37,10 @@ def test_merged_is_base_plus_lora(paths):
     merge_base_weights(files(paths, (0.5, 1.0)), {FLUX_PREFIX: merged})
     for seed, multiplier in enumerate((0.5, 1.0)):
         network = create_network(expected, None, rank=3, alpha=1.0, seed=seed)
-        fill_up(network)
+        randomize_lora(network)
         network.set_multiplier(multiplier)
-    change = (expected(**inputs(PARAMS)) - make_flux()(**inputs(PARAMS))).norm()
-    assert (merged(**inputs(PARAMS)) - expected(**inputs(PARAMS))).norm() < 1e-5 * change
+    change = (expected(**flux_inputs(PARAMS)) - make_flux()(**flux_inputs(PARAMS))).norm()
+    assert (merged(**flux_inputs(PARAMS)) - expected(**flux_inputs(PARAMS))).norm() < 1e-5 * change
 
 
 @torch.no_grad()

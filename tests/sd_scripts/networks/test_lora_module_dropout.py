@@ -6,8 +6,8 @@ import torch
 from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from networks.lora_module import Dropout, DropoutRates, MicroStep
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_flux
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 
 def dropout(moment, name="lora_unet_a", **rates):
@@ -61,10 +61,10 @@ def test_a_recompute_sees_the_same_masks(kind, split_qkv):
     for checkpointing in (False, True, False):
         flux = make_flux()
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1, split_qkv=split_qkv, **{kind: 0.4 if len(gradients) < 2 else 0.0})
-        fill_up(network)
+        randomize_lora(network)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
         network.begin(5, 0)
-        flux(**inputs(PARAMS)).square().mean().backward()
+        flux(**flux_inputs(PARAMS)).square().mean().backward()
         gradients.append([torch.zeros(1) if p.grad is None else p.grad for p in network.parameters()])
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients[:2], strict=True))
     assert not all(a.shape == b.shape and torch.allclose(a, b, atol=1e-7) for a, b in zip(gradients[0], gradients[2], strict=True))

@@ -1,7 +1,6 @@
 """LyCORIS over our FLUX: trained, saved under its own names, loaded again; what it cannot do here is named."""
 
 import importlib.util
-from argparse import Namespace
 
 import pytest
 import torch
@@ -15,20 +14,10 @@ from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.factory import parameter_groups
 from networks.lora_flux import create_network
-from tests.sd_scripts.networks.test_lora_flux import inputs
-from tests.support.tiny_models import PARAMS, make_clip, make_flux
+from tests.support.lora import lycoris_args
+from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 
 ON_A_TINY_MODEL = [algo for algo in lycoris_kohya.ALGORITHMS if algo != "boft"]  # its factors do not divide so small a width
-
-
-def arguments(*network_args, **changes):
-    defaults = {
-        "network_module": "lycoris.kohya", "network_args": list(network_args), "network_dim": 4, "network_alpha": 2.0, "network_dropout": None,
-        "network_weights": None, "dim_from_weights": False, "network_train_unet_only": False, "network_train_text_encoder_only": False,
-        "cache_text_encoder_outputs": False, "scale_weight_norms": None, "save_keys": "kohya", "seed": 3, "learning_rate": 1e-2, "unet_lr": None,
-        "text_encoder_lr": None, "torch_compile": False,
-    }  # fmt: skip
-    return Namespace(**(defaults | changes))
 
 
 def training(args):
@@ -41,7 +30,7 @@ def train(flux, network, optimizer, steps):
     flux.block_runner = BlockCheckpointing()
     for step in steps:
         network.begin(step, 0)
-        x = inputs(PARAMS)
+        x = flux_inputs(PARAMS)
         x["img"].requires_grad_(True)
         flux(**x).square().mean().backward()
         optimizer.step()
@@ -51,12 +40,12 @@ def train(flux, network, optimizer, steps):
 
 @torch.no_grad()
 def output(flux):
-    return flux(**inputs(PARAMS))
+    return flux(**flux_inputs(PARAMS))
 
 
 @pytest.mark.parametrize("algo", ON_A_TINY_MODEL)
 def test_two_steps_saved_and_loaded_again_draw_the_same(algo):
-    args = arguments(f"algo={algo}")
+    args = lycoris_args(f"algo={algo}")
     flux, network, optimizer = training(args)
     before = output(flux)
     train(flux, network, optimizer, range(2))
@@ -70,7 +59,7 @@ def test_two_steps_saved_and_loaded_again_draw_the_same(algo):
 
 
 def test_lycoris_itself_reads_what_was_saved(tmp_path):
-    flux, network, optimizer = training(arguments("algo=lokr"))
+    flux, network, optimizer = training(lycoris_args("algo=lokr"))
     train(flux, network, optimizer, range(2))
     weights = network.weights()
     assert {name.split(".")[1].split("_")[0] for name in weights} == {"lokr", "alpha"}
@@ -84,7 +73,7 @@ def test_lycoris_itself_reads_what_was_saved(tmp_path):
 
 
 def test_a_resume_repeats_lycoris_own_dropout():
-    args = arguments("algo=lokr", "rank_dropout=0.3", "module_dropout=0.2")
+    args = lycoris_args("algo=lokr", "rank_dropout=0.3", "module_dropout=0.2")
     straight = training(args)
     train(*straight, range(4))
     stopped = training(args)
@@ -100,7 +89,7 @@ def test_a_resume_repeats_lycoris_own_dropout():
 def test_it_learns_beside_a_float8_base():
     flux = make_flux()
     quantize_blocks(flux.blocks, "fp8", torch.float32)
-    args = arguments("algo=lokr")
+    args = lycoris_args("algo=lokr")
     network = factory.create(args, flux, None, None)
     before = output(flux)
     train(flux, network, torch.optim.AdamW(parameter_groups(args, network)), range(2))
@@ -113,36 +102,36 @@ def test_what_works_on_the_weights_themselves_refuses_quantized_ones(kind, asked
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
     with pytest.raises(TrainerError, match=rf"{asked[-1]}.*base_quantization"):
-        factory.create(arguments(*asked), flux, None, None)
+        factory.create(lycoris_args(*asked), flux, None, None)
 
 
 def test_norms_are_limited_and_parts_have_rates():
-    args = arguments("algo=lokr", "loraplus_lr_ratio=4", scale_weight_norms=0.002, unet_lr=1e-3, text_encoder_lr=[1e-4])
+    args = lycoris_args("algo=lokr", "loraplus_lr_ratio=4", scale_weight_norms=0.002, unet_lr=1e-3, text_encoder_lr=[1e-4])
     flux, network, optimizer = training(args)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-4]
-    assert [group["lr"] for group in training(arguments("loraplus_lr_ratio=4"))[2].param_groups] == [1e-2, 4e-2] * 2
+    assert [group["lr"] for group in training(lycoris_args("loraplus_lr_ratio=4"))[2].param_groups] == [1e-2, 4e-2] * 2
     train(flux, network, optimizer, range(3))
     norms = [lora.get_weight(lora.shape).norm().item() for lora in network.inner.unet_loras]
     assert max(norms) == pytest.approx(0.002, rel=1e-3)
 
 
 def test_only_the_text_encoder():
-    network = factory.create(arguments("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip(), None)
+    network = factory.create(lycoris_args("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip(), None)
     assert network.trainable_parameters(CLIP_PREFIX)
     assert not network.trainable_parameters(FLUX_PREFIX)
 
 
 def test_begun_from_a_file(tmp_path):
-    flux, network, optimizer = training(arguments("algo=loha"))
+    flux, network, optimizer = training(lycoris_args("algo=loha"))
     train(flux, network, optimizer, range(1))
     save_file(network.weights(), tmp_path / "loha.safetensors")
     again = make_flux()
-    factory.create(arguments("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip(), None)
+    factory.create(lycoris_args("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip(), None)
     assert torch.equal(output(again), output(flux))
     lora = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
     save_file(lora, tmp_path / "lora.safetensors")
     with pytest.raises(TrainerError, match=r"lora\.safetensors does not fit"):
-        factory.create(arguments("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None, None)
+        factory.create(lycoris_args("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None, None)
 
 
 @pytest.mark.parametrize(
@@ -154,23 +143,23 @@ def test_begun_from_a_file(tmp_path):
 )  # fmt: skip
 def test_what_cannot_be_is_named(pair):
     with pytest.raises(TrainerError, match="--network_args"):
-        factory.create(arguments(pair), make_flux(), None, None)
+        factory.create(lycoris_args(pair), make_flux(), None, None)
 
 
 def test_other_flags_that_cannot_be_are_named():
     for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
         with pytest.raises(TrainerError, match=named):
-            factory.plan(arguments("algo=lokr", **changes))
+            factory.plan(lycoris_args("algo=lokr", **changes))
 
 
 def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
-        factory.plan(arguments("algo=lokr"))
+        factory.plan(lycoris_args("algo=lokr"))
 
 
 def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():
-    network = training(arguments("algo=lokr", "dropout=0.5"))[1]
+    network = training(lycoris_args("algo=lokr", "dropout=0.5"))[1]
     assert not network.inner.training
     network.begin(0, 0)
     assert network.inner.training

@@ -10,7 +10,7 @@ from networks.lora_file import read_lora, run
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.resize_lora import build_parser, rank_for, resize
-from tests.sd_scripts.networks.test_lora_flux import fill_up
+from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux
 
 
@@ -21,7 +21,7 @@ def go(*argv):
 @pytest.fixture(name="lora", params=["kohya", "diffusers"])
 def fixture_lora(request, tmp_path):
     network = create_network(make_flux(), make_clip(), rank=6, alpha=3.0, seed=0)
-    fill_up(network)
+    randomize_lora(network)
     weights = network.weights()
     path = tmp_path / "lora.safetensors"
     save_file(to_diffusers(weights) if request.param == "diffusers" else weights, path, {"ss_training_comment": "mine"})

@@ -10,7 +10,6 @@ import pytest
 from fluxgym.runs.launch_spec import LaunchSpec, parse_words
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.backend import KohyaBackend, known_options, python_of
-from tests.fluxgym.trainers.kohya.test_states import fixture_folder  # noqa: F401 - a fixture
 from tests.support.fake_kohya import write_checkout
 
 OURS = Path(__file__).parents[4] / "sd-scripts"

@@ -1,24 +1,13 @@
 """kohya's lines, as its trainer was seen to print them, become phase, step, epoch and loss; whatever else stands there changes nothing."""
 
-import io
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tqdm import tqdm
 
 from fluxgym.trainers.kohya.output import KohyaOutput, SavedState
-
-HEADER = b"== attempt 1 of run x, 2026-01-01 12:00:00 =="
-BEGIN = (
-    HEADER,
-    "running training / 学習開始".encode(),
-    "  num batches per epoch / 1epochのバッチ数: 10".encode(),
-    "  gradient accumulation steps / 勾配を合計するステップ数 = 1".encode(),
-    "  total optimization steps / 学習ステップ数: 40".encode(),
-    b"steps:   0%|          | 0/40 [00:00<?, ?it/s]",
-)
+from tests.support.kohya_output import ATTEMPT_LINE, FIRST_LINES, progress_bar
 
 
 def heard(*lines):
@@ -26,14 +15,6 @@ def heard(*lines):
     for line in lines:
         output.feed_line(line)
     return output
-
-
-def bar(step, total=40, rate=1.25, **postfix):
-    """Return what the real tqdm draws."""
-    drawn = tqdm(total=total, desc="steps", file=io.StringIO(), initial=0, smoothing=0)
-    drawn.set_postfix(**postfix)
-    state = drawn.format_dict | {"n": step, "elapsed": step * rate}
-    return tqdm.format_meter(**state).encode()
 
 
 @pytest.mark.parametrize(
@@ -51,56 +32,56 @@ def bar(step, total=40, rate=1.25, **postfix):
     ],
 )
 def test_its_words_tell_the_phase(line, phase):
-    assert heard(HEADER, line).phase == phase
+    assert heard(ATTEMPT_LINE, line).phase == phase
 
 
 def test_its_bar_tells_step_loss_and_speed():
-    output = heard(*BEGIN, b"epoch 1/4", bar(7, avr_loss=0.4567))
+    output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=0.4567))
     assert output.fields() == {"phase": "training", "step": 7, "total_steps": 40, "epoch": 1, "loss": 0.457, "s_per_it": 1.25}
-    output.feed_line(bar(20, rate=0.1, avr_loss=1e-5))
+    output.feed_line(progress_bar(20, rate=0.1, avr_loss=1e-5))
     assert (output.step, output.loss, output.s_per_it) == (20, 1e-5, 0.1)
 
 
 def test_no_number_comes_of_what_is_none():
-    output = heard(*BEGIN, b"epoch 1/4", bar(7, avr_loss=float("nan")))
+    output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=float("nan")))
     assert "loss" not in output.fields()
     assert output.step == 7
 
 
 def test_a_resumed_bar_begins_at_zero_but_the_steps_go_on():
-    output = heard(*BEGIN)
+    output = heard(*FIRST_LINES)
     assert output.step == 0
     output.feed_line(b"epoch 3/4")
     assert output.step == 20
-    output.feed_line(bar(5, avr_loss=0.1))
+    output.feed_line(progress_bar(5, avr_loss=0.1))
     assert (output.step, output.epoch) == (25, 3)
     output.feed_line(b"epoch 4/4")
-    output.feed_line(bar(20, avr_loss=0.1))
+    output.feed_line(progress_bar(20, avr_loss=0.1))
     assert output.step == 40
 
 
 def test_gradients_that_are_gathered_make_epochs_shorter():
-    lines = [line.replace(b"= 1", b"= 3") for line in BEGIN]
+    lines = [line.replace(b"= 1", b"= 3") for line in FIRST_LINES]
     assert heard(*lines, b"epoch 2/4").step == 4  # ten batches are four steps
 
 
 def test_a_bar_of_images_tells_the_item():
-    output = heard(HEADER, b"INFO caching latents...", b" 25%|##5       | 1/4 [00:00<00:02,  1.31it/s]")
+    output = heard(ATTEMPT_LINE, b"INFO caching latents...", b" 25%|##5       | 1/4 [00:00<00:02,  1.31it/s]")
     assert output.fields() == {"phase": "caching", "step": 0, "item": 1, "num_items": 4}
     output.feed_line(b"INFO model loading: Loading state dict from x")
     assert "item" not in output.fields()
 
 
 def test_the_bar_that_is_drawn_once_more_at_the_end_changes_nothing():
-    output = heard(*BEGIN, b"epoch 4/4", bar(10, avr_loss=1), b"INFO model saved.", bar(10, avr_loss=1))
+    output = heard(*FIRST_LINES, b"epoch 4/4", progress_bar(10, avr_loss=1), b"INFO model saved.", progress_bar(10, avr_loss=1))
     assert output.phase == "done"
 
 
 def test_a_saved_state_knows_its_place():
-    output = heard(*BEGIN, b"epoch 3/4", bar(10, avr_loss=1), b"INFO  saving state at epoch 3")
+    output = heard(*FIRST_LINES, b"epoch 3/4", progress_bar(10, avr_loss=1), b"INFO  saving state at epoch 3")
     output.feed_line(b"epoch 4/4")
     output.feed_line(b"INFO  saving state at step 13")
-    output.feed_line(bar(20, avr_loss=1))
+    output.feed_line(progress_bar(20, avr_loss=1))
     output.feed_line(b"INFO  saving last state.")
     places = [
         SavedState("-000003-state", 30, 3, 40), SavedState("-step00000013-state", 33, 3, 40), SavedState("-state", 40, 4, 40),
@@ -109,12 +90,17 @@ def test_a_saved_state_knows_its_place():
 
 
 def test_a_new_attempt_begins_from_nothing():
-    for header in (HEADER, bar(8, avr_loss=1) + HEADER):  # a trainer that was killed leaves its bar's line open
-        output = heard(*BEGIN, b"epoch 1/4", bar(7, avr_loss=1), header)
+    for header in (ATTEMPT_LINE, progress_bar(8, avr_loss=1) + ATTEMPT_LINE):  # a trainer that was killed leaves its bar's line open
+        output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=1), header)
         assert output.fields() == {"phase": "loading", "step": 0}
 
 
-@given(st.lists(st.binary(max_size=60) | st.sampled_from([*BEGIN, b"epoch 9/0", b"epoch 0/4", bar(50), b"steps: 1%|| 9/0 [?, 0s/it]"])))
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.sampled_from([*FIRST_LINES, b"epoch 9/0", b"epoch 0/4", progress_bar(50), b"steps: 1%|| 9/0 [?, 0s/it]"])
+    )
+)
 def test_nothing_that_is_printed_breaks_it(lines):
     output = heard(*lines)
     assert output.step >= 0
@@ -124,5 +110,5 @@ def test_nothing_that_is_printed_breaks_it(lines):
 @pytest.mark.parametrize("line", [b"steps: 1%|| 9/9 [" + b"a," * 4000, b"steps: " * 1000, b"epoch " + b"9" * 8000 + b"/4", b"1%|" * 2700])
 def test_hostile_lines_cost_no_time(line):
     began = time.perf_counter()
-    heard(*BEGIN, b"INFO caching latents", line)
+    heard(*FIRST_LINES, b"INFO caching latents", line)
     assert time.perf_counter() - began < 0.2

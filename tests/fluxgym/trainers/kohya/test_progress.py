@@ -7,14 +7,14 @@ import pytest
 
 from fluxgym.trainers.kohya.progress import MAX_BYTES, KohyaProgress
 from fluxgym.trainers.kohya.states import read_position
-from tests.fluxgym.trainers.kohya.test_output import BEGIN, bar
+from tests.support.kohya_output import FIRST_LINES, progress_bar
 from tests.support.runs import make_run
 
 
 @pytest.fixture(name="run")
 def fixture_run(tmp_path):
     run = make_run(tmp_path)
-    run.training_log.write_bytes(b"\n".join(BEGIN) + b"\nepoch 1/4\n")
+    run.training_log.write_bytes(b"\n".join(FIRST_LINES) + b"\nepoch 1/4\n")
     return run
 
 
@@ -29,7 +29,7 @@ def lines_of(run):
 
 def test_a_bar_without_an_end_counts_and_a_torn_one_waits(run):
     progress = KohyaProgress(run, 1)
-    whole = b"\r" + bar(7, avr_loss=0.5)
+    whole = b"\r" + progress_bar(7, avr_loss=0.5)
     say(run, whole[:-30])
     progress.poll()
     assert lines_of(run)[-1]["step"] == 0
@@ -53,7 +53,7 @@ def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
     progress, folder = KohyaProgress(run, 1), run.folder / "cat-000001-state"
     folder.mkdir()
     (folder / "train_state.json").write_text("{}")
-    say(run, b"\r", bar(10, avr_loss=1), b"\nINFO saving state at epoch 1\n")
+    say(run, b"\r", progress_bar(10, avr_loss=1), b"\nINFO saving state at epoch 1\n")
     progress.poll()
     assert read_position(folder) is None
     progress.close()  # the trainer was killed right behind it
@@ -70,7 +70,7 @@ def test_nothing_new_writes_nothing(run):
 def test_phases_that_pass_between_two_looks_are_told(run):
     progress = KohyaProgress(run, 1)
     progress.poll()
-    say(run, b"\r", bar(9, avr_loss=1), b"\nsaving checkpoint: x\nINFO generating sample images at\n")
+    say(run, b"\r", progress_bar(9, avr_loss=1), b"\nsaving checkpoint: x\nINFO generating sample images at\n")
     progress.poll()
     assert [line["phase"] for line in lines_of(run)] == ["training", "training", "saving", "sampling"]
 
@@ -81,13 +81,13 @@ def test_within_a_phase_it_speaks_twice_a_second(run):
     step = 0
     while time.monotonic() < end:
         step += 1
-        say(run, b"\r", bar(min(40, step), total=40, avr_loss=1 / step))
+        say(run, b"\r", progress_bar(min(40, step), total=40, avr_loss=1 / step))
         progress.poll()
     assert 2 <= len(lines_of(run)) <= 4
 
 
 def test_bytes_of_no_alphabet_do_no_harm(run):
-    say(run, b"\xff\xfe\x00\n\r\n", b"\r\xe5" + bar(3), b"\r", bar(4, avr_loss=1))
+    say(run, b"\xff\xfe\x00\n\r\n", b"\r\xe5" + progress_bar(3), b"\r", progress_bar(4, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert lines_of(run)[-1]["step"] == 4
 
@@ -97,7 +97,7 @@ def test_of_a_flood_only_the_end_is_read(run):
     progress.poll()
     with run.training_log.open("r+b") as file:
         file.seek(20 << 30)  # a hole of twenty gigabytes
-        file.write(b"\r" + bar(11, avr_loss=1))
+        file.write(b"\r" + progress_bar(11, avr_loss=1))
     began = time.perf_counter()
     progress.close()
     assert lines_of(run)[-1]["step"] == 11
@@ -108,19 +108,19 @@ def test_of_a_flood_only_the_end_is_read(run):
 def test_a_log_that_somebody_emptied_is_read_anew(run):
     progress = KohyaProgress(run, 1)
     progress.poll()
-    run.training_log.write_bytes(b"\r" + bar(6, avr_loss=1))
+    run.training_log.write_bytes(b"\r" + progress_bar(6, avr_loss=1))
     progress.close()
     assert lines_of(run)[-1]["step"] == 6
 
 
 def test_taking_over_repeats_nothing(run):
-    say(run, b"\r", bar(5, avr_loss=1), b"\nsaving checkpoint: x\n", b"\r", bar(6, avr_loss=1))
+    say(run, b"\r", progress_bar(5, avr_loss=1), b"\nsaving checkpoint: x\n", b"\r", progress_bar(6, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert [line["step"] for line in lines_of(run)] == [6]
 
 
 def test_an_attempt_whose_beginning_nobody_saw_is_not_spoken_of(run):
-    run.training_log.write_bytes(b"epoch 3/4\n\r" + bar(5, avr_loss=1))
+    run.training_log.write_bytes(b"epoch 3/4\n\r" + progress_bar(5, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert not run.progress.exists()
 

@@ -1,31 +1,17 @@
 """States that kohya's trainer left: one is offered only when all of it was written; a place that somebody made up is none."""
 
-import json
 import os
 import zipfile
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
+from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.files import KOHYA_POSITION
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
-from fluxgym.trainers.kohya.states import KohyaPosition, is_complete, read_position, read_state_folder, write_position
+from fluxgym.trainers.kohya.states import is_complete, read_position, read_state_folder, write_position
 from tests.support.runs import make_run
-
-
-@pytest.fixture(name="folder")
-def fixture_folder(tmp_path):
-    """A state as accelerate writes it, with torch's own files."""
-    folder = make_run(tmp_path, "cat").folder / "cat-step00000007-state"
-    folder.mkdir()
-    (folder / "train_state.json").write_text(json.dumps({"current_epoch": 2, "current_step": 7}))
-    save_file({"a.lora_up.weight": torch.ones(40)}, folder / "model.safetensors")
-    for name in ("optimizer.bin", "scheduler.bin", "random_states_0.pkl"):
-        torch.save({"numbers": torch.arange(400)}, folder / name)
-    return folder
 
 
 def test_a_whole_one_is_complete_but_not_exact(folder):

@@ -28,7 +28,7 @@ def test_a_page_of_images(settings, draft):
     answer = ImageHandlers(settings).images({"draft": draft.id, "source": "", "offset": 1, "limit": 2})
     assert [item["name"] for item in answer["items"]] == ["cat 1.png", "cat 2.png"]
     assert (answer["count"], answer["captioned"]) == (4, 4)
-    assert answer["items"][0]["thumb"].startswith(f"drafts/{draft.id}/pictures/cat%201.png?v=")
+    assert answer["items"][0]["thumb"].startswith(f"drafts/{draft.id}/images/cat%201.png?v=")
 
 
 def test_a_caption_is_on_disk_when_the_answer_comes(settings, draft):
@@ -42,7 +42,7 @@ def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(setti
     write_cats(run.dataset, count=2)
     draft = open_draft(settings.outputs, new_draft_id())
     handlers = ImageHandlers(settings)
-    assert handlers.images({"draft": draft.id, "source": "cat", "limit": 9})["items"][0]["thumb"].startswith("runs/cat/pictures/")
+    assert handlers.images({"draft": draft.id, "source": "cat", "limit": 9})["items"][0]["thumb"].startswith("runs/cat/images/")
     assert handlers.caption({"draft": draft.id, "source": "cat", "name": "cat 0.png", "text": "mine"})["source"] == ""
     assert handlers.remove({"draft": draft.id, "source": "", "name": "cat 1.png"}) == {"source": ""}
     assert draft.images.names() == ["cat 0.png"]
@@ -59,7 +59,7 @@ def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_pl
     for ask in (handlers.prepare, handlers.caption, handlers.remove):
         assert "4 images that were not started" in ask(message)["error"]
     assert handlers.clear(message)["source"] == ""  # what was uploaded in another tab is shown now
-    assert handlers.held(message) == {"typed": False, "pictures": 4}
+    assert handlers.held(message) == {"typed": False, "images": 4}
     assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
     assert handlers.prepare({"draft": draft.id, "source": ""}) == {"source": ""}
 

@@ -106,8 +106,8 @@ def test_samples_stand_by_step_the_latest_first_with_their_prompts(ask, run):
         Image.new("RGB", (8, 8)).save(run.samples / name)
     rows = ask()["samples"]
     assert [row["label"] for row in rows] == ["epoch 4", "step 20", "step 10"]
-    assert [image["prompt"] for image in rows[1]["pictures"]] == ["sks cat", "a dog"]
-    assert rows[1]["pictures"][0]["url"] == "runs/cat/samples/cat_000020_00_20250101000001_1.png"
+    assert [image["prompt"] for image in rows[1]["images"]] == ["sks cat", "a dog"]
+    assert rows[1]["images"][0]["url"] == "runs/cat/samples/cat_000020_00_20250101000001_1.png"
 
 
 def test_lora_files_are_named(ask, run):

@@ -5,8 +5,8 @@ import json
 from library.data.dataset_metadata import dataset_metadata, describe
 from library.data.dataset_toml import Dataset, Subset
 from library.data.image_index import index_images
-from tests.sd_scripts.library.data.test_dataset_toml import arguments
 from tests.support.photos import write_cats
+from tests.support.trainer_args import trainer_args
 
 
 def found(tmp_path):
@@ -20,7 +20,7 @@ def found(tmp_path):
 
 
 def test_metadata_counts_what_is_trained_on(tmp_path):
-    figures = dataset_metadata(arguments(validation_split=0.25, seed=1), *found(tmp_path))
+    figures = dataset_metadata(trainer_args(validation_split=0.25, seed=1), *found(tmp_path))
     assert json.loads(figures["dataset_dirs"]) == {"cats": {"n_repeats": 3, "img_count": 3}}
     assert json.loads(figures["reg_dataset_dirs"]) == {"reg": {"n_repeats": 1, "img_count": 1}}
     assert json.loads(figures["tag_frequency"])["cats"]["sks cat"] == 3

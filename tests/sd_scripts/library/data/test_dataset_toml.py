@@ -1,17 +1,13 @@
 """dataset.toml: kohya's keys and defaults; what is unknown, of another type or missing is named."""
 
 import json
-from argparse import Namespace
 
 import pytest
 
-from library.cli.flags import build_parser
 from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
-
-
-def arguments(**changes):
-    return Namespace(**{**vars(build_parser().parse_args([])), **changes})
+from tests.support.trainer_args import trainer_args
+from tests.support.training_data import SUBSET_TOML
 
 
 @pytest.fixture(name="write")
@@ -22,17 +18,14 @@ def fixture_write(tmp_path):
     def write(text, **changes):
         path = tmp_path / "dataset.toml"
         path.write_text(text.replace("CATS", str(tmp_path / "cats")))
-        return read_datasets(arguments(dataset_config=str(path), **changes))
+        return read_datasets(trainer_args(dataset_config=str(path), **changes))
 
     return write
 
 
-SUBSET = '[[datasets.subsets]]\nimage_dir = "CATS"\n'
-
-
 def test_general_is_inherited_and_overruled(write):
     (dataset,) = write(
-        f'[general]\ncaption_extension = ".txt"\nkeep_tokens = 1\n[[datasets]]\nresolution = [96, 64]\nbatch_size = 3\n{SUBSET}keep_tokens = 2\n'
+        f'[general]\ncaption_extension = ".txt"\nkeep_tokens = 1\n[[datasets]]\nresolution = [96, 64]\nbatch_size = 3\n{SUBSET_TOML}keep_tokens = 2\n'
         f'[[datasets.subsets]]\nimage_dir = "CATS/../dogs"\nis_reg = true\n'
     )
     assert (dataset.resolution, dataset.batch_size, dataset.enable_bucket) == ((96, 64), 3, False)
@@ -42,27 +35,27 @@ def test_general_is_inherited_and_overruled(write):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[[datasets]]\nresolution = 64\ncolour = 1\n" + SUBSET, "colour"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeat = 1\n", "num_repeat"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'num_repeats = "ten"\n', "num_repeats"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "num_repeats = 0\n", "num_repeats"),
-        ("[[datasets]]\nresolution = 64\nbatch_size = true\n" + SUBSET, "batch_size"),
-        ("[[datasets]]\nresolution = 100\n" + SUBSET, "multiple of 16"),
-        ("[[datasets]]\n" + SUBSET, "resolution"),
+        ("[[datasets]]\nresolution = 64\ncolour = 1\n" + SUBSET_TOML, "colour"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "num_repeat = 1\n", "num_repeat"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'num_repeats = "ten"\n', "num_repeats"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "num_repeats = 0\n", "num_repeats"),
+        ("[[datasets]]\nresolution = 64\nbatch_size = true\n" + SUBSET_TOML, "batch_size"),
+        ("[[datasets]]\nresolution = 100\n" + SUBSET_TOML, "multiple of 16"),
+        ("[[datasets]]\n" + SUBSET_TOML, "resolution"),
         ('[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "nowhere"\n', "nowhere"),
         ("[[datasets]]\nresolution = 64\n", "subsets"),
-        ("[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET, "min_bucket_reso"),
+        ("[[datasets]]\nresolution = 64\nenable_bucket = true\n" + SUBSET_TOML, "min_bucket_reso"),
         ("x = \n", "valid TOML"),
-        ("general = 3\n[[datasets]]\nresolution = 64\n" + SUBSET, "general"),
+        ("general = 3\n[[datasets]]\nresolution = 64\n" + SUBSET_TOML, "general"),
         ("[[datasets]]\nresolution = 64\nsubsets = 3\n", "subsets"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "./txt"\n', "caption_extension"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = ""\n', "caption_extension"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_separator = ""\n', "caption_separator"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "caption_dropout_rate = 1.5\n", "caption_dropout_rate"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "caption_tag_dropout_rate = nan\n", "caption_tag_dropout_rate"),
-        ("[[datasets]]\nresolution = 64\n" + SUBSET + "keep_tokens = -1\n", "keep_tokens"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'caption_extension = "./txt"\n', "caption_extension"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'caption_extension = ""\n', "caption_extension"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'caption_separator = ""\n', "caption_separator"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "caption_dropout_rate = 1.5\n", "caption_dropout_rate"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "caption_tag_dropout_rate = nan\n", "caption_tag_dropout_rate"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "keep_tokens = -1\n", "keep_tokens"),
         (
-            "[[datasets]]\nresolution = 64\nenable_bucket = true\nmin_bucket_reso = 16\nbucket_reso_steps = 128\n" + SUBSET,
+            "[[datasets]]\nresolution = 64\nenable_bucket = true\nmin_bucket_reso = 16\nbucket_reso_steps = 128\n" + SUBSET_TOML,
             "bucket_reso_steps",
         ),
         ("[general]\n", "datasets"),
@@ -77,11 +70,11 @@ def test_what_cannot_be_is_named(text, named, write):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for name in (".", "missing.toml"):
         with pytest.raises(TrainerError, match="dataset_config"):
-            read_datasets(arguments(dataset_config=str(tmp_path / name)))
+            read_datasets(trainer_args(dataset_config=str(tmp_path / name)))
 
 
 def test_what_changes_captions_forbids_their_cache(write):
-    text = "[[datasets]]\nresolution = 64\n" + SUBSET + "shuffle_caption = true\n"
+    text = "[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "shuffle_caption = true\n"
     assert write(text)[0].subsets[0].shuffle_caption
     with pytest.raises(TrainerError, match="shuffle_caption"):
         write(text, cache_text_encoder_outputs=True)
@@ -90,45 +83,47 @@ def test_what_changes_captions_forbids_their_cache(write):
 def test_kohyas_named_folders(tmp_path):
     (tmp_path / "10_sks cat").mkdir()
     (tmp_path / "notes").mkdir()
-    (dataset,) = read_datasets(arguments(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2))
+    (dataset,) = read_datasets(trainer_args(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2))
     assert [(s.num_repeats, s.class_tokens) for s in dataset.subsets] == [(10, "sks cat")]
     assert (dataset.resolution, dataset.batch_size) == ((64, 64), 2)
     with pytest.raises(TrainerError, match="10_sks cat"):
-        read_datasets(arguments(train_data_dir=str(tmp_path / "notes"), resolution="64"))
+        read_datasets(trainer_args(train_data_dir=str(tmp_path / "notes"), resolution="64"))
 
 
 def test_flags_stand_below_the_file(write):
     flags = {"color_aug": True, "face_crop_aug_range": "2.0,4.0", "dataset_repeats": 3, "validation_split": 0.5, "alpha_mask": True}
-    (dataset,) = write("[[datasets]]\nresolution = 64\n" + SUBSET + "color_aug = false\nvalidation_seed = 7\n", **flags)
+    (dataset,) = write("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "color_aug = false\nvalidation_seed = 7\n", **flags)
     (subset,) = dataset.subsets
     assert (subset.color_aug, subset.face_crop_aug_range, subset.num_repeats, subset.alpha_mask) == (False, (2.0, 4.0), 3, True)
     assert (subset.validation_split, subset.validation_seed) == (0.5, 7)
 
 
 def test_a_folder_named_twice_counts_once_in_one_data_set(write, capsys):
-    first, second = write("".join(f"[[datasets]]\nresolution = {side}\n{SUBSET}" for side in (64, 96)) + SUBSET + "num_repeats = 9\n")
+    first, second = write(
+        "".join(f"[[datasets]]\nresolution = {side}\n{SUBSET_TOML}" for side in (64, 96)) + SUBSET_TOML + "num_repeats = 9\n"
+    )
     assert [len(dataset.subsets) for dataset in (first, second)] == [1, 1]
     assert second.subsets[0].num_repeats == 1
     assert "named twice" in capsys.readouterr().err
 
 
 def test_an_extension_without_its_dot_gets_one(write):
-    assert write("[[datasets]]\nresolution = 64\n" + SUBSET + 'caption_extension = "txt"\n')[0].subsets[0].caption_extension == ".txt"
+    assert write("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'caption_extension = "txt"\n')[0].subsets[0].caption_extension == ".txt"
 
 
 def test_the_file_may_be_json(tmp_path):
     (tmp_path / "cats").mkdir()
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"datasets": [{"resolution": [96, 64], "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}))
-    assert read_datasets(arguments(dataset_config=str(path)))[0].resolution == (96, 64)
+    assert read_datasets(trainer_args(dataset_config=str(path)))[0].resolution == (96, 64)
     path.write_text("{")
     with pytest.raises(TrainerError, match="not valid JSON"):
-        read_datasets(arguments(dataset_config=str(path)))
+        read_datasets(trainer_args(dataset_config=str(path)))
 
 
 def test_masks_lie_in_a_folder_of_the_same_name_or_all_in_one(tmp_path):
     for name in ("train/2_cat", "train/1_dog", "masks/2_cat"):
         (tmp_path / name).mkdir(parents=True)
     flags = {"train_data_dir": str(tmp_path / "train"), "conditioning_data_dir": str(tmp_path / "masks"), "masked_loss": True}
-    (dataset,) = read_datasets(arguments(resolution="64", **flags))
+    (dataset,) = read_datasets(trainer_args(resolution="64", **flags))
     assert [s.conditioning_data_dir for s in dataset.subsets] == [str(tmp_path / "masks"), str(tmp_path / "masks/2_cat")]

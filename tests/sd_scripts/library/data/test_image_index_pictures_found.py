@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from fluxgym.contract.dataset_rules import held_out_indices
 from library.data.dataset_toml import Dataset, Subset, read_datasets
-from library.data.image_index import held_out_indices, index_images
+from library.data.image_index import index_images
 from library.errors import TrainerError
-from tests.sd_scripts.library.data.test_dataset_toml import arguments
 from tests.support.photos import write_cats
+from tests.support.trainer_args import trainer_args
 
 
 @pytest.fixture(name="cats")
@@ -81,14 +82,14 @@ def test_a_folder_may_be_all_for_validation(cats, tmp_path):
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
         f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
     )
-    train, held_out = index_images(read_datasets(arguments(dataset_config=str(tmp_path / "d.toml"))), 1)
+    train, held_out = index_images(read_datasets(trainer_args(dataset_config=str(tmp_path / "d.toml"))), 1)
     assert (len(train), len(held_out)) == (10, 2)
 
 
 def test_in_json_names_the_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
-    train, _ = index_images(read_datasets(arguments(**flags)), 1)
+    train, _ = index_images(read_datasets(trainer_args(**flags)), 1)
     assert [(image.caption, image.num_repeats, image.folder) for image in train] == [
         ("number 0", 5, cats),
         ("number 1", 5, cats),

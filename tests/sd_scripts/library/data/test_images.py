@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from fluxgym.contract.buckets import Fit, cover
 from library.data import images
-from library.data.buckets import Fit, cover
 from library.data.images import list_images, read_image, read_with_alpha, resize_and_crop, to_pixels, upright_size
 from library.errors import TrainerError
 

@@ -4,7 +4,8 @@ import pytest
 
 from library.data.dataset_toml import ABOVE_KEYS, SUBSET_FIELDS, read_datasets
 from library.errors import TrainerError
-from tests.sd_scripts.library.data.test_dataset_toml import SUBSET, arguments
+from tests.support.trainer_args import trainer_args
+from tests.support.training_data import SUBSET_TOML
 
 KOHYAS = {  # ConfigSanitizer's schema, sd-scripts 48d368fa
     "subset": """color_aug face_crop_aug_range flip_aug num_repeats random_crop shuffle_caption keep_tokens keep_tokens_separator
@@ -24,9 +25,9 @@ def fixture_write(tmp_path):
     (tmp_path / "cats").mkdir()
 
     def write(subset="", dataset="", **flags):
-        text = f"[[datasets]]\nresolution = 64\n{dataset}\n{SUBSET}{subset}\n".replace("CATS", str(tmp_path / "cats"))
+        text = f"[[datasets]]\nresolution = 64\n{dataset}\n{SUBSET_TOML}{subset}\n".replace("CATS", str(tmp_path / "cats"))
         (tmp_path / "dataset.toml").write_text(text)
-        return read_datasets(arguments(dataset_config=str(tmp_path / "dataset.toml"), **flags))
+        return read_datasets(trainer_args(dataset_config=str(tmp_path / "dataset.toml"), **flags))
 
     return write
 

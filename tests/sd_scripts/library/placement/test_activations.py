@@ -5,8 +5,8 @@ import torch
 
 from library.placement.activations import BlockCheckpointing, HostActivations, keep_activations_on_host
 from networks.lora_flux import create_network
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_flux
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 
 class CountingHost(HostActivations):
@@ -26,11 +26,11 @@ def test_activations_on_the_host_give_the_same_gradients(checkpointing):
         flux = make_flux()
         flux.block_runner = BlockCheckpointing() if checkpointing else None
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-        fill_up(network)
+        randomize_lora(network)
         host = CountingHost(flux, min_bytes=1)
         if offloaded:
             keep_activations_on_host(flux, host)
-        x = inputs(PARAMS)
+        x = flux_inputs(PARAMS)
         x["img"].requires_grad_()
         flux(**x).square().mean().backward()
         results.append([x["img"].grad, *(p.grad for p in network.parameters())])

@@ -9,8 +9,8 @@ from library.models.flux1.math import image_ids, text_ids
 from library.placement import compile
 from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
-from tests.sd_scripts.library.placement import test_block_swap as block_swap
-from tests.support.tiny_models import make_flux
+from tests.support import block_swap
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 CPU = torch.device("cpu")
 
@@ -45,13 +45,13 @@ def test_gradients_are_those_of_uncompiled_blocks_with_products_kept_or_not():
 
 
 def test_compiled_blocks_that_are_swapped_compute_the_same():
-    plain, swapped = (block_swap.make(swapped=on, checkpointing=True) for on in (False, True))
+    plain, swapped = (block_swap.make_swapped_flux(swapped=on, checkpointing=True) for on in (False, True))
     for flux, _, _ in (plain, swapped):
         compile.compile_blocks(flux.blocks, config(), CPU)
     for _ in range(2):
-        x = block_swap.inputs(block_swap.PARAMS)
-        assert block_swap.are_equal(block_swap.gradients(*plain[:2], x), block_swap.gradients(*swapped[:2], x))
-    assert swapped[2].most_live == block_swap.RESIDENT
+        x = flux_inputs(PARAMS)
+        assert block_swap.all_equal(block_swap.gradients_of(*plain[:2], x), block_swap.gradients_of(*swapped[:2], x))
+    assert swapped[2].most_live == block_swap.MAX_RESIDENT_BLOCKS
 
 
 def test_nothing_is_compiled_unless_asked_for():

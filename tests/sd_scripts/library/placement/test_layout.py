@@ -14,9 +14,9 @@ from library.placement.block_swap import swap_blocks
 from library.placement.layout import TransformerLayout, num_blocks_to_swap
 from library.placement.quantization import QuantizedLinear
 from networks.lora_flux import create_network
-from tests.sd_scripts.library.placement.test_block_swap import RecordingMover
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_flux
+from tests.support.block_swap import RecordingTransfer
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 FLUX_DEV = FluxParams(**DEV)
 FAMILY = Flux1Family("dev")
@@ -50,7 +50,7 @@ def stored_bytes(module):
 @pytest.mark.parametrize("wanted", [1, 2, 5])
 def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkpointing):
     params = replace(PARAMS, depth=3, depth_single_blocks=6)
-    results, mover = [], RecordingMover()
+    results, mover = [], RecordingTransfer()
     for is_swapped in (False, True):
         flux = make_flux(params)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
@@ -58,8 +58,8 @@ def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkp
             swapped = FAMILY.swapped_blocks(flux, wanted)
             swap_blocks(swapped, mover, is_checkpointed=checkpointing)
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-        fill_up(network)
-        out = [flux(**inputs(params)).square().mean() for _ in range(2)]
+        randomize_lora(network)
+        out = [flux(**flux_inputs(params)).square().mean() for _ in range(2)]
         sum(out).backward()
         results.append([*out, *(parameter.grad for parameter in network.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -68,7 +68,7 @@ def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkp
 
 
 def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes():
-    mover = RecordingMover()
+    mover = RecordingTransfer()
     flux = make_flux(replace(PARAMS, depth=3, depth_single_blocks=6))
     layout = TransformerLayout(
         PlacementConfig(blocks_to_swap=3, gradient_checkpointing=True), torch.device("cuda", 0), torch.float32, FAMILY.swapped_blocks,
@@ -78,7 +78,7 @@ def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes():
     layout.finish(flux, flux.blocks)
     flux.block_runner = layout.block_runner()
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-    flux(**inputs(PARAMS)).square().mean().backward()
+    flux(**flux_inputs(PARAMS)).square().mean().backward()
     used = [note for note in mover.notes if note.startswith("use")]
     assert used == [f"use {index}" for index in (0, 1, 2, 3, 4, 4, 3, 2, 1, 0)]  # forward, then the recompute
     assert [note for note in mover.notes if note.startswith("start")] == [f"start {index}" for index in (0, 1, 2, 3, 4, 2, 1, 0)]

@@ -22,8 +22,8 @@ from library.placement.quantization import (
     quantized_store,
 )
 from networks.lora_flux import create_network
-from tests.sd_scripts.networks.test_lora_flux import fill_up, inputs
-from tests.support.tiny_models import PARAMS, make_flux
+from tests.support.lora import randomize_lora
+from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 CPU = torch.device("cpu")
 ROUNDING = {"fp8": 0.04, "int8": 0.01, "nf4": 0.12}  # of a bell curve's numbers, as a share of their size
@@ -86,7 +86,7 @@ def test_autograd_keeps_the_small_form_only(kind):
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_is_close_and_smaller(kind):
-    flux, x = make_flux(), inputs(PARAMS)
+    flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
     made = quantize_blocks(flux.blocks, kind, torch.float32)
     assert len(made) == 10 * len(flux.double_blocks) + 3 * len(flux.single_blocks)
@@ -103,8 +103,8 @@ def test_the_loras_gradients_pass_through(kind):
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
-    fill_up(network)
-    flux(**inputs(PARAMS)).square().mean().backward()
+    randomize_lora(network)
+    flux(**flux_inputs(PARAMS)).square().mean().backward()
     assert all(p.grad.abs().sum() > 0 for p in network.parameters())
 
 
@@ -150,7 +150,7 @@ def layers(flux):
 
 @torch.no_grad()
 def test_float8_storage_is_close_and_a_quarter_of_the_size():
-    flux, x = make_flux(), inputs(PARAMS)
+    flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
     quantize_blocks(flux.blocks, "fp8", torch.float32)
     assert all(block.linear1.weight.element_size() == 1 for block in flux.single_blocks)

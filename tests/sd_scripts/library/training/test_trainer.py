@@ -13,8 +13,9 @@ from library.training.checkpoint import put_tensors
 from library.training.reporting import ProgressLog
 from library.training.trainer import Training
 from tests.support.photos import write_cats
-from tests.support.stops import flags, last_checkpoint, losses_of, same_tensors, write_dataset
+from tests.support.stops import flags, last_checkpoint, losses_of, write_dataset
 from tests.support.tiny_models import write_tiny_models
+from tests.support.trainer_process import same_tensors
 
 QUICK = ("--network_train_unet_only", "--cache_text_encoder_outputs", "--optimizer_type", "AdamW")
 

@@ -9,7 +9,7 @@ from library.errors import TrainerError
 from library.models.family import DeviceStore
 from library.models.flux1.loading import load_clip_l, load_t5
 from library.placement.layout import TextEncoderLayout
-from tests.sd_scripts.library.placement.test_block_swap import RESIDENT, RecordingMover
+from tests.support.block_swap import MAX_RESIDENT_BLOCKS, RecordingTransfer
 
 
 @pytest.fixture(name="clip")
@@ -98,7 +98,7 @@ def _float8(state, *, scaled):
 
 @pytest.fixture(name="mover")
 def fixture_mover():
-    return RecordingMover()
+    return RecordingTransfer()
 
 
 def store_that_swaps(mover):
@@ -117,7 +117,7 @@ def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5,
         model(inputs_embeds=embedded).last_hidden_state.square().mean().backward()
         results.append(embedded.grad)
     assert torch.equal(*results)
-    assert mover.most_live == RESIDENT
+    assert mover.most_live == MAX_RESIDENT_BLOCKS
 
 
 @torch.no_grad()
@@ -129,7 +129,7 @@ def test_a_t5_that_does_not_fit_visits_block_by_block(t5, tmp_path, mover):
     for _ in range(2):
         assert torch.equal(loaded(input_ids=ids).last_hidden_state, t5(input_ids=ids).last_hidden_state)
     assert mover.notes.count("use 1") == 2
-    assert mover.most_live == RESIDENT
+    assert mover.most_live == MAX_RESIDENT_BLOCKS
 
 
 def test_the_encoders_are_not_taken_for_each_other(clip, t5, tmp_path):

@@ -13,8 +13,7 @@ from fluxgym.models.identify import identify
 from library.errors import TrainerError
 from library.models.flux1.loading import load_flux, open_flux
 from library.models.flux1.transformer import Flux, FluxParams
-from tests.sd_scripts.library.models.flux1.test_transformer import in_diffusers, random_flux, random_inputs
-from tests.support.diffusers_reference import flux_in_diffusers
+from tests.support.diffusers_reference import flux_in_diffusers, random_flux, random_inputs, run_in_diffusers
 from tests.support.tiny_models import PARAMS, make_flux
 
 FLUX_1 = FluxParams(
@@ -77,7 +76,7 @@ def test_a_float8_file_computes_what_its_numbers_say(kind, scaled, tmp_path):
     save_file(tensors | {"scaled_fp8": torch.zeros(2).to(kind)}, tmp_path / "flux.safetensors")
     loaded = load_flux(str(tmp_path / "flux.safetensors"), dtype=torch.float32, device="cpu")
     inputs = random_inputs(flux)
-    theirs = in_diffusers(flux, inputs)
+    theirs = run_in_diffusers(flux, inputs)
     assert (loaded(**inputs) - theirs).norm() / theirs.norm() < 1e-5
 
 

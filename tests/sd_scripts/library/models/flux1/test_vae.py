@@ -7,23 +7,13 @@ from safetensors.torch import save_file
 from library.errors import TrainerError
 from library.models.flux1.vae import SCALE, SHIFT, VAE, VAEParams, load_vae, params_from_shapes
 from library.randomness import generator
-from tests.support.diffusers_reference import autoencoder_in_diffusers
-
-PARAMS = VAEParams(channels=(8, 16, 24, 32), num_res_blocks=2, z_channels=16)
-
-
-def random_vae() -> VAE:
-    torch.manual_seed(0)
-    vae = VAE(PARAMS).eval().requires_grad_(False)
-    for parameter in vae.parameters():
-        parameter += 0.05 * torch.randn_like(parameter)
-    return vae
+from tests.support.diffusers_reference import VAE_PARAMS, autoencoder_in_diffusers, random_vae
 
 
 @pytest.fixture(name="pair")
 def fixture_pair():
     vae = random_vae()
-    return vae, autoencoder_in_diffusers(vae.state_dict(), PARAMS)
+    return vae, autoencoder_in_diffusers(vae.state_dict(), VAE_PARAMS)
 
 
 @torch.no_grad()
@@ -58,7 +48,7 @@ def test_a_generator_samples_around_the_mean():
 
 def test_dimensions_come_from_shapes_and_load(tmp_path):
     vae = random_vae()
-    assert params_from_shapes({key: tuple(t.shape) for key, t in vae.state_dict().items()}) == PARAMS
+    assert params_from_shapes({key: tuple(t.shape) for key, t in vae.state_dict().items()}) == VAE_PARAMS
     save_file({key: tensor.contiguous() for key, tensor in vae.state_dict().items()}, tmp_path / "ae.safetensors")
     loaded = load_vae(str(tmp_path / "ae.safetensors"), dtype=None, device="cpu")
     assert torch.equal(loaded.decoder.up[0].block[2].conv2.weight, vae.decoder.up[0].block[2].conv2.weight)

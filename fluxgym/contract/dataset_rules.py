@@ -1,0 +1,51 @@
+"""Rules by which images become a dataset: file names, orientation, held-out images, repeats of regularization images."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+
+IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+EXIF_ORIENTATION = 0x0112
+EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+
+
+def is_image_name(name: str) -> bool:
+    """Return True if a file name has an image's extension and something other than dots before it."""
+    stem, dot, extension = name.rpartition(".")
+    return bool(stem.strip(".")) and dot + extension.lower() in IMAGE_EXTENSIONS
+
+
+def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:
+    """Return (width, height) as seen, from the stored size and Pillow's name of the file format.
+
+    read_orientation returns the EXIF orientation. It is not called for TIFF files, which Pillow rotates itself.
+    """
+    is_sideways = image_format != "TIFF" and read_orientation() in EXIF_SIDEWAYS
+    return (size[1], size[0]) if is_sideways else size
+
+
+def held_out_indices(count: int, share: float, seed: int) -> set[int]:
+    """Return which of `count` images, sorted by name, are held out for validation: a share, rounded down, drawn by the seed alone.
+
+    A folder in two datasets of different resolutions is split alike in both. kohya's trainer rounds each part separately, so that an image
+    can be in both.
+    """
+
+    def draw(index: int) -> int:
+        return int.from_bytes(hashlib.sha256(f"{seed}/validation/{index}".encode()).digest()[:8], "big") >> 1
+
+    num_held_out = count - math.ceil(round(count * (1 - share), 6))
+    return set(sorted(range(count), key=draw)[:num_held_out])
+
+
+def regularization_repeats(own_repeats: Sequence[int], total: int) -> list[int]:
+    """Return the repeats of regularization images so that they sum to `total`, the repeats of all training images.
+
+    Each image first gets its own repeats, in order, until the total is reached; the rest is dealt evenly, one more for the first images.
+    """
+    repeats = []
+    left = total if own_repeats else 0
+    for own in own_repeats:
+        repeats.append(min(own, left))
+        left -= repeats[-1]
+    return [count + left // len(repeats) + (index < left % len(repeats)) for index, count in enumerate(repeats)]

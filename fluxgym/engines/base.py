@@ -1,0 +1,86 @@
+"""What FluxGym needs of an engine, the place where runs execute: submit and cancel runs, observe them, and hand out devices."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from fluxgym.runs.launch_spec import LaunchSpec
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.status import EngineState
+
+
+class Mode(StrEnum):
+    """What a submitted supervisor does: a whole run, or only the end of one whose supervisor has died."""
+
+    TRAIN = "train"
+    STOP_ONLY = "stop"
+    VERIFY_ONLY = "verify"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineHandle:
+    """A submitted job, by the engine's own name for it."""
+
+    engine: str
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """The devices of which a run may take any, and the names of the runs that wait for one, the next first."""
+
+    devices: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+class Lease(Protocol):
+    """Devices that belong to one run until they are released."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment variables by which the trainer sees only its devices."""
+
+    @property
+    def file_descriptors(self) -> tuple[int, ...]:
+        """What the trainer inherits, so that its devices stay taken while it is alive."""
+
+    def release(self) -> None:
+        """Give the devices back."""
+
+
+class Engine(Protocol):
+    """Where the runs of one outputs folder execute. Files say what happened to a run; only its engine knows whether it still executes."""
+
+    name: str
+
+    def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> EngineHandle:
+        """Start a supervisor and return once it has recorded itself or has ended. Raises LaunchError if it does neither."""
+
+    def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
+        """Request a stop and return at once; False if nothing of the run is alive or waiting. A dead supervisor is replaced.
+
+        The trainer may save its state for grace_s seconds; 0 stops it at once.
+        """
+
+    def observe(self, snapshots: Sequence[RunSnapshot]) -> Mapping[str, EngineState]:
+        """Return the state of each run, by slug. Writes nothing."""
+
+    def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
+        """Return the processes that belong to a run's folder whatever its records say, as slug -> description."""
+
+    def reconcile(self) -> tuple[str, ...]:
+        """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises."""
+
+    def move(self, run: RunPaths, position: int) -> None:
+        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+
+    def capacity(self) -> Capacity:
+        """Return the devices and the waiting runs."""
+
+    def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_cancelled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
+        """Wait for the devices of a run and return them, None if it was cancelled before. Called by the supervisor.
+
+        waiting is called with a sentence whenever the reason for waiting changes.
+        """

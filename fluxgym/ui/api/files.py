@@ -1,0 +1,165 @@
+"""The file routes: page assets, samples, LoRA files, exports and thumbnails go out; images, captions and exported archives come in."""
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from fluxgym.app_settings import Settings
+from fluxgym.contract.files import SAMPLE_FOLDER
+from fluxgym.dataset.folder import ImageFolder
+from fluxgym.dataset.images import thumbnail
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, TooLarge
+from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
+from fluxgym.sessions.cleanup import backup
+from fluxgym.sessions.drafts import open_draft
+from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
+from fluxgym.ui.api.uploads import receive, receive_whole
+from fluxgym.ui.security.guard import bad_request
+
+ASSETS = Path(__file__).parents[1] / "assets"
+THUMB_SIDE = 320
+ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
+NOT_FOUND = PlainTextResponse("There is nothing at this address.", 404)
+WITH_IMAGES = Export(images=True)
+EXPORTS = {
+    "state.json": None, "with-images.zip": WITH_IMAGES, "with-pictures.zip": WITH_IMAGES, "everything.zip": Export(images=True, lora=True),
+}  # fmt: skip
+CACHE_ONE_DAY = {"Cache-Control": "private, max-age=86400"}
+REVALIDATE = {"Cache-Control": "no-cache"}
+
+
+class FileRoutes:
+    """The routes under /fluxgym/ that send and receive files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes."""
+        app.add_api_route("/fluxgym/assets/{name}", self.asset)
+        app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
+        app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
+        app.add_api_route("/fluxgym/runs/{slug}/export/{name}", self.export)
+        app.add_api_route("/fluxgym/states.tar.gz", self.states)
+        app.add_api_route("/fluxgym/import/{name}", self.import_archive, methods=["PUT"])
+        for folder in ("images", "pictures"):  # "pictures" is the path of earlier versions
+            app.add_api_route(f"/fluxgym/runs/{{slug}}/{folder}/{{name}}", self.run_image)
+            app.add_api_route(f"/fluxgym/drafts/{{draft}}/{folder}/{{name}}", self.draft_image)
+            app.add_api_route(f"/fluxgym/drafts/{{draft}}/{folder}/{{name}}", self.upload, methods=["PUT"])
+
+    def asset(self, name: str) -> Response:
+        """Send one of the page's own scripts or its style sheet."""
+        path = next((path for path in ASSETS.iterdir() if path.name == name), None)
+        if path is None or path.suffix not in ASSET_TYPES:
+            return NOT_FOUND
+        return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=REVALIDATE)
+
+    def sample(self, slug: str, name: str) -> Response:
+        """Send a sample image."""
+        return self._file(slug, SAMPLE_FOLDER, name, ".png", "image/png", CACHE_ONE_DAY)
+
+    def lora(self, slug: str, name: str) -> Response:
+        """Send a LoRA file as a download."""
+        return self._file(slug, "", name, ".safetensors", "application/octet-stream", REVALIDATE, filename=name)
+
+    def _file(
+        self, slug: str, folder: str, name: str, suffix: str, media_type: str, headers: dict[str, str], filename: str | None = None
+    ) -> Response:
+        """Send a regular file that is directly in a run's folder or in its subfolder `folder`; links and other names give 404."""
+        try:
+            run = self._outputs.run(slug)
+        except SessionNotFound:
+            return NOT_FOUND
+        path = run.folder / folder / name
+        is_name = (
+            name == Path(name).name and not name.startswith(".") and name.endswith(suffix) and len(os.fsencode(name)) <= MAX_NAME_BYTES
+        )
+        if not is_name or not run.ui_state.is_file() or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
+            return NOT_FOUND
+        return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
+
+    def export(self, slug: str, name: str) -> Response:
+        """Send a run's state, or an archive with its images and model, which is zipped while it is sent."""
+        try:
+            run = self._outputs.run(slug)
+        except SessionNotFound:
+            return NOT_FOUND
+        if name not in EXPORTS or not run.ui_state.is_file():
+            return NOT_FOUND
+        what = EXPORTS[name]
+        if what is None:
+            return self._temporary(partial(export_state, run), f"{run.slug}.json")
+        try:
+            chunks = stream_archive(run, what)
+        except FluxGymError as error:
+            return bad_request(str(error))
+        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-{name}')}"}
+        return StreamingResponse(chunks, media_type="application/zip", headers=named)
+
+    def states(self) -> Response:
+        """Send all states in an archive, as the guide's tar command writes it."""
+        return self._temporary(partial(backup, self._settings.outputs), "fluxgym-states-backup.tar.gz")
+
+    def _temporary(self, write: Callable[[Path], object], filename: str) -> Response:
+        """Send a small file that is written for this request and removed after it."""
+        path = self._outputs.own / "new" / f"export-{secrets.token_hex(8)}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path)
+        except (FluxGymError, OSError) as error:
+            path.unlink(missing_ok=True)
+            return bad_request(str(error))
+        return FileResponse(path, media_type="application/octet-stream", filename=filename, background=BackgroundTask(path.unlink))
+
+    async def import_archive(self, name: str, request: Request) -> Response:
+        """Receive an exported file and create its runs."""
+        try:
+            path = await receive_whole(request, name, self._outputs.own / "new")
+            try:
+                runs = await run_in_threadpool(import_file, path, self._outputs)
+            except ImportRefused as error:
+                raise ImportRefused(str(error).replace(path.name, name[:120])) from None
+            finally:
+                path.unlink(missing_ok=True)
+            return JSONResponse({"slugs": [run.slug for run in runs]})
+        except FluxGymError as error:
+            return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+
+    def run_image(self, slug: str, name: str) -> Response:
+        """Send a thumbnail of one of a run's images."""
+        try:
+            run = self._outputs.run(slug)
+        except SessionNotFound:
+            return NOT_FOUND
+        return _thumbnail(ImageFolder(run.dataset), name)
+
+    def draft_image(self, draft: str, name: str) -> Response:
+        """Send a thumbnail of one of a draft's images."""
+        try:
+            return _thumbnail(open_draft(self._settings.outputs, draft).images, name)
+        except FluxGymError:
+            return NOT_FOUND
+
+    async def upload(self, draft: str, name: str, request: Request) -> Response:
+        """Receive one image or caption into a draft."""
+        try:
+            folder = open_draft(self._settings.outputs, draft).images
+            return JSONResponse({"name": await receive(request, name, folder)})
+        except FluxGymError as error:
+            return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+
+
+def _thumbnail(folder: ImageFolder, name: str) -> Response:
+    try:
+        return Response(thumbnail(folder.image_path(name), THUMB_SIDE), media_type="image/jpeg", headers=CACHE_ONE_DAY)
+    except DatasetError:
+        return NOT_FOUND

@@ -1,0 +1,78 @@
+"""The app as a process and its page in a browser, for tests."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Page, expect
+
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.control import request_stop, wait_until_ended
+
+ROOT = Path(__file__).parents[2]
+DROP_SCRIPT = """async ([names, contents]) => {
+  const transfer = new DataTransfer();
+  names.forEach((name, index) => transfer.items.add(new File([Uint8Array.from(atob(contents[index]), (c) => c.charCodeAt(0))], name)));
+  document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+class App:
+    """app.py as a process that can be killed and started again on the same port."""
+
+    def __init__(self, folder: Path, models: Path, *flags: str) -> None:
+        self.outputs, self.models, self.flags = folder / "outputs", models, flags
+        self.log = folder / "app.log"
+        self.port = 0
+        self.greeting = ""
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Return the address of the page."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        """Start the app and wait until it prints its address."""
+        folders = ["--outputs", str(self.outputs), "--models", str(self.models)]
+        command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), *folders, *self.flags]
+        log = self.log.open("ab")
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}  # with a browser beside it, two threads are slower than one
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        line = self.process.stdout.readline()
+        found = re.search(r":(\d+)/", line)
+        assert found, f"the app printed {line!r}\n{self.log.read_text()}"
+        self.port, self.greeting = int(found[1]), line
+
+    def kill(self) -> None:
+        """Kill the process with SIGKILL, as a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+
+    def rss_mb(self) -> float:
+        """Return the resident memory of the process in MB."""
+        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+
+def stop_all_runs(outputs: Path) -> None:
+    """Stop all runs that a test has started and wait until they have ended."""
+    for run in OutputsPaths(outputs).runs():
+        if request_stop(run, now=True):
+            wait_until_ended(run)
+
+
+def open_page(page: Page, app: App, query: str = "") -> None:
+    """Open the page and wait until the form has its first checks."""
+    page.goto(app.url + query)
+    expect(page.locator(".fg-lines li").first).to_be_attached()
+
+
+def drop_files(page: Page, files: dict[str, bytes]) -> None:
+    """Drop files onto the image area, as from a file manager."""
+    page.evaluate(DROP_SCRIPT, [list(files), [b64encode(content).decode() for content in files.values()]])
