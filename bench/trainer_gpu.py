@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import Namespace
 from pathlib import Path
 
 from bench.table import Figure
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.runs.launch_spec import to_words
 
 ROOT = Path(__file__).parents[1]
 CARDS_GB = {"24G": 32, "20G": 20, "16G": 16, "12G": 12, "10G": 10, "8G": 8}  # 24G is for cards of more than 24 GB
@@ -81,6 +81,7 @@ def write_checkpoint(path: Path, shapes: dict[str, object]) -> None:
 
 def make_training(tier: str, checkpoint: Path, device: str):
     """Return (transformer, LoRA, optimizer) as the trainer makes them of a tier's flags."""
+
     import torch
 
     from library.cli.parse import parse
@@ -91,13 +92,12 @@ def make_training(tier: str, checkpoint: Path, device: str):
     from networks.factory import parameter_groups
 
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
-    flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(TIERS[tier])
+    flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(to_words(TIERS[tier]))
     config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
-    args = Namespace(**config.given)
     base = BaseModel(find_family(config.model), config.model, (), device=torch.device(device), dtype=torch.bfloat16)
     flux = base.load_transformer(config.placement)
-    network = factory.create(args, flux, None, None).to(device)
-    return flux, network, create_optimizer(args, parameter_groups(args, network))
+    network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(device)
+    return flux, network, create_optimizer(config.optim, parameter_groups(config.optim, network))
 
 
 def run_step(flux, network, optimizer, device: str) -> None:

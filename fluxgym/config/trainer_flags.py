@@ -1,6 +1,6 @@
-"""The trainer's flags as data, read from flags.json, which a test holds equal to the trainer's own parser.
+"""The trainer's flags, read from flags.json, and which values each accepts. A test holds flags.json equal to the trainer's parser.
 
-Owns which advanced settings exist, whether the trainer honours them, and whether they belong into dataset.toml or on the command line.
+Flags that have a form field of their own are rows of `settings`; this module does not know the form.
 """
 
 import json
@@ -13,27 +13,18 @@ from typing import Any
 from fluxgym.config.values import is_text
 from fluxgym.errors import ConfigError
 
-DATASET_KEYS = {
-    "train_batch_size": "batch_size",
-    "enable_bucket": "enable_bucket",
+DATASET_FLAGS = {
     "min_bucket_reso": "min_bucket_reso",
     "max_bucket_reso": "max_bucket_reso",
     "bucket_reso_steps": "bucket_reso_steps",
     "bucket_no_upscale": "bucket_no_upscale",
     "resize_interpolation": "resize_interpolation",
 }
-SUBSET_KEYS = (
+SUBSET_FLAGS = (
     "keep_tokens", "shuffle_caption", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator",
     "enable_wildcard", "flip_aug", "random_crop", "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
     "caption_extension",
 )  # fmt: skip
-OF_THE_LAUNCHER = ("reg_data_dir",)  # becomes an is_reg subset of dataset.toml
-OF_THE_FORM = {
-    "max_train_epochs": "max_train_epochs", "max_train_steps": "max_train_epochs", "sample_every_n_steps": "sample_every_n_steps",
-    "resolution": "resolution", "seed": "seed", "max_data_loader_n_workers": "workers", "learning_rate": "learning_rate",
-    "save_every_n_epochs": "save_every_n_epochs", "guidance_scale": "guidance_scale", "timestep_sampling": "timestep_sampling",
-    "network_dim": "network_dim", "save_state": "enable_checkpointing", "dataset_repeats": "num_repeats",
-}  # fmt: skip
 NOT_FOR_A_RUN = (
     "dataset_config", "output_dir", "output_name", "resume", "pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "sample_prompts",
     "config_file", "output_config", "huggingface_token", "wandb_api_key", "train_data_dir", "in_json",
@@ -43,7 +34,7 @@ NOT_FOR_A_RUN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """One flag of the trainer: its kohya name without dashes, its type, and whether it is honored."""
+    """One flag of the trainer: its name without dashes, its type, and whether it is honored."""
 
     name: str
     type: str
@@ -77,11 +68,8 @@ def all_flags() -> dict[str, Flag]:
     return {flag.name: flag for flag in flags}
 
 
-def check_advanced(name: str, value: Any) -> None:
-    """Refuse an advanced setting that the trainer does not know or honour, or whose value is of another kind.
-
-    Raises ConfigError naming the setting, and the nearest known name for one that is misspelt.
-    """
+def check_flag(name: str, value: Any) -> None:
+    """Raise ConfigError if the trainer does not have or support a flag, or not this value; a misspelled name gets the nearest known one."""
     flag = all_flags().get(name)
     if not is_text(name):
         raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
@@ -91,8 +79,6 @@ def check_advanced(name: str, value: Any) -> None:
         raise ConfigError(f"The advanced setting “{name}” is not known.{hint}", field="advanced")
     if name in NOT_FOR_A_RUN:
         raise ConfigError(f"The advanced setting “{name}” is set by FluxGym itself; leave it out.", field="advanced")
-    if name in OF_THE_FORM:
-        raise ConfigError(f"The advanced setting “{name}” is set by the form's own {OF_THE_FORM[name]}; use that.", field="advanced")
     if flag.support == "refused":
         raise ConfigError(f"The advanced setting “{name}” is not supported: {flag.reason}", field="advanced")
     _check_value(flag, value)

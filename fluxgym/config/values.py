@@ -1,12 +1,60 @@
-"""Which texts can be settings: short enough, and writable to every file and command line."""
+"""Pure conversions of setting values: from JSON or a form field to a Python type, and which texts are accepted."""
+
+import math
+import re
+from typing import Any
 
 MAX_TEXT = 20_000
+MAX_SHOWN = 40
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MAX_RATE = 10
 
 
 def is_text(value: str) -> bool:
-    """Return True if a text can be a setting; half a letter of UTF-16 and NUL cannot be written, and nobody types more than MAX_TEXT."""
+    """Return True if a text can be written to every file and command line: no lone surrogate, no NUL, at most MAX_TEXT characters."""
     try:
         value.encode()
     except UnicodeEncodeError:
         return False
     return len(value) <= MAX_TEXT and "\0" not in value
+
+
+def short(value: Any) -> str:
+    """Return a value as a text of at most MAX_SHOWN characters, for an error message."""
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def to_number(value: Any) -> float:
+    """Return a number or numeric text as a float; raises ValueError for anything else, NaN and infinity."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError(f"must be a number, not “{short(value)}”.")
+    return number
+
+
+def to_integer(value: Any) -> int:
+    """Return a whole number, also from text or a float without a fraction; raises ValueError for anything else."""
+    number = to_number(value)
+    if number != int(number):
+        raise ValueError(f"must be a whole number, not “{value}”.")
+    return int(value) if isinstance(value, int) else int(number)
+
+
+def to_switch(value: Any) -> bool:
+    """Return true or false, also from a text such as "yes" or "0"; raises ValueError for anything else."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in (*TRUE, *FALSE):
+        raise ValueError(f"must be true or false, not “{short(value)}”.")
+    return text in TRUE
+
+
+def is_rate(text: str) -> bool:
+    """Return True if a text is a learning rate above 0 in a notation that the trainer reads; float() would also take "1_0" and "١"."""
+    return RATE.fullmatch(text) is not None and 0 < float(text) <= MAX_RATE

@@ -1,19 +1,26 @@
-"""The VRAM tiers: FluxGym's three, flag for flag, and three more; the flags that each adds to the trainer's command line or takes from it."""
+"""The VRAM tiers: FluxGym's three, flag for flag, and three more; the trainer options that each adds or leaves out."""
 
-ADAMW8BIT = ("--optimizer_type", "adamw8bit")
-ADAFACTOR = (
-    "--optimizer_type", "adafactor", "--optimizer_args", "relative_step=False", "scale_parameter=False", "warmup_init=False",
-    "--lr_scheduler", "constant_with_warmup", "--max_grad_norm", "0.0",
-)  # fmt: skip
-TIERS: dict[str, tuple[str, ...]] = {
+from collections.abc import Mapping
+
+ADAMW8BIT: Mapping[str, tuple[str, ...] | None] = {"--optimizer_type": ("adamw8bit",)}
+ADAFACTOR: Mapping[str, tuple[str, ...] | None] = {
+    "--optimizer_type": ("adafactor",),
+    "--optimizer_args": ("relative_step=False", "scale_parameter=False", "warmup_init=False"),
+    "--lr_scheduler": ("constant_with_warmup",),
+    "--max_grad_norm": ("0.0",),
+}
+TIERS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "24G": ADAMW8BIT,
     "20G": ADAMW8BIT,
     "16G": ADAFACTOR,
-    "12G": (*ADAFACTOR, "--split_mode", "--network_args", "train_blocks=single"),
-    "10G": (*ADAFACTOR, "--blocks_to_swap", "22"),  # kohya's advice for these two cards, in kohya's unit: see offload.py of the trainer
-    "8G": (*ADAFACTOR, "--blocks_to_swap", "28"),
+    "12G": {**ADAFACTOR, "--split_mode": None, "--network_args": ("train_blocks=single",)},
+    "10G": {
+        **ADAFACTOR,
+        "--blocks_to_swap": ("22",),
+    },  # kohya's advice for these two cards, in kohya's unit, which the trainer's placement explains
+    "8G": {**ADAFACTOR, "--blocks_to_swap": ("28",)},
 }
-WITHOUT: dict[str, tuple[str, ...]] = {"24G": ("--fp8_base",)}
+WITHOUT: Mapping[str, tuple[str, ...]] = {"24G": ("--fp8_base",)}
 DESCRIPTIONS = {
     "24G": "AdamW in 8 bits, the model in full bf16; its weights alone are 22 GiB, so for cards of more than 24 GB",
     "20G": "AdamW in 8 bits, the model in float8",

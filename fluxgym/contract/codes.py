@@ -53,6 +53,7 @@ class ReasonCode(StrEnum):
     RAM_OOM = "ram_oom"
     STALLED = "stalled"
     STORAGE = "storage"
+    SUPERVISOR = "supervisor"
     UNKNOWN = "unknown"
     UNREADABLE = "unreadable"
     USER = "user"

@@ -8,8 +8,9 @@ from typing import Any
 
 import tomli_w
 
-from fluxgym.config.train_config import TrainConfig
-from fluxgym.config.trainer_flags import DATASET_KEYS, SUBSET_KEYS
+from fluxgym.config.setting_spec import Emit
+from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, TrainConfig
+from fluxgym.config.trainer_flags import SUBSET_FLAGS
 from fluxgym.contract.buckets import GRID, BucketRule, Size, default_bounds, default_step
 from fluxgym.contract.dataset_rules import held_out_indices, regularization_repeats
 from fluxgym.errors import ConfigError
@@ -22,8 +23,8 @@ def buckets_on(config: TrainConfig) -> bool:
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:
     """Return the text of dataset.toml. Raises ConfigError for a resolution or buckets that the trainer cannot have."""
-    subset_keys = {key: config.advanced[key] for key in SUBSET_KEYS if key in config.advanced}
-    subset = {"image_dir": str(image_dir), "class_tokens": config.concept_sentence, "num_repeats": config.num_repeats}
+    subset_keys = {key: config.advanced[key] for key in SUBSET_FLAGS if key in config.advanced}
+    subset = {"image_dir": str(image_dir)} | _own_keys(config, Emit.SUBSET)
     subsets: list[dict[str, Any]] = [subset]
     extension = subset_keys.pop("caption_extension", ".txt")  # how others' captions end: a run's own are .txt
     if reg_dir is not None:
@@ -32,8 +33,12 @@ def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = No
     return tomli_w.dumps({"general": general, "datasets": [_dataset(config) | {"subsets": subsets}]})
 
 
+def _own_keys(config: TrainConfig, emit: Emit) -> dict[str, Any]:
+    return {setting.dataset_key: getattr(config, setting.name) for setting in OWN_KEYS if setting.emit is emit}
+
+
 def _dataset(config: TrainConfig) -> dict[str, Any]:
-    values: dict[str, Any] = {"resolution": config.resolution, "batch_size": 1}
+    values: dict[str, Any] = _own_keys(config, Emit.DATASET) | {"batch_size": 1}
     values |= {DATASET_KEYS[key]: value for key, value in config.advanced.items() if key in DATASET_KEYS}
     values["enable_bucket"] = buckets_on(config)
     if config.resolution % GRID:

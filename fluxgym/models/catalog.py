@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.identify import identify
 

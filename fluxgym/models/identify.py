@@ -1,7 +1,6 @@
 """What a model file or folder really is, told from its header alone: FLUX dev or schnell in which precision, ae, CLIP-L, T5, a LoRA, damaged.
 
-Standard library only, and no weight is read. The trainer has the same knowledge in sd-scripts/library/weights/model_kinds.py, for neither imports the
-other.
+Standard library only; no tensor is loaded.
 """
 
 import json
@@ -12,30 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fluxgym.contract.model_kinds import ROLES, other_format, other_model, roles_of
 from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
 
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
-
-# Other models first, as a LoRA's names contain those of what it changes. The first pattern that matches a tensor's name tells.
-OTHERS = (
-    (r"(lora_(up|down|A|B)|hada_w1_a|lokr_w1|oft_blocks)\b|\.lora\.", "a LoRA"),
-    (r"\.(absmax|quant_state\.bitsandbytes__nf4|qweight)$", "a model in 4 bits of another program"),
-    (r"(controlnet_(x_embedder|blocks)|input_hint_block|control_model)\b", "a ControlNet"),
-    (r"conditioner\.embedders\.|add_embedding\.linear_1|label_emb\.", "a Stable Diffusion XL model"),
-    (r"cond_stage_model\.|down_blocks\.0\.attentions|input_blocks\.1\.1\.", "a Stable Diffusion 1 or 2 model"),
-    (r"joint_blocks\.\d", "a Stable Diffusion 3 model"),
-    (r"distilled_guidance_layer\.", "a Chroma transformer"),
-    (r"double_stream_modulation_img\.", "a FLUX.2 transformer"),
-)
-ROLES = (
-    ("transformer", r"(^|\.)(double_blocks\.\d+\.img_attn|single_transformer_blocks\.\d+\.proj_mlp)"),
-    ("t5xxl", r"SelfAttention\.(q|k|v)\b"),
-    ("clip_l", r"(text_model\.embeddings|encoder\.layers\.\d+\.self_attn|transformer\.resblocks)"),
-    ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b"),
-)
 WORDS = {"ae": "the VAE (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
 
 
@@ -111,8 +92,8 @@ def _tensors(path: Path) -> Mapping[str, TensorEntry]:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
-    if (refusal := _no_safetensors(head)) is not None:
-        raise _Problem(refusal)
+    if (other := other_format(head)) is not None:
+        raise _Problem(f"file is {other}")
     try:
         header = read_header(path)
     except HeaderError:
@@ -126,27 +107,15 @@ def _tensors(path: Path) -> Mapping[str, TensorEntry]:
     return header.tensors
 
 
-def _no_safetensors(head: bytes) -> str | None:
-    if head.startswith(b"GGUF"):
-        return "file is GGUF, which cannot be trained on; choose the same model as .safetensors, in bf16 or fp8"
-    if head.startswith(PICKLE_STARTS):
-        return "file is a pickled PyTorch file (.ckpt, .pt, .bin), which may run code when it is read; choose the .safetensors file"
-    if head.startswith(b"version https://git-lfs"):
-        return "file is a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
-    if head[:64].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "file is a web page that was saved instead of the model; download it again, logged in if its license asks for that"
-    return None
-
-
 def _of_tensors(tensors: Mapping[str, TensorEntry]) -> Identity:
-    other = next((kind for pattern, kind in OTHERS if _any(pattern, tensors)), None)
+    other = other_model(tensors)
     if other is not None:
         return Identity(words=other, problem=f"file is {other}")
-    roles = frozenset(role for role, pattern in ROLES if _any(pattern, tensors))
+    roles = roles_of(tensors)
     if "transformer" in roles:
         whole = "a whole checkpoint of " if len(roles) > 1 else ""
         return Identity(words=whole + _transformer(tensors), roles=roles)
-    return Identity(words=next((WORDS[role] for role, _ in ROLES if role in roles), "an unknown model"), roles=roles)
+    return Identity(words=next((WORDS[role] for role, _, _ in ROLES if role in roles), "an unknown model"), roles=roles)
 
 
 def _any(pattern: str, names: Iterable[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 
 PROMPT_FLAGS = ("w", "h", "d")
 

@@ -1,15 +1,14 @@
 """Adopt: the outputs/ and datasets/ of an existing FluxGym or Hardened folder become sessions here. The other folder is only read."""
 
-import itertools
 import secrets
 import shlex
 import shutil
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.setting_spec import Emit, Kind
+from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import (
     DATASET_FOLDER,
@@ -27,19 +26,12 @@ from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import storage_error
+from fluxgym.runs.launch_spec import parse_words
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
 ADOPTED = "Adopted from another FluxGym; its training was not watched here."
-OF_FLAGS = {
-    "max_train_epochs": "max_train_epochs", "sample_every_n_steps": "sample_every_n_steps", "seed": "seed", "learning_rate": "learning_rate",
-    "save_every_n_epochs": "save_every_n_epochs", "guidance_scale": "guidance_scale", "timestep_sampling": "timestep_sampling",
-    "network_dim": "network_dim", "max_data_loader_n_workers": "workers",
-}  # fmt: skip
-OF_METADATA = {
-    "ss_learning_rate": "learning_rate", "ss_network_dim": "network_dim", "ss_seed": "seed", "ss_num_epochs": "max_train_epochs",
-}  # fmt: skip
 OF_FILES = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
 COPIED = (TRAIN_SH, DATASET_TOML, SAMPLE_PROMPTS, README)
 
@@ -171,30 +163,35 @@ def _from_state(folder: Path) -> dict[str, Any]:
         state = read_state(RunPaths(folder))
     except FluxGymError:
         return {}
-    return {key: value for key, value in state.items() if key in {own.name for own in fields(TrainConfig)} | {"timestamp"}}
+    return {key: value for key, value in state.items() if key in (*STATE_KEYS, "timestamp")}
 
 
 def _from_command(folder: Path) -> dict[str, Any]:
-    """Read the flags of train.sh as the shell would."""
+    """Return the settings whose flags train.sh has; it is split into words as a shell would."""
     try:
         words = shlex.split((folder / TRAIN_SH).read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
     except (OSError, ValueError):
         return {}
-    pairs = dict(itertools.pairwise(words))
-    found = {ours: pairs[f"--{flag}"] for flag, ours in OF_FLAGS.items() if f"--{flag}" in pairs}
-    base = Path(pairs.get("--pretrained_model_name_or_path", "")).name.lower()
-    found |= next(({"base_model": model} for part, model in OF_FILES.items() if part in base), {})
-    return found | {"enable_checkpointing": "--save_state" in words}
+    options = parse_words(words)
+    found: dict[str, Any] = {}
+    for setting in OWN_KEYS:
+        if setting.kind is Kind.SWITCH and setting.flag:
+            found[setting.name] = setting.flag in options
+        elif setting.emit in (Emit.ALWAYS, Emit.IF_TRUE) and (values := options.get(setting.flag)):
+            found[setting.name] = values[0]
+    base = Path((options.get("--pretrained_model_name_or_path") or ("",))[0]).name.lower()
+    return found | next(({"base_model": model} for part, model in OF_FILES.items() if part in base), {})
 
 
 def _from_toml(folder: Path) -> dict[str, Any]:
+    """Return the settings that dataset.toml has."""
     try:
         dataset = tomllib.loads((folder / DATASET_TOML).read_text(encoding="utf-8"))["datasets"][0]
-        found = {"resolution": dataset.get("resolution"), "num_repeats": dataset["subsets"][0].get("num_repeats")}
-        trigger = dataset["subsets"][0].get("class_tokens")
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        tables = {Emit.DATASET: dict(dataset), Emit.SUBSET: dict(dataset["subsets"][0])}
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
         return {}
-    return {name: value for name, value in (found | {"concept_sentence": trigger}).items() if value is not None}
+    found = {setting.name: tables[setting.emit].get(setting.dataset_key) for setting in OWN_KEYS if setting.emit in tables}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _from_prompts(folder: Path) -> dict[str, Any]:
@@ -205,11 +202,13 @@ def _from_prompts(folder: Path) -> dict[str, Any]:
 
 
 def _from_metadata(folder: Path) -> dict[str, Any]:
+    """Return the settings that kohya's trainer wrote into the LoRA file."""
     try:
         metadata = read_header(folder / lora_name(folder.name)).metadata
     except (OSError, ValueError):
         return {}
-    return {ours: metadata[name] for name, ours in OF_METADATA.items() if metadata.get(name) not in (None, "None")}
+    found = {setting.name: metadata.get(setting.metadata_key) for setting in OWN_KEYS if setting.metadata_key}
+    return {name: value for name, value in found.items() if value not in (None, "None")}
 
 
 def _is_sound(model: Path) -> bool:

@@ -5,14 +5,14 @@ import shutil
 import time
 from pathlib import Path
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.dataset.folder import copy_into
 from fluxgym.errors import NameTaken
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of
-from fluxgym.sessions.history import SETTINGS, keep
+from fluxgym.sessions.history import keep
 from fluxgym.sessions.preconditions import name_lock
 
 NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
@@ -25,7 +25,7 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
     """
     outputs = OutputsPaths(run.folder.parent)
     state = read_state(run)
-    settings = {name: state[name] for name in SETTINGS if name in state and name != "resume_from_checkpoint"} | {
+    settings = {name: state[name] for name in STATE_KEYS if name in state and name != "resume_from_checkpoint"} | {
         "lora_name": new_name.strip()
     }
     TrainConfig.from_state(settings)

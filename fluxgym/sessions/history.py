@@ -5,10 +5,10 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
@@ -20,8 +20,6 @@ from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
 from fluxgym.sessions.adopt import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
-
-SETTINGS = tuple(own.name for own in fields(TrainConfig))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,7 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
     advanced = state.get("advanced")
-    flat = {name: state[name] for name in SETTINGS if name in state and name != "advanced"}
+    flat = {name: state[name] for name in STATE_KEYS if name in state and name != "advanced"}
     return flat | (dict(advanced) if isinstance(advanced, Mapping) else {})
 
 
@@ -106,7 +104,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         if status_of(run, current).status is Status.COMPLETED:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
         keep(run)
-        update_state(run, {name: version.state.get(name) for name in SETTINGS})
+        update_state(run, {name: version.state.get(name) for name in STATE_KEYS})
     return diff(current, version.state)
 
 
@@ -138,7 +136,7 @@ def repair(run: RunPaths) -> State:
 def _settings(run: RunPaths) -> State:
     """Return the newest settings of the history, else those that the run's other files hold."""
     for version in versions(run):
-        return {name: version.state[name] for name in SETTINGS if name in version.state}
+        return {name: version.state[name] for name in STATE_KEYS if name in version.state}
     return known_settings(run.folder)
 
 

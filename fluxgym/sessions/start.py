@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.contract.files import STATE_FOLDER, UI_STATE
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
 from fluxgym.errors import BadName, SessionNotFound, StorageError
 from fluxgym.runs.files import read_json, write_json
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State, slug_of
-from fluxgym.sessions.history import SETTINGS
 
-OWN = ("lora_name", "resume_from_checkpoint")
+OWN = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,7 @@ def list_templates(outputs: OutputsPaths) -> list[Template]:
 
 def _read(slug: str, value: Any) -> Template | None:
     try:
-        settings = {key: item for key, item in value["settings"].items() if key in SETTINGS and key not in OWN}
+        settings = {key: item for key, item in value["settings"].items() if key in STATE_KEYS and key not in OWN}
         return Template(slug=slug, name=str(value["name"]), settings=settings)
     except (AttributeError, KeyError, TypeError):
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
 from fluxgym.dataset.folder import CAPTION, ImageFolder
@@ -20,7 +20,6 @@ from fluxgym.runs.files import storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, next_version, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
-from fluxgym.sessions.history import SETTINGS
 from fluxgym.sessions.preconditions import is_name_available, name_lock
 
 IMPORTED = "Imported; it was not trained here."
@@ -185,7 +184,7 @@ def _checked(data: bytes, name: str) -> State:
 
 def _settings(state: State, name: str) -> State:
     """Return a state's settings converted to their types: 12 instead of "12"."""
-    odd = next((key for key in SETTINGS if key != "advanced" and isinstance(state.get(key), (list, dict))), None)
+    odd = next((key for key in STATE_KEYS if key != "advanced" and isinstance(state.get(key), (list, dict))), None)
     if odd:
         raise ImportRefused(f"{name} cannot be used: {odd} must be a single value.")
     try:

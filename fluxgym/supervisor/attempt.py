@@ -1,4 +1,4 @@
-"""One attempt of a run: its trainer, watched until nothing of it lives; stopped when somebody wishes it, ended when it stalls."""
+"""One attempt of a run: its trainer, watched until none of its processes is alive; stopped on request and ended when it stalls."""
 
 import logging
 import os
@@ -10,9 +10,16 @@ from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, write_record
-from fluxgym.supervisor.outcome import kernel_oom_kills
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
-from fluxgym.supervisor.trainer_process import POLL_S, UNKNOWN_CODE, Trainer, request_termination, signal_group, terminate_process_tree
+from fluxgym.supervisor.trainer_process import (
+    POLL_S,
+    UNKNOWN_CODE,
+    Trainer,
+    kernel_oom_kills,
+    request_termination,
+    signal_group,
+    terminate_process_tree,
+)
 from fluxgym.trainers.base import backend_named
 
 STALL_GRACE_S = 10.0
@@ -20,19 +27,19 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Attempt:
-    """What is known of one attempt while it goes on. `trainer` is None when only what it left is looked at.
+    """What is known of one attempt while it runs. trainer is None if only its files are checked.
 
-    A stop of `first_attempt` counts as one of this, which followed it without anybody's asking.
+    A request to stop first_attempt also counts for this attempt if it is an automatic restart of that one.
     """
 
-    def __init__(self, run: RunPaths, order: LaunchSpec, trainer: Trainer | None, *, started_at: float, first_attempt: int) -> None:
-        self.run, self.order, self.trainer, self.started_at = run, order, trainer, started_at
+    def __init__(self, run: RunPaths, spec: LaunchSpec, trainer: Trainer | None, *, started_at: float, first_attempt: int) -> None:
+        self.run, self.spec, self.trainer, self.started_at = run, spec, trainer, started_at
         self.code = UNKNOWN_CODE
         self.stop_requested = self.was_killed = self.stop_immediately = False
         self.stall: Stall | None = None
         self.oom_kills = kernel_oom_kills()
         self._first_attempt, self._stop_seen_at = first_attempt, 0.0
-        self._heeded: StopRequest | None = None
+        self._handled_request: StopRequest | None = None
 
     @property
     def pid(self) -> int | None:
@@ -41,28 +48,28 @@ class Attempt:
 
     @property
     def exit_code(self) -> int | None:
-        """How the trainer ended, negative for a signal; None when it cannot be known."""
+        """The trainer's exit code, negative for a signal; None if it is unknown."""
         return None if self.code == UNKNOWN_CODE else self.code
 
     def stop_request(self) -> StopRequest | None:
-        """Return the wish to stop, None while nobody has it."""
-        return read_stop_request(self.run, self.order.run_id, self._first_attempt)
+        """Return the request to stop this attempt, None if there is none."""
+        return read_stop_request(self.run, self.spec.run_id, self._first_attempt)
 
     def has_new_stop_request(self) -> bool:
-        """Return True if somebody wishes to stop who did not while the trainer lived."""
-        return (stop_request := self.stop_request()) is not None and stop_request != self._heeded
+        """Return True if a stop was requested after the trainer ended."""
+        return (request := self.stop_request()) is not None and request != self._handled_request
 
     def watch(self) -> None:
-        """Wait for the trainer's end; meanwhile heed Stop, look for a stall if monitoring is on, and follow its output if it writes no progress."""
+        """Wait for the trainer's end; meanwhile handle stop requests, detect stalls if monitoring is on, and follow the progress."""
         if self.trainer is None:
             return
-        stalls = StallWatch(self.run, self.trainer.pid, scale=self.order.stall_scale) if self.order.monitoring else None
-        follower = backend_named(self.order.backend).follow_progress(self.run, self.order)
+        stalls = StallWatch(self.run, self.trainer.pid, scale=self.spec.stall_scale) if self.spec.monitoring else None
+        follower = backend_named(self.spec.backend).follow_progress(self.run, self.spec)
         while self.trainer.poll() is None:
             self._handle_stop(self.trainer)
             if follower is not None:
                 follower.poll()
-            if stalls is not None and not self.stop_requested and self.stall is None and (stall := stalls.look()) is not None:
+            if stalls is not None and not self.stop_requested and self.stall is None and (stall := stalls.check()) is not None:
                 self.stall = stall
                 self._end_stalled(self.trainer, stall)
             time.sleep(POLL_S)
@@ -71,38 +78,38 @@ class Attempt:
             follower.close()
 
     def wait(self) -> None:
-        """Wait for the trainer's end and that of all its family, heeding Stop and nothing else."""
+        """Wait for the end of the trainer and of all its processes, and handle only stop requests."""
         if self.trainer is None:
             return
         while (code := self.trainer.poll()) is None:
             self._handle_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
-        left = terminate_process_tree(self.trainer.pid, self.run, self.order.run_id, kill=self.was_killed)
-        if left:
-            log.error("processes %s outlived SIGKILL", left)
+        survivors = terminate_process_tree(self.trainer.pid, self.run, self.spec.run_id, kill=self.was_killed)
+        if survivors:
+            log.error("processes %s survived SIGKILL", survivors)
 
     def _handle_stop(self, trainer: Trainer) -> None:
-        stop_request = self.stop_request()
-        if stop_request is None:
+        request = self.stop_request()
+        if request is None:
             return
-        self._heeded, self.stop_immediately = stop_request, stop_request.grace_s <= 0
+        self._handled_request, self.stop_immediately = request, request.grace_s <= 0
         if not self.stop_requested:
             self.stop_requested, self._stop_seen_at = True, time.monotonic()
-            log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", stop_request.grace_s)
-            if stop_request.grace_s > 0:
+            log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", request.grace_s)
+            if request.grace_s > 0:
                 request_termination(trainer.pid)
-        if time.monotonic() >= self._stop_seen_at + stop_request.grace_s and not self.was_killed:
+        if time.monotonic() >= self._stop_seen_at + request.grace_s and not self.was_killed:
             self.was_killed = True
-            log.info("the deadline has passed; SIGKILL to the trainer's group")
+            log.info("the grace period is over; SIGKILL to the trainer's process group")
             signal_group(trainer.pid, signal.SIGKILL)
 
     def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
-        """Write down where the trainer is stuck, then end it: kindly at first, since it might still save."""
+        """Log where the trainer is stuck, then end it, with SIGTERM first since it may still be able to save."""
         log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.idle_s, stall.limit_s)
         dump_stacks(trainer.pid, self.run.training_log)
         request_termination(trainer.pid)
-        deadline = time.monotonic() + STALL_GRACE_S * min(1.0, self.order.stall_scale)
+        deadline = time.monotonic() + STALL_GRACE_S * min(1.0, self.spec.stall_scale)
         while trainer.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
         self.was_killed = trainer.poll() is None
@@ -110,12 +117,12 @@ class Attempt:
             signal_group(trainer.pid, signal.SIGKILL)
 
 
-def record(run: RunPaths, order: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:
-    """Write down which processes the attempt has, this one as its supervisor; raises StorageError when process.json cannot be written."""
-    write_record(run, order.run_id, order.attempt, identify(os.getpid(), order.run_id), trainer, started_at)
-    if not order.monitoring:
+def record_processes(run: RunPaths, spec: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:
+    """Record the processes of an attempt, this one as its supervisor; raises StorageError if process.json cannot be written."""
+    write_record(run, spec.run_id, spec.attempt, identify(os.getpid(), spec.run_id), trainer, started_at)
+    if not spec.monitoring:
         return
     try:
         write_text(run.monitor_pid, f"{os.getpid()}\n")
-    except StorageError as error:  # then the list shows no monitoring, and no more harm is done
+    except StorageError as error:  # only the list of sessions depends on it
         log.error("%s", error)

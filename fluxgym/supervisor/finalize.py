@@ -1,11 +1,10 @@
-"""The end of a run: verify the LoRA in a child process, record the outcome, and clean up."""
+"""The end of a run: verify the LoRA in a child process, classify the end, record the outcome and clean up."""
 
 import json
 import logging
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,117 +19,98 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.attempt import Attempt
-from fluxgym.supervisor.outcome import ExitContext, classify, kernel_oom_kills, signal_name
-from fluxgym.supervisor.trainer_process import POLL_S
+from fluxgym.supervisor.outcome import UNVERIFIED, ExitContext, Outcome, Verification, classify
+from fluxgym.supervisor.trainer_process import POLL_S, kernel_oom_kills
 from fluxgym.trainers.base import backend_named
 
-log = logging.getLogger("fluxgym.supervisor")
 VERIFIER = (sys.executable, "-m", "fluxgym.supervisor.verify_lora")
-TIMEOUT_S = 600.0
-UNCHECKED = "its result could not be checked"
+VERIFY_TIMEOUT_S = 600.0
+LOG_LINES = 60
+PROJECT = Path(__file__).parents[2]
+log = logging.getLogger("fluxgym.supervisor")
 
 
-def close(attempt: Attempt, *, restarts: int) -> None:
-    """Judge the end of an attempt that nothing follows, and write it down."""
-    last, verdict = last_line(attempt.run, attempt.order), None
-    has_finished = attempt.exit_code == 0 or is_done(last)
-    if has_finished:
-        verdict = verify(attempt, _began_at(attempt), last)
-        log.info("verified: %s", verdict)
-    context = replace(_evidence(attempt, last, restarts), verdict=verdict, check_stopped=has_finished and verdict is None)
-    write_outcome(attempt.run, attempt.order, classify(context), attempt=attempt, verified=verdict)
+def finalize(attempt: Attempt, *, restarts: int) -> None:
+    """Verify what the last attempt of a run left, and record the outcome."""
+    outcome = classify(_exit_context(attempt, restarts))
+    record_outcome(attempt.run, attempt.spec, outcome, attempt=attempt)
 
 
-def _began_at(attempt: Attempt) -> float:
-    """Return when an attempt began by the clock of the run's own disk, since a file server's and this machine's may differ.
-
-    Its order lies there and was written just before, so whatever the attempt has written is no older.
-    """
-    return RunSnapshot(attempt.run, {}).launched_at or attempt.started_at
-
-
-def _evidence(attempt: Attempt, last: dict[str, Any], restarts: int) -> ExitContext:
-    complete, began_at = list_complete(attempt.run, backend_named(attempt.order.backend)), _began_at(attempt)
-    return ExitContext(
-        exit_code=attempt.exit_code,
-        stop_requested=attempt.stop_requested,
-        was_killed=attempt.was_killed,
-        stop_immediately=attempt.stop_immediately,
-        last_line=last,
-        log_end=tail(attempt.run.training_log, 60),
-        kernel_killed=kernel_oom_kills() > attempt.oom_kills,
-        verdict=None,
-        saved_state=any(found.step == last.get("step") and found.written_at >= began_at for found in complete),
-        has_checkpoint=bool(complete),
-        stall=attempt.stall,
-        restarts=restarts,
-    )
-
-
-def write_outcome(
-    run: RunPaths, order: LaunchSpec, end: SessionStatus, *, attempt: Attempt | None = None, verified: dict[str, Any] | None = None
-) -> None:
-    """Write down how a run ended, as far as the disk takes it; `attempt` is None when there was no trainer."""
-    code = attempt.exit_code if attempt else None
-    record = ExitRecord(
-        run_id=order.run_id,
-        attempt=order.attempt,
-        status=end.status.value,
-        reason_code=end.reason_code,
-        reason=end.reason,
-        pid=attempt.pid if attempt else None,
-        exit_code=code if code is None or code >= 0 else None,
-        signal=signal_name(-code) if code is not None and code < 0 else None,
-        started_at=attempt.started_at if attempt else None,
-        ended_at=time.time(),
-        last_step=last_line(run, order).get("step"),
-        verified=verified or {},
-    )
-    log.info("ended: %s %s %s", end.status.value, end.reason_code, end.reason)
-    if _runs_another(run, order):
-        log.error("%s was started again meanwhile; its state is left alone", run.slug)
+def record_outcome(run: RunPaths, spec: LaunchSpec, outcome: Outcome, *, attempt: Attempt | None = None) -> None:
+    """Write the outcome into exit.json and ui_state.json, as far as the disk permits; attempt is None if no trainer was started."""
+    log.info("ended: %s %s %s", outcome.status.value, outcome.reason_code, outcome.reason)
+    if _runs_another(run, spec):
+        log.error("%s was started again meanwhile; its state is not changed", run.slug)
         return
+    ended_at = time.time()
+    record = ExitRecord(
+        run_id=spec.run_id,
+        attempt=spec.attempt,
+        pid=attempt.pid if attempt else None,
+        started_at=attempt.started_at if attempt else None,
+        ended_at=ended_at,
+        **outcome.to_exit(),
+    )
     try:
         write_exit_record(run, record)
-    except FluxGymError as error:  # a full disk: readers see that no process lives, and say so
+    except FluxGymError as error:  # on a full disk, readers derive from the missing processes that the run has ended
         log.error("%s", error)
-    say(run, _as_state(record))
+    try_update_state(run, outcome.to_state(ended_at))
     for path in (run.training_pid, run.monitor_pid, run.stop_reserve):
         _remove(path)
 
 
-def _runs_another(run: RunPaths, order: LaunchSpec) -> bool:
-    """Return True if the folder is a newer start's by now, because somebody removed it under a living trainer."""
-    try:
-        return read_state(run).get("run_id") not in (None, order.run_id)
-    except FluxGymError:
-        return False
-
-
-def _as_state(record: ExitRecord) -> dict[str, Any]:
-    return {
-        "status": record.status,
-        "reason_code": record.reason_code or None,
-        "reason": record.reason or None,
-        "exit_code": record.exit_code,
-        "completed_at": record.ended_at,
-    }
-
-
-def say(run: RunPaths, changes: dict[str, Any]) -> None:
-    """Change the stored state if that can be done; what is shown is derived, so a run goes on without it."""
+def try_update_state(run: RunPaths, changes: dict[str, Any]) -> None:
+    """Change the stored state and only log a failure: the shown status is derived, so a run does not depend on it."""
     try:
         update_state(run, changes)
     except FluxGymError as error:
         log.error("%s", error)
 
 
-def last_line(run: RunPaths, order: LaunchSpec) -> dict[str, Any]:
-    """Return the trainer's last word of this attempt; an earlier attempt's does not count."""
+def last_line(run: RunPaths, spec: LaunchSpec) -> dict[str, Any]:
+    """Return the trainer's last progress line of this attempt, {} if there is none."""
     last = read_last(run.progress)
-    return last if last is not None and last.get("attempt", 1) == order.attempt else {}
+    return last if last is not None and last.get("attempt", 1) == spec.attempt else {}
+
+
+def _exit_context(attempt: Attempt, restarts: int) -> ExitContext:
+    last = last_line(attempt.run, attempt.spec)
+    has_finished = attempt.exit_code == 0 or is_done(last)
+    verification = _verify(attempt, last) if has_finished else None
+    complete, launched_at = list_complete(attempt.run, backend_named(attempt.spec.backend)), _launched_at(attempt)
+    return ExitContext(
+        exit_code=attempt.exit_code,
+        stop_requested=attempt.stop_requested,
+        was_killed=attempt.was_killed,
+        stop_immediately=attempt.stop_immediately,
+        last_line=last,
+        log_end=tuple(tail(attempt.run.training_log, LOG_LINES)),
+        kernel_killed=kernel_oom_kills() > attempt.oom_kills,
+        verification=verification,
+        saved_state=any(found.step == last.get("step") and found.written_at >= launched_at for found in complete),
+        has_checkpoint=bool(complete),
+        stall=attempt.stall,
+        restarts=restarts,
+        check_stopped=has_finished and verification is None,
+    )
+
+
+def _launched_at(attempt: Attempt) -> float:
+    """Return when an attempt was launched by the clock of the run's disk, which may be a file server's and differ from this machine's.
+
+    launch.json is on that disk and was written just before, so all files of the attempt are as new or newer.
+    """
+    return RunSnapshot(attempt.run, {}).launched_at or attempt.started_at
+
+
+def _runs_another(run: RunPaths, spec: LaunchSpec) -> bool:
+    """Return True if the folder belongs to a newer start, because it was removed while this trainer was alive."""
+    try:
+        return read_state(run).get("run_id") not in (None, spec.run_id)
+    except FluxGymError:
+        return False
 
 
 def _remove(path: Path) -> None:
@@ -140,48 +120,48 @@ def _remove(path: Path) -> None:
         log.error("%s could not be removed: %s", path, error)
 
 
-def verify(attempt: Attempt, began_at: float, last: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the verdict on a run's LoRA, None when somebody stopped the check; `last` is the trainer's last word.
+def _verify(attempt: Attempt, last: dict[str, Any]) -> Verification | None:
+    """Return the check of a run's LoRA, None if a new stop request ended the check; last is the trainer's last line.
 
-    `began_at` is by the clock of the run's disk. Meanwhile the run's phase is `verifying`, afterwards again what the trainer said.
+    While it runs, the run's phase is `verifying`; afterwards it is again the trainer's last one.
     """
-    run, order = attempt.run, attempt.order
-    steps = order.expected_steps if order.expected_steps is not None else int(last.get("total_steps") or 0)
-    numbers = [str(began_at), str(steps), str(int(last.get("step") or 0))]
-    place: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
-    _tell(run, last and {"attempt": order.attempt, **place, "phase": Phase.VERIFYING})
+    run, spec = attempt.run, attempt.spec
+    steps = spec.expected_steps if spec.expected_steps is not None else int(last.get("total_steps") or 0)
+    numbers = [str(_launched_at(attempt)), str(steps), str(int(last.get("step") or 0))]
+    kept: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
+    _append_progress(run, last and {"attempt": spec.attempt, **kept, "phase": Phase.VERIFYING})
     try:
-        return _ask([*VERIFIER, str(run.lora), *numbers], attempt)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        return {"ok": False, "reason": f"{UNCHECKED} ({error})"}
+        verification = _run_verifier([*VERIFIER, str(run.lora), *numbers], attempt)
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        verification = Verification(ok=False, reason=f"{UNVERIFIED} ({error})")
     finally:
-        _tell(run, last)
+        _append_progress(run, last)
+    log.info("verified: %s", verification)
+    return verification
 
 
-def _ask(argv: list[str], attempt: Attempt) -> dict[str, Any] | None:
-    """Run the check; raises subprocess.TimeoutExpired, and ValueError for an answer that is none."""
-    child = subprocess.Popen(
-        argv, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    deadline = time.monotonic() + TIMEOUT_S
+def _run_verifier(argv: list[str], attempt: Attempt) -> Verification | None:
+    """Run the check; raises subprocess.TimeoutExpired, and ValueError or KeyError if it prints anything but its result."""
+    child = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + VERIFY_TIMEOUT_S
     with child:
-        while child.poll() is None:  # what it says is shorter than a pipe takes
+        while child.poll() is None:  # its output is shorter than the buffer of a pipe
             if attempt.has_new_stop_request():
                 child.kill()
                 return None
             if time.monotonic() > deadline:
                 child.kill()
-                raise subprocess.TimeoutExpired(argv, TIMEOUT_S)
+                raise subprocess.TimeoutExpired(argv, VERIFY_TIMEOUT_S)
             time.sleep(POLL_S)
-        said = child.stdout.read() if child.stdout else ""
+        output = child.stdout.read() if child.stdout else ""
     if child.returncode != 0:
-        log.error("the check failed: %s", said)
+        log.error("the check failed: %s", output)
         raise ValueError(f"the check ended with {child.returncode}")
-    return dict(json.loads(said))
+    return Verification.from_json(dict(json.loads(output)))
 
 
-def _tell(run: RunPaths, line: dict[str, Any]) -> None:
-    """Append to progress.jsonl, whose writer has ended; nothing to one who never said a word. A full disk only hides the phase."""
+def _append_progress(run: RunPaths, line: dict[str, Any]) -> None:
+    """Append a line to progress.jsonl, whose writer has ended; nothing if the trainer wrote none. A full disk only hides the phase."""
     if not line:
         return
     try:

@@ -1,41 +1,61 @@
-"""From how the trainer ended to what is said of the run: status, reason_code and one sentence. Gathers evidence; never guesses."""
+"""The outcome of a run: from what is known at the end of a trainer to status, reason code and one sentence. Pure functions."""
 
 import signal
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import SessionStatus
 from fluxgym.supervisor.stall import Stall
 
-STOPPED_CODE = 143
+STOPPED_CODE = 143  # exit code of a trainer that saved its state after SIGTERM
+STOP_EXITS = (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL)
+KILL_EXITS = (None, -signal.SIGTERM, -signal.SIGKILL)
 PHRASES = {
     ReasonCode.CUDA_OOM: ("CUDA out of memory", "torch.OutOfMemoryError"),
     ReasonCode.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
     ReasonCode.DRIVER: ("CUDA driver version is insufficient", "no kernel image is available"),
 }
-CHECK_STOPPED = "Stopped by you while its result was being checked; Resume checks it again."
 SENTENCES = {
     ReasonCode.CUDA_OOM: "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
     ReasonCode.DISK_FULL: "The disk is full; free some space, then resume.",
     ReasonCode.DRIVER: "PyTorch and the GPU's driver do not fit together; update the driver.",
 }
+UNVERIFIED = "its result could not be checked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The check of the LoRA that a trainer left; details are what was checked."""
+
+    ok: bool
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Verification":
+        """Read what verify_lora prints; raises KeyError if it is something else."""
+        details = {name: item for name, item in value.items() if name not in ("ok", "reason")}
+        return cls(ok=bool(value["ok"]), reason=str(value["reason"]), details=details)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what exit.json holds."""
+        return {"ok": self.ok, "reason": self.reason, **self.details}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExitContext:
-    """What is known at a trainer's end. exit_code is negative for a signal, None when it cannot be known."""
+    """What is known at the end of a trainer. exit_code is negative for a signal, None if it is unknown; log_end are the last lines."""
 
     exit_code: int | None
     stop_requested: bool
     was_killed: bool
     stop_immediately: bool
-    last_line: dict[str, Any]
-    log_end: list[str]
+    last_line: Mapping[str, Any]
+    log_end: tuple[str, ...]
     kernel_killed: bool
-    verdict: dict[str, Any] | None
+    verification: Verification | None
     saved_state: bool
     has_checkpoint: bool = True
     stall: Stall | None = None
@@ -44,86 +64,133 @@ class ExitContext:
 
     @property
     def is_done(self) -> bool:
-        """Return True if the trainer's last word was that it is through."""
-        return is_done(self.last_line)
+        """True if the trainer's last line reports that it is done."""
+        return is_done(dict(self.last_line))
 
     @property
     def is_verified(self) -> bool:
-        """Return True if what it left was found whole."""
-        return bool(self.verdict and self.verdict.get("ok"))
+        """True if the LoRA was checked and is whole."""
+        return self.verification is not None and self.verification.ok
 
 
-def classify(context: ExitContext) -> SessionStatus:
-    """Return the status a run has ended in, and why.
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended. exit.json and the changes of ui_state.json are projections of it. exit_code is None after a signal."""
 
-    A trainer whose last word is that it is done has finished, whatever became of its process afterwards: its result decides.
+    status: Status
+    reason_code: str = ""
+    reason: str = ""
+    verification: Verification | None = None
+    exit_code: int | None = None
+    signal: str | None = None
+    last_step: int | None = None
+
+    def to_state(self, ended_at: float) -> dict[str, Any]:
+        """Return the changes of ui_state.json; None removes a key."""
+        return {
+            "status": self.status.value,
+            "reason_code": self.reason_code or None,
+            "reason": self.reason or None,
+            "exit_code": self.exit_code,
+            "completed_at": ended_at,
+        }
+
+    def to_exit(self) -> dict[str, Any]:
+        """Return the fields of exit.json that depend on the outcome."""
+        verified = {} if self.verification is None else self.verification.to_json()
+        return {name: value for name, value in asdict(self).items() if name != "verification"} | {"verified": verified}
+
+
+def failed_outcome(code: ReasonCode, reason: str, *, exit_code: int | None = None, last_step: int | None = None) -> Outcome:
+    """Return the outcome of a run that failed for a reason of FluxGym's own; exit_code is negative for a signal."""
+    return Outcome(status=Status.FAILED, reason_code=code, reason=reason, last_step=last_step, **_exit_fields(exit_code))
+
+
+def classify(context: ExitContext) -> Outcome:
+    """Return how a run ended and why.
+
+    A trainer whose last line reports that it is done has finished, whatever happened to its process afterwards: its LoRA decides.
     """
-    code, stopped = context.exit_code, context.stop_requested
-    if context.check_stopped:
-        return SessionStatus(Status.STOPPED, "user", CHECK_STOPPED if context.is_done else CHECK_STOPPED.partition(";")[0] + ".")
-    if context.is_done and (context.is_verified or not stopped):
-        return _finished(context)
-    if context.stall is not None and not stopped:
-        return SessionStatus(Status.FAILED, "stalled", _stalled_sentence(context, context.stall))
-    if code == 0:
-        return _finished(context)
-    if stopped and code in (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL):
-        return SessionStatus(Status.STOPPED, "user", _stopped_sentence(context))
-    if code == STOPPED_CODE:
-        return SessionStatus(Status.STOPPED, "interrupted", f"Something outside FluxGym asked it to stop{_at(context)}" + _saved(context))
-    if code == -signal.SIGKILL or code == -signal.SIGTERM or code is None:
-        return SessionStatus(Status.STOPPED, "interrupted", _killed_sentence(context))
-    return _failed(context)
-
-
-def _finished(context: ExitContext) -> SessionStatus:
-    """Judge a trainer by what it left; a process that did not end of itself and in order is told of."""
-    end = "" if context.exit_code == 0 else _odd_end(context)
-    if context.is_verified:
-        return SessionStatus(Status.COMPLETED, "", end and f"{end}; its result was checked and is whole.")
-    fault = (context.verdict or {}).get("reason") or "its result could not be checked"
-    joined = f"{end}, and {fault}." if end else f"The trainer ended without an error, but {fault}."
-    return SessionStatus(Status.FAILED, "not_verified", joined)
-
-
-def _odd_end(context: ExitContext) -> str:
-    """Say how the process of a trainer ended that was done before, without a full stop."""
-    if context.stall is not None:
-        return "It hung at its exit and was ended"
-    if context.exit_code is None:
-        return "Its process ended while nobody watched"
-    if context.stop_requested:
-        return "It was done when Stop ended it"
-    return f"It was done, but its process ended with {exit_words(context.exit_code)}"
-
-
-def exit_words(code: int) -> str:
-    """Name an exit code, which is negative for a signal: "exit code 1", "signal SIGSEGV"."""
-    return f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
+    status, code, reason = _judge(context)
+    return Outcome(
+        status=status, reason_code=code, reason=reason, verification=context.verification, last_step=context.last_line.get("step"),
+        **_exit_fields(context.exit_code),
+    )  # fmt: skip
 
 
 def signal_name(number: int) -> str:
-    """Return a signal's name; those for real-time use have none of their own and count from SIGRTMIN."""
+    """Return a signal's name; real-time signals are counted from SIGRTMIN."""
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
+def _exit_fields(code: int | None) -> dict[str, Any]:
+    if code is None or code >= 0:
+        return {"exit_code": code, "signal": None}
+    return {"exit_code": None, "signal": signal_name(-code)}
+
+
+def _judge(context: ExitContext) -> tuple[Status, str, str]:
+    code, stopped = context.exit_code, context.stop_requested
+    if context.check_stopped:
+        again = "; Resume checks it again" if context.is_done else ""
+        return Status.STOPPED, ReasonCode.USER, f"Stopped by you while its result was being checked{again}."
+    if context.is_done and (context.is_verified or not stopped):
+        return _finished(context)
+    if context.stall is not None and not stopped:
+        return Status.FAILED, ReasonCode.STALLED, _stalled_sentence(context, context.stall)
+    if code == 0:
+        return _finished(context)
+    if stopped and code in STOP_EXITS:
+        return Status.STOPPED, ReasonCode.USER, _stopped_sentence(context)
+    if code == STOPPED_CODE:
+        return Status.STOPPED, ReasonCode.INTERRUPTED, f"Something outside FluxGym asked it to stop{_at_step(context)}" + _saved(context)
+    if code in KILL_EXITS:
+        return Status.STOPPED, ReasonCode.INTERRUPTED, _killed_sentence(context)
+    return _failed(context)
+
+
+def _finished(context: ExitContext) -> tuple[Status, str, str]:
+    """Judge a trainer by its LoRA, and mention a process that did not exit normally."""
+    exit_words = "" if context.exit_code == 0 else _abnormal_exit(context)
+    if context.is_verified:
+        return Status.COMPLETED, "", exit_words and f"{exit_words}; its result was checked and is whole."
+    fault = (context.verification.reason if context.verification is not None else "") or UNVERIFIED
+    reason = f"{exit_words}, and {fault}." if exit_words else f"The trainer ended without an error, but {fault}."
+    return Status.FAILED, ReasonCode.NOT_VERIFIED, reason
+
+
+def _abnormal_exit(context: ExitContext) -> str:
+    """Return how the process of a finished trainer ended, as a clause."""
+    if context.stall is not None:
+        return "It hung at its exit and was ended"
+    if context.exit_code is None:
+        return "Its process ended while nothing watched it"
+    if context.stop_requested:
+        return "It was done when Stop ended it"
+    return f"It was done, but its process ended with {_exit_words(context.exit_code)}"
+
+
+def _exit_words(code: int) -> str:
+    return f"signal {signal_name(-code)}" if code < 0 else f"exit code {code}"
+
+
 def _stalled_sentence(context: ExitContext, stall: Stall) -> str:
     tried = f" after {context.restarts} restart{'s' * (context.restarts != 1)} without progress" if context.restarts else ""
     return (
-        f"It stalled{_at(context)}: no progress while {stall.phase} for {stall.idle_s:.0f} s{tried}. "
-        "The end of its log says where it was stuck; resume it once the cause is gone."
+        f"It stalled{_at_step(context)}: no progress while {stall.phase} for {stall.idle_s:.0f} s{tried}. "
+        "The end of its log shows where it was stuck; resume it after removing the cause."
     )
 
 
 def _stopped_sentence(context: ExitContext) -> str:
     if context.stop_immediately:
-        return f"Stopped by you at once{_at(context)}, without saving; {_lost(context)}."
+        return f"Stopped by you at once{_at_step(context)}, without saving; {_lost(context)}."
     if context.was_killed:
-        return f"Stopped by you{_at(context)}; it did not end by itself and was killed; {_lost(context)}."
-    return f"Stopped by you{_at(context)}" + _saved(context)
+        return f"Stopped by you{_at_step(context)}; it did not end by itself and was killed; {_lost(context)}."
+    return f"Stopped by you{_at_step(context)}" + _saved(context)
 
 
 def _saved(context: ExitContext) -> str:
@@ -131,45 +198,37 @@ def _saved(context: ExitContext) -> str:
 
 
 def _lost(context: ExitContext) -> str:
-    return "the steps since the last checkpoint are lost" if context.has_checkpoint else "it has left no checkpoint to resume from"
+    return "the steps since the last checkpoint are lost" if context.has_checkpoint else "it has no checkpoint to resume from"
 
 
 def _killed_sentence(context: ExitContext) -> str:
     if context.kernel_killed:
-        return f"It was killed{_at(context)}, and the kernel reports a kill for want of memory: the memory most likely ran out."
+        return f"It was killed{_at_step(context)}, most likely because memory ran out: the kernel reports a kill for that reason."
     if context.exit_code is None:
-        return f"Its process ended{_at(context)} while nobody watched; how is not known."
-    return f"It was killed from outside ({signal_name(-context.exit_code)}){_at(context)}; by whom is not known."
+        return f"Its process ended{_at_step(context)} while nothing watched it, so the cause is unknown."
+    return f"The system or another program killed it{_at_step(context)} ({signal_name(-context.exit_code)})."
 
 
-def _failed(context: ExitContext) -> SessionStatus:
+def _failed(context: ExitContext) -> tuple[Status, str, str]:
     line = context.last_line
     if line.get("reason_code"):
-        return SessionStatus(Status.FAILED, str(line["reason_code"]), _sentence(str(line.get("reason") or line["reason_code"])))
-    end = "\n".join(context.log_end)
+        return Status.FAILED, str(line["reason_code"]), _capitalized(str(line.get("reason") or line["reason_code"]))
+    log_end = "\n".join(context.log_end)
     for code, phrases in PHRASES.items():
-        if any(phrase in end for phrase in phrases):
-            return SessionStatus(Status.FAILED, code, SENTENCES[code])
-    said = next((text.removeprefix("error: ") for text in reversed(context.log_end) if text.startswith("error: ")), "")
-    if said:
-        return SessionStatus(Status.FAILED, "bad_input", _sentence(said))
-    how = exit_words(context.exit_code or 0)
-    return SessionStatus(Status.FAILED, "unknown", f"The trainer broke off{_at(context)} with {how}; the end of its log may say why.")
+        if any(phrase in log_end for phrase in phrases):
+            return Status.FAILED, code, SENTENCES[code]
+    message = next((text.removeprefix("error: ") for text in reversed(context.log_end) if text.startswith("error: ")), "")
+    if message:
+        return Status.FAILED, ReasonCode.BAD_INPUT, _capitalized(message)
+    exit_words = _exit_words(context.exit_code or 0)
+    reason = f"The trainer failed{_at_step(context)} with {exit_words}; the end of its log may show the cause."
+    return Status.FAILED, ReasonCode.UNKNOWN, reason
 
 
-def _sentence(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _at(context: ExitContext) -> str:
+def _at_step(context: ExitContext) -> str:
     step, total = context.last_line.get("step"), context.last_line.get("total_steps")
     return f" at step {step} of {total}" if step and total else ""
-
-
-def kernel_oom_kills() -> int:
-    """Return how often the kernel has killed in this control group for want of memory; 0 when it does not say."""
-    try:
-        lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-    except (OSError, StopIteration, ValueError):
-        return 0

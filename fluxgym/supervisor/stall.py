@@ -1,4 +1,4 @@
-"""Stall detection, and how often a stalled trainer is restarted."""
+"""Stall detection, the stacks of a stalled trainer, and how often it is restarted."""
 
 import logging
 import os
@@ -23,19 +23,19 @@ LIMITS_S: dict[str, float] = {
     Phase.SAVING: 1200.0,
 }
 OTHER_LIMIT_S = 1800.0
-BY_LINES_ALONE = (Phase.TRAINING, Phase.SAMPLING, Phase.CACHING)
-LEAST_S = 120.0
-LEARNT_FACTOR = 20.0
-LEARNT_AFTER = 3
-MAX_LOOK_S = 2.0
-DUMP_S = 3.0
-log = logging.getLogger("fluxgym.supervisor")
+LINES_ONLY = (Phase.TRAINING, Phase.SAMPLING, Phase.CACHING)  # phases in which only a new progress line counts as activity
+MIN_LEARNED_S = 120.0
+LEARNED_FACTOR = 20.0
+LEARNED_AFTER = 3  # gaps between lines
+MAX_CHECK_GAP_S = 2.0
+DUMP_TIMEOUT_S = 3.0
 PAUSES_S = (5.0, 30.0, 120.0)  # as many restarts without progress as there are pauses
+log = logging.getLogger("fluxgym.supervisor")
 
 
 @dataclass(frozen=True)
 class Stall:
-    """A phase that has shown no progress for `silent_s` seconds, though `limit_s` is what it may take."""
+    """A phase without progress for idle_s seconds, which is longer than its limit."""
 
     phase: str
     idle_s: float
@@ -43,53 +43,54 @@ class Stall:
 
 
 class StallWatch:
-    """Counts the silence of one trainer; `scale` shrinks every limit, for tests."""
+    """Measures how long one trainer shows no activity; scale multiplies every limit, for tests."""
 
     def __init__(self, run: RunPaths, pid: int, *, scale: float = 1.0) -> None:
         self._run, self._pid, self._scale = run, pid, scale
-        self._signs: tuple[int, ...] = ()
-        self._looked_at = time.monotonic()
-        self._silent_s = 0.0
+        self._activity: tuple[int, ...] = ()
+        self._checked_at = time.monotonic()
+        self._idle_s = 0.0
         self._gaps: defaultdict[str, list[float]] = defaultdict(list)
         self.phase: str = Phase.STARTING
 
-    def look(self) -> Stall | None:
-        """Return the stall when there is one. To be called every second or so; a look that comes late counts as MAX_LOOK_S at most.
+    def check(self) -> Stall | None:
+        """Return the stall if there is one. Call it every second or so; a longer gap between calls counts as MAX_CHECK_GAP_S.
 
-        Thus a machine that slept, or a frozen supervisor, blames nobody.
+        So neither a machine that slept nor a frozen supervisor makes the trainer look stalled.
         """
         now = time.monotonic()
-        self._silent_s += min(now - self._looked_at, MAX_LOOK_S)
-        self._looked_at = now
-        signs = self._read_signs()
-        if signs != self._signs:
-            self._on_activity(signs)
+        self._idle_s += min(now - self._checked_at, MAX_CHECK_GAP_S)
+        self._checked_at = now
+        activity = self._read_activity()
+        if activity != self._activity:
+            self._on_activity(activity)
         limit = self.limit_s(self.phase)
-        return Stall(self.phase, self._silent_s, limit) if self._silent_s > limit else None
+        return Stall(self.phase, self._idle_s, limit) if self._idle_s > limit else None
 
     def limit_s(self, phase: str) -> float:
-        """Return how long a phase may be silent."""
+        """Return how long a phase may be idle: its own limit at first, later a multiple of the longest gap of this run."""
         gaps = self._gaps[phase]
-        if len(gaps) < LEARNT_AFTER:
+        if len(gaps) < LEARNED_AFTER:
             return LIMITS_S.get(phase, OTHER_LIMIT_S) * self._scale
-        return max(LEAST_S * self._scale, LEARNT_FACTOR * max(gaps))
+        return max(MIN_LEARNED_S * self._scale, LEARNED_FACTOR * max(gaps))
 
-    def _on_activity(self, signs: tuple[int, ...]) -> None:
-        new_line = signs[:1] != self._signs[:1]
-        if self._signs and new_line:
+    def _on_activity(self, activity: tuple[int, ...]) -> None:
+        has_new_line = activity[:1] != self._activity[:1]
+        if self._activity and has_new_line:
             gaps = self._gaps[self.phase]
-            gaps.append(self._silent_s)
-            self._gaps[self.phase] = sorted(gaps)[-LEARNT_AFTER:]
-        self._signs, self._silent_s = signs, 0.0
-        if new_line:
+            gaps.append(self._idle_s)
+            self._gaps[self.phase] = sorted(gaps)[-LEARNED_AFTER:]
+        self._activity, self._idle_s = activity, 0.0
+        if has_new_line:
             last = read_last(self._run.progress) or {}
             self.phase = str(last.get("phase") or Phase.STARTING)
 
-    def _read_signs(self) -> tuple[int, ...]:
-        lines = _size(self._run.progress)
-        if self.phase in BY_LINES_ALONE:
-            return (lines, *self._signs[1:])
-        return (lines, _size(self._run.training_log), _bytes_moved(self._pid))
+    def _read_activity(self) -> tuple[int, ...]:
+        """Return numbers of which one changes whenever the trainer does something."""
+        progress_bytes = _size(self._run.progress)
+        if self.phase in LINES_ONLY:
+            return (progress_bytes, *self._activity[1:])
+        return (progress_bytes, _size(self._run.training_log), _bytes_moved(self._pid))
 
 
 def _size(path: Path) -> int:
@@ -100,7 +101,7 @@ def _size(path: Path) -> int:
 
 
 def _bytes_moved(pid: int) -> int:
-    """Return how many bytes a process has read and written so far, 0 when the kernel does not say."""
+    """Return how many bytes a process has read and written so far, 0 if the kernel does not tell."""
     try:
         fields = dict(line.split(": ") for line in (PROC / str(pid) / "io").read_text().splitlines())
         return int(fields["rchar"]) + int(fields["wchar"])
@@ -109,31 +110,31 @@ def _bytes_moved(pid: int) -> int:
 
 
 def dump_stacks(pid: int, training_log: Path) -> None:
-    """Write into the trainer's log where it is stuck: its Python stacks if it answers SIGUSR1, and in any case what /proc tells.
+    """Append to the trainer's log where it is stuck: its Python stacks if it handles SIGUSR1, and the states of its threads from /proc.
 
-    A disk that takes no more is only logged: the stall has to be ended all the same.
+    A full disk is only logged: the trainer has to be ended in any case.
     """
     try:
-        _ask_for_stacks(pid, training_log)
+        _request_stacks(pid, training_log)
         with training_log.open("a", encoding="utf-8") as file:
-            file.write(f"\n== where process {pid} is stuck, as the kernel tells ==\n" + "\n".join(_threads(pid)) + "\n")
+            file.write(f"\n== where process {pid} is stuck, from /proc ==\n" + "\n".join(_threads(pid)) + "\n")
     except OSError as error:
-        log.warning("where it is stuck could not be written down: %s", error)
+        log.warning("the stacks of the stalled trainer could not be written: %s", error)
 
 
-def _ask_for_stacks(pid: int, training_log: Path) -> None:
+def _request_stacks(pid: int, training_log: Path) -> None:
     before = _size(training_log)
     if not _catches(pid, signal.SIGUSR1) or _state(PROC / str(pid)) in ("T", "t"):
         return
     os.kill(pid, signal.SIGUSR1)
-    deadline = time.monotonic() + DUMP_S
+    deadline = time.monotonic() + DUMP_TIMEOUT_S
     while time.monotonic() < deadline and _size(training_log) == before:
         time.sleep(0.05)
     time.sleep(0.2)  # the rest of the stacks
 
 
 def _catches(pid: int, number: int) -> bool:
-    """Return True if a process handles a signal; without a handler it would die of it."""
+    """Return True if a process handles a signal, which would end it otherwise."""
     try:
         lines = (PROC / str(pid) / "status").read_text().splitlines()
         caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
@@ -152,8 +153,8 @@ def _state(process: Path) -> str:
 def _threads(pid: int) -> list[str]:
     lines = []
     for task in sorted((PROC / str(pid) / "task").glob("*"), key=lambda path: int(path.name)):
-        name, place = _first_line(task / "comm"), _first_line(task / "wchan")
-        lines.append(f"thread {task.name} ({name}): state {_state(task)}, waits in {place or 'nothing known'}")
+        name, function = _first_line(task / "comm"), _first_line(task / "wchan")
+        lines.append(f"thread {task.name} ({name}): state {_state(task)}, waits in {function or 'an unknown function'}")
     return lines
 
 
@@ -165,18 +166,18 @@ def _first_line(path: Path) -> str:
 
 
 class Restarts:
-    """The restarts of one run; they begin to count again when the training got further than ever before."""
+    """Counts the restarts of one run; the count starts over when the training gets further than before."""
 
     def __init__(self, run: RunPaths, reader: CheckpointReader) -> None:
         self._run, self._reader = run, reader
-        self._furthest = -1
+        self._furthest_step = -1
         self._without_progress = 0
         self.count = 0
 
     def allow(self, step: int) -> float | None:
-        """Return the pause in seconds before the next restart after a stall at `step`, None when there have been enough."""
-        self._without_progress = 0 if step > self._furthest else self._without_progress
-        self._furthest = max(self._furthest, step)
+        """Return the pause in seconds before a restart after a stall at a step, None if there were enough restarts."""
+        self._without_progress = 0 if step > self._furthest_step else self._without_progress
+        self._furthest_step = max(self._furthest_step, step)
         if self._without_progress >= len(PAUSES_S):
             return None
         self._without_progress += 1
@@ -184,5 +185,5 @@ class Restarts:
         return PAUSES_S[self._without_progress - 1]
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, its hashes checked, None when there is none."""
+        """Return the complete checkpoint with the most steps whose checksums are right, None if there is none."""
         return newest_verified(self._run, self._reader)

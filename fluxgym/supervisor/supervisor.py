@@ -1,7 +1,7 @@
-"""The process that starts a trainer, watches it, stops it when asked, and says how it ended: `python -m fluxgym.supervisor.supervisor FOLDER`.
+"""One supervised run: wait for its devices, start its trainer, watch it, restart it after a stall, and record how it ended.
 
-It has its own session, so the page, the terminal and the connection may go. It loads nothing heavy: one lives beside every run.
-It waits for its devices first; a trainer that stalls is ended and goes on from its newest complete checkpoint.
+The supervisor has its own session, so it outlives the app, the terminal and the connection. One is alive beside every run, so it imports
+nothing heavy.
 """
 
 import logging
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fluxgym.contract.codes import Status
+from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.base import Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, StorageError
@@ -20,110 +20,116 @@ from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request,
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.status import SessionStatus
-from fluxgym.supervisor.attempt import Attempt, record
-from fluxgym.supervisor.finalize import close, last_line, say, write_outcome
+from fluxgym.supervisor.attempt import Attempt, record_processes
+from fluxgym.supervisor.finalize import finalize, last_line, record_outcome, try_update_state
+from fluxgym.supervisor.outcome import Outcome, failed_outcome
 from fluxgym.supervisor.stall import Restarts, Stall
 from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
 from fluxgym.trainers.base import backend_named, with_command
 
-CANCELLED = SessionStatus(Status.STOPPED, "user", "Cancelled by you before it began.")
-OWN_ERROR = "The process that watched it met an error of its own, which monitor.log tells; resume it if it left a checkpoint."
+CANCELED = Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason="Canceled by you before it started.")
+OWN_ERROR = "The process that watches it failed with an error, which is in monitor.log; resume the run if it has a checkpoint."
 log = logging.getLogger("fluxgym.supervisor")
 
 
 class Supervisor:
-    """One run, from its place in the queue to its end; more than one attempt when its trainer stalls."""
+    """One run from the queue to its end; it has more than one attempt if its trainer stalls."""
 
-    def __init__(self, run: RunPaths, order: LaunchSpec) -> None:
-        self.run, self.order, self.first_attempt = run, order, order.attempt
+    def __init__(self, run: RunPaths, spec: LaunchSpec) -> None:
+        self.run, self.spec, self.first_attempt = run, spec, spec.attempt
         self.attempt: Attempt | None = None
-        self.restarts = Restarts(run, backend_named(order.backend))
+        self.restarts = Restarts(run, backend_named(spec.backend))
 
     def guard(self, work: Callable[[], None]) -> None:
-        """Do the work; should this program itself fail, the trainer is still waited for, Stop still heeded and the end written down."""
+        """Do the work. After an error of this program, still wait for the trainer, handle stop requests and record the outcome."""
         try:
             work()
-        except Exception:  # a mistake of ours, whatever it is, must not leave a trainer alone
-            log.exception("an error of the supervisor's own; from here on it only waits and heeds Stop")
+        except Exception:  # no bug in the supervisor may leave a trainer unwatched
+            log.exception("internal error; from here on only stop requests are handled")
             self._wait_and_record()
 
     def supervise(self) -> None:
-        """Wait for the devices, then start the trainer as often as is needed, and record how it ended."""
-        log.info("attempt %d of run %s begins", self.order.attempt, self.order.run_id)
+        """Wait for the devices, run the trainer as often as necessary, and record the outcome."""
+        log.info("attempt %d of run %s starts", self.spec.attempt, self.spec.run_id)
         try:
-            held = self._acquire_devices()
+            lease = self._acquire_devices()
         except FluxGymError as error:
-            self._fail("launch", f"It could not wait for its turn: {error}")
+            self._record_failure(ReasonCode.LAUNCH, f"It could not wait for its devices: {error}")
             return
-        if held is None:
-            write_outcome(self.run, self.order, CANCELLED)
+        if lease is None:
+            record_outcome(self.run, self.spec, CANCELED)
             return
         try:
-            while self._attempt(held):
+            while self._run_attempt(lease):
                 pass
         finally:
-            held.release()
+            lease.release()
 
     def stop_abandoned_trainer(self) -> None:
         """Stop a trainer whose own supervisor has died."""
         before = read_record(self.run)
         if before is None or before.trainer is None or not is_alive(before.trainer):
             return
-        self.attempt = self._begin(AdoptedTrainer(before.trainer), before.started_at)
-        self._note(before.trainer)
-        log.info("took over the trainer, PID %d, to stop it", before.trainer.pid)
+        self.attempt = self._new_attempt(AdoptedTrainer(before.trainer), before.started_at)
+        self._try_record_processes(before.trainer)
+        log.info("adopted the trainer, PID %d, to stop it", before.trainer.pid)
         self.attempt.watch()
-        close(self.attempt, restarts=0)
+        finalize(self.attempt, restarts=0)
 
     def verify(self) -> None:
-        """Judge what a trainer left that finished while nobody watched."""
+        """Verify what a trainer left that finished while nothing watched it."""
         before = read_record(self.run)
-        self.attempt = self._begin(None, before.started_at if before is not None else time.time())
-        self._note(None)
-        say(self.run, {"status": Status.RUNNING, "reason": None, "reason_code": None})
-        close(self.attempt, restarts=0)
-
-    # -- the steps ---------------------------------------------------------------------------------------------------------------
+        self.attempt = self._new_attempt(None, before.started_at if before is not None else time.time())
+        self._try_record_processes(None)
+        try_update_state(self.run, {"status": Status.RUNNING, "reason": None, "reason_code": None})
+        finalize(self.attempt, restarts=0)
 
     def _acquire_devices(self) -> Lease | None:
-        """Wait for the run's devices, None if it was cancelled before."""
-        return engine_of(self.run).acquire(self.run, self.order, is_cancelled=lambda: self._wish() is not None, waiting=self._on_waiting)
+        """Wait for the run's devices and return them, None if it was canceled before."""
+        return engine_of(self.run).acquire(
+            self.run, self.spec, is_cancelled=lambda: self._stop_request() is not None, waiting=self._record_waiting
+        )
 
-    def _on_waiting(self, reason: str) -> None:
+    def _record_waiting(self, reason: str) -> None:
         log.info("queued: %s", reason)
-        say(self.run, {"status": Status.QUEUED, "reason": reason})
+        try_update_state(self.run, {"status": Status.QUEUED, "reason": reason})
 
-    def _attempt(self, held: Lease) -> bool:
-        """Run the trainer once; True when it stalled and is to be started again."""
+    def _run_attempt(self, lease: Lease) -> bool:
+        """Run the trainer once; returns True if it stalled and has to be started again."""
         started_at, self.attempt = time.time(), None
         try:
-            child = start_trainer(self.run, self.order, held)
+            child = start_trainer(self.run, self.spec, lease)
         except OSError as error:
-            self._fail("launch", f"The trainer could not be started: {error}.")
+            self._record_failure(ReasonCode.LAUNCH, f"The trainer could not be started: {error}.")
             return False
-        attempt = self.attempt = self._begin(child, started_at)
+        attempt = self.attempt = self._new_attempt(child, started_at)
         log.info("trainer started, PID %d", child.pid)
-        me = identify(os.getpid(), self.order.run_id)
-        try:
-            write_text(self.run.training_pid, f"{child.pid}\n")  # before the record: a recorded trainer without it is a removed one
-            record(self.run, self.order, identify(child.pid, self.order.run_id), started_at=started_at)
-        except StorageError as error:  # a trainer that nobody could find again must not go on
-            log.error("%s", error)
-            signal_group(child.pid, signal.SIGKILL)
-            attempt.wait()
-            self._fail(reason_code_of(error), f"It was ended at once: {error}")
+        if not self._record_trainer(attempt, child.pid):
             return False
-        say(self.run, {"status": Status.RUNNING, "reason": None, "host": me.host if me else None})
         attempt.watch()
-        if attempt.stall is not None and self._may_restart(attempt, attempt.stall):
+        if attempt.stall is not None and self._prepare_restart(attempt, attempt.stall):
             return True
-        close(attempt, restarts=self.restarts.count)
+        finalize(attempt, restarts=self.restarts.count)
         return False
 
-    def _may_restart(self, attempt: Attempt, stall: Stall) -> bool:
-        """Prepare the next attempt after a pause; False when there is no use in one, or the user stops it meanwhile."""
-        last = last_line(self.run, self.order)
+    def _record_trainer(self, attempt: Attempt, pid: int) -> bool:
+        """Record a started trainer; one that cannot be recorded could not be found again, so it is killed and False is returned."""
+        try:
+            write_text(self.run.training_pid, f"{pid}\n")  # before the record: a recorded trainer without it counts as removed by hand
+            record_processes(self.run, self.spec, identify(pid, self.spec.run_id), started_at=attempt.started_at)
+        except StorageError as error:
+            log.error("%s", error)
+            signal_group(pid, signal.SIGKILL)
+            attempt.wait()
+            self._record_failure(reason_code_of(error), f"It was ended at once: {error}")
+            return False
+        own = identify(os.getpid(), self.spec.run_id)
+        try_update_state(self.run, {"status": Status.RUNNING, "reason": None, "host": own.host if own else None})
+        return True
+
+    def _prepare_restart(self, attempt: Attempt, stall: Stall) -> bool:
+        """Prepare the next attempt after a pause; returns False if a restart is useless or a stop is requested meanwhile."""
+        last = last_line(self.run, self.spec)
         if attempt.stop_requested or attempt.code == 0 or is_done(last):
             return False
         pause_s = self.restarts.allow(last.get("step") or 0)
@@ -131,61 +137,61 @@ class Supervisor:
             return False
         checkpoint = self.restarts.checkpoint()
         log.info("restart %d: from %s, in %.0f s", self.restarts.count, checkpoint.name if checkpoint else "the beginning", pause_s)
-        self._note(None)
+        self._try_record_processes(None)
         self.run.training_pid.unlink(missing_ok=True)
         reason = f"It stalled while {stall.phase} and is being started again (restart {self.restarts.count})."
-        say(self.run, {"status": Status.STARTING, "reason": reason})
-        if self._stopped_within(pause_s * self.order.stall_scale):
+        try_update_state(self.run, {"status": Status.STARTING, "reason": reason})
+        if self._is_stopped_within(pause_s * self.spec.stall_scale):
             attempt.stop_requested = True
             return False
-        return self._order_again(checkpoint.folder if checkpoint else None)
+        return self._write_next_attempt(checkpoint.folder if checkpoint else None)
 
-    def _stopped_within(self, pause_s: float) -> bool:
+    def _is_stopped_within(self, pause_s: float) -> bool:
         deadline = time.monotonic() + pause_s
         while time.monotonic() < deadline:
-            if self._wish() is not None:
+            if self._stop_request() is not None:
                 return True
             time.sleep(POLL_S)
         return False
 
-    def _order_again(self, checkpoint: Path | None) -> bool:
-        """Write the next attempt's order; False when the disk refuses, for a trainer that nobody could tell from the last must not begin."""
-        again = with_command(self.order.next_attempt(checkpoint), self.run)
+    def _write_next_attempt(self, checkpoint: Path | None) -> bool:
+        """Write the next attempt's launch.json; False if the disk is full, since nothing could tell the next trainer from the last one."""
+        spec = with_command(self.spec.next_attempt(checkpoint), self.run)
         try:
-            write_launch_spec(self.run, again, keep_stop=True)
+            write_launch_spec(self.run, spec, keep_stop=True)
         except StorageError as error:
             log.error("not started again: %s", error)
             return False
-        self.order = again
-        self._note(None)
+        self.spec = spec
+        self._try_record_processes(None)
         return True
 
-    # -- what is known -----------------------------------------------------------------------------------------------------------
+    def _new_attempt(self, trainer: Trainer | None, started_at: float) -> Attempt:
+        return Attempt(self.run, self.spec, trainer, started_at=started_at, first_attempt=self.first_attempt)
 
-    def _begin(self, trainer: Trainer | None, started_at: float) -> Attempt:
-        return Attempt(self.run, self.order, trainer, started_at=started_at, first_attempt=self.first_attempt)
-
-    def _note(self, trainer: ProcessIdentity | None) -> None:
-        """Record the present processes if that can be done: where the trainer is known already, a full disk is no reason to let go of it."""
+    def _try_record_processes(self, trainer: ProcessIdentity | None) -> None:
+        """Record the processes and only log a failure: a full disk is no reason to abandon a trainer that is recorded already."""
         try:
-            record(self.run, self.order, trainer, started_at=self.attempt.started_at if self.attempt else time.time())
+            record_processes(self.run, self.spec, trainer, started_at=self.attempt.started_at if self.attempt else time.time())
         except StorageError as error:
             log.error("%s", error)
 
-    def _wish(self) -> StopRequest | None:
-        return read_stop_request(self.run, self.order.run_id, self.first_attempt)
+    def _stop_request(self) -> StopRequest | None:
+        return read_stop_request(self.run, self.spec.run_id, self.first_attempt)
 
-    def _fail(self, code: str, reason: str) -> None:
-        write_outcome(self.run, self.order, SessionStatus(Status.FAILED, code, reason), attempt=self.attempt)
+    def _record_failure(self, code: ReasonCode, reason: str) -> None:
+        exit_code = self.attempt.exit_code if self.attempt else None
+        outcome = failed_outcome(code, reason, exit_code=exit_code, last_step=last_line(self.run, self.spec).get("step"))
+        record_outcome(self.run, self.spec, outcome, attempt=self.attempt)
 
     def _wait_and_record(self) -> None:
-        """Wait for the trainer, if there is one, and write down how it ended, in the plainest words if need be."""
+        """Wait for the trainer, if there is one, and record how it ended, if need be without a judgment."""
         if self.attempt is None:
-            self._fail("supervisor", OWN_ERROR)
+            self._record_failure(ReasonCode.SUPERVISOR, OWN_ERROR)
             return
         self.attempt.wait()
         try:
-            close(self.attempt, restarts=self.restarts.count)
-        except Exception:  # the same mistake once more, it may be
-            log.exception("its end could not be judged")
-            self._fail("supervisor", OWN_ERROR)
+            finalize(self.attempt, restarts=self.restarts.count)
+        except Exception:  # the same bug may be met again
+            log.exception("the end of the run could not be classified")
+            self._record_failure(ReasonCode.SUPERVISOR, OWN_ERROR)

@@ -1,10 +1,11 @@
-"""The trainer as a process: started in its own group, or taken over from a supervisor that died; signalled, and ended with all its family."""
+"""The trainer as a process: started in its own group or adopted from a dead supervisor, signaled, and ended with all its descendants."""
 
 import ctypes
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Protocol
 
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
@@ -18,46 +19,47 @@ GROUP_END_S = 10.0
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", "WANDB_API_KEY")
 UNKNOWN_CODE = 1 << 16
 PR_SET_CHILD_SUBREAPER = 36
+OOM_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 class Trainer(Protocol):
-    """A trainer's process: a child, or one that was taken over."""
+    """A trainer's process: a child or an adopted one."""
 
     pid: int
 
     def poll(self) -> int | None:
-        """Return the exit code once it has ended, None before; UNKNOWN_CODE when it cannot be known."""
+        """Return the exit code once it has ended, None before; UNKNOWN_CODE if the exit code cannot be known."""
 
 
 class AdoptedTrainer:
-    """A trainer that is somebody else's child; its exit code cannot be known."""
+    """A trainer that is the child of another process, so its exit code cannot be known."""
 
     def __init__(self, identity: ProcessIdentity) -> None:
         self.identity, self.pid = identity, identity.pid
 
     def poll(self) -> int | None:
-        """Return UNKNOWN_CODE once the very process has gone."""
+        """Return UNKNOWN_CODE once the recorded process has ended."""
         return None if is_alive(self.identity) else UNKNOWN_CODE
 
 
-def start_trainer(run: RunPaths, order: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
-    """Start the trainer in its own process group, its output straight into training.log; it inherits the devices' locks."""
+def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
+    """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
         "PYTHONUNBUFFERED": "1",
-        RUN_ID_VARIABLE: order.run_id,
-        ATTEMPT_VARIABLE: str(order.attempt),
+        RUN_ID_VARIABLE: spec.run_id,
+        ATTEMPT_VARIABLE: str(spec.attempt),
         "FLUXGYM_RUN_FOLDER": str(run.folder),
-        **order.env,
+        **spec.env,
         **lease.env,
     }
     with run.training_log.open("ab") as output:
-        header = f"== attempt {order.attempt} of run {order.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
+        header = f"== attempt {spec.attempt} of run {spec.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
         output.write(header.encode())
         output.flush()
         return subprocess.Popen(
-            order.argv,
-            cwd=order.trainer_dir,
+            spec.argv,
+            cwd=spec.trainer_dir,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -68,7 +70,7 @@ def start_trainer(run: RunPaths, order: LaunchSpec, lease: Lease) -> subprocess.
 
 
 def request_termination(pid: int) -> None:
-    """Send SIGTERM to the trainer alone, and wake it if somebody froze it, so that it can save."""
+    """Send SIGTERM to the trainer alone, and SIGCONT in case it is frozen, so that it can save."""
     for number in (signal.SIGTERM, signal.SIGCONT):
         try:
             os.kill(pid, number)
@@ -77,7 +79,7 @@ def request_termination(pid: int) -> None:
 
 
 def signal_group(pgid: int, number: int) -> None:
-    """Send a signal to a whole process group, if there is one."""
+    """Send a signal to a process group, if it exists."""
     try:
         os.killpg(pgid, number)
     except ProcessLookupError:
@@ -85,29 +87,29 @@ def signal_group(pgid: int, number: int) -> None:
 
 
 def become_subreaper() -> None:
-    """Become the parent of whatever the trainer's children leave behind, also of those with a session of their own (see prctl(2))."""
+    """Become the parent of orphaned descendants, also of those in other sessions; see prctl(2)."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def terminate_process_tree(pgid: int, run: RunPaths, run_id: str, *, kill: bool) -> list[int]:
-    """End what is left of a trainer: its process group, orphans that came to us, and what was started for this folder; with `kill` at once.
+    """End the remaining processes of a trainer: its process group, adopted orphans, and all that were started for this folder.
 
-    Returns those that outlived even SIGKILL.
+    With kill, SIGKILL is sent at once. Returns the processes that survived it.
     """
     deadline = time.monotonic() + GROUP_END_S
-    while members := family(pgid, run, run_id):
+    while members := descendant_pids(pgid, run, run_id):
         if time.monotonic() > deadline:
             return members
-        must = kill or time.monotonic() > deadline - GROUP_END_S / 2
+        is_forced = kill or time.monotonic() > deadline - GROUP_END_S / 2
         for pid in members:
-            _signal_member(pid, signal.SIGKILL if must else signal.SIGTERM)
+            _signal_member(pid, signal.SIGKILL if is_forced else signal.SIGTERM)
         time.sleep(POLL_S)
         _reap(pgid)
     return []
 
 
-def family(pgid: int, run: RunPaths, run_id: str) -> list[int]:
-    """Return the live processes that belong to a trainer which has ended itself."""
+def descendant_pids(pgid: int, run: RunPaths, run_id: str) -> list[int]:
+    """Return the live processes of a trainer that has ended."""
     parents = _parents()
     ours = set(_descendants(os.getpid(), parents))
     marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"{RUN_ID_VARIABLE}={run_id}")}
@@ -116,7 +118,7 @@ def family(pgid: int, run: RunPaths, run_id: str) -> list[int]:
 
 
 def _parents() -> dict[int, int]:
-    """Return every live process's parent."""
+    """Return the parent of every live process."""
     found = {}
     for entry in os.scandir(PROC):
         if entry.name.isdigit() and (fields := stat_fields(int(entry.name))) is not None:
@@ -139,16 +141,25 @@ def _environment(pid: int) -> list[bytes]:
 def _signal_member(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
-        os.kill(pid, signal.SIGCONT)  # a frozen one would never hear of it
+        os.kill(pid, signal.SIGCONT)  # a frozen process handles no signal
     except (ProcessLookupError, PermissionError):
         return
 
 
 def _reap(pgid: int) -> None:
-    """Bury the orphans that came to us and have ended; the trainer itself is its Popen's to bury."""
+    """Reap adopted orphans that have ended; the trainer itself is reaped by its Popen."""
     for entry in os.scandir(PROC):
         if entry.name.isdigit() and int(entry.name) != pgid:
             try:
                 os.waitpid(int(entry.name), os.WNOHANG)
             except ChildProcessError:
                 continue
+
+
+def kernel_oom_kills() -> int:
+    """Return how often the kernel has killed a process of this control group because memory ran out; 0 if it is unknown."""
+    try:
+        lines = OOM_EVENTS.read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration, ValueError):
+        return 0

@@ -1,11 +1,13 @@
-"""The trainer's command line, FluxGym's flags exactly, as a list; and the same as a script to read and re-run by hand."""
+"""The trainer's options for a training as a table, in the order of FluxGym's own train.sh; and train.sh itself."""
 
 import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
-from fluxgym.config.trainer_flags import DATASET_KEYS, OF_THE_LAUNCHER, SUBSET_KEYS, all_flags
+from fluxgym.config.setting_spec import Emit, Kind, Setting
+from fluxgym.config.settings import NOT_ON_COMMAND_LINE, OWN_KEYS, TrainConfig
+from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
@@ -13,7 +15,78 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.base import backend_for, with_command
 
-Options = dict[str, list[str] | None]
+Options = dict[str, tuple[str, ...] | None]
+FIXED: Options = {
+    "--cache_latents_to_disk": None,
+    "--save_model_as": ("safetensors",),
+    "--sdpa": None,
+    "--persistent_data_loader_workers": None,
+    "--gradient_checkpointing": None,
+    "--mixed_precision": ("bf16",),
+    "--save_precision": ("bf16",),
+    "--network_module": ("networks.lora_flux",),
+    "--cache_text_encoder_outputs": None,
+    "--cache_text_encoder_outputs_to_disk": None,
+    "--fp8_base": None,
+    "--highvram": None,
+    "--discrete_flow_shift": ("3.1582",),
+    "--model_prediction_type": ("raw",),
+    "--loss_type": ("l2",),
+}
+ORDER = (  # options that are not listed follow in the order of the settings table
+    "--pretrained_model_name_or_path", "--clip_l", "--t5xxl", "--ae", "--cache_latents_to_disk", "--save_model_as", "--sdpa",
+    "--persistent_data_loader_workers", "--max_data_loader_n_workers", "--seed", "--gradient_checkpointing", "--mixed_precision",
+    "--save_precision", "--network_module", "--network_dim", "--learning_rate", "--cache_text_encoder_outputs",
+    "--cache_text_encoder_outputs_to_disk", "--fp8_base", "--highvram", "--max_train_epochs", "--save_every_n_epochs", "--dataset_config",
+    "--output_dir", "--output_name", "--timestep_sampling", "--discrete_flow_shift", "--model_prediction_type", "--guidance_scale",
+    "--loss_type", "--save_state", "--sample_every_n_steps", "--sample_prompts",
+)  # fmt: skip
+SAMPLING_SETTINGS = ("sample_every_n_epochs", "sample_at_first")  # advanced settings that need the sample prompts too
+
+
+def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, resume: Path | None = None) -> TrainerOptions:
+    """Return the trainer's options; the backend of each attempt replaces --resume by its own checkpoint.
+
+    An advanced setting replaces an option of FluxGym or of the VRAM tier; a switch that is set to false removes it.
+    """
+    given = _model_options(files) | FIXED | setting_options(config) | _run_options(config, run)
+    without = WITHOUT.get(config.vram, ())
+    options: Options = {flag: given[flag] for flag in (*ORDER, *given) if flag in given and flag not in without}
+    options |= TIERS[config.vram] if resume is None else {**TIERS[config.vram], "--resume": (str(resume),)}
+    for name, value in config.advanced.items():
+        if name not in NOT_ON_COMMAND_LINE:
+            _set_advanced(options, name, value)
+    return options
+
+
+def setting_options(config: Any, settings: Iterable[Setting] = OWN_KEYS) -> Options:
+    """Return the options that settings become; a setting that is emitted IF_TRUE is left out while it is off or 0."""
+    options: Options = {}
+    for setting in settings:
+        value = getattr(config, setting.name)
+        if setting.emit is Emit.ALWAYS or (setting.emit is Emit.IF_TRUE and value):
+            options[setting.flag] = None if setting.kind is Kind.SWITCH else (str(value),)
+    return options
+
+
+def _model_options(files: FoundFiles) -> Options:
+    return {
+        "--pretrained_model_name_or_path": (str(files.transformer),),
+        "--clip_l": (str(files.clip_l),),
+        "--t5xxl": (str(files.t5xxl),),
+        "--ae": (str(files.ae),),
+    }
+
+
+def _run_options(config: TrainConfig, run: RunPaths) -> Options:
+    options: Options = {
+        "--dataset_config": (str(run.dataset_toml),),
+        "--output_dir": (str(run.folder),),
+        "--output_name": (run.slug,),
+    }
+    if config.sample_every_n_steps or any(config.advanced.get(name) for name in SAMPLING_SETTINGS):
+        options["--sample_prompts"] = (str(run.sample_prompts),)
+    return options
 
 
 def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_scripts: Path, resume: Path | None = None) -> list[str]:
@@ -29,84 +102,18 @@ def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_sc
     return list(with_command(spec, run).argv)
 
 
-def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, resume: Path | None = None) -> TrainerOptions:
-    """Return the trainer's options; each attempt's backend replaces --resume by its own checkpoint."""
-    options = _options(config, run, files) | ({} if resume is None else {"--resume": [str(resume)]})
-    for name, value in config.advanced.items():
-        if name not in DATASET_KEYS and name not in SUBSET_KEYS and name not in OF_THE_LAUNCHER:
-            _set(options, name, value)
-    return {flag: None if values is None else tuple(values) for flag, values in options.items()}
-
-
-def _options(config: TrainConfig, run: RunPaths, files: FoundFiles) -> Options:
-    """FluxGym's flags by name, so that an advanced setting replaces one instead of standing there twice."""
-    options: Options = {
-        "--pretrained_model_name_or_path": [str(files.transformer)],
-        "--clip_l": [str(files.clip_l)],
-        "--t5xxl": [str(files.t5xxl)],
-        "--ae": [str(files.ae)],
-        "--cache_latents_to_disk": None,
-        "--save_model_as": ["safetensors"],
-        "--sdpa": None,
-        "--persistent_data_loader_workers": None,
-        "--max_data_loader_n_workers": [str(config.workers)],
-        "--seed": [str(config.seed)],
-        "--gradient_checkpointing": None,
-        "--mixed_precision": ["bf16"],
-        "--save_precision": ["bf16"],
-        "--network_module": ["networks.lora_flux"],
-        "--network_dim": [str(config.network_dim)],
-        "--learning_rate": [config.learning_rate],
-        "--cache_text_encoder_outputs": None,
-        "--cache_text_encoder_outputs_to_disk": None,
-        "--fp8_base": None,
-        "--highvram": None,
-        "--max_train_epochs": [str(config.max_train_epochs)],
-        "--save_every_n_epochs": [str(config.save_every_n_epochs)],
-        "--dataset_config": [str(run.dataset_toml)],
-        "--output_dir": [str(run.folder)],
-        "--output_name": [run.slug],
-        "--timestep_sampling": [config.timestep_sampling],
-        "--discrete_flow_shift": ["3.1582"],
-        "--model_prediction_type": ["raw"],
-        "--guidance_scale": [str(config.guidance_scale)],
-        "--loss_type": ["l2"],
-    }
-    if config.enable_checkpointing:
-        options["--save_state"] = None
-    if config.sample_every_n_steps:
-        options["--sample_every_n_steps"] = [str(config.sample_every_n_steps)]
-    if config.sample_every_n_steps or any(config.advanced.get(name) for name in ("sample_every_n_epochs", "sample_at_first")):
-        options["--sample_prompts"] = [str(run.sample_prompts)]
-    kept = {flag: values for flag, values in options.items() if flag not in WITHOUT.get(config.vram, ())}
-    return kept | _tier(config.vram)
-
-
-def _tier(vram: str) -> Options:
-    options: Options = {}
-    flag = ""
-    for word in TIERS[vram]:
-        if word.startswith("--"):
-            flag = word
-            options[flag] = None
-        else:
-            options[flag] = [*(options[flag] or []), word]
-    return options
-
-
-def _set(options: Options, name: str, value: Any) -> None:
-    """Put an advanced setting in its flag's place; False takes a switch away."""
+def _set_advanced(options: Options, name: str, value: Any) -> None:
     flag = f"--{name}"
-    if all_flags()[name].type == "flag":
-        options.pop(flag, None)
-        if value:
-            options[flag] = None
-    else:
-        options[flag] = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+    if all_flags()[name].type != "flag":
+        options[flag] = tuple(str(item) for item in value) if isinstance(value, list) else (str(value),)
+        return
+    options.pop(flag, None)
+    if value:
+        options[flag] = None
 
 
-def train_sh(argv: list[str]) -> str:
-    """Return the command as a shell script, one flag a line."""
+def train_sh(argv: Sequence[str]) -> str:
+    """Return the command as a shell script with one flag per line."""
     lines: list[str] = []
     for word in argv:
         quoted = shlex.quote(word)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import gradio as gr
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.engines.registry import is_executing
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.models.catalog import apply_defaults, default_model
@@ -30,7 +30,7 @@ from fluxgym.ui.api.answers import Answer
 from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.sessions import offer
 from fluxgym.ui.api.templates import TemplateHandlers
-from fluxgym.ui.form import BY_NAME, NAMES
+from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_reply import Form
 from fluxgym.ui.form_values import State, Typed
 
@@ -237,7 +237,7 @@ def _started(slug: str, answer: Answer) -> Outputs:
 
 def _refused(answer: Answer, error: FluxGymError) -> Answer:
     """Put a refusal beside its field, or below the checks when it is about none."""
-    if error.field in BY_NAME:
+    if error.field in SETTINGS:
         return answer | {"errors": {**answer["errors"], error.field: str(error)}}
     return answer | {"said": str(error)}
 

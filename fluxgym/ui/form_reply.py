@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import OTHER_FLAGS, SETTINGS, TrainConfig
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import FoundFiles, get_model, regularization_folder
@@ -14,10 +14,9 @@ from fluxgym.runs.state import slug_of
 from fluxgym.trainers.options import train_sh, trainer_argv
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import Answer
-from fluxgym.ui.form import BY_NAME, FIELDS, OTHER_FLAGS
 from fluxgym.ui.form_values import Errors, State
 
-HELP = {entry.name: entry.help for entry in FIELDS}
+HELP = {setting.name: setting.help for setting in SETTINGS.values()}
 NOTHING_TO_TELL: Answer = {"steps": None, "explain": "", "command": "", "toml": ""}
 
 
@@ -80,7 +79,7 @@ def _lines(checked: Preflight, errors: Errors) -> list[Answer]:
     """Return the checks' lines but those whose sentence stands beside its field already; new ones go beside theirs."""
     lines = []
     for line in checked.lines:
-        if line.level == "error" and line.field in BY_NAME and line.field != OTHER_FLAGS:
+        if line.field is not None and line.level == "error" and line.field in SETTINGS and line.field != OTHER_FLAGS:
             errors.setdefault(line.field, line.text)
         if errors.get(line.field or "") != line.text:
             lines.append({"level": line.level, "text": line.text})

@@ -6,17 +6,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fluxgym.config.train_config import TrainConfig
-from fluxgym.config.trainer_flags import all_flags, check_advanced
+from fluxgym.config.setting_spec import Kind
+from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, TrainConfig, check_advanced
+from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.progress import is_number
 from fluxgym.errors import ConfigError
 from fluxgym.runs.state import slug_of
-from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, OTHER_FLAGS
+from fluxgym.ui.form import NAMES, NUMBERS
 
 State = dict[str, Any]
 Typed = dict[str, Any]
 Errors = dict[str, str]
-IN_TABLE = frozenset(entry.name for entry in FIELDS if entry.is_advanced)
+ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 UNNAMED = "unnamed"
 DEFAULTS = TrainConfig(lora_name=UNNAMED).to_state() | {"lora_name": ""}
 
@@ -35,7 +36,7 @@ def to_state(typed: Typed) -> tuple[State, Errors]:
     """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
     errors: Errors = {}
     state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
-    advanced = {name: value for name in IN_TABLE if (value := _advanced(name, typed[name])) is not None}
+    advanced = {name: value for name in ADVANCED_NAMES if (value := _advanced(name, typed[name])) is not None}
     for name, value in advanced.items():
         _check(name, value, name, errors)
     state["advanced"] = advanced | _other_flags(typed[OTHER_FLAGS] or "", errors)
@@ -44,15 +45,18 @@ def to_state(typed: Typed) -> tuple[State, Errors]:
 
 def _plain(name: str, value: Any, errors: Errors) -> Any:
     """Return what a field of ui_state.json's own keys holds; a number field that was emptied is named."""
-    if value is None and BY_NAME[name].kind == "number":
-        errors[name] = f"{BY_NAME[name].label} is empty; type a number."
-    return "" if value is None and BY_NAME[name].kind != "number" else value
+    if value is not None:
+        return value
+    if SETTINGS[name].kind not in NUMBERS:
+        return ""
+    errors[name] = f"{SETTINGS[name].label} is empty; type a number."
+    return None
 
 
 def _advanced(name: str, value: Any) -> Any:
     """Return the value of one of the table's advanced flags, None when it is the default."""
-    if name == "enable_bucket":
-        return False if value is False else None
+    if SETTINGS[name].kind is Kind.SWITCH:
+        return value if isinstance(value, bool) and value is not SETTINGS[name].default else None
     if value is None or value == "":
         return None
     whole = isinstance(value, float) and value.is_integer() and all_flags()[name].type == "int"
@@ -100,8 +104,8 @@ def from_state(state: Mapping[str, Any]) -> Typed:
     advanced = state.get("advanced")
     advanced = dict(advanced) if isinstance(advanced, Mapping) else {}
     shown = {name: _shown(name, state.get(name)) for name in NAMES if name in DEFAULTS}
-    for name in IN_TABLE:
-        shown[name] = _fitting(name, advanced.pop(name, True if name == "enable_bucket" else None))
+    for name in ADVANCED_NAMES:
+        shown[name] = _fitting(name, advanced.pop(name, SETTINGS[name].default))
     shown[OTHER_FLAGS] = "\n".join(f"{name} = {_written(value)}" for name, value in advanced.items())
     return shown
 
@@ -112,10 +116,10 @@ def _shown(name: str, value: Any) -> Any:
 
 def _fitting(name: str, value: Any) -> Any:
     """Return a state's value in the kind that its field can show; what no field of that kind can show becomes empty."""
-    kind = BY_NAME[name].kind
-    if kind == "check":
+    kind = SETTINGS[name].kind
+    if kind is Kind.SWITCH:
         return value is True
-    if kind == "number":
+    if kind in NUMBERS:
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -10,6 +10,8 @@ import gradio as gr
 from gradio.components import Component
 
 from fluxgym.app_settings import Settings
+from fluxgym.config.setting_spec import Group, Kind
+from fluxgym.config.settings import SETTINGS
 from fluxgym.engines.devices import num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.sessions.index import SessionIndex
@@ -18,7 +20,7 @@ from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.runs import RunHandlers
 from fluxgym.ui.api.sessions import SessionHandlers
 from fluxgym.ui.api.templates import TemplateHandlers
-from fluxgym.ui.form import BY_NAME, FIELDS, NAMES, component
+from fluxgym.ui.form import NAMES, component
 from fluxgym.ui.form_events import TrainingHandlers
 
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
@@ -112,9 +114,9 @@ def add_train_page(models: list[tuple[str, str]], images: ImageHandlers, templat
     with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(1, "LoRA")
-            fields = _add_fields("lora", models)
+            fields = _add_fields(Group.LORA, models)
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
-                fields |= _add_fields("advanced", models)
+                fields |= _add_fields(Group.ADVANCED, models)
             kept = js_component(
                 "templates", server=(*templates.server, images.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
             )
@@ -138,17 +140,16 @@ def _title(number: int, title: str) -> None:
     gr.HTML(heading, js_on_load=None, apply_default_css=False, elem_classes="fg-title")
 
 
-def _add_fields(section: str, models: list[tuple[str, str]]) -> dict[str, Component]:
-    """Place the fields of one part of the form in the table's order, short ones side by side."""
+def _add_fields(group: Group, models: list[tuple[str, str]]) -> dict[str, Component]:
+    """Add the fields of one part of the form in the table's order, those with `beside` in pairs."""
     placed: dict[str, Component] = {}
-    entries = {entry.name: entry for entry in FIELDS if entry.place == section}
-    for name, entry in entries.items():
-        if name in placed:
+    for name, entry in SETTINGS.items():
+        if entry.group is not group or name in placed:
             continue
         if entry.beside:
             with gr.Row(elem_classes="fg-pair"):
                 placed[name] = component(entry)
-                placed[entry.beside] = component(entries[entry.beside])
+                placed[entry.beside] = component(SETTINGS[entry.beside])
         else:
             placed[name] = component(entry, models if name == "base_model" else None)
     return placed
@@ -180,7 +181,7 @@ def _wire(
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     typed, everything = [draft, source, *fields], [draft, source, model, *fields, tab.images, tab.answer]
     page.load(training.restore, [draft, viewed, unsent], everything, js=OPENED, **quiet)
-    chosen = [field.input for name, field in tab.fields.items() if BY_NAME[name].kind == "choice" and name != "base_model"]
+    chosen = [field.input for name, field in tab.fields.items() if SETTINGS[name].kind is Kind.CHOICE and name != "base_model"]
     for listen in (tab.answer.typed, partial(gr.on, chosen)):
         listen(training.changed, [unsent, *typed], [draft, tab.answer], js=CHANGED, trigger_mode="always_last", **quiet)
     tab.fields["base_model"].input(

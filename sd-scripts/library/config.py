@@ -5,7 +5,7 @@ settled, `None`, `""` and `()` mean "not set". library.cli.parse makes it from t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -294,6 +294,10 @@ class StartConfig:
     initial_epoch: int | None = None
     initial_step: int | None = None
     skip_until_initial_step: bool = False
+
+    def flags(self) -> dict[str, Any]:
+        """Return the flags that are set, as a checkpoint records them; empty at the beginning."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
 
 @dataclass(frozen=True, kw_only=True)

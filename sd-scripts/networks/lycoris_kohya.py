@@ -1,12 +1,11 @@
-"""LyCORIS (`--network_module lycoris.kohya`) over our FLUX: its package makes the modules and their names, the trainer sees a TrainedNetwork.
+"""LyCORIS (`--network_module lycoris.kohya`) as a TrainedNetwork: the package makes the modules and names them.
 
-Owns the way between the two. The package is an extra (requirements-lycoris.txt) and is imported only when it is asked for. Its own random
-draws, for the first weights and for dropout, are seeded from (seed, step, micro step), so that a resume repeats them.
+The package is an extra (requirements-lycoris.txt), imported only if it is used. Its random draws, for initial weights and dropout, are
+seeded from (seed, step, micro step), so that a resume repeats them.
 """
 
 import importlib.util
-from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from library.command import finite
+from library.config import NetworkConfig, SaveKeys
 from library.errors import TrainerError
 from library.placement.quantization import QuantizedLinear
 from library.randomness import derived_seed
@@ -22,7 +22,7 @@ from networks.base import TrainedNetwork
 from networks.network_args import LoRAOptions, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantized or not
-ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not come back from their files as they were
+ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not load as they were saved
 REFUSED = {
     "use_scalar": "its factor is folded into the saved weights, so that a resumed training would differ",
     "rs_lora": "its saved alpha and its trained scale differ",
@@ -93,26 +93,26 @@ class LycorisNetwork(TrainedNetwork):
                 self.inner.apply_max_norm_regularization(self.max_norm, next(self.inner.parameters()).device)
 
 
-def check(args: Namespace) -> None:
-    """Raise TrainerError when the package is missing, or flags and --network_args ask for what it cannot do here."""
+def check(config: NetworkConfig, save_keys: SaveKeys) -> None:
+    """Raise TrainerError if the package is missing, or flags and --network_args require what it cannot do here."""
     if importlib.util.find_spec("lycoris") is None:
         raise TrainerError("--network_module lycoris.kohya needs the package lycoris-lora: pip install -r requirements-lycoris.txt.")
-    arguments = parse(args.network_args)
+    arguments = parse(config.network_args)
     algo = arguments["algo"]
     if algo not in ALGORITHMS:
         raise TrainerError(f"--network_args algo={algo} is not supported; use one of {', '.join(ALGORITHMS)}.")
-    if args.dim_from_weights:
+    if config.dim_from_weights:
         raise TrainerError(
             "--dim_from_weights reads ranks, which not every algorithm of LyCORIS has; give --network_dim and --network_args."
         )
-    if args.save_keys != "kohya":
-        raise TrainerError(f"--save_keys {args.save_keys} has names for LoRA only; LyCORIS is saved under its own.")
+    if save_keys != SaveKeys.KOHYA:
+        raise TrainerError(f"--save_keys {save_keys} has names for LoRA only; LyCORIS is saved under its own.")
 
 
-def parse(pairs: list[str] | None) -> dict[str, Any]:
-    """Read --network_args for LyCORIS; raises TrainerError naming the pair that is unknown, unreadable, or refused."""
+def parse(pairs: Iterable[str]) -> dict[str, Any]:
+    """Parse --network_args for LyCORIS; raises TrainerError naming the pair that is unknown, unreadable or refused."""
     values: dict[str, Any] = {"algo": "lora"}
-    for pair in pairs or ():
+    for pair in pairs:
         key, equals, text = pair.partition("=")
         if key in REFUSED and text.lower() != "false":
             raise TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
@@ -125,31 +125,31 @@ def parse(pairs: list[str] | None) -> dict[str, Any]:
     return values | {"algo": values["algo"].lower()}
 
 
-def create(args: Namespace, flux: nn.Module, clip: nn.Module | None, *, trains_flux: bool) -> LycorisNetwork:
-    """Make LyCORIS' network by kohya's protocol and put its modules in the layers' place; --network_weights is its beginning."""
+def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, trains_flux: bool, seed: int) -> LycorisNetwork:
+    """Create LyCORIS' network by kohya's protocol, apply it to the models, and load --network_weights."""
     from lycoris.kohya import create_network
 
-    arguments = parse(args.network_args)
+    arguments = parse(config.network_args)
     _check_preset(arguments)
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
-        arguments.setdefault("bypass_mode", True)  # beside the frozen layer: exact, whatever precision that one is kept in
+        arguments.setdefault("bypass_mode", True)  # beside the frozen layer: exact, whatever its precision
     elif any(isinstance(module, QuantizedLinear) for module in flux.modules()):
         what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
         raise TrainerError(
             f"--network_args {what} works on the frozen weights themselves, which are quantized; leave out --fp8_base or --base_quantization."
         )
-    given = arguments | {"dropout": arguments.get("dropout") or args.network_dropout or 0.0}
-    torch.manual_seed(derived_seed(args.seed, "lycoris"))
+    given = arguments | {"dropout": arguments.get("dropout") or config.network_dropout}
+    torch.manual_seed(derived_seed(seed, "lycoris"))
     encoders = [clip] if clip is not None else []
     try:
-        inner = create_network(1.0, args.network_dim, args.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
+        inner = create_network(1.0, config.network_dim, config.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
     except ValueError as error:
         raise TrainerError(f"--network_args do not fit this model: LyCORIS says: {error}") from None
     inner.apply_to(encoders, flux, bool(encoders), trains_flux)
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
-    network = LycorisNetwork(inner, args.seed, LoRAOptions(**ratios)).to(_device(flux))
-    if args.network_weights:
-        network.start_from(open_weights(args.network_weights, "--network_weights"), args.network_weights)
+    network = LycorisNetwork(inner, seed, LoRAOptions(**ratios)).to(_device(flux))
+    if config.network_weights:
+        network.start_from(open_weights(config.network_weights, "--network_weights"), config.network_weights)
     return network
 
 

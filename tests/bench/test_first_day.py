@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
+
 from bench import first_day
 from bench.first_day import RECORDS, TABLE, run, table
 from bench.first_day_stages.common import SHAPES, make_training, run_step
 
 
+@pytest.mark.slow
 def test_run_with_a_stage_that_fails_and_one_that_takes_too_long_records_both_and_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(first_day, "STAGES", {"no such stage": 60, "facts": 60, "micro": 0.2})
     found = run(["no such stage", "micro", "facts"], tmp_path)

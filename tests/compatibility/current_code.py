@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.train_config import RANGES, TrainConfig
+from fluxgym.config.setting_spec import Kind
+from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import FluxGymError
@@ -19,7 +20,7 @@ from fluxgym.runs.state import slug_of
 from fluxgym.sessions.drafts import Draft
 from fluxgym.trainers.options import trainer_argv
 from fluxgym.ui import form_values
-from fluxgym.ui.form import FIELDS, component
+from fluxgym.ui.form import component
 
 PROJECT = Path(__file__).parents[2]
 FILES = {"transformer": "flux.sft", "ae": "ae.sft", "clip_l": "clip_l.safetensors", "t5xxl": "t5xxl.safetensors"}
@@ -97,16 +98,16 @@ WORDS = ("label", "info", "placeholder")
 def form_fields() -> list[dict[str, Any]]:
     """Return the fields in the form's order: component, choices, default, range, and the words apart from these."""
     defaults = form_values.from_state(form_values.DEFAULTS)
-    return [_form_field(entry, defaults) for entry in FIELDS]
+    return [_form_field(entry, defaults) for entry in SETTINGS.values()]
 
 
 def _form_field(entry: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     made = component(entry)
     config = made.get_config()
-    low, high = RANGES.get(entry.name, (None, None))
+    low, high = (entry.minimum, entry.maximum) if entry.kind is Kind.INTEGER else (None, None)
     return {
         "name": entry.name, "id": config["elem_id"], "classes": config["elem_classes"], "component": made.get_block_name(),
-        "part": entry.place, "in advanced": entry.is_advanced, "beside": entry.beside, "flag": entry.flag,
+        "part": entry.group, "in advanced": entry.in_advanced, "beside": entry.beside, "flag": entry.flag,
         "choices": [value for _, value in config.get("choices", [])], "default": defaults[entry.name], "min": low, "max": high,
         "value": config.get("value"), "lines": [config.get("lines"), config.get("max_lines")], "custom": config.get("allow_custom_value"),
         "words": {name: config.get(name) for name in WORDS} | {"help": entry.help, "choices": [label for label, _ in config.get("choices", [])]},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder

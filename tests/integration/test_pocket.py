@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.files import CACHE_FOLDER
 from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example

@@ -156,7 +156,7 @@ def test_a_line_can_be_reordered_and_left(line):
         line.engine.move(first, 1)
     assert request_stop(runs["a"])
     ended = wait_until_ended(runs["a"])
-    assert (ended.status, ended.reason_code, ended.reason) == ("stopped", "user", "Cancelled by you before it began.")
+    assert (ended.status, ended.reason_code, ended.reason) == ("stopped", "user", "Canceled by you before it started.")
     line.let_go(first, *runs.values())
     for name in ("b", "c"):
         assert wait_until_ended(runs[name]).status == "completed"

@@ -223,8 +223,7 @@ def refuse(error):
 BUSY = (
     REFUSE
     + """
-from fluxgym.launch import closing
-closing.update_state = supervisor.update_state = refuse(AlreadyRunning("Another process is changing the run cat."))
+finalize.update_state = refuse(AlreadyRunning("Another process is changing the run cat."))
 """
 )
 
@@ -245,7 +244,7 @@ def test_a_trainer_that_could_not_be_found_again_is_ended_with_the_true_reason(r
     assert read_exit(run).signal == "SIGKILL"
 
 
-LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWatch.look = refuse(RuntimeError('a mistake'))"
+LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWatch.check = refuse(RuntimeError('a mistake'))"
 
 
 def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
@@ -265,7 +264,7 @@ def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
 
 
 def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
-    supervisor = launch_broken(run, GOOD, REFUSE + "from fluxgym.launch import closing\nclosing.judge = refuse(RuntimeError('a mistake'))")
+    supervisor = launch_broken(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
     assert not is_executing(run)
@@ -296,7 +295,7 @@ def test_a_model_of_an_earlier_start_is_called_old(run):
     assert "older than this start" in wait_until_ended(run).reason
 
 
-SLOW_CHECK = "from fluxgym.launch import verification\nverification.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
+SLOW_CHECK = "finalize.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
 
 
 def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(run, tmp_path):

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 POCKET = ROOT / "models" / "pocket"
 PROMPT = "a red circle on a white background"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", name="trained")
 def fixture_trained(tmp_path_factory):

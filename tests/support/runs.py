@@ -64,9 +64,9 @@ def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int
 
 
 def launch_broken(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
-    """Start a supervisor that has a mistake in it: Python that is run before it begins."""
+    """Start a supervisor with a bug: Python that is executed before it starts, with the modules finalize and supervisor."""
     order_of(run, program)
-    code = f"import sys\nfrom fluxgym.launch import supervisor\n{mistake}\nsys.exit(supervisor.main([{str(run.folder)!r}]))"
+    code = f"import sys\nfrom fluxgym.supervisor import __main__ as entry, finalize, supervisor\n{mistake}\nsys.exit(entry.main([{str(run.folder)!r}]))"
     with run.monitor_log.open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.app_settings import Settings
+from fluxgym.config.settings import SETTINGS
 from fluxgym.engines.registry import is_supervised
 from fluxgym.errors import FluxGymError, UnreadableState
 from fluxgym.runs.files import open_regular, tail
@@ -17,7 +18,6 @@ from fluxgym.sessions.listing import session_of
 from fluxgym.ui.api.answers import Answer, answers, fingerprint, text
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.sessions import SessionHandlers
-from fluxgym.ui.form import BY_NAME
 from fluxgym.ui.form_values import DEFAULTS
 
 LOG_BYTES = 65_536
@@ -151,10 +151,10 @@ def settings_shown(run: RunPaths) -> list[list[str]]:
         state = read_state(run)
     except UnreadableState:
         return []
-    rows = [_setting(BY_NAME[name].label, state[name], DEFAULTS[name]) for name in BY_NAME if name in DEFAULTS and name in state]
+    rows = [_setting(SETTINGS[name].label, state[name], DEFAULTS[name]) for name in SETTINGS if name in DEFAULTS and name in state]
     advanced = state.get("advanced")
     more = advanced.items() if isinstance(advanced, dict) else ()
-    return rows + [_setting(BY_NAME[name].label if name in BY_NAME else name, value, "") for name, value in more]
+    return rows + [_setting(SETTINGS[name].label if name in SETTINGS else name, value, "") for name, value in more]
 
 
 def _setting(label: str, value: Any, default: Any) -> list[str]:

@@ -1,17 +1,15 @@
-"""Optimizers by kohya's flags, all from kept libraries: torch, bitsandbytes, transformers, prodigyopt, dadaptation, schedulefree.
-
-Owns the translation of --optimizer_type and --optimizer_args. Schedules are made in schedules.py; does not own when a step is made.
-"""
+"""Optimizers by kohya's names, all from maintained libraries: torch, bitsandbytes, transformers, prodigyopt, dadaptation, schedulefree."""
 
 import ast
 import importlib
 import inspect
-from argparse import Namespace
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from library.config import OptimConfig
 from library.errors import TrainerError, warn
 
 BITSANDBYTES = (
@@ -35,29 +33,22 @@ OPTIMIZERS = (
     | {name.lower(): ("schedulefree", name) for name in SCHEDULE_FREE}
 )
 NAMES = ("AdamW", "SGDNesterov", "SGDNesterov8bit", "Adafactor", *BITSANDBYTES, "Prodigy", "DAdaptation", *D_ADAPTATION, *SCHEDULE_FREE)
-FIND_THEIR_RATE = ("prodigy", "dadapt")
+ESTIMATE_THEIR_RATE = ("prodigy", "dadapt")
 PACKAGES = {name: name for name in ("bitsandbytes", "prodigyopt", "dadaptation", "schedulefree")}
 _OPTIONAL = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
 
 
-def optimizer_name(args: Namespace) -> str:
-    """Return the optimizer that the flags name: --optimizer_type, or one of kohya's two old switches, or AdamW."""
-    if args.optimizer_type:
-        return args.optimizer_type
-    if args.use_8bit_adam:
-        return "AdamW8bit"
-    return "Lion" if args.use_lion_optimizer else "AdamW"
+def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Create the configured optimizer in training mode.
 
+    kohya's names may be written in any case; another name is a class of torch.optim, one with dots the path of any class.
 
-def create_optimizer(args: Namespace, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Make the optimizer that the flags name, ready to train.
-
-    kohya's names may be written in any case; another name is a class of torch.optim, one with dots the path of any class. Raises
-    TrainerError for a name that is none, a package that is missing, or --optimizer_args that the class does not take.
+    Raises:
+        TrainerError: If the name is not an optimizer, its package is missing, or it does not accept --optimizer_args.
     """
-    name = optimizer_name(args)
-    options = parse_arguments("--optimizer_args", args.optimizer_args)
-    rate: float | None = float(args.learning_rate)
+    name = config.optimizer_type
+    options = parse_arguments("--optimizer_args", config.optimizer_args)
+    rate: float | None = config.learning_rate
     if name.lower() == "adafactor" and _sets_its_own_rate(options):
         rate, groups = None, [{key: value for key, value in group.items() if key != "lr"} for group in groups]
     if name.lower().startswith("sgdnesterov"):
@@ -74,63 +65,63 @@ def create_optimizer(args: Namespace, groups: list[dict[str, Any]]) -> torch.opt
 
 
 def _class_of(name: str) -> type[torch.optim.Optimizer]:
-    """Import an optimizer's class; raises TrainerError naming it when there is none that can be stepped without a closure."""
+    """Import an optimizer's class; raises TrainerError if it is missing or its step needs a closure."""
     module, attribute = OPTIMIZERS.get(name.lower()) or (name.rpartition(".")[0] or "torch.optim", name.rpartition(".")[2])
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         package = PACKAGES.get(module.split(".")[0])
-        way_out = f"run `pip install {package}`" if package else "install the package that it belongs to"
-        raise TrainerError(f"--optimizer_type {name} cannot be imported ({error}); {way_out}.") from None
+        remedy = f"run `pip install {package}`" if package else "install the package that it belongs to"
+        raise TrainerError(f"--optimizer_type {name} cannot be imported ({error}); {remedy}.") from None
     if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)) or found is torch.optim.Optimizer:
-        raise TrainerError(f"--optimizer_type {name} is no optimizer; use one of {', '.join(NAMES)}, or the path of a class.")
+        raise TrainerError(f"--optimizer_type {name} is not an optimizer; use one of {', '.join(NAMES)}, or the path of a class.")
     if found is torch.optim.SparseAdam:
-        raise TrainerError(f"--optimizer_type {name} is not supported: it takes sparse gradients, which a LoRA has not.")
+        raise TrainerError(f"--optimizer_type {name} is not supported: it needs sparse gradients, and a LoRA has dense ones.")
     if inspect.signature(found.step).parameters.get("closure", _OPTIONAL).default is inspect.Parameter.empty:
         raise TrainerError(f"--optimizer_type {name} is not supported: it computes the loss several times a step.")
     return found
 
 
 def _sets_its_own_rate(options: dict[str, Any]) -> bool:
-    """Settle Adafactor's relative_step as kohya does: on if not said otherwise, and on with warmup_init; says whether it is on."""
+    """Set Adafactor's relative_step as kohya does, on by default and always with warmup_init; return whether it is on."""
     options["relative_step"] = bool(options.get("relative_step", True) or options.get("warmup_init"))
     return options["relative_step"]
 
 
 def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
-    """Hold the rates to what optimizers that find their own can do: one factor for all parts, or none for a part that stands still.
+    """Check the rates of an optimizer that estimates its own: they are one factor for all parts.
 
-    Raises TrainerError for several; a small factor gets a warning.
+    Raises TrainerError for several factors; warns of a small one.
     """
     rates = {group["lr"] for group in groups if group.get("lr")}
-    if not name.lower().startswith(FIND_THEIR_RATE) or not rates:
+    if not name.lower().startswith(ESTIMATE_THEIR_RATE) or not rates:
         return
     if len(rates) > 1:
         raise TrainerError(f"{name} takes one learning rate for all parts; leave --unet_lr and --text_encoder_lr out.")
     if min(rates) <= 0.1:
-        warn(f"{name} finds the learning rate itself and expects a factor around 1.0; it was given {min(rates)}")
+        warn(f"{name} estimates the learning rate itself and expects a factor around 1.0; --learning_rate is {min(rates)}")
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
-    """Return True if an optimizer averages its weights itself and has to be told when they are used."""
+    """Return True if an optimizer averages its weights itself and has to switch between training and evaluation."""
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
 def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return the learning rate of each group by kohya's names: `unet`, `textencoder`; with `d*lr/…` where it is found while training."""
+    """Return the learning rate of each group by kohya's names: `unet`, `textencoder`; also `d*lr/…` where the optimizer estimates it."""
     rates = {}
     for group in optimizer.param_groups:
-        name = group["name"]  # by parameter_groups.py
+        name = group["name"]  # set by networks.factory
         rates[name] = float(group["lr"] or 0.0)
         if "d" in group:
             rates[f"d*lr/{name}"] = float(group["d"]) * float(group["lr"])
     return rates
 
 
-def parse_arguments(flag: str, pairs: list[str] | None) -> dict[str, Any]:
-    """Read `key=value` pairs whose values are Python literals; raises TrainerError naming the flag and the pair that is none."""
+def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """Parse `key=value` pairs whose values are Python literals; raises TrainerError naming the flag and the first malformed pair."""
     parsed = {}
-    for pair in pairs or []:
+    for pair in pairs:
         key, equals, value = pair.partition("=")
         try:
             if not (key.isidentifier() and equals):

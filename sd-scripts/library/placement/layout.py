@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
-from library.config import MixedPrecision, PlacementConfig, SavePrecision
+from library.config import MixedPrecision, PlacementConfig
 from library.errors import TrainerError, warn
 from library.placement.activations import BlockCheckpointing, keep_activations_on_host, products_budget
 from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, swap_blocks
@@ -38,11 +38,6 @@ def compute_dtype(config: PlacementConfig) -> torch.dtype:
     if config.mixed_precision == MixedPrecision.FP16:
         raise TrainerError("--mixed_precision fp16 is not supported: FLUX overflows in float16; use bf16.")
     return torch.bfloat16 if config.mixed_precision == MixedPrecision.BF16 else torch.float32
-
-
-def save_dtype(precision: SavePrecision | None) -> torch.dtype | None:
-    """Return the precision of saved LoRA files, by --save_precision; None keeps the trained one."""
-    return {SavePrecision.BF16: torch.bfloat16, SavePrecision.FP16: torch.float16, SavePrecision.FLOAT: torch.float32}.get(precision or "")
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, fi
 from fluxgym.contract.files import MANIFEST, NETWORK, OPTIMIZER, OPTIMIZER_JSON, RUN_ID_VARIABLE, SCHEDULER, STATE_ENDING, TRAIN_STATE
 from library.errors import TrainerError
 from library.files import complete_folder, save_tensors, write_json
-from library.optim.schedules import take_up
+from library.optim.schedules import resume_scheduler
 from networks.base import TrainedNetwork
 
 TENSOR = "__tensor__"
@@ -140,7 +140,7 @@ def load_checkpoint(
     try:
         tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
         restore_optimizer(optimizer, put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
-        take_up(scheduler, _read_json(folder, SCHEDULER))
+        resume_scheduler(scheduler, _read_json(folder, SCHEDULER))
     except (KeyError, ValueError) as error:
         raise TrainerError(
             f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with."

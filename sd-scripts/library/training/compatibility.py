@@ -1,20 +1,15 @@
-"""Where a training begins: at its start, at a checkpoint's place, at a step that the flags name; and what has to be the same for that.
-
-Owns which settings give a checkpoint its meaning. Reading and writing one belongs to checkpoint.py, kohya's own folders to kohya_state.py.
-"""
+"""Where a training starts (at its beginning, at a checkpoint, at a step that flags name), and which settings a resume may not change."""
 
 import hashlib
 import json
-from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
+from library.config import StartConfig, TrainerConfig
 from library.data.dataset import TrainingData, TrainingImage
 from library.data.dataset_toml import DATASET_FIELDS, SUBSET_FIELDS
 from library.errors import TrainerError
-from library.optim.optimizers import optimizer_name
 from library.placement.compile import backend_of
 from library.placement.layout import choose_device
 from library.training.checkpoint import TrainState, read_train_state
@@ -27,115 +22,123 @@ NOT_THE_TRAINING = (
     "max_data_loader_n_workers", "persistent_data_loader_workers", "tokenizer_cache_dir", "network_weights",
 )  # fmt: skip
 MODELS = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "base_weights")
-PLACES = {"image_dir", "metadata_file", "conditioning_data_dir", "num_repeats", "is_reg", "batch_size", "subsets"}  # or held by layout_of
-NAMED_BY = {"compiled_by": "--torch_compile and --dynamo_backend"}
-BEGINNINGS = ("initial_epoch", "initial_step", "skip_until_initial_step")
-DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # told as the data sets' options
+PATHS_AND_LAYOUT = {"image_dir", "metadata_file", "conditioning_data_dir", "num_repeats", "is_reg", "batch_size", "subsets"}
+FLAGS_OF = {"compiled_by": "--torch_compile and --dynamo_backend"}
+DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # compared as the data sets' options
 
 
-def fixed_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
-    """Return what a checkpoint's place and tensors mean something under; a resume under another is refused."""
+def fixed_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
+    """Return the settings that give a checkpoint's position and tensors their meaning; a resume with others is refused."""
+    network = config.network
     return {
-        "seed": args.seed,
+        "seed": config.run.seed,
         "num_batches_per_epoch": data.num_batches_per_epoch,
-        "gradient_accumulation_steps": args.gradient_accumulation_steps,
-        "optimizer_type": optimizer_name(args).lower(),
-        "network_module": args.network_module,
-        "network_dim": args.network_dim,
-        "network_alpha": args.network_alpha,
-        "network_args": sorted(args.network_args or []),
+        "gradient_accumulation_steps": config.optim.gradient_accumulation_steps,
+        "optimizer_type": config.optim.optimizer_type.lower(),
+        "network_module": str(network.network_module),
+        "network_dim": network.network_dim,
+        "network_alpha": network.network_alpha,
+        "network_args": sorted(network.network_args),
         "pictures": layout_of(data.images),
-        "compiled_by": backend_of(args, choose_device()),
+        "compiled_by": backend_of(config.placement, choose_device()),
     }
 
 
 def layout_of(images: Iterable[TrainingImage]) -> str:
-    """Hash which images an epoch is made of: names, repeats, sizes, batch sizes. What they show may be changed."""
+    """Hash the images of an epoch: names, repeats, sizes, batch sizes. Their content may change."""
     rows = [[p.path.name, p.num_repeats, *p.fit.bucket, p.subset.is_reg, p.dataset.batch_size] for p in images]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def other_settings(args: Namespace, data: TrainingData) -> dict[str, Any]:
-    """Return what shapes the training and may be changed at a resume, as JSON holds it: flags, the models' content, the data sets' options."""
-    elsewhere = {*MODELS, *DATA_FLAGS}
-    told = {name: value for name, value in vars(args).items() if not name.startswith(NOT_THE_TRAINING) and name not in elsewhere}
-    told |= {f"content of --{name}": _content(getattr(args, name)) for name in MODELS} | _data_options(data.images)
-    return json.loads(json.dumps({name: value for name, value in told.items() if value not in (None, False, "", [])}, default=str))
+def other_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
+    """Return the settings that shape a training and may change at a resume, as JSON values: flags, model contents, data set options."""
+    compared_elsewhere = {*MODELS, *DATA_FLAGS}
+    found = {
+        name: value for name, value in config.given.items() if not name.startswith(NOT_THE_TRAINING) and name not in compared_elsewhere
+    }
+    found |= {f"content of --{name}": _content(config.given[name]) for name in MODELS} | _data_options(data.images)
+    return json.loads(json.dumps({name: value for name, value in found.items() if value not in (None, False, "", [])}, default=str))
 
 
 def _content(paths: str | list[str] | None) -> list[str]:
-    """Name the content of one or more models, wherever they lie."""
+    """Return the fingerprints of one or more model files, wherever they are stored."""
     return [fingerprint(path)[:12] for path in ([paths] if isinstance(paths, str) else paths or ())]
 
 
 def _data_options(images: Iterable[TrainingImage]) -> dict[str, Any]:
-    """Return the options of the data sets and subsets that are not at their defaults, but for places and for what layout_of holds."""
+    """Return the options of data sets and subsets that differ from their defaults, without paths and what layout_of covers."""
     datasets = list({id(image.dataset): image.dataset for image in images}.values())
     options: dict[str, Any] = {}
-    for number, dataset in enumerate(datasets, 1):
-        options |= _changed(dataset, f"data set {number}")
-        for place, subset in enumerate(dataset.subsets, 1):
-            options |= _changed(subset, f"data set {number}, subset {place},")
+    for dataset_number, dataset in enumerate(datasets, 1):
+        options |= _changed(dataset, f"data set {dataset_number}")
+        for subset_number, subset in enumerate(dataset.subsets, 1):
+            options |= _changed(subset, f"data set {dataset_number}, subset {subset_number},")
     return options
 
 
 def _changed(options: Any, owner: str) -> dict[str, Any]:
-    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in PLACES}
-    return {f"{owner} {name}": value for name, value in given.items() if value != getattr(type(options), name, None)}
+    values = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in PATHS_AND_LAYOUT}
+    return {f"{owner} {name}": value for name, value in values.items() if value != getattr(type(options), name, None)}
 
 
-def check_fixed(state: TrainState, fixed: dict[str, Any], source: str) -> None:
-    """Raise TrainerError naming the first setting under which a checkpoint's place means something else."""
+def check_fixed(state: TrainState, fixed: dict[str, Any], source: object) -> None:
+    """Raise TrainerError naming the first fixed setting that differs from the checkpoint's; older checkpoints record fewer."""
     for name, value in fixed.items():
         if name not in state.fixed or state.fixed[name] == value:
-            continue  # older checkpoints do not tell of all
+            continue
         if name == "pictures":
-            raise TrainerError(f"--resume {source}: the images are not those that it was made with (names, repeats, sizes or batch size).")
+            raise TrainerError(
+                f"--resume {source}: the images differ from those that the checkpoint was made with (names, repeats, sizes or batch size)."
+            )
         raise TrainerError(
-            f"--resume {source}: the checkpoint was made with {NAMED_BY.get(name, name)} = {state.fixed[name]}, now it is {value}; "
+            f"--resume {source}: the checkpoint was made with {FLAGS_OF.get(name, name)} = {state.fixed[name]}, now it is {value}; "
             "resume with the settings and images that it was made with."
         )
 
 
 def print_changed_settings(state: TrainState, settings: dict[str, Any]) -> None:
-    """Print which flags are others than the checkpoint's: the training goes on with the new ones."""
+    """Print which settings differ from the checkpoint's; the training continues with the new ones."""
     names = sorted(set(state.settings) | set(settings)) if state.settings else []
     changed = [name for name in names if state.settings.get(name) != settings.get(name) and name not in state.fixed]
     if changed:
-        told = ", ".join(f"{name} {state.settings.get(name, 'off')} → {settings.get(name, 'off')}" for name in changed)
-        print(f"resuming with changed settings, so not as the uninterrupted training would go on: {told}", flush=True)
+        changes = ", ".join(f"{name} {state.settings.get(name, 'off')} → {settings.get(name, 'off')}" for name in changed)
+        print(f"resuming with changed settings, so the result differs from the uninterrupted training's: {changes}", flush=True)
 
 
-def read_position(args: Namespace, steps_per_epoch: int) -> TrainState | None:
-    """Return where --resume stands, verified; None without it. Raises TrainerError when it cannot be used."""
-    if not args.resume:
+def read_position(config: TrainerConfig, steps_per_epoch: int) -> TrainState | None:
+    """Return the verified state of --resume, None without it.
+
+    Raises TrainerError if the checkpoint cannot be used, or the start flags contradict those that it was made with.
+    """
+    run = config.run
+    if run.resume is None:
         return None
-    if is_kohya_state(Path(args.resume)):
-        return position_of(Path(args.resume), args, steps_per_epoch)
-    state = read_train_state(Path(args.resume))
-    if begun_by(args) not in ({}, state.begun_by):
-        raise TrainerError(f"--resume {args.resume} carries its own place in the training; leave --initial_step and --initial_epoch out.")
-    for name in BEGINNINGS:
-        setattr(args, name, state.begun_by.get(name))
+    if is_kohya_state(run.resume):
+        return position_of(run.resume, config, steps_per_epoch)
+    state = read_train_state(run.resume)
+    if run.start.flags() not in ({}, state.begun_by):
+        raise TrainerError(f"--resume {run.resume} has its own position in the training; leave --initial_step and --initial_epoch out.")
     return state
 
 
-def begun_by(args: Namespace) -> dict[str, Any]:
-    """Return the flags that say where a training begins, if not at its beginning."""
-    return {name: value for name in BEGINNINGS if (value := getattr(args, name)) not in (None, False)}
+def start_of(state: TrainState) -> StartConfig:
+    """Return where the training of a checkpoint started."""
+    return StartConfig(**state.begun_by)
 
 
-def start_position(args: Namespace, steps_per_epoch: int, num_epochs: int, total_steps: int) -> tuple[int, int, int, int]:
-    """Return (step, epoch, batch in the epoch, total steps) of a training that begins by --initial_step or --initial_epoch, else at zero.
+def start_position(
+    start: StartConfig, gradient_accumulation_steps: int, steps_per_epoch: int, num_epochs: int, total_steps: int
+) -> tuple[int, int, int, int]:
+    """Return (step, epoch, batch in the epoch, total steps) where a training starts that is not resumed.
 
-    As in kohya, only --skip_until_initial_step leaves out the steps before it; without it the epochs are merely counted from there. The
-    learning rate's schedule begins at its beginning in both cases. Raises TrainerError when nothing would be left to train.
+    As in kohya, only --skip_until_initial_step omits the steps before it; without it the epochs are merely counted from there. The learning
+    rate's schedule starts at its beginning in both cases. Raises TrainerError if no step would be left to train.
     """
-    step = args.initial_step if args.initial_step is not None else ((args.initial_epoch or 1) - 1) * steps_per_epoch
+    step = start.initial_step if start.initial_step is not None else ((start.initial_epoch or 1) - 1) * steps_per_epoch
     if step and step >= total_steps:
-        flag = f"--initial_step {step}" if args.initial_step is not None else f"--initial_epoch {args.initial_epoch}"
+        flag = f"--initial_step {step}" if start.initial_step is not None else f"--initial_epoch {start.initial_epoch}"
         raise TrainerError(f"{flag} leaves nothing to train: the training has {total_steps} steps.")
     epoch, rest = divmod(step, steps_per_epoch)
-    if args.skip_until_initial_step:
-        return step, epoch, rest * args.gradient_accumulation_steps, total_steps
+    if start.skip_until_initial_step:
+        return step, epoch, rest * gradient_accumulation_steps, total_steps
     return 0, epoch, 0, min(total_steps, (num_epochs - epoch) * steps_per_epoch)

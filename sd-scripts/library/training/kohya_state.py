@@ -1,13 +1,12 @@
-"""Resuming from a state folder that kohya's own trainer wrote: its network, its optimizer, how far it had come.
+"""Resuming from a state folder that kohya's own trainer wrote: network, optimizer and position.
 
-Such a resume is inexact: the folder does not tell which images of the epoch are left, and kohya's random numbers are of another kind than
-ours, so random_states_0.pkl is not even opened. What has to be unpickled is read by torch's restricted reader, which runs no code.
+Such a resume is inexact: the folder does not record which images of the epoch are left, and kohya draws random numbers in another way, so
+random_states_0.pkl is not opened. Pickles are read with torch's restricted unpickler, which runs no code.
 """
 
 import json
 import pickle
 import re
-from argparse import Namespace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from fluxgym.contract.checkpoint_manifest import KOHYA_STEP
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_SCHEDULER, MANIFEST, NETWORK, TRAIN_STATE
+from library.config import TrainerConfig
 from library.errors import TrainerError
-from library.optim.schedules import take_up
+from library.optim.schedules import resume_scheduler
 from library.training.checkpoint import TrainState, restore_optimizer, tensors_in
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
@@ -48,27 +48,31 @@ def is_kohya_state(folder: Path) -> bool:
     return (folder / KOHYA_OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
 
 
-def position_of(folder: Path, args: Namespace, steps_per_epoch: int) -> TrainState:
-    """Return where a state stands, told in one printed line; raises TrainerError when that cannot be read.
+def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> TrainState:
+    """Return the position of a state and print it; --initial_step and --initial_epoch override it. Raises TrainerError if it has none.
 
-    kohya's own count begins again at every resume, its schedule's does not; what FluxGym's supervisor noted beside it is surest.
+    The position file of FluxGym's supervisor takes precedence, then the schedule's count; kohya's own count restarts at every resume.
     """
     noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get(KOHYA_STEP)
     scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
     step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
     if step is None:
-        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {KOHYA_SCHEDULER} tells how far it had come.")
-    if args.initial_step is not None or args.initial_epoch is not None:
-        step = args.initial_step if args.initial_step is not None else (args.initial_epoch - 1) * steps_per_epoch
+        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {KOHYA_SCHEDULER} says which step it had reached.")
+    start = config.run.start
+    if start.initial_step is not None:
+        step = start.initial_step
+    elif start.initial_epoch is not None:
+        step = (start.initial_epoch - 1) * steps_per_epoch
     epoch, rest = divmod(step, steps_per_epoch)
-    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not hold the order of the images", flush=True)
+    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not record the order of the images", flush=True)
     return TrainState(
         step=step,
         epoch=epoch,
-        batch_in_epoch=rest * args.gradient_accumulation_steps,
+        batch_in_epoch=rest * config.optim.gradient_accumulation_steps,
         total_steps=0,
-        seed=args.seed,
+        seed=config.run.seed,
         fixed={},
+        begun_by=start.flags(),
     )
 
 
@@ -81,26 +85,28 @@ def _numbers(path: Path) -> dict[str, Any]:
 
 
 def unpickle(path: Path) -> dict[str, Any]:
-    """Read a file of torch.save that holds nothing but tensors and plain values; raises TrainerError naming what else is in it."""
+    """Read a file of torch.save that contains only tensors and plain values; raises TrainerError naming anything else in it."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
-        holds = f"it holds {foreign[1]}" if foreign else "it holds more than tensors and numbers"
-        raise TrainerError(f"{path} is not read: {holds}, and such a file could run any code.", reason_code=ReasonCode.BAD_MODEL) from None
+        other = re.search(r"GLOBAL ([\w.]+)", str(error))
+        content = other[1] if other else "more than tensors and numbers"
+        raise TrainerError(
+            f"{path} is not read: it contains {content}, and such a file could run any code.", reason_code=ReasonCode.BAD_MODEL
+        ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise TrainerError(
             f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code=ReasonCode.BAD_MODEL
         ) from None
     if not isinstance(found, dict):
-        raise TrainerError(f"{path} is none of kohya's: it holds no dictionary.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"{path} is not a state of kohya's trainer: it contains no dictionary.", reason_code=ReasonCode.BAD_MODEL)
     return found
 
 
 def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:
     """Restore network and optimizer, and set the schedule to `step`; raises TrainerError when they do not fit."""
     if not (folder / NETWORK).is_file():
-        raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states that hold the network as a pickle are not read.")
+        raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
     weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
     for name, tensor in weights.items():
         if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
@@ -111,26 +117,26 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
         restore_optimizer(optimizer, {"state": _in_our_order(optimizer, saved), "param_groups": _groups(optimizer, saved)})
     except (KeyError, ValueError, TypeError) as error:
         raise TrainerError(
-            f"--resume {folder}: its {KOHYA_OPTIMIZER} is of another optimizer or of other parameters ({error}); use the flags that it was made with."
+            f"--resume {folder}: its {KOHYA_OPTIMIZER} belongs to another optimizer or to other parameters ({error}); use the flags that it was made with."
         ) from None
-    take_up(scheduler, scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1})
+    resume_scheduler(scheduler, scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1})
 
 
 def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[int, Any]:
-    """Return the saved parameters' states under our numbers: kohya's groups come in another order, their members in the same.
+    """Return the saved parameters' states by our indices: kohya orders groups differently, and parameters within a group alike.
 
-    Raises ValueError when no order of our groups has the saved numbers and shapes.
+    Raises ValueError if no order of our groups has the saved counts and shapes.
     """
     theirs = [[saved["state"].get(index, {}) for index in group["params"]] for group in saved["param_groups"]]
     ours = [group["params"] for group in optimizer.param_groups]
     for order in permutations(range(len(ours))):
-        if [len(ours[place]) for place in order] == [len(states) for states in theirs] and all(
+        if [len(ours[group]) for group in order] == [len(states) for states in theirs] and all(
             _fits(state, parameter)
-            for place, states in zip(order, theirs, strict=True)
-            for state, parameter in zip(states, ours[place], strict=True)
+            for group, states in zip(order, theirs, strict=True)
+            for state, parameter in zip(states, ours[group], strict=True)
         ):
-            by_place = dict(zip(order, theirs, strict=True))
-            return dict(enumerate(state for place in range(len(ours)) for state in by_place[place]))
+            by_group = dict(zip(order, theirs, strict=True))
+            return dict(enumerate(state for group in range(len(ours)) for state in by_group[group]))
     raise ValueError("the numbers or shapes of the parameters differ")
 
 
@@ -139,14 +145,14 @@ def _fits(state: dict[str, Any], parameter: nn.Parameter) -> bool:
 
 
 def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return our groups with what the saved ones have learned (Prodigy's estimate, for instance); what flags say is the flags' business.
+    """Return our groups with the learned values of the saved ones, such as Prodigy's estimate; flags decide the rest.
 
-    Raises KeyError when the saved states are of another kind of optimizer.
+    Raises KeyError if the saved states belong to another kind of optimizer.
     """
     kind = "bitsandbytes" if type(optimizer).__module__.startswith("bitsandbytes") else type(optimizer).__name__
     for state in list(saved["state"].values())[:1]:
         kept = {name for name, _ in tensors_in(state)}
         if kind in KEPT_BY and not kept & KEPT_BY[kind]:
-            raise KeyError(f"it keeps {', '.join(sorted(kept))}")
+            raise KeyError(f"it contains {', '.join(sorted(kept))}")
     own, theirs = optimizer.state_dict()["param_groups"], saved["param_groups"]
     return [group | {name: value for name, value in other.items() if name in LEARNED} for group, other in zip(own, theirs, strict=True)]

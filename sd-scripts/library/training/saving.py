@@ -1,10 +1,6 @@
-"""What a training leaves on the disk, when and under which of kohya's names: LoRA files, checkpoints, and which old ones go.
-
-Owns names and retention. How a checkpoint is made whole belongs to checkpoint.py, what a LoRA file says of itself to metadata.py.
-"""
+"""The files of a training by kohya's names: LoRA files and checkpoints, and the removal of old ones."""
 
 import re
-from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,43 +10,51 @@ from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_name
+from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
 from library.training.checkpoint import TrainState, is_whole, save_checkpoint
 from library.training.metadata import metadata_at
 from networks.base import TrainedNetwork
-from networks.factory import in_form
+from networks.lora_keys import to_diffusers
+
+DTYPES = {None: None, SavePrecision.BF16: torch.bfloat16, SavePrecision.FP16: torch.float16, SavePrecision.FLOAT: torch.float32}
 
 
 class Saver:
-    """Writes a training's LoRA files and checkpoints."""
+    """Writes a training's LoRA files and checkpoints. `epoch_interval` is the number of epochs between saves, None without any."""
 
-    def __init__(self, args: Namespace, network: TrainedNetwork, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> None:
-        self.args, self.network, self.dtype, self.metadata = args, network, dtype, metadata
-        self.folder, self.name = Path(args.output_dir), args.output_name
+    def __init__(self, config: SaveConfig, network: TrainedNetwork, metadata: Mapping[str, str], *, epoch_interval: int | None) -> None:
+        self.config, self.network, self.metadata, self.epoch_interval = config, network, metadata, epoch_interval
+        self.folder, self.name = config.output_dir, config.output_name
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save_lora(self, suffix: str, *, epoch: int, step: int) -> Path:
-        """Write `{name}{suffix}.safetensors` whole or not at all, with kohya's metadata."""
-        weights = in_form(self.args, self.network.weights(self.dtype))
+        """Write `{name}{suffix}.safetensors` atomically, with kohya's metadata; raises TrainerError for NaN or infinity."""
+        weights = self._weights()
         path = self.folder / lora_name(self.name, suffix)
-        _check_numbers(weights, path)  # before an older file of that name gives way
-        save_tensors(weights, path, metadata_at(self.metadata, self.args, weights, epoch=epoch, step=step))
+        _check_numbers(weights, path)  # before an older file of that name is replaced
+        save_tensors(weights, path, metadata_at(self.metadata, weights, epoch=epoch, step=step, minimal=self.config.no_metadata))
         return path
 
+    def _weights(self) -> dict[str, Tensor]:
+        """Return the network's tensors under the configured names, in the configured precision."""
+        weights = self.network.weights(DTYPES[self.config.save_precision])
+        return to_diffusers(weights) if self.config.save_keys == SaveKeys.DIFFUSERS else weights
+
     def has_lora(self, suffix: str) -> bool:
-        """Return True if `{name}{suffix}.safetensors` is there."""
+        """Return True if `{name}{suffix}.safetensors` exists."""
         return (self.folder / lora_name(self.name, suffix)).is_file()
 
     def check_lora(self, path: Path) -> None:
-        """Read a saved LoRA again; raises TrainerError when it does not hold the network's tensors, or a number that is none."""
-        expected = {name: tensor.shape for name, tensor in in_form(self.args, self.network.weights(self.dtype)).items()}
+        """Read a saved LoRA back; raises TrainerError if it lacks the network's tensors or contains NaN or infinity."""
+        expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
             with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         except (SafetensorError, OSError) as error:
-            raise TrainerError(f"the saved LoRA {path} cannot be read again: {error}.", reason_code=ReasonCode.BAD_OUTPUT) from None
+            raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}.", reason_code=ReasonCode.BAD_OUTPUT) from None
         if {name: tensor.shape for name, tensor in found.items()} != expected:
             raise TrainerError(f"the saved LoRA {path} does not hold the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
         _check_numbers(found, path)
@@ -70,16 +74,16 @@ class Saver:
 
     def drop_old_epochs(self, epoch: int) -> None:
         """Remove what --save_last_n_epochs and --save_last_n_epochs_state no longer keep after this epoch's save."""
-        reach = self.args.save_every_n_epochs or 1
-        keep = self.args.save_last_n_epochs
-        keep_state = self.args.save_last_n_epochs_state or keep
-        self._drop(r"-(\d{6})", LORA_ENDING, lambda number: keep and number <= epoch - keep * reach)
-        self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * reach)
+        interval = self.epoch_interval or 1
+        keep = self.config.save_last_n_epochs
+        keep_state = self.config.save_last_n_epochs_state or keep
+        self._drop(r"-(\d{6})", LORA_ENDING, lambda number: keep and number <= epoch - keep * interval)
+        self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * interval)
 
     def drop_old_steps(self, step: int) -> None:
         """Remove what --save_last_n_steps and --save_last_n_steps_state no longer keep; both count steps, as in kohya."""
-        keep = self.args.save_last_n_steps
-        keep_state = self.args.save_last_n_steps_state or keep
+        keep = self.config.save_last_n_steps
+        keep_state = self.config.save_last_n_steps_state or keep
         self._drop(r"-step(\d{8})", LORA_ENDING, lambda number: keep and number < step - keep)
         self._drop(r"-step(\d{8})", STATE_ENDING, lambda number: keep_state and number < step - keep_state)
 
@@ -87,11 +91,11 @@ class Saver:
         pattern = re.compile(re.escape(self.name) + number + re.escape(ending))
         matches = [(path, pattern.fullmatch(path.name)) for path in self.folder.iterdir()]
         old = [path for path, match in matches if match and is_old(int(match[1]))]
-        for path in self._spared(old) if ending == STATE_ENDING and old else old:
+        for path in self._without_last_complete(old) if ending == STATE_ENDING and old else old:
             remove(path)
 
-    def _spared(self, old: list[Path]) -> list[Path]:
-        """Return the old checkpoints without the newest whole one, unless another whole one stays: there is always one to resume from."""
+    def _without_last_complete(self, old: list[Path]) -> list[Path]:
+        """Return the old checkpoints to remove: without the newest complete one if no other complete one remains to resume from."""
         own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE_ENDING)
         others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
         if any(is_whole(path) for path in sorted(others, key=_written_at, reverse=True)):
@@ -101,10 +105,10 @@ class Saver:
 
 
 def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise TrainerError when a LoRA is no good."""
+    """Raise TrainerError if a LoRA contains NaN or infinity."""
     if odd := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
         raise TrainerError(
-            f"the LoRA {path.name} would hold numbers that are none in {odd}; the likely cause is a learning rate that is too high.",
+            f"the LoRA {path.name} would contain NaN or infinity in {odd}; the likely cause is a learning rate that is too high.",
             reason_code=ReasonCode.NAN,
         )
 

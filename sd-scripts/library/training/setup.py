@@ -26,7 +26,7 @@ from library.optim.averaging import AVERAGE, Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.placement.compile import check_backend
-from library.placement.layout import choose_device, compute_dtype, save_dtype
+from library.placement.layout import choose_device, compute_dtype
 from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
 from library.sampling import read_prompts
@@ -38,6 +38,7 @@ from library.training.compatibility import (
     other_settings,
     print_changed_settings,
     read_position,
+    start_of,
     start_position,
 )
 from library.training.hooks import Previews, Validation
@@ -59,30 +60,33 @@ class Preparation:
         if args.deterministic:
             compute_deterministically()
         self.device, self.dtype = choose_device(), compute_dtype(config.placement)
-        self.plan = factory.plan(args)
-        _check_before_loading(args)
+        self.plan = factory.plan(config)
+        _check_before_loading(config, args)
         self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
         self.data = build_dataset(args)
         self.validation = Validation(args, self.data, progress)
         self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
         self.num_epochs, _ = _length(args, self.steps_per_epoch)
-        if args.save_n_epoch_ratio:
-            args.save_every_n_epochs = self.num_epochs // args.save_n_epoch_ratio or 1
+        self.epoch_interval = config.save.epoch_interval(self.num_epochs)
+        self.start = config.run.start
         self._begin()
 
     def _begin(self) -> None:
         """Set the place where the flags want the training to begin, and how many steps it then has."""
         whole = _length(self.args, self.steps_per_epoch)[1]
-        self.step, self.epoch, self.first_batch, self.total_steps = start_position(self.args, self.steps_per_epoch, self.num_epochs, whole)
+        self.step, self.epoch, self.first_batch, self.total_steps = start_position(
+            self.start, self.config.optim.gradient_accumulation_steps, self.steps_per_epoch, self.num_epochs, whole
+        )
         self.progress.total_steps, self.progress.step = self.total_steps, self.step
 
     def load_position(self) -> TrainState | None:
         """Return the checkpoint's place to go on from, once it is known to fit; None at a start from the beginning."""
         clear_leftovers(Path(self.args.output_dir), self.args.output_name)  # a kill between two renames is put right here
-        state = read_position(self.args, self.steps_per_epoch)
+        state = read_position(self.config, self.steps_per_epoch)
         if state is not None:
-            check_fixed(state, fixed_settings(self.args, self.data), self.args.resume)
+            check_fixed(state, fixed_settings(self.config, self.data), self.config.run.resume)
+            self.start = start_of(state)
             self._begin()  # as the training that is resumed did
             self.progress.step = state.step
         return state
@@ -122,18 +126,18 @@ class Preparation:
         torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
         t5 = self.encoders.t5 if self.plan.trains_t5 else None
         self.previews.live_encoders = self.encoders if self.plan.trains_t5 else None
-        self.network = factory.create(args, self.flux, self.clip, t5).to(self.device)
+        self.network = factory.create(self.config.network, self.flux, self.clip, t5, seed=self.config.run.seed).to(self.device)
         if args.full_bf16:
             self.network.to(torch.bfloat16)
         self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
-        self.optimizer = create_optimizer(args, parameter_groups(args, self.network))
-        self.scheduler = create_scheduler(args, self.optimizer, self.total_steps)
-        self.saver = Saver(args, self.network, save_dtype(self.config.save.save_precision), self._metadata())
+        self.optimizer = create_optimizer(self.config.optim, parameter_groups(self.config.optim, self.network))
+        self.scheduler = create_scheduler(self.config.optim, self.optimizer, self.total_steps)
+        self.saver = Saver(self.config.save, self.network, self._metadata(), epoch_interval=self.epoch_interval)
         self.initial_digests = self.network.digests()
         if resumed is not None:
             self._take_up(resumed)
         self.losses = resumed.losses if resumed else []
-        self.trackers = Trackers(args, log_folder=resumed.log_folder if resumed else "", step=self.step)
+        self.trackers = Trackers(self.config.log, self.config.given, log_folder=resumed.log_folder if resumed else "", step=self.step)
 
     def _take_up(self, state: TrainState) -> None:
         """Go on from a checkpoint; raises TrainerError when it does not fit the network or the optimizer."""
@@ -142,7 +146,7 @@ class Preparation:
             load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
             parts = {}
         else:
-            print_changed_settings(state, other_settings(self.args, self.data))
+            print_changed_settings(state, other_settings(self.config, self.data))
             parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
         if self.average is not None:
             self.average.load(parts.get(AVERAGE))
@@ -156,10 +160,10 @@ class Preparation:
             print(f"the checkpoint stands at step {self.step} of {self.total_steps}: nothing is left to train", flush=True)
 
     def _metadata(self) -> dict[str, str]:
-        data, args = self.data, self.args
+        data = self.data
         figures = {
             "training_started_at": time.time(),
-            "session_id": str(derived_seed(args.seed, "session", time.time_ns())),
+            "session_id": str(derived_seed(self.config.run.seed, "session", time.time_ns())),
             "num_train_images": data.num_train_images,
             "num_reg_images": data.num_reg_images,
             "num_batches_per_epoch": data.num_batches_per_epoch,
@@ -168,20 +172,20 @@ class Preparation:
             "resolution": data.resolution,
             **data.metadata(),
         }
-        return fixed_metadata(args, is_dev=self.flux.params.guidance_embed, figures=figures)
+        return fixed_metadata(self.config, is_dev=self.flux.params.guidance_embed, figures=figures)
 
 
-def _check_before_loading(args: Namespace) -> None:
+def _check_before_loading(config: TrainerConfig, args: Namespace) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
     target = Path(args.output_dir) / lora_name(args.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(args)
     check_backend(args)
-    check_trackers(args)
+    check_trackers(config.log)
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": args.learning_rate, "name": "unet"}]
     with redirect_stderr(StringIO()):  # warnings come when the real ones are made
-        create_scheduler(args, create_optimizer(args, stand_in), args.max_train_steps)
+        create_scheduler(config.optim, create_optimizer(config.optim, stand_in), args.max_train_steps)
 
 
 def _length(args: Namespace, steps_per_epoch: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from library.optim.optimizers import clip_gradients, rates_of
 from library.process import StopRequested
 from library.randomness import derived_seed
 from library.training.checkpoint import TrainState
-from library.training.compatibility import begun_by, fixed_settings, other_settings
+from library.training.compatibility import fixed_settings, other_settings
 from library.training.reporting import Console
 
 
@@ -142,7 +142,7 @@ class Training(Forward):
 
     def _after_epoch(self, epoch: int, *, missing_only: bool = False) -> None:
         """Save and draw what is due after so many epochs; with `missing_only` not what is there already."""
-        place, every = f"e{epoch:06d}", self.args.save_every_n_epochs
+        place, every = f"e{epoch:06d}", self.epoch_interval
         if every and epoch % every == 0 and epoch < self.num_epochs:
             if not (missing_only and self.saver.has_lora(epoch_suffix(epoch))):
                 self._save(epoch_suffix(epoch))
@@ -186,11 +186,11 @@ class Training(Forward):
             batch_in_epoch=self.first_batch,
             total_steps=self.total_steps,
             seed=self.args.seed,
-            fixed=fixed_settings(self.args, self.data),
-            settings=other_settings(self.args, self.data),
+            fixed=fixed_settings(self.config, self.data),
+            settings=other_settings(self.config, self.data),
             losses=self.console.losses,
             log_folder=self.trackers.log_folder,
-            begun_by=begun_by(self.args),
+            begun_by=self.start.flags(),
         )
         extra = {AVERAGE: self.average.tensors()} if self.average is not None else {}
         self.saver.save_state(suffix, self.optimizer, self.scheduler, state, extra)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.model_kinds import kind_of
 from library.errors import TrainerError
-from library.weights.model_kinds import kind_of
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.model_kinds import other_format
 from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
 from library.errors import TrainerError
-from library.weights.model_kinds import why_no_safetensors
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
@@ -54,8 +54,8 @@ class WeightFile:
             size = self.path.stat().st_size
             with self.path.open("rb") as file:
                 head = file.read(512)
-            if refusal := why_no_safetensors(head, size):
-                raise TrainerError(f"{self.what} {self.path} {refusal}.", reason_code=ReasonCode.BAD_MODEL)
+            if other := other_format(head):
+                raise TrainerError(f"{self.what} {self.path} is {other}.", reason_code=ReasonCode.BAD_MODEL)
             header = read_header(self.path)
         except OSError as error:
             raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code=ReasonCode.BAD_MODEL) from None

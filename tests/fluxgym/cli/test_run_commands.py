@@ -103,7 +103,7 @@ def test_a_failed_training_fails_the_command(run_cli):
     (run_cli.folder / "sd-scripts" / "flux_train_network.py").write_text("raise SystemExit(3)")
     code, out, _ = run_cli("start", *write_state(run_cli.folder), "--wait")
     assert code == 1
-    assert "❌ my-cat - Failed: The trainer broke off with exit code 3" in out
+    assert "❌ my-cat - Failed: The trainer failed with exit code 3" in out
 
 
 def test_names_do_not_steer_the_terminal(run_cli):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.config.trainer_flags import DATASET_KEYS, SUBSET_KEYS, all_flags, check_advanced
+from fluxgym.config.settings import DATASET_KEYS, check_advanced
+from fluxgym.config.trainer_flags import SUBSET_FLAGS, all_flags
 from fluxgym.errors import ConfigError
 from library.cli.flags import build_parser, rows
 
@@ -17,7 +18,7 @@ def test_flags_json_is_what_the_trainer_says():
 
 
 def test_every_dataset_key_is_a_flag():
-    assert {*DATASET_KEYS, *SUBSET_KEYS} <= set(all_flags())
+    assert {*DATASET_KEYS, *SUBSET_FLAGS} <= set(all_flags())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS, WITHOUT
+from fluxgym.runs.launch_spec import to_words
 from library.cli.flags import build_parser
 
 ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False scale_parameter=False warmup_init=False
@@ -20,13 +21,13 @@ ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False s
     ],
 )
 def test_flags(tier, words):
-    assert list(TIERS[tier]) == words.split()
+    assert list(to_words(TIERS[tier])) == words.split()
     assert tier not in WITHOUT
 
 
 def test_the_largest_tier_rounds_nothing():
     assert WITHOUT == {"24G": ("--fp8_base",)}
-    args = build_parser().parse_args(list(TIERS["24G"]))
+    args = build_parser().parse_args(to_words(TIERS["24G"]))
     assert not (args.blocks_to_swap or args.split_mode)
 
 
@@ -34,7 +35,7 @@ def test_every_tier_is_described_from_large_to_small():
     assert list(TIERS) == list(DESCRIPTIONS)
     sizes = [int(tier.removesuffix("G")) for tier in TIERS]
     assert sizes == sorted(sizes, reverse=True)
-    for tier, words in TIERS.items():
-        if "--blocks_to_swap" in words:
-            swapped = int(words[words.index("--blocks_to_swap") + 1])
+    for tier, options in TIERS.items():
+        if blocks := options.get("--blocks_to_swap"):
+            swapped = int(blocks[0])
             assert f"{swapped // 2} double and {2 * (swapped - swapped // 2)} single blocks swapped" in DESCRIPTIONS[tier]

@@ -31,7 +31,7 @@ def test_values_are_those_of_earlier_versions():
     ]  # fmt: skip
     assert list(ReasonCode) == [
         "bad_input", "bad_model", "bad_output", "cuda_oom", "disk_full", "driver", "interrupted", "launch", "nan", "not_verified", "ram_oom",
-        "stalled", "storage", "unknown", "unreadable", "user",
+        "stalled", "storage", "supervisor", "unknown", "unreadable", "user",
     ]  # fmt: skip
 
 

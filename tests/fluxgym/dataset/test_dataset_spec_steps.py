@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.dataset.dataset_spec import bucket_rule, dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
 from fluxgym.errors import ConfigError

@@ -57,15 +57,15 @@ def test_no_two_images_share_a_caption(folder, tmp_path):
 
 
 def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
-    free, both = ImageFolder._free, threading.Barrier(2)
+    names_of, both = ImageFolder.names, threading.Barrier(2)
 
-    def slow(self, name):
-        found = free(self, name)
+    def slow(self):
+        found = names_of(self)
         with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait(timeout=0.5)  # until the other has chosen its name too, unless it is kept from it
+            both.wait(timeout=0.5)  # until the other has read the names too, unless the lock keeps it from that
         return found
 
-    monkeypatch.setattr(ImageFolder, "_free", slow)
+    monkeypatch.setattr(ImageFolder, "names", slow)
     files = [(upload(tmp_path, name)[0].rename(tmp_path / f"arriving {name}"), name) for name in ("cat.png", "cat.jpg")]
     with ThreadPoolExecutor(2) as pool:
         names = list(pool.map(lambda file: folder.add(*file), files))

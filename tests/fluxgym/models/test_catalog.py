@@ -5,7 +5,7 @@ import struct
 import pytest
 import yaml
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularization_folder
 from tests.support.small_world import small_world, write_one_tensor, write_safetensors

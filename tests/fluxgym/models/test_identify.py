@@ -1,4 +1,4 @@
-"""Files are what their headers say; the trainer, asked of the same names, says the same."""
+"""Files are what their headers say."""
 
 import json
 import struct
@@ -6,7 +6,6 @@ import struct
 import pytest
 
 from fluxgym.models.identify import identify
-from library.weights.model_kinds import kind_of
 
 DEV = {"guidance_in.in_layer.weight": "BF16", "double_blocks.0.img_attn.qkv.weight": "BF16"}
 DIFFUSERS = {"x_embedder.weight": "BF16", "single_transformer_blocks.0.proj_mlp.weight": "BF16"}
@@ -64,20 +63,6 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_are_named(name, tmp_path):
     assert identify(write(tmp_path / "m.safetensors", {name: "F16"})).problem == f"file is {OTHERS[name]}"
-
-
-@pytest.mark.parametrize("name", [*OTHERS, *DEV, *DIFFUSERS, CLIP, T5, AE])
-def test_the_trainer_knows_the_same_kinds(name, tmp_path):
-    identity, kind = identify(write(tmp_path / "m.safetensors", {name: "F16"})), kind_of([name])
-    if kind is None:
-        assert not identity.roles
-    elif identity.problem:
-        assert identity.words == kind
-    else:
-        role = {"a FLUX transformer": "transformer", "a T5 text encoder": "t5xxl", "a CLIP text encoder": "clip_l", "an autoencoder": "ae"}[
-            kind
-        ]
-        assert identity.roles == {role}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Sample prompts: what kohya would choose itself is written out."""
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.settings import TrainConfig
 from fluxgym.planning.plan import sample_prompts
 
 

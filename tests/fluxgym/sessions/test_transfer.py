@@ -18,6 +18,7 @@ from fluxgym.sessions import archive as unpack
 from fluxgym.sessions import transfer
 from fluxgym.sessions.history import diff
 from fluxgym.sessions.listing import list_sessions
+from fluxgym.sessions.preconditions import is_name_available
 from fluxgym.sessions.transfer import Export, export_archive, export_state, import_file
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -93,15 +94,15 @@ def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path)
 def test_all_of_an_archive_comes_in_or_nothing(run, outputs, tmp_path, monkeypatch):
     make_run(tmp_path / "a", "dog", status="stopped")
     export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
-    move_in, moved = transfer._move_in, []
+    moved = []
 
-    def fail_at_the_second(arriving, outputs):
+    def fail_at_the_second(target):
+        moved.extend(outputs.runs())
         if moved:
             raise StorageError("The disk is full.")
-        moved.append(move_in(arriving, outputs))
-        return moved[0]
+        return is_name_available(target)
 
-    monkeypatch.setattr(transfer, "_move_in", fail_at_the_second)
+    monkeypatch.setattr(transfer, "is_name_available", fail_at_the_second)
     with pytest.raises(StorageError):
         import_file(tmp_path / "all.zip", outputs)
     assert moved

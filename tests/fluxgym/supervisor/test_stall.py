@@ -5,7 +5,16 @@ import os
 import pytest
 
 from fluxgym.supervisor import stall
-from fluxgym.supervisor.stall import LEARNT_AFTER, LEARNT_FACTOR, LEAST_S, LIMITS_S, MAX_LOOK_S, OTHER_LIMIT_S, StallWatch, dump_stacks
+from fluxgym.supervisor.stall import (
+    LEARNED_AFTER,
+    LEARNED_FACTOR,
+    LIMITS_S,
+    MAX_CHECK_GAP_S,
+    MIN_LEARNED_S,
+    OTHER_LIMIT_S,
+    StallWatch,
+    dump_stacks,
+)
 from tests.support.runs import make_run
 
 
@@ -36,7 +45,7 @@ def silent(clock, watch, seconds):
     found = None
     for _ in range(round(seconds)):
         clock.now += 1.0
-        found = found or watch.look()
+        found = found or watch.check()
     return found
 
 
@@ -51,12 +60,12 @@ def test_a_phase_has_a_limit_before_anything_is_known_of_it(run, phase):
     assert StallWatch(run, 1, scale=0.01).limit_s(phase) == LIMITS_S.get(phase, OTHER_LIMIT_S) * 0.01
 
 
-@pytest.mark.parametrize(("gap_s", "limit_s"), [(1, LEAST_S), (30, LEARNT_FACTOR * 30), (200, LEARNT_FACTOR * 200)])
+@pytest.mark.parametrize(("gap_s", "limit_s"), [(1, MIN_LEARNED_S), (30, LEARNED_FACTOR * 30), (200, LEARNED_FACTOR * 200)])
 def test_the_limit_is_learnt_from_the_longest_gap(run, clock, gap_s, limit_s):
     watch = StallWatch(run, os.getpid())
     says(run, "training")
     silent(clock, watch, 1)
-    for _ in range(LEARNT_AFTER - 1):
+    for _ in range(LEARNED_AFTER - 1):
         silent(clock, watch, gap_s - 1)
         says(run, "training")
         silent(clock, watch, 1)
@@ -95,8 +104,8 @@ def test_a_machine_that_slept_blames_nobody(run, clock):
     says(run, "training")
     silent(clock, watch, 1)
     clock.now += 100_000.0
-    assert watch.look() is None
-    assert silent(clock, watch, LIMITS_S["training"] - MAX_LOOK_S - 1) is None
+    assert watch.check() is None
+    assert silent(clock, watch, LIMITS_S["training"] - MAX_CHECK_GAP_S - 1) is None
 
 
 def test_a_log_on_a_full_disk_is_no_error(run):

@@ -2,15 +2,18 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fluxgym.config.train_config import TrainConfig
+from fluxgym.config.setting_spec import Emit, Kind, Setting
+from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import train_sh, trainer_argv
+from fluxgym.trainers.options import setting_options, train_sh, trainer_argv
 from library.cli.parse import parse
 
 FILES = FoundFiles(transformer=Path("m/unet.sft"), clip_l=Path("m/clip.safetensors"), t5xxl=Path("m/t5.safetensors"), ae=Path("m/ae.sft"))
@@ -48,7 +51,7 @@ def test_fluxgyms_flags(tier, tmp_path):
     files = "--pretrained_model_name_or_path m/unet.sft --clip_l m/clip.safetensors --t5xxl m/t5.safetensors --ae m/ae.sft".split()
     own = ["--dataset_config", str(folder / "dataset.toml"), "--output_dir", str(folder), "--output_name", "my-cat", "--save_state"]
     always = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())]
-    assert pairs(words) == sorted(pairs([*files, *always, *own, *TIERS[tier]]))
+    assert pairs(words) == sorted(pairs([*files, *always, *own, *to_words(TIERS[tier])]))
     assert "accelerate" not in " ".join(words[:3])
     parse(words[3:])
 
@@ -90,3 +93,9 @@ def test_the_script_says_the_same(tmp_path):
 def test_a_missing_trainer_is_named(tmp_path):
     with pytest.raises(LaunchError, match="--sd-scripts"):
         trainer_argv(TrainConfig(lora_name="x"), RunPaths(tmp_path), FILES, sd_scripts=tmp_path / "nowhere")
+
+
+def test_a_made_up_row_becomes_an_option_and_is_left_out_while_it_is_zero():
+    row = Setting(name="sharpness", kind=Kind.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
+    assert setting_options(SimpleNamespace(sharpness=3), [row]) == {"--sharp": ("3",)}
+    assert setting_options(SimpleNamespace(sharpness=0), [row]) == {}

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fluxgym.config.train_config import TrainConfig
-from fluxgym.ui.form import NAMES, OTHER_FLAGS
+from fluxgym.config.settings import OTHER_FLAGS, TrainConfig
+from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_values import by_name, check, from_state, in_order, to_state
 
 HOSTILE = some.text(max_size=40)

@@ -1,6 +1,5 @@
 """One training step of a VRAM tier on the fake device: the trainer's own layout, network and forward, and what they take."""
 
-from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -66,12 +65,11 @@ def measure(case: Case) -> dict:
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
         config = _config(case)
-        args = Namespace(**config.given)
         flux, weights = _make_flux(case, config.placement, ledger)
-        network = factory.create(args, flux, None, None).to(CUDA)
+        network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(CUDA)
         parameters = list(network.parameters())
         lora = ledger.live - weights
-        state = _optimizer_state(args.optimizer_type, parameters)
+        state = _optimizer_state(config.optim.optimizer_type, parameters)
         optimizer = ledger.live - weights - lora
         _run(case, flux, ledger)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -9,8 +9,10 @@ from library.cli.flags import build_parser
 from library.data.dataset import Batch
 from library.objective import Forward
 from library.optim.optimizers import clip_gradients, create_optimizer
+from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from tests.golden import loss_curve as golden
+from tests.support.trainer_config import trainer_config
 
 
 class OneBatchSteps(Forward):
@@ -23,12 +25,12 @@ class OneBatchSteps(Forward):
         ]  # fmt: skip
         self.args, self.device, self.dtype = build_parser().parse_args(argv), torch.device("cpu"), torch.float32
         self.flux, self.encoders, self.trains_clip, self.step = golden.base_model(), None, False, 0
-        self.flux.gradient_checkpointing = bool(self.args.gradient_checkpointing)
+        self.flux.block_runner = BlockCheckpointing() if self.args.gradient_checkpointing else None
         self.network = create_network(self.flux, None, rank=golden.RANK, alpha=golden.ALPHA, seed=0)
         weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         begin = {name: golden.first_weights(name, tuple(tensor.shape)) for name, tensor in weights.items() if not name.endswith("alpha")}
         self.network.load(weights | begin, "golden")
-        self.optimizer = create_optimizer(self.args, [{"params": list(self.network.parameters()), "lr": golden.RATE}])
+        self.optimizer = create_optimizer(trainer_config(*argv).optim, [{"params": list(self.network.parameters()), "lr": golden.RATE}])
 
     def batch(self):
         given = golden.inputs(self.step)

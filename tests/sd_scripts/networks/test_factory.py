@@ -9,17 +9,21 @@ from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import factory
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
-from tests.support.lora import lycoris_args as lycoris_arguments
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
+from tests.support.trainer_config import trainer_config
 
 
-def arguments(*network_args, **changes):
-    return lycoris_arguments(*network_args, **({"network_module": "networks.lora_flux"} | changes))
+def config_of(*network_args, **flags):
+    return trainer_config(**{"network_args": network_args, "network_dim": 4, "network_alpha": 2.0, "seed": 3} | flags)
+
+
+def create(config, flux, clip=None, t5=None):
+    return factory.create(config.network, flux, clip, t5, seed=config.run.seed)
 
 
 def trained(*network_args, **changes):
-    network = factory.create(arguments(*network_args, **changes), make_flux(), make_clip(), make_t5())
+    network = create(config_of(*network_args, **changes), make_flux(), make_clip(), make_t5())
     return {prefix for prefix in factory.PREFIXES if network.trainable_parameters(prefix)}
 
 
@@ -32,9 +36,7 @@ def test_the_flags_choose_the_parts():
 
 
 def test_dropout_norm_and_rank_come_from_the_flags(capsys):
-    network = factory.create(
-        arguments("conv_dim=4", "rank_dropout=0.2", network_dropout=0.1, scale_weight_norms=1.0), make_flux(), None, None
-    )
+    network = create(config_of("conv_dim=4", "rank_dropout=0.2", network_dropout=0.1, scale_weight_norms=1.0), make_flux())
     assert network.max_norm == 1.0
     assert (network.loras[0].dropout.rates.neuron, network.loras[0].dropout.rates.rank) == (0.1, 0.2)
     assert network.loras[0].rank == 4
@@ -50,8 +52,8 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
     weights = network.weights()
     save_file(to_diffusers(weights) if form == "diffusers" else weights, tmp_path / "old.safetensors")
     flux = make_flux()
-    args = arguments(dim_from_weights=True, network_weights=str(tmp_path / "old.safetensors"))
-    created = factory.create(args, flux, make_clip(), None)
+    config = config_of(dim_from_weights=True, network_weights=str(tmp_path / "old.safetensors"))
+    created = create(config, flux, make_clip())
     assert {lora.name: (lora.rank, lora.scale) for lora in created.loras} == {lora.name: (lora.rank, lora.scale) for lora in network.loras}
     assert torch.allclose(flux(**flux_inputs(PARAMS)), source(**flux_inputs(PARAMS)), atol=1e-6)
 
@@ -71,17 +73,10 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
 )
 def test_what_contradicts_itself_is_named(changes, named):
     with pytest.raises(TrainerError, match=named):
-        factory.plan(arguments(**changes))
+        factory.plan(config_of(**changes))
 
 
 def test_a_network_of_nothing_is_refused():
     nothing = ["train_double_block_indices=none", "train_single_block_indices=none"]
     with pytest.raises(TrainerError, match="nothing would be trained"):
-        factory.create(arguments(*nothing, network_train_unet_only=True), make_flux(), None, None)
-
-
-def test_the_form_of_the_keys_is_a_choice():
-    weights = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
-    assert factory.in_form(arguments(), weights) is weights
-    assert all(".lora_" in name or name.endswith(".alpha") for name in factory.in_form(arguments(save_keys="diffusers"), weights))
-    assert all(name.startswith("transformer.") for name in factory.in_form(arguments(save_keys="diffusers"), weights))
+        create(config_of(*nothing, network_train_unet_only=True), make_flux())

@@ -1,22 +1,21 @@
 """Every part learns at the rate that the flags give it; a rate of 0 learns nothing and costs nothing."""
 
-from argparse import Namespace
-
 import pytest
 
 from networks.factory import parameter_groups
 from networks.lora_flux import create_network
 from networks.network_args import parse_network_args
 from tests.support.tiny_models import make_clip, make_flux, make_t5
+from tests.support.trainer_config import trainer_config
 
 
 def groups(network_args=(), **rates):
     options = parse_network_args(network_args)
     t5 = make_t5() if options.train_t5xxl else None
     network = create_network(make_flux(), make_clip(), t5=t5, rank=2, alpha=1.0, seed=0, options=options)
-    args = Namespace(**({"learning_rate": 1e-3, "unet_lr": None, "text_encoder_lr": None} | rates))
+    config = trainer_config(**{"learning_rate": 1e-3} | rates).optim
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    found = [(group["lr"], {names[id(p)] for p in group["params"]}) for group in parameter_groups(args, network)]
+    found = [(group["lr"], {names[id(p)] for p in group["params"]}) for group in parameter_groups(config, network)]
     return network, found
 
 

@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused_by_name():
     with pytest.raises(TrainerError, match=r"a\.safetensors.*lora_unet"):
         network.load({key: value for key, value in weights.items() if key != name}, "a.safetensors")
     wider = create_network(make_flux(), None, rank=3, alpha=1.0, seed=0).weights()
-    with pytest.raises(TrainerError, match="not"):
+    with pytest.raises(TrainerError, match=r"a\.safetensors"):
         network.load(wider, "a.safetensors")
     with pytest.raises(TrainerError, match="train_blocks=some"):
         create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks="some")

@@ -14,16 +14,25 @@ from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.factory import parameter_groups
 from networks.lora_flux import create_network
-from tests.support.lora import lycoris_args
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
+from tests.support.trainer_config import trainer_config
 
 ON_A_TINY_MODEL = [algo for algo in lycoris_kohya.ALGORITHMS if algo != "boft"]  # its factors do not divide so small a width
 
 
-def training(args):
+def config_of(*network_args, **flags):
+    defaults = {"network_module": "lycoris.kohya", "network_args": network_args, "network_dim": 4, "network_alpha": 2.0}
+    return trainer_config(**defaults | {"seed": 3, "learning_rate": 1e-2} | flags)
+
+
+def create(config, flux, clip):
+    return factory.create(config.network, flux, clip, None, seed=config.run.seed)
+
+
+def training(config):
     flux = make_flux()
-    network = factory.create(args, flux, make_clip(), None)
-    return flux, network, torch.optim.AdamW(parameter_groups(args, network))
+    network = create(config, flux, make_clip())
+    return flux, network, torch.optim.AdamW(parameter_groups(config.optim, network))
 
 
 def train(flux, network, optimizer, steps):
@@ -45,21 +54,21 @@ def output(flux):
 
 @pytest.mark.parametrize("algo", ON_A_TINY_MODEL)
 def test_two_steps_saved_and_loaded_again_draw_the_same(algo):
-    args = lycoris_args(f"algo={algo}")
-    flux, network, optimizer = training(args)
+    config = config_of(f"algo={algo}")
+    flux, network, optimizer = training(config)
     before = output(flux)
     train(flux, network, optimizer, range(2))
     trained = output(flux)
     assert (trained - before).norm() > 0.01
     again = make_flux()
-    factory.create(args, again, make_clip(), None).load(network.weights(), "a file")
+    create(config, again, make_clip()).load(network.weights(), "a file")
     assert torch.equal(output(again), trained)
     network.set_multiplier(0)
     assert torch.allclose(output(flux), output(make_flux()), atol=1e-5)
 
 
 def test_lycoris_itself_reads_what_was_saved(tmp_path):
-    flux, network, optimizer = training(lycoris_args("algo=lokr"))
+    flux, network, optimizer = training(config_of("algo=lokr"))
     train(flux, network, optimizer, range(2))
     weights = network.weights()
     assert {name.split(".")[1].split("_")[0] for name in weights} == {"lokr", "alpha"}
@@ -73,13 +82,13 @@ def test_lycoris_itself_reads_what_was_saved(tmp_path):
 
 
 def test_a_resume_repeats_lycoris_own_dropout():
-    args = lycoris_args("algo=lokr", "rank_dropout=0.3", "module_dropout=0.2")
-    straight = training(args)
+    config = config_of("algo=lokr", "rank_dropout=0.3", "module_dropout=0.2")
+    straight = training(config)
     train(*straight, range(4))
-    stopped = training(args)
+    stopped = training(config)
     train(*stopped, range(2))
     torch.manual_seed(99)  # whatever else drew meanwhile
-    resumed = training(args)
+    resumed = training(config)
     resumed[1].load(stopped[1].weights(), "a file")
     resumed[2].load_state_dict(stopped[2].state_dict())
     train(*resumed, range(2, 4))
@@ -89,10 +98,10 @@ def test_a_resume_repeats_lycoris_own_dropout():
 def test_it_learns_beside_a_float8_base():
     flux = make_flux()
     quantize_blocks(flux.blocks, "fp8", torch.float32)
-    args = lycoris_args("algo=lokr")
-    network = factory.create(args, flux, None, None)
+    config = config_of("algo=lokr")
+    network = create(config, flux, None)
     before = output(flux)
-    train(flux, network, torch.optim.AdamW(parameter_groups(args, network)), range(2))
+    train(flux, network, torch.optim.AdamW(parameter_groups(config.optim, network)), range(2))
     assert (output(flux) - before).norm() > 0.01
 
 
@@ -102,36 +111,36 @@ def test_what_works_on_the_weights_themselves_refuses_quantized_ones(kind, asked
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
     with pytest.raises(TrainerError, match=rf"{asked[-1]}.*base_quantization"):
-        factory.create(lycoris_args(*asked), flux, None, None)
+        create(config_of(*asked), flux, None)
 
 
 def test_norms_are_limited_and_parts_have_rates():
-    args = lycoris_args("algo=lokr", "loraplus_lr_ratio=4", scale_weight_norms=0.002, unet_lr=1e-3, text_encoder_lr=[1e-4])
-    flux, network, optimizer = training(args)
+    config = config_of("algo=lokr", "loraplus_lr_ratio=4", scale_weight_norms=0.002, unet_lr=1e-3, text_encoder_lr=[1e-4])
+    flux, network, optimizer = training(config)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-4]
-    assert [group["lr"] for group in training(lycoris_args("loraplus_lr_ratio=4"))[2].param_groups] == [1e-2, 4e-2] * 2
+    assert [group["lr"] for group in training(config_of("loraplus_lr_ratio=4"))[2].param_groups] == [1e-2, 4e-2] * 2
     train(flux, network, optimizer, range(3))
     norms = [lora.get_weight(lora.shape).norm().item() for lora in network.inner.unet_loras]
     assert max(norms) == pytest.approx(0.002, rel=1e-3)
 
 
 def test_only_the_text_encoder():
-    network = factory.create(lycoris_args("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip(), None)
+    network = create(config_of("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip())
     assert network.trainable_parameters(CLIP_PREFIX)
     assert not network.trainable_parameters(FLUX_PREFIX)
 
 
 def test_begun_from_a_file(tmp_path):
-    flux, network, optimizer = training(lycoris_args("algo=loha"))
+    flux, network, optimizer = training(config_of("algo=loha"))
     train(flux, network, optimizer, range(1))
     save_file(network.weights(), tmp_path / "loha.safetensors")
     again = make_flux()
-    factory.create(lycoris_args("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip(), None)
+    create(config_of("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip())
     assert torch.equal(output(again), output(flux))
     lora = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
     save_file(lora, tmp_path / "lora.safetensors")
     with pytest.raises(TrainerError, match=r"lora\.safetensors does not fit"):
-        factory.create(lycoris_args("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None, None)
+        create(config_of("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None)
 
 
 @pytest.mark.parametrize(
@@ -142,24 +151,30 @@ def test_begun_from_a_file(tmp_path):
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_named(pair):
+    config = config_of(pair)
     with pytest.raises(TrainerError, match="--network_args"):
-        factory.create(lycoris_args(pair), make_flux(), None, None)
+        create_checked(config)
+
+
+def create_checked(config):
+    factory.plan(config)
+    create(config, make_flux(), None)
 
 
 def test_other_flags_that_cannot_be_are_named():
     for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
         with pytest.raises(TrainerError, match=named):
-            factory.plan(lycoris_args("algo=lokr", **changes))
+            factory.plan(config_of("algo=lokr", **changes))
 
 
 def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
-        factory.plan(lycoris_args("algo=lokr"))
+        factory.plan(config_of("algo=lokr"))
 
 
 def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():
-    network = training(lycoris_args("algo=lokr", "dropout=0.5"))[1]
+    network = training(config_of("algo=lokr", "dropout=0.5"))[1]
     assert not network.inner.training
     network.begin(0, 0)
     assert network.inner.training

@@ -6,7 +6,7 @@ import pytest
 
 from fluxgym.runs.progress import read_curve
 from fluxgym.ui.api import loss_curve as curve_module
-from fluxgym.ui.api.loss_curve import MAX_POINTS, Curves
+from fluxgym.ui.api.loss_curve import MAX_CURVES, MAX_POINTS, Curves
 
 
 @pytest.fixture(name="path")
@@ -115,12 +115,12 @@ def test_another_file_or_another_app_sends_all_again(path):
 
 
 def test_no_more_than_a_few_curves_are_kept(tmp_path):
-    curves = Curves()
-    for number in range(50):
-        path = tmp_path / f"{number}.jsonl"
+    curves, paths = Curves(), [tmp_path / f"{number}.jsonl" for number in range(MAX_CURVES + 1)]
+    for path in paths:
         write(path, [1])
-        curves.news(path, [])
-    assert len(curves._kept) <= 16
+    seen = [curves.news(path, [])[1] for path in paths]
+    assert "points_again" not in curves.news(paths[-1], seen[-1])[0]
+    assert "points_again" in curves.news(paths[0], seen[0])[0]  # forgotten, so read from the beginning
 
 
 @pytest.mark.parametrize("seen", [None, "x", {}, [1], [None, None, None], ["x", 1, "y"], [[], {}, 3]])

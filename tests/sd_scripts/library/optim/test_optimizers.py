@@ -1,7 +1,6 @@
 """The optimizers are the libraries' own, with kohya's names and arguments."""
 
 import sys
-from argparse import Namespace
 
 import bitsandbytes
 import numpy as np
@@ -11,14 +10,11 @@ from transformers.optimization import Adafactor
 
 from library.errors import TrainerError
 from library.optim.optimizers import NAMES, OPTIMIZERS, clip_gradients, create_optimizer, parse_arguments, rates_of
+from tests.support.trainer_config import trainer_config
 
 
-def arguments(**changes):
-    defaults = {
-        "optimizer_type": "", "optimizer_args": None, "use_8bit_adam": False, "use_lion_optimizer": False,
-        "learning_rate": 1e-3, "unet_lr": None, "text_encoder_lr": None,
-    }  # fmt: skip
-    return Namespace(**(defaults | changes))
+def optim_config(**changes):
+    return trainer_config(**{"learning_rate": 1e-3} | changes).optim
 
 
 def weights():
@@ -71,7 +67,7 @@ def in_training(optimizer):
 def test_each_optimizer_equals_the_librarys_own(name):
     ours, theirs = weights(), weights()
     reference = REFERENCES[name](theirs)
-    optimizer = create_optimizer(arguments(optimizer_type=name[0], optimizer_args=list(name[1])), [{"params": [ours], "lr": 1e-3}])
+    optimizer = create_optimizer(optim_config(optimizer_type=name[0], optimizer_args=list(name[1])), [{"params": [ours], "lr": 1e-3}])
     assert torch.equal(run(optimizer, ours), run(reference, theirs))
     assert not torch.equal(ours, weights())
 
@@ -86,7 +82,7 @@ def test_lion_is_the_papers():
         momentum = 0.99 * momentum + 0.01 * gradient
     for old_switch in ({"optimizer_type": "Lion"}, {"use_lion_optimizer": True}):
         ours = weights()
-        optimizer = create_optimizer(arguments(optimizer_args=["weight_decay=0.02"], **old_switch), [{"params": [ours], "lr": 1e-3}])
+        optimizer = create_optimizer(optim_config(optimizer_args=["weight_decay=0.02"], **old_switch), [{"params": [ours], "lr": 1e-3}])
         assert np.allclose(run(optimizer, ours).numpy(), expected, atol=1e-5)
 
 
@@ -94,14 +90,14 @@ def test_every_name_that_is_offered_can_be_made():
     for name in NAMES:
         if OPTIMIZERS[name.lower()][0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
             pytest.importorskip(OPTIMIZERS[name.lower()][0])
-        assert isinstance(create_optimizer(arguments(optimizer_type=name), [{"params": [weights()], "lr": 1.0}]), torch.optim.Optimizer)
+        assert isinstance(create_optimizer(optim_config(optimizer_type=name), [{"params": [weights()], "lr": 1.0}]), torch.optim.Optimizer)
 
 
 def test_the_rates_bear_kohyas_names():
     pytest.importorskip("prodigyopt")
     groups = [{"params": [weights()], "lr": 1.0, "name": "unet"}, {"params": [weights()], "lr": 0.5, "name": "textencoder"}]
-    assert rates_of(create_optimizer(arguments(), groups)) == {"unet": 1.0, "textencoder": 0.5}
-    prodigy = create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 0.5, "name": "unet"}])
+    assert rates_of(create_optimizer(optim_config(), groups)) == {"unet": 1.0, "textencoder": 0.5}
+    prodigy = create_optimizer(optim_config(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 0.5, "name": "unet"}])
     assert rates_of(prodigy) == {"unet": 0.5, "d*lr/unet": 0.5e-6}  # Prodigy begins with d = 1e-6
 
 
@@ -109,15 +105,15 @@ def test_one_that_finds_its_rate_takes_one_factor_for_all_parts(capsys):
     pytest.importorskip("prodigyopt")
     groups = [{"params": [weights()], "lr": 1.0}, {"params": [weights()], "lr": 0.5}]
     with pytest.raises(TrainerError, match="one learning rate"):
-        create_optimizer(arguments(optimizer_type="Prodigy"), groups)
-    create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1e-4}])
+        create_optimizer(optim_config(optimizer_type="Prodigy"), groups)
+    create_optimizer(optim_config(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1e-4}])
     assert "expects a factor around 1.0" in capsys.readouterr().err
 
 
 def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(TrainerError, match="pip install prodigyopt"):
-        create_optimizer(arguments(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1.0}])
+        create_optimizer(optim_config(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1.0}])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +121,7 @@ def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
     [
         ({"optimizer_type": "Lionheart"}, "Lionheart"),
         ({"optimizer_type": "AdamW", "optimizer_args": ["wait_decay=1"]}, "wait_decay"),
-        ({"optimizer_type": "torch.nn.Linear"}, "torch.nn.Linear is no optimizer"),
+        ({"optimizer_type": "torch.nn.Linear"}, "torch.nn.Linear is not an optimizer"),
         ({"optimizer_type": "nowhere.at.All"}, "nowhere"),
         ({"optimizer_type": "LBFGS"}, "several times a step"),
         ({"optimizer_args": ["weight_decay"]}, "weight_decay"),
@@ -134,7 +130,7 @@ def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
 )
 def test_what_cannot_be_is_refused_by_name(changes, named):
     with pytest.raises(TrainerError, match=named):
-        create_optimizer(arguments(**changes), [{"params": [weights()], "lr": 1e-3}])
+        create_optimizer(optim_config(**changes), [{"params": [weights()], "lr": 1e-3}])
 
 
 def test_arguments_are_literals():

@@ -1,21 +1,16 @@
 """Schedules are as long as the training, follow kohya's flags, and are taken up where they were left."""
 
-from argparse import Namespace
-
 import pytest
 import torch
 from transformers.optimization import Adafactor
 
 from library.errors import TrainerError
-from library.optim.schedules import create_scheduler, take_up
+from library.optim.schedules import create_scheduler, resume_scheduler
+from tests.support.trainer_config import trainer_config
 
 
-def arguments(**changes):
-    defaults = {
-        "lr_scheduler": "constant", "lr_scheduler_type": "", "lr_warmup_steps": 0, "lr_scheduler_args": None, "lr_scheduler_num_cycles": 1,
-        "lr_scheduler_power": 1.0, "lr_scheduler_min_lr_ratio": None, "lr_decay_steps": 0, "lr_scheduler_timescale": None, "learning_rate": 1e-3,
-    }  # fmt: skip
-    return Namespace(**(defaults | changes))
+def optim_config(**changes):
+    return trainer_config(**{"learning_rate": 1e-3} | changes).optim
 
 
 def weights():
@@ -24,7 +19,7 @@ def weights():
 
 def rates(num_steps=10, lr=1.0, **changes):
     optimizer = torch.optim.AdamW([weights()], lr=lr)
-    scheduler = create_scheduler(arguments(**changes), optimizer, num_steps)
+    scheduler = create_scheduler(optim_config(**changes), optimizer, num_steps)
     seen = []
     for _ in range(num_steps):
         seen.append(scheduler.get_last_lr()[0])
@@ -79,7 +74,7 @@ def test_what_cannot_be_is_refused_by_name(changes, named):
 def test_adafactors_own_rate_is_followed(capsys):
     parameter = weights()
     optimizer = Adafactor([parameter], lr=None, relative_step=True)
-    scheduler = create_scheduler(arguments(lr_scheduler="cosine"), optimizer, 10)
+    scheduler = create_scheduler(optim_config(lr_scheduler="cosine"), optimizer, 10)
     assert scheduler.get_last_lr() == [1e-3]
     assert "--lr_scheduler has no effect" in capsys.readouterr().err
     for step in range(1, 4):
@@ -93,15 +88,15 @@ def test_adafactors_own_rate_is_followed(capsys):
 def test_schedule_free_needs_none(capsys):
     optimizer = pytest.importorskip("schedulefree").AdamWScheduleFree([weights()], lr=1e-3)
     optimizer.train()
-    create_scheduler(arguments(lr_scheduler="cosine"), optimizer, 10)
+    create_scheduler(optim_config(lr_scheduler="cosine"), optimizer, 10)
     assert "--lr_scheduler has no effect" in capsys.readouterr().err
 
 
 def resumed(at, num_steps, lr, state, **changes):
     optimizer = torch.optim.AdamW([weights()], lr=lr)
-    scheduler = create_scheduler(arguments(**changes), optimizer, num_steps)
+    scheduler = create_scheduler(optim_config(**changes), optimizer, num_steps)
     optimizer.param_groups[0]["lr"] = state["_last_lr"][0]  # as the restored optimizer has it
-    take_up(scheduler, state)
+    resume_scheduler(scheduler, state)
     seen = []
     for _ in range(at, num_steps):
         seen.append(optimizer.param_groups[0]["lr"])
@@ -115,7 +110,7 @@ def resumed(at, num_steps, lr, state, **changes):
 )
 def test_a_schedule_is_taken_up_with_another_length_or_rate(changes):
     optimizer = torch.optim.AdamW([weights()], lr=1e-3)
-    scheduler = create_scheduler(arguments(**changes), optimizer, 10)
+    scheduler = create_scheduler(optim_config(**changes), optimizer, 10)
     for _ in range(6):
         optimizer.step()
         scheduler.step()

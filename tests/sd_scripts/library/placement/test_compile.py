@@ -12,6 +12,7 @@ from networks.lora_flux import create_network
 from tests.support import block_swap
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
+pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 
 

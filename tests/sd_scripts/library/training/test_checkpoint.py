@@ -8,7 +8,6 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from fluxgym.contract.files import MANIFEST
-from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
 from library.optim.optimizers import create_optimizer
@@ -16,6 +15,7 @@ from library.optim.schedules import create_scheduler
 from library.training.checkpoint import TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
+from tests.support.trainer_config import trainer_config
 
 STATE = TrainState(step=3, epoch=1, batch_in_epoch=2, total_steps=20, seed=42, fixed={"seed": 42})
 OPTIMIZERS = {
@@ -28,12 +28,11 @@ OPTIMIZERS = {
 
 def training(kind="AdamW", dtype=torch.float32, schedule="cosine"):
     network = create_network(make_flux(), None, rank=4, alpha=4.0, seed=1).to(dtype)
-    flags = ["--optimizer_type", kind, "--lr_scheduler", schedule, "--learning_rate", "1e-2", "--optimizer_args"]
-    args = build_parser().parse_args([*flags, *OPTIMIZERS[kind]])
+    config = trainer_config(optimizer_type=kind, lr_scheduler=schedule, learning_rate=1e-2, optimizer_args=OPTIMIZERS[kind]).optim
     if OPTIMIZER_CLASSES.get(kind.lower(), ("torch", ""))[0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
         pytest.importorskip(OPTIMIZER_CLASSES[kind.lower()][0])
-    optimizer = create_optimizer(args, [{"params": list(network.parameters()), "lr": 1e-2}])
-    return network, optimizer, create_scheduler(args, optimizer, 20)
+    optimizer = create_optimizer(config, [{"params": list(network.parameters()), "lr": 1e-2}])
+    return network, optimizer, create_scheduler(config, optimizer, 20)
 
 
 def go_on(network, optimizer, scheduler, first, last):

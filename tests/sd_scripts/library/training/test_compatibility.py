@@ -1,6 +1,5 @@
 """Where a training begins, and which changes a resume goes along with."""
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.cli.flags import build_parser
+from library.config import StartConfig
 from library.data.dataset_toml import Dataset, Subset
 from library.errors import TrainerError
 from library.training import compatibility
@@ -21,8 +20,10 @@ from library.training.compatibility import (
     other_settings,
     print_changed_settings,
     read_position,
+    start_of,
     start_position,
 )
+from tests.support.trainer_config import trainer_config
 
 STATE = TrainState(step=3, epoch=0, batch_in_epoch=3, total_steps=20, seed=42, fixed={})
 
@@ -51,26 +52,22 @@ def data(*images):
     return SimpleNamespace(num_batches_per_epoch=4, images=images or (image(),))
 
 
-def arguments(*argv):
-    return build_parser().parse_args(["--seed", "1", *argv])
-
-
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
         (["--seed", "2"], "seed = 1, now it is 2"),
         (["--optimizer_type", "Lion"], "optimizer_type = adamw, now it is lion"),
-        (["--network_dim", "8"], "network_dim = None, now it is 8"),
+        (["--network_dim", "8"], "network_dim = 4, now it is 8"),
         (["--network_alpha", "2"], "network_alpha"),
         (["--network_args", "train_blocks=single"], "network_args"),
         (["--gradient_accumulation_steps", "2"], "gradient_accumulation_steps"),
     ],
 )
 def test_what_gives_the_place_its_meaning_must_be_the_same(argv, named):
-    state = replace(STATE, fixed=fixed_settings(arguments(), data()))
-    check_fixed(state, fixed_settings(arguments("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
+    state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
+    check_fixed(state, fixed_settings(trainer_config("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
     with pytest.raises(TrainerError, match=named):
-        check_fixed(state, fixed_settings(arguments(*argv), data()), "x-state")
+        check_fixed(state, fixed_settings(trainer_config(*argv), data()), "x-state")
 
 
 @pytest.mark.parametrize(
@@ -78,14 +75,14 @@ def test_what_gives_the_place_its_meaning_must_be_the_same(argv, named):
     [{"name": "b.png"}, {"repeats": 3}, {"size": (64, 128)}, {"is_reg": True}, {"batch_size": 2}],
 )
 def test_other_images_are_refused(change):
-    state = replace(STATE, fixed=fixed_settings(arguments(), data()))
+    state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
     assert layout_of([image()]) != layout_of([image(), image()])
-    with pytest.raises(TrainerError, match="the images are not those"):
-        check_fixed(state, fixed_settings(arguments(), data(image(**change))), "x-state")
+    with pytest.raises(TrainerError, match="the images differ"):
+        check_fixed(state, fixed_settings(trainer_config(), data(image(**change))), "x-state")
 
 
 def test_older_checkpoints_tell_of_less():
-    check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(arguments("--network_dim", "8"), data()), "x-state")
+    check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(trainer_config("--network_dim", "8"), data()), "x-state")
 
 
 @pytest.fixture(name="models")
@@ -97,24 +94,24 @@ def fixture_models(tmp_path):
 
 
 def test_changed_settings_are_told(models, capsys):
-    state = replace(STATE, settings=other_settings(arguments("--learning_rate", "0.1", "--ema_decay", "0.9", *models), data()))
-    same = arguments("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", "--output_dir", "o", *models)
+    state = replace(STATE, settings=other_settings(trainer_config("--learning_rate", "0.1", "--ema_decay", "0.9", *models), data()))
+    same = trainer_config("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", "--output_dir", "o", *models)
     print_changed_settings(state, other_settings(same, data()))
     assert capsys.readouterr().out == ""
-    print_changed_settings(state, other_settings(arguments("--learning_rate", "0.2", "--loss_type", "l1", *models), data()))
+    print_changed_settings(state, other_settings(trainer_config("--learning_rate", "0.2", "--loss_type", "l1", *models), data()))
     assert "ema_decay 0.9 → off, learning_rate 0.1 → 0.2, loss_type l2 → l1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["flux", "ae", "clip_l", "t5xxl", "base"])
 def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models, tmp_path, name, capsys):
-    state = replace(STATE, settings=other_settings(arguments(*models), data()))
+    state = replace(STATE, settings=other_settings(trainer_config(*models), data()))
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / f"{name}.safetensors"
     moved = path.rename(tmp_path / "elsewhere" / path.name)
-    print_changed_settings(state, other_settings(arguments(*[str(moved) if word == str(path) else word for word in models]), data()))
+    print_changed_settings(state, other_settings(trainer_config(*[str(moved) if word == str(path) else word for word in models]), data()))
     assert capsys.readouterr().out == ""
     save_file({"a": torch.zeros(9)}, path)
-    print_changed_settings(state, other_settings(arguments(*models), data()))
+    print_changed_settings(state, other_settings(trainer_config(*models), data()))
     assert capsys.readouterr().out.count("content of --") == 1
 
 
@@ -123,10 +120,10 @@ def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models
     [({"flip_aug": True}, "data set 1, subset 1, flip_aug off → True"), ({"validation_split": 0.2}, "validation_split off → 0.2")],
 )
 def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
-    state = replace(STATE, settings=other_settings(arguments(*models), with_options()))
-    print_changed_settings(state, other_settings(arguments(*models), with_options()))
+    state = replace(STATE, settings=other_settings(trainer_config(*models), with_options()))
+    print_changed_settings(state, other_settings(trainer_config(*models), with_options()))
     assert capsys.readouterr().out == ""
-    print_changed_settings(state, other_settings(arguments(*models), with_options(**options)))
+    print_changed_settings(state, other_settings(trainer_config(*models), with_options(**options)))
     assert words in capsys.readouterr().out
 
 
@@ -143,22 +140,17 @@ def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
 )
 def test_a_training_begins_where_the_flags_say(flags, expected):
     """10 steps of 2 batches an epoch, 4 epochs."""
-    args = Namespace(
-        **({"initial_epoch": None, "initial_step": None, "skip_until_initial_step": False, "gradient_accumulation_steps": 2} | flags)
-    )
-    assert start_position(args, 10, 4, 40) == expected
+    assert start_position(StartConfig(**flags), 2, 10, 4, 40) == expected
 
 
 def test_nothing_left_and_two_places_are_refused(tmp_path, monkeypatch):
-    args = arguments("--initial_step", "40")
     with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
-        start_position(args, 10, 4, 40)
+        start_position(StartConfig(initial_step=40), 1, 10, 4, 40)
     begun = replace(STATE, begun_by={"initial_epoch": 2})
     monkeypatch.setattr(compatibility, "read_train_state", lambda folder: begun)
     for flags in (["--initial_epoch", "2"], []):
-        args = arguments("--resume", str(tmp_path), *flags)
-        assert read_position(args, 10) is begun
-        assert (args.initial_epoch, args.initial_step) == (2, None)
+        assert read_position(trainer_config("--resume", str(tmp_path), *flags), 10) is begun
+    assert start_of(begun) == StartConfig(initial_epoch=2)
     with pytest.raises(TrainerError, match="leave --initial_step"):
-        read_position(arguments("--resume", str(tmp_path), "--initial_step", "4"), 10)
-    assert read_position(arguments(), 10) is None
+        read_position(trainer_config("--resume", str(tmp_path), "--initial_step", "4"), 10)
+    assert read_position(trainer_config(), 10) is None

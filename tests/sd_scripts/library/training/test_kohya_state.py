@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch.optim.lr_scheduler import LambdaLR
 
-from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.optim.optimizers import create_optimizer
 from library.training.kohya_state import is_kohya_state, load_kohya_state, position_of, unpickle
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
+from tests.support.trainer_config import trainer_config
 
 
 def parts(optimizer="AdamW", halves=(0, 1)):
@@ -22,8 +22,7 @@ def parts(optimizer="AdamW", halves=(0, 1)):
     network = create_network(make_flux(), None, rank=2, alpha=2.0, seed=1)
     parameters = list(network.parameters())
     both = [parameters[:6], parameters[6:]]
-    args = build_parser().parse_args(["--optimizer_type", optimizer])
-    made = create_optimizer(args, [{"params": both[half], "lr": 0.01} for half in halves])
+    made = create_optimizer(trainer_config(optimizer_type=optimizer).optim, [{"params": both[half], "lr": 0.01} for half in halves])
     return network, made, LambdaLR(made, lambda step: 1 / (1 + step))
 
 
@@ -57,7 +56,7 @@ def test_network_optimizer_and_schedule_go_on(kind, folder, capsys):
     train(*straight, 0, 5)
     write(folder, *straight)
     assert is_kohya_state(folder)
-    state = position_of(folder, build_parser().parse_args(["--seed", "1", "--gradient_accumulation_steps", "2"]), steps_per_epoch=4)
+    state = position_of(folder, trainer_config(gradient_accumulation_steps=2), steps_per_epoch=4)
     assert (state.step, state.epoch, state.batch_in_epoch) == (5, 1, 2)
     assert capsys.readouterr().out.count("inexactly") == 1
     resumed = parts(kind, halves=(0, 1))
@@ -72,17 +71,17 @@ def test_the_step_is_the_supervisors_then_the_schedules_then_kohyas_own(folder):
     made = parts()
     train(*made, 0, 7)
     write(folder, *made, step=3)
-    args = build_parser().parse_args(["--seed", "1"])
-    assert position_of(folder, args, 4).step == 7
+    config = trainer_config()
+    assert position_of(folder, config, 4).step == 7
     (folder / "fluxgym_place.json").write_text('{"step": 9, "epoch": 2, "total_steps": 20}')
-    assert position_of(folder, args, 4).step == 9
-    assert position_of(folder, build_parser().parse_args(["--seed", "1", "--initial_epoch", "3"]), 4).step == 8
+    assert position_of(folder, config, 4).step == 9
+    assert position_of(folder, trainer_config(initial_epoch=3), 4).step == 8
     (folder / "fluxgym_place.json").unlink()
     (folder / "scheduler.bin").unlink()
-    assert position_of(folder, args, 4).step == 3
+    assert position_of(folder, config, 4).step == 3
     (folder / "train_state.json").unlink()
-    with pytest.raises(TrainerError, match="how far it had come"):
-        position_of(folder, args, 4)
+    with pytest.raises(TrainerError, match="which step it had reached"):
+        position_of(folder, config, 4)
 
 
 def test_what_a_killed_kohya_left_empty_is_named(folder):
@@ -111,9 +110,9 @@ def test_a_pickle_that_could_run_code_is_named_and_not_run(name, folder, tmp_pat
     evil = tmp_path / "owned"
     Evil.path = str(evil)
     torch.save({"state": Evil()}, folder / name)
-    with pytest.raises(TrainerError, match=rf"{name} is not read: it holds .*open"):
+    with pytest.raises(TrainerError, match=rf"{name} is not read: it contains .*open"):
         if name == "scheduler.bin":
-            position_of(folder, build_parser().parse_args(["--seed", "1"]), 4)
+            position_of(folder, trainer_config(), 4)
         load_kohya_state(folder, *parts(), 1)
     assert not evil.exists()
 
@@ -122,7 +121,7 @@ def test_what_does_not_fit_or_is_torn_is_named(folder, tmp_path):
     made = parts()
     train(*made, 0, 1)
     write(folder, *made)
-    with pytest.raises(TrainerError, match="of another optimizer"):
+    with pytest.raises(TrainerError, match="belongs to another optimizer"):
         load_kohya_state(folder, *parts("AdamW8bit"), 1)
     network = create_network(make_flux(), None, rank=2, alpha=1.0, seed=1)
     with pytest.raises(TrainerError, match="--network_alpha 2, now it is 1"):

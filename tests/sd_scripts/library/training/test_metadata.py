@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.training.metadata import fixed_metadata, thumbnail
+from tests.support.trainer_config import trainer_config
 
 
 def test_a_thumbnail_is_a_data_url(tmp_path):
@@ -22,8 +22,8 @@ def test_the_authors_words_are_written(tmp_path):
     for name in ("flux", "ae"):
         (tmp_path / name).write_bytes(b"x" * 5000)
     words = {"title": "Cat", "author": "me", "preprocessor": "none", "is_negative_embedding": "false", "thumbnail": "data:x"}
-    flags = [word for name, value in words.items() for word in (f"--metadata_{name}", value)]
-    models = ["--pretrained_model_name_or_path", str(tmp_path / "flux"), "--ae", str(tmp_path / "ae"), "--use_lion_optimizer"]
-    found = fixed_metadata(build_parser().parse_args(flags + models), is_dev=True, figures={"resolution": (64, 96)})
+    flags = {f"metadata_{name}": value for name, value in words.items()}
+    config = trainer_config(pretrained_model_name_or_path=tmp_path / "flux", ae=tmp_path / "ae", use_lion_optimizer=True, **flags)
+    found = fixed_metadata(config, is_dev=True, figures={"resolution": (64, 96)})
     assert {name: found[f"modelspec.{name}"] for name in words} == words
     assert (found["modelspec.resolution"], found["ss_optimizer"]) == ("64x96", "Lion")

@@ -1,7 +1,5 @@
 """Kohya's file names, and which old ones go."""
 
-from argparse import Namespace
-
 import pytest
 import torch
 from safetensors import safe_open
@@ -14,18 +12,14 @@ from library.training.checkpoint import TrainState, is_whole
 from library.training.saving import Saver
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
+from tests.support.trainer_config import trainer_config
 
 
 @pytest.fixture(name="make_saver")
 def fixture_make_saver(tmp_path):
     def make(**changes):
-        defaults = {
-            "output_dir": str(tmp_path), "output_name": "cat", "save_every_n_epochs": 2, "save_last_n_epochs": None,
-            "save_last_n_epochs_state": None, "save_last_n_steps": None, "save_last_n_steps_state": None, "no_metadata": False, "save_keys": "kohya",
-        }  # fmt: skip
-        return Saver(
-            Namespace(**(defaults | changes)), create_network(make_flux(), None, rank=1, alpha=1.0, seed=0), None, {"ss_seed": "42"}
-        )
+        config = trainer_config(output_dir=tmp_path, output_name="cat", **changes).save
+        return Saver(config, create_network(make_flux(), None, rank=1, alpha=1.0, seed=0), {"ss_seed": "42"}, epoch_interval=2)
 
     return make
 
@@ -45,10 +39,16 @@ def test_what_would_hold_no_numbers_is_not_written_over_an_older_one(make_saver,
     path = saver.save_lora(step_suffix(1), epoch=0, step=1)
     before = path.read_bytes()
     saver.network.loras[0].lora_up.weight.data.fill_(float("inf"))
-    with pytest.raises(TrainerError, match="numbers that are none") as caught:
+    with pytest.raises(TrainerError, match="NaN or infinity") as caught:
         saver.save_lora(step_suffix(1), epoch=0, step=1)
     assert caught.value.reason_code == "nan"
     assert path.read_bytes() == before
+
+
+def test_the_tensor_names_are_kohyas_or_diffusers(make_saver):
+    for keys, prefix in (("kohya", "lora_unet_"), ("diffusers", "transformer.")):
+        with safe_open(make_saver(save_keys=keys).save_lora("", epoch=1, step=1), "pt") as file:
+            assert all(name.startswith(prefix) for name in file.keys())  # noqa: SIM118, not a dict
 
 
 def touch(folder, *names):
@@ -113,12 +113,12 @@ def test_a_saved_lora_is_read_again(make_saver):
     saver.check_lora(path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-8])
-    with pytest.raises(TrainerError, match="cannot be read again"):
+    with pytest.raises(TrainerError, match="cannot be read back"):
         saver.check_lora(path)
     save_file(dict(list(saver.network.weights().items())[1:]), path)
     with pytest.raises(TrainerError, match="does not hold the tensors"):
         saver.check_lora(path)
     next(saver.network.parameters()).data[0, 0] = float("nan")
-    with pytest.raises(TrainerError, match="numbers that are none in lora_unet") as caught:
+    with pytest.raises(TrainerError, match="NaN or infinity in lora_unet") as caught:
         saver.check_lora(saver.save_lora("", epoch=1, step=1))
     assert caught.value.reason_code == "nan"

@@ -1,17 +1,17 @@
 """Curves bear kohya's names, go on after a resume, and tell nothing private. wandb is played by a module that writes down what it is told."""
 
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from library.cli.flags import build_parser
 from library.errors import TrainerError
 from library.training.trackers import Trackers, public_settings
+from tests.support.trainer_config import trainer_config
 
 
-def arguments(*argv):
-    return build_parser().parse_args(list(argv))
+def trackers_of(*argv, log_folder="", step=0):
+    config = trainer_config(*argv)
+    return Trackers(config.log, config.given, log_folder=log_folder, step=step)
 
 
 def curves(folder):
@@ -29,11 +29,11 @@ def log_steps(trackers, steps):
 
 
 def test_kohyas_names_and_a_curve_that_goes_on(tmp_path):
-    args = arguments("--logging_dir", str(tmp_path), "--log_prefix", "cat-", "--log_config", "--learning_rate", "0.5")
-    first = Trackers(args, log_folder="", step=0)
+    argv = ("--logging_dir", str(tmp_path), "--log_prefix", "cat-", "--log_config", "--learning_rate", "0.5")
+    first = trackers_of(*argv)
     assert first.log_folder.startswith("cat-20")
     log_steps(first, [1, 2, 3, 4])  # killed after step 4; its checkpoint stands at step 2
-    resumed = Trackers(args, log_folder=first.log_folder, step=2)
+    resumed = trackers_of(*argv, log_folder=first.log_folder, step=2)
     assert resumed.log_folder == first.log_folder
     log_steps(resumed, [3, 4, 5])
     found = curves(tmp_path / first.log_folder / "network_train")
@@ -43,7 +43,7 @@ def test_kohyas_names_and_a_curve_that_goes_on(tmp_path):
 
 def test_nothing_is_written_unless_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    log_steps(Trackers(arguments(), log_folder="", step=0), [1])
+    log_steps(trackers_of(), [1])
     assert not list(tmp_path.iterdir())
 
 
@@ -70,10 +70,9 @@ def test_wandb_is_told_step_and_epoch_and_goes_on_with_its_run(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     config = tmp_path / "trackers.toml"
     config.write_text('[wandb]\nentity = "us"\n')
-    args = arguments(
+    trackers = trackers_of(
         "--log_with", "all", "--logging_dir", str(tmp_path), "--wandb_run_name", "cat", "--log_tracker_config", str(config), "--log_config"
     )
-    trackers = Trackers(args, log_folder="", step=0)
     log_steps(trackers, [1])
     assert wandb.begun["id"] == trackers.log_folder
     assert (wandb.begun["project"], wandb.begun["name"], wandb.begun["resume"], wandb.begun["entity"]) == (
@@ -93,7 +92,7 @@ def test_wandb_is_told_step_and_epoch_and_goes_on_with_its_run(tmp_path, monkeyp
         (["--log_with", "tensorboard"], "--logging_dir"),
         (["--log_with", "wandb"], "pip install wandb"),
         (["--logging_dir", "LOGS", "--log_tracker_config", "none.toml"], "none.toml"),
-        (["--logging_dir", "LOGS", "--log_tracker_config", "BAD"], "\\[comet\\] is no tracker"),
+        (["--logging_dir", "LOGS", "--log_tracker_config", "BAD"], "\\[comet\\] is not a tracker"),
     ],
 )
 def test_what_cannot_be_is_named(argv, named, tmp_path, monkeypatch):
@@ -101,11 +100,18 @@ def test_what_cannot_be_is_named(argv, named, tmp_path, monkeypatch):
     (tmp_path / "bad.toml").write_text("[comet]\nx = 1\n")
     places = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}
     with pytest.raises(TrainerError, match=named):
-        Trackers(arguments(*(places.get(word, word) for word in argv)), log_folder="", step=0)
+        trackers_of(*(places.get(word, word) for word in argv))
 
 
 def test_settings_are_told_without_paths_and_keys():
     told = public_settings(
-        SimpleNamespace(learning_rate=1.0, output_dir="/home/me", wandb_api_key="k", huggingface_token="t", network_args=["a=1"], ae="x")
+        {
+            "learning_rate": 1.0,
+            "output_dir": "/home/me",
+            "wandb_api_key": "k",
+            "huggingface_token": "t",
+            "network_args": ["a=1"],
+            "ae": "x",
+        }
     )
     assert told == {"learning_rate": 1.0, "network_args": "['a=1']"}

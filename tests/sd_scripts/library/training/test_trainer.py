@@ -17,6 +17,7 @@ from tests.support.stops import flags, last_checkpoint, losses_of, write_dataset
 from tests.support.tiny_models import write_tiny_models
 from tests.support.trainer_process import same_tensors
 
+pytestmark = pytest.mark.slow
 QUICK = ("--network_train_unet_only", "--cache_text_encoder_outputs", "--optimizer_type", "AdamW")
 
 
@@ -111,7 +112,7 @@ def test_a_beginning_is_told_by_the_checkpoint_when_the_flags_leave_it_out(model
     ("extra", "words"),
     [
         (["--loss_type", "huber"], "--huber_schedule constant"),
-        (["--optimizer_type", "Lionheart"], "Lionheart is no optimizer"),
+        (["--optimizer_type", "Lionheart"], "Lionheart is not an optimizer"),
         (["--optimizer_args", "betas=3"], "--optimizer_args"),
         (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
         (["--log_with", "tensorboard"], "--logging_dir"),

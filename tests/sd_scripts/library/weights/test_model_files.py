@@ -191,6 +191,7 @@ def fixture_wide_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is measured by Linux's /proc")
 @pytest.mark.parametrize(("kind", "mapped"), [("none", "mapped"), ("fp8", "mapped"), ("fp8", "read")])
 def test_memory_while_loading_is_what_is_kept_and_the_largest_tensor(kind, mapped, wide_file):

@@ -27,10 +27,12 @@ def test_tensors_are_read_by_name(path):
         (lambda path: path.write_bytes(b""), "cut short"),
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
         (lambda path: path.write_bytes(path.read_bytes()[:40]), "cut short"),
+        (lambda path: path.write_bytes(b"\0\0"), "cut short"),
+        (lambda path: path.write_text("Repository not found"), "not a .safetensors file"),
         (lambda path: path.write_text("<html>404 not found</html>" * 9), "is a web page"),
         (lambda path: path.write_bytes(b"\x80\x02}q\x00." + bytes(100)), "pickled PyTorch file"),
     ],
-    ids=["missing", "empty", "data cut", "header cut", "a web page", "a pickle"],
+    ids=["missing", "empty", "data cut", "header cut", "two bytes", "text", "a web page", "a pickle"],
 )
 def test_damage_is_named(path, damage, words):
     damage(path)

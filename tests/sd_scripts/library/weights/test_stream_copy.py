@@ -52,7 +52,7 @@ def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stream_copy, "_copy", refuse)
+    monkeypatch.setattr(stream_copy, "sync", refuse)
     with pytest.raises(TrainerError, match="disk is full"):
         copy_with_changes(source, tmp_path / "target.safetensors", {}, {})
     assert list(tmp_path.iterdir()) == [source]

@@ -1,8 +1,8 @@
-"""What is no .safetensors file, or another model, is called by its name."""
+"""Files of another format and other models are called by their names."""
 
 import pytest
 
-from library.weights.model_kinds import kind_of, why_no_safetensors
+from fluxgym.contract.model_kinds import kind_of, other_format, other_model, roles_of
 
 
 @pytest.mark.parametrize(
@@ -13,16 +13,15 @@ from library.weights.model_kinds import kind_of, why_no_safetensors
         (b"\x80\x02ctorch" + bytes(50), "pickled"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"),
         (b"\n<!DOCTYPE html><html><title>404", "web page"),
-        (b"Repository not found", "no .safetensors"),
-        (b"\0\0", "cut short"),
     ],
 )
-def test_what_is_no_safetensors_file(head, words):
-    assert words in why_no_safetensors(head, len(head))
+def test_other_format_names_the_format_and_the_way_out(head, words):
+    assert words in other_format(head)
 
 
-def test_a_header_is_no_reason():
-    assert why_no_safetensors((1000).to_bytes(8, "little") + b"{", 2000) is None
+@pytest.mark.parametrize("head", [b"", b"\0\0", b"Repository not found", (1000).to_bytes(8, "little") + b"{"])
+def test_other_format_of_unknown_bytes_is_none(head):
+    assert other_format(head) is None
 
 
 @pytest.mark.parametrize(
@@ -43,5 +42,21 @@ def test_a_header_is_no_reason():
         ("something.weight", None),
     ],
 )
-def test_models_are_known_by_their_tensors(name, kind):
+def test_kind_of_is_known_by_one_tensor_name(name, kind):
     assert kind_of(["another.weight", name]) == kind
+
+
+def test_roles_of_a_whole_checkpoint_are_all_parts():
+    names = [
+        "model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "vae.decoder.conv_in.weight",
+        "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight",
+        "text_encoders.clip_l.transformer.text_model.embeddings.position_embedding.weight",
+    ]  # fmt: skip
+    assert roles_of(names) == {"transformer", "ae", "t5xxl", "clip_l"}
+    assert other_model(names) is None
+
+
+def test_lora_is_named_before_the_model_that_it_changes():
+    names = ["double_blocks.0.img_attn.qkv.lora_A.weight", "double_blocks.0.img_attn.qkv.weight"]
+    assert other_model(names) == kind_of(names) == "a LoRA"
+    assert roles_of(names) == {"transformer"}

@@ -1,0 +1,115 @@
+"""What one row of the settings table says: a setting's type, texts, limits, and how it reaches the trainer."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fluxgym.config.values import is_rate, is_text, short, to_integer, to_number, to_switch
+from fluxgym.errors import ConfigError
+
+
+class Kind(StrEnum):
+    """The type of a setting's value, and with it the kind of its form field."""
+
+    TEXT = "text"
+    LINES = "lines"
+    INTEGER = "integer"
+    NUMBER = "number"
+    RATE = "rate"
+    CHOICE = "choice"
+    RADIO = "radio"
+    SWITCH = "switch"
+
+
+class Emit(StrEnum):
+    """Where the trainer reads a setting: on the command line (ALWAYS, IF_TRUE), in dataset.toml (DATASET, SUBSET), or nowhere (NEVER)."""
+
+    ALWAYS = "always"
+    IF_TRUE = "if_true"
+    NEVER = "never"
+    DATASET = "dataset"
+    SUBSET = "subset"
+
+
+class Group(StrEnum):
+    """The part of the form that a field is in."""
+
+    LORA = "lora"
+    ADVANCED = "advanced"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the values that a setting can have, and what the form calls it."""
+
+    value: str
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting of a training.
+
+    name is its key in ui_state.json, or in the table "advanced" there if in_advanced. flag is the trainer's name for it as the form shows
+    it; dataset_key is its key in dataset.toml; replaces are other trainer flags that it makes superfluous. metadata_key is where kohya
+    writes it in a LoRA file. beside names the setting that is on its right in the form. A stripped text has no space at its ends.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    help: str
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Choice, ...] = ()
+    placeholder: str = ""
+    flag: str = ""
+    emit: Emit = Emit.NEVER
+    dataset_key: str = ""
+    replaces: tuple[str, ...] = ()
+    metadata_key: str = ""
+    group: Group = Group.ADVANCED
+    in_advanced: bool = False
+    in_template: bool = True
+    beside: str = ""
+    stripped: bool = False
+
+    def parse(self, value: Any) -> Any:
+        """Return a value from JSON or a form as this setting's type; raises ConfigError if it cannot be converted."""
+        try:
+            match self.kind:
+                case Kind.INTEGER:
+                    return to_integer(value)
+                case Kind.NUMBER:
+                    return to_number(value)
+                case Kind.SWITCH:
+                    return to_switch(value)
+        except ValueError as error:
+            raise self._error(str(error)) from None
+        return str(value).strip() if self.stripped else str(value)
+
+    def check(self, value: Any) -> None:
+        """Raise ConfigError if a value of this setting's type is outside its range or choices."""
+        match self.kind:
+            case Kind.INTEGER | Kind.NUMBER:
+                self._check_range(value)
+            case Kind.RATE:
+                if not is_rate(value):
+                    raise self._error(f"must be a number above 0, such as {self.default}, not “{short(value)}”.")
+            case Kind.CHOICE | Kind.RADIO if self.choices:
+                known = [choice.value for choice in self.choices]
+                if value not in known:
+                    raise self._error(f"must be one of {', '.join(known)}, not “{short(value)}”.")
+            case Kind.TEXT | Kind.LINES | Kind.CHOICE if not is_text(value):
+                raise self._error("is too long or holds a character that files cannot hold.")
+
+    def _check_range(self, value: float) -> None:
+        whole = self.kind is Kind.INTEGER
+        low, high = self.minimum or 0, self.maximum or 0
+        if low <= value <= high and (isinstance(value, int) or not whole):
+            return
+        raise self._error(f"must be a {'whole ' * whole}number from {low:g} to {high:.16g}, not “{short(value)}”.")
+
+    def _error(self, text: str) -> ConfigError:
+        return ConfigError(f"{self.label} {text}", field=self.name)

@@ -1,0 +1,217 @@
+"""The settings table: every setting of a training, in the order of the form.
+
+Form fields, labels, help, limits, error messages, the trainer's options, dataset.toml, adoption of other tools' files, template keys and
+docs/settings.md all derive from SETTINGS. A new setting is one row in SETTINGS and one field in TrainConfig.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Self
+
+from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Setting
+from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, check_flag
+from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
+from fluxgym.errors import ConfigError
+
+OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
+MAX_COUNT, MAX_STEPS = 100_000, 10_000_000
+SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+TIMESTEP_SAMPLINGS = ("shift", "sigmoid", "flux_shift", "uniform", "sigma")
+
+ROWS = (
+    Setting(
+        name="lora_name", kind=Kind.TEXT, label="The name of your LoRA", group=Group.LORA, placeholder="my-cat-lora", default="",
+        help="The folder under outputs/ and the LoRA file are named after it.", flag="--output_name", in_template=False, stripped=True,
+    ),
+    Setting(
+        name="concept_sentence", kind=Kind.TEXT, label="Trigger word/sentence", group=Group.LORA, placeholder="sks cat", default="",
+        help="The words that make the model draw what the LoRA has learned. Each new caption starts with them.",
+        emit=Emit.SUBSET, dataset_key="class_tokens",
+    ),
+    Setting(
+        name="base_model", kind=Kind.CHOICE, label="Base model", group=Group.LORA, default="flux-dev",
+        help="The FLUX model that the LoRA is trained for.",
+    ),
+    Setting(
+        name="vram", kind=Kind.RADIO, label="VRAM", group=Group.LORA, default="20G",
+        choices=tuple(Choice(tier, f"{tier} · {DESCRIPTIONS[tier]}") for tier in TIERS),
+        help="How much GPU memory the training can use, and what it does to stay below that.",
+    ),
+    Setting(
+        name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=10_000,
+        help="How many times each image is used per epoch.", beside="max_train_epochs",
+        flag="num_repeats", emit=Emit.SUBSET, dataset_key="num_repeats", replaces=("--dataset_repeats",),
+    ),
+    Setting(
+        name="max_train_epochs", kind=Kind.INTEGER, label="Max Train Epochs", group=Group.LORA, default=16, minimum=1, maximum=MAX_COUNT,
+        help="How many times the training goes through all images.",
+        flag="--max_train_epochs", emit=Emit.ALWAYS, replaces=("--max_train_steps",), metadata_key="ss_num_epochs",
+    ),
+    Setting(
+        name="sample_prompts", kind=Kind.LINES, label="Sample Image Prompts (one a line)", group=Group.LORA, default="",
+        placeholder="the trigger word, until you write something else", flag="--sample_prompts",
+        help="Prompts of the sample images. kohya's options work: --w width --h height --d seed --s steps --g guidance --l CFG --n negative prompt.",
+    ),
+    Setting(
+        name="sample_every_n_steps", kind=Kind.INTEGER, label="Sample Image Every N Steps", group=Group.LORA, default=0, minimum=0,
+        maximum=MAX_STEPS, help="0 draws no sample images.", beside="resolution", flag="--sample_every_n_steps", emit=Emit.IF_TRUE,
+    ),
+    Setting(
+        name="resolution", kind=Kind.INTEGER, label="Resize dataset images", group=Group.LORA, default=512, minimum=32, maximum=4096,
+        help="Images are resized to about this many pixels per side.", flag="resolution", emit=Emit.DATASET, dataset_key="resolution",
+    ),
+    Setting(
+        name="enable_checkpointing", kind=Kind.SWITCH, label="Enable checkpointing", default=True, flag="--save_state", emit=Emit.IF_TRUE,
+        help="Saves the complete training state with each LoRA file, so that the training can be resumed from there. Stop always saves a state.",
+    ),
+    Setting(
+        name="enable_monitoring", kind=Kind.SWITCH, label="Enable monitoring", default=True,
+        help="Writes what the supervisor observes to monitor.log.",
+    ),
+    Setting(
+        name="resume_from_checkpoint", kind=Kind.TEXT, label="Resume from checkpoint", default="", placeholder="my-cat-lora-4-state",
+        help="The checkpoint folder to start from. Empty: start from the beginning.", flag="--resume", in_template=False,
+    ),
+    Setting(
+        name="seed", kind=Kind.INTEGER, label="Seed", default=42, minimum=0, maximum=2**53 - 1, help="The same seed gives the same training.",
+        beside="workers", flag="--seed", emit=Emit.ALWAYS, metadata_key="ss_seed",
+    ),
+    Setting(
+        name="workers", kind=Kind.INTEGER, label="Workers", default=2, minimum=0, maximum=64,
+        help="How many processes load images during training.", flag="--max_data_loader_n_workers", emit=Emit.ALWAYS,
+    ),
+    Setting(
+        name="learning_rate", kind=Kind.RATE, label="Learning Rate", default="8e-4", placeholder="8e-4", stripped=True,
+        help="How much each step changes the LoRA's weights.", beside="save_every_n_epochs",
+        flag="--learning_rate", emit=Emit.ALWAYS, metadata_key="ss_learning_rate",
+    ),
+    Setting(
+        name="save_every_n_epochs", kind=Kind.INTEGER, label="Save every N epochs", default=4, minimum=1, maximum=MAX_COUNT,
+        help="How often a LoRA file is saved during training.", flag="--save_every_n_epochs", emit=Emit.ALWAYS,
+    ),
+    Setting(
+        name="timestep_sampling", kind=Kind.CHOICE, label="Timestep Sampling", default="shift",
+        choices=tuple(Choice(name) for name in TIMESTEP_SAMPLINGS), help="Which noise levels are trained most.",
+        beside="guidance_scale", flag="--timestep_sampling", emit=Emit.ALWAYS,
+    ),
+    Setting(
+        name="guidance_scale", kind=Kind.NUMBER, label="Guidance Scale", default=1.0, minimum=0, maximum=100,
+        help="The guidance value that FLUX.1-dev gets during training, usually 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
+    ),
+    Setting(
+        name="network_dim", kind=Kind.INTEGER, label="LoRA Rank", default=4, minimum=1, maximum=4096, beside="network_alpha",
+        help="How much the LoRA can learn. A higher rank makes a larger file.", flag="--network_dim", emit=Emit.ALWAYS, metadata_key="ss_network_dim",
+    ),
+    Setting(
+        name="network_alpha", kind=Kind.NUMBER, label="Network Alpha", in_advanced=True, flag="--network_alpha", emit=Emit.ALWAYS,
+        help="Scales the LoRA by alpha / rank. Empty: kohya's default of 1.",
+    ),
+    Setting(
+        name="train_batch_size", kind=Kind.INTEGER, label="Train batch size", in_advanced=True, beside="save_every_n_steps",
+        help="Images per step. Empty: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
+    ),
+    Setting(
+        name="save_every_n_steps", kind=Kind.INTEGER, label="Save every N steps", in_advanced=True, flag="--save_every_n_steps",
+        help="Saves a LoRA file every N steps, and a checkpoint if checkpointing is enabled. Empty: saves by epochs only.", emit=Emit.ALWAYS,
+    ),
+    Setting(
+        name="lr_scheduler", kind=Kind.CHOICE, label="Scheduler", in_advanced=True, flag="--lr_scheduler", emit=Emit.ALWAYS,
+        choices=(Choice("", "(default)"), *(Choice(name) for name in SCHEDULERS)),
+        help="How the learning rate changes during training. Empty: the scheduler of the VRAM setting.",
+    ),
+    Setting(
+        name="reg_data_dir", kind=Kind.TEXT, label="Regularization images", in_advanced=True, placeholder="a folder of images with captions",
+        help="Images that keep what the model already knows while it learns from yours.", flag="--reg_data_dir",
+    ),
+    Setting(
+        name="enable_bucket", kind=Kind.SWITCH, label="Keep each image's shape (buckets)", default=True, in_advanced=True,
+        help="Trains wide and tall images in their own shape. Off: each image is cropped to a square.",
+        flag="--enable_bucket", emit=Emit.DATASET, dataset_key="enable_bucket",
+    ),
+    Setting(
+        name=OTHER_FLAGS, kind=Kind.LINES, label="Other flags of the trainer", default="",
+        placeholder="max_grad_norm = 1.0\nnetwork_train_unet_only = true",
+        help="Other kohya flags, one per line: name = value. Each name and value is checked before the training starts.",
+    ),
+)  # fmt: skip
+SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in ROWS})
+OWN_KEYS = tuple(setting for setting in ROWS if not setting.in_advanced and setting.name != OTHER_FLAGS)
+IN_ADVANCED = tuple(setting for setting in ROWS if setting.in_advanced)
+
+SET_BY_FORM = {
+    flag.removeprefix("--"): setting.name
+    for setting in OWN_KEYS
+    for flag in (*((setting.flag,) if setting.emit is not Emit.NEVER else ()), *setting.replaces)
+}
+DATASET_KEYS = {setting.name: setting.dataset_key for setting in IN_ADVANCED if setting.emit is Emit.DATASET} | DATASET_FLAGS
+NOT_ON_COMMAND_LINE = frozenset({*DATASET_KEYS, *SUBSET_FLAGS, *(setting.name for setting in IN_ADVANCED if setting.emit is Emit.NEVER)})
+
+
+def _default(name: str) -> Any:
+    return SETTINGS[name].default
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The checked settings of one training, under the names of ui_state.json.
+
+    learning_rate stays as it was typed. advanced holds trainer flags without their dashes.
+    """
+
+    lora_name: str
+    concept_sentence: str = _default("concept_sentence")
+    base_model: str = _default("base_model")
+    vram: str = _default("vram")
+    num_repeats: int = _default("num_repeats")
+    max_train_epochs: int = _default("max_train_epochs")
+    sample_prompts: str = _default("sample_prompts")
+    sample_every_n_steps: int = _default("sample_every_n_steps")
+    resolution: int = _default("resolution")
+    enable_checkpointing: bool = _default("enable_checkpointing")
+    resume_from_checkpoint: str = _default("resume_from_checkpoint")
+    enable_monitoring: bool = _default("enable_monitoring")
+    seed: int = _default("seed")
+    workers: int = _default("workers")
+    learning_rate: str = _default("learning_rate")
+    save_every_n_epochs: int = _default("save_every_n_epochs")
+    guidance_scale: float = _default("guidance_scale")
+    timestep_sampling: str = _default("timestep_sampling")
+    network_dim: int = _default("network_dim")
+    advanced: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for setting in OWN_KEYS:
+            setting.check(getattr(self, setting.name))
+        for name, value in self.advanced.items():
+            check_advanced(name, value)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Return the config of a state; missing keys get their defaults, unknown keys are ignored. Raises ConfigError with the field."""
+        values = {name: _parse(name, state[name]) for name in STATE_KEYS if state.get(name) is not None}
+        if "lora_name" not in values:
+            raise ConfigError("The LoRA has no name yet; type one.", field="lora_name")
+        return cls(**values)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the keys and values of ui_state.json."""
+        return {name: dict(self.advanced) if name == "advanced" else getattr(self, name) for name in STATE_KEYS}
+
+
+STATE_KEYS = tuple(own.name for own in fields(TrainConfig))  # the order in ui_state.json
+
+
+def _parse(name: str, value: Any) -> Any:
+    if name != "advanced":
+        return SETTINGS[name].parse(value)
+    if not isinstance(value, Mapping):
+        raise ConfigError("The advanced settings must be a table of kohya's flag names and values.", field="advanced")
+    return dict(value)
+
+
+def check_advanced(name: str, value: Any) -> None:
+    """Raise ConfigError if a trainer flag has a field of its own in the form, or cannot be set to this value."""
+    if name in SET_BY_FORM:
+        raise ConfigError(f"The advanced setting “{name}” is set by the form's own {SET_BY_FORM[name]}; use that.", field="advanced")
+    check_flag(name, value)

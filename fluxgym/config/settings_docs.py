@@ -1,0 +1,58 @@
+"""docs/settings.md, made from the settings table: `python -m fluxgym.config.settings_docs > docs/settings.md`."""
+
+import sys
+from collections.abc import Iterable
+
+from fluxgym.config.setting_spec import Group, Kind, Setting
+from fluxgym.config.settings import ROWS
+
+INTRODUCTION = """# Settings
+
+Every setting of a training: its label in the form, its key in `ui_state.json`, the trainer's flag, its values and what it does.
+Keys marked with * are in the table `advanced` of `ui_state.json`, which can hold any other flag of the trainer too; see
+[trainer-flags.md](trainer-flags.md).
+
+This file is generated from `fluxgym/config/settings.py`. Write it again with `python -m fluxgym.config.settings_docs > docs/settings.md`.
+"""
+TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced options"}
+HEAD = "| label | key | flag | values | default | |\n|---|---|---|---|---|---|\n"
+VALUES = {Kind.SWITCH: "true or false", Kind.RATE: "a number above 0", Kind.INTEGER: "a whole number", Kind.NUMBER: "a number"}
+
+
+def document(settings: Iterable[Setting] = ROWS) -> str:
+    """Return the text of docs/settings.md."""
+    rows = list(settings)
+    sections = (f"\n## {title}\n\n{HEAD}" + "".join(_row(row) for row in rows if row.group is group) for group, title in TITLES.items())
+    return INTRODUCTION + "".join(sections)
+
+
+def _row(setting: Setting) -> str:
+    key = f"`{setting.name}`{'*' * setting.in_advanced}"
+    cells = (setting.label, key, _code(setting.flag), _values(setting), _default(setting), setting.help)
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+
+
+def _values(setting: Setting) -> str:
+    if setting.minimum is not None and setting.maximum is not None:
+        return f"{VALUES[setting.kind]} from {setting.minimum:g} to {setting.maximum:.16g}"
+    if setting.choices:
+        return ", ".join(f"`{choice.value}`" for choice in setting.choices if choice.value)
+    return VALUES.get(setting.kind, "text")
+
+
+def _default(setting: Setting) -> str:
+    return (
+        ""
+        if setting.default in (None, "")
+        else f"`{str(setting.default).lower()}`"
+        if setting.kind is Kind.SWITCH
+        else _code(setting.default)
+    )
+
+
+def _code(value: object) -> str:
+    return f"`{value}`" if value != "" else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

@@ -1,0 +1,68 @@
+"""What a model file is: another file format by its first bytes, a kind of model by its tensor names."""
+
+import re
+from collections.abc import Iterable
+
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+HTML_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
+
+# Models that cannot be trained on, as (pattern of a tensor name, name of the model). The first that matches holds: the names of a LoRA
+# contain those of the model that it changes.
+OTHER_MODELS = (
+    (r"(lora_(up|down|A|B)|hada_w1_a|lokr_w1|oft_blocks)\b|\.lora\.", "a LoRA"),
+    (r"\.(absmax|quant_state\.bitsandbytes__nf4)$", "a model in bitsandbytes' 4 bits"),
+    (r"\.qweight$", "a model in 4 bits of another program"),
+    (r"(controlnet_(x_embedder|blocks)|input_hint_block|control_model)\b", "a ControlNet"),
+    (r"conditioner\.embedders\.|add_embedding\.linear_1|label_emb\.", "a Stable Diffusion XL model"),
+    (r"cond_stage_model\.|down_blocks\.0\.attentions|input_blocks\.1\.1\.", "a Stable Diffusion 1 or 2 model"),
+    (r"joint_blocks\.\d", "a Stable Diffusion 3 model"),
+    (r"distilled_guidance_layer\.", "a Chroma transformer"),
+    (r"double_stream_modulation_img\.", "a FLUX.2 transformer"),
+)
+# Parts of FLUX.1, as (role, pattern of a tensor name, name of the part). A whole checkpoint has several roles.
+ROLES = (
+    ("transformer", r"(^|\.)(double_blocks\.\d+\.img_attn|single_transformer_blocks\.\d+\.proj_mlp)", "a FLUX transformer"),
+    ("t5xxl", r"SelfAttention\.(q|k|v)\b", "a T5 text encoder"),
+    ("clip_l", r"(text_model\.embeddings|encoder\.layers\.\d+\.self_attn|transformer\.resblocks)", "a CLIP text encoder"),
+    ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b", "an autoencoder"),
+)
+
+
+def other_format(head: bytes) -> str | None:
+    """Return what a file that starts with `head` is instead of .safetensors, and what to do, to follow “is”; None if it may be one.
+
+    512 bytes are enough.
+    """
+    if head.startswith(b"GGUF"):
+        return "GGUF, which cannot be trained on; choose the same model as .safetensors, in bf16 or fp8"
+    if head.startswith(PICKLE_STARTS):
+        return "a pickled PyTorch file (.ckpt, .pt, .bin), which may run code when it is read; choose the .safetensors file"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
+    if head[:64].lstrip().lower().startswith(HTML_STARTS):
+        return "a web page that was saved in the model's place; download it again, logged in if its license asks for that"
+    return None
+
+
+def other_model(names: Iterable[str]) -> str | None:
+    """Return the name of the model that tensors of these names belong to if it cannot be trained on, else None."""
+    names = list(names)
+    return next((kind for pattern, kind in OTHER_MODELS if _any_matches(pattern, names)), None)
+
+
+def roles_of(names: Iterable[str]) -> frozenset[str]:
+    """Return the parts of FLUX.1 that tensors of these names can fill."""
+    names = list(names)
+    return frozenset(role for role, pattern, _ in ROLES if _any_matches(pattern, names))
+
+
+def kind_of(names: Iterable[str]) -> str | None:
+    """Return the name of the model that tensors of these names belong to, None if it is unknown."""
+    names = list(names)
+    parts = (kind for _, pattern, kind in ROLES if _any_matches(pattern, names))
+    return other_model(names) or next(parts, None)
+
+
+def _any_matches(pattern: str, names: Iterable[str]) -> bool:
+    search = re.compile(pattern).search
+    return any(search(name) for name in names)
