@@ -1,4 +1,4 @@
-"""What holds for every test: a HOME and outputs of its own, and no network beyond loopback."""
+"""Fixtures of every test: its own HOME and outputs, and no network except loopback."""
 
 import ipaddress
 import os
@@ -9,17 +9,17 @@ import pytest
 from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core: more threads would only wait for each other
-settings.register_profile("fluxgym", deadline=None)  # a busy machine is no failure
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker per core
+settings.register_profile("fluxgym", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("fluxgym")
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Point HOME, the outputs folder and every cache that libraries keep at a temporary folder; ask the Hub for nothing."""
+    """Point HOME, the outputs folder and every cache that libraries keep at a temporary folder; use the Hub offline."""
     for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "FLUXGYM_OUTPUTS"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv("FLUXGYM_LOCKS", str(tmp_path / "locks"))  # so that no test waits for another's CPU
+    monkeypatch.setenv("FLUXGYM_LOCKS", str(tmp_path / "locks"))  # so that tests do not wait for each other's device lock
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("FLUXGYM_TOKEN", "FLUXGYM_ALLOWED_HOSTS", "FLUXGYM_SD_SCRIPTS", "HF_TOKEN", "FLUXGYM_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
@@ -27,7 +27,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse every connection of this process to anything but loopback."""
+    """Refuse connections of this process to other hosts than loopback."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:

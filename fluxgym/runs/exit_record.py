@@ -1,4 +1,4 @@
-"""exit.json: how an attempt ended, written by the supervisor before anything else says so."""
+"""exit.json: how an attempt ended, written by the supervisor before it changes the state."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ from fluxgym.runs.paths import RunPaths
 
 @dataclass(frozen=True, kw_only=True)
 class ExitRecord:
-    """The end of one attempt. exit_code is None when it is not known, or when a signal ended it."""
+    """The end of one attempt. exit_code is None if it is unknown or if a signal ended the trainer."""
 
     run_id: str
     attempt: int
@@ -30,12 +30,12 @@ class ExitRecord:
 
 
 def reserve_exit_record(run: RunPaths) -> None:
-    """Take the room that the end will need."""
+    """Reserve the disk space that exit.json needs."""
     reserve(run.exit_reserve)
 
 
 def write_exit_record(run: RunPaths, record: ExitRecord) -> None:
-    """Write how an attempt ended; on a full disk into the room that was reserved. Raises StorageError when there is none."""
+    """Write exit.json; on a full disk into the reserved space. Raises StorageError if none was reserved."""
     value = {key: value for key, value in asdict(record).items() if value is not None}
     try:
         write_json(run.exit, value)
@@ -49,17 +49,17 @@ def write_exit_record(run: RunPaths, record: ExitRecord) -> None:
 
 
 def read_exit(run: RunPaths) -> ExitRecord | None:
-    """Return how the last attempt ended, None when nothing that can be read says so."""
+    """Return how the last attempt ended, None if exit.json is missing or damaged."""
     value = read_json(run.exit_reserve) or read_json(run.exit)
     try:
         record = ExitRecord(**{key: item for key, item in value.items() if key in ExitRecord.__annotations__})
     except (AttributeError, TypeError):
         return None
-    return record if _is_sound(record) else None
+    return record if _is_valid(record) else None
 
 
-def _is_sound(record: ExitRecord) -> bool:
-    """Return True if a record read from a file holds what it should: hands and other programs write there too."""
+def _is_valid(record: ExitRecord) -> bool:
+    """Return True if the fields have the right types: users and other programs may have edited the file."""
     texts = (record.run_id, record.status, record.reason, record.reason_code)
     numbers = (record.attempt, record.last_step, record.started_at, record.ended_at)
     usable = all(isinstance(text, str) for text in texts) and all(number is None or is_number(number) for number in numbers)

@@ -19,14 +19,14 @@ from fluxgym.contract.codes import ReasonCode
 from fluxgym.errors import AlreadyRunning, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-POLL_S = 0.05
-UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+LOCK_POLL_S = 0.05
+LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 RESERVED_BYTES = 4096
-RESERVE_BYTES = 500 << 20
+MIN_FREE_BYTES = 500 << 20
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's text; readers see the old or the new one, never half. Raises StorageError when the disk refuses."""
+    """Replace a file's text atomically and durably; raises StorageError if it cannot be written."""
     tmp_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,15 +41,17 @@ def write_text(path: Path, text: str) -> None:
         raise storage_error(error, path) from error
     except UnicodeEncodeError:
         _remove(tmp_path)
-        raise StorageError(f"The text for {path.name} holds half a letter, which no file can hold; type it again.") from None
+        raise StorageError(
+            f"The text for {path.name} contains half of a surrogate pair, which is not valid Unicode; type it again."
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file; raises StorageError when the disk refuses."""
+    """Replace a JSON file atomically and durably; raises StorageError if it cannot be written."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a letter, as JSON edited by hand may hold; escaped it stays what it was
+    except UnicodeEncodeError:  # a lone surrogate, as edited JSON may contain; escaped it stays unchanged
         text = json.dumps(value, indent=2)
     write_text(path, text + "\n")
 
@@ -57,21 +59,21 @@ def write_json(path: Path, value: Any) -> None:
 def _remove(tmp_path: Path) -> None:
     try:
         tmp_path.unlink(missing_ok=True)
-    except OSError:  # the folder, or the name itself, is what was wrong
+    except OSError:  # the folder or the name itself is invalid
         return
 
 
 def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
-    """Open a file to read; raises OSError for what is none: a pipe in its place would never answer."""
+    """Open a regular file to read; raises OSError for anything else, such as a pipe, which would block."""
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
-    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file of our own holds, or None when it is missing or damaged."""
+    """Return the content of a JSON file, None if it is missing or damaged."""
     try:
         with open_regular(path) as file:
             return parse_json(file.read())
@@ -80,7 +82,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return what JSON holds, with "?" for half letters (lone surrogates), which nobody could show; raises ValueError or RecursionError."""
+    """Return the value of JSON text, with "?" for lone surrogates, which cannot be encoded; raises ValueError or RecursionError."""
     value = json.loads(data)
     if b"\\u" not in data:
         return value
@@ -92,7 +94,7 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError as error:  # some network file systems cannot
+    except OSError as error:  # some network file systems do not support it
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -100,12 +102,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def reason_code_of(error: StorageError) -> ReasonCode:
-    """Return the reason_code of what the disk refused: `disk_full`, or `storage` for all else."""
+    """Return the reason code of a storage error: DISK_FULL, or STORAGE for every other cause."""
     return ReasonCode.DISK_FULL if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL else ReasonCode.STORAGE
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """Say in one sentence why a file could not be written."""
+    """Return the error with one sentence about why a file could not be written."""
     if error.errno in FULL:
         return StorageError(f"The disk is full: {path} could not be written. Free some space and try again.")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -116,19 +118,19 @@ def storage_error(error: OSError, path: Path) -> StorageError:
 
 
 def local_locks() -> Path:
-    """Return the folder for locks that belong to this machine and user: `FLUXGYM_LOCKS`, else one in the system's temporary folder."""
+    """Return the folder for locks of this machine and user: FLUXGYM_LOCKS, else one in the system's temporary folder."""
     return Path(os.environ.get("FLUXGYM_LOCKS") or Path(tempfile.gettempdir()) / f"fluxgym-{os.getuid()}")
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """Return `path` (created if need be) opened with its lock held until it is closed, None when somebody else holds it.
+    """Return a file, created if necessary, whose lock is held until it is closed; None if another process holds the lock.
 
-    On a file system without locks a file in `local_locks` stands for it, which keeps this machine's processes apart.
+    On a file system without locks, a file in local_locks() is locked instead, which covers the processes of this machine.
     """
     try:
         return _locked(path)
     except OSError as error:
-        if error.errno not in UNLOCKABLE:
+        if error.errno not in LOCKS_UNSUPPORTED:
             raise storage_error(error, path) from error
     try:
         return _locked(local_locks() / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32])
@@ -154,7 +156,7 @@ def _locked(path: Path) -> IO[str] | None:
 
 
 def _own_folder(folder: Path) -> None:
-    """Make a folder for this user alone; in a temporary folder that all may write, somebody else could have laid a trap at its name."""
+    """Create a folder that only this user can write, and check its owner: another user may have created it in a shared temporary folder."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise PermissionError(errno.EACCES, "it belongs to another user; set FLUXGYM_LOCKS to a folder of your own", str(folder))
@@ -162,12 +164,12 @@ def _own_folder(folder: Path) -> None:
 
 @contextmanager
 def file_lock(path: Path, *, timeout_s: float, busy: str) -> Iterator[None]:
-    """Hold the lock on `path`; raises AlreadyRunning with the sentence `busy` when it stays taken."""
+    """Hold the lock on a file; raises AlreadyRunning with the sentence busy if another process holds it for timeout_s."""
     deadline = time.monotonic() + timeout_s
     while (file := try_lock(path)) is None:
         if time.monotonic() >= deadline:
             raise AlreadyRunning(busy)
-        time.sleep(POLL_S)
+        time.sleep(LOCK_POLL_S)
     with file:
         yield
 
@@ -182,13 +184,13 @@ def run_lock(path: Path, *, timeout_s: float = 10.0) -> Iterator[None]:
 
 
 def reserve(path: Path) -> None:
-    """Take the room, while there is some; a disk that has none now is told by others."""
+    """Write a file of RESERVED_BYTES to reserve disk space. On a full disk it does nothing: later writes report that."""
     with suppress(StorageError):
         write_text(path, " " * RESERVED_BYTES)
 
 
 def fill(path: Path, text: str) -> None:
-    """Put a text of at most RESERVED_BYTES into the room; raises StorageError when none was taken."""
+    """Write a text of at most RESERVED_BYTES into reserved space; raises StorageError if none was reserved."""
     try:
         with path.open("r+b") as file:
             file.write(text.encode().ljust(RESERVED_BYTES))
@@ -199,7 +201,7 @@ def fill(path: Path, text: str) -> None:
 
 
 def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]:
-    """Return the last lines of a log, at most max_bytes of it; of a progress bar's overwritten states only the last counts."""
+    """Return the last lines of a log, from at most max_bytes; of a progress bar only the last state."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
@@ -215,19 +217,19 @@ def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]
 
 
 def check_free_space(outputs: Path) -> int:
-    """Return the free bytes on the disk of the outputs folder, which need not be there yet.
+    """Return the free bytes on the disk of the outputs folder, which need not exist.
 
-    Raises StorageError when it cannot be written or has less than RESERVE_BYTES free.
+    Raises StorageError if the folder cannot be written or the disk has less than MIN_FREE_BYTES free.
     """
-    place = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
-    if not os.access(place, os.W_OK):
+    existing = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
+    if not os.access(existing, os.W_OK):
         raise StorageError(f"{outputs} cannot be written; check its permissions, or choose another folder with --outputs.")
     try:
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(existing).free
     except OSError as error:
         raise storage_error(error, outputs) from error
-    if free < RESERVE_BYTES:
+    if free < MIN_FREE_BYTES:
         raise StorageError(
-            f"Only {free >> 20} MB are free on the disk of {outputs}; free at least {RESERVE_BYTES >> 20} MB, then start again."
+            f"Only {free >> 20} MB are free on the disk of {outputs}; free at least {MIN_FREE_BYTES >> 20} MB, then start again."
         )
     return free

@@ -1,4 +1,4 @@
-"""Every file name of outputs/ and of a run's folder, in one place."""
+"""The paths of outputs/ and of a run's folder."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SHORT_FORM = re.compile(r"(?P<slug>.+)-(?P<epoch>\d{1,5})-state")
 
 @dataclass(frozen=True)
 class RunPaths:
-    """The folder of one run and what lies in it."""
+    """The folder of one run and the files in it."""
 
     folder: Path
 
@@ -60,7 +60,7 @@ class RunPaths:
 
     @property
     def monitor_log(self) -> Path:
-        """What the supervisor saw and did."""
+        """The supervisor's log."""
         return self.folder / MONITOR_LOG
 
     @property
@@ -70,12 +70,12 @@ class RunPaths:
 
     @property
     def progress(self) -> Path:
-        """Phase, step, loss and so on, one JSON object a line."""
+        """Phase, step, loss and so on, one JSON object per line."""
         return self.folder / PROGRESS
 
     @property
     def dataset_toml(self) -> Path:
-        """The trainer's data set configuration."""
+        """The trainer's dataset configuration."""
         return self.folder / DATASET_TOML
 
     @property
@@ -85,7 +85,7 @@ class RunPaths:
 
     @property
     def train_sh(self) -> Path:
-        """The command, readable and re-runnable by hand."""
+        """The trainer's command, to read or to run by hand."""
         return self.folder / TRAIN_SH
 
     @property
@@ -100,12 +100,12 @@ class RunPaths:
 
     @property
     def history(self) -> Path:
-        """Earlier starts' state and exit."""
+        """States and exit records of earlier starts."""
         return self.folder / HISTORY_FOLDER
 
     @property
     def private(self) -> Path:
-        """The launcher's own files."""
+        """Files that only FluxGym uses."""
         return self.folder / PRIVATE_FOLDER
 
     @property
@@ -120,12 +120,12 @@ class RunPaths:
 
     @property
     def stop(self) -> Path:
-        """The wish to stop."""
+        """The stop request."""
         return self.private / "stop.json"
 
     @property
     def stop_reserve(self) -> Path:
-        """Room for the wish to stop, should the disk be full by then."""
+        """Reserved space for the stop request, in case the disk is full by then."""
         return self.private / "stop.reserved"
 
     @property
@@ -135,17 +135,17 @@ class RunPaths:
 
     @property
     def exit_reserve(self) -> Path:
-        """Room for how the attempt ends, should the disk be full by then."""
+        """Reserved space for the exit record, in case the disk is full by then."""
         return self.private / "exit.reserved"
 
     @property
     def launch(self) -> Path:
-        """What the supervisor is to start."""
+        """The launch spec of the latest attempt."""
         return self.private / "launch.json"
 
     @property
     def ticket(self) -> Path:
-        """Its place in the queue, while it waits."""
+        """The run's ticket in the queue, while it waits."""
         return OutputsPaths(self.folder.parent).queue / f"{self.slug}.json"
 
     @property
@@ -154,17 +154,17 @@ class RunPaths:
         return self.folder / lora_name(self.slug)
 
     def lora_files(self) -> list[Path]:
-        """Every LoRA file of the run, the trained model last."""
+        """Return every LoRA file of the run, the trained model last."""
         return sorted(self.folder.glob(f"*{LORA_ENDING}"), key=lambda path: (path == self.lora, path.name))
 
     def checkpoint_folders(self) -> list[Path]:
-        """Every folder with a checkpoint's name, in no order and unchecked."""
+        """Return every folder with a checkpoint's name, unordered and unchecked."""
         return [path for path in self.folder.glob(f"*{STATE_ENDING}") if path.is_dir() and STATE_FOLDER.search(path.name)]
 
     def checkpoint(self, name: str) -> Path:
-        """Return the checkpoint that a person names: its folder, else by the short form `my-cat-lora-4-state` this run's of epoch 4.
+        """Return the folder of a checkpoint by its name, or by the short form `my-cat-lora-4-state` for epoch 4 of this run.
 
-        A run may itself be called my-cat-lora-4, so the folder of the very name comes first.
+        A run may itself be called my-cat-lora-4, so an existing folder of exactly this name comes first.
         """
         literal = self.folder / Path(name).name
         short = SHORT_FORM.fullmatch(literal.name)
@@ -175,7 +175,7 @@ class RunPaths:
 
 @dataclass(frozen=True)
 class OutputsPaths:
-    """The outputs folder: one folder a run, and `.fluxgym` for what belongs to no run."""
+    """The outputs folder: one folder per run, and `.fluxgym` for everything else."""
 
     root: Path
 
@@ -186,7 +186,7 @@ class OutputsPaths:
 
     @property
     def drafts(self) -> Path:
-        """Forms and images before Start, one folder a browser."""
+        """Forms and images before Start, one folder per browser."""
         return self.own / "drafts"
 
     @property
@@ -196,7 +196,7 @@ class OutputsPaths:
 
     @property
     def new(self) -> Path:
-        """Runs that are being made, until they are moved to their names."""
+        """Runs that are being created, until they are renamed to their slugs."""
         return self.own / "new"
 
     @property
@@ -206,7 +206,7 @@ class OutputsPaths:
 
     @property
     def templates(self) -> Path:
-        """Settings under names of their own."""
+        """Saved settings."""
         return self.own / "templates"
 
     @property
@@ -220,13 +220,13 @@ class OutputsPaths:
         return self.own / "locks"
 
     def run(self, slug: str) -> RunPaths:
-        """Return the paths of a run, whether it exists or not; raises SessionNotFound for what is no plain folder name."""
+        """Return the paths of a run, whether it exists or not; raises SessionNotFound if the name cannot be a run's."""
         if not is_run_name(slug):
             raise SessionNotFound(f"There is no run called “{slug[:40].encode('utf-8', 'replace').decode()}”.")
         return RunPaths(self.root / slug)
 
     def runs(self) -> Iterator[RunPaths]:
-        """Yield every folder that holds a ui_state.json, or that may not be looked into, in no order. Raises OSError if outputs itself may not."""
+        """Yield every folder with a ui_state.json, and those that cannot be read, unordered. Raises OSError if outputs itself cannot be read."""
         try:
             folders = list(self.root.iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -237,7 +237,7 @@ class OutputsPaths:
 
 
 def is_run_name(name: str) -> bool:
-    """Return True if a folder of outputs/ with this name can be a run: plain, visible, and text that every page and terminal can show."""
+    """Return True if a folder of outputs/ with this name can be a run: visible, without slashes, and valid Unicode."""
     if not name or name[0] == "." or name == "lost+found" or not set(name).isdisjoint("/\\\0"):
         return False
     return len(name) <= MAX_NAME_BYTES if name.isascii() else _is_short_text(name)
@@ -252,4 +252,4 @@ def _may_hold_a_state(folder: Path) -> bool:
     try:
         return (folder / UI_STATE).is_file()
     except PermissionError:
-        return True  # nobody knows, so its row says why
+        return True  # its row in the list shows the error

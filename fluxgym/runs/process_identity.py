@@ -1,4 +1,4 @@
-"""Which processes belong to a run: identity by PID, start tick, boot and run ID, and process.json."""
+"""The processes of a run: identity by PID, start tick, boot and run ID, and process.json."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessIdentity:
-    """One process, told from every other that had or will have its PID."""
+    """One process, distinguished from every other process with the same PID."""
 
     pid: int
     start_ticks: int
@@ -39,7 +39,7 @@ class ProcessIdentity:
 
     @classmethod
     def from_json(cls, value: Any) -> Self | None:
-        """Read a recorded identity; None for anything that is none."""
+        """Read a recorded identity, None if it is damaged."""
         try:
             kinds = {name: kind for name, kind in cls.__annotations__.items() if name != "machine_id" or name in value}
             return cls(**{name: kind(value[name]) for name, kind in kinds.items()})
@@ -47,12 +47,12 @@ class ProcessIdentity:
             return None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what process.json keeps."""
+        """Return what process.json contains."""
         return asdict(self)
 
 
 def identify(pid: int, run_id: str) -> ProcessIdentity | None:
-    """Return the identity of a live process, None when there is none with this PID (zombies count as none)."""
+    """Return the identity of a live process, None if no live process has this PID; a zombie is not alive."""
     ticks = start_ticks(pid)
     if ticks is None:
         return None
@@ -70,23 +70,23 @@ def liveness_of(identity: ProcessIdentity) -> Liveness:
 
 
 def _is_same_machine(identity: ProcessIdentity) -> bool:
-    """Return True if a record can be of this machine; others may bear its host name too, such as localhost."""
+    """Return True if a record can be of this machine; another machine may have the same host name, such as localhost."""
     return not identity.machine_id or not machine_id() or identity.machine_id == machine_id()
 
 
 def is_alive(identity: ProcessIdentity | None) -> bool:
-    """Return True if the very process that was recorded is alive here."""
+    """Return True if the recorded process is alive on this machine."""
     return identity is not None and liveness_of(identity) is Liveness.ALIVE
 
 
 def is_frozen(identity: ProcessIdentity) -> bool:
-    """Return True if somebody has stopped a recorded process with a signal, so that it does nothing until it is continued."""
+    """Return True if a recorded process is stopped by a signal (SIGSTOP, SIGTSTP) until it gets SIGCONT."""
     fields = stat_fields(identity.pid)
     return fields is not None and fields[0] in (b"T", b"t") and is_alive(identity)
 
 
 def resume_process(identity: ProcessIdentity) -> None:
-    """Let the very process that was recorded run on if somebody froze it; never signals another."""
+    """Send SIGCONT to a recorded process; never to another process that reuses its PID."""
     try:
         handle = os.pidfd_open(identity.pid)
     except OSError:
@@ -101,13 +101,13 @@ def resume_process(identity: ProcessIdentity) -> None:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return the kernel's start tick of a process, None when there is none or it is a zombie."""
+    """Return the kernel's start tick of a process, None if it does not exist or is a zombie."""
     fields = stat_fields(pid)
     return None if fields is None else int(fields[19])
 
 
 def stat_fields(pid: int) -> list[bytes] | None:
-    """Return a live process's /proc fields from its state on (state, parent, group, …), None when there is none or it is a zombie."""
+    """Return the fields of /proc/PID/stat from the state on (state, parent, group, …), None if there is no such process or it is a zombie."""
     try:
         fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
@@ -116,7 +116,7 @@ def stat_fields(pid: int) -> list[bytes] | None:
 
 
 def machine_id() -> str:
-    """Return the id that this machine's system was given when it was installed, "" where it has none, as in many containers."""
+    """Return /etc/machine-id, "" if there is none, as in many containers."""
     try:
         return MACHINE_ID.read_text().strip()
     except (OSError, ValueError):
@@ -124,7 +124,7 @@ def machine_id() -> str:
 
 
 def boot_id() -> str:
-    """Return the id that the kernel drew at boot."""
+    """Return the kernel's random ID of this boot."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -148,7 +148,7 @@ def group_members(pgid: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessRecord:
-    """The processes of one attempt; `trainer` is None before it is started."""
+    """The processes of one attempt; trainer is None before it is started."""
 
     run_id: str
     attempt: int
@@ -158,11 +158,11 @@ class ProcessRecord:
 
 
 def read_record(run: RunPaths) -> ProcessRecord | None:
-    """Return the record of the run's latest attempt, None when there is none that can be read."""
+    """Return the processes of the run's latest attempt, None if process.json is missing or damaged, or is of the run that was copied."""
     value = read_json(run.process)
     try:
         if _is_copy(run, str(value.get("folder") or run.folder)):
-            return None  # the processes are the original's
+            return None
         return ProcessRecord(
             run_id=str(value["run_id"]),
             attempt=int(value["attempt"]),
@@ -175,22 +175,22 @@ def read_record(run: RunPaths) -> ProcessRecord | None:
 
 
 def _is_copy(run: RunPaths, recorded: str) -> bool:
-    """Return True if a record came here with a copy of a run's folder: the recorded one still stands and is another. A moved folder is none."""
+    """Return True if a record is of another folder that still exists, from which this one was copied; a moved folder is not a copy."""
     return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 
 def write_record(
     run: RunPaths, run_id: str, attempt: int, supervisor: ProcessIdentity | None, trainer: ProcessIdentity | None, started_at: float = 0.0
 ) -> None:
-    """Replace the record."""
+    """Write process.json; raises StorageError if it cannot be written."""
     identities = {"supervisor": supervisor, "trainer": trainer}
-    known = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
-    facts = {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), "folder": str(run.folder)}
-    write_json(run.process, facts | known)
+    processes = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
+    fields = {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), "folder": str(run.folder)}
+    write_json(run.process, fields | processes)
 
 
 def read_pid(path: Path) -> int | None:
-    """Return the integer in a PID file, None when it is missing or holds something else."""
+    """Return the integer in a PID file, None if it is missing or damaged."""
     try:
         with open_regular(path) as file:
             return int(file.read(64))

@@ -1,4 +1,4 @@
-"""progress.jsonl as its readers see it: the last line, and the loss by step. Reads little of a large file; never writes."""
+"""Read progress.jsonl: its last lines and the loss by step. Only the end of a large file is read."""
 
 import stat
 from collections.abc import Iterable, Iterator
@@ -12,17 +12,17 @@ TAIL_BYTES = 16_384
 
 
 def read_last(path: Path) -> Line | None:
-    """Return the last whole line, None when there is none; a torn last line is skipped."""
+    """Return the last complete line, None if there is none."""
     return next(_lines_from_end(path), None)
 
 
 def is_done(line: Line | None) -> bool:
-    """Return True if a trainer's last word is that it is through, be its result checked or not."""
+    """Return True if a trainer's last line reports that it is done, whether or not its result was verified."""
     return line is not None and line.get("phase") in FINISHED
 
 
 def read_end(path: Path) -> tuple[Line | None, Line | None]:
-    """Return the last whole line and the last one near the end that carries a loss, of one reading."""
+    """Return the last complete line, and the last one with a loss near the end of the file, from one read."""
     last = None
     for line in _lines_from_end(path):
         last = last or line
@@ -32,12 +32,12 @@ def read_end(path: Path) -> tuple[Line | None, Line | None]:
 
 
 def read_last_training(path: Path) -> Line | None:
-    """Return the last line near the end of the file that carries a loss."""
+    """Return the last line with a loss near the end of the file, None if there is none."""
     return next((line for line in _lines_from_end(path) if "loss" in line), None)
 
 
 def _lines_from_end(path: Path) -> Iterator[Line]:
-    """Yield the lines near the end, the last first; only what is asked for is parsed."""
+    """Yield the lines near the end of the file, the last first; a line is parsed when it is requested."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return
@@ -60,7 +60,7 @@ def _parsed(text: bytes) -> Line | None:
 
 
 def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
-    """Return (step, loss) in the order of steps, thinned to about max_points; a step done again counts as it was done last."""
+    """Return (step, loss) in the order of steps, thinned to about max_points; of a repeated step the last loss counts."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return []
@@ -73,7 +73,7 @@ def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
 
 
 def losses_in(lines: Iterable[bytes]) -> Iterator[tuple[int, float]]:
-    """Yield (step, loss) of each line that has both, in the order of the lines."""
+    """Yield (step, loss) of each line that has both, in the order of lines."""
     for text in lines:
         line = _parsed(text) if b'"loss"' in text else None
         if line is not None and isinstance(line.get("step"), int) and isinstance(line.get("loss"), (int, float)):
@@ -81,7 +81,7 @@ def losses_in(lines: Iterable[bytes]) -> Iterator[tuple[int, float]]:
 
 
 def eta_s(line: Line) -> float | None:
-    """Return the seconds that the remaining steps take at the present speed, None when the line does not tell."""
+    """Return the seconds that the remaining steps take at the current speed, None if the line lacks a number."""
     try:
         return float(max(0, line["total_steps"] - line["step"]) * line["s_per_it"])
     except (KeyError, TypeError):

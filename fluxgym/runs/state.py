@@ -1,4 +1,4 @@
-"""ui_state.json, read tolerantly and written safely, and the folder name that belongs to a LoRA name."""
+"""ui_state.json, read and written, and the folder name of a LoRA name."""
 
 import os
 from typing import Any
@@ -12,12 +12,12 @@ from fluxgym.runs.paths import RunPaths
 SCHEMA_VERSION = 1
 MAX_BYTES = 1 << 20
 
+MAX_SLUG_LENGTH = 64
 State = dict[str, Any]
-MAX_LENGTH = 64
 
 
 def read_state(run: RunPaths) -> State:
-    """Return a run's state; raises UnreadableState saying what is wrong with the file and what to do."""
+    """Return a run's state; raises UnreadableState with what is wrong with the file and what to do."""
     path = run.ui_state
     try:
         with open_regular(path, buffering=0) as file:
@@ -25,26 +25,26 @@ def read_state(run: RunPaths) -> State:
     except OSError as error:
         raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions.") from None
     if len(data) > MAX_BYTES:
-        raise UnreadableState(f"{path.name} is larger than a state can be; restore or delete it.")
+        raise UnreadableState(f"{path.name} is larger than any state ({MAX_BYTES >> 20} MB); restore or delete it.")
     try:
         state = parse_json(data)
     except (ValueError, RecursionError) as error:
         what = "is empty" if not data.strip() else f"is not valid JSON ({error})"
         raise UnreadableState(f"{path.name} {what}; restore it from a backup, or delete it and start again.") from None
     if not isinstance(state, dict):
-        raise UnreadableState(f"{path.name} holds no settings; restore it from a backup, or delete it and start again.")
+        raise UnreadableState(f"{path.name} contains no settings; restore it from a backup, or delete it and start again.")
     return state
 
 
 def create_state(run: RunPaths, state: State) -> None:
-    """Write the state of a new start; the caller holds the lock. Raises StorageError when the disk refuses."""
+    """Write the state of a new start; the caller holds the lock. Raises StorageError if it cannot be written."""
     write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
 
 
 def update_state(run: RunPaths, changes: State) -> None:
-    """Change some keys of a state under the run's lock; None removes a key, unknown keys survive.
+    """Change some keys of a state under the run's lock; None removes a key, other keys stay.
 
-    A state that the user has deleted or damaged is left as it is.
+    A state that was deleted or damaged is not written.
     """
     with run_lock(run.lock):
         try:
@@ -55,16 +55,16 @@ def update_state(run: RunPaths, changes: State) -> None:
 
 
 def timestamp_of(state: State) -> float:
-    """Return when the training was started, in seconds since the epoch; 0 when the state does not say."""
+    """Return when the training was started, in seconds since the epoch; 0 if the state has no valid time."""
     value: Any = state.get("timestamp")
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11
     return float(value) if usable else 0.0
 
 
 def slug_of(lora_name: str) -> str:
-    """Return the folder name for a LoRA's name: transliterated, lower case, at most 64 characters.
+    """Return the folder name of a LoRA name: transliterated, lower case, at most 64 characters.
 
-    Raises BadName when the name is empty, far too long, or gives no folder name ("../", "🐱").
+    Raises BadName if the name is empty, longer than 200 characters, or has no letter or digit ("../", "🐱").
     """
     name = lora_name.strip()
     if not name:
@@ -75,16 +75,16 @@ def slug_of(lora_name: str) -> str:
         raise BadName(f"The LoRA name “{_short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
     if not name.isprintable():
         raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it again.", field="lora_name")
-    slug = slugify(name, max_length=MAX_LENGTH)
+    slug = slugify(name, max_length=MAX_SLUG_LENGTH)
     if not slug:
         raise BadName(f"The LoRA name “{_short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")
     return slug
 
 
 def next_version(slug: str, number: int) -> str:
-    """Return `slug-number`, cut so that the whole stays within 64 characters."""
+    """Return `slug-number`, shortened to at most 64 characters."""
     ending = f"-{number}"
-    return slug[: MAX_LENGTH - len(ending)].rstrip("-") + ending
+    return slug[: MAX_SLUG_LENGTH - len(ending)].rstrip("-") + ending
 
 
 def _short(name: str) -> str:

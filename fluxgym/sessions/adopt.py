@@ -213,6 +213,6 @@ def _from_metadata(folder: Path) -> dict[str, Any]:
 
 def _is_sound(model: Path) -> bool:
     """Return True if a model's file is whole and holds numbers, as it has to be to be called completed; how it was trained nobody knows."""
-    from fluxgym.supervisor.verify_lora import verdict  # needs numpy, which nothing else of this command does
+    from fluxgym.supervisor.verify_lora import verify_lora  # needs numpy, which nothing else of this command does
 
-    return bool(verdict(model, 0.0, 0, 0)["ok"])
+    return bool(verify_lora(model, 0.0, 0, 0)["ok"])

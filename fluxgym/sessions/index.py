@@ -1,7 +1,7 @@
-"""What a page that is open all day needs to know of every run at each look: name, start, state. Reads again only what has changed.
+"""The name, start and status of every run, for pages that poll all day. Only what has changed is read again.
 
-It is a cache over files and owns no truth: a run is read again when its ui_state.json is another file than before, and at each look while
-anything of it might live. Beyond `SWEEP` runs the oldest ones are looked at in turns, unless everything is asked for.
+The index is a cache over files: a run is read again if its ui_state.json has changed, and at every call while any of its processes may be
+alive. Of more than SWEEP runs, the older ones are checked in turns unless everything is requested.
 """
 
 import os
@@ -20,13 +20,13 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
 
 SWEEP = 3000
-SETTLED_S = 2.0  # the coarsest tick of a disk's clock: two changes within one leave the folder's time as it is
+SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
 Signature = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run in the list's order; started is in seconds since the epoch."""
+    """One run of the list; started is in seconds since the epoch."""
 
     slug: str
     lora_name: str
@@ -36,7 +36,7 @@ class Entry:
 
 
 class SessionIndex:
-    """The entries of one outputs folder, kept between looks. Safe to share between threads."""
+    """The entries of one outputs folder, kept between calls. Safe to share between threads."""
 
     def __init__(self, outputs: Path) -> None:
         self._outputs = OutputsPaths(outputs)
@@ -50,14 +50,14 @@ class SessionIndex:
         self._order: list[Entry] | None = None
         self._lock = threading.Lock()
 
-    def look(self, *, everything: bool = False) -> list[Entry]:
-        """Return every run, newest first; raises StorageError when the folder itself cannot be read."""
+    def entries(self, *, everything: bool = False) -> list[Entry]:
+        """Return every run, newest first; raises StorageError if the folder itself cannot be read."""
         with self._lock:
             try:
-                fresh = self._refresh_names(everything)
-                for name in self._to_look_at(everything):
-                    if name not in fresh:
-                        self._look_at(name)
+                new = self._refresh_names(everything)
+                for name in self._names_to_check(everything):
+                    if name not in new:
+                        self._check(name)
             except OSError as error:
                 raise storage_error(error, self._outputs.root) from error
             if self._order is None:
@@ -65,62 +65,64 @@ class SessionIndex:
             return self._order
 
     def _refresh_names(self, everything: bool) -> set[str]:
-        """Learn which folders there are, unless nothing can have changed; returns those that were looked at for the first time."""
-        began = monotonic()
+        """List the folders again unless nothing can have changed; returns the new ones, which are checked already."""
+        now = monotonic()
         try:
             mtime = self._outputs.root.stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             self._root_mtime, names = -2, []
         else:
-            if self._is_settled(mtime, began) and not everything:
+            if self._is_settled(mtime, now) and not everything:
                 return set()
             names = [entry.name for entry in os.scandir(self._outputs.root) if is_run_name(entry.name)]
         if names == self._read_names:
-            self._root_read = began
+            self._root_read = now
             return set()
         self._read_names = names
-        for gone in self._entries.keys() - set(names):
-            self._forget(gone)
-        fresh = [name for name in names if name not in self._entries]
-        for name in fresh:
-            self._look_at(name)
+        for removed in self._entries.keys() - set(names):
+            self._forget(removed)
+        new = [name for name in names if name not in self._entries]
+        for name in new:
+            self._check(name)
         started = {name: entry.started for name, entry in self._entries.items()}
-        self._names = sorted(names, key=lambda name: -started.get(name, float("inf")))  # those without a state may be just arriving
-        self._root_read = began
-        return set(fresh)
+        self._names = sorted(
+            names, key=lambda name: -started.get(name, float("inf"))
+        )  # a folder without a state may be a run that is being created
+        self._root_read = now
+        return set(new)
 
     def _is_settled(self, mtime: int, now: float) -> bool:
-        """Return True if the names were last read long enough after the folder had this time, so that no change can hide behind it.
+        """Return True if the names were last read more than SETTLED_S after the folder got this time, so that no change was missed.
 
-        Only this process's clock is asked, as the folder's time may be a file server's.
+        Only this process's clock is used, since the folder's time may be a file server's.
         """
         if mtime != self._root_mtime:
             self._root_mtime, self._root_since = mtime, now
         return self._root_read - self._root_since >= SETTLED_S
 
-    def _to_look_at(self, everything: bool) -> list[str]:
+    def _names_to_check(self, everything: bool) -> list[str]:
         if everything or len(self._names) <= SWEEP:
             return list(self._names)
         newest, rest = self._names[: SWEEP // 2], self._names[SWEEP // 2 :]
-        begin = self._turn = self._turn % len(rest)
+        start = self._turn = self._turn % len(rest)
         self._turn += SWEEP // 2
         possibly_running = [entry.slug for entry in self._entries.values() if entry.may_be_running]
-        return [*newest, *rest[begin : begin + SWEEP // 2], *possibly_running]
+        return [*newest, *rest[start : start + SWEEP // 2], *possibly_running]
 
-    def _look_at(self, name: str) -> None:
+    def _check(self, name: str) -> None:
         before = self._entries.get(name)
         try:
-            status = os.stat(f"{self._outputs.root}/{name}/ui_state.json")  # noqa: PTH116 (ten thousand of them at each look)
+            file_status = os.stat(f"{self._outputs.root}/{name}/ui_state.json")  # noqa: PTH116 (ten thousand calls)
         except PermissionError:
-            signature = (0, 0, 0)  # nobody knows, so its row says why
+            signature = (0, 0, 0)  # its row in the list shows the error
         except OSError:
             self._forget(name)
             return
         else:
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(file_status.st_mode):
                 self._forget(name)
                 return
-            signature = (status.st_mtime_ns, status.st_size, status.st_ino)
+            signature = (file_status.st_mtime_ns, file_status.st_size, file_status.st_ino)
         if before is not None and not before.may_be_running and self._signatures.get(name) == signature:
             return
         entry = _entry(self._outputs.run(name), signature[0] / 1e9)
@@ -140,16 +142,16 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
         state = read_state(run)
     except UnreadableState:
         return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False)
-    possibly_running = _might_live(run, state)
-    status = status_of(run, state).status if possibly_running else Status(state["status"])
-    return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, possibly_running)
+    may_be_running = _may_be_running(run, state)
+    status = status_of(run, state).status if may_be_running else Status(state["status"])
+    return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, may_be_running)
 
 
-def _might_live(run: RunPaths, state: State) -> bool:
-    """Return True if more than the stored status has to be asked: it says that it lives, it says nothing, or a PID file is there."""
+def _may_be_running(run: RunPaths, state: State) -> bool:
+    """Return True if the stored status is not enough: it is a live one, it is missing, or there is a PID file."""
     try:
         if Status(state["status"]) in LIVE:
             return True
     except (KeyError, ValueError, TypeError):
         return True
-    return any(os.path.exists(f"{run.folder}/{name}") for name in (TRAINING_PID, MONITOR_PID))  # noqa: PTH110 (10,000 at once)
+    return any(os.path.exists(f"{run.folder}/{name}") for name in (TRAINING_PID, MONITOR_PID))  # noqa: PTH110 (ten thousand calls)

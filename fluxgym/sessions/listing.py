@@ -140,4 +140,4 @@ def last_session(outputs: OutputsPaths, index: SessionIndex, viewed: str | None 
             run = None
         if run is not None and run.ui_state.is_file():
             return run
-    return next((outputs.run(entry.slug) for entry in index.look() if entry.status is not Status.UNREADABLE), None)
+    return next((outputs.run(entry.slug) for entry in index.entries() if entry.status is not Status.UNREADABLE), None)

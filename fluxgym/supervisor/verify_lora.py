@@ -1,6 +1,7 @@
-"""Does the LoRA that a training left really load? `python -m fluxgym.supervisor.verify_lora FILE BEGAN_AT EXPECTED_STEPS STEP` prints a verdict as JSON.
+"""Verify a trained LoRA: `python -m fluxgym.supervisor.verify_lora FILE STARTED_AT EXPECTED_STEPS STEP` prints the result as JSON.
 
-A short-lived child of the supervisor, for it needs numpy. Completed means: the expected steps, a fresh file, whole, and no NaN in it.
+A short-lived child of the supervisor, since it needs numpy. A LoRA is verified if all steps were trained and its file is new, complete and
+free of NaN and infinity.
 """
 
 import json
@@ -12,24 +13,24 @@ import numpy as np
 
 from fluxgym.contract.safetensors import Header, TensorEntry, read_header
 
-EXPONENTS = {"BF16": 0x7F80, "F16": 0x7C00}  # all ones in it: infinite or no number
+EXPONENTS = {"BF16": 0x7F80, "F16": 0x7C00}  # all bits of the exponent set: infinity or NaN
 WIDE = {"F32": np.float32, "F64": np.float64}
-WHOLE = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})  # such a value is always a number
+WHOLE = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})  # always finite
 
 
-def verdict(path: Path, began_at: float, expected_steps: int, step: int) -> dict[str, Any]:
-    """Return {"ok", "reason", and what was checked}. `began_at` is by the clock of the file's own disk, in seconds since the epoch."""
+def verify_lora(path: Path, started_at: float, expected_steps: int, step: int) -> dict[str, Any]:
+    """Return {"ok", "reason", and what was checked}. started_at is by the clock of the file's disk, in seconds since the epoch."""
     checks: dict[str, Any] = {"file": path.name, "step": step, "expected_steps": expected_steps}
-    reason = _first_fault(path, began_at, expected_steps, step, checks)
+    reason = _first_fault(path, started_at, expected_steps, step, checks)
     return {"ok": not reason, "reason": reason, **checks}
 
 
-def _first_fault(path: Path, began_at: float, expected_steps: int, step: int, checks: dict[str, Any]) -> str:
+def _first_fault(path: Path, started_at: float, expected_steps: int, step: int, checks: dict[str, Any]) -> str:
     if step < expected_steps:
         return f"only {step} of {expected_steps} steps were trained"
     if not path.is_file():
         return f"it left no {path.name}"
-    if path.stat().st_mtime < began_at:
+    if path.stat().st_mtime < started_at:
         return f"{path.name} is older than this start"
     try:
         header = read_header(path)
@@ -38,7 +39,7 @@ def _first_fault(path: Path, began_at: float, expected_steps: int, step: int, ch
         return f"{path.name} cannot be read ({error})"
     checks["num_tensors"] = len(header.tensors)
     if not header.tensors:
-        return f"{path.name} holds no tensors"
+        return f"{path.name} contains no tensors"
     if header.data_start + len(data) != header.file_bytes:
         return f"{path.name} cannot be read (it is {'cut short' if len(data) + header.data_start < header.file_bytes else 'too long'})"
     return _fault_of_values(path, header, data)
@@ -50,12 +51,12 @@ def _fault_of_values(path: Path, header: Header, data: np.ndarray[Any, np.dtype[
         if is_finite is None:
             return f"the values of the tensor {name} in {path.name} cannot be checked (its dtype is {entry.dtype[:20]})"
         if not is_finite:
-            return f"the tensor {name} in {path.name} holds values that are no numbers"
+            return f"the tensor {name} in {path.name} contains NaN or infinity"
     return ""
 
 
 def _is_finite(entry: TensorEntry, data: np.ndarray[Any, np.dtype[np.uint8]]) -> bool | None:
-    """Return True if all values of a tensor are finite; None for a dtype that is not known here, or bytes that do not fit it."""
+    """Return True if all values of a tensor are finite, None if its dtype is unknown or its bytes do not fit the dtype."""
     part, dtype = data[entry.begin : entry.end].tobytes(), entry.dtype
     try:
         if dtype in WIDE:
@@ -69,8 +70,8 @@ def _is_finite(entry: TensorEntry, data: np.ndarray[Any, np.dtype[np.uint8]]) ->
 
 
 def main(argv: list[str]) -> None:
-    """Print the verdict as JSON; argv is the path, the start time in seconds, the number of tensors and the size limit."""
-    print(json.dumps(verdict(Path(argv[0]), float(argv[1]), int(argv[2]), int(argv[3]))))  # noqa: T201 - its result
+    """Print the result as JSON; argv is the path, the start time in seconds, the expected and the trained steps."""
+    print(json.dumps(verify_lora(Path(argv[0]), float(argv[1]), int(argv[2]), int(argv[3]))))  # noqa: T201 (the result)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class TrainedNetwork(nn.Module, ABC):
     def digests(self) -> dict[str, str]:
         """Return a hash of each tensor, empty for one of zeros alone."""
         weights = self.weights(torch.float32)
-        return {name: hashlib.sha256(tensor.numpy()).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
+        return {name: hashlib.sha256(tensor.numpy().data).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
 
     def has_learned(self, since: Mapping[str, str]) -> bool:
         """Return True if the network has another effect than when `since` was its digests.

@@ -89,6 +89,7 @@ def rank_for(values: Tensor, method: str | None, target: float | None, highest: 
     """Return the rank for descending singular values: the smallest that reaches the target, at least 1, at most `highest`."""
     if method is None or values[0] == 0:
         return highest if method is None else 1
+    assert target is not None  # --dynamic_method requires --dynamic_param
     if method == "sv_ratio":
         wanted = int((values > values[0] / target).sum())
     else:

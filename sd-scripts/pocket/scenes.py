@@ -4,6 +4,7 @@ A scene is a pure function of a random generator, so that the same seed draws th
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +80,7 @@ def outline(shape: str, turn: float) -> list[tuple[float, float]]:
     return [(x * cos - y * sin, x * sin + y * cos) for x, y in corners]
 
 
-def _ring(count: int, radius) -> list[tuple[float, float]]:
+def _ring(count: int, radius: Callable[[int], float]) -> list[tuple[float, float]]:
     angles = [2 * math.pi * i / count - math.pi / 2 for i in range(count)]
     return [(radius(i) * math.cos(a), radius(i) * math.sin(a)) for i, a in enumerate(angles)]
 

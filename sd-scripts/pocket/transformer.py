@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
+from library.models.flux1.loading import ClipTextEncoder
 from library.models.flux1.math import image_ids, pack_latents, text_ids
-from library.models.flux1.text_encoders import ClipTextEncoder, Tokenizers, encode_clip, encode_t5
+from library.models.flux1.text_encoders import Tokenizers, encode_clip, encode_t5
 from library.models.flux1.transformer import Flux, FluxParams
 from library.models.flux1.vae import VAE
 from pocket.images import bundled_photos, random_crop

@@ -48,7 +48,7 @@ def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.
     torch.manual_seed(1)
     random = torch.Generator().manual_seed(1)
     pool = image_pool(6000, 12000)
-    vae = VAE(PARAMS).to(memory_format=torch.channels_last)
+    vae: VAE = VAE(PARAMS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
     joint = int(num_steps * 0.75)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
     for step in range(num_steps):
@@ -79,7 +79,7 @@ def sharpen_decoder(vae: VAE, num_steps: int, *, batch_size: int = 32, learning_
     with torch.no_grad():
         latents = torch.cat([vae.encode(part.float() / 127.5 - 1) for part in pool.split(64)])
     vae.decoder.requires_grad_(True)
-    vae.to(memory_format=torch.channels_last)
+    vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's annotations
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
     for step in range(num_steps):
         for group in optimizer.param_groups:
@@ -124,6 +124,8 @@ def fold_statistics(vae: VAE, pool: Tensor, num_images: int = 2048) -> None:
     center, spread = means.mean((0, 2, 3)), means.std((0, 2, 3))
     factor = 1 / (spread * SCALE)
     out, into, z = vae.encoder.conv_out, vae.decoder.conv_in, vae.params.z_channels
+    assert out.bias is not None
+    assert into.bias is not None
     out.weight[:z] *= factor[:, None, None, None]
     out.bias[:z] = (out.bias[:z] - center) * factor + SHIFT
     out.bias[z:] += 2 * factor.log()

@@ -46,7 +46,9 @@ def build_clip(folder: Path, num_merges: int = 400) -> CLIPTokenizer:
     tokens = sorted(alphabet) + [byte + "</w>" for byte in sorted(alphabet)]
     tokens += [token for token in model["vocab"] if token not in set(tokens)] + ["<|startoftext|>", "<|endoftext|>"]
     clip = CLIPTokenizer(
-        vocab={token: index for index, token in enumerate(tokens)}, merges=[tuple(pair) for pair in model["merges"]], model_max_length=77
+        vocab={token: index for index, token in enumerate(tokens)},
+        merges=[tuple(pair) for pair in model["merges"]],  # type: ignore[misc]  # transformers takes pairs, too
+        model_max_length=77,
     )
     clip.save_pretrained(folder)
     return clip

@@ -1,4 +1,4 @@
-"""A real app on a free port, a real Chromium that looks at it, and images to drop; every run is ended when a test is over."""
+"""Fixtures of the browser tests: an app on a free port, Chromium, and images to drop; runs are stopped after each test."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """Yield a tab; a script's mistake in it fails the test."""
+    """Yield a tab; an uncaught JavaScript error in it fails the test."""
     page = context.new_page()
     mistakes: list[str] = []
     page.on("pageerror", lambda error: mistakes.append(str(error)))

@@ -35,7 +35,7 @@ def steps_done(page: Page, name: str) -> int:
     return int(re.search(r"step (\d+)", text)[1])
 
 
-def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
+def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cats):
     app = pocket_app
     open_page(page, app)
     expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
@@ -81,7 +81,7 @@ def test_train_a_lora_and_never_lose_it(pocket_app, page, cats):
     assert (app.outputs / "my-cat" / "dataset" / "cat 0.txt").read_text().strip() == "sks cat, crop 0"
 
 
-def test_stop_by_the_button_and_resume(app, page):
+def test_stop_button_then_resume_completes_the_run(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)

@@ -21,7 +21,7 @@ def field(page: Page, name: str):
     return page.locator(f"#field-{name} :is(input, textarea)").first
 
 
-def test_a_refresh_brings_every_saved_setting_back(app, page):
+def test_reload_restores_every_saved_setting(app, page):
     make_run(app.outputs, "my-cat", base_model="flux-dev", vram="12G", status="stopped", **SAVED, **SWITCHES)
     open_page(page, app)
     page.reload()
@@ -35,7 +35,7 @@ def test_a_refresh_brings_every_saved_setting_back(app, page):
     expect(page.locator("#field-vram input:checked")).to_have_value("12G")
 
 
-def test_the_banner_stands_below_the_navigation_and_shows_example_2(app, page):
+def test_banner_below_the_navigation_shows_example_2(app, page):
     for folder, name, epochs, timestamp in (("cat", "fluffy-cats", 16, 1706140800.0), ("dog", "puppy-style", 12, 1706227200.0)):
         (app.outputs / folder).mkdir(parents=True)
         state = {"lora_name": name, "max_train_epochs": epochs, "timestamp": timestamp}

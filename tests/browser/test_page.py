@@ -27,7 +27,7 @@ DROP_FOLDERS = """(files) => {
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440, 2560])
-def test_the_page_fits_and_stays_at_home(app, page, width, theme):
+def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, theme):
     make_run(app.outputs, "a-very-long-name-" * 3, status="failed", reason="The GPU ran out of memory " * 6, timestamp=1)
     wrong: list[str] = []
     page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
@@ -43,7 +43,7 @@ def test_the_page_fits_and_stays_at_home(app, page, width, theme):
     assert wrong == []
 
 
-def test_mistakes_stand_beside_their_fields_and_clear_nothing(app, page):
+def test_form_errors_appear_beside_their_fields_and_clear_nothing(app, page):
     open_page(page, app)
     page.get_by_label("The name of your LoRA").fill("../../x")
     page.get_by_label("Max Train Epochs").fill("0")
@@ -59,7 +59,7 @@ def test_mistakes_stand_beside_their_fields_and_clear_nothing(app, page):
     expect(page.locator("#field-lora_name .fg-complaint")).to_have_count(0)
 
 
-def test_a_mistake_in_the_folded_part_unfolds_it(app, page):
+def test_form_error_in_a_closed_section_opens_it(app, page):
     open_page(page, app)
     page.get_by_label("The name of your LoRA").fill("cat")
     page.get_by_role("button", name="Advanced options").click()
@@ -72,7 +72,7 @@ def test_a_mistake_in_the_folded_part_unfolds_it(app, page):
     expect(page.get_by_label("Learning Rate")).to_be_focused()
 
 
-def test_dropped_images_and_captions_find_each_other(app, page, cats):
+def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
     open_page(page, app)
     files = {
         "b.png": cats[0].read_bytes(),
@@ -92,7 +92,7 @@ def test_dropped_images_and_captions_find_each_other(app, page, cats):
     expect(page.locator(".fg-image")).to_have_count(2)
 
 
-def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
+def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats):
     open_page(page, app)
     folders = {f"{letter}/{name}": content for letter, number in (("a", 0), ("b", 1)) for name, content in (
         ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
@@ -103,7 +103,7 @@ def test_images_of_one_name_in_two_dropped_folders_both_stay(app, page, cats):
     expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
 
 
-def test_captions_and_the_form_outlive_a_reload(app, page):
+def test_reload_keeps_captions_and_form_values(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
@@ -119,7 +119,7 @@ def test_captions_and_the_form_outlive_a_reload(app, page):
     expect(page.get_by_label("Caption of cat-3.png")).to_have_value("sks cat, asleep")
 
 
-def test_the_example_is_ready_to_start_at_one_click(app, page):
+def test_example_button_makes_the_form_ready_to_start(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.get_by_label("The name of your LoRA")).to_have_value("example-cat")
@@ -128,7 +128,7 @@ def test_the_example_is_ready_to_start_at_one_click(app, page):
     expect(page.locator(".fg-complaint")).to_have_count(0)
 
 
-def test_what_is_typed_while_the_app_is_away_comes_back(app, page):
+def test_values_typed_while_the_app_is_down_are_restored(app, page):
     open_page(page, app)
     page.get_by_label("The name of your LoRA").fill("before")
     expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
@@ -141,7 +141,7 @@ def test_what_is_typed_while_the_app_is_away_comes_back(app, page):
     expect(page.get_by_label("The name of your LoRA")).to_have_value("typed while away")
 
 
-def test_nothing_that_was_typed_becomes_markup(app, page, cats):
+def test_typed_text_is_never_rendered_as_html(app, page, cats):
     make_run(
         app.outputs,
         "hostile",
@@ -164,7 +164,7 @@ def test_nothing_that_was_typed_becomes_markup(app, page, cats):
     assert page.evaluate("window.hurt") is None
 
 
-def test_choosing_a_model_fills_untouched_fields_and_says_what_is_missing(app, page):
+def test_model_choice_fills_unchanged_fields_and_names_missing_files(app, page):
     open_page(page, app)
     page.get_by_label("Max Train Epochs").fill("5")
     expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
@@ -175,7 +175,7 @@ def test_choosing_a_model_fills_untouched_fields_and_says_what_is_missing(app, p
     expect(page.locator("#field-base_model .fg-complaint")).to_contain_text("missing")
 
 
-def test_a_taken_name_is_asked_about(app, page):
+def test_start_with_a_taken_name_asks_for_a_choice(app, page):
     make_run(app.outputs, "my-cat", status="completed", timestamp=1)
     open_page(page, app)
     page.locator("#fg-example").click()
@@ -191,7 +191,7 @@ def test_a_taken_name_is_asked_about(app, page):
     assert [path.name for path in app.outputs.iterdir() if not path.name.startswith(".")] == ["my-cat"]
 
 
-def test_the_list_can_be_refreshed_by_hand_and_follows_the_files(app, page):
+def test_session_list_refresh_follows_the_files(app, page):
     open_page(page, app)
     expect(page.locator(".fg-sessions > summary h2")).to_have_text("🔄 Active Training Sessions")
     page.locator(".fg-sessions > summary").click()
@@ -208,7 +208,7 @@ def test_the_list_can_be_refreshed_by_hand_and_follows_the_files(app, page):
     expect(page.locator(".fg-row")).to_have_count(0)
 
 
-def test_a_token_opens_the_page_and_keeps_it_open(tmp_path, tiny_models, context):
+def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
     app = App(tmp_path, tiny_models, "--token", "the right one")
     try:
         page = context.new_page()
@@ -225,7 +225,7 @@ def test_a_token_opens_the_page_and_keeps_it_open(tmp_path, tiny_models, context
         app.kill()
 
 
-def test_every_empty_place_says_what_will_appear_there_and_how(app, page):
+def test_empty_areas_describe_what_will_appear(app, page):
     open_page(page, app)
     expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
     expect(page.locator("#fg-images .fg-empty")).to_contain_text("appear here")
@@ -237,7 +237,7 @@ def test_every_empty_place_says_what_will_appear_there_and_how(app, page):
     expect(page.locator(".fg-sessions > summary .fg-small")).to_be_hidden()
 
 
-def test_a_checks_level_is_a_drawn_symbol_with_its_word(app, page):
+def test_check_level_is_an_icon_with_a_label(app, page):
     open_page(page, app)
     expect(page.locator(".fg-line-ok .fg-symbol").first).to_have_attribute("aria-label", "Ready")
     expect(page.locator(".fg-line-error .fg-symbol").first).to_have_attribute("aria-label", "Missing")

@@ -41,7 +41,7 @@ def choose(page: Page, name: str, item: str) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_every_item_of_the_menu(app, page, run, width):
+def test_session_menu_every_item_does_its_action(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
     keep(run)
     update_state(run, {"max_train_epochs": 9})
@@ -84,7 +84,7 @@ def test_every_item_of_the_menu(app, page, run, width):
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_delete_names_the_sizes_and_asks(app, page, run, width):
+def test_delete_shows_sizes_and_asks_for_confirmation(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
     open_page(page, app)
     unfold(page)
@@ -98,7 +98,7 @@ def test_delete_names_the_sizes_and_asks(app, page, run, width):
     assert not run.folder.exists()
 
 
-def test_the_lists_own_menu(app, page, run):
+def test_list_menu_every_item_does_its_action(app, page, run):
     update_state(run, {"timestamp": 1000.0})
     open_page(page, app)
     unfold(page)
@@ -117,7 +117,7 @@ def test_the_lists_own_menu(app, page, run):
     expect(page.get_by_text("No active training sessions found")).to_be_visible()
 
 
-def test_a_damaged_state_has_its_way_out(app, page, run):
+def test_damaged_state_offers_a_repair(app, page, run):
     run.ui_state.write_text('{"lora_name": ')
     run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12\n")
     open_page(page, app)
@@ -127,7 +127,7 @@ def test_a_damaged_state_has_its_way_out(app, page, run):
     expect(row(page, "my-cat")).to_contain_text("Epochs: 12")
 
 
-def test_templates_in_the_form(app, page):
+def test_templates_are_saved_and_applied_in_the_form(app, page):
     open_page(page, app)
     page.get_by_label("The name of your LoRA").fill("dog")
     page.get_by_label("Max Train Epochs").fill("7")
@@ -144,7 +144,7 @@ def test_templates_in_the_form(app, page):
     expect(page.get_by_role("button", name="Apply")).to_be_hidden()
 
 
-def test_the_monitor_of_a_run(app, page, run):
+def test_run_page_shows_curve_samples_and_log(app, page, run):
     run.monitor_log.write_text("2025-01-25 14:30:22 trainer started, PID 7\n")
     page.goto(f"{app.url}#run/my-cat")
     page.get_by_text("Monitor", exact=True).click()
@@ -155,7 +155,7 @@ def test_the_monitor_of_a_run(app, page, run):
     expect(page.get_by_label("The last lines of monitor.log")).to_contain_text("another line")
 
 
-def test_a_click_never_lands_on_the_wrong_row(app, page, run):
+def test_click_while_the_list_changes_hits_the_same_row(app, page, run):
     open_page(page, app)
     unfold(page)
     row(page, "My Cat").get_by_label("More for My Cat").click()
@@ -169,7 +169,7 @@ def test_a_click_never_lands_on_the_wrong_row(app, page, run):
     assert OutputsPaths(app.outputs).run("newer").ui_state.exists()
 
 
-def test_two_browsers_agree_and_an_app_that_dies_comes_back(app, browser, page, run):
+def test_two_browsers_show_the_same_list_after_an_app_restart(app, browser, page, run):
     other = browser.new_context().new_page()
     for one in (page, other):
         open_page(one, app)
@@ -189,7 +189,7 @@ def test_two_browsers_agree_and_an_app_that_dies_comes_back(app, browser, page, 
     other.context.close()
 
 
-def test_a_second_tab_takes_nothing_from_the_first(app, context, page, run, cats):
+def test_second_tab_leaves_the_draft_of_the_first_unchanged(app, context, page, run, cats):
     context.add_init_script("localStorage.setItem('fluxgym.viewed', 'my-cat')")
     open_page(page, app)
     expect(page.get_by_label("Caption of cat 0.png")).to_be_visible()

@@ -1,4 +1,4 @@
-"""`make faults`: every fault as often as faults-and-threats asks, one line each; writes docs/reliability.md with --write."""
+"""`make faults`: inject every fault many times and print one line for each; --write updates docs/reliability.md."""
 
 import argparse
 import os
@@ -25,10 +25,10 @@ SUITE = (
     ("A healthy but slow training is watched (five phases each)", truth.healthy_phases, 1000),
 )
 DOC = ROOT / "docs" / "reliability.md"
-HEAD = """# Reliability: faults tried, and what held
+HEAD = """# Reliability: fault injection
 
-Made by `make faults ARGS=--write` (seeded; the short form runs in `make test`). Not held means that the list said something untrue, a process
-outlived its run or was wrongly signalled, a file could not be read, or a resumed training left another LoRA than the uninterrupted one.
+Written by `make faults ARGS=--write` (seeded; a short form runs in `make test`). "Lost" counts the tries in which the list showed something untrue, a process
+outlived its run or was signaled wrongly, or a file could not be read.
 
 """
 
@@ -42,7 +42,7 @@ def model_of_truth(share: float) -> Result:
 
 
 def main() -> int:
-    """Run the suite; returns 0 when everything held."""
+    """Run the suite and return 0 if nothing was lost."""
     parser = argparse.ArgumentParser(prog="make faults")
     parser.add_argument("--share", type=float, default=1.0, help="try only this share of each")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")

@@ -153,7 +153,7 @@ def damaged_states(folder: Path, count: int) -> Result:
     for _ in range(count):
         bad.ui_state.write_bytes(_mutated(whole, dice))
         rows = {session.slug: str(session.status) for session in list_sessions(outputs)}
-        shown = {entry.slug: str(entry.status) for entry in index.look()}
+        shown = {entry.slug: str(entry.status) for entry in index.entries()}
         held += rows.get(good.slug) == "stopped" and set(rows) == {"good", "bad"} and rows == shown
     return Result(tried=count, held=held)
 
@@ -217,12 +217,12 @@ def _play(run: RunPaths, watch: stall.StallWatch, clock: _Clock, dice: random.Ra
         until = clock.now + gap
         while clock.now < until:
             clock.now += min(max(gap / 40, 0.25), 1.9)
-            if watch.look() is not None:
+            if watch.check() is not None:
                 return True
         if dice.random() < 0.02:
             clock.now += 36_000  # the machine slept
         _report(run, clock, phase, step)
-        if watch.look() is not None:
+        if watch.check() is not None:
             return True
     return False
 

@@ -52,14 +52,14 @@ def refused(tmp_path: Path, *flags: str) -> str:
     return done.stderr
 
 
-def test_on_loopback_it_says_where_it_is_and_asks_nobody(tmp_path):
+def test_app_on_loopback_prints_its_address_and_needs_no_token(tmp_path):
     with started(tmp_path) as (_, greeting, port):
         assert greeting == f"FluxGym is at http://127.0.0.1:{port}/\n"
         assert status(f"http://127.0.0.1:{port}/") == 200
         assert status(f"http://127.0.0.1:{port}/", Host="evil.example") == 403
 
 
-def test_beyond_loopback_a_token_is_made_printed_once_and_demanded(tmp_path):
+def test_app_on_another_interface_prints_a_token_once_and_requires_it(tmp_path):
     with started(tmp_path, "--host", "0.0.0.0") as (process, _, port):
         token = process.stdout.readline().split()[-1]
         assert len(token) >= 32
@@ -67,19 +67,19 @@ def test_beyond_loopback_a_token_is_made_printed_once_and_demanded(tmp_path):
         assert status(f"http://127.0.0.1:{port}/config", Authorization=f"Bearer {token}") == 200
 
 
-def test_an_allowed_host_demands_a_token_too(tmp_path):
+def test_app_with_an_allowed_host_requires_a_token(tmp_path):
     with started(tmp_path, "--allow-host", "pod.example", FLUXGYM_TOKEN="given") as (_, _, port):
         assert status(f"http://127.0.0.1:{port}/config", Host="pod.example") == 401
         assert status(f"http://127.0.0.1:{port}/config", Host="pod.example", Authorization="Bearer given") == 200
 
 
-def test_a_given_token_is_not_printed(tmp_path):
+def test_app_with_a_given_token_does_not_print_it(tmp_path):
     with started(tmp_path, "--host", "0.0.0.0", FLUXGYM_TOKEN="given") as (process, greeting, _):
         process.kill()
         assert "given" not in greeting + process.stdout.read()
 
 
-def test_a_taken_port_gets_one_plain_sentence(tmp_path):
+def test_app_on_a_used_port_fails_with_one_sentence(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -91,11 +91,11 @@ def test_a_taken_port_gets_one_plain_sentence(tmp_path):
     ("flags", "word"),
     [(("--port", "99999"), "99999"), (("--port", "http"), "http"), (("--host", "no.such.host.invalid"), "no.such.host.invalid"), (("--prot", "1"), "--prot")],
 )  # fmt: skip
-def test_odd_flags_get_one_plain_sentence(tmp_path, flags, word):
+def test_app_with_invalid_flags_fails_with_one_sentence(tmp_path, flags, word):
     assert word in refused(tmp_path, *flags)
 
 
-def test_help(tmp_path):
+def test_help_lists_the_flags(tmp_path):
     done = subprocess.run(command(tmp_path, "--help"), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     for flag in ("--host", "--port", "--outputs", "--models", "--sd-scripts", "--root-path", "--token", "--allow-host"):

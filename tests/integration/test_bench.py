@@ -4,7 +4,7 @@ from bench import launcher, sessions
 from bench.table import table
 
 
-def test_the_sessions_bench(monkeypatch):
+def test_sessions_bench_runs(monkeypatch):
     monkeypatch.setattr(sessions, "COUNT", 30)
     figures = {figure.what: figure for figure in sessions.measure(1)}
     assert all(figure.ours for figure in figures.values())
@@ -12,7 +12,7 @@ def test_the_sessions_bench(monkeypatch):
     assert "| first banner |" in table(list(figures.values()))
 
 
-def test_the_launcher_bench(monkeypatch):
+def test_launcher_bench_runs(monkeypatch):
     monkeypatch.setattr(launcher, "WATCHED_S", 0.2)
     figures = {figure.what: figure.ours for figure in launcher.measure(1)}
     assert figures["supervisor's RSS"] > 1

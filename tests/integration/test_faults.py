@@ -11,7 +11,7 @@ SHORT = (
 
 
 @pytest.mark.parametrize(("fault", "count"), SHORT, ids=lambda value: getattr(value, "__name__", ""))
-def test_it_holds(fault, count, tmp_path):
+def test_fault_test_reports_no_violation(fault, count, tmp_path):
     result = fault(tmp_path, count)
     if result.note and not result.tried:
         pytest.skip(result.note)

@@ -73,7 +73,7 @@ def test_start_saves_a_state_file_that_jq_reads(world):
     assert world.sh("jq -r .status" + STATE).strip() == "completed"
 
 
-def test_a_state_is_smaller_than_a_kilobyte_at_every_moment(world):
+def test_state_file_stays_below_one_kilobyte(world):
     run = world.begin(held=True, sample_prompts="sks cat on a sofa", sample_every_n_steps=100, concept_sentence="catsy style")
     sizes = [run.ui_state.stat().st_size]
     request_stop(run)
@@ -85,7 +85,7 @@ def test_a_state_is_smaller_than_a_kilobyte_at_every_moment(world):
     assert max(*sizes, run.ui_state.stat().st_size) < 1024
 
 
-def test_the_terminal_shows_what_the_banner_does(world):
+def test_terminal_list_equals_the_banner(world):
     run = world.begin("my-cat-lora", held=True, max_train_epochs=16)
     make_run(world.outputs, "old-style-lora", status="stopped", max_train_epochs=12, timestamp=1.0, enable_checkpointing=True)
     started = world.sh("date -d @$(grep -oP '\"timestamp\": \\K[0-9]+' outputs/my-cat-lora/ui_state.json) '+%Y-%m-%d %H:%M:%S'").strip()
@@ -98,7 +98,7 @@ def test_the_terminal_shows_what_the_banner_does(world):
     world.release(run)
 
 
-def test_three_days_three_trainings_newest_first(world):
+def test_sessions_of_three_days_are_listed_newest_first(world):
     for name in ("cat-lora", "dog-lora", "style-lora"):
         world.begin(name, concept_sentence=name)
     rows = world.rows()
@@ -109,7 +109,7 @@ def test_three_days_three_trainings_newest_first(world):
         assert state_of(OutputsPaths(world.outputs).run(name))["concept_sentence"] == name
 
 
-def test_monitoring_is_shown_while_its_process_lives_and_only_then(world):
+def test_monitoring_is_shown_only_while_its_process_is_alive(world):
     run = world.begin(held=True)
     assert world.rows()["my-lora"].monitoring
     os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_monitoring_is_shown_while_its_process_lives_and_only_then(world):
 # -- Manual State Management -------------------------------------------------------------------------------------------------------
 
 
-def test_all_state_files_are_found_and_only_they(world):
+def test_find_lists_exactly_the_state_files(world):
     for name in ("cat", "dog"):
         world.begin(name)
     world.begin("dog", if_exists="new")
@@ -136,7 +136,7 @@ def test_all_state_files_are_found_and_only_they(world):
     assert int(world.sh('find outputs -name "ui_state.json" | wc -l')) == len(world.rows()) == 3
 
 
-def test_a_resumed_run_still_counts_once(world):
+def test_resumed_run_is_counted_once(world):
     run = world.begin(held=True)
     request_stop(run)
     wait_until_ended(run)
@@ -161,7 +161,7 @@ def test_states_are_backed_up_and_restored(world):
 
 
 @need("tar")
-def test_a_restored_state_of_a_time_when_it_ran_does_not_make_it_run(world):
+def test_restored_state_with_status_running_does_not_show_the_run_as_running(world):
     run = world.begin(held=True)
     world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json")
     world.release(run)
@@ -171,14 +171,14 @@ def test_a_restored_state_of_a_time_when_it_ran_does_not_make_it_run(world):
 
 
 @need("tar")
-def test_a_state_restored_without_its_folder_is_a_session_again(world):
+def test_restored_state_without_its_folder_is_listed(world):
     run = world.begin()
     world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json; rm -r outputs/my-lora; tar -xzf fluxgym-states-backup.tar.gz")
     assert world.rows()["my-lora"].status is Status.COMPLETED
     assert last_session(OutputsPaths(world.outputs), SessionIndex(world.outputs)).slug == run.slug
 
 
-def test_one_state_is_kept_before_its_outputs_are_deleted(world):
+def test_one_state_is_backed_up_before_its_outputs_are_deleted(world):
     world.begin("my-important-lora")
     world.sh("mkdir -p ~/backups && cp outputs/my-important-lora/ui_state.json ~/backups/ && rm -r outputs/my-important-lora")
     kept = json.loads((Path.home() / "backups" / "ui_state.json").read_text())
@@ -200,7 +200,7 @@ def test_states_older_than_thirty_days_are_removed(world):
 # -- Integration with Other Features -----------------------------------------------------------------------------------------------
 
 
-def test_a_killed_pod_is_told_of_and_its_training_goes_on_from_the_checkpoint(world):
+def test_killed_pod_is_reported_and_resume_continues_from_the_checkpoint(world):
     run = world.begin(held=True, max_train_epochs=16)
     request_stop(run)
     wait_until_ended(run)
@@ -219,7 +219,7 @@ def test_a_killed_pod_is_told_of_and_its_training_goes_on_from_the_checkpoint(wo
 # -- Advanced: Programmatic Access -------------------------------------------------------------------------------------------------
 
 
-def test_the_python_example_changes_the_epochs_and_resume_trains_to_them(world):
+def test_python_example_changes_the_epochs_that_resume_trains(world):
     run = world.begin(held=True, max_train_epochs=16)
     request_stop(run)
     wait_until_ended(run)
@@ -234,7 +234,7 @@ def test_the_python_example_changes_the_epochs_and_resume_trains_to_them(world):
     assert state_of(run)["max_train_epochs"] == 20
 
 
-def test_the_python_example_does_no_harm_to_a_live_training(world):
+def test_python_example_leaves_a_live_training_unchanged(world):
     run = world.begin(held=True)
     held_back = world.python(LOAD + "import sys; print(json.dumps(state))").splitlines()[-1]
     world.release(run)
@@ -243,7 +243,7 @@ def test_the_python_example_does_no_harm_to_a_live_training(world):
 
 
 @need("jq")
-def test_the_bash_examples(world):
+def test_bash_examples_print_what_the_guide_shows(world):
     world.begin("short", max_train_epochs=12)
     world.begin("long", max_train_epochs=13)
     assert world.sh("jq -r '.lora_name' outputs/*/ui_state.json").split() == ["long", "short"]
@@ -258,7 +258,7 @@ def test_the_bash_examples(world):
 # -- Security Considerations -------------------------------------------------------------------------------------------------------
 
 
-def test_no_secret_of_the_environment_lies_in_any_file_of_a_run(world, monkeypatch):
+def test_run_files_contain_no_secret_of_the_environment(world, monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     run = world.begin(sample_prompts="a cat")
@@ -270,7 +270,7 @@ def test_no_secret_of_the_environment_lies_in_any_file_of_a_run(world, monkeypat
 
 
 @pytest.mark.parametrize("room", ["run", "sessions"])
-def test_what_reads_and_writes_states_knows_no_network(room):
+def test_state_code_imports_no_network_module(room):
     sources = [path.read_text() for path in (ROOT / "fluxgym" / room).glob("*.py")]
     assert len(sources) > 5
     found = re.findall(rf"^\s*(?:import|from) ({'|'.join(NETWORK)})\b", "\n".join(sources), re.MULTILINE)
@@ -278,13 +278,13 @@ def test_what_reads_and_writes_states_knows_no_network(room):
 
 
 @pytest.mark.parametrize("flag", ["huggingface_token", "wandb_api_key"])
-def test_a_secret_among_the_settings_is_refused(flag, world):
+def test_secret_among_the_settings_is_refused(flag, world):
     with pytest.raises(ConfigError, match=flag):
         world.begin(advanced={flag: "canary"})
     assert "canary" not in "".join(path.read_text(errors="replace") for path in world.outputs.rglob("*") if path.is_file())
 
 
-def test_a_state_holds_no_image_no_weight_and_no_log(world):
+def test_state_file_contains_no_image_weight_or_log(world):
     run = world.begin()
     kept = state_of(run)
     assert set(kept) <= {*GUIDES_KEYS, *OUR_KEYS}
@@ -295,7 +295,7 @@ def test_a_state_holds_no_image_no_weight_and_no_log(world):
 # -- Examples ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_example_2_three_keys_make_a_session(world):
+def test_example_2_state_of_three_keys_is_a_session(world):
     states = {
         "cat": {"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0},
         "dog": {"lora_name": "puppy-style", "max_train_epochs": 12, "timestamp": 1706227200.0},

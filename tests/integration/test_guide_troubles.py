@@ -27,7 +27,7 @@ def fixture_world(tmp_path):
 
 
 @need("ps")
-def test_running_is_a_pid_file_and_a_live_process(world):
+def test_status_running_needs_a_pid_file_and_a_live_process(world):
     run = world.begin(held=True)
     world.sh("ps -p $(cat outputs/my-lora/training.pid)")
     assert world.rows()["my-lora"].status is Status.RUNNING
@@ -39,7 +39,7 @@ def test_running_is_a_pid_file_and_a_live_process(world):
     assert (row.status, row.reason_code) == (Status.STOPPED, "interrupted")
 
 
-def test_a_stale_pid_file_shows_nothing_running_before_or_after_it_is_removed(world):
+def test_stale_pid_file_never_shows_the_run_as_running(world):
     run = world.begin(held=True)
     kill(run)
     assert run.training_pid.exists()
@@ -60,7 +60,7 @@ def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
     assert run.training_log.read_text().count("== attempt") == 1
 
 
-def test_removing_training_pid_of_a_live_trainer_tells_the_truth_and_starts_no_second(world, capsys):
+def test_removed_training_pid_of_a_live_trainer_is_reported_and_starts_no_second(world, capsys):
     run = world.begin(held=True)
     pid = int(run.training_pid.read_text())
     world.sh("rm outputs/my-lora/training.pid")
@@ -80,7 +80,7 @@ def test_removing_training_pid_of_a_live_trainer_tells_the_truth_and_starts_no_s
 
 
 @pytest.mark.parametrize("damage", ["", '{"lora_name": ', "null", "\0" * 40, "not json"])
-def test_a_corrupted_state_has_its_own_row_and_harms_no_other(damage, world):
+def test_corrupted_state_has_its_own_row_and_leaves_others_unchanged(damage, world):
     world.begin()
     make_run(world.outputs, "other", status="stopped")
     (world.outputs / "my-lora" / "ui_state.json").write_text(damage)
@@ -91,7 +91,7 @@ def test_a_corrupted_state_has_its_own_row_and_harms_no_other(damage, world):
     assert "⚠️ my-lora - Unreadable" in world.cli("sessions")
 
 
-def test_a_deleted_state_comes_back_with_a_new_start_only(world):
+def test_deleted_state_returns_only_with_a_new_start(world):
     run = world.begin()
     run.ui_state.write_text("{half")
     world.sh("cat outputs/my-lora/ui_state.json; rm outputs/my-lora/ui_state.json")
@@ -103,7 +103,7 @@ def test_a_deleted_state_comes_back_with_a_new_start_only(world):
     assert state_of(run)["run_id"]
 
 
-def test_nobody_makes_the_state_of_a_live_training_again(world):
+def test_state_of_a_live_training_is_not_written_again(world):
     run = world.begin(held=True)
     world.sh("rm outputs/my-lora/ui_state.json")
     assert world.rows() == {}
@@ -117,7 +117,7 @@ def test_nobody_makes_the_state_of_a_live_training_again(world):
     assert list(world.rows()) == ["my-lora"]
 
 
-def test_old_sessions_are_taken_off_the_list_and_models_stay(world):
+def test_forgotten_sessions_leave_the_list_and_keep_their_models(world):
     for name in ("old-lora", "cat", "dog"):
         world.begin(name)
     world.sh("rm outputs/old-lora/ui_state.json")
@@ -142,7 +142,7 @@ def as_nobody():
         os.seteuid(euid)
 
 
-def test_permissions_of_state_files(world, monkeypatch):
+def test_unreadable_state_file_is_reported_until_its_permissions_are_restored(world, monkeypatch):
     world.begin()
     make_run(world.outputs, "other", status="stopped", timestamp=1.0)
     world.folder.chmod(0o755)

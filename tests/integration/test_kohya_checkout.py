@@ -50,7 +50,7 @@ def reach(run, step):
     wait_for(lambda: (read_last(run.progress) or {}).get("step", 0) >= step)
 
 
-def test_progress_comes_from_its_output_and_the_end_is_verified(begin):
+def test_kohya_progress_comes_from_its_output_and_its_lora_is_verified(begin):
     run = begin(sample_every_n_steps=10, sample_prompts="saving checkpoint: a cat")
     end = wait_until_ended(run)
     lines = lines_of(run)
@@ -68,14 +68,14 @@ def test_progress_comes_from_its_output_and_the_end_is_verified(begin):
     assert read_exit(run).verified["ok"]
 
 
-def test_it_is_told_at_most_twice_a_second_within_a_phase(begin):
+def test_kohya_progress_is_written_at_most_twice_per_second_within_a_phase(begin):
     run = begin(step_s=0.05)
     wait_until_ended(run)
     training = [line for line in lines_of(run) if line["phase"] == "training" and line["epoch"] == 2]
     assert 1 <= len(training) <= 3  # of eight steps in less than half a second
 
 
-def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_state(begin, world):
+def test_kohya_stop_reports_no_saved_state_and_resume_starts_at_the_last_one(begin, world):
     run = begin(step_s=0.06)
     wait_for(lambda: list_complete(run, KohyaBackend()))
     reach(run, 10)
@@ -101,7 +101,7 @@ def test_a_stop_says_that_nothing_was_saved_and_a_resume_goes_on_from_the_last_s
     assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch_spec(run).argv)
 
 
-def test_each_trainer_gets_only_its_own_kind_of_checkpoint(begin, world, tmp_path):
+def test_checkpoint_of_another_trainer_is_not_used_for_resume(begin, world, tmp_path):
     run = begin(step_s=0.002)
     assert wait_until_ended(run).status == "completed"
     ours = small_world(tmp_path / "ours")
@@ -109,7 +109,7 @@ def test_each_trainer_gets_only_its_own_kind_of_checkpoint(begin, world, tmp_pat
         resume(run, settings=replace(world, sd_scripts=ours.sd_scripts), epochs=6)
 
 
-def test_an_option_that_the_checkout_lacks_is_refused_by_name(begin, world):
+def test_option_missing_in_the_checkout_is_refused_by_name(begin, world):
     options = world.sd_scripts / "library" / "train_util.py"
     options.write_text(options.read_text().replace('"--guidance_scale"', '"--other"'))
     with pytest.raises(LaunchError, match="does not know --guidance_scale"):

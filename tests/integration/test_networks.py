@@ -16,7 +16,7 @@ def without_cached_text(argv):
     return [word for word in argv if not word.startswith("--cache_text_encoder_outputs")]
 
 
-def test_a_stop_changes_nothing_though_there_is_dropout(models, images, tmp_path):
+def test_stop_and_resume_with_dropout_gives_the_same_lora(models, images, tmp_path):
     extra = [
         "--network_dropout",
         "0.1",
@@ -38,7 +38,7 @@ def test_a_stop_changes_nothing_though_there_is_dropout(models, images, tmp_path
     assert same_tensors(tmp_path / "straight" / "cat.safetensors", out / "cat.safetensors")
 
 
-def test_lycoris_is_saved_under_its_own_names(models, images, tmp_path):
+def test_lycoris_network_is_saved_under_lycoris_names(models, images, tmp_path):
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)
     lokr = ["--network_module", "lycoris.kohya", "--network_args", "algo=lokr", "rank_dropout=0.2"]
     done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out", *lokr, "--network_train_unet_only", epochs=1))
@@ -48,7 +48,7 @@ def test_lycoris_is_saved_under_its_own_names(models, images, tmp_path):
     assert all(weights[name].abs().sum() > 0 for name in weights)
 
 
-def test_t5_clip_and_flux_learn_on_top_of_a_merged_lora_and_are_saved_in_diffusers_keys(models, images, tmp_path):
+def test_t5_clip_and_flux_on_a_merged_lora_train_and_save_diffusers_keys(models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 1 --d 7\n")
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)

@@ -95,7 +95,7 @@ def judgement(samples, before, photos, others):
     return ratio.item(), num_nearest_to(samples, photos, others)
 
 
-def test_the_files_are_small_and_laid_out_as_users_have_them():
+def test_pocket_files_are_small_and_in_the_layout_of_users():
     files = [path for path in (MODELS / "pocket").rglob("*") if path.is_file() and path.parent.name != CACHE_FOLDER]
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
     names = {path.name for path in (MODELS / "pocket").iterdir()}
@@ -111,14 +111,14 @@ def test_the_files_are_small_and_laid_out_as_users_have_them():
     assert "double_blocks.0.img_attn.qkv.weight" in WeightFile(MODELS / "pocket" / "flux.safetensors", "flux").names
 
 
-def test_the_base_draws_what_it_knows(base):
+def test_pocket_model_draws_known_captions(base):
     background, foreground = colors_right(base)
     assert background >= 0.95
     assert foreground >= 0.75
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_lora_teaches_the_cat_and_keeps_the_rest(seed, base, before, photos, others, tmp_path):
+def test_trained_lora_draws_the_cat_and_keeps_other_images(seed, base, before, photos, others, tmp_path):
     gallery = Gallery(MODELS / "pocket", trained(tmp_path, MODELS, seed))
     ratio, num_cats = judgement(gallery.draw(cat_prompts()), before, photos, others)
     background, foreground = colors_right(gallery)
@@ -130,7 +130,7 @@ def test_a_lora_teaches_the_cat_and_keeps_the_rest(seed, base, before, photos, o
     assert num_nearest_to(before, photos, others) <= 2
 
 
-def test_an_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp_path):
+def test_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp_path):
     from safetensors.torch import save_file
 
     from networks.lora_flux import create_network
@@ -141,7 +141,7 @@ def test_an_untrained_lora_fails_the_same_measure(base, before, photos, others, 
     assert num_cats <= 2
 
 
-def test_a_random_base_fails_the_same_measure(before, photos, others, tmp_path):
+def test_random_base_model_fails_the_same_measure(before, photos, others, tmp_path):
     shutil.copytree(MODELS / "pocket", tmp_path / "models" / "pocket")
     torch.manual_seed(0)
     save(make_flux(PARAMS).bfloat16(), tmp_path / "models" / "pocket" / "flux.safetensors")

@@ -76,7 +76,7 @@ def kill_supervisor(run):
     return record
 
 
-def test_runs_take_turns_in_order_and_say_what_they_wait_for(line):
+def test_queued_runs_start_in_order_and_name_what_they_wait_for(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     second, third = line.start("second"), line.start("third")
@@ -94,7 +94,7 @@ def test_runs_take_turns_in_order_and_say_what_they_wait_for(line):
     assert "reason" not in read_state(third)
 
 
-def test_other_devices_are_not_waited_for(line):
+def test_queued_run_does_not_wait_for_other_devices(line):
     first, second = line.start("first", ["gpu-0"]), line.start("second", ["gpu-1"])
     line.wait_for(second, Status.RUNNING)
     both = line.start("both", ["gpu-0", "gpu-1"])
@@ -107,7 +107,7 @@ def test_other_devices_are_not_waited_for(line):
     assert wait_until_ended(both).status == "completed"
 
 
-def test_the_first_free_gpu_is_the_one_that_is_free_when_its_turn_comes(line):
+def test_queued_run_for_any_gpu_takes_the_first_free_one(line):
     both = ["gpu-0", "gpu-1"]
     runs = {name: line.start(name, both, any_free=True) for name in ("a", "b")}
     for run in runs.values():
@@ -126,7 +126,7 @@ def test_the_first_free_gpu_is_the_one_that_is_free_when_its_turn_comes(line):
     assert wait_until_ended(named).status == "completed"
 
 
-def test_who_may_take_any_gpu_is_not_held_up_by_one_who_waits_for_another(line):
+def test_run_for_any_gpu_passes_a_run_that_waits_for_a_used_one(line):
     first = line.start("first", ["gpu-0"])
     line.wait_for(first, Status.RUNNING)
     named = line.start("named", ["gpu-0"])
@@ -144,7 +144,7 @@ def seen(run):
     return next(word.decode().partition("=")[2] for word in words if word.startswith(b"CUDA_VISIBLE_DEVICES="))
 
 
-def test_a_line_can_be_reordered_and_left(line):
+def test_queue_can_be_reordered_and_left(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     runs = {name: line.start(name) for name in ("a", "b", "c")}
@@ -163,7 +163,7 @@ def test_a_line_can_be_reordered_and_left(line):
     assert line.order() == ["first", "c", "b"]
 
 
-def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
+def test_killed_queued_run_keeps_its_position_and_is_restarted(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     second, third = line.start("second"), line.start("third")
@@ -179,7 +179,7 @@ def test_a_killed_waiter_keeps_its_place_and_comes_back(line):
     assert line.order() == ["first", "second", "third"]
 
 
-def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch):
+def test_queued_run_during_its_restart_keeps_its_turn(line, monkeypatch):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     second = line.start("second")
@@ -197,7 +197,7 @@ def test_a_waiter_that_is_being_brought_back_is_not_overtaken(line, monkeypatch)
     assert line.order() == ["first", "second", "third"]
 
 
-def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
+def test_restart_of_queued_runs_does_not_block_the_caller(line, monkeypatch):
     run = line.start("first")
     line.wait_for(run, Status.RUNNING)
     waiting = [line.start(name) for name in ("a", "b")]
@@ -210,7 +210,7 @@ def test_nobody_waits_for_those_who_are_brought_back(line, monkeypatch):
         wait_for(lambda each=each: is_alive(read_record(each).supervisor))
 
 
-def test_a_dead_waiter_holds_up_nobody_and_can_be_cancelled(line):
+def test_dead_queued_run_blocks_no_other_and_can_be_cancelled(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     second, third = line.start("second"), line.start("third")
@@ -223,7 +223,7 @@ def test_a_dead_waiter_holds_up_nobody_and_can_be_cancelled(line):
     assert line.names() == []
 
 
-def test_a_device_stays_taken_when_only_its_supervisor_dies(line):
+def test_device_stays_locked_while_the_trainer_outlives_its_supervisor(line):
     first = line.start("first")
     record = wait_for(lambda: (found := read_record(first)) and found.trainer and found)
     kill_supervisor(first)
@@ -237,7 +237,7 @@ def test_a_device_stays_taken_when_only_its_supervisor_dies(line):
     wait_until_ended(second)
 
 
-def test_a_ticket_of_a_run_that_is_gone_is_dropped(line):
+def test_ticket_of_a_deleted_run_is_removed(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     second = line.start("second")

@@ -50,7 +50,7 @@ def fixture_run(tmp_path):
         wait_until_ended(run)
 
 
-def test_a_stalled_trainer_goes_on_from_its_checkpoint(run):
+def test_stalled_trainer_is_restarted_from_its_checkpoint(run):
     begin(run, STALLS_ONCE.replace("state(2)\n", "not resumed and state(2)\n"))
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason) == ("completed", "")
@@ -63,7 +63,7 @@ def test_a_stalled_trainer_goes_on_from_its_checkpoint(run):
     assert "stalled: no progress in training" in run.monitor_log.read_text()
 
 
-def test_it_gives_up_after_three_restarts_without_progress(run):
+def test_stalls_without_progress_end_after_three_restarts(run):
     begin(run, STALLS_ALWAYS)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "stalled")
@@ -72,7 +72,7 @@ def test_it_gives_up_after_three_restarts_without_progress(run):
     assert read_launch_spec(run).attempt == 1 + len(stall.PAUSES_S)
 
 
-def test_a_frozen_trainer_is_told_from_the_kernel(run):
+def test_frozen_trainer_is_killed_and_its_kernel_state_logged(run):
     begin(run, "progress(2)\nwhile True: progress(2); time.sleep(0.05)", stall_scale=0.002)
     record = wait_for(lambda: (found := read_record(run)) and found.trainer and run.progress.exists() and found)
     os.kill(record.trainer.pid, signal.SIGSTOP)
@@ -80,14 +80,14 @@ def test_a_frozen_trainer_is_told_from_the_kernel(run):
     wait_for(lambda: not is_alive(record.trainer))
 
 
-def test_without_monitoring_nobody_looks(run):
+def test_stall_without_monitoring_is_not_detected(run):
     begin(run, "progress(2); time.sleep(4); progress(4); lora()", monitoring=False)
     assert wait_until_ended(run).status == "completed"
     assert not run.monitor_pid.exists()
     assert read_launch_spec(run).attempt == 1
 
 
-def test_a_stop_during_the_pause_before_a_restart_is_heeded(run, monkeypatch):
+def test_stop_during_the_pause_before_a_restart_is_handled(run, monkeypatch):
     begin(run, STALLS_ALWAYS, stall_scale=0.002)
     wait_for(lambda: read_record(run) and read_record(run).trainer is None and "restart 3" in run.monitor_log.read_text())
     assert request_stop(run)
@@ -95,13 +95,13 @@ def test_a_stop_during_the_pause_before_a_restart_is_heeded(run, monkeypatch):
     assert (ended.status, ended.reason_code) == ("stopped", "user")
 
 
-def test_a_slow_but_steady_trainer_is_left_alone(run):
+def test_slow_steady_trainer_is_not_called_stalled(run):
     begin(run, "for step in (1, 2, 3, 4): progress(step); time.sleep(1.2)\nlora()")
     assert wait_until_ended(run).status == "completed"
     assert json.loads(run.exit.read_text())["attempt"] == 1
 
 
-def test_a_trainer_that_hangs_at_its_exit_has_finished(run):
+def test_trainer_that_hangs_at_exit_is_completed(run):
     begin(run, "progress(4); lora(); done(); time.sleep(60)")
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("completed", "")
@@ -110,7 +110,7 @@ def test_a_trainer_that_hangs_at_its_exit_has_finished(run):
     assert read_launch_spec(run).attempt == 1
 
 
-def test_what_hangs_at_its_exit_with_a_torn_model_is_not_trained_again(run):
+def test_trainer_that_hangs_at_exit_with_a_damaged_lora_is_not_restarted(run):
     begin(run, "progress(4); lora(cut=3); done(); time.sleep(60)")
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "not_verified")
@@ -118,14 +118,14 @@ def test_what_hangs_at_its_exit_with_a_torn_model_is_not_trained_again(run):
     assert read_launch_spec(run).attempt == 1
 
 
-def test_a_stalled_trainer_that_ends_without_an_error_when_asked_is_not_started_again(run):
+def test_stalled_trainer_that_exits_with_zero_on_sigterm_is_not_restarted(run):
     begin(run, "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); progress(2); time.sleep(60)")
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "stalled")
     assert read_launch_spec(run).attempt == 1
 
 
-def test_a_stall_is_ended_though_its_stacks_cannot_be_written(run):
+def test_stall_whose_stacks_cannot_be_written_is_still_ended(run):
     full = "os.remove(f'{folder}/training.log'); os.symlink('/dev/full', f'{folder}/training.log')\n"
     begin(run, full + STALLS_ALWAYS)
     ended = wait_until_ended(run)

@@ -14,7 +14,7 @@ from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, state_of, wait_for, wait_until_running
 
 
-def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
+def test_stop_with_a_damaged_launch_file_stops_the_trainer(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     run.launch.write_text("{")
@@ -23,7 +23,7 @@ def test_a_trainer_is_stopped_even_when_the_order_of_its_launch_is_damaged(run):
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
 
 
-def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
+def test_stop_before_the_trainer_starts_prevents_its_start(tmp_path):
     run = make_run(tmp_path)
     told = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
     write_launch_spec(run, told)
@@ -34,7 +34,7 @@ def test_a_stop_before_the_trainer_is_there_starts_none(tmp_path):
     assert not (run.folder / "started").exists()
 
 
-def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
+def test_stop_on_another_host_writes_a_stop_request(tmp_path):
     run = make_run(tmp_path, status="running")
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     me = identify(os.getpid(), "id-cat")
@@ -45,14 +45,14 @@ def test_a_stop_reaches_the_supervisor_on_another_machine(tmp_path):
     assert read_stop_request(run, "id-cat", 1) is not None
 
 
-def test_what_has_ended_cannot_be_stopped(tmp_path):
+def test_stop_of_an_ended_run_does_nothing(tmp_path):
     run = make_run(tmp_path, status="stopped")
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     assert not request_stop(run)
     assert read_stop_request(run, "id-cat", 1) is None
 
 
-def test_a_trainer_is_stopped_though_its_order_was_exchanged(run):
+def test_stop_with_a_replaced_launch_file_stops_the_trainer(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     run.launch.write_text(json.dumps(json.loads(run.launch.read_text()) | {"run_id": "another"}))
@@ -60,7 +60,7 @@ def test_a_trainer_is_stopped_though_its_order_was_exchanged(run):
     assert wait_until_ended(run).reason_code == "user"
 
 
-def test_the_end_of_one_is_not_written_over_the_next_of_its_name(run):
+def test_outcome_of_a_removed_run_does_not_overwrite_a_new_run_of_the_same_name(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     record = read_record(run)

@@ -31,7 +31,7 @@ ENDS = {
     "no LoRA": ("progress(4)", "failed", "not_verified", "no cat.safetensors"),
     "too few steps": ("progress(3); lora()", "failed", "not_verified", "3 of 4"),
     "a torn LoRA": ("progress(4); lora(cut=3)", "failed", "not_verified", "cut short"),
-    "a LoRA of NaN": ("progress(4); lora((1.0, float('nan')))", "failed", "not_verified", "no numbers"),
+    "a LoRA of NaN": ("progress(4); lora((1.0, float('nan')))", "failed", "not_verified", "NaN or infinity"),
     "a crash": ("progress(2); raise SystemExit(1)", "failed", "unknown", "exit code 1"),
     "its own reason": ("progress(2, reason_code='nan', reason='the loss became nan'); sys.exit(2)", "failed", "nan", "The loss became nan"),
     "only a sentence": ("print('error: the flag --x is odd.', file=sys.stderr); sys.exit(2)", "failed", "bad_input", "--x is odd"),
@@ -44,7 +44,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_each_end_is_told_as_it_was(name, run):
+def test_trainer_end_is_recorded_with_its_true_status_and_reason(name, run):
     program, status, code, words = ENDS[name]
     launch(run, program)
     end = wait_until_ended(run)
@@ -57,7 +57,7 @@ def test_each_end_is_told_as_it_was(name, run):
     assert record.verified.get("ok") == (True if status == "completed" else record.verified.get("ok"))
 
 
-def test_while_it_runs_everything_says_so(run):
+def test_running_trainer_has_status_running_and_its_own_session(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     record = read_record(run)
@@ -68,7 +68,7 @@ def test_while_it_runs_everything_says_so(run):
     assert os.getsid(record.supervisor.pid) != os.getsid(0)
 
 
-def test_stop_lets_the_trainer_save(run):
+def test_stop_lets_the_trainer_save_its_state(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     assert request_stop(run)
@@ -78,7 +78,7 @@ def test_stop_lets_the_trainer_save(run):
     assert "saved" in end.reason
 
 
-def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
+def test_stop_of_a_trainer_that_ignores_sigterm_kills_its_process_group(run):
     launch(run, f"import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); {STUBBORN}")
     wait_until_running(run)
     pgid = read_record(run).trainer.pid
@@ -89,14 +89,14 @@ def test_a_deadline_ends_a_stubborn_one_with_its_whole_group(run):
     assert not group_members(pgid)
 
 
-def test_a_stop_that_saved_nothing_does_not_say_so(run):
+def test_stop_without_a_saved_state_says_that_nothing_was_saved(run):
     launch(run, STOPPABLE_TRAINER.replace("state(3), ", ""))
     wait_until_running(run)
     request_stop(run)
     assert "no state was saved" in wait_until_ended(run).reason
 
 
-def test_stopping_at_once_says_what_is_lost(run):
+def test_immediate_stop_says_what_is_lost(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     request_stop(run, now=True)
@@ -105,7 +105,7 @@ def test_stopping_at_once_says_what_is_lost(run):
     assert "at once" in end.reason
 
 
-def test_a_dead_supervisor_is_replaced_by_one_that_stops(run):
+def test_stop_after_the_supervisor_died_starts_one_that_stops(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
@@ -121,7 +121,7 @@ DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'pha
 
 
 @pytest.mark.parametrize(("values", "status"), [("", Status.COMPLETED), ("(float('nan'),)", Status.FAILED)])
-def test_what_finished_unwatched_is_not_called_completed_before_it_was_checked(run, tmp_path, values, status):
+def test_run_that_ended_without_a_supervisor_is_completed_only_after_the_check(run, tmp_path, values, status):
     launch(run, DONE + UNWATCHED.replace("{values}", values))
     wait_until_running(run)
     record = read_record(run)
@@ -137,7 +137,7 @@ def test_what_finished_unwatched_is_not_called_completed_before_it_was_checked(r
     assert not needs_check(run)
 
 
-def test_a_run_whose_processes_were_all_killed_is_not_running(run):
+def test_run_with_all_processes_killed_is_not_running(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     record = read_record(run)
@@ -149,7 +149,7 @@ def test_a_run_whose_processes_were_all_killed_is_not_running(run):
     assert state_of(run)["status"] == "running"  # what was written is not what is shown
 
 
-def test_signals_to_the_supervisor_leave_the_watch_alone(run):
+def test_supervisor_ignores_terminal_signals(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -158,7 +158,7 @@ def test_signals_to_the_supervisor_leave_the_watch_alone(run):
     assert wait_until_ended(run).reason_code == "user"
 
 
-def test_a_deleted_state_is_not_made_again(run):
+def test_deleted_state_is_not_written_again(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     run.ui_state.unlink()
@@ -167,7 +167,7 @@ def test_a_deleted_state_is_not_made_again(run):
     assert not run.ui_state.exists()
 
 
-def test_no_secret_reaches_the_trainer(run, monkeypatch):
+def test_trainer_environment_has_no_secrets(run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     launch(run, "progress(4, seen=os.environ.get('HF_TOKEN')); lora()")
     wait_until_ended(run)
@@ -175,7 +175,7 @@ def test_no_secret_reaches_the_trainer(run, monkeypatch):
     assert json.loads(run.progress.read_text().splitlines()[0])["seen"] is None
 
 
-def test_a_second_supervisor_does_not_touch_the_first(run):
+def test_second_supervisor_exits_and_leaves_the_first_unchanged(run):
     launched = launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     first = read_record(run)
@@ -186,7 +186,7 @@ def test_a_second_supervisor_does_not_touch_the_first(run):
     assert launched.attempt == 1
 
 
-def test_the_supervisor_is_small(run):
+def test_supervisor_memory_stays_below_30_mb(run):
     import psutil
 
     launch(run, STOPPABLE_TRAINER)
@@ -206,7 +206,7 @@ progress(4); lora(); time.sleep(1)
 """
 
 
-def test_nothing_outlives_the_trainer_in_whatever_session_it_hides(run, tmp_path):
+def test_child_processes_in_other_sessions_end_with_the_trainer(run, tmp_path):
     mark = str(tmp_path / "hidden-")
     launch(run, ESCAPES.format(mark=mark))
     hidden = wait_for(lambda: len(found := list(tmp_path.glob("hidden-*"))) == 2 and found)
@@ -228,7 +228,7 @@ finalize.update_state = refuse(AlreadyRunning("Another process is changing the r
 )
 
 
-def test_a_state_that_cannot_be_changed_ends_no_training(run):
+def test_state_file_that_cannot_be_written_does_not_end_the_training(run):
     supervisor = launch_broken(run, GOOD, BUSY)
     assert supervisor.wait(30) == 0
     assert read_exit(run).status == "completed"
@@ -236,7 +236,7 @@ def test_a_state_that_cannot_be_changed_ends_no_training(run):
 
 
 @pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
-def test_a_trainer_that_could_not_be_found_again_is_ended_with_the_true_reason(run, cause, code):
+def test_trainer_that_cannot_be_recorded_is_killed_with_the_storage_reason(run, cause, code):
     mistake = f"{REFUSE}error = StorageError('It could not be written.'); error.__cause__ = {cause}\nsupervisor.write_text = refuse(error)"
     supervisor = launch_broken(run, "time.sleep(60)", mistake)
     assert supervisor.wait(30) == 0
@@ -247,14 +247,14 @@ def test_a_trainer_that_could_not_be_found_again_is_ended_with_the_true_reason(r
 LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWatch.check = refuse(RuntimeError('a mistake'))"
 
 
-def test_a_mistake_in_the_supervisor_leaves_the_training_alone(run):
+def test_supervisor_exception_does_not_end_the_training(run):
     supervisor = launch_broken(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
     assert supervisor.wait(30) == 0
     assert "a mistake" in run.monitor_log.read_text()
     assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
-def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
+def test_supervisor_after_an_exception_still_handles_stop(run):
     supervisor = launch_broken(run, STOPPABLE_TRAINER, LOOKS_BADLY)
     wait_until_running(run)
     wait_for(lambda: "a mistake" in run.monitor_log.read_text())
@@ -263,14 +263,14 @@ def test_after_a_mistake_of_its_own_the_supervisor_still_heeds_stop(run):
     assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
 
 
-def test_a_verdict_that_cannot_be_reached_is_not_guessed(run):
+def test_outcome_that_cannot_be_computed_is_recorded_as_a_supervisor_error(run):
     supervisor = launch_broken(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
     assert not is_executing(run)
 
 
-def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
+def test_stop_on_a_full_disk_stops_the_trainer(run, monkeypatch):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     monkeypatch.setattr(launch_spec, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
@@ -279,7 +279,7 @@ def test_stop_reaches_a_trainer_though_the_disk_is_full(run, monkeypatch):
     assert not run.stop_reserve.exists()
 
 
-def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
+def test_lora_on_a_disk_with_another_clock_is_not_called_old(run):
     an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
     order_of(run, an_hour_behind)
     os.utime(run.launch, (time.time() - 3601,) * 2)
@@ -287,7 +287,7 @@ def test_a_model_is_not_called_old_because_the_disk_has_another_clock(run):
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
-def test_a_model_of_an_earlier_start_is_called_old(run):
+def test_lora_of_an_earlier_start_is_called_old(run):
     order_of(run, "progress(4)")
     (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
@@ -298,7 +298,7 @@ def test_a_model_of_an_earlier_start_is_called_old(run):
 SLOW_CHECK = "finalize.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
 
 
-def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(run, tmp_path):
+def test_verification_can_be_stopped_and_is_repeated_by_resume(run, tmp_path):
     supervisor = launch_broken(run, "progress(4); lora(); done()", SLOW_CHECK)
     wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
     assert read_last(run.progress)["step"] == 4
@@ -314,7 +314,7 @@ def test_the_check_is_a_phase_that_can_be_stopped_and_is_done_again_by_resume(ru
     assert not needs_check(run)
 
 
-def test_a_stop_that_came_while_the_trainer_lived_does_not_spare_the_check(run):
+def test_stop_before_the_trainer_ended_does_not_skip_verification(run):
     finishes = "signal.signal(signal.SIGTERM, lambda *_: (progress(4), lora(), done(), sys.exit(0)))\n"
     launch(run, f"{finishes}progress(2); open(f'{{folder}}/ready', 'w'); time.sleep(60)")
     wait_until_running(run)
@@ -322,7 +322,7 @@ def test_a_stop_that_came_while_the_trainer_lived_does_not_spare_the_check(run):
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
-def test_a_check_that_fails_is_no_good_verdict(run):
+def test_verification_that_crashes_fails_the_run(run):
     slow = SLOW_CHECK.replace("import time; time.sleep(60)", "raise SystemExit(3)")
     assert launch_broken(run, GOOD, slow).wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")

@@ -292,7 +292,7 @@ class Truth(RuleBasedStateMachine):
         return {name: model.shown for name, model in self.models.items() if model.exists}
 
     def _listed(self, index: SessionIndex) -> dict[str, str]:
-        return {entry.slug: str(entry.status) for entry in index.look(everything=True)}
+        return {entry.slug: str(entry.status) for entry in index.entries(everything=True)}
 
     def _is_free(self) -> bool:
         """Return True if nobody holds the device: a trainer, or a supervisor that has not let go."""

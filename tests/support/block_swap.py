@@ -1,4 +1,4 @@
-"""Block swap on a machine without a GPU: a transfer that records what it is told to do, and a small FLUX whose blocks use it."""
+"""Block swap on a machine without a GPU: a transfer that records its calls, and a small FLUX whose blocks use it."""
 
 import copy
 import weakref
@@ -12,11 +12,11 @@ from networks.lora_flux import create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_flux
 
-MAX_RESIDENT_BLOCKS = 2  # blocks on the device at most: the one that computes and the one that is on its way
+MAX_RESIDENT_BLOCKS = 2  # blocks on the device at most: the one that computes and the one that is being transferred
 
 
 class RecordingTransfer:
-    """The CPU as a "device": copies are clones, noted in order; a dropped one becomes NaN, so that whoever still computes with it is found."""
+    """The CPU as a "device": copies are clones, recorded in order; a released one becomes NaN, so that a later use is detected."""
 
     def __init__(self):
         self.notes, self.live, self.most_live, self.numbers, self.dropped = [], 0, 0, {}, []

@@ -1,4 +1,4 @@
-"""Folders as the user's guide has them, runs in them over a real supervisor, and the guide's commands typed into a shell beside them."""
+"""The folders of the user's guide, runs under a real supervisor, and the guide's commands in a shell."""
 
 import os
 import shutil
@@ -28,19 +28,19 @@ HELD_AT = 5
 
 
 def need(*programs: str):
-    """Skip a test on a machine that lacks what the guide's command calls."""
+    """Skip a test if a program that the guide's command uses is not installed."""
     missing = [program for program in programs if shutil.which(program) is None]
     return pytest.mark.skipif(bool(missing), reason=f"the guide's command needs {' and '.join(missing)}, which this machine lacks")
 
 
 class World:
-    """Folders as the guide has them: `outputs/` in the working folder, and a little trainer that trains as many epochs as it is told."""
+    """The guide's folders: `outputs/` in the working folder, and a small trainer that runs max_train_epochs epochs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.settings = folder, small_world(folder)
         trainer = TRAINER.replace('int(os.environ.get("TEST_STEPS", "8"))', f"{EPOCH_STEPS} * int(args.max_train_epochs)")
         trainer = trainer.replace('while os.path.exists(f"{folder}/hold") or ', f"while step == {HELD_AT} and ")
-        talkative = "import os; print(dict(os.environ), flush=True)\n"  # what a library may well do
+        talkative = "import os; print(dict(os.environ), flush=True)\n"  # as a library may do
         (self.settings.sd_scripts / "flux_train_network.py").write_text(talkative + trainer)
         (folder / "held").mkdir()
         self.outputs = self.settings.outputs
@@ -49,7 +49,7 @@ class World:
         self.started: list[RunPaths] = []
 
     def begin(self, name: str = "my-lora", *, held: bool = False, if_exists=None, **changes: object) -> RunPaths:
-        """Start a training; wait until its trainer is held in mid-run, or until all is done."""
+        """Start a training and wait until its trainer is held at step HELD_AT, or until it has ended."""
         if held:
             (self.folder / "held" / name).touch()
         request = StartRequest(state=state(lora_name=name, **changes), images=self.images, if_exists=if_exists)
@@ -62,13 +62,13 @@ class World:
         return run
 
     def release(self, run: RunPaths) -> None:
-        """Let a held trainer go on, and wait for the end."""
+        """Release a held trainer and wait for its end."""
         (self.folder / "held" / run.slug).unlink()
         record = read_record(run)
         wait_for(lambda: not is_alive(record.supervisor) and not is_alive(record.trainer))
 
     def sh(self, command: str) -> str:
-        """Run one of the guide's commands where the guide's reader stands; returns what it printed."""
+        """Run one of the guide's commands in its working folder and return its output."""
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=self.folder, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -79,7 +79,7 @@ class World:
         return done.stdout
 
     def cli(self, *words: str) -> str:
-        """Run `python -m fluxgym …`; returns what it printed."""
+        """Run `python -m fluxgym …` and return its output."""
         folders = ["--outputs", "outputs", "--models", "models", "--sd-scripts", "sd-scripts"]
         command = [sys.executable, "-m", "fluxgym", words[0], *folders, *words[1:]]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -88,9 +88,9 @@ class World:
         return done.stdout
 
     def rows(self) -> dict[str, Session]:
-        """Return the list by folder, newest first; the page's and the terminal's are the same."""
+        """Return the sessions by folder, newest first, after checking that page and terminal list the same."""
         rows = {session.slug: session for session in list_sessions(self.outputs)}
-        entries = SessionIndex(self.outputs).look(everything=True)
+        entries = SessionIndex(self.outputs).entries(everything=True)
         assert [(entry.slug, entry.lora_name, entry.status) for entry in entries] == [
             (row.slug, row.lora_name, row.status) for row in rows.values()
         ]
@@ -99,7 +99,7 @@ class World:
 
 @contextmanager
 def guide_world(folder: Path) -> Iterator[World]:
-    """Give a world, and end whatever was started in it."""
+    """Yield a world and kill the processes that were started in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_HOLD", str(folder / "held"))
         world = World(folder)
@@ -111,7 +111,7 @@ def guide_world(folder: Path) -> Iterator[World]:
 
 
 def kill(run: RunPaths) -> None:
-    """End all that lives of a run, as a power cut would."""
+    """Kill all processes of a run, as a power cut would."""
     record = read_record(run)
     processes = [process for process in (record.supervisor, record.trainer) if process] if record else []
     for process in processes:

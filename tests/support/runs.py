@@ -1,4 +1,4 @@
-"""Runs with hostile little programs in the trainer's place, under a real supervisor."""
+"""Runs under a real supervisor whose trainer is a small, possibly hostile program."""
 
 import hashlib
 import json
@@ -21,9 +21,9 @@ def progress(step, total=4, **more):
     with open(f"{folder}/progress.jsonl", "a") as file: file.write(json.dumps(line) + "\\n")
 def done(step=4, total=4): progress(step, total, phase="done")
 def state(step):
-    aside = f"{folder}/{name}-step{step:08d}-state"
-    os.makedirs(aside)
-    json.dump({"files": {}, "step": step, "epoch": 0, "total_steps": 4, "run_id": ""}, open(f"{aside}/manifest.json", "w"))
+    checkpoint = f"{folder}/{name}-step{step:08d}-state"
+    os.makedirs(checkpoint)
+    json.dump({"files": {}, "step": step, "epoch": 0, "total_steps": 4, "run_id": ""}, open(f"{checkpoint}/manifest.json", "w"))
 def lora(values=(1.0, 2.0), cut=0):
     data = struct.pack(f"<{len(values)}f", *values)
     head = json.dumps({"a.lora_up.weight": {"dtype": "F32", "shape": [len(values)], "data_offsets": [0, len(data)]}}).encode()
@@ -37,7 +37,7 @@ progress(2); open(f"{folder}/ready", "w"); time.sleep(60)
 
 
 def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
-    """Make a run's folder with a state that says `starting`."""
+    """Make a run folder whose state has the status starting."""
     run = RunPaths(outputs / name)
     run.private.mkdir(parents=True)
     create_state(
@@ -47,7 +47,7 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
 
 
 def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
-    """Write the order to run a program that sees the helpers of PRELUDE, and return it."""
+    """Write the launch spec of a program, which can use the helpers of PRELUDE, and return it."""
     order = LaunchSpec(
         run_id=f"id-{run.slug}", attempt=attempt, argv=(sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug),
         trainer_dir=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
@@ -57,7 +57,7 @@ def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: i
 
 
 def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
-    """Start a supervisor over a program; it sees the helpers of PRELUDE."""
+    """Start a supervisor for a program, which can use the helpers of PRELUDE."""
     order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
     engine_of(run).submit(run, order)
     return order
@@ -72,7 +72,7 @@ def launch_broken(run: RunPaths, program: str, mistake: str) -> subprocess.Popen
 
 
 def wait_for(condition, timeout_s: float = 30.0):
-    """Wait until a condition holds and return what it gave."""
+    """Wait until a condition is true and return its value."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if value := condition():

@@ -1,4 +1,4 @@
-"""Folders as the app sees them, with little programs and files in the place of trainer and models: for tests of all that lies between."""
+"""An installation for tests: outputs, model files of a few bytes, and a small program as the trainer."""
 
 import contextlib
 import json
@@ -43,14 +43,14 @@ lora()
 
 
 def write_safetensors(path: Path, num_bytes: int = 16) -> None:
-    """Write the smallest whole .safetensors file."""
+    """Write a complete .safetensors file with one tensor of zeros."""
     header = json.dumps({"x": {"dtype": "U8", "shape": [num_bytes], "data_offsets": [0, num_bytes]}}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(num_bytes))
 
 
 def small_world(folder: Path) -> Settings:
-    """Make outputs, models with a pocket of empty tensors, and a trainer that trains nothing in no time."""
+    """Make the folders of the app: models with a pocket model of zeros, and a trainer that only counts steps."""
     for name in ("flux", "ae", "clip_l", "t5xxl"):
         write_safetensors(folder / "models" / "pocket" / f"{name}.safetensors")
     for name in ("tokenizer_clip", "tokenizer_t5"):
@@ -62,7 +62,7 @@ def small_world(folder: Path) -> Settings:
 
 
 def state(**changes: object) -> dict[str, object]:
-    """Return settings whose training of 4 images has 8 steps, which is what the little trainer does."""
+    """Return settings whose training of 4 images has 8 steps, as many as the small trainer does."""
     plain = {"lora_name": "My Cat", "concept_sentence": "sks cat", "base_model": "pocket", "num_repeats": 2, "max_train_epochs": 1}
     advanced = {"reg_data_dir": "", "train_batch_size": 1, "enable_bucket": False}
     return plain | {"advanced": advanced} | changes

@@ -1,4 +1,4 @@
-"""Trainings that are stopped at given steps and resumed, as real processes: what exact resume is held to."""
+"""Trainings as processes that are stopped at given steps and resumed, for the tests of exact resume."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ LIMIT_S = 300
 
 @dataclass(frozen=True)
 class Stop:
-    """A signal that is sent as soon as so many steps are written, and whether it may save (SIGTERM) or not (SIGKILL)."""
+    """A signal, SIGTERM or SIGKILL, that is sent after a number of steps."""
 
     step: int
     number: int = signal.SIGTERM
@@ -57,29 +57,29 @@ def run_until(argv: list[str], out: Path, stop: Stop) -> int:
 
 
 def steps_of(out: Path) -> list[int]:
-    """Return the steps of which progress.jsonl tells a loss, in its order."""
+    """Return the steps with a loss in progress.jsonl, in file order."""
     path = out / "progress.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line)["step"] for line in lines if '"loss"' in line and line.endswith("}")]
 
 
 def losses_of(out: Path) -> dict[int, float]:
-    """Return the loss of every step; where a step was made twice, both have to tell the same."""
+    """Return the loss of every step; a step that was trained twice must have the same loss both times."""
     losses: dict[int, float] = {}
     for line in map(json.loads, (out / "progress.jsonl").read_text().splitlines()):
         if "loss" in line:
-            assert losses.setdefault(line["step"], line["loss"]) == line["loss"], f"step {line['step']} was another one the second time"
+            assert losses.setdefault(line["step"], line["loss"]) == line["loss"], f"step {line['step']} has another loss the second time"
     return losses
 
 
 def last_checkpoint(out: Path) -> Path | None:
-    """Return the furthest checkpoint of a folder."""
+    """Return the checkpoint with the most steps, None without any."""
     found = [(json.loads(path.read_text())["step"], path.parent) for path in out.glob("*-state/manifest.json")]
     return max(found)[1] if found else None
 
 
 def run_with_stops(argv: list[str], out: Path, stops: Iterable[Stop]) -> None:
-    """Run a training to its end through stops, each time resumed from the furthest checkpoint, or begun again when there is none."""
+    """Run a training to its end through stops, each time resumed from the latest checkpoint, or from the beginning without one."""
     for stop in stops:
         code = run_until([*argv, *_resumption(out)], out, stop)
         assert code in (0, 143, -stop.number), f"exit code {code} at {stop}"

@@ -1,4 +1,4 @@
-"""A FLUX stack of random weights, a few hundred kilobytes, in the files that users have; for tests that need a model but no images of it."""
+"""A FLUX stack of random weights, a few hundred kilobytes, in the file formats of users; for tests that need a model but no useful images."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ NAMES = {"flux": "flux.safetensors", "ae": "ae.safetensors", "clip_l": "clip_l.s
 
 
 def make_flux(params: FluxParams = PARAMS, seed: int = 0) -> Flux:
-    """Return a transformer whose every weight counts: no zero-initialised layer hides a mistake."""
+    """Return a transformer with no zero-initialized layer, which could hide an error."""
     torch.manual_seed(seed)
     return Flux(params).eval().requires_grad_(False)
 
@@ -59,7 +59,7 @@ def make_t5() -> T5EncoderModel:
 
 
 def write_tiny_models(folder: Path) -> Path:
-    """Write flux, ae, clip_l, t5xxl and both tokenizers into a folder, laid out as models/pocket."""
+    """Write flux, ae, clip_l, t5xxl and both tokenizers into a folder with the layout of models/pocket."""
     folder.mkdir(parents=True, exist_ok=True)
     build_clip(folder / "tokenizer_clip")
     build_t5(folder / "tokenizer_t5")
@@ -72,7 +72,7 @@ def write_tiny_models(folder: Path) -> Path:
 
 
 def save(model: nn.Module, path: Path) -> None:
-    """Write a module's state; T5's second name for the same embedding is left out, as in ComfyUI's file."""
+    """Write a module's state without T5's second name for its embedding, as in ComfyUI's file."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "encoder.embed_tokens.weight"}
     save_file(state, path)
 

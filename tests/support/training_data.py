@@ -1,4 +1,4 @@
-"""The trainer's data set on tiny models, as tests of its rooms need it: built from a dataset.toml, its caches filled."""
+"""The trainer's dataset on tiny models: built from a dataset.toml, with filled caches."""
 
 import atexit
 import shutil
@@ -28,7 +28,7 @@ CACHED = {
 
 @cache
 def shared_models() -> Path:
-    """Write the tiny models once for all tests of a process that change nothing in them."""
+    """Write the tiny models once per process, for tests that do not change them."""
     folder = Path(tempfile.mkdtemp(prefix="tiny-models-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return write_tiny_models(folder)
@@ -44,7 +44,7 @@ def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | 
 
 
 def fill(data: TrainingData) -> list[tuple[int, int]]:
-    """Encode what no cache holds; returns what was told of the progress."""
+    """Fill the caches and return the reported progress."""
     args, told = data.args, []
     vae, encoders = _encoders(args.ae, args.clip_l, args.t5xxl)
     data.cache_latents(vae, lambda *at: told.append(at))
@@ -54,12 +54,12 @@ def fill(data: TrainingData) -> list[tuple[int, int]]:
 
 @cache
 def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, Flux1TextEncoders]:
-    """Load once what many tests encode with; a test that changes a model writes another file."""
+    """Load the VAE and text encoders once; a test that changes a model writes another file."""
     files = ModelConfig(pretrained_model_name_or_path="", ae=ae, clip_l=clip_l, t5xxl=t5xxl)
     family, store = Flux1Family("dev"), DeviceStore("cpu")
     return family.load_vae(files, torch.float32, store.device), family.load_text_encoders(files, store, torch.float32)
 
 
 def cache_files(folder: Path) -> dict[str, int]:
-    """Return the cache files beside a folder's images and when each was written."""
+    """Return the modification time of each cache file of an image folder."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / CACHE_FOLDER).glob("*.safetensors")}

@@ -41,7 +41,7 @@ WITH_ITEMS = frozenset({Phase.CACHING, Phase.SAMPLING})
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state that kohya is writing, by the end of its folder's name, and the place in the training that it stands for."""
+    """A state that kohya is writing: the suffix of its folder's name, and the position in the training that it is saved at."""
 
     suffix: str
     step: int
@@ -50,13 +50,13 @@ class SavedState:
 
 
 class KohyaOutput:
-    """Where a training is, by what it has printed since its attempt began. `step` counts over all attempts, as `total_steps` does.
+    """The state of a training, from what it has printed since its attempt started. step and total_steps count over all attempts.
 
-    kohya's own bar begins at 0 when it resumes, and its first epoch is the one that it resumed in: the steps before that one are added.
+    kohya's own bar starts at 0 when it resumes, and its first epoch is the one that it resumes in, so the steps before that epoch are added.
     """
 
     def __init__(self) -> None:
-        self.has_begun = False
+        self.has_started = False
         self._clear()
 
     def _clear(self) -> None:
@@ -66,14 +66,14 @@ class KohyaOutput:
         self.s_per_it: float | None = None
         self.items: tuple[int, int] | None = None
         self.saved: list[SavedState] = []
-        self._before: int | None = None
+        self._steps_before: int | None = None
         self._numbers: dict[bytes, int] = {}
 
     def feed_line(self, line: bytes) -> None:
-        """Take one whole line, or one refresh of a bar."""
-        if ATTEMPT.search(line):  # behind the last bar of a trainer that was killed
+        """Read one complete line, or one refresh of a bar."""
+        if ATTEMPT.search(line):  # may follow the last bar of a killed trainer on the same line
             self._clear()
-            self.has_begun = True
+            self.has_started = True
             return
         self.feed_bar(line)
         self._update_epoch(line.strip())
@@ -87,18 +87,18 @@ class KohyaOutput:
             self.total_steps = self._numbers.get(b"total optimization steps", 0)
 
     def feed_bar(self, line: bytes) -> None:
-        """Take a line's bar, if it has a whole one; the same may come twice."""
+        """Read the bar in a line if it is complete; the same bar may be fed twice."""
         if b"%|" not in line or self.phase == Phase.DONE:
             return
         if line.startswith(b"steps:") and (found := STEPS.match(line)):
             self._enter(Phase.TRAINING)
             self._update_steps(int(found[1]), int(found[2]))
-            self._heed_speed(found[3])
+            self._update_speed_and_loss(found[3])
         elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (found := ITEMS.search(line)):
             self.items = int(found[1]), int(found[2])
 
     def fields(self) -> dict[str, object]:
-        """Return what a line of progress.jsonl tells; what is not known is left out."""
+        """Return the fields of a line of progress.jsonl, without those that are unknown."""
         done, total = self.items or (None, None)
         known: dict[str, object] = {"phase": self.phase, "step": self.step}
         known |= {"total_steps": self.total_steps or None, "epoch": self.epoch or None, "item": done, "num_items": total}
@@ -107,19 +107,19 @@ class KohyaOutput:
         return {name: value for name, value in known.items() if value is not None}
 
     def _enter(self, phase: Phase) -> None:
-        if phase != self.phase and self.phase != Phase.DONE:  # kohya's last bar is drawn once more at the very end
+        if phase != self.phase and self.phase != Phase.DONE:  # kohya draws its last bar once more at the end
             self.phase, self.items = phase, None
 
-    def _update_steps(self, step: int, of_bar: int) -> None:
-        self.total_steps = max(self.total_steps, of_bar)
-        if self._before is None:
+    def _update_steps(self, step: int, bar_total: int) -> None:
+        self.total_steps = max(self.total_steps, bar_total)
+        if self._steps_before is None:
             return
-        before = self._before or self.total_steps - of_bar
-        at = min(before + step, self.total_steps)
-        if at != self.step:
-            self.step, self.items = at, None
+        before = self._steps_before or self.total_steps - bar_total
+        position = min(before + step, self.total_steps)
+        if position != self.step:
+            self.step, self.items = position, None
 
-    def _heed_speed(self, text: bytes) -> None:
+    def _update_speed_and_loss(self, text: bytes) -> None:
         if found := RATE.search(text):
             value = float(found[1])
             seconds = value if found[2] == b"s/it" else 1 / value if value else 0.0
@@ -128,22 +128,22 @@ class KohyaOutput:
             self.loss = _finite(found[1])
 
     def _update_epoch(self, line: bytes) -> None:
-        """Take kohya's announcement of an epoch; the first of an attempt tells what lies before it."""
+        """Read the start of an epoch; the first one of an attempt determines how many steps were done before."""
         found = EPOCH.match(line)
         if found is None:
             return
         self._enter(Phase.TRAINING)
         self.epoch = int(found[1])
-        if self._before is None:
+        if self._steps_before is None:
             batches = self._numbers.get(b"num batches per epoch", 0)
             per_epoch = math.ceil(batches / max(1, self._numbers.get(b"gradient accumulation steps", 1)))
-            self._before = max(0, self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / max(1, int(found[2]))))
-            self.step = min(self._before, self.total_steps)
+            self._steps_before = max(0, self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / max(1, int(found[2]))))
+            self.step = min(self._steps_before, self.total_steps)
 
     def _update_state(self, kind: str, number: int) -> None:
-        """Take the place that a state is saved for."""
+        """Read the position that a state is saved at."""
         if kind == "step":
-            self.step = max(self.step, min((self._before or 0) + number, self.total_steps or number))
+            self.step = max(self.step, min((self._steps_before or 0) + number, self.total_steps or number))
             self._save(step_suffix(number) + STATE_ENDING, max(0, self.epoch - 1))
         elif kind == "epoch":
             self._save(epoch_suffix(number) + STATE_ENDING, number)

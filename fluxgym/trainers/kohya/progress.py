@@ -80,7 +80,7 @@ class KohyaProgress:
     def _append(self, lines: list[dict[str, object]]) -> None:
         """Append the lines that differ from the last one, once the attempt's header was read."""
         lines = [line for line in lines if line != self._written]
-        if not lines or not self._output.has_begun:
+        if not lines or not self._output.has_started:
             return
         start = {"time": time.time(), "attempt": self._attempt}
         text = "".join(format_line(start | line) for line in lines)

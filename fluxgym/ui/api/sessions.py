@@ -39,7 +39,7 @@ class SessionHandlers:
     @answers
     def sessions(self, data: Answer) -> Answer:
         """Answer one page of the list; only the moment when it is what the page has seen."""
-        every = self._index.look(everything=not data.get("seen"))
+        every = self._index.entries(everything=not data.get("seen"))
         wanted = text(data, "filter", 200).casefold().strip()
         chosen = [entry for entry in every if wanted in entry.lora_name.casefold() or wanted in entry.slug] if wanted else every
         page = min(whole(data, "page"), max(0, (len(chosen) - 1) // PAGE_SIZE))

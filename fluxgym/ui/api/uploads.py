@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
-from fluxgym.runs.files import RESERVE_BYTES, storage_error
+from fluxgym.runs.files import MIN_FREE_BYTES, storage_error
 
 MAX_IMAGE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
@@ -89,7 +89,7 @@ async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[byt
 
 def _check_room(folder: Path, expected: int) -> None:
     free = shutil.disk_usage(folder).free
-    if free < expected + RESERVE_BYTES:
+    if free < expected + MIN_FREE_BYTES:
         raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
 
 

@@ -109,7 +109,7 @@ class WeightFile:
         memory = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
         with self.path.open("rb", buffering=0) as file:
             file.seek(self._offset(entry))
-            view, done = memoryview(memory.numpy()), 0
+            view, done = memory.numpy().data, 0
             while done < len(view):
                 if not (got := file.readinto(view[done:])):
                     raise self.damaged("it was cut short while it was read")

@@ -87,7 +87,7 @@ def _read(file: BinaryIO, start: int, entry: TensorEntry) -> Tensor:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+    return tensor.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _copy(old: BinaryIO, new: BinaryIO, start: int, entry: TensorEntry) -> None:

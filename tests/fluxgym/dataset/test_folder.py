@@ -31,7 +31,7 @@ def text(tmp_path, words):
     return path
 
 
-def test_captions_belong_to_names_whatever_the_order_of_uploads(folder, tmp_path):
+def test_captions_match_image_names_in_any_upload_order(folder, tmp_path):
     folder.add(text(tmp_path, "the second"), "b.txt")
     for name in ("a.png", "b.png", "c.png"):
         folder.add(*upload(tmp_path, name))
@@ -39,7 +39,7 @@ def test_captions_belong_to_names_whatever_the_order_of_uploads(folder, tmp_path
     assert [item.name for item in folder.items(1, 1)] == ["b.png"]
 
 
-def test_an_edit_is_on_disk_at_once_and_an_empty_one_removes(folder, tmp_path):
+def test_caption_edit_is_written_immediately_and_an_empty_one_removes_the_file(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     folder.set_caption("a.png", "  sks cat ")
     assert (folder.path / "a.txt").read_text() == "sks cat\n"
@@ -49,14 +49,14 @@ def test_an_edit_is_on_disk_at_once_and_an_empty_one_removes(folder, tmp_path):
         folder.set_caption("../../etc/passwd", "x")
 
 
-def test_no_two_images_share_a_caption(folder, tmp_path):
+def test_images_of_equal_stems_get_different_names(folder, tmp_path):
     assert folder.add(*upload(tmp_path, "a.png")) == "a.png"
     assert folder.add(*upload(tmp_path, "a.jpg")) == "a-2.jpg"
     assert folder.add(*upload(tmp_path, "a.png", "blue")) == "a.png"
     assert folder.count() == 2
 
 
-def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
+def test_images_of_equal_stems_added_concurrently_get_different_names(folder, tmp_path, monkeypatch):
     names_of, both = ImageFolder.names, threading.Barrier(2)
 
     def slow(self):
@@ -76,13 +76,13 @@ def test_nor_do_two_that_arrive_at_once(folder, tmp_path, monkeypatch):
     ("content", "name", "named"),
     [("hello", "text.png", r"text\.png is not an image"), ("x", "a.exe", r"a\.exe"), (b"\xff\xfea", "a.txt", "UTF-8")],
 )
-def test_what_cannot_be_used_is_named(content, name, named, folder, tmp_path):
+def test_add_of_an_unusable_file_names_it(content, name, named, folder, tmp_path):
     with pytest.raises(DatasetError, match=named):
         folder.add(text(tmp_path, content), name)
     assert folder.count() == 0
 
 
-def test_a_cut_image_is_named(folder, tmp_path):
+def test_add_of_a_truncated_image_names_it(folder, tmp_path):
     path, name = upload(tmp_path, "a.png")
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"a\.png"):
@@ -93,18 +93,18 @@ def test_a_cut_image_is_named(folder, tmp_path):
     ("name", "safe"),
     [("../../etc/x.png", "x.png"), ("C:\\x\\y.png", "y.png"), (".hidden.png", "hidden.png"), ("a\0b.png", "ab.png"), ("猫.png", "猫.png")],
 )
-def test_names_become_safe(name, safe):
+def test_file_name_is_made_safe(name, safe):
     assert safe_name(name) == safe
 
 
-def test_long_and_empty_names():
+def test_long_file_name_is_shortened_and_an_empty_one_refused():
     assert len(safe_name("é" * 400 + ".png").encode()) <= 200
     assert safe_name("é" * 400 + ".png").endswith(".png")
     with pytest.raises(DatasetError):
         safe_name("../")
 
 
-def test_a_copy_has_its_own_captions(folder, tmp_path):
+def test_copy_has_its_own_captions(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     folder.add(*upload(tmp_path, "b.png"))
     folder.set_caption("a.png", "first")
@@ -115,7 +115,7 @@ def test_a_copy_has_its_own_captions(folder, tmp_path):
     assert [(item.name, item.caption) for item in copied.items()] == [("a.png", "first"), ("b.png", "sks cat")]
 
 
-def test_linked_images_arrive_whole(folder, tmp_path):
+def test_copy_of_linked_images_copies_their_data(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a.png").symlink_to("../dataset/a.png")
@@ -123,7 +123,7 @@ def test_linked_images_arrive_whole(folder, tmp_path):
     assert list(sizes(tmp_path / "far" / "away" / "run")) == [(40, 30)]
 
 
-def test_captions_of_another_extension_are_read_and_kept_as_txt(folder, tmp_path):
+def test_captions_of_another_extension_are_stored_as_txt(folder, tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         folder.add(*upload(tmp_path, name))
     (folder.path / "a.caption").write_text("first")
@@ -134,21 +134,21 @@ def test_captions_of_another_extension_are_read_and_kept_as_txt(folder, tmp_path
 
 
 @pytest.mark.parametrize("extension", ["", "txt", "../x", ".png", "./x"])
-def test_what_captions_cannot_end_in_is_refused(extension, folder, tmp_path):
+def test_invalid_caption_extension_is_refused(extension, folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     with pytest.raises(DatasetError, match="caption_extension"):
         copy_into(folder.path, tmp_path / "run", "", extension=extension)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "../dataset/a.png", "a.txt", "b.png", "a\0.png"])
-def test_only_its_own_images_are_given_out(name, folder, tmp_path):
+def test_image_path_outside_the_folder_is_refused(name, folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     assert folder.image_path("a.png") == folder.path / "a.png"
     with pytest.raises(DatasetError, match="no image"):
         folder.image_path(name)
 
 
-def test_a_pipe_in_a_captions_place_says_nothing_and_holds_nobody_up(tmp_path):
+def test_named_pipe_as_a_caption_is_empty_and_does_not_block(tmp_path):
     folder = ImageFolder(write_cats(tmp_path / "cats", count=1))
     (caption,) = folder.path.glob("*.txt")
     caption.unlink()
@@ -157,7 +157,7 @@ def test_a_pipe_in_a_captions_place_says_nothing_and_holds_nobody_up(tmp_path):
     assert folder.items()[0].caption == ""
 
 
-def test_a_name_that_is_no_text_is_told_before_anything_is_copied(tmp_path):
+def test_file_name_that_is_not_utf8_is_refused_before_anything_is_copied(tmp_path):
     folder = write_cats(tmp_path / "cats", count=1)
     next(folder.glob("*.png")).rename(folder / os.fsdecode(b"p\xff.png"))
     with pytest.raises(DatasetError, match="not UTF-8; rename it"):

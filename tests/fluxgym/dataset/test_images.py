@@ -19,7 +19,7 @@ def fixture_photo():
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
-def test_turned_ones_have_their_upright_size(name, photo, tmp_path):
+def test_rotated_image_has_its_upright_size(name, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / name, exif=exif)
@@ -30,7 +30,7 @@ def test_turned_ones_have_their_upright_size(name, photo, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.avif", "a.tif"])
-def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
+def test_damaged_image_is_read_or_named(name, photo, tmp_path):
     photo.save(tmp_path / name)
     whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(5)
     for _ in range(150):
@@ -47,7 +47,7 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
             assert name in str(error)
 
 
-def test_an_image_too_large_to_decode_is_named_before_it_fills_the_memory(tmp_path, monkeypatch):
+def test_image_too_large_to_decode_is_named_without_decoding(tmp_path, monkeypatch):
     Image.new("RGB", (200, 200)).save(tmp_path / "large.png")
     monkeypatch.setattr(images, "MAX_BYTES", 100_000)
     with pytest.raises(BadImage, match=r"large\.png"):
@@ -56,7 +56,7 @@ def test_an_image_too_large_to_decode_is_named_before_it_fills_the_memory(tmp_pa
         thumbnail(tmp_path / "large.png", 30)
 
 
-def test_a_thumbnail_is_made_once_and_anew_when_the_file_changes(tmp_path):
+def test_thumbnail_is_made_once_and_again_when_the_file_changes(tmp_path):
     Image.new("RGB", (60, 40), "red").save(tmp_path / "a.png")
     first = thumbnail(tmp_path / "a.png", 30)
     assert thumbnail(tmp_path / "a.png", 30) is first
@@ -65,13 +65,13 @@ def test_a_thumbnail_is_made_once_and_anew_when_the_file_changes(tmp_path):
         assert small.size == (20, 30)
 
 
-def test_what_is_no_image_is_named(tmp_path):
+def test_file_that_is_not_an_image_is_named(tmp_path):
     (tmp_path / "text.png").write_text("I am not an image")
     with pytest.raises(BadImage, match=r"text\.png is not an image"):
         check_image(tmp_path / "text.png")
 
 
-def test_pixels_are_told_by_the_header_alone(tmp_path):
+def test_pixel_count_is_read_from_the_header_only(tmp_path):
     Image.new("L", (300, 200)).save(tmp_path / "a.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
     assert num_pixels(tmp_path / "cut.png") == 60_000
@@ -80,7 +80,7 @@ def test_pixels_are_told_by_the_header_alone(tmp_path):
         num_pixels(tmp_path / "text.png")
 
 
-def test_a_size_is_read_once_and_anew_when_the_file_changes(tmp_path, monkeypatch):
+def test_image_size_is_read_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 6)).save(path)
     assert check_image(path) == read_size(path) == ImageSize(8, 6)

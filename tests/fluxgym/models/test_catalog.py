@@ -16,7 +16,7 @@ def fixture_models(tmp_path):
     return small_world(tmp_path).models
 
 
-def test_the_pocket_is_chosen_until_flux_dev_is_here(models):
+def test_default_model_is_the_pocket_until_flux_dev_is_complete(models):
     assert default_model(models) == "pocket"
     for place in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
         write_safetensors(models / place)
@@ -28,13 +28,13 @@ def test_the_pocket_is_chosen_until_flux_dev_is_here(models):
     assert find_files("flux-dev", models).transformer == models / "unet/flux1-dev.sft"
 
 
-def test_what_is_missing_is_named_with_its_place(models):
+def test_find_files_names_a_missing_file_with_its_path(models):
     with pytest.raises(ModelError, match=r"unet/flux1-schnell\.safetensors"):
         find_files("flux-schnell", models)
 
 
 @pytest.mark.parametrize(("data", "named"), [(b"", "damaged"), (b"PK\x03\x04" * 10, "pickled"), (None, "cut short")])
-def test_a_damaged_file_is_named(data, named, models):
+def test_find_files_names_a_damaged_file(data, named, models):
     path = models / "pocket" / "ae.safetensors"
     path.write_bytes(path.read_bytes()[:-1] if data is None else data)
     with pytest.raises(ModelError, match=named) as caught:
@@ -42,7 +42,7 @@ def test_a_damaged_file_is_named(data, named, models):
     assert "ae.safetensors" in str(caught.value)
 
 
-def test_the_users_own_models(models):
+def test_models_yaml_of_the_user_adds_models_with_defaults(models):
     own = {
         "mine": {
             "title": "Mine",
@@ -66,7 +66,7 @@ FILES = "files: {transformer: a, ae: a, clip_l: a, t5xxl: a}"
     [f"mine: {{{FILES}, defaults: [1]}}", f"mine: {{{FILES}, defaults: {{advanced: 5}}}}", "- a", "5", "mine: 5", "mine: {files: 5}", "[" * 9999],
     ids=range(7),
 )  # fmt: skip
-def test_a_models_yaml_that_cannot_be_used_is_named(text, models):
+def test_invalid_models_yaml_is_named(text, models):
     (models / "models.yaml").write_text(text)
     with pytest.raises(ModelError, match=r"models\.yaml cannot be read"):
         apply_defaults({"base_model": "mine"}, models)
@@ -75,14 +75,14 @@ def test_a_models_yaml_that_cannot_be_used_is_named(text, models):
 @pytest.mark.parametrize(
     "header", ["[" * 100_000, '{"x": {"data_offsets": []}}', '{"x": 5}', "[]", '{"x": {"data_offsets": ["a", "b"]}}'], ids=range(5)
 )
-def test_an_odd_header_is_named(header, models):
+def test_find_files_with_an_invalid_header_says_damaged(header, models):
     path = models / "pocket" / "ae.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
     with pytest.raises(ModelError, match="damaged"):
         find_files("pocket", models)
 
 
-def test_defaults_fill_only_what_is_untouched(models):
+def test_apply_defaults_fills_only_missing_settings(models):
     filled = apply_defaults({"lora_name": "x", "resolution": 128, "advanced": {"train_batch_size": 2}}, models)
     assert (filled["base_model"], filled["resolution"], filled["network_dim"]) == ("pocket", 128, 16)
     assert filled["advanced"]["train_batch_size"] == 2
@@ -90,12 +90,12 @@ def test_defaults_fill_only_what_is_untouched(models):
     TrainConfig.from_state(filled)
 
 
-def test_every_built_in_default_is_a_valid_setting(models):
+def test_built_in_defaults_are_valid_settings(models):
     for model in list_models(models):
         TrainConfig.from_state(apply_defaults({"lora_name": "x", "base_model": model.id}, models))
 
 
-def test_regularization_images(models):
+def test_regularization_folder_is_relative_to_models_and_must_exist(models):
     config = TrainConfig(lora_name="x", advanced={"reg_data_dir": "pocket/prior"})
     assert regularization_folder(config, models) == models / "pocket/prior"
     assert regularization_folder(TrainConfig(lora_name="x"), models) is None
@@ -103,7 +103,7 @@ def test_regularization_images(models):
         regularization_folder(TrainConfig(lora_name="x", advanced={"reg_data_dir": "nowhere"}), models)
 
 
-def test_a_file_in_the_wrong_place_is_called_what_it_is(models):
+def test_find_files_with_a_file_of_another_kind_names_its_kind(models):
     path = models / "pocket" / "clip_l.safetensors"
     write_one_tensor(path, "encoder.block.0.layer.0.SelfAttention.q.weight")
     with pytest.raises(ModelError, match=r"clip_l\.safetensors is a T5 text encoder; put the right file there"):
@@ -113,7 +113,7 @@ def test_a_file_in_the_wrong_place_is_called_what_it_is(models):
         find_files("pocket", models)
 
 
-def test_an_entry_may_name_folders_of_diffusers(models):
+def test_find_files_accepts_diffusers_folders(models):
     names = {"transformer": "transformer", "ae": "vae", "clip_l": "text_encoder", "t5xxl": "text_encoder_2"}
     tensors = (
         "single_transformer_blocks.0.proj_mlp.weight",

@@ -47,7 +47,7 @@ def write(path, tensors, *, lost=0):
         ({"x": "U8"}, "an unknown model", set()),
     ],
 )
-def test_what_a_file_is(tensors, words, roles, tmp_path):
+def test_identify_names_the_model_and_its_roles(tensors, words, roles, tmp_path):
     identity = identify(write(tmp_path / "m.safetensors", tensors))
     assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
     assert identity.sentence == f"This is {words}."
@@ -61,7 +61,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_models_are_named(name, tmp_path):
+def test_identify_names_models_of_other_families(name, tmp_path):
     assert identify(write(tmp_path / "m.safetensors", {name: "F16"})).problem == f"file is {OTHERS[name]}"
 
 
@@ -76,12 +76,12 @@ def test_other_models_are_named(name, tmp_path):
         (struct.pack("<Q", 5) + b"[1,2]", "damaged or not a .safetensors file"),
     ],
 )
-def test_what_is_no_model_is_named(data, words, tmp_path):
+def test_identify_file_that_is_not_a_model_names_what_it_is(data, words, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(data)
     assert words in identify(tmp_path / "m.safetensors").sentence
 
 
-def test_a_cut_file_says_how_much_is_there(tmp_path):
+def test_identify_truncated_file_gives_its_size(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV, lost=3)
     assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).sentence
     assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").sentence
@@ -94,7 +94,7 @@ def test_identify_longer_file_says_it_is_damaged(tmp_path):
     assert f"damaged: it has {size + 2} bytes, but its header says {size}" in identify(path).sentence
 
 
-def test_folders_of_diffusers(tmp_path):
+def test_identify_diffusers_folder_names_its_model(tmp_path):
     write(tmp_path / "vae" / "diffusion_pytorch_model.safetensors", {AE: "F32"})
     write(tmp_path / "transformer" / "a-00001-of-00002.safetensors", {"x_embedder.weight": "BF16"})
     write(tmp_path / "transformer" / "a-00002-of-00002.safetensors", {"single_transformer_blocks.0.proj_mlp.weight": "BF16"})

@@ -97,7 +97,7 @@ def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, b
 
 def test_the_page_demands_the_room_that_start_demands(look, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=files.RESERVE_BYTES - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=files.MIN_FREE_BYTES - 1))
     (line,) = [line.text for line in look().lines if line.level == "error"]
     with pytest.raises(StorageError) as refused:
         start(StartRequest(state=state(), images=tmp_path / "images"), small_world(tmp_path / "again"))

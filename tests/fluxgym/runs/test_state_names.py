@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.errors import BadName
-from fluxgym.runs.state import MAX_LENGTH, next_version, slug_of
+from fluxgym.runs.state import MAX_SLUG_LENGTH, next_version, slug_of
 
 
 @pytest.mark.parametrize(("name", "slug"), [("My Cat LoRA", "my-cat-lora"), ("Кошка", "koshka"), ("猫", "mao"), ("a_b.c", "a-b-c")])
@@ -27,11 +27,11 @@ def test_whatever_comes_out_is_a_plain_folder_name(name):
         slug = slug_of(name)
     except BadName:
         return
-    assert 0 < len(slug) <= MAX_LENGTH
+    assert 0 < len(slug) <= MAX_SLUG_LENGTH
     assert set(slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert not slug.startswith("-")
 
 
 def test_versions_stay_short():
     assert next_version("cat", 2) == "cat-2"
-    assert len(next_version("x" * 64, 10)) == MAX_LENGTH
+    assert len(next_version("x" * 64, 10)) == MAX_SLUG_LENGTH

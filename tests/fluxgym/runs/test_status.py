@@ -12,8 +12,9 @@ from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import tail
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
-from fluxgym.runs.status import SYMBOLS, SessionStatus
+from fluxgym.runs.status import SYMBOLS, EnginePhase, EngineState, SessionStatus, derive_status
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, state_of
 
@@ -159,3 +160,71 @@ def test_a_pipe_in_a_files_place_holds_nobody_up(name, tmp_path):
     list_sessions(tmp_path)
     is_supervised(run)
     assert tail(run.folder / name) == []
+
+
+NOW = 1_000_000.0
+
+
+def derived(tmp_path, phase, *, stored="running", reason="", node="", prepare=lambda run: None):
+    """Derive a status without any process: from files that `prepare` writes and a given engine state."""
+    run = make_run(tmp_path, status=stored, timestamp=NOW - 1000)
+    prepare(run)
+    engine_state = EngineState(phase=phase, reason=reason, node=node, observed_at=NOW)
+    return derive_status(RunSnapshot(run, state_of(run)), engine_state)
+
+
+@pytest.mark.parametrize(
+    ("phase", "stored", "status"),
+    [
+        (EnginePhase.PENDING, "queued", Status.QUEUED),
+        (EnginePhase.PENDING, "starting", Status.STARTING),
+        (EnginePhase.PENDING, "running", Status.STARTING),
+        (EnginePhase.PENDING, "stopped", Status.STARTING),
+        (EnginePhase.FINISHING, "running", Status.RUNNING),
+        (EnginePhase.FINISHING, "stopped", Status.RUNNING),
+        (EnginePhase.GONE, "completed", Status.COMPLETED),
+        (EnginePhase.GONE, "failed", Status.FAILED),
+        (EnginePhase.GONE, "running", Status.STOPPED),
+        (EnginePhase.GONE, "queued", Status.STOPPED),
+        (EnginePhase.UNREACHABLE, "completed", Status.COMPLETED),
+    ],
+)
+def test_status_follows_from_the_engines_phase_and_the_stored_status(tmp_path, phase, stored, status):
+    assert derived(tmp_path, phase, stored=stored).status is status
+
+
+def test_a_frozen_supervisor_makes_a_finishing_run_stopped(tmp_path):
+    found = derived(tmp_path, EnginePhase.FINISHING, reason="Its supervisor is frozen.")
+    assert found == SessionStatus(Status.STOPPED, "unknown", "Its supervisor is frozen.")
+
+
+def test_the_reason_of_the_engine_is_shown_for_a_run_that_is_gone(tmp_path):
+    record = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
+    found = derived(
+        tmp_path, EnginePhase.GONE, reason="The machine restarted.", prepare=lambda run: write_record(run, "id-cat", 1, record, record)
+    )
+    assert found == SessionStatus(Status.STOPPED, "interrupted", "The machine restarted.")
+
+
+@pytest.mark.parametrize(
+    ("age_s", "status"), [(0, Status.RUNNING), (119, Status.RUNNING), (121, Status.STOPPED), (-86_400, Status.STOPPED)]
+)
+def test_a_run_on_another_host_is_running_while_it_writes(tmp_path, age_s, status):
+    record = replace(identify(os.getpid(), "id-cat"), boot_id="x", host="pod")
+
+    def prepare(run):
+        write_record(run, "id-cat", 1, record, record)
+        run.progress.touch()
+        os.utime(run.progress, (NOW - age_s,) * 2)
+
+    found = derived(tmp_path, EnginePhase.UNREACHABLE, node="pod", prepare=prepare)
+    assert found.status is status
+    assert "another machine, pod" in found.reason
+
+
+def test_a_queued_run_without_a_supervisor_keeps_its_position(tmp_path):
+    def prepare(run):
+        run.ticket.parent.mkdir(parents=True)
+        run.ticket.touch()
+
+    assert derived(tmp_path, EnginePhase.GONE, stored="queued", prepare=prepare).status is Status.QUEUED

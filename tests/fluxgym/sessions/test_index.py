@@ -14,7 +14,7 @@ from tests.support.runs import make_run
 
 
 def seen(index, **how):
-    return [(entry.slug, entry.lora_name, round(entry.started, 3), entry.status) for entry in index.look(**how)]
+    return [(entry.slug, entry.lora_name, round(entry.started, 3), entry.status) for entry in index.entries(**how)]
 
 
 def true(outputs):
@@ -50,7 +50,7 @@ def test_it_follows_every_kind_of_change(tmp_path, runs):
 
 def test_a_process_that_lives_is_seen_whatever_the_state_says(tmp_path, runs):
     index = SessionIndex(tmp_path)
-    index.look()
+    index.entries()
     me = identify(os.getpid(), "id-run-1")
     write_record(runs[1], "id-run-1", 1, me, me)
     runs[1].training_pid.write_text(f"{os.getpid()}\n")
@@ -63,14 +63,14 @@ def test_a_process_that_lives_is_seen_whatever_the_state_says(tmp_path, runs):
 
 def test_unchanged_runs_are_not_read_again(tmp_path, runs, monkeypatch):
     index = SessionIndex(tmp_path)
-    index.look()
+    index.entries()
     monkeypatch.setattr(index_module, "read_state", lambda run: pytest.fail(f"{run.slug} was read again"))
-    index.look(everything=True)
+    index.entries(everything=True)
 
 
 def test_a_run_that_arrives_within_one_tick_of_the_disks_clock_is_seen(tmp_path, runs):
     index = SessionIndex(tmp_path)
-    index.look()
+    index.entries()
     tick = tmp_path.stat().st_mtime_ns
     make_run(tmp_path, "same-tick", status="stopped", timestamp=9.0)
     os.utime(tmp_path, ns=(tick, tick))
@@ -83,24 +83,24 @@ def test_an_old_folders_names_are_trusted_until_everything_is_asked_for(tmp_path
     index = SessionIndex(tmp_path)
     tick = tmp_path.stat().st_mtime_ns
     for clock[0] in (100.0, 103.0):
-        index.look()
+        index.entries()
     make_run(tmp_path, "hidden", status="stopped", timestamp=9.0)
     os.utime(tmp_path, ns=(tick, tick))
     with monkeypatch.context() as inside:
         inside.setattr(index_module.os, "scandir", lambda path: pytest.fail("the names were read again"))
-        index.look()
+        index.entries()
     assert seen(index, everything=True) == true(tmp_path)
 
 
 def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, monkeypatch):
     monkeypatch.setattr(index_module, "SWEEP", 4)
     index = SessionIndex(tmp_path)
-    index.look()
+    index.entries()
     for run in runs:
         change(run, lora_name=f"other {run.slug}")
     assert {name for slug, name, *_ in seen(index) if slug in ("run-5", "run-4")} == {"other run-5", "other run-4"}
     for _ in range(3):
-        index.look()
+        index.entries()
     assert seen(index) == true(tmp_path)
     change(runs[0], lora_name="once more")
     assert seen(index, everything=True) == true(tmp_path)

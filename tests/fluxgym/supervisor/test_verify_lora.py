@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fluxgym.supervisor.verify_lora import verdict
+from fluxgym.supervisor.verify_lora import verify_lora
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -19,8 +19,8 @@ def fixture_lora(tmp_path):
     return tmp_path / "cat.safetensors"
 
 
-def reason(lora, *, began_at=0.0, expected=4, step=4):
-    said = verdict(lora, began_at, expected, step)
+def reason(lora, *, started_at=0.0, expected=4, step=4):
+    said = verify_lora(lora, started_at, expected, step)
     assert said["ok"] == (not said["reason"])
     return said["reason"]
 
@@ -29,7 +29,7 @@ def reason(lora, *, began_at=0.0, expected=4, step=4):
 def test_a_whole_file_of_numbers(lora, dtype):
     save_file({"a": torch.ones(3, 5, dtype=dtype), "empty": torch.ones(0, dtype=dtype)}, lora, metadata={"format": "pt"})
     assert reason(lora) == ""
-    assert verdict(lora, 0.0, 4, 4)["num_tensors"] == 2
+    assert verify_lora(lora, 0.0, 4, 4)["num_tensors"] == 2
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -38,7 +38,7 @@ def test_one_value_that_is_no_number(lora, dtype, value):
     values = torch.ones(100, dtype=dtype)
     values[57] = value
     save_file({"good": torch.ones(3, dtype=dtype), "bad": values}, lora)
-    assert "the tensor bad in cat.safetensors holds values that are no numbers" in reason(lora)
+    assert "the tensor bad in cat.safetensors contains NaN or infinity" in reason(lora)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -72,7 +72,7 @@ def test_too_short_too_long_empty_and_no_file(lora):
         lora.write_bytes(data)
         assert words in reason(lora)
     write(lora, {}, b"")
-    assert "holds no tensors" in reason(lora)
+    assert "contains no tensors" in reason(lora)
 
 
 def test_the_steps_that_were_expected(lora):
@@ -84,7 +84,7 @@ def test_the_steps_that_were_expected(lora):
 def test_a_file_from_before_the_start(lora):
     save_file({"a": torch.ones(3)}, lora)
     moment = lora.stat().st_mtime
-    assert reason(lora, began_at=moment) == ""
-    assert "older than this start" in reason(lora, began_at=np.nextafter(moment, np.inf))
+    assert reason(lora, started_at=moment) == ""
+    assert "older than this start" in reason(lora, started_at=np.nextafter(moment, np.inf))
     os.utime(lora, (moment - 3600,) * 2)
-    assert "older than this start" in reason(lora, began_at=moment)
+    assert "older than this start" in reason(lora, started_at=moment)

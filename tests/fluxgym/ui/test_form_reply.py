@@ -33,7 +33,7 @@ def state(form, **changes):
     return form.explicit(form.defaults("pocket") | {"lora_name": "My Cat"} | changes)
 
 
-def test_steps_checks_command_and_toml(form, images, settings):
+def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     answer = form.answer(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images)
     assert answer["errors"] == {}
     assert {line["level"] for line in answer["lines"]} == {"ok"}
@@ -42,32 +42,32 @@ def test_steps_checks_command_and_toml(form, images, settings):
     assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
 
 
-def test_an_empty_name_is_named_only_when_start_was_pressed(form, images):
+def test_reply_reports_an_empty_name_only_after_start(form, images):
     empty = state(form, lora_name="")
     assert form.answer(empty, {}, images)["errors"] == {}
     assert list(form.answer(empty, {}, images, pressed=True)["errors"]) == ["lora_name"]
 
 
-def test_with_a_mistake_no_number_and_no_command_is_shown(form, images):
+def test_reply_with_an_error_has_no_steps_and_no_command(form, images):
     answer = form.answer(state(form, max_train_epochs=0), {}, images)
     assert answer["steps"] is None
     assert answer["command"] == ""
     assert "reason stands beside it" in answer["lines"][-1]["text"]
 
 
-def test_no_images_yet(form, tmp_path):
+def test_reply_without_images_has_a_check_for_it(form, tmp_path):
     answer = form.answer(state(form), {}, tmp_path / "none")
     assert any(line["level"] == "error" and "no images" in line["text"] for line in answer["lines"])
 
 
-def test_a_missing_model_is_named_beside_its_field(form, images, settings):
+def test_reply_with_a_missing_model_names_it_at_its_field(form, images, settings):
     (settings.models / "pocket" / "ae.safetensors").unlink()
     answer = form.answer(state(form), {}, images)
     assert "ae.safetensors" in answer["errors"]["base_model"]
     assert answer["errors"]["base_model"] not in [line["text"] for line in answer["lines"]]
 
 
-def test_a_model_brings_its_defaults_into_untouched_fields(form):
+def test_reply_after_a_model_choice_fills_unchanged_fields(form):
     before = form.defaults("flux-dev") | {"num_repeats": 3, "lora_name": "cat"}
     after = form.with_other_model(before | {"base_model": "pocket"}, "flux-dev")
     assert after["resolution"] == form.defaults("pocket")["resolution"] != DEFAULTS["resolution"]
@@ -76,7 +76,7 @@ def test_a_model_brings_its_defaults_into_untouched_fields(form):
     assert after["advanced"] == form.defaults("pocket")["advanced"]
 
 
-def test_going_back_takes_its_defaults_away_again(form):
+def test_reply_after_choosing_the_first_model_again_removes_the_defaults(form):
     pocket = form.defaults("pocket")
     changed = pocket | {"advanced": pocket["advanced"] | {"network_alpha": 3}, "base_model": "flux-dev"}
     after = form.with_other_model(changed, "pocket")
@@ -84,14 +84,14 @@ def test_going_back_takes_its_defaults_away_again(form):
     assert after["advanced"] == {"network_alpha": 3}
 
 
-def test_an_emptied_field_is_not_filled_again(form, images):
+def test_reply_does_not_fill_a_field_that_was_emptied(form, images):
     emptied = form.explicit(form.defaults("pocket") | {"lora_name": "x", "advanced": {"network_alpha": 16}})
     assert emptied["advanced"]["reg_data_dir"] == ""
     assert emptied["advanced"]["enable_bucket"] is True
     assert "is_reg" not in form.answer(emptied, {}, images)["toml"]
 
 
-def test_every_line_has_a_level_and_a_text(form, images):
+def test_reply_checks_all_have_a_level_and_a_text(form, images):
     for changes in ({}, {"resolution": 100}, {"base_model": "nope"}, {"advanced": {"reg_data_dir": "nowhere"}}):
         for line in form.answer(state(form, **changes), {}, images)["lines"]:
             assert set(line) == {"level", "text"}

@@ -150,7 +150,7 @@ def test_too_large_a_file_is_refused_before_and_while_it_comes(client, monkeypat
 
 
 def test_a_full_disk_is_named(client, monkeypatch):
-    monkeypatch.setattr(uploads, "RESERVE_BYTES", 1 << 60)
+    monkeypatch.setattr(uploads, "MIN_FREE_BYTES", 1 << 60)
     answer = client.put(f"/fluxgym/drafts/{new_draft_id()}/images/a.png", content=png())
     assert answer.status_code == 400
     assert "free" in answer.json()["error"]

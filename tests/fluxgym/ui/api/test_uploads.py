@@ -52,7 +52,7 @@ def test_one_that_stops_arriving_is_given_up(tmp_path, monkeypatch):
 
 def test_the_disks_room_is_looked_at_while_bytes_arrive(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    free = iter([10**12, 10**12, uploads.RESERVE_BYTES])
+    free = iter([10**12, 10**12, uploads.MIN_FREE_BYTES])
     monkeypatch.setattr(uploads, "CHECK_BYTES", 4)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
     messages = [{"type": "http.request", "body": b"12345", "more_body": True}, {"type": "http.request", "body": b"67890"}]

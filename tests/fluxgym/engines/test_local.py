@@ -1,0 +1,161 @@
+"""The local engine: what it observes of recorded processes, which orphans it finds, and what it does about dead supervisors."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fluxgym.contract.codes import Status
+from fluxgym.engines.base import Engine
+from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.local import LocalEngine
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_stop_request, write_launch_spec
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify, is_frozen, write_record
+from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.status import EnginePhase
+from tests.support.runs import make_run, wait_for
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    return make_run(tmp_path)
+
+
+@pytest.fixture(name="engine")
+def fixture_engine(tmp_path) -> Engine:
+    return LocalEngine(OutputsPaths(tmp_path))
+
+
+@pytest.fixture(name="sleeper")
+def fixture_sleeper():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+OWN = "own"
+DEAD = {"start_ticks": 1}
+REBOOTED = {"boot_id": "of an earlier boot"}
+OTHER_HOST = {"boot_id": "of another boot", "host": "pod"}
+OBSERVED = [  # supervisor, trainer; OWN is alive
+    (OWN, OWN, EnginePhase.ACTIVE, True),
+    (DEAD, OWN, EnginePhase.ACTIVE, False),
+    (None, OWN, EnginePhase.ACTIVE, False),
+    (OWN, None, EnginePhase.PENDING, True),
+    (OWN, DEAD, EnginePhase.FINISHING, True),
+    (DEAD, DEAD, EnginePhase.GONE, False),
+    (DEAD, None, EnginePhase.GONE, False),
+    (None, None, EnginePhase.GONE, False),
+    (REBOOTED, REBOOTED, EnginePhase.GONE, False),
+    (OTHER_HOST, OTHER_HOST, EnginePhase.UNREACHABLE, False),
+]
+
+
+def identity(kind):
+    own = identify(os.getpid(), "id-cat")
+    return None if kind is None else own if kind == OWN else replace(own, **kind)
+
+
+def observed(engine, run):
+    return engine.observe([RunSnapshot(run, {})])["cat"]
+
+
+@pytest.mark.parametrize(("supervisor", "trainer", "phase", "is_supervised"), OBSERVED)
+def test_phase_follows_from_the_recorded_processes(engine, run, supervisor, trainer, phase, is_supervised):
+    write_record(run, "id-cat", 1, identity(supervisor), identity(trainer))
+    found = observed(engine, run)
+    assert (found.phase, found.is_supervised) == (phase, is_supervised)
+    assert found.node == ("pod" if phase is EnginePhase.UNREACHABLE else "")
+    assert ("restarted" in found.reason) == (supervisor == REBOOTED)
+
+
+def test_a_run_without_a_record_is_gone(engine, run):
+    assert observed(engine, run).phase is EnginePhase.GONE
+
+
+def test_one_call_observes_many_runs(engine, run, tmp_path):
+    other = make_run(tmp_path, "dog")
+    write_record(run, "id-cat", 1, identity(OWN), identity(OWN))
+    found = engine.observe([RunSnapshot(run, {}), RunSnapshot(other, {})])
+    assert {slug: state.phase for slug, state in found.items()} == {"cat": EnginePhase.ACTIVE, "dog": EnginePhase.GONE}
+
+
+def test_a_frozen_supervisor_after_the_trainers_end_is_explained(engine, run, sleeper):
+    supervisor = wait_for(lambda: identify(sleeper.pid, "id-cat"))
+    write_record(run, "id-cat", 1, supervisor, identity(DEAD))
+    assert observed(engine, run).reason == ""
+    sleeper.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_frozen(supervisor))
+    assert f"(PID {sleeper.pid}) is frozen" in observed(engine, run).reason
+
+
+@pytest.mark.parametrize("program", ["fluxgym.supervisor", "fluxgym.launch.supervisor", "/trainer/flux_train_network.py"])
+def test_orphans_are_found_by_their_command_line(engine, run, tmp_path, program):
+    other = make_run(tmp_path, "dog")
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", program, str(run.folder)])
+    try:
+        assert wait_for(lambda: engine.orphans([run, other])) == {"cat": f"PID {process.pid}"}
+    finally:
+        process.kill()
+        process.wait()
+    assert engine.orphans([run, other]) == {}
+
+
+def test_another_program_with_the_folder_in_its_command_line_is_no_orphan(engine, run):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "tail", str(run.folder)])
+    try:
+        assert engine.orphans([run]) == {}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_nothing_is_canceled_of_a_run_that_has_ended(engine, tmp_path):
+    run = make_run(tmp_path, "old", status=Status.STOPPED)
+    write_launch_spec(run, LaunchSpec(run_id="id-old", attempt=1, trainer_dir="/"))
+    assert not engine.cancel(run, grace_s=1.0)
+    assert not run.stop.exists()
+
+
+def test_a_stop_request_reaches_a_run_on_another_host(engine, run):
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=3, trainer_dir="/"))
+    write_record(run, "id-cat", 3, identity(OTHER_HOST), identity(OTHER_HOST))
+    run.progress.touch()
+    assert engine.cancel(run, grace_s=7.0)
+    assert read_stop_request(run, "id-cat", 3).grace_s == 7.0
+
+
+def test_reconcile_removes_tickets_of_runs_that_do_not_wait(engine, run):
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
+    Queue(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
+    assert engine.capacity().waiting == ("cat",)
+    assert engine.reconcile() == ()  # its state is starting, not queued
+    assert engine.capacity().waiting == ()
+
+
+def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, run):
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
+    Queue(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
+    run.ui_state.write_text("{")
+    assert engine.reconcile() == ()
+    assert engine.capacity().waiting == ("cat",)
+
+
+def test_free_devices_are_acquired_and_the_ticket_is_removed(engine, run):
+    spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu"))
+    reasons = []
+    lease = engine.acquire(run, spec, is_cancelled=lambda: False, waiting=reasons.append)
+    assert len(lease.file_descriptors) == 1
+    assert (reasons, engine.capacity().waiting) == ([], ())
+    lease.release()
+
+
+def test_a_canceled_run_acquires_nothing(engine, run):
+    spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu"))
+    assert engine.acquire(run, spec, is_cancelled=lambda: True, waiting=lambda reason: None) is None
+    assert engine.capacity().waiting == ()
