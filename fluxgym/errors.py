@@ -5,7 +5,7 @@
     │   └── BadName          a LoRA name that gives no folder name
     ├── SettingsError        a flag or environment variable of the app itself
     ├── DatasetError         images or captions
-    │   ├── BadImage       a file that is not an image, or a damaged one
+    │   ├── BadImage         a file that is not an image, or a damaged one
     │   └── TooLarge         an upload above the cap
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only
@@ -36,7 +36,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One result of a check, as a sentence; field is the form field that it is about."""
+    """One result of a check, as a sentence; field is the form field that it is about, code the name of the error's class."""
 
     level: Level
     message: str
@@ -118,3 +118,16 @@ class StopFailed(SessionError):
 
 class LaunchError(FluxGymError):
     """The supervisor or the trainer could not be started."""
+
+
+_BY_NAME = {name: item for name, item in dict(globals()).items() if isinstance(item, type) and issubclass(item, FluxGymError)}
+
+
+def problem_of(error: FluxGymError, field: str | None = None) -> Problem:
+    """Return an error as a problem, whose code is the name of its class; `field` is used if the error names none."""
+    return Problem(level=Level.ERROR, message=str(error), field=error.field or field, code=type(error).__name__)
+
+
+def error_of(problem: Problem) -> FluxGymError:
+    """Return a problem as the error that its code names, LaunchError if it has none, as a trainer's problems have."""
+    return _BY_NAME.get(problem.code, LaunchError)(problem.message, field=problem.field)

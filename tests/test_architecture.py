@@ -22,11 +22,8 @@ COMMANDS = {"networks/convert_flux_lora.py", "networks/flux_merge_lora.py", "net
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
-    "library.data.dataset_toml -> library.data.schema -> library.data.dataset_toml",
     "sd-scripts/flux_minimal_inference.py -> flux_train_network",
     "sd-scripts/library/objective.py -> library.training",
-    "sd-scripts/networks/factory.py -> library.cli",
-    "sd-scripts/networks/lora_file.py -> library.training",
 })  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NameTaken, SettingsError
-from fluxgym.planning.checks import check
+from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import SYMBOLS, SessionStatus
@@ -170,9 +170,9 @@ def _reason(settings: Settings, slug: str) -> str:
 
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:
-    result = check(read_state_file(args.state), image_folder(args.images), settings.models, settings.outputs)
-    for line in result.lines:
-        print(f"{MARKS[line.level]} {line.text}")
-    if result.steps is not None:
-        print(f"{result.steps} steps")
-    return 0 if result.can_start else 2
+    planned = plan(read_state_file(args.state), image_folder(args.images), settings)
+    for problem in planned.problems:
+        print(f"{MARKS[problem.level]} {problem.message}")
+    if planned.steps is not None:
+        print(f"{planned.steps} steps")
+    return 0 if planned.can_start else 2

@@ -56,7 +56,10 @@ class Engine(Protocol):
     name: str
 
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> EngineHandle:
-        """Start a supervisor and return once it has recorded itself or has ended. Raises LaunchError if it does neither."""
+        """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
+
+        Raises LaunchError if it does neither.
+        """
 
     def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
         """Request a stop and return at once; False if nothing of the run is alive or waiting. A dead supervisor is replaced.

@@ -52,7 +52,13 @@ class LocalEngine:
         self._queue = Queue(outputs)
 
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> EngineHandle:
-        """Start a supervisor and return once it has recorded itself or has ended; raises LaunchError if it does neither."""
+        """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
+
+        Raises LaunchError if it does neither.
+        """
+        record = read_record(run)
+        if record is not None and record.supervisor is not None and is_alive(record.supervisor) and _is_of(record, spec):
+            return EngineHandle(engine=self.name, job_id=str(record.supervisor.pid))
         process = _spawn(run, mode)
         _wait_until_recorded(run, spec, process)
         return EngineHandle(engine=self.name, job_id=str(process.pid))
@@ -179,8 +185,10 @@ def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Po
 
 def _has_recorded_itself(run: RunPaths, spec: LaunchSpec, pid: int) -> bool:
     record = read_record(run)
-    if record is None or record.supervisor is None or record.supervisor.pid != pid:
-        return False
+    return record is not None and record.supervisor is not None and record.supervisor.pid == pid and _is_of(record, spec)
+
+
+def _is_of(record: ProcessRecord, spec: LaunchSpec) -> bool:
     return (record.run_id, record.attempt) == (spec.run_id, spec.attempt)
 
 

@@ -16,7 +16,6 @@ from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
 
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
 FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 WORDS = {"ae": "the VAE (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
 
 

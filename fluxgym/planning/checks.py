@@ -1,110 +1,124 @@
-"""Checks before Start, as lines of green, amber and red: name, images, model files, disk, steps. Reads only; raises nothing."""
+"""The checks before Start: model files, images, steps and disk, each with a result for the user. They only read files and never raise."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import DESCRIPTIONS
-from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
-from fluxgym.dataset.folder import ImageCounts, ImageFolder, sizes
-from fluxgym.errors import FluxGymError
-from fluxgym.models.catalog import FoundFiles, apply_defaults, find_files, get_model, regularization_folder
+from fluxgym.contract.buckets import Size
+from fluxgym.dataset.folder import ImageFolder, sizes
+from fluxgym.errors import DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
+from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
 from fluxgym.runs.files import check_free_space
-from fluxgym.runs.state import slug_of
 
-Level = Literal["ok", "warning", "error"]
+IMAGES = "images"  # the field that stands for the images
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class Line:
-    """One check's result; `field` names the form field that it is about."""
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """The images of a training: sizes (width, height) in the order of their names; is_complete is False if some cannot be read."""
 
-    level: Level
-    text: str
-    field: str | None = None
+    folder: Path
+    count: int = 0
+    captioned: int = 0
+    sizes: tuple[Size, ...] = ()
+    regularization: Path | None = None
+    regularization_sizes: tuple[Size, ...] = ()
+    is_complete: bool = True
 
 
-@dataclass
-class Preflight:
-    """All lines, the model's files when they are whole, and the number of steps when it can be told."""
+class Findings:
+    """Collects the results of checks, each one once."""
 
-    lines: list[Line] = field(default_factory=list)
-    files: FoundFiles | None = None
-    steps: int | None = None
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
 
-    @property
-    def can_start(self) -> bool:
-        """Return True if nothing stands in the way."""
-        return all(line.level != "error" for line in self.lines)
+    def add(self, level: Level, message: str, field: str | None = None) -> None:
+        """Add a result."""
+        self._append(Problem(level=level, message=message, field=field))
 
-    def add(self, level: Level, text: str, about: str | None = None) -> None:
-        """Add a line, once."""
-        if (line := Line(level, text, about)) not in self.lines:
-            self.lines.append(line)
+    def refuse(self, error: FluxGymError, field: str | None = None) -> None:
+        """Add an error as a result; `field` is used if the error names none."""
+        self._append(problem_of(error, field))
 
-    def tell(self, about: str | None, look: Callable[[], Found]) -> Found | None:
-        """Return what a look finds; one that is refused becomes a line, about its own field or this one, and None."""
+    def attempt(self, action: Callable[[], Found], field: str | None = None) -> Found | None:
+        """Return the result of an action, or None after adding its error."""
         try:
-            return look()
+            return action()
         except FluxGymError as error:
-            self.add("error", str(error), error.field or about)
+            self.refuse(error, field)
         except OSError as error:
-            self.add("error", f"{error.filename or 'A file'} cannot be read: {error.strerror or error}.", about)
+            self.refuse(StorageError(f"{error.filename or 'A file'} cannot be read: {error.strerror or error}."), field)
         return None
 
-
-def check(state: Mapping[str, Any], images: Path, models: Path, outputs: Path) -> Preflight:
-    """Check what Start would do with these settings and images."""
-    found = Preflight()
-    config = found.tell(None, lambda: _config(state, models))
-    if config is None:
-        return found
-    found.files = found.tell("base_model", lambda: _files(found, config, models))
-    found.add("ok", f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
-    if tally := found.tell("images", lambda: ImageFolder(images).tally()):
-        _tell_images(found, tally, config)
-    found.steps = found.tell("images", lambda: _steps(found, config, images, models))
-    if free := found.tell(None, lambda: check_free_space(outputs)):
-        found.add("ok", f"{free / (1 << 30):.0f} GB are free on the disk.")
-    return found
+    def _append(self, problem: Problem) -> None:
+        if all((known.level, known.message, known.field) != (problem.level, problem.message, problem.field) for known in self.problems):
+            self.problems.append(problem)
 
 
-def _config(state: Mapping[str, Any], models: Path) -> TrainConfig:
-    config = TrainConfig.from_state(apply_defaults(state, models))
-    slug_of(config.lora_name)
-    return config
-
-
-def _files(found: Preflight, config: TrainConfig, models: Path) -> FoundFiles:
-    files, title = find_files(config.base_model, models), get_model(config.base_model, models).title
-    known = identify(files.transformer)
-    told = f"; the transformer is {known.words}" if known.roles else ""
-    found.add("ok", f"{title}: all four files are here{told}.", "base_model")
+def check_model(model: Model | None, models: Path, findings: Findings) -> FoundFiles | None:
+    """Return the files of a model if all of them are there, and report which transformer they have."""
+    if model is None:
+        return None
+    files = findings.attempt(lambda: find_files(model.id, models), "base_model")
+    known = findings.attempt(lambda: identify(files.transformer), "base_model") if files else None
+    if known is not None:
+        transformer = f"; the transformer is {known.words}" if known.roles else ""
+        findings.add(Level.OK, f"{model.title}: all four files are here{transformer}.", "base_model")
     return files
 
 
-def _tell_images(found: Preflight, tally: ImageCounts, config: TrainConfig) -> None:
-    if not tally.images:
-        found.add("error", "There are no images yet; add at least one.", "images")
+def report_tier(config: TrainConfig, findings: Findings) -> None:
+    """Report what the VRAM tier switches."""
+    findings.add(Level.OK, f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
+
+
+def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
+    """Return the images and regularization images, and report missing captions."""
+    counts = findings.attempt(ImageFolder(folder).tally, IMAGES)
+    if counts:
+        _report_counts(config, counts.images, counts.captioned, findings)
+    num_problems = len(findings.problems)
+    regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
+    own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
+    return ImageSet(
+        folder=folder,
+        count=counts.images if counts else 0,
+        captioned=counts.captioned if counts else 0,
+        sizes=own,
+        regularization=regularization,
+        regularization_sizes=others,
+        is_complete=len(findings.problems) == num_problems,
+    )
+
+
+def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
+    return findings.attempt(lambda: tuple(sizes(folder)), IMAGES) or ()
+
+
+def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
+    if not images:
+        findings.refuse(DatasetError("There are no images yet; add at least one."), IMAGES)
         return
-    bare = tally.images - tally.captioned
-    found.add("ok", f"{tally.images} image{'s' * (tally.images > 1)}, {tally.captioned} with a caption.", "images")
-    if bare and not config.concept_sentence:
-        found.add("warning", f"{bare} of them have neither a caption nor a trigger word to stand for one.", "concept_sentence")
+    findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {captioned} with a caption.", IMAGES)
+    if captioned < images and not config.concept_sentence:
+        message = f"{images - captioned} of them have neither a caption nor a trigger word to stand for one."
+        findings.add(Level.WARNING, message, "concept_sentence")
 
 
-def _steps(found: Preflight, config: TrainConfig, images: Path, models: Path) -> int | None:
-    """Return the expected steps, None without images; tells of images that are smaller than the training."""
-    folder = regularization_folder(config, models)
-    dataset_toml(config, images, folder)
-    seen = list(sizes(images))
-    steps = expected_steps(config, seen, list(sizes(folder)) if folder else ())
-    small = sum(min(size) < config.resolution for size in seen)
+def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:
+    """Report images that are smaller than the training resolution."""
+    small = sum(min(size) < config.resolution for size in images.sizes)
     if small:
-        what = "1 of them is" if small == 1 else f"{small} of them are"
-        found.add("warning", f"{what} smaller than {config.resolution} pixels on a side and will be enlarged.", "images")
-    return steps or None
+        subject = "1 of them is" if small == 1 else f"{small} of them are"
+        findings.add(Level.WARNING, f"{subject} smaller than {config.resolution} pixels on a side and will be enlarged.", IMAGES)
+
+
+def check_disk(outputs: Path, findings: Findings) -> None:
+    """Report the free disk space."""
+    if free := findings.attempt(lambda: check_free_space(outputs)):
+        findings.add(Level.OK, f"{free / (1 << 30):.0f} GB are free on the disk.")

@@ -1,23 +1,184 @@
-"""The trainer's sample prompts: the form's lines, completed with what kohya would otherwise choose itself."""
+"""The plan of a training run: everything that Start writes and launches, computed once from settings and images.
+
+The form's preview, the checks before Start, start, resume and the command line use the same TrainingPlan.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from fluxgym.config.settings import TrainConfig
+from fluxgym.app_settings import Settings
+from fluxgym.config.settings import TrainConfig, check_advanced
+from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
+from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
+from fluxgym.planning.checks import IMAGES, Findings, ImageSet, check_disk, check_model, read_images, report_small_images, report_tier
+from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.runs.checkpoints import Checkpoint
+from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import slug_of
+from fluxgym.trainers.base import backend_for, with_command
+from fluxgym.trainers.options import trainer_options
 
-PROMPT_FLAGS = ("w", "h", "d")
+UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
 
-def sample_prompts(config: TrainConfig) -> str:
-    """Return the trainer's prompt lines: the form's, else the trigger; each with the training's size and seed where it names none.
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """What a training is expected to need; None where it is unknown."""
 
-    kohya's own defaults would be 512 pixels a side and another image at every look.
+    seconds: float | None = None
+    vram_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """One training, ready to start if it has no errors.
+
+    A setting that cannot be used has its default in config and an error in problems. dataset_toml is "", options are empty and steps is
+    None where they cannot be computed. problems also has the results of the checks that passed.
     """
-    lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
-    lines = lines or [config.concept_sentence.strip() or config.lora_name]
-    given = {"w": config.resolution, "h": config.resolution, "d": config.seed}
-    return "".join(line + "\n" if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
+
+    config: TrainConfig
+    run: RunPaths
+    model: Model | None
+    files: FoundFiles | None
+    images: ImageSet
+    dataset_toml: str
+    sample_prompts: str
+    options: TrainerOptions
+    trainer_dir: Path
+    resume_from: Path | None
+    steps: int | None
+    estimates: Estimates
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that prevent Start."""
+        return tuple(problem for problem in self.problems if problem.level is Level.ERROR)
+
+    @property
+    def can_start(self) -> bool:
+        """True if there is no error."""
+        return not self.errors
+
+    def raise_error(self, *kinds: type[FluxGymError]) -> None:
+        """Raise the first error, or the first one of these kinds."""
+        errors = [error_of(problem) for problem in self.errors]
+        for error in errors:
+            if isinstance(error, kinds or FluxGymError):
+                raise error
+
+    def relocated(self, run: RunPaths) -> "TrainingPlan":
+        """Return the same plan for another run folder; nothing is read or checked again."""
+        return self._written_for(run, self.resume_from)
+
+    def resuming(self, checkpoint: Path) -> "TrainingPlan":
+        """Return the same plan, starting from a checkpoint folder."""
+        return self._written_for(self.run, checkpoint)
+
+    def _written_for(self, run: RunPaths, resume_from: Path | None) -> "TrainingPlan":
+        options, toml = self.options, self.dataset_toml
+        if options and self.files is not None:
+            options = trainer_options(self.config, run, self.files, resume=resume_from)
+        if toml:
+            toml = dataset_toml(self.config, run.dataset, self.images.regularization)
+        return replace(self, run=run, resume_from=resume_from, options=options, dataset_toml=toml)
+
+    def launch_spec(self, run_id: str = "", attempt: int = 1) -> LaunchSpec:
+        """Return what an attempt launches, with its command and without devices."""
+        spec = LaunchSpec(
+            run_id=run_id,
+            attempt=attempt,
+            trainer_dir=str(self.trainer_dir),
+            backend=backend_for(self.trainer_dir).name,
+            options=self.options,
+            resume_from=None if self.resume_from is None else str(self.resume_from),
+            max_train_epochs=self.config.max_train_epochs,
+            expected_steps=self.steps,
+            monitoring=self.config.enable_monitoring,
+        )
+        return with_command(spec, self.run)
 
 
-def _completed(line: str, given: Mapping[str, int]) -> str:
-    flags = {part.split(" ", 1)[0] for part in line.split(" --")[1:]}
-    return line + "".join(f" --{flag} {given[flag]}" for flag in PROMPT_FLAGS if flag not in flags)
+def plan(
+    state: Mapping[str, Any], images: Path, settings: Settings, *, run: RunPaths | None = None, resume: Checkpoint | None = None
+) -> TrainingPlan:
+    """Plan the training of a state's settings with a folder of images.
+
+    Settings that are missing come from the base model's defaults, except for a resume, whose state is complete. Never raises for user
+    input: each error becomes a problem with its field. Image sizes are read once.
+    """
+    findings = Findings()
+    config = read_config(state, settings.models, findings, with_defaults=resume is None)
+    are_usable = all(problem.field == "lora_name" for problem in findings.problems)
+    run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))
+    model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
+    files = check_model(model, settings.models, findings)
+    report_tier(config, findings)
+    image_set = read_images(config, images, settings.models, findings)
+    can_write = are_usable and image_set.is_complete
+    toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
+    steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
+    report_small_images(config, image_set, findings)
+    if resume is None:
+        check_disk(settings.outputs, findings)
+    resume_from = None if resume is None else resume.folder
+    options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
+    if options:
+        findings.problems += backend_for(settings.sd_scripts).check(options, settings.sd_scripts)
+    return TrainingPlan(
+        config=config,
+        run=run,
+        model=model,
+        files=files,
+        images=image_set,
+        dataset_toml=toml or "",
+        sample_prompts=sample_prompts(config),
+        options=options,
+        trainer_dir=settings.sd_scripts,
+        resume_from=resume_from,
+        steps=steps or None,
+        estimates=Estimates(),
+        problems=tuple(findings.problems),
+    )
+
+
+def read_config(state: Mapping[str, Any], models: Path, findings: Findings, *, with_defaults: bool = True) -> TrainConfig:
+    """Return the config of a state; a setting that cannot be used is reported and replaced by its default."""
+    filled = findings.attempt(lambda: apply_defaults(state, models), "base_model") if with_defaults else None
+    usable = dict(state) if filled is None else filled
+    if isinstance(usable.get("advanced"), Mapping):
+        usable["advanced"] = {name: value for name, value in usable["advanced"].items() if _is_usable(name, value, findings)}
+    config = _first_usable(usable, findings)
+    try:
+        slug_of(config.lora_name)
+    except BadName as error:
+        findings.refuse(error)
+        return replace(config, lora_name=UNNAMED)
+    return config
+
+
+def _is_usable(name: str, value: Any, findings: Findings) -> bool:
+    try:
+        check_advanced(name, value)
+    except ConfigError as error:
+        findings.refuse(error)
+        return False
+    return True
+
+
+def _first_usable(usable: dict[str, Any], findings: Findings) -> TrainConfig:
+    """Return the config after removing one setting after another that cannot be used."""
+    while True:
+        try:
+            return TrainConfig.from_state(usable)
+        except ConfigError as error:
+            findings.refuse(error)
+            if error.field != "lora_name" and error.field not in usable:
+                raise  # it cannot be removed
+            usable = {name: value for name, value in usable.items() if name != error.field}
+            usable.setdefault("lora_name", UNNAMED)

@@ -9,17 +9,13 @@ from fluxgym.runs.paths import RunPaths
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A complete checkpoint. step counts over all attempts, epoch is the number of finished epochs, total_steps is 0 if unknown.
-
-    is_exact: a training that resumes from it ends bit for bit like one that was never interrupted.
-    """
+    """A complete checkpoint. step counts over all attempts, epoch is the number of finished epochs, total_steps is 0 if unknown."""
 
     folder: Path
     step: int
     epoch: int
     total_steps: int
     written_at: float
-    is_exact: bool = True
 
     @property
     def name(self) -> str:

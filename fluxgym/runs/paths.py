@@ -119,6 +119,11 @@ class RunPaths:
         return self.private / "lock"
 
     @property
+    def supervisor_lock(self) -> Path:
+        """Held by the run's supervisor, so that there is only one."""
+        return self.private / "supervisor.lock"
+
+    @property
     def stop(self) -> Path:
         """The stop request."""
         return self.private / "stop.json"

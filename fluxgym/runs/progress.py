@@ -59,19 +59,6 @@ def _parsed(text: bytes) -> Line | None:
         return None
 
 
-def read_curve(path: Path, max_points: int = 800) -> list[tuple[int, float]]:
-    """Return (step, loss) in the order of steps, thinned to about max_points; of a repeated step the last loss counts."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return []
-        with path.open("rb") as file:
-            points = sorted(dict(losses_in(file)).items())
-    except OSError:
-        return []
-    every = max(1, len(points) // max_points)
-    return points[::-1][::every][::-1]
-
-
 def losses_in(lines: Iterable[bytes]) -> Iterator[tuple[int, float]]:
     """Yield (step, loss) of each line that has both, in the order of lines."""
     for text in lines:

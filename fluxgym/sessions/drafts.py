@@ -109,11 +109,6 @@ def _identity(run: RunPaths) -> dict[str, object]:
         return {"slug": run.slug, "run_id": None}
 
 
-def new_draft_id() -> str:
-    """Return a random id that cannot be guessed."""
-    return secrets.token_hex(16)
-
-
 def open_draft(outputs: Path, draft_id: str) -> Draft:
     """Return a draft, which may be empty; raises SessionNotFound for an invalid id."""
     if not ID.fullmatch(draft_id):

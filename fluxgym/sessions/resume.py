@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.settings import TrainConfig
-from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
-from fluxgym.dataset.folder import sizes
+from fluxgym.contract.codes import Status
 from fluxgym.engines.base import Mode
-from fluxgym.engines.devices import VISIBLE, are_there, device_request
+from fluxgym.engines.devices import VISIBLE, are_there
 from fluxgym.engines.registry import engine_of
-from fluxgym.errors import DatasetError, FluxGymError, NothingToResume, SessionNotFound, UnreadableState
-from fluxgym.models.catalog import find_files, regularization_folder
+from fluxgym.errors import DatasetError, NothingToResume, SessionNotFound, UnreadableState
+from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import write_text
@@ -22,9 +19,10 @@ from fluxgym.runs.progress import read_last_training
 from fluxgym.runs.state import State, read_state, update_state
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import keep
+from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 from fluxgym.trainers.base import backend_for, backend_of, choose_checkpoint
-from fluxgym.trainers.options import train_sh, trainer_argv, trainer_options
+from fluxgym.trainers.options import train_sh
 
 
 def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
@@ -47,53 +45,31 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
         engine_of(run).submit(run, order, Mode.VERIFY_ONLY)
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
-    config = TrainConfig.from_state(state)
     checkpoint = choose_checkpoint(run, backend_for(settings.sd_scripts), from_checkpoint)
-    order = _order(run, config, state, checkpoint, settings)
+    planned = plan(state, run.dataset, settings, run=run, resume=checkpoint)
+    _check_resumable(planned, checkpoint)
+    record = read_record(run)
+    run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
+    spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, _gpus_of(read_launch_spec(run)))
+    write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
+    write_text(run.train_sh, train_sh(spec.argv))
     keep(run)
-    write_launch_spec(run, order)
-    update_state(run, {"status": Status.STARTING, "max_train_epochs": config.max_train_epochs, "run_id": order.run_id} | _CLEARED)
-    try:
-        engine_of(run).submit(run, order)
-    except (FluxGymError, OSError) as error:
-        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be resumed: {error}"})
-        raise
-    return run
+    write_launch_spec(run, spec)
+    update_state(run, {"status": Status.STARTING, "max_train_epochs": planned.config.max_train_epochs, "run_id": run_id} | _CLEARED)
+    return launch(run, spec, "resumed")
 
 
 _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
 
 
-def _order(run: RunPaths, config: TrainConfig, state: State, checkpoint: Checkpoint, settings: Settings) -> LaunchSpec:
-    """Return the next attempt; its files are written again, so that hand-edited settings count."""
-    regularization = regularization_folder(config, settings.models)
-    images = list(sizes(run.dataset))
-    if not images:
+def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
+    """Raise a FluxGymError if the plan has an error or all of its steps are done."""
+    run, steps = planned.run, planned.steps or 0
+    if not planned.images.count:
         raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
-    steps = expected_steps(config, images, list(sizes(regularization)) if regularization else ())
-    end = read_exit(run)
-    done = end.last_step or 0 if end is not None and end.status == Status.COMPLETED else checkpoint.step
-    if done >= steps:
+    planned.raise_error()
+    if _done(run, checkpoint) >= steps:
         raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
-    files = find_files(config.base_model, settings.models)
-    argv = trainer_argv(config, run, files, sd_scripts=settings.sd_scripts, resume=checkpoint.folder)
-    write_text(run.dataset_toml, dataset_toml(config, run.dataset, regularization))
-    write_text(run.train_sh, train_sh(argv))
-    record, gpus = read_record(run), _gpus_of(read_launch_spec(run))
-    return LaunchSpec(
-        run_id=str(state.get("run_id") or (record.run_id if record else run.slug)),
-        attempt=(record.attempt if record else 1) + 1,
-        backend=backend_for(settings.sd_scripts).name,
-        options=trainer_options(config, run, files, resume=checkpoint.folder),
-        resume_from=str(checkpoint.folder),
-        argv=tuple(argv),
-        trainer_dir=str(settings.sd_scripts),
-        max_train_epochs=config.max_train_epochs,
-        expected_steps=steps,
-        monitoring=config.enable_monitoring,
-        env={VISIBLE: gpus} if gpus else {},
-        devices=device_request(gpus),
-    )
 
 
 def _gpus_of(before: LaunchSpec | None) -> str | None:
@@ -111,14 +87,14 @@ class ResumePreview:
     epoch: int
     total_steps: int
     left_s: float | None
-    is_exact: bool = True
+    notice: str = ""
 
     def sentence(self) -> str:
         """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
         left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
-        inexact = "" if self.is_exact else "; inexactly: kohya's trainer takes the images in another order than without the stop"
-        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{inexact}"
+        notice = f"; {self.notice}" if self.notice else ""
+        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
 
 
 def needs_check(run: RunPaths) -> bool:
@@ -136,7 +112,8 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     state = _state(run)
     if not state:
         return None
-    newest = next(iter(list_complete(run, backend_of(run))), None)
+    backend = backend_of(run)
+    newest = next(iter(list_complete(run, backend)), None)
     if newest is None:
         return None
     total = _total_steps(run, state, newest)
@@ -145,7 +122,7 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     speed = (read_last_training(run.progress) or {}).get("s_per_it")
     left = max(0, total - newest.step)
     return ResumePreview(
-        checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, is_exact=newest.is_exact,
+        checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, notice=backend.resume_notice(),
         left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
     )  # fmt: skip
 

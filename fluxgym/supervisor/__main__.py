@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     if spec is None:
         log.error("%s is missing or damaged, so there is nothing to start", run.launch.name)
         return 1
-    lock = try_lock(run.private / "supervisor.lock")
+    lock = try_lock(run.supervisor_lock)
     if lock is None:
         log.error("another supervisor watches this run already")
         return 1

@@ -14,6 +14,7 @@ from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
 
+RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 POLL_S = 0.25
 GROUP_END_S = 10.0
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", "WANDB_API_KEY")
@@ -49,7 +50,7 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.P
         "PYTHONUNBUFFERED": "1",
         RUN_ID_VARIABLE: spec.run_id,
         ATTEMPT_VARIABLE: str(spec.attempt),
-        "FLUXGYM_RUN_FOLDER": str(run.folder),
+        RUN_FOLDER_VARIABLE: str(run.folder),
         **spec.env,
         **lease.env,
     }
@@ -112,7 +113,7 @@ def descendant_pids(pgid: int, run: RunPaths, run_id: str) -> list[int]:
     """Return the live processes of a trainer that has ended."""
     parents = _parents()
     ours = set(_descendants(os.getpid(), parents))
-    marks = {os.fsencode(f"FLUXGYM_RUN_FOLDER={run.folder}"), os.fsencode(f"{RUN_ID_VARIABLE}={run_id}")}
+    marks = {os.fsencode(f"{RUN_FOLDER_VARIABLE}={run.folder}"), os.fsencode(f"{RUN_ID_VARIABLE}={run_id}")}
     marked = {pid for pid in parents if pid != os.getpid() and marks <= set(_environment(pid))}
     return sorted(({*group_members(pgid)} | ours | marked) - {os.getpid()})
 

@@ -23,7 +23,10 @@ class ProgressFollower(Protocol):
 
 
 class TrainerBackend(Protocol):
-    """One kind of trainer. `title` completes "the trainer that wrote them: …"."""
+    """One kind of trainer. title completes "the trainer that wrote them: …".
+
+    resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted.
+    """
 
     name: str
     title: str

@@ -9,11 +9,9 @@ from fluxgym.config.setting_spec import Emit, Kind, Setting
 from fluxgym.config.settings import NOT_ON_COMMAND_LINE, OWN_KEYS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
-from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
-from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
+from fluxgym.runs.launch_spec import TrainerOptions
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.base import backend_for, with_command
 
 Options = dict[str, tuple[str, ...] | None]
 FIXED: Options = {
@@ -87,19 +85,6 @@ def _run_options(config: TrainConfig, run: RunPaths) -> Options:
     if config.sample_every_n_steps or any(config.advanced.get(name) for name in SAMPLING_SETTINGS):
         options["--sample_prompts"] = (str(run.sample_prompts),)
     return options
-
-
-def trainer_argv(config: TrainConfig, run: RunPaths, files: FoundFiles, *, sd_scripts: Path, resume: Path | None = None) -> list[str]:
-    """Return the command that trains a run; `resume` is a checkpoint's folder.
-
-    Raises LaunchError when the trainer is not there, or is a checkout of kohya's that does not know one of the options.
-    """
-    backend, options = backend_for(sd_scripts), trainer_options(config, run, files, resume=resume)
-    resume_from = None if resume is None else str(resume)
-    spec = LaunchSpec(run_id="", attempt=1, trainer_dir=str(sd_scripts), backend=backend.name, options=options, resume_from=resume_from)
-    for problem in backend.check(options, sd_scripts):
-        raise LaunchError(problem.message, field=problem.field)
-    return list(with_command(spec, run).argv)
 
 
 def _set_advanced(options: Options, name: str, value: Any) -> None:

@@ -14,24 +14,25 @@ from typing import Any, cast
 import gradio as gr
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.settings import SETTINGS, TrainConfig
+from fluxgym.config.settings import SETTINGS, STATE_KEYS
 from fluxgym.engines.registry import is_executing
 from fluxgym.errors import FluxGymError, NameTaken
-from fluxgym.models.catalog import apply_defaults, default_model
+from fluxgym.models.catalog import default_model
+from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.state import next_version, read_state, slug_of, timestamp_of
+from fluxgym.runs.state import next_version, read_state, timestamp_of
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.preconditions import is_name_available
-from fluxgym.sessions.start import IfExists, StartRequest, start
+from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import Answer
 from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.sessions import offer
 from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import NAMES
-from fluxgym.ui.form_reply import Form
+from fluxgym.ui.form_reply import Form, Reply
 from fluxgym.ui.form_values import State, Typed
 
 logger = logging.getLogger(__name__)
@@ -78,11 +79,15 @@ class TrainingHandlers:
         answer = self._answer(draft.id, source, shown)[1]
         return [draft.id, source, *_fields(shown), {"source": source, "again": True}, answer | {"draft": typed}]
 
-    def _answer(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Answer]:
+    def _answer(self, draft_id: str, source: str, typed: Typed) -> tuple[State, Answer]:
+        state, reply = self._reply(draft_id, source, typed)
+        return state, reply.answer
+
+    def _reply(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Reply]:
         state, errors = form_values.to_state(typed)
         state = self._form.explicit(state)
         folder = self._images.folder(draft_id, self._existing(source))
-        return state, self._form.answer(state, errors, folder.path, pressed=pressed)
+        return state, self._form.reply(state, errors, folder.path, pressed=pressed)
 
     def changed(self, name: str, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Keep what is typed and answer to it; the browser holds it under `name` until then."""
@@ -145,33 +150,33 @@ class TrainingHandlers:
     def _start(self, draft_id: str, source: str, given: Outputs, if_exists: IfExists | None) -> Outputs:
         draft, (*fields, chosen) = self._draft(draft_id), given
         typed, gpus = form_values.by_name(fields), str(chosen or "") or None
-        state, answer = self._answer(draft.id, source, typed, pressed=True)
-        if if_exists is None and (slug := self._recent_duplicate(state)):  # a second press, before the page had the first one's answer
+        state, reply = self._reply(draft.id, source, typed, pressed=True)
+        planned, answer = reply.planned, reply.answer
+        if if_exists is None and (slug := self._recent_duplicate(planned)):  # a second press, before the page had the first one's answer
             return _started(slug, answer)
         answer = self._kept(draft, state, source, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return [source, gr.skip(), answer]
-        images = self._images.folder(draft.id, self._existing(source)).path
         try:
-            run = start(StartRequest(state=state, images=images, if_exists=if_exists, gpus=gpus), self._settings)
+            run = start_plan(planned, self._settings, if_exists=if_exists, gpus=gpus)
         except NameTaken:
-            if if_exists is None and (slug := self._recent_duplicate(state)):
+            if if_exists is None and (slug := self._recent_duplicate(planned)):
                 return _started(slug, answer)
-            return [source, gr.skip(), answer | {"taken": self._choice(slug_of(state["lora_name"]))}]
+            return [source, gr.skip(), answer | {"taken": self._choice(planned.run.slug)}]
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
         if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
             _free_memory(draft, images=not source)
         return _started(run.slug, answer)
 
-    def _recent_duplicate(self, state: State) -> str:
-        """Return the slug of a run that was started seconds ago by these very settings, "" when there is none."""
+    def _recent_duplicate(self, planned: TrainingPlan) -> str:
+        """Return the slug of a run that was started with these settings within the last TWICE_S seconds, "" if there is none."""
+        run = planned.run
         try:
-            run = self._outputs.run(slug_of(str(state.get("lora_name") or "")))
             started = read_state(run)
-            is_same = TrainConfig.from_state(started) == TrainConfig.from_state(apply_defaults(state, self._settings.models))
         except FluxGymError:
             return ""
+        is_same = {"advanced": {}} | {name: started.get(name) for name in STATE_KEYS if name in started} == planned.config.to_state()
         is_new = 0 <= time.time() - timestamp_of(started) < TWICE_S
         return run.slug if is_same and is_new and is_executing(run) else ""
 

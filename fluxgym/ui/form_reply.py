@@ -1,57 +1,52 @@
-"""What the form answers to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
+"""The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.settings import OTHER_FLAGS, SETTINGS, TrainConfig
-from fluxgym.dataset.dataset_spec import dataset_toml
-from fluxgym.errors import FluxGymError
-from fluxgym.models.catalog import FoundFiles, get_model, regularization_folder
-from fluxgym.planning.checks import Preflight, check
-from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.state import slug_of
-from fluxgym.trainers.options import train_sh, trainer_argv
+from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
+from fluxgym.errors import FluxGymError, Level
+from fluxgym.models.catalog import get_model
+from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import Answer
 from fluxgym.ui.form_values import Errors, State
 
 HELP = {setting.name: setting.help for setting in SETTINGS.values()}
-NOTHING_TO_TELL: Answer = {"steps": None, "explain": "", "command": "", "toml": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """The plan of what the form holds, and its answer to the page."""
+
+    planned: TrainingPlan
+    answer: Answer
 
 
 class Form:
-    """Looks at a state as the form holds it."""
+    """Plans what the form holds and says what is wrong with it."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._outputs = OutputsPaths(settings.outputs)
 
-    def answer(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Answer:
-        """Return everything that stands beside the fields; `pressed` after a press on Start, when an empty name is named too."""
+    def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
+        """Return the plan and everything that stands beside the fields; `pressed` after a press on Start, when an empty name is an error too.
+
+        errors are those of fields whose content is not a value at all.
+        """
         errors = dict(errors)
-        config = form_values.check(state, errors)
-        lines = check(config.to_state(), images, self._settings.models, self._settings.outputs)
-        answer: Answer = {"help": HELP, "trigger": config.concept_sentence, "lines": _lines(lines, errors), "pressed": pressed}
-        can_tell = not set(errors) - {"lora_name"}  # a field that cannot be used was replaced by its default above
-        answer |= (_steps(lines, config) | self._recipe(config, lines.files)) if can_tell else NOTHING_TO_TELL
+        planned = plan(form_values.usable(state, errors), images, self._settings)
+        lines = _lines(planned, errors)
+        answer: Answer = {"help": HELP, "trigger": planned.config.concept_sentence, "lines": lines, "pressed": pressed}
+        is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
+        answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
         if not pressed and not state["lora_name"].strip():
-            del errors["lora_name"]
+            errors.pop("lora_name", None)
         if errors:
-            answer["lines"].append({"level": "error", "text": f"{_settings(len(errors))} cannot be used yet; the reason stands beside it."})
-        return answer | {"errors": errors}
-
-    def _recipe(self, config: TrainConfig, files: FoundFiles | None) -> Answer:
-        """Return the command and dataset.toml as Start would write them; nothing while something stands in the way."""
-        if files is None:
-            return {"command": "", "toml": ""}
-        run = self._outputs.run(slug_of(config.lora_name))
-        try:
-            argv = trainer_argv(config, run, files, sd_scripts=self._settings.sd_scripts)
-            toml = dataset_toml(config, run.dataset, regularization_folder(config, self._settings.models))
-        except FluxGymError:
-            return {"command": "", "toml": ""}  # the checks have said it already
-        return {"command": train_sh(argv), "toml": toml}
+            lines.append({"level": "error", "text": f"{_settings(len(errors))} cannot be used yet; the reason stands beside it."})
+        return Reply(planned=planned, answer=answer | {"errors": errors})
 
     def with_other_model(self, state: State, before: str) -> State:
         """Return the state after another model was chosen: what still held the earlier model's defaults gets the new one's."""
@@ -75,14 +70,15 @@ class Form:
         return state | {"advanced": {name: form_values.when_empty(name) for name in advanced} | state["advanced"]}
 
 
-def _lines(checked: Preflight, errors: Errors) -> list[Answer]:
-    """Return the checks' lines but those whose sentence stands beside its field already; new ones go beside theirs."""
-    lines = []
-    for line in checked.lines:
-        if line.field is not None and line.level == "error" and line.field in SETTINGS and line.field != OTHER_FLAGS:
-            errors.setdefault(line.field, line.text)
-        if errors.get(line.field or "") != line.text:
-            lines.append({"level": line.level, "text": line.text})
+def _lines(planned: TrainingPlan, errors: Errors) -> list[Answer]:
+    """Return the problems as lines, apart from those whose sentence stands beside its field; errors of fields are added to `errors`."""
+    lines: list[Answer] = []
+    for problem in planned.problems:
+        field = problem.field or ""
+        if problem.level is Level.ERROR and field in SETTINGS and field != OTHER_FLAGS:
+            errors.setdefault(field, problem.message)
+        if errors.get(field) != problem.message:
+            lines.append({"level": problem.level, "text": problem.message})
     return lines
 
 
@@ -90,12 +86,20 @@ def _settings(number: int) -> str:
     return "One setting" if number == 1 else f"{number} settings"
 
 
-def _steps(checked: Preflight, config: TrainConfig) -> Answer:
-    """Return the expected steps and what they are made of."""
-    if checked.steps is None:
+def _steps(planned: TrainingPlan | None) -> Answer:
+    """Return the expected steps and how they are computed."""
+    if planned is None or planned.steps is None:
         return {"steps": None, "explain": ""}
+    config = planned.config
     batch = config.advanced.get("train_batch_size", 1)
     epochs = f"{config.max_train_epochs} epoch{'s' * (config.max_train_epochs != 1)}"
-    size = f", {batch} images a step" if batch != 1 else ""
-    prior = ", and as many regularization images beside them" if config.advanced.get("reg_data_dir") else ""
-    return {"steps": checked.steps, "explain": f"each image {config.num_repeats} times in each of {epochs}{prior}{size}"}
+    size = f", {batch} images per step" if batch != 1 else ""
+    prior = ", and as many regularization images" if config.advanced.get("reg_data_dir") else ""
+    return {"steps": planned.steps, "explain": f"each image {config.num_repeats} times in each of {epochs}{prior}{size}"}
+
+
+def _recipe(planned: TrainingPlan | None) -> Answer:
+    """Return the command and dataset.toml that Start would write; empty if they cannot be known."""
+    if planned is None or not (planned.options and planned.dataset_toml):
+        return {"command": "", "toml": ""}
+    return {"command": train_sh(planned.launch_spec().argv), "toml": planned.dataset_toml}

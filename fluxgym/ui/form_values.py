@@ -11,15 +11,13 @@ from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, TrainCon
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.progress import is_number
 from fluxgym.errors import ConfigError
-from fluxgym.runs.state import slug_of
 from fluxgym.ui.form import NAMES, NUMBERS
 
 State = dict[str, Any]
 Typed = dict[str, Any]
 Errors = dict[str, str]
 ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
-UNNAMED = "unnamed"
-DEFAULTS = TrainConfig(lora_name=UNNAMED).to_state() | {"lora_name": ""}
+DEFAULTS = TrainConfig(lora_name="unnamed").to_state() | {"lora_name": ""}
 
 
 def by_name(values: Sequence[Any]) -> Typed:
@@ -136,25 +134,10 @@ def _written(value: Any) -> str:
     return shlex.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def check(state: State, errors: Errors) -> TrainConfig:
-    """Return the config of a state, adding a sentence to `errors` for each field that cannot be used; those get their defaults."""
-    usable = {name: value for name, value in state.items() if name not in errors}
-    usable["advanced"] = {name: value for name, value in state["advanced"].items() if _is_usable(name, value)}
-    try:
-        slug_of(state["lora_name"])
-    except ConfigError as error:
-        errors["lora_name"] = str(error)
-    if "lora_name" in errors:
-        usable["lora_name"] = UNNAMED
-    while True:
-        try:
-            return TrainConfig.from_state(usable)
-        except ConfigError as error:
-            if error.field not in usable:
-                raise
-            errors.setdefault(error.field, str(error))
-            del usable[error.field]
-            usable.setdefault("lora_name", UNNAMED)
+def usable(state: State, errors: Errors) -> State:
+    """Return a state without the fields that have an error and without the advanced settings that cannot be used."""
+    advanced = {name: value for name, value in state["advanced"].items() if _is_usable(name, value)}
+    return {name: value for name, value in state.items() if name not in errors} | {"advanced": advanced}
 
 
 def _is_usable(name: str, value: Any) -> bool:

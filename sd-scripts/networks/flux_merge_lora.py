@@ -123,7 +123,7 @@ def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Te
     for pair, ratio in pairs:
         weight = weight.addmm(pair.up.to(**place), pair.down.to(**place), alpha=pair.scale * ratio)
     if not weight.isfinite().all():
-        raise TrainerError("the merged weights hold numbers that are none (NaN or infinity); the model is damaged, or a ratio too large.")
+        raise TrainerError("the merged weights contain NaN or infinity; the model is damaged, or a ratio too large.")
     return weight
 
 

@@ -1,5 +1,6 @@
-"""Read and write LoRA files, and what the LoRA commands share."""
+"""Read and write LoRA files; helpers of the LoRA commands."""
 
+import hashlib
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -7,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from library.command import Parser
 from library.errors import TrainerError, warn
 from library.files import disk_errors, save_tensors
-from library.training.metadata import tensor_hashes
 from library.weights.safetensors_file import WeightFile
 from networks.lora_keys import by_module, is_diffusers, to_diffusers, to_kohya
 
@@ -23,7 +24,7 @@ PRECISIONS = {
 
 
 def run(parser: Parser, command: Callable[[Namespace], str], argv: list[str]) -> int:
-    """Run a command on a command line and print the sentence that it returns; 2 with one sentence for a mistake, 0 otherwise."""
+    """Run a command and print the sentence that it returns; return 0, or 2 after one sentence for a user's mistake."""
     try:
         args = parser.parse_args(argv)
         with torch.no_grad():
@@ -35,7 +36,7 @@ def run(parser: Parser, command: Callable[[Namespace], str], argv: list[str]) ->
 
 
 def check_device(flag: str, device: str) -> None:
-    """Raise TrainerError when there is no such device on this machine."""
+    """Raise TrainerError if this machine has no such device."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -43,18 +44,24 @@ def check_device(flag: str, device: str) -> None:
 
 
 def warn_of(args: Namespace, without_effect: Mapping[str, str]) -> None:
-    """Print one line for each flag that was given and cannot matter here."""
+    """Warn of each flag that is given and has no effect here."""
     for name, reason in without_effect.items():
         if getattr(args, name):
             warn(f"--{name} has no effect: {reason}")
 
 
+def tensor_hashes(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return sshs_model_hash and sshs_legacy_hash, by which programs recognize a LoRA whatever its other metadata."""
+    tensors = hashlib.sha256(save(dict(weights))[8:]).hexdigest()
+    return {"sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
+
+
 def write_lora(
     tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str], *, diffusers: bool, dtype: torch.dtype | None
 ) -> None:
-    """Write kohya's tensors as a LoRA file of either form, in `dtype` (None keeps theirs), with hashes of what is in it.
+    """Write kohya's tensors as a LoRA file of either form, in `dtype` (None keeps theirs), with hashes of its tensors.
 
-    Raises TrainerError when its folder is missing or the disk is full.
+    Raises TrainerError if the folder cannot be created or the disk is full.
     """
     target = target_of(path)
     named = to_diffusers(tensors) if diffusers else tensors
@@ -63,7 +70,7 @@ def write_lora(
 
 
 def target_of(path: str) -> Path:
-    """Return where to write; raises TrainerError when the name is no .safetensors file's or the folder cannot be made."""
+    """Return the file to write and create its folder; raises TrainerError for another extension or if that fails."""
     target = Path(path)
     if target.suffix not in (".safetensors", ".sft"):
         raise TrainerError(f"{path} must end in .safetensors; other formats are not written.")
@@ -76,7 +83,7 @@ def target_of(path: str) -> Path:
 
 @dataclass(frozen=True)
 class LoRAPair:
-    """One module: what it adds to its frozen weight is scale * up @ down. down (R, in), up (out, R)."""
+    """One module, which adds scale * up @ down to its frozen weight. down (R, in), up (out, R)."""
 
     name: str
     down: Tensor
@@ -94,13 +101,13 @@ class LoRAPair:
         return self.scale * self.rank
 
     def delta(self) -> Tensor:
-        """What is added to the frozen weight: (out, in), float32."""
+        """Return what is added to the frozen weight: (out, in), float32."""
         return (self.up.float() @ self.down.float()) * self.scale
 
 
 @dataclass(frozen=True)
 class LoRAFile:
-    """A LoRA in kohya's names, with its own notes and whether its file had diffusers' names."""
+    """A LoRA in kohya's names, with its metadata, and whether its file has diffusers' names."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -120,14 +127,14 @@ class LoRAFile:
 
 
 def read_lora(path: str | Path, what: str) -> LoRAFile:
-    """Read a LoRA of kohya's or diffusers' form, called `what` in messages.
+    """Read a LoRA in kohya's or diffusers' form, called `what` in messages.
 
-    Raises TrainerError (bad_model) when the file is missing, damaged, or holds something else.
+    Raises TrainerError (bad_model) if the file is missing, damaged, or not a LoRA.
     """
     file = WeightFile(path, what)
     tensors = {name: file.tensor(name) for name in file.names}
     if odd := next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None):
-        raise file.damaged(f"{odd} holds numbers that are none (NaN or infinity)")
+        raise file.damaged(f"{odd} contains NaN or infinity")
     renamed = is_diffusers(tensors)
     try:
         tensors = to_kohya(tensors) if renamed else tensors
@@ -135,5 +142,5 @@ def read_lora(path: str | Path, what: str) -> LoRAFile:
     except TrainerError as error:
         raise TrainerError(f"{what} {path}: {error}", reason_code=error.reason_code) from None
     if not modules:
-        raise file.damaged("it holds no module")
+        raise file.damaged("it contains no module")
     return LoRAFile(Path(path), tensors, dict(file.metadata), renamed)

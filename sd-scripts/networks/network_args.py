@@ -1,7 +1,4 @@
-"""kohya's `--network_args key=value …` for networks.lora_flux, read into options that check themselves.
-
-Owns names, types and what contradicts what. Where the options lead is lora_flux.py's.
-"""
+"""kohya's `--network_args key=value …` for networks.lora_flux, parsed into LoRAOptions, which check themselves."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -70,7 +67,7 @@ class LoRAOptions:
 
 
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
-    """Read `key=value` pairs; raises TrainerError naming the pair that is unknown, unreadable, or refused."""
+    """Parse `key=value` pairs; raises TrainerError naming the pair that is unknown, unreadable or refused."""
     values: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -86,14 +83,14 @@ def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
 
 
 def warn_of_args_without_effect(pairs: Iterable[str] | None) -> None:
-    """Print one line for each of --network_args that cannot matter here."""
+    """Warn of each of --network_args that has no effect."""
     for key in (pair.partition("=")[0] for pair in pairs or ()):
         if key in WITHOUT_EFFECT:
             warn(f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too")
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
-    """Read "all", "none" or "0-3,8" into block numbers; raises TrainerError naming `name` for a block that the model has not."""
+    """Parse "all", "none" or "0-3,8" into block indices; raises TrainerError naming `name` for a block that the model lacks."""
     if text == "all":
         return set(range(num_blocks))
     chosen: set[int] = set()
@@ -114,12 +111,12 @@ def _unknown(pair: str, key: str) -> TrainerError:
     return TrainerError(f"--network_args {pair} is not supported; known: {', '.join(sorted(KINDS))}.")
 
 
-def _wrong(name: str, value: object, way_out: str) -> TrainerError:
-    return TrainerError(f"--network_args {name}={value} is not known; {way_out}.")
+def _wrong(name: str, value: object, remedy: str) -> TrainerError:
+    return TrainerError(f"--network_args {name}={value} is not supported; {remedy}.")
 
 
 def switch(text: str) -> bool:
-    """Read True or False, in any case; raises ValueError for anything else."""
+    """Parse True or False, in any case; raises ValueError for anything else."""
     if text.lower() not in ("true", "false"):
         raise ValueError("use True or False")
     return text.lower() == "true"
@@ -136,7 +133,7 @@ def _ranks(text: str) -> tuple[int, ...]:
 
 
 def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, Any], ...]]:
-    """Read "pattern=value,pattern=value"; raises ValueError or re.error for a part that is none."""
+    """Parse "pattern=value,pattern=value"; the parser raises ValueError or re.error for a malformed part."""
 
     def read(text: str) -> tuple[tuple[str, Any], ...]:
         pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]

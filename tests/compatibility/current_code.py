@@ -14,11 +14,13 @@ from fluxgym.config.trainer_flags import all_flags
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import FoundFiles, apply_defaults, list_models
-from fluxgym.planning.plan import sample_prompts
+from fluxgym.planning.checks import ImageSet
+from fluxgym.planning.plan import Estimates, TrainingPlan
+from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.sessions.drafts import Draft
-from fluxgym.trainers.options import trainer_argv
+from fluxgym.trainers.options import trainer_options
 from fluxgym.ui import form_values
 from fluxgym.ui.form import component
 
@@ -53,8 +55,13 @@ def plan(state: dict[str, Any]) -> dict[str, Any]:
 
 def _argv(config: TrainConfig, run: RunPaths, checkpoint: Path | None) -> list[str]:
     files = FoundFiles(**{role: Path("/models") / name for role, name in FILES.items()})
-    argv = trainer_argv(config, run, files, sd_scripts=PROJECT / "sd-scripts", resume=checkpoint)
-    return [word.replace(sys.executable, "@PYTHON@").replace(str(PROJECT), "@PROJECT@") for word in argv]
+    planned = TrainingPlan(
+        config=config, run=run, model=None, files=files, images=ImageSet(folder=run.dataset), dataset_toml="", sample_prompts="",
+        options=trainer_options(config, run, files), trainer_dir=PROJECT / "sd-scripts", resume_from=None, steps=None,
+        estimates=Estimates(), problems=(),
+    )  # fmt: skip
+    planned = planned if checkpoint is None else planned.resuming(checkpoint)
+    return [word.replace(sys.executable, "@PYTHON@").replace(str(PROJECT), "@PROJECT@") for word in planned.launch_spec().argv]
 
 
 def _attempt(action: Callable[[], Any]) -> Any:

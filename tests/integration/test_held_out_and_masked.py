@@ -134,5 +134,5 @@ def resumed_with(source, cats, out, **subset):
 def test_debug_dataset_prints_the_data_and_trains_nothing(cats, tmp_path, capsys):
     train(tmp_path / "out", cats, *SPLIT, "--debug_dataset")
     told = capsys.readouterr().out
-    assert "3 images, 6 with repeats, in 6 batches an epoch; 1 held out" in told
+    assert "3 images, 6 with repeats, in 6 batches per epoch; 1 held out" in told
     assert not (tmp_path / "out").exists()

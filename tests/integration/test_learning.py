@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.config.settings import TrainConfig
-from fluxgym.dataset.dataset_spec import dataset_toml
+from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
+from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import trainer_argv
 from pocket.gallery import Gallery
 from pocket.measures import nearest_rms
 
@@ -60,14 +58,13 @@ def trained(folder: Path, changes: list[str]) -> RunPaths:
         "lora_name": "cat", "base_model": "pocket", "seed": 1, "concept_sentence": TRIGGER, "max_train_epochs": EPOCHS,
         "advanced": {"sample_every_n_epochs": EPOCHS // STAGES, "sample_at_first": True}, "sample_every_n_steps": 0,
     }  # fmt: skip
-    config = TrainConfig.from_state(apply_defaults(state, MODELS))
     run = RunPaths(folder / "cat")
     run.folder.mkdir(parents=True)
     write_example(run.dataset)
-    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularization_folder(config, MODELS)))
+    planned = plan(state, run.dataset, Settings(outputs=folder, models=MODELS, sd_scripts=ROOT / "sd-scripts"))
+    run.dataset_toml.write_text(planned.dataset_toml)
     run.sample_prompts.write_text("".join(f"{TRIGGER} --w 64 --h 64 --d {seed}\n" for seed in range(1, 9)))
-    argv = trainer_argv(config, run, find_files("pocket", MODELS), sd_scripts=ROOT / "sd-scripts")
-    done = subprocess.run(replaced(argv, changes), capture_output=True, text=True, check=False)
+    done = subprocess.run(replaced(list(planned.launch_spec().argv), changes), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return run
 

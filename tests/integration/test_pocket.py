@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from fluxgym.config.settings import TrainConfig
+from fluxgym.app_settings import Settings
 from fluxgym.contract.files import CACHE_FOLDER
-from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.models.catalog import apply_defaults, find_files, regularization_folder
+from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import trainer_argv
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colors_seen, nearest_rms, num_nearest_to
@@ -34,16 +32,14 @@ MAX_BYTES = 20_000_000
 
 def trained(folder, models, seed):
     """Train the example with the pocket's defaults, through FluxGym's own command; returns the LoRA's path."""
-    config = TrainConfig.from_state(
-        apply_defaults({"lora_name": "cat", "base_model": "pocket", "seed": seed, "concept_sentence": TRIGGER}, models)
-    )
     run = RunPaths(folder / "cat")
     run.folder.mkdir(parents=True)
     write_example(run.dataset)
-    run.dataset_toml.write_text(dataset_toml(config, run.dataset, regularization_folder(config, models)))
+    state = {"lora_name": "cat", "base_model": "pocket", "seed": seed, "concept_sentence": TRIGGER}
+    planned = plan(state, run.dataset, Settings(outputs=folder, models=models, sd_scripts=ROOT / "sd-scripts"))
+    run.dataset_toml.write_text(planned.dataset_toml)
     run.sample_prompts.write_text(f"{TRIGGER} --w 64 --h 64 --s 1\n")
-    argv = trainer_argv(config, run, find_files("pocket", models), sd_scripts=ROOT / "sd-scripts")
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    done = subprocess.run(planned.launch_spec().argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return run.lora
 

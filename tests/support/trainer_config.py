@@ -16,7 +16,8 @@ def trainer_config(*argv: str, **flags: Any) -> TrainerConfig:
 
     True is a switch, None and False leave a flag out, a list or tuple is a flag of several values.
     """
-    return parse([*words({**REQUIRED, **flags}), *argv])
+    other_data = {"dataset_config": None} if {"train_data_dir", "in_json"} & set(flags) else {}
+    return parse([*words({**REQUIRED, **other_data, **flags}), *argv])
 
 
 def words(flags: dict[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 import atexit
 import shutil
 import tempfile
-from argparse import Namespace
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import tomli_w
 import torch
 
 from fluxgym.contract.files import CACHE_FOLDER
-from library.cli.flags import build_parser
 from library.config import ModelConfig
 from library.data.dataset import TrainingData, build_dataset
 from library.models.family import DeviceStore
@@ -19,6 +17,7 @@ from library.models.flux1.family import Flux1Family
 from library.models.flux1.text_encoders import Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from tests.support.tiny_models import write_tiny_models
+from tests.support.trainer_config import trainer_config
 
 SUBSET_TOML = '[[datasets.subsets]]\nimage_dir = "CATS"\n'  # a test replaces CATS by its folder
 CACHED = {
@@ -39,14 +38,13 @@ def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | 
     table = {"resolution": 64, "batch_size": 2} | (dataset or {}) | {"subsets": subsets}
     toml.write_text(tomli_w.dumps({"datasets": [table]}))
     files = {flag: str(models / f"{flag}.safetensors") for flag in ("ae", "clip_l", "t5xxl")}
-    defaults = vars(build_parser().parse_args([])) | {"seed": 1, "dataset_config": str(toml)} | files
-    return build_dataset(Namespace(**(defaults | flags)))
+    return build_dataset(trainer_config(**{"dataset_config": toml} | files | flags))
 
 
 def fill(data: TrainingData) -> list[tuple[int, int]]:
     """Fill the caches and return the reported progress."""
-    args, told = data.args, []
-    vae, encoders = _encoders(args.ae, args.clip_l, args.t5xxl)
+    model, told = data.config.model, []
+    vae, encoders = _encoders(model.ae, model.clip_l, model.t5xxl)
     data.cache_latents(vae, lambda *at: told.append(at))
     data.cache_text(None, encoders, lambda *at: told.append(at))
     return told

@@ -58,7 +58,7 @@ class KohyaBackend:
 
     def resume_notice(self) -> str:
         """Return what a resumed kohya training does differently."""
-        return "kohya's trainer takes the images in another order than without the stop"
+        return "inexactly: kohya's trainer takes the images in another order than without the stop"
 
     def _resume_options(self, trainer_dir: Path, folder: Path) -> TrainerOptions:
         """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""

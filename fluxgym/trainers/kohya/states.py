@@ -48,7 +48,7 @@ def read_state_folder(folder: Path, *, verify: bool = False) -> Checkpoint | Non
         written_at = (folder / TRAIN_STATE).stat().st_mtime
     except OSError:
         return None
-    return Checkpoint(folder=folder, written_at=written_at, is_exact=False, **position.to_json())
+    return Checkpoint(folder=folder, written_at=written_at, **position.to_json())
 
 
 def is_complete(folder: Path, *, verify: bool = False) -> bool:

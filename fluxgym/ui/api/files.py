@@ -111,7 +111,7 @@ class FileRoutes:
 
     def _temporary(self, write: Callable[[Path], object], filename: str) -> Response:
         """Send a small file that is written for this request and removed after it."""
-        path = self._outputs.own / "new" / f"export-{secrets.token_hex(8)}"
+        path = self._outputs.new / f"export-{secrets.token_hex(8)}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
@@ -123,7 +123,7 @@ class FileRoutes:
     async def import_archive(self, name: str, request: Request) -> Response:
         """Receive an exported file and create its runs."""
         try:
-            path = await receive_whole(request, name, self._outputs.own / "new")
+            path = await receive_whole(request, name, self._outputs.new)
             try:
                 runs = await run_in_threadpool(import_file, path, self._outputs)
             except ImportRefused as error:

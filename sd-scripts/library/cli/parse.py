@@ -15,7 +15,7 @@ from library.cli.checks import check_flags, flags_without_effect
 from library.cli.config_file import words_of, write_settings
 from library.cli.flags import build_parser, rows
 from library.config import NetworkModule, TrainerConfig
-from library.data.dataset_toml import DATASET_FIELDS, NOT_FROM_FLAGS, SUBSET_FIELDS
+from library.data.schema import DATASET_FIELDS, NOT_FROM_FLAGS, SUBSET_FIELDS
 from library.errors import TrainerError, warn
 
 DEFAULT_RANK = 4

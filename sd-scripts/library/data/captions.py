@@ -1,6 +1,6 @@
-"""Captions: read beside their images, and changed per step as the data set's options want.
+"""Captions: read next to their images, and changed per step by the data set's options.
 
-Every random choice comes from a generator of (seed, epoch, place), so that a resumed training sees the same words.
+Every random choice comes from a generator of (seed, epoch, batch index), so that a resumed training sees the same captions.
 """
 
 import math
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from library.data.dataset_toml import Subset
+from library.data.schema import Subset
 from library.errors import TrainerError
 
-FACE_NUMBERS = 4  # a name may end in _x_y_width_height of a face
-OPEN, CLOSE = "\ue000", "\ue001"  # stand for escaped braces; private characters, which no text has
+FACE_NUMBERS = 4  # a file name may end in _x_y_width_height of a face
+OPEN, CLOSE = "\ue000", "\ue001"  # stand for escaped braces; private-use characters
 
 
 @dataclass(frozen=True)
 class CaptionContext:
-    """When a caption is wanted; token_warmup_step and dropout depend on it. Epoch and step count from 0."""
+    """The position in the training that token_warmup_step and dropout depend on. Epoch and step count from 0."""
 
     epoch: int = 0
     step: int = 0
@@ -29,8 +29,8 @@ class CaptionContext:
 def read_caption(image: Path, subset: Subset) -> str:
     """Return an image's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
 
-    A name that tells of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError when the file is not UTF-8
-    text.
+    A name with the position of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError if the file is not
+    UTF-8 text.
     """
     path = next((path for path in _caption_paths(image, subset.caption_extension) if path.is_file()), None)
     if path is None:
@@ -45,7 +45,7 @@ def read_caption(image: Path, subset: Subset) -> str:
 
 
 def lines_of(text: str, subset: Subset) -> str:
-    """Return the lines of a caption that are no empty ones: all with enable_wildcard, else the first."""
+    """Return the non-empty lines of a caption: all with enable_wildcard, else the first."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "\n".join(lines if subset.enable_wildcard else lines[:1])
 
@@ -58,9 +58,9 @@ def _caption_paths(image: Path, extension: str) -> list[Path]:
     return paths
 
 
-def caption_at(caption: str, subset: Subset, random: torch.Generator, moment: CaptionContext) -> str:
-    """Return the words of one step: prefix and suffix, dropout, wildcards, warm-up and shuffling of tags, the secondary separator."""
-    if _is_dropped(subset, moment.epoch, random):
+def caption_at(caption: str, subset: Subset, random: torch.Generator, context: CaptionContext) -> str:
+    """Return a caption as one step sees it: dropout, wildcards, prefix and suffix, tag warm-up, shuffling and dropout, separators."""
+    if _is_dropped(subset, context.epoch, random):
         return ""
     if subset.enable_wildcard:
         caption = _choose(caption.split("\n"), random)
@@ -68,7 +68,7 @@ def caption_at(caption: str, subset: Subset, random: torch.Generator, moment: Ca
     if subset.enable_wildcard:
         caption = _without_wildcards(caption, random)
     if subset.shuffle_caption or subset.caption_tag_dropout_rate or subset.token_warmup_step:
-        caption = _changed_tags(caption, subset, random, moment)
+        caption = _changed_tags(caption, subset, random, context)
     if subset.secondary_separator:
         caption = caption.replace(subset.secondary_separator, subset.caption_separator)
     return caption
@@ -85,16 +85,16 @@ def _choose(options: list[str], random: torch.Generator) -> str:
 
 
 def _without_wildcards(caption: str, random: torch.Generator) -> str:
-    """Choose one of each {a|b|c}; doubled braces stay as single ones."""
+    """Choose one of each {a|b|c}; doubled braces become single ones."""
     caption = caption.replace("{{", OPEN).replace("}}", CLOSE)
     caption = re.sub(r"\{([^}]+)\}", lambda match: _choose(match[1].split("|"), random), caption)
     return caption.replace(OPEN, "{").replace(CLOSE, "}")
 
 
-def _changed_tags(caption: str, subset: Subset, random: torch.Generator, moment: CaptionContext) -> str:
-    """Cut to the warm-up's length, shuffle and drop tags, but not those that are kept; joined by ", " as in kohya."""
+def _changed_tags(caption: str, subset: Subset, random: torch.Generator, context: CaptionContext) -> str:
+    """Truncate to the warm-up's length, shuffle and drop tags, except for the kept ones; joined by ", " as in kohya."""
     kept, tags, tail = _parts(caption, subset)
-    tags = tags[: _num_tags(len(tags), subset, moment)]
+    tags = tags[: _num_tags(len(tags), subset, context)]
     if subset.shuffle_caption:
         tags = [tags[index] for index in torch.randperm(len(tags), generator=random)]
     if subset.caption_tag_dropout_rate:
@@ -104,9 +104,9 @@ def _changed_tags(caption: str, subset: Subset, random: torch.Generator, moment:
 
 
 def _parts(caption: str, subset: Subset) -> tuple[list[str], list[str], list[str]]:
-    """Split tags into those kept in front, those that may change, and those kept behind.
+    """Split tags into kept ones at the front, changeable ones, and kept ones at the end.
 
-    Kept are the first keep_tokens, or what stands before (and after a second) keep_tokens_separator.
+    The first keep_tokens are kept, or those before the first keep_tokens_separator and after the second.
     """
     separator = subset.keep_tokens_separator
     if separator and separator in caption:
@@ -116,13 +116,13 @@ def _parts(caption: str, subset: Subset) -> tuple[list[str], list[str], list[str
     return words[: subset.keep_tokens], words[subset.keep_tokens :], []
 
 
-def _num_tags(count: int, subset: Subset, moment: CaptionContext) -> int:
-    """How many tags a step may have: from token_warmup_min to all at token_warmup_step, which below 1 is a share of all steps."""
+def _num_tags(count: int, subset: Subset, context: CaptionContext) -> int:
+    """Return the number of tags of a step: from token_warmup_min to all at token_warmup_step, which below 1 is a share of all steps."""
     length = subset.token_warmup_step
-    steps = math.floor(length * moment.total_steps) if length < 1 else length
-    if not steps or moment.step >= steps:
+    steps = math.floor(length * context.total_steps) if length < 1 else length
+    if not steps or context.step >= steps:
         return count
-    return max(0, math.floor(moment.step * (count - subset.token_warmup_min) / steps) + subset.token_warmup_min)
+    return max(0, math.floor(context.step * (count - subset.token_warmup_min) / steps) + subset.token_warmup_min)
 
 
 def _tags(text: str, subset: Subset) -> list[str]:

@@ -1,11 +1,10 @@
 """The images of a training as batches: bucketed, repeated, ordered.
 
-Order, flips, crops, colors and captions derive from (seed, epoch, place): any batch of any epoch can be made without those before it, by any
-number of workers. Which images there are belongs to pictures_found, what is encoded once to encoded.
+Order, flips, crops, colors and captions derive from (seed, epoch, batch index): any batch of any epoch can be made without those before it,
+by any number of workers.
 """
 
 import math
-from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fluxgym.contract.buckets import Size
+from library.config import TrainerConfig
 from library.data.captions import CaptionContext, caption_at
 from library.data.dataset_metadata import dataset_metadata, describe
 from library.data.dataset_toml import read_datasets
@@ -27,14 +27,14 @@ from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoder
 from library.models.flux1.vae import VAE
 from library.randomness import generator
 
-PRESERVATION = "diff_output_preservation"  # the one of kohya's custom_attributes that means something
+PRESERVATION = "diff_output_preservation"  # the only one of kohya's custom_attributes that has an effect
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one forward pass takes: latents (B, 16, h, w) or pixels (B, 3, H, W) in [-1, 1]; masks (B, 1, h, w); text as cached.
+    """The input of one forward pass: latents (B, 16, h, w) or pixels (B, 3, H, W) in [-1, 1]; masks (B, 1, h, w); text as cached.
 
-    loss_weights is (B,), preserves (B,) too: which images are to look as without the LoRA, None when none is.
+    loss_weights is (B,). preserves is (B,), True for images whose target is the model's output without the LoRA; None if no image is.
     """
 
     captions: list[str]
@@ -49,21 +49,21 @@ class Batch:
     t5_mask: Tensor | None = None
 
 
-def build_dataset(args: Namespace) -> "TrainingData":
-    """Find the images; raises TrainerError naming what is missing or cannot be read."""
-    train, held_out = index_images(read_datasets(args), args.seed)
+def build_dataset(config: TrainerConfig) -> "TrainingData":
+    """Index the images of a training; raises TrainerError naming what is missing or cannot be read."""
+    train, held_out = index_images(read_datasets(config.data), config.run.seed)
     if not any(not image.subset.is_reg for image in train):
-        raise TrainerError("validation_split holds every image out, so none is left to train on; hold out fewer.")
-    if args.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
+        raise TrainerError("validation_split holds every image out, so no image is left to train on; hold out fewer.")
+    if config.data.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
         warn("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
-    return TrainingData(args, train, held_out)
+    return TrainingData(config, train, held_out)
 
 
 class TrainingData:
     """Every image of a training, its caches, and its batches by epoch; and the images held out for validation."""
 
-    def __init__(self, args: Namespace, images: list[TrainingImage], held_out: list[TrainingImage]) -> None:
-        self.args, self.images, self.held_out = args, images, held_out
+    def __init__(self, config: TrainerConfig, images: list[TrainingImage], held_out: list[TrainingImage]) -> None:
+        self.config, self.images, self.held_out = config, images, held_out
         self._all = [*images, *held_out]
         self.num_train_images = sum(p.num_repeats for p in images if not p.subset.is_reg)
         self.num_reg_images = sum(p.num_repeats for p in images if p.subset.is_reg)
@@ -71,29 +71,29 @@ class TrainingData:
         self._held_out_batches = self._in_order()
         self.num_validation_batches = len(self._held_out_batches)
         self.resolution = images[0].dataset.resolution
-        self._encoded = FeatureCache(args, self._all)
-        self._pool = ThreadPoolExecutor(max(1, args.max_data_loader_n_workers), "pictures")
+        self._features = FeatureCache(config.data, config.model, config.network.base_weights, self._all)
+        self._pool = ThreadPoolExecutor(max(1, config.data.max_data_loader_n_workers), "pictures")
 
     def cache_latents(self, vae: VAE, on_item: OnItem) -> None:
-        """Encode every image that no cache holds."""
-        self._encoded.cache_latents(vae, on_item)
+        """Encode every image that is not cached."""
+        self._features.cache_latents(vae, on_item)
 
     def cache_text(self, clip: ClipTextEncoder | None, encoders: Flux1TextEncoders, on_item: OnItem) -> None:
-        """Encode every caption that no cache holds."""
-        self._encoded.cache_text(clip, encoders, on_item)
+        """Encode every caption that is not cached."""
+        self._features.cache_text(clip, encoders, on_item)
 
     def metadata(self) -> dict[str, Any]:
-        """Return kohya's figures of the data set."""
-        return dataset_metadata(self.args, self.images, self.held_out)
+        """Return kohya's metadata of the data set."""
+        return dataset_metadata(self.config.given, self.images, self.held_out)
 
     def describe(self) -> str:
-        """Say in words what the data set is."""
+        """Return the data set in words, for --debug_dataset."""
         return describe(self.images, self.held_out, self.num_batches_per_epoch)
 
     # -- order -----------------------------------------------------------------------------------------------------------------
 
     def _by_size(self, indices: range) -> list[list[int]]:
-        """Group places, as indices into all images, repeats included, by what can share a batch: one size of one data set."""
+        """Group indices into all images, with repeats, by what can share a batch: one size of one data set."""
         groups: dict[tuple[int, Size], list[int]] = {}
         for index in indices:
             image = self._all[index]
@@ -102,35 +102,35 @@ class TrainingData:
 
     def _batches(self, epoch: int) -> list[list[int]]:
         """Return an epoch's batches: members shuffled within each size, then the batches among each other."""
-        random = generator(self.args.seed, "order", epoch)
+        random = generator(self.config.run.seed, "order", epoch)
         batches = []
         for members in self._by_size(range(len(self.images))):
             size = self._all[members[0]].dataset.batch_size
             order = torch.randperm(len(members), generator=random).tolist()
-            batches += [[members[place] for place in order[start : start + size]] for start in range(0, len(order), size)]
-        return [batches[place] for place in torch.randperm(len(batches), generator=random)]
+            batches += [[members[index] for index in order[start : start + size]] for start in range(0, len(order), size)]
+        return [batches[index] for index in torch.randperm(len(batches), generator=random)]
 
     def epoch(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from `start_batch` on; images that are not cached are read ahead by the workers."""
+        """Yield the batches of an epoch from `start_batch`; images that are not cached are prefetched by the workers."""
         batches = self._batches(epoch)
-        ahead = 1 if self.args.cache_latents else max(1, self.args.max_data_loader_n_workers)
+        ahead = 1 if self.config.data.cache_latents else max(1, self.config.data.max_data_loader_n_workers)
         waiting = [
-            self._pool.submit(self._batch, batches[place], epoch, place)
-            for place in range(start_batch, min(len(batches), start_batch + ahead))
+            self._pool.submit(self._batch, batches[batch_index], epoch, batch_index)
+            for batch_index in range(start_batch, min(len(batches), start_batch + ahead))
         ]
-        for place in range(start_batch, len(batches)):
+        for batch_index in range(start_batch, len(batches)):
             ready = waiting.pop(0).result()
-            if place + ahead < len(batches):
-                waiting.append(self._pool.submit(self._batch, batches[place + ahead], epoch, place + ahead))
+            if batch_index + ahead < len(batches):
+                waiting.append(self._pool.submit(self._batch, batches[batch_index + ahead], epoch, batch_index + ahead))
             yield ready
 
     def validation_batches(self) -> Iterator[Batch]:
-        """Yield the images that are held out in batches, always the same and in the same order."""
+        """Yield the held-out images in batches, always the same and in the same order."""
         for members in self._held_out_batches:
-            yield self._make(members, [generator(self.args.seed, "validation picture", index) for index in members], CaptionContext())
+            yield self._make(members, [generator(self.config.run.seed, "validation picture", index) for index in members], CaptionContext())
 
     def _in_order(self) -> list[list[int]]:
-        """Return the batches of the images that are held out, as indices into all images."""
+        """Return the batches of the held-out images, as indices into all images."""
         batches = []
         for members in self._by_size(range(len(self.images), len(self._all))):
             size = self._all[members[0]].dataset.batch_size
@@ -139,22 +139,23 @@ class TrainingData:
 
     # -- one batch -------------------------------------------------------------------------------------------------------------
 
-    def _batch(self, members: list[int], epoch: int, place: int) -> Batch:
-        draws = [generator(self.args.seed, "picture", epoch, place, row) for row in range(len(members))]
-        return self._make(members, draws, self._moment(epoch, place))
+    def _batch(self, members: list[int], epoch: int, batch_index: int) -> Batch:
+        draws = [generator(self.config.run.seed, "picture", epoch, batch_index, row) for row in range(len(members))]
+        return self._make(members, draws, self._caption_context(epoch, batch_index))
 
-    def _moment(self, epoch: int, place: int) -> CaptionContext:
-        """The optimizer step that a batch belongs to."""
-        steps_per_epoch = math.ceil(self.num_batches_per_epoch / self.args.gradient_accumulation_steps)
-        total = self.args.max_train_epochs * steps_per_epoch if self.args.max_train_epochs else self.args.max_train_steps
-        return CaptionContext(epoch, epoch * steps_per_epoch + place // self.args.gradient_accumulation_steps, total)
+    def _caption_context(self, epoch: int, batch_index: int) -> CaptionContext:
+        """Return the epoch and the optimizer step of a batch."""
+        steps_per_epoch = math.ceil(self.num_batches_per_epoch / self.config.optim.gradient_accumulation_steps)
+        run = self.config.run
+        total = run.max_train_epochs * steps_per_epoch if run.max_train_epochs else run.max_train_steps
+        return CaptionContext(epoch, epoch * steps_per_epoch + batch_index // self.config.optim.gradient_accumulation_steps, total)
 
-    def _make(self, members: list[int], draws: list[torch.Generator], moment: CaptionContext) -> Batch:
+    def _make(self, members: list[int], draws: list[torch.Generator], context: CaptionContext) -> Batch:
         images = [self._all[index] for index in members]
         flips = [p.subset.flip_aug and bool(torch.rand((), generator=r) < 0.5) for p, r in zip(images, draws, strict=True)]
-        weights = torch.tensor([self.args.prior_loss_weight if p.subset.is_reg else 1.0 for p in images])
-        if self.args.cache_latents:
-            name, found = "latents", [self._encoded.latents(*each) for each in zip(members, flips, strict=True)]
+        weights = torch.tensor([self.config.data.prior_loss_weight if p.subset.is_reg else 1.0 for p in images])
+        if self.config.data.cache_latents:
+            name, found = "latents", [self._features.latents(*each) for each in zip(members, flips, strict=True)]
         else:
             name, found = "pixels", [load_pixels(*each) for each in zip(images, flips, draws, strict=True)]
         fields: dict[str, Any] = {name: torch.stack([tensor for tensor, _ in found])}
@@ -162,8 +163,8 @@ class TrainingData:
         fields["masks"] = stack_masks([mask for _, mask in found], height // LATENT, width // LATENT)
         preserves = torch.tensor([bool(p.subset.custom_attributes.get(PRESERVATION)) for p in images])
         fields["preserves"] = preserves if preserves.any() else None
-        captions = [caption_at(p.caption, p.subset, r, moment) for p, r in zip(images, draws, strict=True)]
-        if self.args.cache_text_encoder_outputs:
-            texts = [self._encoded.text(index) for index in members]
+        captions = [caption_at(p.caption, p.subset, r, context) for p, r in zip(images, draws, strict=True)]
+        if self.config.data.cache_text_encoder_outputs:
+            texts = [self._features.text(index) for index in members]
             fields |= {key: torch.stack([text[key] for text in texts]) for key in texts[0]}
         return Batch(captions=captions, loss_weights=weights, **fields)

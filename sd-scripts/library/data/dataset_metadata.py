@@ -1,19 +1,22 @@
-"""What a LoRA's metadata tell of the images it was trained on, by kohya's names, and the same in words for --debug_dataset."""
+"""The images in a LoRA's metadata, by kohya's names, and in words for --debug_dataset."""
 
 import json
-from argparse import Namespace
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from library.data.dataset_toml import Dataset, Subset
 from library.data.image_index import TrainingImage
+from library.data.schema import Dataset, Subset
 
 VALIDATION_FLAGS = ("validation_seed", "validation_split", "max_validation_steps", "validate_every_n_epochs", "validate_every_n_steps")
 
 
-def dataset_metadata(args: Namespace, images: list[TrainingImage], held_out: list[TrainingImage]) -> dict[str, Any]:
-    """Return kohya's datasets, dataset_dirs, tag_frequency, bucket_info and validation figures; tables are JSON texts."""
+def dataset_metadata(given: Mapping[str, Any], images: list[TrainingImage], held_out: list[TrainingImage]) -> dict[str, Any]:
+    """Return kohya's datasets, dataset_dirs, tag_frequency, bucket_info and validation figures; tables are JSON texts.
+
+    `given` are the flags, of which the validation ones are included.
+    """
     datasets = list({id(p.dataset): p.dataset for p in [*images, *held_out]}.values())
     subsets = [subset for dataset in datasets for subset in dataset.subsets]
     buckets: Counter[str] = Counter()
@@ -26,7 +29,7 @@ def dataset_metadata(args: Namespace, images: list[TrainingImage], held_out: lis
         "tag_frequency": {_name(subset): _tags(subset, images) for subset in subsets},
         "bucket_info": buckets,
     }
-    validation = {name: getattr(args, name) for name in VALIDATION_FLAGS} | {"num_validation_images": len(held_out)}
+    validation = {name: given[name] for name in VALIDATION_FLAGS} | {"num_validation_images": len(held_out)}
     return {name: json.dumps(table) for name, table in tables.items()} | validation
 
 
@@ -63,8 +66,8 @@ def _tags(subset: Subset, images: list[TrainingImage]) -> dict[str, int]:
 def describe(images: list[TrainingImage], held_out: list[TrainingImage], num_batches: int) -> str:
     """Return what --debug_dataset prints: each image with its size, bucket, repeats, mask and caption, then the sums."""
     lines = [_line(image) for image in images] + [f"held out: {_line(image)}" for image in held_out]
-    seen = sum(image.num_repeats for image in images)
-    lines.append(f"{len(images)} images, {seen} with repeats, in {num_batches} batches an epoch; {len(held_out)} held out")
+    num_repeated = sum(image.num_repeats for image in images)
+    lines.append(f"{len(images)} images, {num_repeated} with repeats, in {num_batches} batches per epoch; {len(held_out)} held out")
     return "\n".join(lines)
 
 
@@ -73,7 +76,7 @@ def _line(image: TrainingImage) -> str:
     about = [
         f"{image.size[0]}x{image.size[1]} as {image.fit.bucket[0]}x{image.fit.bucket[1]}",
         f"{image.num_repeats} times",
-        *(["regularisation"] if image.subset.is_reg else []),
+        *(["regularization"] if image.subset.is_reg else []),
         *([f"mask: {mask}"] if mask else []),
         *([f"attributes: {json.dumps(image.subset.custom_attributes)}"] if image.subset.custom_attributes else []),
     ]

@@ -1,4 +1,4 @@
-"""Which images a training has and which are held out, and kohya's metadata file."""
+"""The images of a training with their captions, the held-out ones, and kohya's metadata file."""
 
 import itertools
 import json
@@ -10,15 +10,15 @@ from typing import Any
 from fluxgym.contract.buckets import BucketRule, Fit, Size
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
 from library.data.captions import lines_of, read_caption
-from library.data.dataset_toml import Dataset, Subset
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
+from library.data.schema import Dataset, Subset
 from library.errors import TrainerError, warn
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One image of a data set: where it and its mask lie, how it is fitted, what it shows, and how often an epoch sees it."""
+    """One image of a data set: paths of image and mask, size, bucket, caption, and repeats per epoch."""
 
     path: Path
     size: Size
@@ -31,7 +31,7 @@ class TrainingImage:
 
     @property
     def folder(self) -> Path:
-        """Where its caches lie."""
+        """The folder that contains its cache."""
         return self.path.parent
 
 
@@ -62,8 +62,8 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
             continue
         split_seed = seed if subset.validation_seed is None else subset.validation_seed
         out = held_out_indices(len(entries), subset.validation_split, split_seed)
-        train += [(subset, entry, subset.num_repeats) for place, entry in enumerate(entries) if place not in out]
-        held_out += [(subset.at_rest(), entry, 1) for place, entry in enumerate(entries) if place in out]
+        train += [(subset, entry, subset.num_repeats) for index, entry in enumerate(entries) if index not in out]
+        held_out += [(subset.without_augmentation(), entry, 1) for index, entry in enumerate(entries) if index in out]
     if not train and not held_out:
         folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
         if not folders:
@@ -94,13 +94,15 @@ def _entries(subset: Subset) -> list[Entry]:
             warn(f"{one} and {other.name} share one caption")
     entries = [(path, read_caption(path, subset)) for path in paths]
     if num := sum(not caption for _, caption in entries):
-        about = f"{num} of {len(paths)} images in {subset.image_dir} have no words: no {subset.caption_extension} and no class_tokens"
+        about = (
+            f"{num} of {len(paths)} images in {subset.image_dir} have no caption: no {subset.caption_extension} file and no class_tokens"
+        )
         warn(about)
     return entries
 
 
 def _balanced(images: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
-    """Give regularization images repeats that add up to `total`: their own first, then one more each in turn."""
+    """Return regularization images with repeats that add up to `total`: their own first, then one more each in turn."""
     counts = regularization_repeats([subset.num_repeats for subset, _ in images], total)
     return [(subset, entry, count) for (subset, entry), count in zip(images, counts, strict=True) if count]
 
@@ -123,8 +125,7 @@ def bucket_rule(dataset: Dataset) -> BucketRule:
 def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
     """Return a file's images and their captions, tags behind them, in the order of their names.
 
-    Raises TrainerError naming the file and the entry for what is no JSON, no text, or names an image that is not there. Sizes that the
-    file tells are not trusted.
+    Sizes in the file are ignored. Raises TrainerError naming the file and the entry if it is not JSON text or names a missing image.
     """
     source = Path(subset.metadata_file)
     try:
@@ -150,14 +151,16 @@ def _entries_metadata_file(source: Path) -> Iterator[tuple[str, Any]]:
         return
     table = json.loads(text)
     if not isinstance(table, dict):
-        raise TrainerError(f"the metadata_file {source} is no table of images.")
+        raise TrainerError(f"the metadata_file {source} is not a table of images.")
     yield from table.items()
 
 
 def _image_metadata_file(name: str, subset: Subset) -> Path:
-    """Find the image of an entry: an absolute path, or one below image_dir; old files leave its ending out."""
+    """Return the path of an entry's image: absolute, or below image_dir; old files omit the extension."""
     if not (Path(name).is_absolute() or subset.image_dir):
-        raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is no full path, so image_dir (--train_data_dir) is needed.")
+        raise TrainerError(
+            f"the metadata_file {subset.metadata_file}: {name} is not an absolute path, so image_dir (--train_data_dir) is needed."
+        )
     path = Path(subset.image_dir, name)
     if path.is_file():
         return path
@@ -169,7 +172,7 @@ def _image_metadata_file(name: str, subset: Subset) -> Path:
 
 def _caption(name: str, entry: Any, subset: Subset) -> str:
     if not isinstance(entry, dict):
-        raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is no table of caption and tags.")
+        raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is not a table of caption and tags.")
     caption, tags = entry.get("caption") or "", entry.get("tags") or ""
     if not isinstance(caption, str) or not isinstance(tags, str):
         raise TrainerError(f"the metadata_file {subset.metadata_file}: caption and tags of {name} must be texts.")

@@ -1,7 +1,6 @@
-"""Reading images as they come from cameras, phones and the web, and bringing them to a bucket's size.
+"""Read images of cameras, phones and the web, and resize them to a bucket.
 
-Turned ones are set upright, 16-bit ones brought to 8, transparency laid on white, animations give their first frame. What is no image, or
-more than can be decoded, is named.
+Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used.
 """
 
 import math
@@ -22,28 +21,28 @@ RESAMPLING = {
     "linear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "cubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX,
     "box": Image.Resampling.BOX,
 }  # fmt: skip
-STRIP = 8  # an image this many times its bucket when resized is cut before that: it would fill the memory
+STRIP = 8  # an image this many times larger than its bucket after resizing is cropped before, to limit memory
 DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow's decoders raise, AVIF's the fourth
-MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; Pillow's own bound, held before anything is decoded
+MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; Pillow's own limit
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and refuses above twice as many
 
 
 def list_images(folder: str) -> list[Path]:
-    """Return a folder's images in the order of their names; what has such a name but is no file is told and left out.
+    """Return a folder's images in the order of their names; warns of folders with such a name.
 
-    Raises TrainerError for a link to nothing: an image is missing that was meant to be there.
+    Raises TrainerError for a broken link, as its image is missing.
     """
     named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
         if not path.exists():
             raise TrainerError(f"{path} is a link to a file that is missing; put the file back or remove the link.")
         if not path.is_file():
-            warn(f"{path} is no file; it is left out")
+            warn(f"{path} is not a file; it is ignored")
     return [path for path in named if path.is_file()]
 
 
 def upright_size(path: Path) -> Size:
-    """Return width and height as seen, without decoding; raises TrainerError for a file that is no image."""
+    """Return width and height after EXIF rotation, without decoding; raises TrainerError if the file is not an image."""
     try:
         with Image.open(path) as image:
             return dataset_rules.upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))
@@ -52,12 +51,12 @@ def upright_size(path: Path) -> Size:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return an image upright in RGB; raises TrainerError naming it when it cannot be read whole."""
+    """Return an upright RGB image; raises TrainerError naming it if it cannot be read completely."""
     return _to_rgb(_read_upright(path))
 
 
 def read_with_alpha(path: Path) -> tuple[Image.Image, Image.Image]:
-    """Return an image upright in RGB, its colors as they are stored, and its alpha channel (L; white where it has none)."""
+    """Return an upright RGB image with its stored colors, and its alpha channel (L; white without one)."""
     image = _read_upright(path)
     if not image.has_transparency_data:
         return _to_rgb(image), Image.new("L", image.size, 255)
@@ -92,9 +91,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize_and_crop(image: Image.Image, fit: Fit, interpolation: str = "", offset: tuple[float, float] = (0.5, 0.5)) -> Image.Image:
-    """Resize an image and cut it to its bucket; offset says where the cut lies, 0.5 is the middle.
+    """Resize an image and crop it to its bucket; offset is the crop's relative (x, y), 0.5 is the center.
 
-    Without an interpolation, area for what shrinks and lanczos for what grows, as in kohya.
+    Without an interpolation, area is used for reducing and lanczos for enlarging, as in kohya.
     """
     left = int((fit.resized[0] - fit.bucket[0]) * offset[0])
     top = int((fit.resized[1] - fit.bucket[1]) * offset[1])
@@ -103,7 +102,7 @@ def resize_and_crop(image: Image.Image, fit: Fit, interpolation: str = "", offse
     method = RESAMPLING[interpolation or ("area" if shrinks else "lanczos")]
     if math.prod(fit.resized) > STRIP * math.prod(fit.bucket):
         scale = image.width / fit.resized[0], image.height / fit.resized[1]
-        return image.resize(fit.bucket, method, box=tuple(side * scale[place % 2] for place, side in enumerate(cut)))
+        return image.resize(fit.bucket, method, box=tuple(side * scale[index % 2] for index, side in enumerate(cut)))
     return (image if image.size == fit.resized else image.resize(fit.resized, method)).crop(cut)
 
 

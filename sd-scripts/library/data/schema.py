@@ -1,18 +1,18 @@
-"""Which values a data set cannot have, and which contradict each other or the command line: one sentence each, naming file, key and value."""
+"""Data sets and subsets as frozen dataclasses with kohya's keys, and the checks of their values.
 
-import dataclasses
+Each check raises TrainerError with one sentence that names file, key and value.
+"""
+
 import math
 import re
-from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 from types import UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from fluxgym.contract.buckets import GRID
+from library.config import DataConfig
 from library.errors import TrainerError, warn
-
-if TYPE_CHECKING:
-    from library.data.dataset_toml import Dataset, Subset
 
 LIMITS = {
     "num_repeats": (1, 100_000), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
@@ -34,43 +34,112 @@ NO_EFFECT = {
 }
 
 
-def only_known(table: Any, known: set[str], place: str) -> None:
-    """Refuse what is no table, and keys that nobody would read."""
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """One folder or metadata file of images, with its caption and augmentation options; names are kohya's."""
+
+    image_dir: str = ""
+    metadata_file: str = ""
+    conditioning_data_dir: str = ""
+    num_repeats: int = 1
+    is_reg: bool = False
+    class_tokens: str = ""
+    caption_extension: str = ".caption"
+    keep_tokens: int = 0
+    keep_tokens_separator: str = ""
+    secondary_separator: str = ""
+    shuffle_caption: bool = False
+    caption_separator: str = ","
+    caption_prefix: str = ""
+    caption_suffix: str = ""
+    enable_wildcard: bool = False
+    caption_dropout_rate: float = 0.0
+    caption_dropout_every_n_epochs: int = 0
+    caption_tag_dropout_rate: float = 0.0
+    token_warmup_min: int = 1
+    token_warmup_step: float = 0.0
+    flip_aug: bool = False
+    color_aug: bool = False
+    random_crop: bool = False
+    face_crop_aug_range: tuple[float, float] | None = None
+    resize_interpolation: str = ""
+    alpha_mask: bool = False
+    validation_split: float = 0.0
+    validation_seed: int | None = None
+    custom_attributes: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """The name in errors and metadata: its metadata file if it has one, else its folder."""
+        return self.metadata_file or self.image_dir
+
+    def without_augmentation(self) -> "Subset":
+        """The same images and captions without what changes them from step to step, for validation."""
+        return replace(
+            self, shuffle_caption=False, caption_dropout_rate=0.0, caption_dropout_every_n_epochs=0, caption_tag_dropout_rate=0.0,
+            token_warmup_step=0.0, flip_aug=False, color_aug=False, random_crop=False, face_crop_aug_range=None, num_repeats=1,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Subsets that share a resolution, a batch size and buckets; resolution is (width, height)."""
+
+    resolution: tuple[int, int]
+    batch_size: int = 1
+    enable_bucket: bool = False
+    min_bucket_reso: int = 256
+    max_bucket_reso: int = 1024
+    bucket_reso_steps: int = 64
+    bucket_no_upscale: bool = False
+    subsets: tuple[Subset, ...]
+
+
+SUBSET_FIELDS = {each.name: each for each in fields(Subset)}
+DATASET_FIELDS = {each.name: each for each in fields(Dataset) if each.name != "subsets"}
+WITHOUT_EFFECT = {"network_multiplier", "cache_info"}
+SUBSET_ONLY = {"image_dir", "metadata_file", "conditioning_data_dir", "is_reg"}  # not allowed in [general] or [[datasets]]
+SHARED_KEYS = {*DATASET_FIELDS, *SUBSET_FIELDS, *WITHOUT_EFFECT} - SUBSET_ONLY
+NOT_FROM_FLAGS = SUBSET_ONLY | {"num_repeats", "class_tokens", "batch_size", "custom_attributes"}
+
+
+def only_known(table: Any, known: set[str], source: str) -> None:
+    """Raise TrainerError for anything but a table of known keys."""
     if not isinstance(table, Mapping):
-        raise TrainerError(f"{place} is no table.")
+        raise TrainerError(f"{source} is not a table.")
     for key in table:
         if key not in known:
-            raise TrainerError(f"{place}: {key} is not a known key.")
+            raise TrainerError(f"{source}: {key} is not a known key.")
 
 
-def check_type(field: dataclasses.Field, value: Any, place: str) -> None:
-    """Hold a value against its field's type; a whole number is a float too, True is no number."""
-    kind = field.type
+def check_type(expected: Field, value: Any, source: str) -> None:
+    """Raise TrainerError if a value does not have its field's type; an int is accepted as a float, a bool is not a number."""
+    kind = expected.type
     if isinstance(kind, UnionType):
         if value is None:
             return
         kind = next(each for each in get_args(kind) if each is not type(None))
     kind = get_origin(kind) or kind
-    expected = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
-    if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
-        raise TrainerError(f"{place}: {field.name} must be {KINDS[kind]}, not {value!r}.")
+    accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise TrainerError(f"{source}: {expected.name} must be {KINDS[kind]}, not {value!r}.")
 
 
-def size_of(value: Any, place: str) -> tuple[int, int]:
-    """Read a resolution, 512 or [768, 512], as (width, height)."""
+def size_of(value: Any, source: str) -> tuple[int, int]:
+    """Return a resolution, given as 512 or [768, 512], as (width, height)."""
     sides = [value] if isinstance(value, int) else value
     if sides is None:
-        raise TrainerError(f"{place} has no resolution.")
+        raise TrainerError(f"{source} has no resolution.")
     is_pair = isinstance(sides, list) and len(sides) in (1, 2) and all(_is_number(side, int) for side in sides)
     if not is_pair or any(not GRID <= side <= 8192 for side in sides):
-        raise TrainerError(f"{place}: resolution {value} is no size; write 512 or [768, 512].")
+        raise TrainerError(f"{source}: resolution {value} is not a size; write 512 or [768, 512].")
     return sides[0], sides[-1]
 
 
-def pair_of_numbers(value: Any, name: str, place: str) -> tuple[float, float]:
-    """Read a range of two numbers above 0, the lower one first."""
+def pair_of_numbers(value: Any, name: str, source: str) -> tuple[float, float]:
+    """Return a range of two numbers above 0, the lower one first."""
     if len(value) != 2 or not all(_is_number(each, (int, float)) for each in value) or not 0 < value[0] <= value[1] < math.inf:
-        raise TrainerError(f"{place}: {name} {list(value)} is no range; write the lower of two numbers above 0 first, as [1.0, 3.0].")
+        raise TrainerError(f"{source}: {name} {list(value)} is not a range; write the lower of two numbers above 0 first, as [1.0, 3.0].")
     return float(value[0]), float(value[1])
 
 
@@ -78,60 +147,60 @@ def _is_number(value: Any, kinds: type | tuple[type, ...]) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-def check_subset(subset: "Subset", place: str) -> None:
-    """Refuse values outside their range, and keys of one subset that exclude each other."""
+def check_subset(subset: Subset, source: str) -> None:
+    """Raise TrainerError for a value outside its range, and for keys of one subset that exclude each other."""
     for key, (low, high) in LIMITS.items():
         if not low <= (value := getattr(subset, key)) <= high:
-            raise TrainerError(f"{place}: {key} {value} must be {f'at least {low}' if high == math.inf else f'between {low} and {high}'}.")
+            raise TrainerError(f"{source}: {key} {value} must be {f'at least {low}' if high == math.inf else f'between {low} and {high}'}.")
     if not re.fullmatch(r"\.[^/]*[^./]", subset.caption_extension):
-        raise TrainerError(f"{place}: caption_extension {subset.caption_extension!r} is the end of no file's name; write .txt.")
+        raise TrainerError(f"{source}: caption_extension {subset.caption_extension!r} cannot end a file name; write .txt.")
     if not subset.caption_separator:
-        raise TrainerError(f"{place}: caption_separator must not be empty.")
+        raise TrainerError(f"{source}: caption_separator must not be empty.")
     if subset.resize_interpolation not in ("", *INTERPOLATIONS):
-        raise TrainerError(f"{place}: resize_interpolation {subset.resize_interpolation} must be one of {', '.join(INTERPOLATIONS)}.")
+        raise TrainerError(f"{source}: resize_interpolation {subset.resize_interpolation} must be one of {', '.join(INTERPOLATIONS)}.")
     if subset.alpha_mask and subset.conditioning_data_dir:
-        raise TrainerError(f"{place}: alpha_mask and conditioning_data_dir both give masks; leave one out.")
+        raise TrainerError(f"{source}: alpha_mask and conditioning_data_dir both give masks; leave one out.")
     if subset.metadata_file and subset.is_reg:
-        raise TrainerError(f"{place}: is_reg and metadata_file exclude each other; give regularization images by their image_dir.")
+        raise TrainerError(f"{source}: is_reg and metadata_file exclude each other; give regularization images by their image_dir.")
 
 
-def check_subset_against_flags(subset: "Subset", args: Namespace, place: str) -> None:
-    """Refuse what changes from step to step beside the cache that would freeze it, and masks that nothing asks for."""
-    if args.cache_text_encoder_outputs:
+def check_subset_against_flags(subset: Subset, config: DataConfig, source: str) -> None:
+    """Raise TrainerError for augmentation that a cache would freeze, and for masks without --masked_loss."""
+    if config.cache_text_encoder_outputs:
         for key in FORBIDS_TEXT_CACHE:
             if getattr(subset, key):
-                raise TrainerError(f"{place}: {key} changes captions while training, so --cache_text_encoder_outputs must be left out.")
-    if args.cache_latents:
+                raise TrainerError(f"{source}: {key} changes captions while training, so --cache_text_encoder_outputs must be left out.")
+    if config.cache_latents:
         for key in FORBIDS_LATENT_CACHE:
             if getattr(subset, key):
-                raise TrainerError(f"{place}: {key} changes images while training, so --cache_latents must be left out.")
-    if subset.conditioning_data_dir and not args.masked_loss:
-        raise TrainerError(f"{place}: conditioning_data_dir holds masks, which need --masked_loss.")
+                raise TrainerError(f"{source}: {key} changes images while training, so --cache_latents must be left out.")
+    if subset.conditioning_data_dir and not config.masked_loss:
+        raise TrainerError(f"{source}: conditioning_data_dir holds masks, which need --masked_loss.")
 
 
-def check_dataset(dataset: "Dataset", place: str) -> None:
-    """Refuse sizes and buckets that do not fit each other."""
+def check_dataset(dataset: Dataset, source: str) -> None:
+    """Raise TrainerError for sizes and buckets that contradict each other."""
     if dataset.batch_size < 1:
-        raise TrainerError(f"{place}: batch_size {dataset.batch_size} must be at least 1.")
+        raise TrainerError(f"{source}: batch_size {dataset.batch_size} must be at least 1.")
     if not dataset.enable_bucket:
         for side in dataset.resolution:
             if side % GRID:
-                raise TrainerError(f"{place}: resolution {side} is no multiple of {GRID}; use {side // GRID * GRID or GRID}.")
+                raise TrainerError(f"{source}: resolution {side} is not a multiple of {GRID}; use {side // GRID * GRID or GRID}.")
         return
     if any(subset.face_crop_aug_range for subset in dataset.subsets):
-        raise TrainerError(f"{place}: face_crop_aug_range cuts every image to the resolution, so enable_bucket must be left out.")
+        raise TrainerError(f"{source}: face_crop_aug_range cuts every image to the resolution, so enable_bucket must be left out.")
     step, smallest = dataset.bucket_reso_steps, min(dataset.resolution)
     if not GRID <= step <= smallest or step % GRID:
-        raise TrainerError(f"{place}: bucket_reso_steps {step} must be a multiple of {GRID}, up to the resolution {smallest}.")
+        raise TrainerError(f"{source}: bucket_reso_steps {step} must be a multiple of {GRID}, up to the resolution {smallest}.")
     if not dataset.min_bucket_reso <= smallest or not max(dataset.resolution) <= dataset.max_bucket_reso:
         raise TrainerError(
-            f"{place}: min_bucket_reso {dataset.min_bucket_reso} and max_bucket_reso {dataset.max_bucket_reso} must enclose the resolution "
+            f"{source}: min_bucket_reso {dataset.min_bucket_reso} and max_bucket_reso {dataset.max_bucket_reso} must enclose the resolution "
             f"{'x'.join(map(str, dataset.resolution))}."
         )
 
 
-def warn_of_keys_without_effect(merged: Mapping[str, Any], place: str) -> None:
-    """Print a line for every key that is accepted but changes nothing."""
+def warn_of_keys_without_effect(merged: Mapping[str, Any], source: str) -> None:
+    """Warn of every key that is accepted but has no effect."""
     for key, (harmless, reason) in NO_EFFECT.items():
         if merged.get(key, harmless) != harmless:
-            warn(f"{place}: {key} has no effect: {reason}")
+            warn(f"{source}: {key} has no effect: {reason}")

@@ -9,27 +9,26 @@ from PIL import Image
 from torch import Tensor
 
 from fluxgym.contract.buckets import Fit, Size
-from library.data.dataset_toml import Subset
 from library.data.image_index import TrainingImage
 from library.data.images import read_image, read_with_alpha, resize_and_crop, to_pixels
 from library.data.masks import read_mask, to_latent_size
+from library.data.schema import Subset
 
 MIDDLE = 0.5, 0.5
 COLOR_CHANCE, HUE_CHANCE = 0.33, 0.5
 MAX_HUE_SHIFT = 8 / 180  # of the circle
 GAMMAS = 0.95, 1.05
-LEAST_FACE = 40  # pixels; smaller faces are not moved about
+MIN_FACE = 40  # pixels; smaller faces are not shifted
 FACE_IN_NAME = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
 
 
 def load_pixels(training_image: TrainingImage, flip: bool, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """Read an image -> (3, H, W) in [-1, 1] and its mask (H/8, W/8) in [0, 1], None without one.
+    """Return an image as (3, H, W) in [-1, 1] and its mask as (H/8, W/8) in [0, 1], or None without one.
 
-    Random cuts and colors are drawn from `random`, and only where the subset asks for them. Raises TrainerError naming a file that cannot be
-    read.
+    Crops and colors are drawn from `random`, only if the subset enables them. Raises TrainerError naming a file that cannot be read.
     """
     image, mask = _read(training_image)
-    fit, offset = _cut(training_image, random)
+    fit, offset = _crop(training_image, random)
     interpolation = training_image.subset.resize_interpolation
     image = resize_and_crop(image, fit, interpolation, offset)
     if training_image.subset.color_aug:
@@ -49,8 +48,8 @@ def _read(training_image: TrainingImage) -> tuple[Image.Image, Image.Image | Non
     return read_image(training_image.path), None
 
 
-def _cut(training_image: TrainingImage, random: torch.Generator) -> tuple[Fit, tuple[float, float]]:
-    """Return how the image is resized and where it is cut, as shares of what is left over: (x, y)."""
+def _crop(training_image: TrainingImage, random: torch.Generator) -> tuple[Fit, tuple[float, float]]:
+    """Return how the image is resized, and the crop's (x, y) as shares of the remaining space."""
     subset = training_image.subset
     if subset.face_crop_aug_range and (face := face_of(training_image.path)):
         return fit_face(training_image.size, training_image.fit.bucket, face, subset, random)
@@ -60,9 +59,9 @@ def _cut(training_image: TrainingImage, random: torch.Generator) -> tuple[Fit, t
 
 
 def change_colors(image: Image.Image, random: torch.Generator) -> Image.Image:
-    """Return an RGB image with, in a third of the cases, its hue turned by up to 16 degrees or a gamma of 0.95 to 1.05.
+    """Return an RGB image with, in a third of the cases, its hue rotated by up to 16 degrees or a gamma of 0.95 to 1.05.
 
-    The gamma is taken of values in 0 to 1; kohya takes it of 0 to 255, which changes brightness by a quarter.
+    The gamma applies to values of 0 to 1; kohya applies it to 0 to 255, which changes brightness by a quarter.
     """
     chance, kind, amount = torch.rand(3, generator=random, dtype=torch.float64).tolist()
     if chance >= COLOR_CHANCE:
@@ -74,22 +73,22 @@ def change_colors(image: Image.Image, random: torch.Generator) -> Image.Image:
 
 
 def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
-    """Add `turn` (1 is the whole circle) to every pixel's hue."""
+    """Rotate every pixel's hue by `turn` (1 is the full circle)."""
     hue, saturation, value = image.convert("HSV").split()
     hue = hue.point([(level + round(turn * 256)) % 256 for level in range(256)])
     return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
 def face_of(path: Path) -> tuple[int, int, int, int] | None:
-    """Return center x, y and width, height of a face in upright pixels, as kohya's tools write them into a name; None without."""
+    """Return center x, y, width and height of a face in upright pixels, as kohya's tools write them into a file name; None without."""
     match = FACE_IN_NAME.search(path.stem)
     return tuple(int(number) for number in match.groups()) if match and match.start() else None
 
 
 def fit_face(size: Size, bucket: Size, face: tuple[int, int, int, int], subset: Subset, random: torch.Generator) -> tuple[Fit, np.ndarray]:
-    """Draw how large a face becomes and where the cut around it lies -> the fit, and the cut's (x, y) as shares of what is left over.
+    """Draw the size of a face and the crop around it; return the fit, and the crop's (x, y) as shares of the remaining space.
 
-    The face fills 1/range of the shorter side, as far as the image covers the bucket and is not enlarged for the face's sake.
+    The face fills 1/range of the shorter side, within the limits that the image covers the bucket and is not enlarged for the face.
     """
     low, high = subset.face_crop_aug_range
     face_size, side = max(face[2], face[3], 1), min(bucket)
@@ -106,12 +105,12 @@ def fit_face(size: Size, bucket: Size, face: tuple[int, int, int, int], subset: 
 def _start(
     center: float, length: int, target: int, face_size: int, side: int, subset: Subset, random: torch.Generator
 ) -> float:  # fmt: skip
-    """Where the cut begins on one axis: the face in the middle, moved by a twentieth of it, or far about with random_crop."""
+    """Return where the crop starts on one axis: the face centered, shifted by a twentieth of it, or far with random_crop."""
     start = center - target // 2
     if subset.random_crop:
         reach = max(length - center, center)
         return start + reach * (torch.rand(2, generator=random, dtype=torch.float64).sum().item() - 1)
     low, high = subset.face_crop_aug_range
-    if low != high and face_size > side // 10 and face_size >= LEAST_FACE:
+    if low != high and face_size > side // 10 and face_size >= MIN_FACE:
         start += face_size / 20 * (2 * torch.rand((), generator=random, dtype=torch.float64).item() - 1)
     return start

@@ -8,7 +8,7 @@ from typing import Any
 
 from library.config import StartConfig, TrainerConfig
 from library.data.dataset import TrainingData, TrainingImage
-from library.data.dataset_toml import DATASET_FIELDS, SUBSET_FIELDS
+from library.data.schema import DATASET_FIELDS, SUBSET_FIELDS
 from library.errors import TrainerError
 from library.placement.compile import backend_of
 from library.placement.layout import choose_device

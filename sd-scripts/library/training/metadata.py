@@ -4,7 +4,6 @@ No secrets, and of a path only its last name.
 """
 
 import base64
-import hashlib
 import json
 import mimetypes
 from collections.abc import Mapping
@@ -12,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.weights.model_files import fingerprint
+from networks.lora_file import tensor_hashes
 
 FROM_FLAGS = (
     "output_name", "learning_rate", "unet_lr", "text_encoder_lr", "gradient_checkpointing", "gradient_accumulation_steps", "lr_warmup_steps",
@@ -63,12 +62,6 @@ def metadata_at(fixed: Mapping[str, str], weights: Mapping[str, Tensor], *, epoc
         "modelspec.date": now.isoformat("T", "seconds"),
     }
     return {**fixed, **changing, **tensor_hashes(weights)}
-
-
-def tensor_hashes(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return sshs_model_hash and sshs_legacy_hash, by which programs recognize a LoRA whatever its other metadata."""
-    tensors = hashlib.sha256(save(dict(weights))[8:]).hexdigest()
-    return {"sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
 
 
 def _modelspec(config: TrainerConfig, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:

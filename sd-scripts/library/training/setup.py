@@ -64,7 +64,7 @@ class Preparation:
         _check_before_loading(config, args)
         self.trains_clip = self.plan.trains_clip
         self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
-        self.data = build_dataset(args)
+        self.data = build_dataset(config)
         self.validation = Validation(args, self.data, progress)
         self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
         self.num_epochs, _ = _length(args, self.steps_per_epoch)

@@ -1,7 +1,6 @@
 """Buckets and expected steps equal what the trainer really has."""
 
 import tomllib
-from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.dataset.dataset_spec import bucket_rule, dataset_toml, expected_steps
 from fluxgym.dataset.folder import sizes
 from fluxgym.errors import ConfigError
-from library.cli.flags import build_parser
 from library.data.dataset import build_dataset
-from library.data.dataset_toml import Dataset
 from library.data.image_index import bucket_rule as trainer_rule
+from library.data.schema import Dataset
+from tests.support.trainer_config import trainer_config
 
 SIDE = st.integers(1, 5000)
 
@@ -57,9 +56,8 @@ def test_expected_steps_equal_the_trainers(enable_bucket, advanced, num_reg, tmp
     )
     reg = tmp_path / "reg" if num_reg else None
     (tmp_path / "d.toml").write_text(dataset_toml(config, tmp_path / "train", reg))
-    args = vars(build_parser().parse_args([])) | {"seed": config.seed, "dataset_config": str(tmp_path / "d.toml")}
-    args |= {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
-    batches = build_dataset(Namespace(**args)).num_batches_per_epoch
+    flags = {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
+    batches = build_dataset(trainer_config(seed=config.seed, dataset_config=tmp_path / "d.toml", **flags)).num_batches_per_epoch
     expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
     assert expected_steps(config, list(sizes(tmp_path / "train")), list(sizes(reg)) if reg else ()) == expected
 

@@ -12,6 +12,7 @@ from fluxgym.contract.codes import Status
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import LocalEngine
+from fluxgym.errors import LaunchError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify, is_frozen, write_record
@@ -113,6 +114,18 @@ def test_another_program_with_the_folder_in_its_command_line_is_no_orphan(engine
     finally:
         process.kill()
         process.wait()
+
+
+def test_an_attempt_with_a_live_supervisor_is_not_submitted_again(engine, run):
+    spec = LaunchSpec(run_id="id-cat", attempt=2, trainer_dir="/")
+    write_record(run, "id-cat", 2, identity(OWN), None)
+    assert engine.submit(run, spec).job_id == str(os.getpid())
+    assert not run.monitor_log.exists()
+
+
+def test_a_supervisor_that_cannot_start_is_reported_with_the_end_of_its_log(engine, run):
+    with pytest.raises(LaunchError, match=r"launch\.json is missing"):  # nothing was written for it
+        engine.submit(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
 
 
 def test_nothing_is_canceled_of_a_run_that_has_ended(engine, tmp_path):

@@ -8,11 +8,11 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
 from fluxgym.errors import StorageError
-from fluxgym.planning.checks import check
+from fluxgym.planning.plan import plan
 from fluxgym.runs import files
-from fluxgym.sessions.drafts import new_draft_id
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageHandlers
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world, state, write_one_tensor
@@ -21,7 +21,7 @@ from tests.support.small_world import small_world, state, write_one_tensor
 @pytest.fixture(name="look")
 def fixture_look(tmp_path):
     world, images = small_world(tmp_path), write_cats(tmp_path / "images")
-    return lambda folder=images, **changes: check(state(**changes), folder, world.models, world.outputs)
+    return lambda folder=images, **changes: plan(state(**changes), folder, world)
 
 
 def test_all_green(look):
@@ -37,25 +37,25 @@ def test_all_green(look):
 def test_what_stands_in_the_way_is_at_its_field(changes, field, look):
     found = look(**changes)
     assert not found.can_start
-    assert field in [line.field for line in found.lines if line.level == "error"]
+    assert field in [line.field for line in found.problems if line.level == "error"]
 
 
 def test_no_images_yet(look, tmp_path):
     found = look(tmp_path / "none")
-    assert [line.text for line in found.lines if line.level == "error"] == ["There are no images yet; add at least one."]
+    assert [line.message for line in found.problems if line.level == "error"] == ["There are no images yet; add at least one."]
     assert found.steps is None
 
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_what_the_tier_switches_is_told(tier, look):
-    (line,) = [line for line in look(vram=tier).lines if line.field == "vram"]
-    assert (line.level, line.text) == ("ok", f"VRAM {tier}: {DESCRIPTIONS[tier]}.")
+    (line,) = [line for line in look(vram=tier).problems if line.field == "vram"]
+    assert (line.level, line.message) == ("ok", f"VRAM {tier}: {DESCRIPTIONS[tier]}.")
 
 
 def test_what_the_transformer_really_is_is_told(look, tmp_path):
     write_one_tensor(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
-    (line,) = [line for line in look().lines if line.field == "base_model"]
-    assert "the transformer is FLUX.1 schnell in" in line.text
+    (line,) = [line for line in look().problems if line.field == "base_model"]
+    assert "the transformer is FLUX.1 schnell in" in line.message
 
 
 def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path):
@@ -63,7 +63,7 @@ def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path)
     (folder / "cat 0.txt").write_text(" \n")
     (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
     (folder / "alone.txt").write_text("of no image")
-    lines = [line.text for line in look(folder, concept_sentence="").lines]
+    lines = [line.message for line in look(folder, concept_sentence="").problems]
     assert "3 images, 1 with a caption." in lines
     assert any("2 of them have neither" in text for text in lines)
     make_run(tmp_path / "outputs", "cat")
@@ -91,14 +91,14 @@ def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, b
     monkeypatch.setattr(place, refuse)
     found = look()
     assert not found.can_start
-    assert any("Permission denied" in line.text for line in found.lines)
-    assert len(found.lines) == len({line.text for line in found.lines})
+    assert any("Permission denied" in line.message for line in found.problems)
+    assert len(found.problems) == len({line.message for line in found.problems})
 
 
 def test_the_page_demands_the_room_that_start_demands(look, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=files.MIN_FREE_BYTES - 1))
-    (line,) = [line.text for line in look().lines if line.level == "error"]
+    (line,) = [line.message for line in look().problems if line.level == "error"]
     with pytest.raises(StorageError) as refused:
         start(StartRequest(state=state(), images=tmp_path / "images"), small_world(tmp_path / "again"))
     assert str(refused.value).replace("again/", "") == line

@@ -5,7 +5,8 @@ import time
 
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.cleanup import DRAFT_DAYS, remove_leftovers
-from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.sessions.drafts import open_draft
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 
 DAY_S = 86_400.0

@@ -26,12 +26,12 @@ from fluxgym.errors import (
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
-from fluxgym.runs.progress import read_curve
 from fluxgym.sessions import start as start_module
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
+from tests.support.curves import read_curve
 from tests.support.runs import state_of, wait_for, write_checkpoint
 from tests.support.small_world import start_run, state, stop_and_wait
 
@@ -285,7 +285,7 @@ def test_a_version_that_somebody_took_meanwhile_is_left_alone(world, images, mon
         return copy(*args, **more)
 
     monkeypatch.setattr(start_module, "copy_into", copy_while_another_starts)
-    with pytest.raises(NameTaken, match="my-cat-2 has begun meanwhile"):
+    with pytest.raises(NameTaken, match="my-cat-2 was started in the meantime"):
         start_run(world, images, if_exists="new")
     assert [path.name for path in (world.outputs / "my-cat-2").iterdir()] == ["theirs"]
     assert not OutputsPaths(world.outputs).archive.exists()

@@ -52,3 +52,8 @@ def test_checkpoints_of_another_trainer_are_named_in_the_refusal(folder):
     assert choose_checkpoint(run, backend_named("kohya")).step == 7
     with pytest.raises(NothingToResume, match="only with the trainer that wrote its checkpoints: a kohya checkout"):
         choose_checkpoint(run, backend_named("builtin"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
+def test_a_notice_is_given_exactly_for_trainers_that_resume_inexactly(backend):
+    assert (backend.resume_notice() == "") == backend.resumes_exactly

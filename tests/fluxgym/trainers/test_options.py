@@ -1,6 +1,7 @@
 """The command is FluxGym's, flag for flag, and the trainer's own parser takes it."""
 
 import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,11 @@ import pytest
 from fluxgym.config.setting_spec import Emit, Kind, Setting
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
-from fluxgym.errors import LaunchError
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import setting_options, train_sh, trainer_argv
+from fluxgym.trainers.options import setting_options, train_sh, trainer_options
+from fluxgym.trainers.script import missing_script, script_command
 from library.cli.parse import parse
 
 FILES = FoundFiles(transformer=Path("m/unet.sft"), clip_l=Path("m/clip.safetensors"), t5xxl=Path("m/t5.safetensors"), ae=Path("m/ae.sft"))
@@ -29,7 +30,8 @@ ALWAYS = """
 def argv(tmp_path, resume=None, **changes):
     (tmp_path / "flux_train_network.py").touch()
     run = RunPaths(tmp_path / "my-cat")
-    return trainer_argv(TrainConfig(lora_name="My Cat", **changes), run, FILES, sd_scripts=tmp_path, resume=resume)
+    options = trainer_options(TrainConfig(lora_name="My Cat", **changes), run, FILES, resume=resume)
+    return script_command(sys.executable, tmp_path, options)
 
 
 def pairs(words):
@@ -91,8 +93,8 @@ def test_the_script_says_the_same(tmp_path):
 
 
 def test_a_missing_trainer_is_named(tmp_path):
-    with pytest.raises(LaunchError, match="--sd-scripts"):
-        trainer_argv(TrainConfig(lora_name="x"), RunPaths(tmp_path), FILES, sd_scripts=tmp_path / "nowhere")
+    (problem,) = missing_script(tmp_path / "nowhere")
+    assert "--sd-scripts" in problem.message
 
 
 def test_a_made_up_row_becomes_an_option_and_is_left_out_while_it_is_zero():

@@ -6,18 +6,20 @@ from types import SimpleNamespace
 import pytest
 
 from fluxgym.errors import AlreadyRunning
+from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
-from fluxgym.sessions.drafts import Draft, new_draft_id, open_draft
+from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import form_events
 from fluxgym.ui.api.images import ImageHandlers
 from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import TrainingHandlers
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
-from tests.support.small_world import small_world
+from tests.support.small_world import small_world, stop_and_wait
 
 EPOCHS = NAMES.index("max_train_epochs")
 
@@ -199,11 +201,28 @@ def test_start_without_images_is_refused(handlers, draft, settings):
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
-def test_a_trainer_that_is_missing_is_said_below_the_checks(handlers, draft, settings):
+def test_a_missing_trainer_is_one_of_the_checks_and_nothing_starts(handlers, draft, settings):
     write_cats(draft.images.path, count=4)
     (settings.sd_scripts / "flux_train_network.py").unlink()
     answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
-    assert "flux_train_network.py" in answer["said"]
+    assert any(line["level"] == "error" and "flux_train_network.py" in line["text"] for line in answer["lines"])
+    assert list(OutputsPaths(settings.outputs).runs()) == []
+
+
+def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(handlers, draft, settings, monkeypatch):
+    write_cats(draft.images.path, count=4)
+    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, reg_data_dir="")
+    calls = []
+
+    def counted(name, function):
+        return lambda *args, **more: calls.append(name) or function(*args, **more)
+
+    monkeypatch.setattr(plan, "read_config", counted("plan", plan.read_config))
+    monkeypatch.setattr(checks, "sizes", counted("sizes", checks.sizes))
+    source = handlers.start(draft.id, "", *fields, "")[0]
+    assert source == "cat"
+    assert calls == ["plan", "sizes"]
+    stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
 
 
 def test_opening_a_run_never_throws_away_what_was_typed(handlers, draft, settings):

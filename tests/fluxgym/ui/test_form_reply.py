@@ -34,7 +34,7 @@ def state(form, **changes):
 
 
 def test_reply_has_steps_checks_command_and_toml(form, images, settings):
-    answer = form.answer(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images)
+    answer = form.reply(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images).answer
     assert answer["errors"] == {}
     assert {line["level"] for line in answer["lines"]} == {"ok"}
     assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 a step, 3 epochs
@@ -44,25 +44,25 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
 
 def test_reply_reports_an_empty_name_only_after_start(form, images):
     empty = state(form, lora_name="")
-    assert form.answer(empty, {}, images)["errors"] == {}
-    assert list(form.answer(empty, {}, images, pressed=True)["errors"]) == ["lora_name"]
+    assert form.reply(empty, {}, images).answer["errors"] == {}
+    assert list(form.reply(empty, {}, images, pressed=True).answer["errors"]) == ["lora_name"]
 
 
 def test_reply_with_an_error_has_no_steps_and_no_command(form, images):
-    answer = form.answer(state(form, max_train_epochs=0), {}, images)
+    answer = form.reply(state(form, max_train_epochs=0), {}, images).answer
     assert answer["steps"] is None
     assert answer["command"] == ""
     assert "reason stands beside it" in answer["lines"][-1]["text"]
 
 
 def test_reply_without_images_has_a_check_for_it(form, tmp_path):
-    answer = form.answer(state(form), {}, tmp_path / "none")
+    answer = form.reply(state(form), {}, tmp_path / "none").answer
     assert any(line["level"] == "error" and "no images" in line["text"] for line in answer["lines"])
 
 
 def test_reply_with_a_missing_model_names_it_at_its_field(form, images, settings):
     (settings.models / "pocket" / "ae.safetensors").unlink()
-    answer = form.answer(state(form), {}, images)
+    answer = form.reply(state(form), {}, images).answer
     assert "ae.safetensors" in answer["errors"]["base_model"]
     assert answer["errors"]["base_model"] not in [line["text"] for line in answer["lines"]]
 
@@ -88,10 +88,10 @@ def test_reply_does_not_fill_a_field_that_was_emptied(form, images):
     emptied = form.explicit(form.defaults("pocket") | {"lora_name": "x", "advanced": {"network_alpha": 16}})
     assert emptied["advanced"]["reg_data_dir"] == ""
     assert emptied["advanced"]["enable_bucket"] is True
-    assert "is_reg" not in form.answer(emptied, {}, images)["toml"]
+    assert "is_reg" not in form.reply(emptied, {}, images).answer["toml"]
 
 
 def test_reply_checks_all_have_a_level_and_a_text(form, images):
     for changes in ({}, {"resolution": 100}, {"base_model": "nope"}, {"advanced": {"reg_data_dir": "nowhere"}}):
-        for line in form.answer(state(form, **changes), {}, images)["lines"]:
+        for line in form.reply(state(form, **changes), {}, images).answer["lines"]:
             assert set(line) == {"level", "text"}

@@ -1,14 +1,17 @@
 """Between the fields and ui_state.json: exact round trips, and one sentence beside each field that cannot be used."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from fluxgym.config.settings import OTHER_FLAGS, TrainConfig
+from fluxgym.planning.checks import Findings
+from fluxgym.planning.plan import read_config
 from fluxgym.ui.form import NAMES
-from fluxgym.ui.form_values import by_name, check, from_state, in_order, to_state
+from fluxgym.ui.form_values import by_name, from_state, in_order, to_state, usable
 
 HOSTILE = some.text(max_size=40)
 
@@ -46,6 +49,14 @@ def test_advanced_fields_and_other_flags_come_back():
     assert to_state(from_state(state)) == (state, {})
 
 
+def mistakes(**changes):
+    """Return the config of what is typed and the message beside each field."""
+    state, errors = to_state(typed(**changes))
+    findings = Findings()
+    config = read_config(usable(state, errors), Path("models"), findings, with_defaults=False)
+    return config, {problem.field: problem.message for problem in findings.problems} | errors
+
+
 @pytest.mark.parametrize(
     ("field", "value", "word"),
     [
@@ -56,15 +67,13 @@ def test_advanced_fields_and_other_flags_come_back():
     ],
 )  # fmt: skip
 def test_each_mistake_is_named_at_its_field(field, value, word):
-    state, errors = to_state(typed(**{field: value}))
-    check(state, errors)
+    _, errors = mistakes(**{field: value})
     assert list(errors) == [field]
     assert word in errors[field]
 
 
 def test_all_mistakes_are_named_at_once():
-    state, errors = to_state(typed(learning_rate="abc", max_train_epochs=0, seed=None))
-    config = check(state, errors)
+    config, errors = mistakes(learning_rate="abc", max_train_epochs=0, seed=None)
     assert set(errors) == {"learning_rate", "max_train_epochs", "seed"}
     assert config.learning_rate == TrainConfig(lora_name="x").learning_rate
 

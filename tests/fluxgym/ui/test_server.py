@@ -11,9 +11,10 @@ from starlette.testclient import TestClient
 
 from fluxgym.app_settings import Settings
 from fluxgym.runs.paths import RunPaths
-from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.sessions.drafts import open_draft
 from fluxgym.ui.api import uploads
 from fluxgym.ui.server import make_server
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world, write_safetensors

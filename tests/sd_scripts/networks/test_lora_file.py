@@ -18,14 +18,14 @@ def test_a_whole_one_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
-        (lora_tensors(**{"lora_up.weight": torch.full((8, 2), float("nan"))}), "holds numbers that are none"),
-        (lora_tensors(alpha=torch.tensor(float("inf"))), "holds numbers that are none"),
+        (lora_tensors(**{"lora_up.weight": torch.full((8, 2), float("nan"))}), "contains NaN or infinity"),
+        (lora_tensors(alpha=torch.tensor(float("inf"))), "contains NaN or infinity"),
         (lora_tensors(alpha=torch.ones(3)), "do not fit each other"),
         (lora_tensors(**{"lora_up.weight": torch.ones(8, 5)}), "do not fit each other"),
         (lora_tensors(**{"lora_up.weight": torch.ones(8)}), "do not fit each other"),
         ({f"{LORA_MODULE}.lora_up.weight": torch.ones(8, 2)}, "lacks its lora_down.weight"),
         ({"metadata_only": torch.ones(0)}, "is not part of a LoRA"),
-        ({}, "holds no module"),
+        ({}, "contains no module"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_file(tensors, words, tmp_path):

@@ -3,8 +3,9 @@
 import pytest
 
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.drafts import new_draft_id, open_draft
+from fluxgym.sessions.drafts import open_draft
 from fluxgym.ui.api.images import ImageHandlers
+from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world

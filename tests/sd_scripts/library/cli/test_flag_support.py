@@ -10,7 +10,8 @@ from library.cli.checks import ONLY
 from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.flags import ADDITIONS, TABLE, build_parser
 from library.cli.parse import MODELSPEC
-from library.data.dataset_toml import DATASET_FIELDS, SUBSET_FIELDS, read_datasets
+from library.data.dataset_toml import read_datasets
+from library.data.schema import DATASET_FIELDS, SUBSET_FIELDS
 from library.training import metadata
 
 ROOT = Path(read_datasets.__code__.co_filename).parents[2]

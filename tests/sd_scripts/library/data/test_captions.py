@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from library.data.captions import CaptionContext, caption_at, read_caption
-from library.data.dataset_toml import Subset
+from library.data.schema import Subset
 from library.errors import TrainerError
 
 

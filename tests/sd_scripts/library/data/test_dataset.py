@@ -3,17 +3,16 @@
 import os
 import struct
 import zlib
-from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from library.cli.flags import build_parser
 from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from tests.support.photos import write_cats
+from tests.support.trainer_config import trainer_config
 from tests.support.training_data import CACHED, fill, make_data, shared_models
 
 
@@ -110,8 +109,7 @@ def test_data_sets_of_their_own_sizes_and_repeats_never_share_a_batch(models, ca
         for side, size, folder, n in ((64, 2, "cats", 1), (64, 3, "more", 5), (96, 1, "cats", 2))
     ]
     (tmp_path / "several.toml").write_text("\n".join(tables))
-    args = vars(build_parser().parse_args([])) | {"seed": 1, "dataset_config": str(tmp_path / "several.toml")}
-    data = build_dataset(Namespace(**args))
+    data = build_dataset(trainer_config(dataset_config=tmp_path / "several.toml"))
     assert data.num_train_images == 3 + 10 + 6
     sizes = sorted((batch.pixels.shape[-1], len(batch.captions)) for batch in data.epoch(0))
     assert sizes == [(64, 1), (64, 1), (64, 2), (64, 3), (64, 3), (64, 3), *[(96, 1)] * 6]
@@ -267,7 +265,7 @@ def test_what_is_no_file_is_left_out_and_doubles_share_a_caption(make, cats, cap
     data = make()
     assert sorted(training_image.caption for training_image in data.images) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
     told = capsys.readouterr().err
-    assert all(words in told for words in ("folder.png is no file", "pipe.png is no file", "cat 0.png share one caption"))
+    assert all(words in told for words in ("folder.png is not a file", "pipe.png is not a file", "cat 0.png share one caption"))
 
 
 def test_a_caption_that_is_not_utf8_is_named(make, cats):

@@ -3,10 +3,10 @@
 import json
 
 from library.data.dataset_metadata import dataset_metadata, describe
-from library.data.dataset_toml import Dataset, Subset
 from library.data.image_index import index_images
+from library.data.schema import Dataset, Subset
 from tests.support.photos import write_cats
-from tests.support.trainer_args import trainer_args
+from tests.support.trainer_config import trainer_config
 
 
 def found(tmp_path):
@@ -20,7 +20,7 @@ def found(tmp_path):
 
 
 def test_metadata_counts_what_is_trained_on(tmp_path):
-    figures = dataset_metadata(trainer_args(validation_split=0.25, seed=1), *found(tmp_path))
+    figures = dataset_metadata(trainer_config(validation_split=0.25).given, *found(tmp_path))
     assert json.loads(figures["dataset_dirs"]) == {"cats": {"n_repeats": 3, "img_count": 3}}
     assert json.loads(figures["reg_dataset_dirs"]) == {"reg": {"n_repeats": 1, "img_count": 1}}
     assert json.loads(figures["tag_frequency"])["cats"]["sks cat"] == 3
@@ -38,5 +38,5 @@ def test_the_description_names_every_image(tmp_path):
     assert sum(line.startswith("held out: ") for line in lines) == 1
     assert "96x96 as 64x96, 3 times" in lines[0]
     assert "'sks cat, crop" in lines[0]
-    assert "regularisation" in lines[3]
-    assert lines[-1] == "4 images, 18 with repeats, in 18 batches an epoch; 1 held out"
+    assert "regularization" in lines[3]
+    assert lines[-1] == "4 images, 18 with repeats, in 18 batches per epoch; 1 held out"

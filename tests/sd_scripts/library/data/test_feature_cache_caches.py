@@ -128,6 +128,6 @@ def test_what_no_run_has_wanted_for_long_is_removed(tmp_path):
             os.utime(path, (long_ago, long_ago))
     later = Cache(to_disk=True)
     assert later.find(wanted, tmp_path)
-    later.forget_unwanted()
+    later.remove_unused()
     assert {path.stem for path in (tmp_path / CACHE_FOLDER).glob("*.safetensors")} == {wanted, young}
     assert all(path.exists() for path in others)

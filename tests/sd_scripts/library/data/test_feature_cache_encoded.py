@@ -42,7 +42,7 @@ def test_caches_are_used_and_give_what_the_encoders_give(make, cats):
     assert fill(again) == [(1, 3), (2, 3), (3, 3)] * 2
     assert cache_files(cats) == before
     batch, live = next(again.epoch(0)), next(make().epoch(0))
-    vae = load_vae(data.args.ae, dtype=torch.float32, device="cpu")
+    vae = load_vae(data.config.model.ae, dtype=torch.float32, device="cpu")
     with torch.no_grad():
         assert torch.allclose(batch.latents, vae.encode(live.pixels), atol=1e-5)
     assert batch.captions == live.captions

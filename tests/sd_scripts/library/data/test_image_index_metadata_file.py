@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from library.data.dataset_toml import Subset
 from library.data.image_index import read_metadata_file
+from library.data.schema import Subset
 from library.errors import TrainerError
 from tests.support.photos import write_cats
 
@@ -46,9 +46,9 @@ def test_lines_count_with_wildcards_and_tags_follow_each(read):
     ("content", "named"),
     [
         ("{", r"meta\.json is not valid JSON"),
-        ("[]", "no table of images"),
+        ("[]", "not a table of images"),
         ({"cat 9.png": {}}, r"names .*cat 9\.png, which is missing"),
-        ({"cat 0.png": "text"}, r"cat 0\.png is no table"),
+        ({"cat 0.png": "text"}, r"cat 0\.png is not a table"),
         ({"cat 0.png": {"caption": 3}}, r"of cat 0\.png must be texts"),
     ],
 )

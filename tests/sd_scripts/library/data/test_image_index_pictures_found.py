@@ -5,11 +5,12 @@ import json
 import pytest
 
 from fluxgym.contract.dataset_rules import held_out_indices
-from library.data.dataset_toml import Dataset, Subset, read_datasets
+from library.data.dataset_toml import read_datasets
 from library.data.image_index import index_images
+from library.data.schema import Dataset, Subset
 from library.errors import TrainerError
 from tests.support.photos import write_cats
-from tests.support.trainer_args import trainer_args
+from tests.support.trainer_config import trainer_config
 
 
 @pytest.fixture(name="cats")
@@ -82,14 +83,14 @@ def test_a_folder_may_be_all_for_validation(cats, tmp_path):
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
         f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
     )
-    train, held_out = index_images(read_datasets(trainer_args(dataset_config=str(tmp_path / "d.toml"))), 1)
+    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data), 1)
     assert (len(train), len(held_out)) == (10, 2)
 
 
 def test_in_json_names_the_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
-    train, _ = index_images(read_datasets(trainer_args(**flags)), 1)
+    train, _ = index_images(read_datasets(trainer_config(**flags).data), 1)
     assert [(image.caption, image.num_repeats, image.folder) for image in train] == [
         ("number 0", 5, cats),
         ("number 1", 5, cats),
@@ -100,6 +101,6 @@ def test_images_without_words_are_counted(cats, capsys):
     (cats / "cat 3.txt").unlink()
     (cats / "cat 4.txt").write_text("\n")
     find(cats)
-    assert f"2 of 10 images in {cats} have no words: no .txt" in capsys.readouterr().err
+    assert f"2 of 10 images in {cats} have no caption: no .txt" in capsys.readouterr().err
     find(cats, class_tokens="cat")  # an empty file is a caption: none
     assert "1 of 10 images" in capsys.readouterr().err

@@ -84,8 +84,8 @@ def test_what_is_no_file_is_told_and_a_link_to_nothing_is_refused(photo, tmp_pat
     os.mkfifo(tmp_path / "pipe.png")
     assert [path.name for path in list_images(str(tmp_path))] == ["a.png"]
     told = capsys.readouterr().err
-    assert "folder.png is no file" in told
-    assert "pipe.png is no file" in told
+    assert "folder.png is not a file" in told
+    assert "pipe.png is not a file" in told
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(TrainerError, match=r"link\.png is a link to a file that is missing"):
         list_images(str(tmp_path))

@@ -2,9 +2,10 @@
 
 import pytest
 
-from library.data.dataset_toml import ABOVE_KEYS, SUBSET_FIELDS, read_datasets
+from library.data.dataset_toml import read_datasets
+from library.data.schema import SHARED_KEYS, SUBSET_FIELDS
 from library.errors import TrainerError
-from tests.support.trainer_args import trainer_args
+from tests.support.trainer_config import trainer_config
 from tests.support.training_data import SUBSET_TOML
 
 KOHYAS = {  # ConfigSanitizer's schema, sd-scripts 48d368fa
@@ -27,14 +28,14 @@ def fixture_write(tmp_path):
     def write(subset="", dataset="", **flags):
         text = f"[[datasets]]\nresolution = 64\n{dataset}\n{SUBSET_TOML}{subset}\n".replace("CATS", str(tmp_path / "cats"))
         (tmp_path / "dataset.toml").write_text(text)
-        return read_datasets(trainer_args(dataset_config=str(tmp_path / "dataset.toml"), **flags))
+        return read_datasets(trainer_config(dataset_config=str(tmp_path / "dataset.toml"), **flags).data)
 
     return write
 
 
 def test_every_key_of_kohyas_schema_is_known():
     assert set(KOHYAS["subset"].split()) <= {*SUBSET_FIELDS, "cache_info"}
-    assert set(KOHYAS["above"].split()) <= ABOVE_KEYS
+    assert set(KOHYAS["above"].split()) <= SHARED_KEYS
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from library.data.dataset_toml import Subset
+from library.data.schema import Subset
 from library.data.transforms import MAX_HUE_SHIFT, change_colors, face_of, fit_face
 
 

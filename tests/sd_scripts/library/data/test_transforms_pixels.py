@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 from skimage import data
 
-from library.data.dataset_toml import Dataset, Subset
 from library.data.image_index import index_images
+from library.data.schema import Dataset, Subset
 from library.data.transforms import load_pixels
 
 

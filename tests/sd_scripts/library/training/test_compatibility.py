@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from library.config import StartConfig
-from library.data.dataset_toml import Dataset, Subset
+from library.data.schema import Dataset, Subset
 from library.errors import TrainerError
 from library.training import compatibility
 from library.training.checkpoint import TrainState

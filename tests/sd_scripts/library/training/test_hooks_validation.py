@@ -1,6 +1,7 @@
 """The validation loss: at fixed levels with fixed noise, over the held-out images alone, without a trace in the training."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def fixture_make(tmp_path):
         subset = {"image_dir": str(tmp_path / "cats"), "caption_extension": ".txt", "flip_aug": True}
         data = make_data(shared_models(), tmp_path / "d.toml", [subset], dataset=dataset, **({"validation_split": 0.5} | flags))
         progress = ProgressLog(str(tmp_path / "out"))
-        return Validation(data.args, data, progress), progress
+        return Validation(Namespace(**data.config.given), data, progress), progress
 
     return make
 

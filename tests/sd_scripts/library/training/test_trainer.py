@@ -133,7 +133,7 @@ def test_who_learned_nothing_is_not_done(models, dataset, tmp_path):
 
 def test_a_broken_lora_does_not_take_the_place_of_a_whole_one(models, dataset, tmp_path):
     (tmp_path / "cat.safetensors").write_bytes(b"whole")
-    with pytest.raises(TrainerError, match=r"numbers that are none|the loss became"):
+    with pytest.raises(TrainerError, match=r"NaN or infinity|the loss became"):
         train(flags(models, dataset, tmp_path, *QUICK, "--learning_rate", "1e6", "--save_precision", "fp16", epochs=1), tmp_path)
     assert (tmp_path / "cat.safetensors").read_bytes() == b"whole"
 

@@ -1,0 +1,23 @@
+"""The trainer's sample prompts: the form's lines, completed with what kohya would otherwise choose itself."""
+
+from collections.abc import Mapping
+
+from fluxgym.config.settings import TrainConfig
+
+PROMPT_FLAGS = ("w", "h", "d")
+
+
+def sample_prompts(config: TrainConfig) -> str:
+    """Return the trainer's prompt lines: the form's, else the trigger; each with the training's size and seed where it names none.
+
+    kohya's own defaults would be 512 pixels a side and another image at every look.
+    """
+    lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
+    lines = lines or [config.concept_sentence.strip() or config.lora_name]
+    given = {"w": config.resolution, "h": config.resolution, "d": config.seed}
+    return "".join(line + "\n" if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
+
+
+def _completed(line: str, given: Mapping[str, int]) -> str:
+    flags = {part.split(" ", 1)[0] for part in line.split(" --")[1:]}
+    return line + "".join(f" --{flag} {given[flag]}" for flag in PROMPT_FLAGS if flag not in flags)

@@ -1,0 +1,13 @@
+"""Sample prompts: what kohya would choose itself is written out."""
+
+from fluxgym.config.settings import TrainConfig
+from fluxgym.planning.sample_prompts import sample_prompts
+
+
+def test_sample_prompts_get_size_and_seed():
+
+    config = TrainConfig(lora_name="x", concept_sentence="sks cat", sample_prompts="a --w 96 --d 7\n# no\n\nb", resolution=64, seed=3)
+    lines = sample_prompts(config).splitlines()
+    assert lines[0] == "a --w 96 --d 7 --h 64"
+    assert lines[-1] == "b --w 64 --h 64 --d 3"
+    assert sample_prompts(TrainConfig(lora_name="x", concept_sentence="sks cat")) == "sks cat --w 512 --h 512 --d 42\n"
