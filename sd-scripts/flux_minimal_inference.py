@@ -17,8 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from flux_train_network import explain
-from library.command import Parser, finite, number
+from library.command import Parser, explain_error, finite, number
 from library.config import BaseWeights, ModelConfig, PlacementConfig, Quantization
 from library.errors import TrainerError
 from library.files import disk_errors
@@ -27,7 +26,8 @@ from library.models.flux1.family import MAX_SWAPPED, SAMPLING_DEFAULTS
 from library.models.registry import find_family
 from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS
-from library.sampling import RANGES, Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
+from library.sample_prompts import RANGES, SamplePrompt
+from library.sampling import Conditioning, initial_noise, sample_latents, to_image
 from library.training.base_model import BaseModel
 from networks.lora_inference import Attachment, read_attachment
 
@@ -86,8 +86,8 @@ def main(argv: Sequence[str]) -> int:
             image.save(path)
     except TrainerError as error:
         return _refuse(str(error))
-    except (torch.OutOfMemoryError, MemoryError, OSError, RuntimeError) as error:
-        known = explain(error)
+    except (MemoryError, OSError, RuntimeError) as error:
+        known = explain_error(error)
         if known is None:
             raise
         return _refuse(known[0])

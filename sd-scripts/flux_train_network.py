@@ -10,11 +10,11 @@ import torch
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
+from library.command import explain_error
 from library.errors import TrainerError
-from library.files import FULL, disk_full
 from library.process import EXIT_STOPPED, StopFlag, StopRequested
 from library.training.reporting import ProgressLog, set_up_logging
-from library.training.trainer import Training
+from library.training.setup import build_trainer, describe_dataset
 
 
 def main(argv: list[str]) -> int:
@@ -31,33 +31,21 @@ def main(argv: list[str]) -> int:
         config = to_config(flags)
         set_up_logging(config.log)
         progress = ProgressLog(config.save.output_dir)
-        Training(config, progress, stop).run()
+        if config.run.debug_dataset:
+            print(describe_dataset(config), flush=True)
+            return 0
+        build_trainer(config, progress, stop).run()
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:
         print("stopped as asked; the state is saved" if progress.step else "stopped as asked, before the first step", flush=True)
         return EXIT_STOPPED
-    except (torch.OutOfMemoryError, MemoryError, OSError, RuntimeError) as error:
-        known = explain(error)
+    except (MemoryError, OSError, RuntimeError) as error:
+        known = explain_error(error)
         if known is None:
             raise
         return _refuse(progress, *known)
     return 0
-
-
-def explain(error: Exception) -> tuple[str, ReasonCode] | None:
-    """Return a sentence and a reason_code for failures of memory and disk, None for everything else."""
-    text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
-        return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", ReasonCode.CUDA_OOM
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return "the machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
-    if isinstance(error, OSError) and error.errno in FULL:
-        full = disk_full(error.filename or "a file")
-        return str(full), full.reason_code
-    if "does not have a deterministic implementation" in text:
-        return f"--deterministic cannot be held: {text.split('. ')[0]}.", ReasonCode.BAD_INPUT
-    return None
 
 
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:

@@ -22,8 +22,6 @@ COMMANDS = {"networks/convert_flux_lora.py", "networks/flux_merge_lora.py", "net
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
-    "sd-scripts/flux_minimal_inference.py -> flux_train_network",
-    "sd-scripts/library/objective.py -> library.training",
 })  # fmt: skip
 
 

@@ -49,7 +49,7 @@ ROWS = (
         flag="--max_train_epochs", emit=Emit.ALWAYS, replaces=("--max_train_steps",), metadata_key="ss_num_epochs",
     ),
     Setting(
-        name="sample_prompts", kind=Kind.LINES, label="Sample Image Prompts (one a line)", group=Group.LORA, default="",
+        name="sample_prompts", kind=Kind.LINES, label="Sample Image Prompts (one per line)", group=Group.LORA, default="",
         placeholder="the trigger word, until you write something else", flag="--sample_prompts",
         help="Prompts of the sample images. kohya's options work: --w width --h height --d seed --s steps --g guidance --l CFG --n negative prompt.",
     ),

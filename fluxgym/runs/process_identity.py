@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -179,13 +178,11 @@ def _is_copy(run: RunPaths, recorded: str) -> bool:
     return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 
-def write_record(
-    run: RunPaths, run_id: str, attempt: int, supervisor: ProcessIdentity | None, trainer: ProcessIdentity | None, started_at: float = 0.0
-) -> None:
+def write_record(run: RunPaths, record: ProcessRecord) -> None:
     """Write process.json; raises StorageError if it cannot be written."""
-    identities = {"supervisor": supervisor, "trainer": trainer}
+    identities = {"supervisor": record.supervisor, "trainer": record.trainer}
     processes = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
-    fields = {"run_id": run_id, "attempt": attempt, "started_at": started_at or time.time(), "folder": str(run.folder)}
+    fields = {"run_id": record.run_id, "attempt": record.attempt, "started_at": record.started_at, "folder": str(run.folder)}
     write_json(run.process, fields | processes)
 
 

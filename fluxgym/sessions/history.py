@@ -18,7 +18,7 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
-from fluxgym.sessions.adopt import known_settings
+from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 
 

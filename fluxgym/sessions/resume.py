@@ -26,23 +26,23 @@ from fluxgym.trainers.options import train_sh
 
 
 def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
-    """Let a run go on from its furthest complete checkpoint (or the named one), to `epochs` in all when given.
+    """Resume a run from the named checkpoint, else from the complete one with the most steps, up to `epochs` in total if given.
 
-    Raises AlreadyRunning while anything of it lives, NothingToResume without a checkpoint or when it is finished.
+    Raises AlreadyRunning while a process of the run is alive, NothingToResume without a checkpoint or if all steps are done.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs)
 
 
 def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
-    """Do what `resume` does; the caller holds the name's lock."""
+    """Resume a run as `resume` does; the caller holds the name's lock."""
     if not run.ui_state.is_file():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     ensure_ended(run)
-    order = read_launch_spec(run)
-    if order is not None and epochs is None and needs_check(run):
+    latest = read_launch_spec(run)
+    if latest is not None and epochs is None and needs_check(run):
         clear_stop_request(run)
-        engine_of(run).submit(run, order, Mode.VERIFY_ONLY)
+        engine_of(run).submit(run, latest, Mode.VERIFY_ONLY)
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     checkpoint = choose_checkpoint(run, backend_for(settings.sd_scripts), from_checkpoint)
@@ -50,7 +50,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     _check_resumable(planned, checkpoint)
     record = read_record(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
-    spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, _gpus_of(read_launch_spec(run)))
+    spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, _gpus_of(latest))
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
     keep(run)
@@ -73,14 +73,14 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
 
 
 def _gpus_of(before: LaunchSpec | None) -> str | None:
-    """Return the GPUs that a person chose for the attempt before, None when nobody did or they are not in this machine: then any one will do."""
+    """Return the GPUs that the user chose for the previous attempt, None if there was no choice or this machine does not have them."""
     gpus = before.env.get(VISIBLE) if before is not None and not before.devices.any_free else None
     return gpus if gpus and are_there(gpus) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumePreview:
-    """From which checkpoint a run would go on, and how much is left. left_s is None when its speed is not known."""
+    """The checkpoint that a resume would start from, and the time left in seconds, None if the speed is unknown."""
 
     checkpoint: str
     step: int
@@ -90,7 +90,7 @@ class ResumePreview:
     notice: str = ""
 
     def sentence(self) -> str:
-        """Say it: "from epoch 4, step 320 of 960, about 21 min left"."""
+        """Return it as a sentence: "from epoch 4, step 320 of 960, about 21 min left"."""
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
         left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
@@ -99,16 +99,16 @@ class ResumePreview:
 
 def needs_check(run: RunPaths) -> bool:
     """Return True if a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
-    order, end = read_launch_spec(run), read_exit(run)
-    if order is None or _state(run).get("status") == Status.COMPLETED:
+    spec, end = read_launch_spec(run), read_exit(run)
+    if spec is None or _state(run).get("status") == Status.COMPLETED:
         return False
-    is_told = end is not None and (end.run_id, end.attempt) == (order.run_id, order.attempt)
+    has_record = end is not None and (end.run_id, end.attempt) == (spec.run_id, spec.attempt)
     was_stopped = end is not None and end.status == Status.STOPPED and not end.verified
-    return (not is_told or was_stopped) and is_unchecked(run, order.attempt)
+    return (not has_record or was_stopped) and is_unchecked(run, spec.attempt)
 
 
 def resume_preview(run: RunPaths) -> ResumePreview | None:
-    """Return what Resume would do, None when the run has no settings, left no complete checkpoint or has done all its steps."""
+    """Return what a resume would do, None if the run has no settings, no complete checkpoint, or has done all its steps."""
     state = _state(run)
     if not state:
         return None
@@ -142,9 +142,9 @@ def _done(run: RunPaths, newest: Checkpoint) -> int:
 
 def _total_steps(run: RunPaths, state: State, newest: Checkpoint) -> int:
     """Return the steps of the whole training: the checkpoint's own, or more or fewer when the epochs were changed since."""
-    order, epochs = read_launch_spec(run), state.get("max_train_epochs")
+    latest, epochs = read_launch_spec(run), state.get("max_train_epochs")
     try:
-        before = order.max_train_epochs if order else 0
+        before = latest.max_train_epochs if latest else 0
         now = int(epochs) if epochs is not None else before
     except (ValueError, TypeError, OverflowError):
         return newest.total_steps

@@ -20,6 +20,7 @@ from fluxgym.runs.files import storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, next_version, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
+from fluxgym.sessions.create import new_run
 from fluxgym.sessions.preconditions import is_name_available, name_lock
 
 IMPORTED = "Imported; it was not trained here."
@@ -230,9 +231,10 @@ def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:
         with name_lock(outputs, name):
             if not is_name_available(run):
                 continue
-            if arriving.lora.exists():
-                arriving.lora.rename(arriving.folder / run.lora.name)
-            arriving.folder.rename(run.folder)
+            with new_run(run, outputs) as staging:
+                if arriving.lora.exists():
+                    arriving.lora.rename(arriving.folder / run.lora.name)
+                arriving.folder.rename(staging.folder)
             return run
     raise AssertionError("there are infinitely many names")
 

@@ -9,7 +9,7 @@ from fluxgym.errors import StorageError
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import ProcessIdentity, identify, write_record
+from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
 from fluxgym.supervisor.trainer_process import (
     POLL_S,
@@ -119,7 +119,8 @@ class Attempt:
 
 def record_processes(run: RunPaths, spec: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:
     """Record the processes of an attempt, this one as its supervisor; raises StorageError if process.json cannot be written."""
-    write_record(run, spec.run_id, spec.attempt, identify(os.getpid(), spec.run_id), trainer, started_at)
+    own = identify(os.getpid(), spec.run_id)
+    write_record(run, ProcessRecord(run_id=spec.run_id, attempt=spec.attempt, started_at=started_at, supervisor=own, trainer=trainer))
     if not spec.monitoring:
         return
     try:

@@ -97,7 +97,7 @@ class TrainingHandlers:
         return [draft.id, answer | ({"kept": name} if answer["draft"] else {})]
 
     def _kept(self, draft: Draft, state: State, source: str, answer: Answer) -> Answer:
-        """Write the draft; when the disk refuses, say so in the answer: the browser keeps what was typed meanwhile."""
+        """Write the draft. If that fails, the answer has the reason, and the browser keeps what was typed."""
         try:
             draft.write_form({"state": state, "source": source})
         except FluxGymError as error:
@@ -248,7 +248,7 @@ def _refused(answer: Answer, error: FluxGymError) -> Answer:
 
 
 def _loaded(unsent: str | None) -> Answer | None:
-    """Return the form that the browser could not send when it was typed, None when there is none that can be read."""
+    """Return the form that the browser could not send when it was typed, None if it cannot be read."""
     try:
         kept = json.loads(unsent or "null")
         typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now

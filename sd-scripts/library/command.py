@@ -1,10 +1,14 @@
-"""The parser of every command here: a mistake is one sentence (TrainerError), and numbers are finite."""
+"""What every command here shares: a parser whose mistakes are one sentence (TrainerError), finite numbers, known failures explained."""
 
 import argparse
 import math
 from typing import NoReturn
 
+import torch
+
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
+from library.files import FULL, disk_full
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,3 +32,18 @@ def number(text: str) -> float:
         return finite(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a finite number") from None
+
+
+def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
+    """Return a sentence and a reason code for failures of memory, disk and determinism, None for everything else."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
+        return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", ReasonCode.CUDA_OOM
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "the machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
+    if isinstance(error, OSError) and error.errno in FULL:
+        full = disk_full(error.filename or "a file")
+        return str(full), full.reason_code
+    if "does not have a deterministic implementation" in text:
+        return f"--deterministic cannot be held: {text.split('. ')[0]}.", ReasonCode.BAD_INPUT
+    return None

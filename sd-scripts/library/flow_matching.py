@@ -5,39 +5,40 @@ Shape suffixes: B batch, C channels, H W latent height and width.
 """
 
 import math
-from argparse import Namespace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from library.config import LossConfig
 from library.errors import TrainerError
 from library.models.flux1.math import resolution_mu, shifted
 
 NUM_TIMESTEPS = 1000
+NUM_LEVELS = 4  # of the validation loss: timesteps 200, 400, 600 and 800, as in kohya
 
 
-def sample_sigmas(args: Namespace, batch_size: int, height: int, width: int, random: torch.Generator) -> Tensor:
+def sample_sigmas(config: LossConfig, batch_size: int, height: int, width: int, random: torch.Generator) -> Tensor:
     """Draw a noise level for every image of a batch: (B,) float32 in (0, 1]. height and width are the latents'.
 
     uniform: U(0, 1) · sigmoid: sigmoid(scale * n) · shift: k u / (1 + (k - 1) u) · flux_shift: e^mu / (e^mu + 1/u - 1), mu linear in the
     number of tokens · sigma: from the schedule of 1000 shifted levels, at an index that weighting_scheme draws.
     """
-    if args.timestep_sampling == "sigma":
-        return _scheduled_sigmas(args, batch_size, random)
-    if args.timestep_sampling == "uniform":
+    if config.timestep_sampling == "sigma":
+        return _scheduled_sigmas(config, batch_size, random)
+    if config.timestep_sampling == "uniform":
         sigmas = torch.rand(batch_size, generator=random)
     else:
-        u = torch.sigmoid(args.sigmoid_scale * torch.randn(batch_size, generator=random))
-        sigmas = _shift_by_name(args, u, height, width)
-    low, high = (args.min_timestep or 0) / NUM_TIMESTEPS, (args.max_timestep or NUM_TIMESTEPS) / NUM_TIMESTEPS
+        u = torch.sigmoid(config.sigmoid_scale * torch.randn(batch_size, generator=random))
+        sigmas = _shift_by_name(config, u, height, width)
+    low, high = config.min_timestep / NUM_TIMESTEPS, config.max_timestep / NUM_TIMESTEPS
     return low + (high - low) * sigmas
 
 
-def _shift_by_name(args: Namespace, u: Tensor, height: int, width: int) -> Tensor:
-    if args.timestep_sampling == "shift":
-        return shifted(u, args.discrete_flow_shift)
-    return flux_shifted(u, height, width) if args.timestep_sampling == "flux_shift" else u
+def _shift_by_name(config: LossConfig, u: Tensor, height: int, width: int) -> Tensor:
+    if config.timestep_sampling == "shift":
+        return shifted(u, config.discrete_flow_shift)
+    return flux_shifted(u, height, width) if config.timestep_sampling == "flux_shift" else u
 
 
 def flux_shifted(u: Tensor, height: int, width: int) -> Tensor:
@@ -45,22 +46,22 @@ def flux_shifted(u: Tensor, height: int, width: int) -> Tensor:
     return shifted(u, math.exp(resolution_mu((height // 2) * (width // 2))))
 
 
-def _scheduled_sigmas(args: Namespace, batch_size: int, random: torch.Generator) -> Tensor:
+def _scheduled_sigmas(config: LossConfig, batch_size: int, random: torch.Generator) -> Tensor:
     """Draw from the schedule of 1000 levels, high to low, shifted by discrete_flow_shift."""
-    levels = shifted(torch.arange(NUM_TIMESTEPS, 0, -1, dtype=torch.float32) / NUM_TIMESTEPS, args.discrete_flow_shift)
-    u = density(args, batch_size, random)
-    low, high = args.min_timestep or 0, args.max_timestep or NUM_TIMESTEPS
+    levels = shifted(torch.arange(NUM_TIMESTEPS, 0, -1, dtype=torch.float32) / NUM_TIMESTEPS, config.discrete_flow_shift)
+    u = density(config, batch_size, random)
+    low, high = config.min_timestep, config.max_timestep
     index = (u * (high - low) + low).long().clamp(0, NUM_TIMESTEPS - 1)
     return levels[index]
 
 
-def density(args: Namespace, batch_size: int, random: torch.Generator) -> Tensor:
+def density(config: LossConfig, batch_size: int, random: torch.Generator) -> Tensor:
     """Draw u in (0, 1) by weighting_scheme, as in SD3 (Esser et al. 2024): logit_normal, mode, else uniform."""
-    if args.weighting_scheme == "logit_normal":
-        return torch.sigmoid(args.logit_mean + args.logit_std * torch.randn(batch_size, generator=random))
+    if config.weighting_scheme == "logit_normal":
+        return torch.sigmoid(config.logit_mean + config.logit_std * torch.randn(batch_size, generator=random))
     u = torch.rand(batch_size, generator=random)
-    if args.weighting_scheme == "mode":
-        return 1 - u - args.mode_scale * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
+    if config.weighting_scheme == "mode":
+        return 1 - u - config.mode_scale * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
     return u
 
 
@@ -71,7 +72,7 @@ def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Ten
 
 
 def prediction_and_target(
-    args: Namespace, output_BCHW: Tensor, noisy_BCHW: Tensor, latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor
+    config: LossConfig, output_BCHW: Tensor, noisy_BCHW: Tensor, latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Turn the transformer's output into what is compared, by model_prediction_type -> prediction, target, weights (B,) or None.
 
@@ -79,12 +80,12 @@ def prediction_and_target(
     for all three, as in kohya.
     """
     target_BCHW = noise_BCHW - latents_BCHW
-    if args.model_prediction_type == "raw":
+    if config.model_prediction_type == "raw":
         return output_BCHW, target_BCHW, None
-    if args.model_prediction_type == "additive":
+    if config.model_prediction_type == "additive":
         return output_BCHW + noisy_BCHW, target_BCHW, None
     scaled_BCHW = noisy_BCHW - _spread(sigmas_B) * output_BCHW
-    return scaled_BCHW, target_BCHW, loss_weights(args.weighting_scheme, sigmas_B)
+    return scaled_BCHW, target_BCHW, loss_weights(config.weighting_scheme, sigmas_B)
 
 
 def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
@@ -97,42 +98,48 @@ def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
 
 
 def loss_by_image(
-    args: Namespace, prediction_BCHW: Tensor, target_BCHW: Tensor, sigmas_B: Tensor, masks_B1HW: Tensor | None = None
+    config: LossConfig, prediction_BCHW: Tensor, target_BCHW: Tensor, sigmas_B: Tensor, masks_B1HW: Tensor | None = None
 ) -> Tensor:
     """Compare by loss_type, weigh by the masks, and average over each image, what is masked included: (B, C, H, W) -> (B,) float32."""
-    loss = _loss(args, prediction_BCHW.float(), target_BCHW.float(), sigmas_B)
+    loss = _loss(config, prediction_BCHW.float(), target_BCHW.float(), sigmas_B)
     return (loss if masks_B1HW is None else loss * masks_B1HW).mean((1, 2, 3))
 
 
-def _loss(args: Namespace, prediction: Tensor, target: Tensor, sigmas_B: Tensor) -> Tensor:
+def _loss(config: LossConfig, prediction: Tensor, target: Tensor, sigmas_B: Tensor) -> Tensor:
     """(B, C, H, W) -> the same."""
-    if args.loss_type == "l2":
+    if config.loss_type == "l2":
         return F.mse_loss(prediction, target, reduction="none")
-    if args.loss_type == "l1":
+    if config.loss_type == "l1":
         return F.l1_loss(prediction, target, reduction="none")
-    threshold = _spread(huber_threshold(args, sigmas_B))
+    threshold = _spread(huber_threshold(config, sigmas_B))
     root = torch.sqrt((prediction - target) ** 2 + threshold**2) - threshold
-    return (2 * threshold if args.loss_type == "huber" else 2) * root
+    return (2 * threshold if config.loss_type == "huber" else 2) * root
 
 
-def huber_threshold(args: Namespace, sigmas_B: Tensor) -> Tensor:
+def huber_threshold(config: LossConfig, sigmas_B: Tensor) -> Tensor:
     """The pseudo-Huber loss's threshold: constant, or falling from huber_scale to huber_scale * huber_c as the noise grows (exponential).
 
     Raises TrainerError for kohya's default schedule "snr", which flow matching has no meaning for.
     """
-    if args.huber_schedule == "snr":
+    if config.huber_schedule == "snr":
         raise TrainerError(
-            f"--loss_type {args.loss_type} needs --huber_schedule constant or exponential: FLUX has no signal-to-noise schedule."
+            f"--loss_type {config.loss_type} needs --huber_schedule constant or exponential: FLUX has no signal-to-noise schedule."
         )
-    if args.huber_schedule == "exponential":
-        return args.huber_scale * torch.exp(math.log(args.huber_c) * sigmas_B)
-    return torch.full_like(sigmas_B, args.huber_c * args.huber_scale)
+    if config.huber_schedule == "exponential":
+        return config.huber_scale * torch.exp(math.log(config.huber_c) * sigmas_B)
+    return torch.full_like(sigmas_B, config.huber_c * config.huber_scale)
 
 
-def check_loss(args: Namespace) -> None:
+def check_loss(config: LossConfig) -> None:
     """Raise TrainerError for a loss that no step could compute."""
-    if args.loss_type in ("huber", "smooth_l1"):
-        huber_threshold(args, torch.zeros(1))
+    if config.loss_type in ("huber", "smooth_l1"):
+        huber_threshold(config, torch.zeros(1))
+
+
+def validation_sigmas(min_timestep: int, max_timestep: int) -> list[float]:
+    """Return the noise levels of the validation loss, evenly inside the trained timesteps; 0.2 to 0.8 for all, as in kohya."""
+    span = max_timestep - min_timestep
+    return [(min_timestep + span * part / (NUM_LEVELS + 1)) / NUM_TIMESTEPS for part in range(1, NUM_LEVELS + 1)]
 
 
 def _spread(values_B: Tensor) -> Tensor:

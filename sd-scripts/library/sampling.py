@@ -1,16 +1,13 @@
-"""Sample images while training: kohya's prompt lines, FLUX's Euler schedule, PNG files in `sample/`.
+"""Sample images: the prompts' text, FLUX's Euler schedule, PNG files in `sample/`.
 
-Owns prompts, the schedule and the files. Leaves no trace in the training: its noise comes from generators of its own.
+Sampling does not change the training: its noise comes from generators of its own.
 """
 
-import json
-import re
-import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,119 +15,81 @@ from PIL import Image
 from torch import Tensor
 
 from fluxgym.contract.files import SAMPLE_FOLDER, sample_name
-from library.errors import TrainerError
+from library.files import disk_errors
 from library.models.flux1.math import image_ids, pack_latents, resolution_mu, shifted, text_ids, unpack_latents
+from library.models.flux1.text_encoders import Flux1TextEncoders, encode_clip
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE
+from library.placement.layout import autocast
 from library.randomness import derived_seed
-
-FLAGS = {
-    "w": ("width", int),
-    "h": ("height", int),
-    "d": ("seed", int),
-    "s": ("sample_steps", int),
-    "g": ("guidance_scale", float),
-    "l": ("scale", float),
-    "n": ("negative_prompt", str),
-}
-SAMPLER = "ss"
-RANGES = {
-    "width": (1, 8192), "height": (1, 8192), "seed": (0, 2**63 - 1), "sample_steps": (1, 1000), "guidance_scale": (0, 100), "scale": (0, 100),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplePrompt:
-    """One image to draw; names are kohya's. scale is the classifier-free guidance, 1 is off."""
-
-    prompt: str
-    width: int = 512
-    height: int = 512
-    seed: int | None = None
-    sample_steps: int = 20
-    guidance_scale: float = 3.5
-    scale: float = 1.0
-    negative_prompt: str = ""
-
-    def on_grid(self) -> "SamplePrompt":
-        """Floor the size to whole 16 pixels, at least 64, as kohya does."""
-        return replace(self, width=max(64, self.width // 16 * 16), height=max(64, self.height // 16 * 16))
+from library.sample_prompts import SamplePrompt
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """A prompt's text as the transformer takes it: (1, L, C) states, (1, V) pooled, and (1, L) mask if padding is not to be seen."""
+    """A prompt's text as the transformer takes it: (1, L, C) states, (1, V) pooled, and (1, L) mask if padding is masked."""
 
     context: Tensor
     pooled: Tensor
     mask: Tensor | None = None
 
 
-def read_prompts(path: str) -> list[SamplePrompt]:
-    """Read prompts from a .txt (one a line, # comments), .toml or .json file; raises TrainerError naming file and line."""
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise TrainerError(f"--sample_prompts {path} is missing.") from None
-    except UnicodeDecodeError:
-        raise TrainerError(f"--sample_prompts {path} is not UTF-8 text.") from None
-    except OSError as error:
-        raise TrainerError(f"--sample_prompts {path} cannot be read: {error.strerror}.") from None
-    if file.suffix in (".json", ".toml"):
-        return [_from_table(table, f"{path}, prompt {number}") for number, table in enumerate(_tables_of(text, file), 1)]
-    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
-    return [parse_line(line, f"{path}, line {number}") for number, line in lines if line and not line.startswith("#")]
+class PromptTexts:
+    """The encoded texts of sample prompts; what the network trains is encoded again for each image."""
+
+    def __init__(self, prompts: Sequence[SamplePrompt], encoders: Flux1TextEncoders, *, trains_clip: bool, trains_t5: bool) -> None:
+        texts = [text for prompt in prompts for text in (prompt.prompt, prompt.negative_prompt)]
+        self._states = {text: encoders.states(text) for text in dict.fromkeys(texts)}
+        self._clip = encoders.clip if trains_clip else None
+        self._encoders = encoders if trains_t5 else None
+
+    def conditioning(self, text: str, device: torch.device) -> Conditioning:
+        """Return one text of the prompts, on the device of the transformer."""
+        stored = self._encoders.states(text) if self._encoders else self._states[text]
+        pooled: Tensor = stored.pooled if self._clip is None else encode_clip(self._clip, stored.clip_ids.to(device))
+        return Conditioning(stored.context.to(device), pooled.to(device), None if stored.mask is None else stored.mask.to(device))
 
 
-def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
-    """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for a flag it does not know or a value that does not fit."""
-    prompt, *parts = re.split(r" --(?=\w)", line)
-    values: dict[str, Any] = {}
-    for part in parts:
-        flag, _, value = part.strip().partition(" ")
-        if flag == SAMPLER:
-            continue  # FLUX is always sampled by Euler steps, as --sample_sampler is told
-        if flag not in FLAGS:
-            raise TrainerError(f"{place}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
-        name, kind = FLAGS[flag]
-        try:
-            values[name] = kind(value.strip())
-        except ValueError:
-            raise TrainerError(f"{place}: --{flag} {value} is not a number.") from None
-        if name in RANGES and not RANGES[name][0] <= values[name] <= RANGES[name][1]:
-            raise TrainerError(f"{place}: --{flag} {value} must lie between {RANGES[name][0]} and {RANGES[name][1]}.")
-    return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
+class ImageSampler:
+    """Draws every prompt of a training and writes kohya's files."""
 
+    def __init__(
+        self,
+        *,
+        flux: Flux,
+        vae: VAE,
+        prompts: Sequence[SamplePrompt],
+        texts: PromptTexts,
+        seed: int,
+        dtype: torch.dtype,
+        output_dir: Path,
+        output_name: str,
+    ) -> None:
+        """`seed` is the run's, for prompts without a seed; `dtype` is the precision of the transformer's arithmetic."""
+        self.flux, self.vae, self.prompts, self.texts = flux, vae, prompts, texts
+        self.seed, self.dtype, self.output_dir, self.output_name = seed, dtype, output_dir, output_name
 
-def _tables_of(text: str, file: Path) -> list[Any]:
-    """Return the prompts of a .json or .toml file as tables; raises TrainerError for one of another form."""
-    try:
-        found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
-    except (ValueError, RecursionError) as error:
-        raise TrainerError(f"--sample_prompts {file} cannot be read: {error}") from None
-    if isinstance(found, dict) and file.suffix == ".toml":
-        shared = {key: value for key, value in found.items() if key != "subset"}
-        subsets = found.get("subset", [shared] if shared else [])
-        found = [shared | table if isinstance(table, dict) else table for table in subsets] if isinstance(subsets, list) else None
-    if not isinstance(found, list):
-        raise TrainerError(f"--sample_prompts {file} must hold a list of tables, each with a prompt.")
-    return found
+    def has_images(self, label: str) -> bool:
+        """Return True if every image of a label ("000120", "e000004") is written."""
+        folder, name = self.output_dir / SAMPLE_FOLDER, glob.escape(self.output_name)
+        return all(any(folder.glob(f"{name}_{label}_{index:02d}_*.png")) for index in range(len(self.prompts)))
 
+    @torch.no_grad()
+    def draw(self, label: str, check: Callable[[], None]) -> None:
+        """Draw every prompt; `check` is called before every sampling step and may raise."""
+        for index, prompt in enumerate(self.prompts):
+            latents = self._latents(prompt, index, check)
+            path = sample_path(self.output_dir, self.output_name, label, index, prompt.seed)
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                to_image(self.vae, latents).save(path)
 
-def _from_table(table: Any, place: str) -> SamplePrompt:
-    """Make a prompt of a table; raises TrainerError naming the key that no prompt has, or whose value does not fit."""
-    kinds = dict(FLAGS.values()) | {"prompt": str}
-    if not isinstance(table, dict) or "prompt" not in table:
-        raise TrainerError(f"{place} must be a table with a prompt.")
-    for name, value in table.items():
-        if name not in kinds:
-            raise TrainerError(f"{place}: {name} is not known; known: {', '.join(kinds)}.")
-        odd = isinstance(value, bool) or not isinstance(value, (int, float) if kinds[name] is float else kinds[name])
-        if odd or (name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]):
-            wanted = f"a number from {RANGES[name][0]} to {RANGES[name][1]}" if name in RANGES else "a text"
-            raise TrainerError(f"{place}: {name} must be {wanted}{', whole' if kinds[name] is int else ''}, not {value!r}.")
-    return SamplePrompt(**table).on_grid()
+    def _latents(self, prompt: SamplePrompt, index: int, check: Callable[[], None]) -> Tensor:
+        device = next(self.vae.parameters()).device
+        with autocast(device, self.dtype):
+            prompt_embeds = self.texts.conditioning(prompt.prompt, device)
+            negative_embeds = self.texts.conditioning(prompt.negative_prompt, device) if prompt.scale != 1.0 else None
+            return sample_latents(self.flux, prompt, prompt_embeds, negative_embeds, initial_noise(prompt, index, self.seed), check)
 
 
 def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:
@@ -142,14 +101,14 @@ def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:
 def sample_latents(
     flux: Flux,
     prompt: SamplePrompt,
-    words: Conditioning,
+    prompt_embeds: Conditioning,
     negative_embeds: Conditioning | None,
     noise: Tensor,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Integrate from noise to an image's latents by Euler steps: (1, 16, H, W) -> the same, float32.
 
-    `no_words` turns classifier-free guidance on. `check` is called before every step and may raise.
+    `negative_embeds` turn classifier-free guidance on. `check` is called before every step and may raise.
     """
     height, width = noise.shape[-2:]
     device = next(flux.parameters()).device
@@ -162,10 +121,10 @@ def sample_latents(
         time = torch.full((1,), now, device=device)
 
         def velocity(text: Conditioning, x: Tensor = x, time: Tensor = time) -> Tensor:
-            places = text_ids(1, text.context.shape[1], device)
-            return flux(x, ids, text.context, places, time, text.pooled, guidance, text.mask).float()
+            text_positions = text_ids(1, text.context.shape[1], device)
+            return flux(x, ids, text.context, text_positions, time, text.pooled, guidance, text.mask).float()
 
-        v = velocity(words)
+        v = velocity(prompt_embeds)
         if negative_embeds is not None:
             unguided = velocity(negative_embeds)
             v = unguided + prompt.scale * (v - unguided)
@@ -174,7 +133,7 @@ def sample_latents(
 
 
 def initial_noise(prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
-    """Draw a prompt's starting noise (1, 16, H/8, W/8): from its own seed, else from the run's seed and its place in the list."""
+    """Draw a prompt's starting noise (1, 16, H/8, W/8): from its own seed, else from the run's seed and its index in the list."""
     own = prompt.seed if prompt.seed is not None else derived_seed(seed or 0, "sample", index)
     return torch.randn(1, 16, prompt.height // 8, prompt.width // 8, generator=torch.Generator().manual_seed(own))
 
@@ -186,7 +145,7 @@ def to_image(vae: VAE, latents: Tensor) -> Image.Image:
     return Image.fromarray(((pixels + 1) * 127.5).round().byte().cpu().numpy())
 
 
-def sample_path(output_dir: str, name: str, place: str, index: int, seed: int | None) -> Path:
-    """Return kohya's file name of a sample; place is a step "000120" or an epoch "e000004"."""
+def sample_path(output_dir: Path, name: str, label: str, index: int, seed: int | None) -> Path:
+    """Return kohya's file name of a sample; label is a step "000120" or an epoch "e000004"."""
     stamp = datetime.now().strftime("%Y%m%d%H%M%S")
-    return Path(output_dir) / SAMPLE_FOLDER / sample_name(name, place, index, stamp=stamp, seed=seed)
+    return output_dir / SAMPLE_FOLDER / sample_name(name, label, index, stamp=stamp, seed=seed)

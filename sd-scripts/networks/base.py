@@ -1,8 +1,4 @@
-"""What the trainer trains, whatever its kind: the small contract between the loop and a network, and the LoRA network itself.
-
-Owns names, saving and loading of the tensors. Does not know where modules are injected (lora_flux.py) or which rates they learn at
-(parameter_groups.py).
-"""
+"""The interface between the training loop and a trained network, and the LoRA network."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -33,8 +29,8 @@ class TrainedNetwork(nn.Module, ABC):
         """The tensors that are saved, by their names in the file; on their own device, not copied."""
 
     @abstractmethod
-    def take_over(self, weights: Mapping[str, Tensor]) -> None:
-        """Become what `state` returned; names may be missing, shapes have been checked."""
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load tensors as `state` returns them; names may be missing, shapes have been checked."""
 
     @abstractmethod
     def set_multiplier(self, multiplier: float) -> None:
@@ -42,11 +38,11 @@ class TrainedNetwork(nn.Module, ABC):
 
     @abstractmethod
     def begin(self, step: int, micro: int) -> None:
-        """Say which micro step is computed next: dropout, if there is any, draws for it until after_step."""
+        """Start a micro step: dropout draws for it until after_step."""
 
     @abstractmethod
     def after_step(self) -> None:
-        """End the step: no more dropout, and norms above max_norm scaled back."""
+        """End the step: disable dropout and limit norms to max_norm."""
 
     def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Return what is saved, copied to the host, in `dtype` (None keeps the trained one)."""
@@ -60,25 +56,25 @@ class TrainedNetwork(nn.Module, ABC):
     def has_learned(self, since: Mapping[str, str]) -> bool:
         """Return True if the network has another effect than when `since` was its digests.
 
-        What begins as zeros keeps a fresh network without effect: as long as all of that stays, weight decay of the rest is no learning.
+        Tensors that start as zeros keep a fresh network without effect: while all of them stay zero, weight decay of the rest is not learning.
         """
         now = self.digests()
         zeros = [name for name, digest in since.items() if not digest]
         return any(now[name] for name in zeros) if zeros else now != since
 
     def load(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Take over all of a checkpoint's weights; raises TrainerError naming `source` and the first name or shape that does not fit."""
+        """Load all of a checkpoint's weights; raises TrainerError naming `source` and the first name or shape that does not fit."""
         own = self.state()
         if set(own) != set(weights):
             odd = sorted(set(own) ^ set(weights))[0]
             raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code=ReasonCode.BAD_MODEL)
         self._check_shapes(own, weights, source)
-        self.take_over(weights)
+        self.load_weights(weights)
 
     def start_from(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Begin with another LoRA's weights, as far as both have the same modules; tells how many it found.
+        """Load the modules that another LoRA has in common with this network, and print how many.
 
-        Raises TrainerError naming `source` when nothing fits or a shape differs.
+        Raises TrainerError naming `source` if there is none or a shape differs.
         """
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
@@ -87,10 +83,10 @@ class TrainedNetwork(nn.Module, ABC):
                 f"{source} does not fit this network: they have no trained tensor in common.", reason_code=ReasonCode.BAD_MODEL
             )
         self._check_shapes(own, shared, source)
-        self.take_over(shared)
+        self.load_weights(shared)
         fresh, unused = len(own) - len(shared), len(weights) - len(shared)
         if fresh or unused:
-            print(f"{source}: {len(shared)} tensors are taken over, {fresh} begin afresh, {unused} have no place here", flush=True)
+            print(f"{source}: {len(shared)} tensors are loaded, {fresh} start fresh, {unused} are not used", flush=True)
 
     @staticmethod
     def _check_shapes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
@@ -120,13 +116,13 @@ class LoRANetwork(TrainedNetwork):
         """kohya's tensors: `….lora_down.weight`, `….lora_up.weight`, `….alpha`."""
         return {f"{lora.name}.{leaf}": tensor for lora in self.loras for leaf, tensor in lora.saved().items()}
 
-    def take_over(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over whole modules; an alpha that is not there means the network's own."""
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load complete modules; without an alpha, the network's own is kept."""
         for lora in self.loras:
             own = lora.saved()
             given = {leaf: weights.get(f"{lora.name}.{leaf}") for leaf in own}
             if all(given[leaf] is not None for leaf in own if leaf != "alpha"):
-                _take_over(lora, {leaf: own[leaf] if tensor is None else tensor for leaf, tensor in given.items()})
+                _load_weights(lora, {leaf: own[leaf] if tensor is None else tensor for leaf, tensor in given.items()})
 
     def set_multiplier(self, multiplier: float) -> None:
         """Scale the whole network's effect; 0 is the frozen model alone."""
@@ -145,9 +141,9 @@ class LoRANetwork(TrainedNetwork):
                 limit_norm(lora, self.max_norm)
 
 
-def _take_over(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
+def _load_weights(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
     try:
-        lora.take_over(weights)
+        lora.load_weights(weights)
     except ValueError as error:
         raise TrainerError(
             f"the weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.",

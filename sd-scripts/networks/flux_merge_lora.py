@@ -80,35 +80,35 @@ def merge(args: Namespace) -> str:
 
 
 def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
-    told = []
+    lines = []
     for name in given:
         prefix, target = INTO[name]
         mine = {module: pairs for module, pairs in parts.items() if prefix_of(module) == prefix}
-        told.append(_into_model(args, getattr(args, name), prefix, target_of(getattr(args, target)), mine))
+        lines.append(_into_model(args, getattr(args, name), prefix, target_of(getattr(args, target)), mine))
     left = [module for module in parts if prefix_of(module) not in [INTO[name][0] for name in given]]
     if left:
-        told.append(f"{len(left)} modules belong to a model that was not given, such as {left[0]}")
-    return "\n".join(told)
+        lines.append(f"{len(left)} modules belong to a model that was not given, such as {left[0]}")
+    return "\n".join(lines)
 
 
 def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Parts) -> str:
     """Write one model with what belongs to it."""
     file = WeightFile(path, f"--{next(name for name, (each, _) in INTO.items() if each == prefix)}")
     if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
-        raise TrainerError(f"{path} holds quantized weights with scales ({scaled}); merge into the file that they were made from.")
-    places = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
+        raise TrainerError(f"{path} contains quantized weights with scales ({scaled}); merge into the file that they were made from.")
+    keys = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
     dtype = PRECISIONS[args.save_precision] if args.save_precision else None
     changes = {}
     for module, pairs in parts.items():
-        key = places.get(module)
+        key = keys.get(module)
         if key is None or any(file.shape(key) != (pair.up.shape[0], pair.down.shape[1]) for pair, _ in pairs):
-            raise TrainerError(f"{module} has no place in {path}: the LoRA was made for another model.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(f"{path} has no layer for {module}: the LoRA was made for another model.", reason_code=ReasonCode.BAD_MODEL)
         changes[key] = Change(partial(_merged, pairs, args), dtype)
     if dtype is not None:
         changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}
     kind = "flux-1-dev" if any("guidance_in." in key for key in file.names) else "flux-1-schnell"
-    tells = prefix == FLUX_PREFIX and not args.no_metadata
-    copy_with_changes(Path(path), target, changes, file.metadata | (_spec(target, kind, [path, *args.models]) if tells else {}))
+    writes_spec = prefix == FLUX_PREFIX and not args.no_metadata
+    copy_with_changes(Path(path), target, changes, file.metadata | (_spec(target, kind, [path, *args.models]) if writes_spec else {}))
     return f"saved {target}: {len(parts)} weights changed"
 
 
@@ -118,10 +118,10 @@ def _module_of(key: str, prefix: str) -> str:
 
 
 def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Tensor) -> Tensor:
-    place = {"device": args.working_device, "dtype": PRECISIONS[args.precision]}
-    weight = weight.to(**place)
+    options = {"device": args.working_device, "dtype": PRECISIONS[args.precision]}
+    weight = weight.to(**options)
     for pair, ratio in pairs:
-        weight = weight.addmm(pair.up.to(**place), pair.down.to(**place), alpha=pair.scale * ratio)
+        weight = weight.addmm(pair.up.to(**options), pair.down.to(**options), alpha=pair.scale * ratio)
     if not weight.isfinite().all():
         raise TrainerError("the merged weights contain NaN or infinity; the model is damaged, or a ratio too large.")
     return weight

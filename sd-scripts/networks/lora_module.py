@@ -38,31 +38,31 @@ class MicroStep:
 
 
 class Dropout:
-    """The dropout of one module. It keeps no state of its own: every mask is drawn again from the moment and the module's name."""
+    """The dropout of one module. It is stateless: each mask is drawn from the micro step and the module's name."""
 
     def __init__(self, rates: DropoutRates, moment: MicroStep, name: str) -> None:
         self.rates, self.moment, self.name = rates, moment, name
 
     def skips_module(self) -> bool:
-        """Return True if the module takes no part in this micro step."""
+        """Return True if the module is skipped in this micro step."""
         return self.moment.active and bool(self._uniform("module", ()) < self.rates.module)
 
-    def __call__(self, x: Tensor, place: int = 0) -> Tensor:
-        """Drop values and ranks: (B, ..., rank) -> the same, what stays scaled up by 1 / (1 - p). `place` tells split factors apart."""
+    def __call__(self, x: Tensor, index: int = 0) -> Tensor:
+        """Drop values and ranks: (B, ..., rank) -> the same, the rest scaled by 1 / (1 - p). `index` distinguishes split factors."""
         if not self.moment.active:
             return x
         if self.rates.neuron:
-            x = x * self._kept("neuron", x.shape, self.rates.neuron, place).to(x)
+            x = x * self._kept("neuron", x.shape, self.rates.neuron, index).to(x)
         if self.rates.rank:
             shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
-            x = x * self._kept("rank", shape, self.rates.rank, place).to(x)
+            x = x * self._kept("rank", shape, self.rates.rank, index).to(x)
         return x
 
-    def _kept(self, kind: str, shape: tuple[int, ...], rate: float, place: int) -> Tensor:
-        return (self._uniform(kind, shape, place) >= rate) / (1 - rate)
+    def _kept(self, kind: str, shape: tuple[int, ...], rate: float, index: int) -> Tensor:
+        return (self._uniform(kind, shape, index) >= rate) / (1 - rate)
 
-    def _uniform(self, kind: str, shape: tuple[int, ...], place: int = 0) -> Tensor:
-        draws = generator(self.moment.seed, "dropout", kind, self.moment.step, self.moment.micro, self.name, place)
+    def _uniform(self, kind: str, shape: tuple[int, ...], index: int = 0) -> Tensor:
+        draws = generator(self.moment.seed, "dropout", kind, self.moment.step, self.moment.micro, self.name, index)
         return torch.rand(shape, generator=draws)
 
 
@@ -118,7 +118,7 @@ class LoRAModule(nn.Module):
         return {DOWN: self.lora_down.weight, UP: self.lora_up.weight, ALPHA: self.alpha}
 
     @torch.no_grad()
-    def take_over(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Become what `saved` of a module of the same shapes returned; another alpha is made up for in up, so that the effect is the same."""
         own_alpha = self.saved()[ALPHA]
         up = weights[UP]
@@ -132,14 +132,14 @@ class LoRAModule(nn.Module):
 
 
 class SplitLoRAModule(LoRAModule):
-    """One LoRA for each of the projections that one Linear holds one above the other: queries, keys, values (and feed-forward).
+    """One LoRA for each of the projections that are concatenated in one Linear: queries, keys, values (and feed-forward).
 
     Fused, its rank and its alpha are the sums over the parts, so that a reader scales it as it was trained. (kohya leaves alpha as it
     is, which makes the saved LoRA weaker by the number of parts.)
     """
 
     def __init__(self, name: str, linear: nn.Linear, rank: int, alpha: float, seed: int, sizes: Sequence[int], *dropout: object) -> None:
-        """`sizes` are the rows of each part; raises ValueError when they do not add up to the Linear's."""
+        """`sizes` are the rows of each part; raises ValueError if they do not add up to the Linear's."""
         if sum(sizes) != linear.out_features:
             raise ValueError(f"{name}: parts of {list(sizes)} rows do not make up {linear.out_features}")
         self.sizes = list(sizes)
@@ -155,8 +155,8 @@ class SplitLoRAModule(LoRAModule):
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
         parts = []
-        for place, (part, (down, up)) in enumerate(zip(out.split(self.sizes, dim=-1), self.factors(), strict=True)):
-            dropout = partial(self.dropout, place=place) if self.dropout else None
+        for index, (part, (down, up)) in enumerate(zip(out.split(self.sizes, dim=-1), self.factors(), strict=True)):
+            dropout = partial(self.dropout, index=index) if self.dropout else None
             parts.append(add_lora(part, x, down, up, self.multiplier * self.scale, dropout))
         return torch.cat(parts, dim=-1)
 

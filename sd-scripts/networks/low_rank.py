@@ -20,7 +20,7 @@ def split(down: Tensor, up: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, 
     Raises ValueError when the rank cannot be shared evenly or up is not block-diagonal.
     """
     if down.shape[0] % len(sizes):
-        raise ValueError(f"a rank of {down.shape[0]} is no multiple of {len(sizes)} parts")
+        raise ValueError(f"a rank of {down.shape[0]} is not a multiple of {len(sizes)} parts")
     downs = down.chunk(len(sizes))
     rank = len(downs[0])
     ups = [rows[:, part * rank : (part + 1) * rank] for part, rows in enumerate(up.split(list(sizes)))]

@@ -65,8 +65,8 @@ class LycorisNetwork(TrainedNetwork):
         """LyCORIS' own names, `lora_unet_double_blocks_0_img_attn_qkv.lokr_w1` and the like, which ComfyUI reads."""
         return self.inner.state_dict()
 
-    def take_over(self, weights: Mapping[str, Tensor]) -> None:
-        """Become what state returned; raises TrainerError for another alpha, under which the weights would mean something else."""
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load tensors as `state` returns them; raises TrainerError for another alpha, which would change the weights' effect."""
         own = self.state()
         for name in (name for name in weights if name.endswith(".alpha")):
             if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():

@@ -103,8 +103,8 @@ def _saved_tensor_recipes(args: Namespace, old: dict[str, str], old_rank: int, t
     """Return kohya's notes on a resized LoRA."""
     comment = old.get("ss_training_comment", "")
     if args.dynamic_method:
-        told = f"Dynamic resize with {args.dynamic_method}: {args.dynamic_param} from {old_rank}; {comment}"
-        return {"ss_training_comment": told, "ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
+        comment_text = f"Dynamic resize with {args.dynamic_method}: {args.dynamic_param} from {old_rank}; {comment}"
+        return {"ss_training_comment": comment_text, "ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
     alphas = {float(tensor) for name, tensor in tensors.items() if name.endswith(".alpha")}
     return {
         "ss_training_comment": f"dimension is resized from {old_rank} to {args.new_rank}; {comment}",

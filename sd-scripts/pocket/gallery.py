@@ -13,7 +13,8 @@ from library.data.images import list_images, read_image, resize_and_crop, to_pix
 from library.models.family import DeviceStore
 from library.models.flux1.family import open_flux1
 from library.models.flux1.layer_names import CLIP_PREFIX
-from library.sampling import Conditioning, SamplePrompt, initial_noise, sample_latents, to_image
+from library.sample_prompts import SamplePrompt
+from library.sampling import Conditioning, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
 from networks.lora_flux import create_network
 from pocket.vae import PIXELS

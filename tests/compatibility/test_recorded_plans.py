@@ -56,9 +56,9 @@ def test_the_form_has_the_fields_that_it_had(computed):
 
 @pytest.mark.parametrize("word", ["label", "info", "placeholder"])
 def test_the_form_has_the_labels_that_it_had(computed, word):
-    """Tutorials name these; the sentences of help are in docs/settings.md. What the old code called picture and spelled as in Britain is renamed."""
+    """Tutorials name these; the sentences of help are in docs/settings.md. Only words of the old dialect changed."""
     old, new = ({field["name"]: field["words"][word] for field in made["form fields"]} for made in (RECORDED, computed))
-    renamed = {"picture": "image", "isation": "ization"}
+    renamed = {"picture": "image", "isation": "ization", "one a line": "one per line"}
     for before, after in renamed.items():
         old = {name: text and text.replace(before, after) for name, text in old.items()}
     assert new == old

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from fluxgym.errors import SessionError
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.listing import session_of
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 
 TICK_S = 0.021
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
@@ -23,7 +23,7 @@ def main(folder: Path, count: int) -> None:
     held = tried = 0
     for number in range(count):
         trainer = subprocess.Popen(["sleep", "100"])
-        write_record(run, "id-cat", 1, None, identify(trainer.pid, "id-cat"))
+        record_processes(run, "id-cat", 1, None, identify(trainer.pid, "id-cat"))
         time.sleep(TICK_S)  # a trainer that lived for less than one of the kernel's ticks cannot be told from the next
         run.training_pid.write_text(f"{trainer.pid}\n")
         trainer.kill()

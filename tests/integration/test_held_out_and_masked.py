@@ -13,9 +13,10 @@ from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.reporting import ProgressLog
-from library.training.trainer import Training
+from library.training.setup import build_trainer
 from tests.support.photos import write_cats
 from tests.support.tiny_models import model_flags
+from tests.support.trainer_process import run_trainer
 from tests.support.training_data import shared_models
 
 
@@ -45,17 +46,20 @@ class StopWhileValidating(StopFlag):
             raise StopRequested
 
 
-def train(out, cats, *extra, stop_at=None, **subset):
+def argv_of(out, cats, *extra, **subset):
     subset = {"image_dir": str(cats), "num_repeats": 2, "caption_extension": ".txt"} | subset
     toml = out.parent / f"{out.name}.toml"
     toml.write_text(tomli_w.dumps({"datasets": [{"resolution": 64, "subsets": [subset]}]}))
-    flags = [
+    return [
         *model_flags(shared_models()), "--dataset_config", str(toml), "--output_dir", str(out), "--output_name", "cat", "--seed", "3",
         "--network_module", "networks.lora_flux", "--network_dim", "2", "--learning_rate", "1e-3", "--max_train_epochs", "2", "--cache_latents",
-        "--cache_text_encoder_outputs", "--timestep_sampling", "shift", "--guidance_scale", "1.0", "--model_prediction_type", "raw",
+        "--cache_text_encoder_outputs", "--timestep_sampling", "shift", "--guidance_scale", "1.0", "--model_prediction_type", "raw", *extra,
     ]  # fmt: skip
+
+
+def train(out, cats, *extra, stop_at=None, **subset):
     progress = ProgressLog(str(out))
-    Training(parse([*flags, *extra]), progress, StopWhileValidating(progress, stop_at)).run()
+    build_trainer(parse(argv_of(out, cats, *extra, **subset)), progress, StopWhileValidating(progress, stop_at)).run()
 
 
 def lines(out):
@@ -131,8 +135,8 @@ def resumed_with(source, cats, out, **subset):
     return out / "cat.safetensors"
 
 
-def test_debug_dataset_prints_the_data_and_trains_nothing(cats, tmp_path, capsys):
-    train(tmp_path / "out", cats, *SPLIT, "--debug_dataset")
-    told = capsys.readouterr().out
-    assert "3 images, 6 with repeats, in 6 batches per epoch; 1 held out" in told
+def test_debug_dataset_prints_the_data_and_trains_nothing(cats, tmp_path):
+    done = run_trainer(*argv_of(tmp_path / "out", cats, *SPLIT, "--debug_dataset"))
+    assert done.returncode == 0
+    assert "3 images, 6 with repeats, in 6 batches per epoch; 1 held out" in done.stdout
     assert not (tmp_path / "out").exists()

@@ -9,9 +9,9 @@ from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
-from fluxgym.runs.process_identity import identify, read_record, start_ticks, write_record
+from fluxgym.runs.process_identity import identify, read_record, start_ticks
 from fluxgym.sessions.control import request_stop, wait_until_ended
-from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, state_of, wait_for, wait_until_running
+from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, record_processes, state_of, wait_for, wait_until_running
 
 
 def test_stop_with_a_damaged_launch_file_stops_the_trainer(run):
@@ -39,7 +39,7 @@ def test_stop_on_another_host_writes_a_stop_request(tmp_path):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     me = identify(os.getpid(), "id-cat")
     elsewhere = replace(me, boot_id="another", host="another")
-    write_record(run, "id-cat", 1, elsewhere, elsewhere)
+    record_processes(run, "id-cat", 1, elsewhere, elsewhere)
     run.progress.touch()
     assert request_stop(run)
     assert read_stop_request(run, "id-cat", 1) is not None

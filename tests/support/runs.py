@@ -11,6 +11,7 @@ from fluxgym.engines.local import PROJECT
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, write_record
 from fluxgym.runs.state import create_state
 
 PRELUDE = """
@@ -44,6 +45,20 @@ def make_run(outputs: Path, name: str = "cat", **state: object) -> RunPaths:
         run, {"lora_name": name, "max_train_epochs": 1, "timestamp": time.time(), "status": "starting", "run_id": f"id-{name}", **state}
     )
     return run
+
+
+def record_processes(
+    run: RunPaths,
+    run_id: str,
+    attempt: int,
+    supervisor: ProcessIdentity | None,
+    trainer: ProcessIdentity | None,
+    *,
+    started_at: float = 0.0,
+) -> None:
+    """Record the processes of an attempt, started now unless started_at is given."""
+    started_at = started_at or time.time()
+    write_record(run, ProcessRecord(run_id=run_id, attempt=attempt, started_at=started_at, supervisor=supervisor, trainer=trainer))
 
 
 def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:

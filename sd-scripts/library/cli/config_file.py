@@ -1,6 +1,6 @@
-"""--config_file: the flags in a TOML file, in sections or not, and --output_config, which writes one.
+"""--config_file, a TOML file of flags, with or without sections, and --output_config, which writes one.
 
-Owns the file. What its values may be is the parser's business: they are handed to it as the words of a command line.
+Its values become the words of a command line, which the parser checks.
 """
 
 import tomllib
@@ -15,9 +15,9 @@ from library.files import disk_errors
 
 
 def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str]) -> list[str]:
-    """Return a file's settings as words of a command line; names of sections mean nothing, as in kohya.
+    """Return a file's settings as words of a command line; section names are ignored, as in kohya.
 
-    `unknown` makes the sentence for a flag that is none. Raises TrainerError naming the file and the key that cannot be used.
+    `unknown` returns the error message for an unknown flag. Raises TrainerError naming the file and the key that cannot be used.
     """
     known = {row["flag"][2:]: row for row in rows}
     words: list[str] = []
@@ -57,12 +57,12 @@ def _words(path: str, row: dict[str, Any], value: Any) -> list[str]:
 
 
 def write_settings(path: str | None, settings: dict[str, Any]) -> Path:
-    """Write settings to a file that must not exist yet, and return its path; raises TrainerError when it does or cannot be written."""
+    """Write settings to a file that must not exist yet and return its path; raises TrainerError if it exists or cannot be written."""
     if not path:
-        raise TrainerError("--output_config needs --config_file, the file that is to be written.")
+        raise TrainerError("--output_config needs --config_file, the file to write.")
     file = config_path(path)
     if file.exists():
-        raise TrainerError(f"--config_file {file} exists already; --output_config writes over nothing.")
+        raise TrainerError(f"--config_file {file} already exists; --output_config does not overwrite files.")
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(tomli_w.dumps({name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}))
@@ -70,5 +70,5 @@ def write_settings(path: str | None, settings: dict[str, Any]) -> Path:
 
 
 def config_path(path: str) -> Path:
-    """Return the file that a --config_file means: kohya lets the ending .toml be left out."""
+    """Return the path of --config_file; the extension .toml may be omitted, as in kohya."""
     return Path(path if path.endswith(".toml") else f"{path}.toml")

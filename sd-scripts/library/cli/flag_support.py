@@ -1,6 +1,6 @@
-"""Which of kohya's flags this trainer honours, which it accepts without effect, and which it refuses, each with the reason.
+"""Which of kohya's flags this trainer honors, accepts without effect, or refuses, with the reasons.
 
-Every flag of kohya_flags.json is in exactly one of the three; a test holds that.
+Every flag of kohya_flags.json is in exactly one of the three.
 """
 
 HONORED = frozenset(

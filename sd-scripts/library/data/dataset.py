@@ -124,6 +124,20 @@ class TrainingData:
                 waiting.append(self._pool.submit(self._batch, batches[batch_index + ahead], epoch, batch_index + ahead))
             yield ready
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of optimizer steps of an epoch; the last one may accumulate fewer batches."""
+        return math.ceil(self.num_batches_per_epoch / self.config.optim.gradient_accumulation_steps)
+
+    def steps(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, list[Batch]]]:
+        """Yield the micro-batches of each optimizer step of an epoch, and the index of the batch that follows them."""
+        micro_batches: list[Batch] = []
+        for next_batch, batch in enumerate(self.epoch(epoch, start_batch), start_batch + 1):
+            micro_batches.append(batch)
+            if len(micro_batches) == self.config.optim.gradient_accumulation_steps or next_batch == self.num_batches_per_epoch:
+                yield next_batch, micro_batches
+                micro_batches = []
+
     def validation_batches(self) -> Iterator[Batch]:
         """Yield the held-out images in batches, always the same and in the same order."""
         for members in self._held_out_batches:
@@ -145,10 +159,10 @@ class TrainingData:
 
     def _caption_context(self, epoch: int, batch_index: int) -> CaptionContext:
         """Return the epoch and the optimizer step of a batch."""
-        steps_per_epoch = math.ceil(self.num_batches_per_epoch / self.config.optim.gradient_accumulation_steps)
         run = self.config.run
-        total = run.max_train_epochs * steps_per_epoch if run.max_train_epochs else run.max_train_steps
-        return CaptionContext(epoch, epoch * steps_per_epoch + batch_index // self.config.optim.gradient_accumulation_steps, total)
+        total = run.max_train_epochs * self.steps_per_epoch if run.max_train_epochs else run.max_train_steps
+        step = epoch * self.steps_per_epoch + batch_index // self.config.optim.gradient_accumulation_steps
+        return CaptionContext(epoch, step, total)
 
     def _make(self, members: list[int], draws: list[torch.Generator], context: CaptionContext) -> Batch:
         images = [self._all[index] for index in members]

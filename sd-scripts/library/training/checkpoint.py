@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent: everything a resumed run needs to go on as if it had never stopped.
+"""Checkpoints, written atomically, with everything that a resumed run needs to continue as if it had never stopped.
 
 A checkpoint is a folder with kohya's name (`{name}-{epoch:06d}-state`, `{name}-step{step:08d}-state`, `{name}-state`) that holds the network
 and the optimizer as safetensors, the rest as JSON, and a manifest with the hash of every file. Nothing is ever unpickled.
@@ -28,11 +28,10 @@ TENSOR = "__tensor__"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Where a run stands: steps done over all attempts, epochs done, batches done in the current epoch, and what it was begun with.
+    """The position of a run (completed steps over all attempts, epochs, and batches of the current epoch) and the settings it started with.
 
-    `fixed` gives the place its meaning and has to be the same again; `settings` are other flags, told when they have changed. `losses` are
-    those that the average loss is taken over, `log_folder` is where the trackers write below --logging_dir, `begun_by` the flags that
-    said where the training was to begin, if not at its beginning.
+    `fixed` are the settings that must be the same at a resume; changes of `settings` are printed. `losses` are those of the average loss,
+    `log_folder` is the trackers' folder below --logging_dir, `begun_by` are the flags of the start position, if it was not the beginning.
     """
 
     step: int
@@ -55,9 +54,9 @@ def save_checkpoint(
     state: TrainState,
     extra: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
-    """Write a checkpoint; when it fails, nothing of it is left and an older one of the same name stands.
+    """Write a checkpoint; if that fails, no part of it remains and an older one of the same name is kept.
 
-    `extra` are further tensors that a resume needs, by the name of their part: {"average": {...}} becomes average.safetensors.
+    `extra` are further tensors for a resume, by the name of their file: {"average": {...}} becomes average.safetensors.
     """
     with complete_folder(folder) as tmp_path:
         save_tensors(network.weights(), tmp_path / NETWORK)
@@ -96,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return True if a folder is a checkpoint of which every file is as it was written."""
+    """Return True if a folder is a checkpoint with every file as it was written."""
     try:
         verify_checkpoint(folder)
     except TrainerError:
@@ -105,37 +104,39 @@ def is_whole(folder: Path) -> bool:
 
 
 def read_train_state(folder: Path) -> TrainState:
-    """Verify a checkpoint and return where it stands.
+    """Verify a checkpoint and return its state.
 
-    Raises TrainerError when it cannot be used; the sentence names the furthest whole checkpoint beside it.
+    Raises TrainerError if it cannot be used; the message names the latest complete checkpoint in the same folder.
     """
     if not folder.is_dir():
-        raise TrainerError(f"--resume {folder}: there is no such folder.{_way_out(folder)}")
+        raise TrainerError(f"--resume {folder}: there is no such folder.{_alternative(folder)}")
     if not (folder / MANIFEST).is_file():
-        raise TrainerError(f"--resume {folder}: it is no complete checkpoint of this trainer (it has no {MANIFEST}).{_way_out(folder)}")
+        raise TrainerError(
+            f"--resume {folder}: it is not a complete checkpoint of this trainer (it has no {MANIFEST}).{_alternative(folder)}"
+        )
     try:
         verify_checkpoint(folder)
     except TrainerError as error:
-        raise TrainerError(f"{error}{_way_out(folder)}", reason_code=error.reason_code) from None
+        raise TrainerError(f"{error}{_alternative(folder)}", reason_code=error.reason_code) from None
     try:
         return TrainState(**_read_json(folder, TRAIN_STATE))
     except TypeError as error:
         raise TrainerError(f"the checkpoint {folder} was written by another version: {error}.") from None
 
 
-def _way_out(folder: Path) -> str:
-    """Return a sentence that offers the furthest whole checkpoint beside one that cannot be used."""
-    beside = folder.parent.glob(f"*{STATE_ENDING}/{MANIFEST}") if folder.parent.is_dir() else ()
-    whole = [found.parent for found in beside if found.parent != folder and is_whole(found.parent)]
-    if not whole:
-        return " There is no other whole checkpoint beside it."
-    return f" Resume from {max(whole, key=lambda other: read_manifest(other).step)}, which is whole."
+def _alternative(folder: Path) -> str:
+    """Return a sentence that names the latest complete checkpoint in the folder of one that cannot be used."""
+    candidates = folder.parent.glob(f"*{STATE_ENDING}/{MANIFEST}") if folder.parent.is_dir() else ()
+    complete = [found.parent for found in candidates if found.parent != folder and is_whole(found.parent)]
+    if not complete:
+        return " The folder has no other complete checkpoint."
+    return f" Resume from {max(complete, key=lambda other: read_manifest(other).step)}, which is complete."
 
 
 def load_checkpoint(
     folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
-    """Restore a verified checkpoint and return its extra parts; raises TrainerError when it does not fit the network or the optimizer."""
+    """Restore a verified checkpoint and return its extra tensors; raises TrainerError if it does not fit the network or the optimizer."""
     network.load(load_file(folder / NETWORK), str(folder))
     try:
         tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
@@ -152,20 +153,20 @@ def load_checkpoint(
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state bit for bit: torch and bitsandbytes would cast it to the weights' precision.
 
-    Raises KeyError or ValueError when it is the state of other parameters.
+    Raises KeyError or ValueError if it is the state of other parameters.
     """
     optimizer.load_state_dict(state)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    places = [place for group in state["param_groups"] for place in group["params"]]
-    for place, parameter in zip(places, parameters, strict=True):
-        for name, value in tensors_in(state["state"].get(place, {})):
+    indices = [index for group in state["param_groups"] for index in group["params"]]
+    for index, parameter in zip(indices, parameters, strict=True):
+        for name, value in tensors_in(state["state"].get(index, {})):
             loaded = optimizer.state[parameter][name]
             if loaded.dtype != value.dtype:
                 optimizer.state[parameter][name] = value.to(loaded.device)
 
 
 def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of one parameter's state; bitsandbytes hides some of them in a dictionary of their own."""
+    """Yield the tensors of one parameter's state; bitsandbytes keeps some of them in a nested dictionary."""
     for name, value in state.items():
         if isinstance(value, dict):
             yield from tensors_in(value)
@@ -181,7 +182,7 @@ def _read_json(folder: Path, name: str) -> Any:
 
 
 def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Copy a nested state, its tensors moved into `tensors` under their path; integer keys are marked, for JSON knows only text."""
+    """Copy a nested state with its tensors moved to `tensors` by path; integer keys are marked, as JSON has only text keys."""
     if isinstance(value, Tensor):
         tensors[path] = value.detach().to("cpu", copy=True).contiguous()
         return {TENSOR: path}
@@ -193,7 +194,7 @@ def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return a nested state with its tensors back in their places."""
+    """Return a nested state with its tensors restored."""
     if isinstance(value, dict):
         if TENSOR in value:
             return tensors[value[TENSOR]]
@@ -205,7 +206,7 @@ def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Keep what JSON can hold: schedules keep their functions among their state, and make them again. Tensors of one number become that."""
+    """Return the values of a state that JSON can hold, without a schedule's functions; a tensor of one number becomes that number."""
     numbers = {key: [_number(item) for item in value] if isinstance(value, list) else _number(value) for key, value in state.items()}
     return {key: value for key, value in numbers.items() if isinstance(value, (int, float, str, bool, list)) or value is None}
 

@@ -1,4 +1,4 @@
-"""Where a training starts (at its beginning, at a checkpoint, at a step that flags name), and which settings a resume may not change."""
+"""Which settings a resume may not change, and which changes it reports."""
 
 import hashlib
 import json
@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from library.config import StartConfig, TrainerConfig
+from library.config import TrainerConfig
 from library.data.dataset import TrainingData, TrainingImage
 from library.data.schema import DATASET_FIELDS, SUBSET_FIELDS
 from library.errors import TrainerError
 from library.placement.compile import backend_of
 from library.placement.layout import choose_device
-from library.training.checkpoint import TrainState, read_train_state
-from library.training.kohya_state import is_kohya_state, position_of
+from library.training.checkpoint import TrainState
 from library.weights.model_files import fingerprint
 
 NOT_THE_TRAINING = (
@@ -103,42 +102,3 @@ def print_changed_settings(state: TrainState, settings: dict[str, Any]) -> None:
     if changed:
         changes = ", ".join(f"{name} {state.settings.get(name, 'off')} → {settings.get(name, 'off')}" for name in changed)
         print(f"resuming with changed settings, so the result differs from the uninterrupted training's: {changes}", flush=True)
-
-
-def read_position(config: TrainerConfig, steps_per_epoch: int) -> TrainState | None:
-    """Return the verified state of --resume, None without it.
-
-    Raises TrainerError if the checkpoint cannot be used, or the start flags contradict those that it was made with.
-    """
-    run = config.run
-    if run.resume is None:
-        return None
-    if is_kohya_state(run.resume):
-        return position_of(run.resume, config, steps_per_epoch)
-    state = read_train_state(run.resume)
-    if run.start.flags() not in ({}, state.begun_by):
-        raise TrainerError(f"--resume {run.resume} has its own position in the training; leave --initial_step and --initial_epoch out.")
-    return state
-
-
-def start_of(state: TrainState) -> StartConfig:
-    """Return where the training of a checkpoint started."""
-    return StartConfig(**state.begun_by)
-
-
-def start_position(
-    start: StartConfig, gradient_accumulation_steps: int, steps_per_epoch: int, num_epochs: int, total_steps: int
-) -> tuple[int, int, int, int]:
-    """Return (step, epoch, batch in the epoch, total steps) where a training starts that is not resumed.
-
-    As in kohya, only --skip_until_initial_step omits the steps before it; without it the epochs are merely counted from there. The learning
-    rate's schedule starts at its beginning in both cases. Raises TrainerError if no step would be left to train.
-    """
-    step = start.initial_step if start.initial_step is not None else ((start.initial_epoch or 1) - 1) * steps_per_epoch
-    if step and step >= total_steps:
-        flag = f"--initial_step {step}" if start.initial_step is not None else f"--initial_epoch {start.initial_epoch}"
-        raise TrainerError(f"{flag} leaves nothing to train: the training has {total_steps} steps.")
-    epoch, rest = divmod(step, steps_per_epoch)
-    if start.skip_until_initial_step:
-        return step, epoch, rest * gradient_accumulation_steps, total_steps
-    return 0, epoch, 0, min(total_steps, (num_epochs - epoch) * steps_per_epoch)

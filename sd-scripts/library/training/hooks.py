@@ -1,10 +1,12 @@
-"""What happens at fixed intervals of a training: sample images and the validation loss."""
+"""What happens between steps: sample images, saves, the validation loss.
 
-import glob
+A hook decides by its own settings at which steps and epochs it acts. Its `catch_up` does after a resume what a stop left undone.
+"""
+
 import json
 import sys
-from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,125 +14,287 @@ import torch
 from torch import Tensor
 
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.files import SAMPLE_FOLDER
+from fluxgym.contract.files import epoch_suffix, step_suffix
+from library.config import SampleConfig, SaveConfig, ValidationConfig
 from library.data.dataset import Batch, TrainingData
-from library.files import disk_errors
-from library.flow_matching import NUM_TIMESTEPS, add_noise
-from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders, encode_clip
-from library.models.flux1.transformer import Flux
-from library.models.flux1.vae import VAE
-from library.placement.layout import autocast
+from library.objective import BatchInputs, FlowMatchingLoss
 from library.randomness import generator
-from library.sampling import Conditioning, SamplePrompt, initial_noise, sample_latents, sample_path, to_image
-from library.training.reporting import ProgressLog
+from library.sampling import ImageSampler
+from library.training.checkpoint import TrainState
+from library.training.learner import Learner
+from library.training.position import Position
+from library.training.reporting import Reporter
+from library.training.saving import Saver
 
-NUM_LEVELS = 4  # timesteps 200, 400, 600 and 800, as in kohya
-Losses = Callable[[Batch, Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-class Previews:
-    """The prompts of a training and how to draw them."""
-
-    def __init__(self, args: Namespace, prompts: list[SamplePrompt], encoders: Flux1TextEncoders) -> None:
-        self.args, self.prompts = args, prompts
-        texts = [text for prompt in prompts for text in (prompt.prompt, prompt.negative_prompt)]
-        self.live_encoders: Flux1TextEncoders | None = None  # when T5 is trained, prompts are encoded again at each drawing
-        self._states = {text: encoders.states(text) for text in dict.fromkeys(texts)} if prompts else {}
-
-    def is_scheduled_at_step(self, step: int) -> bool:
-        """Return True if images are drawn after this step; epochs take precedence over steps, as in kohya."""
-        every = self.args.sample_every_n_steps
-        return bool(self.prompts and every and not self.args.sample_every_n_epochs and step % every == 0)
-
-    def is_scheduled_at_epoch(self, epoch: int) -> bool:
-        """Return True if images are drawn after this epoch."""
-        every = self.args.sample_every_n_epochs
-        return bool(self.prompts and every and epoch % every == 0)
-
-    def has_samples(self, place: str) -> bool:
-        """Return True if every image of a place ("000120", "e000004") is in the folder already."""
-        folder, name = Path(self.args.output_dir) / SAMPLE_FOLDER, self.args.output_name
-        return all(any(folder.glob(f"{glob.escape(name)}_{place}_{index:02d}_*.png")) for index in range(len(self.prompts)))
-
-    @torch.no_grad()
-    def draw(self, place: str, flux: Flux, vae: VAE, clip: ClipTextEncoder | None, dtype: torch.dtype, check: Callable[[], None]) -> None:
-        """Draw every prompt and write kohya's files; `check` is called between pieces of work and may raise."""
-        device = next(vae.parameters()).device
-        for index, prompt in enumerate(self.prompts):
-            with autocast(device, dtype):
-                words = self._conditioning(prompt.prompt, clip, device)
-                guided = prompt.scale != 1.0
-                negative_embeds = self._conditioning(prompt.negative_prompt, clip, device) if guided else None
-                latents = sample_latents(flux, prompt, words, negative_embeds, initial_noise(prompt, index, self.args.seed), check)
-            path = sample_path(self.args.output_dir, self.args.output_name, place, index, prompt.seed)
-            with disk_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                to_image(vae, latents).save(path)
-
-    def _conditioning(self, text: str, clip: ClipTextEncoder | None, device: torch.device) -> Conditioning:
-        stored = self.live_encoders.states(text) if self.live_encoders else self._states[text]
-        pooled: Tensor = stored.pooled if clip is None else encode_clip(clip, stored.clip_ids.to(device))
-        return Conditioning(stored.context.to(device), pooled.to(device), None if stored.mask is None else stored.mask.to(device))
+Check = Callable[[], None]  # called between pieces of work; may raise to stop
 
 
-class Validation:
-    """When the held-out images are due, and their loss."""
+class Hook:
+    """Acts at moments of a training; a subclass overrides the moments that it needs."""
 
-    def __init__(self, args: Namespace, data: TrainingData, progress: ProgressLog) -> None:
-        self.args, self.data, self.progress = args, data, progress
-        self.seed = args.seed if args.validation_seed is None else args.validation_seed
-        self.last: tuple[int, float] | None = None  # step and loss of the last one
+    def at_start(self, position: Position) -> None:
+        """Act before the first step of a training that is not resumed."""
 
-    def is_scheduled(self, step: int, epoch_ended: int = 0) -> bool:
-        """Return True if to validate after a step, or at the end of an epoch (counted from 1); without a flag every epoch, as in kohya."""
-        if not self.data.held_out or (self.last and self.last[0] == step):
-            return False
-        if epoch_ended:
-            return epoch_ended % (self.args.validate_every_n_epochs or 1) == 0
-        return bool(self.args.validate_every_n_steps) and step % self.args.validate_every_n_steps == 0
+    def after_step(self, position: Position) -> None:
+        """Act after a step."""
 
-    def is_written(self, step: int) -> bool:
-        """Return True if progress.jsonl holds the loss of a step already; if not, a stop came before it."""
-        path = self.progress.path
+    def after_epoch(self, position: Position) -> None:
+        """Act at the end of an epoch, whose number is position.epochs_begun."""
+
+    def catch_up(self, position: Position) -> None:
+        """Act before the first step of a resumed training: do what was scheduled at its position and is missing on disk."""
+
+    def at_stop(self, position: Position) -> None:
+        """Act when a stop was requested."""
+
+    def at_end(self, position: Position) -> None:
+        """Act after the last step."""
+
+
+class Hooks(Hook):
+    """Hooks in the order in which they act: one order for steps, one for epochs."""
+
+    def __init__(self, *, step_order: Sequence[Hook], epoch_order: Sequence[Hook]) -> None:
+        self.step_order, self.epoch_order = step_order, epoch_order
+
+    def at_start(self, position: Position) -> None:
+        """Act before the first step."""
+        for hook in self.step_order:
+            hook.at_start(position)
+
+    def after_step(self, position: Position) -> None:
+        """Act after a step."""
+        for hook in self.step_order:
+            hook.after_step(position)
+
+    def after_epoch(self, position: Position) -> None:
+        """Act at the end of an epoch."""
+        for hook in self.epoch_order:
+            hook.after_epoch(position)
+
+    def catch_up(self, position: Position) -> None:
+        """Act before the first step of a resumed training."""
+        for hook in self.step_order if position.batch_in_epoch else self.epoch_order:
+            hook.catch_up(position)
+
+    def at_stop(self, position: Position) -> None:
+        """Act when a stop was requested."""
+        for hook in self.step_order:
+            hook.at_stop(position)
+
+    def at_end(self, position: Position) -> None:
+        """Act after the last step."""
+        for hook in self.step_order:
+            hook.at_end(position)
+
+
+class SampleHook(Hook):
+    """Draws the sample images."""
+
+    def __init__(self, *, config: SampleConfig, sampler: ImageSampler, learner: Learner, reporter: Reporter, check: Check) -> None:
+        self.config, self.sampler, self.learner, self.reporter, self.check = config, sampler, learner, reporter, check
+
+    def at_start(self, position: Position) -> None:
+        """Draw before the first step, by --sample_at_first."""
+        if self.config.sample_at_first and self.sampler.prompts:
+            self._draw(position, _step_label(position))
+
+    def after_step(self, position: Position) -> None:
+        """Draw after every so many steps; epochs take precedence over steps, as in kohya."""
+        if self._is_scheduled_at_step(position.step):
+            self._draw(position, _step_label(position))
+
+    def after_epoch(self, position: Position) -> None:
+        """Draw after every so many epochs."""
+        if self._is_scheduled_at_epoch(position.epochs_begun):
+            self._draw(position, _epoch_label(position))
+
+    def catch_up(self, position: Position) -> None:
+        """Draw the images of this position if one of them is missing."""
+        if position.batch_in_epoch:
+            if self._is_scheduled_at_step(position.step) and not self.sampler.has_images(_step_label(position)):
+                self._draw(position, _step_label(position))
+        elif self._is_scheduled_at_epoch(position.epoch) and not self.sampler.has_images(_epoch_label(position)):
+            self._draw(position, _epoch_label(position))
+
+    def _is_scheduled_at_step(self, step: int) -> bool:
+        every = self.config.sample_every_n_steps
+        return bool(self.sampler.prompts and every and not self.config.sample_every_n_epochs and step % every == 0)
+
+    def _is_scheduled_at_epoch(self, epoch: int) -> bool:
+        every = self.config.sample_every_n_epochs
+        return bool(self.sampler.prompts and every and epoch and epoch % every == 0)
+
+    def _draw(self, position: Position, label: str) -> None:
+        self.reporter.enter(Phase.SAMPLING, epoch=position.current_epoch)
+        with self.learner.weights_for_use():
+            self.sampler.draw(label, self.check)
+        self.reporter.pause()
+
+
+def _step_label(position: Position) -> str:
+    return f"{position.step:06d}"
+
+
+def _epoch_label(position: Position) -> str:
+    return f"e{position.epochs_begun:06d}"
+
+
+class SaveHook(Hook):
+    """Saves LoRA files and checkpoints, and removes old ones."""
+
+    def __init__(self, *, config: SaveConfig, saver: Saver, learner: Learner, reporter: Reporter, state: TrainState) -> None:
+        """`state` is what a checkpoint records beside its position, the losses and the trackers' folder."""
+        self.config, self.saver, self.learner, self.reporter, self.state = config, saver, learner, reporter, state
+
+    def after_step(self, position: Position) -> None:
+        """Save after every so many steps, but for the last step."""
+        self._save_at_step(position, missing_only=False)
+
+    def after_epoch(self, position: Position) -> None:
+        """Save after every so many epochs, but for the last epoch."""
+        self._save_at_epoch(position, missing_only=False)
+
+    def catch_up(self, position: Position) -> None:
+        """Save the LoRA of this position if it is missing, and remove old files."""
+        if position.batch_in_epoch:
+            self._save_at_step(position, missing_only=True)
+        elif position.epoch:
+            self._save_at_epoch(position, missing_only=True)
+
+    def at_stop(self, position: Position) -> None:
+        """Save a checkpoint to resume from."""
+        self._save_state(position, step_suffix(position.step))
+
+    def at_end(self, position: Position) -> None:
+        """Save the LoRA and read it again; raises TrainerError if nothing was learned or the file does not hold what was trained."""
+        self.reporter.enter(Phase.SAVING)
+        self.learner.check_learned(position.step)
+        if self.config.save_state or self.config.save_state_on_train_end:
+            self._save_state(position, "")
+        path = self._save_lora(position, "", epoch=position.num_epochs)
+        self.reporter.enter(Phase.VERIFYING)
+        self.saver.check_lora(path)
+        self.reporter.enter(Phase.DONE, epoch=position.num_epochs)
+        print(f"saved {path}", flush=True)
+
+    def _save_at_step(self, position: Position, *, missing_only: bool) -> None:
+        every = self.config.save_every_n_steps
+        if every and position.step % every == 0 and position.step < position.total_steps:
+            self._save(position, step_suffix(position.step), missing_only=missing_only)
+            self.saver.drop_old_steps(position.step)
+
+    def _save_at_epoch(self, position: Position, *, missing_only: bool) -> None:
+        every, epoch = self.saver.epoch_interval, position.epochs_begun
+        if every and epoch % every == 0 and epoch < position.num_epochs:
+            self._save(position, epoch_suffix(epoch), missing_only=missing_only)
+            self.saver.drop_old_epochs(epoch)
+
+    def _save(self, position: Position, suffix: str, *, missing_only: bool) -> None:
+        if missing_only and self.saver.has_lora(suffix):
+            return
+        self.reporter.enter(Phase.SAVING)
+        self._save_lora(position, suffix, epoch=position.epoch)
+        if self.config.save_state:
+            self._save_state(position, suffix)
+
+    def _save_lora(self, position: Position, suffix: str, *, epoch: int) -> Path:
+        with self.learner.weights_for_use():
+            return self.saver.save_lora(suffix, epoch=epoch, step=position.step)
+
+    def _save_state(self, position: Position, suffix: str) -> None:
+        self.reporter.enter(Phase.SAVING)
+        state = replace(
+            self.state,
+            step=position.step,
+            epoch=position.epoch,
+            batch_in_epoch=position.batch_in_epoch,
+            losses=self.reporter.losses,
+            log_folder=self.reporter.log_folder,
+        )
+        self.saver.save_state(suffix, self.learner.optimizer, self.learner.scheduler, state, self.learner.extra_parts())
+
+
+class ValidationHook(Hook):
+    """Computes the loss of the held-out images at fixed noise levels with fixed noise."""
+
+    def __init__(
+        self,
+        *,
+        config: ValidationConfig,
+        sigmas: Sequence[float],
+        data: TrainingData,
+        inputs: BatchInputs,
+        loss: FlowMatchingLoss,
+        learner: Learner,
+        reporter: Reporter,
+        check: Check,
+    ) -> None:
+        self.config, self.sigmas, self.data, self.inputs, self.loss = config, sigmas, data, inputs, loss
+        self.learner, self.reporter, self.check = learner, reporter, check
+        self._last_step: int | None = None
+
+    def after_step(self, position: Position) -> None:
+        """Validate after every so many steps."""
+        if self._is_scheduled_at_step(position.step):
+            self._validate("step", position.step, position)
+
+    def after_epoch(self, position: Position) -> None:
+        """Validate after every so many epochs, unless the epoch's last step has been validated."""
+        if self._is_scheduled_at_epoch(position):
+            self._validate("epoch", position.epochs_begun, position)
+
+    def catch_up(self, position: Position) -> None:
+        """Validate if progress.jsonl does not hold the loss of this position: a stop came before it."""
+        if position.batch_in_epoch:
+            if self._is_scheduled_at_step(position.step) and not self._is_written(position.step):
+                self._validate("step", position.step, position)
+        elif position.epoch and self._is_scheduled_at_epoch(position) and not self._is_written(position.step):
+            self._validate("epoch", position.epoch, position)
+
+    def _is_scheduled_at_step(self, step: int) -> bool:
+        every = self.config.validate_every_n_steps
+        return bool(self.data.held_out and every and step % every == 0)
+
+    def _is_scheduled_at_epoch(self, position: Position) -> bool:
+        is_new = self.data.held_out and self._last_step != position.step
+        return bool(is_new and position.epochs_begun % self.config.validate_every_n_epochs == 0)
+
+    def _is_written(self, step: int) -> bool:
+        path = self.reporter.progress.path
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
         return any('"val_loss"' in line and _step_of(line) == step for line in lines)
 
-    def run(self, step: int, latents: Callable[[Batch, None], Tensor], losses: Losses, check: Callable[[], None]) -> float:
-        """Return the loss averaged over held-out images and noise levels, and write it as val_loss into progress.jsonl.
+    def _validate(self, kind: str, x: int, position: Position) -> None:
+        with self.learner.weights_for_use():
+            loss = self.compute()
+        self._last_step = position.step
+        self.reporter.report_validation(kind, x, loss, position)
 
-        latents(batch, None) makes a batch's latents (B, C, h, w); losses(batch, latents, noise, sigmas, noisy) compares -> (B,). check() may
-        raise to stop, between batches.
-        """
+    def compute(self) -> float:
+        """Return the loss averaged over held-out images and noise levels; self.check may raise between batches."""
         found: list[Tensor] = []
-        total = min(self.data.num_validation_batches, self.args.max_validation_steps or sys.maxsize)
+        total = min(self.data.num_validation_batches, self.config.max_validation_steps or sys.maxsize)
         with torch.no_grad():
-            for place, batch in enumerate(islice(self.data.validation_batches(), total)):
-                self.progress.enter_part(Phase.VALIDATING, place, total)
-                check()
-                found += self._of_batch(batch, place, latents(batch, None), losses)
-        loss = torch.cat(found).double().mean().item()
-        self.last = step, loss
-        self.progress.write(val_loss=loss)
-        return loss
+            for index, batch in enumerate(islice(self.data.validation_batches(), total)):
+                self.reporter.progress.enter_part(Phase.VALIDATING, index, total)
+                self.check()
+                found += self._losses(batch, index)
+        return torch.cat(found).double().mean().item()
 
-    def _of_batch(self, batch: Batch, place: int, latents: Tensor, losses: Losses) -> list[Tensor]:
-        """The loss at each noise level: NUM_LEVELS tensors (B,)."""
-        found = []
-        for level, sigma in enumerate(self.sigmas()):
-            random = generator(self.seed, "validation noise", place, level)
+    def _losses(self, batch: Batch, index: int) -> list[Tensor]:
+        """Return the losses (B,) at each noise level."""
+        latents, found = self.inputs.mean_latents(batch), []
+        for level, sigma in enumerate(self.sigmas):
+            random = generator(self.config.validation_seed, "validation noise", index, level)
             noise = torch.randn(latents.shape, generator=random).to(latents.device)
             sigmas = torch.full((len(latents),), sigma, device=latents.device)
-            found.append(losses(batch, latents, noise, sigmas, add_noise(latents, noise, sigmas)).cpu())
+            found.append(self.loss.at_sigmas(batch, latents, noise, sigmas).cpu())
         return found
-
-    def sigmas(self) -> list[float]:
-        """The noise levels, evenly inside --min_timestep and --max_timestep."""
-        low, high = self.args.min_timestep or 0, self.args.max_timestep or NUM_TIMESTEPS
-        return [(low + (high - low) * part / (NUM_LEVELS + 1)) / NUM_TIMESTEPS for part in range(1, NUM_LEVELS + 1)]
 
 
 def _step_of(line: str) -> int | None:
     try:
         return json.loads(line).get("step")
     except ValueError:
-        return None  # torn by a kill
+        return None  # cut off by a kill

@@ -6,10 +6,10 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -21,6 +21,8 @@ from library.config import LogConfig
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.placement.device_index import with_index
+from library.training.position import Position
+from library.training.trackers import Trackers
 
 PART_INTERVAL_S = 0.3
 SPEED_WINDOW = 20
@@ -86,10 +88,8 @@ class Console:
         interval = 0.1 if sys.stderr.isatty() else 2.0  # a log file keeps every line
         self._bar = tqdm(total=total_steps, initial=step, desc="steps", mininterval=interval, miniters=1, smoothing=0.1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Leave the bar as it is."""
         self._bar.close()
 
     def advance(self, loss: float, seconds: float) -> float:
@@ -113,6 +113,57 @@ class Console:
     def rest(self) -> None:
         """Begin the bar's own speed again after something that was no step."""
         self._bar.unpause()
+
+
+class Reporter:
+    """Reports a running training: to progress.jsonl, on the bar, and as curves."""
+
+    def __init__(self, *, progress: ProgressLog, console: Console, trackers: Trackers) -> None:
+        self.progress, self.console, self.trackers = progress, console, trackers
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses that the average is taken over, oldest first."""
+        return self.console.losses
+
+    @property
+    def log_folder(self) -> str:
+        """The trackers' folder below --logging_dir; empty without one."""
+        return self.trackers.log_folder
+
+    def enter(self, phase: Phase, **fields: Any) -> None:
+        """Report that a phase has begun."""
+        self.progress.enter(phase, **fields)
+
+    def report_step(self, position: Position, loss: float, rates: Mapping[str, float], seconds: float) -> None:
+        """Report a step that led to a position, its loss, learning rates and duration."""
+        self.progress.step, epoch = position.step, position.current_epoch
+        speed = self.console.advance(loss, seconds)
+        rate = next((rate for name, rate in rates.items() if name.startswith("d*lr")), next(iter(rates.values())))
+        self.progress.enter(Phase.TRAINING, epoch=epoch, loss=loss, lr=rate, s_per_it=speed)
+        self.trackers.log_step(loss=loss, average=self.console.average, rates=rates, step=position.step, epoch=epoch)
+
+    def report_epoch(self, position: Position) -> None:
+        """Report the average loss at the end of an epoch."""
+        epoch = position.epochs_begun
+        self.trackers.log({"loss/epoch_average": self.console.average}, x=epoch, step=position.step, epoch=epoch)
+
+    def report_validation(self, kind: str, x: int, loss: float, position: Position) -> None:
+        """Report a validation loss at x, the number of steps (kind "step") or of epochs (kind "epoch")."""
+        self.progress.write(val_loss=loss)
+        name, divergence = f"loss/validation/{kind}", loss - self.console.average
+        values = {f"{name}_average": loss, f"{name}_divergence": divergence}
+        self.trackers.log(values, x=x, step=position.step, epoch=position.current_epoch)
+        self.pause()
+
+    def pause(self) -> None:
+        """Leave the time since the last step out of the bar's speed."""
+        self.console.rest()
+
+    def close(self) -> None:
+        """Close the bar and write out the curves."""
+        self.console.close()
+        self.trackers.close()
 
 
 def set_up_logging(config: LogConfig) -> None:

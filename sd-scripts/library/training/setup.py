@@ -1,15 +1,10 @@
-"""What a training needs before its first step: data, encoders, transformer, LoRA, optimizer, loaded and let go in an order that memory allows.
-
-Owns that order and where a resumed training is taken up. What a step does belongs to forward.py, the loop and its ends to trainer.py.
-"""
+"""Puts a training together: data, encoders, transformer, network, optimizer, loaded and freed in an order that fits in memory."""
 
 import gc
-import math
 import time
-from argparse import Namespace
 from contextlib import redirect_stderr
+from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,182 +12,271 @@ from torch import nn
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.files import lora_name
 from library.config import TrainerConfig
-from library.data.dataset import build_dataset
+from library.data.dataset import TrainingData, build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
-from library.flow_matching import check_loss
+from library.flow_matching import check_loss, validation_sigmas
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
+from library.models.flux1.transformer import Flux
+from library.models.flux1.vae import VAE
 from library.models.registry import find_family
-from library.optim.averaging import AVERAGE, Average
+from library.objective import BatchInputs, FlowMatchingLoss
+from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.placement.compile import check_backend
 from library.placement.layout import choose_device, compute_dtype
 from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
-from library.sampling import read_prompts
+from library.sample_prompts import SamplePrompt, read_prompts
+from library.sampling import ImageSampler, PromptTexts
 from library.training.base_model import BaseModel
-from library.training.checkpoint import TrainState, load_checkpoint
-from library.training.compatibility import (
-    check_fixed,
-    fixed_settings,
-    other_settings,
-    print_changed_settings,
-    read_position,
-    start_of,
-    start_position,
-)
-from library.training.hooks import Previews, Validation
-from library.training.kohya_state import is_kohya_state, load_kohya_state
+from library.training.checkpoint import TrainState
+from library.training.compatibility import check_fixed, fixed_settings, other_settings, print_changed_settings
+from library.training.hooks import Hooks, SampleHook, SaveHook, ValidationHook
+from library.training.kohya_state import is_kohya_state
+from library.training.learner import Learner
 from library.training.metadata import fixed_metadata
-from library.training.reporting import ProgressLog
+from library.training.position import Position, read_checkpoint, start_position, training_length
+from library.training.reporting import Console, ProgressLog, Reporter
 from library.training.saving import Saver
 from library.training.trackers import Trackers, check_trackers
+from library.training.trainer import Trainer
 from networks import factory
-from networks.factory import parameter_groups
+from networks.base import TrainedNetwork
+from networks.factory import NetworkPlan, parameter_groups
 
 
-class Preparation:
-    """The parts of one training, made from its arguments."""
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What is known of a training before anything is loaded."""
 
-    def __init__(self, config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
-        args = Namespace(**config.given)  # until every part takes its group of the configuration
-        self.config, self.args, self.progress, self.stop = config, args, progress, stop
-        if args.deterministic:
-            compute_deterministically()
-        self.device, self.dtype = choose_device(), compute_dtype(config.placement)
-        self.plan = factory.plan(config)
-        _check_before_loading(config, args)
-        self.trains_clip = self.plan.trains_clip
-        self.prompts = read_prompts(args.sample_prompts) if args.sample_prompts else []
-        self.data = build_dataset(config)
-        self.validation = Validation(args, self.data, progress)
-        self.steps_per_epoch = math.ceil(self.data.num_batches_per_epoch / args.gradient_accumulation_steps)
-        self.num_epochs, _ = _length(args, self.steps_per_epoch)
-        self.epoch_interval = config.save.epoch_interval(self.num_epochs)
-        self.start = config.run.start
-        self._begin()
+    config: TrainerConfig
+    plan: NetworkPlan
+    prompts: list[SamplePrompt]
+    device: torch.device
+    dtype: torch.dtype
+    progress: ProgressLog
+    stop: StopFlag
 
-    def _begin(self) -> None:
-        """Set the place where the flags want the training to begin, and how many steps it then has."""
-        whole = _length(self.args, self.steps_per_epoch)[1]
-        self.step, self.epoch, self.first_batch, self.total_steps = start_position(
-            self.start, self.config.optim.gradient_accumulation_steps, self.steps_per_epoch, self.num_epochs, whole
-        )
-        self.progress.total_steps, self.progress.step = self.total_steps, self.step
-
-    def load_position(self) -> TrainState | None:
-        """Return the checkpoint's place to go on from, once it is known to fit; None at a start from the beginning."""
-        clear_leftovers(Path(self.args.output_dir), self.args.output_name)  # a kill between two renames is put right here
-        state = read_position(self.config, self.steps_per_epoch)
-        if state is not None:
-            check_fixed(state, fixed_settings(self.config, self.data), self.config.run.resume)
-            self.start = start_of(state)
-            self._begin()  # as the training that is resumed did
-            self.progress.step = state.step
-        return state
-
-    def _prepare_data(self) -> None:
-        """Encode captions, then images, so that T5 and the transformer are never in memory together when outputs are cached."""
-        args = self.args
-        self.progress.enter(Phase.LOADING)
-        self.base = BaseModel(
-            find_family(self.config.model), self.config.model, self.config.network.base_weights, device=self.device, dtype=self.dtype
-        )
-        encoders = self.base.load_text_encoders()
-        if args.cache_text_encoder_outputs:
-            self.data.cache_text(None if self.trains_clip else encoders.clip, encoders, self._on_item)
-        self.previews = Previews(args, self.prompts, encoders)
-        self.clip = encoders.clip if self.trains_clip or not args.cache_text_encoder_outputs else None
-        self.encoders = None if args.cache_text_encoder_outputs else encoders
-        if self.encoders is None:
-            encoders.t5 = None
-        del encoders
-        _free_memory()
-        self.stop.check()
-        self.vae = self.base.load_vae()
-        if args.cache_latents:
-            self.data.cache_latents(self.vae, self._on_item)
-        self.stop.check()
-
-    def _on_item(self, done: int, total: int) -> None:
+    def on_item(self, done: int, total: int) -> None:
+        """Report one more cached item, and stop here if that was requested."""
         self.progress.enter_part(Phase.CACHING, done, total)
         self.stop.check()
 
-    def _prepare_network(self, resumed: TrainState | None) -> None:
-        args = self.args
-        self.progress.enter(Phase.LOADING)
-        self.flux = self.base.load_transformer(self.config.placement)
-        self.stop.check()
-        torch.manual_seed(derived_seed(args.seed, "network"))  # for what draws without a generator of its own
-        t5 = self.encoders.t5 if self.plan.trains_t5 else None
-        self.previews.live_encoders = self.encoders if self.plan.trains_t5 else None
-        self.network = factory.create(self.config.network, self.flux, self.clip, t5, seed=self.config.run.seed).to(self.device)
-        if args.full_bf16:
-            self.network.to(torch.bfloat16)
-        self.average = Average(self.network, args.ema_decay) if args.ema_decay else None
-        self.optimizer = create_optimizer(self.config.optim, parameter_groups(self.config.optim, self.network))
-        self.scheduler = create_scheduler(self.config.optim, self.optimizer, self.total_steps)
-        self.saver = Saver(self.config.save, self.network, self._metadata(), epoch_interval=self.epoch_interval)
-        self.initial_digests = self.network.digests()
-        if resumed is not None:
-            self._take_up(resumed)
-        self.losses = resumed.losses if resumed else []
-        self.trackers = Trackers(self.config.log, self.config.given, log_folder=resumed.log_folder if resumed else "", step=self.step)
 
-    def _take_up(self, state: TrainState) -> None:
-        """Go on from a checkpoint; raises TrainerError when it does not fit the network or the optimizer."""
-        folder = Path(self.args.resume)
-        if is_kohya_state(folder):
-            load_kohya_state(folder, self.network, self.optimizer, self.scheduler, state.step)
-            parts = {}
-        else:
-            print_changed_settings(state, other_settings(self.config, self.data))
-            parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
-        if self.average is not None:
-            self.average.load(parts.get(AVERAGE))
-        self.step, self.epoch, self.first_batch = state.step, state.epoch, state.batch_in_epoch
-        self.progress.step = self.step
-        if self.step > self.total_steps:
-            raise TrainerError(
-                f"--resume {folder} stands at step {self.step}, beyond the {self.total_steps} that are asked for: nothing is left to train."
-            )
-        if self.step == self.total_steps:
-            print(f"the checkpoint stands at step {self.step} of {self.total_steps}: nothing is left to train", flush=True)
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """What encodes text: `encoders` unless captions are cached, `trained_clip` if the network trains CLIP-L."""
 
-    def _metadata(self) -> dict[str, str]:
-        data = self.data
-        figures = {
-            "training_started_at": time.time(),
-            "session_id": str(derived_seed(self.config.run.seed, "session", time.time_ns())),
-            "num_train_images": data.num_train_images,
-            "num_reg_images": data.num_reg_images,
-            "num_batches_per_epoch": data.num_batches_per_epoch,
-            "num_epochs": self.num_epochs,
-            "max_train_steps": self.total_steps,
-            "resolution": data.resolution,
-            **data.metadata(),
-        }
-        return fixed_metadata(self.config, is_dev=self.flux.params.guidance_embed, figures=figures)
+    prompts: PromptTexts
+    encoders: Flux1TextEncoders | None
+    trained_clip: ClipTextEncoder | None
 
 
-def _check_before_loading(config: TrainerConfig, args: Namespace) -> None:
+def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Trainer:
+    """Load everything and return a trainer at its start position.
+
+    Raises TrainerError for a mistake of the user's, as early as it can be seen, and StopRequested.
+    """
+    run = _check_run(config, progress, stop)
+    data = build_dataset(config)
+    checkpoint = _find_checkpoint(run, data)
+    position = start_position(config, data.steps_per_epoch, checkpoint)
+    progress.step, progress.total_steps = position.step, position.total_steps
+    progress.enter(Phase.LOADING)
+    base = BaseModel(find_family(config.model), config.model, config.network.base_weights, device=run.device, dtype=run.dtype)
+    text = _load_text(run, data, base)
+    vae = _load_vae(run, data, base)
+    progress.enter(Phase.LOADING)
+    flux = base.load_transformer(config.placement)
+    stop.check()
+    learner = _create_learner(run, flux, text, position)
+    interval = config.save.epoch_interval(position.num_epochs)
+    saver = Saver(config.save, learner.network, _metadata(run, data, flux, position), epoch_interval=interval)
+    if checkpoint is not None:
+        _resume(run, data, learner, checkpoint)
+    reporter = _create_reporter(run, data, position, checkpoint)
+    inputs = _create_inputs(run, vae, text)
+    loss = FlowMatchingLoss(flux, learner.network, inputs, config.loss, seed=config.run.seed, device=run.device, dtype=run.dtype)
+    sampler = _create_sampler(run, flux, vae, text)
+    sample = SampleHook(config=config.sample, sampler=sampler, learner=learner, reporter=reporter, check=stop.check)
+    save = SaveHook(
+        config=config.save, saver=saver, learner=learner, reporter=reporter, state=_state_to_record(run, data, position, checkpoint)
+    )
+    validate = ValidationHook(
+        config=config.validation,
+        sigmas=validation_sigmas(config.loss.min_timestep, config.loss.max_timestep),
+        data=data,
+        inputs=inputs,
+        loss=loss,
+        learner=learner,
+        reporter=reporter,
+        check=stop.check,
+    )
+    hooks = Hooks(step_order=(sample, save, validate), epoch_order=(save, sample, validate))
+    return Trainer(data=data, inputs=inputs, loss=loss, learner=learner, hooks=hooks, reporter=reporter, stop=stop, position=position)
+
+
+def describe_dataset(config: TrainerConfig) -> str:
+    """Return what --debug_dataset prints: the data set in words; raises TrainerError as build_trainer does."""
+    _check_run(config, ProgressLog(None), StopFlag())
+    return build_dataset(config).describe()
+
+
+def _check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> _Run:
+    """Refuse what can be refused before anything is loaded."""
+    if config.run.deterministic:
+        compute_deterministically()
+    device, dtype = choose_device(), compute_dtype(config.placement)
+    plan = factory.plan(config)
+    _check_before_loading(config)
+    prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
+    return _Run(config=config, plan=plan, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
+
+
+def _check_before_loading(config: TrainerConfig) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
-    target = Path(args.output_dir) / lora_name(args.output_name)
+    target = config.save.output_dir / lora_name(config.save.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
-    check_loss(args)
-    check_backend(args)
+    check_loss(config.loss)
+    check_backend(config.placement)
     check_trackers(config.log)
-    stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": args.learning_rate, "name": "unet"}]
-    with redirect_stderr(StringIO()):  # warnings come when the real ones are made
-        create_scheduler(config.optim, create_optimizer(config.optim, stand_in), args.max_train_steps)
+    stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
+    with redirect_stderr(StringIO()):  # the warnings are printed when the real ones are made
+        create_scheduler(config.optim, create_optimizer(config.optim, stand_in), config.run.max_train_steps)
 
 
-def _length(args: Namespace, steps_per_epoch: int) -> tuple[int, int]:
-    """Return epochs and steps: --max_train_epochs, or else as many epochs as --max_train_steps needs."""
-    if args.max_train_epochs:
-        return args.max_train_epochs, args.max_train_epochs * steps_per_epoch
-    return math.ceil(args.max_train_steps / steps_per_epoch), args.max_train_steps
+def _find_checkpoint(run: _Run, data: TrainingData) -> TrainState | None:
+    """Return the checkpoint to resume from, if its position means the same under this configuration."""
+    run.progress.total_steps = training_length(run.config, data.steps_per_epoch)[1]
+    clear_leftovers(run.config.save.output_dir, run.config.save.output_name)  # of a kill between two renames
+    state = read_checkpoint(run.config, data.steps_per_epoch)
+    if state is not None:
+        check_fixed(state, fixed_settings(run.config, data), str(run.config.run.resume))
+    return state
+
+
+def _load_text(run: _Run, data: TrainingData, base: BaseModel) -> _Text:
+    """Load the encoders and encode captions and prompts; T5 is freed before the transformer is loaded if captions are cached."""
+    encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
+    plan = run.plan
+    if caches:
+        data.cache_text(None if plan.trains_clip else encoders.clip, encoders, run.on_item)
+    prompts = PromptTexts(run.prompts, encoders, trains_clip=plan.trains_clip, trains_t5=plan.trains_t5)
+    text = _Text(prompts=prompts, encoders=None if caches else encoders, trained_clip=encoders.clip if plan.trains_clip else None)
+    if caches:
+        encoders.t5 = None
+    del encoders
+    _free_memory()
+    run.stop.check()
+    return text
+
+
+def _load_vae(run: _Run, data: TrainingData, base: BaseModel) -> VAE:
+    """Load the VAE, and encode the images if latents are cached."""
+    vae = base.load_vae()
+    if run.config.data.cache_latents:
+        data.cache_latents(vae, run.on_item)
+    run.stop.check()
+    return vae
+
+
+def _create_learner(run: _Run, flux: Flux, text: _Text, position: Position) -> Learner:
+    """Create the network over the models, its optimizer and its schedule."""
+    optim, seed = run.config.optim, run.config.run.seed
+    torch.manual_seed(derived_seed(seed, "network"))  # for layers that draw without a generator of their own
+    network = _create_network(run, flux, text)
+    optimizer = create_optimizer(optim, parameter_groups(optim, network))
+    return Learner(
+        network=network,
+        optimizer=optimizer,
+        scheduler=create_scheduler(optim, optimizer, position.total_steps),
+        average=Average(network, optim.ema_decay) if optim.ema_decay else None,
+        seed=seed,
+        learning_rate=optim.learning_rate,
+        max_grad_norm=optim.max_grad_norm,
+    )
+
+
+def _create_network(run: _Run, flux: Flux, text: _Text) -> TrainedNetwork:
+    t5 = text.encoders.t5 if text.encoders and run.plan.trains_t5 else None
+    network = factory.create(run.config.network, flux, text.trained_clip, t5, seed=run.config.run.seed).to(run.device)
+    return network.to(torch.bfloat16) if run.config.placement.full_bf16 else network
+
+
+def _create_inputs(run: _Run, vae: VAE, text: _Text) -> BatchInputs:
+    return BatchInputs(
+        device=run.device,
+        seed=run.config.run.seed,
+        vae=vae,
+        encoders=text.encoders,
+        trained_clip=text.trained_clip,
+        trains_t5=run.plan.trains_t5,
+        with_t5_mask=run.config.model.apply_t5_attn_mask,
+    )
+
+
+def _create_sampler(run: _Run, flux: Flux, vae: VAE, text: _Text) -> ImageSampler:
+    return ImageSampler(
+        flux=flux,
+        vae=vae,
+        prompts=run.prompts,
+        texts=text.prompts,
+        seed=run.config.run.seed,
+        dtype=run.dtype,
+        output_dir=run.config.save.output_dir,
+        output_name=run.config.save.output_name,
+    )
+
+
+def _resume(run: _Run, data: TrainingData, learner: Learner, checkpoint: TrainState) -> None:
+    """Restore the learner; raises TrainerError if the checkpoint does not fit the network or the optimizer."""
+    folder = run.config.run.resume
+    assert folder is not None
+    if not is_kohya_state(folder):
+        print_changed_settings(checkpoint, other_settings(run.config, data))
+    learner.resume(folder, checkpoint.step)
+    if checkpoint.step == run.progress.total_steps:
+        print(f"the checkpoint stands at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
+
+
+def _create_reporter(run: _Run, data: TrainingData, position: Position, checkpoint: TrainState | None) -> Reporter:
+    folder = checkpoint.log_folder if checkpoint else ""
+    trackers = Trackers(run.config.log, run.config.given, log_folder=folder, step=position.step)
+    losses = checkpoint.losses if checkpoint else []
+    console = Console(position.step, position.total_steps, data.steps_per_epoch, losses)
+    return Reporter(progress=run.progress, console=console, trackers=trackers)
+
+
+def _state_to_record(run: _Run, data: TrainingData, position: Position, checkpoint: TrainState | None) -> TrainState:
+    """Return what every checkpoint of this training records, at its start position."""
+    return TrainState(
+        step=position.step,
+        epoch=position.epoch,
+        batch_in_epoch=position.batch_in_epoch,
+        total_steps=position.total_steps,
+        seed=run.config.run.seed,
+        fixed=fixed_settings(run.config, data),
+        settings=other_settings(run.config, data),
+        begun_by=checkpoint.begun_by if checkpoint else run.config.run.start.flags(),
+    )
+
+
+def _metadata(run: _Run, data: TrainingData, flux: Flux, position: Position) -> dict[str, str]:
+    figures = {
+        "training_started_at": time.time(),
+        "session_id": str(derived_seed(run.config.run.seed, "session", time.time_ns())),
+        "num_train_images": data.num_train_images,
+        "num_reg_images": data.num_reg_images,
+        "num_batches_per_epoch": data.num_batches_per_epoch,
+        "num_epochs": position.num_epochs,
+        "max_train_steps": position.total_steps,
+        "resolution": data.resolution,
+        **data.metadata(),
+    }
+    return fixed_metadata(run.config, is_dev=flux.params.guidance_embed, figures=figures)
 
 
 def _free_memory() -> None:

@@ -15,10 +15,10 @@ from fluxgym.engines.local import LocalEngine
 from fluxgym.errors import LaunchError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.process_identity import identify, is_frozen, write_record
+from fluxgym.runs.process_identity import identify, is_frozen
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.status import EnginePhase
-from tests.support.runs import make_run, wait_for
+from tests.support.runs import make_run, record_processes, wait_for
 
 
 @pytest.fixture(name="run")
@@ -68,7 +68,7 @@ def observed(engine, run):
 
 @pytest.mark.parametrize(("supervisor", "trainer", "phase", "is_supervised"), OBSERVED)
 def test_phase_follows_from_the_recorded_processes(engine, run, supervisor, trainer, phase, is_supervised):
-    write_record(run, "id-cat", 1, identity(supervisor), identity(trainer))
+    record_processes(run, "id-cat", 1, identity(supervisor), identity(trainer))
     found = observed(engine, run)
     assert (found.phase, found.is_supervised) == (phase, is_supervised)
     assert found.node == ("pod" if phase is EnginePhase.UNREACHABLE else "")
@@ -81,14 +81,14 @@ def test_a_run_without_a_record_is_gone(engine, run):
 
 def test_one_call_observes_many_runs(engine, run, tmp_path):
     other = make_run(tmp_path, "dog")
-    write_record(run, "id-cat", 1, identity(OWN), identity(OWN))
+    record_processes(run, "id-cat", 1, identity(OWN), identity(OWN))
     found = engine.observe([RunSnapshot(run, {}), RunSnapshot(other, {})])
     assert {slug: state.phase for slug, state in found.items()} == {"cat": EnginePhase.ACTIVE, "dog": EnginePhase.GONE}
 
 
 def test_a_frozen_supervisor_after_the_trainers_end_is_explained(engine, run, sleeper):
     supervisor = wait_for(lambda: identify(sleeper.pid, "id-cat"))
-    write_record(run, "id-cat", 1, supervisor, identity(DEAD))
+    record_processes(run, "id-cat", 1, supervisor, identity(DEAD))
     assert observed(engine, run).reason == ""
     sleeper.send_signal(signal.SIGSTOP)
     wait_for(lambda: is_frozen(supervisor))
@@ -118,7 +118,7 @@ def test_another_program_with_the_folder_in_its_command_line_is_no_orphan(engine
 
 def test_an_attempt_with_a_live_supervisor_is_not_submitted_again(engine, run):
     spec = LaunchSpec(run_id="id-cat", attempt=2, trainer_dir="/")
-    write_record(run, "id-cat", 2, identity(OWN), None)
+    record_processes(run, "id-cat", 2, identity(OWN), None)
     assert engine.submit(run, spec).job_id == str(os.getpid())
     assert not run.monitor_log.exists()
 
@@ -137,7 +137,7 @@ def test_nothing_is_canceled_of_a_run_that_has_ended(engine, tmp_path):
 
 def test_a_stop_request_reaches_a_run_on_another_host(engine, run):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=3, trainer_dir="/"))
-    write_record(run, "id-cat", 3, identity(OTHER_HOST), identity(OTHER_HOST))
+    record_processes(run, "id-cat", 3, identity(OTHER_HOST), identity(OTHER_HOST))
     run.progress.touch()
     assert engine.cancel(run, grace_s=7.0)
     assert read_stop_request(run, "id-cat", 3).grace_s == 7.0

@@ -7,7 +7,8 @@ import pytest
 
 from fluxgym.engines.registry import is_executing
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import identify, read_record, write_record
+from fluxgym.runs.process_identity import identify, read_record
+from tests.support.runs import record_processes
 
 
 @pytest.fixture(name="run")
@@ -15,7 +16,7 @@ def fixture_run(tmp_path):
     run = RunPaths(tmp_path / "cat")
     run.private.mkdir(parents=True)
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, me, me, started_at=5.0)
+    record_processes(run, "id-cat", 1, me, me, started_at=5.0)
     return run
 
 

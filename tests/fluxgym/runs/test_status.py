@@ -11,18 +11,18 @@ from fluxgym.engines.registry import is_supervised, status_of
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import tail
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import SYMBOLS, EnginePhase, EngineState, SessionStatus, derive_status
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run, state_of
+from tests.support.runs import make_run, record_processes, state_of
 
 
 def record(run, **changes):
     """Record this very test's process as the trainer, changed as wished."""
     me = replace(identify(os.getpid(), "id-cat"), **changes)
-    write_record(run, "id-cat", 1, None, me)
+    record_processes(run, "id-cat", 1, None, me)
     run.training_pid.write_text(f"{me.pid}\n")
 
 
@@ -89,7 +89,7 @@ def test_exit_json_speaks_when_the_state_could_not_be_written(tmp_path):
 def stopped_before(run, attempt=1):
     """Leave what a first attempt left that ended: its dead processes and its end."""
     me = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
-    write_record(run, "id-cat", attempt, me, me)
+    record_processes(run, "id-cat", attempt, me, me)
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=attempt, status="stopped", reason_code="user", reason="Stopped by you."))
 
 
@@ -122,11 +122,11 @@ def test_an_unknown_status_is_stopped(tmp_path):
 def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
     run = make_run(tmp_path)
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, me, None)
+    record_processes(run, "id-cat", 1, me, None)
     assert not is_supervised(run)
     run.monitor_pid.write_text(str(me.pid))
     assert is_supervised(run)
-    write_record(run, "id-cat", 1, replace(me, start_ticks=1), None)
+    record_processes(run, "id-cat", 1, replace(me, start_ticks=1), None)
     assert not is_supervised(run)
 
 
@@ -134,7 +134,7 @@ def test_a_moment_in_the_future_is_no_sign_of_life(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=time.time() + 86_400)
     assert status_of(run, read_state(run)).status is Status.STOPPED
     elsewhere = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="another")
-    write_record(run, "id-cat", 1, elsewhere, elsewhere)
+    record_processes(run, "id-cat", 1, elsewhere, elsewhere)
     run.progress.touch()
     assert status_of(run, read_state(run)).status is Status.RUNNING
     os.utime(run.progress, (time.time() + 86_400,) * 2)
@@ -146,9 +146,9 @@ def test_done_was_said_by_this_attempt_or_it_is_not_done(tmp_path):
     dead = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
     run.progress.write_text('{"phase": "done", "step": 4, "attempt": 1}\n')
     run.lora.write_bytes(b"model")
-    write_record(run, "id-cat", 1, dead, dead)
+    record_processes(run, "id-cat", 1, dead, dead)
     assert "not checked" in status_of(run, read_state(run)).reason
-    write_record(run, "id-cat", 2, dead, dead)  # a resume that was killed before it said anything
+    record_processes(run, "id-cat", 2, dead, dead)  # a resume that was killed before it said anything
     assert "not checked" not in status_of(run, read_state(run)).reason
 
 
@@ -201,7 +201,7 @@ def test_a_frozen_supervisor_makes_a_finishing_run_stopped(tmp_path):
 def test_the_reason_of_the_engine_is_shown_for_a_run_that_is_gone(tmp_path):
     record = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
     found = derived(
-        tmp_path, EnginePhase.GONE, reason="The machine restarted.", prepare=lambda run: write_record(run, "id-cat", 1, record, record)
+        tmp_path, EnginePhase.GONE, reason="The machine restarted.", prepare=lambda run: record_processes(run, "id-cat", 1, record, record)
     )
     assert found == SessionStatus(Status.STOPPED, "interrupted", "The machine restarted.")
 
@@ -213,7 +213,7 @@ def test_a_run_on_another_host_is_running_while_it_writes(tmp_path, age_s, statu
     record = replace(identify(os.getpid(), "id-cat"), boot_id="x", host="pod")
 
     def prepare(run):
-        write_record(run, "id-cat", 1, record, record)
+        record_processes(run, "id-cat", 1, record, record)
         run.progress.touch()
         os.utime(run.progress, (NOW - age_s,) * 2)
 

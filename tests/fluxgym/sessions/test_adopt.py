@@ -11,13 +11,13 @@ from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionNotFound
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.adopt import adopt
 from fluxgym.sessions.cleanup import forget
 from fluxgym.sessions.listing import list_sessions
 from tests.support.photos import write_cats
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 
 TRAIN_SH = """accelerate launch \\
   --mixed_precision bf16 \\
@@ -127,7 +127,7 @@ def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
     run.ui_state.unlink()
     run.train_sh.write_text(TRAIN_SH)
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, me, me)
+    record_processes(run, "id-cat", 1, me, me)
     with pytest.raises(SessionNotFound):
         adopt(tmp_path, OutputsPaths(tmp_path))
     assert not run.ui_state.exists()

@@ -13,11 +13,11 @@ import pytest
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import cleanup as forget_module
 from fluxgym.sessions.cleanup import backup, contents, delete, forget, sweep
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run, wait_for
+from tests.support.runs import make_run, record_processes, wait_for
 
 
 @pytest.fixture(name="run")
@@ -29,7 +29,7 @@ def fixture_run(tmp_path):
 
 def live(run):
     me = identify(os.getpid(), f"id-{run.slug}")
-    write_record(run, f"id-{run.slug}", 1, me, me)
+    record_processes(run, f"id-{run.slug}", 1, me, me)
 
 
 def test_forget_keeps_the_model(run, tmp_path):

@@ -11,10 +11,10 @@ import pytest
 from fluxgym.errors import AlreadyRunning, ConfigError, SessionNotFound
 from fluxgym.runs.files import file_lock, write_json
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import diff, find_version, keep, restore, versions
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 
 
 @pytest.fixture(name="run")
@@ -85,7 +85,7 @@ def test_restore_refuses_what_lives_and_what_is_unknown(run):
 def test_restore_leaves_a_run_alone_whose_trainer_lives_unseen(run):
     keep(run)
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, None, me)  # and no training.pid: the list says Stopped
+    record_processes(run, "id-cat", 1, None, me)  # and no training.pid: the list says Stopped
     update_state(run, {"max_train_epochs": 9})
     with pytest.raises(AlreadyRunning):
         restore(run, "id-cat-1")

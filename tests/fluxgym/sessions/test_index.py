@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import index as index_module
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 
 
 def seen(index, **how):
@@ -52,11 +52,11 @@ def test_a_process_that_lives_is_seen_whatever_the_state_says(tmp_path, runs):
     index = SessionIndex(tmp_path)
     index.entries()
     me = identify(os.getpid(), "id-run-1")
-    write_record(runs[1], "id-run-1", 1, me, me)
+    record_processes(runs[1], "id-run-1", 1, me, me)
     runs[1].training_pid.write_text(f"{os.getpid()}\n")
     change(runs[1], status="running")
     assert {slug: status for slug, _, _, status in seen(index)}["run-1"] == "running"
-    write_record(runs[1], "id-run-1", 1, None, None)  # nothing of ui_state.json changes when its processes die
+    record_processes(runs[1], "id-run-1", 1, None, None)  # nothing of ui_state.json changes when its processes die
     assert {slug: status for slug, _, _, status in seen(index)}["run-1"] == "stopped"
     assert seen(index) == true(tmp_path)
 

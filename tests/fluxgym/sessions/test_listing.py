@@ -14,10 +14,10 @@ import pytest
 from fluxgym.contract.codes import Status
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session, list_sessions, session_of
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 
 NOBODY = 65534
 
@@ -184,7 +184,7 @@ def test_a_damaged_supervisor_does_not_hide_a_living_trainer(tmp_path):
 def test_an_attempt_that_has_not_said_anything_shows_nothing_of_the_one_before(tmp_path):
     run = make_run(tmp_path, status="running")
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 2, me, me)
+    record_processes(run, "id-cat", 2, me, me)
     run.training_pid.write_text(f"{os.getpid()}\n")
     line = {"time": 5.0, "attempt": 1, "phase": "saving", "step": 236, "total_steps": 320, "epoch": 24, "loss": 0.1, "s_per_it": 0.2}
     run.progress.write_text(json.dumps(line) + "\n")
@@ -195,7 +195,7 @@ def test_a_row_opens_each_file_once(tmp_path, monkeypatch):
     run = make_run(tmp_path, status="running")
     run.progress.write_text('{"phase": "training", "step": 1, "loss": 0.5}\n')
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, me, replace(me, start_ticks=1))
+    record_processes(run, "id-cat", 1, me, replace(me, start_ticks=1))
     run.launch.write_text('{"run_id": "id-cat", "attempt": 1}')
     opened = []
     sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" and listening else None)

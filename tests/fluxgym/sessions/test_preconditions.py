@@ -10,13 +10,13 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.errors import AlreadyRunning
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.process_identity import PROC, identify, write_record
+from fluxgym.runs.process_identity import PROC, identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.cleanup import delete, forget, sweep
 from fluxgym.sessions.history import keep, restore, versions
 from fluxgym.sessions.preconditions import ensure_ended, is_name_available
 from fluxgym.sessions.resume import resume
-from tests.support.runs import make_run, wait_for
+from tests.support.runs import make_run, record_processes, wait_for
 
 ACTIONS = {
     "forget": forget,
@@ -28,12 +28,12 @@ ACTIONS = {
 
 def lives_here(run):
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, me, me)
+    record_processes(run, "id-cat", 1, me, me)
 
 
 def lives_elsewhere(run):
     there = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="pod")
-    write_record(run, "id-cat", 1, there, there)
+    record_processes(run, "id-cat", 1, there, there)
     run.progress.touch()
 
 

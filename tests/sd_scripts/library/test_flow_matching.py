@@ -1,13 +1,13 @@
 """The noise levels, targets and losses equal a NumPy rendering of the facts sheet's formulas."""
 
 import math
-from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 
 from library import flow_matching
+from library.config import LossConfig
 from library.errors import TrainerError
 from library.randomness import generator
 
@@ -17,10 +17,10 @@ H, W, B = 8, 12, 4096
 def arguments(**changes):
     defaults = {
         "timestep_sampling": "shift", "sigmoid_scale": 1.0, "discrete_flow_shift": 3.1582, "weighting_scheme": "none", "logit_mean": 0.0,
-        "logit_std": 1.0, "mode_scale": 1.29, "min_timestep": None, "max_timestep": None, "model_prediction_type": "raw", "loss_type": "l2",
-        "huber_schedule": "constant", "huber_c": 0.1, "huber_scale": 1.0,
+        "logit_std": 1.0, "mode_scale": 1.29, "min_timestep": 0, "max_timestep": 1000, "model_prediction_type": "raw", "loss_type": "l2",
+        "huber_schedule": "constant", "huber_c": 0.1, "huber_scale": 1.0, "guidance_scale": 1.0, "ip_noise_gamma": 0.0,
     }  # fmt: skip
-    return Namespace(**(defaults | changes))
+    return LossConfig(**(defaults | changes))
 
 
 def draw(**changes):
@@ -132,3 +132,8 @@ def test_exponential_huber_falls_with_the_noise():
 def test_a_schedule_without_meaning_is_refused_by_name():
     with pytest.raises(TrainerError, match="huber_schedule"):
         flow_matching.huber_threshold(arguments(loss_type="huber", huber_schedule="snr"), torch.tensor([0.5]))
+
+
+def test_validation_sigmas_are_evenly_inside_the_trained_timesteps():
+    assert flow_matching.validation_sigmas(0, 1000) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert flow_matching.validation_sigmas(500, 1000) == pytest.approx([0.6, 0.7, 0.8, 0.9])

@@ -1,55 +1,17 @@
-"""Sample images: kohya's prompt lines, FLUX's schedule as diffusers has it, file names."""
+"""Sample images: FLUX's schedule as diffusers has it, prompts that are encoded once or each time, file names."""
 
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from library.errors import TrainerError
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
-from library.sampling import Conditioning, SamplePrompt, initial_noise, parse_line, read_prompts, sample_latents, sample_path, schedule
+from library.sample_prompts import SamplePrompt
+from library.sampling import Conditioning, ImageSampler, PromptTexts, initial_noise, sample_latents, sample_path, schedule
 from tests.support.tiny_models import PARAMS, make_flux
-
-
-def test_a_line_with_every_flag():
-    prompt = parse_line("a cat -- on a mat --w 700 --h 96 --d 7 --s 12 --g 1.5 --l 2.0 --n blurry, dark")
-    assert prompt == SamplePrompt(
-        prompt="a cat -- on a mat",
-        width=688,
-        height=96,
-        seed=7,
-        sample_steps=12,
-        guidance_scale=1.5,
-        scale=2.0,
-        negative_prompt="blurry, dark",
-    )
-
-
-def test_defaults_are_kohyas():
-    prompt = parse_line("a cat")
-    assert (prompt.width, prompt.height, prompt.sample_steps, prompt.guidance_scale, prompt.scale) == (512, 512, 20, 3.5, 1.0)
-
-
-@pytest.mark.parametrize(("line", "named"), [("a cat --w wide", "--w wide"), ("a cat --q 1", "--q"), ("a cat --s 0", "--s 0")])
-def test_odd_flags_are_refused_by_name(line, named):
-    with pytest.raises(TrainerError, match=named):
-        parse_line(line)
-
-
-def test_files_of_each_kind(tmp_path):
-    (tmp_path / "p.txt").write_text("# a comment\n\na cat --d 1\na dog\n")
-    assert [p.prompt for p in read_prompts(str(tmp_path / "p.txt"))] == ["a cat", "a dog"]
-    (tmp_path / "p.toml").write_text('[prompt]\nwidth = 128\n[[prompt.subset]]\nprompt = "a cat"\n[[prompt.subset]]\nprompt = "a dog"\n')
-    assert [(p.prompt, p.width) for p in read_prompts(str(tmp_path / "p.toml"))] == [("a cat", 128), ("a dog", 128)]
-    (tmp_path / "p.json").write_text('[{"prompt": "a cat", "seed": 3}]')
-    assert read_prompts(str(tmp_path / "p.json"))[0].seed == 3
-    (tmp_path / "bad.json").write_text('[{"prompt": "a cat", "color": 3}]')
-    with pytest.raises(TrainerError, match=r"bad\.json"):
-        read_prompts(str(tmp_path / "bad.json"))
-    with pytest.raises(TrainerError, match="missing"):
-        read_prompts(str(tmp_path / "none.txt"))
 
 
 def test_the_schedule_equals_diffusers():
@@ -82,35 +44,46 @@ def test_noise_belongs_to_the_seed_or_to_the_place():
 
 
 def test_file_names_are_kohyas():
-    assert re.fullmatch(r"cat_000120_03_\d{14}_7\.png", sample_path("out", "cat", "000120", 3, 7).name)
-    assert re.fullmatch(r"cat_e000004_00_\d{14}\.png", sample_path("out", "cat", "e000004", 0, None).name)
+    assert re.fullmatch(r"cat_000120_03_\d{14}_7\.png", sample_path(Path("out"), "cat", "000120", 3, 7).name)
+    assert re.fullmatch(r"cat_e000004_00_\d{14}\.png", sample_path(Path("out"), "cat", "e000004", 0, None).name)
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("a.json", '[{"prompt": "x", "sample_steps": "2"}]', "prompt 1: sample_steps must be a number from 1 to 1000, whole"),
-        ("a.json", '[{"prompt": "x"}, {"prompt": 5}]', "prompt 2: prompt must be a text"),
-        ("a.json", '[{"prompt": "x", "sample_steps": 0}]', "sample_steps"),
-        ("a.json", '[{"prompt": "x", "width": 64.5}]', "width"),
-        ("a.json", '[{"prompt": "x", "seed": -1}]', "seed"),
-        ("a.json", '[{"prompt": "x", "scale": true}]', "scale"),
-        ("a.json", '[{"prompt": "x", "steps": 3}]', "steps is not known"),
-        ("a.json", '{"prompt": "x"}', "a list of tables"),
-        ("a.json", "5", "a list of tables"),
-        ("a.json", "[5]", "prompt 1 must be a table"),
-        ("a.toml", "[prompt]\nsubset = 3", "a list of tables"),
-        ("a.toml", '[[prompt]]\nprompt = "x"\nwidth = "wide"', "width"),
-        ("a.toml", "prompt = [", "cannot be read"),
-    ],
-)
-def test_tables_are_held_to_what_lines_are(name, text, words, tmp_path):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(TrainerError, match=words):
-        read_prompts(str(tmp_path / name))
+class Encoders:
+    """Stands in for the text encoders: every call gives another number."""
+
+    def __init__(self):
+        self.count = 0
+
+    def clip(self, ids):
+        return ids + 100.0
+
+    def states(self, text):
+        self.count += 1
+        number = torch.tensor([float(self.count)])
+        return SimpleNamespace(context=number, pooled=number, clip_ids=number, mask=None)
 
 
-def test_a_folder_is_no_prompt_file_and_a_sampler_is_passed_over(tmp_path):
-    with pytest.raises(TrainerError, match="directory"):
-        read_prompts(str(tmp_path))
-    assert parse_line("a cat --ss euler --s 3").sample_steps == 3
+PROMPTS = [SamplePrompt(prompt="a cat"), SamplePrompt(prompt="a dog", negative_prompt="a cat")]
+
+
+def test_prompt_texts_are_encoded_once_unless_they_are_trained():
+    encoders, cpu = Encoders(), torch.device("cpu")
+    texts = PromptTexts(PROMPTS, encoders, trains_clip=False, trains_t5=False)
+    assert encoders.count == 3  # "a cat", "" and "a dog"
+    assert texts.conditioning("a cat", cpu).context == texts.conditioning("a cat", cpu).context == 1
+    with_clip = PromptTexts(PROMPTS, Encoders(), trains_clip=True, trains_t5=False).conditioning("a cat", cpu)
+    assert (with_clip.context, with_clip.pooled) == (1, 101)
+    with_t5 = PromptTexts(PROMPTS, Encoders(), trains_clip=False, trains_t5=True)
+    assert [with_t5.conditioning("a cat", cpu).context for _ in range(2)] == [4, 5]
+
+
+def test_images_are_complete_only_with_every_prompt(tmp_path):
+    sampler = ImageSampler(
+        flux=None, vae=None, prompts=PROMPTS, texts=None, seed=1, dtype=torch.float32, output_dir=tmp_path, output_name="c[a]t"
+    )
+    (tmp_path / "sample").mkdir()
+    for index in (0, 1):
+        assert not sampler.has_images("000002")
+        sample_path(tmp_path, "c[a]t", "000002", index, None).touch()
+    assert sampler.has_images("000002")
+    assert not sampler.has_images("e000002")

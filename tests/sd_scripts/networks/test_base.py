@@ -84,7 +84,7 @@ def test_a_start_takes_what_fits_and_tells_it(capsys):
     randomize_lora(source)
     flux, expected = make_flux(), make_flux()
     create_network(flux, make_clip(), rank=4, alpha=4.0, seed=1).start_from(source.weights(), "old.safetensors")
-    assert "18 tensors are taken over, 48 begin afresh, 0 have no place" in capsys.readouterr().out
+    assert "18 tensors are loaded, 48 start fresh, 0 are not used" in capsys.readouterr().out
     create_network(expected, None, rank=4, alpha=2.0, seed=0, train_blocks="single").load(source.weights(), "x")
     assert torch.allclose(
         flux(**flux_inputs(PARAMS)), expected(**flux_inputs(PARAMS)), atol=1e-5

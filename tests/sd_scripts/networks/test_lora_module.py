@@ -39,10 +39,10 @@ def test_a_split_module_saves_one_module_of_the_same_effect():
     assert saved["lora_up.weight"].shape == (20, 6)
     assert saved["alpha"] == 3.0
     whole = LoRAModule("a", linear(), 6, 3.0, 0)
-    whole.take_over(saved)
+    whole.load_weights(saved)
     assert torch.allclose(whole(X), split(X), atol=1e-6)
     again = SplitLoRAModule("a", linear(), 2, 1.0, 9, [8, 8, 4])
-    again.take_over(saved)
+    again.load_weights(saved)
     assert torch.equal(again(X), split(X))
 
 
@@ -50,7 +50,7 @@ def test_a_split_module_saves_one_module_of_the_same_effect():
 def test_another_alpha_is_made_up_for():
     lora = fill(LoRAModule("a", linear(), 3, 1.5, 0))
     other = LoRAModule("a", linear(), 3, 6.0, 0)
-    other.take_over(lora.saved())
+    other.load_weights(lora.saved())
     assert other.saved()["alpha"] == 6.0
     assert torch.allclose(other(X), lora(X), atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_parts_must_make_up_the_layer_and_mixed_weights_do_not_come_apart():
         SplitLoRAModule("a", linear(), 2, 1.0, 0, [8, 8])
     mixed = fill(LoRAModule("a", linear(), 6, 3.0, 0)).saved()
     with pytest.raises(ValueError, match="mixed"):
-        SplitLoRAModule("a", linear(), 2, 1.0, 0, [8, 8, 4]).take_over(mixed)
+        SplitLoRAModule("a", linear(), 2, 1.0, 0, [8, 8, 4]).load_weights(mixed)
 
 
 def test_the_first_weights_depend_on_seed_and_name_only():

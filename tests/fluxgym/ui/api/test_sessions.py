@@ -7,14 +7,14 @@ import time
 import pytest
 
 from fluxgym.contract.codes import Status
-from fluxgym.runs.process_identity import identify, write_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions, session_of
 from fluxgym.sessions.resume import resume_preview
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionHandlers
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 from tests.support.small_world import small_world
 
 
@@ -195,7 +195,7 @@ def test_folders_that_no_run_can_have_hide_no_row(handlers, settings):
 def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_removed(handlers, settings):
     run = make_run(settings.outputs, "cat", status="running")
     me = identify(os.getpid(), "id-cat")
-    write_record(run, "id-cat", 1, me, me)
+    record_processes(run, "id-cat", 1, me, me)
     (run.folder / "cat-state").mkdir()
     (run.folder / "cat-state" / "manifest.json").write_text(
         json.dumps({"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""})

@@ -79,7 +79,7 @@ def test_what_is_written_is_read_again(tmp_path, capsys):
     rest = ["--pretrained_model_name_or_path", "f", "--ae", "a", "--clip_l", "c", "--t5xxl", "t", "--output_dir", "o"]
     again, directly = parse(["--config_file", path, "--seed", "1", *rest]), parse([*flags, *rest, "--seed", "1"])
     assert again == replace(directly, given={**directly.given, "config_file": path})
-    with pytest.raises(TrainerError, match="exists already"):
+    with pytest.raises(TrainerError, match="already exists"):
         write_config(read_flags(["--config_file", path, "--output_config", *flags]))
     with pytest.raises(TrainerError, match="--output_config needs --config_file"):
         write_config(read_flags(["--output_config", *flags]))

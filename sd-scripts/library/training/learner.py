@@ -1,0 +1,107 @@
+"""The network and what changes its weights: optimizer, learning rate schedule, gradient clipping, running average."""
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from fluxgym.contract.codes import ReasonCode
+from library.errors import TrainerError
+from library.optim.averaging import AVERAGE, Average, weights_for_use
+from library.optim.optimizers import clip_gradients, rates_of
+from library.randomness import derived_seed
+from library.training.checkpoint import load_checkpoint
+from library.training.kohya_state import is_kohya_state, load_kohya_state
+from networks.base import TrainedNetwork
+
+
+class Learner:
+    """Computes gradients and makes optimizer steps. Steps are counted by the caller, from 0."""
+
+    def __init__(
+        self,
+        *,
+        network: TrainedNetwork,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler,
+        average: Average | None = None,
+        seed: int,
+        learning_rate: float,
+        max_grad_norm: float,
+    ) -> None:
+        """The seed is that of the run; learning_rate is named in errors; a max_grad_norm of 0 means no limit."""
+        self.network, self.optimizer, self.scheduler, self.average = network, optimizer, scheduler, average
+        self.seed, self.learning_rate, self.max_grad_norm = seed, learning_rate, max_grad_norm
+        self._first_digests = network.digests()
+
+    def resume(self, folder: Path, step: int) -> None:
+        """Restore a checkpoint of this trainer or of kohya's; raises TrainerError if it does not fit the network or the optimizer."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        if is_kohya_state(folder):
+            load_kohya_state(folder, self.network, self.optimizer, self.scheduler, step)
+        else:
+            parts = load_checkpoint(folder, self.network, self.optimizer, self.scheduler)
+        if self.average is not None:
+            self.average.load(parts.get(AVERAGE))
+
+    def begin_step(self, step: int) -> None:
+        """Seed torch's global generator, for layers and optimizers that draw without a generator of their own."""
+        torch.manual_seed(derived_seed(self.seed, "step", step))
+
+    def begin_micro_batch(self, step: int, micro: int) -> None:
+        """Let the network's dropout draw for this micro-batch."""
+        self.network.begin(step, micro)
+
+    def backward(self, losses_B: Tensor, num_micro_batches: int) -> float:
+        """Add the gradients of one micro-batch; returns its mean loss."""
+        loss = losses_B.mean()
+        (loss / num_micro_batches).backward()
+        return loss.item()
+
+    def check_loss(self, loss: float, step: int) -> None:
+        """Raise TrainerError (nan) if the loss of a step is NaN or infinite."""
+        if math.isfinite(loss):
+            return
+        if not step:
+            raise TrainerError(
+                f"the loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
+                reason_code=ReasonCode.NAN,
+            )
+        raise TrainerError(
+            f"the loss became {loss} at step {step + 1}; the likely cause is a learning rate that is too high "
+            f"(--learning_rate is {self.learning_rate}). Resume from an earlier checkpoint with a lower one.",
+            reason_code=ReasonCode.NAN,
+        )
+
+    def step(self, step: int) -> dict[str, float]:
+        """Change the weights by the gradients of all micro-batches; returns the learning rates of this step by kohya's names."""
+        clip_gradients(self.network, self.max_grad_norm)
+        rates = rates_of(self.optimizer)
+        self.optimizer.step()
+        self.network.after_step()
+        self.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(step + 1)
+        return rates
+
+    def check_learned(self, step: int) -> None:
+        """Raise TrainerError (bad_output) if the network has no other effect than at its start."""
+        if not self.network.has_learned(self._first_digests):
+            raise TrainerError(
+                f"nothing was learned in {step} steps: every weight is what it was; the learning rate {self.learning_rate} or the "
+                "alpha is too small, or the warm-up too long.",
+                reason_code=ReasonCode.BAD_OUTPUT,
+            )
+
+    def weights_for_use(self) -> AbstractContextManager[None]:
+        """Put the average, or a schedule-free optimizer's weights, in the network while the context lasts."""
+        return weights_for_use(self.network, self.optimizer, self.average)
+
+    def extra_parts(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return what a checkpoint holds beside network and optimizer, by the name of the part."""
+        return {} if self.average is None else {AVERAGE: self.average.tensors()}

@@ -1,0 +1,100 @@
+"""Where a training begins, how far it is, and where it ends."""
+
+import math
+from dataclasses import dataclass, replace
+
+from library.config import StartConfig, TrainerConfig
+from library.errors import TrainerError
+from library.training.checkpoint import TrainState, read_train_state
+from library.training.kohya_state import is_kohya_state, position_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a training is: steps made, epochs ended, batches used of the current epoch; and where it ends."""
+
+    step: int = 0
+    epoch: int = 0
+    batch_in_epoch: int = 0
+    total_steps: int
+    num_epochs: int
+    is_resumed: bool = False
+
+    @property
+    def is_at_end(self) -> bool:
+        """Return True if no step is left."""
+        return self.epoch >= self.num_epochs or self.step >= self.total_steps
+
+    @property
+    def current_epoch(self) -> int:
+        """The number of the epoch that the next step belongs to, counted from 1."""
+        return self.epoch + 1
+
+    @property
+    def epochs_begun(self) -> int:
+        """The number of epochs that have had a step; at the end of an epoch, also of one that the last step cuts short, its number."""
+        return self.epoch + bool(self.batch_in_epoch)
+
+    def after_step(self, batch_in_epoch: int) -> "Position":
+        """Return the position after one more step, which ended before the given batch."""
+        return replace(self, step=self.step + 1, batch_in_epoch=batch_in_epoch)
+
+    def after_epoch(self) -> "Position":
+        """Return the position at the start of the next epoch."""
+        return replace(self, epoch=self.epoch + 1, batch_in_epoch=0)
+
+
+def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState | None:
+    """Return the verified state of the checkpoint to resume from, None without --resume; raises TrainerError if it cannot be used."""
+    folder = config.run.resume
+    if folder is None:
+        return None
+    start = config.run.start.flags()
+    if is_kohya_state(folder):
+        return replace(position_of(folder, config, steps_per_epoch), begun_by=start)
+    state = read_train_state(folder)
+    if start not in ({}, state.begun_by):
+        raise TrainerError(f"--resume {folder} has its own position in the training; leave --initial_step and --initial_epoch out.")
+    return state
+
+
+def training_length(config: TrainerConfig, steps_per_epoch: int) -> tuple[int, int]:
+    """Return epochs and steps of a whole training: --max_train_epochs, else as many epochs as --max_train_steps needs."""
+    if config.run.max_train_epochs:
+        return config.run.max_train_epochs, config.run.max_train_epochs * steps_per_epoch
+    return math.ceil(config.run.max_train_steps / steps_per_epoch), config.run.max_train_steps
+
+
+def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: TrainState | None) -> Position:
+    """Return where a training begins: at its checkpoint, else at --initial_step or --initial_epoch, else at zero.
+
+    A resumed training has as many steps as the one that wrote the checkpoint would have by its start flags and the present length. Raises
+    TrainerError when nothing is left to train.
+    """
+    if checkpoint is None:
+        return _first_position(config, steps_per_epoch, config.run.start)
+    first = _first_position(config, steps_per_epoch, StartConfig(**checkpoint.begun_by))
+    if checkpoint.step > first.total_steps:
+        raise TrainerError(
+            f"--resume {config.run.resume} stands at step {checkpoint.step}, beyond the {first.total_steps} that are asked for: "
+            "nothing is left to train."
+        )
+    return replace(first, step=checkpoint.step, epoch=checkpoint.epoch, batch_in_epoch=checkpoint.batch_in_epoch, is_resumed=True)
+
+
+def _first_position(config: TrainerConfig, steps_per_epoch: int, start: StartConfig) -> Position:
+    """Return the position of a training that is not resumed.
+
+    As in kohya, only --skip_until_initial_step leaves out the steps before it; without it the epochs are merely counted from there. The
+    learning rate schedule begins at its beginning in both cases.
+    """
+    num_epochs, num_steps = training_length(config, steps_per_epoch)
+    step = start.initial_step if start.initial_step is not None else ((start.initial_epoch or 1) - 1) * steps_per_epoch
+    if step and step >= num_steps:
+        flag = f"--initial_step {step}" if start.initial_step is not None else f"--initial_epoch {start.initial_epoch}"
+        raise TrainerError(f"{flag} leaves nothing to train: the training has {num_steps} steps.")
+    epoch, steps_in_epoch = divmod(step, steps_per_epoch)
+    if start.skip_until_initial_step:
+        batch = steps_in_epoch * config.optim.gradient_accumulation_steps
+        return Position(step=step, epoch=epoch, batch_in_epoch=batch, total_steps=num_steps, num_epochs=num_epochs)
+    return Position(epoch=epoch, total_steps=min(num_steps, (num_epochs - epoch) * steps_per_epoch), num_epochs=num_epochs)

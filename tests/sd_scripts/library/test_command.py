@@ -1,0 +1,21 @@
+"""Known failures of memory and disk become one sentence with a reason code."""
+
+import errno
+
+import pytest
+import torch
+
+from library.command import explain_error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "cuda_oom"),
+        (MemoryError(), "ram_oom"),
+        (OSError(errno.ENOSPC, "No space left", "x"), "disk_full"),
+        (RuntimeError("a kernel failed"), None),
+    ],
+)
+def test_failures_of_memory_and_disk_are_explained(error, code):
+    assert (explain_error(error) or (None, None))[1] == code
