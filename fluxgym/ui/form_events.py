@@ -27,9 +27,9 @@ from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.preconditions import is_name_available
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
-from fluxgym.ui.api.answers import Answer
 from fluxgym.ui.api.images import ImageHandlers
-from fluxgym.ui.api.sessions import offer
+from fluxgym.ui.api.responses import JsonObject
+from fluxgym.ui.api.sessions import resume_button
 from fluxgym.ui.api.templates import TemplateHandlers
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_reply import Form, Reply
@@ -79,7 +79,7 @@ class TrainingHandlers:
         answer = self._answer(draft.id, source, shown)[1]
         return [draft.id, source, *_fields(shown), {"source": source, "again": True}, answer | {"draft": typed}]
 
-    def _answer(self, draft_id: str, source: str, typed: Typed) -> tuple[State, Answer]:
+    def _answer(self, draft_id: str, source: str, typed: Typed) -> tuple[State, JsonObject]:
         state, reply = self._reply(draft_id, source, typed)
         return state, reply.answer
 
@@ -96,12 +96,12 @@ class TrainingHandlers:
         answer = self._kept(draft, state, source, answer)
         return [draft.id, answer | ({"kept": name} if answer["draft"] else {})]
 
-    def _kept(self, draft: Draft, state: State, source: str, answer: Answer) -> Answer:
+    def _kept(self, draft: Draft, state: State, source: str, answer: JsonObject) -> JsonObject:
         """Write the draft. If that fails, the answer has the reason, and the browser keeps what was typed."""
         try:
             draft.write_form({"state": state, "source": source})
         except FluxGymError as error:
-            return answer | {"said": str(error), "draft": False}
+            return answer | {"message": str(error), "draft": False}
         return answer | {"draft": True}
 
     def choose_model(self, draft_id: str, source: str, before: str, *typed: Any) -> Outputs:
@@ -128,7 +128,7 @@ class TrainingHandlers:
         return [*_fields(shown), self._kept(draft, state, source, answer)]
 
     def images_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
-        """Answer to images that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
+        """Answer images that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
         source = str(getattr(event, "source", "") or "")
         filled = form_values.by_name(typed)
         for name, proposed in (("lora_name", getattr(event, "name", None)), ("concept_sentence", getattr(event, "trigger", None))):
@@ -180,11 +180,11 @@ class TrainingHandlers:
         is_new = 0 <= time.time() - timestamp_of(started) < TWICE_S
         return run.slug if is_same and is_new and is_executing(run) else ""
 
-    def _choice(self, slug: str) -> Answer:
+    def _choice(self, slug: str) -> JsonObject:
         """Return what can be done about a taken name, each named by what it will do."""
         numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
         version = next(run.slug for run in numbers if is_name_available(run))
-        resuming = offer(self._outputs.run(slug))
+        resuming = resume_button(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {
             "sentence": sentence,
@@ -218,7 +218,7 @@ class TrainingHandlers:
             return ""
 
 
-def _free_memory(draft: Draft, *, images: bool = True) -> Answer:
+def _free_memory(draft: Draft, *, images: bool = True) -> JsonObject:
     """Clear a draft, its images too or not; returns what is to be said when that cannot be done now."""
     try:
         draft.forget_form()
@@ -226,7 +226,7 @@ def _free_memory(draft: Draft, *, images: bool = True) -> Answer:
             draft.forget_images()
     except (FluxGymError, OSError) as error:
         logger.warning("the draft %s was not cleared: %s", draft.id, error)
-        return {"said": str(error)}
+        return {"message": str(error)}
     return {}
 
 
@@ -235,19 +235,19 @@ def _fields(shown: Typed) -> Outputs:
     return [shown["base_model"], *form_values.in_order(shown)]
 
 
-def _started(slug: str, answer: Answer) -> Outputs:
+def _started(slug: str, answer: JsonObject) -> Outputs:
     """Answer Start with the run that it made."""
     return [slug, {"source": slug, "again": True}, answer | {"started": {"slug": slug}, "draft": False}]
 
 
-def _refused(answer: Answer, error: FluxGymError) -> Answer:
+def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:
     """Put a refusal beside its field, or below the checks when it is about none."""
     if error.field in SETTINGS:
         return answer | {"errors": {**answer["errors"], error.field: str(error)}}
-    return answer | {"said": str(error)}
+    return answer | {"message": str(error)}
 
 
-def _loaded(unsent: str | None) -> Answer | None:
+def _loaded(unsent: str | None) -> JsonObject | None:
     """Return the form that the browser could not send when it was typed, None if it cannot be read."""
     try:
         kept = json.loads(unsent or "null")

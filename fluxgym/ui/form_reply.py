@@ -11,7 +11,7 @@ from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
-from fluxgym.ui.api.answers import Answer
+from fluxgym.ui.api.responses import JsonObject
 from fluxgym.ui.form_values import Errors, State
 
 HELP = {setting.name: setting.help for setting in SETTINGS.values()}
@@ -22,7 +22,7 @@ class Reply:
     """The plan of what the form holds, and its answer to the page."""
 
     planned: TrainingPlan
-    answer: Answer
+    answer: JsonObject
 
 
 class Form:
@@ -39,7 +39,7 @@ class Form:
         errors = dict(errors)
         planned = plan(form_values.usable(state, errors), images, self._settings)
         lines = _lines(planned, errors)
-        answer: Answer = {"help": HELP, "trigger": planned.config.concept_sentence, "lines": lines, "pressed": pressed}
+        answer: JsonObject = {"help": HELP, "trigger": planned.config.concept_sentence, "lines": lines, "pressed": pressed}
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
         if not pressed and not state["lora_name"].strip():
@@ -70,9 +70,9 @@ class Form:
         return state | {"advanced": {name: form_values.when_empty(name) for name in advanced} | state["advanced"]}
 
 
-def _lines(planned: TrainingPlan, errors: Errors) -> list[Answer]:
+def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
     """Return the problems as lines, apart from those whose sentence stands beside its field; errors of fields are added to `errors`."""
-    lines: list[Answer] = []
+    lines: list[JsonObject] = []
     for problem in planned.problems:
         field = problem.field or ""
         if problem.level is Level.ERROR and field in SETTINGS and field != OTHER_FLAGS:
@@ -86,7 +86,7 @@ def _settings(number: int) -> str:
     return "One setting" if number == 1 else f"{number} settings"
 
 
-def _steps(planned: TrainingPlan | None) -> Answer:
+def _steps(planned: TrainingPlan | None) -> JsonObject:
     """Return the expected steps and how they are computed."""
     if planned is None or planned.steps is None:
         return {"steps": None, "explain": ""}
@@ -98,7 +98,7 @@ def _steps(planned: TrainingPlan | None) -> Answer:
     return {"steps": planned.steps, "explain": f"each image {config.num_repeats} times in each of {epochs}{prior}{size}"}
 
 
-def _recipe(planned: TrainingPlan | None) -> Answer:
+def _recipe(planned: TrainingPlan | None) -> JsonObject:
     """Return the command and dataset.toml that Start would write; empty if they cannot be known."""
     if planned is None or not (planned.options and planned.dataset_toml):
         return {"command": "", "toml": ""}

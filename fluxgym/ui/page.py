@@ -92,9 +92,9 @@ def add_sessions(handlers: SessionHandlers) -> gr.HTML:
 
 
 def add_run_page(sessions: SessionHandlers, runs: RunHandlers, images: ImageHandlers) -> gr.HTML:
-    """Add the Run page; its `open` event loads this run's settings into the form and replaces what `images.held` reports."""
+    """Add the Run page; its `open` event loads this run's settings into the form and replaces what `images.unsaved_changes` reports."""
     with gr.Column(elem_id="fg-run"):
-        return js_component("run_page", server=(runs.run_view, sessions.act, images.held), events=("open",))
+        return js_component("run_page", server=(runs.run_view, sessions.act, images.unsaved_changes), events=("open",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,11 @@ def add_train_page(models: list[tuple[str, str]], images: ImageHandlers, templat
             with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
                 fields |= _add_fields(Group.ADVANCED, models)
             kept = js_component(
-                "templates", server=(*templates.server, images.held), events=("apply", "keep", "fresh"), value={}, elem_id="fg-templates"
+                "templates",
+                server=(*templates.server, images.unsaved_changes),
+                events=("apply", "keep", "fresh"),
+                value={},
+                elem_id="fg-templates",
             )
         with gr.Column(elem_classes="fg-step", min_width=0):
             _title(2, "Images")
@@ -190,7 +194,7 @@ def _wire(
     named = [tab.fields["lora_name"], tab.fields["concept_sentence"]]
     tab.images.changed(training.images_changed, [draft, *fields], [source, *named, tab.answer], trigger_mode="always_last", **quiet)
     tab.templates.apply(training.apply_template, typed, [model, *fields, tab.answer], **quiet)
-    tab.templates.keep(templates.keep, fields, tab.templates, **quiet)
+    tab.templates.keep(templates.save, fields, tab.templates, **quiet)
     begin = [*typed, tab.gpus]
     tab.start.click(training.start, begin, [source, tab.images, tab.answer], js=SETTLED, trigger_mode="once", **quiet)
     tab.answer.choose(training.choose, begin, [source, tab.images, tab.answer], trigger_mode="once", **quiet)

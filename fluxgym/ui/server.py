@@ -25,7 +25,7 @@ def make_server(settings: Settings) -> Guard:
     )  # fmt: skip
     return Guard(
         app,
-        door=TokenAuth(settings.token, settings.port),
+        token_auth=TokenAuth(settings.token, settings.port),
         allowed_hosts=settings.allowed_hosts,
         beyond_loopback=not settings.is_loopback,
         root_path=settings.root_path,

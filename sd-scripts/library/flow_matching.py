@@ -1,4 +1,4 @@
-"""Flow matching: which noise level a step trains at, what the transformer is asked to predict, and what its error weighs.
+"""Flow matching: noise levels, targets, and losses with their weights.
 
 x_t = (1 - sigma) * x_0 + sigma * noise, t = 1000 * sigma, and the target is noise - x_0. The formulas are those of kohya's FLUX trainer.
 Shape suffixes: B batch, C channels, H W latent height and width.
@@ -89,7 +89,7 @@ def prediction_and_target(
 
 
 def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
-    """SD3's weight of a noise level: sigma^-2 for sigma_sqrt, 2 / (pi * (1 - 2 sigma + 2 sigma^2)) for cosmap, else none."""
+    """SD3's weight of a noise level: sigma^-2 for sigma_sqrt, 2 / (pi * (1 - 2 sigma + 2 sigma^2)) for cosmap, else None."""
     if scheme == "sigma_sqrt":
         return sigmas_B**-2.0
     if scheme == "cosmap":

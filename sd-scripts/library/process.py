@@ -11,7 +11,7 @@ EXIT_STOPPED = 143
 
 
 class StopRequested(Exception):
-    """Raised between two pieces of work when somebody asked the trainer to stop."""
+    """Raised between two pieces of work after a stop request."""
 
 
 class StopFlag:
@@ -21,13 +21,13 @@ class StopFlag:
         self.is_set = False
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGINT of this process, and let SIGUSR1 print what it is doing."""
+        """Handle SIGTERM and SIGINT as stop requests, and print all stacks at SIGUSR1."""
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
-        faulthandler.register(signal.SIGUSR1, all_threads=True)  # "where are you?": the stacks go to stderr
+        faulthandler.register(signal.SIGUSR1, all_threads=True)  # to stderr
 
     def check(self) -> None:
-        """Raise StopRequested if a stop was asked for."""
+        """Raise StopRequested if a stop was requested."""
         if self.is_set:
             raise StopRequested
 
@@ -39,9 +39,9 @@ class StopFlag:
 
 
 def compute_deterministically() -> None:
-    """Forbid kernels whose sums depend on the order of threads; has to come before the first use of the GPU.
+    """Forbid kernels whose sums depend on the order of threads; call it before the first use of the GPU.
 
-    An operation that has no such kernel raises RuntimeError when it is used, and is named in it.
+    An operation without such a kernel raises RuntimeError naming it when it is used.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reuses workspaces in varying order otherwise
     torch.use_deterministic_algorithms(True)

@@ -43,7 +43,7 @@ class SamplePrompt:
 
 
 def read_prompts(path: str) -> list[SamplePrompt]:
-    """Read prompts from a .txt (one a line, # comments), .toml or .json file; raises TrainerError naming file and line."""
+    """Read prompts from a .txt (one per line, # comments), .toml or .json file; raises TrainerError naming file and line."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
@@ -59,28 +59,28 @@ def read_prompts(path: str) -> list[SamplePrompt]:
     return [parse_line(line, f"{path}, line {number}") for number, line in lines if line and not line.startswith("#")]
 
 
-def parse_line(line: str, place: str = "the prompt") -> SamplePrompt:
-    """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for a flag it does not know or a value that does not fit."""
+def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
+    """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for an unknown flag or a value out of range."""
     prompt, *parts = re.split(r" --(?=\w)", line)
     values: dict[str, Any] = {}
     for part in parts:
         flag, _, value = part.strip().partition(" ")
         if flag == SAMPLER:
-            continue  # FLUX is always sampled by Euler steps, as --sample_sampler is told
+            continue  # FLUX is always sampled by Euler steps
         if flag not in FLAGS:
-            raise TrainerError(f"{place}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
+            raise TrainerError(f"{source}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
         name, kind = FLAGS[flag]
         try:
             values[name] = kind(value.strip())
         except ValueError:
-            raise TrainerError(f"{place}: --{flag} {value} is not a number.") from None
+            raise TrainerError(f"{source}: --{flag} {value} is not a number.") from None
         if name in RANGES and not RANGES[name][0] <= values[name] <= RANGES[name][1]:
-            raise TrainerError(f"{place}: --{flag} {value} must lie between {RANGES[name][0]} and {RANGES[name][1]}.")
+            raise TrainerError(f"{source}: --{flag} {value} must be between {RANGES[name][0]} and {RANGES[name][1]}.")
     return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
 
 
 def _tables_of(text: str, file: Path) -> list[Any]:
-    """Return the prompts of a .json or .toml file as tables; raises TrainerError for one of another form."""
+    """Return the prompts of a .json or .toml file as tables; raises TrainerError if it holds no list of tables."""
     try:
         found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
     except (ValueError, RecursionError) as error:
@@ -94,16 +94,16 @@ def _tables_of(text: str, file: Path) -> list[Any]:
     return found
 
 
-def _from_table(table: Any, place: str) -> SamplePrompt:
-    """Make a prompt of a table; raises TrainerError naming the key that no prompt has, or whose value does not fit."""
+def _from_table(table: Any, source: str) -> SamplePrompt:
+    """Make a prompt from a table; raises TrainerError naming the key that is unknown or whose value is out of range."""
     kinds = dict(FLAGS.values()) | {"prompt": str}
     if not isinstance(table, dict) or "prompt" not in table:
-        raise TrainerError(f"{place} must be a table with a prompt.")
+        raise TrainerError(f"{source} must be a table with a prompt.")
     for name, value in table.items():
         if name not in kinds:
-            raise TrainerError(f"{place}: {name} is not known; known: {', '.join(kinds)}.")
+            raise TrainerError(f"{source}: {name} is not known; known: {', '.join(kinds)}.")
         odd = isinstance(value, bool) or not isinstance(value, (int, float) if kinds[name] is float else kinds[name])
         if odd or (name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]):
             wanted = f"a number from {RANGES[name][0]} to {RANGES[name][1]}" if name in RANGES else "a text"
-            raise TrainerError(f"{place}: {name} must be {wanted}{', whole' if kinds[name] is int else ''}, not {value!r}.")
+            raise TrainerError(f"{source}: {name} must be {wanted}{', whole' if kinds[name] is int else ''}, not {value!r}.")
     return SamplePrompt(**table).on_grid()

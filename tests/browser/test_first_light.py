@@ -43,7 +43,7 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     expect(page.locator(".fg-image")).to_have_count(8)
     for index, caption in enumerate(page.locator(".fg-image textarea").all()):
         caption.fill(f"sks cat, crop {index}")
-    expect(page.locator(".fg-tally")).to_have_text("8 images, 8 with a caption")
+    expect(page.locator(".fg-counts")).to_have_text("8 images, 8 with a caption")
     fill_form(page, "My Cat", 12)
     page.get_by_label("Sample Image Every N Steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
@@ -61,9 +61,9 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
 
     before = steps_done(page, "My Cat")
     app.kill()
-    expect(page.locator(".fg-silence")).to_be_visible()
+    expect(page.locator(".fg-connection")).to_be_visible()
     app.start()
-    expect(page.locator(".fg-silence")).to_be_hidden()
+    expect(page.locator(".fg-connection")).to_be_hidden()
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
     assert steps_done(page, "My Cat") >= before
 

@@ -49,14 +49,14 @@ def test_form_errors_appear_beside_their_fields_and_clear_nothing(app, page):
     page.get_by_label("Max Train Epochs").fill("0")
     page.get_by_label("Trigger word/sentence").fill("sks cat")
     page.locator("#start").click()
-    expect(page.locator("#field-lora_name .fg-complaint")).to_contain_text("slash")
-    expect(page.locator("#field-max_train_epochs .fg-complaint")).to_contain_text("“0”")
+    expect(page.locator("#field-lora_name .fg-error")).to_contain_text("slash")
+    expect(page.locator("#field-max_train_epochs .fg-error")).to_contain_text("“0”")
     expect(page.locator(".fg-lines")).to_contain_text("no images")
     expect(page.get_by_label("The name of your LoRA")).to_be_focused()
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
     expect(page.locator("#fg-notices summary")).to_be_visible()
     page.get_by_label("The name of your LoRA").fill("my cat")
-    expect(page.locator("#field-lora_name .fg-complaint")).to_have_count(0)
+    expect(page.locator("#field-lora_name .fg-error")).to_have_count(0)
 
 
 def test_form_error_in_a_closed_section_opens_it(app, page):
@@ -65,7 +65,7 @@ def test_form_error_in_a_closed_section_opens_it(app, page):
     page.get_by_role("button", name="Advanced options").click()
     expect(page.get_by_label("Learning Rate")).not_to_have_value("")  # Gradio fills what unfolds a moment after it is there
     page.get_by_label("Learning Rate").fill("abc")
-    expect(page.locator("#field-learning_rate .fg-complaint")).to_contain_text("abc")
+    expect(page.locator("#field-learning_rate .fg-error")).to_contain_text("abc")
     page.get_by_role("button", name="Advanced options").click()
     expect(page.get_by_label("Learning Rate")).to_be_hidden()
     page.locator("#start").click()
@@ -85,7 +85,7 @@ def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
     expect(page.locator(".fg-image")).to_have_count(3)
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
     expect(page.get_by_label("Caption of a.png")).to_have_value("")
-    expect(page.locator(".fg-troubles")).to_contain_text("fake.png is not an image")
+    expect(page.locator(".fg-errors")).to_contain_text("fake.png is not an image")
     drop_files(page, {"a.txt": b"later"})
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
     page.get_by_role("button", name="Remove b.png").click()
@@ -125,7 +125,7 @@ def test_example_button_makes_the_form_ready_to_start(app, page):
     expect(page.get_by_label("The name of your LoRA")).to_have_value("example-cat")
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
     expect(page.locator(".fg-lines")).not_to_contain_text("no images")
-    expect(page.locator(".fg-complaint")).to_have_count(0)
+    expect(page.locator(".fg-error")).to_have_count(0)
 
 
 def test_values_typed_while_the_app_is_down_are_restored(app, page):
@@ -133,7 +133,7 @@ def test_values_typed_while_the_app_is_down_are_restored(app, page):
     page.get_by_label("The name of your LoRA").fill("before")
     expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
     app.kill()
-    expect(page.locator(".fg-silence")).to_be_visible()
+    expect(page.locator(".fg-connection")).to_be_visible()
     page.get_by_label("The name of your LoRA").fill("typed while away")
     page.wait_for_function("(localStorage.getItem('fluxgym.unsent') ?? '').includes('typed while away')")
     app.start()
@@ -172,7 +172,7 @@ def test_model_choice_fills_unchanged_fields_and_names_missing_files(app, page):
     page.get_by_role("option", name="FLUX.1 dev", exact=True).click()
     expect(page.get_by_label("Resize dataset images")).to_have_value("512")
     expect(page.get_by_label("Max Train Epochs")).to_have_value("5")
-    expect(page.locator("#field-base_model .fg-complaint")).to_contain_text("missing")
+    expect(page.locator("#field-base_model .fg-error")).to_contain_text("missing")
 
 
 def test_start_with_a_taken_name_asks_for_a_choice(app, page):
@@ -240,7 +240,7 @@ def test_empty_areas_describe_what_will_appear(app, page):
 def test_check_level_is_an_icon_with_a_label(app, page):
     open_page(page, app)
     expect(page.locator(".fg-line-ok .fg-symbol").first).to_have_attribute("aria-label", "Ready")
-    expect(page.locator(".fg-line-error .fg-symbol").first).to_have_attribute("aria-label", "Missing")
+    expect(page.locator(".fg-line-error .fg-symbol").first).to_have_attribute("aria-label", "Error")
     colors = [
         page.locator(f".fg-line-{level} .fg-symbol").first.evaluate("(icon) => getComputedStyle(icon).color") for level in ("ok", "error")
     ]

@@ -1,1 +1,1 @@
-"""What the page requests from the server."""
+"""Endpoints of the page."""

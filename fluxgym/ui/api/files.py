@@ -1,4 +1,4 @@
-"""The file routes: page assets, samples, LoRA files, exports and thumbnails go out; images, captions and exported archives come in."""
+"""The file routes: download of page assets, samples, LoRA files, exports and thumbnails; upload of images, captions and archives."""
 
 import os
 import secrets
@@ -21,7 +21,7 @@ from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
-from fluxgym.ui.api.uploads import receive, receive_whole
+from fluxgym.ui.api.uploads import receive, receive_archive
 from fluxgym.ui.security.guard import bad_request
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -44,7 +44,7 @@ class FileRoutes:
         self._outputs = OutputsPaths(settings.outputs)
 
     def add_to(self, app: FastAPI) -> None:
-        """Add the routes."""
+        """Add the routes to an application."""
         app.add_api_route("/fluxgym/assets/{name}", self.asset)
         app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
         app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
@@ -57,7 +57,7 @@ class FileRoutes:
             app.add_api_route(f"/fluxgym/drafts/{{draft}}/{folder}/{{name}}", self.upload, methods=["PUT"])
 
     def asset(self, name: str) -> Response:
-        """Send one of the page's own scripts or its style sheet."""
+        """Send a script or the style sheet of the page."""
         path = next((path for path in ASSETS.iterdir() if path.name == name), None)
         if path is None or path.suffix not in ASSET_TYPES:
             return NOT_FOUND
@@ -74,7 +74,7 @@ class FileRoutes:
     def _file(
         self, slug: str, folder: str, name: str, suffix: str, media_type: str, headers: dict[str, str], filename: str | None = None
     ) -> Response:
-        """Send a regular file that is directly in a run's folder or in its subfolder `folder`; links and other names give 404."""
+        """Send a regular file of a run's folder, or of its subfolder folder; links and paths give 404."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
@@ -88,29 +88,29 @@ class FileRoutes:
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
 
     def export(self, slug: str, name: str) -> Response:
-        """Send a run's state, or an archive with its images and model, which is zipped while it is sent."""
+        """Send a run's state, or a ZIP archive with its images and model, which is created while it is sent."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
             return NOT_FOUND
         if name not in EXPORTS or not run.ui_state.is_file():
             return NOT_FOUND
-        what = EXPORTS[name]
-        if what is None:
+        export = EXPORTS[name]
+        if export is None:
             return self._temporary(partial(export_state, run), f"{run.slug}.json")
         try:
-            chunks = stream_archive(run, what)
+            chunks = stream_archive(run, export)
         except FluxGymError as error:
             return bad_request(str(error))
-        named = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-{name}')}"}
-        return StreamingResponse(chunks, media_type="application/zip", headers=named)
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-{name}')}"}
+        return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
     def states(self) -> Response:
-        """Send all states in an archive, as the guide's tar command writes it."""
+        """Send the states of all runs as a .tar.gz, with the paths that the guide's tar command writes."""
         return self._temporary(partial(backup, self._settings.outputs), "fluxgym-states-backup.tar.gz")
 
     def _temporary(self, write: Callable[[Path], object], filename: str) -> Response:
-        """Send a small file that is written for this request and removed after it."""
+        """Send a temporary file that write creates; it is removed afterwards."""
         path = self._outputs.new / f"export-{secrets.token_hex(8)}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,9 +121,9 @@ class FileRoutes:
         return FileResponse(path, media_type="application/octet-stream", filename=filename, background=BackgroundTask(path.unlink))
 
     async def import_archive(self, name: str, request: Request) -> Response:
-        """Receive an exported file and create its runs."""
+        """Receive an exported file and create its runs; replies with their slugs."""
         try:
-            path = await receive_whole(request, name, self._outputs.new)
+            path = await receive_archive(request, name, self._outputs.new)
             try:
                 runs = await run_in_threadpool(import_file, path, self._outputs)
             except ImportRefused as error:

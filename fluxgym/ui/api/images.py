@@ -1,4 +1,4 @@
-"""The data set of the form: its images by page, its captions, the example. A run's images are read from the run and copied into the draft before an edit."""
+"""Endpoints of the form's dataset: pages of images, captions, the example. A run's images are copied into the draft before the first edit."""
 
 from urllib.parse import quote
 
@@ -9,87 +9,87 @@ from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import next_version
 from fluxgym.sessions.drafts import Draft, open_draft
-from fluxgym.ui.api.answers import Answer, answers, text, whole
+from fluxgym.ui.api.responses import JsonObject, integer, json_endpoint, text
 
 PAGE = 100
 EXAMPLE = "example-cat"
 
 
 class ImageHandlers:
-    """Answers the gallery. `source` is the run whose images the form shows, "" for the draft's own."""
+    """Endpoints of the image gallery. A request's source is the slug of the run whose images the form shows, "" for the draft's own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
-        self.server = (self.images, self.caption, self.remove, self.clear, self.prepare, self.example, self.held)
+        self.server = (self.images, self.caption, self.remove, self.clear, self.prepare, self.example, self.unsaved_changes)
 
     def folder(self, draft: str, source: str) -> ImageFolder:
-        """Return the folder of images that a form shows."""
+        """Return the folder of the images that a form shows."""
         return ImageFolder(self._outputs.run(source).dataset) if source else open_draft(self._settings.outputs, draft).images
 
-    @answers
-    def images(self, data: Answer) -> Answer:
-        """Answer one page of images with their captions."""
+    @json_endpoint
+    def images(self, data: JsonObject) -> JsonObject:
+        """Return one page of images with captions and thumbnail URLs; data has offset and limit."""
         draft, source = text(data, "draft"), text(data, "source")
         folder = self.folder(draft, source)
         base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
-        for item in folder.items(whole(data, "offset"), whole(data, "limit", 1, PAGE)):
+        for item in folder.items(integer(data, "offset"), integer(data, "limit", 1, PAGE)):
             version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
             thumb = f"{base}/images/{quote(item.name)}?v={version}"
             items.append({"name": item.name, "caption": item.caption, "version": version, "thumb": thumb})
         return {"source": source, "items": items, **_counts(folder)}
 
-    @answers
-    def caption(self, data: Answer) -> Answer:
-        """Write a caption to its file."""
+    @json_endpoint
+    def caption(self, data: JsonObject) -> JsonObject:
+        """Write the caption data["text"] of the image data["name"]."""
         own = self._own(data)
         own.images.set_caption(text(data, "name"), text(data, "text", 100_000))
         return {"source": "", **_counts(own.images)}
 
-    @answers
-    def remove(self, data: Answer) -> Answer:
-        """Take an image and its caption out of the data set."""
+    @json_endpoint
+    def remove(self, data: JsonObject) -> JsonObject:
+        """Remove the image data["name"] and its caption from the dataset."""
         own = self._own(data)
         own.images.remove(text(data, "name"))
         return {"source": ""}
 
-    @answers
-    def clear(self, data: Answer) -> Answer:
-        """Take all images out of the form; those of a run stay with the run, and those of another tab are shown instead of removed."""
+    @json_endpoint
+    def clear(self, data: JsonObject) -> JsonObject:
+        """Remove all images from the form. A run keeps its own; images that another tab put into the draft are kept and shown."""
         draft, source = self._draft(data), text(data, "source")
         if not source or draft.is_copy_of(self._outputs.run(source)):
             draft.forget_images()
         return {"source": ""}
 
-    @answers
-    def held(self, data: Answer) -> Answer:
-        """Answer what would be lost if the form were filled again: whether something was typed, and how many images are the draft's."""
+    @json_endpoint
+    def unsaved_changes(self, data: JsonObject) -> JsonObject:
+        """Return what replacing the form's content would discard: whether fields were edited, and the number of the draft's own images."""
         draft = self._draft(data)
         return {"typed": draft.read_form() is not None, "images": draft.images.count()}
 
-    @answers
-    def prepare(self, data: Answer) -> Answer:
-        """Make the images the draft's own, so that uploads can join them."""
+    @json_endpoint
+    def prepare(self, data: JsonObject) -> JsonObject:
+        """Copy a run's images into the draft, so that uploads can be added to them."""
         self._own(data)
         return {"source": ""}
 
-    @answers
-    def example(self, data: Answer) -> Answer:
-        """Bring the example photos, and propose a free name and the trigger word of their captions."""
+    @json_endpoint
+    def example(self, data: JsonObject) -> JsonObject:
+        """Add the example photos to the draft; returns a free LoRA name and the trigger word of their captions."""
         if self.folder(text(data, "draft"), text(data, "source")).count():
-            raise DatasetError("There are images already; remove them first to use the example.", field="images")
+            raise DatasetError("The form has images already. Remove them to use the example photos.", field="images")
         folder = self._own(data).images
         write_example(folder.path)
         names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))
         free = next(name for name in names if not self._outputs.run(name).folder.exists())
         return {"source": "", "name": free, "trigger": TRIGGER}
 
-    def _draft(self, data: Answer) -> Draft:
+    def _draft(self, data: JsonObject) -> Draft:
         return open_draft(self._settings.outputs, text(data, "draft"))
 
-    def _own(self, data: Answer) -> Draft:
-        """Return the draft with the images that the form shows in it: copied from the run once, captions too."""
+    def _own(self, data: JsonObject) -> Draft:
+        """Return the draft, after copying the images and captions of the run that the form shows into it."""
         draft = self._draft(data)
         if source := text(data, "source"):
             draft.copy_images_from(self._outputs.run(source))

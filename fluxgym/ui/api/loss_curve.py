@@ -1,6 +1,6 @@
-"""The loss curve for a page that looks at it: what was appended to progress.jsonl is read once, and only points that are new are sent.
+"""The loss curve of the Run page: each line of progress.jsonl is read once, and each point is sent once.
 
-Beyond 2 * MAX_POINTS every 2nd, 4th, 8th ... point is sent, counted from the first one, so that a further step moves none of the others.
+Beyond 2 * MAX_POINTS, only every 2nd, 4th, 8th ... point is sent, counted from the first, so that new points do not change earlier ones.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from fluxgym.runs.files import open_regular
 from fluxgym.runs.progress import losses_in
-from fluxgym.ui.api.answers import Answer
+from fluxgym.ui.api.responses import JsonObject
 
 MAX_POINTS = 800
 MAX_CURVES = 16
@@ -22,7 +22,7 @@ Point = tuple[int, float]
 
 
 class Curve:
-    """The points of one file as far as it was read; `turns[i]` is the reading that brought point i as it is now."""
+    """The points of one file up to the last read; _turns[i] is the number of the read that last changed point i."""
 
     def __init__(self, status: os.stat_result) -> None:
         self._file = status.st_dev, status.st_ino
@@ -33,17 +33,17 @@ class Curve:
         self._turns: list[int] = []
 
     def is_of(self, status: os.stat_result) -> bool:
-        """Return True if the file is the one that was read, grown or as it was."""
+        """Return True if a file is the one that was read, unchanged or longer."""
         return (status.st_dev, status.st_ino) == self._file and status.st_size >= self._offset
 
-    def read_on(self, file: BinaryIO) -> None:
-        """Read what was appended since the last reading; half a line at the end waits for its other half."""
+    def read_appended(self, file: BinaryIO) -> None:
+        """Read the lines that were appended since the last read; an incomplete last line is read next time."""
         file.seek(self._offset)
         self._turn += 1
-        for step, loss in losses_in(self._whole_lines(file)):
+        for step, loss in losses_in(self._complete_lines(file)):
             self._put(step, loss)
 
-    def _whole_lines(self, file: BinaryIO) -> Iterator[bytes]:
+    def _complete_lines(self, file: BinaryIO) -> Iterator[bytes]:
         for line in file:
             if not line.endswith(b"\n"):
                 return
@@ -61,8 +61,8 @@ class Curve:
         self._losses.insert(index, loss)
         self._turns.insert(index, self._turn)
 
-    def news(self, seen: Any) -> tuple[Answer, list[Any]]:
-        """Return what is new since `seen`, and what is seen then: [token, thinning, turn]."""
+    def changes(self, seen: Any) -> tuple[JsonObject, list[Any]]:
+        """Return the points that changed since seen, and the new value of seen: [token, every n-th point, read]."""
         every = 1
         while len(self._steps) > 2 * MAX_POINTS * every:
             every *= 2
@@ -72,39 +72,39 @@ class Curve:
         points = [self._point(index) for index in range(0, len(self._steps), every) if self._turns[index] > since]
         if known and not points and not (self._turns and self._turns[-1] > since):
             return {}, now
-        apart = (len(self._steps) - 1) % every != 0
-        answer: Answer = {"points": points, "last": self._point(-1) if apart else None}
-        return answer | ({} if known else {"points_again": True}), now
+        is_last_skipped = (len(self._steps) - 1) % every != 0
+        reply: JsonObject = {"points": points, "last": self._point(-1) if is_last_skipped else None}
+        return reply | ({} if known else {"points_again": True}), now
 
     def _point(self, index: int) -> Point:
         return self._steps[index], self._losses[index]
 
 
 class Curves:
-    """The curves that pages look at, the latest few of them. Safe to share between threads."""
+    """The last MAX_CURVES curves that were requested. Thread-safe."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, Curve] = {}
         self._lock = threading.Lock()
 
-    def news(self, path: Path, seen: Any) -> tuple[Answer, list[Any]]:
-        """Return the points of a progress.jsonl that are new since `seen` ([] at first), and what is seen then."""
+    def changes(self, path: Path, seen: Any) -> tuple[JsonObject, list[Any]]:
+        """Return the points of a progress.jsonl that changed since seen ([] at first), and the new value of seen."""
         with self._lock:
             curve = self._read(path)
             if curve is None:
                 return ({"points": [], "points_again": True, "last": None} if seen else {}), []
-            return curve.news(seen)
+            return curve.changes(seen)
 
     def _read(self, path: Path) -> Curve | None:
-        """Return a file's curve, read to its end and kept as the latest one; None without a plain file."""
+        """Return a file's curve, read to its end, and mark it as the last requested; None if it is not a regular file."""
         kept = self._kept.pop(path, None)
         try:
             if not stat.S_ISREG(path.stat().st_mode):
-                return None  # a pipe would never end
+                return None  # reading a pipe would block
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
                 curve = kept if kept is not None and kept.is_of(status) else Curve(status)
-                curve.read_on(file)
+                curve.read_appended(file)
         except OSError:
             return None
         self._kept[path] = curve

@@ -1,4 +1,4 @@
-"""What the Run page asks for: the session, and of its curve, samples, log and files only what is new since it asked last."""
+"""Endpoint of the Run page: the session, and those parts of curve, samples, log and files that changed since the last request."""
 
 import re
 import time
@@ -15,8 +15,8 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.listing import session_of
-from fluxgym.ui.api.answers import Answer, answers, fingerprint, text
 from fluxgym.ui.api.loss_curve import Curves
+from fluxgym.ui.api.responses import JsonObject, fingerprint, json_endpoint, text
 from fluxgym.ui.api.sessions import SessionHandlers
 from fluxgym.ui.form_values import DEFAULTS
 
@@ -27,17 +27,17 @@ LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
 
 
 class RunHandlers:
-    """Answers the Run page."""
+    """Endpoint of the Run page."""
 
     def __init__(self, settings: Settings, sessions: SessionHandlers) -> None:
         self._outputs = OutputsPaths(settings.outputs)
         self._sessions = sessions
         self._curves = Curves()
 
-    @answers
-    def run_view(self, data: Answer) -> Answer:
-        """Return what has changed of a run since `seen`, or {"missing": true} if no run has that name."""
-        seen: dict[str, Any] = given if isinstance(given := data.get("seen"), dict) else {}
+    @json_endpoint
+    def run_view(self, data: JsonObject) -> JsonObject:
+        """Return the parts of a run that changed since data["seen"], or {"missing": true} if there is no such run."""
+        seen: dict[str, Any] = value if isinstance(value := data.get("seen"), dict) else {}
         try:
             run = self._outputs.run(text(data, "slug", 200))
         except FluxGymError:
@@ -49,19 +49,19 @@ class RunHandlers:
             "session": self._sessions.row(session),
             "samples": samples(run),
             "files": lora_files(run),
-            "settings": settings_shown(run),
+            "settings": setting_rows(run),
             "monitor": monitor(run),
         }
         versions = {name: fingerprint(part) for name, part in parts.items()}
-        answer: Answer = {name: part for name, part in parts.items() if versions[name] != seen.get(name)}
+        reply: JsonObject = {name: part for name, part in parts.items() if versions[name] != seen.get(name)}
         log, log_seen = _log(run.training_log, seen.get("log"))
-        points, curve_seen = self._curves.news(run.progress, seen.get("curve"))
-        answer |= ({"log": log} if log else {}) | points
-        return answer | {"now": time.time(), "seen": versions | {"log": log_seen, "curve": curve_seen}}
+        points, curve_seen = self._curves.changes(run.progress, seen.get("curve"))
+        reply |= ({"log": log} if log else {}) | points
+        return reply | {"now": time.time(), "seen": versions | {"log": log_seen, "curve": curve_seen}}
 
 
-def _log(path: Path, seen: Any) -> tuple[Answer | None, list[int]]:
-    """Return the log's new bytes as text, and where reading ended: [inode, offset]. Half a letter at the end waits for its other half."""
+def _log(path: Path, seen: Any) -> tuple[JsonObject | None, list[int]]:
+    """Return the text that was appended to a log since seen, and the new [inode, offset]. An incomplete UTF-8 character is read next time."""
     try:
         with open_regular(path) as file:
             status = path.stat()
@@ -75,14 +75,14 @@ def _log(path: Path, seen: Any) -> tuple[Answer | None, list[int]]:
         return ({"text": "", "again": True} if seen else None), []
     if again and end > LOG_BYTES:
         data = data.partition(b"\n")[2]
-    kept = _whole_letters(data)
+    kept = _complete_utf8(data)
     if not kept and not again:
         return None, [status.st_ino, end - len(data)]
     return {"text": kept.decode("utf-8", "replace"), "again": again}, [status.st_ino, end - (len(data) - len(kept))]
 
 
-def _whole_letters(data: bytes) -> bytes:
-    """Cut a UTF-8 letter that has only begun off the end."""
+def _complete_utf8(data: bytes) -> bytes:
+    """Remove an incomplete UTF-8 character from the end."""
     for length in range(1, min(3, len(data)) + 1):
         lead = data[-length]
         if lead >= 0xC0:
@@ -93,10 +93,10 @@ def _whole_letters(data: bytes) -> bytes:
     return data
 
 
-def samples(run: RunPaths) -> list[Answer]:
-    """Return the sample images by the step or epoch that they were drawn at, the latest first."""
+def samples(run: RunPaths) -> list[JsonObject]:
+    """Return the sample images, grouped by the step or epoch that they were generated at, the latest first."""
     prompts = _lines(run.sample_prompts)
-    rows: dict[tuple[int, int], Answer] = {}
+    rows: dict[tuple[int, int], JsonObject] = {}
     for path in sorted(run.samples.glob("*.png")):
         found = SAMPLE.search(path.name)
         if found is None:
@@ -110,7 +110,7 @@ def samples(run: RunPaths) -> list[Answer]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the prompts as the trainer counts them: without empty lines and comments."""
+    """Return a prompt file's lines as the trainer numbers them: without empty lines and comments."""
     try:
         with open_regular(path) as file:
             lines = file.read().decode("utf-8", "replace").splitlines()
@@ -119,14 +119,14 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def monitor(run: RunPaths) -> Answer:
-    """Return whether the watching process lives, its PID, and the end of what it wrote."""
+def monitor(run: RunPaths) -> JsonObject:
+    """Return the supervisor's liveness and PID, and the last lines of monitor.log."""
     alive = is_supervised(run)
     return {"alive": alive, "pid": read_pid(run.monitor_pid) if alive else None, "lines": tail(run.monitor_log, MONITOR_LINES)}
 
 
-def lora_files(run: RunPaths) -> list[Answer]:
-    """Return the LoRA files with their sizes, the trained model first."""
+def lora_files(run: RunPaths) -> list[JsonObject]:
+    """Return the LoRA files with their sizes, the final one first."""
     files = []
     for path in reversed(run.lora_files()):
         try:
@@ -145,8 +145,8 @@ def _note(run: RunPaths, path: Path) -> str:
     return f"epoch {int(found['epoch'])}" if found["epoch"] else f"step {int(found['step'])}"
 
 
-def settings_shown(run: RunPaths) -> list[list[str]]:
-    """Return the run's settings as [label, value], those that differ from FluxGym's defaults marked."""
+def setting_rows(run: RunPaths) -> list[list[str]]:
+    """Return the run's settings as [label, value]; a value that differs from FluxGym's default names the default."""
     try:
         state = read_state(run)
     except UnreadableState:

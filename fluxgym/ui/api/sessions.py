@@ -1,4 +1,4 @@
-"""The list of sessions and what its buttons do. Rows are the derived list's own facts and, beside them, what the page may offer for each."""
+"""Endpoints of the session list: its rows, and the actions of their buttons and menus."""
 
 import time
 from collections import Counter
@@ -20,67 +20,67 @@ from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.resume import needs_check, resume, resume_preview
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.answers import Answer, answers, fingerprint, text, whole
+from fluxgym.ui.api.responses import JsonObject, fingerprint, integer, json_endpoint, text
 
 PAGE_SIZE = 10
 RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
 
 
 class SessionHandlers:
-    """Answers the banner."""
+    """Endpoints of "Active Training Sessions", shared with the Run page."""
 
     def __init__(self, settings: Settings, index: SessionIndex) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._engine = engine_for(self._outputs)
-        self._actions = self._kinds()
+        self._actions = self._build_actions()
 
-    @answers
-    def sessions(self, data: Answer) -> Answer:
-        """Answer one page of the list; only the moment when it is what the page has seen."""
-        every = self._index.entries(everything=not data.get("seen"))
-        wanted = text(data, "filter", 200).casefold().strip()
-        chosen = [entry for entry in every if wanted in entry.lora_name.casefold() or wanted in entry.slug] if wanted else every
-        page = min(whole(data, "page"), max(0, (len(chosen) - 1) // PAGE_SIZE))
+    @json_endpoint
+    def sessions(self, data: JsonObject) -> JsonObject:
+        """Return one page of the list; only the time and version if the page has this version already."""
+        entries = self._index.entries(everything=not data.get("seen"))
+        query = text(data, "filter", 200).casefold().strip()
+        chosen = [entry for entry in entries if query in entry.lora_name.casefold() or query in entry.slug] if query else entries
+        page = min(integer(data, "page"), max(0, (len(chosen) - 1) // PAGE_SIZE))
         shown = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]]
-        answer = {
-            "counts": _counts(every, len(chosen)),
+        reply = {
+            "counts": _counts(entries, len(chosen)),
             "rows": [self.row(session) for session in shown if session],
             "page": page,
             "page_size": PAGE_SIZE,
             "machine": describe(self._settings.outputs),
         }
-        version = fingerprint(answer)
+        version = fingerprint(reply)
         now = time.time()
-        return {"now": now, "version": version} | ({} if version == data.get("seen") else answer)
+        return {"now": now, "version": version} | ({} if version == data.get("seen") else reply)
 
-    def row(self, session: Session) -> Answer:
-        """Return a session as the page shows it: its facts, whether it is being stopped, and what may be done."""
+    def row(self, session: Session) -> JsonObject:
+        """Return a session as a row of the list: its fields, whether it is stopping, and which buttons it gets."""
         run = self._outputs.run(session.slug)
-        row: Answer = dict(session.to_json())
+        row: JsonObject = dict(session.to_json())
         row["stopping"] = session.status in LIVE and run.stop.exists()
         row["began"] = "Queued" if session.status is Status.QUEUED else "Started" if _has_begun(run) else "Added"
         row["alive"] = session.status not in LIVE and is_executing(run)
         row["next"] = session.status is Status.QUEUED
         row["ended"] = _ended_at(run) if session.status not in LIVE else None
-        row["resume"] = offer(run) if session.status in RESUMABLE and not row["alive"] else None
+        row["resume"] = resume_button(run) if session.status in RESUMABLE and not row["alive"] else None
         return row
 
-    @answers
-    def act(self, data: Answer) -> Answer:
-        """Do what a row's button says to the very run it was drawn for."""
+    @json_endpoint
+    def act(self, data: JsonObject) -> JsonObject:
+        """Execute a button's action on its run; data has slug, run_id, action and the action's own fields."""
         run = self._outputs.run(text(data, "slug", 200))
         if data.get("run_id") and read_state(run).get("run_id") != data["run_id"]:
-            raise SessionError(f"{run.slug} has been started again since this button was drawn; nothing was done to it.")
+            raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")
         action = self._actions.get(text(data, "action", 40))
         if action is None:
-            return {"error": "The page asked for something that the app does not know; reload the page."}
-        answer = action(run, data)
-        return answer if isinstance(answer, dict) else {}
+            return {"error": "The page sent an unknown request; reload the page."}
+        reply = action(run, data)
+        return reply if isinstance(reply, dict) else {}
 
-    def _kinds(self) -> dict[str, Callable[[RunPaths, Answer], object]]:
-        """Return what each button does; those that take more of the person's words find it in the message."""
+    def _build_actions(self) -> dict[str, Callable[[RunPaths, JsonObject], object]]:
+        """Return the function of each action, which takes the run and the request."""
         return {
             "stop": lambda run, data: stop(run),
             "kill": lambda run, data: stop(run, now=True),
@@ -96,14 +96,14 @@ class SessionHandlers:
             "template": lambda run, data: {"template": save(self._outputs, text(data, "name", 300), read_state(run)).name},
         }
 
-    @answers
-    def sweep(self, data: Answer) -> Answer:
-        """Forget ended runs that are older than so many days."""
-        return {"swept": len(sweep(self._settings.outputs, whole(data, "days", 0, 100_000)))}
+    @json_endpoint
+    def sweep(self, data: JsonObject) -> JsonObject:
+        """Remove ended runs that are older than data["days"] from the list; returns their number."""
+        return {"swept": len(sweep(self._settings.outputs, integer(data, "days", 0, 100_000)))}
 
 
 def _has_begun(run: RunPaths) -> bool:
-    """Return True if it was ever started here: a copy or an import was not, a state by another writer may have been."""
+    """Return True if a run was started on this machine; duplicates and imported runs have a parent and no log yet."""
     return run.training_log.exists() or run.launch.exists() or "parent" not in _state(run)
 
 
@@ -114,16 +114,16 @@ def _state(run: RunPaths) -> dict[str, object]:
         return {}
 
 
-def _versions(run: RunPaths) -> list[Answer]:
+def _versions(run: RunPaths) -> list[JsonObject]:
     present = read_state(run)
     return [{"id": version.id, "kept_at": version.kept_at, "changes": diff(version.state, present)} for version in versions(run)]
 
 
-def _counts(every: list[Entry], shown: int) -> dict[str, int]:
-    statuses = Counter(entry.status for entry in every)
+def _counts(entries: list[Entry], shown: int) -> dict[str, int]:
+    statuses = Counter(entry.status for entry in entries)
     running = statuses[Status.RUNNING] + statuses[Status.STARTING]
     waiting = statuses[Status.QUEUED]
-    return {"running": running, "waiting": waiting, "earlier": len(every) - running - waiting, "shown": shown}
+    return {"running": running, "waiting": waiting, "earlier": len(entries) - running - waiting, "shown": shown}
 
 
 def _ended_at(run: RunPaths) -> float | None:
@@ -131,11 +131,14 @@ def _ended_at(run: RunPaths) -> float | None:
     return record.ended_at if record is not None else None
 
 
-def offer(run: RunPaths) -> dict[str, str] | None:
-    """Return the label and help of the button that resumes a run, None when there is nothing to resume."""
+def resume_button(run: RunPaths) -> dict[str, str] | None:
+    """Return the label and help of a run's resume button, None if there is nothing to resume."""
     if needs_check(run):
-        return {"label": "Check the result", "help": "The trainer finished while nothing watched it: its model is read and checked"}
+        return {
+            "label": "Check the result",
+            "help": "The trainer finished while no supervisor was running. Reads and checks the trained LoRA",
+        }
     found = resume_preview(run)
     return (
-        None if found is None else {"label": f"Resume from step {found.step}", "help": f"Goes on {found.sentence()} ({found.checkpoint})"}
+        None if found is None else {"label": f"Resume from step {found.step}", "help": f"Continues {found.sentence()} ({found.checkpoint})"}
     )

@@ -1,4 +1,4 @@
-"""Taking one uploaded file: its size is refused early, its bytes go to a file of their own, and only a whole one reaches the data set."""
+"""Receive an uploaded file: the size is checked before reading, and only a complete temporary file is moved into the dataset."""
 
 import asyncio
 import shutil
@@ -21,9 +21,12 @@ IDLE_S = 60.0
 
 
 async def receive(request: Request, name: str, folder: ImageFolder) -> str:
-    """Return the name under which the request's file was taken into a folder.
+    """Add a request's image or caption to a folder and return its name there.
 
-    Raises TooLarge or DatasetError for what cannot be taken, StorageError when the disk cannot hold it.
+    Raises:
+        TooLarge: If the file exceeds its limit.
+        DatasetError: If it is not a valid image or caption, or the connection broke.
+        StorageError: If the disk is full or cannot be written.
     """
     limit = MAX_CAPTION_BYTES if name.lower().endswith(".txt") else MAX_IMAGE_BYTES
     declared = request.headers.get("content-length", "")
@@ -34,17 +37,18 @@ async def receive(request: Request, name: str, folder: ImageFolder) -> str:
         await _write(request.stream(), path, name, limit)
         return await run_in_threadpool(folder.add, path, name)
     except ClientDisconnect:
-        raise DatasetError(f"{name}: the connection broke; drop it again.", field="images") from None
+        raise DatasetError(f"{name}: the connection was interrupted; upload it again.", field="images") from None
     except OSError as error:
         raise storage_error(error, folder.path / name) from error
     finally:
         path.unlink(missing_ok=True)
 
 
-async def receive_whole(request: Request, name: str, folder: Path) -> Path:
-    """Return a file of its own with an exported archive that the request carries; the caller removes it.
+async def receive_archive(request: Request, name: str, folder: Path) -> Path:
+    """Write a request's exported archive to a temporary file and return it; the caller removes it.
 
-    Raises TooLarge, DatasetError or StorageError as `receive` does.
+    Raises:
+        TooLarge, DatasetError, StorageError: As `receive` does.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_ARCHIVE_BYTES:
@@ -56,7 +60,7 @@ async def receive_whole(request: Request, name: str, folder: Path) -> Path:
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, ClientDisconnect):
-            raise DatasetError(f"{name}: the connection broke; import it again.") from None
+            raise DatasetError(f"{name}: the connection was interrupted; import it again.") from None
         if isinstance(error, OSError):
             raise storage_error(error, path) from error
         raise
@@ -67,7 +71,7 @@ async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int
     with path.open("wb") as file:
         async for chunk in _in_time(stream, name):
             if received // CHECK_BYTES != (received + len(chunk)) // CHECK_BYTES:
-                await run_in_threadpool(_check_room, path.parent, len(chunk))  # others upload and train meanwhile
+                await run_in_threadpool(_check_disk_space, path.parent, len(chunk))  # others upload and train meanwhile
             received += len(chunk)
             if received > limit:
                 raise _too_large(name, limit)
@@ -77,28 +81,28 @@ async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int
 
 
 async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
-    """Yield what arrives; raises DatasetError when nothing does for IDLE_S, so that a half-sent file does not lie on the disk for ever."""
+    """Yield the chunks of a stream; raises DatasetError if none arrives for IDLE_S seconds, so that the temporary file is removed."""
     while True:
         try:
             yield await asyncio.wait_for(anext(stream), IDLE_S)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise DatasetError(f"{name}: nothing has arrived for {IDLE_S:.0f} seconds; drop it again.", field="images") from None
+            raise DatasetError(f"{name}: no data arrived for {IDLE_S:.0f} seconds; upload it again.", field="images") from None
 
 
-def _check_room(folder: Path, expected: int) -> None:
+def _check_disk_space(folder: Path, expected: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < expected + MIN_FREE_BYTES:
-        raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; make room and drop the file again.")
+        raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; free disk space and upload the file again.")
 
 
 def _prepare(folder: Path, expected: int) -> Path:
-    """Make the folder and in it the file for the bytes; refuse one that would fill the disk."""
+    """Create the folder and a temporary file in it; raises StorageError if expected bytes do not fit on the disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _check_room(folder, expected)
-        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (kept beyond this function)
+        _check_disk_space(folder, expected)
+        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (used after this function)
         handle.close()
     except OSError as error:
         raise storage_error(error, folder) from error

@@ -2,69 +2,69 @@
 
 import { fill, h } from "./dom.js";
 
-let silent = false;
-const waiting = new Set();
+let isOffline = false;
+const pollers = new Set();
 
-function heard(answered) {
-  if (answered !== silent) return;
-  silent = !answered;
-  document.documentElement.classList.toggle("fg-silent", silent);
-  if (!silent) for (const wake of waiting) wake();
+function setConnected(isConnected) {
+  if (isConnected !== isOffline) return;
+  isOffline = !isConnected;
+  document.documentElement.classList.toggle("fg-offline", isOffline);
+  if (!isOffline) for (const pollNow of pollers) pollNow();
 }
 
-/** Call a server function; returns its answer, {error} with a sentence, or undefined when the app does not answer. */
+/** Call a server function; returns its reply, {error} with a sentence, or undefined if the app does not respond. */
 export async function call(server, name, data = {}) {
-  let answer;
+  let reply;
   try {
-    answer = await server[name](data);
+    reply = await server[name](data);
   } catch {
-    heard(false);
+    setConnected(false);
     return undefined;
   }
-  heard(answer !== undefined); // Gradio's client turns a broken connection into undefined
-  if (answer && answer.error) notice(answer.error);
-  return answer;
+  setConnected(reply !== undefined); // Gradio's client returns undefined for a broken connection
+  if (reply && reply.error) notice(reply.error);
+  return reply;
 }
 
-/** The address of something below the app's own root, whatever proxy stands in front. */
+/** The URL of a path below /fluxgym/, with the root path of a proxy. */
 export function address(path) {
   const root = new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\/$/, "");
   return `${root}/fluxgym/${path}`;
 }
 
-/** Ask again and again while the page is visible; `ask` returns the seconds until the next time. Returns a function that asks at once. */
-export function keepAsking(ask) {
+/** Call `request` repeatedly while the page is visible; it returns the seconds until the next call. Returns a function that calls it now. */
+export function poll(request) {
   let timer = null;
   let busy = false;
-  let again = false;
+  let isRequested = false;
   async function turn() {
     clearTimeout(timer);
     if (busy) {
-      again = true;
+      isRequested = true;
       return;
     }
     busy = true;
     let pause = 3;
     try {
-      pause = await ask();
+      pause = await request();
     } finally {
       busy = false;
-      if (again) {
-        again = false;
+      if (isRequested) {
+        isRequested = false;
         pause = 0;
       }
-      if (!document.hidden) timer = setTimeout(turn, (silent ? 2 : pause) * 1000);
+      if (!document.hidden) timer = setTimeout(turn, (isOffline ? 2 : pause) * 1000);
     }
   }
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : turn()));
-  waiting.add(turn);
+  pollers.add(turn);
   turn();
   return turn;
 }
 
 const notices = [];
 
-/** Keep a sentence in the page's log of notices. */
+/** Add a sentence to the page's list of notices. */
 export function notice(sentence) {
   notices.unshift({ at: new Date().toLocaleTimeString(), sentence });
   notices.length = Math.min(notices.length, 50);

@@ -1,4 +1,4 @@
-// What this browser remembers: its draft's name, the run it looked at last, and the form as typed until the app has it.
+// The state in localStorage: the draft's id, the last viewed run, and the edited form until the app has saved it.
 
 function read(key) {
   try {
@@ -13,7 +13,7 @@ function write(key, value) {
     if (value === null) localStorage.removeItem(`fluxgym.${key}`);
     else localStorage.setItem(`fluxgym.${key}`, value);
   } catch {
-    // A browser that keeps nothing still works; it just starts from the newest run.
+    // Without localStorage, the page opens with the newest run.
   }
 }
 
@@ -22,23 +22,23 @@ function makeName() {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-let unkept = null;
+let unsaved = null;
 
-/** The name of this browser's draft: 32 hex digits, known to this browser alone. */
+/** The id of this browser's draft: 32 hex digits, which only this browser knows. */
 export function draft() {
-  const known = read("draft") ?? unkept;
+  const known = read("draft") ?? unsaved;
   if (known && /^[0-9a-f]{32}$/.test(known)) return known;
-  unkept = makeName();
-  write("draft", unkept);
-  return unkept;
+  unsaved = makeName();
+  write("draft", unsaved);
+  return unsaved;
 }
 
 export const viewed = () => read("viewed");
-export const look = (slug) => write("viewed", slug);
-export const lastLook = () => Number(read("looked") ?? 0);
-export const looked = (at) => write("looked", String(at));
+export const setViewed = (slug) => write("viewed", slug);
+export const listSeenAt = () => Number(read("looked") ?? 0);
+export const setListSeenAt = (at) => write("looked", String(at));
 
-/** The form as typed; null once the app has it. */
+/** The edited form that the app has not saved yet, or null. */
 export function unsent() {
   try {
     return JSON.parse(read("unsent") ?? "null");
@@ -47,7 +47,7 @@ export function unsent() {
   }
 }
 
-/** Keep the form, its values by the fields' names, until the app confirms that it has stored it; returns the id of that confirmation. */
+/** Save the form's values by field name until the app confirms that it has saved them; returns the id of the confirmation. */
 export function keepUnsent(values, source) {
   const name = `${Date.now()}-${Math.random()}`;
   write("unsent", JSON.stringify({ name, values, source }));

@@ -1,13 +1,13 @@
-// Times as people read them. Ages and countdowns are counted here from timestamps, by the server's clock, once a second.
+// Times as text. Ages and countdowns are computed from timestamps with the server's clock, once per second.
 
-let ahead = 0; // seconds that the server's clock is ahead of this browser's
+let offset = 0; // server's clock minus this browser's clock, in seconds
 
-/** Learn the server's clock from an answer that carries it. */
-export function learn(serverNow) {
-  if (typeof serverNow === "number") ahead = serverNow - Date.now() / 1000;
+/** Synchronize with the server's clock. */
+export function synchronize(serverNow) {
+  if (typeof serverNow === "number") offset = serverNow - Date.now() / 1000;
 }
 
-export const now = () => Date.now() / 1000 + ahead;
+export const now = () => Date.now() / 1000 + offset;
 
 /** "42 s", "3 min", "2 h 05 min", "5 d". */
 export function span(seconds) {
@@ -18,7 +18,7 @@ export function span(seconds) {
   return `${Math.round(whole / 86400)} d`;
 }
 
-/** "2025-01-25 14:30:22" in the browser's time zone, as the guide shows it. */
+/** "2025-01-25 14:30:22" in the browser's time zone. */
 export function stamp(seconds) {
   const date = new Date(seconds * 1000);
   const two = (number) => String(number).padStart(2, "0");
@@ -26,20 +26,20 @@ export function stamp(seconds) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-/** Seconds since the epoch of what the server sent: a number, or an ISO time. */
+/** Seconds since the epoch for a number or an ISO 8601 time, null for anything else. */
 export function seconds(value) {
   if (typeof value === "number") return value;
   const parsed = Date.parse(value ?? "");
   return Number.isNaN(parsed) ? null : parsed / 1000;
 }
 
-function words(element) {
+function textOf(element) {
   const at = Number(element.dataset.at);
   if (element.dataset.counts === "down") return `${span(at - now())} left`;
   return `${span(now() - at)} ago`;
 }
 
-/** Let an element count: "ago" since a moment, or "down" to one. */
+/** Make an element show the time since `at` ("ago") or until it ("down"). */
 export function count(element, at, counts = "ago") {
   element.dataset.at = String(at);
   element.dataset.counts = counts;
@@ -48,7 +48,7 @@ export function count(element, at, counts = "ago") {
 }
 
 function show(element) {
-  const text = words(element);
+  const text = textOf(element);
   if (element.textContent !== text) element.textContent = text;
 }
 

@@ -1,7 +1,6 @@
-// Building and changing the page's elements. Every text goes in as a text node or an attribute, never as markup: nothing that a
-// person typed can become an element.
+// Create and change elements. Text is set as a text node or an attribute, never as HTML, so user input is never parsed as markup.
 
-/** Make an element: h("a", {href, class, onclick}, "text", child, ...). Attributes that are null or false are left out. */
+/** Create an element: h("a", {href, class, onclick}, "text", child, ...). Attributes that are null or false are omitted. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,7 +12,7 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Make an SVG element. */
+/** Create an SVG element. */
 export function svg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
@@ -21,18 +20,18 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Change an element's text only when it differs, so that a selection in it stays. */
+/** Set an element's text if it differs, so that a selection in it is kept. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Set or remove an attribute only when that changes something. */
+/** Set an attribute if it differs; remove it for null or false. */
 export function attribute(element, name, value) {
   if (value === null || value === undefined || value === false) element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
 }
 
-/** Make `parent` hold one child per item, in order, re-using the children of items that stay (same key). */
+/** Give `parent` one child per item, in order; children with the same key are reused. */
 export function keyed(parent, items, key, make, update) {
   const kept = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let next = parent.firstElementChild;

@@ -1,15 +1,15 @@
-// Step 2: images and their captions. Dropped files go up one a request; a caption is on disk as soon as typing pauses.
+// Step 2: images and their captions. Each dropped file is one upload; a caption is saved when typing pauses.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { address, call, notice } from "./api.js";
 import { question } from "./dialog.js";
-import * as memory from "./browser_store.js";
+import * as store from "./browser_store.js";
 
 const PAGE = 24;
 const AT_ONCE = 2;
 const TYPES = ".png,.jpg,.jpeg,.webp,.bmp,.txt";
 
-/** All files of a drop as {file, folder}, those inside dropped folders too. */
+/** The files of a drop as {file, folder}, including those in dropped folders. */
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return chosen(transfer.files);
@@ -35,8 +35,8 @@ const chosen = (files) => [...files].map((file) => ({ file, folder: "" }));
 const isCaption = (name) => /\.txt$/i.test(name);
 
 /**
- * The files with the names they get, in the order of these. Where folders of one drop hold the same name, the later images are numbered,
- * and each caption goes with the image of its own folder.
+ * The files as {file, name}, sorted. If several folders contain the same name, later images get a number, and each caption gets the name of
+ * the image in its folder.
  */
 function named(files) {
   const sorted = [...files].sort((a, b) => a.folder.localeCompare(b.folder) || a.file.name.localeCompare(b.file.name, undefined, { numeric: true }));
@@ -61,7 +61,7 @@ function named(files) {
 
 let settle = async (source) => source;
 
-/** Wait until every edit of the images is on disk; returns whose images the form shows then. */
+/** Wait until all edits of the images are saved; returns the source whose images the form then shows. */
 export const settled = (source) => settle(source);
 
 export function mount({ element, trigger, server, props, watch }) {
@@ -69,7 +69,7 @@ export function mount({ element, trigger, server, props, watch }) {
   let offset = 0;
   let total = 0;
   let hint = "";
-  const draft = memory.draft();
+  const draft = store.draft();
 
   const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload(chosen(input.files)); input.value = ""; } });
   const zone = h("div", { class: "fg-drop" },
@@ -78,25 +78,25 @@ export function mount({ element, trigger, server, props, watch }) {
     h("p", { class: "fg-small" }, "A caption file has its image's name: cat1.png and cat1.txt."));
   const example = h("button", { type: "button", class: "fg-button", id: "fg-example", onclick: useExample }, "Use the example photos");
   const none = h("button", { type: "button", class: "fg-button", onclick: removeAll }, "Remove all");
-  const tally = h("p", { class: "fg-tally", role: "status" });
+  const counts = h("p", { class: "fg-counts", role: "status" });
   const progress = h("p", { class: "fg-uploading", role: "status", hidden: true });
-  const troubles = h("ul", { class: "fg-troubles fg-bad", role: "alert" });
+  const errors = h("ul", { class: "fg-errors fg-bad", role: "alert" });
   const grid = h("ul", { class: "fg-gallery" });
   const empty = h("p", { class: "fg-empty" }, "Your images appear here, each with its caption to edit. 8 to 30 of them are a good start.");
   const before = h("button", { type: "button", class: "fg-button", onclick: () => { offset -= PAGE; list(); } }, "Back");
   const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
   const where = h("span");
   const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
-  fill(element, zone, h("div", { class: "fg-images-tools" }, example, tally, none), progress, troubles, grid, empty, pager);
+  fill(element, zone, h("div", { class: "fg-images-tools" }, example, counts, none), progress, errors, grid, empty, pager);
 
-  const trouble = (sentence) => { troubles.append(h("li", {}, sentence)); notice(sentence); };
-  const ask = (name, data) => call(server, name, { draft, source, ...data });
+  const showError = (sentence) => { errors.append(h("li", {}, sentence)); notice(sentence); };
+  const request = (name, data) => call(server, name, { draft, source, ...data });
 
-  // Edits go one after the other: the first of them may turn a run's images into the draft's own, which the next has to know.
+  // Edits are sent one at a time: the first may copy a run's images into the draft, which changes `source` for the next.
   let edits = Promise.resolve();
   function edit(name, data) {
     const done = edits.then(async () => {
-      const answer = await ask(name, data);
+      const answer = await request(name, data);
       if (answer && !answer.error) source = answer.source ?? source;
       return answer;
     });
@@ -110,9 +110,9 @@ export function mount({ element, trigger, server, props, watch }) {
     return source;
   };
 
-  function take(answer) {
+  function accept(answer) {
     if (!answer || answer.error) {
-      if (answer?.error) troubles.append(h("li", {}, answer.error));
+      if (answer?.error) errors.append(h("li", {}, answer.error));
       return false;
     }
     source = answer.source ?? source;
@@ -121,8 +121,8 @@ export function mount({ element, trigger, server, props, watch }) {
 
   async function list() {
     offset = Math.max(0, offset);
-    const answer = await ask("images", { offset, limit: PAGE });
-    if (!take(answer)) return;
+    const answer = await request("images", { offset, limit: PAGE });
+    if (!accept(answer)) return;
     if (offset >= answer.count && offset > 0) {
       offset = Math.floor(Math.max(0, answer.count - 1) / PAGE) * PAGE;
       return list();
@@ -132,15 +132,15 @@ export function mount({ element, trigger, server, props, watch }) {
     empty.hidden = total > 0;
     example.hidden = total > 0;
     none.hidden = total === 0;
-    tell(answer);
+    showCounts(answer);
     pager.hidden = total <= PAGE;
     put(where, `${offset + 1} to ${Math.min(total, offset + PAGE)} of ${total}`);
     before.disabled = offset === 0;
     after.disabled = offset + PAGE >= total;
   }
 
-  function tell({ count, captioned }) {
-    put(tally, count ? `${count} image${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
+  function showCounts({ count, captioned }) {
+    put(counts, count ? `${count} image${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
   }
 
   function card(item) {
@@ -158,18 +158,18 @@ export function mount({ element, trigger, server, props, watch }) {
       if (answer && !answer.error) {
         sent = wanted;
         put(saved, "Saved");
-        tell(answer);
+        showCounts(answer);
         trigger("changed", { source });
       } else {
-        put(saved, answer?.error ?? "Not saved yet: the app does not answer. It is tried again.");
+        put(saved, answer?.error ?? "Not saved: the app does not respond. Trying again.");
         if (!answer) timer = setTimeout(save, 3000);
       }
     }
     text.addEventListener("input", () => { clearTimeout(timer); put(saved, ""); timer = setTimeout(save, 400); });
     text.addEventListener("blur", save);
-    const remove = h("button", { type: "button", class: "fg-remove", title: `Take ${item.name} out of the data set`, "aria-label": `Remove ${item.name}`, onclick: async () => {
+    const remove = h("button", { type: "button", class: "fg-remove", title: `Remove ${item.name} from the dataset`, "aria-label": `Remove ${item.name}`, onclick: async () => {
       remove.disabled = true;
-      if (take(await edit("remove", { name: item.name }))) await changed();
+      if (accept(await edit("remove", { name: item.name }))) await changed();
       remove.disabled = false;
     } }, "×");
     const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
@@ -191,17 +191,17 @@ export function mount({ element, trigger, server, props, watch }) {
   }
 
   async function removeAll() {
-    const text = source ? "The run keeps its own." : "The files that you uploaded from stay where they are; captions written here will be gone.";
-    const title = total === 1 ? "Take the image out of the form?" : `Take all ${total} images out of the form?`;
-    if (await question({ title, text, yes: "Remove all" }) && take(await edit("clear", {}))) await changed();
+    const text = source ? "The run keeps its own images." : "Your original files are not deleted. Captions that you wrote here are deleted.";
+    const title = total === 1 ? "Remove the image from the form?" : `Remove all ${total} images from the form?`;
+    if (await question({ title, text, yes: "Remove all" }) && accept(await edit("clear", {}))) await changed();
   }
 
   async function useExample() {
     example.disabled = true;
-    fill(troubles);
-    put(example, "Bringing the example photos…");
+    fill(errors);
+    put(example, "Adding the example photos…");
     const answer = await edit("example", {});
-    if (take(answer)) await changed({ name: answer.name, trigger: answer.trigger });
+    if (accept(answer)) await changed({ name: answer.name, trigger: answer.trigger });
     put(example, "Use the example photos");
     example.disabled = false;
   }
@@ -214,23 +214,23 @@ export function mount({ element, trigger, server, props, watch }) {
 
   async function send(files) {
     if (!files.length) return;
-    fill(troubles);
+    fill(errors);
     const queue = named(files);
     const all = queue.length;
     let done = 0;
     progress.hidden = false;
     const report = () => put(progress, `Uploading: ${done} of ${all}`);
     report();
-    if (!take(await edit("prepare", {}))) {
+    if (!accept(await edit("prepare", {}))) {
       progress.hidden = true;
       return;
     }
     const one = async ({ file, name }) => {
       try {
         const answer = await fetch(address(`drafts/${draft}/images/${encodeURIComponent(name)}`), { method: "PUT", body: file });
-        if (!answer.ok) trouble((await answer.json().catch(() => ({}))).error ?? `${name}: the app refused it (${answer.status}).`);
+        if (!answer.ok) showError((await answer.json().catch(() => ({}))).error ?? `${name}: the app refused it (${answer.status}).`);
       } catch {
-        trouble(`${name}: the connection broke; drop it again.`);
+        showError(`${name}: the connection was interrupted; upload it again.`);
       }
       done += 1;
       report();

@@ -1,4 +1,4 @@
-// The loss curve: raw faint, smoothed strong, drawn as SVG without a plotting library.
+// The loss curve as SVG: raw losses faint, smoothed losses strong.
 
 import { fill, h, put, svg } from "./dom.js";
 
@@ -6,7 +6,7 @@ const NARROWEST = 240;
 const HEIGHT = 220;
 const EDGE = { left: 48, right: 12, top: 12, bottom: 28 };
 
-/** Exponential mean with the start's bias taken out. */
+/** Exponential moving average with bias correction. */
 function smooth(losses, weight) {
   let mean = 0;
   return losses.map((loss, index) => {
@@ -15,7 +15,7 @@ function smooth(losses, weight) {
   });
 }
 
-/** Round steps of 1, 2 or 5 times a power of ten that cut a range into about `wanted` parts. */
+/** About `wanted` tick values in a range, at multiples of 1, 2 or 5 times a power of ten. */
 function ticks(low, high, wanted) {
   const raw = (high - low) / wanted || 1;
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -29,7 +29,7 @@ function path(points) {
   return points.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 }
 
-/** Make the curve's frame; returns {element, show(points, totalSteps)} with points as [step, loss]. */
+/** Create the chart; returns {element, show(points, totalSteps)} with points as [step, loss]. */
 export function curve() {
   const chart = svg("svg", { class: "fg-curve", role: "img", height: HEIGHT });
   const reading = h("p", { class: "fg-small fg-reading" });

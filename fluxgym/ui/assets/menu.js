@@ -1,4 +1,4 @@
-// "⋯" beside a session: what is done now and then, each with the question it needs. Asks the app through `ask(action, more)`.
+// The menu of a session, with the dialog of each action. `ask(action, more)` sends the action to the app.
 
 import { stamp } from "./clock.js";
 import { question } from "./dialog.js";
@@ -6,18 +6,18 @@ import { h, put } from "./dom.js";
 import { address } from "./api.js";
 import { isLive } from "./session_row.js";
 
-/** Run one action; the dialog stays open with the app's sentence when it refuses. */
-const taken = (answer) => (answer === undefined ? "The app does not answer; try again in a moment." : answer.error ?? "");
+/** The error of a reply, "" if there is none. */
+const errorOf = (answer) => (answer === undefined ? "The app does not respond; try again in a moment." : answer.error ?? "");
 
 async function duplicate(session, ask) {
   let slug = null;
   const done = await question({
-    title: `Duplicate ${session.lora_name}`, text: "Settings, images and captions are copied; nothing is started.",
+    title: `Duplicate ${session.lora_name}`, text: "Copies settings, images and captions. The copy is not started.",
     field: { label: "Name of the copy", value: `${session.lora_name} 2` }, yes: "Duplicate",
     check: async (name) => {
       const answer = await ask("duplicate", { name });
       slug = answer?.slug;
-      return taken(answer);
+      return errorOf(answer);
     },
   });
   return done && { open: slug };
@@ -28,16 +28,16 @@ async function history(session, ask) {
   if (!answer || answer.error) return null;
   const list = h("ol", { class: "fg-versions" }, answer.versions.map((version) => {
     const restore = h("button", { type: "button", class: "fg-button", disabled: isLive(session), onclick: async () => {
-      const told = await ask("restore", { id: version.id });
-      put(restore, taken(told) || "Restored");
+      const reply = await ask("restore", { id: version.id });
+      put(restore, errorOf(reply) || "Restored");
       restore.disabled = true;
     } }, "Restore these settings");
-    if (!version.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at)), " The same settings as now."));
+    if (!version.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at)), " Same as the current settings."));
     return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at))), h("ul", {}, version.changes.map((change) => h("li", {}, change))), restore);
   }));
   await question({
     title: `Earlier settings of ${session.lora_name}`, body: [list],
-    text: answer.versions.length ? "Kept at each resume, restore and replacement. Left: then. Right: now." : "No earlier versions yet. Each resume, restore and replacement keeps what was.",
+    text: answer.versions.length ? "Saved at each resume, restore and replacement. Left: earlier value. Right: current value." : "No earlier versions yet. Each resume, restore and replacement saves one.",
   });
   return {};
 }
@@ -45,7 +45,7 @@ async function history(session, ask) {
 async function exporting(session) {
   const link = (name, text) => h("li", {}, h("a", { href: address(`runs/${encodeURIComponent(session.slug)}/export/${name}`), download: "" }, text));
   await question({
-    title: `Export ${session.lora_name}`, text: "None of these holds a token or a path of this machine's models.",
+    title: `Export ${session.lora_name}`, text: "None of these files contains a token or the path of a model.",
     body: [h("ul", { class: "fg-exports" },
       link("state.json", "Settings only (.json)"), link("with-images.zip", "Settings, images and captions (.zip)"),
       link("everything.zip", "Settings, images, captions and the trained model (.zip)"))],
@@ -55,16 +55,16 @@ async function exporting(session) {
 
 async function template(session, ask) {
   return question({
-    title: `Keep the settings of ${session.lora_name} as a template`, text: "A template can be applied to the form on the Train page.",
-    field: { label: "Name of the template", value: session.lora_name }, yes: "Keep as template",
-    check: async (name) => taken(await ask("template", { name })),
+    title: `Save the settings of ${session.lora_name} as a template`, text: "A template can be applied to the form on the Train page.",
+    field: { label: "Name of the template", value: session.lora_name }, yes: "Save as template",
+    check: async (name) => errorOf(await ask("template", { name })),
   });
 }
 
 async function forget(session, ask) {
   return question({
-    title: `Forget ${session.lora_name}?`, text: `It goes off this list. Its model and all other files stay in ${session.folder}.`, yes: "Forget",
-    check: async () => taken(await ask("forget")),
+    title: `Forget ${session.lora_name}?`, text: `Removes it from this list. Its LoRA and all other files stay in ${session.folder}.`, yes: "Forget",
+    check: async () => errorOf(await ask("forget")),
   });
 }
 
@@ -72,8 +72,8 @@ async function remove(session, ask) {
   const answer = await ask("contents");
   if (!answer || answer.error) return null;
   return question({
-    title: `Delete ${session.lora_name} and its files?`, text: `${answer.sentence}: all of it will be gone for good.`, yes: "Delete", danger: true,
-    check: async () => taken(await ask("delete")),
+    title: `Delete ${session.lora_name} and its files?`, text: `${answer.sentence}: all of it is deleted permanently.`, yes: "Delete", danger: true,
+    check: async () => errorOf(await ask("delete")),
   });
 }
 
@@ -81,15 +81,15 @@ const ITEMS = [
   ["Next in line", (session) => session.next, (session, ask) => ask("next")],
   ["Duplicate…", (session) => session.status !== "unreadable", duplicate],
   ["History…", (session) => session.status !== "unreadable", history],
-  ["Keep as template…", (session) => session.status !== "unreadable", template],
+  ["Save as template…", (session) => session.status !== "unreadable", template],
   ["Export…", (session) => session.status !== "unreadable", exporting],
   ["Forget…", (session) => !isLive(session), forget],
   ["Delete…", (session) => !isLive(session), remove],
 ];
 
-/** The menu of a session; `ask(action, more)` asks the app, `done(result)` is told when something was done. */
+/** The menu of a session; `ask(action, more)` sends an action to the app, `done(result)` is called after it. */
 export function menu(session, ask, done) {
-  const items = ITEMS.filter(([, fits]) => fits(session)).map(([text, , act]) =>
+  const items = ITEMS.filter(([, isAvailable]) => isAvailable(session)).map(([text, , act]) =>
     h("button", { type: "button", role: "menuitem", "data-action": text, onclick: async () => {
       box.open = false;
       const result = await act(session, ask);
@@ -107,7 +107,7 @@ export function menu(session, ask, done) {
   return box;
 }
 
-// A menu closes when one clicks elsewhere.
+// A click outside closes a menu.
 document.addEventListener("click", (event) => {
   for (const open of document.querySelectorAll(".fg-menu[open]")) if (!open.contains(event.target)) open.open = false;
 });

@@ -1,17 +1,17 @@
-// The line at the top: Train and Run, this machine, and whether the app answers. Where one is stands in the address (#train, #run/my-cat).
+// The navigation: Train, Run, the machine, and the connection. The URL's fragment is the current page (#train, #run/my-cat).
 
 import { attribute, fill, h, put } from "./dom.js";
-import * as memory from "./browser_store.js";
+import * as store from "./browser_store.js";
 
 const TABS = { train: "Train", run: "Run" };
 
-/** Where the address says one is: {tab, slug}. */
+/** The current page from the URL: {tab, slug}. */
 export function route() {
   const [tab, slug] = location.hash.replace(/^#/, "").split("/");
   return { tab: tab in TABS ? tab : "train", slug: slug ? decodeURIComponent(slug) : null };
 }
 
-/** Go to a tab, and on Run to one run. */
+/** Open a tab; on Run, a run. */
 export function go(tab, slug = null) {
   const hash = slug ? `#${tab}/${encodeURIComponent(slug)}` : `#${tab}`;
   if (location.hash !== hash) location.hash = hash;
@@ -19,12 +19,12 @@ export function go(tab, slug = null) {
 
 function show(links) {
   const { tab, slug } = route();
-  if (slug) memory.look(slug);
+  if (slug) store.setViewed(slug);
   document.documentElement.dataset.fgTab = tab;
   for (const [name, link] of Object.entries(links)) attribute(link, "aria-current", name === tab ? "page" : null);
-  const run = slug ?? memory.viewed();
+  const run = slug ?? store.viewed();
   attribute(links.run, "href", run ? `#run/${encodeURIComponent(run)}` : "#run");
-  document.dispatchEvent(new CustomEvent("fg:route", { detail: { tab, slug: slug ?? memory.viewed() } }));
+  document.dispatchEvent(new CustomEvent("fg:route", { detail: { tab, slug: slug ?? store.viewed() } }));
 }
 
 export function mount({ element }) {
@@ -36,7 +36,7 @@ export function mount({ element }) {
       h("a", { class: "fg-brand", href: "#train" }, "FluxGym"),
       h("nav", { "aria-label": "Pages" }, Object.values(links)),
       machine),
-    h("p", { class: "fg-silence", role: "status" }, "The app does not answer just now. The page asks again by itself; trainings go on without it."),
+    h("p", { class: "fg-connection", role: "status" }, "The app does not respond. The page reconnects automatically. Trainings continue."),
   );
   window.addEventListener("hashchange", () => show(links));
   document.addEventListener("fg:machine", (event) => put(machine, event.detail));

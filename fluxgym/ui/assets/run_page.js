@@ -1,16 +1,16 @@
-// The Run page: one session with its progress, loss curve, sample images, log and files. It asks only for what is new since it asked last.
+// The Run page: one session with its progress, loss curve, sample images, log and files. Each request fetches only what changed.
 
 import { actions } from "./sessions.js";
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { learn } from "./clock.js";
-import { address, call, keepAsking } from "./api.js";
+import { synchronize } from "./clock.js";
+import { address, call, poll } from "./api.js";
 import { curve } from "./loss_chart.js";
 import { question } from "./dialog.js";
-import { heldIn } from "./unsaved.js";
+import { unsavedChanges } from "./unsaved.js";
 import { menu } from "./menu.js";
 import { route } from "./router.js";
-import * as memory from "./browser_store.js";
-import { buttons, facts, isLive, nickname, progressLine, showProgress, symbol, word } from "./session_row.js";
+import * as store from "./browser_store.js";
+import { buttons, facts, isLive, folderName, progressLine, showProgress, symbol, word } from "./session_row.js";
 
 const LOG_KEPT = 200_000;
 
@@ -27,17 +27,17 @@ function lightbox() {
   };
 }
 
-/** The log as one text; a carriage return writes over its line, as in a terminal. */
+/** The log as one text; a carriage return overwrites its line, as in a terminal. */
 function logView() {
   const text = h("pre", { class: "fg-code fg-log", tabindex: 0, "aria-label": "The last lines of training.log" });
-  let whole = "";
+  let content = "";
   return {
     element: text,
-    reset() { whole = ""; put(text, ""); },
+    reset() { content = ""; put(text, ""); },
     show(part) {
       const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
-      whole = ((part.again ? "" : whole) + part.text).slice(-LOG_KEPT);
-      const lines = whole.split("\n").map((line) => line.replace(/\r+$/, "").split("\r").at(-1));
+      content = ((part.again ? "" : content) + part.text).slice(-LOG_KEPT);
+      const lines = content.split("\n").map((line) => line.replace(/\r+$/, "").split("\r").at(-1));
       put(text, lines.join("\n").replace(/\n+$/, "\n"));
       if (atEnd || part.again) text.scrollTop = text.scrollHeight;
     },
@@ -48,7 +48,7 @@ export function mount({ element, trigger, server }) {
   let slug = null;
   let seen = {};
   let points = new Map(); // step -> loss, in the order of steps
-  let last = null; // the latest step, where the thinned curve leaves it out
+  let last = null; // the latest point, if the thinned curve omits it
   let session = null;
   const enlarge = lightbox();
 
@@ -59,28 +59,28 @@ export function mount({ element, trigger, server }) {
     h("div", { class: "fg-actions" }));
   const chart = curve();
   const samples = h("div", { class: "fg-samples" });
-  const noSamples = h("p", { class: "fg-empty" }, "Sample images appear here when the form asks for them: a prompt, and every how many steps.");
+  const noSamples = h("p", { class: "fg-empty" }, "Sample images appear here if the form has sample prompts and an interval in steps.");
   const log = logView();
-  const noLog = h("p", { class: "fg-empty" }, "What the trainer prints appears here.");
+  const noLog = h("p", { class: "fg-empty" }, "The trainer's output appears here.");
   const files = h("ul", { class: "fg-files" });
   const noFiles = h("p", { class: "fg-empty" }, "The LoRA files appear here as they are saved.");
-  const watched = h("p", { class: "fg-watched", role: "status" });
-  const watching = h("pre", { class: "fg-code", tabindex: 0, "aria-label": "The last lines of monitor.log" });
-  const look = h("button", { type: "button", class: "fg-button", onclick: async () => {
-    look.disabled = true;
+  const monitorState = h("p", { class: "fg-monitor-state", role: "status" });
+  const monitorLog = h("pre", { class: "fg-code", tabindex: 0, "aria-label": "The last lines of monitor.log" });
+  const refresh = h("button", { type: "button", class: "fg-button", onclick: async () => {
+    refresh.disabled = true;
     delete seen.monitor;
     await ask();
-    setTimeout(() => { look.disabled = false; }, 300);
+    setTimeout(() => { refresh.disabled = false; }, 300);
   } }, "Refresh Monitor Status");
   const settings = h("dl", { class: "fg-settings" });
-  const gone = h("strong", { hidden: true });
-  const none = h("p", { class: "fg-card fg-empty fg-run-none" }, gone, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, and the run is shown here.");
+  const missing = h("strong", { hidden: true });
+  const none = h("p", { class: "fg-card fg-empty fg-run-none" }, missing, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, to see a run here.");
   const part = (title, ...children) => h("section", { class: "fg-card" }, h("h3", {}, title), ...children);
   const body = h("div", { class: "fg-run" }, head,
     h("div", { class: "fg-run-parts" },
       h("div", {}, part("Loss", chart.element), part("Samples", samples, noSamples)),
       h("div", {}, part("LoRA files", files, noFiles), part("Log", log.element, noLog),
-        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Monitor"), h("div", { class: "fg-monitor" }, watched, look), watching),
+        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Monitor"), h("div", { class: "fg-monitor" }, monitorState, refresh), monitorLog),
         h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Settings"), settings))));
   fill(element, none, body);
 
@@ -96,15 +96,15 @@ export function mount({ element, trigger, server }) {
     fill(samples);
     fill(files);
     fill(settings);
-    put(watching, "");
-    head.querySelector(".fg-said")?.remove();
+    put(monitorLog, "");
+    head.querySelector(".fg-message")?.remove();
   }
 
   function showHead() {
     put(head.querySelector(".fg-symbol"), symbol(session));
     put(head.querySelector(".fg-name"), session.lora_name);
     put(head.querySelector(".fg-word"), word(session));
-    put(head.querySelector(".fg-slug"), nickname(session));
+    put(head.querySelector(".fg-slug"), folderName(session));
     head.dataset.status = session.stopping ? "starting" : session.status;
     showProgress(head.querySelector(".fg-progress"), session);
     const reason = head.querySelector(".fg-reason");
@@ -122,17 +122,17 @@ export function mount({ element, trigger, server }) {
       slot.dataset.wanted = wanted;
       fill(slot, buttons(session, act).filter((button) => button.dataset.action !== "open"),
         h("button", { type: "button", class: "fg-button", title: "Fills the form on the Train page with this run's settings",
-          onclick: toForm }, "Settings to the form"),
+          onclick: toForm }, "Load into form"),
         menu(session, act.more(session), act.done));
     }
   }
 
-  /** Fill the form with this run's settings; what the form holds and was never started is asked about once. */
+  /** Fill the form with this run's settings, after a confirmation if the form has unsaved changes. */
   async function toForm() {
-    const lost = await heldIn(server);
+    const lost = await unsavedChanges(server);
     if (lost === null) return;
-    const text = `The form takes this run's settings and images: ${lost} will be gone.`;
-    if (lost && !await question({ title: "Replace what the form holds?", text, yes: "Replace it" })) return;
+    const text = `The form is filled with this run's settings and images. This discards ${lost}.`;
+    if (lost && !await question({ title: "Replace the form's content?", text, yes: "Replace" })) return;
     trigger("open", { slug, replace: true });
     location.hash = "#train";
   }
@@ -173,18 +173,18 @@ export function mount({ element, trigger, server }) {
       log.element.hidden = !log.element.textContent;
     }
     if (answer.monitor) {
-      put(watched, answer.monitor.alive ? `Monitoring: ✅ process ${answer.monitor.pid} watches this run` : "Monitoring: ❌ no process watches this run");
-      put(watching, answer.monitor.lines.join("\n"));
-      watching.hidden = !answer.monitor.lines.length;
+      put(monitorState, answer.monitor.alive ? `Monitoring: ✅ process ${answer.monitor.pid} monitors this run` : "Monitoring: ❌ no process monitors this run");
+      put(monitorLog, answer.monitor.lines.join("\n"));
+      monitorLog.hidden = !answer.monitor.lines.length;
     }
     if (answer.files) showFiles(answer.files);
     if (answer.settings) fill(settings, answer.settings.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]).flat());
   }
 
-  const ask = keepAsking(async () => {
+  const ask = poll(async () => {
     const here = route();
     if (here.tab !== "run") return 5;
-    const wanted = here.slug ?? memory.viewed();
+    const wanted = here.slug ?? store.viewed();
     if (wanted !== slug) {
       slug = wanted;
       reset();
@@ -192,15 +192,15 @@ export function mount({ element, trigger, server }) {
     const answer = await call(server, "run_view", { slug, seen });
     if (answer && wanted === slug) {
       attribute(none, "hidden", answer.missing ? null : "");
-      gone.hidden = !here.slug;
-      put(gone, `There is no run “${here.slug ?? ""}” any more. `);
+      missing.hidden = !here.slug;
+      put(missing, `The run “${here.slug ?? ""}” does not exist any more. `);
       body.hidden = Boolean(answer.missing);
       if (answer.missing) {
         seen = {};
         return 3;
       }
       seen = answer.seen ?? seen;
-      learn(answer.now);
+      synchronize(answer.now);
       show(answer);
     }
     return session && isLive(session) ? 1 : 4;

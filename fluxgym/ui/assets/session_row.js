@@ -1,4 +1,4 @@
-// How a session looks, in the list and at the head of its own page: state as symbol, word and color; progress; reason; buttons.
+// The parts of a session in the list and on its page: status as symbol, word and color; progress; reason; buttons.
 
 import { attribute, fill, h, put } from "./dom.js";
 import { count, seconds, stamp } from "./clock.js";
@@ -14,19 +14,19 @@ const STATES = {
 };
 const PHASES = {
   downloading: "Downloading", loading: "Loading the model", caching: "Preparing the images", training: "Training",
-  sampling: "Drawing samples", validating: "Validating", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
+  sampling: "Generating samples", validating: "Validating", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
 };
 const LIVE = new Set(["running", "starting", "queued"]);
 
 export const symbol = (session) => (session.stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
 export const word = (session) => (session.stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
-/** The folder's name where the LoRA's own name does not tell it. */
-export const nickname = (session) => (session.lora_name === session.slug ? "" : session.slug);
+/** The folder's name if it differs from the LoRA's name. */
+export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);
 
 const round = (number, digits) => (typeof number === "number" ? number.toFixed(digits) : null);
 
-/** The parts of a session's progress as [class, text] pairs, in reading order. */
+/** The texts of a session's progress as [class, text] pairs, in reading order. */
 function figures(session) {
   const p = session.progress ?? {};
   const parts = [];
@@ -47,7 +47,7 @@ function share(session) {
   return p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : null;
 }
 
-/** The empty frame of a progress line; showProgress fills it. */
+/** Create an empty progress line; showProgress fills it. */
 export function progressLine() {
   return h("div", { class: "fg-progress" },
     h("div", { class: "fg-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("span")),
@@ -67,14 +67,14 @@ export function showProgress(line, session) {
     const p = session.progress;
     const at = seconds(p.time);
     if (typeof p.eta_s === "number" && at !== null) texts.push(["fg-eta", null, at + p.eta_s, "down"]);
-    if (at !== null) texts.push(["fg-life", null, at, "ago"]);
+    if (at !== null) texts.push(["fg-updated", null, at, "ago"]);
   }
   const kept = new Map([...numbers.children].map((span) => [span.dataset.key, span]));
   const wanted = texts.map(([name, text, at, direction]) => {
     const span = kept.get(name) ?? h("span", { class: name, "data-key": name });
     if (at === undefined) put(span, text);
     else {
-      if (!span.firstElementChild) fill(span, direction === "ago" ? "sign of life " : "", h("span"));
+      if (!span.firstElementChild) fill(span, direction === "ago" ? "updated " : "", h("span"));
       count(span.querySelector("span"), at, direction);
     }
     return span;
@@ -82,7 +82,7 @@ export function showProgress(line, session) {
   if (wanted.length !== numbers.children.length || wanted.some((span, index) => numbers.children[index] !== span)) fill(numbers, wanted);
 }
 
-/** "Started: 2025-01-25 14:30:22 (3 min ago)": a moment, and how long ago it was. */
+/** "Started: 2025-01-25 14:30:22 (3 min ago)" */
 function moment(word, at) {
   if (at === null) return null;
   const ago = h("span");
@@ -90,7 +90,7 @@ function moment(word, at) {
   return h("span", {}, `${word}: ${stamp(at)} (`, ago, ")");
 }
 
-/** When it was started and ended, epochs, checkpointing and monitoring, as the guide lists them. */
+/** Start, end, epochs, checkpointing and monitoring. */
 export function facts(session) {
   const tick = (on) => (on ? "✅" : "❌");
   return [
@@ -99,13 +99,13 @@ export function facts(session) {
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
     h("span", {}, `Checkpointing: ${tick(session.checkpointing)}`),
     h("span", {}, `Monitoring: ${tick(session.monitoring)}`),
-    session.resume ? h("span", { class: "fg-offer" }, session.resume.help) : null,
+    session.resume ? h("span", { class: "fg-resume" }, session.resume.help) : null,
   ];
 }
 
 /**
- * The buttons that fit a session. Each carries the session's own name and run id from the moment it is drawn, so that it acts on
- * that very run wherever the list has moved it.
+ * The buttons of a session. Each keeps the slug and run id that it was created with, so that it acts on that run even after the list
+ * has changed.
  */
 export function buttons(session, act) {
   const button = (action, text, title, kind = "") =>
@@ -114,11 +114,11 @@ export function buttons(session, act) {
       onclick: (event) => act(action, session, event.currentTarget),
     }, text);
   const list = [];
-  if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run; an untouched form is filled with its settings"));
-  if (session.status === "queued" && !session.stopping) list.push(button("stop", "Cancel", "Takes it out of the queue"));
-  else if ((isLive(session) || session.alive) && !session.stopping) list.push(button("stop", "Stop", "Finishes the step, saves the state and ends. Nothing is lost"));
-  if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Ends it without waiting; the steps since the last save are lost", "fg-danger"));
-  if (session.status === "unreadable") list.push(button("repair", "Repair", "Writes the state again from the run's history, or from its command and model; the damaged file is kept", "fg-strong"));
+  if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run; a form without unsaved changes is filled with its settings"));
+  if (session.status === "queued" && !session.stopping) list.push(button("stop", "Cancel", "Removes it from the queue"));
+  else if ((isLive(session) || session.alive) && !session.stopping) list.push(button("stop", "Stop", "Finishes the current step, saves a checkpoint and stops. No progress is lost"));
+  if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Kills the trainer. The steps since the last checkpoint are lost", "fg-danger"));
+  if (session.status === "unreadable") list.push(button("repair", "Repair", "Restores the settings from the run's history, or from its command and LoRA. The damaged file is kept", "fg-strong"));
   if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));
   return list;
 }

@@ -1,13 +1,13 @@
-// "🔄 Active Training Sessions": one row a run, newest first, at the top of every tab.
+// "🔄 Active Training Sessions": one row per run, newest first, above every tab.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { learn, now } from "./clock.js";
-import { address, call, keepAsking, notice } from "./api.js";
+import { now, synchronize } from "./clock.js";
+import { address, call, poll, notice } from "./api.js";
 import { question } from "./dialog.js";
 import { menu } from "./menu.js";
-import * as memory from "./browser_store.js";
+import * as store from "./browser_store.js";
 import { go } from "./router.js";
-import { buttons, facts, nickname, progressLine, showProgress, symbol, word } from "./session_row.js";
+import { buttons, facts, folderName, progressLine, showProgress, symbol, word } from "./session_row.js";
 
 const TITLE = "🔄 Active Training Sessions";
 
@@ -31,15 +31,15 @@ function makeRow() {
 }
 
 function showRow(row, session, act) {
-  const drawn = JSON.stringify(session);
-  if (row.dataset.drawn === drawn) return;
-  row.dataset.drawn = drawn;
+  const shown = JSON.stringify(session);
+  if (row.dataset.shown === shown) return;
+  row.dataset.shown = shown;
   row.dataset.status = session.stopping ? "starting" : session.status;
   put(row.querySelector(".fg-symbol"), symbol(session));
   put(row.querySelector(".fg-name"), session.lora_name);
   attribute(row.querySelector(".fg-name"), "title", session.folder);
   put(row.querySelector(".fg-word"), word(session));
-  put(row.querySelector(".fg-slug"), nickname(session));
+  put(row.querySelector(".fg-slug"), folderName(session));
   showProgress(row.querySelector(".fg-progress"), session);
   const reason = row.querySelector(".fg-reason");
   reason.hidden = !session.reason;
@@ -60,26 +60,26 @@ function showRow(row, session, act) {
   }
 }
 
-/** Do what a button says to the run it was drawn for; returns when the app has answered. Used by the run's own page too. */
+/** Return the function that sends a button's action to the app. Also used by the Run page. */
 export function actions(server, trigger, ask) {
   async function act(action, session, button) {
     if (action === "open") {
-      memory.look(session.slug);
+      store.setViewed(session.slug);
       trigger("open", { slug: session.slug });
       go("run", session.slug);
       return;
     }
     button.disabled = true;
-    const told = button.textContent;
+    const label = button.textContent;
     put(button, { resume: "Resuming…", repair: "Repairing…" }[action] ?? "Stopping…");
     const answer = await call(server, "act", { action, slug: session.slug, run_id: session.run_id ?? null });
     button.disabled = false;
-    put(button, told);
-    if (answer === undefined) notice(`The app did not answer, so nothing was done to ${session.lora_name}.`);
+    put(button, label);
+    if (answer === undefined) notice(`The app did not respond. ${session.lora_name} was not changed.`);
     if (answer?.error) {
       const row = button.closest(".fg-row, .fg-run-head");
-      row?.querySelector(".fg-said")?.remove();
-      row?.append(h("p", { class: "fg-said fg-bad", role: "alert" }, answer.error));
+      row?.querySelector(".fg-message")?.remove();
+      row?.append(h("p", { class: "fg-message fg-bad", role: "alert" }, answer.error));
     }
     if (answer && !answer.error && action === "resume") go("run", session.slug);
     document.dispatchEvent(new CustomEvent("fg:changed"));
@@ -93,32 +93,32 @@ export function actions(server, trigger, ask) {
   return act;
 }
 
-/** "⋯" of the whole list: bring in, back up, sweep. */
+/** The menu of the list: import, backup, forget old sessions. */
 function listMenu(server, ask) {
-  const file = h("input", { type: "file", accept: ".zip,.json", hidden: true, "aria-label": "An exported run or archive", onchange: bringIn });
-  async function bringIn() {
+  const file = h("input", { type: "file", accept: ".zip,.json", hidden: true, "aria-label": "An exported run or archive", onchange: importFile });
+  async function importFile() {
     const [chosen] = file.files;
     file.value = "";
     if (!chosen) return;
-    let told;
+    let reply;
     try {
       const answer = await fetch(address(`import/${encodeURIComponent(chosen.name)}`), { method: "PUT", body: chosen });
-      told = await answer.json();
+      reply = await answer.json();
     } catch {
-      told = { error: `${chosen.name}: the connection broke; import it again.` };
+      reply = { error: `${chosen.name}: the connection was interrupted; import it again.` };
     }
-    if (told.error) await question({ title: "Not imported", text: told.error });
-    else if (told.slugs.length === 1) go("run", told.slugs[0]);
+    if (reply.error) await question({ title: "Not imported", text: reply.error });
+    else if (reply.slugs.length === 1) go("run", reply.slugs[0]);
     document.dispatchEvent(new CustomEvent("fg:changed"));
   }
   async function sweep() {
     await question({
-      title: "Forget old sessions?", text: "Ended sessions that were started before that go off the list. Their models and files stay.",
-      field: { label: "Older than how many days", value: "30" }, yes: "Forget them",
+      title: "Forget old sessions?", text: "Removes ended sessions that were started before that from the list. Their LoRAs and files stay.",
+      field: { label: "Older than (days)", value: "30" }, yes: "Forget sessions",
       check: async (days) => {
-        if (!/^\d{1,5}$/.test(days.trim())) return "Type a whole number of days, such as 30.";
+        if (!/^\d{1,5}$/.test(days.trim())) return "Enter a whole number of days, such as 30.";
         const answer = await call(server, "sweep", { days: Number(days) });
-        return answer === undefined ? "The app does not answer; try again in a moment." : answer.error ?? "";
+        return answer === undefined ? "The app does not respond; try again in a moment." : answer.error ?? "";
       },
     });
     ask();
@@ -150,7 +150,7 @@ export function mount({ element, trigger, server }) {
   const banner = h("details", { class: "fg-card fg-sessions" }, summary,
     h("div", { class: "fg-sessions-tools" }, filter, refresh, ...listMenu(server, () => ask())), list, empty, pager);
   fill(element, banner);
-  banner.addEventListener("toggle", () => banner.open && memory.looked(now()));
+  banner.addEventListener("toggle", () => banner.open && store.setListSeenAt(now()));
 
   async function refreshNow() {
     seen = null;
@@ -175,22 +175,22 @@ export function mount({ element, trigger, server }) {
     before.disabled = page === 0;
     after.disabled = page + 1 >= last;
     document.dispatchEvent(new CustomEvent("fg:machine", { detail: answer.machine }));
-    openIfNews(answer);
-    if (banner.open) memory.looked(now()); // the user sees it now, so it is not news later
+    openIfNew(answer);
+    if (banner.open) store.setListSeenAt(now()); // the user sees it now
   }
 
   let opened = false;
-  function openIfNews(answer) {
-    const news = counts.running + counts.waiting > 0 || answer.rows.some((row) => (row.ended ?? 0) > memory.lastLook());
-    if (!opened && news) banner.open = true;
-    opened ||= news;
+  function openIfNew(answer) {
+    const isNew = counts.running + counts.waiting > 0 || answer.rows.some((row) => (row.ended ?? 0) > store.listSeenAt());
+    if (!opened && isNew) banner.open = true;
+    opened ||= isNew;
   }
 
-  const ask = keepAsking(async () => {
+  const ask = poll(async () => {
     const answer = await call(server, "sessions", { seen, page, filter: filter.value });
     if (answer && !answer.error) {
       seen = answer.version;
-      learn(answer.now);
+      synchronize(answer.now);
       if (answer.rows) show(answer);
     }
     return counts.running + counts.waiting > 0 ? 2 : 5;

@@ -1,7 +1,6 @@
-"""Which addresses the page answers to: the Host allow-list, and whether a request comes from the page itself.
+"""The list of allowed Host names, and the comparison of Origin with Host.
 
-A browser sends whatever Host the address bar says, so a name that a stranger points at 127.0.0.1 (DNS rebinding) is told from
-the real one only by this list. Tokens are the business of login.py.
+In a DNS rebinding attack, an attacker's host name resolves to 127.0.0.1 and the browser sends it as Host; only this list detects that.
 """
 
 import ipaddress
@@ -12,7 +11,7 @@ DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def split_host(header: str) -> tuple[str, str] | None:
-    """Return (name, port) of a Host header, lower case, port "" when none is given; None if it is not a host."""
+    """Return (name, port) of a Host header, lower case, port "" if it has no port; None if it is not a host."""
     if not header or any(char in header for char in "/@?#\\ \t,"):
         return None
     try:
@@ -24,7 +23,7 @@ def split_host(header: str) -> tuple[str, str] | None:
 
 
 def is_local(name: str) -> bool:
-    """Return True if a host name can only mean this machine: localhost or a loopback address."""
+    """Return True for localhost and loopback addresses."""
     if name == "localhost":
         return True
     try:
@@ -34,14 +33,14 @@ def is_local(name: str) -> bool:
 
 
 def is_allowed(name: str, allowed: Iterable[str], own_address: str | None) -> bool:
-    """Return True if the app answers to a host name: a local one, an allowed one ("*.example.com" too), or the address that was dialled."""
+    """Return True for a local name, an allowed name (rules such as "*.example.com" too) and the address that the client connected to."""
     if is_local(name) or name == own_address:
         return True
     return any(name.endswith(rule[1:]) if rule.startswith("*.") else name == rule for rule in (entry.lower() for entry in allowed))
 
 
 def same_origin(origin: str, host: str) -> bool:
-    """Return True if an Origin header names the host that was asked; "null" and anything odd do not."""
+    """Return True if an Origin header names this host; "null" and malformed origins do not."""
     parts = urlsplit(origin)
     if parts.scheme not in DEFAULT_PORTS or parts.path or parts.query:
         return False

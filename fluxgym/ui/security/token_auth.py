@@ -1,6 +1,6 @@
-"""The token at the door: comparing it, remembering a browser that gave it, slowing down who guesses, and the form that asks for it.
+"""Token authentication: the comparison, the cookie, the limit of wrong tokens per address, and the login form.
 
-The cookie holds a keyed digest of the token, never the token, so a browser stays known when the app starts again with the same token.
+The cookie holds a keyed digest of the token, never the token itself. It stays valid when the app restarts with the same token.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ COOKIE_AGE_S = 30 * 24 * 3600
 
 
 class Throttle:
-    """Counts wrong tokens of each address; after TRIES within WINDOW_S the address has to wait."""
+    """Counts the wrong tokens of each client address; after TRIES within WINDOW_S seconds, the address has to wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._wrong: dict[str, deque[float]] = {}
 
     def wait_s(self, address: str) -> float:
-        """Return how long an address has to wait before its next try, 0.0 if not at all."""
+        """Return the seconds that an address has to wait before its next try, or 0.0."""
         tries = self._wrong.get(address)
         while tries and self._clock() - tries[0] > WINDOW_S:
             tries.popleft()
@@ -34,7 +34,7 @@ class Throttle:
         return WINDOW_S - (self._clock() - tries[0]) if len(tries) >= TRIES else 0.0
 
     def count_wrong(self, address: str) -> None:
-        """Remember a wrong token; of very many addresses only the latest are kept."""
+        """Count a wrong token; only the latest 10,000 addresses are kept."""
         self._wrong.setdefault(address, deque(maxlen=TRIES)).append(self._clock())
         while len(self._wrong) > 10_000:
             self._wrong.pop(next(iter(self._wrong)))
@@ -49,25 +49,25 @@ class TokenAuth:
         self.throttle = Throttle()
 
     @property
-    def asks(self) -> bool:
-        """Return True if a token is demanded."""
+    def is_required(self) -> bool:
+        """Return True if requests need a token."""
         return self._token is not None
 
     def cookie_value(self) -> str:
-        """Return what the cookie of a browser that gave the right token holds."""
+        """Return the cookie's value: an HMAC of the token."""
         return hmac.new((self._token or "").encode(), b"fluxgym page", hashlib.sha256).hexdigest()
 
-    def knows_cookie(self, value: str) -> bool:
-        """Return True if a cookie is the right one, in constant time."""
-        return self.asks and hmac.compare_digest(value.encode(), self.cookie_value().encode())
+    def is_cookie(self, value: str) -> bool:
+        """Return True if a cookie's value is valid; the comparison takes constant time."""
+        return self.is_required and hmac.compare_digest(value.encode(), self.cookie_value().encode())
 
     def is_token(self, value: str) -> bool:
-        """Return True if a token is the right one, in constant time."""
-        return self.asks and hmac.compare_digest(value.strip().encode(), (self._token or "").encode())
+        """Return True if a token is correct; the comparison takes constant time."""
+        return self.is_required and hmac.compare_digest(value.strip().encode(), (self._token or "").encode())
 
 
 def make_token() -> str:
-    """Make a token for a start that was given none."""
+    """Return a new random token."""
     return secrets.token_urlsafe(24)
 
 
@@ -87,7 +87,7 @@ if (from !== location.origin && !sessionStorage.getItem(key)) { sessionStorage.s
 
 
 def page(title: str, body: str, nonce: str, script: str = "") -> str:
-    """Wrap the body of one of the door's own pages; the caller has escaped what is not ours."""
+    """Return a login page with this body; the caller escapes user input in it."""
     tail = f'<script nonce="{nonce}">{script}</script>' if script else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -96,11 +96,14 @@ def page(title: str, body: str, nonce: str, script: str = "") -> str:
 
 
 def login_page(action: str, complaint: str, nonce: str) -> str:
-    """Return the login form; a strict cookie is not sent on a click from another site, so the page asks once again by itself."""
+    """Return the login form.
+
+    Browsers do not send a SameSite=Strict cookie after a click on another site's link, so without a complaint the page reloads itself once.
+    """
     wrong = f'<p class="bad" role="alert">{html.escape(complaint)}</p>' if complaint else ""
     body = (
         f'<form method="post" action="{html.escape(action)}"><h1>FluxGym</h1>'
-        "<p>This page asks for the token that was given to the app, or printed in its terminal when it started.</p>"
+        "<p>Enter the token that you set for FluxGym, or that it printed in its terminal at startup.</p>"
         '<label for="token">Token</label><input id="token" name="token" type="password" autocomplete="current-password" required autofocus>'
         f"{wrong}<button>Open FluxGym</button></form>"
     )
@@ -108,6 +111,6 @@ def login_page(action: str, complaint: str, nonce: str) -> str:
 
 
 def welcome_page(target: str, nonce: str) -> str:
-    """Return the page after a right token: it moves on by itself, so that the strict cookie goes along."""
-    body = f'<p>Welcome. <a id="on" href="{html.escape(target)}">Open FluxGym</a></p>'
+    """Return the page after a correct token; its script opens target, so that the browser sends the SameSite=Strict cookie."""
+    body = f'<p>Signed in. <a id="on" href="{html.escape(target)}">Open FluxGym</a></p>'
     return page("FluxGym", body, nonce, 'location.replace(document.getElementById("on").href);')

@@ -148,7 +148,7 @@ def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, se
     monkeypatch.setattr(Draft, "forget_images", busy)
     assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat"))
-    assert "being brought" in handlers.fresh(draft.id)[-1]["said"]
+    assert "being brought" in handlers.fresh(draft.id)[-1]["message"]
 
 
 def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, settings):
@@ -256,7 +256,7 @@ def test_what_the_disk_refuses_stays_with_the_browser(handlers, draft, settings)
     (settings.outputs / ".fluxgym").write_text("a file in the way")
     answer = handlers.changed("name", draft.id, "", *fields)[1]
     assert "kept" not in answer
-    assert answer["said"]
+    assert answer["message"]
 
 
 def test_the_examples_proposals_fill_only_what_is_empty(handlers, draft):
@@ -268,10 +268,10 @@ def test_the_examples_proposals_fill_only_what_is_empty(handlers, draft):
 
 def test_a_template_fills_the_fields_but_not_the_name(handlers, draft, settings):
     templates = TemplateHandlers(settings)
-    kept = templates.keep(SimpleNamespace(name="Faces"), *typed(handlers, draft, lora_name="dog", max_train_epochs=7, network_alpha=3))
-    assert kept == {"said": "Kept as Faces."}
-    assert templates.keep(SimpleNamespace(name="x"), *typed(handlers, draft, seed=None))["said"].startswith("Not kept: Seed")
-    assert templates.keep(SimpleNamespace(name="🐱"), *typed(handlers, draft))["said"].startswith("Not kept: The template")
+    kept = templates.save(SimpleNamespace(name="Faces"), *typed(handlers, draft, lora_name="dog", max_train_epochs=7, network_alpha=3))
+    assert kept == {"message": "Saved as Faces."}
+    assert templates.save(SimpleNamespace(name="x"), *typed(handlers, draft, seed=None))["message"].startswith("Not saved: Seed")
+    assert templates.save(SimpleNamespace(name="🐱"), *typed(handlers, draft))["message"].startswith("Not saved: The template")
     assert templates.templates({}) == {"templates": ["Faces"]}
     now = typed(handlers, draft, lora_name="cat", concept_sentence="sks cat")
     _, *fields, answer = handlers.apply_template(draft.id, "", SimpleNamespace(name="Faces"), *now)

@@ -60,7 +60,7 @@ def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_pl
     for ask in (handlers.prepare, handlers.caption, handlers.remove):
         assert "4 images that were not started" in ask(message)["error"]
     assert handlers.clear(message)["source"] == ""  # what was uploaded in another tab is shown now
-    assert handlers.held(message) == {"typed": False, "images": 4}
+    assert handlers.unsaved_changes(message) == {"typed": False, "images": 4}
     assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
     assert handlers.prepare({"draft": draft.id, "source": ""}) == {"source": ""}
 

@@ -21,7 +21,7 @@ class Page:
         self.path, self.curves, self.seen, self.points, self.last = path, Curves(), [], {}, None
 
     def ask(self):
-        answer, seen = self.curves.news(self.path, self.seen)
+        answer, seen = self.curves.changes(self.path, self.seen)
         self.seen = json.loads(json.dumps(seen))
         if "points" in answer:
             self.points = ({} if answer.get("points_again") else self.points) | dict(answer["points"])
@@ -118,12 +118,12 @@ def test_no_more_than_a_few_curves_are_kept(tmp_path):
     curves, paths = Curves(), [tmp_path / f"{number}.jsonl" for number in range(MAX_CURVES + 1)]
     for path in paths:
         write(path, [1])
-    seen = [curves.news(path, [])[1] for path in paths]
-    assert "points_again" not in curves.news(paths[-1], seen[-1])[0]
-    assert "points_again" in curves.news(paths[0], seen[0])[0]  # forgotten, so read from the beginning
+    seen = [curves.changes(path, [])[1] for path in paths]
+    assert "points_again" not in curves.changes(paths[-1], seen[-1])[0]
+    assert "points_again" in curves.changes(paths[0], seen[0])[0]  # forgotten, so read from the beginning
 
 
 @pytest.mark.parametrize("seen", [None, "x", {}, [1], [None, None, None], ["x", 1, "y"], [[], {}, 3]])
 def test_anything_may_be_said_to_be_seen(path, seen):
     write(path, [1, 2])
-    assert Curves().news(path, seen)[0]["points_again"]
+    assert Curves().changes(path, seen)[0]["points_again"]

@@ -19,7 +19,7 @@ def client(token: str | None = None, *, base: str = "http://127.0.0.1:7860", all
         return PlainTextResponse(f"reached {request.scope['path']}")
 
     app = Starlette(routes=[Route("/{path:path}", reached, methods=["GET", "POST", "PUT"])])
-    guard = Guard(app, door=TokenAuth(token, 7860), allowed_hosts=allowed, beyond_loopback=more.pop("beyond_loopback", False), **more)
+    guard = Guard(app, token_auth=TokenAuth(token, 7860), allowed_hosts=allowed, beyond_loopback=more.pop("beyond_loopback", False), **more)
     return TestClient(guard, base_url=base)
 
 
@@ -156,7 +156,7 @@ def test_no_client_tells_gradio_what_its_own_address_is():
         return PlainTextResponse(",".join(request.headers))
 
     app = Starlette(routes=[Route("/", told)])
-    guard = Guard(app, door=TokenAuth(None, 7860), allowed_hosts=(), beyond_loopback=False)
+    guard = Guard(app, token_auth=TokenAuth(None, 7860), allowed_hosts=(), beyond_loopback=False)
     answer = TestClient(guard, base_url="http://127.0.0.1:7860").get("/", headers={"X-Gradio-Server": "http://evil.example"})
     assert "x-gradio-server" not in answer.text
     assert "host" in answer.text

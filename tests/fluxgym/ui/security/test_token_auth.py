@@ -4,16 +4,16 @@ from fluxgym.ui.security.token_auth import TRIES, WINDOW_S, Throttle, TokenAuth,
 
 
 def test_the_cookie_outlives_a_restart_with_the_same_token_only():
-    assert TokenAuth("secret", 1).knows_cookie(TokenAuth("secret", 1).cookie_value())
-    assert not TokenAuth("other", 1).knows_cookie(TokenAuth("secret", 1).cookie_value())
-    assert not TokenAuth("secret", 1).knows_cookie("")
+    assert TokenAuth("secret", 1).is_cookie(TokenAuth("secret", 1).cookie_value())
+    assert not TokenAuth("other", 1).is_cookie(TokenAuth("secret", 1).cookie_value())
+    assert not TokenAuth("secret", 1).is_cookie("")
 
 
-def test_without_a_token_nobody_is_asked_and_nothing_is_right():
-    door = TokenAuth(None, 1)
-    assert not door.asks
-    assert not door.is_token("")
-    assert not door.knows_cookie(door.cookie_value())
+def test_without_a_token_no_token_is_required_and_none_is_valid():
+    auth = TokenAuth(None, 1)
+    assert not auth.is_required
+    assert not auth.is_token("")
+    assert not auth.is_cookie(auth.cookie_value())
 
 
 def test_the_throttle_forgets_after_its_window():
