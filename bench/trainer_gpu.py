@@ -81,20 +81,21 @@ def write_checkpoint(path: Path, shapes: dict[str, object]) -> None:
 
 def make_training(tier: str, checkpoint: Path, device: str):
     """Return (transformer, LoRA, optimizer) as the trainer makes them of a tier's flags."""
-    from argparse import Namespace
 
     import torch
 
     from library.cli.parse import parse
+    from library.models.registry import find_family
     from library.optim.optimizers import create_optimizer
-    from library.placement.layout import load_base
+    from library.training.base_model import BaseModel
     from networks import factory
     from networks.factory import parameter_groups
 
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
     flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(to_words(TIERS[tier]))
     config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
-    flux = load_base(Namespace(**config.given), torch.device(device), torch.bfloat16)
+    base = BaseModel(find_family(config.model), config.model, (), device=torch.device(device), dtype=torch.bfloat16)
+    flux = base.load_transformer(config.placement)
     network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(device)
     return flux, network, create_optimizer(config.optim, parameter_groups(config.optim, network))
 

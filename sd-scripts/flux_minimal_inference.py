@@ -17,28 +17,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from library.cli.flags import build_parser as trainers_parser
 from library.command import Parser, explain_error, finite, number
+from library.config import BaseWeights, ModelConfig, PlacementConfig, Quantization
 from library.errors import TrainerError
 from library.files import disk_errors
-from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
-from library.models.flux1.loading import open_flux
-from library.models.flux1.text_encoders import load_text_encoders
-from library.models.flux1.vae import load_vae
-from library.placement.activations import MAX_SWAPPED
-from library.placement.layout import autocast, choose_device, load_base
+from library.models.family import TRANSFORMER, ModelFamily
+from library.models.flux1.family import MAX_SWAPPED, SAMPLING_DEFAULTS
+from library.models.registry import find_family
+from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS
 from library.sample_prompts import RANGES, SamplePrompt
 from library.sampling import Conditioning, initial_noise, sample_latents, to_image
-from library.training.setup import T5_LENGTH_DEV, T5_LENGTH_SCHNELL
+from library.training.base_model import BaseModel
 from networks.lora_inference import Attachment, read_attachment
-from networks.lora_merge import merge_base_weights
 
 DTYPES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,
     "fp32": torch.float32, "float": torch.float32,
 }  # fmt: skip
-STEPS_DEV, STEPS_SCHNELL = 50, 4
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,7 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance", type=number, default=3.5, help="dev's embedded guidance")
     add("--width", type=int, default=1360, help="pixels, floored to 16")
     add("--height", type=int, default=768, help="pixels, floored to 16")
-    add("--steps", type=int, help=f"Euler steps; {STEPS_DEV} for dev and {STEPS_SCHNELL} for schnell if not given")
+    add(
+        "--steps",
+        type=int,
+        help="Euler steps; " + " and ".join(f"{each.steps} for {name}" for name, each in SAMPLING_DEFAULTS.items()) + " if not given",
+    )
     add("--seed", type=int, help="of the starting noise; drawn and printed if not given")
     add("--output_dir", default=".", help="where the PNG goes, named after the time")
     add("--lora_weights", nargs="*", default=[], metavar="FILE;MULTIPLIER", help="LoRA files, each with its strength if that is not 1")
@@ -116,19 +116,28 @@ def _checked(args: argparse.Namespace) -> argparse.Namespace:
 
 
 def draw(args: argparse.Namespace) -> Image.Image:
-    """Return the image that the flags ask for."""
+    """Return the image that the flags request."""
     device = choose_device()
     loras = [_attachment(text) for text in args.lora_weights]
-    _, params = open_flux(args.ckpt_path)
-    steps = args.steps or (STEPS_DEV if params.guidance_embed else STEPS_SCHNELL)
+    family = find_family(_files(args))
     prompt = SamplePrompt(
-        prompt=args.prompt, width=args.width, height=args.height, seed=args.seed, sample_steps=steps, guidance_scale=args.guidance,
-        scale=args.cfg_scale, negative_prompt=args.negative_prompt or "",
+        prompt=args.prompt, width=args.width, height=args.height, seed=args.seed, sample_steps=args.steps or family.sampling_defaults.steps,
+        guidance_scale=args.guidance, scale=args.cfg_scale, negative_prompt=args.negative_prompt or "",
     ).on_grid()  # fmt: skip
-    words = _encode(args, prompt, loras, params.guidance_embed, device)
-    latents = _integrate(args, prompt, words, loras, device)
-    vae = load_vae(args.ae, dtype=DTYPES[args.ae_dtype or args.dtype], device=device)
+    words = _encode(_base(args, family, loras, DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype], device), prompt, loras)
+    kind = args.flux_dtype or args.dtype
+    base = _base(args, family, loras, DTYPES.get(kind) or DTYPES[args.dtype], device)
+    placement = PlacementConfig(base_quantization=Quantization(kind) if kind in KINDS else None, blocks_to_swap=args.blocks_to_swap)
+    latents = _integrate(base, placement, prompt, words, loras)
+    vae = family.load_vae(base.files, DTYPES[args.ae_dtype or args.dtype], device)
     return to_image(vae, latents)
+
+
+def _files(args: argparse.Namespace) -> ModelConfig:
+    return ModelConfig(
+        pretrained_model_name_or_path=args.ckpt_path, ae=args.ae, clip_l=args.clip_l, t5xxl=args.t5xxl,
+        tokenizer_cache_dir=args.tokenizer_cache_dir, apply_t5_attn_mask=args.apply_t5_attn_mask,
+    )  # fmt: skip
 
 
 def _attachment(text: str) -> Attachment:
@@ -139,22 +148,19 @@ def _attachment(text: str) -> Attachment:
         raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
 
 
-def _encode(
-    args: argparse.Namespace, prompt: SamplePrompt, loras: list[Attachment], is_dev: bool, device: torch.device
-) -> list[Conditioning | None]:
+def _base(args: argparse.Namespace, family: ModelFamily, loras: list[Attachment], dtype: torch.dtype, device: torch.device) -> BaseModel:
+    """Return the loader of the models; --merge_lora_weights is the trainer's --base_weights."""
+    merged = [BaseWeights(path=str(lora.file.path), multiplier=lora.multiplier) for lora in loras] if args.merge_lora_weights else []
+    return BaseModel(family, _files(args), merged, device=device, dtype=dtype)
+
+
+def _encode(base: BaseModel, prompt: SamplePrompt, loras: list[Attachment]) -> list[Conditioning | None]:
     """Return the prompt's text and, with guidance, the negative prompt's; the encoders are gone afterwards."""
-    dtype = DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype]
-    length = T5_LENGTH_DEV if is_dev else T5_LENGTH_SCHNELL
-    encoders = load_text_encoders(
-        args.clip_l, args.t5xxl, cache_dir=args.tokenizer_cache_dir, t5_max_length=length, with_mask=args.apply_t5_attn_mask, dtype=dtype,
-        device=device,
-    )  # fmt: skip
-    if args.merge_lora_weights:
-        merge_base_weights(_as_trained(args, loras), {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
-    for lora in [] if args.merge_lora_weights else loras:
-        lora.attach(encoders.clip, CLIP_PREFIX, device=device)
-        lora.attach(encoders.t5, T5_PREFIX, device=device)
-    with autocast(device, dtype):
+    encoders = base.load_text_encoders()
+    for lora in [] if base.base_weights else loras:
+        for part, model in encoders.parts().items():
+            lora.attach(model, base.family.lora_prefixes[part], device=base.device)
+    with autocast(base.device, base.dtype):
         states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
     del encoders
     _free_memory()
@@ -163,34 +169,22 @@ def _encode(
 
 
 def _integrate(
-    args: argparse.Namespace, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[Attachment], device: torch.device
+    base: BaseModel, placement: PlacementConfig, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[Attachment]
 ) -> Tensor:
     """Return the image's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
-    kind = args.flux_dtype or args.dtype
-    dtype = DTYPES.get(kind) or DTYPES[args.dtype]
-    flux = load_base(_as_trained(args, loras, kind if kind in KINDS else None), device, dtype)
-    for lora in [] if args.merge_lora_weights else loras:
-        lora.attach(flux, FLUX_PREFIX, device=device)
+    flux = base.load_transformer(placement)
+    for lora in [] if base.base_weights else loras:
+        lora.attach(flux, base.family.lora_prefixes[TRANSFORMER], device=base.device)
     text, no_text = words
-    if dtype == torch.float16:
+    if base.dtype == torch.float16:
         raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
-    with autocast(device, dtype):
+    with autocast(base.device, base.dtype):
         latents = sample_latents(flux, prompt, text, no_text, initial_noise(prompt, 0, None))
     if not latents.isfinite().all():
         raise TrainerError("the image came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
     del flux
     _free_memory()
     return latents
-
-
-def _as_trained(args: argparse.Namespace, loras: list[Attachment], quantization: str | None = None) -> argparse.Namespace:
-    """Return the trainer's flags that lay out the transformer, --merge_lora_weights as what it is there: --base_weights."""
-    flags = trainers_parser().parse_args([])
-    flags.pretrained_model_name_or_path, flags.base_quantization, flags.blocks_to_swap = args.ckpt_path, quantization, args.blocks_to_swap
-    if args.merge_lora_weights:
-        flags.base_weights = [str(lora.file.path) for lora in loras]
-        flags.base_weights_multiplier = [lora.multiplier for lora in loras]
-    return flags
 
 
 def _free_memory() -> None:

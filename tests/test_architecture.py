@@ -22,9 +22,6 @@ COMMANDS = {"networks/convert_flux_lora.py", "networks/flux_merge_lora.py", "net
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
-    "sd-scripts/library/models/flux1/loading.py -> library.placement",
-    "sd-scripts/library/models/flux1/transformer.py -> library.placement",
-    "sd-scripts/library/placement/layout.py -> networks",
 })  # fmt: skip
 
 

@@ -8,9 +8,11 @@ import torch
 
 from bench.trainer_gpu import DEV
 from library.cli.parse import parse
+from library.models.flux1.family import Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids
 from library.models.flux1.transformer import Flux, FluxParams
-from library.placement.layout import Layout, choose_device
+from library.placement.activations import BlockCheckpointing
+from library.placement.layout import TransformerLayout, choose_device
 from library.placement.quantization import QuantizedLinear
 from networks import factory
 from networks.base import LoRANetwork
@@ -66,7 +68,7 @@ def peak_memory() -> dict[str, float | None]:
 def make_training(flags: list[str], *, rank: int = 16) -> tuple[Flux, LoRANetwork]:
     """Return the transformer with random weights as the trainer lays it out by its flags, and a LoRA; needs no file and little host memory."""
     nowhere = ["pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir", "train_data_dir"]
-    args = parse(
+    config = parse(
         [
             *(word for flag in nowhere for word in (f"--{flag}", "-")),
             "--mixed_precision",
@@ -81,14 +83,14 @@ def make_training(flags: list[str], *, rank: int = 16) -> tuple[Flux, LoRANetwor
     )
     with torch.device("meta"):
         flux = Flux(SHAPES)
-    layout = Layout(args, DEVICE, BF16)
-    layout.prepare(flux)
+    layout = TransformerLayout(config.placement, DEVICE, BF16, Flux1Family("dev").swapped_blocks)
+    layout.prepare(flux, flux.blocks)
     for name, module in flux.named_modules():
         _fill(module, layout.device_of(f"{name}."))
     flux.eval().requires_grad_(False)
-    layout.finish(flux)
-    flux.gradient_checkpointing = True
-    return flux, factory.create(args, flux, None, None).to(DEVICE)
+    layout.finish(flux, flux.blocks)
+    flux.block_runner = BlockCheckpointing()
+    return flux, factory.create(config.network, flux, None, None, seed=config.run.seed).to(DEVICE)
 
 
 def _fill(module: torch.nn.Module, device: torch.device) -> None:
@@ -99,7 +101,7 @@ def _fill(module: torch.nn.Module, device: torch.device) -> None:
         else:
             value.fill_(1.0 if name == "scale" else 0.0)
         if isinstance(module, QuantizedLinear) and name == "weight":
-            module.take(value, None)
+            module.store_weight(value, None)
         else:
             setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
     for tensors in (module._parameters, module._buffers):

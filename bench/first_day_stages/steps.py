@@ -8,6 +8,7 @@ import torch
 from bench.first_day_stages.common import DEVICE, GIB, HAS_GPU, attempt, make_training, peak_memory, record, run_step, synchronize, timed
 from bench.trainer_gpu import CARDS_GB
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from library.placement.activations import BlockCheckpointing
 
 FP8, CHECKPOINTING = "--fp8_base", ("full", "products", "none")
 PREDICTED_LIVE = {  # GiB at 512 px, rank 16, batch 1, without the CUDA context
@@ -24,8 +25,8 @@ def steps(_work: Path) -> None:
     for kind in ("bf16", "fp8"):
         flux, network = make_training([FP8] if kind == "fp8" else [])
         for checkpointing in CHECKPOINTING:
-            flux.gradient_checkpointing = checkpointing != "none"
-            flux.products_budget = 1 << 60 if checkpointing == "products" else 0
+            budget = 1 << 60 if checkpointing == "products" else 0
+            flux.block_runner = None if checkpointing == "none" else BlockCheckpointing(budget_bytes=budget)
             for variant, options in variants.items() if checkpointing != "products" else (("as trained", {}),):
                 predicted = PREDICTED_LIVE.get((kind, checkpointing)) if HAS_GPU else None
                 attempt(
@@ -92,11 +93,10 @@ def compile_blocks(_work: Path) -> None:
 
     flux, network = make_training([FP8] if HAS_GPU else [])
     backend = "inductor" if HAS_GPU else "aot_eager"
-    for block in [*flux.double_blocks, *flux.single_blocks]:
+    for block in flux.blocks:
         block.compile(backend=backend, dynamic=False)
-    flux.compiled_by = backend
     for checkpointing in (False, True):
-        flux.gradient_checkpointing = checkpointing
+        flux.block_runner = BlockCheckpointing(is_compiled=True) if checkpointing else None
         attempt("compile", f"first step, checkpointing {checkpointing}", lambda: _first(flux, network))
         attempt("compile", f"later steps, checkpointing {checkpointing}", lambda: _measured(lambda: run_step(flux, network)))
     breaks = sum(counters["graph_break"].values())

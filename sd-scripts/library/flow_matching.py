@@ -12,6 +12,7 @@ from torch import Tensor
 
 from library.config import LossConfig
 from library.errors import TrainerError
+from library.models.flux1.math import resolution_mu, shifted
 
 NUM_TIMESTEPS = 1000
 NUM_LEVELS = 4  # of the validation loss: timesteps 200, 400, 600 and 800, as in kohya
@@ -38,16 +39,6 @@ def _shift_by_name(config: LossConfig, u: Tensor, height: int, width: int) -> Te
     if config.timestep_sampling == "shift":
         return shifted(u, config.discrete_flow_shift)
     return flux_shifted(u, height, width) if config.timestep_sampling == "flux_shift" else u
-
-
-def shifted(u: Tensor, shift: float) -> Tensor:
-    """Move noise levels towards 1 (shift > 1): the same shape."""
-    return shift * u / (1 + (shift - 1) * u)
-
-
-def resolution_mu(num_tokens: int) -> float:
-    """FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
-    return 0.5 + 0.65 * (num_tokens - 256) / 3840
 
 
 def flux_shifted(u: Tensor, height: int, width: int) -> Tensor:

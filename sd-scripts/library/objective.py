@@ -11,7 +11,7 @@ from library import flow_matching
 from library.config import LossConfig
 from library.data.dataset import Batch
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
-from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders, encode_clip
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders, encode_clip
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE
 from library.placement.layout import autocast
@@ -28,7 +28,7 @@ class BatchInputs:
         device: torch.device,
         seed: int,
         vae: VAE | None = None,
-        encoders: TextEncoders | None = None,
+        encoders: Flux1TextEncoders | None = None,
         trained_clip: ClipTextEncoder | None = None,
         trains_t5: bool = False,
         with_t5_mask: bool = False,
@@ -151,7 +151,7 @@ class FlowMatchingLoss:
         B, _, height, width = noisy.shape
         guidance = torch.full((B,), self.config.guidance_scale, device=self.device) if self.flux.params.guidance_embed else None
         tokens = pack_latents(noisy)
-        if self.flux.gradient_checkpointing:
+        if self.flux.block_runner is not None:
             tokens.requires_grad_(True)
         ids, context_ids = image_ids(B, height, width, self.device), text_ids(B, context.shape[1], self.device)
         velocity = self.flux(tokens, ids, context, context_ids, sigmas, pooled, guidance, mask)

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from fluxgym.contract.files import SAMPLE_FOLDER, sample_name
 from library.files import disk_errors
-from library.flow_matching import resolution_mu, shifted
-from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
-from library.models.flux1.text_encoders import TextEncoders, encode_clip
+from library.models.flux1.math import image_ids, pack_latents, resolution_mu, shifted, text_ids, unpack_latents
+from library.models.flux1.text_encoders import Flux1TextEncoders, encode_clip
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE
 from library.placement.layout import autocast
@@ -38,7 +37,7 @@ class Conditioning:
 class PromptTexts:
     """The encoded texts of sample prompts; what the network trains is encoded again for each image."""
 
-    def __init__(self, prompts: Sequence[SamplePrompt], encoders: TextEncoders, *, trains_clip: bool, trains_t5: bool) -> None:
+    def __init__(self, prompts: Sequence[SamplePrompt], encoders: Flux1TextEncoders, *, trains_clip: bool, trains_t5: bool) -> None:
         texts = [text for prompt in prompts for text in (prompt.prompt, prompt.negative_prompt)]
         self._states = {text: encoders.states(text) for text in dict.fromkeys(texts)}
         self._clip = encoders.clip if trains_clip else None

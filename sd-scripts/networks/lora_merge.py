@@ -1,9 +1,8 @@
-"""`--base_weights`: LoRAs that become part of the frozen models before a new one is trained on top.
+"""--base_weights: LoRAs that become part of the frozen models in memory before a new one is trained on top.
 
-Owns the adding in memory. The same into a file is flux_merge_lora.py's.
+flux_merge_lora.py merges LoRAs into a model's file.
 """
 
-from argparse import Namespace
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -21,26 +20,20 @@ from networks.lora_file import LoRAPair, read_lora
 from networks.lora_keys import is_diffusers
 
 
-def merge_base_weights(args: Namespace, models: Mapping[str, nn.Module]) -> None:
-    """Add every --base_weights file, times its --base_weights_multiplier (1 where there is none), to the models by prefix.
+def merge_base_weights(base_weights: Iterable[BaseWeights], models: Mapping[str, nn.Module]) -> None:
+    """Add every file, times its multiplier, to the models, which are given by kohya's prefixes.
 
-    Modules of prefixes that are not among `models` are left to the call that has them. A quantized weight is widened, added to and quantized
-    again. Raises TrainerError for a file that cannot be read, or a module that the model has not.
+    Modules of other prefixes are ignored: another call merges them. A quantized weight is dequantized, added to and quantized again.
+
+    Raises:
+        TrainerError: If a file cannot be read, or a model does not have one of its modules.
     """
     linears = {prefix: linears_of(model, prefix) for prefix, model in models.items()}
-    for path, multiplier in files_of(args):
-        for pair in read_lora(path, "--base_weights").pairs():
+    for file in base_weights:
+        for pair in read_lora(file.path, "--base_weights").pairs():
             prefix = prefix_of(pair.name)
             if prefix in models:
-                merge_into(layer_for(linears[prefix], pair, f"--base_weights {path}"), pair, multiplier)
-
-
-def files_of(args: Namespace) -> list[tuple[str, float]]:
-    """Return the files with their multipliers; raises TrainerError when there are more multipliers than files."""
-    paths, multipliers = list(args.base_weights or []), list(args.base_weights_multiplier or [])
-    if len(multipliers) > len(paths):
-        raise TrainerError(f"--base_weights_multiplier has {len(multipliers)} values for {len(paths)} files of --base_weights.")
-    return list(zip(paths, multipliers + [1.0] * (len(paths) - len(multipliers)), strict=True))
+                merge_into(layer_for(linears[prefix], pair, f"--base_weights {file.path}"), pair, file.multiplier)
 
 
 def text_identity(base_weights: Iterable[BaseWeights]) -> tuple[str, ...]:
@@ -67,7 +60,7 @@ def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
 
 
 def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> nn.Linear:
-    """Return the layer that a module of the file `source` belongs to; raises TrainerError when the model has none of its name and size."""
+    """Return the layer that a module of the file `source` belongs to; raises TrainerError if the model has no such layer."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
         raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code=ReasonCode.BAD_MODEL)
@@ -76,10 +69,10 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> 
 
 @torch.no_grad()
 def merge_into(linear: nn.Linear, pair: LoRAPair, multiplier: float) -> None:
-    """Add a module, times `multiplier`, to a frozen layer's weight; a quantized one is widened, added to and rounded a second time."""
+    """Add a module, times `multiplier`, to a frozen layer's weight; a quantized one is dequantized, added to and rounded a second time."""
     weight = linear.dequantized_weight() if isinstance(linear, QuantizedLinear) else linear.weight.data
     merged = (weight.float() + multiplier * pair.delta().to(weight.device)).to(weight.dtype)
     if isinstance(linear, QuantizedLinear):
-        linear.take(merged, None)
+        linear.store_weight(merged, None)
     else:
         weight.copy_(merged)

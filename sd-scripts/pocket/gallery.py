@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fluxgym.contract.buckets import cover
+from library.config import ModelConfig
 from library.data.images import list_images, read_image, resize_and_crop, to_pixels
+from library.models.family import DeviceStore
+from library.models.flux1.family import open_flux1
 from library.models.flux1.layer_names import CLIP_PREFIX
-from library.models.flux1.loading import load_flux
-from library.models.flux1.text_encoders import load_text_encoders
-from library.models.flux1.vae import load_vae
 from library.sample_prompts import SamplePrompt
 from library.sampling import Conditioning, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
@@ -26,17 +26,16 @@ class Gallery:
     """The four networks of a folder in float32, and a LoRA over them if one is given."""
 
     def __init__(self, models: Path, lora: Path | None = None) -> None:
-        self.encoders = load_text_encoders(
-            str(models / "clip_l.safetensors"),
-            str(models / "t5xxl.safetensors"),
-            cache_dir=None,
-            t5_max_length=512,
-            with_mask=False,
-            dtype=torch.float32,
-            device=DEVICE,
+        files = ModelConfig(
+            pretrained_model_name_or_path=str(models / "flux.safetensors"),
+            ae=str(models / "ae.safetensors"),
+            clip_l=str(models / "clip_l.safetensors"),
+            t5xxl=str(models / "t5xxl.safetensors"),
         )
-        self.flux = load_flux(str(models / "flux.safetensors"), dtype=torch.float32, device=DEVICE)
-        self.vae = load_vae(str(models / "ae.safetensors"), dtype=torch.float32, device=DEVICE)
+        self.family, store = open_flux1(files), DeviceStore(DEVICE)
+        self.encoders = self.family.load_text_encoders(files, store, torch.float32)
+        self.flux = self.family.load_transformer(files, store, torch.float32)
+        self.vae = self.family.load_vae(files, torch.float32, DEVICE)
         if lora is not None:
             self._attach(lora)
 

@@ -6,24 +6,24 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
-from library.placement.layout import load_base
 from library.placement.quantization import KINDS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import create_network
+from tests.support.base_model import load_transformer
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux, save
-from tests.support.trainer_args import base_model_args
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 CUDA = torch.device("cuda")
 LAYOUTS = {
     "24G": {},
-    "20G and 16G": {"fp8_base": True},
-    "10G and 8G": {"fp8_base": True, "blocks_to_swap": 28},
-    "12G": {"fp8_base": True, "split_mode": True},
+    "20G and 16G": {"base_quantization": "fp8"},
+    "10G and 8G": {"base_quantization": "fp8", "blocks_to_swap": 28},
+    "12G": {"base_quantization": "fp8", "split_mode": True},
     "nf4": {"base_quantization": "nf4", "blocks_to_swap": 1},
     "offloaded": {"cpu_offload_checkpointing": True},
-    "float8 products": {"fp8_base": True, "fp8_matmul": True},
+    "float8 products": {"base_quantization": "fp8", "fp8_matmul": True},
 }
 
 
@@ -44,7 +44,7 @@ def gradients(flux):
 def test_every_layout_trains_close_to_the_plain_one(layout, tmp_path):
     save(make_flux(), tmp_path / "flux.safetensors")
     plain, laid = (
-        gradients(load_base(base_model_args(tmp_path / "flux.safetensors", gradient_checkpointing=True, **changes), CUDA, torch.bfloat16))
+        gradients(load_transformer(tmp_path / "flux.safetensors", CUDA, torch.bfloat16, gradient_checkpointing=True, **changes))
         for changes in ({}, LAYOUTS[layout])
     )
     for a, b in zip(plain, laid, strict=True):
@@ -57,11 +57,11 @@ def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
     results = []
     for is_swapped in (False, True):
         flux = copy.deepcopy(make_flux()).bfloat16()
-        flux.gradient_checkpointing = checkpointing
+        flux.block_runner = BlockCheckpointing() if checkpointing else None
         if is_swapped:
-            blocks = [*flux.double_blocks, *flux.single_blocks]
+            blocks = flux.blocks
             pin(blocks)
-            swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=lambda flux=flux: flux.gradient_checkpointing)
+            swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=checkpointing)
             for name, child in flux.named_children():
                 if name not in ("double_blocks", "single_blocks"):
                     child.to(CUDA)
@@ -75,7 +75,7 @@ def test_swapped_blocks_take_the_place_of_two():
     """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is let go."""
     blocks = [torch.nn.Linear(4096, 2048, bias=False).requires_grad_(False) for _ in range(8)]
     pin(blocks)
-    swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=lambda: True)
+    swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=True)
     torch.cuda.reset_peak_memory_stats()
     before, x = torch.cuda.memory_allocated(), torch.ones(1, 4096, device=CUDA)
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_swapped_blocks_take_the_place_of_two():
 def test_the_card_rounds_as_the_cpu_does(kind):
     on_cpu, on_gpu = make_flux(), make_flux().to(CUDA)
     for flux in (on_cpu, on_gpu):
-        quantize_blocks(flux, kind, torch.float32)
+        quantize_blocks(flux.blocks, kind, torch.float32)
     ours, theirs = (
         [each.dequantized_weight() for each in flux.modules() if isinstance(each, QuantizedLinear)] for flux in (on_gpu, on_cpu)
     )
@@ -105,8 +105,9 @@ def test_a_lora_merged_into_quantized_blocks_is_there_when_they_are_swapped(tmp_
     randomize_lora(network)
     save_file(network.weights(), tmp_path / "lora.safetensors")
     drawn = [
-        load_base(base_model_args(tmp_path / "flux.safetensors", fp8_base=True, base_weights=[str(tmp_path / "lora.safetensors")], **more), CUDA,
-                  torch.bfloat16)(**on_card(flux_inputs(PARAMS)))
+        load_transformer(
+            tmp_path / "flux.safetensors", CUDA, torch.bfloat16, lora_files=[tmp_path / "lora.safetensors"], base_quantization="fp8", **more
+        )(**on_card(flux_inputs(PARAMS)))
         for more in ({}, {"blocks_to_swap": 28})
     ]  # fmt: skip
     assert torch.equal(*drawn)

@@ -5,6 +5,7 @@ import weakref
 
 import torch
 
+from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import swap_blocks
 from library.placement.quantization import quantize_blocks
 from networks.lora_flux import create_network
@@ -19,6 +20,9 @@ class RecordingTransfer:
 
     def __init__(self):
         self.notes, self.live, self.most_live, self.numbers, self.dropped = [], 0, 0, {}, []
+
+    def prepare(self, blocks):
+        """Leave the blocks where they are: the CPU stands for both sides."""
 
     def start(self, host):
         number = self.numbers.setdefault(id(next(iter(host.values()))), len(self.numbers))
@@ -44,12 +48,12 @@ def make_swapped_flux(*, swapped, checkpointing, kind=None):
     """Return a small transformer with a randomized LoRA, and the transfer that moves its blocks if they are swapped."""
     flux = copy.deepcopy(make_flux())
     if kind:
-        quantize_blocks(flux, kind, torch.float32)
-    flux.gradient_checkpointing = checkpointing
+        quantize_blocks(flux.blocks, kind, torch.float32)
+    flux.block_runner = BlockCheckpointing() if checkpointing else None
     transfer = RecordingTransfer()
     if swapped:
-        blocks = [*flux.double_blocks, *flux.single_blocks]
-        swap_blocks(blocks, transfer, is_checkpointed=lambda: flux.gradient_checkpointing)
+        blocks = flux.blocks
+        swap_blocks(blocks, transfer, is_checkpointed=checkpointing)
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
     randomize_lora(network)
     return flux, network, transfer

@@ -10,9 +10,12 @@ import tomli_w
 import torch
 
 from fluxgym.contract.files import CACHE_FOLDER
+from library.config import ModelConfig
 from library.data.dataset import TrainingData, build_dataset
-from library.models.flux1.text_encoders import TextEncoders, load_text_encoders
-from library.models.flux1.vae import VAE, load_vae
+from library.models.family import DeviceStore
+from library.models.flux1.family import Flux1Family
+from library.models.flux1.text_encoders import Flux1TextEncoders
+from library.models.flux1.vae import VAE
 from tests.support.tiny_models import write_tiny_models
 from tests.support.trainer_config import trainer_config
 
@@ -48,11 +51,11 @@ def fill(data: TrainingData) -> list[tuple[int, int]]:
 
 
 @cache
-def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, TextEncoders]:
+def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, Flux1TextEncoders]:
     """Load the VAE and text encoders once; a test that changes a model writes another file."""
-    cpu = torch.device("cpu")
-    texts = load_text_encoders(clip_l, t5xxl, cache_dir=None, t5_max_length=512, with_mask=False, dtype=torch.float32, device=cpu)
-    return load_vae(ae, dtype=torch.float32, device=cpu), texts
+    files = ModelConfig(pretrained_model_name_or_path="", ae=ae, clip_l=clip_l, t5xxl=t5xxl)
+    family, store = Flux1Family("dev"), DeviceStore("cpu")
+    return family.load_vae(files, torch.float32, store.device), family.load_text_encoders(files, store, torch.float32)
 
 
 def cache_files(folder: Path) -> dict[str, int]:

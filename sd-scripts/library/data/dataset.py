@@ -23,7 +23,7 @@ from library.data.image_index import TrainingImage, index_images
 from library.data.masks import LATENT, stack_masks
 from library.data.transforms import load_pixels
 from library.errors import TrainerError, warn
-from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from library.randomness import generator
 
@@ -78,7 +78,7 @@ class TrainingData:
         """Encode every image that is not cached."""
         self._features.cache_latents(vae, on_item)
 
-    def cache_text(self, clip: ClipTextEncoder | None, encoders: TextEncoders, on_item: OnItem) -> None:
+    def cache_text(self, clip: ClipTextEncoder | None, encoders: Flux1TextEncoders, on_item: OnItem) -> None:
         """Encode every caption that is not cached."""
         self._features.cache_text(clip, encoders, on_item)
 

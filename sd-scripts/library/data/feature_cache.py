@@ -23,7 +23,7 @@ from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
 from library.files import save_tensors
-from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from library.weights.model_files import fingerprint
 from networks.lora_merge import text_identity
@@ -72,7 +72,7 @@ class FeatureCache:
         self._latents.remove_unused()
 
     @torch.no_grad()
-    def cache_text(self, clip: ClipTextEncoder | None, encoders: TextEncoders, on_item: OnItem) -> None:
+    def cache_text(self, clip: ClipTextEncoder | None, encoders: Flux1TextEncoders, on_item: OnItem) -> None:
         """Encode every caption that is not cached; without `clip`, which is trained then, its token ids are cached instead of its output."""
         clip_identity = fingerprint(self.model.clip_l) if clip is not None else "ids"
         models = fingerprint(self.model.t5xxl), clip_identity, *text_identity(self.base_weights)

@@ -1,81 +1,102 @@
-"""What stays in host memory until it is needed: swapped blocks, and the activations that wait for the backward pass.
+"""The activations of a training between forward and backward pass: computed again (gradient checkpointing) or moved to host memory.
 
-Owns where things lie. How blocks come and go is block_swap.py's, how weights are stored quantization.py's. Neither changes what is computed.
+Checkpointing computes again only what is cheap. Full checkpointing runs each block's forward twice; most of that time goes into the frozen
+Linears and attention, whose results are few numbers. The rest (norms, modulation, rotation, activation, the LoRA's narrow products) is many
+tensors that are computed quickly. None of this changes the results.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from library.errors import TrainerError
-from library.models.flux1.transformer import Flux
-from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
+MIN_OFFLOADED_BYTES = 1 << 20  # smaller tensors are not worth a transfer
+SHARE_OF_MEMORY = 0.25
+WORTH_KEEPING = 64  # multiply-adds per number of a product: a LoRA's rank is below, a model's width far above
 
-SPLIT_MODE_BLOCKS = 18  # the value of --blocks_to_swap that kohya's deprecated --split_mode sets
-MAX_SWAPPED = 35  # kohya's maximum for FLUX.1: 17 of 19 double blocks and 36 of 38 single blocks
-MIN_RESIDENT = 1  # blocks of each kind that stay on the device
-MIN_OFFLOADED_BYTES = 1 << 20  # what is smaller is not worth a trip
+_aten = torch.ops.aten
+_PRODUCTS = {_aten.mm.default: 0, _aten.addmm.default: 1, _aten.bmm.default: 0}  # the index of the left factor among the arguments
+_ATTENTIONS = {
+    _aten._scaled_dot_product_flash_attention_for_cpu.default, _aten._scaled_dot_product_flash_attention.default,
+    _aten._scaled_dot_product_efficient_attention.default, _aten._scaled_dot_product_cudnn_attention.default,
+}  # fmt: skip
 
 
-def swapped_blocks(flux: Flux, blocks_to_swap: int | None, *, split_mode: bool) -> dict[str, nn.Module]:
-    """Return the blocks that --blocks_to_swap or --split_mode keeps in host memory, by name, in the order of the forward pass.
+class BlockCheckpointing:
+    """Runs blocks under gradient checkpointing: the block runner of a model (library.models.family.BlockRunner).
 
-    The unit is kohya's: N means the last N // 2 double blocks and the last 2 * (N - N // 2) single blocks. A model smaller than FLUX.1
-    keeps at least MIN_RESIDENT blocks of each kind on the device. Raises TrainerError for more than MAX_SWAPPED.
+    The results of all blocks' products are kept if they take at most `budget_bytes`. The compiler keeps them by itself, so compiled blocks
+    are called directly then.
     """
-    wanted = blocks_to_swap or (SPLIT_MODE_BLOCKS if split_mode else 0)
-    if wanted > MAX_SWAPPED:
-        raise TrainerError(
-            f"--blocks_to_swap {wanted} is too many: at most {MAX_SWAPPED} is possible. {wanted} stands for {wanted // 2} double and "
-            f"{2 * (wanted - wanted // 2)} single blocks; FLUX.1 has 19 and 38, and two of each must stay on the GPU."
-        )
-    counts = {"double_blocks": wanted // 2, "single_blocks": 2 * (wanted - wanted // 2)}
-    swapped = {}
-    for name, count in counts.items():
-        blocks = flux.get_submodule(name)
-        first = max(MIN_RESIDENT, len(blocks) - count)
-        swapped |= {f"{name}.{index}": blocks[index] for index in range(first, len(blocks))}
-    return swapped
+
+    def __init__(self, *, budget_bytes: int = 0, is_compiled: bool = False) -> None:
+        self.budget_bytes, self.is_compiled = budget_bytes, is_compiled
+
+    def __call__(self, block: nn.Module, *args: Any, product_bytes: int) -> Any:
+        """Return block(*args), whose activations are computed again in the backward pass."""
+        if product_bytes > self.budget_bytes:
+            return checkpoint(block, *args, use_reentrant=False)
+        if self.is_compiled:
+            return block(*args)
+        return checkpoint(block, *args, use_reentrant=False, context_fn=partial(create_selective_checkpoint_contexts, _policy))
 
 
-def swap(flux: Flux, blocks: list[nn.Module], device: torch.device) -> None:
-    """Let blocks that lie in host memory, given in the order of the forward pass, visit `device` when they are needed."""
-    pin(blocks)
-    swap_blocks(blocks, CudaBlockTransfer(device), is_checkpointed=lambda: flux.gradient_checkpointing)
+def products_budget(device: torch.device) -> int:
+    """Return how many bytes of products checkpointing may keep: a quarter of the free host memory, nothing on a GPU.
 
-
-def keep_activations_on_host(flux: Flux) -> None:
-    """Move what autograd keeps between the blocks to host memory until its backward: kohya's --cpu_offload_checkpointing.
-
-    Under gradient checkpointing that is each block's input; frozen weights and small tensors stay where they are.
+    Keeping them does not change the results by a bit, so a resumed training may decide differently. On a GPU, checkpointing is chosen to save
+    memory; bench/trainer_gpu.py measures whether keeping them is worth it there.
     """
-    forward = flux.forward
-    weights = {tensor.untyped_storage().data_ptr() for tensor in [*flux.parameters(), *flux.buffers()]}
-
-    def offloading(*args: Any, **kwargs: Any) -> Tensor:
-        with saved_tensors_hooks(_to_host(weights), _from_host):
-            return forward(*args, **kwargs)
-
-    flux.forward = offloading
+    return int(psutil.virtual_memory().available * SHARE_OF_MEMORY) if device.type == "cpu" else 0
 
 
-def _to_host(weights: set[int]) -> Callable[[Tensor], Any]:
-    def pack(tensor: Tensor) -> Any:
-        if tensor.nbytes < MIN_OFFLOADED_BYTES or tensor.untyped_storage().data_ptr() in weights:
+def _policy(_context: object, op: object, *args: object, **_: object) -> CheckpointPolicy:
+    if op in _ATTENTIONS:
+        return CheckpointPolicy.MUST_SAVE
+    if op in _PRODUCTS:
+        left = args[_PRODUCTS[op]]
+        if isinstance(left, Tensor) and left.shape[-1] >= WORTH_KEEPING and left.shape[0] >= WORTH_KEEPING:
+            return CheckpointPolicy.MUST_SAVE
+    return CheckpointPolicy.PREFER_RECOMPUTE
+
+
+class HostActivations:
+    """Moves what autograd saves for the backward pass to host memory; frozen weights and tensors below `min_bytes` stay where they are."""
+
+    def __init__(self, model: nn.Module, min_bytes: int = MIN_OFFLOADED_BYTES) -> None:
+        self._weights = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+        self._min_bytes = min_bytes
+
+    def pack(self, tensor: Tensor) -> Any:
+        """Return the tensor, or its device and its copy on the host."""
+        if tensor.nbytes < self._min_bytes or tensor.untyped_storage().data_ptr() in self._weights:
             return tensor
         host = torch.empty_like(
             tensor, device="cpu", pin_memory=tensor.is_cuda
         )  # with the same strides, so that sums run in the same order
         return tensor.device, host.copy_(tensor)
 
-    return pack
+    def unpack(self, kept: Any) -> Tensor:
+        """Return the tensor of what `pack` returned."""
+        if isinstance(kept, Tensor):
+            return kept
+        device, host = kept
+        return host.to(device, non_blocking=True)
 
 
-def _from_host(kept: Any) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    device, host = kept
-    return host.to(device, non_blocking=True)
+def keep_activations_on_host(model: nn.Module, host: HostActivations | None = None) -> None:
+    """Move what autograd saves in a model's forward to host memory until the backward pass: kohya's --cpu_offload_checkpointing.
+
+    Under gradient checkpointing that is each block's input.
+    """
+    forward, host = model.forward, host or HostActivations(model)
+
+    def offloading(*args: Any, **kwargs: Any) -> Tensor:
+        with saved_tensors_hooks(host.pack, host.unpack):
+            return forward(*args, **kwargs)
+
+    model.forward = offloading

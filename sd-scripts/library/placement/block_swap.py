@@ -23,6 +23,9 @@ WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may
 class BlockTransfer(Protocol):
     """How a block's tensors come to the device and go."""
 
+    def prepare(self, blocks: Iterable[nn.Module]) -> None:
+        """Move blocks to the host memory that copies start from."""
+
     def start(self, host: Tensors) -> Any:
         """Begin to copy tensors to the device; returns at once with what `finish` and `drop` are given."""
 
@@ -47,6 +50,10 @@ class CudaBlockTransfer:
         self.device = with_index(device)
         self.stream = torch.cuda.Stream(self.device)
         self._leaving: list[torch.cuda.Event] = []
+
+    def prepare(self, blocks: Iterable[nn.Module]) -> None:
+        """Move blocks to pinned memory."""
+        pin(blocks)
 
     def start(self, host: Tensors) -> _Transfer:
         """Copy beside the computation; waits, if it must, until the block before the last has been computed with."""
@@ -139,7 +146,7 @@ def fits(num_bytes: int, device: torch.device) -> bool:
     return num_bytes + WORKSPACE_BYTES <= min(free, allowed)
 
 
-def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointed: Callable[[], bool]) -> BlockSwap:
+def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointed: bool) -> BlockSwap:
     """Make each block compute with the copies that `mover` brings.
 
     Under gradient checkpointing a block's graph lives only while that block is recomputed, and keeps its copies so long. Without it
@@ -151,12 +158,12 @@ def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointe
     return swap
 
 
-def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: Callable[[], bool]) -> Callable[..., Any]:
+def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpointed: bool) -> Callable[..., Any]:
     caller = _Caller(block, block.forward)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         copies = swap.fetch(index)
-        is_kept = torch.is_grad_enabled() and not is_checkpointed()
+        is_kept = torch.is_grad_enabled() and not is_checkpointed
         context: AbstractContextManager[None] = _saved_tensor_recipes(swap, index, copies) if is_kept else nullcontext()
         with context:
             out = functional_call(caller, {f"block.{name}": tensor for name, tensor in copies.items()}, args, kwargs)

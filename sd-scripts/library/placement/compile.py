@@ -10,50 +10,53 @@ would depend on which came first, and a resumed training meets them in another o
 
 import os
 import shutil
-from argparse import Namespace
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
+from library.config import PlacementConfig
 from library.errors import TrainerError, warn
-from library.models.flux1.transformer import Flux
 
 COMPILERS = ("c++", "g++", "clang++")
 MAX_VARIANTS = 4096  # blocks times shapes; PyTorch's own limit of 8 would silently go on uncompiled
 
 
-def compile_blocks(flux: Flux, args: Namespace, device: torch.device) -> None:
-    """Have every block compiled when it first runs, if --torch_compile asks for it; notes the backend in flux.compiled_by.
+def compile_blocks(blocks: Iterable[nn.Module], config: PlacementConfig, device: torch.device) -> str | None:
+    """Have every block compiled when it first runs, if --torch_compile requests it; return the backend, None if nothing is compiled.
 
-    Inductor on a CPU needs a C++ compiler; without one a line is printed and nothing is compiled. Raises TrainerError for a backend that
-    this PyTorch does not have.
+    Inductor on a CPU needs a C++ compiler; without one a warning is printed and nothing is compiled.
+
+    Raises:
+        TrainerError: If this PyTorch does not have the backend.
     """
-    if not args.torch_compile:
-        return
-    if backend_of(args, device) is None:
+    if not config.torch_compile:
+        return None
+    if backend_of(config, device) is None:
         warn("--torch_compile needs a C++ compiler on a CPU and found none; the blocks run uncompiled.")
-        return
-    check_backend(args)
+        return None
+    check_backend(config)
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MAX_VARIANTS
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    for block in [*flux.double_blocks, *flux.single_blocks]:
-        block.compile(backend=args.dynamo_backend, dynamic=False)
-    flux.compiled_by = backend_of(args, device)
+    for block in blocks:
+        block.compile(backend=config.dynamo_backend, dynamic=False)
+    return config.dynamo_backend
 
 
-def check_backend(args: Namespace) -> None:
-    """Raise TrainerError for a backend that this PyTorch does not have."""
-    if not args.torch_compile:
+def check_backend(config: PlacementConfig) -> None:
+    """Raise TrainerError if this PyTorch does not have the backend."""
+    if not config.torch_compile:
         return
-    import torch._dynamo  # two seconds that only who compiles is to wait
+    import torch._dynamo  # takes two seconds
 
-    if args.dynamo_backend not in torch._dynamo.list_backends(exclude_tags=()):
-        raise TrainerError(f"--dynamo_backend {args.dynamo_backend} is not one of this PyTorch's; use inductor.")
+    if config.dynamo_backend not in torch._dynamo.list_backends(exclude_tags=()):
+        raise TrainerError(f"--dynamo_backend {config.dynamo_backend} is not one of this PyTorch's; use inductor.")
 
 
-def backend_of(args: Namespace, device: torch.device) -> str | None:
-    """Return what will compile the blocks, None when nothing will."""
-    lacks_compiler = args.dynamo_backend == "inductor" and device.type == "cpu" and not _has_compiler()
-    return args.dynamo_backend if args.torch_compile and not lacks_compiler else None
+def backend_of(config: PlacementConfig, device: torch.device) -> str | None:
+    """Return the backend that compiles the blocks, None if nothing does."""
+    lacks_compiler = config.dynamo_backend == "inductor" and device.type == "cpu" and not _has_compiler()
+    return config.dynamo_backend if config.torch_compile and not lacks_compiler else None
 
 
 def _has_compiler() -> bool:

@@ -1,24 +1,25 @@
-"""Where the training runs, in which precision, and how the frozen transformer is laid out there."""
+"""Where the training runs, in which precision, and where the frozen models' tensors are kept there."""
 
 import os
-from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
 
+from library.config import MixedPrecision, PlacementConfig
 from library.errors import TrainerError, warn
-from library.models.flux1.layer_names import FLUX_PREFIX
-from library.models.flux1.loading import load_flux
-from library.models.flux1.transformer import Flux
-from library.placement.activations import keep_activations_on_host, swap, swapped_blocks
-from library.placement.checkpointing import products_budget
+from library.placement.activations import BlockCheckpointing, keep_activations_on_host, products_budget
+from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, swap_blocks
 from library.placement.compile import compile_blocks
 from library.placement.device_index import with_index
 from library.placement.float8_matmul import can_multiply
-from library.placement.quantization import QuantizedLinear, dequantize_blocks, placing, quantize_blocks
-from library.weights.model_files import Place
-from networks.lora_merge import merge_base_weights
+from library.placement.quantization import QuantizedLinear, dequantize_blocks, quantize_blocks, quantized_store
+from library.weights.model_files import StoreTensor
+
+SPLIT_MODE_BLOCKS = 18  # the value of --blocks_to_swap that kohya's deprecated --split_mode sets
+SelectBlocks = Callable[[nn.Module, int], Sequence[nn.Module]]
+NewTransfer = Callable[[torch.device], BlockTransfer]
 
 
 def choose_device() -> torch.device:
@@ -28,11 +29,15 @@ def choose_device() -> torch.device:
     return with_index("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def compute_dtype(args: Namespace) -> torch.dtype:
-    """Return the precision of the frozen weights and of the arithmetic, by --mixed_precision."""
-    if args.mixed_precision == "fp16":
+def compute_dtype(config: PlacementConfig) -> torch.dtype:
+    """Return the precision of the frozen weights and of the arithmetic, by --mixed_precision.
+
+    Raises:
+        TrainerError: For fp16.
+    """
+    if config.mixed_precision == MixedPrecision.FP16:
         raise TrainerError("--mixed_precision fp16 is not supported: FLUX overflows in float16; use bf16.")
-    return torch.bfloat16 if args.mixed_precision == "bf16" else torch.float32
+    return torch.bfloat16 if config.mixed_precision == MixedPrecision.BF16 else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
@@ -40,59 +45,112 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def load_base(args: Namespace, device: torch.device, dtype: torch.dtype) -> Flux:
-    """Load the frozen transformer as the flags want it: quantized, blocks swapped to host memory, gradient checkpointing.
+def num_blocks_to_swap(config: PlacementConfig) -> int:
+    """Return --blocks_to_swap, or its value for the deprecated --split_mode. A family says which blocks that are."""
+    return config.blocks_to_swap or (SPLIT_MODE_BLOCKS if config.split_mode else 0)
 
-    What is not to be on the GPU is never loaded there, and no tensor is wide that is to be small.
+
+class TransformerLayout:
+    """The tensor store of the frozen transformer: quantized, or with blocks in host memory, as the flags request.
+
+    A tensor that does not belong on the GPU is never loaded there, and a tensor that is stored quantized is never whole in full precision.
     """
-    layout = Layout(args, device, dtype)
-    path, mapped = args.pretrained_model_name_or_path, not args.disable_mmap_load_safetensors
-    flux = load_flux(path, dtype=dtype, device=layout.device_of, prepare=layout.prepare, mapped=mapped)
-    merge_base_weights(args, {FLUX_PREFIX: flux})
-    layout.finish(flux)
-    flux.gradient_checkpointing = bool(args.gradient_checkpointing or args.cpu_offload_checkpointing)
-    if args.cpu_offload_checkpointing:
-        keep_activations_on_host(flux)
-    flux.products_budget = products_budget(device)
-    compile_blocks(flux, args, device)
-    return flux
 
-
-class Layout:
-    """Where each tensor of the transformer lies, and how it is stored."""
-
-    def __init__(self, args: Namespace, device: torch.device, dtype: torch.dtype) -> None:
-        self.args, self.device, self.dtype = args, device, dtype
-        self.kind = args.base_quantization or ("fp8" if args.fp8_base else None)
-        self.swapped: list[nn.Module] = []
-        self.swapped_prefixes: tuple[str, ...] = ()
+    def __init__(
+        self,
+        config: PlacementConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        select_swapped: SelectBlocks,
+        new_transfer: NewTransfer = CudaBlockTransfer,
+    ) -> None:
+        """`select_swapped` returns the blocks that --blocks_to_swap N means, such as ModelFamily.swapped_blocks."""
+        self.config, self.device, self.dtype = config, device, dtype
+        self._select_swapped, self._new_transfer = select_swapped, new_transfer
+        self._swapped = _HostBlocks()
+        self._compiled_by: str | None = None
 
     def device_of(self, name: str) -> torch.device:
         """Return where a tensor is kept."""
-        return torch.device("cpu") if name.startswith(self.swapped_prefixes) else self.device
+        return torch.device("cpu") if self._swapped.contain(name) else self.device
 
-    def prepare(self, flux: Flux) -> Place | None:
-        """Decide about an empty model; returns how its quantized layers are filled."""
-        wanted = swapped_blocks(flux, self.args.blocks_to_swap, split_mode=self.args.split_mode)
-        if wanted and self.device.type == "cpu":
-            warn(f"{len(wanted)} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
-        elif wanted:
-            self.swapped, self.swapped_prefixes = list(wanted.values()), tuple(f"{name}." for name in wanted)
-        if self.kind is None:
+    def prepare(self, model: nn.Module, blocks: Sequence[nn.Module]) -> StoreTensor | None:
+        """Choose the swapped blocks of an empty model and replace its Linears by quantized ones; return how these are filled."""
+        swapped = self._select_swapped(model, num_blocks_to_swap(self.config))
+        if swapped and self.device.type == "cpu":
+            warn(f"{len(swapped)} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
+        else:
+            self._swapped = _HostBlocks(model, swapped)
+        if self.config.base_quantization is None:
             return None
-        self._multiply_in_float8(quantize_blocks(flux, self.kind, self.dtype))
-        return placing(self.device, self.device_of)
+        self._multiply_in_float8(quantize_blocks(blocks, self.config.base_quantization, self.dtype))
+        return quantized_store(self.device, self.device_of)
 
-    def _multiply_in_float8(self, layers: list[QuantizedLinear]) -> None:
-        if self.args.fp8_matmul and not can_multiply(self.device):
+    def _multiply_in_float8(self, layers: Iterable[QuantizedLinear]) -> None:
+        if self.config.fp8_matmul and not can_multiply(self.device):
             warn("--fp8_matmul has no effect: this device does not multiply float8 matrices.")
-        elif self.args.fp8_matmul:
+        elif self.config.fp8_matmul:
             for layer in layers:
                 layer.multiplies_in_float8 = True
 
-    def finish(self, flux: Flux) -> None:
-        """Set up a filled model."""
-        if self.swapped:
-            swap(flux, self.swapped, self.device)
+    def finish(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        """Set up swapping, offloading and compilation of a filled model. A LoRA is merged into it before."""
+        self._swapped.swap(lambda: self._new_transfer(self.device), is_checkpointed=self.config.gradient_checkpointing)
         if self.device.type == "cpu":
-            dequantize_blocks(flux)
+            dequantize_blocks(blocks)
+        if self.config.cpu_offload_checkpointing:
+            keep_activations_on_host(model)
+        self._compiled_by = compile_blocks(blocks, self.config, self.device)
+
+    def block_runner(self) -> BlockCheckpointing | None:
+        """Return what runs the blocks of a finished model while gradients are computed; None if they are called directly."""
+        if not self.config.gradient_checkpointing:
+            return None
+        return BlockCheckpointing(budget_bytes=products_budget(self.device), is_compiled=self._compiled_by is not None)
+
+
+class TextEncoderLayout:
+    """The tensor store of a text encoder: on the device if it fits there, else its blocks stay in host memory and are copied in turn."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        fits_on: Callable[[int, torch.device], bool] = fits,
+        new_transfer: NewTransfer = CudaBlockTransfer,
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        self._fits_on, self._new_transfer = fits_on, new_transfer
+        self._swapped = _HostBlocks()
+
+    def device_of(self, name: str) -> torch.device:
+        """Return where a tensor is kept."""
+        return torch.device("cpu") if self._swapped.contain(name) else self.device
+
+    def prepare(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        """Decide by an empty model's size."""
+        if not self._fits_on(sum(tensor.numel() for tensor in model.parameters()) * self.dtype.itemsize, self.device):
+            self._swapped = _HostBlocks(model, blocks)
+
+    def finish(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        """Set up swapping, if any: 9 GB of T5's weights then take the memory of two blocks, also if T5 is trained."""
+        self._swapped.swap(lambda: self._new_transfer(self.device), is_checkpointed=False)
+
+
+class _HostBlocks:
+    """The blocks of a model that are kept in host memory."""
+
+    def __init__(self, model: nn.Module | None = None, blocks: Sequence[nn.Module] = ()) -> None:
+        names = {id(module): name for name, module in model.named_modules()} if model is not None else {}
+        self._blocks, self._prefixes = list(blocks), tuple(f"{names[id(block)]}." for block in blocks)
+
+    def contain(self, name: str) -> bool:
+        """Return True if a tensor belongs to one of them."""
+        return name.startswith(self._prefixes)
+
+    def swap(self, new_transfer: Callable[[], BlockTransfer], *, is_checkpointed: bool) -> None:
+        """Let the blocks, if any, compute with copies that are made when they are needed."""
+        if self._blocks:
+            transfer = new_transfer()
+            transfer.prepare(self._blocks)
+            swap_blocks(self._blocks, transfer, is_checkpointed=is_checkpointed)

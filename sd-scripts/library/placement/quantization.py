@@ -5,16 +5,15 @@ small form only, and since the base is frozen its one gradient is that of the in
 Shape suffixes: N outputs, K inputs of a layer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from library.models.flux1.transformer import Flux
 from library.placement.float8_matmul import float8_linear
-from library.weights.model_files import FLOAT8, ModelFiles, Place, plain
+from library.weights.model_files import FLOAT8, ModelFiles, StoreTensor, dequantize
 
 WIDE_AT_ONCE = 1 << 20  # numbers that are float32 at one moment while a weight is quantized
 NF4_BLOCK = 64
@@ -46,7 +45,7 @@ class QuantizedLinear(nn.Linear):
         super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
         self.bias, self.dtype = linear.bias, dtype
 
-    def take(self, weight: Tensor, scale: Tensor | None) -> None:
+    def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
         """Store a weight (N, K) as it came from a file, float8 with its row scales (N, 1) or anything wide."""
         raise NotImplementedError
 
@@ -76,12 +75,12 @@ class RowScaledLinear(QuantizedLinear):
 
     storage: torch.dtype
 
-    def take(self, weight: Tensor, scale: Tensor | None) -> None:
+    def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
         """Store a weight; float8 out of a file stays bit for bit what it was."""
         if weight.dtype in FLOAT8 and self.storage in FLOAT8:
             kept, rows = weight, torch.ones(len(weight), 1, device=weight.device) if scale is None else scale.contiguous()
         else:
-            kept, rows = quantize_rows(plain(weight, scale, None), self.storage)
+            kept, rows = quantize_rows(dequantize(weight, scale, None), self.storage)
         self.weight = nn.Parameter(kept, requires_grad=False)
         self.register_buffer("weight_scale", rows, persistent=False)
 
@@ -118,11 +117,11 @@ class NF4Linear(QuantizedLinear):
 
     kind = "nf4"
 
-    def take(self, weight: Tensor, scale: Tensor | None) -> None:
+    def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
         """Store a weight in 4 bits."""
         from bitsandbytes.functional import quantize_4bit  # takes a second to import, and few trainings need it
 
-        packed, state = quantize_4bit(plain(weight, scale, self.dtype).contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
+        packed, state = quantize_4bit(dequantize(weight, scale, self.dtype).contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
         self.weight = nn.Parameter(packed, requires_grad=False)
         self.register_buffer("absmax", state.absmax, persistent=False)
 
@@ -163,29 +162,29 @@ def _from_nf4(packed: Tensor, absmax: Tensor, *, shape: tuple[int, int], dtype: 
     return dequantize_4bit(packed, state)
 
 
-def quantize_blocks(flux: Flux, kind: str, dtype: torch.dtype) -> list[QuantizedLinear]:
-    """Put a layer of `kind` in the place of every Linear of the blocks, empty ones for empty ones; returns the new layers.
+def quantize_blocks(blocks: Iterable[nn.Module], kind: str, dtype: torch.dtype) -> list[QuantizedLinear]:
+    """Replace every Linear of the blocks by a layer of `kind`, an empty one by an empty one; return the new layers.
 
-    Norms, biases and all that lies outside the blocks stay as they are.
+    Norms, biases and everything outside the blocks stay as they are.
     """
     made = []
-    for block in [*flux.double_blocks, *flux.single_blocks]:
+    for block in blocks:
         for path, linear in [(path, each) for path, each in block.named_modules() if isinstance(each, nn.Linear)]:
             layer = KINDS[kind](linear, dtype)
             if not linear.weight.is_meta:
-                layer.take(linear.weight.data, None)
+                layer.store_weight(linear.weight.data, None)
             owner, _, name = path.rpartition(".")
             setattr(block.get_submodule(owner), name, layer)
             made.append(layer)
     return made
 
 
-def dequantize_blocks(flux: Flux) -> None:
-    """Put plain Linears with the rounded weights in the place of quantized ones.
+def dequantize_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Replace quantized layers by Linears with the rounded weights.
 
-    The numbers stay the same, the memory is saved no more: a CPU takes longer to widen a weight at each use than to multiply with it.
+    The numbers stay the same, but memory is no longer saved: a CPU takes longer to dequantize a weight at each use than to multiply with it.
     """
-    for block in [*flux.double_blocks, *flux.single_blocks]:
+    for block in blocks:
         for path, layer in [(path, each) for path, each in block.named_modules() if isinstance(each, QuantizedLinear)]:
             linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
             linear.weight, linear.bias = nn.Parameter(layer.dequantized_weight(), requires_grad=False), layer.bias
@@ -193,20 +192,20 @@ def dequantize_blocks(flux: Flux) -> None:
             setattr(block.get_submodule(owner), name, linear)
 
 
-def placing(work_device: torch.device, device_of: Callable[[str], torch.device]) -> Place:
-    """Return how a checkpoint's tensors are stored in quantized layers: made on `work_device`, kept where `device_of` their name says."""
+def quantized_store(work_device: torch.device, device_of: Callable[[str], torch.device]) -> StoreTensor:
+    """Return how a file's tensors are stored in quantized layers: quantized on `work_device`, kept where `device_of` their name says."""
 
-    def place(module: nn.Module, name: str, file: ModelFiles) -> bool:
+    def store(module: nn.Module, name: str, file: ModelFiles) -> bool:
         layer = module.get_submodule(name.rpartition(".")[0])
         if not isinstance(layer, QuantizedLinear) or not name.endswith(".weight"):
             return False
         weight, scale = file.raw(name)
         moved = weight.to(work_device)
         file.check_finite(name, moved)
-        layer.take(moved, None if scale is None else scale.to(work_device))
+        layer.store_weight(moved, None if scale is None else scale.to(work_device))
         layer._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device_of(name)))
         if layer.weight.untyped_storage().data_ptr() != weight.untyped_storage().data_ptr():
             file.release(name)
         return True
 
-    return place
+    return store

@@ -2,7 +2,6 @@
 
 import gc
 import time
-from argparse import Namespace
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -17,21 +16,21 @@ from library.data.dataset import TrainingData, build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow_matching import check_loss, validation_sigmas
-from library.models.flux1.layer_names import CLIP_PREFIX, T5_PREFIX
-from library.models.flux1.loading import open_flux
-from library.models.flux1.text_encoders import ClipTextEncoder, TextEncoders, load_text_encoders
+from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
 from library.models.flux1.transformer import Flux
-from library.models.flux1.vae import VAE, load_vae
+from library.models.flux1.vae import VAE
+from library.models.registry import find_family
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
 from library.placement.compile import check_backend
-from library.placement.layout import choose_device, compute_dtype, load_base
+from library.placement.layout import choose_device, compute_dtype
 from library.process import StopFlag, compute_deterministically
 from library.randomness import derived_seed
 from library.sample_prompts import SamplePrompt, read_prompts
 from library.sampling import ImageSampler, PromptTexts
+from library.training.base_model import BaseModel
 from library.training.checkpoint import TrainState
 from library.training.compatibility import check_fixed, fixed_settings, other_settings, print_changed_settings
 from library.training.hooks import Hooks, SampleHook, SaveHook, ValidationHook
@@ -46,9 +45,6 @@ from library.training.trainer import Trainer
 from networks import factory
 from networks.base import TrainedNetwork
 from networks.factory import NetworkPlan, parameter_groups
-from networks.lora_merge import merge_base_weights
-
-T5_LENGTH_DEV, T5_LENGTH_SCHNELL = 512, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +52,6 @@ class _Run:
     """What is known of a training before anything is loaded."""
 
     config: TrainerConfig
-    flags: Namespace  # for parts that do not take their group of the configuration
     plan: NetworkPlan
     prompts: list[SamplePrompt]
     device: torch.device
@@ -75,7 +70,7 @@ class _Text:
     """What encodes text: `encoders` unless captions are cached, `trained_clip` if the network trains CLIP-L."""
 
     prompts: PromptTexts
-    encoders: TextEncoders | None
+    encoders: Flux1TextEncoders | None
     trained_clip: ClipTextEncoder | None
 
 
@@ -90,10 +85,11 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
     position = start_position(config, data.steps_per_epoch, checkpoint)
     progress.step, progress.total_steps = position.step, position.total_steps
     progress.enter(Phase.LOADING)
-    text = _load_text(run, data)
-    vae = _load_vae(run, data)
+    base = BaseModel(find_family(config.model), config.model, config.network.base_weights, device=run.device, dtype=run.dtype)
+    text = _load_text(run, data, base)
+    vae = _load_vae(run, data, base)
     progress.enter(Phase.LOADING)
-    flux = load_base(run.flags, run.device, run.dtype)
+    flux = base.load_transformer(config.placement)
     stop.check()
     learner = _create_learner(run, flux, text, position)
     interval = config.save.epoch_interval(position.num_epochs)
@@ -130,23 +126,22 @@ def describe_dataset(config: TrainerConfig) -> str:
 
 def _check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> _Run:
     """Refuse what can be refused before anything is loaded."""
-    flags = Namespace(**config.given)
     if config.run.deterministic:
         compute_deterministically()
-    device, dtype = choose_device(), compute_dtype(flags)
+    device, dtype = choose_device(), compute_dtype(config.placement)
     plan = factory.plan(config)
-    _check_before_loading(flags, config)
+    _check_before_loading(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
-    return _Run(config=config, flags=flags, plan=plan, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
+    return _Run(config=config, plan=plan, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
-def _check_before_loading(flags: Namespace, config: TrainerConfig) -> None:
+def _check_before_loading(config: TrainerConfig) -> None:
     """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
     target = config.save.output_dir / lora_name(config.save.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
     check_loss(config.loss)
-    check_backend(flags)
+    check_backend(config.placement)
     check_trackers(config.log)
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
     with redirect_stderr(StringIO()):  # the warnings are printed when the real ones are made
@@ -163,9 +158,9 @@ def _find_checkpoint(run: _Run, data: TrainingData) -> TrainState | None:
     return state
 
 
-def _load_text(run: _Run, data: TrainingData) -> _Text:
+def _load_text(run: _Run, data: TrainingData, base: BaseModel) -> _Text:
     """Load the encoders and encode captions and prompts; T5 is freed before the transformer is loaded if captions are cached."""
-    encoders, caches = _load_encoders(run), run.config.data.cache_text_encoder_outputs
+    encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
     plan = run.plan
     if caches:
         data.cache_text(None if plan.trains_clip else encoders.clip, encoders, run.on_item)
@@ -179,33 +174,9 @@ def _load_text(run: _Run, data: TrainingData) -> _Text:
     return text
 
 
-def _load_encoders(run: _Run) -> TextEncoders:
-    model = run.config.model
-    encoders = load_text_encoders(
-        model.clip_l,
-        model.t5xxl,
-        cache_dir=model.tokenizer_cache_dir,
-        t5_max_length=t5_length(model.pretrained_model_name_or_path, model.t5xxl_max_token_length),
-        with_mask=model.apply_t5_attn_mask,
-        dtype=run.dtype,
-        device=run.device,
-        mapped=not model.disable_mmap_load_safetensors,
-    )
-    merge_base_weights(run.flags, {CLIP_PREFIX: encoders.clip, T5_PREFIX: encoders.t5})
-    return encoders
-
-
-def t5_length(transformer: str, given: int | None) -> int:
-    """Return how many T5 tokens a caption has: as given, else what dev or schnell was made with; raises TrainerError for other models."""
-    _, params = open_flux(transformer)
-    return given or (T5_LENGTH_DEV if params.guidance_embed else T5_LENGTH_SCHNELL)
-
-
-def _load_vae(run: _Run, data: TrainingData) -> VAE:
+def _load_vae(run: _Run, data: TrainingData, base: BaseModel) -> VAE:
     """Load the VAE, and encode the images if latents are cached."""
-    model = run.config.model
-    dtype = torch.float32 if model.no_half_vae else run.dtype
-    vae = load_vae(model.ae, dtype=dtype, device=run.device, mapped=not model.disable_mmap_load_safetensors)
+    vae = base.load_vae()
     if run.config.data.cache_latents:
         data.cache_latents(vae, run.on_item)
     run.stop.check()

@@ -46,7 +46,7 @@ class TensorRecipe:
         return whole[:, :, None, None] if self.as_conv and whole.dim() == 2 else whole
 
 
-Place = Callable[[nn.Module, str, "ModelFiles"], bool]
+StoreTensor = Callable[[nn.Module, str, "ModelFiles"], bool]  # stores one tensor in its own way and returns True, or returns False
 
 
 class ModelFiles:
@@ -107,7 +107,7 @@ class ModelFiles:
         piece = self.names[name]
         parts = [self._part(part) for part in piece.names]
         if len({part.dtype for part, _ in parts}) > 1:  # one layer's parts in several precisions
-            parts = [(plain(*part, torch.bfloat16), None) for part in parts]
+            parts = [(dequantize(*part, torch.bfloat16), None) for part in parts]
         value = piece.assemble([part for part, _ in parts])
         if all(scale is None for _, scale in parts):
             return value, None
@@ -136,7 +136,7 @@ class ModelFiles:
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """Return a tensor in `dtype`; None keeps the stored one, but for float8, which becomes bfloat16."""
         value, scale = self.raw(name)
-        return plain(value, scale, dtype)
+        return dequantize(value, scale, dtype)
 
     def release(self, name: str) -> None:
         """Give back the memory of the stored tensors that one is made of."""
@@ -151,18 +151,18 @@ class ModelFiles:
         dtype: torch.dtype | None,
         device: torch.device | str | Callable[[str], torch.device],
         ignore: Sequence[str] = (),
-        place: Place | None = None,
+        store_tensor: StoreTensor | None = None,
     ) -> None:
         """Fill every parameter and buffer of `module`, mostly on the meta device, one tensor at a time.
 
-        `device` may be a function of the name. `ignore` lists names that need not be there. `place` may store a tensor in its own way and
-        says whether it did. Raises TrainerError (bad_model) naming the first tensor that is missing, has another shape, or holds NaN.
+        `device` may be a function of the name. `ignore` lists names that may be missing. `store_tensor` may store a tensor in its own
+        way. Raises TrainerError (bad_model) naming the first tensor that is missing, has another shape, or holds NaN.
         """
         for name, old in persistent_tensors(module):
             if name in ignore:
                 continue
             self._check_shape(name, old)
-            if place is None or not place(module, name, self):
+            if store_tensor is None or not store_tensor(module, name, self):
                 value = self._on_device(name, old, dtype, device(name) if callable(device) else device)
                 assign(module, name, value)
 
@@ -181,7 +181,7 @@ class ModelFiles:
         stored, scale = self.raw(name)
         if not old.is_floating_point():
             return stored.to(device=device)
-        value = plain(stored.to(device), scale if scale is None else scale.to(device), dtype)
+        value = dequantize(stored.to(device), scale if scale is None else scale.to(device), dtype)
         self.check_finite(name, value)
         if value.device != stored.device or value.untyped_storage().data_ptr() != stored.untyped_storage().data_ptr():
             self.release(name)
@@ -212,7 +212,7 @@ def _is_finite(value: Tensor) -> bool:
     return all(bool(end.isfinite()) for end in (value.min(), value.max()))
 
 
-def plain(value: Tensor, scale: Tensor | None, dtype: torch.dtype | None) -> Tensor:
+def dequantize(value: Tensor, scale: Tensor | None, dtype: torch.dtype | None) -> Tensor:
     """Return stored numbers in `dtype`, float8 multiplied with its row scales; None keeps any type but float8, which becomes bfloat16."""
     if value.dtype in FLOAT8:
         wide = value.to(dtype or torch.bfloat16)

@@ -1,5 +1,6 @@
 """One training step of a VRAM tier on the fake device: the trainer's own layout, network and forward, and what they take."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,10 +10,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from bench.trainer_gpu import ALWAYS, DEV
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from library.cli.parse import parse
+from library.config import PlacementConfig, TrainerConfig
+from library.models.flux1.family import Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.models.flux1.transformer import Flux, FluxParams
-from library.placement import activations
-from library.placement.layout import Layout
+from library.placement.activations import BlockCheckpointing
+from library.placement.layout import TransformerLayout
 from library.placement.quantization import QuantizedLinear
 from networks import factory
 from tests.gpu.fake_cuda.allocator import peak_reserved
@@ -44,6 +47,9 @@ class _Transfer:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
+    def prepare(self, blocks: Iterable[nn.Module]) -> None:
+        """Leave the blocks where they are."""
+
     def start(self, host: dict) -> dict:
         return {"copies": {name: tensor.to(self.device) for name, tensor in host.items()}}
 
@@ -56,15 +62,14 @@ class _Transfer:
 
 def measure(case: Case) -> dict:
     """Run one step and return its figures: bytes, kernels, FLOP, and the operations that ran on a wrong device."""
-    activations.CudaBlockTransfer, activations.pin = _Transfer, lambda _blocks: None
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
-        args = _arguments(case)
-        flux, weights = _make_flux(case, args, ledger)
-        network = factory.create(args, flux, None, None).to(CUDA)
+        config = _config(case)
+        flux, weights = _make_flux(case, config.placement, ledger)
+        network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(CUDA)
         parameters = list(network.parameters())
         lora = ledger.live - weights
-        state = _optimizer_state(args.optimizer_type, parameters)
+        state = _optimizer_state(config.optim.optimizer_type, parameters)
         optimizer = ledger.live - weights - lora
         _run(case, flux, ledger)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -80,29 +85,29 @@ def measure(case: Case) -> dict:
     return figures | {"peaks": {name: phase.peak for name, phase in phases.items()}, "misplaced": ledger.misplaced}
 
 
-def _arguments(case: Case):
+def _config(case: Case) -> TrainerConfig:
     without = WITHOUT.get(case.tier, ())
     flags = [flag for flag in ALWAYS if flag not in without] + list(TIERS[case.tier])
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
-    args = parse(["--pretrained_model_name_or_path", "-", *nowhere, *flags, "--network_dim", str(case.rank)])
-    if case.swap is not None:
-        args.blocks_to_swap, args.split_mode = case.swap, False
-    return args
+    config = parse(["--pretrained_model_name_or_path", "-", *nowhere, *flags, "--network_dim", str(case.rank)])
+    if case.swap is None:
+        return config
+    return replace(config, placement=replace(config.placement, blocks_to_swap=case.swap, split_mode=False))
 
 
-def _make_flux(case: Case, args, ledger: Ledger) -> tuple[Flux, int]:
+def _make_flux(case: Case, placement: PlacementConfig, ledger: Ledger) -> tuple[Flux, int]:
     """Return the transformer as the trainer lays it out, with empty weights, and the bytes that it takes on the device."""
     with torch.device("meta"):
         flux = Flux(SHAPES[case.shapes])
-    layout = Layout(args, CUDA, BF16)
-    layout.prepare(flux)
+    layout = TransformerLayout(placement, CUDA, BF16, Flux1Family("dev").swapped_blocks, _Transfer)
+    layout.prepare(flux, flux.blocks)
     for name, module in flux.named_modules():
         _fill(module, layout.device_of(f"{name}."))
     flux.eval().requires_grad_(False)
     weights = ledger.live
-    layout.finish(flux)
-    flux.gradient_checkpointing = case.checkpointing != "none"
-    flux.products_budget = 1 << 60 if case.checkpointing == "products" else 0
+    layout.finish(flux, flux.blocks)
+    budget = 1 << 60 if case.checkpointing == "products" else 0
+    flux.block_runner = None if case.checkpointing == "none" else BlockCheckpointing(budget_bytes=budget)
     return flux, weights
 
 

@@ -9,6 +9,7 @@ from library.data.dataset import Batch
 from library.models.flux1.math import unpack_latents
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.optimizers import clip_gradients, create_optimizer
+from library.placement.activations import BlockCheckpointing
 from library.randomness import generator
 from networks.lora_flux import create_network
 from tests.golden import loss_curve as golden
@@ -25,7 +26,7 @@ def make_parts(*extra):
     """Return the configuration, the network with the golden weights, and the loss over the golden model."""
     config = trainer_config(*FLAGS, *extra)
     flux = golden.base_model()
-    flux.gradient_checkpointing = config.placement.gradient_checkpointing
+    flux.block_runner = BlockCheckpointing() if config.placement.gradient_checkpointing else None
     network = create_network(flux, None, rank=golden.RANK, alpha=golden.ALPHA, seed=0)
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = {name: golden.first_weights(name, tuple(tensor.shape)) for name, tensor in weights.items() if not name.endswith("alpha")}

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from library.errors import TrainerError
+from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
@@ -14,7 +15,7 @@ DROPOUTS = {"network_dropout": 0.2, "rank_dropout": 0.2, "module_dropout": 0.2}
 
 def training(**choices):
     flux = make_flux()
-    flux.gradient_checkpointing = True
+    flux.block_runner = BlockCheckpointing()
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1, **choices)
     randomize_lora(network)
     return flux, network, torch.optim.AdamW(network.parameters(), lr=1e-2)

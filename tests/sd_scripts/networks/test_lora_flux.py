@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from library.errors import TrainerError
 from library.models.flux1.transformer import FluxParams
+from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.network_args import parse_network_args
@@ -136,7 +137,7 @@ def test_gradients_are_the_same_with_checkpointing():
         flux = make_flux()
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
         randomize_lora(network)
-        flux.gradient_checkpointing = checkpointing
+        flux.block_runner = BlockCheckpointing() if checkpointing else None
         flux(**flux_inputs(PARAMS)).square().mean().backward()
         gradients.append([p.grad.clone() for p in network.parameters()])
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))

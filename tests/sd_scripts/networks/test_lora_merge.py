@@ -1,7 +1,5 @@
 """A base with LoRAs merged into it draws what base and LoRAs draw; what does not fit is named."""
 
-from argparse import Namespace
-
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +13,7 @@ from networks.lora_keys import to_diffusers
 from networks.lora_merge import merge_base_weights, text_identity
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
+from tests.support.trainer_config import trainer_config
 
 
 @pytest.fixture(name="paths")
@@ -28,14 +27,14 @@ def fixture_paths(tmp_path):
     return paths
 
 
-def arguments(paths, multipliers=None):
-    return Namespace(base_weights=paths, base_weights_multiplier=multipliers)
+def files(paths, multipliers=(1.0, 1.0)):
+    return [BaseWeights(path=path, multiplier=multiplier) for path, multiplier in zip(paths, multipliers, strict=False)]
 
 
 @torch.no_grad()
 def test_merged_is_base_plus_lora(paths):
     merged, expected = make_flux(), make_flux()
-    merge_base_weights(arguments(paths, [0.5]), {FLUX_PREFIX: merged})  # the second one's multiplier is 1
+    merge_base_weights(files(paths, (0.5, 1.0)), {FLUX_PREFIX: merged})
     for seed, multiplier in enumerate((0.5, 1.0)):
         network = create_network(expected, None, rank=3, alpha=1.0, seed=seed)
         randomize_lora(network)
@@ -48,15 +47,11 @@ def test_merged_is_base_plus_lora(paths):
 def test_each_model_takes_its_own_part(paths):
     clip = make_clip()
     before = {name: tensor.clone() for name, tensor in clip.state_dict().items()}
-    merge_base_weights(arguments(paths), {CLIP_PREFIX: clip})
+    merge_base_weights(files(paths), {CLIP_PREFIX: clip})
     changed = {name for name, tensor in clip.state_dict().items() if not torch.equal(tensor, before[name])}
     assert len(changed) == 6
     assert all(name.endswith(".weight") for name in changed)
-    merge_base_weights(arguments(None), {CLIP_PREFIX: clip})  # nothing given, nothing happens
-
-
-def files(paths, multipliers=(1.0, 1.0)):
-    return [BaseWeights(path=path, multiplier=each) for path, each in zip(paths, multipliers, strict=False)]
+    merge_base_weights([], {CLIP_PREFIX: clip})  # nothing given, nothing happens
 
 
 def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
@@ -69,9 +64,9 @@ def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
 @torch.no_grad()
 def test_quantized_weights_are_widened_added_to_and_quantized_again(paths):
     plain, stored, before = make_flux(), make_flux(), make_flux().double_blocks
-    quantize_blocks(stored, "int8", torch.float32)
+    quantize_blocks(stored.blocks, "int8", torch.float32)
     for flux in (plain, stored):
-        merge_base_weights(arguments(paths), {FLUX_PREFIX: flux})
+        merge_base_weights(files(paths), {FLUX_PREFIX: flux})
     for path, linear in plain.double_blocks.named_modules():
         if isinstance(linear, torch.nn.Linear):
             layer = stored.double_blocks.get_submodule(path)
@@ -82,9 +77,7 @@ def test_quantized_weights_are_widened_added_to_and_quantized_again(paths):
             ).all()  # rounded three times, to half a step each
 
 
-def test_what_cannot_be_is_named(paths, tmp_path):
-    with pytest.raises(TrainerError, match=r"--base_weights_multiplier has 3 values for 2"):
-        merge_base_weights(arguments(paths, [1.0, 1.0, 1.0]), {})
+def test_what_cannot_be_is_named(tmp_path):
     save_file(
         {
             "lora_unet_double_blocks_9_img_mlp_0.lora_down.weight": torch.ones(1, 64),
@@ -93,6 +86,11 @@ def test_what_cannot_be_is_named(paths, tmp_path):
         tmp_path / "big.safetensors",
     )
     with pytest.raises(TrainerError, match=r"big\.safetensors.*double_blocks_9"):
-        merge_base_weights(arguments([str(tmp_path / "big.safetensors")]), {FLUX_PREFIX: make_flux()})
+        merge_base_weights(files([str(tmp_path / "big.safetensors")]), {FLUX_PREFIX: make_flux()})
     with pytest.raises(TrainerError, match="missing"):
-        merge_base_weights(arguments([str(tmp_path / "none.safetensors")]), {FLUX_PREFIX: make_flux()})
+        merge_base_weights(files([str(tmp_path / "none.safetensors")]), {FLUX_PREFIX: make_flux()})
+
+
+def test_more_multipliers_than_files_are_refused(paths):
+    with pytest.raises(TrainerError, match=r"--base_weights_multiplier has 3 values for 2"):
+        trainer_config(base_weights=paths, base_weights_multiplier=(1.0, 1.0, 1.0))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from networks.lora_module import Dropout, DropoutRates, MicroStep
 from tests.support.lora import randomize_lora
@@ -61,7 +62,7 @@ def test_a_recompute_sees_the_same_masks(kind, split_qkv):
         flux = make_flux()
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1, split_qkv=split_qkv, **{kind: 0.4 if len(gradients) < 2 else 0.0})
         randomize_lora(network)
-        flux.gradient_checkpointing = checkpointing
+        flux.block_runner = BlockCheckpointing() if checkpointing else None
         network.begin(5, 0)
         flux(**flux_inputs(PARAMS)).square().mean().backward()
         gradients.append([torch.zeros(1) if p.grad is None else p.grad for p in network.parameters()])

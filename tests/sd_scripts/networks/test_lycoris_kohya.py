@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
+from library.placement.activations import BlockCheckpointing
 from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.factory import parameter_groups
@@ -35,7 +36,7 @@ def training(config):
 
 
 def train(flux, network, optimizer, steps):
-    flux.gradient_checkpointing = True
+    flux.block_runner = BlockCheckpointing()
     for step in steps:
         network.begin(step, 0)
         x = flux_inputs(PARAMS)
@@ -96,7 +97,7 @@ def test_a_resume_repeats_lycoris_own_dropout():
 
 def test_it_learns_beside_a_float8_base():
     flux = make_flux()
-    quantize_blocks(flux, "fp8", torch.float32)
+    quantize_blocks(flux.blocks, "fp8", torch.float32)
     config = config_of("algo=lokr")
     network = create(config, flux, None)
     before = output(flux)
@@ -108,7 +109,7 @@ def test_it_learns_beside_a_float8_base():
 @pytest.mark.parametrize("asked", [("algo=lokr", "dora_wd=True"), ("algo=diag-oft",)])
 def test_what_works_on_the_weights_themselves_refuses_quantized_ones(kind, asked):
     flux = make_flux()
-    quantize_blocks(flux, kind, torch.float32)
+    quantize_blocks(flux.blocks, kind, torch.float32)
     with pytest.raises(TrainerError, match=rf"{asked[-1]}.*base_quantization"):
         create(config_of(*asked), flux, None)
 

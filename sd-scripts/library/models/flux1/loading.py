@@ -10,13 +10,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
+from library.models.family import TensorStore
 from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX, clip_recipes
 from library.models.flux1.transformer import Flux, FluxParams, params_from_shapes
-from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, pin, swap_blocks
-from library.weights.model_files import ModelFiles, Place, TensorRecipe
+from library.weights.model_files import ModelFiles, StoreTensor, TensorRecipe
 
 IN_CHANNELS = 64  # 16 latent channels by 2x2 pixels
-Prepare = Callable[[Flux], Place | None]
+Prepare = Callable[[Flux], StoreTensor | None]
 CLIP_HEAD_DIM = 64
 
 
@@ -60,8 +60,8 @@ def load_flux(
     file, params = open_flux(path, mapped=mapped)
     with torch.device("meta"):
         model = Flux(params)
-    place = prepare(model) if prepare else None
-    file.load_into(model, dtype=dtype, device=device, place=place)
+    store_tensor = prepare(model) if prepare else None
+    file.load_into(model, dtype=dtype, device=device, store_tensor=store_tensor)
     return model.eval().requires_grad_(False)
 
 
@@ -102,10 +102,11 @@ def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | 
     return model.to(device).eval().requires_grad_(False)
 
 
-def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> T5EncoderModel:
-    """Load a T5 v1.1 encoder, in any precision; where it does not fit on `device`, its blocks stay in host memory and visit.
+def load_t5(path: str, *, dtype: torch.dtype | None, store: TensorStore, mapped: bool = True) -> T5EncoderModel:
+    """Load a T5 v1.1 encoder in any precision; its tensors are kept where `store` decides.
 
-    Raises TrainerError (bad_model) when it is missing, damaged, or another model.
+    Raises:
+        TrainerError: If it is missing, damaged, or another model (bad_model).
     """
     file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=FILE_PREFIXES[T5_PREFIX], mapped=mapped)
     if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
@@ -132,25 +133,11 @@ def load_t5(path: str, *, dtype: torch.dtype | None, device: torch.device | str,
         raise file.wrong_model_error("a T5 text encoder", error.args[0]) from None
     with init_empty_weights(include_buffers=False):
         model = T5EncoderModel(config)
-    num_bytes = sum(tensor.numel() for tensor in model.parameters()) * (dtype or torch.bfloat16).itemsize
-    is_whole = fits(num_bytes, torch.device(device))
-    file.load_into(
-        model, dtype=dtype, device=lambda name: _t5_place(name, device, is_whole=is_whole), ignore=("encoder.embed_tokens.weight",)
-    )
+    store_tensor = store.prepare(model, list(model.encoder.block))
+    file.load_into(model, dtype=dtype, device=store.device_of, ignore=("encoder.embed_tokens.weight",), store_tensor=store_tensor)
     model.encoder.embed_tokens = model.shared
-    if not is_whole:
-        pin(model.encoder.block)
-        swap_t5_blocks(model, CudaBlockTransfer(torch.device(device)))
+    store.finish(model, list(model.encoder.block))
     return model.eval().requires_grad_(False)
-
-
-def _t5_place(name: str, device: torch.device | str, *, is_whole: bool) -> torch.device:
-    return torch.device(device if is_whole or not name.startswith("encoder.block.") else "cpu")
-
-
-def swap_t5_blocks(model: T5EncoderModel, mover: BlockTransfer) -> None:
-    """Let T5's blocks visit the device one after another: 9 GB of weights then take the place of two blocks, also when T5 is trained."""
-    swap_blocks(list(model.encoder.block), mover, is_checkpointed=lambda: False)
 
 
 def _count(file: ModelFiles, pattern: str) -> int:

@@ -1,4 +1,4 @@
-"""The pure functions of the FLUX transformer: patches, positions, attention. No parameters, no state.
+"""The pure functions of FLUX: patches, positions, noise levels, attention. No parameters, no state.
 
 Shape suffixes: B batch, C channels, H W latent height and width, N image tokens, L text tokens, S = L + N, h heads, D head dimension.
 """
@@ -46,6 +46,16 @@ def image_ids(batch_size: int, height: int, width: int, device: torch.device | s
 def text_ids(batch_size: int, length: int, device: torch.device | str = "cpu") -> Tensor:
     """Return the positions of the text tokens, which FLUX puts all at the origin: (B, L, 3), float32 zeros."""
     return torch.zeros(batch_size, length, 3, device=device)
+
+
+def shifted(u: Tensor, shift: float) -> Tensor:
+    """Move noise levels towards 1 (shift > 1): the same shape."""
+    return shift * u / (1 + (shift - 1) * u)
+
+
+def resolution_mu(num_tokens: int) -> float:
+    """FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
+    return 0.5 + 0.65 * (num_tokens - 256) / 3840
 
 
 def timestep_embedding(timesteps_B: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""CLIP-L and T5: their tokenizers, and what FLUX takes from them. Their files are encoder_loading.py's.
+"""CLIP-L and T5: their tokenizers, and what FLUX takes from them. loading.py reads their files.
 
 Shape suffixes: B batch, L tokens, V pooled width, C context width.
 """
@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from fluxgym.contract.codes import ReasonCode
+from library.config import ModelConfig
 from library.errors import TrainerError
+from library.models.family import Part, TensorStore
 from library.models.flux1.loading import ClipTextEncoder, load_clip_l, load_t5
 from library.weights.model_files import ModelFiles
 
+CLIP, T5 = Part("clip"), Part("t5")
 CLIP_ID, T5_ID = "openai/clip-vit-large-patch14", "google/t5-v1_1-xxl"
 
 
@@ -24,7 +27,7 @@ def encode_clip(model: ClipTextEncoder, ids_BL: Tensor) -> Tensor:
 
 
 def encode_t5(model: T5EncoderModel, ids_BL: Tensor, mask_BL: Tensor | None = None) -> Tensor:
-    """(B, L) -> (B, L, C). With a mask, padding is neither attended to nor returned (zeros); kohya's default is without."""
+    """(B, L) -> (B, L, C). With a mask, padding is not attended to and its states are zeros; kohya's default is no mask."""
     states = model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
     return states if mask_BL is None else states * mask_BL[..., None].to(states.dtype)
 
@@ -42,7 +45,7 @@ class Tokenizers:
         return self._ids(self.clip_tokenizer, captions, 77)["input_ids"]
 
     def t5(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """B captions -> (B, L) ids and (B, L) mask, 1 where a token is no padding."""
+        """B captions -> (B, L) ids and (B, L) mask, 1 where a token is not padding."""
         encoded = self._ids(self.t5_tokenizer, captions, self.t5_length)
         return encoded["input_ids"], encoded["attention_mask"]
 
@@ -54,7 +57,10 @@ class Tokenizers:
 def load_tokenizers(clip_path: str, t5_path: str, cache_dir: str | None, t5_max_length: int) -> Tokenizers:
     """Load both tokenizers from `cache_dir` (kohya's layout), else from beside the encoders' files.
 
-    `t5_max_length` is cut to what the tokenizer itself says is its longest text. Raises TrainerError when one is not found.
+    `t5_max_length` is limited to the longest text that the tokenizer allows.
+
+    Raises:
+        TrainerError: If a tokenizer is missing or cannot be read.
     """
     clip = _load_tokenizer(CLIP_ID, ("tokenizer_clip", "tokenizer"), clip_path, cache_dir)
     t5 = _load_tokenizer(T5_ID, ("tokenizer_t5", "tokenizer_2"), t5_path, cache_dir)
@@ -64,12 +70,12 @@ def load_tokenizers(clip_path: str, t5_path: str, cache_dir: str | None, t5_max_
 def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, cache_dir: str | None) -> PreTrainedTokenizerBase:
     """Load one from kohya's cache, from beside the encoder under our name or kohya's, or from diffusers' folder beside or in it."""
     encoder, (ours, diffusers) = Path(encoder_path), folders
-    places = [Path(cache_dir) / hub_id.replace("/", "_")] if cache_dir else []
-    places += [encoder.parent / ours, encoder.parent / hub_id.replace("/", "_")]
-    places += [encoder.parent / diffusers, encoder / diffusers] if encoder.is_dir() else []
-    found = next((place for place in places if place.is_dir()), None)
+    folders_tried = [Path(cache_dir) / hub_id.replace("/", "_")] if cache_dir else []
+    folders_tried += [encoder.parent / ours, encoder.parent / hub_id.replace("/", "_")]
+    folders_tried += [encoder.parent / diffusers, encoder / diffusers] if encoder.is_dir() else []
+    found = next((folder for folder in folders_tried if folder.is_dir()), None)
     if found is None:
-        tried = ", ".join(str(place) for place in places)
+        tried = ", ".join(str(folder) for folder in folders_tried)
         raise TrainerError(f"the tokenizer of {hub_id} was not found (looked in {tried}); put its files into one of them.")
     try:
         return AutoTokenizer.from_pretrained(str(found), local_files_only=True)
@@ -79,7 +85,7 @@ def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, ca
 
 @dataclass(frozen=True)
 class TextStates:
-    """What FLUX takes from captions: T5's states (B, L, C), CLIP's pooled output (B, V), CLIP's ids (B, 77), and T5's mask if it counts."""
+    """What FLUX takes from captions: T5's states (B, L, C), CLIP's pooled output (B, V), CLIP's ids (B, 77), T5's mask if padding is masked."""
 
     context: Tensor
     pooled: Tensor
@@ -88,8 +94,8 @@ class TextStates:
 
 
 @dataclass
-class TextEncoders:
-    """Both encoders with their tokenizers; `t5` becomes None once it is let go."""
+class Flux1TextEncoders:
+    """Both encoders with their tokenizers; `t5` is None once it is released. `with_mask` is kohya's --apply_t5_attn_mask."""
 
     clip: ClipTextEncoder
     t5: T5EncoderModel | None
@@ -101,13 +107,23 @@ class TextEncoders:
         """The precision that captions are encoded in."""
         return self.clip.text_model.dtype
 
-    def states(self, captions: str | list[str], *, trains_t5: bool = False) -> TextStates:
-        """Encode B captions (or one) on the encoders' device, without gradients but for a T5 that is trained.
+    def parts(self) -> dict[Part, nn.Module]:
+        """Return the encoders that are in memory."""
+        return {CLIP: self.clip} if self.t5 is None else {CLIP: self.clip, T5: self.t5}
 
-        with_mask is kohya's --apply_t5_attn_mask.
-        """
+    def token_ids(self, caption: str) -> tuple[object, ...]:
+        """Return T5's ids of a caption and CLIP's, in a list of one row."""
+        return self.tokenizers.t5([caption])[0].tolist(), self.tokenizers.clip([caption]).tolist()
+
+    def release(self, keep: frozenset[Part]) -> None:
+        """Free T5 unless it is in `keep`. CLIP is small and stays."""
+        if T5 not in keep:
+            self.t5 = None
+
+    def states(self, captions: str | list[str], *, trains_t5: bool = False) -> TextStates:
+        """Encode B captions (or one) on the encoders' device, without gradients except for a T5 that is trained."""
         captions = [captions] if isinstance(captions, str) else captions
-        assert self.t5 is not None, "T5 has been let go"
+        assert self.t5 is not None, "T5 has been released"
         device = self.t5.device
         t5_ids, mask = (tensor.to(device) for tensor in self.tokenizers.t5(captions))
         clip_ids = self.tokenizers.clip(captions).to(device)
@@ -118,20 +134,17 @@ class TextEncoders:
         return TextStates(context, pooled, clip_ids, mask if self.with_mask else None)
 
 
-def load_text_encoders(
-    clip_path: str,
-    t5_path: str,
-    *,
-    cache_dir: str | None,
-    t5_max_length: int,
-    with_mask: bool,
-    dtype: torch.dtype,
-    device: torch.device,
-    mapped: bool = True,
-) -> TextEncoders:
-    """Load CLIP-L, T5 and both tokenizers; raises TrainerError when one is missing, damaged, or something else."""
-    for path, what, folder in ((clip_path, "the CLIP-L text encoder", "text_encoder"), (t5_path, "the T5 text encoder", "text_encoder_2")):
-        ModelFiles(path, what, folders=(folder,))  # a mistyped path is that, not a missing tokenizer
-    tokenizers = load_tokenizers(clip_path, t5_path, cache_dir, t5_max_length)
-    clip = load_clip_l(clip_path, dtype=dtype, device=device, mapped=mapped)
-    return TextEncoders(clip, load_t5(t5_path, dtype=dtype, device=device, mapped=mapped), tokenizers, with_mask)
+def load_text_encoders(files: ModelConfig, store: TensorStore, dtype: torch.dtype, *, t5_length: int) -> Flux1TextEncoders:
+    """Load CLIP-L on the store's device, T5 as the store decides, and both tokenizers.
+
+    Raises:
+        TrainerError: If one is missing, damaged, or another model.
+    """
+    paths = ((files.clip_l, "the CLIP-L text encoder", "text_encoder"), (files.t5xxl, "the T5 text encoder", "text_encoder_2"))
+    for path, what, folder in paths:
+        ModelFiles(path, what, folders=(folder,))  # a mistyped path is reported as such, not as a missing tokenizer
+    mapped = not files.disable_mmap_load_safetensors
+    tokenizers = load_tokenizers(files.clip_l, files.t5xxl, files.tokenizer_cache_dir, t5_length)
+    clip = load_clip_l(files.clip_l, dtype=dtype, device=store.device, mapped=mapped)
+    t5 = load_t5(files.t5xxl, dtype=dtype, store=store, mapped=mapped)
+    return Flux1TextEncoders(clip, t5, tokenizers, files.apply_t5_attn_mask)

@@ -1,18 +1,20 @@
 """The FLUX.1 transformer with BFL's parameter names; every dimension is read from the tensors' shapes.
 
-Owns the architecture. Does not own its files (flux_loading.py), what is trained on it (networks/), how it is noised (flow.py), or where its
-blocks live (offload.py). Shape suffixes as in flux_math.
+The architecture only: its files are read by loading.py, and library.placement decides where its blocks are and how they run. Shape suffixes as
+in math.py.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from library.models.family import BlockRunner
 from library.models.flux1.math import attention, gated_sum, modulated, normed_and_rotated, rope, timestep_embedding
-from library.placement.checkpointing import run_checkpointed
 
 TIME_DIM = 256
 
@@ -45,7 +47,7 @@ class FluxParams:
 
 
 def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> FluxParams:
-    """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that tells them is not there."""
+    """Read the dimensions off a BFL state dict's shapes; raises KeyError if a tensor that determines them is missing."""
     hidden_size, in_channels = shapes["img_in.weight"]
 
     def count(kind: str) -> int:
@@ -66,7 +68,7 @@ def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> FluxParams:
 
 
 class RMSNorm(nn.Module):
-    """The scale of a root-mean-square norm, with BFL's parameter name `scale`; flux_math.normed_and_rotated is its arithmetic."""
+    """The scale of a root-mean-square norm, with BFL's parameter name `scale`; math.normed_and_rotated computes it."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -118,17 +120,17 @@ class MLPEmbedder(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Shift, scale and gate from the conditioning vector, for one or two places of a block."""
+    """Shift, scale and gate from the conditioning vector, for one or two modulations in a block."""
 
-    def __init__(self, dim: int, *, places: int) -> None:
+    def __init__(self, dim: int, *, num_modulations: int) -> None:
         super().__init__()
-        self.lin = nn.Linear(dim, 3 * places * dim)
-        self.places = places
+        self.lin = nn.Linear(dim, 3 * num_modulations * dim)
+        self.num_modulations = num_modulations
 
     def forward(self, vec_BC: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
-        """(B, C) -> a (shift, scale, gate) of (B, 1, C) each, for every place."""
-        parts = self.lin(nn.functional.silu(vec_BC))[:, None, :].chunk(3 * self.places, dim=-1)
-        return tuple((parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]) for i in range(self.places))
+        """(B, C) -> a (shift, scale, gate) of (B, 1, C) each, for every modulation."""
+        parts = self.lin(nn.functional.silu(vec_BC))[:, None, :].chunk(3 * self.num_modulations, dim=-1)
+        return tuple((parts[3 * i], parts[3 * i + 1], parts[3 * i + 2]) for i in range(self.num_modulations))
 
 
 def norm_without_weights(dim: int) -> nn.LayerNorm:
@@ -148,7 +150,7 @@ class DoubleStreamBlock(nn.Module):
         super().__init__()
         dim, heads = params.hidden_size, params.num_heads
         for stream in ("img", "txt"):
-            setattr(self, f"{stream}_mod", Modulation(dim, places=2))
+            setattr(self, f"{stream}_mod", Modulation(dim, num_modulations=2))
             setattr(self, f"{stream}_norm1", norm_without_weights(dim))
             setattr(self, f"{stream}_attn", SelfAttention(dim, heads))
             setattr(self, f"{stream}_norm2", norm_without_weights(dim))
@@ -158,9 +160,9 @@ class DoubleStreamBlock(nn.Module):
         """(B, N, C) and (B, L, C) -> the same; text stands before image in the attention."""
         (img_shift, img_scale, img_gate), img_mod2 = self.img_mod(vec_BC)
         (txt_shift, txt_scale, txt_gate), txt_mod2 = self.txt_mod(vec_BC)
-        places = positions.split([txt_BLC.shape[1], img_BNC.shape[1]], dim=2)
-        txt_q, txt_k, txt_v = self.txt_attn.queries_keys_values(modulated(self.txt_norm1(txt_BLC), txt_shift, txt_scale), places[0])
-        img_q, img_k, img_v = self.img_attn.queries_keys_values(modulated(self.img_norm1(img_BNC), img_shift, img_scale), places[1])
+        txt_positions, img_positions = positions.split([txt_BLC.shape[1], img_BNC.shape[1]], dim=2)
+        txt_q, txt_k, txt_v = self.txt_attn.queries_keys_values(modulated(self.txt_norm1(txt_BLC), txt_shift, txt_scale), txt_positions)
+        img_q, img_k, img_v = self.img_attn.queries_keys_values(modulated(self.img_norm1(img_BNC), img_shift, img_scale), img_positions)
         q, k, v = (torch.cat(pair, dim=2) for pair in ((txt_q, img_q), (txt_k, img_k), (txt_v, img_v)))
         txt_attn, img_attn = attention(q, k, v, mask).split([txt_BLC.shape[1], img_BNC.shape[1]], dim=1)
         img_BNC = gated_sum(img_BNC, img_gate, self.img_attn.proj(img_attn))
@@ -187,7 +189,7 @@ class SingleStreamBlock(nn.Module):
         self.norm = QKNorm(params.head_dim)
         self.pre_norm = norm_without_weights(dim)
         self.mlp_act = nn.GELU(approximate="tanh")
-        self.modulation = Modulation(dim, places=1)
+        self.modulation = Modulation(dim, num_modulations=1)
 
     def forward(self, x_BSC: Tensor, vec_BC: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
         """(B, S, C) -> (B, S, C)."""
@@ -215,14 +217,12 @@ class LastLayer(nn.Module):
 
 
 class Flux(nn.Module):
-    """The FLUX.1 transformer: noisy latents, text and time in, velocity (noise minus image) out."""
+    """The FLUX.1 transformer: predicts the velocity, noise minus image, from noisy latents, text and time."""
 
     def __init__(self, params: FluxParams) -> None:
         super().__init__()
         self.params = params
-        self.gradient_checkpointing = False
-        self.products_budget = 0  # bytes that gradient checkpointing may keep, see recompute.py
-        self.compiled_by: str | None = None  # the backend of torch.compile, see compiled.py
+        self.block_runner: BlockRunner | None = None  # runs the blocks while gradients are computed
         dim = params.hidden_size
         self.img_in = nn.Linear(params.in_channels, dim)
         self.time_in = MLPEmbedder(TIME_DIM, dim)
@@ -232,6 +232,11 @@ class Flux(nn.Module):
         self.double_blocks = nn.ModuleList(DoubleStreamBlock(params) for _ in range(params.depth))
         self.single_blocks = nn.ModuleList(SingleStreamBlock(params) for _ in range(params.depth_single_blocks))
         self.final_layer = LastLayer(dim, params.in_channels)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The double blocks, then the single blocks: the order of the forward pass."""
+        return [*self.double_blocks, *self.single_blocks]
 
     def forward(
         self,
@@ -247,21 +252,22 @@ class Flux(nn.Module):
         """Predict the velocity.
 
         img (B, N, in), img_ids (B, N, 3), txt (B, L, context), txt_ids (B, L, 3), timesteps (B,) in [0, 1] with 1 for pure noise,
-        y (B, vec) pooled text, guidance (B,) for models that embed it, txt_mask (B, L) true where text counts -> (B, N, in).
+        y (B, vec) pooled text, guidance (B,) for models that embed it, txt_mask (B, L) True for tokens that are not padding -> (B, N, in).
 
-        Raises ValueError when the model embeds guidance and none is given.
+        Raises:
+            ValueError: If the model embeds guidance and none is given.
         """
         vec = self._condition(timesteps, y, guidance, img.dtype)
         img, txt = self.img_in(img), self.txt_in(txt)
         positions = rope(torch.cat([txt_ids, img_ids], dim=1), self.params.axes_dim, self.params.theta)
         mask = _key_mask(txt_mask, img.shape[1])
         num_tokens = positions.shape[0] * positions.shape[2]
-        self._keeps_products = product_bytes(self.params, num_tokens, img.element_size()) <= self.products_budget
+        run = self._runner(product_bytes(self.params, num_tokens, img.element_size()))
         for block in self.double_blocks:
-            img, txt = self._run(block, img, txt, vec, positions, mask)
+            img, txt = run(block, img, txt, vec, positions, mask)
         x = torch.cat([txt, img], dim=1)
         for block in self.single_blocks:
-            x = self._run(block, x, vec, positions, mask)
+            x = run(block, x, vec, positions, mask)
         return self.final_layer(x[:, txt.shape[1] :], vec)
 
     def _condition(self, timesteps: Tensor, y: Tensor, guidance: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -272,18 +278,20 @@ class Flux(nn.Module):
             vec = vec + self.guidance_in(timestep_embedding(guidance, TIME_DIM).to(dtype))
         return vec + self.vector_in(y)
 
-    def _run(self, block: nn.Module, *args: object) -> object:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            if self._keeps_products and self.compiled_by:
-                return block(*args)  # the compiler keeps products and makes the rest again by itself
-            return run_checkpointed(block, *args, keeps_products=self._keeps_products)
-        return block(*args)
+    def _runner(self, num_bytes: int) -> Callable[..., Any]:
+        if self.block_runner is None or not torch.is_grad_enabled():
+            return _call
+        return partial(self.block_runner, product_bytes=num_bytes)
+
+
+def _call(block: nn.Module, *args: Any) -> Any:
+    return block(*args)
 
 
 def product_bytes(params: FluxParams, num_tokens: int, element_size: int) -> int:
-    """Return how much the results of all blocks' Linears and attentions take: what checkpointing need not make again if it is kept.
+    """Return what the results of all blocks' Linears and attentions take: checkpointing that keeps them need not compute them again.
 
-    A token's in a double block: qkv, attention, projection and feed-forward, 6 C + M numbers; in a single block 5 C + M.
+    Per token, a double block has 6 C + M numbers (qkv, attention, projection, feed-forward), a single block 5 C + M.
     """
     numbers = params.depth * (6 * params.hidden_size + params.mlp_dim)
     numbers += params.depth_single_blocks * (5 * params.hidden_size + params.mlp_dim)
@@ -291,7 +299,7 @@ def product_bytes(params: FluxParams, num_tokens: int, element_size: int) -> int
 
 
 def _key_mask(txt_mask: Tensor | None, num_image_tokens: int) -> Tensor | None:
-    """(B, L) -> (B, 1, 1, L + N): image tokens may always be seen."""
+    """(B, L) -> (B, 1, 1, L + N): image tokens are never masked."""
     if txt_mask is None:
         return None
     seen = txt_mask.bool()

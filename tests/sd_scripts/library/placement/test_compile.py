@@ -1,13 +1,13 @@
 """Compiled blocks compute what uncompiled ones do; what cannot be compiled is said."""
 
-from argparse import Namespace
-
 import pytest
 import torch
 
+from library.config import PlacementConfig
 from library.errors import TrainerError
 from library.models.flux1.math import image_ids, text_ids
 from library.placement import compile
+from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import create_network
 from tests.support import block_swap
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 
 
-def asked(**changes):
-    return Namespace(**({"torch_compile": True, "dynamo_backend": "aot_eager"} | changes))
+def config(**changes):
+    return PlacementConfig(**({"torch_compile": True, "dynamo_backend": "aot_eager"} | changes))
 
 
 def gradients(flux, network):
@@ -33,12 +33,12 @@ def gradients(flux, network):
 def test_gradients_are_those_of_uncompiled_blocks_with_products_kept_or_not():
     flux = make_flux()
     network = create_network(flux, None, rank=4, alpha=1.0, seed=1)
-    flux.gradient_checkpointing = True
+    flux.block_runner = BlockCheckpointing()
     plain = gradients(flux, network)
-    compile.compile_blocks(flux, asked(), CPU)
-    assert flux.compiled_by == "aot_eager"
+    assert compile.compile_blocks(flux.blocks, config(), CPU) == "aot_eager"
+    flux.block_runner = BlockCheckpointing(is_compiled=True)
     full = gradients(flux, network)
-    flux.products_budget = 1 << 40
+    flux.block_runner = BlockCheckpointing(is_compiled=True, budget_bytes=1 << 40)
     kept = gradients(flux, network)
     for a, b, c in zip(plain, full, kept, strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-7)
@@ -48,7 +48,7 @@ def test_gradients_are_those_of_uncompiled_blocks_with_products_kept_or_not():
 def test_compiled_blocks_that_are_swapped_compute_the_same():
     plain, swapped = (block_swap.make_swapped_flux(swapped=on, checkpointing=True) for on in (False, True))
     for flux, _, _ in (plain, swapped):
-        compile.compile_blocks(flux, asked(), CPU)
+        compile.compile_blocks(flux.blocks, config(), CPU)
     for _ in range(2):
         x = flux_inputs(PARAMS)
         assert block_swap.all_equal(block_swap.gradients_of(*plain[:2], x), block_swap.gradients_of(*swapped[:2], x))
@@ -57,19 +57,17 @@ def test_compiled_blocks_that_are_swapped_compute_the_same():
 
 def test_nothing_is_compiled_unless_asked_for():
     flux = make_flux()
-    compile.compile_blocks(flux, asked(torch_compile=False), CPU)
-    assert flux.compiled_by is None
+    assert compile.compile_blocks(flux.blocks, config(torch_compile=False), CPU) is None
 
 
 def test_without_a_compiler_a_line_is_printed_and_nothing_compiled(monkeypatch, capsys):
     flux = make_flux()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    compile.compile_blocks(flux, asked(dynamo_backend="inductor"), CPU)
-    assert flux.compiled_by is None
+    assert compile.compile_blocks(flux.blocks, config(dynamo_backend="inductor"), CPU) is None
     assert "C++ compiler" in capsys.readouterr().err
 
 
 def test_a_backend_that_is_not_there_is_named():
     with pytest.raises(TrainerError, match="nvprims_nvfuser"):
-        compile.compile_blocks(make_flux(), asked(dynamo_backend="nvprims_nvfuser"), CPU)
+        compile.compile_blocks(make_flux().blocks, config(dynamo_backend="nvprims_nvfuser"), CPU)

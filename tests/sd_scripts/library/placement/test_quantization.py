@@ -17,9 +17,9 @@ from library.placement.quantization import (
     NF4Linear,
     QuantizedLinear,
     dequantize_blocks,
-    placing,
     quantize_blocks,
     quantize_rows,
+    quantized_store,
 )
 from networks.lora_flux import create_network
 from tests.support.lora import randomize_lora
@@ -31,7 +31,7 @@ ROUNDING = {"fp8": 0.04, "int8": 0.01, "nf4": 0.12}  # of a bell curve's numbers
 
 def quantized(kind, weight, dtype=torch.float32):
     layer = KINDS[kind](nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(False), dtype)
-    layer.take(weight, None)
+    layer.store_weight(weight, None)
     return layer
 
 
@@ -88,12 +88,12 @@ def test_autograd_keeps_the_small_form_only(kind):
 def test_a_model_is_close_and_smaller(kind):
     flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
-    made = quantize_blocks(flux, kind, torch.float32)
+    made = quantize_blocks(flux.blocks, kind, torch.float32)
     assert len(made) == 10 * len(flux.double_blocks) + 3 * len(flux.single_blocks)
     assert all(layer.weight.nbytes <= layer.in_features * layer.out_features for layer in made)
     assert 0 < (flux(**x) - exact).norm() < ROUNDING[kind] * exact.norm()
     rounded = flux(**x)
-    dequantize_blocks(flux)
+    dequantize_blocks(flux.blocks)
     assert not any(isinstance(module, QuantizedLinear) for module in flux.modules())
     assert torch.equal(flux(**x), rounded)
 
@@ -101,7 +101,7 @@ def test_a_model_is_close_and_smaller(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loras_gradients_pass_through(kind):
     flux = make_flux()
-    quantize_blocks(flux, kind, torch.float32)
+    quantize_blocks(flux.blocks, kind, torch.float32)
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
     randomize_lora(network)
     flux(**flux_inputs(PARAMS)).square().mean().backward()
@@ -112,7 +112,7 @@ def test_the_loras_gradients_pass_through(kind):
 def test_loading_quantizes_as_a_loaded_model_is_quantized(kind, tmp_path):
     save_file(make_flux().state_dict(), tmp_path / "flux.safetensors")
     loaded, wanted = load_quantized(tmp_path / "flux.safetensors", kind), make_flux()
-    quantize_blocks(wanted, kind, torch.float32)
+    quantize_blocks(wanted.blocks, kind, torch.float32)
     for ours, theirs in zip(layers(loaded), layers(wanted), strict=True):
         assert all(torch.equal(a.float(), b.float()) for a, b in zip(ours.stored(), theirs.stored(), strict=True))
         assert torch.equal(ours.bias, theirs.bias)
@@ -138,11 +138,20 @@ def test_a_float8_file_keeps_its_bytes_and_scales(storage, tmp_path):
 
 def load_quantized(path, kind):
     def prepare(flux):
-        quantize_blocks(flux, kind, torch.float32)
-        return placing(CPU, lambda name: CPU)
+        quantize_blocks(flux.blocks, kind, torch.float32)
+        return quantized_store(CPU, lambda name: CPU)
 
     return load_flux(str(path), dtype=torch.float32, device=CPU, prepare=prepare)
 
 
 def layers(flux):
     return [module for module in flux.modules() if isinstance(module, QuantizedLinear)]
+
+
+@torch.no_grad()
+def test_float8_storage_is_close_and_a_quarter_of_the_size():
+    flux, x = make_flux(), flux_inputs(PARAMS)
+    exact = flux(**x)
+    quantize_blocks(flux.blocks, "fp8", torch.float32)
+    assert all(block.linear1.weight.element_size() == 1 for block in flux.single_blocks)
+    assert 0 < (flux(**x) - exact).norm() < 0.02 * exact.norm()

@@ -1,7 +1,6 @@
 """What the training decides from its files before it begins; the training itself is driven in integration/test_trainer.py."""
 
 import gc
-from dataclasses import replace
 
 import pytest
 from transformers import T5EncoderModel
@@ -10,24 +9,12 @@ from library.cli.parse import parse
 from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
 from library.process import StopFlag
-from library.training import setup
+from library.training.base_model import BaseModel
 from library.training.reporting import ProgressLog
-from library.training.setup import build_trainer, describe_dataset, t5_length
+from library.training.setup import build_trainer, describe_dataset
 from tests.support.photos import write_cats
 from tests.support.stops import flags, write_dataset
-from tests.support.tiny_models import PARAMS, make_flux, model_flags, save, write_tiny_models
-
-
-@pytest.mark.parametrize(("is_dev", "given", "expected"), [(True, None, 512), (False, None, 256), (False, 300, 300), (True, 100, 100)])
-def test_captions_are_as_long_as_the_model_was_made_with(is_dev, given, expected, tmp_path):
-    save(make_flux(replace(PARAMS, guidance_embed=is_dev)), tmp_path / "flux.safetensors")
-    assert t5_length(str(tmp_path / "flux.safetensors"), given) == expected
-
-
-def test_a_model_that_is_none_is_refused_before_anything_is_encoded(tmp_path):
-    (tmp_path / "flux.safetensors").write_text("no model")
-    with pytest.raises(TrainerError, match=r"flux\.safetensors"):
-        t5_length(str(tmp_path / "flux.safetensors"), None)
+from tests.support.tiny_models import model_flags, write_tiny_models
 
 
 class TransformerWanted(Exception):
@@ -46,12 +33,12 @@ def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypat
     (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64\n")
     seen, others = [], large_models()  # another test's may be alive
 
-    def load_base(*_):
+    def load_transformer(*_):
         gc.collect()
         seen.extend(each for each in large_models() if not any(each is other for other in others))
         raise TransformerWanted
 
-    monkeypatch.setattr(setup, "load_base", load_base)
+    monkeypatch.setattr(BaseModel, "load_transformer", load_transformer)
     config = parse([
         *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "pictures"), "--output_dir", str(tmp_path / "out"),
         "--resolution", "64", "--cache_text_encoder_outputs", "--cache_latents", "--sample_prompts", str(tmp_path / "prompts.txt"),
@@ -68,8 +55,8 @@ def fixture_run(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("run")
     models = write_tiny_models(folder / "models")
     dataset = write_dataset(folder / "d.toml", write_cats(folder / "cats", count=1, size=64))
-    for name in ("load_text_encoders", "load_vae", "load_base"):
-        monkeypatch.setattr(setup, name, lambda *_, **__: pytest.fail("a model was loaded"))
+    for name in ("load_text_encoders", "load_vae", "load_transformer"):
+        monkeypatch.setattr(BaseModel, name, lambda *_, **__: pytest.fail("a model was loaded"))
 
     def run(out, *extra):
         return build_trainer(parse(flags(models, dataset, out, *extra)), ProgressLog(str(out)), StopFlag())

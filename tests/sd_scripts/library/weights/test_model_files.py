@@ -162,12 +162,12 @@ MEASURE = """
 import json, sys
 import torch
 from library.models.flux1.loading import load_flux
-from library.placement.quantization import placing, quantize_blocks
+from library.placement.quantization import quantized_store, quantize_blocks
 path, kind, mapped = sys.argv[1], sys.argv[2], sys.argv[3] == "mapped"
 cpu, dtype = torch.device("cpu"), torch.bfloat16
 def prepare(flux):
-    quantize_blocks(flux, kind, dtype)
-    return placing(cpu, lambda name: cpu)
+    quantize_blocks(flux.blocks, kind, dtype)
+    return quantized_store(cpu, lambda name: cpu)
 load = lambda: load_flux(path, dtype=dtype, device="cpu", prepare=None if kind == "none" else prepare, mapped=mapped)
 load()  # what the libraries themselves take at first use is in memory now
 with open("/proc/self/clear_refs", "w") as peak: peak.write("5")

@@ -6,8 +6,9 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from library.errors import TrainerError
-from library.models.flux1 import loading
+from library.models.family import DeviceStore
 from library.models.flux1.loading import load_clip_l, load_t5
+from library.placement.layout import TextEncoderLayout
 from tests.support.block_swap import MAX_RESIDENT_BLOCKS, RecordingTransfer
 
 
@@ -79,7 +80,7 @@ def test_t5_in_every_form(form, t5, tmp_path):
     else:
         save_file(_float8(state, scaled=form.startswith("scaled")), path)
     ids = torch.randint(0, 90, (2, 30))
-    loaded = load_t5(str(path), dtype=torch.float32, device="cpu")
+    loaded = load_t5(str(path), dtype=torch.float32, store=DeviceStore("cpu"))
     assert torch.allclose(loaded(input_ids=ids).last_hidden_state, t5(input_ids=ids).last_hidden_state, atol=1e-5)
 
 
@@ -96,20 +97,22 @@ def _float8(state, *, scaled):
 
 
 @pytest.fixture(name="mover")
-def fixture_mover(monkeypatch):
-    """The card's path with the CPU as the card, on which a whole T5 does not fit."""
-    mover = RecordingTransfer()
-    monkeypatch.setattr(loading, "fits", lambda num_bytes, device: num_bytes < 1000)
-    monkeypatch.setattr(loading, "pin", lambda blocks: None)
-    monkeypatch.setattr(loading, "CudaBlockTransfer", lambda device: mover)
-    return mover
+def fixture_mover():
+    return RecordingTransfer()
+
+
+def store_that_swaps(mover):
+    """The store of a device that a whole T5 does not fit on, with the CPU as that device."""
+    return TextEncoderLayout(
+        torch.device("cpu"), torch.float32, fits_on=lambda num_bytes, device: num_bytes < 1000, new_transfer=lambda device: mover
+    )
 
 
 def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5, tmp_path, mover):
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
     results = []
-    for model in (t5.requires_grad_(False), load_t5(str(tmp_path), dtype=torch.float32, device="cpu")):
+    for model in (t5.requires_grad_(False), load_t5(str(tmp_path), dtype=torch.float32, store=store_that_swaps(mover))):
         embedded = model.shared(ids).detach().requires_grad_(True)
         model(inputs_embeds=embedded).last_hidden_state.square().mean().backward()
         results.append(embedded.grad)
@@ -122,7 +125,7 @@ def test_a_t5_that_does_not_fit_visits_block_by_block(t5, tmp_path, mover):
     """Copies are clones, two blocks are there at most, and the numbers are the same."""
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
-    loaded = load_t5(str(tmp_path), dtype=torch.float32, device="cpu")
+    loaded = load_t5(str(tmp_path), dtype=torch.float32, store=store_that_swaps(mover))
     for _ in range(2):
         assert torch.equal(loaded(input_ids=ids).last_hidden_state, t5(input_ids=ids).last_hidden_state)
     assert mover.notes.count("use 1") == 2
@@ -135,5 +138,5 @@ def test_the_encoders_are_not_taken_for_each_other(clip, t5, tmp_path):
     with pytest.raises(TrainerError, match="is not a CLIP text encoder: it is a T5 text encoder"):
         load_clip_l(str(tmp_path / "t5" / "model.safetensors"), dtype=None, device="cpu")
     with pytest.raises(TrainerError, match="is not a T5 text encoder: it is a CLIP text encoder"):
-        load_t5(str(tmp_path / "clip.safetensors"), dtype=None, device="cpu")
+        load_t5(str(tmp_path / "clip.safetensors"), dtype=None, store=DeviceStore("cpu"))
     assert "shared.weight" in load_file(tmp_path / "t5" / "model.safetensors")

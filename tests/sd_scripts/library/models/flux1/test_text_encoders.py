@@ -1,12 +1,16 @@
 """The encoders equal transformers' own models made from a config by hand; tokenizers are found where kohya and ComfyUI put them."""
 
+from functools import partial
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from library.errors import TrainerError
-from library.models.flux1.text_encoders import encode_clip, encode_t5, load_clip_l, load_t5, load_tokenizers
+from library.models.family import DeviceStore
+from library.models.flux1.loading import load_clip_l, load_t5
+from library.models.flux1.text_encoders import encode_clip, encode_t5, load_tokenizers
 from pocket.vocabulary import build_clip, build_t5
 
 CAPTIONS = ["a yellow star on a purple background", "sks cat"]
@@ -53,7 +57,7 @@ def test_t5_equals_transformers(tokenizers, tmp_path, masked):
     )
     reference = T5EncoderModel(config).eval()
     path = saved(reference, tmp_path / "t5.safetensors", drop=("encoder.embed_tokens.weight",))
-    model = load_t5(path, dtype=None, device="cpu")
+    model = load_t5(path, dtype=None, store=DeviceStore("cpu"))
     ids, mask = tokenizers.t5(CAPTIONS)
     expected = reference(input_ids=ids, attention_mask=mask if masked else None).last_hidden_state
     actual = encode_t5(model, ids, mask if masked else None)
@@ -82,8 +86,8 @@ def test_a_missing_tokenizer_is_named(tmp_path):
         load_tokenizers(str(tmp_path / "c"), str(tmp_path / "t"), None, 512)
 
 
-@pytest.mark.parametrize("load", [load_clip_l, load_t5])
+@pytest.mark.parametrize("load", [partial(load_clip_l, device="cpu"), partial(load_t5, store=DeviceStore("cpu"))], ids=["clip_l", "t5"])
 def test_another_model_is_named(tmp_path, load):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(TrainerError, match="is not a"):
-        load(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
+        load(str(tmp_path / "other.safetensors"), dtype=None)

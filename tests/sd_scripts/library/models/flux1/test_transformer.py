@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from library.models.flux1.transformer import params_from_shapes
+from library.placement.activations import BlockCheckpointing
 from tests.support.diffusers_reference import random_flux, random_inputs, run_in_diffusers
 
 
@@ -19,7 +20,7 @@ def test_output_equals_diffusers(guidance_embed):
 def test_gradient_checkpointing_changes_nothing():
     flux = random_flux(guidance_embed=True)
     gradients = []
-    for flux.gradient_checkpointing in (False, True):
+    for flux.block_runner in (None, BlockCheckpointing()):
         inputs = random_inputs(flux)
         inputs["img"].requires_grad_()
         flux(**inputs).square().mean().backward()

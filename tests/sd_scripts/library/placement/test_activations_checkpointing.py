@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from library.models.flux1.math import image_ids, text_ids
 from library.models.flux1.transformer import FluxParams, product_bytes
-from library.placement.checkpointing import products_budget
+from library.placement.activations import BlockCheckpointing, products_budget
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
 
@@ -53,9 +53,9 @@ def step(flux, network):
 def test_kept_products_change_no_bit_and_are_not_computed_again():
     flux, network = trained_flux()
     plain, plain_flops = step(flux, network)
-    flux.gradient_checkpointing, flux.products_budget = True, NEVER
+    flux.block_runner = BlockCheckpointing(budget_bytes=NEVER)
     full, full_flops = step(flux, network)
-    flux.products_budget = ALWAYS
+    flux.block_runner = BlockCheckpointing(budget_bytes=ALWAYS)
     kept, kept_flops = step(flux, network)
     for a, b, c in zip(plain, full, kept, strict=True):
         assert torch.equal(a, b)
@@ -66,9 +66,9 @@ def test_kept_products_change_no_bit_and_are_not_computed_again():
 
 def test_kept_attention_is_not_computed_again():
     flux, network = trained_flux()
-    flux.gradient_checkpointing = True
     counts = []
-    for flux.products_budget in (NEVER, ALWAYS):
+    for budget in (NEVER, ALWAYS):
+        flux.block_runner = BlockCheckpointing(budget_bytes=budget)
         with AttentionCounter() as counter:
             step(flux, network)
         counts.append(counter.calls)
@@ -77,10 +77,10 @@ def test_kept_attention_is_not_computed_again():
 
 def test_a_small_budget_keeps_nothing():
     flux, network = trained_flux()
-    flux.gradient_checkpointing = True
     needed = product_bytes(WIDE, 136, 2)
     counts = []
-    for flux.products_budget in (needed - 1, needed):
+    for budget in (needed - 1, needed):
+        flux.block_runner = BlockCheckpointing(budget_bytes=budget)
         counts.append(step(flux, network)[1])
     assert counts[0] > 1.2 * counts[1]
 

@@ -1,0 +1,30 @@
+"""All model families, and which of them a training's files belong to. A new family is one folder and one line here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from library.config import ModelConfig
+from library.models.family import ModelFamily
+from library.models.flux1.family import is_flux1, open_flux1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyEntry:
+    """A family's name, whether a model's files belong to it, and how to open it for them (headers only)."""
+
+    name: str
+    recognizes: Callable[[ModelConfig], bool]
+    open: Callable[[ModelConfig], ModelFamily]
+
+
+FAMILIES = (FamilyEntry(name="flux1", recognizes=is_flux1, open=open_flux1),)
+
+
+def find_family(files: ModelConfig, families: Sequence[FamilyEntry] = FAMILIES) -> ModelFamily:
+    """Return the family of a model's files, for the version that they hold. Reads headers only.
+
+    Raises:
+        TrainerError: If no family recognizes the files; the first one's error says what is wrong with them.
+    """
+    entry = next((entry for entry in families if entry.recognizes(files)), families[0])
+    return entry.open(files)
