@@ -99,6 +99,15 @@ def test_links_and_images_of_documents_exist(document):
     assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_code_paths_in_documents_exist(document):
+    """Check every path in backticks that begins with a top-level folder of the sources."""
+    if document.name == "CHANGELOG.md":
+        pytest.skip("the changelog names files of earlier versions")
+    named = re.findall(r"`((?:fluxgym|sd-scripts|tests|bench|tools|docs)/[\w./-]*)(?:::\w+)?`", document.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_readme_and_license_name_the_same_license():
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
     assert re.search(r"^## License\n\nMIT;", README, re.MULTILINE)
