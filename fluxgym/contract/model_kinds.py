@@ -47,22 +47,23 @@ def other_format(head: bytes) -> str | None:
 def other_model(names: Iterable[str]) -> str | None:
     """Return the name of the model that tensors of these names belong to if it cannot be trained on, else None."""
     names = list(names)
-    return next((kind for pattern, kind in OTHER_MODELS if _any_matches(pattern, names)), None)
+    return next((kind for pattern, kind in OTHER_MODELS if any_matches(pattern, names)), None)
 
 
 def roles_of(names: Iterable[str]) -> frozenset[str]:
     """Return the parts of FLUX.1 that tensors of these names can fill."""
     names = list(names)
-    return frozenset(role for role, pattern, _ in ROLES if _any_matches(pattern, names))
+    return frozenset(role for role, pattern, _ in ROLES if any_matches(pattern, names))
 
 
 def kind_of(names: Iterable[str]) -> str | None:
     """Return the name of the model that tensors of these names belong to, None if it is unknown."""
     names = list(names)
-    parts = (kind for _, pattern, kind in ROLES if _any_matches(pattern, names))
+    parts = (kind for _, pattern, kind in ROLES if any_matches(pattern, names))
     return other_model(names) or next(parts, None)
 
 
-def _any_matches(pattern: str, names: Iterable[str]) -> bool:
+def any_matches(pattern: str, names: Iterable[str]) -> bool:
+    """Return True if a regular expression matches within any of the names."""
     search = re.compile(pattern).search
     return any(search(name) for name in names)

@@ -1,5 +1,6 @@
 """A folder of training images with captions beside them: `cat.png` and `cat.txt`."""
 
+import functools
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.dataset.images import check_image, known_size, read_size
+from fluxgym.dataset.images import FileId, check_image, read_size
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import file_lock, open_regular, storage_error, write_text
 
@@ -19,8 +20,7 @@ MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
 CAPTION = ".txt"
-MAX_KNOWN = 200_000
-_known: dict[tuple[int, int, int, int], bool] = {}
+MAX_CAPTIONS = 200_000
 
 
 @dataclass(frozen=True)
@@ -233,21 +233,19 @@ def _link(source: Path, target: Path) -> None:
 def sizes(path: Path) -> Iterator[tuple[int, int]]:
     """Yield width and height of every image of a folder; raises BadImage naming one that is damaged."""
     for _, entry in sorted(ImageFolder(path).images().items()):
-        info = known_size(entry) or read_size(Path(entry.path))
-        yield info.width, info.height
+        size = read_size(entry)
+        yield size.width, size.height
 
 
 def has_caption(entry: os.DirEntry[str]) -> bool:
-    """Return True if a caption file holds more than white space; one that cannot be read does not."""
+    """Return True if a caption file can be read and contains more than white space."""
     try:
-        status = entry.stat()
-        key = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
-        if (known := _known.get(key)) is not None:
-            return known
-        with open_regular(Path(entry.path)) as file:
-            found = bool(file.read().decode("utf-8-sig", "replace").strip())
+        return _has_text(FileId.of(entry))
     except OSError:
         return False
-    if len(_known) >= MAX_KNOWN:
-        _known.clear()
-    return _known.setdefault(key, found)
+
+
+@functools.lru_cache(maxsize=MAX_CAPTIONS)
+def _has_text(file: FileId) -> bool:
+    with open_regular(Path(file.path)) as opened:
+        return bool(opened.read().decode("utf-8-sig", "replace").strip())

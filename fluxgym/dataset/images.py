@@ -1,9 +1,10 @@
-"""Is this file an image, how large is it upright, and its thumbnail. Knows files only, not captions or runs."""
+"""Check image files, and return their sizes and thumbnails. Results are cached by the file's identity, so that a rename keeps them."""
 
+import functools
 import io
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
@@ -11,7 +12,8 @@ from fluxgym.errors import BadImage
 
 MAX_BYTES = 330_000_000  # decoded: 110 megapixels of RGB
 MAX_THUMBNAILS = 4000
-MAX_KNOWN = 200_000
+MAX_SIZES = 200_000
+_DECODE_LOCK = threading.Lock()  # decoding a large image takes hundreds of megabytes
 
 
 @dataclass(frozen=True)
@@ -22,66 +24,62 @@ class ImageSize:
     height: int
 
 
-_one_at_a_time = threading.Lock()  # a large image takes hundreds of megabytes while it is decoded
-_thumbnails: dict[tuple[int, ...], bytes] = {}
-_known: dict[tuple[int, int, int, int], ImageSize] = {}
+@dataclass(frozen=True)
+class FileId:
+    """A file's identity: equal for all its names and links until its content changes."""
 
+    device: int
+    inode: int
+    mtime_ns: int
+    size: int
+    path: str = field(compare=False)
 
-def _file_id(path: Path | os.DirEntry[str]) -> tuple[int, int, int, int]:
-    """Return what tells a file from every other and from its own earlier content, whatever it is called or linked as."""
-    status = path.stat()
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _remember(path: Path, info: ImageSize) -> ImageSize:
-    if len(_known) >= MAX_KNOWN:
-        _known.clear()
-    _known[_file_id(path)] = info
-    return info
+    @classmethod
+    def of(cls, file: Path | os.DirEntry[str]) -> "FileId":
+        """Return a file's identity; raises OSError if it does not exist."""
+        status = file.stat()
+        return cls(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, os.fspath(file))
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image whole; raises BadImage, which names it, if it is not an image, damaged, or far too large."""
-    from PIL import Image, UnidentifiedImageError  # loads slowly: not for those who only list sessions
+    """Decode an image completely and return its size; raises BadImage if it is not an image, damaged or too large."""
+    from PIL import Image, UnidentifiedImageError  # loads slowly, and most commands do not need it
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as image, _DECODE_LOCK:
             if image.width * image.height * len(image.getbands()) > MAX_BYTES:
                 raise BadImage(
                     f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="images"
                 )
-            with _one_at_a_time:
-                image.load()
-            return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
+            image.load()
+            return _read_size(FileId.of(path))
     except UnidentifiedImageError:
         raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="images") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
         raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="images") from None
 
 
-def read_size(path: Path) -> ImageSize:
-    """Return an image's size; raises BadImage as check_image does. Most are told by their header; Pillow decodes a PNG for its EXIF."""
+def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
+    """Return an image's size, from the cache or from its header; raises BadImage if it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        if (known := _known.get(_file_id(path))) is not None:
-            return known
-        with Image.open(path) as image:
-            return _remember(path, ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))))
+        return _read_size(FileId.of(file))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or is damaged; remove it or save it again.", field="images") from None
+        raise BadImage(f"{file.name} is not an image, or is damaged; remove it or save it again.", field="images") from None
 
 
-def known_size(entry: os.DirEntry[str]) -> ImageSize | None:
-    """Return the size of a file that was looked at before, None for another; it opens nothing, so that a form of thousands answers at once."""
-    try:
-        return _known.get(_file_id(entry))
-    except OSError:
-        return None
+@functools.lru_cache(maxsize=MAX_SIZES)
+def _read_size(file: FileId) -> ImageSize:
+    """Return an image's size; Pillow reads the header only, but decodes a PNG without EXIF data."""
+    from PIL import Image
+
+    with Image.open(file.path) as image:
+        return ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION)))
 
 
 def num_pixels(path: Path) -> int:
-    """Return how many pixels an image's header tells of, before anything of it is decoded; raises BadImage as check_image does."""
+    """Return the number of pixels in an image's header, without decoding; raises BadImage if it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -92,22 +90,24 @@ def num_pixels(path: Path) -> int:
 
 
 def thumbnail(path: Path, side: int) -> bytes:
-    """Return a small JPEG of an image, upright; raises BadImage when it cannot be read."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    """Return an upright JPEG of an image, at most side pixels wide and high; raises BadImage if it cannot be read."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        key = (*_file_id(path), side)
-        if (made := _thumbnails.get(key)) is not None:
-            return made
-        with _one_at_a_time, Image.open(path) as image:
-            if image.width * image.height * len(image.getbands()) > MAX_BYTES:
-                raise ValueError("too many pixels")
-            image.draft("RGB", (side * 2, side * 2))
-            image.thumbnail((side, side))  # before anything is copied
-            buffer = io.BytesIO()
-            ImageOps.exif_transpose(image).convert("RGB").save(buffer, "JPEG", quality=85)
-        if len(_thumbnails) >= MAX_THUMBNAILS:
-            _thumbnails.clear()
-        return _thumbnails.setdefault(key, buffer.getvalue())
+        return _thumbnail(FileId.of(path), side)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
         raise BadImage(f"{path.name} is not an image, or is damaged.", field="images") from None
+
+
+@functools.lru_cache(maxsize=MAX_THUMBNAILS)
+def _thumbnail(file: FileId, side: int) -> bytes:
+    from PIL import Image, ImageOps
+
+    with _DECODE_LOCK, Image.open(file.path) as image:
+        if image.width * image.height * len(image.getbands()) > MAX_BYTES:
+            raise ValueError("too many pixels")
+        image.draft("RGB", (side * 2, side * 2))
+        image.thumbnail((side, side))  # before anything is copied
+        buffer = io.BytesIO()
+        ImageOps.exif_transpose(image).convert("RGB").save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

@@ -4,14 +4,13 @@ Standard library only; no tensor is loaded.
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fluxgym.contract.model_kinds import ROLES, other_format, other_model, roles_of
+from fluxgym.contract.model_kinds import ROLES, any_matches, other_format, other_model, roles_of
 from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
 
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
@@ -117,14 +116,9 @@ def _of_tensors(tensors: Mapping[str, TensorEntry]) -> Identity:
     return Identity(words=next((WORDS[role] for role, _, _ in ROLES if role in roles), "an unknown model"), roles=roles)
 
 
-def _any(pattern: str, names: Iterable[str]) -> bool:
-    search = re.compile(pattern).search
-    return any(search(name) for name in names)
-
-
 def _transformer(tensors: Mapping[str, TensorEntry]) -> str:
-    is_dev = _any(r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\.", tensors)
-    form = ", diffusers' names" if _any(r"(^|\.)x_embedder\.weight$", tensors) else ""
+    is_dev = any_matches(r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\.", tensors)
+    form = ", diffusers' names" if any_matches(r"(^|\.)x_embedder\.weight$", tensors) else ""
     types = Counter(entry.dtype for name, entry in tensors.items() if "blocks" in name and name.endswith("weight") and len(entry.shape) > 1)
     precision = PRECISIONS.get(types.most_common(1)[0][0], "an unknown precision") if types else "an unknown precision"
     return f"FLUX.1 {'dev' if is_dev else 'schnell'} in {precision}{form}"

@@ -1,7 +1,8 @@
 """Preconditions of every change to a run: its name's lock, a free name, and nothing of it that is still alive."""
 
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from fluxgym.contract.codes import LIVE
@@ -9,7 +10,7 @@ from fluxgym.engines.registry import engine_of, is_executing, status_of
 from fluxgym.errors import AlreadyRunning, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import next_version, read_state
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
@@ -20,6 +21,17 @@ def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
 def is_name_available(run: RunPaths) -> bool:
     """Return True if a new run may get this name: there is no such folder, and no process of a folder of this name that was removed."""
     return not os.path.lexists(run.folder) and run.slug not in engine_of(run).orphans([run])
+
+
+def first_free_run(outputs: OutputsPaths, slug: str, *, first_version: int = 1) -> RunPaths:
+    """Return the first available run of slug, slug-2, slug-3, ...; first_version 2 leaves out slug itself."""
+    return next(run for run in run_versions(outputs, slug, first_version=first_version) if is_name_available(run))
+
+
+def run_versions(outputs: OutputsPaths, slug: str, *, first_version: int = 1) -> Iterator[RunPaths]:
+    """Yield the runs named slug, slug-2, slug-3, ... without end, from first_version on."""
+    for number in itertools.count(first_version):
+        yield outputs.run(slug if number == 1 else next_version(slug, number))
 
 
 def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> None:

@@ -21,11 +21,11 @@ from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
-from fluxgym.runs.state import create_state, next_version, read_state
+from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import keep
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.preconditions import ensure_ended, is_name_available, name_lock
+from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.resume import resume_locked
 from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.options import train_sh
@@ -86,8 +86,7 @@ def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists
             field="lora_name",
         )
     if if_exists == "new":
-        numbers = (outputs.run(next_version(slug, number)) for number in range(2, 100_000))
-        return next(candidate for candidate in numbers if is_name_available(candidate))
+        return first_free_run(outputs, slug, first_version=2)
     ensure_ended(run)
     return None if if_exists == "resume" else run
 

@@ -1,6 +1,5 @@
 """Export and import: one run's state as JSON, or runs as an archive; imported files are checked by name and value and never overwrite anything."""
 
-import itertools
 import json
 import secrets
 import shutil
@@ -18,10 +17,10 @@ from fluxgym.dataset.images import check_image, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.files import storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import MAX_BYTES, State, create_state, next_version, read_state, slug_of, timestamp_of
+from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
 from fluxgym.sessions.create import new_run
-from fluxgym.sessions.preconditions import is_name_available, name_lock
+from fluxgym.sessions.preconditions import is_name_available, name_lock, run_versions
 
 IMPORTED = "Imported; it was not trained here."
 SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
@@ -226,9 +225,8 @@ def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, staging: Path) ->
 
 def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:
     """Move a prepared run to the first of its names that is free."""
-    for name in _names(slug_of(str(read_state(arriving)["lora_name"]))):
-        run = outputs.run(name)
-        with name_lock(outputs, name):
+    for run in run_versions(outputs, slug_of(str(read_state(arriving)["lora_name"]))):
+        with name_lock(outputs, run.slug):
             if not is_name_available(run):
                 continue
             with new_run(run, outputs) as staging:
@@ -236,9 +234,4 @@ def _move_in(arriving: RunPaths, outputs: OutputsPaths) -> RunPaths:
                     arriving.lora.rename(arriving.folder / run.lora.name)
                 arriving.folder.rename(staging.folder)
             return run
-    raise AssertionError("there are infinitely many names")
-
-
-def _names(slug: str) -> Iterator[str]:
-    yield slug
-    yield from (next_version(slug, number) for number in itertools.count(2))
+    raise AssertionError("run_versions does not end")

@@ -20,11 +20,11 @@ from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.models.catalog import default_model
 from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.state import next_version, read_state, timestamp_of
+from fluxgym.runs.state import read_state, timestamp_of
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
-from fluxgym.sessions.preconditions import is_name_available
+from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
 from fluxgym.ui.api.images import ImageHandlers
@@ -182,8 +182,7 @@ class TrainingHandlers:
 
     def _choice(self, slug: str) -> JsonObject:
         """Return what can be done about a taken name, each named by what it will do."""
-        numbers = (self._outputs.run(next_version(slug, number)) for number in range(2, 100_000))
-        version = next(run.slug for run in numbers if is_name_available(run))
+        version = first_free_run(self._outputs, slug, first_version=2).slug
         resuming = resume_button(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {

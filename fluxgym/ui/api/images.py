@@ -7,8 +7,8 @@ from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.state import next_version
 from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.ui.api.responses import JsonObject, integer, json_endpoint, text
 
 PAGE = 100
@@ -81,9 +81,7 @@ class ImageHandlers:
             raise DatasetError("The form has images already. Remove them to use the example photos.", field="images")
         folder = self._own(data).images
         write_example(folder.path)
-        names = (EXAMPLE, *(next_version(EXAMPLE, number) for number in range(2, 1000)))
-        free = next(name for name in names if not self._outputs.run(name).folder.exists())
-        return {"source": "", "name": free, "trigger": TRIGGER}
+        return {"source": "", "name": first_free_run(self._outputs, EXAMPLE).slug, "trigger": TRIGGER}
 
     def _draft(self, data: JsonObject) -> Draft:
         return open_draft(self._settings.outputs, text(data, "draft"))
