@@ -96,7 +96,7 @@ def make_training(tier: str, checkpoint: Path, device: str):
     config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
     base = BaseModel(find_family(config.model), config.model, (), device=torch.device(device), dtype=torch.bfloat16)
     flux = base.load_transformer(config.placement)
-    network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(device)
+    network = factory.create(config.network, flux, {}, seed=config.run.seed).to(device)
     return flux, network, create_optimizer(config.optim, parameter_groups(config.optim, network))
 
 

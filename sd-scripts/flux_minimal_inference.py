@@ -9,7 +9,7 @@ import gc
 import logging
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from library.models.registry import find_family
 from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS
 from library.sample_prompts import RANGES, SamplePrompt
-from library.sampling import Conditioning, initial_noise, sample_latents, to_image
+from library.sampling import initial_noise, sample_latents, to_image
 from library.training.base_model import BaseModel
 from networks.lora_inference import Attachment, read_attachment
 
@@ -35,6 +35,8 @@ DTYPES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,
     "fp32": torch.float32, "float": torch.float32,
 }  # fmt: skip
+
+Texts = tuple[Mapping[str, Tensor], Mapping[str, Tensor] | None]  # of the prompt and, with guidance, of the negative prompt
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -124,13 +126,13 @@ def draw(args: argparse.Namespace) -> Image.Image:
         prompt=args.prompt, width=args.width, height=args.height, seed=args.seed, sample_steps=args.steps or family.sampling_defaults.steps,
         guidance_scale=args.guidance, scale=args.cfg_scale, negative_prompt=args.negative_prompt or "",
     ).on_grid()  # fmt: skip
-    words = _encode(_base(args, family, loras, DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype], device), prompt, loras)
+    texts = _encode(_base(args, family, loras, DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype], device), prompt, loras)
     kind = args.flux_dtype or args.dtype
     base = _base(args, family, loras, DTYPES.get(kind) or DTYPES[args.dtype], device)
     placement = PlacementConfig(base_quantization=Quantization(kind) if kind in KINDS else None, blocks_to_swap=args.blocks_to_swap)
-    latents = _integrate(base, placement, prompt, words, loras)
+    latents = _integrate(base, placement, prompt, texts, loras)
     vae = family.load_vae(base.files, DTYPES[args.ae_dtype or args.dtype], device)
-    return to_image(vae, latents)
+    return to_image(family.decode_latents(vae, latents))
 
 
 def _files(args: argparse.Namespace) -> ModelConfig:
@@ -154,32 +156,29 @@ def _base(args: argparse.Namespace, family: ModelFamily, loras: list[Attachment]
     return BaseModel(family, _files(args), merged, device=device, dtype=dtype)
 
 
-def _encode(base: BaseModel, prompt: SamplePrompt, loras: list[Attachment]) -> list[Conditioning | None]:
+def _encode(base: BaseModel, prompt: SamplePrompt, loras: list[Attachment]) -> Texts:
     """Return the prompt's text and, with guidance, the negative prompt's; the encoders are gone afterwards."""
     encoders = base.load_text_encoders()
     for lora in [] if base.base_weights else loras:
         for part, model in encoders.parts().items():
             lora.attach(model, base.family.lora_prefixes[part], device=base.device)
     with autocast(base.device, base.dtype):
-        states = [encoders.states(text) for text in (prompt.prompt, prompt.negative_prompt)[: 1 if prompt.scale == 1 else 2]]
+        text = base.family.encode_text(encoders, [prompt.prompt], frozenset())
+        negative_text = None if prompt.scale == 1 else base.family.encode_text(encoders, [prompt.negative_prompt], frozenset())
     del encoders
     _free_memory()
-    found: list[Conditioning | None] = [Conditioning(each.context, each.pooled, each.mask) for each in states]
-    return found if len(found) == 2 else [*found, None]
+    return text, negative_text
 
 
-def _integrate(
-    base: BaseModel, placement: PlacementConfig, prompt: SamplePrompt, words: list[Conditioning | None], loras: list[Attachment]
-) -> Tensor:
+def _integrate(base: BaseModel, placement: PlacementConfig, prompt: SamplePrompt, texts: Texts, loras: list[Attachment]) -> Tensor:
     """Return the image's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     flux = base.load_transformer(placement)
     for lora in [] if base.base_weights else loras:
         lora.attach(flux, base.family.lora_prefixes[TRANSFORMER], device=base.device)
-    text, no_text = words
     if base.dtype == torch.float16:
         raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(base.device, base.dtype):
-        latents = sample_latents(flux, prompt, text, no_text, initial_noise(prompt, 0, None))
+        latents = sample_latents(base.family, flux, prompt, texts, initial_noise(base.family.geometry, prompt, 0, None))
     if not latents.isfinite().all():
         raise TrainerError("the image came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
     del flux

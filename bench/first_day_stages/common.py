@@ -90,7 +90,7 @@ def make_training(flags: list[str], *, rank: int = 16) -> tuple[Flux, LoRANetwor
     flux.eval().requires_grad_(False)
     layout.finish(flux, flux.blocks)
     flux.block_runner = BlockCheckpointing()
-    return flux, factory.create(config.network, flux, None, None, seed=config.run.seed).to(DEVICE)
+    return flux, factory.create(config.network, flux, {}, seed=config.run.seed).to(DEVICE)
 
 
 def _fill(module: torch.nn.Module, device: torch.device) -> None:

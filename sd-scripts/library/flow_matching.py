@@ -12,7 +12,7 @@ from torch import Tensor
 
 from library.config import LossConfig
 from library.errors import TrainerError
-from library.models.flux1.math import resolution_mu, shifted
+from library.models.noise_shift import resolution_mu, shifted
 
 NUM_TIMESTEPS = 1000
 NUM_LEVELS = 4  # of the validation loss: timesteps 200, 400, 600 and 800, as in kohya

@@ -5,15 +5,12 @@ here changes between steps: training and validation share one loss. Shape suffix
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from library import flow_matching
 from library.config import LossConfig
 from library.data.dataset import Batch
-from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
-from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders, encode_clip
-from library.models.flux1.transformer import Flux
-from library.models.flux1.vae import VAE
+from library.models.family import ModelFamily, Part, StepInputs, TextEncoders
 from library.placement.layout import autocast
 from library.randomness import generator
 from networks.base import TrainedNetwork
@@ -24,42 +21,39 @@ class BatchInputs:
 
     def __init__(
         self,
+        family: ModelFamily,
         *,
         device: torch.device,
         seed: int,
-        vae: VAE | None = None,
-        encoders: Flux1TextEncoders | None = None,
-        trained_clip: ClipTextEncoder | None = None,
-        trains_t5: bool = False,
-        with_t5_mask: bool = False,
+        vae: nn.Module | None = None,
+        encoders: TextEncoders | None = None,
+        train: frozenset[Part] = frozenset(),
     ) -> None:
-        """Without `encoders` batches carry their text. `trained_clip` is CLIP-L when the network trains it: it is never cached."""
-        self.device, self.seed, self.vae = device, seed, vae
-        self.encoders, self.trained_clip = encoders, trained_clip
-        self.trains_t5, self.with_t5_mask = trains_t5, with_t5_mask
+        """`vae` encodes batches without cached latents; `encoders` encode captions that are not cached and what is in `train`."""
+        self.family, self.device, self.seed, self.vae = family, device, seed, vae
+        self.encoders, self.train = encoders, train
 
     def latents(self, batch: Batch, *, step: int, micro: int) -> Tensor:
-        """Return a batch's latents (B, 16, h, w) in float32; pixels give a sample of the VAE's distribution."""
+        """Return a batch's latents (B, C, h, w) in float32; pixels give a sample of the VAE's distribution."""
         if batch.latents is not None:
             return self._cached(batch.latents)
         return self._encode(batch, generator(self.seed, "vae", step, micro))
 
     def mean_latents(self, batch: Batch) -> Tensor:
-        """Return a batch's latents (B, 16, h, w) in float32; pixels give the mean of the VAE's distribution."""
+        """Return a batch's latents (B, C, h, w) in float32; pixels give the mean of the VAE's distribution."""
         return self._encode(batch, None) if batch.latents is None else self._cached(batch.latents)
 
-    def text(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return T5's states (B, L, C), CLIP's pooled output (B, V), and T5's mask (B, L) if padding is masked.
+    def text(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the text tensors that the transformer takes, one row per caption.
 
         What is trained is encoded here, so call it under autocast, and again when the network's multiplier has changed.
         """
-        if self.encoders is not None:
-            states = self.encoders.states(batch.captions, trains_t5=self.trains_t5)
-            pooled = states.pooled if self.trained_clip is None else encode_clip(self.trained_clip, states.clip_ids)
-            return states.context, pooled, states.mask
-        assert batch.t5_out is not None
-        mask = batch.t5_mask.to(self.device) if self.with_t5_mask and batch.t5_mask is not None else None
-        return batch.t5_out.to(self.device), self._pooled(batch), mask
+        if batch.text is not None:
+            text = {name: tensor.to(self.device) for name, tensor in batch.text.items()}
+        else:
+            assert self.encoders is not None
+            text = self.family.encode_text(self.encoders, batch.captions, self.train)
+        return self.family.finish_text(text, self.encoders)
 
     def _cached(self, latents: Tensor) -> Tensor:
         return latents.to(self.device, torch.float32)
@@ -68,15 +62,7 @@ class BatchInputs:
         assert self.vae is not None
         assert batch.pixels is not None
         with torch.no_grad():
-            pixels = batch.pixels.to(self.device, next(self.vae.parameters()).dtype)
-            return self.vae.encode(pixels, random).float()
-
-    def _pooled(self, batch: Batch) -> Tensor:
-        if self.trained_clip is not None:
-            assert batch.clip_ids is not None
-            return encode_clip(self.trained_clip, batch.clip_ids.to(self.device))
-        assert batch.clip_pooled is not None
-        return batch.clip_pooled.to(self.device)
+            return self.family.encode_image(self.vae, batch.pixels, random)
 
 
 class FlowMatchingLoss:
@@ -84,7 +70,8 @@ class FlowMatchingLoss:
 
     def __init__(
         self,
-        flux: Flux,
+        family: ModelFamily,
+        transformer: nn.Module,
         network: TrainedNetwork,
         inputs: BatchInputs,
         config: LossConfig,
@@ -94,7 +81,8 @@ class FlowMatchingLoss:
         dtype: torch.dtype,
     ) -> None:
         """`inputs` encode the text of a batch; `dtype` is the precision of the transformer's arithmetic."""
-        self.flux, self.network, self.inputs, self.config = flux, network, inputs, config
+        self.family, self.transformer, self.network = family, transformer, network
+        self.inputs, self.config = inputs, config
         self.seed, self.device, self.dtype = seed, device, dtype
 
     def __call__(self, batch: Batch, latents_BCHW: Tensor, *, step: int, micro: int) -> Tensor:
@@ -146,13 +134,6 @@ class FlowMatchingLoss:
         return noise + gamma * disturbance
 
     def _velocity(self, noisy: Tensor, sigmas: Tensor, batch: Batch) -> Tensor:
-        """(B, 16, H, W) noisy latents -> (B, 16, H, W) predicted velocity."""
-        context, pooled, mask = self.inputs.text(batch)
-        B, _, height, width = noisy.shape
-        guidance = torch.full((B,), self.config.guidance_scale, device=self.device) if self.flux.params.guidance_embed else None
-        tokens = pack_latents(noisy)
-        if self.flux.block_runner is not None:
-            tokens.requires_grad_(True)
-        ids, context_ids = image_ids(B, height, width, self.device), text_ids(B, context.shape[1], self.device)
-        velocity = self.flux(tokens, ids, context, context_ids, sigmas, pooled, guidance, mask)
-        return unpack_latents(velocity, height, width)
+        """(B, C, H, W) noisy latents -> (B, C, H, W) predicted velocity."""
+        inputs = StepInputs(noisy=noisy, sigmas=sigmas, text=self.inputs.text(batch), guidance=self.config.guidance_scale)
+        return self.family.predict_velocity(self.transformer, inputs)

@@ -1,53 +1,43 @@
-"""Sample images: the prompts' text, FLUX's Euler schedule, PNG files in `sample/`.
+"""Sample images: the prompts' text, Euler steps, PNG files in `sample/`.
 
 Sampling does not change the training: its noise comes from generators of its own.
 """
 
 import glob
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluxgym.contract.files import SAMPLE_FOLDER, sample_name
 from library.files import disk_errors
-from library.models.flux1.math import image_ids, pack_latents, resolution_mu, shifted, text_ids, unpack_latents
-from library.models.flux1.text_encoders import Flux1TextEncoders, encode_clip
-from library.models.flux1.transformer import Flux
-from library.models.flux1.vae import VAE
+from library.models.family import LatentGeometry, ModelFamily, Part, StepInputs, TextEncoders
 from library.placement.layout import autocast
 from library.randomness import derived_seed
 from library.sample_prompts import SamplePrompt
 
 
-@dataclass(frozen=True)
-class Conditioning:
-    """A prompt's text as the transformer takes it: (1, L, C) states, (1, V) pooled, and (1, L) mask if padding is masked."""
-
-    context: Tensor
-    pooled: Tensor
-    mask: Tensor | None = None
-
-
 class PromptTexts:
     """The encoded texts of sample prompts; what the network trains is encoded again for each image."""
 
-    def __init__(self, prompts: Sequence[SamplePrompt], encoders: Flux1TextEncoders, *, trains_clip: bool, trains_t5: bool) -> None:
+    def __init__(self, family: ModelFamily, encoders: TextEncoders, prompts: Sequence[SamplePrompt], train: frozenset[Part]) -> None:
+        """`train` are the text encoders that the network trains."""
+        self._family, self._encoders = family, encoders if train else None
+        self._tokenized, self._encodes_again = train & family.tokenized_parts, not train <= family.tokenized_parts
         texts = [text for prompt in prompts for text in (prompt.prompt, prompt.negative_prompt)]
-        self._states = {text: encoders.states(text) for text in dict.fromkeys(texts)}
-        self._clip = encoders.clip if trains_clip else None
-        self._encoders = encoders if trains_t5 else None
+        self._texts = {text: family.encode_text(encoders, [text], self._tokenized) for text in dict.fromkeys(texts)}
 
-    def conditioning(self, text: str, device: torch.device) -> Conditioning:
-        """Return one text of the prompts, on the device of the transformer."""
-        stored = self._encoders.states(text) if self._encoders else self._states[text]
-        pooled: Tensor = stored.pooled if self._clip is None else encode_clip(self._clip, stored.clip_ids.to(device))
-        return Conditioning(stored.context.to(device), pooled.to(device), None if stored.mask is None else stored.mask.to(device))
+    def conditioning(self, text: str, device: torch.device) -> dict[str, Tensor]:
+        """Return the tensors of one text of the prompts, on the device of the transformer."""
+        stored = self._texts[text]
+        if self._encodes_again:
+            assert self._encoders is not None
+            stored = self._family.encode_text(self._encoders, [text], self._tokenized)
+        return self._family.finish_text({name: tensor.to(device) for name, tensor in stored.items()}, self._encoders)
 
 
 class ImageSampler:
@@ -56,8 +46,9 @@ class ImageSampler:
     def __init__(
         self,
         *,
-        flux: Flux,
-        vae: VAE,
+        family: ModelFamily,
+        transformer: nn.Module,
+        vae: nn.Module,
         prompts: Sequence[SamplePrompt],
         texts: PromptTexts,
         seed: int,
@@ -66,7 +57,7 @@ class ImageSampler:
         output_name: str,
     ) -> None:
         """`seed` is the run's, for prompts without a seed; `dtype` is the precision of the transformer's arithmetic."""
-        self.flux, self.vae, self.prompts, self.texts = flux, vae, prompts, texts
+        self.family, self.transformer, self.vae, self.prompts, self.texts = family, transformer, vae, prompts, texts
         self.seed, self.dtype, self.output_dir, self.output_name = seed, dtype, output_dir, output_name
 
     def has_images(self, label: str) -> bool:
@@ -82,66 +73,60 @@ class ImageSampler:
             path = sample_path(self.output_dir, self.output_name, label, index, prompt.seed)
             with disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                to_image(self.vae, latents).save(path)
+                to_image(self.family.decode_latents(self.vae, latents)).save(path)
 
     def _latents(self, prompt: SamplePrompt, index: int, check: Callable[[], None]) -> Tensor:
         device = next(self.vae.parameters()).device
         with autocast(device, self.dtype):
             prompt_embeds = self.texts.conditioning(prompt.prompt, device)
             negative_embeds = self.texts.conditioning(prompt.negative_prompt, device) if prompt.scale != 1.0 else None
-            return sample_latents(self.flux, prompt, prompt_embeds, negative_embeds, initial_noise(prompt, index, self.seed), check)
-
-
-def schedule(num_steps: int, num_tokens: int, *, is_dev: bool) -> Tensor:
-    """Return the noise levels from 1 to 0: (num_steps + 1,); dev's are shifted by exp(mu) of the resolution, schnell's are even."""
-    even = torch.linspace(1, 0, num_steps + 1)
-    return shifted(even, float(np.exp(resolution_mu(num_tokens)))) if is_dev else even
+            noise = initial_noise(self.family.geometry, prompt, index, self.seed)
+            return sample_latents(self.family, self.transformer, prompt, (prompt_embeds, negative_embeds), noise, check)
 
 
 def sample_latents(
-    flux: Flux,
+    family: ModelFamily,
+    transformer: nn.Module,
     prompt: SamplePrompt,
-    prompt_embeds: Conditioning,
-    negative_embeds: Conditioning | None,
+    texts: tuple[Mapping[str, Tensor], Mapping[str, Tensor] | None],
     noise: Tensor,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Integrate from noise to an image's latents by Euler steps: (1, 16, H, W) -> the same, float32.
+    """Integrate from noise to an image's latents by Euler steps: (1, C, H, W) -> the same, float32.
 
-    `negative_embeds` turn classifier-free guidance on. `check` is called before every step and may raise.
+    `texts` are the tensors of the prompt and, for classifier-free guidance, of the negative prompt. `check` is called before every step and may
+    raise.
     """
-    height, width = noise.shape[-2:]
-    device = next(flux.parameters()).device
-    x = pack_latents(noise).to(device)
-    ids = image_ids(1, height, width, device)
-    levels = schedule(prompt.sample_steps, x.shape[1], is_dev=flux.params.guidance_embed)
-    guidance = torch.full((1,), prompt.guidance_scale, device=device) if flux.params.guidance_embed else None
-    for now, after in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+    text, negative_text = texts
+    device = next(transformer.parameters()).device
+    x = noise.to(device)
+    sigmas = family.sampling_sigmas(prompt.sample_steps, (noise.shape[-2], noise.shape[-1])).tolist()
+    for now, after in pairwise(sigmas):
         check()
         time = torch.full((1,), now, device=device)
 
-        def velocity(text: Conditioning, x: Tensor = x, time: Tensor = time) -> Tensor:
-            text_positions = text_ids(1, text.context.shape[1], device)
-            return flux(x, ids, text.context, text_positions, time, text.pooled, guidance, text.mask).float()
+        def velocity(text: Mapping[str, Tensor], x: Tensor = x, time: Tensor = time) -> Tensor:
+            inputs = StepInputs(noisy=x, sigmas=time, text=text, guidance=prompt.guidance_scale)
+            return family.predict_velocity(transformer, inputs).float()
 
-        v = velocity(prompt_embeds)
-        if negative_embeds is not None:
-            unguided = velocity(negative_embeds)
+        v = velocity(text)
+        if negative_text is not None:
+            unguided = velocity(negative_text)
             v = unguided + prompt.scale * (v - unguided)
         x = x + (after - now) * v
-    return unpack_latents(x, height, width)
+    return x
 
 
-def initial_noise(prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
-    """Draw a prompt's starting noise (1, 16, H/8, W/8): from its own seed, else from the run's seed and its index in the list."""
+def initial_noise(geometry: LatentGeometry, prompt: SamplePrompt, index: int, seed: int | None) -> Tensor:
+    """Draw a prompt's starting noise (1, C, h, w): from its own seed, else from the run's seed and its index in the list."""
     own = prompt.seed if prompt.seed is not None else derived_seed(seed or 0, "sample", index)
-    return torch.randn(1, 16, prompt.height // 8, prompt.width // 8, generator=torch.Generator().manual_seed(own))
+    shape = geometry.channels, *geometry.latent_size(prompt.width, prompt.height)
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(own))
 
 
-def to_image(vae: VAE, latents: Tensor) -> Image.Image:
-    """Decode (1, 16, h, w) latents into an image."""
-    parameter = next(vae.parameters())
-    pixels = vae.decode(latents.to(parameter)).float().clamp(-1, 1)[0].permute(1, 2, 0)
+def to_image(pixels_BCHW: Tensor) -> Image.Image:
+    """Turn pixels (1, 3, H, W) in [-1, 1], clamped to it, into an image."""
+    pixels = pixels_BCHW.clamp(-1, 1)[0].permute(1, 2, 0)
     return Image.fromarray(((pixels + 1) * 127.5).round().byte().cpu().numpy())
 
 

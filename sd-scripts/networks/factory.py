@@ -1,6 +1,7 @@
 """From the configuration to the trained network and its parameter groups."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from library.config import NetworkConfig, NetworkModule, OptimConfig, TrainerConfig
 from library.errors import TrainerError
+from library.models.family import Part
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
@@ -27,6 +29,11 @@ class NetworkPlan:
     trains_flux: bool
     trains_clip: bool
     trains_t5: bool
+
+    def parts(self, prefixes: Mapping[Part, str]) -> frozenset[Part]:
+        """Return the trained parts of a family, which has these prefixes of module names."""
+        trained = {FLUX_PREFIX: self.trains_flux, CLIP_PREFIX: self.trains_clip, T5_PREFIX: self.trains_t5}
+        return frozenset(part for part, prefix in prefixes.items() if trained.get(prefix, False))
 
 
 def plan(config: TrainerConfig) -> NetworkPlan:
@@ -76,14 +83,15 @@ def _has_dropout(config: NetworkConfig) -> bool:
     return bool(config.network_dropout or options.rank_dropout or options.module_dropout)
 
 
-def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, t5: nn.Module | None, *, seed: int) -> TrainedNetwork:
+def create(config: NetworkConfig, flux: nn.Module, text_encoders: Mapping[str, nn.Module], *, seed: int) -> TrainedNetwork:
     """Create the configured network over the models that are trained, on their devices, with --network_weights loaded.
 
-    clip and t5 are used only if they are trained. Raises TrainerError for what does not fit the models.
+    `text_encoders` are by the prefix of their module names, and used only if they are trained. Raises TrainerError for what does not fit the models.
     """
     parts = parts_of(config)
     warn_of_args_without_effect(config.network_args)
-    clip, t5 = clip if parts.trains_clip else None, t5 if parts.trains_t5 else None
+    clip = text_encoders.get(CLIP_PREFIX) if parts.trains_clip else None
+    t5 = text_encoders.get(T5_PREFIX) if parts.trains_t5 else None
     if config.network_module == NetworkModule.LYCORIS:
         network: TrainedNetwork = lycoris_kohya.create(config, flux, clip, trains_flux=parts.trains_flux, seed=seed)
     else:

@@ -14,7 +14,7 @@ from library.models.family import DeviceStore
 from library.models.flux1.family import open_flux1
 from library.models.flux1.layer_names import CLIP_PREFIX
 from library.sample_prompts import SamplePrompt
-from library.sampling import Conditioning, initial_noise, sample_latents, to_image
+from library.sampling import initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
 from networks.lora_flux import create_network
 from pocket.vae import PIXELS
@@ -52,13 +52,14 @@ class Gallery:
         return torch.cat([self._draw_one(prompt, index) for index, prompt in enumerate(prompts)])
 
     def _draw_one(self, prompt: SamplePrompt, index: int) -> Tensor:
-        states = self.encoders.states(prompt.prompt)
-        return sample_latents(self.flux, prompt, Conditioning(states.context, states.pooled), None, initial_noise(prompt, index, None))
+        text = self.family.encode_text(self.encoders, [prompt.prompt], frozenset())
+        noise = initial_noise(self.family.geometry, prompt, index, None)
+        return sample_latents(self.family, self.flux, prompt, (text, None), noise)
 
     @torch.no_grad()
     def pixels(self, latents: Tensor) -> np.ndarray:
         """Decode (n, 16, h, w) latents -> (n, H, W, 3) uint8."""
-        return np.stack([np.asarray(to_image(self.vae, each[None])) for each in latents])
+        return np.stack([np.asarray(to_image(self.family.decode_latents(self.vae, each[None]))) for each in latents])
 
     @torch.no_grad()
     def latents_of(self, folder: Path) -> Tensor:

@@ -14,11 +14,12 @@ from library.config import ModelConfig
 from library.data.dataset import TrainingData, build_dataset
 from library.models.family import DeviceStore
 from library.models.flux1.family import Flux1Family
-from library.models.flux1.text_encoders import Flux1TextEncoders
+from library.models.flux1.text_encoders import CLIP, Flux1TextEncoders
 from library.models.flux1.vae import VAE
 from tests.support.tiny_models import write_tiny_models
 from tests.support.trainer_config import trainer_config
 
+FAMILY = Flux1Family("dev")
 SUBSET_TOML = '[[datasets.subsets]]\nimage_dir = "CATS"\n'  # a test replaces CATS by its folder
 CACHED = {
     "cache_latents": True, "cache_latents_to_disk": True, "cache_text_encoder_outputs": True, "cache_text_encoder_outputs_to_disk": True,
@@ -45,8 +46,8 @@ def fill(data: TrainingData) -> list[tuple[int, int]]:
     """Fill the caches and return the reported progress."""
     model, told = data.config.model, []
     vae, encoders = _encoders(model.ae, model.clip_l, model.t5xxl)
-    data.cache_latents(vae, lambda *at: told.append(at))
-    data.cache_text(None, encoders, lambda *at: told.append(at))
+    data.cache_latents(FAMILY, vae, lambda *at: told.append(at))
+    data.cache_text(FAMILY, encoders, frozenset({CLIP}), lambda *at: told.append(at))
     return told
 
 
@@ -54,8 +55,8 @@ def fill(data: TrainingData) -> list[tuple[int, int]]:
 def _encoders(ae: str, clip_l: str, t5xxl: str) -> tuple[VAE, Flux1TextEncoders]:
     """Load the VAE and text encoders once; a test that changes a model writes another file."""
     files = ModelConfig(pretrained_model_name_or_path="", ae=ae, clip_l=clip_l, t5xxl=t5xxl)
-    family, store = Flux1Family("dev"), DeviceStore("cpu")
-    return family.load_vae(files, torch.float32, store.device), family.load_text_encoders(files, store, torch.float32)
+    store = DeviceStore("cpu")
+    return FAMILY.load_vae(files, torch.float32, store.device), FAMILY.load_text_encoders(files, store, torch.float32)
 
 
 def cache_files(folder: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluxgym.contract.buckets import Size
 from library.config import TrainerConfig
@@ -23,8 +23,7 @@ from library.data.image_index import TrainingImage, index_images
 from library.data.masks import LATENT, stack_masks
 from library.data.transforms import load_pixels
 from library.errors import TrainerError, warn
-from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
-from library.models.flux1.vae import VAE
+from library.models.family import ModelFamily, Part, TextEncoders
 from library.randomness import generator
 
 PRESERVATION = "diff_output_preservation"  # the only one of kohya's custom_attributes that has an effect
@@ -32,7 +31,9 @@ PRESERVATION = "diff_output_preservation"  # the only one of kohya's custom_attr
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The input of one forward pass: latents (B, 16, h, w) or pixels (B, 3, H, W) in [-1, 1]; masks (B, 1, h, w); text as cached.
+    """The input of one forward pass: latents (B, C, h, w) or pixels (B, 3, H, W) in [-1, 1]; masks (B, 1, h, w).
+
+    text has the captions' cached tensors by the family's names, one row per caption; None if captions are not cached.
 
     loss_weights is (B,). preserves is (B,), True for images whose target is the model's output without the LoRA; None if no image is.
     """
@@ -43,10 +44,7 @@ class Batch:
     pixels: Tensor | None = None
     masks: Tensor | None = None
     preserves: Tensor | None = None
-    clip_ids: Tensor | None = None
-    clip_pooled: Tensor | None = None
-    t5_out: Tensor | None = None
-    t5_mask: Tensor | None = None
+    text: dict[str, Tensor] | None = None
 
 
 def build_dataset(config: TrainerConfig) -> "TrainingData":
@@ -74,13 +72,13 @@ class TrainingData:
         self._features = FeatureCache(config.data, config.model, config.network.base_weights, self._all)
         self._pool = ThreadPoolExecutor(max(1, config.data.max_data_loader_n_workers), "pictures")
 
-    def cache_latents(self, vae: VAE, on_item: OnItem) -> None:
+    def cache_latents(self, family: ModelFamily, vae: nn.Module, on_item: OnItem) -> None:
         """Encode every image that is not cached."""
-        self._features.cache_latents(vae, on_item)
+        self._features.cache_latents(family, vae, on_item)
 
-    def cache_text(self, clip: ClipTextEncoder | None, encoders: Flux1TextEncoders, on_item: OnItem) -> None:
+    def cache_text(self, family: ModelFamily, encoders: TextEncoders, train: frozenset[Part], on_item: OnItem) -> None:
         """Encode every caption that is not cached."""
-        self._features.cache_text(clip, encoders, on_item)
+        self._features.cache_text(family, encoders, train, on_item)
 
     def metadata(self) -> dict[str, Any]:
         """Return kohya's metadata of the data set."""
@@ -180,5 +178,5 @@ class TrainingData:
         captions = [caption_at(p.caption, p.subset, r, context) for p, r in zip(images, draws, strict=True)]
         if self.config.data.cache_text_encoder_outputs:
             texts = [self._features.text(index) for index in members]
-            fields |= {key: torch.stack([text[key] for text in texts]) for key in texts[0]}
+            fields["text"] = {name: torch.stack([text[name] for text in texts]) for name in texts[0]}
         return Batch(captions=captions, loss_weights=weights, **fields)

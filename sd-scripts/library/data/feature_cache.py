@@ -12,7 +12,7 @@ from threading import Lock
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluxgym.contract.checkpoint_manifest import sha256
 from fluxgym.contract.codes import ReasonCode
@@ -23,9 +23,7 @@ from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
 from library.files import save_tensors
-from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
-from library.models.flux1.vae import VAE
-from library.weights.model_files import fingerprint
+from library.models.family import ModelFamily, Part, TextEncoders
 from networks.lora_merge import text_identity
 
 OnItem = Callable[[int, int], None]
@@ -49,44 +47,39 @@ class FeatureCache:
         self._text_keys: dict[int, str] = {}
 
     def latents(self, index: int, flip: bool) -> tuple[Tensor, Tensor | None]:
-        """Return an image's latents (16, h, w) and its mask (h, w), or None without a mask."""
+        """Return an image's latents (C, h, w) and its mask (h, w), or None without a mask."""
         found = self._latents.get(self._latent_keys[index, flip])
         return found["latents"].float(), found.get("mask")
 
     def text(self, index: int) -> dict[str, Tensor]:
-        """Return a caption's tensors by their names in Batch, one row of each."""
+        """Return a caption's tensors by the family's names, one row of each."""
         return self._texts.get(self._text_keys[index])
 
     @torch.no_grad()
-    def cache_latents(self, vae: VAE, on_item: OnItem) -> None:
+    def cache_latents(self, family: ModelFamily, vae: nn.Module, on_item: OnItem) -> None:
         """Encode every image that is not cached, and its mirror image with flip_aug; on_item(done, total) may raise to stop."""
-        model, parameter = fingerprint(self.model.ae), next(vae.parameters())
+        model, parameter = family.image_cache_identity(self.model), next(vae.parameters())
         wanted = [(index, flip) for index, p in enumerate(self.images) for flip in ((False, True) if p.subset.flip_aug else (False,))]
         for done, (index, flip) in enumerate(wanted, 1):
             image = self.images[index]
             key = key_of("latents", *_image_identity(image), flip, model, parameter.dtype)
             self._latent_keys[index, flip] = key
             if not self._latents.find(key, image.folder):
-                self._latents.put(key, image.folder, _encode(vae, image, flip))
+                self._latents.put(key, image.folder, _encode(family, vae, image, flip))
             on_item(done, len(wanted))
         self._latents.remove_unused()
 
     @torch.no_grad()
-    def cache_text(self, clip: ClipTextEncoder | None, encoders: Flux1TextEncoders, on_item: OnItem) -> None:
-        """Encode every caption that is not cached; without `clip`, which is trained then, its token ids are cached instead of its output."""
-        clip_identity = fingerprint(self.model.clip_l) if clip is not None else "ids"
-        models = fingerprint(self.model.t5xxl), clip_identity, *text_identity(self.base_weights)
+    def cache_text(self, family: ModelFamily, encoders: TextEncoders, train: frozenset[Part], on_item: OnItem) -> None:
+        """Encode every caption that is not cached; an encoder in `train` leaves its token ids instead of its output."""
+        models = *family.text_cache_identity(self.model, train), *text_identity(self.base_weights)
         for index, image in enumerate(self.images):
             text = caption_at(image.caption, image.subset, torch.Generator(), CaptionContext())
-            tokens = key_of(encoders.tokenizers.t5([text])[0].tolist(), encoders.tokenizers.clip([text]).tolist())
-            key = key_of("text", text, tokens, models, encoders.with_mask, encoders.dtype)
+            key = key_of("text", text, key_of(*encoders.token_ids(text)), models, encoders.variant, encoders.dtype)
             self._text_keys[index] = key
             if not self._texts.find(key, image.folder):
-                states = encoders.states(text)
-                kept = {"t5_out": states.context[0]}
-                kept |= {"clip_ids": states.clip_ids[0]} if clip is None else {"clip_pooled": states.pooled[0]}
-                kept |= {} if states.mask is None else {"t5_mask": states.mask[0]}
-                self._texts.put(key, image.folder, kept)
+                encoded = family.encode_text(encoders, [text], train)
+                self._texts.put(key, image.folder, {name: tensor[0] for name, tensor in encoded.items()})
             on_item(index + 1, len(self.images))
         self._texts.remove_unused()
 
@@ -104,10 +97,10 @@ def _content(path: Path) -> str:
         raise TrainerError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _encode(vae: VAE, image: TrainingImage, flip: bool) -> dict[str, Tensor]:
+def _encode(family: ModelFamily, vae: nn.Module, image: TrainingImage, flip: bool) -> dict[str, Tensor]:
     """Read and encode an image; raises TrainerError (nan) if the VAE's output is not finite."""
     pixels, mask = load_pixels(image, flip, torch.Generator())
-    latents = vae.encode(pixels[None].to(next(vae.parameters())))[0].float()
+    latents = family.encode_image(vae, pixels[None], None)[0]
     if not latents.isfinite().all():
         raise TrainerError(f"the VAE encodes {image.path} as NaN or infinity; try --no_half_vae.", reason_code=ReasonCode.NAN)
     return {"latents": latents} if mask is None else {"latents": latents, "mask": mask}

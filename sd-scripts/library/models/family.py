@@ -110,6 +110,10 @@ class TextEncoders(Protocol):
     def dtype(self) -> torch.dtype:
         """The precision that captions are encoded in."""
 
+    @property
+    def variant(self) -> object:
+        """How captions are encoded, where the flags change it: a part of cache keys."""
+
     def parts(self) -> dict[Part, nn.Module]:
         """Return the encoders that are in memory."""
 
@@ -128,6 +132,7 @@ class ModelFamily(Protocol):
     geometry: LatentGeometry
     layer_names: LayerNames
     lora_prefixes: Mapping[Part, str]
+    tokenized_parts: frozenset[Part]  # text encoders that finish_text runs if they are trained: captions are cached as their token ids
 
     @property
     def sampling_defaults(self) -> SamplingDefaults:

@@ -16,9 +16,7 @@ from library.data.dataset import TrainingData, build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
 from library.flow_matching import check_loss, validation_sigmas
-from library.models.flux1.text_encoders import ClipTextEncoder, Flux1TextEncoders
-from library.models.flux1.transformer import Flux
-from library.models.flux1.vae import VAE
+from library.models.family import TRANSFORMER, ModelFamily, Part, TextEncoders
 from library.models.registry import find_family
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.averaging import Average
@@ -67,11 +65,11 @@ class _Run:
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """What encodes text: `encoders` unless captions are cached, `trained_clip` if the network trains CLIP-L."""
+    """What encodes text: `encoders` unless captions are cached and none is trained; `train` are those that the network trains."""
 
     prompts: PromptTexts
-    encoders: Flux1TextEncoders | None
-    trained_clip: ClipTextEncoder | None
+    encoders: TextEncoders | None
+    train: frozenset[Part]
 
 
 def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Trainer:
@@ -89,17 +87,19 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
     text = _load_text(run, data, base)
     vae = _load_vae(run, data, base)
     progress.enter(Phase.LOADING)
-    flux = base.load_transformer(config.placement)
+    transformer = base.load_transformer(config.placement)
     stop.check()
-    learner = _create_learner(run, flux, text, position)
+    learner = _create_learner(run, base.family, transformer, text, position)
     interval = config.save.epoch_interval(position.num_epochs)
-    saver = Saver(config.save, learner.network, _metadata(run, data, flux, position), epoch_interval=interval)
+    saver = Saver(config.save, learner.network, _metadata(run, data, base.family, position), epoch_interval=interval)
     if checkpoint is not None:
         _resume(run, data, learner, checkpoint)
     reporter = _create_reporter(run, data, position, checkpoint)
-    inputs = _create_inputs(run, vae, text)
-    loss = FlowMatchingLoss(flux, learner.network, inputs, config.loss, seed=config.run.seed, device=run.device, dtype=run.dtype)
-    sampler = _create_sampler(run, flux, vae, text)
+    inputs = BatchInputs(base.family, device=run.device, seed=config.run.seed, vae=vae, encoders=text.encoders, train=text.train)
+    loss = FlowMatchingLoss(
+        base.family, transformer, learner.network, inputs, config.loss, seed=config.run.seed, device=run.device, dtype=run.dtype
+    )
+    sampler = _create_sampler(run, base.family, transformer, vae, text.prompts)
     sample = SampleHook(config=config.sample, sampler=sampler, learner=learner, reporter=reporter, check=stop.check)
     save = SaveHook(
         config=config.save, saver=saver, learner=learner, reporter=reporter, state=_state_to_record(run, data, position, checkpoint)
@@ -159,35 +159,35 @@ def _find_checkpoint(run: _Run, data: TrainingData) -> TrainState | None:
 
 
 def _load_text(run: _Run, data: TrainingData, base: BaseModel) -> _Text:
-    """Load the encoders and encode captions and prompts; T5 is freed before the transformer is loaded if captions are cached."""
+    """Load the encoders and encode captions and prompts; cached captions free encoders before the transformer is loaded."""
     encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
-    plan = run.plan
+    train = run.plan.parts(base.family.lora_prefixes) - {TRANSFORMER}
     if caches:
-        data.cache_text(None if plan.trains_clip else encoders.clip, encoders, run.on_item)
-    prompts = PromptTexts(run.prompts, encoders, trains_clip=plan.trains_clip, trains_t5=plan.trains_t5)
-    text = _Text(prompts=prompts, encoders=None if caches else encoders, trained_clip=encoders.clip if plan.trains_clip else None)
+        data.cache_text(base.family, encoders, train, run.on_item)
+    prompts = PromptTexts(base.family, encoders, run.prompts, train)
     if caches:
-        encoders.t5 = None
+        encoders.release(train)
+    text = _Text(prompts=prompts, encoders=encoders if train or not caches else None, train=train)
     del encoders
     _free_memory()
     run.stop.check()
     return text
 
 
-def _load_vae(run: _Run, data: TrainingData, base: BaseModel) -> VAE:
+def _load_vae(run: _Run, data: TrainingData, base: BaseModel) -> nn.Module:
     """Load the VAE, and encode the images if latents are cached."""
     vae = base.load_vae()
     if run.config.data.cache_latents:
-        data.cache_latents(vae, run.on_item)
+        data.cache_latents(base.family, vae, run.on_item)
     run.stop.check()
     return vae
 
 
-def _create_learner(run: _Run, flux: Flux, text: _Text, position: Position) -> Learner:
+def _create_learner(run: _Run, family: ModelFamily, transformer: nn.Module, text: _Text, position: Position) -> Learner:
     """Create the network over the models, its optimizer and its schedule."""
     optim, seed = run.config.optim, run.config.run.seed
     torch.manual_seed(derived_seed(seed, "network"))  # for layers that draw without a generator of their own
-    network = _create_network(run, flux, text)
+    network = _create_network(run, family, transformer, text)
     optimizer = create_optimizer(optim, parameter_groups(optim, network))
     return Learner(
         network=network,
@@ -200,30 +200,20 @@ def _create_learner(run: _Run, flux: Flux, text: _Text, position: Position) -> L
     )
 
 
-def _create_network(run: _Run, flux: Flux, text: _Text) -> TrainedNetwork:
-    t5 = text.encoders.t5 if text.encoders and run.plan.trains_t5 else None
-    network = factory.create(run.config.network, flux, text.trained_clip, t5, seed=run.config.run.seed).to(run.device)
+def _create_network(run: _Run, family: ModelFamily, transformer: nn.Module, text: _Text) -> TrainedNetwork:
+    models = text.encoders.parts() if text.encoders is not None else {}
+    by_prefix = {family.lora_prefixes[part]: model for part, model in models.items() if part in text.train}
+    network = factory.create(run.config.network, transformer, by_prefix, seed=run.config.run.seed).to(run.device)
     return network.to(torch.bfloat16) if run.config.placement.full_bf16 else network
 
 
-def _create_inputs(run: _Run, vae: VAE, text: _Text) -> BatchInputs:
-    return BatchInputs(
-        device=run.device,
-        seed=run.config.run.seed,
-        vae=vae,
-        encoders=text.encoders,
-        trained_clip=text.trained_clip,
-        trains_t5=run.plan.trains_t5,
-        with_t5_mask=run.config.model.apply_t5_attn_mask,
-    )
-
-
-def _create_sampler(run: _Run, flux: Flux, vae: VAE, text: _Text) -> ImageSampler:
+def _create_sampler(run: _Run, family: ModelFamily, transformer: nn.Module, vae: nn.Module, texts: PromptTexts) -> ImageSampler:
     return ImageSampler(
-        flux=flux,
+        family=family,
+        transformer=transformer,
         vae=vae,
         prompts=run.prompts,
-        texts=text.prompts,
+        texts=texts,
         seed=run.config.run.seed,
         dtype=run.dtype,
         output_dir=run.config.save.output_dir,
@@ -264,7 +254,7 @@ def _state_to_record(run: _Run, data: TrainingData, position: Position, checkpoi
     )
 
 
-def _metadata(run: _Run, data: TrainingData, flux: Flux, position: Position) -> dict[str, str]:
+def _metadata(run: _Run, data: TrainingData, family: ModelFamily, position: Position) -> dict[str, str]:
     figures = {
         "training_started_at": time.time(),
         "session_id": str(derived_seed(run.config.run.seed, "session", time.time_ns())),
@@ -276,7 +266,7 @@ def _metadata(run: _Run, data: TrainingData, flux: Flux, position: Position) -> 
         "resolution": data.resolution,
         **data.metadata(),
     }
-    return fixed_metadata(run.config, is_dev=flux.params.guidance_embed, figures=figures)
+    return fixed_metadata(run.config, is_dev=family.version == "dev", figures=figures)
 
 
 def _free_memory() -> None:

@@ -66,7 +66,7 @@ def measure(case: Case) -> dict:
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
         config = _config(case)
         flux, weights = _make_flux(case, config.placement, ledger)
-        network = factory.create(config.network, flux, None, None, seed=config.run.seed).to(CUDA)
+        network = factory.create(config.network, flux, {}, seed=config.run.seed).to(CUDA)
         parameters = list(network.parameters())
         lora = ledger.live - weights
         state = _optimizer_state(config.optim.optimizer_type, parameters)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from library.data.dataset import Batch
+from library.models.flux1.family import Flux1Family
 from library.models.flux1.math import unpack_latents
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.optimizers import clip_gradients, create_optimizer
@@ -16,6 +17,7 @@ from tests.golden import loss_curve as golden
 from tests.support.trainer_config import trainer_config
 
 CPU = torch.device("cpu")
+FAMILY = Flux1Family("dev")
 FLAGS = (
     "--seed", str(golden.SEED), "--learning_rate", str(golden.RATE), "--timestep_sampling", "shift", "--discrete_flow_shift",
     str(golden.SHIFT), "--model_prediction_type", "raw", "--guidance_scale", "1.0", "--network_train_unet_only",
@@ -31,15 +33,15 @@ def make_parts(*extra):
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = {name: golden.first_weights(name, tuple(tensor.shape)) for name, tensor in weights.items() if not name.endswith("alpha")}
     network.load(weights | first, "golden")
-    inputs = BatchInputs(device=CPU, seed=golden.SEED)
-    loss = FlowMatchingLoss(flux, network, inputs, config.loss, seed=golden.SEED, device=CPU, dtype=torch.float32)
+    inputs = BatchInputs(FAMILY, device=CPU, seed=golden.SEED)
+    loss = FlowMatchingLoss(FAMILY, flux, network, inputs, config.loss, seed=golden.SEED, device=CPU, dtype=torch.float32)
     return config, network, loss
 
 
 def make_batch(step=0, **fields):
     given = golden.inputs(step)
     texts = {"t5_out": given["context"], "clip_pooled": given["pooled"]}
-    return Batch(captions=[""], **({"loss_weights": torch.ones(1), "latents": given["latents"]} | texts | fields))
+    return Batch(captions=[""], **({"loss_weights": torch.ones(1), "latents": given["latents"], "text": texts} | fields))
 
 
 def losses_of(num_steps, *extra, rate=golden.RATE):
@@ -68,7 +70,7 @@ def test_the_loss_curve_is_the_golden_one(extra):
 def inputs_of_flux(objective, batch, *, step=0, micro=0):
     """Return the noisy tokens that the transformer is given."""
     seen = []
-    with objective.flux.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach().clone())):
+    with objective.transformer.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach().clone())):
         objective(batch, batch.latents, step=step, micro=micro)
     return seen[0]
 
@@ -101,7 +103,7 @@ def test_target_does_not_hold_the_disturbance():
     batch, losses = make_batch(), []
     for extra in ((), ("--ip_noise_gamma", "0.5")):
         _, _, objective = make_parts(*extra)
-        with objective.flux.register_forward_hook(lambda module, given, output: torch.zeros_like(output)):
+        with objective.transformer.register_forward_hook(lambda module, given, output: torch.zeros_like(output)):
             losses.append(objective(batch, batch.latents, step=0, micro=0).item())
     assert losses[0] == losses[1]
 
@@ -133,10 +135,19 @@ def test_loss_weights_scale_the_loss_of_their_image():
     assert losses[1] == losses[0] / 2
 
 
-def test_cached_text_has_the_mask_only_when_padding_is_masked():
-    batch = make_batch(t5_mask=torch.ones(1, 9))
-    assert BatchInputs(device=CPU, seed=1).text(batch)[2] is None
-    assert torch.equal(BatchInputs(device=CPU, seed=1, with_t5_mask=True).text(batch)[2], torch.ones(1, 9))
+def test_cached_text_is_given_to_the_transformer_with_a_mask_only_if_the_cache_has_one():
+    plain = make_batch()
+    masked = make_batch(text=plain.text | {"t5_mask": torch.ones(1, 9)})
+    inputs = BatchInputs(FAMILY, device=CPU, seed=1)
+    assert inputs.text(plain).keys() == {"t5_out", "clip_pooled"}
+    assert torch.equal(inputs.text(masked)["t5_mask"], torch.ones(1, 9))
+    _, _, objective = make_parts()
+    seen = []
+    with objective.transformer.register_forward_pre_hook(lambda module, given: seen.append(given[-1])):
+        for batch in (plain, masked):
+            objective(batch, batch.latents, step=0, micro=0)
+    assert seen[0] is None
+    assert torch.equal(seen[1], torch.ones(1, 9))
 
 
 class Encoder:
@@ -153,7 +164,7 @@ class Encoder:
 
 def test_pixels_become_a_sample_for_training_and_the_mean_for_validation():
     batch = make_batch(latents=None, pixels=torch.ones(1, 3, 2, 2))
-    inputs = BatchInputs(device=CPU, seed=1, vae=Encoder())
+    inputs = BatchInputs(FAMILY, device=CPU, seed=1, vae=Encoder())
     assert torch.equal(inputs.mean_latents(batch), torch.ones(1, 3, 2, 2))
     first, again, other = (inputs.latents(batch, step=step, micro=0) for step in (1, 1, 2))
     assert torch.equal(first, again)

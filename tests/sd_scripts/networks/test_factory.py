@@ -19,7 +19,8 @@ def config_of(*network_args, **flags):
 
 
 def create(config, flux, clip=None, t5=None):
-    return factory.create(config.network, flux, clip, t5, seed=config.run.seed)
+    models = {CLIP_PREFIX: clip, T5_PREFIX: t5}
+    return factory.create(config.network, flux, {prefix: model for prefix, model in models.items() if model}, seed=config.run.seed)
 
 
 def trained(*network_args, **changes):

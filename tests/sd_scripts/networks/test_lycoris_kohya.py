@@ -26,7 +26,7 @@ def config_of(*network_args, **flags):
 
 
 def create(config, flux, clip):
-    return factory.create(config.network, flux, clip, None, seed=config.run.seed)
+    return factory.create(config.network, flux, {CLIP_PREFIX: clip} if clip else {}, seed=config.run.seed)
 
 
 def training(config):

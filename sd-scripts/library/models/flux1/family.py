@@ -11,10 +11,11 @@ from library.errors import TrainerError
 from library.models.family import TRANSFORMER, BlockRunner, LatentGeometry, Part, SamplingDefaults, StepInputs, TensorStore
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX
 from library.models.flux1.loading import load_flux, open_flux
-from library.models.flux1.math import image_ids, pack_latents, resolution_mu, shifted, text_ids, unpack_latents
+from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.models.flux1.text_encoders import CLIP, T5, Flux1TextEncoders, encode_clip, load_text_encoders
 from library.models.flux1.transformer import Flux
 from library.models.flux1.vae import VAE, Z_CHANNELS, load_vae
+from library.models.noise_shift import resolution_mu, shifted
 from library.weights.model_files import fingerprint
 
 T5_LENGTHS = {"dev": 512, "schnell": 256}  # tokens per caption that each version was trained with
@@ -30,6 +31,7 @@ class Flux1Family:
     geometry = LatentGeometry(channels=Z_CHANNELS, pixels=8, patch=2)
     layer_names = LAYER_NAMES
     lora_prefixes: Mapping[Part, str] = {TRANSFORMER: FLUX_PREFIX, CLIP: CLIP_PREFIX, T5: T5_PREFIX}
+    tokenized_parts = frozenset({CLIP})
 
     def __init__(self, version: str) -> None:
         self.version = version

@@ -48,16 +48,6 @@ def text_ids(batch_size: int, length: int, device: torch.device | str = "cpu") -
     return torch.zeros(batch_size, length, 3, device=device)
 
 
-def shifted(u: Tensor, shift: float) -> Tensor:
-    """Move noise levels towards 1 (shift > 1): the same shape."""
-    return shift * u / (1 + (shift - 1) * u)
-
-
-def resolution_mu(num_tokens: int) -> float:
-    """FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
-    return 0.5 + 0.65 * (num_tokens - 256) / 3840
-
-
 def timestep_embedding(timesteps_B: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
     """Embed a time in [0, 1] (or a guidance scale) as cosines then sines: (B,) -> (B, dim), float32.
 

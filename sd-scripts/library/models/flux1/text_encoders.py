@@ -107,6 +107,11 @@ class Flux1TextEncoders:
         """The precision that captions are encoded in."""
         return self.clip.text_model.dtype
 
+    @property
+    def variant(self) -> bool:
+        """Whether T5's padding is masked."""
+        return self.with_mask
+
     def parts(self) -> dict[Part, nn.Module]:
         """Return the encoders that are in memory."""
         return {CLIP: self.clip} if self.t5 is None else {CLIP: self.clip, T5: self.t5}

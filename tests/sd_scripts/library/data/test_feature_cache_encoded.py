@@ -46,8 +46,8 @@ def test_caches_are_used_and_give_what_the_encoders_give(make, cats):
     with torch.no_grad():
         assert torch.allclose(batch.latents, vae.encode(live.pixels), atol=1e-5)
     assert batch.captions == live.captions
-    assert batch.t5_out.shape == (2, 48, 32)
-    assert batch.clip_ids.shape == (2, 77)
+    assert batch.text["t5_out"].shape == (2, 48, 32)
+    assert batch.text["clip_ids"].shape == (2, 77)
 
 
 def test_caches_for_the_memory_only_leave_no_file(make, cats):
@@ -58,7 +58,7 @@ def test_caches_for_the_memory_only_leave_no_file(make, cats):
     fill(kept)
     for mine, other in zip(data.epoch(0), kept.epoch(0), strict=True):
         assert torch.equal(mine.latents, other.latents)
-        assert torch.equal(mine.t5_out, other.t5_out)
+        assert torch.equal(mine.text["t5_out"], other.text["t5_out"])
 
 
 def other_image(cats):
