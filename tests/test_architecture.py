@@ -19,6 +19,17 @@ TRAINER_ORDER = (
     ("pocket",), ("flux_train_network", "flux_minimal_inference", "pretrain_pocket"),
 )  # fmt: skip
 COMMANDS = {"networks/convert_flux_lora.py", "networks/flux_merge_lora.py", "networks/resize_lora.py"}  # entry points inside networks/
+FLUX1 = "library.models.flux1"
+# Files outside library/ that import FLUX.1's own modules, and why. This table may only shrink.
+FLUX1_TOOLS = {
+    "flux_minimal_inference.py": "kohya's command for FLUX.1: its help states FLUX.1's limits",
+    "pretrain_pocket.py": "makes a small FLUX.1",
+    "networks/factory.py": "kohya's learning rates and curves are by FLUX.1's parts",
+    "networks/flux_merge_lora.py": "kohya's command for FLUX.1 files",
+    "networks/lora_flux.py": "kohya's network module for FLUX.1",
+    "networks/lora_keys.py": "names of LoRA files are read without a model file that would say the family",
+    "networks/lora_merge.py": "names of LoRA files are read without a model file that would say the family",
+}  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
 KNOWN_VIOLATIONS: frozenset[str] = frozenset({
@@ -97,6 +108,16 @@ def test_trainer_imports_follow_the_order():
             if level(other, TRAINER_ORDER) >= level(own, TRAINER_ORDER):
                 found.add(f"{path} -> {other}")
     assert found - KNOWN_VIOLATIONS == set()
+
+
+def test_only_the_registry_knows_flux1():
+    found = set()
+    for path in sources("sd-scripts"):
+        relative = str(path.relative_to("sd-scripts"))
+        if relative == "library/models/registry.py" or relative.startswith(("library/models/flux1/", "pocket/")):
+            continue
+        found |= {relative for name in imports(path) if name.startswith(FLUX1)}
+    assert found == set(FLUX1_TOOLS)
 
 
 def test_modules_import_each_other_without_cycles():

@@ -89,7 +89,8 @@ class FlowMatchingLoss:
         """Return the loss of each image (B,) at a noise level that is drawn for it."""
         noise = torch.randn(latents_BCHW.shape, generator=generator(self.seed, "noise", step, micro)).to(self.device)
         draws = generator(self.seed, "sigma", step, micro)
-        sigmas = flow_matching.sample_sigmas(self.config, len(latents_BCHW), *latents_BCHW.shape[-2:], draws).to(self.device)
+        batch_size, _, height, width = latents_BCHW.shape
+        sigmas = flow_matching.sample_sigmas(self.config, batch_size, height, width, draws).to(self.device)
         noisy = flow_matching.add_noise(latents_BCHW, self._perturbed(noise, step, micro), sigmas)
         return self._losses(batch, latents_BCHW, noise, sigmas, noisy)
 

@@ -11,8 +11,9 @@ from fluxgym.contract.buckets import cover
 from library.config import ModelConfig
 from library.data.images import list_images, read_image, resize_and_crop, to_pixels
 from library.models.family import DeviceStore
-from library.models.flux1.family import open_flux1
 from library.models.flux1.layer_names import CLIP_PREFIX
+from library.models.flux1.text_encoders import CLIP
+from library.models.registry import find_family
 from library.sample_prompts import SamplePrompt
 from library.sampling import initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
@@ -32,7 +33,7 @@ class Gallery:
             clip_l=str(models / "clip_l.safetensors"),
             t5xxl=str(models / "t5xxl.safetensors"),
         )
-        self.family, store = open_flux1(files), DeviceStore(DEVICE)
+        self.family, store = find_family(files), DeviceStore(DEVICE)
         self.encoders = self.family.load_text_encoders(files, store, torch.float32)
         self.flux = self.family.load_transformer(files, store, torch.float32)
         self.vae = self.family.load_vae(files, torch.float32, DEVICE)
@@ -43,7 +44,7 @@ class Gallery:
         weights = {name: tensor.float() for name, tensor in open_weights(path, "the LoRA").items()}
         down = next(tensor for name, tensor in weights.items() if name.endswith("lora_down.weight"))
         alpha = next(tensor for name, tensor in weights.items() if name.endswith("alpha"))
-        clip = self.encoders.clip if any(name.startswith(CLIP_PREFIX) for name in weights) else None
+        clip = self.encoders.parts()[CLIP] if any(name.startswith(CLIP_PREFIX) for name in weights) else None
         create_network(self.flux, clip, rank=down.shape[0], alpha=alpha.item(), seed=0).load(weights, str(path))
 
     @torch.no_grad()
@@ -65,9 +66,8 @@ class Gallery:
     def latents_of(self, folder: Path) -> Tensor:
         """Encode a folder's images, cut to squares -> (n, 16, h, w) latents."""
         images = [read_image(path) for path in list_images(str(folder))]
-        return torch.cat(
-            [self.vae.encode(to_pixels(resize_and_crop(each, cover(each.size, (PIXELS, PIXELS)), "lanczos"))[None]) for each in images]
-        )
+        squares = [resize_and_crop(each, cover(each.size, (PIXELS, PIXELS)), "lanczos") for each in images]
+        return torch.cat([self.family.encode_image(self.vae, to_pixels(each)[None], None) for each in squares])
 
 
 def prompts_of(texts: Iterable[str], first_seed: int) -> list[SamplePrompt]:

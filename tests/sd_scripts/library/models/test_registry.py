@@ -1,14 +1,23 @@
 """A second model family is an object that keeps the interface and an entry in the list: here a made-up one that trains a step."""
 
+from pathlib import Path
+
+import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from library.config import ModelConfig
+from library.data.dataset import Batch
 from library.models.family import TRANSFORMER, DeviceStore, LatentGeometry, SamplingDefaults, StepInputs
 from library.models.flux1.family import Flux1Family
 from library.models.layer_names import Layer, LayerNames, Stack
 from library.models.registry import FAMILIES, FamilyEntry, find_family
+from library.objective import BatchInputs, FlowMatchingLoss
+from library.sample_prompts import SamplePrompt
+from library.sampling import ImageSampler, PromptTexts
 from tests.support.tiny_models import make_flux, save
+from tests.support.trainer_config import trainer_config
 
 NAMES = LayerNames(
     prefix="lora_tiny",
@@ -23,7 +32,7 @@ class TinyFamily:
 
     name, version = "tiny", "one"
     geometry = LatentGeometry(channels=4, pixels=2, patch=1)
-    layer_names, lora_prefixes = NAMES, {TRANSFORMER: "lora_tiny"}
+    layer_names, lora_prefixes, tokenized_parts = NAMES, {TRANSFORMER: "lora_tiny"}, frozenset()
     sampling_defaults = SamplingDefaults(steps=2, guidance=1.0)
 
     def load_transformer(self, files, store, dtype):
@@ -40,6 +49,9 @@ class TinyFamily:
 
     def encode_image(self, vae, pixels_BCHW, random):
         return nn.functional.pixel_unshuffle(pixels_BCHW, 2)[:, :4]
+
+    def decode_latents(self, vae, latents_BCHW):
+        return nn.functional.pixel_shuffle(latents_BCHW.repeat(1, 3, 1, 1), 2)
 
     def predict_velocity(self, transformer, inputs: StepInputs):
         x = inputs.noisy + (inputs.sigmas + inputs.text["lengths"])[:, None, None, None]
@@ -71,24 +83,40 @@ def test_find_family_of_flux_files_is_flux1_and_of_another_kind_is_the_registere
     assert find_family(files("model.tiny"), (*FAMILIES, ENTRY)).name == "tiny"
 
 
-def test_a_second_family_trains_a_step_through_the_interface():
-    family = find_family(files("model.tiny"), (*FAMILIES, ENTRY))
-    transformer = family.load_transformer(files("model.tiny"), DeviceStore("cpu"), torch.float32)
-    random = torch.Generator().manual_seed(2)
-    latents = family.encode_image(None, torch.randn(2, 3, 8, 8, generator=random), None)
-    text = family.finish_text(family.encode_text(None, ["a", "cat"], frozenset()), None)
-    noise, sigmas = torch.randn(latents.shape, generator=random), torch.tensor([0.2, 0.7])
-    noisy = (1 - sigmas[:, None, None, None]) * latents + sigmas[:, None, None, None] * noise
-    optimizer = torch.optim.SGD(transformer.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(2):
-        velocity = family.predict_velocity(transformer, StepInputs(noisy=noisy, sigmas=sigmas, text=text, guidance=1.0))
-        loss = (velocity - (noise - latents)).square().mean()
-        loss.backward()
+@pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "encoded at each step"])
+def test_a_second_family_trains_a_step_through_the_loss(is_cached):
+    family, cpu = find_family(files("model.tiny"), (*FAMILIES, ENTRY)), torch.device("cpu")
+    transformer = family.load_transformer(files("model.tiny"), DeviceStore(cpu), torch.float32)
+    pixels, captions = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2)), ["a", "cat"]
+    given = {"pixels": pixels}
+    if is_cached:
+        given = {"latents": family.encode_image(None, pixels, None), "text": family.encode_text(None, captions, frozenset())}
+    batch = Batch(captions=captions, loss_weights=torch.ones(2), **given)
+    inputs = BatchInputs(family, device=cpu, seed=3, vae=nn.Identity(), encoders=nn.Identity())
+    config = trainer_config("--model_prediction_type", "raw").loss
+    loss = FlowMatchingLoss(family, transformer, None, inputs, config, seed=3, device=cpu, dtype=torch.float32)
+    optimizer, losses = torch.optim.SGD(transformer.parameters(), lr=1e-2), []
+    for _ in range(2):  # the same draws twice
+        value = loss(batch, inputs.latents(batch, step=0, micro=0), step=0, micro=0).mean()
+        value.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(loss.item())
+        losses.append(value.item())
     assert losses[1] < losses[0]
+
+
+def test_a_second_family_draws_samples_of_its_own_geometry(tmp_path):
+    family, prompts = TinyFamily(), [SamplePrompt(prompt="a cat", width=64, height=96, sample_steps=2, seed=1)]
+    transformer = family.load_transformer(files("model.tiny"), DeviceStore("cpu"), torch.float32)
+    sampler = ImageSampler(
+        family=family, transformer=transformer, vae=nn.Linear(1, 1), prompts=prompts,
+        texts=PromptTexts(family, nn.Identity(), prompts, frozenset()), seed=1, dtype=torch.float32, output_dir=Path(tmp_path),
+        output_name="cat",
+    )  # fmt: skip
+    sampler.draw("000001", lambda: None)
+    assert sampler.has_images("000001")
+    (image,) = (tmp_path / "sample").iterdir()
+    assert Image.open(image).size == (64, 96)
 
 
 def test_a_second_familys_table_names_its_own_layers():
