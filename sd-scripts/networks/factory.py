@@ -10,9 +10,9 @@ from library.config import NetworkConfig, NetworkModule, OptimConfig, TrainerCon
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import lycoris_kohya
-from networks.base import TrainedNetwork
+from networks.base import LoRANetwork, TrainedNetwork
 from networks.lora_file import read_lora
-from networks.lora_flux import LoRANetwork, create_network
+from networks.lora_flux import create_network
 from networks.network_args import LoRAOptions, parse_network_args, warn_of_args_without_effect
 
 PREFIXES = (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX)

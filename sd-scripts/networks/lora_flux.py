@@ -7,6 +7,7 @@ is lora_module.py's, what the options mean in words network_args.py's.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -44,7 +45,7 @@ def create_network(
     network_dropout: float = 0.0,
     ranks: Mapping[str, tuple[int, float]] | None = None,
     options: LoRAOptions | None = None,
-    **choices: object,
+    **choices: Any,
 ) -> LoRANetwork:
     """Make a LoRA for the chosen Linears of each model that is given (None is not trained), and put it in the Linear's place.
 
@@ -77,7 +78,7 @@ def _attach(target: Target, seed: int, rates: DropoutRates, moment: MicroStep, *
     sizes = _sizes(target) if split_qkv else None
     common = (target.name, target.linear, target.rank, target.alpha, seed)
     lora = SplitLoRAModule(*common, sizes, rates, moment) if sizes else LoRAModule(*common, rates, moment)
-    target.linear.forward = lora.forward
+    target.linear.forward = lora.forward  # type: ignore[method-assign, assignment]
     return lora.to(target.linear.weight.device)
 
 

@@ -47,4 +47,4 @@ def _attach(linear: nn.Linear, pair: LoRAPair, scale: float, device: torch.devic
         """(..., in) -> (..., out)."""
         return add_lora(frozen(x), x, down, up, scale)
 
-    linear.forward = forward
+    linear.forward = forward  # type: ignore[method-assign, assignment]

@@ -5,6 +5,8 @@ backward needs the input's gradient only: the weight's scales lie along its summ
 Shape suffixes: M rows of the input, K inputs, N outputs of the layer.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -22,18 +24,20 @@ def can_multiply(device: torch.device) -> bool:
 
 def float8_linear(x: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
     """(..., K) -> (..., N) by float8 products; weight (N, K) in float8, its row scales (N, 1) float32."""
-    return _Float8Linear.apply(x.flatten(0, -2), weight_NK, scale_N1, bias).unflatten(0, x.shape[:-1])
+    return _Float8Linear.apply(  # type: ignore[no-untyped-call]
+        x.flatten(0, -2), weight_NK, scale_N1, bias
+    ).unflatten(0, x.shape[:-1])
 
 
 class _Float8Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x_MK: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x_MK: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight_NK, scale_N1)
         out = multiply(*round_rows(x_MK, FORWARD), weight_NK.t(), scale_N1.t(), x_MK.dtype)
         return out if bias is None else out + bias.to(out.dtype)
 
     @staticmethod
-    def backward(ctx, grad_MN: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_MN: Tensor) -> tuple[Tensor | None, ...]:
         weight_NK, scale_N1 = ctx.saved_tensors
         scaled = grad_MN * scale_N1.t().to(grad_MN.dtype)
         columns = weight_NK.t().contiguous().t()  # the chip wants its second matrix column by column
