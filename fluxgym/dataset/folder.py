@@ -14,7 +14,7 @@ from typing import NamedTuple
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.dataset.images import FileId, check_image, read_size
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import file_lock, open_regular, storage_error, write_text
+from fluxgym.runs.files import file_lock, open_regular, remove_file, storage_error, write_text
 
 MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
@@ -106,7 +106,7 @@ class ImageFolder:
         if text.strip():
             write_text(path, text.strip() + "\n")
         else:
-            _unlink(path)
+            _remove(path)
 
     def add(self, source: Path, name: str) -> str:
         """Take over an image or caption file, moving `source`; returns the name that it got.
@@ -126,8 +126,8 @@ class ImageFolder:
     def remove(self, name: str) -> None:
         """Remove an image and its caption."""
         path = self.image_path(name)
-        _unlink(path)
-        _unlink(path.with_suffix(CAPTION))
+        _remove(path)
+        _remove(path.with_suffix(CAPTION))
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
@@ -164,10 +164,9 @@ def _images(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]
     return {name: entry for name, entry in entries.items() if is_image_name(name) and entry.is_file()}
 
 
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
+def _remove(path: Path) -> None:
+    """Remove a file; raises StorageError if that fails."""
+    if error := remove_file(path):
         raise storage_error(error, path) from error
 
 

@@ -1,7 +1,7 @@
-"""The name, start and status of every run, for pages that poll all day. Only what has changed is read again.
+"""A cached index of the name, start and status of every run, for pages that poll.
 
 The index is a cache over files: a run is read again if its ui_state.json has changed, and at every call while any of its processes may be
-alive. Of more than SWEEP runs, the older ones are checked in turns unless everything is requested.
+alive. If there are more than SWEEP runs, each call checks a part of the older ones unless everything is requested.
 """
 
 import os
@@ -36,7 +36,7 @@ class Entry:
 
 
 class SessionIndex:
-    """The entries of one outputs folder, kept between calls. Safe to share between threads."""
+    """The entries of one outputs folder, kept between calls. Thread-safe."""
 
     def __init__(self, outputs: Path) -> None:
         self._outputs = OutputsPaths(outputs)
