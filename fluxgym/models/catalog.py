@@ -77,7 +77,13 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
     defaults = entry.get("defaults") or {}
     if not isinstance(defaults, Mapping) or not isinstance(defaults.get("advanced", {}), Mapping):
         raise TypeError(f"the defaults of {name} are not a table of settings")
-    return Model(id=name, title=str(entry.get("title", name)), license=str(entry.get("licence", "")), files=files, defaults=defaults)
+    return Model(
+        id=name,
+        title=str(entry.get("title", name)),
+        license=str(entry.get("license", entry.get("licence", ""))),
+        files=files,
+        defaults=defaults,
+    )
 
 
 def get_model(model_id: str, models: Path) -> Model:

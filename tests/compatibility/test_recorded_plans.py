@@ -82,4 +82,4 @@ def test_the_recording_covers_every_field_and_both_outcomes():
     assert set(refused) >= {field["name"] for field in RECORDED["form fields"] if not field["in advanced"]} - {"other_flags"}
     assert sum("argv" in entry["plan"] for entry in RECORDED["states"]) > 90
     used = {name for state in states if isinstance(state.get("advanced"), dict) for name in state["advanced"]}
-    assert len(used & set(RECORDED["flags"])) > 150  # honoured and accepted ones in all
+    assert len(used & set(RECORDED["flags"])) > 150  # honored and accepted ones in all
