@@ -43,7 +43,9 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
     values["enable_bucket"] = buckets_on(config)
     if config.resolution % GRID:
         near = max(GRID, config.resolution // GRID * GRID)
-        raise ConfigError(f"The resolution {config.resolution} is no multiple of {GRID}; use {near} or {near + GRID}.", field="resolution")
+        raise ConfigError(
+            f"The resolution {config.resolution} is not a multiple of {GRID}; use {near} or {near + GRID}.", field="resolution"
+        )
     if values["enable_bucket"]:
         low, high, step = bucket_bounds(config)
         values |= {"min_bucket_reso": low, "max_bucket_reso": high, "bucket_reso_steps": step}

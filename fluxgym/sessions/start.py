@@ -171,7 +171,7 @@ def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan
     folder = next((folder for folder in _checkpoint_folders(named, run, outputs) if folder.is_dir()), None)
     if folder is None or backend_for(planned.trainer_dir).read_checkpoint(folder, verify=True) is None:
         raise ConfigError(
-            f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.",
+            f"“{named[:80]}” is not a complete checkpoint; name a folder that ends in -state, or leave it empty.",
             field="resume_from_checkpoint",
         )
     if run.folder.resolve() in folder.resolve().parents:
@@ -184,7 +184,7 @@ def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan
 
 def _checkpoint_folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
     """Yield where a named checkpoint can be: at that path, in the run whose last checkpoint it is, in one whose epoch or step it is, here."""
-    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path's it leaves the home of nobody as it is)
+    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
     yield outputs / named
     name = Path(named).name
     yield outputs / name.removesuffix("-state") / name

@@ -36,7 +36,7 @@ ADDITIONS: list[dict[str, Any]] = [
         "flag": "--ema_decay",
         "type": "float",
         "default": None,
-        "help": "save and sample a running average of the LoRA's weights in place of the last ones; 0.99 to 0.9999, the share kept each step",
+        "help": "save and sample a running average of the LoRA's weights instead of the current ones; 0.99 to 0.9999, the share kept each step",
     },
     {
         "flag": "--deterministic",

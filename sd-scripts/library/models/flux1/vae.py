@@ -1,4 +1,4 @@
-"""FLUX's variational autoencoder with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
+"""FLUX's VAE (variational auto-encoder) with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
 Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
 Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as said.
@@ -73,7 +73,7 @@ class ResnetBlock(nn.Module):
 
 
 class AttnBlock(nn.Module):
-    """Attention of one head over all places, at the coarsest level."""
+    """Attention of one head over all positions, at the coarsest level."""
 
     def __init__(self, channels: int, num_groups: int) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """FLUX's autoencoder between pixels in [-1, 1] and the transformer's latents."""
+    """FLUX's VAE between pixels in [-1, 1] and the transformer's latents."""
 
     def __init__(self, params: VAEParams) -> None:
         super().__init__()
@@ -211,19 +211,19 @@ class VAE(nn.Module):
 
 
 def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> VAE:
-    """Load FLUX's autoencoder under BFL's or diffusers' names, a file or a folder.
+    """Load FLUX's VAE under BFL's or diffusers' names, a file or a folder.
 
     Raises TrainerError (bad_model) when it is missing, damaged, or something else.
     """
-    file = ModelFiles(path, "the autoencoder (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
+    file = ModelFiles(path, "the VAE (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
     file.translate(vae_recipes(file.stored_names()))
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names})
     except KeyError as error:
-        raise file.wrong_model_error("an autoencoder", error.args[0]) from None
+        raise file.wrong_model_error("a VAE", error.args[0]) from None
     if params.z_channels != Z_CHANNELS:
         raise TrainerError(
-            f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
+            f"{path} is the VAE of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
             reason_code=ReasonCode.BAD_MODEL,
         )
     with torch.device("meta"):
