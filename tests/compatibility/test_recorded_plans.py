@@ -29,6 +29,11 @@ def without_messages(value: Any) -> Any:
     return value
 
 
+def reworded(message: str) -> str:
+    """Return a recorded message in the words of today."""
+    return message.replace("one a line", "one per line").replace("is no multiple of", "is not a multiple of")
+
+
 def messages(entry: dict[str, Any]) -> list[str]:
     """Return every message of a plan and of the form."""
     parts = [*entry["plan"].values(), entry["form"]["shown"], entry["filled"]]
@@ -44,7 +49,7 @@ def test_each_state_gives_what_it_gave(part, computed):
 
 def test_the_messages_of_errors_are_the_same(computed):
     for old, new in zip(RECORDED["states"], computed["states"], strict=True):
-        assert messages(new) == [message.replace("one a line", "one per line") for message in messages(old)], old["state"]
+        assert messages(new) == [reworded(message) for message in messages(old)], old["state"]
 
 
 def test_the_form_has_the_fields_that_it_had(computed):
