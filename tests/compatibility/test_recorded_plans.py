@@ -31,7 +31,15 @@ def without_messages(value: Any) -> Any:
 
 def reworded(message: str) -> str:
     """Return a recorded message in the words of today."""
-    return message.replace("one a line", "one per line").replace("is no multiple of", "is not a multiple of")
+    words = {
+        "one a line": "one per line",
+        "is no multiple of": "is not a multiple of",
+        "data sets of foreign code are": "custom data set classes are",
+        "the autoencoder of FLUX is given": "FLUX's VAE is given",
+    }
+    for old, new in words.items():
+        message = message.replace(old, new)
+    return message
 
 
 def messages(entry: dict[str, Any]) -> list[str]:
