@@ -165,7 +165,7 @@ def _furthest(out: Path) -> Path:
 
 
 def _losses(out: Path) -> dict[int, Any]:
-    """Return what progress.jsonl says of each step that has a loss; times and sizes are left out."""
+    """Return the lines of progress.jsonl that have a loss, without times and sizes."""
     path, found = out / "progress.jsonl", {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         if line.endswith("}") and '"loss"' in line:

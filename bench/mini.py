@@ -17,7 +17,7 @@ TRAINER = ROOT / "sd-scripts" / "flux_train_network.py"
 
 
 def write(folder: Path) -> None:
-    """Write models, tokenizers, images and dataset.toml into an empty folder, by a process that holds torch in our place."""
+    """Write models, tokenizers, images and dataset.toml into an empty folder, in a child process, so that this one does not import torch."""
     code = "import sys; sys.path[:0] = ['sd-scripts']; from bench.mini import _write; _write(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, check=True)
 

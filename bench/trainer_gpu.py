@@ -48,7 +48,7 @@ def measure(_repeats: int) -> list[Figure]:
 
 
 def _run(*words: str) -> dict[str, float | str]:
-    """Run this module on some words in a process of its own; returns its figures, or why there are none."""
+    """Run this module with arguments in a process of its own; return its figures, or the reason why it has none."""
     done = subprocess.run([sys.executable, "-m", "bench.trainer_gpu", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"why": (done.stderr.strip().splitlines() or ["it ended without output"])[-1][:120]}

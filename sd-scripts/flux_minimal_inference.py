@@ -1,6 +1,6 @@
 """An image in the terminal from a FLUX model and LoRA files, to look at what was trained; the flags are those of kohya's script of that name.
 
-`python sd-scripts/flux_minimal_inference.py --help` lists them. Encoders, transformer and autoencoder are loaded and let go in turn, so that
+`python sd-scripts/flux_minimal_inference.py --help` lists them. Text encoders, transformer and VAE are loaded and freed in turn, so that
 only one of them needs to fit. Exit codes: 0 done, 2 a mistake of the user's in one sentence.
 """
 
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--ckpt_path", required=True, help="the transformer: a .safetensors file, an index of shards, or a folder of diffusers'")
     add("--clip_l", required=True, help="the CLIP-L text encoder")
     add("--t5xxl", required=True, help="the T5 text encoder")
-    add("--ae", required=True, help="the autoencoder")
+    add("--ae", required=True, help="the VAE")
     add("--model_type", choices=["flux"], default="flux", help="only flux")
     add("--tokenizer_cache_dir", help="where the tokenizers lie, if not beside the encoders")
     add("--apply_t5_attn_mask", action="store_true", help="let the model not see T5's padding")
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name in ("clip_l", "t5xxl", "ae"):
         add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
     add("--blocks_to_swap", type=int, help=f"how much of the transformer stays in main memory, 0 to {MAX_SWAPPED}; as in the trainer")
-    add("--offload", action="store_true", help="has no effect: models are loaded and let go in turn in any case")
+    add("--offload", action="store_true", help="has no effect: models are loaded and freed in turn in any case")
     return parser
 
 
@@ -147,7 +147,7 @@ def _attachment(text: str) -> Attachment:
     try:
         return read_attachment(path, finite(multiplier) if multiplier else 1.0)
     except ValueError:
-        raise TrainerError(f"--lora_weights {text}: {multiplier} is no number; write FILE;0.8 in quotes.") from None
+        raise TrainerError(f"--lora_weights {text}: {multiplier} is not a number; write FILE;0.8 in quotes.") from None
 
 
 def _base(args: argparse.Namespace, family: ModelFamily, loras: list[Attachment], dtype: torch.dtype, device: torch.device) -> BaseModel:

@@ -1,4 +1,4 @@
-"""Make models/pocket/ again: tokenizers, autoencoder, transformer with text encoders, guidance distillation, prior images.
+"""Make models/pocket/ again: tokenizers, VAE, transformer with text encoders, guidance distillation, prior images.
 
     python sd-scripts/pretrain_pocket.py --stage all --work /some/folder --out models/pocket
 
@@ -43,7 +43,7 @@ def make_tokenizers(work: Path, out: Path) -> None:
 
 
 def make_vae(work: Path, out: Path) -> None:
-    """Pretrain the autoencoder."""
+    """Pretrain the VAE."""
     _save(vae.train_vae(STEPS["vae"]), work / "ae.safetensors")
 
 
@@ -65,7 +65,7 @@ def make_distil(work: Path, out: Path) -> None:
 
 
 def make_decoder(work: Path, out: Path) -> None:
-    """Train the autoencoder's decoder on, latents unchanged."""
+    """Continue to train the VAE's decoder with unchanged latents."""
     _save(vae.sharpen_decoder(_load_vae(work), STEPS["decoder"]), work / "ae_sharp.safetensors")
 
 

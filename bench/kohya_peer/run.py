@@ -1,7 +1,7 @@
 """Run a kohya-ss/sd-scripts checkout's FLUX trainer on the mini stack: `python run.py CHECKOUT FLAGS…`, by the checkout's own Python.
 
-Nothing of the checkout is changed. Its constants of FLUX, T5 and the autoencoder are set to mini's sizes after they are imported, tokenizers
-are read from their tokenizer.json, and a stand-in takes torchvision's place where there is none.
+Nothing of the checkout is changed. Its constants of FLUX, T5 and the VAE are set to mini's sizes after they are imported, tokenizers
+are read from their tokenizer.json, and a stand-in replaces torchvision where it is not installed.
 """
 
 import importlib.util

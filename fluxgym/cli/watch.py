@@ -6,6 +6,7 @@ import time
 from fluxgym.contract.codes import LIVE, Phase
 from fluxgym.engines.registry import status_of
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.progress import duration_text
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import SessionStatus
 from fluxgym.sessions.control import POLL_S
@@ -53,10 +54,5 @@ def progress_words(session: Session) -> str:
     if "s_per_it" in progress:
         parts.append(f"{progress['s_per_it']:.2f} s/it")
     if progress.get("eta_s"):
-        parts.append(f"{_span(progress['eta_s'])} left")
+        parts.append(f"{duration_text(progress['eta_s'])} left")
     return " · ".join(parts)
-
-
-def _span(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole} s" if whole < 120 else f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -24,7 +24,7 @@ ROLES = (
     ("transformer", r"(^|\.)(double_blocks\.\d+\.img_attn|single_transformer_blocks\.\d+\.proj_mlp)", "a FLUX transformer"),
     ("t5xxl", r"SelfAttention\.(q|k|v)\b", "a T5 text encoder"),
     ("clip_l", r"(text_model\.embeddings|encoder\.layers\.\d+\.self_attn|transformer\.resblocks)", "a CLIP text encoder"),
-    ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b", "an autoencoder"),
+    ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b", "a VAE"),
 )
 
 
@@ -40,7 +40,7 @@ def other_format(head: bytes) -> str | None:
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the model itself; run git lfs pull, or download the file from its page"
     if head[:64].lstrip().lower().startswith(HTML_STARTS):
-        return "a web page that was saved in the model's place; download it again, logged in if its license asks for that"
+        return "a web page that was saved instead of the model; download it again, logged in if its license asks for that"
     return None
 
 

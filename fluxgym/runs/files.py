@@ -37,10 +37,10 @@ def write_text(path: Path, text: str) -> None:
         tmp_path.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        _remove(tmp_path)
+        remove_file(tmp_path)
         raise storage_error(error, path) from error
     except UnicodeEncodeError:
-        _remove(tmp_path)
+        remove_file(tmp_path)
         raise StorageError(
             f"The text for {path.name} contains half of a surrogate pair, which is not valid Unicode; type it again."
         ) from None
@@ -56,11 +56,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def _remove(tmp_path: Path) -> None:
+def remove_file(path: Path) -> OSError | None:
+    """Remove a file if it exists; returns the error if that fails."""
     try:
-        tmp_path.unlink(missing_ok=True)
-    except OSError:  # the folder or the name itself is invalid
-        return
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return error
+    return None
 
 
 def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
@@ -189,7 +191,7 @@ def reserve(path: Path) -> None:
         write_text(path, " " * RESERVED_BYTES)
 
 
-def fill(path: Path, text: str) -> None:
+def write_reserved(path: Path, text: str) -> None:
     """Write a text of at most RESERVED_BYTES into reserved space; raises StorageError if none was reserved."""
     try:
         with path.open("r+b") as file:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import fill, read_json, reserve, write_json
+from fluxgym.runs.files import read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
 
 GRACE_S = 60.0
@@ -89,7 +89,7 @@ class LaunchSpec:
         epochs = value["max_train_epochs"] if "max_train_epochs" in value else _single(parsed, "--max_train_epochs")
         return cls(
             run_id=_text(value["run_id"]),
-            attempt=_whole(value["attempt"]),
+            attempt=_integer(value["attempt"]),
             trainer_dir=_text(value["cwd"]),
             backend=_text(value.get("backend") or ("kohya" if value.get("foreign") is True else cls.backend)),
             engine=_text(value.get("engine", cls.engine)),
@@ -97,7 +97,7 @@ class LaunchSpec:
             resume_from=None if resume_from is None else _text(resume_from),
             argv=argv,
             max_train_epochs=int(str(epochs)) if str(epochs).isdecimal() else 0,
-            expected_steps=None if value.get("expected_steps") is None else _whole(value["expected_steps"]),
+            expected_steps=None if value.get("expected_steps") is None else _integer(value["expected_steps"]),
             devices=DeviceRequest.from_names(_texts(value.get("devices", [])), any_free=bool(value.get("any_one", False))),
             monitoring=bool(value.get("monitoring", True)),
             env={_text(name): _text(item) for name, item in dict(value.get("env", {})).items()},
@@ -144,7 +144,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     if not isinstance(value, int):
         raise TypeError("not an integer")
     return value
@@ -192,7 +192,7 @@ def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float)
     try:
         write_json(run.stop, stop_request)
     except StorageError:
-        fill(run.stop_reserve, json.dumps(stop_request))
+        write_reserved(run.stop_reserve, json.dumps(stop_request))
     else:
         _clear_reserve(run.stop_reserve)
 
@@ -200,7 +200,7 @@ def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float)
 def _clear_reserve(path: Path) -> None:
     """Remove an earlier request from the reserved space and keep the space; a later request may need it."""
     with suppress(StorageError):
-        fill(path, "")
+        write_reserved(path, "")
 
 
 def read_stop_request(run: RunPaths, run_id: str, attempt: int) -> StopRequest | None:

@@ -73,3 +73,11 @@ def eta_s(line: Line) -> float | None:
         return float(max(0, line["total_steps"] - line["step"]) * line["s_per_it"])
     except (KeyError, TypeError):
         return None
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as "42 s", "21 min" or "2 h 5 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -5,6 +5,7 @@ from typing import Any
 
 from slugify import slugify
 
+from fluxgym.config.values import short
 from fluxgym.errors import BadName, UnreadableState
 from fluxgym.runs.files import open_regular, parse_json, run_lock, write_json
 from fluxgym.runs.paths import RunPaths
@@ -34,6 +35,14 @@ def read_state(run: RunPaths) -> State:
     if not isinstance(state, dict):
         raise UnreadableState(f"{path.name} contains no settings; restore it from a backup, or delete it and start again.")
     return state
+
+
+def read_state_or_empty(run: RunPaths) -> State:
+    """Return a run's state, {} if it cannot be read."""
+    try:
+        return read_state(run)
+    except UnreadableState:
+        return {}
 
 
 def create_state(run: RunPaths, state: State) -> None:
@@ -72,12 +81,12 @@ def slug_of(lora_name: str) -> str:
     if len(name) > 200:
         raise BadName(f"The LoRA name has {len(name)} characters; at most 200 are allowed.", field="lora_name")
     if "/" in name or "\\" in name or "\0" in name:
-        raise BadName(f"The LoRA name “{_short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
+        raise BadName(f"The LoRA name “{short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
     if not name.isprintable():
         raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it again.", field="lora_name")
     slug = slugify(name, max_length=MAX_SLUG_LENGTH)
     if not slug:
-        raise BadName(f"The LoRA name “{_short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")
+        raise BadName(f"The LoRA name “{short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")
     return slug
 
 
@@ -85,7 +94,3 @@ def next_version(slug: str, number: int) -> str:
     """Return `slug-number`, shortened to at most 64 characters."""
     ending = f"-{number}"
     return slug[: MAX_SLUG_LENGTH - len(ending)].rstrip("-") + ending
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 40 else name[:39] + "…"

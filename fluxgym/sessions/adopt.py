@@ -55,7 +55,7 @@ def _folders(theirs: Path) -> list[Path]:
     try:
         return sorted(path for path in theirs.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        raise SessionNotFound(f"{theirs} is no folder of trainings that can be read: {error.strerror}.") from None
+        raise SessionNotFound(f"{theirs} cannot be read as a folder of trainings: {error.strerror}.") from None
 
 
 def _is_training(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from fluxgym.contract.codes import LIVE
 from fluxgym.engines.local import start_detached
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.files import remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
@@ -163,9 +163,7 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
         return
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
+    if error := remove_file(path):
         logger.warning("%s could not be removed: %s", path, error)
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fluxgym.config.values import to_integer
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import observe_run
@@ -77,7 +78,7 @@ def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatu
         reason_code=derived.reason_code,
         reason=derived.reason,
         started=started,
-        max_train_epochs=_whole(state.get("max_train_epochs")),
+        max_train_epochs=_integer_or_none(state.get("max_train_epochs")),
         checkpointing=str(state.get("enable_checkpointing")).strip().lower() in ("true", "1", "yes", "on"),
         monitoring=is_monitored(snapshot, engine_state),
         progress=progress_of(snapshot, is_live=derived.status in LIVE) if is_readable else {},
@@ -86,14 +87,13 @@ def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatu
     )
 
 
-def _whole(value: Any) -> int | None:
-    """Return a number as Resume reads it, also if the state was edited to 20.0 or "20"; None if it is not a whole number."""
+def _integer_or_none(value: Any) -> int | None:
+    """Return a value of an edited state as an integer, such as 20 for "20" or 20.0; None if it is not a whole number."""
     try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
+        number = to_integer(value)
+    except ValueError:
         return None
-    exact = number.is_integer() and is_number(number)
-    return int(number) if exact and not isinstance(value, bool) else None
+    return number if is_number(number) else None
 
 
 def progress_of(snapshot: RunSnapshot, *, is_live: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fluxgym.contract.codes import Status
 from fluxgym.engines.base import Mode
 from fluxgym.engines.devices import VISIBLE, are_there
 from fluxgym.engines.registry import engine_of
-from fluxgym.errors import DatasetError, NothingToResume, SessionNotFound, UnreadableState
+from fluxgym.errors import DatasetError, NothingToResume, SessionNotFound
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import read_exit
@@ -15,10 +15,10 @@ from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.progress import read_last_training
-from fluxgym.runs.state import State, read_state, update_state
+from fluxgym.runs.progress import duration_text, read_last_training
+from fluxgym.runs.state import State, read_state, read_state_or_empty, update_state
 from fluxgym.runs.status import is_unchecked
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 from fluxgym.trainers.base import backend_for, backend_of, choose_checkpoint
@@ -53,7 +53,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, _gpus_of(latest))
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
-    keep(run)
+    save_version(run)
     write_launch_spec(run, spec)
     update_state(run, {"status": Status.STARTING, "max_train_epochs": planned.config.max_train_epochs, "run_id": run_id} | _CLEARED)
     return launch(run, spec, "resumed")
@@ -92,7 +92,7 @@ class ResumePreview:
     def sentence(self) -> str:
         """Return it as a sentence: "from epoch 4, step 320 of 960, about 21 min left"."""
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
-        left = "" if self.left_s is None else f", about {_duration(self.left_s)} left"
+        left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
         return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
 
@@ -100,7 +100,7 @@ class ResumePreview:
 def needs_check(run: RunPaths) -> bool:
     """Return True if a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
     spec, end = read_launch_spec(run), read_exit(run)
-    if spec is None or _state(run).get("status") == Status.COMPLETED:
+    if spec is None or read_state_or_empty(run).get("status") == Status.COMPLETED:
         return False
     has_record = end is not None and (end.run_id, end.attempt) == (spec.run_id, spec.attempt)
     was_stopped = end is not None and end.status == Status.STOPPED and not end.verified
@@ -109,7 +109,7 @@ def needs_check(run: RunPaths) -> bool:
 
 def resume_preview(run: RunPaths) -> ResumePreview | None:
     """Return what a resume would do, None if the run has no settings, no complete checkpoint, or has done all its steps."""
-    state = _state(run)
+    state = read_state_or_empty(run)
     if not state:
         return None
     backend = backend_of(run)
@@ -127,13 +127,6 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     )  # fmt: skip
 
 
-def _state(run: RunPaths) -> State:
-    try:
-        return read_state(run)
-    except UnreadableState:
-        return {}
-
-
 def _done(run: RunPaths, newest: Checkpoint) -> int:
     """Return how many steps are done: all of them, after an end that was verified, though the last checkpoint may be older."""
     end = read_exit(run)
@@ -149,9 +142,3 @@ def _total_steps(run: RunPaths, state: State, newest: Checkpoint) -> int:
     except (ValueError, TypeError, OverflowError):
         return newest.total_steps
     return newest.total_steps * now // before if before > 0 < now else newest.total_steps
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -23,7 +23,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.resume import resume_locked
@@ -133,7 +133,7 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
         is_copy = _is_unstarted_copy(run)
         _write_files(staging, planned, spec, _parent(run) if is_copy else None)
         if (if_exists == "replace" or is_copy) and not _is_free(run.folder):
-            keep(run, into=staging)
+            save_version(run, into=staging)
             _archive(run, outputs)
     return spec
 
@@ -171,7 +171,7 @@ def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan
     folder = next((folder for folder in _checkpoint_folders(named, run, outputs) if folder.is_dir()), None)
     if folder is None or backend_for(planned.trainer_dir).read_checkpoint(folder, verify=True) is None:
         raise ConfigError(
-            f"“{named[:80]}” is no complete checkpoint; name a folder that ends in -state, or leave it empty.",
+            f"“{named[:80]}” is not a complete checkpoint; name a folder that ends in -state, or leave it empty.",
             field="resume_from_checkpoint",
         )
     if run.folder.resolve() in folder.resolve().parents:
@@ -184,7 +184,7 @@ def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan
 
 def _checkpoint_folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
     """Yield where a named checkpoint can be: at that path, in the run whose last checkpoint it is, in one whose epoch or step it is, here."""
-    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path's it leaves the home of nobody as it is)
+    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
     yield outputs / named
     name = Path(named).name
     yield outputs / name.removesuffix("-state") / name

@@ -13,7 +13,7 @@ from fluxgym.contract.progress import format_line
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.files import tail
+from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
@@ -114,9 +114,7 @@ def _runs_another(run: RunPaths, spec: LaunchSpec) -> bool:
 
 
 def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
+    if error := remove_file(path):
         log.error("%s could not be removed: %s", path, error)
 
 

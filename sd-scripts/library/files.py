@@ -25,7 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk (disk_full) and a place that cannot be written (storage) into a TrainerError that names the file."""
+    """Turn a full disk (disk_full) and a path that cannot be written (storage) into a TrainerError that names the file."""
     try:
         yield
     except OSError as error:
@@ -49,7 +49,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
-            tmp_path.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
+            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files that only their owner may read
             sync(tmp_path)
             tmp_path.rename(path)
             sync(path.parent)
@@ -82,7 +82,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside `path` to be filled; on success it takes path's place, on failure it vanishes."""
+    """Yield a folder beside `path` to be filled; on success it replaces `path`, on failure it is removed."""
     tmp_path = path.with_name(path.name + PARTIAL_ENDING)
     shutil.rmtree(tmp_path, ignore_errors=True)
     with disk_errors(path):

@@ -1,4 +1,4 @@
-"""Randomness that can be repeated: every draw of a run derives from its seed and the names and counters of the place that draws.
+"""Repeatable randomness: every draw of a run derives from its seed and from names and counters that identify the draw.
 
 Nothing here keeps a state, so a resumed run draws what the uninterrupted one would have drawn.
 """
@@ -15,7 +15,7 @@ def derived_seed(seed: int, *path: int | str) -> int:
 
 
 def generator(seed: int, *path: int | str) -> torch.Generator:
-    """Return a CPU generator for one place of a run, for instance generator(42, "noise", step, micro_step).
+    """Return a CPU generator for one draw of a run, for example generator(42, "noise", step, micro_step).
 
     Noise is drawn on the CPU and moved, so that a GPU run sees the same noise as a CPU run.
     """

@@ -30,7 +30,7 @@ def build_parser() -> Parser:
 
 
 def convert(args: Namespace) -> str:
-    """Convert one file and say so; raises TrainerError when the file is of another form than was said."""
+    """Convert one file and return a message; raises TrainerError if the file does not have the given source format."""
     lora = read_lora(args.src_path, "--src_path")
     form = "diffusers" if lora.had_diffusers_names else "kohya"
     if args.src and FORMS[args.src] != form:

@@ -47,7 +47,7 @@ def create_network(
     options: LoRAOptions | None = None,
     **choices: Any,
 ) -> LoRANetwork:
-    """Make a LoRA for the chosen Linears of each model that is given (None is not trained), and put it in the Linear's place.
+    """Make a LoRA for the chosen Linears of each model that is given (None is not trained), and replace the Linear by it.
 
     `choices` are LoRAOptions by name, for callers without `options`. `ranks` overrules rank, alpha and choices: just the modules that it
     names are trained. Raises TrainerError for options that do not fit the model.

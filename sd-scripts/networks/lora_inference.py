@@ -23,7 +23,7 @@ class Attachment:
     def attach(self, model: nn.Module, prefix: str, *, device: torch.device) -> None:
         """Let a model's layers, which compute on `device`, add the file's modules of one prefix (networks.base).
 
-        Raises TrainerError naming the first module that has no place in the model.
+        Raises TrainerError naming the first module that the model does not have.
         """
         linears = linears_of(model, prefix)
         for pair in self.file.pairs():

@@ -63,7 +63,7 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> 
     """Return the layer that a module of the file `source` belongs to; raises TrainerError if the model has no such layer."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
-        raise TrainerError(f"{source} was not made for this model: its {pair.name} has no place in it.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"{source} was not made for this model: the model has no layer {pair.name}.", reason_code=ReasonCode.BAD_MODEL)
     return linear
 
 

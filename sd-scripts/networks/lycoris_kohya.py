@@ -62,7 +62,7 @@ class LycorisNetwork(TrainedNetwork):
         return {name: parameter for name, parameter in self.inner.named_parameters() if name.startswith(f"{prefix}_")}
 
     def state(self) -> dict[str, Tensor]:
-        """LyCORIS' own names, `lora_unet_double_blocks_0_img_attn_qkv.lokr_w1` and the like, which ComfyUI reads."""
+        """LyCORIS' own names, such as `lora_unet_double_blocks_0_img_attn_qkv.lokr_w1`, which ComfyUI reads."""
         return self.inner.state_dict()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:

@@ -45,7 +45,7 @@ def build_parser() -> Parser:
 
 
 def resize(args: Namespace) -> str:
-    """Resize one file and say so; raises TrainerError for flags that do not go together."""
+    """Resize one file and return a message; raises TrainerError for flags that contradict each other."""
     _check(args)
     warn_of(args, WITHOUT_EFFECT)
     lora = read_lora(args.model, "--model")

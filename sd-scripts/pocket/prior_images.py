@@ -22,7 +22,7 @@ def captions() -> list[str]:
 
 
 def draw_prior(models: Path, folder: Path) -> None:
-    """Draw one image a caption with the model's own files, and write NNN.png and NNN.txt into `folder`."""
+    """Draw one image per caption with the model's own files, and write NNN.png and NNN.txt into `folder`."""
     gallery, texts = Gallery(models), captions()
     folder.mkdir(parents=True, exist_ok=True)
     for index, pixels in enumerate(gallery.pixels(gallery.draw(prompts_of(texts, first_seed=1000)))):

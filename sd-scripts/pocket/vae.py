@@ -1,4 +1,4 @@
-"""Pretraining of the pocket's autoencoder.
+"""Pretraining of the pocket model's VAE.
 
 Encoder and decoder are trained together; then the latents' statistics are folded into the weights, so that FLUX's own scale and shift give
 unit latents, and the decoder alone is trained on from there (folding a shift through a padded convolution is inexact at the border).
@@ -44,7 +44,7 @@ def augmented(pixels_BCHW: Tensor, random: torch.Generator) -> Tensor:
 
 
 def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.5e-3) -> VAE:
-    """Pretrain the autoencoder: 75 % of the steps whole, then folded, then the decoder alone."""
+    """Pretrain the VAE: 75 % of the steps whole, then folded, then the decoder alone."""
     torch.manual_seed(1)
     random = torch.Generator().manual_seed(1)
     pool = image_pool(6000, 12000)

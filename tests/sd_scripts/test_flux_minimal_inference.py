@@ -95,12 +95,12 @@ def test_guidance_by_a_negative_prompt_changes_the_image(tmp_path):
     ("extra", "words"),
     [
         (["--lora_weights", "nowhere.safetensors"], "nowhere.safetensors is missing"),
-        (["--lora_weights", "x;much"], "much is no number"),
+        (["--lora_weights", "x;much"], "much is not a number"),
         (["--seed", str(2**64)], "--seed 18446744073709551616 must lie"),
         (["--dtype", "fp16"], "overflows in float16"),
         (["--steps", "0"], "--steps 0 must lie between 1 and 1000"),
         (["--negative_prompt", "x"], "needs a --cfg_scale"),
-        (["--ckpt_path", str(POCKET / "ae.safetensors")], "it is an autoencoder"),
+        (["--ckpt_path", str(POCKET / "ae.safetensors")], "it is a VAE"),
         (["--interactive"], "--interactive"),
     ],
 )

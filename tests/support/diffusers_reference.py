@@ -1,4 +1,4 @@
-"""The same weights in diffusers' classes: the independent reference for our FLUX transformer and autoencoder."""
+"""The same weights in diffusers' classes: the independent reference for our FLUX transformer and VAE."""
 
 import torch
 from accelerate import init_empty_weights
@@ -95,8 +95,8 @@ def _renamed(key: str, tensor: Tensor, params: FluxParams) -> list[tuple[str, Te
     return [({"img_in": "x_embedder", "txt_in": "context_embedder", "final_layer.linear": "proj_out"}[owner] + f".{leaf}", tensor)]
 
 
-def autoencoder_in_diffusers(state: dict[str, Tensor], params: VAEParams) -> AutoencoderKL:
-    """Return diffusers' autoencoder with the weights of a BFL-key state dict."""
+def vae_in_diffusers(state: dict[str, Tensor], params: VAEParams) -> AutoencoderKL:
+    """Return diffusers' VAE with the weights of a BFL-key state dict."""
     levels = len(params.channels)
     model = AutoencoderKL(
         block_out_channels=params.channels,

@@ -8,10 +8,10 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.devices import describe
 from fluxgym.engines.registry import engine_for, is_executing
-from fluxgym.errors import SessionError, UnreadableState
+from fluxgym.errors import SessionError
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import read_state, read_state_or_empty
 from fluxgym.sessions.cleanup import contents, delete, forget, sweep
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
@@ -104,14 +104,7 @@ class SessionHandlers:
 
 def _has_begun(run: RunPaths) -> bool:
     """Return True if a run was started on this machine; duplicates and imported runs have a parent and no log yet."""
-    return run.training_log.exists() or run.launch.exists() or "parent" not in _state(run)
-
-
-def _state(run: RunPaths) -> dict[str, object]:
-    try:
-        return read_state(run)
-    except UnreadableState:
-        return {}
+    return run.training_log.exists() or run.launch.exists() or "parent" not in read_state_or_empty(run)
 
 
 def _versions(run: RunPaths) -> list[JsonObject]:

@@ -49,7 +49,7 @@ IGNORED = {
     "v_parameterization": _OTHER_MODELS,
     "clip_skip": _OTHER_MODELS,
     "max_token_length": _OTHER_MODELS,
-    "vae": "the autoencoder of FLUX is given by --ae; kohya's FLUX trainer ignores it too",
+    "vae": "FLUX's VAE is given by --ae; kohya's FLUX trainer ignores it too",
     "sample_sampler": "FLUX is always sampled by Euler steps; kohya's FLUX trainer ignores it too",
     "min_snr_gamma": _NO_SNR,
     "scale_v_pred_loss_like_noise_pred": _NO_SNR,
@@ -79,7 +79,7 @@ _UPLOAD = "nothing is uploaded while training; publishing is FluxGym's publish s
 _DEEPSPEED = "DeepSpeed divides the weights that are trained, and a LoRA's are small; use --blocks_to_swap or --fp8_base to save memory"
 REFUSED = {
     "weighted_captions": "T5 and CLIP of FLUX know no weights of words; kohya's FLUX trainer breaks off on it",
-    "dataset_class": "data sets of foreign code are not loaded",
+    "dataset_class": "custom data set classes are not loaded",
     "huggingface_repo_id": _UPLOAD,
     "huggingface_repo_type": _UPLOAD,
     "huggingface_path_in_repo": _UPLOAD,

@@ -70,7 +70,7 @@ class TrainingData:
         self.num_validation_batches = len(self._held_out_batches)
         self.resolution = images[0].dataset.resolution
         self._features = FeatureCache(config.data, config.model, config.network.base_weights, self._all)
-        self._pool = ThreadPoolExecutor(max(1, config.data.max_data_loader_n_workers), "pictures")
+        self._pool = ThreadPoolExecutor(max(1, config.data.max_data_loader_n_workers), "images")
 
     def cache_latents(self, family: ModelFamily, vae: nn.Module, on_item: OnItem) -> None:
         """Encode every image that is not cached."""

@@ -78,7 +78,7 @@ class CudaBlockTransfer:
 
 
 class BlockSwap:
-    """The swapped blocks of a model, by their place in the order of the forward pass."""
+    """The swapped blocks of a model, by their index in the order of the forward pass."""
 
     def __init__(self, blocks: list[nn.Module], mover: BlockTransfer) -> None:
         self._hosts = [dict([*block.named_parameters(), *block.named_buffers()]) for block in blocks]
@@ -87,7 +87,7 @@ class BlockSwap:
         self._last, self._ahead = -1, None
 
     def fetch(self, index: int) -> Tensors:
-        """Return the device's copies of a block; what is neither this one nor likely to come next is let go."""
+        """Return the device's copies of a block; copies of blocks that are neither this one nor likely to be next are freed."""
         self._ahead = self._predict_next(index)
         for other in [each for each in self._visits if each not in (index, self._ahead)]:
             self._mover.drop(self._visits.pop(other))
@@ -150,7 +150,7 @@ def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointe
     """Make each block compute with the copies that `mover` brings.
 
     Under gradient checkpointing a block's graph lives only while that block is recomputed, and keeps its copies so long. Without it
-    (`is_checkpointed` says which) the graph of all blocks lives at once, and holds in the copies' place a note to fetch them again.
+    (`is_checkpointed` says which) the graph of all blocks lives at once, and holds a reference for fetching instead of the copies.
     """
     swap = BlockSwap(blocks, mover)
     for index, block in enumerate(blocks):
@@ -187,7 +187,7 @@ class _Caller(nn.Module):
 
 @contextmanager
 def _saved_tensor_recipes(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
-    """Let autograd keep, in the place of a copy or a view of one, where it can be had again."""
+    """Let autograd save, instead of a copy or a view of one, what is needed to fetch it again."""
     known = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
 
     def pack(tensor: Tensor) -> Any:
@@ -199,8 +199,8 @@ def _saved_tensor_recipes(swap: BlockSwap, index: int, copies: Tensors) -> Itera
     def unpack(kept: Any) -> Tensor:
         if isinstance(kept, Tensor):
             return kept
-        name, *place = kept
-        return swap.refetch(index)[name].as_strided(*place)
+        name, *layout = kept
+        return swap.refetch(index)[name].as_strided(*layout)
 
     with saved_tensors_hooks(pack, unpack):
         yield

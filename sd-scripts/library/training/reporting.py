@@ -180,4 +180,4 @@ def set_up_logging(config: LogConfig) -> None:
         handlers=[handler],
         force=True,
     )
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels for 4 bits that nobody asked for
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of 4-bit kernels that are not used

@@ -201,13 +201,13 @@ class ModelFiles:
         """Raise TrainerError when a tensor holds NaN or infinity."""
         if value.numel() and not _is_finite(value):
             raise TrainerError(
-                f"{self.what} {self.path}: the tensor {name} holds numbers that are none (NaN or infinity); download it again.",
+                f"{self.what} {self.path}: the tensor {name} holds NaN or infinity; download it again.",
                 reason_code=ReasonCode.BAD_MODEL,
             )
 
 
 def _is_finite(value: Tensor) -> bool:
-    if value.dtype in FLOAT8:  # has no minimum; less the sign, what is no number is written with the largest bytes
+    if value.dtype in FLOAT8:  # has no minimum; without the sign bit, NaN has the largest byte values
         return int((value.view(torch.uint8) & 0x7F).max()) < (0x7F if value.dtype == torch.float8_e4m3fn else 0x7C)
     return all(bool(end.isfinite()) for end in (value.min(), value.max()))
 
@@ -243,16 +243,16 @@ def fingerprint(path: str | Path) -> str:
 
 
 def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Path]:
-    for place in [*(folder / name for name in folders if (folder / name).is_dir()), folder]:
-        if indices := sorted(place.glob("*.safetensors.index.json")):
+    for directory in [*(folder / name for name in folders if (folder / name).is_dir()), folder]:
+        if indices := sorted(directory.glob("*.safetensors.index.json")):
             return _shards(indices[0], what)
         names = ("diffusion_pytorch_model", "model", "*")
-        found = next((files for name in names if (files := sorted(place.glob(f"{name}.safetensors")))), [])
+        found = next((files for name in names if (files := sorted(directory.glob(f"{name}.safetensors")))), [])
         if len(found) == 1:
             return found
         if found:
             raise TrainerError(
-                f"{what} {place} holds {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
+                f"{what} {directory} holds {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
             )
     raise TrainerError(
         f"{what} {folder} holds no .safetensors file; choose the folder or the file of the model.", reason_code=ReasonCode.BAD_MODEL

@@ -152,7 +152,7 @@ def persistent_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def assign(module: nn.Module, name: str, value: Tensor) -> None:
-    """Put a tensor in the place of a parameter or buffer, on the meta device or not, without copying it."""
+    """Replace a parameter or buffer, which may be on the meta device, by a tensor without copying it."""
     owner_name, _, leaf = name.rpartition(".")
     owner = module.get_submodule(owner_name)
     if leaf in owner._parameters:

@@ -37,8 +37,8 @@ def test_other_format_of_unknown_bytes_is_none(head):
         ("encoder.block.0.layer.0.SelfAttention.q.weight", "a T5 text encoder"),
         ("text_model.encoder.layers.0.self_attn.q_proj.weight", "a CLIP text encoder"),
         ("transformer.resblocks.0.attn.in_proj_weight", "a CLIP text encoder"),
-        ("decoder.up_blocks.0.resnets.0.conv1.weight", "an autoencoder"),
-        ("encoder.down.0.block.0.conv1.weight", "an autoencoder"),
+        ("decoder.up_blocks.0.resnets.0.conv1.weight", "a VAE"),
+        ("encoder.down.0.block.0.conv1.weight", "a VAE"),
         ("something.weight", None),
     ],
 )

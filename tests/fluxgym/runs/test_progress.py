@@ -3,7 +3,9 @@
 import json
 import os
 
-from fluxgym.runs.progress import eta_s, read_last, read_last_training
+import pytest
+
+from fluxgym.runs.progress import duration_text, eta_s, read_last, read_last_training
 from tests.support.curves import read_curve
 
 
@@ -37,3 +39,8 @@ def test_losses_in_a_repeated_step_counts_the_last_loss(tmp_path):
 def test_remaining_seconds():
     assert eta_s({"step": 10, "total_steps": 30, "s_per_it": 0.5}) == 10
     assert eta_s({"step": 10}) is None
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (7140, "119 min"), (7500, "2 h 5 min")])
+def test_duration_text_uses_the_unit_that_fits(seconds, text):
+    assert duration_text(seconds) == text

@@ -1,4 +1,4 @@
-"""FLUX's variational autoencoder with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
+"""FLUX's VAE (variational auto-encoder) with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
 Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
 Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as said.
@@ -73,7 +73,12 @@ class ResnetBlock(nn.Module):
 
 
 class AttnBlock(nn.Module):
-    """Attention of one head over all places, at the coarsest level."""
+    """Attention of one head over all positions, at the coarsest level."""
+
+    q: nn.Conv2d
+    k: nn.Conv2d
+    v: nn.Conv2d
+    proj_out: nn.Conv2d
 
     def __init__(self, channels: int, num_groups: int) -> None:
         super().__init__()
@@ -113,22 +118,35 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
 
 
-def middle(channels: int, num_groups: int) -> nn.Module:
+class Middle(nn.Module):
     """The blocks at the coarsest level, of the encoder and the decoder alike."""
-    mid = nn.Module()
-    mid.block_1 = ResnetBlock(channels, channels, num_groups)
-    mid.attn_1 = AttnBlock(channels, num_groups)
-    mid.block_2 = ResnetBlock(channels, channels, num_groups)
-    return mid
+
+    def __init__(self, channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels, num_groups)
+        self.attn_1 = AttnBlock(channels, num_groups)
+        self.block_2 = ResnetBlock(channels, channels, num_groups)
+
+    def forward(self, h_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        return self.block_2(self.attn_1(self.block_1(h_BCHW)))
 
 
-def level(channels: list[int], num_groups: int, **resample: nn.Module) -> nn.Module:
-    """One level: residual blocks between consecutive `channels`, and its `downsample` or `upsample`, if any."""
-    stage = nn.Module()
-    stage.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in pairwise(channels))
-    for name, module in resample.items():
-        stage.add_module(name, module)
-    return stage
+class Level(nn.Module):
+    """One level: residual blocks between consecutive `channels`, then its `downsample` or `upsample`, if any."""
+
+    def __init__(self, channels: list[int], num_groups: int, **resample: nn.Module) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in pairwise(channels))
+        for name, module in resample.items():
+            self.add_module(name, module)
+
+    def forward(self, h_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        for module in self.children():
+            for block in module if isinstance(module, nn.ModuleList) else (module,):
+                h_BCHW = block(h_BCHW)
+        return h_BCHW
 
 
 class Encoder(nn.Module):
@@ -142,9 +160,9 @@ class Encoder(nn.Module):
         before = widths[0]
         for index, width in enumerate(widths):
             extra = {"downsample": Downsample(width)} if index < len(widths) - 1 else {}
-            self.down.append(level([before] + [width] * params.num_res_blocks, groups, **extra))
+            self.down.append(Level([before] + [width] * params.num_res_blocks, groups, **extra))
             before = width
-        self.mid = middle(before, groups)
+        self.mid = Middle(before, groups)
         self.norm_out = nn.GroupNorm(groups, before, eps=1e-6)
         self.conv_out = conv3(before, 2 * params.z_channels)
 
@@ -152,10 +170,8 @@ class Encoder(nn.Module):
         """(B, 3, H, W) -> (B, 2 * z, H/8, W/8)."""
         h = self.conv_in(x_BCHW)
         for stage in self.down:
-            for block in stage.block:
-                h = block(h)
-            h = stage.downsample(h) if hasattr(stage, "downsample") else h
-        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+            h = stage(h)
+        h = self.mid(h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
@@ -167,11 +183,11 @@ class Decoder(nn.Module):
         groups, widths = params.num_groups, params.channels
         before = widths[-1]
         self.conv_in = conv3(params.z_channels, before)
-        self.mid = middle(before, groups)
-        stages = []
+        self.mid = Middle(before, groups)
+        stages: list[nn.Module] = []
         for index in reversed(range(len(widths))):
             extra = {"upsample": Upsample(widths[index])} if index > 0 else {}
-            stages.insert(0, level([before] + [widths[index]] * (params.num_res_blocks + 1), groups, **extra))
+            stages.insert(0, Level([before] + [widths[index]] * (params.num_res_blocks + 1), groups, **extra))
             before = widths[index]
         self.up = nn.ModuleList(stages)
         self.norm_out = nn.GroupNorm(groups, before, eps=1e-6)
@@ -180,16 +196,14 @@ class Decoder(nn.Module):
     def forward(self, z_BCHW: Tensor) -> Tensor:
         """(B, z, h, w) -> (B, 3, 8h, 8w)."""
         h = self.conv_in(z_BCHW)
-        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+        h = self.mid(h)
         for stage in reversed(self.up):
-            for block in stage.block:
-                h = block(h)
-            h = stage.upsample(h) if hasattr(stage, "upsample") else h
+            h = stage(h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
 class VAE(nn.Module):
-    """FLUX's autoencoder between pixels in [-1, 1] and the transformer's latents."""
+    """FLUX's VAE between pixels in [-1, 1] and the transformer's latents."""
 
     def __init__(self, params: VAEParams) -> None:
         super().__init__()
@@ -211,19 +225,19 @@ class VAE(nn.Module):
 
 
 def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> VAE:
-    """Load FLUX's autoencoder under BFL's or diffusers' names, a file or a folder.
+    """Load FLUX's VAE under BFL's or diffusers' names, a file or a folder.
 
     Raises TrainerError (bad_model) when it is missing, damaged, or something else.
     """
-    file = ModelFiles(path, "the autoencoder (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
+    file = ModelFiles(path, "the VAE (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
     file.translate(vae_recipes(file.stored_names()))
     try:
         params = params_from_shapes({name: file.shape(name) for name in file.names})
     except KeyError as error:
-        raise file.wrong_model_error("an autoencoder", error.args[0]) from None
+        raise file.wrong_model_error("a VAE", error.args[0]) from None
     if params.z_channels != Z_CHANNELS:
         raise TrainerError(
-            f"{path} is the autoencoder of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
+            f"{path} is the VAE of another model: its latents have {params.z_channels} channels, FLUX's {Z_CHANNELS}.",
             reason_code=ReasonCode.BAD_MODEL,
         )
     with torch.device("meta"):

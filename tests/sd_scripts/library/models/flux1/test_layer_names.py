@@ -11,7 +11,7 @@ from torch import nn
 from library.models.flux1.layer_names import FLUX_PREFIX, LAYER_NAMES, vae_recipes
 from library.models.layer_names import kohya_name
 from tests.support import kohya_lora_keys
-from tests.support.diffusers_reference import VAE_PARAMS, autoencoder_in_diffusers, flux_in_diffusers, random_flux, random_vae
+from tests.support.diffusers_reference import VAE_PARAMS, flux_in_diffusers, random_flux, random_vae, vae_in_diffusers
 
 KOHYA_CASES = json.loads(Path(kohya_lora_keys.__file__).with_suffix(".json").read_text())
 KOHYA_MODULES = sorted({module for case in KOHYA_CASES.values() for module in case["modules"]})
@@ -28,7 +28,7 @@ def test_transformer_recipes_from_diffusers_names_use_every_tensor_once(guidance
 
 def test_vae_recipes_from_diffusers_names_make_every_tensor():
     vae = random_vae()
-    recipes = vae_recipes(autoencoder_in_diffusers(vae.state_dict(), VAE_PARAMS).state_dict())
+    recipes = vae_recipes(vae_in_diffusers(vae.state_dict(), VAE_PARAMS).state_dict())
     assert set(recipes) == set(vae.state_dict())
 
 

@@ -86,7 +86,7 @@ def test_a_float8_file_computes_what_its_numbers_say(kind, scaled, tmp_path):
         (("something.weight",), r"is not a FLUX transformer: it lacks the tensor img_in\.weight"),
         (("conditioner.embedders.0.x",), "it is a Stable Diffusion XL model"),
         (("lora_unet_double_blocks_0_img_mlp_0.lora_down.weight",), "it is a LoRA"),
-        (("decoder.conv_in.weight", "encoder.conv_in.weight"), "it is an autoencoder"),
+        (("decoder.conv_in.weight", "encoder.conv_in.weight"), "it is a VAE"),
         (("encoder.block.0.layer.0.SelfAttention.q.weight",), "it is a T5 text encoder"),
     ],
 )

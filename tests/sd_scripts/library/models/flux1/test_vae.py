@@ -1,4 +1,4 @@
-"""The autoencoder equals diffusers' on the same weights, and its latents are shifted and scaled."""
+"""The VAE equals diffusers' on the same weights, and its latents are shifted and scaled."""
 
 import pytest
 import torch
@@ -7,13 +7,13 @@ from safetensors.torch import save_file
 from library.errors import TrainerError
 from library.models.flux1.vae import SCALE, SHIFT, VAE, VAEParams, load_vae, params_from_shapes
 from library.randomness import generator
-from tests.support.diffusers_reference import VAE_PARAMS, autoencoder_in_diffusers, random_vae
+from tests.support.diffusers_reference import VAE_PARAMS, random_vae, vae_in_diffusers
 
 
 @pytest.fixture(name="pair")
 def fixture_pair():
     vae = random_vae()
-    return vae, autoencoder_in_diffusers(vae.state_dict(), VAE_PARAMS)
+    return vae, vae_in_diffusers(vae.state_dict(), VAE_PARAMS)
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_dimensions_come_from_shapes_and_load(tmp_path):
 
 def test_another_model_is_named(tmp_path):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(TrainerError, match="is not an autoencoder"):
+    with pytest.raises(TrainerError, match="is not a VAE"):
         load_vae(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
 
 
@@ -77,7 +77,7 @@ def test_every_form_of_the_file_decodes_as_diffusers(pair, form, tmp_path):
     assert torch.equal(loaded.encode(pixels), ours.encode(pixels))
 
 
-def test_the_autoencoder_of_stable_diffusion_is_named(tmp_path):
+def test_load_vae_of_stable_diffusion_names_the_model(tmp_path):
     vae = VAE(VAEParams(channels=(8, 8), num_res_blocks=1, z_channels=4))
     save_file({key: tensor.contiguous() for key, tensor in vae.state_dict().items()}, tmp_path / "ae.safetensors")
     with pytest.raises(TrainerError, match="4 channels"):
