@@ -54,7 +54,7 @@ class Learner:
 
     def begin_micro_batch(self, step: int, micro: int) -> None:
         """Let the network's dropout draw for this micro-batch."""
-        self.network.begin(step, micro)
+        self.network.start_micro_step(step, micro)
 
     def backward(self, losses_B: Tensor, num_micro_batches: int) -> float:
         """Add the gradients of one micro-batch; returns its mean loss."""
