@@ -8,11 +8,11 @@ import sys
 import torch
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.codes import EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
 from library.errors import TrainerError
-from library.process import EXIT_STOPPED, StopFlag, StopRequested
+from library.process import StopFlag, StopRequested
 from library.training.reporting import ProgressLog, set_up_logging
 from library.training.setup import build_trainer, describe_dataset
 

@@ -60,7 +60,7 @@ def all_flags() -> dict[str, Flag]:
             nargs=row.get("nargs"),
             minimum=row.get("minimum"),
             help=row.get("help", ""),
-            support=row.get("support", "honoured"),
+            support=row.get("support", "honored"),
             reason=row.get("reason", ""),
         )
         for row in rows

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+EXIT_STOPPED = 143  # exit code of a trainer that saved its state after SIGTERM
+
 
 class Status(StrEnum):
     """Status of a run, as in `ui_state.json` and `exit.json`."""

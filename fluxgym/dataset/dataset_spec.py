@@ -1,4 +1,4 @@
-"""dataset.toml and the number of steps that the trainer will count for it."""
+"""The text of dataset.toml, and the number of training steps for it."""
 
 import math
 from collections import Counter
@@ -17,16 +17,16 @@ from fluxgym.errors import ConfigError
 
 
 def buckets_on(config: TrainConfig) -> bool:
-    """Return True if images keep their shape; on unless it was switched off."""
+    """Return True if aspect ratio buckets are enabled, which is the default."""
     return bool(config.advanced.get("enable_bucket", True))
 
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:
-    """Return the text of dataset.toml. Raises ConfigError for a resolution or buckets that the trainer cannot have."""
+    """Return the text of dataset.toml; raises ConfigError for a resolution or buckets that the trainer does not support."""
     subset_keys = {key: config.advanced[key] for key in SUBSET_FLAGS if key in config.advanced}
     subset = {"image_dir": str(image_dir)} | _own_keys(config, Emit.SUBSET)
     subsets: list[dict[str, Any]] = [subset]
-    extension = subset_keys.pop("caption_extension", ".txt")  # how others' captions end: a run's own are .txt
+    extension = subset_keys.pop("caption_extension", ".txt")  # of the source folder; a run's captions are .txt
     if reg_dir is not None:
         subsets.append({"image_dir": str(reg_dir), "num_repeats": 1, "is_reg": True, "caption_extension": extension})
     general = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1} | subset_keys
@@ -69,7 +69,7 @@ def bucket_bounds(config: TrainConfig) -> tuple[int, int, int]:
 
 
 def bucket_rule(config: TrainConfig) -> BucketRule:
-    """Return the bucket settings that the trainer reads from dataset.toml; raises ConfigError for those that it refuses."""
+    """Return the bucket settings of dataset.toml; raises ConfigError for invalid ones."""
     square = config.resolution, config.resolution
     if not buckets_on(config):
         return BucketRule(resolution=square, enabled=False)

@@ -1,4 +1,4 @@
-"""The example data set: eight crops of the cat photo that scikit-image bundles (chelsea, public domain), with captions."""
+"""The example dataset: eight crops of the cat photo that scikit-image bundles (chelsea, public domain), with captions."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CROPS = (
 def write_example(folder: Path) -> int:
     """Write the images and captions into a folder; returns their number."""
     from PIL import Image
-    from skimage import data  # loads slowly: only when the example is asked for
+    from skimage import data  # loads slowly
 
     folder.mkdir(parents=True, exist_ok=True)
     photo = Image.fromarray(data.chelsea())  # type: ignore[no-untyped-call]

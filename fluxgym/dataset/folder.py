@@ -50,11 +50,11 @@ class ImageFolder:
         return sorted(self.images())
 
     def images(self) -> dict[str, os.DirEntry[str]]:
-        """Return the images by name, as they lie on the disk."""
+        """Return the directory entries of the images by name."""
         return _images(self._entries())
 
     def tally(self) -> ImageCounts:
-        """Return how many images there are, and how many of them have a caption with words in it."""
+        """Return how many images there are, and how many of them have a caption that is not empty."""
         entries = self._entries()
         names = _images(entries)
         captions = (entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in names)
@@ -81,10 +81,10 @@ class ImageFolder:
     def changing(self) -> AbstractContextManager[None]:
         """Return the lock that guards changes of this folder; raises AlreadyRunning if another process holds it for BUSY_S seconds."""
         lock = self.path.with_name(f".{self.path.name}.lock")
-        return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being brought into the form; try again in a moment.")
+        return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being added to the form; try again in a moment.")
 
     def image_path(self, name: str) -> Path:
-        """Return where an image lies; raises DatasetError for a name that is not one of them."""
+        """Return an image's path; raises DatasetError if there is no image of this name."""
         path = self.path / name
         if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
             raise DatasetError(f"There is no image “{name[:80]}” here.", field="images")
@@ -109,7 +109,7 @@ class ImageFolder:
             _remove(path)
 
     def add(self, source: Path, name: str) -> str:
-        """Take over an image or caption file, moving `source`; returns the name that it got.
+        """Move an image or caption file into the folder and return its new name.
 
         Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. An image of a taken name or stem gets a number.
         """
@@ -142,7 +142,7 @@ class ImageFolder:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
     def _free(self, name: str) -> str:
-        """Return a name whose stem no other image has, so that no two share a caption; the same name again replaces."""
+        """Return a name with a stem that no other image has, because captions are found by stem; an equal name replaces the image."""
         taken = {Path(other).stem for other in self.names() if other != name}
         stem, suffix = Path(name).stem, Path(name).suffix
         number = 2
@@ -171,14 +171,14 @@ def _remove(path: Path) -> None:
 
 
 def safe_name(name: str) -> str:
-    """Return a file name without folders, control characters and leading dots; raises DatasetError if nothing is left of it."""
+    """Return a file name without folders, control characters and leading dots; raises DatasetError if the result is empty."""
     plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
     plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
     stem, suffix = Path(plain).stem, Path(plain).suffix
     while len((stem + suffix).encode()) > MAX_NAME_BYTES and stem:
         stem = stem[:-1]
     if not stem:
-        raise DatasetError(f"“{name[:80]}” is not a name that a file can have.", field="images")
+        raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
     return stem + suffix
 
 
@@ -212,7 +212,7 @@ def copy_into(source: Path, target: Path, default_caption: str, *, extension: st
 
 
 def _strict_caption(image: Path, extension: str) -> str:
-    """Return a caption as it is written; raises DatasetError for one that is not UTF-8, instead of training on other letters."""
+    """Return a caption; raises DatasetError if it is not UTF-8, because replaced characters would be trained on."""
     path = image.with_suffix(extension)
     try:
         return path.read_text(encoding="utf-8-sig").strip()
@@ -224,13 +224,13 @@ def _strict_caption(image: Path, extension: str) -> str:
 
 def _link(source: Path, target: Path) -> None:
     try:
-        os.link(source.resolve(), target)  # of a symbolic link its file: the link itself might lead nowhere from there
+        os.link(source.resolve(), target)  # a relative symbolic link would be broken there
     except OSError:
         shutil.copy2(source, target)
 
 
 def sizes(path: Path) -> Iterator[tuple[int, int]]:
-    """Yield width and height of every image of a folder; raises BadImage naming one that is damaged."""
+    """Yield width and height of every image of a folder; raises BadImage, which names the file, for a damaged one."""
     for _, entry in sorted(ImageFolder(path).images().items()):
         size = read_size(entry)
         yield size.width, size.height

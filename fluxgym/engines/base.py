@@ -82,7 +82,7 @@ class Engine(Protocol):
     def capacity(self) -> Capacity:
         """Return the devices and the waiting runs."""
 
-    def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_cancelled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
+    def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
         """Wait for the devices of a run and return them, None if it was cancelled before. Called by the supervisor.
 
         waiting is called with a sentence whenever the reason for waiting changes.

@@ -106,13 +106,13 @@ class LocalEngine:
         return Capacity(devices=tuple(devices_of(None)), waiting=tuple(ticket.slug for ticket in self._queue.tickets()))
 
     def acquire(
-        self, run: RunPaths, spec: LaunchSpec, *, is_cancelled: Callable[[], bool], waiting: Callable[[str], None]
+        self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
     ) -> DeviceLease | None:
         """Wait in the queue for the devices of a run and return their locks, None if it was cancelled before."""
         last_reason = ""
         self._queue.join(run, spec.run_id, spec.devices.names)
         try:
-            while not is_cancelled():
+            while not is_canceled():
                 ahead = self._queue.ahead_of(run)
                 reserved = {device for ticket in ahead for device in ticket.devices}
                 if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:

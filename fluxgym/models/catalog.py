@@ -1,4 +1,4 @@
-"""Which models there are, where their files lie, and what they bring as defaults. Reads models.yaml; downloads nothing."""
+"""The catalog of base models: titles, paths of their files, default settings. Reads models.yaml; downloads nothing."""
 
 import os
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class FoundFiles:
 
 
 def list_models(models: Path) -> list[Model]:
-    """Return the built-in models and those of models/models.yaml. Raises ModelError naming what cannot be read in that file."""
+    """Return the built-in models and those of models/models.yaml; raises ModelError if that file is invalid."""
     entries = dict(_built_in())
     own = models / "models.yaml"
     if own.is_file():
@@ -77,11 +77,17 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
     defaults = entry.get("defaults") or {}
     if not isinstance(defaults, Mapping) or not isinstance(defaults.get("advanced", {}), Mapping):
         raise TypeError(f"the defaults of {name} are not a table of settings")
-    return Model(id=name, title=str(entry.get("title", name)), license=str(entry.get("licence", "")), files=files, defaults=defaults)
+    return Model(
+        id=name,
+        title=str(entry.get("title", name)),
+        license=str(entry.get("license", entry.get("licence", ""))),
+        files=files,
+        defaults=defaults,
+    )
 
 
 def get_model(model_id: str, models: Path) -> Model:
-    """Return a model by id; raises ModelError listing the known ones."""
+    """Return a model by id; raises ModelError, which lists the known ids."""
     known = {model.id: model for model in list_models(models)}
     if model_id not in known:
         raise ModelError(f"The base model “{model_id[:80]}” is not known; known: {', '.join(known)}.", field="base_model")
@@ -94,13 +100,13 @@ def is_present(model: Model, models: Path) -> bool:
 
 
 def default_model(models: Path) -> str:
-    """Return the model that is selected at first: flux-dev when its files are here, else the pocket model."""
+    """Return the id of the default model: flux-dev if its files exist, else the pocket model."""
     known = {model.id: model for model in list_models(models)}
     return PREFERRED if PREFERRED in known and is_present(known[PREFERRED], models) else FALLBACK
 
 
 def find_files(model_id: str, models: Path) -> FoundFiles:
-    """Return where a model's files lie, its tokenizers beside the encoders.
+    """Return the paths of a model's files; its tokenizers are in the folders of the text encoders.
 
     Raises ModelError naming all that are missing, or the first that is damaged or something else than it should be.
     """
@@ -125,7 +131,7 @@ def _locate(paths: tuple[str, ...], models: Path) -> Path | None:
 
 
 def check_file(path: Path, role: str) -> None:
-    """Raise ModelError when a file is damaged, or is known to be another thing than its role wants; what is unknown may pass."""
+    """Raise ModelError if a file is damaged or identified as another kind of file; unknown kinds are accepted."""
     identity, what = identify(path), f"{ROLES[role][0].upper()}{ROLES[role][1:]}"
     if identity.problem is not None:
         raise ModelError(f"{what} {path}: the {identity.problem}.", field="base_model")
@@ -134,7 +140,7 @@ def check_file(path: Path, role: str) -> None:
 
 
 def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
-    """Fill what a state lacks from its model's defaults (the default model when it names none); advanced settings one by one."""
+    """Return a state with missing settings filled from its model's defaults; without a model, the default model is used."""
     filled = dict(state)
     filled["base_model"] = filled.get("base_model") or default_model(models)
     defaults = get_model(str(filled["base_model"]), models).defaults
@@ -149,7 +155,7 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
 
 
 def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
-    """Return the folder of regularization images, relative ones against the models folder; raises ModelError when it is missing."""
+    """Return the folder of regularization images, resolved against the models folder; raises ModelError if it does not exist."""
     named = config.advanced.get("reg_data_dir")
     if not named:
         return None

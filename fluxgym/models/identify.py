@@ -1,4 +1,4 @@
-"""What a model file or folder really is, told from its header alone: FLUX dev or schnell in which precision, ae, CLIP-L, T5, a LoRA, damaged.
+"""Identify a model file or folder by its header: FLUX dev or schnell and its precision, VAE, CLIP-L, T5, LoRA, or damaged.
 
 Standard library only; no tensor is loaded.
 """
@@ -20,7 +20,7 @@ WORDS = {"ae": "the VAE (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 t
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a file is: `words` for people; the roles it can fill; `problem` continues “the file …” when it can fill none."""
+    """What a file is: a description in words, the roles it can have, and a problem, the predicate of “The file …”, if it has none."""
 
     words: str
     roles: frozenset[str] = frozenset()
@@ -34,7 +34,7 @@ class Identity:
 
 
 def identify(path: Path) -> Identity:
-    """Say what lies at a path; raises nothing."""
+    """Return what a path contains; errors become the identity's problem."""
     try:
         if path.is_dir():
             return _of_folder(path)
@@ -47,12 +47,12 @@ def identify(path: Path) -> Identity:
 
 
 class _Problem(Exception):
-    """Why a file can be nothing, as the rest of a sentence about it."""
+    """Why a file cannot be used, as the predicate of a sentence about it."""
 
 
 @lru_cache(maxsize=64)
 def _of_file(path: Path, _size: int, _mtime_ns: int) -> Identity:
-    """Identify a file; the form asks at every key that is pressed, and a header of FLUX takes 10 ms."""
+    """Identify a file; cached, because the form calls this after each edit and reading FLUX's header takes 10 ms."""
     return _of_tensors(_tensors(path))
 
 
@@ -86,7 +86,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(path: Path) -> Mapping[str, TensorEntry]:
-    """Read a file's header and return its tensors; raises _Problem saying what is wrong with the file."""
+    """Return the tensors of a file's header; raises _Problem if the file is damaged."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)

@@ -7,7 +7,7 @@ from typing import Any
 from fluxgym.contract.codes import ENDED
 from fluxgym.contract.progress import is_number
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import RESERVED_BYTES, fill, read_json, reserve, write_json
+from fluxgym.runs.files import RESERVED_BYTES, read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
 
 
@@ -43,7 +43,7 @@ def write_exit_record(run: RunPaths, record: ExitRecord) -> None:
         text = json.dumps(value, ensure_ascii=False)
         if len(text.encode()) > RESERVED_BYTES:
             text = json.dumps(value | {"reason": record.reason[:500], "verified": {}}, ensure_ascii=False)
-        fill(run.exit_reserve, text)
+        write_reserved(run.exit_reserve, text)
     else:
         run.exit_reserve.unlink(missing_ok=True)
 

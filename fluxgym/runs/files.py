@@ -191,7 +191,7 @@ def reserve(path: Path) -> None:
         write_text(path, " " * RESERVED_BYTES)
 
 
-def fill(path: Path, text: str) -> None:
+def write_reserved(path: Path, text: str) -> None:
     """Write a text of at most RESERVED_BYTES into reserved space; raises StorageError if none was reserved."""
     try:
         with path.open("r+b") as file:

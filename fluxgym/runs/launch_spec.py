@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import fill, read_json, reserve, write_json
+from fluxgym.runs.files import read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
 
 GRACE_S = 60.0
@@ -192,7 +192,7 @@ def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float)
     try:
         write_json(run.stop, stop_request)
     except StorageError:
-        fill(run.stop_reserve, json.dumps(stop_request))
+        write_reserved(run.stop_reserve, json.dumps(stop_request))
     else:
         _clear_reserve(run.stop_reserve)
 
@@ -200,7 +200,7 @@ def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float)
 def _clear_reserve(path: Path) -> None:
     """Remove an earlier request from the reserved space and keep the space; a later request may need it."""
     with suppress(StorageError):
-        fill(path, "")
+        write_reserved(path, "")
 
 
 def read_stop_request(run: RunPaths, run_id: str, attempt: int) -> StopRequest | None:

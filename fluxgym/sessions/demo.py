@@ -1,4 +1,4 @@
-"""`make demo`: the whole main job without a browser, on the example photos and the pocket model, with a before/after image."""
+"""`make demo`: train the pocket model on the example photos without a browser, and create a before/after image."""
 
 import tempfile
 from pathlib import Path
@@ -28,7 +28,7 @@ def demo_state() -> dict[str, object]:
 
 
 def start_demo(settings: Settings) -> RunPaths:
-    """Start the demo's training; an earlier demo keeps its folder, this one gets the next name."""
+    """Start the demo's training under the next free name."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             write_example(Path(folder))
@@ -38,7 +38,7 @@ def start_demo(settings: Settings) -> RunPaths:
 
 
 def compose(run: RunPaths) -> Path | None:
-    """Lay the first samples above the last ones, the same seeds in the same column; returns the image's path."""
+    """Create an image with the first samples above the last ones, one column per seed; returns its path."""
     from PIL import Image
 
     by_step: dict[str, list[Path]] = {}

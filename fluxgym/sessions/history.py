@@ -32,7 +32,7 @@ class Version:
     exit: dict[str, Any] | None
 
 
-def keep(run: RunPaths, into: RunPaths | None = None) -> None:
+def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
     """Save a run's current state and exit record in its history, or in that of the run that replaces it; an unreadable state is skipped."""
     try:
         state = read_state(run)
@@ -103,7 +103,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         ensure_ended(run)
         if status_of(run, current).status is Status.COMPLETED:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
-        keep(run)
+        save_version(run)
         update_state(run, {name: version.state.get(name) for name in STATE_KEYS})
     return diff(current, version.state)
 

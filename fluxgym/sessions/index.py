@@ -1,7 +1,7 @@
 """A cached index of the name, start and status of every run, for pages that poll.
 
 The index is a cache over files: a run is read again if its ui_state.json has changed, and at every call while any of its processes may be
-alive. If there are more than SWEEP runs, each call checks a part of the older ones unless everything is requested.
+alive. If there are more than MAX_CHECKED_PER_POLL runs, each call checks a part of the older ones unless everything is requested.
 """
 
 import os
@@ -19,7 +19,7 @@ from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
 
-SWEEP = 3000
+MAX_CHECKED_PER_POLL = 3000
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
 Signature = tuple[int, int, int]
 
@@ -101,13 +101,13 @@ class SessionIndex:
         return self._root_read - self._root_since >= SETTLED_S
 
     def _names_to_check(self, everything: bool) -> list[str]:
-        if everything or len(self._names) <= SWEEP:
+        if everything or len(self._names) <= MAX_CHECKED_PER_POLL:
             return list(self._names)
-        newest, rest = self._names[: SWEEP // 2], self._names[SWEEP // 2 :]
+        newest, rest = self._names[: MAX_CHECKED_PER_POLL // 2], self._names[MAX_CHECKED_PER_POLL // 2 :]
         start = self._turn = self._turn % len(rest)
-        self._turn += SWEEP // 2
+        self._turn += MAX_CHECKED_PER_POLL // 2
         possibly_running = [entry.slug for entry in self._entries.values() if entry.may_be_running]
-        return [*newest, *rest[start : start + SWEEP // 2], *possibly_running]
+        return [*newest, *rest[start : start + MAX_CHECKED_PER_POLL // 2], *possibly_running]
 
     def _check(self, name: str) -> None:
         before = self._entries.get(name)

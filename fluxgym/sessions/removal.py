@@ -6,4 +6,5 @@ from pathlib import Path
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.cleanup import remove_deleted
 
-remove_deleted(OutputsPaths(Path(sys.argv[1])))
+if __name__ == "__main__":
+    remove_deleted(OutputsPaths(Path(sys.argv[1])))

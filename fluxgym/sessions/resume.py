@@ -18,7 +18,7 @@ from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import duration_text, read_last_training
 from fluxgym.runs.state import State, read_state, read_state_or_empty, update_state
 from fluxgym.runs.status import is_unchecked
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 from fluxgym.trainers.base import backend_for, backend_of, choose_checkpoint
@@ -53,7 +53,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, _gpus_of(latest))
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
-    keep(run)
+    save_version(run)
     write_launch_spec(run, spec)
     update_state(run, {"status": Status.STARTING, "max_train_epochs": planned.config.max_train_epochs, "run_id": run_id} | _CLEARED)
     return launch(run, spec, "resumed")

@@ -23,7 +23,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.resume import resume_locked
@@ -133,7 +133,7 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
         is_copy = _is_unstarted_copy(run)
         _write_files(staging, planned, spec, _parent(run) if is_copy else None)
         if (if_exists == "replace" or is_copy) and not _is_free(run.folder):
-            keep(run, into=staging)
+            save_version(run, into=staging)
             _archive(run, outputs)
     return spec
 

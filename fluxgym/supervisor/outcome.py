@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.contract.codes import EXIT_STOPPED, ReasonCode, Status
 from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.stall import Stall
 
-STOPPED_CODE = 143  # exit code of a trainer that saved its state after SIGTERM
-STOP_EXITS = (STOPPED_CODE, None, -signal.SIGTERM, -signal.SIGKILL)
+STOP_EXITS = (EXIT_STOPPED, None, -signal.SIGTERM, -signal.SIGKILL)
 KILL_EXITS = (None, -signal.SIGTERM, -signal.SIGKILL)
 PHRASES = {
     ReasonCode.CUDA_OOM: ("CUDA out of memory", "torch.OutOfMemoryError"),
@@ -111,7 +110,7 @@ def classify(context: ExitContext) -> Outcome:
 
     A trainer whose last line reports that it is done has finished, whatever happened to its process afterwards: its LoRA decides.
     """
-    status, code, reason = _judge(context)
+    status, code, reason = _classify(context)
     return Outcome(
         status=status, reason_code=code, reason=reason, verification=context.verification, last_step=context.last_line.get("step"),
         **_exit_fields(context.exit_code),
@@ -132,7 +131,7 @@ def _exit_fields(code: int | None) -> dict[str, Any]:
     return {"exit_code": None, "signal": signal_name(-code)}
 
 
-def _judge(context: ExitContext) -> tuple[Status, str, str]:
+def _classify(context: ExitContext) -> tuple[Status, str, str]:
     code, stopped = context.exit_code, context.stop_requested
     if context.check_stopped:
         again = "; Resume checks it again" if context.is_done else ""
@@ -145,7 +144,7 @@ def _judge(context: ExitContext) -> tuple[Status, str, str]:
         return _finished(context)
     if stopped and code in STOP_EXITS:
         return Status.STOPPED, ReasonCode.USER, _stopped_sentence(context)
-    if code == STOPPED_CODE:
+    if code == EXIT_STOPPED:
         return Status.STOPPED, ReasonCode.INTERRUPTED, f"Something outside FluxGym asked it to stop{_at_step(context)}" + _saved(context)
     if code in KILL_EXITS:
         return Status.STOPPED, ReasonCode.INTERRUPTED, _killed_sentence(context)

@@ -87,7 +87,7 @@ class Supervisor:
     def _acquire_devices(self) -> Lease | None:
         """Wait for the run's devices and return them, None if it was canceled before."""
         return engine_of(self.run).acquire(
-            self.run, self.spec, is_cancelled=lambda: self._stop_request() is not None, waiting=self._record_waiting
+            self.run, self.spec, is_canceled=lambda: self._stop_request() is not None, waiting=self._record_waiting
         )
 
     def _record_waiting(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The Blocks layout of the page, and which event calls which handler."""
+"""The Blocks layout of the page, and the event handlers of its components."""
 
 import json
 from collections.abc import Callable
@@ -26,14 +26,15 @@ from fluxgym.ui.form_events import TrainingHandlers
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 BROWSER_STORE = f"await import(`${{{ROOT}}}/fluxgym/assets/browser_store.js`)"
 OPENED = f"async () => {{ const store = {BROWSER_STORE}; return [store.draft(), store.viewed(), JSON.stringify(store.unsent())]; }}"
+# The parameters of CHANGED and SETTLED are the inputs of their events in _wire, in this order.
 CHANGED = (
-    f"async (...typed) => {{ const store = {BROWSER_STORE}; const names = {json.dumps(NAMES)}; "
-    "const values = Object.fromEntries(names.map((name, index) => [name, typed[index + 3]])); "
-    "return [store.keepUnsent(values, typed[2]), ...typed.slice(1)]; }"
+    f"async (unsent, draft, source, ...fields) => {{ const store = {BROWSER_STORE}; const names = {json.dumps(NAMES)}; "
+    "const values = Object.fromEntries(names.map((name, index) => [name, fields[index]])); "
+    "return [store.keepUnsent(values, source), draft, source, ...fields]; }"
 )
 SETTLED = (
-    f"async (...typed) => {{ const images = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
-    "typed[1] = await images.settled(typed[1]); return typed; }"
+    f"async (draft, source, ...more) => {{ const images = await import(`${{{ROOT}}}/fluxgym/assets/images.js`); "
+    "return [draft, await images.settled(source), ...more]; }"
 )
 ServerFunction = Callable[[Any], dict[str, Any]]
 
@@ -76,7 +77,7 @@ def head(root_path: str = "") -> str:
 
 
 def add_notices() -> gr.HTML:
-    """Add the log of notices, closed and hidden until there is one."""
+    """Add the list of notices, hidden while it is empty."""
     markup = '<details id="fg-notices" class="fg-notices" hidden><summary>Notices</summary><ul></ul></details>'
     return gr.HTML(markup, js_on_load=None, apply_default_css=False)
 
@@ -87,19 +88,19 @@ def add_navigation() -> gr.HTML:
 
 
 def add_sessions(handlers: SessionHandlers) -> gr.HTML:
-    """Add "Active Training Sessions"; its `open` event carries the run whose settings the form shows next."""
+    """Add "Active Training Sessions"; its `open` event fills the form with the settings of a run."""
     return js_component("sessions", server=(handlers.sessions, handlers.act, handlers.sweep), events=("open",), elem_id="fg-banner")
 
 
 def add_run_page(sessions: SessionHandlers, runs: RunHandlers, images: ImageHandlers) -> gr.HTML:
-    """Add the Run page; its `open` event loads this run's settings into the form and replaces what `images.unsaved_changes` reports."""
+    """Add the Run page; its `open` event fills the form with the run's settings and discards unsaved changes."""
     with gr.Column(elem_id="fg-run"):
         return js_component("run_page", server=(runs.run_view, sessions.act, images.unsaved_changes), events=("open",))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPage:
-    """The page's components: the fields by name, the images, what the form answers, and Start."""
+    """The page's components: the fields by name, the images, the reply to the form, and Start."""
 
     fields: dict[str, Any]  # components; each kind has events of its own
     images: gr.HTML
@@ -131,7 +132,7 @@ def add_train_page(models: list[tuple[str, str]], images: ImageHandlers, templat
             _title(3, "Train")
             answer = js_component("form", events=("choose", "typed"), value={}, elem_id="fg-answer")
             gpus = gr.Dropdown(
-                [("the first free one", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
+                [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
                 value="", label="GPU", visible=num_gpus > 1, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
             )  # fmt: skip
             start = gr.Button("Start training", variant="primary", elem_id="start")
@@ -160,7 +161,7 @@ def _add_fields(group: Group, models: list[tuple[str, str]]) -> dict[str, Compon
 
 
 def build_page(settings: Settings) -> gr.Blocks:
-    """Return the page for these folders."""
+    """Return the page."""
     index = SessionIndex(settings.outputs)
     sessions, images = SessionHandlers(settings, index), ImageHandlers(settings)
     templates = TemplateHandlers(settings)
@@ -179,7 +180,7 @@ def build_page(settings: Settings) -> gr.Blocks:
 def _wire(
     page: gr.Blocks, tab: TrainPage, openers: tuple[gr.HTML, gr.HTML], training: TrainingHandlers, templates: TemplateHandlers
 ) -> None:
-    """Connect the form's events; the browser's own memory travels in the two unseen fields and in `viewed` and `unsent`."""
+    """Connect the form's events; the hidden text boxes carry the browser's state and the draft's."""
     draft, source, model, viewed, unsent = (gr.Textbox(visible=False) for _ in range(5))
     fields = [tab.fields[name] for name in NAMES]
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}

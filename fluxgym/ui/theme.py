@@ -1,4 +1,4 @@
-"""How the page looks where Gradio decides: one typeface of the system, one accent, flat surfaces. All else is assets/page.css."""
+"""The Gradio theme: system fonts, one accent color, flat surfaces. Other styles are in assets/page.css."""
 
 import gradio as gr
 
@@ -7,7 +7,7 @@ SYSTEM_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sa
 
 
 def theme() -> gr.themes.Base:
-    """Return Gradio's plain theme in our colors; the names on the right are the variables of page.css."""
+    """Return Gradio's base theme with the CSS variables of page.css as its colors."""
     base = gr.themes.Base(
         primary_hue="indigo", neutral_hue="gray", spacing_size="md", radius_size="md", text_size="md",
         font=list(SYSTEM_FONT), font_mono=list(SYSTEM_MONO),

@@ -7,8 +7,6 @@ from types import FrameType
 
 import torch
 
-EXIT_STOPPED = 143
-
 
 class StopRequested(Exception):
     """Raised between two pieces of work after a stop request."""

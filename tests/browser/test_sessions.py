@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from tests.support.page import App, drop_files, open_page
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -43,7 +43,7 @@ def choose(page: Page, name: str, item: str) -> None:
 @pytest.mark.parametrize("width", [390, 1440])
 def test_session_menu_every_item_does_its_action(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
-    keep(run)
+    save_version(run)
     update_state(run, {"max_train_epochs": 9})
     open_page(page, app)
     unfold(page)

@@ -91,7 +91,10 @@ def filled(state: dict[str, Any]) -> dict[str, Any]:
 def flags() -> dict[str, dict[str, Any]]:
     """Return the trainer's flags by name, with what decides whether a value of them is accepted."""
     names = ("type", "default", "choices", "nargs", "minimum", "support")
-    return {flag.name: {name: getattr(flag, name) for name in names} for flag in all_flags().values()}
+    found = {flag.name: {name: getattr(flag, name) for name in names} for flag in all_flags().values()}
+    for flag in found.values():
+        flag["support"] = {"honored": "honoured"}.get(flag["support"], flag["support"])  # as it was spelled in the recording
+    return found
 
 
 def model_defaults() -> dict[str, Any]:

@@ -29,6 +29,19 @@ def without_messages(value: Any) -> Any:
     return value
 
 
+def reworded(message: str) -> str:
+    """Return a recorded message in the words of today."""
+    words = {
+        "one a line": "one per line",
+        "is no multiple of": "is not a multiple of",
+        "data sets of foreign code are": "custom data set classes are",
+        "the autoencoder of FLUX is given": "FLUX's VAE is given",
+    }
+    for old, new in words.items():
+        message = message.replace(old, new)
+    return message
+
+
 def messages(entry: dict[str, Any]) -> list[str]:
     """Return every message of a plan and of the form."""
     parts = [*entry["plan"].values(), entry["form"]["shown"], entry["filled"]]
@@ -44,7 +57,7 @@ def test_each_state_gives_what_it_gave(part, computed):
 
 def test_the_messages_of_errors_are_the_same(computed):
     for old, new in zip(RECORDED["states"], computed["states"], strict=True):
-        assert messages(new) == [message.replace("one a line", "one per line") for message in messages(old)], old["state"]
+        assert messages(new) == [reworded(message) for message in messages(old)], old["state"]
 
 
 def test_the_form_has_the_fields_that_it_had(computed):
@@ -82,4 +95,4 @@ def test_the_recording_covers_every_field_and_both_outcomes():
     assert set(refused) >= {field["name"] for field in RECORDED["form fields"] if not field["in advanced"]} - {"other_flags"}
     assert sum("argv" in entry["plan"] for entry in RECORDED["states"]) > 90
     used = {name for state in states if isinstance(state.get("advanced"), dict) for name in state["advanced"]}
-    assert len(used & set(RECORDED["flags"])) > 150  # honoured and accepted ones in all
+    assert len(used & set(RECORDED["flags"])) > 150  # honored and accepted ones in all

@@ -38,7 +38,8 @@ function showErrors(errors) {
 }
 
 function scrollToError(errors) {
-  const first = Object.keys(errors).map(fieldElement).find(Boolean);
+  const fields = [...document.querySelectorAll(".fg-field")]; // in document order
+  const first = fields.find((field) => Object.keys(errors).some((name) => field === fieldElement(name)));
   if (!first) return;
   const folded = first.closest("#advanced")?.querySelector("button.label-wrap:not(.open)");
   folded?.click();

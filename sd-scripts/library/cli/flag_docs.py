@@ -16,7 +16,7 @@ trainer is here, none is silently ignored: **honored** does what it does there, 
 with one sentence, which is the reason given here.
 
 """
-SAID = {"honoured": "honoured", "ignored": "no effect", "refused": "refused"}
+SAID = {"honored": "honored", "ignored": "no effect", "refused": "refused"}
 
 
 def table() -> str:

@@ -81,7 +81,7 @@ def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
 def support_of(name: str) -> tuple[str, str]:
     """Return (honored | ignored | refused, reason) of a flag."""
     if name in HONORED or any(row["flag"][2:] == name for row in ADDITIONS):
-        return "honoured", NOTES.get(name, "")
+        return "honored", NOTES.get(name, "")
     return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
 
 

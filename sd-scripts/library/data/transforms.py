@@ -54,7 +54,8 @@ def _crop(training_image: TrainingImage, random: torch.Generator) -> tuple[Fit, 
     if subset.face_crop_aug_range and (face := face_of(training_image.path)):
         return fit_face(training_image.size, training_image.fit.bucket, face, subset, random)
     if subset.random_crop:
-        return training_image.fit, tuple(torch.rand(2, generator=random).tolist())
+        x, y = torch.rand(2, generator=random).tolist()
+        return training_image.fit, (x, y)
     return training_image.fit, MIDDLE
 
 

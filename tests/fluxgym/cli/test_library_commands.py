@@ -10,7 +10,7 @@ import pytest
 from fluxgym.cli.main import main
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
@@ -50,7 +50,7 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
 
 def test_history_and_restore(cli, outputs):
     run = outputs.run("my-cat")
-    keep(run)
+    save_version(run)
     assert "is completed" in cli("history", "my-cat", "--restore", "id-my-cat-1")[2]
     update_state(run, {"max_train_epochs": 8, "status": "stopped"})
     code, out, _ = cli("history", "my-cat")
@@ -92,7 +92,7 @@ def test_one_bad_state_is_named_and_left_out(cli, outputs, tmp_path):
 
 def test_names_do_not_steer_the_terminal(cli, outputs, tmp_path):
     run = make_run(outputs.root, "red", advanced={"\x1b[31m": "\x9b"})
-    keep(run)
+    save_version(run)
     update_state(run, {"advanced": {}})
     (outputs.templates / "x.json").parent.mkdir(parents=True)
     (outputs.templates / "x.json").write_text(json.dumps({"name": "\x1b[31m", "settings": {}}))

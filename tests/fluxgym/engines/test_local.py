@@ -162,7 +162,7 @@ def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, 
 def test_free_devices_are_acquired_and_the_ticket_is_removed(engine, run):
     spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu"))
     reasons = []
-    lease = engine.acquire(run, spec, is_cancelled=lambda: False, waiting=reasons.append)
+    lease = engine.acquire(run, spec, is_canceled=lambda: False, waiting=reasons.append)
     assert len(lease.file_descriptors) == 1
     assert (reasons, engine.capacity().waiting) == ([], ())
     lease.release()
@@ -170,5 +170,5 @@ def test_free_devices_are_acquired_and_the_ticket_is_removed(engine, run):
 
 def test_a_canceled_run_acquires_nothing(engine, run):
     spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu"))
-    assert engine.acquire(run, spec, is_cancelled=lambda: True, waiting=lambda reason: None) is None
+    assert engine.acquire(run, spec, is_canceled=lambda: True, waiting=lambda reason: None) is None
     assert engine.capacity().waiting == ()

@@ -13,7 +13,7 @@ from fluxgym.runs.files import file_lock, write_json
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.sessions.history import diff, find_version, keep, restore, versions
+from fluxgym.sessions.history import diff, find_version, restore, save_version, versions
 from tests.support.runs import make_run, record_processes
 
 
@@ -24,7 +24,7 @@ def fixture_run(tmp_path):
 
 def test_versions_are_kept_in_order_and_never_overwrite_each_other(run):
     for epochs in (8, 16):
-        keep(run)
+        save_version(run)
         update_state(run, {"max_train_epochs": epochs})
     assert [version.state["max_train_epochs"] for version in versions(run)] == [8, 4]
     assert len({version.id for version in versions(run)}) == 2
@@ -45,7 +45,7 @@ def test_versions_are_kept_in_order_and_never_overwrite_each_other(run):
 @pytest.mark.parametrize("run_id", ["../../x", "a\0b", "a" * 400, "\ud800", "\n", {"a": 1}, ".", None, "ui_state"])
 def test_an_odd_run_id_gives_a_file_of_its_own(run, run_id):
     run.ui_state.write_text(json.dumps({"run_id": run_id, "note": "\ud800"}))
-    keep(run)
+    save_version(run)
     (version,) = versions(run)
     assert version.state["run_id"] == ("?" if run_id == "\ud800" else run_id)  # half a letter cannot be shown to anyone
     assert find_version(run, version.id).state["note"] == "?"
@@ -64,7 +64,7 @@ def test_a_diff_names_settings_and_nothing_else():
 
 
 def test_restore_brings_settings_back_and_keeps_the_present_ones(run):
-    keep(run)
+    save_version(run)
     (first,) = versions(run)
     update_state(run, {"max_train_epochs": 99, "advanced": {"train_batch_size": 2}, "note": "mine"})
     assert restore(run, first.id) == ["max_train_epochs: 99 → 4", "train_batch_size: 2 → not set"]
@@ -74,7 +74,7 @@ def test_restore_brings_settings_back_and_keeps_the_present_ones(run):
 
 
 def test_restore_refuses_what_lives_and_what_is_unknown(run):
-    keep(run)
+    save_version(run)
     with pytest.raises(SessionNotFound, match="there are: id-cat-1"):
         find_version(run, "../../x")
     update_state(run, {"status": "starting", "timestamp": time.time()})
@@ -83,7 +83,7 @@ def test_restore_refuses_what_lives_and_what_is_unknown(run):
 
 
 def test_restore_leaves_a_run_alone_whose_trainer_lives_unseen(run):
-    keep(run)
+    save_version(run)
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, None, me)  # and no training.pid: the list says Stopped
     update_state(run, {"max_train_epochs": 9})
@@ -93,7 +93,7 @@ def test_restore_leaves_a_run_alone_whose_trainer_lives_unseen(run):
 
 
 def test_restore_waits_for_a_start_and_refuses_what_cannot_be_used(run):
-    keep(run)
+    save_version(run)
     with file_lock(OutputsPaths(run.folder.parent).locks / "cat", timeout_s=1, busy="x"):
         waiting = threading.Thread(target=restore, args=(run, "id-cat-1"))
         update_state(run, {"max_train_epochs": 9})
@@ -108,14 +108,14 @@ def test_restore_waits_for_a_start_and_refuses_what_cannot_be_used(run):
 
 
 def test_a_replacing_run_inherits_the_history(run, tmp_path):
-    keep(run)
+    save_version(run)
     update_state(run, {"max_train_epochs": 8})
     new = make_run(tmp_path, "new", status="starting")
-    keep(run, into=new)
+    save_version(run, into=new)
     assert [version.state["max_train_epochs"] for version in versions(new)] == [8, 4]
 
 
 def test_a_state_that_cannot_be_read_is_not_kept(run):
     run.ui_state.write_text("{")
-    keep(run)
+    save_version(run)
     assert versions(run) == []

@@ -5,7 +5,7 @@ import pytest
 from fluxgym.errors import SessionError
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.sessions.history import keep, repair
+from fluxgym.sessions.history import repair, save_version
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run
 
@@ -16,9 +16,9 @@ def fixture_run(tmp_path):
 
 
 def test_the_newest_settings_of_the_history_and_the_end_that_was_written_come_back(run, tmp_path):
-    keep(run)
+    save_version(run)
     update_state(run, {"max_train_epochs": 8})
-    keep(run)
+    save_version(run)
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
     run.ui_state.write_text('{"lora_name": "cat", "max_tr')
     repair(run)

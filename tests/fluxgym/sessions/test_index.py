@@ -93,7 +93,7 @@ def test_an_old_folders_names_are_trusted_until_everything_is_asked_for(tmp_path
 
 
 def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, monkeypatch):
-    monkeypatch.setattr(index_module, "SWEEP", 4)
+    monkeypatch.setattr(index_module, "MAX_CHECKED_PER_POLL", 4)
     index = SessionIndex(tmp_path)
     index.entries()
     for run in runs:

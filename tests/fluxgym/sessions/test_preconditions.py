@@ -13,7 +13,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.cleanup import delete, forget, sweep
-from fluxgym.sessions.history import keep, restore, versions
+from fluxgym.sessions.history import restore, save_version, versions
 from fluxgym.sessions.preconditions import ensure_ended, is_name_available
 from fluxgym.sessions.resume import resume
 from tests.support.runs import make_run, record_processes, wait_for
@@ -64,7 +64,7 @@ def fixture_strays():
 @pytest.mark.parametrize("situation", ["here", "elsewhere", "waiting", "stray"])
 def test_nothing_is_done_to_what_lives(action, situation, strays, tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
-    keep(run)
+    save_version(run)
     {"here": lives_here, "elsewhere": lives_elsewhere, "waiting": waits, "stray": strays}[situation](run)
     before = read_state(run)
     with pytest.raises(AlreadyRunning):

@@ -146,6 +146,17 @@ def mlp(dim: int, mlp_dim: int) -> nn.Sequential:
 class DoubleStreamBlock(nn.Module):
     """Image and text with weights of their own, joined in one attention."""
 
+    img_mod: Modulation
+    img_norm1: nn.LayerNorm
+    img_attn: SelfAttention
+    img_norm2: nn.LayerNorm
+    img_mlp: nn.Sequential
+    txt_mod: Modulation
+    txt_norm1: nn.LayerNorm
+    txt_attn: SelfAttention
+    txt_norm2: nn.LayerNorm
+    txt_mlp: nn.Sequential
+
     def __init__(self, params: FluxParams) -> None:
         super().__init__()
         dim, heads = params.hidden_size, params.num_heads
@@ -197,7 +208,8 @@ class SingleStreamBlock(nn.Module):
         wide = self.linear1(modulated(self.pre_norm(x_BSC), shift, scale))
         qkv, mlp_in = wide.split([3 * x_BSC.shape[-1], self.mlp_dim], dim=-1)
         q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        attended = attention(*self.norm(q, k, positions), v, mask)
+        q, k = self.norm(q, k, positions)
+        attended = attention(q, k, v, mask)
         return gated_sum(x_BSC, gate, self.linear2(torch.cat([attended, self.mlp_act(mlp_in)], dim=-1)))
 
 

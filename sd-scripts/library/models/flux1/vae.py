@@ -75,6 +75,11 @@ class ResnetBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Attention of one head over all positions, at the coarsest level."""
 
+    q: nn.Conv2d
+    k: nn.Conv2d
+    v: nn.Conv2d
+    proj_out: nn.Conv2d
+
     def __init__(self, channels: int, num_groups: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(num_groups, channels, eps=1e-6)
@@ -168,7 +173,7 @@ class Decoder(nn.Module):
         before = widths[-1]
         self.conv_in = conv3(params.z_channels, before)
         self.mid = middle(before, groups)
-        stages = []
+        stages: list[nn.Module] = []
         for index in reversed(range(len(widths))):
             extra = {"upsample": Upsample(widths[index])} if index > 0 else {}
             stages.insert(0, level([before] + [widths[index]] * (params.num_res_blocks + 1), groups, **extra))

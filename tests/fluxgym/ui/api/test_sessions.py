@@ -9,7 +9,7 @@ import pytest
 from fluxgym.contract.codes import Status
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.sessions.history import keep
+from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions, session_of
 from fluxgym.sessions.resume import resume_preview
@@ -116,7 +116,7 @@ def test_the_menu_does_what_it_says(handlers, settings):
     assert "already" in act("duplicate", name="Cat two")["error"]
     assert act("template", name="mine") == {"template": "mine"}
     assert act("history") == {"versions": []}
-    keep(run)
+    save_version(run)
     update_state(run, {"max_train_epochs": 8})
     (version,) = act("history")["versions"]
     assert version["changes"] == ["max_train_epochs: 4 → 8"]
@@ -132,7 +132,7 @@ def test_the_menu_does_what_it_says(handlers, settings):
 
 def test_a_damaged_state_is_repaired_from_the_history(handlers, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
-    keep(run)
+    save_version(run)
     run.ui_state.write_text("{")
     assert handlers.act({"action": "repair", "slug": "cat", "run_id": None}) == {}
     assert read_state(run)["max_train_epochs"] == 4
