@@ -71,7 +71,7 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
         raise TrainerError(f"there are no images in {folders}; put .png, .jpg or .webp files there.")
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
-    found = tuple([_image(*each, dataset, masks) for each in entries] for entries in (train, held_out))
+    found = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
     _warn_of_masks_without_an_image(masks, {image.mask_path for images in found for image in images})
     return found
 

@@ -102,7 +102,8 @@ def resize_and_crop(image: Image.Image, fit: Fit, interpolation: str = "", offse
     method = RESAMPLING[interpolation or ("area" if shrinks else "lanczos")]
     if math.prod(fit.resized) > STRIP * math.prod(fit.bucket):
         scale = image.width / fit.resized[0], image.height / fit.resized[1]
-        return image.resize(fit.bucket, method, box=tuple(side * scale[index % 2] for index, side in enumerate(cut)))
+        box = (cut[0] * scale[0], cut[1] * scale[1], cut[2] * scale[0], cut[3] * scale[1])
+        return image.resize(fit.bucket, method, box=box)
     return (image if image.size == fit.resized else image.resize(fit.resized, method)).crop(cut)
 
 

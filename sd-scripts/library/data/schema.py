@@ -112,9 +112,9 @@ def only_known(table: Any, known: set[str], source: str) -> None:
             raise TrainerError(f"{source}: {key} is not a known key.")
 
 
-def check_type(expected: Field, value: Any, source: str) -> None:
+def check_type(expected: Field[Any], value: Any, source: str) -> None:
     """Raise TrainerError if a value does not have its field's type; an int is accepted as a float, a bool is not a number."""
-    kind = expected.type
+    kind: Any = expected.type
     if isinstance(kind, UnionType):
         if value is None:
             return

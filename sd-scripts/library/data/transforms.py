@@ -15,6 +15,7 @@ from library.data.masks import read_mask, to_latent_size
 from library.data.schema import Subset
 
 MIDDLE = 0.5, 0.5
+NO_FACE_RANGE = (1.0, 1.0)
 COLOR_CHANCE, HUE_CHANCE = 0.33, 0.5
 MAX_HUE_SHIFT = 8 / 180  # of the circle
 GAMMAS = 0.95, 1.05
@@ -83,24 +84,30 @@ def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
 def face_of(path: Path) -> tuple[int, int, int, int] | None:
     """Return center x, y, width and height of a face in upright pixels, as kohya's tools write them into a file name; None without."""
     match = FACE_IN_NAME.search(path.stem)
-    return tuple(int(number) for number in match.groups()) if match and match.start() else None
+    if not match or not match.start():
+        return None
+    x, y, width, height = (int(number) for number in match.groups())
+    return x, y, width, height
 
 
-def fit_face(size: Size, bucket: Size, face: tuple[int, int, int, int], subset: Subset, random: torch.Generator) -> tuple[Fit, np.ndarray]:
+def fit_face(
+    size: Size, bucket: Size, face: tuple[int, int, int, int], subset: Subset, random: torch.Generator
+) -> tuple[Fit, tuple[float, float]]:
     """Draw the size of a face and the crop around it; return the fit, and the crop's (x, y) as shares of the remaining space.
 
     The face fills 1/range of the shorter side, within the limits that the image covers the bucket and is not enlarged for the face.
     """
-    low, high = subset.face_crop_aug_range
+    low, high = subset.face_crop_aug_range or NO_FACE_RANGE
     face_size, side = max(face[2], face[3], 1), min(bucket)
     least = max(bucket[0] / size[0], bucket[1] / size[1])
     smallest = max(least, min(1.0, side / (face_size * high)))
     largest = max(smallest, min(1.0, side / (face_size * low)))
     scale = smallest + (largest - smallest) * torch.rand((), generator=random, dtype=torch.float64).item()
-    resized = tuple(max(bucket[axis], round(size[axis] * scale)) for axis in range(2))
+    resized = max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale))
     starts = [_start(face[axis] * scale, resized[axis], bucket[axis], face_size, side, subset, random) for axis in range(2)]
     left_over = np.maximum(1, np.subtract(resized, bucket))
-    return Fit(bucket, resized), np.clip(starts, 0, left_over) / left_over
+    x, y = (np.clip(starts, 0, left_over) / left_over).tolist()
+    return Fit(bucket, resized), (x, y)
 
 
 def _start(
@@ -111,7 +118,7 @@ def _start(
     if subset.random_crop:
         reach = max(length - center, center)
         return start + reach * (torch.rand(2, generator=random, dtype=torch.float64).sum().item() - 1)
-    low, high = subset.face_crop_aug_range
+    low, high = subset.face_crop_aug_range or NO_FACE_RANGE
     if low != high and face_size > side // 10 and face_size >= MIN_FACE:
         start += face_size / 20 * (2 * torch.rand((), generator=random, dtype=torch.float64).item() - 1)
     return start

@@ -145,7 +145,7 @@ def clip_recipes(names: Iterable[str]) -> dict[str, TensorRecipe]:
 
 
 def _openai_layer(own: str, theirs: str) -> dict[str, TensorRecipe]:
-    recipes = {}
+    recipes: dict[str, TensorRecipe] = {}
     for leaf in ("weight", "bias"):
         recipes |= {f"{own}{name}.{leaf}": TensorRecipe((f"{theirs}{other}.{leaf}",)) for name, other in OPENAI_LAYER.items()}
         for index, letter in enumerate("qkv"):

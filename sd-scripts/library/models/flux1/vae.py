@@ -118,22 +118,35 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
 
 
-def middle(channels: int, num_groups: int) -> nn.Module:
+class Middle(nn.Module):
     """The blocks at the coarsest level, of the encoder and the decoder alike."""
-    mid = nn.Module()
-    mid.block_1 = ResnetBlock(channels, channels, num_groups)
-    mid.attn_1 = AttnBlock(channels, num_groups)
-    mid.block_2 = ResnetBlock(channels, channels, num_groups)
-    return mid
+
+    def __init__(self, channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels, num_groups)
+        self.attn_1 = AttnBlock(channels, num_groups)
+        self.block_2 = ResnetBlock(channels, channels, num_groups)
+
+    def forward(self, h_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        return self.block_2(self.attn_1(self.block_1(h_BCHW)))
 
 
-def level(channels: list[int], num_groups: int, **resample: nn.Module) -> nn.Module:
-    """One level: residual blocks between consecutive `channels`, and its `downsample` or `upsample`, if any."""
-    stage = nn.Module()
-    stage.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in pairwise(channels))
-    for name, module in resample.items():
-        stage.add_module(name, module)
-    return stage
+class Level(nn.Module):
+    """One level: residual blocks between consecutive `channels`, then its `downsample` or `upsample`, if any."""
+
+    def __init__(self, channels: list[int], num_groups: int, **resample: nn.Module) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(ResnetBlock(a, b, num_groups) for a, b in pairwise(channels))
+        for name, module in resample.items():
+            self.add_module(name, module)
+
+    def forward(self, h_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        for module in self.children():
+            for block in module if isinstance(module, nn.ModuleList) else (module,):
+                h_BCHW = block(h_BCHW)
+        return h_BCHW
 
 
 class Encoder(nn.Module):
@@ -147,9 +160,9 @@ class Encoder(nn.Module):
         before = widths[0]
         for index, width in enumerate(widths):
             extra = {"downsample": Downsample(width)} if index < len(widths) - 1 else {}
-            self.down.append(level([before] + [width] * params.num_res_blocks, groups, **extra))
+            self.down.append(Level([before] + [width] * params.num_res_blocks, groups, **extra))
             before = width
-        self.mid = middle(before, groups)
+        self.mid = Middle(before, groups)
         self.norm_out = nn.GroupNorm(groups, before, eps=1e-6)
         self.conv_out = conv3(before, 2 * params.z_channels)
 
@@ -157,10 +170,8 @@ class Encoder(nn.Module):
         """(B, 3, H, W) -> (B, 2 * z, H/8, W/8)."""
         h = self.conv_in(x_BCHW)
         for stage in self.down:
-            for block in stage.block:
-                h = block(h)
-            h = stage.downsample(h) if hasattr(stage, "downsample") else h
-        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+            h = stage(h)
+        h = self.mid(h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
@@ -172,11 +183,11 @@ class Decoder(nn.Module):
         groups, widths = params.num_groups, params.channels
         before = widths[-1]
         self.conv_in = conv3(params.z_channels, before)
-        self.mid = middle(before, groups)
+        self.mid = Middle(before, groups)
         stages: list[nn.Module] = []
         for index in reversed(range(len(widths))):
             extra = {"upsample": Upsample(widths[index])} if index > 0 else {}
-            stages.insert(0, level([before] + [widths[index]] * (params.num_res_blocks + 1), groups, **extra))
+            stages.insert(0, Level([before] + [widths[index]] * (params.num_res_blocks + 1), groups, **extra))
             before = widths[index]
         self.up = nn.ModuleList(stages)
         self.norm_out = nn.GroupNorm(groups, before, eps=1e-6)
@@ -185,11 +196,9 @@ class Decoder(nn.Module):
     def forward(self, z_BCHW: Tensor) -> Tensor:
         """(B, z, h, w) -> (B, 3, 8h, 8w)."""
         h = self.conv_in(z_BCHW)
-        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+        h = self.mid(h)
         for stage in reversed(self.up):
-            for block in stage.block:
-                h = block(h)
-            h = stage.upsample(h) if hasattr(stage, "upsample") else h
+            h = stage(h)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
