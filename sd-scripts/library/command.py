@@ -1,4 +1,4 @@
-"""What every command here shares: a parser whose mistakes are one sentence (TrainerError), finite numbers, known failures explained."""
+"""Shared by all commands: an argument parser that raises TrainerError, number types, and explanations of known failures."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ from library.files import FULL, disk_full
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises where argparse would print the usage and exit."""
+    """An ArgumentParser that raises TrainerError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise TrainerError with argparse's message."""
@@ -20,14 +20,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def finite(text: str) -> float:
-    """Read a finite number; raises ValueError for anything else."""
+    """Parse a finite number; raises ValueError for any other text."""
     if not math.isfinite(value := float(text)):
         raise ValueError("it must be a finite number")
     return value
 
 
 def number(text: str) -> float:
-    """Read a finite number, as argparse wants it: raises ArgumentTypeError for anything else."""
+    """Parse a finite number, as the `type` of an argument; raises ArgumentTypeError for any other text."""
     try:
         return finite(text)
     except ValueError:
@@ -35,7 +35,7 @@ def number(text: str) -> float:
 
 
 def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
-    """Return a sentence and a reason code for failures of memory, disk and determinism, None for everything else."""
+    """Return a message and a reason code for errors of memory, disk and determinism; None for any other error."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
         return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", ReasonCode.CUDA_OOM

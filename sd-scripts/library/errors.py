@@ -1,4 +1,4 @@
-"""The one exception that a user's input or machine can cause in the trainer, and the one way to warn."""
+"""The trainer's exception for failures that a user can fix, and its warnings."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ _log.propagate = False
 
 
 class TrainerError(Exception):
-    """A failure that the user can act upon: one plain sentence and a code for programs.
+    """A failure that the user can fix: a one-sentence message and a reason code.
 
     The entry point prints the sentence after `error: `, exits with code 2 and shows no traceback. The code is one of
     bad_input, bad_model, bad_output, nan, disk_full, storage, cuda_oom, ram_oom.
@@ -22,7 +22,7 @@ class TrainerError(Exception):
 
 
 def warn(sentence: str) -> None:
-    """Print a warning to stderr; where --console_log_file is, it stands there too (logs.py)."""
+    """Print a warning to stderr, and write it to --console_log_file if that is set (training/reporting.py)."""
     print(f"warning: {sentence}", file=sys.stderr, flush=True)
     if _log.hasHandlers():
         _log.warning(sentence)

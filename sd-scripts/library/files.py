@@ -1,4 +1,4 @@
-"""Writing files so that they are complete or absent: temporary name, fsync, rename, fsync of the folder."""
+"""Atomic writes: a temporary file, fsync, rename, and fsync of the folder."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ from fluxgym.contract.files import PARTIAL_ENDING
 from library.errors import TrainerError
 
 OLD_ENDING = ".old" + PARTIAL_ENDING
-OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's names, and who writes
+OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's suffixes, then the writer's process id
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,17 +39,20 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def disk_full(path: Path | str) -> TrainerError:
-    """Return the error of a full disk."""
+    """Return the TrainerError (disk_full) for a file that could not be written."""
     return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file whole or not at all, beside others who write the same one; raises TrainerError when the disk is full."""
+    """Write a .safetensors file atomically; several processes may write the same path.
+
+    Raises TrainerError if the disk is full or the path cannot be written.
+    """
     tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
-            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files that only their owner may read
+            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files with mode 0600
             sync(tmp_path)
             tmp_path.rename(path)
             sync(path.parent)
@@ -58,21 +61,21 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
 
 
 def _umask() -> int:
-    """Return the process's umask; there is no way to read it but to set it."""
+    """Return the process's umask, which can be read only by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write a JSON file and sync it; for files inside a folder that is renamed as a whole."""
+    """Write and fsync a JSON file; not atomic, for files in a `complete_folder`."""
     with disk_errors(path):
         path.write_text(json.dumps(value, indent=1))
         sync(path)
 
 
 def sync(path: Path) -> None:
-    """fsync a file or a folder."""
+    """Call fsync on a file or a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,7 +85,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder beside `path` to be filled; on success it replaces `path`, on failure it is removed."""
+    """Yield a temporary folder next to `path`; it replaces `path` on success and is removed on failure."""
     tmp_path = path.with_name(path.name + PARTIAL_ENDING)
     shutil.rmtree(tmp_path, ignore_errors=True)
     with disk_errors(path):
@@ -97,7 +100,7 @@ def complete_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Rename a folder to `path`; what was there before is removed after the new one stands."""
+    """Rename the folder `new` to `path`, and remove the previous folder afterwards."""
     old = path.with_name(path.name + OLD_ENDING)
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -108,21 +111,21 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def clear_leftovers(folder: Path, name: str) -> None:
-    """Put right what a killed writer of a training's files left in a folder: a replaced folder comes back if the new one does not stand.
+    """Remove the temporary files that a killed training left in a folder, and restore a folder whose replacement is missing.
 
-    A training's files are `name`, also with a step, an epoch or `-state` behind it; `name2` is another's.
+    Only files of the training `name` are changed: `name`, optionally followed by a step or an epoch and by `-state`.
     """
     own = re.compile(re.escape(name) + OWN)
     for old in [path for path in folder.glob(f"*{OLD_ENDING}") if own.match(path.name)]:
-        whole = old.with_name(old.name.removesuffix(OLD_ENDING))
-        if not whole.exists():
-            old.rename(whole)
-    for left in [path for path in folder.glob(f"*{PARTIAL_ENDING}") if own.match(path.name)]:
-        remove(left)
+        target = old.with_name(old.name.removesuffix(OLD_ENDING))
+        if not target.exists():
+            old.rename(target)
+    for leftover in [path for path in folder.glob(f"*{PARTIAL_ENDING}") if own.match(path.name)]:
+        remove(leftover)
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all in it; nothing happens when it is not there."""
+    """Remove a file or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""The trainer as a process: SIGTERM as a stop request between two steps, and deterministic algorithms."""
+"""Process-wide settings of the trainer: stop requests by signal, and deterministic algorithms."""
 
 import faulthandler
 import os
@@ -9,20 +9,20 @@ import torch
 
 
 class StopRequested(Exception):
-    """Raised between two pieces of work after a stop request."""
+    """Raised by StopFlag.check after a stop request."""
 
 
 class StopFlag:
-    """Set by the first SIGTERM or SIGINT; a second SIGINT ends the process at once."""
+    """A flag set by SIGTERM or SIGINT; a second SIGINT ends the process immediately."""
 
     def __init__(self) -> None:
         self.is_set = False
 
     def install(self) -> None:
-        """Handle SIGTERM and SIGINT as stop requests, and print all stacks at SIGUSR1."""
+        """Install the handlers of SIGTERM and SIGINT, and print the stacks of all threads to stderr on SIGUSR1."""
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGINT, self._handle)
-        faulthandler.register(signal.SIGUSR1, all_threads=True)  # to stderr
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
 
     def check(self) -> None:
         """Raise StopRequested if a stop was requested."""
@@ -37,9 +37,9 @@ class StopFlag:
 
 
 def compute_deterministically() -> None:
-    """Forbid kernels whose sums depend on the order of threads; call it before the first use of the GPU.
+    """Make PyTorch use deterministic algorithms only; call it before the first use of the GPU.
 
-    An operation without such a kernel raises RuntimeError naming it when it is used.
+    Afterwards, an operation without a deterministic implementation raises RuntimeError.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reuses workspaces in varying order otherwise
     torch.use_deterministic_algorithms(True)

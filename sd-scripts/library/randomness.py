@@ -1,6 +1,6 @@
-"""Repeatable randomness: every draw of a run derives from its seed and from names and counters that identify the draw.
+"""Stateless random numbers: each draw is seeded by the run's seed and by names and counters that identify the draw.
 
-Nothing here keeps a state, so a resumed run draws what the uninterrupted one would have drawn.
+No generator state has to be saved, so a resumed run draws the same numbers as an uninterrupted one.
 """
 
 import hashlib

@@ -37,7 +37,7 @@ class TrainedNetwork(nn.Module, ABC):
         """Scale the whole network's effect; 0 is the frozen model alone."""
 
     @abstractmethod
-    def begin(self, step: int, micro: int) -> None:
+    def start_micro_step(self, step: int, micro: int) -> None:
         """Start a micro step: dropout draws for it until after_step."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class TrainedNetwork(nn.Module, ABC):
         self._check_shapes(own, weights, source)
         self.load_weights(weights)
 
-    def start_from(self, weights: Mapping[str, Tensor], source: str) -> None:
+    def load_matching_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Load the modules that another LoRA has in common with this network, and print how many.
 
         Raises TrainerError naming `source` if there is none or a shape differs.
@@ -101,9 +101,9 @@ class TrainedNetwork(nn.Module, ABC):
 class LoRANetwork(TrainedNetwork):
     """All LoRA modules of a training, by kohya's names."""
 
-    def __init__(self, modules: list[LoRAModule], moment: MicroStep, options: LoRAOptions) -> None:
+    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, options: LoRAOptions) -> None:
         super().__init__()
-        self.loras, self.moment, self.options = modules, moment, options
+        self.loras, self.micro_step, self.options = modules, micro_step, options
         for module in modules:
             self.add_module(module.name, module)
 
@@ -129,13 +129,13 @@ class LoRANetwork(TrainedNetwork):
         for lora in self.loras:
             lora.multiplier = multiplier
 
-    def begin(self, step: int, micro: int) -> None:
+    def start_micro_step(self, step: int, micro: int) -> None:
         """Let dropout draw for this micro step."""
-        self.moment.step, self.moment.micro, self.moment.active = step, micro, True
+        self.micro_step.step, self.micro_step.micro, self.micro_step.active = step, micro, True
 
     def after_step(self) -> None:
         """End dropout and limit every module's norm."""
-        self.moment.active = False
+        self.micro_step.active = False
         if self.max_norm:
             for lora in self.loras:
                 limit_norm(lora, self.max_norm)

@@ -12,7 +12,8 @@ if __name__ == "__main__":
 
 from library.command import Parser
 from library.errors import TrainerError
-from networks.lora_file import read_lora, run, write_lora
+from networks.command_line import run_command
+from networks.lora_file import read_lora, write_lora
 
 FORMS = {"kohya": "kohya", "sd-scripts": "kohya", "diffusers": "diffusers", "ai-toolkit": "diffusers"}
 
@@ -40,4 +41,4 @@ def convert(args: Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), convert, sys.argv[1:]))
+    sys.exit(run_command(build_parser(), convert, sys.argv[1:]))

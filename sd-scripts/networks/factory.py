@@ -116,7 +116,7 @@ def _create_lora(config: NetworkConfig, flux: nn.Module | None, clip: nn.Module 
         options=parse_network_args(config.network_args),
     )
     if initial:
-        network.start_from(initial.tensors, config.network_weights)
+        network.load_matching_weights(initial.tensors, config.network_weights)
     return network
 
 

@@ -26,7 +26,8 @@ from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PR
 from library.models.layer_names import kohya_name
 from library.weights.safetensors_file import WeightFile
 from library.weights.stream_copy import Change, copy_with_changes, floating
-from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, check_device, read_lora, run, target_of, warn_of, write_lora
+from networks.command_line import check_device, output_path, run_command, warn_ineffective_flags
+from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, read_lora, write_lora
 from networks.lora_merge import prefix_of
 from networks.low_rank import truncate
 
@@ -63,7 +64,7 @@ def build_parser() -> Parser:
 
 def merge(args: Namespace) -> str:
     """Merge and say what was written; raises TrainerError for flags that do not go together and modules that do not fit."""
-    warn_of(args, WITHOUT_EFFECT)
+    warn_ineffective_flags(args, WITHOUT_EFFECT)
     check_device("--working_device", args.working_device)
     if len(args.models) != len(args.ratios):
         raise TrainerError(f"--models are {len(args.models)}, --ratios {len(args.ratios)}; give one ratio for each.")
@@ -84,7 +85,7 @@ def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
     for name in given:
         prefix, target = INTO[name]
         mine = {module: pairs for module, pairs in parts.items() if prefix_of(module) == prefix}
-        lines.append(_into_model(args, getattr(args, name), prefix, target_of(getattr(args, target)), mine))
+        lines.append(_into_model(args, getattr(args, name), prefix, output_path(getattr(args, target)), mine))
     left = [module for module in parts if prefix_of(module) not in [INTO[name][0] for name in given]]
     if left:
         lines.append(f"{len(left)} modules belong to a model that was not given, such as {left[0]}")
@@ -180,4 +181,4 @@ def _spec(target: Path, architecture: str, sources: Iterable[str]) -> dict[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), merge, sys.argv[1:]))
+    sys.exit(run_command(build_parser(), merge, sys.argv[1:]))

@@ -1,9 +1,7 @@
-"""Read and write LoRA files; helpers of the LoRA commands."""
+"""LoRA files in kohya's and diffusers' format: reading, writing and hashing."""
 
 import hashlib
-import sys
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from library.command import Parser
-from library.errors import TrainerError, warn
-from library.files import disk_errors, save_tensors
+from library.errors import TrainerError
+from library.files import save_tensors
 from library.weights.safetensors_file import WeightFile
+from networks.command_line import output_path
 from networks.lora_keys import by_module, is_diffusers, to_diffusers, to_kohya
 
 PRECISIONS = {
@@ -23,35 +21,8 @@ PRECISIONS = {
 }  # fmt: skip
 
 
-def run(parser: Parser, command: Callable[[Namespace], str], argv: list[str]) -> int:
-    """Run a command and print the sentence that it returns; return 0, or 2 after one sentence for a user's mistake."""
-    try:
-        args = parser.parse_args(argv)
-        with torch.no_grad():
-            print(command(args), flush=True)
-    except TrainerError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 2
-    return 0
-
-
-def check_device(flag: str, device: str) -> None:
-    """Raise TrainerError if this machine has no such device."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise TrainerError(f"{flag} {device} cannot be used here ({str(error).splitlines()[0]}); use cpu.") from None
-
-
-def warn_of(args: Namespace, without_effect: Mapping[str, str]) -> None:
-    """Warn of each flag that is given and has no effect here."""
-    for name, reason in without_effect.items():
-        if getattr(args, name):
-            warn(f"--{name} has no effect: {reason}")
-
-
 def tensor_hashes(weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return sshs_model_hash and sshs_legacy_hash, by which programs recognize a LoRA whatever its other metadata."""
+    """Return sshs_model_hash and sshs_legacy_hash, which identify a LoRA by its tensors only."""
     tensors = hashlib.sha256(save(dict(weights))[8:]).hexdigest()
     return {"sshs_model_hash": tensors, "sshs_legacy_hash": tensors[:8]}
 
@@ -59,31 +30,20 @@ def tensor_hashes(weights: Mapping[str, Tensor]) -> dict[str, str]:
 def write_lora(
     tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str], *, diffusers: bool, dtype: torch.dtype | None
 ) -> None:
-    """Write kohya's tensors as a LoRA file of either form, in `dtype` (None keeps theirs), with hashes of its tensors.
+    """Write tensors with kohya's names as a LoRA file, and add the hashes of the tensors to its metadata.
 
-    Raises TrainerError if the folder cannot be created or the disk is full.
+    `diffusers` selects diffusers' names instead of kohya's; a `dtype` of None keeps the dtype of each tensor. Raises TrainerError if the
+    folder cannot be created or the disk is full.
     """
-    target = target_of(path)
+    target = output_path(path)
     named = to_diffusers(tensors) if diffusers else tensors
     stored = {name: (tensor if dtype is None else tensor.to(dtype)).contiguous() for name, tensor in named.items()}
     save_tensors(stored, target, {**metadata, **tensor_hashes(stored)})
 
 
-def target_of(path: str) -> Path:
-    """Return the file to write and create its folder; raises TrainerError for another extension or if that fails."""
-    target = Path(path)
-    if target.suffix not in (".safetensors", ".sft"):
-        raise TrainerError(f"{path} must end in .safetensors; other formats are not written.")
-    if target.is_dir():
-        raise TrainerError(f"{target} is a folder; name a file.")
-    with disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    return target
-
-
 @dataclass(frozen=True)
 class LoRAPair:
-    """One module, which adds scale * up @ down to its frozen weight. down (R, in), up (out, R)."""
+    """One module, which adds scale * up @ down to its frozen weight; down is (R, in), up is (out, R)."""
 
     name: str
     down: Tensor
@@ -92,22 +52,22 @@ class LoRAPair:
 
     @property
     def rank(self) -> int:
-        """R."""
+        """The rank R."""
         return self.down.shape[0]
 
     @property
     def alpha(self) -> float:
-        """kohya's number: scale times rank."""
+        """kohya's alpha: scale * rank."""
         return self.scale * self.rank
 
     def delta(self) -> Tensor:
-        """Return what is added to the frozen weight: (out, in), float32."""
+        """Return the change of the frozen weight: (out, in), float32."""
         return (self.up.float() @ self.down.float()) * self.scale
 
 
 @dataclass(frozen=True)
 class LoRAFile:
-    """A LoRA in kohya's names, with its metadata, and whether its file has diffusers' names."""
+    """The tensors of a LoRA file by kohya's names, and its metadata; `had_diffusers_names` is True if the file uses diffusers' names."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -115,19 +75,19 @@ class LoRAFile:
     had_diffusers_names: bool
 
     def pairs(self) -> Iterator[LoRAPair]:
-        """Yield its modules."""
+        """Yield the modules of the file."""
         for name, module in by_module(self.tensors).items():
             down, up = module["lora_down.weight"], module["lora_up.weight"]
             alpha = float(module["alpha"]) if "alpha" in module else float(down.shape[0])
             yield LoRAPair(name, down, up, alpha / down.shape[0])
 
     def ranks(self) -> dict[str, tuple[int, float]]:
-        """Return (rank, alpha) by module."""
+        """Return (rank, alpha) by module name."""
         return {pair.name: (pair.rank, pair.alpha) for pair in self.pairs()}
 
 
 def read_lora(path: str | Path, what: str) -> LoRAFile:
-    """Read a LoRA in kohya's or diffusers' form, called `what` in messages.
+    """Read a LoRA file in kohya's or diffusers' format; error messages call it `what`.
 
     Raises TrainerError (bad_model) if the file is missing, damaged, or not a LoRA.
     """

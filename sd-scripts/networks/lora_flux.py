@@ -57,12 +57,12 @@ def create_network(
     targets = [
         target for prefix, model in ((FLUX_PREFIX, flux), (CLIP_PREFIX, clip), (T5_PREFIX, t5)) for target in _find(prefix, model, rank_of)
     ]
-    moment = MicroStep(seed)
+    micro_step = MicroStep(seed)
     rates = DropoutRates(neuron=network_dropout, rank=options.rank_dropout, module=options.module_dropout)
-    loras = [_attach(target, seed, rates, moment, split_qkv=options.split_qkv) for target in targets]
+    loras = [_attach(target, seed, rates, micro_step, split_qkv=options.split_qkv) for target in targets]
     if options.verbose:
         print("\n".join(f"{target.name}: rank {target.rank}, alpha {target.alpha:g}" for target in targets), flush=True)
-    return LoRANetwork(loras, moment, options)
+    return LoRANetwork(loras, micro_step, options)
 
 
 def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Target]:
@@ -74,10 +74,10 @@ def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Tar
                 yield Target(name, path, linear, rank, alpha)
 
 
-def _attach(target: Target, seed: int, rates: DropoutRates, moment: MicroStep, *, split_qkv: bool) -> LoRAModule:
+def _attach(target: Target, seed: int, rates: DropoutRates, micro_step: MicroStep, *, split_qkv: bool) -> LoRAModule:
     sizes = _sizes(target) if split_qkv else None
     common = (target.name, target.linear, target.rank, target.alpha, seed)
-    lora = SplitLoRAModule(*common, sizes, rates, moment) if sizes else LoRAModule(*common, rates, moment)
+    lora = SplitLoRAModule(*common, sizes, rates, micro_step) if sizes else LoRAModule(*common, rates, micro_step)
     target.linear.forward = lora.forward  # type: ignore[method-assign, assignment]
     return lora.to(target.linear.weight.device)
 

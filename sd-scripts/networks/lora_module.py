@@ -40,16 +40,16 @@ class MicroStep:
 class Dropout:
     """The dropout of one module. It is stateless: each mask is drawn from the micro step and the module's name."""
 
-    def __init__(self, rates: DropoutRates, moment: MicroStep, name: str) -> None:
-        self.rates, self.moment, self.name = rates, moment, name
+    def __init__(self, rates: DropoutRates, micro_step: MicroStep, name: str) -> None:
+        self.rates, self.micro_step, self.name = rates, micro_step, name
 
     def skips_module(self) -> bool:
         """Return True if the module is skipped in this micro step."""
-        return self.moment.active and bool(self._uniform("module", ()) < self.rates.module)
+        return self.micro_step.active and bool(self._uniform("module", ()) < self.rates.module)
 
     def __call__(self, x: Tensor, index: int = 0) -> Tensor:
         """Drop values and ranks: (B, ..., rank) -> the same, the rest scaled by 1 / (1 - p). `index` distinguishes split factors."""
-        if not self.moment.active:
+        if not self.micro_step.active:
             return x
         if self.rates.neuron:
             x = x * self._kept("neuron", x.shape, self.rates.neuron, index).to(x)
@@ -62,7 +62,7 @@ class Dropout:
         return (self._uniform(kind, shape, index) >= rate) / (1 - rate)
 
     def _uniform(self, kind: str, shape: tuple[int, ...], index: int = 0) -> Tensor:
-        draws = generator(self.moment.seed, "dropout", kind, self.moment.step, self.moment.micro, self.name, index)
+        draws = generator(self.micro_step.seed, "dropout", kind, self.micro_step.step, self.micro_step.micro, self.name, index)
         return torch.rand(shape, generator=draws)
 
 
@@ -89,12 +89,12 @@ class LoRAModule(nn.Module):
         alpha: float,
         seed: int,
         rates: DropoutRates | None = None,
-        moment: MicroStep | None = None,
+        micro_step: MicroStep | None = None,
     ) -> None:
         super().__init__()
         self.name, self.multiplier = name, 1.0
         self.rank, self.scale = rank, alpha / rank
-        self.dropout = Dropout(rates, moment, name) if rates and moment else None
+        self.dropout = Dropout(rates, micro_step, name) if rates and micro_step else None
         self.register_buffer("alpha", torch.tensor(float(alpha)))
         self._frozen_forward = linear.forward
         self._make_factors(linear, generator(seed, "lora", name))

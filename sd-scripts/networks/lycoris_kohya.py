@@ -80,7 +80,7 @@ class LycorisNetwork(TrainedNetwork):
         for module in self.inner.loras:
             module.multiplier = multiplier
 
-    def begin(self, step: int, micro: int) -> None:
+    def start_micro_step(self, step: int, micro: int) -> None:
         """Let LyCORIS' dropout draw for this micro step; a recompute restores the same state, for PyTorch keeps it."""
         torch.manual_seed(derived_seed(self.seed, "lycoris", step, micro))
         self.inner.train()
@@ -149,7 +149,7 @@ def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, tr
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
     network = LycorisNetwork(inner, seed, LoRAOptions(**ratios)).to(_device(flux))
     if config.network_weights:
-        network.start_from(open_weights(config.network_weights, "--network_weights"), config.network_weights)
+        network.load_matching_weights(open_weights(config.network_weights, "--network_weights"), config.network_weights)
     return network
 
 

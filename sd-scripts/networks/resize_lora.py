@@ -16,7 +16,8 @@ if __name__ == "__main__":
 
 from library.command import Parser, number
 from library.errors import TrainerError
-from networks.lora_file import PRECISIONS, LoRAPair, check_device, read_lora, run, warn_of, write_lora
+from networks.command_line import check_device, run_command, warn_ineffective_flags
+from networks.lora_file import PRECISIONS, LoRAPair, read_lora, write_lora
 from networks.low_rank import singular, truncate
 
 METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
@@ -47,7 +48,7 @@ def build_parser() -> Parser:
 def resize(args: Namespace) -> str:
     """Resize one file and return a message; raises TrainerError for flags that contradict each other."""
     _check(args)
-    warn_of(args, WITHOUT_EFFECT)
+    warn_ineffective_flags(args, WITHOUT_EFFECT)
     lora = read_lora(args.model, "--model")
     tensors: dict[str, Tensor] = {}
     ranks: list[int] = []
@@ -114,4 +115,4 @@ def _saved_tensor_recipes(args: Namespace, old: dict[str, str], old_rank: int, t
 
 
 if __name__ == "__main__":
-    sys.exit(run(build_parser(), resize, sys.argv[1:]))
+    sys.exit(run_command(build_parser(), resize, sys.argv[1:]))

@@ -1,6 +1,6 @@
-"""Weights for use where they differ from the trained ones: a running average (--ema_decay) or a schedule-free optimizer.
+"""Averaged weights: an exponential moving average (--ema_decay) or those of a schedule-free optimizer.
 
-Saved LoRAs, sample images and validation use these weights; a checkpoint holds the trained ones.
+Saved LoRAs, sample images and validation use the averaged weights; a checkpoint contains the trained weights.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from library.errors import TrainerError
 from library.optim.optimizers import is_schedule_free
 
-AVERAGE = "average"  # the name of its tensors in a checkpoint
+AVERAGE = "average"  # the file name of its tensors in a checkpoint
 
 
 def decay_at(step: int, decay: float) -> float:
-    """Return the share of the average that a step (from 1) keeps: 0 at the first, then (1 + n) / (10 + n) up to `decay`.
+    """Return the decay of a step, counted from 1: 0 at the first step, then (1 + n) / (10 + n) with n = step - 1, at most `decay`.
 
-    Source: the warm-up of TensorFlow's and diffusers' averages. Without it the average of a short training stays near the initial weights.
+    Source: the warm-up of TensorFlow's and diffusers' EMA. Without it, the average of a short training stays close to the initial weights.
     """
     before = step - 1
     return min(decay, (1 + before) / (10 + before)) if before > 0 else 0.0
@@ -33,7 +33,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the weights after a step (counted from 1)."""
+        """Update the average with the weights after a step, counted from 1."""
         share = 1 - decay_at(step, self.decay)
         for name, parameter in self.network.named_parameters():
             self._tensors[name].sub_(share * (self._tensors[name] - parameter))
@@ -45,7 +45,7 @@ class Average:
             parameter.copy_(self._tensors[name])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the average for a checkpoint, on the host."""
+        """Return copies of the averaged tensors in host memory, by parameter name."""
         return {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in self._tensors.items()}
 
     def load(self, tensors: Mapping[str, Tensor] | None) -> None:
@@ -58,9 +58,9 @@ class Average:
 
 @contextmanager
 def weights_for_use(network: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None) -> Iterator[None]:
-    """Replace the trained weights by those for use within the context, and restore them bit for bit.
+    """Replace the trained weights by the averaged ones within the context, and restore them bit for bit.
 
-    A schedule-free optimizer computes one from the other and would round on the way back, hence the copies.
+    A schedule-free optimizer computes one from the other and would round when it switches back, so the trained weights are copied.
     """
     if average is None and not is_schedule_free(optimizer):
         yield

@@ -41,7 +41,7 @@ _OPTIONAL = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default
 def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Create the configured optimizer in training mode.
 
-    kohya's names may be written in any case; another name is a class of torch.optim, one with dots the path of any class.
+    kohya's names are case-insensitive; any other name is a class of torch.optim, or with dots the import path of a class.
 
     Raises:
         TrainerError: If the name is not an optimizer, its package is missing, or it does not accept --optimizer_args.
@@ -78,20 +78,20 @@ def _class_of(name: str) -> type[torch.optim.Optimizer]:
     if found is torch.optim.SparseAdam:
         raise TrainerError(f"--optimizer_type {name} is not supported: it needs sparse gradients, and a LoRA has dense ones.")
     if inspect.signature(found.step).parameters.get("closure", _OPTIONAL).default is inspect.Parameter.empty:
-        raise TrainerError(f"--optimizer_type {name} is not supported: it computes the loss several times a step.")
+        raise TrainerError(f"--optimizer_type {name} is not supported: it computes the loss several times per step.")
     return found
 
 
 def _sets_its_own_rate(options: dict[str, Any]) -> bool:
-    """Set Adafactor's relative_step as kohya does, on by default and always with warmup_init; return whether it is on."""
+    """Set Adafactor's relative_step as kohya does (by default, and always with warmup_init) and return it."""
     options["relative_step"] = bool(options.get("relative_step", True) or options.get("warmup_init"))
     return options["relative_step"]
 
 
 def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
-    """Check the rates of an optimizer that estimates its own: they are one factor for all parts.
+    """Check the learning rate of an optimizer that estimates its own, where it is one factor for all parts.
 
-    Raises TrainerError for several factors; warns of a small one.
+    Raises TrainerError for several factors, and warns about a small factor.
     """
     rates = {group["lr"] for group in groups if group.get("lr")}
     if not name.lower().startswith(ESTIMATE_THEIR_RATE) or not rates:
@@ -103,7 +103,7 @@ def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
-    """Return True if an optimizer averages its weights itself and has to switch between training and evaluation."""
+    """Return True if an optimizer averages the weights itself and has train and eval modes."""
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
@@ -133,6 +133,6 @@ def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def clip_gradients(network: nn.Module, max_norm: float) -> None:
-    """Limit the gradients' total norm; 0 means no limit."""
+    """Clip the gradients' total norm to `max_norm`; 0 disables clipping."""
     if max_norm:
         nn.utils.clip_grad_norm_(network.parameters(), max_norm)

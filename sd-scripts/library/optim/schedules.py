@@ -1,4 +1,4 @@
-"""Learning rate schedules by kohya's names, from torch, transformers and diffusers; resuming one with another length or rate."""
+"""Learning rate schedules by kohya's names, from torch, transformers and diffusers, and their resume with changed settings."""
 
 import importlib
 from typing import Any
@@ -20,7 +20,7 @@ WITHOUT_WARMUP = ("constant", "piecewise_constant", "adafactor")
 def create_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, num_steps: int) -> LRScheduler:
     """Create the configured schedule over `num_steps` optimizer steps.
 
-    --lr_scheduler_type takes precedence, then what the optimizer requires, then --lr_scheduler. A warm-up below 1 is a share of all steps.
+    --lr_scheduler_type takes precedence, then what the optimizer requires, then --lr_scheduler. A warm-up of at most 1.0 is a fraction of all steps.
 
     Raises:
         TrainerError: If the name is not a schedule, or the arguments do not fit it.
@@ -45,7 +45,7 @@ def _unscheduled(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRSch
 
 
 def _custom_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, special: dict[str, Any]) -> LRScheduler:
-    """Create the schedule whose class --lr_scheduler_type names: one of torch.optim.lr_scheduler, or with dots the path of any class."""
+    """Create the schedule of --lr_scheduler_type: a class of torch.optim.lr_scheduler, or with dots the import path of a class."""
     module, _, attribute = config.lr_scheduler_type.rpartition(".")
     try:
         found = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), attribute, None)
@@ -58,7 +58,7 @@ def _custom_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, spe
 
 
 def _adafactor(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """Report the rate that Adafactor sets itself; --learning_rate is shown before its first step only."""
+    """Return a schedule that reports the rate that Adafactor computes, and --learning_rate before the first step."""
     from transformers.optimization import AdafactorSchedule
 
     if config.lr_scheduler not in ("constant", "adafactor") or config.lr_warmup_steps:
@@ -105,15 +105,15 @@ def _refuse_warmup(config: OptimConfig, name: str) -> None:
 
 
 def _steps(given: float, num_steps: int) -> int:
-    """Return a number of steps; a float up to 1.0 is a share of all steps."""
+    """Return a number of steps; a float of at most 1.0 is a fraction of all steps."""
     return int(given * num_steps if isinstance(given, float) and given <= 1 else given)
 
 
 def resume_scheduler(scheduler: LRScheduler, state: dict[str, Any]) -> None:
-    """Restore a schedule's position on the curve that is configured now.
+    """Restore the position of a schedule, with the currently configured curve.
 
-    With unchanged settings this is the saved schedule bit for bit. With more epochs the training continues on the longer curve from its
-    current step; with another learning rate the curve is scaled. A schedule that is not a function of the step keeps its state, scaled.
+    Unchanged settings restore the saved schedule exactly. With more epochs, the training continues on the longer curve at its current step; with
+    another learning rate, the curve is scaled. A schedule that is not a function of the step keeps its state, scaled by the new rate.
     """
     new_rates, groups = list(scheduler.base_lrs), scheduler.optimizer.param_groups
     scheduler.load_state_dict(state)

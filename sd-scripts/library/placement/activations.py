@@ -1,8 +1,8 @@
-"""The activations of a training between forward and backward pass: computed again (gradient checkpointing) or moved to host memory.
+"""Activations between the forward and the backward pass: recomputed (gradient checkpointing) or moved to host memory.
 
-Checkpointing computes again only what is cheap. Full checkpointing runs each block's forward twice; most of that time goes into the frozen
-Linears and attention, whose results are few numbers. The rest (norms, modulation, rotation, activation, the LoRA's narrow products) is many
-tensors that are computed quickly. None of this changes the results.
+Selective checkpointing recomputes only what is cheap. Full checkpointing runs each block's forward twice and spends most of that time on the
+frozen Linears and attention, whose outputs are small. Norms, modulation, rotary embedding, activation functions and the LoRA's low-rank
+products make many tensors that are cheap to recompute. None of this changes the results.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 MIN_OFFLOADED_BYTES = 1 << 20  # smaller tensors are not worth a transfer
 SHARE_OF_MEMORY = 0.25
-WORTH_KEEPING = 64  # multiply-adds per number of a product: a LoRA's rank is below, a model's width far above
+WORTH_KEEPING = 64  # smallest inner dimension of a saved product: above a LoRA's rank, far below the model's width
 
 _aten = torch.ops.aten
 _PRODUCTS = {_aten.mm.default: 0, _aten.addmm.default: 1, _aten.bmm.default: 0}  # the index of the left factor among the arguments
@@ -27,17 +27,17 @@ _ATTENTIONS = {
 
 
 class BlockCheckpointing:
-    """Runs blocks under gradient checkpointing: the block runner of a model (library.models.family.BlockRunner).
+    """Runs blocks under gradient checkpointing; implements library.models.family.BlockRunner.
 
-    The results of all blocks' products are kept if they take at most `budget_bytes`. The compiler keeps them by itself, so compiled blocks
-    are called directly then.
+    Saves the matrix products of all blocks instead of recomputing them if they take at most `budget_bytes`. The compiler then chooses by
+    itself what to save, so compiled blocks are called directly.
     """
 
     def __init__(self, *, budget_bytes: int = 0, is_compiled: bool = False) -> None:
         self.budget_bytes, self.is_compiled = budget_bytes, is_compiled
 
     def __call__(self, block: nn.Module, *args: Any, product_bytes: int) -> Any:
-        """Return block(*args), whose activations are computed again in the backward pass."""
+        """Return block(*args) and recompute its activations in the backward pass; `product_bytes` is the size of all blocks' products."""
         if product_bytes > self.budget_bytes:
             return checkpoint(block, *args, use_reentrant=False)
         if self.is_compiled:
@@ -46,10 +46,10 @@ class BlockCheckpointing:
 
 
 def products_budget(device: torch.device) -> int:
-    """Return how many bytes of products checkpointing may keep: a quarter of the free host memory, nothing on a GPU.
+    """Return how many bytes of matrix products checkpointing may save: a quarter of the available host memory on a CPU, 0 on a GPU.
 
-    Keeping them does not change the results by a bit, so a resumed training may decide differently. On a GPU, checkpointing is chosen to save
-    memory; bench/trainer_gpu.py measures whether keeping them is worth it there.
+    Saving them leaves the results bit-identical, so a resumed training may decide differently. On a GPU, users choose checkpointing to save
+    memory; bench/trainer_gpu.py measures the cost there.
     """
     return int(psutil.virtual_memory().available * SHARE_OF_MEMORY) if device.type == "cpu" else 0
 
@@ -65,33 +65,31 @@ def _policy(_context: object, op: object, *args: object, **_: object) -> Checkpo
 
 
 class HostActivations:
-    """Moves what autograd saves for the backward pass to host memory; frozen weights and tensors below `min_bytes` stay where they are."""
+    """Moves the tensors that autograd saves for the backward pass to host memory, except weights, buffers and those below `min_bytes`."""
 
     def __init__(self, model: nn.Module, min_bytes: int = MIN_OFFLOADED_BYTES) -> None:
         self._weights = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
         self._min_bytes = min_bytes
 
     def pack(self, tensor: Tensor) -> Any:
-        """Return the tensor, or its device and its copy on the host."""
+        """Return the tensor itself, or its device and its host copy."""
         if tensor.nbytes < self._min_bytes or tensor.untyped_storage().data_ptr() in self._weights:
             return tensor
-        host = torch.empty_like(
-            tensor, device="cpu", pin_memory=tensor.is_cuda
-        )  # with the same strides, so that sums run in the same order
+        host = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)  # keeps the strides, so sums keep their order
         return tensor.device, host.copy_(tensor)
 
-    def unpack(self, kept: Any) -> Tensor:
-        """Return the tensor of what `pack` returned."""
-        if isinstance(kept, Tensor):
-            return kept
-        device, host = kept
+    def unpack(self, packed: Any) -> Tensor:
+        """Return the tensor on its device, given the result of `pack`."""
+        if isinstance(packed, Tensor):
+            return packed
+        device, host = packed
         return host.to(device, non_blocking=True)
 
 
 def keep_activations_on_host(model: nn.Module, host: HostActivations | None = None) -> None:
-    """Move what autograd saves in a model's forward to host memory until the backward pass: kohya's --cpu_offload_checkpointing.
+    """Keep what autograd saves in a model's forward in host memory until the backward pass (kohya's --cpu_offload_checkpointing).
 
-    Under gradient checkpointing that is each block's input.
+    Under gradient checkpointing, this is the input of each block.
     """
     forward, host = model.forward, host or HostActivations(model)
 

@@ -1,7 +1,7 @@
-"""Blocks of the frozen transformer that live in host memory and visit the device when they are needed.
+"""Block swapping: frozen blocks stay in host memory and are copied to the device when they run (kohya's --blocks_to_swap).
 
-The next block is copied on a stream of its own while the present one computes. Whatever order blocks are asked for in, the one asked for is
-fetched if it is not there: fetching ahead is only ever a guess, so a wrong one costs time and nothing can wait for what never comes.
+A separate stream copies the next block while the current one computes. Prefetching is only a prediction: a block that was not prefetched is
+fetched on demand, so a wrong prediction costs time but cannot cause an error or a deadlock.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,103 +17,105 @@ from torch.func import functional_call
 from library.placement.device_index import with_index
 
 Tensors = dict[str, Tensor]
-WORKSPACE_BYTES = 1 << 30  # what activations and the libraries' own buffers may take
+WORKSPACE_BYTES = 1 << 30  # reserved for activations and the libraries' own buffers
 
 
 class BlockTransfer(Protocol):
-    """How a block's tensors come to the device and go."""
+    """Copies the tensors of one block to the device and releases the copies."""
 
     def prepare(self, blocks: Iterable[nn.Module]) -> None:
-        """Move blocks to the host memory that copies start from."""
+        """Move the tensors of the blocks to the host memory that `start` copies from."""
 
     def start(self, host: Tensors) -> Any:
-        """Begin to copy tensors to the device; returns at once with what `finish` and `drop` are given."""
+        """Start to copy tensors to the device and return a handle for `finish` and `drop`; does not wait for the copies."""
 
-    def finish(self, visit: Any) -> Tensors:
-        """Return the copies, from now on safe to compute with."""
+    def finish(self, pending: Any) -> Tensors:
+        """Return the copies by name, ready to be computed with."""
 
-    def drop(self, visit: Any) -> None:
-        """Forget copies that nothing further will be computed with."""
+    def drop(self, pending: Any) -> None:
+        """Release the copies."""
 
 
 @dataclass
 class _Transfer:
     tensors: Tensors
-    arrived: torch.cuda.Event
-    left: torch.cuda.Event | None = None
+    copied: torch.cuda.Event
 
 
 class CudaBlockTransfer:
-    """Copies from pinned memory on a stream of its own; before one begins, the blocks that were dropped have really been left."""
+    """Copies blocks from pinned memory on a separate CUDA stream; a copy starts after the work on the dropped blocks is done."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = with_index(device)
         self.stream = torch.cuda.Stream(self.device)
-        self._leaving: list[torch.cuda.Event] = []
+        self._released: list[torch.cuda.Event] = []
 
     def prepare(self, blocks: Iterable[nn.Module]) -> None:
-        """Move blocks to pinned memory."""
+        """Move the tensors of the blocks to pinned memory."""
         pin(blocks)
 
     def start(self, host: Tensors) -> _Transfer:
-        """Copy beside the computation; waits, if it must, until the block before the last has been computed with."""
-        while self._leaving:
-            self._leaving.pop().synchronize()
+        """Start to copy on the separate stream; waits until the device has finished the work on all dropped blocks."""
+        while self._released:
+            self._released.pop().synchronize()
         with torch.cuda.stream(self.stream):
             tensors = {name: tensor.to(self.device, non_blocking=True) for name, tensor in host.items()}
         return _Transfer(tensors, self.stream.record_event())
 
-    def finish(self, visit: _Transfer) -> Tensors:
-        """Let the computation wait for the copies, and the copies' memory for the computation."""
+    def finish(self, pending: _Transfer) -> Tensors:
+        """Return the copies; the current stream waits for them, and their memory is not reused before its work is done."""
         current = torch.cuda.current_stream(self.device)
-        current.wait_event(visit.arrived)
-        for tensor in visit.tensors.values():
+        current.wait_event(pending.copied)
+        for tensor in pending.tensors.values():
             tensor.record_stream(current)
-        return visit.tensors
+        return pending.tensors
 
-    def drop(self, visit: _Transfer) -> None:
-        """Let go of the copies; their memory is free once the computation is past this point."""
-        self._leaving.append(torch.cuda.current_stream(self.device).record_event())
-        visit.tensors = {}
+    def drop(self, pending: _Transfer) -> None:
+        """Release the copies; their memory is free after the work queued so far."""
+        self._released.append(torch.cuda.current_stream(self.device).record_event())
+        pending.tensors = {}
 
 
 class BlockSwap:
-    """The swapped blocks of a model, by their index in the order of the forward pass."""
+    """The swapped blocks of a model, by their index in the order of the forward pass; at most two have copies on the device."""
 
-    def __init__(self, blocks: list[nn.Module], mover: BlockTransfer) -> None:
+    def __init__(self, blocks: list[nn.Module], transfer: BlockTransfer) -> None:
         self._hosts = [dict([*block.named_parameters(), *block.named_buffers()]) for block in blocks]
-        self._mover = mover
-        self._visits: dict[int, Any] = {}  # in the order in which they began to be needed
-        self._last, self._ahead = -1, None
+        self._transfer = transfer
+        self._in_flight: dict[int, Any] = {}  # handles of BlockTransfer.start by block index
+        self._last, self._predicted = -1, None
 
     def fetch(self, index: int) -> Tensors:
-        """Return the device's copies of a block; copies of blocks that are neither this one nor likely to be next are freed."""
-        self._ahead = self._predict_next(index)
-        for other in [each for each in self._visits if each not in (index, self._ahead)]:
-            self._mover.drop(self._visits.pop(other))
-        self._begin(index)
+        """Return the device copies of a block, and release those of all blocks but this one and the predicted next one."""
+        self._predicted = self._predict_next(index)
+        for other in [each for each in self._in_flight if each not in (index, self._predicted)]:
+            self._transfer.drop(self._in_flight.pop(other))
+        self._start(index)
         self._last = index
-        return self._mover.finish(self._visits[index])
+        return self._transfer.finish(self._in_flight[index])
 
     def prefetch(self) -> None:
-        """Begin to fetch the block that is likely to come next; best called when the present one's work is on its way."""
-        if self._ahead is not None:
-            self._begin(self._ahead)
+        """Start to copy the block that is probably needed next; call it after the current block's work is queued."""
+        if self._predicted is not None:
+            self._start(self._predicted)
 
     def refetch(self, index: int) -> Tensors:
-        """Return the copies of a block in the midst of a backward pass, and begin to fetch the one below it."""
-        with torch.enable_grad():  # autograd runs its backward without
+        """Return the device copies of a block during a backward pass, and start to copy the block before it."""
+        with torch.enable_grad():  # _predict_next reads it, and autograd disables it in a backward pass
             self._last = max(self._last, index)
             tensors = self.fetch(index)
         self.prefetch()
         return tensors
 
-    def _begin(self, index: int) -> None:
-        if index not in self._visits:
-            self._visits[index] = self._mover.start(self._hosts[index])
+    def _start(self, index: int) -> None:
+        if index not in self._in_flight:
+            self._in_flight[index] = self._transfer.start(self._hosts[index])
 
     def _predict_next(self, index: int) -> int | None:
-        """Say which block comes next: up in a forward, down in a backward, and at either end what turns around there."""
+        """Return the index of the block that is probably needed next: ascending in a forward pass, descending in a backward pass.
+
+        After the last block, a backward pass follows if gradients are enabled, else the next forward pass.
+        """
         count = len(self._hosts)
         if count == 1:
             return None
@@ -124,20 +126,20 @@ class BlockSwap:
         return index + 1 if index > self._last else index - 1
 
     def release(self) -> None:
-        """Let every copy go; the next fetch begins again."""
-        while self._visits:
-            self._mover.drop(self._visits.popitem()[1])
+        """Release all copies; the next fetch copies its block again."""
+        while self._in_flight:
+            self._transfer.drop(self._in_flight.popitem()[1])
 
 
 def pin(blocks: Iterable[nn.Module]) -> None:
-    """Move blocks' tensors to pinned host memory, from which alone a GPU copies beside its work."""
+    """Move the tensors of the blocks to pinned host memory, which asynchronous copies to a GPU require."""
     for block in blocks:
         for tensor in [*block.parameters(), *block.buffers()]:
             tensor.data = tensor.data.pin_memory()
 
 
 def fits(num_bytes: int, device: torch.device) -> bool:
-    """Return True if so much more fits on a device beside what is computed with it; a CPU holds everything in any case."""
+    """Return True if `num_bytes` more fit on a device, with WORKSPACE_BYTES left free; always True for a CPU."""
     if device.type != "cuda":
         return True
     device = with_index(device)
@@ -146,13 +148,13 @@ def fits(num_bytes: int, device: torch.device) -> bool:
     return num_bytes + WORKSPACE_BYTES <= min(free, allowed)
 
 
-def swap_blocks(blocks: list[nn.Module], mover: BlockTransfer, *, is_checkpointed: bool) -> BlockSwap:
-    """Make each block compute with the copies that `mover` brings.
+def swap_blocks(blocks: list[nn.Module], transfer: BlockTransfer, *, is_checkpointed: bool) -> BlockSwap:
+    """Replace the forward of each block so that it computes with device copies of its tensors.
 
-    Under gradient checkpointing a block's graph lives only while that block is recomputed, and keeps its copies so long. Without it
-    (`is_checkpointed` says which) the graph of all blocks lives at once, and holds a reference for fetching instead of the copies.
+    With gradient checkpointing (`is_checkpointed`), a block's graph exists only while the block is recomputed, so it can keep the copies.
+    Without it, the graphs of all blocks exist at once: they save references, and the backward pass fetches each block again.
     """
-    swap = BlockSwap(blocks, mover)
+    swap = BlockSwap(blocks, transfer)
     for index, block in enumerate(blocks):
         block.forward = _swapped_forward(swap, index, block, is_checkpointed)
     return swap
@@ -163,8 +165,8 @@ def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpoin
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         copies = swap.fetch(index)
-        is_kept = torch.is_grad_enabled() and not is_checkpointed
-        context: AbstractContextManager[None] = _saved_tensor_recipes(swap, index, copies) if is_kept else nullcontext()
+        saves_references = torch.is_grad_enabled() and not is_checkpointed
+        context: AbstractContextManager[None] = _save_references(swap, index, copies) if saves_references else nullcontext()
         with context:
             out = functional_call(caller, {f"block.{name}": tensor for name, tensor in copies.items()}, args, kwargs)
         swap.prefetch()
@@ -174,7 +176,7 @@ def _swapped_forward(swap: BlockSwap, index: int, block: nn.Module, is_checkpoin
 
 
 class _Caller(nn.Module):
-    """A module around a block that calls the block's own forward, so that functional_call can lend it other weights."""
+    """Wraps a block and calls its original forward, so that functional_call can replace the block's tensors for one call."""
 
     def __init__(self, block: nn.Module, forward: Callable[..., Any]) -> None:
         super().__init__()
@@ -186,8 +188,8 @@ class _Caller(nn.Module):
 
 
 @contextmanager
-def _saved_tensor_recipes(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
-    """Let autograd save, instead of a copy or a view of one, what is needed to fetch it again."""
+def _save_references(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
+    """Save a (name, view) reference instead of each swapped tensor; fetch the block again when backward needs it."""
     known = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
 
     def pack(tensor: Tensor) -> Any:
@@ -196,11 +198,11 @@ def _saved_tensor_recipes(swap: BlockSwap, index: int, copies: Tensors) -> Itera
             return tensor
         return name, tensor.shape, tensor.stride(), tensor.storage_offset()
 
-    def unpack(kept: Any) -> Tensor:
-        if isinstance(kept, Tensor):
-            return kept
-        name, *layout = kept
-        return swap.refetch(index)[name].as_strided(*layout)
+    def unpack(saved: Any) -> Tensor:
+        if isinstance(saved, Tensor):
+            return saved
+        name, *view = saved
+        return swap.refetch(index)[name].as_strided(*view)
 
     with saved_tensors_hooks(pack, unpack):
         yield

@@ -1,7 +1,7 @@
-"""Matrix products of float8 numbers on chips that have them (compute capability 8.9 and up), for a frozen layer.
+"""Float8 matrix products for frozen layers, on GPUs of compute capability 8.9 and higher.
 
-The input's rows are rounded to float8 with a scale each, as the weight's rows are, so a product of rows is one number times two scales. The
-backward needs the input's gradient only: the weight's scales lie along its summed dimension there, so they go into the gradient first.
+Input and weight are quantized by row, so each output element is one float8 product times two row scales. The backward pass computes only the
+input's gradient; the weight's scales belong to its summed dimension, so they are multiplied into the gradient first.
 Shape suffixes: M rows of the input, K inputs, N outputs of the layer.
 """
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from library.placement.device_index import with_index
 
 CAPABILITY = (8, 9)
-FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2  # gradients need range more than digits
+FORWARD, BACKWARD = torch.float8_e4m3fn, torch.float8_e5m2  # gradients need range more than precision
 ALIGNMENT = 16
 
 
 def can_multiply(device: torch.device) -> bool:
-    """Return True if a device multiplies float8 matrices."""
+    """Return True if the device has float8 matrix products."""
     return device.type == "cuda" and torch.cuda.get_device_capability(with_index(device)) >= CAPABILITY
 
 
 def float8_linear(x: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
-    """(..., K) -> (..., N) by float8 products; weight (N, K) in float8, its row scales (N, 1) float32."""
+    """Return x @ weight.T + bias by float8 products: (..., K) -> (..., N); weight (N, K) float8 with row scales (N, 1) float32."""
     return _Float8Linear.apply(  # type: ignore[no-untyped-call]
         x.flatten(0, -2), weight_NK, scale_N1, bias
     ).unflatten(0, x.shape[:-1])
@@ -40,20 +40,20 @@ class _Float8Linear(torch.autograd.Function):
     def backward(ctx: Any, grad_MN: Tensor) -> tuple[Tensor | None, ...]:
         weight_NK, scale_N1 = ctx.saved_tensors
         scaled = grad_MN * scale_N1.t().to(grad_MN.dtype)
-        columns = weight_NK.t().contiguous().t()  # the chip wants its second matrix column by column
-        kind = FORWARD if weight_NK.dtype == BACKWARD else BACKWARD  # it has no product of two e5m2
+        columns = weight_NK.t().contiguous().t()  # _scaled_mm requires a column-major second matrix
+        kind = FORWARD if weight_NK.dtype == BACKWARD else BACKWARD  # _scaled_mm does not support two e5m2 matrices
         ones = torch.ones(1, weight_NK.shape[1], device=grad_MN.device)
         return multiply(*round_rows(scaled, kind), columns, ones, grad_MN.dtype), None, None, None
 
 
 def round_rows(rows: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(M, K) -> (M, K) in float8 and (M, 1) float32 scales, whose product is the input but for rounding."""
+    """Quantize by row: (M, K) -> (M, K) in the float8 type `kind` and (M, 1) float32 scales; their product is the rounded input."""
     scale = rows.abs().amax(1, keepdim=True).float().clamp(min=1e-12) / torch.finfo(kind).max
     return (rows / scale).to(kind), scale
 
 
 def multiply(a_MK: Tensor, scale_M1: Tensor, b_KN: Tensor, scale_1N: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return (a * scale_M1) @ (b * scale_1N) in `dtype`, by the chip's float8 product or, where it has none, by its definition."""
+    """Return (a * scale_M1) @ (b * scale_1N) in `dtype`, by the GPU's float8 product if it supports these shapes, else in float32."""
     K = a_MK.shape[1]
     if not can_multiply(a_MK.device) or K % ALIGNMENT or b_KN.shape[1] % ALIGNMENT:
         return ((a_MK.float() @ b_KN.float()) * scale_M1 * scale_1N).to(dtype)

@@ -1,4 +1,4 @@
-"""Where the training runs, in which precision, and where the frozen models' tensors are kept there."""
+"""The device and the precision of a training, and the placement of the frozen models' tensors."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -41,19 +41,19 @@ def compute_dtype(config: PlacementConfig) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Compute in `dtype`; float32 needs no casting."""
+    """Return a context that computes in `dtype`; it does nothing for float32."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def num_blocks_to_swap(config: PlacementConfig) -> int:
-    """Return --blocks_to_swap, or its value for the deprecated --split_mode. A family says which blocks that are."""
+    """Return --blocks_to_swap, or its value for the deprecated --split_mode; the model family selects the blocks."""
     return config.blocks_to_swap or (SPLIT_MODE_BLOCKS if config.split_mode else 0)
 
 
 class TransformerLayout:
-    """The tensor store of the frozen transformer: quantized, or with blocks in host memory, as the flags request.
+    """The tensor store of the frozen transformer: quantizes and swaps blocks as the flags request.
 
-    A tensor that does not belong on the GPU is never loaded there, and a tensor that is stored quantized is never whole in full precision.
+    A tensor of a swapped block is never loaded to the GPU, and at most one quantized tensor at a time is in full precision.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class TransformerLayout:
         select_swapped: SelectBlocks,
         new_transfer: NewTransfer = CudaBlockTransfer,
     ) -> None:
-        """`select_swapped` returns the blocks that --blocks_to_swap N means, such as ModelFamily.swapped_blocks."""
+        """`select_swapped` returns the blocks for --blocks_to_swap N, for example ModelFamily.swapped_blocks."""
         self.config, self.device, self.dtype = config, device, dtype
         self._select_swapped, self._new_transfer = select_swapped, new_transfer
         self._swapped = _HostBlocks()
         self._compiled_by: str | None = None
 
     def device_of(self, name: str) -> torch.device:
-        """Return where a tensor is kept."""
+        """Return the device on which a tensor is stored."""
         return torch.device("cpu") if self._swapped.contain(name) else self.device
 
     def prepare(self, model: nn.Module, blocks: Sequence[nn.Module]) -> StoreTensor | None:
-        """Choose the swapped blocks of an empty model and replace its Linears by quantized ones; return how these are filled."""
+        """Select the swapped blocks of an empty model and replace its Linears by quantized ones; return the function that fills these."""
         swapped = self._select_swapped(model, num_blocks_to_swap(self.config))
         if swapped and self.device.type == "cpu":
             warn(f"{len(swapped)} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
@@ -94,7 +94,7 @@ class TransformerLayout:
                 layer.multiplies_in_float8 = True
 
     def finish(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
-        """Set up swapping, offloading and compilation of a filled model. A LoRA is merged into it before."""
+        """Set up swapping, offloading and compilation of a loaded model; call it after --base_weights are merged."""
         self._swapped.swap(lambda: self._new_transfer(self.device), is_checkpointed=self.config.gradient_checkpointing)
         if self.device.type == "cpu":
             dequantize_blocks(blocks)
@@ -103,14 +103,14 @@ class TransformerLayout:
         self._compiled_by = compile_blocks(blocks, self.config, self.device)
 
     def block_runner(self) -> BlockCheckpointing | None:
-        """Return what runs the blocks of a finished model while gradients are computed; None if they are called directly."""
+        """Return the block runner for gradient checkpointing, or None if blocks are called directly."""
         if not self.config.gradient_checkpointing:
             return None
         return BlockCheckpointing(budget_bytes=products_budget(self.device), is_compiled=self._compiled_by is not None)
 
 
 class TextEncoderLayout:
-    """The tensor store of a text encoder: on the device if it fits there, else its blocks stay in host memory and are copied in turn."""
+    """The tensor store of a text encoder: on the device if it fits, else with all its blocks swapped."""
 
     def __init__(
         self,
@@ -124,16 +124,16 @@ class TextEncoderLayout:
         self._swapped = _HostBlocks()
 
     def device_of(self, name: str) -> torch.device:
-        """Return where a tensor is kept."""
+        """Return the device on which a tensor is stored."""
         return torch.device("cpu") if self._swapped.contain(name) else self.device
 
     def prepare(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
-        """Decide by an empty model's size."""
+        """Select all blocks for swapping if the empty model does not fit on the device."""
         if not self._fits_on(sum(tensor.numel() for tensor in model.parameters()) * self.dtype.itemsize, self.device):
             self._swapped = _HostBlocks(model, blocks)
 
     def finish(self, model: nn.Module, blocks: Sequence[nn.Module]) -> None:
-        """Set up swapping, if any: 9 GB of T5's weights then take the memory of two blocks, also if T5 is trained."""
+        """Set up swapping if selected: T5's 9 GB of weights then take the memory of two blocks, also when T5 is trained."""
         self._swapped.swap(lambda: self._new_transfer(self.device), is_checkpointed=False)
 
 
@@ -145,11 +145,11 @@ class _HostBlocks:
         self._blocks, self._prefixes = list(blocks), tuple(f"{names[id(block)]}." for block in blocks)
 
     def contain(self, name: str) -> bool:
-        """Return True if a tensor belongs to one of them."""
+        """Return True if a tensor belongs to one of the blocks."""
         return name.startswith(self._prefixes)
 
     def swap(self, new_transfer: Callable[[], BlockTransfer], *, is_checkpointed: bool) -> None:
-        """Let the blocks, if any, compute with copies that are made when they are needed."""
+        """Swap the blocks, if there are any."""
         if self._blocks:
             transfer = new_transfer()
             transfer.prepare(self._blocks)

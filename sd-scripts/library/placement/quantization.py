@@ -1,7 +1,6 @@
-"""Frozen layers whose weights are kept in 8 or 4 bits: float8 with scales, int8, and bitsandbytes' NF4.
+"""Frozen Linears with weights quantized to 8 or 4 bits: float8 with scales, int8, and bitsandbytes' NF4.
 
-Owns how a weight is stored, taken over from a file, and multiplied with. What is stored is made wide again at each use; autograd keeps the
-small form only, and since the base is frozen its one gradient is that of the input.
+Weights are dequantized at each use. Autograd saves only the quantized form; since the weights are frozen, only the input gets a gradient.
 Shape suffixes: N outputs, K inputs of a layer.
 """
 
@@ -15,29 +14,29 @@ from torch import Tensor, nn
 from library.placement.float8_matmul import float8_linear
 from library.weights.model_files import FLOAT8, ModelFiles, StoreTensor, dequantize
 
-WIDE_AT_ONCE = 1 << 20  # numbers that are float32 at one moment while a weight is quantized
+CHUNK_ELEMENTS = 1 << 20  # elements that are in float32 at once while a weight is quantized
 NF4_BLOCK = 64
 
 
 class FrozenLinear(torch.autograd.Function):
-    """x @ weight.T + bias with a weight made from `stored` again for the forward and for the input's gradient."""
+    """x @ weight.T + bias, with the weight dequantized from `stored` in the forward and again in the backward pass."""
 
     @staticmethod
     def forward(ctx, x: Tensor, bias: Tensor | None, dequantizer: Callable[..., Tensor], *stored: Tensor) -> Tensor:
-        """(..., K) -> (..., N); only `stored` is kept for the backward."""
+        """(..., K) -> (..., N); saves only `stored` for the backward pass."""
         ctx.dequantizer = dequantizer
         ctx.save_for_backward(*stored)
         return F.linear(x, dequantizer(*stored), bias)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """(..., N) -> (..., K) for the input; nothing else is trained."""
-        stored = ctx.saved_tensors  # to be asked for once: gradient checkpointing recomputes a block for the first asking
+        """(..., N) -> (..., K), the input's gradient; no other argument has one."""
+        stored = ctx.saved_tensors  # read once: with gradient checkpointing, the first read recomputes the block
         return grad @ ctx.dequantizer(*stored), None, None, *(None for _ in stored)
 
 
 class QuantizedLinear(nn.Linear):
-    """A frozen Linear that computes in `dtype` and keeps its weight in another form; `kind` is the flag's word for it."""
+    """A frozen Linear that stores a quantized weight and computes in `dtype`; `kind` is its value of --base_quantization."""
 
     kind = ""
 
@@ -46,80 +45,80 @@ class QuantizedLinear(nn.Linear):
         self.bias, self.dtype = linear.bias, dtype
 
     def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
-        """Store a weight (N, K) as it came from a file, float8 with its row scales (N, 1) or anything wide."""
+        """Quantize and store a weight (N, K): float8 with row scales (N, 1), or any wider type with `scale` None."""
         raise NotImplementedError
 
     def stored(self) -> tuple[Tensor, ...]:
-        """Return the tensors that the weight is made of."""
+        """Return the stored tensors that `dequantizer` takes."""
         raise NotImplementedError
 
     def dequantizer(self) -> Callable[..., Tensor]:
-        """Return the function from `stored` to the weight (N, K)."""
+        """Return the function that makes the weight (N, K) from the tensors of `stored`."""
         raise NotImplementedError
 
     def dequantized_weight(self) -> Tensor:
-        """Return the weight (N, K) in the precision of the arithmetic."""
+        """Return the weight (N, K) in `dtype`."""
         return self.dequantizer()(*self.stored())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., K) -> (..., N)."""
+        """Return x @ weight.T + bias: (..., K) -> (..., N)."""
         bias = None if self.bias is None else self.bias.to(self.dtype)
         return FrozenLinear.apply(x.to(self.dtype), bias, self.dequantizer(), *self.stored())
 
 
 class RowScaledLinear(QuantizedLinear):
-    """A weight in a type of one byte, `storage`, with one float32 scale a row.
+    """A weight in the one-byte type `storage`, with one float32 scale per row.
 
-    The scale brings each row's largest weight to the type's largest number, so that small weights keep their digits.
+    The scale maps the largest weight of each row to the type's maximum.
     """
 
     storage: torch.dtype
 
     def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
-        """Store a weight; float8 out of a file stays bit for bit what it was."""
+        """Quantize and store a weight; a float8 weight stays bit-identical in a float8 layer."""
         if weight.dtype in FLOAT8 and self.storage in FLOAT8:
-            kept, rows = weight, torch.ones(len(weight), 1, device=weight.device) if scale is None else scale.contiguous()
+            quantized, scales = weight, torch.ones(len(weight), 1, device=weight.device) if scale is None else scale.contiguous()
         else:
-            kept, rows = quantize_rows(dequantize(weight, scale, None), self.storage)
-        self.weight = nn.Parameter(kept, requires_grad=False)
-        self.register_buffer("weight_scale", rows, persistent=False)
+            quantized, scales = quantize_rows(dequantize(weight, scale, None), self.storage)
+        self.weight = nn.Parameter(quantized, requires_grad=False)
+        self.register_buffer("weight_scale", scales, persistent=False)
 
     def stored(self) -> tuple[Tensor, ...]:
-        """Return the bytes (N, K) and the scales (N, 1)."""
+        """Return the quantized weight (N, K) and its scales (N, 1)."""
         return self.weight, self.weight_scale
 
     def dequantizer(self) -> Callable[..., Tensor]:
-        """Return the multiplication of bytes with scales."""
+        """Return the multiplication of the quantized weight by its scales."""
         return partial(_scaled, dtype=self.dtype)
 
 
 class Float8Linear(RowScaledLinear):
-    """kohya's --fp8_base, with scales; multiplied in float8 itself where `multiplies_in_float8` is set."""
+    """A float8 weight with row scales (kohya's --fp8_base); uses float8 products if `multiplies_in_float8` is set."""
 
     kind, storage = "fp8", torch.float8_e4m3fn
     multiplies_in_float8 = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., K) -> (..., N)."""
+        """Return x @ weight.T + bias: (..., K) -> (..., N)."""
         if self.multiplies_in_float8:
             return float8_linear(x.to(self.dtype), self.weight, self.weight_scale, self.bias)
         return super().forward(x)
 
 
 class Int8Linear(RowScaledLinear):
-    """Whole numbers from -127 to 127, as bitsandbytes' LLM.int8 stores weights."""
+    """An int8 weight from -127 to 127 with row scales, as in bitsandbytes' LLM.int8."""
 
     kind, storage = "int8", torch.int8
 
 
 class NF4Linear(QuantizedLinear):
-    """bitsandbytes' NF4: 4 bits a weight, one float32 scale for 64 of them."""
+    """A weight in bitsandbytes' NF4: 4 bits per element, one float32 scale per 64 elements."""
 
     kind = "nf4"
 
     def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
-        """Store a weight in 4 bits."""
-        from bitsandbytes.functional import quantize_4bit  # takes a second to import, and few trainings need it
+        """Quantize a weight to NF4 and store it."""
+        from bitsandbytes.functional import quantize_4bit  # the import takes a second, and few trainings need it
 
         packed, state = quantize_4bit(dequantize(weight, scale, self.dtype).contiguous(), blocksize=NF4_BLOCK, quant_type="nf4")
         self.weight = nn.Parameter(packed, requires_grad=False)
@@ -130,7 +129,7 @@ class NF4Linear(QuantizedLinear):
         return self.weight, self.absmax
 
     def dequantizer(self) -> Callable[..., Tensor]:
-        """Return bitsandbytes' dequantisation."""
+        """Return bitsandbytes' dequantization."""
         return partial(_from_nf4, shape=(self.out_features, self.in_features), dtype=self.dtype)
 
 
@@ -138,21 +137,21 @@ KINDS = {each.kind: each for each in (Float8Linear, Int8Linear, NF4Linear)}
 
 
 def quantize_rows(weight_NK: Tensor, storage: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(N, K) -> (N, K) in `storage` and (N, 1) float32, whose product is the weight but for rounding; some rows at a time are float32."""
+    """Quantize by row: (N, K) -> (N, K) in `storage` and (N, 1) float32 scales; their product is the rounded weight."""
     info = torch.iinfo(storage) if storage == torch.int8 else torch.finfo(storage)
-    kept = torch.empty_like(weight_NK, dtype=storage)
+    quantized = torch.empty_like(weight_NK, dtype=storage)
     scales = torch.empty(len(weight_NK), 1, device=weight_NK.device)
-    step = max(1, WIDE_AT_ONCE // weight_NK.shape[1])
-    for some in (slice(start, start + step) for start in range(0, len(weight_NK), step)):
-        rows = weight_NK[some].to(torch.float32, copy=True)
-        scales[some] = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True)).clamp(min=1e-12) / info.max
-        rows.div_(scales[some])
-        kept[some] = rows.round_() if storage == torch.int8 else rows
-    return kept, scales
+    step = max(1, CHUNK_ELEMENTS // weight_NK.shape[1])
+    for chunk in (slice(start, start + step) for start in range(0, len(weight_NK), step)):
+        rows = weight_NK[chunk].to(torch.float32, copy=True)
+        scales[chunk] = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True)).clamp(min=1e-12) / info.max
+        rows.div_(scales[chunk])
+        quantized[chunk] = rows.round_() if storage == torch.int8 else rows
+    return quantized, scales
 
 
-def _scaled(kept: Tensor, scales: Tensor, *, dtype: torch.dtype) -> Tensor:
-    return kept.to(dtype).mul_(scales)
+def _scaled(quantized: Tensor, scales: Tensor, *, dtype: torch.dtype) -> Tensor:
+    return quantized.to(dtype).mul_(scales)
 
 
 def _from_nf4(packed: Tensor, absmax: Tensor, *, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -163,9 +162,9 @@ def _from_nf4(packed: Tensor, absmax: Tensor, *, shape: tuple[int, int], dtype: 
 
 
 def quantize_blocks(blocks: Iterable[nn.Module], kind: str, dtype: torch.dtype) -> list[QuantizedLinear]:
-    """Replace every Linear of the blocks by a layer of `kind`, an empty one by an empty one; return the new layers.
+    """Replace each Linear of the blocks by a quantized layer of `kind`, and return the new layers.
 
-    Norms, biases and everything outside the blocks stay as they are.
+    A Linear on the meta device becomes an empty layer. Norms, biases and everything outside the blocks stay unchanged.
     """
     made = []
     for block in blocks:
@@ -180,9 +179,9 @@ def quantize_blocks(blocks: Iterable[nn.Module], kind: str, dtype: torch.dtype) 
 
 
 def dequantize_blocks(blocks: Iterable[nn.Module]) -> None:
-    """Replace quantized layers by Linears with the rounded weights.
+    """Replace quantized layers by Linears with the dequantized weights.
 
-    The numbers stay the same, but memory is no longer saved: a CPU takes longer to dequantize a weight at each use than to multiply with it.
+    The results stay the same, but memory is no longer saved. For a CPU, where dequantizing a weight takes longer than multiplying with it.
     """
     for block in blocks:
         for path, layer in [(path, each) for path, each in block.named_modules() if isinstance(each, QuantizedLinear)]:
@@ -193,7 +192,7 @@ def dequantize_blocks(blocks: Iterable[nn.Module]) -> None:
 
 
 def quantized_store(work_device: torch.device, device_of: Callable[[str], torch.device]) -> StoreTensor:
-    """Return how a file's tensors are stored in quantized layers: quantized on `work_device`, kept where `device_of` their name says."""
+    """Return a function that fills quantized layers: it quantizes on `work_device` and stores a tensor on `device_of(name)`."""
 
     def store(module: nn.Module, name: str, file: ModelFiles) -> bool:
         layer = module.get_submodule(name.rpartition(".")[0])

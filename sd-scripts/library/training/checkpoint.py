@@ -1,7 +1,7 @@
-"""Checkpoints, written atomically, with everything that a resumed run needs to continue as if it had never stopped.
+"""Atomic checkpoints from which a run resumes exactly.
 
-A checkpoint is a folder with kohya's name (`{name}-{epoch:06d}-state`, `{name}-step{step:08d}-state`, `{name}-state`) that holds the network
-and the optimizer as safetensors, the rest as JSON, and a manifest with the hash of every file. Nothing is ever unpickled.
+A checkpoint is a folder with kohya's name (`{name}-{epoch:06d}-state`, `{name}-step{step:08d}-state`, `{name}-state`). It contains the network
+and the optimizer as safetensors, everything else as JSON, and a manifest with the hash of each file. It contains no pickles.
 """
 
 import json
@@ -28,10 +28,10 @@ TENSOR = "__tensor__"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """The position of a run (completed steps over all attempts, epochs, and batches of the current epoch) and the settings it started with.
+    """The position of a run (completed steps, completed epochs, and batches of the current epoch) and its settings.
 
-    `fixed` are the settings that must be the same at a resume; changes of `settings` are printed. `losses` are those of the average loss,
-    `log_folder` is the trackers' folder below --logging_dir, `begun_by` are the flags of the start position, if it was not the beginning.
+    A resume requires the same `fixed` settings and prints changes of `settings`. `losses` are the losses of the moving average, `log_folder` is
+    the trackers' folder in --logging_dir, and `begun_by` contains the flags of the initial position, if it was not the beginning.
     """
 
     step: int
@@ -54,15 +54,15 @@ def save_checkpoint(
     state: TrainState,
     extra: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
-    """Write a checkpoint; if that fails, no part of it remains and an older one of the same name is kept.
+    """Write a checkpoint atomically; on failure, an older checkpoint of the same name is kept.
 
-    `extra` are further tensors for a resume, by the name of their file: {"average": {...}} becomes average.safetensors.
+    `extra` contains further tensors by file name: {"average": {...}} becomes average.safetensors.
     """
     with complete_folder(folder) as tmp_path:
         save_tensors(network.weights(), tmp_path / NETWORK)
         tensors: dict[str, Tensor] = {}
         skeleton = _take_tensors(optimizer.state_dict(), "", tensors)
-        if tensors:  # plain SGD keeps none
+        if tensors:  # plain SGD has no state
             save_tensors(tensors, tmp_path / OPTIMIZER)
         write_json(skeleton, tmp_path / OPTIMIZER_JSON)
         for name, part in (extra or {}).items():
@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return True if a folder is a checkpoint with every file as it was written."""
+    """Return True if a folder is a complete and undamaged checkpoint."""
     try:
         verify_checkpoint(folder)
     except TrainerError:
@@ -151,9 +151,9 @@ def load_checkpoint(
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimizer's state bit for bit: torch and bitsandbytes would cast it to the weights' precision.
+    """Load an optimizer's state without the cast to the weights' dtype that torch and bitsandbytes apply.
 
-    Raises KeyError or ValueError if it is the state of other parameters.
+    Raises KeyError or ValueError if the state belongs to other parameters.
     """
     optimizer.load_state_dict(state)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -166,7 +166,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
 
 
 def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of one parameter's state; bitsandbytes keeps some of them in a nested dictionary."""
+    """Yield the tensors of one parameter's state by name, including those in nested dictionaries (bitsandbytes)."""
     for name, value in state.items():
         if isinstance(value, dict):
             yield from tensors_in(value)
@@ -182,7 +182,7 @@ def _read_json(folder: Path, name: str) -> Any:
 
 
 def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Copy a nested state with its tensors moved to `tensors` by path; integer keys are marked, as JSON has only text keys."""
+    """Return a nested state for JSON: tensors move to `tensors` by path, and keys get their type as a prefix."""
     if isinstance(value, Tensor):
         tensors[path] = value.detach().to("cpu", copy=True).contiguous()
         return {TENSOR: path}
@@ -194,7 +194,7 @@ def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return a nested state with its tensors restored."""
+    """Return the nested state of an optimizer from its JSON form and `tensors` by path."""
     if isinstance(value, dict):
         if TENSOR in value:
             return tensors[value[TENSOR]]
@@ -206,7 +206,7 @@ def put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a state that JSON can hold, without a schedule's functions; a tensor of one number becomes that number."""
+    """Return the values of a scheduler's state that JSON supports, without functions; a tensor of one element becomes a number."""
     numbers = {key: [_number(item) for item in value] if isinstance(value, list) else _number(value) for key, value in state.items()}
     return {key: value for key, value in numbers.items() if isinstance(value, (int, float, str, bool, list)) or value is None}
 

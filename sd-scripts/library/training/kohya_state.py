@@ -1,7 +1,7 @@
-"""Resuming from a state folder that kohya's own trainer wrote: network, optimizer and position.
+"""Resuming from a state folder that kohya's trainer wrote: network, optimizer and position.
 
-Such a resume is inexact: the folder does not record which images of the epoch are left, and kohya draws random numbers in another way, so
-random_states_0.pkl is not opened. Pickles are read with torch's restricted unpickler, which runs no code.
+Such a resume is inexact: the folder does not record the remaining images of the epoch, and kohya draws random numbers differently, so
+random_states_0.pkl is ignored. Pickles are read with PyTorch's restricted unpickler (weights_only=True), which runs no code.
 """
 
 import json
@@ -44,14 +44,15 @@ LEARNED = (
 
 
 def is_kohya_state(folder: Path) -> bool:
-    """Return True if a folder is a state of kohya's own trainer."""
+    """Return True if a folder is a state of kohya's trainer."""
     return (folder / KOHYA_OPTIMIZER).is_file() and not (folder / MANIFEST).exists()
 
 
 def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> TrainState:
-    """Return the position of a state and print it; --initial_step and --initial_epoch override it. Raises TrainerError if it has none.
+    """Return the position of a state and print it; --initial_step and --initial_epoch override it.
 
-    The position file of FluxGym's supervisor takes precedence, then the schedule's count; kohya's own count restarts at every resume.
+    The position file of FluxGym's supervisor takes precedence, then the scheduler's count, because kohya's own count restarts at each resume.
+    Raises TrainerError if none of them exists.
     """
     noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get(KOHYA_STEP)
     scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
@@ -85,7 +86,7 @@ def _numbers(path: Path) -> dict[str, Any]:
 
 
 def unpickle(path: Path) -> dict[str, Any]:
-    """Read a file of torch.save that contains only tensors and plain values; raises TrainerError naming anything else in it."""
+    """Read a torch.save file that contains only tensors and plain values; raises TrainerError naming any other content."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -104,7 +105,7 @@ def unpickle(path: Path) -> dict[str, Any]:
 
 
 def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:
-    """Restore network and optimizer, and set the schedule to `step`; raises TrainerError when they do not fit."""
+    """Restore network and optimizer, and set the scheduler to `step`; raises TrainerError if they do not fit."""
     if not (folder / NETWORK).is_file():
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
     weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
@@ -123,7 +124,7 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
 
 
 def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[int, Any]:
-    """Return the saved parameters' states by our indices: kohya orders groups differently, and parameters within a group alike.
+    """Return the saved states by our parameter indices: kohya orders groups differently, but parameters within a group identically.
 
     Raises ValueError if no order of our groups has the saved counts and shapes.
     """
@@ -145,7 +146,7 @@ def _fits(state: dict[str, Any], parameter: nn.Parameter) -> bool:
 
 
 def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return our groups with the learned values of the saved ones, such as Prodigy's estimate; flags decide the rest.
+    """Return our groups with the learned values of the saved groups, such as Prodigy's `d`; flags set all other values.
 
     Raises KeyError if the saved states belong to another kind of optimizer.
     """

@@ -1,4 +1,4 @@
-"""The network and what changes its weights: optimizer, learning rate schedule, gradient clipping, running average."""
+"""Optimization of the network: optimizer, learning rate schedule, gradient clipping and the average of the weights."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from networks.base import TrainedNetwork
 
 
 class Learner:
-    """Computes gradients and makes optimizer steps. Steps are counted by the caller, from 0."""
+    """Computes gradients and makes optimizer steps; the caller counts the steps, from 0."""
 
     def __init__(
         self,
@@ -33,13 +33,13 @@ class Learner:
         learning_rate: float,
         max_grad_norm: float,
     ) -> None:
-        """The seed is that of the run; learning_rate is named in errors; a max_grad_norm of 0 means no limit."""
+        """`seed` is the seed of the run, `learning_rate` appears in error messages, a `max_grad_norm` of 0 disables clipping."""
         self.network, self.optimizer, self.scheduler, self.average = network, optimizer, scheduler, average
         self.seed, self.learning_rate, self.max_grad_norm = seed, learning_rate, max_grad_norm
         self._first_digests = network.digests()
 
     def resume(self, folder: Path, step: int) -> None:
-        """Restore a checkpoint of this trainer or of kohya's; raises TrainerError if it does not fit the network or the optimizer."""
+        """Restore a checkpoint of this trainer or of kohya's trainer; raises TrainerError if it does not fit the network or the optimizer."""
         parts: dict[str, dict[str, Tensor]] = {}
         if is_kohya_state(folder):
             load_kohya_state(folder, self.network, self.optimizer, self.scheduler, step)
@@ -49,15 +49,15 @@ class Learner:
             self.average.load(parts.get(AVERAGE))
 
     def begin_step(self, step: int) -> None:
-        """Seed torch's global generator, for layers and optimizers that draw without a generator of their own."""
+        """Seed PyTorch's default generator, for layers and optimizers that use it."""
         torch.manual_seed(derived_seed(self.seed, "step", step))
 
     def begin_micro_batch(self, step: int, micro: int) -> None:
-        """Let the network's dropout draw for this micro-batch."""
-        self.network.begin(step, micro)
+        """Start a micro step of the network, which seeds and enables its dropout."""
+        self.network.start_micro_step(step, micro)
 
     def backward(self, losses_B: Tensor, num_micro_batches: int) -> float:
-        """Add the gradients of one micro-batch; returns its mean loss."""
+        """Accumulate the gradients of one micro-batch with losses (B,); returns its mean loss."""
         loss = losses_B.mean()
         (loss / num_micro_batches).backward()
         return loss.item()
@@ -78,7 +78,7 @@ class Learner:
         )
 
     def step(self, step: int) -> dict[str, float]:
-        """Change the weights by the gradients of all micro-batches; returns the learning rates of this step by kohya's names."""
+        """Make an optimizer step with the accumulated gradients; returns the learning rates of this step by kohya's names."""
         clip_gradients(self.network, self.max_grad_norm)
         rates = rates_of(self.optimizer)
         self.optimizer.step()
@@ -90,7 +90,7 @@ class Learner:
         return rates
 
     def check_learned(self, step: int) -> None:
-        """Raise TrainerError (bad_output) if the network has no other effect than at its start."""
+        """Raise TrainerError (bad_output) if the training has not changed the network's effect."""
         if not self.network.has_learned(self._first_digests):
             raise TrainerError(
                 f"nothing was learned in {step} steps: every weight is what it was; the learning rate {self.learning_rate} or the "
@@ -99,9 +99,9 @@ class Learner:
             )
 
     def weights_for_use(self) -> AbstractContextManager[None]:
-        """Put the average, or a schedule-free optimizer's weights, in the network while the context lasts."""
+        """Return a context in which the network has the averaged weights, or the evaluation weights of a schedule-free optimizer."""
         return weights_for_use(self.network, self.optimizer, self.average)
 
     def extra_parts(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return what a checkpoint holds beside network and optimizer, by the name of the part."""
+        """Return the further tensors of a checkpoint, by the name of their file."""
         return {} if self.average is None else {AVERAGE: self.average.tensors()}

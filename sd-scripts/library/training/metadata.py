@@ -1,6 +1,6 @@
-"""Metadata of a saved LoRA: kohya's ss_* keys and the modelspec of Stability AI, with the true resolution.
+"""Metadata of a saved LoRA: kohya's ss_* keys and Stability AI's modelspec.
 
-No secrets, and of a path only its last name.
+Contains no secrets, and only the file name of each path.
 """
 
 import base64
@@ -30,7 +30,7 @@ MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_di
 
 
 def fixed_metadata(config: TrainerConfig, *, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata that all saves of a training share; `figures` are its counts and data sets, without the `ss_`.
+    """Return the metadata that all saves of a training share; `figures` are its counts and datasets by name without `ss_`.
 
     Tables and lists are written as JSON, missing values as "None", as kohya does.
     """
@@ -51,7 +51,7 @@ def fixed_metadata(config: TrainerConfig, *, is_dev: bool, figures: Mapping[str,
 
 
 def metadata_at(fixed: Mapping[str, str], weights: Mapping[str, Tensor], *, epoch: int, step: int, minimal: bool) -> dict[str, str]:
-    """Return the metadata of one save, with hashes of its tensors; `minimal` keeps only what loading needs (--no_metadata)."""
+    """Return the metadata of one save, with hashes of its tensors; `minimal` returns only the keys that loading needs (--no_metadata)."""
     if minimal:
         return {name: fixed[name] for name in MINIMUM}
     now = datetime.now(UTC)
@@ -90,7 +90,7 @@ def thumbnail(given: str | None) -> str | None:
 
 
 def _network_args(config: TrainerConfig) -> dict[str, Any]:
-    """Return --network_args with --network_dropout among them, as kohya writes them; empty without --network_args."""
+    """Return --network_args with the dropout added, as kohya writes them; empty without --network_args."""
     options = dict(pair.split("=", 1) for pair in config.network.network_args)
     return {**options, "dropout": options.get("dropout", config.given["network_dropout"])} if options else {}
 

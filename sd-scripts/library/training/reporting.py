@@ -1,4 +1,4 @@
-"""progress.jsonl, the progress bar, and log destinations."""
+"""Reports of a running training: progress.jsonl, the progress bar, trackers, and logging."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ SPEED_WINDOW = 20
 
 
 class ProgressLog:
-    """Writes where the training is; without an output folder it writes nothing."""
+    """Appends the state of the training to progress.jsonl in the output folder; writes nothing if `output_dir` is None."""
 
     def __init__(self, output_dir: str | Path | None, *, total_steps: int = 0) -> None:
         self.path = Path(output_dir) / PROGRESS if output_dir else None
@@ -40,23 +40,23 @@ class ProgressLog:
         self._last_part = 0.0
 
     def enter(self, phase: Phase, **fields: Any) -> None:
-        """Say that a phase has begun, or how far it is."""
+        """Write the current phase, with further fields of the line."""
         self.phase = phase
         self.write(**fields)
 
     def enter_part(self, phase: Phase, done: int, total: int) -> None:
-        """Say how far a phase of many small pieces is, at most a few times a second."""
+        """Write the progress of a phase that processes many items, at most every PART_INTERVAL_S seconds."""
         if done == total or phase != self.phase or time.monotonic() - self._last_part >= PART_INTERVAL_S:
             self._last_part = time.monotonic()
             self.enter(phase, item=done, num_items=total)
 
     def fail(self, reason_code: ReasonCode, reason: str) -> None:
-        """Say as the last line why the training ends; a disk that refuses even this cannot be told."""
+        """Write the reason of a failure as the last line; errors of this write are ignored."""
         with suppress(OSError, TrainerError):
             self.write(reason_code=reason_code, reason=reason)
 
     def write(self, **fields: Any) -> None:
-        """Append one line; fields that are None are left out. The folder is made if need be."""
+        """Append one line without the fields that are None, and create the folder if it does not exist."""
         if self.path is None:
             return
         line = {
@@ -74,26 +74,26 @@ class ProgressLog:
 
 
 def memory_in_use() -> dict[str, int | None]:
-    """Peak host memory, and what the GPU's allocator holds, in MB."""
+    """Return the memory reserved on the GPU (None without one) and the peak host memory, in MB."""
     vram = torch.cuda.memory_reserved(with_index("cuda")) >> 20 if torch.cuda.is_available() else None
     return {"vram_mb": vram, "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
 
 
 class Console:
-    """The bar, the average loss over about an epoch, and the speed over the last steps."""
+    """The progress bar, the moving average of the loss over `loss_window` steps, and the speed of the last steps."""
 
     def __init__(self, step: int, total_steps: int, loss_window: int, losses: Iterable[float] = ()) -> None:
-        self._losses: deque[float] = deque(losses, maxlen=max(1, loss_window))  # a resumed training's average goes on
+        self._losses: deque[float] = deque(losses, maxlen=max(1, loss_window))  # restored from the checkpoint by a resumed training
         self._seconds: deque[float] = deque(maxlen=SPEED_WINDOW)
         interval = 0.1 if sys.stderr.isatty() else 2.0  # a log file keeps every line
         self._bar = tqdm(total=total_steps, initial=step, desc="steps", mininterval=interval, miniters=1, smoothing=0.1)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         self._bar.close()
 
     def advance(self, loss: float, seconds: float) -> float:
-        """Count a step; returns the mean seconds a step over the last SPEED_WINDOW steps."""
+        """Advance the bar by a step; returns the mean seconds per step over the last SPEED_WINDOW steps."""
         self._losses.append(loss)
         self._seconds.append(seconds)
         self._bar.set_postfix(avr_loss=self.average, refresh=False)
@@ -102,41 +102,41 @@ class Console:
 
     @property
     def losses(self) -> list[float]:
-        """The losses that the average is taken over, oldest first."""
+        """The losses of the moving average, oldest first."""
         return list(self._losses)
 
     @property
     def average(self) -> float:
-        """The average loss over about an epoch; 0 before the first step."""
+        """The moving average of the loss; 0 before the first step."""
         return sum(self._losses) / max(1, len(self._losses))
 
-    def rest(self) -> None:
-        """Begin the bar's own speed again after something that was no step."""
+    def unpause(self) -> None:
+        """Exclude the time since the last step from the bar's speed."""
         self._bar.unpause()
 
 
 class Reporter:
-    """Reports a running training: to progress.jsonl, on the bar, and as curves."""
+    """Reports a running training to progress.jsonl, the progress bar and the trackers."""
 
     def __init__(self, *, progress: ProgressLog, console: Console, trackers: Trackers) -> None:
         self.progress, self.console, self.trackers = progress, console, trackers
 
     @property
     def losses(self) -> list[float]:
-        """The losses that the average is taken over, oldest first."""
+        """The losses of the moving average, oldest first."""
         return self.console.losses
 
     @property
     def log_folder(self) -> str:
-        """The trackers' folder below --logging_dir; empty without one."""
+        """The name of the trackers' folder in --logging_dir; empty without trackers."""
         return self.trackers.log_folder
 
     def enter(self, phase: Phase, **fields: Any) -> None:
-        """Report that a phase has begun."""
+        """Report the current phase."""
         self.progress.enter(phase, **fields)
 
     def report_step(self, position: Position, loss: float, rates: Mapping[str, float], seconds: float) -> None:
-        """Report a step that led to a position, its loss, learning rates and duration."""
+        """Report a finished step: the position after it, its loss, learning rates by name, and duration in seconds."""
         self.progress.step, epoch = position.step, position.current_epoch
         speed = self.console.advance(loss, seconds)
         rate = next((rate for name, rate in rates.items() if name.startswith("d*lr")), next(iter(rates.values())))
@@ -157,27 +157,27 @@ class Reporter:
         self.pause()
 
     def pause(self) -> None:
-        """Leave the time since the last step out of the bar's speed."""
-        self.console.rest()
+        """Exclude the time since the last step from the bar's speed."""
+        self.console.unpause()
 
     def close(self) -> None:
-        """Close the bar and write out the curves."""
+        """Close the bar and the trackers."""
         self.console.close()
         self.trackers.close()
 
 
 def set_up_logging(config: LogConfig) -> None:
-    """Send log lines to stderr with their level, plain to stdout (simple), or to a file, to which a resumed training appends."""
+    """Configure logging: to stderr with levels, to stdout without (--console_log_simple), or appended to --console_log_file."""
     handler: logging.Handler = logging.StreamHandler(sys.stdout if config.console_log_simple else sys.stderr)
     if config.console_log_file:
         with disk_errors(config.console_log_file):
             config.console_log_file.parent.mkdir(parents=True, exist_ok=True)
             handler = logging.FileHandler(config.console_log_file, encoding="utf-8")
-            logging.getLogger("flux_train_network").handlers[:] = [handler]  # what errors.warn says
+            logging.getLogger("flux_train_network").handlers[:] = [handler]  # the logger of errors.warn
     logging.basicConfig(
         level=config.console_log_level or logging.INFO,
         format="%(message)s" if config.console_log_simple else "%(levelname)s %(message)s",
         handlers=[handler],
         force=True,
     )
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of 4-bit kernels that are not used
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about 4-bit kernels that the trainer does not use

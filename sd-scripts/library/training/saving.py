@@ -1,4 +1,4 @@
-"""The files of a training by kohya's names: LoRA files and checkpoints, and the removal of old ones."""
+"""Saves LoRA files and checkpoints under kohya's file names, and removes old ones."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ DTYPES = {None: None, SavePrecision.BF16: torch.bfloat16, SavePrecision.FP16: to
 
 
 class Saver:
-    """Writes a training's LoRA files and checkpoints. `epoch_interval` is the number of epochs between saves, None without any."""
+    """Writes the LoRA files and checkpoints of a training; `epoch_interval` is the number of epochs between saves, or None."""
 
     def __init__(self, config: SaveConfig, network: TrainedNetwork, metadata: Mapping[str, str], *, epoch_interval: int | None) -> None:
         self.config, self.network, self.metadata, self.epoch_interval = config, network, metadata, epoch_interval
@@ -48,7 +48,7 @@ class Saver:
         return (self.folder / lora_name(self.name, suffix)).is_file()
 
     def check_lora(self, path: Path) -> None:
-        """Read a saved LoRA back; raises TrainerError if it lacks the network's tensors or contains NaN or infinity."""
+        """Read a saved LoRA and check its tensors; raises TrainerError if it lacks the network's tensors or contains NaN or infinity."""
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
             with safe_open(path, framework="pt") as file:
@@ -67,13 +67,13 @@ class Saver:
         state: TrainState,
         extra: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> Path:
-        """Write the checkpoint `{name}{suffix}-state`."""
+        """Write the checkpoint `{name}{suffix}-state` atomically and return its folder."""
         path = self.folder / state_name(self.name, suffix)
         save_checkpoint(path, self.network, optimizer, scheduler, state, extra)
         return path
 
     def drop_old_epochs(self, epoch: int) -> None:
-        """Remove what --save_last_n_epochs and --save_last_n_epochs_state no longer keep after this epoch's save."""
+        """Remove files older than --save_last_n_epochs and --save_last_n_epochs_state, counted back from `epoch`."""
         interval = self.epoch_interval or 1
         keep = self.config.save_last_n_epochs
         keep_state = self.config.save_last_n_epochs_state or keep
@@ -81,7 +81,7 @@ class Saver:
         self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * interval)
 
     def drop_old_steps(self, step: int) -> None:
-        """Remove what --save_last_n_steps and --save_last_n_steps_state no longer keep; both count steps, as in kohya."""
+        """Remove files older than --save_last_n_steps and --save_last_n_steps_state, in steps before `step`, as in kohya."""
         keep = self.config.save_last_n_steps
         keep_state = self.config.save_last_n_steps_state or keep
         self._drop(r"-step(\d{8})", LORA_ENDING, lambda number: keep and number < step - keep)
@@ -95,7 +95,7 @@ class Saver:
             remove(path)
 
     def _without_last_complete(self, old: list[Path]) -> list[Path]:
-        """Return the old checkpoints to remove: without the newest complete one if no other complete one remains to resume from."""
+        """Return the old checkpoints to remove: all, except the newest complete one if no other complete one exists."""
         own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE_ENDING)
         others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
         if any(is_whole(path) for path in sorted(others, key=_written_at, reverse=True)):

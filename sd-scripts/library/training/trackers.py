@@ -1,7 +1,7 @@
-"""Curves for TensorBoard and wandb, under the names that kohya's trainer uses.
+"""Metrics for TensorBoard and wandb, under kohya's names.
 
-A resumed training continues in the folder and the run that its checkpoint names; TensorBoard discards what a killed attempt wrote after
-that checkpoint.
+A resumed training continues in the folder and the run that its checkpoint names; TensorBoard discards the values that a killed attempt logged
+after that checkpoint.
 """
 
 import json
@@ -22,19 +22,19 @@ PRIVATE = ("_dir", "_file", "_path", "_weights", "_config", "_name_or_path", "cl
 
 
 class Tracker(Protocol):
-    """Takes named numbers until it is closed."""
+    """A destination of metrics."""
 
     def log(self, values: Mapping[str, float], *, x: int, step: int, epoch: int) -> None:
-        """Write values at x: the step, or the epoch for values of an epoch."""
+        """Log values by name at x: the step, or the epoch for the values of an epoch."""
 
     def close(self) -> None:
-        """Flush and close."""
+        """Write buffered values and close."""
 
 
 class Trackers:
-    """The configured trackers, possibly none. `log_folder` is what a checkpoint records.
+    """All configured trackers; a checkpoint records `log_folder`, and a resumed training passes it again.
 
-    With --log_config, the flags in `given` are shown too, without paths and keys.
+    With --log_config, the flags in `given` are logged too, without paths and keys.
     """
 
     def __init__(self, config: LogConfig, given: Mapping[str, Any], *, log_folder: str, step: int) -> None:
@@ -49,23 +49,23 @@ class Trackers:
             self._trackers.append(_Wandb(_wandb_options(config, self.log_folder) | {"config": settings} | options.get("wandb", {})))
 
     def log_step(self, *, loss: float, average: float, rates: Mapping[str, float], step: int, epoch: int) -> None:
-        """Write what kohya writes after a step."""
+        """Log the loss, the average loss and the learning rates of a step under kohya's names."""
         values = {"loss/current": loss, "loss/average": average} | {f"lr/{name}": rate for name, rate in rates.items()}
         self.log(values, x=step, step=step, epoch=epoch)
 
     def log(self, values: Mapping[str, float], *, x: int, step: int, epoch: int) -> None:
-        """Write values of any name at x."""
+        """Log values by name at x: the step, or the epoch for the values of an epoch."""
         for tracker in self._trackers:
             tracker.log(values, x=x, step=step, epoch=epoch)
 
     def close(self) -> None:
-        """Flush and close."""
+        """Write buffered values and close."""
         for tracker in self._trackers:
             tracker.close()
 
 
 def _log_folder(config: LogConfig, log_folder: str) -> str:
-    """Create the run's folder in --logging_dir and return its name: the checkpoint's if it still exists, else a new one as kohya names it."""
+    """Create the run's folder in --logging_dir and return its name: the checkpoint's if it exists, else a new one in kohya's format."""
     known = Path(log_folder).name
     name = known if known and (config.logging_dir / known).is_dir() else config.log_prefix + time.strftime("%Y%m%d%H%M%S")
     with disk_errors(config.logging_dir):
@@ -76,7 +76,7 @@ def _log_folder(config: LogConfig, log_folder: str) -> str:
 class _TensorBoard:
     def __init__(self, folder: Path, settings: dict[str, Any] | None, step: int, options: dict[str, Any]) -> None:
         try:
-            from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+            from torch.utils.tensorboard import SummaryWriter  # the import takes a second
         except ImportError as error:
             raise TrainerError(f"--log_with tensorboard cannot be used ({error}); run `pip install tensorboard`.") from None
         with disk_errors(folder):
@@ -114,12 +114,12 @@ def _wandb_options(config: LogConfig, log_folder: str) -> dict[str, Any]:
     if config.wandb_run_name:
         options["name"] = config.wandb_run_name
     if log_folder:
-        options |= {"dir": str(config.logging_dir / log_folder), "id": log_folder, "resume": "allow"}  # the same run after a resume
+        options |= {"dir": str(config.logging_dir / log_folder), "id": log_folder, "resume": "allow"}  # a resume continues the same run
     return options
 
 
 def check_trackers(config: LogConfig) -> None:
-    """Raise TrainerError for trackers that could not be created, without creating any."""
+    """Raise TrainerError if a configured tracker cannot be created."""
     _options(config)
     for kind in _kinds(config):
         if find_spec(kind) is None:
@@ -137,7 +137,7 @@ def _kinds(config: LogConfig) -> tuple[str, ...]:
 
 
 def _options(config: LogConfig) -> dict[str, dict[str, Any]]:
-    """Read --log_tracker_config, a TOML file with a table for each tracker; raises TrainerError for anything else."""
+    """Read --log_tracker_config, a TOML file with one table per tracker; raises TrainerError if it is malformed."""
     path = config.log_tracker_config
     if path is None:
         return {}

@@ -1,1 +1,1 @@
-"""Reading and writing .safetensors files and model files of every form."""
+"""Reading and writing .safetensors files, and loading models from single files, shards or folders."""

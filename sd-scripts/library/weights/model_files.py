@@ -1,7 +1,7 @@
-"""A model's tensors by the names that its module has, whatever files and names they are stored under.
+"""The tensors of a model by the names of its PyTorch module, independent of file format and stored names.
 
-Owns finding the files (one file, shards by an index, a folder of diffusers or transformers), putting a tensor together from stored ones,
-float8 scales, and filling a module tensor by tensor. The tables of other programs' names are in diffusers_keys.py and encoder_loading.py.
+Finds the files (a single file, shards with an index, or a folder of diffusers or transformers), assembles tensors from stored ones, applies
+float8 scales, and fills a module tensor by tensor. The tables of stored names belong to the model families (library/models).
 """
 
 import hashlib
@@ -20,15 +20,16 @@ from library.errors import TrainerError
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-SCALES = ("scale_weight", "weight_scale")  # ComfyUI's older and newer name of what a float8 weight is to be multiplied with
+SCALES = ("scale_weight", "weight_scale")  # ComfyUI's older and newer name of a float8 weight's scale
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 
 @dataclass(frozen=True)
 class TensorRecipe:
-    """How one tensor of a model is made of stored ones: their rows one after another, of which `qkv_index` keeps a third (0, 1, 2).
+    """How to assemble a tensor of a model from stored tensors, whose rows are concatenated.
 
-    `swap_halves` exchanges the two halves of the rows, `as_conv` makes a matrix a 1x1 convolution.
+    `qkv_index` (0, 1, 2) then selects a third of the rows, `swap_halves` swaps the two halves of the rows, and `as_conv` reshapes a matrix to a
+    1x1 convolution.
     """
 
     names: tuple[str, ...]
@@ -37,7 +38,7 @@ class TensorRecipe:
     as_conv: bool = False
 
     def assemble(self, parts: Sequence[Tensor]) -> Tensor:
-        """Make the tensor of its parts, or a tensor of its row scales of theirs; a single whole part is not copied."""
+        """Return the tensor, assembled from its stored parts (or its row scales from theirs); an unchanged single part is not copied."""
         whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
         if self.qkv_index is not None:
             whole = whole.chunk(3)[self.qkv_index]
@@ -50,15 +51,15 @@ StoreTensor = Callable[[nn.Module, str, "ModelFiles"], bool]  # stores one tenso
 
 
 class ModelFiles:
-    """The tensors of one model out of one or more files."""
+    """The tensors of one model, stored in one or more files."""
 
     def __init__(
         self, path: str | Path, what: str, *, folders: Sequence[str] = (), prefixes: Sequence[str] = (), mapped: bool = True
     ) -> None:
-        """Open what lies at `path`, called `what` in messages; `folders` are a pipeline folder's parts that may hold it.
+        """Open the model at `path`; error messages call it `what`.
 
-        When tensors bear one of `prefixes`, only those are looked at, without it. Raises TrainerError (bad_model) naming what is missing
-        or damaged.
+        `folders` are the subfolders of a diffusers pipeline that may contain the model. If tensor names start with one of `prefixes`, only
+        these tensors are used, without the prefix. Raises TrainerError (bad_model) naming what is missing or damaged.
         """
         self.path, self.what = Path(path), what
         self._files = [WeightFile(file, what, mapped=mapped) for file in find_files(self.path, what, folders)]
@@ -68,50 +69,50 @@ class ModelFiles:
         self._is_scaled = any(name.endswith(SCALES) for name in self._owners)
         self.names: dict[str, TensorRecipe] = {name: TensorRecipe((name,)) for name in self._owners}
 
-    def translate(self, pieces: Mapping[str, TensorRecipe]) -> None:
-        """Call the tensors by other names; what `pieces` does not name keeps its own."""
-        self.names |= pieces
+    def translate(self, recipes: Mapping[str, TensorRecipe]) -> None:
+        """Add tensors by the names of the module; tensors that `recipes` does not name keep their stored names."""
+        self.names |= recipes
 
     def stored_names(self) -> Iterable[str]:
-        """Return the names in the files, less the prefix."""
+        """Return the names in the files, without the prefix."""
         return self._owners.keys()
 
     def wrong_model_error(self, wanted: str, lacks: str) -> TrainerError:
-        """Return the error that says that this is another model than `wanted`, since it lacks a tensor."""
+        """Return the error for a model that is not `wanted`, because it does not have the tensor `lacks`."""
         kind = kind_of(name for _, name in self._owners.values())
         instead = f"it is {kind}" if kind and kind != wanted else f"it lacks the tensor {lacks}"
         return TrainerError(f"{self.what} {self.path} is not {wanted}: {instead}.", reason_code=ReasonCode.BAD_MODEL)
 
     def damaged(self, why: str) -> TrainerError:
-        """Return the error that says that this model cannot be read."""
+        """Return the error for a model that cannot be read."""
         return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape without reading it; raises KeyError when it is not there."""
-        piece = self.names[name]
-        shapes = [self._stored_shape(part) for part in piece.names]
+        """Return a tensor's shape without reading it; raises KeyError for an unknown name."""
+        recipe = self.names[name]
+        shapes = [self._stored_shape(part) for part in recipe.names]
         rows = sum(shape[0] for shape in shapes) if shapes[0] else 0
-        rows = rows // 3 if piece.qkv_index is not None else rows
+        rows = rows // 3 if recipe.qkv_index is not None else rows
         shape = (rows, *shapes[0][1:]) if shapes[0] else ()
-        return (*shape, 1, 1) if piece.as_conv and len(shape) == 2 else shape
+        return (*shape, 1, 1) if recipe.as_conv and len(shape) == 2 else shape
 
     def _stored_shape(self, name: str) -> tuple[int, ...]:
         file, stored = self._owners[name]
         return file.shape(stored)
 
     def raw(self, name: str) -> tuple[Tensor, Tensor | None]:
-        """Return a tensor as it is stored; for scaled float8 also what its rows are to be multiplied with, (rows, 1) float32.
+        """Return a tensor in its stored dtype and, for scaled float8, its row scales (rows, 1) in float32, else None.
 
         Raises TrainerError naming a stored tensor that is missing.
         """
-        piece = self.names[name]
-        parts = [self._part(part) for part in piece.names]
-        if len({part.dtype for part, _ in parts}) > 1:  # one layer's parts in several precisions
+        recipe = self.names[name]
+        parts = [self._part(part) for part in recipe.names]
+        if len({part.dtype for part, _ in parts}) > 1:  # parts with different dtypes
             parts = [(dequantize(*part, torch.bfloat16), None) for part in parts]
-        value = piece.assemble([part for part, _ in parts])
+        value = recipe.assemble([part for part, _ in parts])
         if all(scale is None for _, scale in parts):
             return value, None
-        return value, piece.assemble([part.new_ones(1, dtype=torch.float32).expand(len(part), 1) if scale is None else scale
+        return value, recipe.assemble([part.new_ones(1, dtype=torch.float32).expand(len(part), 1) if scale is None else scale
                                           for part, scale in parts])  # fmt: skip
 
     def _part(self, name: str) -> tuple[Tensor, Tensor | None]:
@@ -134,12 +135,12 @@ class ModelFiles:
         return value, scale.expand(len(value), 1)
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
-        """Return a tensor in `dtype`; None keeps the stored one, but for float8, which becomes bfloat16."""
+        """Return a tensor in `dtype`; None keeps the stored dtype, except that float8 becomes bfloat16."""
         value, scale = self.raw(name)
         return dequantize(value, scale, dtype)
 
     def release(self, name: str) -> None:
-        """Give back the memory of the stored tensors that one is made of."""
+        """Release the memory-mapped pages of the stored tensors of `name`."""
         for part in self.names[name].names:
             file, stored = self._owners[part]
             file.release(stored)
@@ -153,10 +154,12 @@ class ModelFiles:
         ignore: Sequence[str] = (),
         store_tensor: StoreTensor | None = None,
     ) -> None:
-        """Fill every parameter and buffer of `module`, mostly on the meta device, one tensor at a time.
+        """Fill the parameters and buffers of `module`, which may be on the meta device, one tensor at a time.
 
-        `device` may be a function of the name. `ignore` lists names that may be missing. `store_tensor` may store a tensor in its own
-        way. Raises TrainerError (bad_model) naming the first tensor that is missing, has another shape, or holds NaN.
+        `device` may be a function of the name. `ignore` lists names that are skipped. `store_tensor` may store a tensor itself.
+
+        Raises:
+            TrainerError: (bad_model) Naming the first tensor that is missing, has another shape, or contains NaN or infinity.
         """
         for name, old in persistent_tensors(module):
             if name in ignore:
@@ -188,17 +191,17 @@ class ModelFiles:
         return value
 
     def check_float(self, name: str) -> None:
-        """Raise TrainerError for numbers packed into integers, which another program's quantisation made."""
+        """Raise TrainerError if a tensor is stored in an integer type, as other programs' quantization does."""
         file, stored = self._owners[self.names[name].names[0]]
         if not (dtype := file.dtype(stored)).is_floating_point:
             raise TrainerError(
-                f"{self.what} {self.path}: the tensor {name} is stored as {str(dtype).removeprefix('torch.')}, a quantisation of "
+                f"{self.what} {self.path}: the tensor {name} is stored as {str(dtype).removeprefix('torch.')}, a quantization of "
                 "another program; choose the model in bf16 or fp8.",
                 reason_code=ReasonCode.BAD_MODEL,
             )
 
     def check_finite(self, name: str, value: Tensor) -> None:
-        """Raise TrainerError when a tensor holds NaN or infinity."""
+        """Raise TrainerError if a tensor contains NaN or infinity."""
         if value.numel() and not _is_finite(value):
             raise TrainerError(
                 f"{self.what} {self.path}: the tensor {name} holds NaN or infinity; download it again.",
@@ -207,13 +210,13 @@ class ModelFiles:
 
 
 def _is_finite(value: Tensor) -> bool:
-    if value.dtype in FLOAT8:  # has no minimum; without the sign bit, NaN has the largest byte values
+    if value.dtype in FLOAT8:  # PyTorch has no min() for float8; without the sign bit, NaN and infinity are the largest bytes
         return int((value.view(torch.uint8) & 0x7F).max()) < (0x7F if value.dtype == torch.float8_e4m3fn else 0x7C)
     return all(bool(end.isfinite()) for end in (value.min(), value.max()))
 
 
 def dequantize(value: Tensor, scale: Tensor | None, dtype: torch.dtype | None) -> Tensor:
-    """Return stored numbers in `dtype`, float8 multiplied with its row scales; None keeps any type but float8, which becomes bfloat16."""
+    """Return a stored tensor in `dtype`, float8 multiplied by its row scales; None keeps the dtype, but float8 becomes bfloat16."""
     if value.dtype in FLOAT8:
         wide = value.to(dtype or torch.bfloat16)
         return wide if scale is None else wide.mul_(scale.view(-1, *[1] * (wide.dim() - 1)))
@@ -221,7 +224,7 @@ def dequantize(value: Tensor, scale: Tensor | None, dtype: torch.dtype | None) -
 
 
 def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]:
-    """Return the .safetensors files of a model: the file itself, all shards of it, or those in a folder or one of its `folders`.
+    """Return the .safetensors files of a model: the file itself, all its shards, or the files in a folder or one of its `folders`.
 
     Raises TrainerError naming the shard, or the folder's file, that is missing.
     """
@@ -234,7 +237,7 @@ def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]
 
 
 def fingerprint(path: str | Path) -> str:
-    """Return a cheap content id of a model: of its file, or of all its shards, or of every .safetensors file in its folder."""
+    """Return a content id of a model, computed from its file, its shards, or all .safetensors files in its folder."""
     path = Path(path)
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "the model")
     if len(files) == 1:

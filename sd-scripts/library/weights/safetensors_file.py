@@ -1,7 +1,6 @@
-"""Reading .safetensors files safely and sparingly: what is wrong with one is said in a sentence, and no byte is copied without need.
+"""One .safetensors file: its header, its tensors by name, and its fingerprint.
 
-Owns one file: its header, its tensors by name, its fingerprint. Several files as one model are model_files.py's; what a file's
-tensors mean is for those who load them.
+Damaged files raise a TrainerError that names the problem; tensors are memory-mapped, not copied. See model_files.py for models of several files.
 """
 
 import hashlib
@@ -26,16 +25,16 @@ DTYPES = {
 
 
 class WeightFile:
-    """One .safetensors file, its tensors by name.
+    """The tensors of one .safetensors file by name.
 
-    Mapped, a tensor is the file's own pages: nothing is read before it is used, and nothing is copied. Otherwise it is read into memory of
-    its own (kohya's --disable_mmap_load_safetensors), which some network drives do faster.
+    If `mapped`, a tensor is a view of the memory-mapped file: it is read at first use and not copied. Otherwise it is read into memory (kohya's
+    --disable_mmap_load_safetensors), which is faster on some network drives.
     """
 
     def __init__(self, path: str | Path, what: str, *, mapped: bool = True) -> None:
-        """Read the header of the file at `path`, called `what` in messages.
+        """Read the header of the file at `path`; error messages call it `what`.
 
-        Raises TrainerError (bad_model) when it is missing, empty, truncated, or no .safetensors file.
+        Raises TrainerError (bad_model) if the file is missing, empty, truncated, or not a .safetensors file.
         """
         self.path, self.what, self.mapped = Path(path), what, mapped
         self._header = self._read_header()
@@ -67,7 +66,7 @@ class WeightFile:
         return header
 
     def damaged(self, why: str) -> TrainerError:
-        """Return the error that says this file cannot be read."""
+        """Return the error for a file that cannot be read."""
         return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -75,7 +74,7 @@ class WeightFile:
         return self._entries[name].shape
 
     def dtype(self, name: str) -> torch.dtype:
-        """Return a tensor's type without reading it; raises TrainerError for one that PyTorch lacks."""
+        """Return a tensor's dtype without reading the tensor; raises TrainerError for a dtype that PyTorch does not have."""
         stored = self._entries[name].dtype
         if stored not in DTYPES:
             raise TrainerError(
@@ -85,7 +84,7 @@ class WeightFile:
         return DTYPES[stored]
 
     def tensor(self, name: str) -> Tensor:
-        """Return one tensor, a view of the file's pages or memory of its own; raises TrainerError when it is not whole."""
+        """Return a tensor, a view of the mapped file or a copy in memory; raises TrainerError if its size does not fit its shape."""
         entry, dtype = self._entries[name], self.dtype(name)
         count = math.prod(entry.shape)
         if count * dtype.itemsize != entry.end - entry.begin:
@@ -117,7 +116,7 @@ class WeightFile:
         return memory
 
     def release(self, name: str) -> None:
-        """Give the pages of a tensor that is no longer looked at back to the system; whoever still has it reads it from the disk again."""
+        """Release the mapped pages of a tensor; a later access reads them from the disk again."""
         if self._pages is not None:
             entry = self._entries[name]
             offset = self._offset(entry)
@@ -126,15 +125,15 @@ class WeightFile:
 
 
 def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
-    """Read a small .safetensors file whole; raises TrainerError (bad_model) like WeightFile."""
+    """Read all tensors of a small .safetensors file into memory; raises TrainerError (bad_model) like WeightFile."""
     file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}
 
 
 def fingerprint_of_file(path: Path) -> str:
-    """Return a cheap content id of a model file: SHA-256 over its size, its header and 64 evenly spaced pages of its data.
+    """Return a content id of a model file: SHA-256 of its size, its first MiB and 64 evenly spaced pages.
 
-    Reading a 24 GB file whole at every start would take longer than many trainings; two models differ in nearly every page.
+    Hashing all of a 24 GB file at each start would be too slow; two different models differ in nearly every page.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
@@ -147,12 +146,12 @@ def fingerprint_of_file(path: Path) -> str:
 
 
 def persistent_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield every parameter and buffer that a file of this module holds, by name."""
+    """Yield the parameters and persistent buffers of a module by name."""
     yield from module.state_dict(keep_vars=True).items()
 
 
 def assign(module: nn.Module, name: str, value: Tensor) -> None:
-    """Replace a parameter or buffer, which may be on the meta device, by a tensor without copying it."""
+    """Replace a parameter or buffer, which may be on the meta device, by `value` without a copy."""
     owner_name, _, leaf = name.rpartition(".")
     owner = module.get_submodule(owner_name)
     if leaf in owner._parameters:

@@ -1,6 +1,6 @@
-"""Copying a .safetensors file of any size with some of its tensors changed, holding one tensor in memory at a time.
+"""Copies a .safetensors file of any size with some tensors changed, with one tensor in memory at a time.
 
-What is not changed is copied byte for byte, whatever its kind. The result is whole or absent. Small files are files.save_tensors'.
+Unchanged tensors are copied byte for byte, also those of unknown dtypes. The write is atomic. For small files see files.save_tensors.
 """
 
 import json
@@ -26,16 +26,16 @@ CHUNK_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Change:
-    """A floating tensor that is not copied: what is made of it when its turn comes, and the precision it is stored in (None: its own)."""
+    """A change of a floating-point tensor: `make` returns the new tensor, `dtype` is its stored dtype (None keeps the old one)."""
 
     make: Callable[[Tensor], Tensor]
     dtype: torch.dtype | None = None
 
 
 def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change], metadata: Mapping[str, str]) -> None:
-    """Write `source` again as `target` with some tensors changed, of the same shapes, and with other notes.
+    """Copy `source` to `target` with some tensors changed (of the same shapes) and with `metadata` instead of the source's.
 
-    Raises TrainerError when the disk is full. The source has been checked to be whole (WeightFile does).
+    The caller has checked that the source is complete (WeightFile does). Raises TrainerError if the disk is full.
     """
     header = read_header(source)
     tensors, start = header.tensors, header.data_start
@@ -74,12 +74,12 @@ def _plan(tensors: Mapping[str, TensorEntry], changes: Mapping[str, Change]) -> 
 
 
 def floating(path: Path) -> set[str]:
-    """Return the names of a file's tensors that can be changed: those of floating kinds."""
+    """Return the names of a file's floating-point tensors, which Change supports."""
     return {name for name, entry in read_header(path).tensors.items() if entry.dtype in KINDS}
 
 
 def _read(file: BinaryIO, start: int, entry: TensorEntry) -> Tensor:
-    """Read one tensor, without mapping the file into memory, whose pages would count as the process's own."""
+    """Read one tensor without memory mapping, because mapped pages count as the process's memory."""
     size = entry.end - entry.begin
     file.seek(start + entry.begin)
     data = torch.frombuffer(bytearray(file.read(size)), dtype=torch.uint8) if size else torch.empty(0, dtype=torch.uint8)
@@ -92,8 +92,8 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 def _copy(old: BinaryIO, new: BinaryIO, start: int, entry: TensorEntry) -> None:
     old.seek(start + entry.begin)
-    left = entry.end - entry.begin
-    while left:
-        piece = old.read(min(left, CHUNK_BYTES))
-        new.write(piece)
-        left -= len(piece)
+    remaining = entry.end - entry.begin
+    while remaining:
+        chunk = old.read(min(remaining, CHUNK_BYTES))
+        new.write(chunk)
+        remaining -= len(chunk)

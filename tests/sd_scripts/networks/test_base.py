@@ -24,7 +24,7 @@ def training(**choices):
 def train(flux, network, optimizer, steps, *, micro_steps=2):
     for step in steps:
         for micro in range(micro_steps):
-            network.begin(step, micro)
+            network.start_micro_step(step, micro)
             x = flux_inputs(PARAMS)
             x["img"].requires_grad_(True)
             flux(**x).square().mean().backward()
@@ -83,7 +83,7 @@ def test_a_start_takes_what_fits_and_tells_it(capsys):
     source = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
     randomize_lora(source)
     flux, expected = make_flux(), make_flux()
-    create_network(flux, make_clip(), rank=4, alpha=4.0, seed=1).start_from(source.weights(), "old.safetensors")
+    create_network(flux, make_clip(), rank=4, alpha=4.0, seed=1).load_matching_weights(source.weights(), "old.safetensors")
     assert "18 tensors are loaded, 48 start fresh, 0 are not used" in capsys.readouterr().out
     create_network(expected, None, rank=4, alpha=2.0, seed=0, train_blocks="single").load(source.weights(), "x")
     assert torch.allclose(
@@ -95,12 +95,12 @@ def test_a_start_that_does_not_fit_is_named():
     network = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
     double = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="double").weights()
     with pytest.raises(TrainerError, match=r"old\.safetensors.*no trained tensor in common"):
-        network.start_from(double, "old.safetensors")
+        network.load_matching_weights(double, "old.safetensors")
     wider = create_network(make_flux(), None, rank=5, alpha=2.0, seed=0, train_blocks="single").weights()
     with pytest.raises(TrainerError, match=r"old\.safetensors.*\[5, 64\], not \[4, 64\]"):
-        network.start_from(wider, "old.safetensors")
+        network.load_matching_weights(wider, "old.safetensors")
     split = create_network(make_flux(), None, rank=1, alpha=2.0, seed=0, train_blocks="single", split_qkv=True)
     mixed = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
     randomize_lora(mixed)
     with pytest.raises(TrainerError, match="split_qkv"):
-        split.start_from({name: tensor for name, tensor in mixed.weights().items() if "linear1" in name}, "x")
+        split.load_matching_weights({name: tensor for name, tensor in mixed.weights().items() if "linear1" in name}, "x")

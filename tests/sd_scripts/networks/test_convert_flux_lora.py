@@ -1,4 +1,4 @@
-"""Converting there and back gives the same tensors and notes; the command runs from anywhere."""
+"""Conversion to the other key format and back gives identical tensors and metadata; the command runs from any folder."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from networks.command_line import run_command
 from networks.convert_flux_lora import build_parser, convert
-from networks.lora_file import run
 from networks.lora_flux import create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[3] / "sd-scripts" / "networks" / "convert_flux_l
 
 
 def go(*argv):
-    return run(build_parser(), convert, [str(word) for word in argv])
+    return run_command(build_parser(), convert, [str(word) for word in argv])
 
 
 def make_lora(path):

@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_clip_l
+from networks.command_line import run_command
 from networks.flux_merge_lora import build_parser, merge, sum_of
-from networks.lora_file import LoRAPair, read_lora, run
+from networks.lora_file import LoRAPair, read_lora
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from tests.support.lora import randomize_lora
@@ -18,7 +19,7 @@ from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 
 
 def go(*argv):
-    return run(build_parser(), merge, [str(word) for word in argv])
+    return run_command(build_parser(), merge, [str(word) for word in argv])
 
 
 @pytest.fixture(name="files")
@@ -44,7 +45,7 @@ def drawn_with(files, ratios):
     for name, ratio in ratios.items():
         lora = read_lora(files / f"{name}.safetensors", "a LoRA")
         network = create_network(flux, None, rank=1, alpha=1.0, seed=0, ranks=lora.ranks())
-        network.start_from(lora.tensors, name)
+        network.load_matching_weights(lora.tensors, name)
         network.set_multiplier(ratio)
     return flux(**flux_inputs(PARAMS))
 
@@ -87,7 +88,7 @@ def test_the_text_encoders_part_goes_into_the_text_encoder(files, capsys):
     clip.load_state_dict(load_file(files / "clip_l.safetensors"))
     lora = read_lora(files / "one.safetensors", "a LoRA")
     network = create_network(None, clip, rank=1, alpha=1.0, seed=0, ranks=lora.ranks())
-    network.start_from(lora.tensors, "one")
+    network.load_matching_weights(lora.tensors, "one")
     ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
     assert torch.allclose(load_clip_l(str(merged), dtype=None, device="cpu")(ids), clip(ids), atol=1e-5)
 

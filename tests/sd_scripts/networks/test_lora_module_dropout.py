@@ -1,4 +1,4 @@
-"""Dropout drops what kohya's three kinds drop, and the same again at the same moment."""
+"""Dropout masks of the three kinds of kohya, repeatable per micro step."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 
-def dropout(moment, name="lora_unet_a", **rates):
-    return Dropout(DropoutRates(**rates), moment, name)
+def dropout(micro_step, name="lora_unet_a", **rates):
+    return Dropout(DropoutRates(**rates), micro_step, name)
 
 
 def test_nothing_is_dropped_outside_a_training_step():
@@ -23,22 +23,22 @@ def test_nothing_is_dropped_outside_a_training_step():
 
 def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
     x = torch.ones(16, 200, 64)
-    moment = MicroStep(1, active=True)
-    neurons = dropout(moment, neuron=0.25)(x)
+    micro_step = MicroStep(1, active=True)
+    neurons = dropout(micro_step, neuron=0.25)(x)
     assert (neurons == 0).float().mean() == pytest.approx(0.25, abs=0.01)
     assert neurons.mean() == pytest.approx(1, abs=0.01)
-    ranks = dropout(moment, rank=0.25)(x)
+    ranks = dropout(micro_step, rank=0.25)(x)
     assert (ranks == ranks[:, :1]).all()  # a rank is dropped for a whole image
     assert (ranks == 0).float().mean() == pytest.approx(0.25, abs=0.06)
-    flat = dropout(moment, rank=0.5)(torch.ones(4, 64))
+    flat = dropout(micro_step, rank=0.5)(torch.ones(4, 64))
     assert set(flat.unique().tolist()) == {0.0, 2.0}
 
 
 def test_a_module_is_skipped_at_its_rate():
-    moment = MicroStep(1, active=True)
-    drop = dropout(moment, module=0.3)
+    micro_step = MicroStep(1, active=True)
+    drop = dropout(micro_step, module=0.3)
     skipped = 0
-    for moment.step in range(500):
+    for micro_step.step in range(500):
         skipped += drop.skips_module()
     assert skipped / 500 == pytest.approx(0.3, abs=0.06)
 
@@ -46,8 +46,8 @@ def test_a_module_is_skipped_at_its_rate():
 def test_masks_belong_to_step_micro_step_and_module():
     x = torch.ones(2, 8, 16)
 
-    def mask(step, micro, name, place=0):
-        return dropout(MicroStep(7, step, micro, active=True), name, neuron=0.5)(x, place)
+    def mask(step, micro, name, index=0):
+        return dropout(MicroStep(7, step, micro, active=True), name, neuron=0.5)(x, index)
 
     first = mask(3, 1, "a")
     assert torch.equal(first, mask(3, 1, "a"))
@@ -63,7 +63,7 @@ def test_a_recompute_sees_the_same_masks(kind, split_qkv):
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1, split_qkv=split_qkv, **{kind: 0.4 if len(gradients) < 2 else 0.0})
         randomize_lora(network)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
-        network.begin(5, 0)
+        network.start_micro_step(5, 0)
         flux(**flux_inputs(PARAMS)).square().mean().backward()
         gradients.append([torch.zeros(1) if p.grad is None else p.grad for p in network.parameters()])
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients[:2], strict=True))

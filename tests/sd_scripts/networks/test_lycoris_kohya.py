@@ -38,7 +38,7 @@ def training(config):
 def train(flux, network, optimizer, steps):
     flux.block_runner = BlockCheckpointing()
     for step in steps:
-        network.begin(step, 0)
+        network.start_micro_step(step, 0)
         x = flux_inputs(PARAMS)
         x["img"].requires_grad_(True)
         flux(**x).square().mean().backward()
@@ -176,7 +176,7 @@ def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
 def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():
     network = training(config_of("algo=lokr", "dropout=0.5"))[1]
     assert not network.inner.training
-    network.begin(0, 0)
+    network.start_micro_step(0, 0)
     assert network.inner.training
     network.after_step()
     assert not network.inner.training

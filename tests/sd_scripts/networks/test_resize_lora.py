@@ -6,7 +6,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from networks.lora_file import read_lora, run
+from networks.command_line import run_command
+from networks.lora_file import read_lora
 from networks.lora_flux import create_network
 from networks.lora_keys import to_diffusers
 from networks.resize_lora import build_parser, rank_for, resize
@@ -15,7 +16,7 @@ from tests.support.tiny_models import make_clip, make_flux
 
 
 def go(*argv):
-    return run(build_parser(), resize, [str(word) for word in argv])
+    return run_command(build_parser(), resize, [str(word) for word in argv])
 
 
 @pytest.fixture(name="lora", params=["kohya", "diffusers"])

@@ -123,7 +123,7 @@ def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
         ({"optimizer_type": "AdamW", "optimizer_args": ["wait_decay=1"]}, "wait_decay"),
         ({"optimizer_type": "torch.nn.Linear"}, "torch.nn.Linear is not an optimizer"),
         ({"optimizer_type": "nowhere.at.All"}, "nowhere"),
-        ({"optimizer_type": "LBFGS"}, "several times a step"),
+        ({"optimizer_type": "LBFGS"}, "several times per step"),
         ({"optimizer_args": ["weight_decay"]}, "weight_decay"),
         ({"optimizer_args": ["weight_decay=__import__('os')"]}, "weight_decay"),
     ],

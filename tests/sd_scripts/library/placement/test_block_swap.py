@@ -24,29 +24,29 @@ def test_output_and_gradients_are_the_same_bit_for_bit(checkpointing, kind):
 
 
 def test_the_next_block_is_fetched_while_one_computes_forward_and_backward():
-    flux, network, mover = make_swapped_flux(swapped=True, checkpointing=True)
+    flux, network, transfer = make_swapped_flux(swapped=True, checkpointing=True)
     gradients_of(flux, network, flux_inputs(PARAMS))
-    assert mover.notes == [
+    assert transfer.notes == [
         "start 0", "use 0", "start 1", "drop 0", "use 1", "start 2", "use 2",  # forward
         "use 2", "drop 2", "use 1", "start 0", "use 0",  # recompute
     ]  # fmt: skip
 
 
 def test_sampling_goes_round():
-    flux, _, mover = make_swapped_flux(swapped=True, checkpointing=True)
+    flux, _, transfer = make_swapped_flux(swapped=True, checkpointing=True)
     with torch.no_grad():
         flux(**flux_inputs(PARAMS))
-        mover.notes.clear()
+        transfer.notes.clear()
         flux(**flux_inputs(PARAMS))
-    assert mover.notes == ["drop 2", "use 0", "start 1", "drop 0", "use 1", "start 2", "drop 1", "use 2", "start 0"]
+    assert transfer.notes == ["drop 2", "use 0", "start 1", "drop 0", "use 1", "start 2", "drop 1", "use 2", "start 0"]
 
 
 def test_without_checkpointing_the_graph_holds_no_copies():
-    flux, network, mover = make_swapped_flux(swapped=True, checkpointing=False)
+    flux, network, transfer = make_swapped_flux(swapped=True, checkpointing=False)
     out = flux(**flux_inputs(PARAMS))
     gc.collect()
-    assert mover.dropped
-    assert all(reference() is None for reference in mover.dropped)
+    assert transfer.dropped
+    assert all(reference() is None for reference in transfer.dropped)
     out.square().mean().backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
@@ -72,23 +72,23 @@ def test_a_failure_in_the_middle_leaves_no_trace(number, checkpointing):
 @pytest.mark.parametrize("seed", range(5))
 def test_any_order_gets_what_it_asks_for(seed):
     blocks = [torch.nn.Linear(1, 1) for _ in range(6)]
-    mover = RecordingTransfer()
-    swap = BlockSwap(blocks, mover)
+    transfer = RecordingTransfer()
+    swap = BlockSwap(blocks, transfer)
     for index in torch.randint(0, 6, (50,), generator=torch.Generator().manual_seed(seed)).tolist():
         ask = swap.refetch if index % 2 else swap.fetch
         assert torch.equal(ask(index)["weight"], blocks[index].weight)
         if index % 3 == 0:
             swap.prefetch()
-        assert mover.live <= MAX_RESIDENT_BLOCKS
+        assert transfer.live <= MAX_RESIDENT_BLOCKS
     swap.release()
-    assert mover.live == 0
+    assert transfer.live == 0
 
 
 def test_a_single_swapped_block_stays():
     flux = make_flux()
-    mover = RecordingTransfer()
-    swap_blocks([flux.single_blocks[1]], mover, is_checkpointed=True)
+    transfer = RecordingTransfer()
+    swap_blocks([flux.single_blocks[1]], transfer, is_checkpointed=True)
     with torch.no_grad():
         assert torch.equal(flux(**flux_inputs(PARAMS)), make_flux()(**flux_inputs(PARAMS)))
         flux(**flux_inputs(PARAMS))
-    assert mover.notes == ["start 0", "use 0", "use 0"]
+    assert transfer.notes == ["start 0", "use 0", "use 0"]

@@ -49,14 +49,14 @@ def use_fits(device):
     assert not fits(20 * GIB, device)
 
 
-def use_mover(device):
-    mover = CudaBlockTransfer(device)
-    visit = mover.start({"weight": HostTensor()})
-    (copy,) = mover.finish(visit).values()
+def use_block_transfer(device):
+    transfer = CudaBlockTransfer(device)
+    pending = transfer.start({"weight": HostTensor()})
+    (copy,) = transfer.finish(pending).values()
     assert copy.device == torch.device("cuda", 0)
     assert copy.stream.device == torch.device("cuda", 0)
-    mover.drop(visit)
-    mover.start({"weight": HostTensor()})
+    transfer.drop(pending)
+    transfer.start({"weight": HostTensor()})
 
 
 def use_float8(device):
@@ -78,7 +78,7 @@ def test_with_index_of_a_device_that_has_one_or_needs_none_keeps_it():
 
 
 @pytest.mark.parametrize("device", [None, torch.device("cuda")], ids=["chosen", "without an index"])
-@pytest.mark.parametrize("use", [use_fits, use_mover, use_float8, use_progress])
+@pytest.mark.parametrize("use", [use_fits, use_block_transfer, use_float8, use_progress])
 def test_torch_cuda_calls_with_any_cuda_device_receive_an_index(use, device, calls):
     use(device or choose_device())
     assert calls

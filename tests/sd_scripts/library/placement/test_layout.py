@@ -50,36 +50,36 @@ def stored_bytes(module):
 @pytest.mark.parametrize("wanted", [1, 2, 5])
 def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkpointing):
     params = replace(PARAMS, depth=3, depth_single_blocks=6)
-    results, mover = [], RecordingTransfer()
+    results, transfer = [], RecordingTransfer()
     for is_swapped in (False, True):
         flux = make_flux(params)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
         if is_swapped:
             swapped = FAMILY.swapped_blocks(flux, wanted)
-            swap_blocks(swapped, mover, is_checkpointed=checkpointing)
+            swap_blocks(swapped, transfer, is_checkpointed=checkpointing)
         network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
         randomize_lora(network)
         out = [flux(**flux_inputs(params)).square().mean() for _ in range(2)]
         sum(out).backward()
         results.append([*out, *(parameter.grad for parameter in network.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
-    assert len(mover.numbers) == len(swapped)
-    assert mover.most_live <= 2
+    assert len(transfer.numbers) == len(swapped)
+    assert transfer.most_live <= 2
 
 
 def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes():
-    mover = RecordingTransfer()
+    transfer = RecordingTransfer()
     flux = make_flux(replace(PARAMS, depth=3, depth_single_blocks=6))
     layout = TransformerLayout(
         PlacementConfig(blocks_to_swap=3, gradient_checkpointing=True), torch.device("cuda", 0), torch.float32, FAMILY.swapped_blocks,
-        new_transfer=lambda _device: mover,
+        new_transfer=lambda _device: transfer,
     )  # fmt: skip
     layout.prepare(flux, flux.blocks)
     layout.finish(flux, flux.blocks)
     flux.block_runner = layout.block_runner()
     network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
     flux(**flux_inputs(PARAMS)).square().mean().backward()
-    used = [note for note in mover.notes if note.startswith("use")]
+    used = [note for note in transfer.notes if note.startswith("use")]
     assert used == [f"use {index}" for index in (0, 1, 2, 3, 4, 4, 3, 2, 1, 0)]  # forward, then the recompute
-    assert [note for note in mover.notes if note.startswith("start")] == [f"start {index}" for index in (0, 1, 2, 3, 4, 2, 1, 0)]
+    assert [note for note in transfer.notes if note.startswith("start")] == [f"start {index}" for index in (0, 1, 2, 3, 4, 2, 1, 0)]
     assert all(parameter.grad is not None for parameter in network.parameters())

@@ -96,40 +96,40 @@ def _float8(state, *, scaled):
     return tensors
 
 
-@pytest.fixture(name="mover")
-def fixture_mover():
+@pytest.fixture(name="transfer")
+def fixture_transfer():
     return RecordingTransfer()
 
 
-def store_that_swaps(mover):
+def store_that_swaps(transfer):
     """The store of a device that a whole T5 does not fit on, with the CPU as that device."""
     return TextEncoderLayout(
-        torch.device("cpu"), torch.float32, fits_on=lambda num_bytes, device: num_bytes < 1000, new_transfer=lambda device: mover
+        torch.device("cpu"), torch.float32, fits_on=lambda num_bytes, device: num_bytes < 1000, new_transfer=lambda device: transfer
     )
 
 
-def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5, tmp_path, mover):
+def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5, tmp_path, transfer):
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
     results = []
-    for model in (t5.requires_grad_(False), load_t5(str(tmp_path), dtype=torch.float32, store=store_that_swaps(mover))):
+    for model in (t5.requires_grad_(False), load_t5(str(tmp_path), dtype=torch.float32, store=store_that_swaps(transfer))):
         embedded = model.shared(ids).detach().requires_grad_(True)
         model(inputs_embeds=embedded).last_hidden_state.square().mean().backward()
         results.append(embedded.grad)
     assert torch.equal(*results)
-    assert mover.most_live == MAX_RESIDENT_BLOCKS
+    assert transfer.most_live == MAX_RESIDENT_BLOCKS
 
 
 @torch.no_grad()
-def test_a_t5_that_does_not_fit_visits_block_by_block(t5, tmp_path, mover):
+def test_a_t5_that_does_not_fit_is_copied_block_by_block(t5, tmp_path, transfer):
     """Copies are clones, two blocks are there at most, and the numbers are the same."""
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
-    loaded = load_t5(str(tmp_path), dtype=torch.float32, store=store_that_swaps(mover))
+    loaded = load_t5(str(tmp_path), dtype=torch.float32, store=store_that_swaps(transfer))
     for _ in range(2):
         assert torch.equal(loaded(input_ids=ids).last_hidden_state, t5(input_ids=ids).last_hidden_state)
-    assert mover.notes.count("use 1") == 2
-    assert mover.most_live == MAX_RESIDENT_BLOCKS
+    assert transfer.notes.count("use 1") == 2
+    assert transfer.most_live == MAX_RESIDENT_BLOCKS
 
 
 def test_the_encoders_are_not_taken_for_each_other(clip, t5, tmp_path):

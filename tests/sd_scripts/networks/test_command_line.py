@@ -1,10 +1,11 @@
-"""The commands beside the trainer answer a mistake with one sentence and exit code 2, and leave what is there alone."""
+"""The LoRA commands: a user's mistake gives one error line and exit code 2, and no file is written."""
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from networks import convert_flux_lora, flux_merge_lora, lora_file, resize_lora
+from networks import convert_flux_lora, flux_merge_lora, resize_lora
+from networks.command_line import run_command
 from tests.support.lora import lora_tensors
 
 COMMANDS = {"convert": convert_flux_lora.convert, "merge": flux_merge_lora.merge, "resize": resize_lora.resize}
@@ -25,24 +26,24 @@ PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": res
         ("convert", "--src_path {folder} --dst_path {out} --dst diffusers", "is missing"),
     ],
 )
-def test_a_mistake_is_one_sentence(command, flags, words, tmp_path, capsys):
+def test_a_mistake_gives_one_error_line(command, flags, words, tmp_path, capsys):
     save_file(lora_tensors(), tmp_path / "lora.safetensors")
     (tmp_path / "folder.safetensors").mkdir()
-    places = {"lora": tmp_path / "lora.safetensors", "out": tmp_path / "out.safetensors", "folder": tmp_path / "folder.safetensors"}
-    argv = flags.format(**places).split()
-    assert lora_file.run(PARSERS[command].build_parser(), COMMANDS[command], argv) == 2
+    paths = {"lora": tmp_path / "lora.safetensors", "out": tmp_path / "out.safetensors", "folder": tmp_path / "folder.safetensors"}
+    argv = flags.format(**paths).split()
+    assert run_command(PARSERS[command].build_parser(), COMMANDS[command], argv) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert words in error
-    assert not places["out"].exists()
+    assert not paths["out"].exists()
 
 
-def test_what_comes_out_as_no_numbers_is_not_written(tmp_path, capsys):
+def test_a_merge_to_nan_writes_no_file(tmp_path, capsys):
     save_file(lora_tensors(), tmp_path / "lora.safetensors")
     save_file({"double_blocks.0.img_attn.proj.weight": torch.full((8, 8), float("nan"))}, tmp_path / "flux.safetensors")
     lora, flux, out = (str(tmp_path / f"{name}.safetensors") for name in ("lora", "flux", "out"))
     argv = ["--models", lora, "--ratios", "1", "--flux_model", flux, "--save_to", out]
-    assert lora_file.run(flux_merge_lora.build_parser(), flux_merge_lora.merge, argv) == 2
+    assert run_command(flux_merge_lora.build_parser(), flux_merge_lora.merge, argv) == 2
     assert "contain NaN or infinity" in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
