@@ -66,8 +66,8 @@ class TrainedNetwork(nn.Module, ABC):
         """Load the complete weights of a checkpoint; raises TrainerError naming `source` and the first name or shape that does not fit."""
         own = self.state()
         if set(own) != set(weights):
-            odd = sorted(set(own) ^ set(weights))[0]
-            raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code=ReasonCode.BAD_MODEL)
+            mismatch = sorted(set(own) ^ set(weights))[0]
+            raise TrainerError(f"{source} does not fit this network: {mismatch} is in only one of them.", reason_code=ReasonCode.BAD_MODEL)
         self._check_shapes(own, weights, source)
         self.load_weights(weights)
 

@@ -31,7 +31,7 @@ from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, read_lora, write_
 from networks.lora_merge import prefix_of
 from networks.low_rank import truncate
 
-INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
+TARGETS = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
 WITHOUT_EFFECT = {
     "mem_eff_load_save": "one tensor is held in memory at a time in any case",
     "diffusers": "diffusers' keys are recognized",
@@ -45,7 +45,7 @@ def build_parser() -> Parser:
     parser = Parser(description="Merge LoRAs into FLUX, CLIP-L and T5, or (without these) into one LoRA.")
     parser.add_argument("--models", nargs="+", required=True, help="the LoRAs, with kohya's or diffusers' keys")
     parser.add_argument("--ratios", nargs="+", type=number, required=True, help="the strength of each LoRA")
-    for name, (_, target) in INTO.items():
+    for name, (_, target) in TARGETS.items():
         parser.add_argument(f"--{name}", help="a .safetensors file to merge into")
         parser.add_argument(f"--{target}", help="the .safetensors file to write")
     parser.add_argument("--precision", default="float", choices=list(PRECISIONS)[:4], help="precision to compute in (float)")
@@ -68,7 +68,7 @@ def merge(args: Namespace) -> str:
     check_device("--working_device", args.working_device)
     if len(args.models) != len(args.ratios):
         raise TrainerError(f"--models are {len(args.models)}, --ratios {len(args.ratios)}; give one ratio for each.")
-    for name, (_, target) in INTO.items():
+    for name, (_, target) in TARGETS.items():
         if getattr(args, name) and not getattr(args, target):
             raise TrainerError(f"--{name} is merged into a new file: give --{target}.")
     loras = [read_lora(path, "--models") for path in args.models]
@@ -76,17 +76,17 @@ def merge(args: Namespace) -> str:
     for lora, ratio in zip(loras, args.ratios, strict=True):
         for pair in lora.pairs():
             parts.setdefault(pair.name, []).append((pair, ratio))
-    given = [name for name in INTO if getattr(args, name)]
+    given = [name for name in TARGETS if getattr(args, name)]
     return _into_models(args, given, parts) if given else _into_one(args, loras, parts)
 
 
 def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
     lines = []
     for name in given:
-        prefix, target = INTO[name]
+        prefix, target = TARGETS[name]
         own = {module: pairs for module, pairs in parts.items() if prefix_of(module) == prefix}
         lines.append(_into_model(args, getattr(args, name), prefix, output_path(getattr(args, target)), own))
-    unused = [module for module in parts if prefix_of(module) not in [INTO[name][0] for name in given]]
+    unused = [module for module in parts if prefix_of(module) not in [TARGETS[name][0] for name in given]]
     if unused:
         lines.append(f"{len(unused)} modules belong to a model that was not given, such as {unused[0]}")
     return "\n".join(lines)
@@ -94,7 +94,7 @@ def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
 
 def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Parts) -> str:
     """Write one model with its modules merged, and return a message."""
-    file = WeightFile(path, f"--{next(name for name, (each, _) in INTO.items() if each == prefix)}")
+    file = WeightFile(path, f"--{next(name for name, (each, _) in TARGETS.items() if each == prefix)}")
     if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
         raise TrainerError(f"{path} contains quantized weights with scales ({scaled}); merge into the file that they were made from.")
     keys = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}

@@ -144,7 +144,7 @@ def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, tr
     try:
         inner = create_network(1.0, config.network_dim, config.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
     except ValueError as error:
-        raise TrainerError(f"--network_args do not fit this model: LyCORIS says: {error}") from None
+        raise TrainerError(f"--network_args do not fit this model: LyCORIS reports: {error}") from None
     inner.apply_to(encoders, flux, bool(encoders), trains_flux)
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
     network = LycorisNetwork(inner, seed, LoRAOptions(**ratios)).to(_device(flux))

@@ -13,7 +13,7 @@ PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "si
 INPUTS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
 WITHOUT_EFFECT = ("conv_dim", "conv_alpha")
 REFUSED = {
-    "ggpo_beta": "its perturbations need the gradients of the step before, which no checkpoint holds, so a resumed training would differ",
+    "ggpo_beta": "its perturbations need the gradients of the previous step, which no checkpoint contains, so a resumed training would differ",
     "dropout": "use --network_dropout",
 }
 REFUSED["ggpo_sigma"] = REFUSED["ggpo_beta"]

@@ -78,8 +78,8 @@ def _resized(pair: LoRAPair, args: Namespace) -> LoRAPair:
     values = singular(down, up)[1]
     rank = min(rank_for(values, args.dynamic_method, args.dynamic_param, args.new_rank), len(values))
     if args.verbose:
-        kept = (values[:rank].square().sum() / values.square().sum().clamp(min=1e-30)).sqrt()
-        print(f"{pair.name}: rank {pair.rank} -> {rank}, {kept:.1%} of the Frobenius norm", flush=True)
+        retained = (values[:rank].square().sum() / values.square().sum().clamp(min=1e-30)).sqrt()
+        print(f"{pair.name}: rank {pair.rank} -> {rank}, {retained:.1%} of the Frobenius norm", flush=True)
     small_down, small_up = truncate(down, up, rank)
     return LoRAPair(pair.name, small_down.cpu(), small_up.cpu(), pair.scale)
 
@@ -90,12 +90,12 @@ def rank_for(values: Tensor, method: str | None, target: float | None, highest: 
         return highest if method is None else 1
     assert target is not None  # --dynamic_method requires --dynamic_param
     if method == "sv_ratio":
-        wanted = int((values > values[0] / target).sum())
+        rank = int((values > values[0] / target).sum())
     else:
         shares = (values if method == "sv_cumulative" else values.square()).cumsum(0)
         goal = target if method == "sv_cumulative" else target**2
-        wanted = int((shares < goal * shares[-1]).sum()) + 1
-    return max(1, min(wanted, highest))
+        rank = int((shares < goal * shares[-1]).sum()) + 1
+    return max(1, min(rank, highest))
 
 
 def _resize_metadata(args: Namespace, old: dict[str, str], old_rank: int, tensors: dict[str, Tensor]) -> dict[str, str]:

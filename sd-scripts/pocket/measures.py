@@ -14,9 +14,9 @@ def nearest_rms(samples: Tensor, references: Tensor) -> Tensor:
     return torch.cdist(samples.flatten(1), references.flatten(1)).amin(1) / samples[0].numel() ** 0.5
 
 
-def num_nearest_to(samples: Tensor, wanted: Tensor, others: Tensor) -> int:
-    """Return how many samples have their nearest neighbor in `wanted` and not in `others`."""
-    return int((nearest_rms(samples, wanted) < nearest_rms(samples, others)).sum())
+def num_nearest_to(samples: Tensor, targets: Tensor, others: Tensor) -> int:
+    """Return how many samples have their nearest neighbor in `targets` and not in `others`."""
+    return int((nearest_rms(samples, targets) < nearest_rms(samples, others)).sum())
 
 
 def colors_seen(pixels: np.ndarray) -> tuple[str, str]:
