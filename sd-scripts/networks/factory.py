@@ -22,7 +22,7 @@ Groups = dict[float, list[nn.Parameter]]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
-    """Which models get trainable modules."""
+    """The selection of the models that get trainable modules."""
 
     trains_flux: bool
     trains_clip: bool

@@ -45,7 +45,7 @@ def _attach(linear: nn.Linear, pair: LoRAPair, scale: float, device: torch.devic
     down, up = pair.down.to(device, torch.float32), pair.up.to(device, torch.float32)
 
     def forward(x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
+        """Return the layer's output plus the LoRA's: (..., in) -> (..., out)."""
         return add_lora(frozen(x), x, down, up, scale)
 
     linear.forward = forward  # type: ignore[method-assign, assignment]
