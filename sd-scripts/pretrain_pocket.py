@@ -1,9 +1,9 @@
-"""Make models/pocket/ again: tokenizers, VAE, transformer with text encoders, guidance distillation, prior images.
+"""Train the pocket model in models/pocket/: tokenizers, VAE, transformer and text encoders, guidance distillation, prior images.
 
     python sd-scripts/pretrain_pocket.py --stage all --work /some/folder --out models/pocket
 
-Each stage leaves its result in the work folder, so that one can be repeated without the others. Needs requirements-dev.txt (bundled photos)
-and about an hour on two cores; the seeds are fixed, but the order of floating-point sums on another machine is not.
+Each stage writes its result to the work folder and can be repeated separately. Requires requirements-dev.txt (bundled photos) and about an hour
+on two cores. Seeds are fixed, but results differ between machines because the order of floating-point sums does.
 """
 
 import argparse
@@ -24,7 +24,7 @@ NUM_SCENES, NUM_CROPS = 22_000, 4_000
 
 
 def main() -> None:
-    """Run the stages that were asked for."""
+    """Run the stages that --stage selects."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     parser.add_argument("--work", type=Path, required=True, help="folder for the stages' float32 results")
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def make_tokenizers(work: Path, out: Path) -> None:
-    """Learn both vocabularies."""
+    """Train both tokenizers."""
     vocabulary.build_clip(out / "tokenizer_clip")
     vocabulary.build_t5(out / "tokenizer_t5")
 
@@ -51,10 +51,10 @@ def make_flux(work: Path, out: Path) -> None:
     """Pretrain the transformer and the text encoders."""
     corpus, tokenizers = _corpus(work, out)
 
-    def keep(networks: transformer.Networks) -> None:
+    def save(networks: transformer.Networks) -> None:
         _save(networks.modules(), work / "teacher.safetensors")
 
-    keep(transformer.pretrain(transformer.new_networks(tokenizers), corpus, STEPS["flux"], keep))
+    save(transformer.pretrain(transformer.new_networks(tokenizers), corpus, STEPS["flux"], save))
 
 
 def make_distil(work: Path, out: Path) -> None:
@@ -65,12 +65,12 @@ def make_distil(work: Path, out: Path) -> None:
 
 
 def make_decoder(work: Path, out: Path) -> None:
-    """Continue to train the VAE's decoder with unchanged latents."""
+    """Train the VAE's decoder further, with unchanged latents."""
     _save(vae.sharpen_decoder(_load_vae(work), STEPS["decoder"]), work / "ae_sharp.safetensors")
 
 
 def make_export(work: Path, out: Path) -> None:
-    """Write the finished networks in bfloat16, under the names of the files that users have."""
+    """Write the trained networks in bfloat16, under the file names of FLUX.1."""
     networks = _load_networks(work / "student.safetensors", _tokenizers(out))
     _save(_load_vae(work, "ae_sharp"), out / "ae.safetensors", torch.bfloat16)
     _save(networks.flux, out / "flux.safetensors", torch.bfloat16)
@@ -79,7 +79,7 @@ def make_export(work: Path, out: Path) -> None:
 
 
 def make_prior(work: Path, out: Path) -> None:
-    """Draw the regularization images with the finished model."""
+    """Generate the regularization images with the trained model."""
     prior_images.draw_prior(out, out / "prior")
 
 

@@ -1,1 +1,1 @@
-"""Trainable networks that are injected into a frozen model."""
+"""Trainable networks over frozen models (LoRA and LyCORIS), and the LoRA commands."""

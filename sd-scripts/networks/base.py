@@ -1,4 +1,4 @@
-"""The interface between the training loop and a trained network, and the LoRA network."""
+"""TrainedNetwork, the interface between the training and a trainable network, and LoRANetwork."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -15,66 +15,66 @@ from networks.network_args import LoRAOptions
 
 
 class TrainedNetwork(nn.Module, ABC):
-    """A trainable network over frozen models. Its parameters are what is trained, its `weights` are what is saved."""
+    """A trainable network over frozen models; `parameters` are trained, `weights` are saved."""
 
-    max_norm: float = 0.0  # --scale_weight_norms; 0 is no limit
+    max_norm: float = 0.0  # --scale_weight_norms; 0 disables the limit
     options: LoRAOptions = LoRAOptions()
 
     @abstractmethod
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
-        """The trainable tensors of one part (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX), by module and tensor name."""
+        """Return the trainable parameters of one part (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX), by module and tensor name."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """The tensors that are saved, by their names in the file; on their own device, not copied."""
+        """Return the tensors to save, by their names in the file; on their device, not copied."""
 
     @abstractmethod
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load tensors as `state` returns them; names may be missing, shapes have been checked."""
+        """Load tensors by the names of `state`; some may be missing, and their shapes have been checked."""
 
     @abstractmethod
     def set_multiplier(self, multiplier: float) -> None:
-        """Scale the whole network's effect; 0 is the frozen model alone."""
+        """Set the factor of the network's effect; 0 disables the network."""
 
     @abstractmethod
     def start_micro_step(self, step: int, micro: int) -> None:
-        """Start a micro step: dropout draws for it until after_step."""
+        """Start a micro step: seed its dropout and enable dropout until after_step."""
 
     @abstractmethod
     def after_step(self) -> None:
-        """End the step: disable dropout and limit norms to max_norm."""
+        """End the step: disable dropout and limit the norms to max_norm."""
 
     def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Return what is saved, copied to the host, in `dtype` (None keeps the trained one)."""
+        """Return copies of the tensors to save in host memory, in `dtype` (None keeps the dtype of each tensor)."""
         return {name: tensor.detach().to("cpu", dtype or tensor.dtype, copy=True).contiguous() for name, tensor in self.state().items()}
 
     def digests(self) -> dict[str, str]:
-        """Return a hash of each tensor, empty for one of zeros alone."""
+        """Return the SHA-256 of each tensor in float32, and an empty text for a tensor of zeros."""
         weights = self.weights(torch.float32)
         return {name: hashlib.sha256(tensor.numpy().data).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
 
     def has_learned(self, since: Mapping[str, str]) -> bool:
-        """Return True if the network has another effect than when `since` was its digests.
+        """Return True if the network's effect differs from the one when `since` were its digests.
 
-        Tensors that start as zeros keep a fresh network without effect: while all of them stay zero, weight decay of the rest is not learning.
+        A new network has no effect because some tensors are zero: as long as these stay zero, changes of the others (weight decay) do not count.
         """
         now = self.digests()
         zeros = [name for name, digest in since.items() if not digest]
         return any(now[name] for name in zeros) if zeros else now != since
 
     def load(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Load all of a checkpoint's weights; raises TrainerError naming `source` and the first name or shape that does not fit."""
+        """Load the complete weights of a checkpoint; raises TrainerError naming `source` and the first name or shape that does not fit."""
         own = self.state()
         if set(own) != set(weights):
-            odd = sorted(set(own) ^ set(weights))[0]
-            raise TrainerError(f"{source} does not fit this network: {odd} is in only one of them.", reason_code=ReasonCode.BAD_MODEL)
+            mismatch = sorted(set(own) ^ set(weights))[0]
+            raise TrainerError(f"{source} does not fit this network: {mismatch} is in only one of them.", reason_code=ReasonCode.BAD_MODEL)
         self._check_shapes(own, weights, source)
         self.load_weights(weights)
 
     def load_matching_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Load the modules that another LoRA has in common with this network, and print how many.
+        """Load the tensors of another LoRA that this network has too, and print how many tensors do not match.
 
-        Raises TrainerError naming `source` if there is none or a shape differs.
+        Raises TrainerError naming `source` if no trained tensor matches or a shape differs.
         """
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
@@ -99,7 +99,7 @@ class TrainedNetwork(nn.Module, ABC):
 
 
 class LoRANetwork(TrainedNetwork):
-    """All LoRA modules of a training, by kohya's names."""
+    """A network of LoRA modules, with kohya's names."""
 
     def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, options: LoRAOptions) -> None:
         super().__init__()
@@ -108,16 +108,16 @@ class LoRANetwork(TrainedNetwork):
             self.add_module(module.name, module)
 
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
-        """The downs and ups of one part."""
+        """Return the down and up factors of one part."""
         chosen = [lora for lora in self.loras if lora.name.startswith(f"{prefix}_")]
         return {f"{lora.name}.{name}": parameter for lora in chosen for name, parameter in lora.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
-        """kohya's tensors: `….lora_down.weight`, `….lora_up.weight`, `….alpha`."""
+        """Return kohya's tensors: `….lora_down.weight`, `….lora_up.weight`, `….alpha`."""
         return {f"{lora.name}.{leaf}": tensor for lora in self.loras for leaf, tensor in lora.saved().items()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load complete modules; without an alpha, the network's own is kept."""
+        """Load the modules whose tensors are complete; a missing alpha means the network's alpha."""
         for lora in self.loras:
             own = lora.saved()
             given = {leaf: weights.get(f"{lora.name}.{leaf}") for leaf in own}
@@ -125,16 +125,16 @@ class LoRANetwork(TrainedNetwork):
                 _load_weights(lora, {leaf: own[leaf] if tensor is None else tensor for leaf, tensor in given.items()})
 
     def set_multiplier(self, multiplier: float) -> None:
-        """Scale the whole network's effect; 0 is the frozen model alone."""
+        """Set the factor of the network's effect; 0 disables the network."""
         for lora in self.loras:
             lora.multiplier = multiplier
 
     def start_micro_step(self, step: int, micro: int) -> None:
-        """Let dropout draw for this micro step."""
+        """Start a micro step: seed its dropout and enable dropout until after_step."""
         self.micro_step.step, self.micro_step.micro, self.micro_step.active = step, micro, True
 
     def after_step(self) -> None:
-        """End dropout and limit every module's norm."""
+        """End the step: disable dropout and limit each module's norm to max_norm."""
         self.micro_step.active = False
         if self.max_norm:
             for lora in self.loras:
@@ -153,7 +153,7 @@ def _load_weights(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def limit_norm(lora: LoRAModule, max_norm: float) -> None:
-    """Scale a module so that the Frobenius norm of what it adds to the frozen weight is at most `max_norm`; both factors share it."""
+    """Scale both factors of a module so that the Frobenius norm of its weight change is at most `max_norm`."""
     squares = [frobenius(down, up).square() for down, up in lora.factors()]
     norm = lora.scale * torch.stack(squares).sum().sqrt()
     if norm > max_norm:

@@ -1,6 +1,6 @@
-"""Rename a FLUX LoRA from kohya's keys to diffusers' (PEFT's) or back: `python sd-scripts/networks/convert_flux_lora.py --help`.
+"""Convert a FLUX LoRA between kohya's and diffusers' (PEFT's) keys: `python sd-scripts/networks/convert_flux_lora.py --help`.
 
-The weights stay as they are, so both ways in a row give the same file back.
+The conversion is lossless: converting there and back gives identical tensors.
 """
 
 import sys
@@ -23,10 +23,8 @@ def build_parser() -> Parser:
     parser = Parser(description="Rename a FLUX LoRA's tensors: kohya's keys to diffusers' (PEFT's), or back.")
     parser.add_argument("--src_path", required=True, help="the LoRA to read")
     parser.add_argument("--dst_path", required=True, help="the .safetensors file to write")
-    parser.add_argument(
-        "--dst", required=True, choices=list(FORMS), help="the form to write; sd-scripts and ai-toolkit are kohya's words for them"
-    )
-    parser.add_argument("--src", choices=list(FORMS), help="the form that is read; it is recognized when left out")
+    parser.add_argument("--dst", required=True, choices=list(FORMS), help="the format to write; kohya calls them sd-scripts and ai-toolkit")
+    parser.add_argument("--src", choices=list(FORMS), help="the format of the source; detected by default")
     return parser
 
 
@@ -35,7 +33,7 @@ def convert(args: Namespace) -> str:
     lora = read_lora(args.src_path, "--src_path")
     form = "diffusers" if lora.had_diffusers_names else "kohya"
     if args.src and FORMS[args.src] != form:
-        raise TrainerError(f"--src {args.src} was said, but {args.src_path} has {form}'s keys.")
+        raise TrainerError(f"--src is {args.src}, but {args.src_path} has {form}'s keys.")
     write_lora(lora.tensors, args.dst_path, lora.metadata, diffusers=FORMS[args.dst] == "diffusers", dtype=None)
     return f"saved {args.dst_path}: {len(lora.ranks())} modules, from {form}'s keys to {FORMS[args.dst]}'s"
 

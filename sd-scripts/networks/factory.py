@@ -1,4 +1,4 @@
-"""From the configuration to the trained network and its parameter groups."""
+"""Creates the configured network and its parameter groups."""
 
 import re
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
 from networks.lora_file import read_lora
 from networks.lora_flux import create_network
-from networks.network_args import LoRAOptions, parse_network_args, warn_of_args_without_effect
+from networks.network_args import LoRAOptions, parse_network_args, warn_ineffective_args
 
 PREFIXES = (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX)
-NAMES = {FLUX_PREFIX: "unet", CLIP_PREFIX: "textencoder", T5_PREFIX: "textencoder 2"}  # kohya's names of their curves
+NAMES = {FLUX_PREFIX: "unet", CLIP_PREFIX: "textencoder", T5_PREFIX: "textencoder 2"}  # kohya's names in logs of learning rates
 Groups = dict[float, list[nn.Parameter]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
-    """Which models get trainable modules."""
+    """The selection of the models that get trainable modules."""
 
     trains_flux: bool
     trains_clip: bool
@@ -76,7 +76,7 @@ def _check_parts(config: NetworkConfig) -> None:
 
 
 def _has_dropout(config: NetworkConfig) -> bool:
-    """Return True if our LoRA modules draw at random; LyCORIS has its own."""
+    """Return True if our LoRA modules have dropout; False for LyCORIS, which implements its own."""
     if config.network_module == NetworkModule.LYCORIS:
         return False
     options = parse_network_args(config.network_args)
@@ -84,12 +84,13 @@ def _has_dropout(config: NetworkConfig) -> bool:
 
 
 def create(config: NetworkConfig, flux: nn.Module, text_encoders: Mapping[str, nn.Module], *, seed: int) -> TrainedNetwork:
-    """Create the configured network over the models that are trained, on their devices, with --network_weights loaded.
+    """Create the configured network over the trained models, on their devices, and load --network_weights.
 
-    `text_encoders` are by the prefix of their module names, and used only if they are trained. Raises TrainerError for what does not fit the models.
+    `text_encoders` are by the prefix of their module names, and used only if they are trained. Raises TrainerError if the configuration does not
+    fit the models.
     """
     parts = parts_of(config)
-    warn_of_args_without_effect(config.network_args)
+    warn_ineffective_args(config.network_args)
     clip = text_encoders.get(CLIP_PREFIX) if parts.trains_clip else None
     t5 = text_encoders.get(T5_PREFIX) if parts.trains_t5 else None
     if config.network_module == NetworkModule.LYCORIS:
@@ -121,9 +122,9 @@ def _create_lora(config: NetworkConfig, flux: nn.Module | None, clip: nn.Module 
 
 
 def parameter_groups(config: OptimConfig, network: TrainedNetwork) -> list[dict[str, Any]]:
-    """Return the optimizer's groups, FLUX's first; a part with a rate of 0 is frozen and left out.
+    """Return the optimizer's parameter groups, FLUX's first; groups with a learning rate of 0 are frozen and omitted.
 
-    network_reg_lrs overrides the rate of a part by module name, and LoRA+ multiplies the rate of the up factors.
+    network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies that of the up factors.
     """
     groups: list[dict[str, Any]] = []
     for prefix, rate in ((FLUX_PREFIX, config.unet_lr), (CLIP_PREFIX, config.clip_lr), (T5_PREFIX, config.t5_lr)):
@@ -144,6 +145,6 @@ def _rate_of(name: str, prefix: str, rate: float, options: LoRAOptions) -> float
 
 
 def loraplus_ratio(prefix: str, options: LoRAOptions) -> float:
-    """Return the factor of the up factors' learning rate (LoRA+); 1 without."""
+    """Return LoRA+'s ratio for the learning rate of the up factors; 1 by default."""
     own = options.loraplus_unet_lr_ratio if prefix == FLUX_PREFIX else options.loraplus_text_encoder_lr_ratio
     return own or options.loraplus_lr_ratio or 1.0

@@ -1,8 +1,8 @@
 """Merge LoRAs into FLUX, CLIP-L and T5, or into one LoRA: `python sd-scripts/networks/flux_merge_lora.py --help`.
 
-A model is copied tensor by tensor: what no LoRA touches stays byte for byte what it was. Several LoRAs become one whose effect is their sum:
-exactly so with --concat, else the best approximation of that sum that the highest of their ranks allows. (kohya adds the factors of the
-LoRAs instead, which also multiplies one's up with another's down.)
+A model is copied tensor by tensor; tensors without a LoRA module stay byte-identical. Several LoRAs are merged into one whose effect is their
+sum: exactly with --concat, else the best approximation with the highest of their ranks. (kohya adds the factors of the LoRAs instead, which
+also multiplies the up of one LoRA by the down of another.)
 """
 
 import sys
@@ -31,44 +31,44 @@ from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, read_lora, write_
 from networks.lora_merge import prefix_of
 from networks.low_rank import truncate
 
-INTO = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
+TARGETS = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
 WITHOUT_EFFECT = {
     "mem_eff_load_save": "one tensor is held in memory at a time in any case",
     "diffusers": "diffusers' keys are recognized",
     "shuffle": "the order of a LoRA's ranks changes nothing",
 }
-Parts = dict[str, list[tuple[LoRAPair, float]]]  # by module: what is added, with its ratio
+Parts = dict[str, list[tuple[LoRAPair, float]]]  # by module name: the pairs to add and their ratios
 
 
 def build_parser() -> Parser:
     """Return the parser, with kohya's flag names."""
     parser = Parser(description="Merge LoRAs into FLUX, CLIP-L and T5, or (without these) into one LoRA.")
-    parser.add_argument("--models", nargs="+", required=True, help="the LoRAs, of kohya's or diffusers' keys")
-    parser.add_argument("--ratios", nargs="+", type=number, required=True, help="how strongly each is merged")
-    for name, (_, target) in INTO.items():
+    parser.add_argument("--models", nargs="+", required=True, help="the LoRAs, with kohya's or diffusers' keys")
+    parser.add_argument("--ratios", nargs="+", type=number, required=True, help="the strength of each LoRA")
+    for name, (_, target) in TARGETS.items():
         parser.add_argument(f"--{name}", help="a .safetensors file to merge into")
         parser.add_argument(f"--{target}", help="the .safetensors file to write")
     parser.add_argument("--precision", default="float", choices=list(PRECISIONS)[:4], help="precision to compute in (float)")
     parser.add_argument(
         "--save_precision",
         choices=list(PRECISIONS),
-        help="precision of what is changed; when left out, a model's own, a LoRA's is --precision",
+        help="precision of changed tensors (default: the model's own; for a LoRA, --precision)",
     )
     parser.add_argument("--working_device", "--loading_device", default="cpu", help="where to compute, cpu or cuda")
-    parser.add_argument("--concat", action="store_true", help="into one LoRA: keep all ranks, which is exact")
-    parser.add_argument("--no_metadata", action="store_true", help="leave out the modelspec notes")
+    parser.add_argument("--concat", action="store_true", help="merge into one LoRA: keep all ranks, which is exact")
+    parser.add_argument("--no_metadata", action="store_true", help="do not write modelspec metadata")
     for name, reason in WITHOUT_EFFECT.items():
         parser.add_argument(f"--{name}", action="store_true", help=f"without effect: {reason}")
     return parser
 
 
 def merge(args: Namespace) -> str:
-    """Merge and say what was written; raises TrainerError for flags that do not go together and modules that do not fit."""
+    """Merge the files and return a message; raises TrainerError if flags contradict each other or modules do not fit."""
     warn_ineffective_flags(args, WITHOUT_EFFECT)
     check_device("--working_device", args.working_device)
     if len(args.models) != len(args.ratios):
         raise TrainerError(f"--models are {len(args.models)}, --ratios {len(args.ratios)}; give one ratio for each.")
-    for name, (_, target) in INTO.items():
+    for name, (_, target) in TARGETS.items():
         if getattr(args, name) and not getattr(args, target):
             raise TrainerError(f"--{name} is merged into a new file: give --{target}.")
     loras = [read_lora(path, "--models") for path in args.models]
@@ -76,25 +76,25 @@ def merge(args: Namespace) -> str:
     for lora, ratio in zip(loras, args.ratios, strict=True):
         for pair in lora.pairs():
             parts.setdefault(pair.name, []).append((pair, ratio))
-    given = [name for name in INTO if getattr(args, name)]
+    given = [name for name in TARGETS if getattr(args, name)]
     return _into_models(args, given, parts) if given else _into_one(args, loras, parts)
 
 
 def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
     lines = []
     for name in given:
-        prefix, target = INTO[name]
-        mine = {module: pairs for module, pairs in parts.items() if prefix_of(module) == prefix}
-        lines.append(_into_model(args, getattr(args, name), prefix, output_path(getattr(args, target)), mine))
-    left = [module for module in parts if prefix_of(module) not in [INTO[name][0] for name in given]]
-    if left:
-        lines.append(f"{len(left)} modules belong to a model that was not given, such as {left[0]}")
+        prefix, target = TARGETS[name]
+        own = {module: pairs for module, pairs in parts.items() if prefix_of(module) == prefix}
+        lines.append(_into_model(args, getattr(args, name), prefix, output_path(getattr(args, target)), own))
+    unused = [module for module in parts if prefix_of(module) not in [TARGETS[name][0] for name in given]]
+    if unused:
+        lines.append(f"{len(unused)} modules belong to a model that was not given, such as {unused[0]}")
     return "\n".join(lines)
 
 
 def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Parts) -> str:
-    """Write one model with what belongs to it."""
-    file = WeightFile(path, f"--{next(name for name, (each, _) in INTO.items() if each == prefix)}")
+    """Write one model with its modules merged, and return a message."""
+    file = WeightFile(path, f"--{next(name for name, (each, _) in TARGETS.items() if each == prefix)}")
     if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
         raise TrainerError(f"{path} contains quantized weights with scales ({scaled}); merge into the file that they were made from.")
     keys = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
@@ -108,8 +108,10 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
     if dtype is not None:
         changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}
     kind = "flux-1-dev" if any("guidance_in." in key for key in file.names) else "flux-1-schnell"
-    writes_spec = prefix == FLUX_PREFIX and not args.no_metadata
-    copy_with_changes(Path(path), target, changes, file.metadata | (_spec(target, kind, [path, *args.models]) if writes_spec else {}))
+    writes_modelspec = prefix == FLUX_PREFIX and not args.no_metadata
+    copy_with_changes(
+        Path(path), target, changes, file.metadata | (_modelspec(target, kind, [path, *args.models]) if writes_modelspec else {})
+    )
     return f"saved {target}: {len(parts)} weights changed"
 
 
@@ -138,15 +140,15 @@ def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
         ranks.add(len(down))
         tensors |= {f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up, f"{module}.alpha": torch.tensor(float(len(down)))}
     kind = _first(loras, "modelspec.architecture", "flux-1-dev/lora")
-    metadata = _lora_notes(loras, ranks) | ({} if args.no_metadata else _spec(Path(args.save_to), kind, args.models))
+    metadata = _network_metadata(loras, ranks) | ({} if args.no_metadata else _modelspec(Path(args.save_to), kind, args.models))
     write_lora(tensors, args.save_to, metadata, diffusers=False, dtype=PRECISIONS[args.save_precision or args.precision])
     return f"saved {args.save_to}: {len(parts)} modules of rank {min(ranks)} to {max(ranks)}"
 
 
 def sum_of(pairs: Iterable[tuple[LoRAPair, float]], *, exact: bool, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Return (down, up) whose product is the ratio-weighted sum of the pairs' effects, in float32.
+    """Return float32 factors (down, up) of the ratio-weighted sum of the pairs' weight changes.
 
-    Exact has the ranks' sum as its rank; otherwise the highest of the ranks, and as little as possible is lost.
+    If `exact`, the rank is the sum of the ranks; otherwise it is the highest of the ranks, and the result is the best approximation.
     """
     pairs = list(pairs)
     down = torch.cat([pair.down.float() for pair, _ in pairs]).to(device)
@@ -160,7 +162,7 @@ def _first(loras: list[LoRAFile], key: str, otherwise: str) -> str:
     return next((lora.metadata[key] for lora in loras if key in lora.metadata), otherwise)
 
 
-def _lora_notes(loras: list[LoRAFile], ranks: set[int]) -> dict[str, str]:
+def _network_metadata(loras: list[LoRAFile], ranks: set[int]) -> dict[str, str]:
     rank = str(min(ranks)) if len(ranks) == 1 else "Dynamic"
     version = _first(loras, "ss_base_model_version", "flux1")
     return {
@@ -169,7 +171,7 @@ def _lora_notes(loras: list[LoRAFile], ranks: set[int]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _spec(target: Path, architecture: str, sources: Iterable[str]) -> dict[str, str]:
+def _modelspec(target: Path, architecture: str, sources: Iterable[str]) -> dict[str, str]:
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,

@@ -93,8 +93,8 @@ def read_lora(path: str | Path, what: str) -> LoRAFile:
     """
     file = WeightFile(path, what)
     tensors = {name: file.tensor(name) for name in file.names}
-    if odd := next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None):
-        raise file.damaged(f"{odd} contains NaN or infinity")
+    if invalid := next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None):
+        raise file.damaged(f"{invalid} contains NaN or infinity")
     renamed = is_diffusers(tensors)
     try:
         tensors = to_kohya(tensors) if renamed else tensors

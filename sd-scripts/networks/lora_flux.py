@@ -1,7 +1,7 @@
-"""LoRA for FLUX, CLIP-L and T5: which Linears take part, with which rank, and kohya's names for them.
+"""LoRA for FLUX, CLIP-L and T5: selects the Linears to train, their ranks, and their names in kohya's format.
 
-Without options these are all Linears of the double and single blocks (modulations too), and all of CLIP-L's layers. What a module computes
-is lora_module.py's, what the options mean in words network_args.py's.
+By default, these are all Linears of the double and single blocks (including modulations) and all of CLIP-L's layers. The modules themselves are
+in lora_module.py, their options in network_args.py.
 """
 
 import re
@@ -22,7 +22,7 @@ BLOCK = re.compile(r"(double|single)_blocks\.(\d+)\.(.+)")
 
 @dataclass(frozen=True)
 class Target:
-    """One Linear that gets a LoRA: kohya's name, where it is, its rank and alpha."""
+    """A Linear to train: its name in kohya's format, its module path, and the rank and alpha of its LoRA."""
 
     name: str
     path: str
@@ -31,7 +31,7 @@ class Target:
     alpha: float
 
 
-RankOf = Callable[[str, str], tuple[int, float]]  # (kohya's name, the module's path) -> (rank, alpha); rank 0 trains nothing
+RankOf = Callable[[str, str], tuple[int, float]]  # (kohya's name, the module's path) -> (rank, alpha); rank 0 means not trained
 
 
 def create_network(
@@ -47,13 +47,13 @@ def create_network(
     options: LoRAOptions | None = None,
     **choices: Any,
 ) -> LoRANetwork:
-    """Make a LoRA for the chosen Linears of each model that is given (None is not trained), and replace the Linear by it.
+    """Create a LoRA for the selected Linears of each model that is not None, and replace the forward of these Linears.
 
-    `choices` are LoRAOptions by name, for callers without `options`. `ranks` overrules rank, alpha and choices: just the modules that it
-    names are trained. Raises TrainerError for options that do not fit the model.
+    `choices` are fields of LoRAOptions, for callers without `options`. `ranks` maps module names to (rank, alpha) and takes precedence over
+    rank, alpha and options: only its modules are trained. Raises TrainerError for options that do not fit the model.
     """
     options = options or LoRAOptions(**choices)
-    rank_of = _listed(ranks) if ranks is not None else _chosen(flux, rank, alpha, options)
+    rank_of = _ranks_by_name(ranks) if ranks is not None else _ranks_by_options(flux, rank, alpha, options)
     targets = [
         target for prefix, model in ((FLUX_PREFIX, flux), (CLIP_PREFIX, clip), (T5_PREFIX, t5)) for target in _find(prefix, model, rank_of)
     ]
@@ -83,24 +83,24 @@ def _attach(target: Target, seed: int, rates: DropoutRates, micro_step: MicroSte
 
 
 def _sizes(target: Target) -> list[int] | None:
-    """Return the output rows of the projections that a Linear holds in one matrix; None for a Linear of one projection."""
+    """Return the output rows of each projection that a Linear concatenates; None for a single projection."""
     layer = LAYER_NAMES.layer_at(target.name)
     if layer is None or len(layer.parts) == 1:
         return None
     return layer.part_rows(target.linear.in_features, target.linear.out_features)
 
 
-def _listed(ranks: Mapping[str, tuple[int, float]]) -> RankOf:
+def _ranks_by_name(ranks: Mapping[str, tuple[int, float]]) -> RankOf:
     return lambda name, path: ranks.get(name, (0, 0.0))
 
 
-def _chosen(flux: nn.Module | None, rank: int, alpha: float, options: LoRAOptions) -> RankOf:
-    """Return kohya's choice of ranks: by pattern first, else by kind of layer and block; the inputs only when in_dims is given."""
+def _ranks_by_options(flux: nn.Module | None, rank: int, alpha: float, options: LoRAOptions) -> RankOf:
+    """Return the ranks as kohya selects them: by name pattern, else by layer type and block; input layers only if in_dims is set."""
     blocks = {kind: _blocks(flux, kind, options) for kind in ("double", "single")}
 
     def rank_of(name: str, path: str) -> tuple[int, float]:
         is_flux, block = name.startswith(f"{FLUX_PREFIX}_"), BLOCK.match(path)
-        if is_flux and not _takes_part(path, block, options):
+        if is_flux and not _is_selected(path, block, options):
             return 0, alpha
         by_pattern = next((found for pattern, found in options.network_reg_dims if re.search(pattern, name)), None)
         if by_pattern is not None:
@@ -115,7 +115,7 @@ def _chosen(flux: nn.Module | None, rank: int, alpha: float, options: LoRAOption
     return rank_of
 
 
-def _takes_part(path: str, block: re.Match[str] | None, options: LoRAOptions) -> bool:
+def _is_selected(path: str, block: re.Match[str] | None, options: LoRAOptions) -> bool:
     if block is None:
         return bool(options.in_dims) and path.split(".")[0] in INPUTS
     return options.train_blocks in ("all", block[1])
@@ -127,7 +127,7 @@ def _blocks(flux: nn.Module | None, kind: str, options: LoRAOptions) -> set[int]
 
 
 def _part(block: re.Match[str]) -> str:
-    """Return which of PARTS a block's Linear belongs to."""
+    """Return the element of PARTS to which a block's Linear belongs."""
     kind, _, layer = block.groups()
     if kind == "single":
         return "single_mod" if layer.startswith("modulation") else "single"

@@ -1,6 +1,6 @@
-"""LoRA files put beside frozen models for drawing: any number of them, each with its strength.
+"""Applies LoRA files to frozen models for inference, without changing the weights.
 
-Merging them into the weights is base_weights.py's; training has modules of its own in lora_module.py.
+lora_merge.py merges LoRAs into the weights instead; lora_module.py has the modules for training.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ from networks.lora_module import add_lora
 
 @dataclass(frozen=True)
 class Attachment:
-    """A LoRA file and how strongly it counts."""
+    """A LoRA file and its multiplier."""
 
     file: LoRAFile
     multiplier: float
 
     def attach(self, model: nn.Module, prefix: str, *, device: torch.device) -> None:
-        """Let a model's layers, which compute on `device`, add the file's modules of one prefix (networks.base).
+        """Add the file's modules of one prefix (such as FLUX_PREFIX) to the forward of a model's Linears.
 
+        The layers compute on `device`.
         Raises TrainerError naming the first module that the model does not have.
         """
         linears = linears_of(model, prefix)
@@ -32,7 +33,7 @@ class Attachment:
 
 
 def read_attachment(path: str, multiplier: float) -> Attachment:
-    """Read a LoRA file of either form; raises TrainerError when it is damaged or has a module that belongs to no part of FLUX."""
+    """Read a LoRA file in kohya's or diffusers' format; raises TrainerError if it is damaged or has modules of another model."""
     file = read_lora(path, "the LoRA")
     for pair in file.pairs():
         prefix_of(pair.name)
@@ -44,7 +45,7 @@ def _attach(linear: nn.Linear, pair: LoRAPair, scale: float, device: torch.devic
     down, up = pair.down.to(device, torch.float32), pair.up.to(device, torch.float32)
 
     def forward(x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
+        """Return the layer's output plus the LoRA's: (..., in) -> (..., out)."""
         return add_lora(frozen(x), x, down, up, scale)
 
     linear.forward = forward  # type: ignore[method-assign, assignment]

@@ -1,8 +1,8 @@
-"""Rename a LoRA's tensors between kohya's form (`lora_unet_….lora_down.weight`) and diffusers' (PEFT's `transformer.….lora_A.weight`).
+"""Conversion of a LoRA's tensors between kohya's keys (`lora_unet_….lora_down.weight`) and diffusers' (`transformer.….lora_A.weight`).
 
-FLUX keeps queries, keys and values in one matrix, diffusers in three. One LoRA over the whole becomes three that share its down; a
-block-diagonal LoRA becomes its blocks. Converting there and back gives identical tensors. Scales are kept as alpha, never multiplied into the
-weights; where every alpha equals its rank, diffusers' form omits them, as PEFT does. The names are in models/flux1/layer_names.py.
+FLUX concatenates queries, keys and values in one matrix; diffusers uses three. One LoRA of the whole matrix becomes three that share its down
+factor; a block-diagonal LoRA becomes its blocks. Converting there and back gives identical tensors. Scales are stored as alpha; if each alpha
+equals its rank, diffusers' format omits them, as PEFT does. The layer names are in models/flux1/layer_names.py.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,19 +18,19 @@ from networks.low_rank import fuse, split
 
 LEAVES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "alpha": "alpha"}
 
-Module = dict[str, Tensor]  # kohya's leaves: lora_down.weight, lora_up.weight, and alpha if there is one
+Module = dict[str, Tensor]  # by kohya's suffix: lora_down.weight, lora_up.weight, and optionally alpha
 
 
 def is_diffusers(names: Iterable[str]) -> bool:
-    """Return True if tensor names are in diffusers' form (PEFT's)."""
+    """Return True if tensor names are in diffusers' (PEFT's) format."""
     return any(".lora_A." in name for name in names)
 
 
 def to_diffusers(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> dict[str, Tensor]:
-    """Rename kohya's tensors for diffusers, ComfyUI and other programs that read PEFT's keys.
+    """Convert tensors from kohya's to diffusers' (PEFT's) keys, which ComfyUI reads too.
 
     Raises:
-        TrainerError: If diffusers' form has no name for a module.
+        TrainerError: If a module has no name in diffusers' format.
     """
     modules: dict[str, Module] = {}
     for name, module in by_module(tensors).items():
@@ -41,15 +41,15 @@ def to_diffusers(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES)
 
 
 def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> dict[str, Tensor]:
-    """Rename diffusers' tensors to kohya's form.
+    """Convert tensors from diffusers' to kohya's keys.
 
     Raises:
-        TrainerError: If kohya's form has no name for a tensor.
+        TrainerError: If a tensor has no name in kohya's format.
     """
-    leaves = {theirs: kohyas for kohyas, theirs in LEAVES.items()}
+    leaves = {theirs: kohya for kohya, theirs in LEAVES.items()}
     parts: dict[str, dict[int, Module]] = {}
     for key, tensor in tensors.items():
-        owner, leaf = _cut(key.replace(".default.", "."), leaves)
+        owner, leaf = _split_key(key.replace(".default.", "."), leaves)
         if (found := names.kohya_module(owner)) is None:
             raise TrainerError(
                 f"kohya's form has no name for the tensor {key}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL
@@ -61,14 +61,14 @@ def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> 
 
 
 def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
-    """Group kohya's tensors by module.
+    """Group tensors with kohya's keys by module name.
 
     Raises:
         TrainerError: If a key does not belong to a LoRA, or a module lacks a factor.
     """
     modules: dict[str, Module] = {}
     for key, tensor in tensors.items():
-        owner, leaf = _cut(key, LEAVES)
+        owner, leaf = _split_key(key, LEAVES)
         modules.setdefault(owner, {})[leaf] = tensor
     for name, module in modules.items():
         if missing := {"lora_down.weight", "lora_up.weight"} - set(module):
@@ -79,7 +79,7 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
     return modules
 
 
-def _cut(key: str, leaves: Mapping[str, str]) -> tuple[str, str]:
+def _split_key(key: str, leaves: Mapping[str, str]) -> tuple[str, str]:
     for leaf in leaves:
         if key.endswith(f".{leaf}"):
             return key.removesuffix(f".{leaf}"), leaf
@@ -125,7 +125,9 @@ def _join_modules(name: str, parts: Mapping[int, Module], names: LayerNames) -> 
         down, up, alpha = downs[0], torch.cat([up for _, up in pairs]), alphas[0]
     else:
         scales = [each / _rank(module) if _rank(module) else None for each, module in zip(alphas, modules, strict=True)]
-        if len({scale for scale in scales if scale is not None}) > 1:  # one alpha cannot express them: multiply them into the weights
+        if (
+            len({scale for scale in scales if scale is not None}) > 1
+        ):  # one alpha cannot express different scales: multiply them into the up factors
             pairs = [(down, up * (scale or 1)) for (down, up), scale in zip(pairs, scales, strict=True)]
             alphas = [down.shape[0] for down, _ in pairs]
         (down, up), alpha = fuse(pairs), float(sum(alphas))
@@ -133,7 +135,7 @@ def _join_modules(name: str, parts: Mapping[int, Module], names: LayerNames) -> 
 
 
 def _empty_module(rows: int, like: Module) -> Module:
-    """Return a module of rank 0 with so many output rows."""
+    """Return a module of rank 0 with `rows` output rows."""
     width, dtype = like["lora_down.weight"].shape[1], like["lora_down.weight"].dtype
     return {
         "lora_down.weight": torch.zeros(0, width, dtype=dtype),
@@ -157,6 +159,6 @@ def _alpha(module: Module) -> float:
 
 
 def _exactly(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a number in `dtype` if that is exact, else in float32."""
+    """Return `value` in `dtype` if the conversion is exact, else in float32."""
     cast = value.to(dtype)
     return cast if cast.float() == value.float() else value.float()

@@ -1,6 +1,6 @@
-"""--base_weights: LoRAs that become part of the frozen models in memory before a new one is trained on top.
+"""Merges LoRAs into frozen models in memory before the training (--base_weights).
 
-flux_merge_lora.py merges LoRAs into a model's file.
+flux_merge_lora.py merges LoRAs into a model file.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,9 @@ from networks.lora_keys import is_diffusers
 
 
 def merge_base_weights(base_weights: Iterable[BaseWeights], models: Mapping[str, nn.Module]) -> None:
-    """Add every file, times its multiplier, to the models, which are given by kohya's prefixes.
+    """Merge LoRA files, each times its multiplier, into `models`, which maps kohya's prefixes to models.
 
-    Modules of other prefixes are ignored: another call merges them. A quantized weight is dequantized, added to and quantized again.
+    Modules of other prefixes are ignored. A quantized weight is dequantized, changed and quantized again.
 
     Raises:
         TrainerError: If a file cannot be read, or a model does not have one of its modules.
@@ -37,8 +37,8 @@ def merge_base_weights(base_weights: Iterable[BaseWeights], models: Mapping[str,
 
 
 def text_identity(base_weights: Iterable[BaseWeights]) -> tuple[str, ...]:
-    """Return what encoded captions depend on: the fingerprint and multiplier of each file that changes a text encoder."""
-    return tuple(f"{fingerprint(file.path)} {file.multiplier}" for file in base_weights if _touches_text(file.path))
+    """Return the fingerprint and multiplier of each file that changes a text encoder; cached captions depend on them."""
+    return tuple(f"{fingerprint(file.path)} {file.multiplier}" for file in base_weights if _changes_text_encoder(file.path))
 
 
 def prefix_of(name: str) -> str:
@@ -48,19 +48,19 @@ def prefix_of(name: str) -> str:
     return prefix
 
 
-def _touches_text(path: str) -> bool:
+def _changes_text_encoder(path: str) -> bool:
     names = WeightFile(path, "--base_weights").names
     text = tuple(text.diffusers if is_diffusers(names) else text.prefix for text in LAYER_NAMES.text)
     return any(name.startswith(text) for name in names)
 
 
 def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
-    """Return a model's Linears by kohya's names."""
+    """Return the Linears of a model by kohya's module names."""
     return {kohya_name(prefix, path): module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
 
 
 def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> nn.Linear:
-    """Return the layer that a module of the file `source` belongs to; raises TrainerError if the model has no such layer."""
+    """Return the layer of a LoRA module; raises TrainerError naming the file `source` if the model has no such layer."""
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
         raise TrainerError(f"{source} was not made for this model: the model has no layer {pair.name}.", reason_code=ReasonCode.BAD_MODEL)
@@ -69,7 +69,7 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> 
 
 @torch.no_grad()
 def merge_into(linear: nn.Linear, pair: LoRAPair, multiplier: float) -> None:
-    """Add a module, times `multiplier`, to a frozen layer's weight; a quantized one is dequantized, added to and rounded a second time."""
+    """Add a LoRA module times `multiplier` to a frozen weight; a quantized weight is dequantized, changed and quantized again."""
     weight = linear.dequantized_weight() if isinstance(linear, QuantizedLinear) else linear.weight.data
     merged = (weight.float() + multiplier * pair.delta().to(weight.device)).to(weight.dtype)
     if isinstance(linear, QuantizedLinear):

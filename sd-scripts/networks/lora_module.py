@@ -1,4 +1,4 @@
-"""The LoRA of one frozen layer: parameters, arithmetic and dropout."""
+"""The LoRA modules of single frozen Linears, and their dropout."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 
 @dataclass(frozen=True, kw_only=True)
 class DropoutRates:
-    """Probabilities of being dropped, each in [0, 1): of a value, of a rank, of a whole module."""
+    """Dropout probabilities in [0, 1): of a value, of a rank, and of a whole module."""
 
     neuron: float = 0.0
     rank: float = 0.0
@@ -29,7 +29,7 @@ class DropoutRates:
 
 @dataclass
 class MicroStep:
-    """Which micro step of a training is being computed; not `active` outside of one. All modules of a network share it."""
+    """The current micro step, shared by all modules of a network; `active` is False outside of training steps."""
 
     seed: int
     step: int = 0
@@ -38,7 +38,7 @@ class MicroStep:
 
 
 class Dropout:
-    """The dropout of one module. It is stateless: each mask is drawn from the micro step and the module's name."""
+    """The dropout of one module; stateless, since masks are seeded by the micro step and the module's name."""
 
     def __init__(self, rates: DropoutRates, micro_step: MicroStep, name: str) -> None:
         self.rates, self.micro_step, self.name = rates, micro_step, name
@@ -48,17 +48,17 @@ class Dropout:
         return self.micro_step.active and bool(self._uniform("module", ()) < self.rates.module)
 
     def __call__(self, x: Tensor, index: int = 0) -> Tensor:
-        """Drop values and ranks: (B, ..., rank) -> the same, the rest scaled by 1 / (1 - p). `index` distinguishes split factors."""
+        """Drop values and ranks of x (B, ..., rank), and scale the others by 1 / (1 - p); `index` distinguishes the parts of a split module."""
         if not self.micro_step.active:
             return x
         if self.rates.neuron:
-            x = x * self._kept("neuron", x.shape, self.rates.neuron, index).to(x)
+            x = x * self._mask("neuron", x.shape, self.rates.neuron, index).to(x)
         if self.rates.rank:
             shape = (x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
-            x = x * self._kept("rank", shape, self.rates.rank, index).to(x)
+            x = x * self._mask("rank", shape, self.rates.rank, index).to(x)
         return x
 
-    def _kept(self, kind: str, shape: tuple[int, ...], rate: float, index: int) -> Tensor:
+    def _mask(self, kind: str, shape: tuple[int, ...], rate: float, index: int) -> Tensor:
         return (self._uniform(kind, shape, index) >= rate) / (1 - rate)
 
     def _uniform(self, kind: str, shape: tuple[int, ...], index: int = 0) -> Tensor:
@@ -69,8 +69,7 @@ class Dropout:
 def add_lora(out: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float, dropout: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Return out + scale * up(down(x)): (..., O) and (..., I) with down (R, I) and up (O, R) -> (..., O), in out's dtype.
 
-    The scale goes into the (…, R) product between the two, and the sum into the second product: nothing as wide as `out` is written but the result.
-    `dropout` drops values of that narrow product.
+    `dropout` is applied to down(x). To write no other tensor of the size of `out`, the scale is applied to down(x), and addmm adds `out`.
     """
     narrow = F.linear(x, down.to(x.dtype)) * scale
     narrow = narrow if dropout is None else dropout(narrow)
@@ -79,7 +78,7 @@ def add_lora(out: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float, dro
 
 
 class LoRAModule(nn.Module):
-    """The trainable pair beside one frozen Linear."""
+    """The trainable LoRA of one frozen Linear."""
 
     def __init__(
         self,
@@ -103,23 +102,23 @@ class LoRAModule(nn.Module):
         self.lora_down, self.lora_up = _factors(linear.in_features, self.rank, linear.out_features, random)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The frozen layer's output plus the LoRA's: (..., in) -> (..., out)."""
+        """Return the frozen layer's output plus the LoRA's: (..., in) -> (..., out)."""
         out = self._frozen_forward(x)
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
         return add_lora(out, x, self.lora_down.weight, self.lora_up.weight, self.multiplier * self.scale, self.dropout)
 
     def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """The trained (down, up) pairs: (rank, in) and (out, rank)."""
+        """Return the trained (down, up) pairs: (rank, in) and (out, rank)."""
         return [(self.lora_down.weight, self.lora_up.weight)]
 
     def saved(self) -> dict[str, Tensor]:
-        """The module in kohya's form: down (R, in), up (out, R) and alpha, with alpha / R the scale it was trained under."""
+        """Return the module in kohya's format: down (R, in), up (out, R) and alpha; alpha / R is the trained scale."""
         return {DOWN: self.lora_down.weight, UP: self.lora_up.weight, ALPHA: self.alpha}
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Become what `saved` of a module of the same shapes returned; another alpha is made up for in up, so that the effect is the same."""
+        """Load the tensors of another module's `saved`; if its alpha differs, `up` is scaled so that the effect stays the same."""
         own_alpha = self.saved()[ALPHA]
         up = weights[UP]
         if weights[ALPHA] != own_alpha:
@@ -132,14 +131,14 @@ class LoRAModule(nn.Module):
 
 
 class SplitLoRAModule(LoRAModule):
-    """One LoRA for each of the projections that are concatenated in one Linear: queries, keys, values (and feed-forward).
+    """A LoRA per projection of a Linear that concatenates queries, keys, values (and feed-forward): kohya's split_qkv.
 
-    Fused, its rank and its alpha are the sums over the parts, so that a reader scales it as it was trained. (kohya leaves alpha as it
-    is, which makes the saved LoRA weaker by the number of parts.)
+    The saved module has the summed rank and the summed alpha of the parts, which keeps the trained scale. (kohya saves the alpha of one part,
+    which divides the LoRA's strength by the number of parts.)
     """
 
     def __init__(self, name: str, linear: nn.Linear, rank: int, alpha: float, seed: int, sizes: Sequence[int], *dropout: object) -> None:
-        """`sizes` are the rows of each part; raises ValueError if they do not add up to the Linear's."""
+        """`sizes` are the output rows of each part; raises ValueError if their sum differs from the Linear's."""
         if sum(sizes) != linear.out_features:
             raise ValueError(f"{name}: parts of {list(sizes)} rows do not make up {linear.out_features}")
         self.sizes = list(sizes)
@@ -150,7 +149,7 @@ class SplitLoRAModule(LoRAModule):
         self.lora_down, self.lora_up = (nn.ModuleList(side) for side in zip(*pairs, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The frozen layer's output plus each part's: (..., in) -> (..., out)."""
+        """Return the frozen layer's output plus the parts': (..., in) -> (..., out)."""
         out = self._frozen_forward(x)
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
@@ -161,11 +160,11 @@ class SplitLoRAModule(LoRAModule):
         return torch.cat(parts, dim=-1)
 
     def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """The trained (down, up) pairs of the parts: (rank, in) and (size, rank)."""
+        """Return the trained (down, up) pairs of the parts: (rank, in) and (size, rank)."""
         return [(down.weight, up.weight) for down, up in zip(self.lora_down, self.lora_up, strict=True)]
 
     def saved(self) -> dict[str, Tensor]:
-        """The parts as one module of the summed rank, up block-diagonal."""
+        """Return the parts as one module of the summed rank with a block-diagonal up."""
         down, up = fuse([(down.detach(), up.detach()) for down, up in self.factors()])
         return {DOWN: down, UP: up, ALPHA: self.alpha * len(self.sizes)}
 

@@ -1,6 +1,6 @@
-"""The algebra of low-rank pairs: pure functions of (down, up), which stand for the matrix up @ down.
+"""Linear algebra of low-rank pairs (down, up), which represent the matrix up @ down.
 
-Shapes: down (R, in), up (out, R). No module, no file and no key is known here.
+Shapes: down (R, in), up (out, R).
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def fuse(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Put pairs with outputs one above the other into one: downs stacked to (sum R, in), ups on a diagonal of blocks (sum out, sum R)."""
+    """Return one pair for the concatenated outputs of `pairs`: down (sum R, in) and a block-diagonal up (sum out, sum R)."""
     return torch.cat([down for down, _ in pairs]), torch.block_diag(*[up for _, up in pairs])
 
 
 def split(down: Tensor, up: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-    """Undo fuse for parts of the same rank: `sizes` are the parts' output rows.
+    """Return the pairs that `fuse` combined, all of the same rank; `sizes` are their output rows.
 
-    Raises ValueError when the rank cannot be shared evenly or up is not block-diagonal.
+    Raises ValueError if the rank is not a multiple of their number or if up is not block-diagonal.
     """
     if down.shape[0] % len(sizes):
         raise ValueError(f"a rank of {down.shape[0]} is not a multiple of {len(sizes)} parts")
@@ -30,12 +30,12 @@ def split(down: Tensor, up: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, 
 
 
 def frobenius(down: Tensor, up: Tensor) -> Tensor:
-    """The Frobenius norm of up @ down, from two R x R matrices instead of the product."""
+    """Return the Frobenius norm of up @ down, computed from two R x R matrices."""
     return ((up.T @ up) * (down @ down.T)).sum().clamp(min=0).sqrt()
 
 
 def singular(down: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The thin SVD of up @ down -> (out, R), (R,) descending, (R, in), through R x R matrices only (R here: at most out and in)."""
+    """Return the thin SVD of up @ down: U (out, R), S (R,) descending, Vh (R, in), by QR of the factors; R is at most out and in."""
     q_up, r_up = torch.linalg.qr(up)
     q_down, r_down = torch.linalg.qr(down.T)
     u, s, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
@@ -43,7 +43,7 @@ def singular(down: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def truncate(down: Tensor, up: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The best approximation of up @ down with a lower rank (Eckart-Young); the singular values are shared evenly between both sides."""
+    """Return the best approximation of up @ down with a lower rank (Eckart-Young); each factor gets the root of the singular values."""
     u, s, vh = singular(down, up)
     root = s[:rank].sqrt()
     return root[:, None] * vh[:rank], u[:, :rank] * root

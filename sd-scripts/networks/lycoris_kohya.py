@@ -1,7 +1,7 @@
-"""LyCORIS (`--network_module lycoris.kohya`) as a TrainedNetwork: the package makes the modules and names them.
+"""LyCORIS (`--network_module lycoris.kohya`) as a TrainedNetwork.
 
-The package is an extra (requirements-lycoris.txt), imported only if it is used. Its random draws, for initial weights and dropout, are
-seeded from (seed, step, micro step), so that a resume repeats them.
+The package is optional (requirements-lycoris.txt) and imported only if it is used. Its initial weights and dropout are seeded by (seed, step,
+micro step), so a resume draws the same numbers.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
 from networks.network_args import LoRAOptions, switch
 
-BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that can stand beside any frozen layer, quantized or not
+BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that support bypass_mode, also over quantized layers
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not load as they were saved
 REFUSED = {
     "use_scalar": "its factor is folded into the saved weights, so that a resumed training would differ",
@@ -51,22 +51,22 @@ KINDS: dict[str, Callable[[str], Any]] = (
 
 
 class LycorisNetwork(TrainedNetwork):
-    """LyCORIS' network, applied to the models."""
+    """The network of the LyCORIS package, applied to the models."""
 
     def __init__(self, inner: nn.Module, seed: int, options: LoRAOptions) -> None:
         super().__init__()
         self.inner, self.seed, self.options = inner.eval(), seed, options
 
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
-        """The trainable tensors of one part."""
+        """Return the trainable parameters of one part."""
         return {name: parameter for name, parameter in self.inner.named_parameters() if name.startswith(f"{prefix}_")}
 
     def state(self) -> dict[str, Tensor]:
-        """LyCORIS' own names, such as `lora_unet_double_blocks_0_img_attn_qkv.lokr_w1`, which ComfyUI reads."""
+        """Return the tensors by LyCORIS' names, such as `lora_unet_double_blocks_0_img_attn_qkv.lokr_w1`, which ComfyUI reads."""
         return self.inner.state_dict()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load tensors as `state` returns them; raises TrainerError for another alpha, which would change the weights' effect."""
+        """Load tensors by the names of `state`; raises TrainerError if an alpha differs, which would change the effect."""
         own = self.state()
         for name in (name for name in weights if name.endswith(".alpha")):
             if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():
@@ -76,17 +76,17 @@ class LycorisNetwork(TrainedNetwork):
         self.inner.load_state_dict(dict(weights), strict=False)
 
     def set_multiplier(self, multiplier: float) -> None:
-        """Scale the whole network's effect; 0 is the frozen model alone."""
+        """Set the factor of the network's effect; 0 disables the network."""
         for module in self.inner.loras:
             module.multiplier = multiplier
 
     def start_micro_step(self, step: int, micro: int) -> None:
-        """Let LyCORIS' dropout draw for this micro step; a recompute restores the same state, for PyTorch keeps it."""
+        """Seed and enable LyCORIS' dropout; gradient checkpointing restores the generator state when it recomputes."""
         torch.manual_seed(derived_seed(self.seed, "lycoris", step, micro))
         self.inner.train()
 
     def after_step(self) -> None:
-        """End dropout and limit the norms of the algorithms that know how."""
+        """Disable dropout and limit the norms, for algorithms that support it."""
         self.inner.eval()
         if self.max_norm:
             with torch.no_grad():
@@ -126,13 +126,13 @@ def parse(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, trains_flux: bool, seed: int) -> LycorisNetwork:
-    """Create LyCORIS' network by kohya's protocol, apply it to the models, and load --network_weights."""
+    """Create LyCORIS' network with its kohya interface, apply it to the models, and load --network_weights."""
     from lycoris.kohya import create_network
 
     arguments = parse(config.network_args)
     _check_preset(arguments)
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
-        arguments.setdefault("bypass_mode", True)  # beside the frozen layer: exact, whatever its precision
+        arguments.setdefault("bypass_mode", True)  # adds to the layer's output: exact in any precision of the frozen weight
     elif any(isinstance(module, QuantizedLinear) for module in flux.modules()):
         what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
         raise TrainerError(
@@ -144,7 +144,7 @@ def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, tr
     try:
         inner = create_network(1.0, config.network_dim, config.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
     except ValueError as error:
-        raise TrainerError(f"--network_args do not fit this model: LyCORIS says: {error}") from None
+        raise TrainerError(f"--network_args do not fit this model: LyCORIS reports: {error}") from None
     inner.apply_to(encoders, flux, bool(encoders), trains_flux)
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
     network = LycorisNetwork(inner, seed, LoRAOptions(**ratios)).to(_device(flux))
@@ -154,7 +154,7 @@ def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, tr
 
 
 def _check_preset(arguments: Mapping[str, Any]) -> None:
-    """Refuse a preset that is neither LyCORIS' own nor a file."""
+    """Raise TrainerError for a preset that is neither a LyCORIS preset nor a file."""
     from lycoris.config import PRESET
 
     preset = arguments.get("preset", "full")

@@ -1,4 +1,4 @@
-"""kohya's `--network_args key=value …` for networks.lora_flux, parsed into LoRAOptions, which check themselves."""
+"""Parses kohya's `--network_args key=value …` of networks.lora_flux into LoRAOptions."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "si
 INPUTS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
 WITHOUT_EFFECT = ("conv_dim", "conv_alpha")
 REFUSED = {
-    "ggpo_beta": "its perturbations need the gradients of the step before, which no checkpoint holds, so a resumed training would differ",
+    "ggpo_beta": "its perturbations need the gradients of the previous step, which no checkpoint contains, so a resumed training would differ",
     "dropout": "use --network_dropout",
 }
 REFUSED["ggpo_sigma"] = REFUSED["ggpo_beta"]
@@ -21,10 +21,10 @@ REFUSED["ggpo_sigma"] = REFUSED["ggpo_beta"]
 
 @dataclass(frozen=True, kw_only=True)
 class LoRAOptions:
-    """Which Linears get a LoRA of which rank, and how it learns; None and empty mean kohya's defaults.
+    """The --network_args of a LoRA; None and empty values mean kohya's defaults. The constructor raises TrainerError for invalid values.
 
-    `*_dim` are ranks of one kind of layer, 0 trains none. `in_dims` are the ranks of INPUTS. Block indices are texts such as "0-3,8",
-    checked against the model's depth where it is known. `network_reg_*` map a regular expression over names to a rank or a rate.
+    `*_dim` are ranks by layer type (0 means not trained), `in_dims` are the ranks of INPUTS. Block indices are texts such as "0-3,8", which
+    block_choice checks. `network_reg_*` map regular expressions over module names to ranks or learning rates.
     """
 
     train_blocks: str = "all"
@@ -67,7 +67,7 @@ class LoRAOptions:
 
 
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
-    """Parse `key=value` pairs; raises TrainerError naming the pair that is unknown, unreadable or refused."""
+    """Parse `key=value` pairs; raises TrainerError naming the first pair that is unknown, malformed or unsupported."""
     values: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -82,15 +82,15 @@ def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
     return LoRAOptions(**values)
 
 
-def warn_of_args_without_effect(pairs: Iterable[str] | None) -> None:
-    """Warn of each of --network_args that has no effect."""
+def warn_ineffective_args(pairs: Iterable[str] | None) -> None:
+    """Print a warning for each of --network_args that has no effect."""
     for key in (pair.partition("=")[0] for pair in pairs or ()):
         if key in WITHOUT_EFFECT:
             warn(f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too")
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
-    """Parse "all", "none" or "0-3,8" into block indices; raises TrainerError naming `name` for a block that the model lacks."""
+    """Parse "all", "none" or "0-3,8" into block indices; raises TrainerError naming `name` if the model does not have a block."""
     if text == "all":
         return set(range(num_blocks))
     chosen: set[int] = set()
@@ -116,7 +116,7 @@ def _wrong(name: str, value: object, remedy: str) -> TrainerError:
 
 
 def switch(text: str) -> bool:
-    """Parse True or False, in any case; raises ValueError for anything else."""
+    """Parse True or False, case-insensitive; raises ValueError for any other text."""
     if text.lower() not in ("true", "false"):
         raise ValueError("use True or False")
     return text.lower() == "true"
@@ -133,7 +133,7 @@ def _ranks(text: str) -> tuple[int, ...]:
 
 
 def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, Any], ...]]:
-    """Parse "pattern=value,pattern=value"; the parser raises ValueError or re.error for a malformed part."""
+    """Return a parser of "pattern=value,pattern=value", which raises ValueError or re.error for a malformed part."""
 
     def read(text: str) -> tuple[tuple[str, Any], ...]:
         pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]

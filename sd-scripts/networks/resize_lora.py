@@ -1,7 +1,7 @@
-"""Bring a LoRA to a lower rank with as little change as possible: `python sd-scripts/networks/resize_lora.py --help`.
+"""Reduce the rank of a LoRA by singular value decomposition: `python sd-scripts/networks/resize_lora.py --help`.
 
-Each module is cut to its largest singular values, which is the best approximation that its rank allows. A dynamic method chooses the rank of
-each module: the smallest that reaches the target, at most --new_rank.
+Each module keeps its largest singular values, which is the best approximation of that rank. A dynamic method chooses the rank of each module:
+the smallest that reaches the target, at most --new_rank.
 """
 
 import sys
@@ -26,16 +26,14 @@ WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}
 
 def build_parser() -> Parser:
     """Return the parser, with kohya's flag names."""
-    parser = Parser(description="Bring a LoRA to a lower rank by its singular values.")
-    parser.add_argument("--model", required=True, help="the LoRA to read, of kohya's or diffusers' keys, which are kept")
+    parser = Parser(description="Reduce the rank of a LoRA by singular value decomposition.")
+    parser.add_argument("--model", required=True, help="the LoRA to read, with kohya's or diffusers' keys, which are kept")
     parser.add_argument("--save_to", required=True, help="the .safetensors file to write")
-    parser.add_argument("--new_rank", type=int, default=4, help="the rank to come to; with a dynamic method the highest (4)")
+    parser.add_argument("--new_rank", type=int, default=4, help="the new rank; with a dynamic method, the highest rank (4)")
     parser.add_argument("--new_conv_rank", type=int, help="without effect: FLUX has no convolutions")
-    parser.add_argument(
-        "--save_precision", choices=["float", "fp16", "bf16"], help="precision of the file; float when left out, as in kohya"
-    )
+    parser.add_argument("--save_precision", choices=["float", "fp16", "bf16"], help="precision of the file (default: float, as in kohya)")
     parser.add_argument("--device", default="cpu", help="where to compute, cpu or cuda")
-    parser.add_argument("--verbose", action="store_true", help="tell what each module keeps")
+    parser.add_argument("--verbose", action="store_true", help="print the new rank and the retained norm of each module")
     parser.add_argument("--dynamic_method", choices=METHODS, help="choose each module's rank by its singular values")
     parser.add_argument(
         "--dynamic_param",
@@ -46,7 +44,7 @@ def build_parser() -> Parser:
 
 
 def resize(args: Namespace) -> str:
-    """Resize one file and return a message; raises TrainerError for flags that contradict each other."""
+    """Resize a LoRA file and return a message; raises TrainerError for flags that contradict each other."""
     _check(args)
     warn_ineffective_flags(args, WITHOUT_EFFECT)
     lora = read_lora(args.model, "--model")
@@ -57,7 +55,7 @@ def resize(args: Namespace) -> str:
         ranks.append(small.rank)
         alpha = torch.tensor(small.alpha)
         tensors |= {f"{pair.name}.lora_down.weight": small.down, f"{pair.name}.lora_up.weight": small.up, f"{pair.name}.alpha": alpha}
-    metadata = lora.metadata | _saved_tensor_recipes(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
+    metadata = lora.metadata | _resize_metadata(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
     write_lora(tensors, args.save_to, metadata, diffusers=lora.had_diffusers_names, dtype=PRECISIONS[args.save_precision or "float"])
     return f"saved {args.save_to}: {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}"
 
@@ -75,13 +73,13 @@ def _check(args: Namespace) -> None:
 
 
 def _resized(pair: LoRAPair, args: Namespace) -> LoRAPair:
-    """Return the module with a lower rank and the same scale."""
+    """Return the module with its new rank and the same scale."""
     down, up = pair.down.to(args.device, torch.float32), pair.up.to(args.device, torch.float32)
     values = singular(down, up)[1]
     rank = min(rank_for(values, args.dynamic_method, args.dynamic_param, args.new_rank), len(values))
     if args.verbose:
-        kept = (values[:rank].square().sum() / values.square().sum().clamp(min=1e-30)).sqrt()
-        print(f"{pair.name}: rank {pair.rank} -> {rank}, {kept:.1%} of the Frobenius norm", flush=True)
+        retained = (values[:rank].square().sum() / values.square().sum().clamp(min=1e-30)).sqrt()
+        print(f"{pair.name}: rank {pair.rank} -> {rank}, {retained:.1%} of the Frobenius norm", flush=True)
     small_down, small_up = truncate(down, up, rank)
     return LoRAPair(pair.name, small_down.cpu(), small_up.cpu(), pair.scale)
 
@@ -92,16 +90,16 @@ def rank_for(values: Tensor, method: str | None, target: float | None, highest: 
         return highest if method is None else 1
     assert target is not None  # --dynamic_method requires --dynamic_param
     if method == "sv_ratio":
-        wanted = int((values > values[0] / target).sum())
+        rank = int((values > values[0] / target).sum())
     else:
         shares = (values if method == "sv_cumulative" else values.square()).cumsum(0)
         goal = target if method == "sv_cumulative" else target**2
-        wanted = int((shares < goal * shares[-1]).sum()) + 1
-    return max(1, min(wanted, highest))
+        rank = int((shares < goal * shares[-1]).sum()) + 1
+    return max(1, min(rank, highest))
 
 
-def _saved_tensor_recipes(args: Namespace, old: dict[str, str], old_rank: int, tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Return kohya's notes on a resized LoRA."""
+def _resize_metadata(args: Namespace, old: dict[str, str], old_rank: int, tensors: dict[str, Tensor]) -> dict[str, str]:
+    """Return kohya's metadata of a resized LoRA."""
     comment = old.get("ss_training_comment", "")
     if args.dynamic_method:
         comment_text = f"Dynamic resize with {args.dynamic_method}: {args.dynamic_param} from {old_rank}; {comment}"

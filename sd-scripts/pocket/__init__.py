@@ -1,1 +1,1 @@
-"""The recipe of the pocket Flux: images, tokenizers, and the pretraining that made models/pocket/."""
+"""Pretraining of the pocket model in models/pocket/: images, tokenizers, VAE and transformer."""

@@ -1,4 +1,4 @@
-"""Images drawn with a folder's model files, with or without a LoRA: what the pocket's prior and the check of a training are made of."""
+"""Generates images with the model files of a folder, with or without a LoRA, for regularization images and checks of a training."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +24,7 @@ DEVICE = torch.device("cpu")
 
 
 class Gallery:
-    """The four networks of a folder in float32, and a LoRA over them if one is given."""
+    """The four networks of a model folder in float32 on the CPU, with an optional LoRA."""
 
     def __init__(self, models: Path, lora: Path | None = None) -> None:
         files = ModelConfig(
@@ -49,7 +49,7 @@ class Gallery:
 
     @torch.no_grad()
     def draw(self, prompts: Iterable[SamplePrompt]) -> Tensor:
-        """Draw prompts of one size -> (n, 16, h, w) latents."""
+        """Generate one image per prompt, all of one size -> (n, 16, h, w) latents."""
         return torch.cat([self._draw_one(prompt, index) for index, prompt in enumerate(prompts)])
 
     def _draw_one(self, prompt: SamplePrompt, index: int) -> Tensor:
@@ -64,12 +64,12 @@ class Gallery:
 
     @torch.no_grad()
     def latents_of(self, folder: Path) -> Tensor:
-        """Encode a folder's images, cut to squares -> (n, 16, h, w) latents."""
+        """Encode the images of a folder, cropped to squares -> (n, 16, h, w) latents."""
         images = [read_image(path) for path in list_images(str(folder))]
         squares = [resize_and_crop(each, cover(each.size, (PIXELS, PIXELS)), "lanczos") for each in images]
         return torch.cat([self.family.encode_image(self.vae, to_pixels(each)[None], None) for each in squares])
 
 
 def prompts_of(texts: Iterable[str], first_seed: int) -> list[SamplePrompt]:
-    """Return prompts of the pocket's size with seeds of their own."""
+    """Return one prompt per text, of PIXELS x PIXELS pixels, with consecutive seeds."""
     return [SamplePrompt(prompt=text, width=PIXELS, height=PIXELS, seed=first_seed + index) for index, text in enumerate(texts)]

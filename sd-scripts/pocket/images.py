@@ -1,6 +1,6 @@
 """Crops of the freely licensed photos that scikit-image and scikit-learn bundle, with captions.
 
-The cat (`chelsea`) is left out on purpose: it is what the example LoRA teaches.
+The cat (`chelsea`) is excluded because the example LoRA teaches it.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo and what it shows."""
+    """A photo and its subject, for captions."""
 
     image: Image.Image
     subject: str
@@ -48,7 +48,10 @@ def bundled_photos() -> list[Photo]:
 
 
 def random_crop(random: np.random.Generator, photos: list[Photo], size: int, *, smallest: float = 0.45) -> Scene:
-    """Cut a square of `smallest` to 100 % of a photo's short side, flipped half of the time -> a scene of size x size."""
+    """Return a random square crop, resized to size x size and mirrored with probability 0.5.
+
+    The side of the crop is `smallest` to 1.0 times the short side of the photo.
+    """
     photo = photos[random.integers(len(photos))]
     short = min(photo.image.size)
     side = int(short * random.uniform(smallest, 1.0))

@@ -1,6 +1,6 @@
-"""Drawn scenes with captions: the little world that the pocket Flux knows.
+"""Synthetic scenes with captions, the training images of the pocket model.
 
-A scene is a pure function of a random generator, so that the same seed draws the same images.
+Scenes depend only on the random generator: the same seed gives the same images.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-COLOURS = {
+COLORS = {
     "red": (214, 40, 40),
     "orange": (244, 140, 30),
     "yellow": (250, 215, 50),
@@ -30,14 +30,14 @@ OVERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Scene:
-    """An image (H, W, 3) of uint8 and the words for it."""
+    """An image (H, W, 3) uint8 and its caption."""
 
     pixels: np.ndarray
     caption: str
 
 
 def shape_caption(foreground: str, shape: str, background: str, size: str = "") -> str:
-    """Return the words for a shape, for instance "a big yellow star on a purple background"."""
+    """Return the caption of a shape, for example "a big yellow star on a purple background"."""
     article = "an" if (size + foreground)[0] in "aeiou" else "a"
     return f"{article} {size}{foreground} {shape} on a {background} background".replace("on a orange", "on an orange")
 
@@ -45,22 +45,22 @@ def shape_caption(foreground: str, shape: str, background: str, size: str = "") 
 def draw_shape(
     foreground: str, shape: str, background: str, *, radius: float, center: tuple[float, float], turn: float, size: int
 ) -> np.ndarray:
-    """Draw one shape; radius and center are fractions of the image, turn is in radians -> (size, size, 3) uint8."""
-    canvas = Image.new("RGB", (size * OVERSAMPLING,) * 2, COLOURS[background])
+    """Draw one shape -> (size, size, 3) uint8; radius and center are fractions of the image size, turn is in radians."""
+    canvas = Image.new("RGB", (size * OVERSAMPLING,) * 2, COLORS[background])
     pen = ImageDraw.Draw(canvas)
     points = [((x * radius + center[0]) * canvas.width, (y * radius + center[1]) * canvas.height) for x, y in outline(shape, turn)]
-    pen.polygon(points, fill=COLOURS[foreground])
+    pen.polygon(points, fill=COLORS[foreground])
     if shape == "ring":
         hole = [
             ((x * radius * 0.55 + center[0]) * canvas.width, (y * radius * 0.55 + center[1]) * canvas.height)
             for x, y in outline("circle", 0)
         ]
-        pen.polygon(hole, fill=COLOURS[background])
+        pen.polygon(hole, fill=COLORS[background])
     return np.asarray(canvas.resize((size, size), Image.Resampling.BOX))
 
 
 def outline(shape: str, turn: float) -> list[tuple[float, float]]:
-    """Return a shape's corners in the unit circle, turned by `turn` radians."""
+    """Return the corners of a shape around the origin, about in the unit circle, rotated by `turn` radians."""
     if shape in ("circle", "ring"):
         corners = _ring(64, lambda _: 1.0)
     elif shape == "square":
@@ -92,8 +92,8 @@ def _heart(t: float) -> tuple[float, float]:
 
 
 def random_shape(random: np.random.Generator, size: int) -> Scene:
-    """Draw a shape of one color on a background of another."""
-    foreground, background = random.choice(list(COLOURS), 2, replace=False)
+    """Draw a random shape on a background of another color."""
+    foreground, background = random.choice(list(COLORS), 2, replace=False)
     shape, words = random.choice(SHAPES), random.choice(list(SIZES), p=[0.6, 0.2, 0.2])
     radius = SIZES[words] * random.uniform(0.92, 1.08)
     center = tuple(random.uniform(0.5 - (0.48 - radius) * 0.5, 0.5 + (0.48 - radius) * 0.5, 2))
@@ -103,23 +103,23 @@ def random_shape(random: np.random.Generator, size: int) -> Scene:
 
 
 def random_pattern(random: np.random.Generator, size: int) -> Scene:
-    """Draw stripes, a checkerboard or a gradient of two colors."""
-    one, two = random.choice(list(COLOURS), 2, replace=False)
+    """Draw random stripes, a checkerboard or a gradient of two colors."""
+    one, two = random.choice(list(COLORS), 2, replace=False)
     kind = random.choice(PATTERNS)
     down, right = np.mgrid[0:size, 0:size]
     bands = int(random.integers(2, 5))
     phase = random.uniform(0, 1)
-    stripe_down, stripe_right = (np.floor(place / size * bands * 2 + phase) % 2 for place in (down, right))
+    stripe_down, stripe_right = (np.floor(pixel / size * bands * 2 + phase) % 2 for pixel in (down, right))
     share = {
         "horizontal stripes": stripe_down,
         "vertical stripes": stripe_right,
         "a checkerboard": (stripe_down + stripe_right) % 2,
         "a gradient": down / (size - 1),
     }[kind][..., None]
-    pixels = (1 - share) * np.array(COLOURS[one]) + share * np.array(COLOURS[two])
+    pixels = (1 - share) * np.array(COLORS[one]) + share * np.array(COLORS[two])
     return Scene(pixels.astype(np.uint8), f"{kind} of {one} and {two}")
 
 
 def random_scene(random: np.random.Generator, size: int) -> Scene:
-    """Draw a shape (four times in five) or a pattern."""
+    """Draw a random shape (with probability 0.8) or pattern."""
     return random_shape(random, size) if random.random() < 0.8 else random_pattern(random, size)

@@ -1,8 +1,7 @@
-"""Pretraining of the pocket's transformer and text encoders on cached latents, then guidance distillation.
+"""Pretraining of the pocket model's transformer and text encoders on cached latents, and guidance distillation.
 
-First flow matching with captions (one in ten dropped, so that the empty prompt is known too), all three networks together. Then, as
-FLUX.1 dev was made from pro, the transformer alone learns to give in one pass what classifier-free guidance gives in two, told by its
-guidance embedding.
+First, all three networks are trained together by flow matching; 10 % of the captions are empty, for classifier-free guidance. Then the
+transformer alone is distilled: its guidance embedding replaces the second pass of classifier-free guidance, as in FLUX.1 dev.
 """
 
 import copy
@@ -44,20 +43,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Networks:
-    """The three networks that are trained together."""
+    """The transformer and its text encoders."""
 
     flux: Flux
     clip: ClipTextEncoder
     t5: T5EncoderModel
 
     def modules(self) -> nn.ModuleList:
-        """All of them as one module."""
+        """Return the three networks as one module."""
         return nn.ModuleList([self.flux, self.clip, self.t5])
 
 
 @dataclass
 class Corpus:
-    """Cached latents (n, 16, 8, 8), the token ids of their captions, and how many of the rows are scenes (the rest are photos)."""
+    """Cached latents (n, 16, 8, 8) and the token ids of their captions; the first `num_scenes` rows are scenes, the others photos."""
 
     latents: Tensor
     clip_ids: Tensor
@@ -65,7 +64,7 @@ class Corpus:
     num_scenes: int
 
     def batch(self, size: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw latents, CLIP ids and T5 ids; a CAPTION_DROP share of the captions is replaced by the last row, the empty caption."""
+        """Return random rows: latents, CLIP ids and T5 ids; a fraction CAPTION_DROP has the empty caption, the last row of ids."""
         scenes = torch.randint(self.num_scenes, (size,), generator=random)
         photos = torch.randint(self.num_scenes, len(self.latents), (size,), generator=random)
         rows = torch.where(torch.rand(size, generator=random) < PHOTO_SHARE, photos, scenes)
@@ -73,13 +72,13 @@ class Corpus:
         return self.latents[rows], self.clip_ids[words], self.t5_ids[words]
 
     def empty(self, size: int) -> tuple[Tensor, Tensor]:
-        """The ids of the empty caption, `size` times."""
+        """Return the CLIP ids and T5 ids of the empty caption, `size` times."""
         return self.clip_ids[-1:].expand(size, -1), self.t5_ids[-1:].expand(size, -1)
 
 
 @torch.no_grad()
 def build_corpus(vae: VAE, tokenizers: Tokenizers, num_scenes: int, num_crops: int) -> Corpus:
-    """Draw, cut, encode and tokenize the pretraining images."""
+    """Draw scenes, crop photos, encode the images and tokenize their captions."""
     random, photos = np.random.default_rng(2), bundled_photos()
     scenes = [random_scene(random, PIXELS) for _ in range(num_scenes)] + [random_crop(random, photos, PIXELS) for _ in range(num_crops)]
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes])).permute(0, 3, 1, 2)
@@ -90,7 +89,7 @@ def build_corpus(vae: VAE, tokenizers: Tokenizers, num_scenes: int, num_crops: i
 
 
 def new_networks(tokenizers: Tokenizers) -> Networks:
-    """Make the three networks with fresh weights; FLUX's modulations and last layer begin at zero, as in DiT."""
+    """Return untrained networks; FLUX's modulations and last layer are initialized to zero, as in DiT."""
     torch.manual_seed(3)
     flux = Flux(PARAMS)
     for name, module in flux.named_modules():
@@ -132,12 +131,12 @@ def pretrain(
     networks: Networks,
     corpus: Corpus,
     num_steps: int,
-    keep: Callable[[Networks], None],
+    save: Callable[[Networks], None],
     *,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
 ) -> Networks:
-    """Train all three networks by flow matching; returns their moving average and hands it to `keep` every 400 steps on the way."""
+    """Train all three networks by flow matching and return their moving average; calls `save` with it every 400 steps."""
     random = torch.Generator().manual_seed(4)
     average = copy.deepcopy(networks)
     parameters = [p for p in networks.modules().parameters() if p.requires_grad]
@@ -150,16 +149,16 @@ def pretrain(
             predicted = velocity(networks, _mix(latents, noise, sigmas), sigmas, guidance, clip_ids, t5_ids)
         loss = (predicted.float() - pack_latents(noise - latents)).square().mean()
         _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
-        _follow(average, networks, min(0.999, (step + 1) / (step + 20)))
+        _update_average(average, networks, min(0.999, (step + 1) / (step + 20)))
         if step % 50 == 0:
             log.info("flux %d/%d loss %.4f", step, num_steps, loss.item())
         if step % 400 == 399:
-            keep(average)
+            save(average)
     return average
 
 
 def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch_size: int = 48, learning_rate: float = 4e-4) -> Networks:
-    """Teach the transformer to give the guided velocity in one pass; returns the networks with its moving average in place."""
+    """Train the transformer to predict the guided velocity in one pass; returns the networks with its moving average."""
     random = torch.Generator().manual_seed(5)
     teacher, average = copy.deepcopy(networks), copy.deepcopy(networks)
     parameters = list(networks.flux.parameters())
@@ -178,14 +177,14 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
             predicted = _flux(networks.flux, noisy, sigmas, guidance, *context)
         loss = (predicted.float() - target).square().mean()
         _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
-        _follow(average, networks, min(0.995, (step + 1) / (step + 20)))
+        _update_average(average, networks, min(0.995, (step + 1) / (step + 20)))
         if step % 50 == 0:
             log.info("distil %d/%d loss %.4f", step, num_steps, loss.item())
     return average
 
 
 def velocity(networks: Networks, noisy: Tensor, sigmas: Tensor, guidance: Tensor, clip_ids: Tensor, t5_ids: Tensor) -> Tensor:
-    """(B, 16, 8, 8) noisy latents -> (B, 16, 64) packed velocity."""
+    """Return the predicted velocity, packed: (B, 16, 8, 8) noisy latents -> (B, 16, 64)."""
     return _flux(networks.flux, noisy, sigmas, guidance, encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids))
 
 
@@ -193,7 +192,7 @@ def velocity(networks: Networks, noisy: Tensor, sigmas: Tensor, guidance: Tensor
 def guided_velocity(
     networks: Networks, noisy: Tensor, sigmas: Tensor, scale: Tensor, words: tuple[Tensor, Tensor], negative_embeds: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale * (conditional - unconditional), float32."""
+    """Return unconditional + scale * (conditional - unconditional) in float32: classifier-free guidance (Ho and Salimans, 2022)."""
     one = torch.ones(len(noisy))
     both = [torch.cat(pair) for pair in zip(words, negative_embeds, strict=True)]
     doubled = velocity(networks, noisy.repeat(2, 1, 1, 1), sigmas.repeat(2), one.repeat(2), *both).float()
@@ -232,7 +231,7 @@ def _update(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], lo
 
 
 @torch.no_grad()
-def _follow(average: Networks, networks: Networks, decay: float) -> None:
+def _update_average(average: Networks, networks: Networks, decay: float) -> None:
     pairs = zip(average.modules().parameters(), networks.modules().parameters(), strict=True)
     old, new = zip(*pairs, strict=True)
     torch._foreach_lerp_(list(old), list(new), 1 - decay)

@@ -1,7 +1,7 @@
 """Pretraining of the pocket model's VAE.
 
-Encoder and decoder are trained together; then the latents' statistics are folded into the weights, so that FLUX's own scale and shift give
-unit latents, and the decoder alone is trained on from there (folding a shift through a padded convolution is inexact at the border).
+Encoder and decoder are trained together. Then the statistics of the latents are folded into the weights, so that FLUX's scale and shift give
+latents of mean 0 and deviation 1. Last, the decoder alone is trained, because folding a shift into a padded convolution is inexact at the border.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def image_pool(num_scenes: int, num_crops: int) -> Tensor:
-    """Draw scenes and cut crops -> (num_scenes + num_crops, 3, 64, 64) uint8."""
+    """Return random scenes and crops of photos: (num_scenes + num_crops, 3, 64, 64) uint8."""
     random, photos = np.random.default_rng(1), bundled_photos()
     drawn = [random_scene(random, PIXELS).pixels for _ in range(num_scenes)]
     cut = [random_crop(random, photos, PIXELS, smallest=0.12).pixels for _ in range(num_crops)]
@@ -31,7 +31,7 @@ def image_pool(num_scenes: int, num_crops: int) -> Tensor:
 
 
 def augmented(pixels_BCHW: Tensor, random: torch.Generator) -> Tensor:
-    """Flip, transpose, permute the colors of and relight a batch: (B, 3, H, W) uint8 -> float in [-1, 1]."""
+    """Augment a batch by flips, transposition, color permutation and gain: (B, 3, H, W) uint8 -> float in [-1, 1]."""
     x = pixels_BCHW.float() / 127.5 - 1
     if torch.rand((), generator=random) < 0.5:
         x = x.flip(-1)
@@ -44,7 +44,7 @@ def augmented(pixels_BCHW: Tensor, random: torch.Generator) -> Tensor:
 
 
 def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.5e-3) -> VAE:
-    """Pretrain the VAE: 75 % of the steps whole, then folded, then the decoder alone."""
+    """Pretrain the VAE: 75 % of the steps for the whole VAE, then fold_statistics, then the other steps for the decoder alone."""
     torch.manual_seed(1)
     random = torch.Generator().manual_seed(1)
     pool = image_pool(6000, 12000)
@@ -69,10 +69,9 @@ def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.
 
 
 def sharpen_decoder(vae: VAE, num_steps: int, *, batch_size: int = 32, learning_rate: float = 1e-3) -> VAE:
-    """Train the decoder on with images as they are: no permuted colors, no relighting. The latents stay what they were.
+    """Train the decoder alone on images without augmentation; the latents do not change.
 
-    The augmentation keeps the encoder general, but makes the decoder guess at colors; a little noise on the latents is what a
-    transformer's imperfect ones are like.
+    Augmented colors make the encoder general but the decoder imprecise. Noise on the latents imitates the errors of a transformer.
     """
     random = torch.Generator().manual_seed(7)
     pool = image_pool(8000, 8000)
@@ -86,9 +85,9 @@ def sharpen_decoder(vae: VAE, num_steps: int, *, batch_size: int = 32, learning_
             group["lr"] = learning_rate * _schedule(step, num_steps)
         rows = torch.randint(len(pool), (batch_size,), generator=random)
         noisy = latents[rows] + 0.08 * torch.randn((batch_size, *latents.shape[1:]), generator=random)
-        wanted, restored = pool[rows].float() / 127.5 - 1, vae.decode(noisy)
-        squares = F.mse_loss(restored, wanted)
-        (F.l1_loss(restored, wanted) + 2 * squares).backward()
+        target, restored = pool[rows].float() / 127.5 - 1, vae.decode(noisy)
+        squares = F.mse_loss(restored, target)
+        (F.l1_loss(restored, target) + 2 * squares).backward()
         torch.nn.utils.clip_grad_norm_(vae.decoder.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -116,9 +115,9 @@ def _losses(vae: VAE, pixels: Tensor, random: torch.Generator) -> tuple[Tensor, 
 
 @torch.no_grad()
 def fold_statistics(vae: VAE, pool: Tensor, num_images: int = 2048) -> None:
-    """Fold the latents' mean and deviation by channel into the last and first convolution.
+    """Fold the mean and the deviation of each latent channel into the encoder's last and the decoder's first convolution.
 
-    Afterwards (encoder's mean - SHIFT) * SCALE has mean 0 and deviation 1 in every channel, and the decoder undoes it.
+    Afterwards, (encoder mean - SHIFT) * SCALE has mean 0 and deviation 1 in each channel, and the decoder inverts the change.
     """
     means = torch.cat([vae.encoder(part.float() / 127.5 - 1).chunk(2, dim=1)[0] for part in pool[:: len(pool) // num_images].split(64)])
     center, spread = means.mean((0, 2, 3)), means.std((0, 2, 3))

@@ -1,6 +1,6 @@
-"""The pocket's two tokenizers: byte-level BPE over its captions and everyday words, in the layouts that transformers loads.
+"""The two tokenizers of the pocket model: byte-level BPE over captions and common words, in the formats of transformers.
 
-CLIP's keeps the real one's conventions (lower case, `</w>`, end-of-text as the highest id); T5's is a tokenizer.json with pad 0 and eos 1.
+CLIP's tokenizer keeps CLIP's conventions (lower case, `</w>`, end-of-text as the highest id). T5's is a tokenizer.json with pad 0 and eos 1.
 """
 
 import json
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
 from pocket.images import SUBJECTS
-from pocket.scenes import COLOURS, random_scene
+from pocket.scenes import COLORS, random_scene
 
 T5_LENGTH = 48
 WORDS = """
@@ -27,15 +27,15 @@ coat shoes sks ohwx trigger background detailed high quality color texture patte
 
 
 def corpus(num_scenes: int = 4000) -> list[str]:
-    """Return the texts that the merges are learnt from: captions of scenes and photos, and everyday words."""
+    """Return the training texts of the tokenizers: captions of scenes and photos, and common words."""
     random = np.random.default_rng(7)
     scenes = [random_scene(random, 8).caption for _ in range(num_scenes)]
     photos = [f"a photo of {subject}" for subject in SUBJECTS.values()] * 100
-    return scenes + photos + [f"{word} {word}" for word in WORDS] * 40 + list(COLOURS) * 40
+    return scenes + photos + [f"{word} {word}" for word in WORDS] * 40 + list(COLORS) * 40
 
 
 def build_clip(folder: Path, num_merges: int = 400) -> CLIPTokenizer:
-    """Learn and save CLIP's tokenizer as vocab.json, merges.txt and tokenizer_config.json."""
+    """Train CLIP's tokenizer and save it as vocab.json, merges.txt and tokenizer_config.json."""
     shell = CLIPTokenizer().backend_tokenizer
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = shell.normalizer, shell.pre_tokenizer
@@ -47,7 +47,7 @@ def build_clip(folder: Path, num_merges: int = 400) -> CLIPTokenizer:
     tokens += [token for token in model["vocab"] if token not in set(tokens)] + ["<|startoftext|>", "<|endoftext|>"]
     clip = CLIPTokenizer(
         vocab={token: index for index, token in enumerate(tokens)},
-        merges=[tuple(pair) for pair in model["merges"]],  # type: ignore[misc]  # transformers takes pairs, too
+        merges=[tuple(pair) for pair in model["merges"]],  # type: ignore[misc]  # transformers accepts pairs too
         model_max_length=77,
     )
     clip.save_pretrained(folder)
@@ -55,7 +55,7 @@ def build_clip(folder: Path, num_merges: int = 400) -> CLIPTokenizer:
 
 
 def build_t5(folder: Path, vocab_size: int = 700) -> PreTrainedTokenizerFast:
-    """Learn and save T5's tokenizer as tokenizer.json and tokenizer_config.json; its longest text is T5_LENGTH tokens."""
+    """Train T5's tokenizer and save it as tokenizer.json and tokenizer_config.json; its maximum length is T5_LENGTH tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

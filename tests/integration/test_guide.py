@@ -269,9 +269,9 @@ def test_run_files_contain_no_secret_of_the_environment(world, monkeypatch):
     assert (run.folder / ".run" / "launch.json").is_file()  # hidden files were looked at too
 
 
-@pytest.mark.parametrize("room", ["run", "sessions"])
-def test_state_code_imports_no_network_module(room):
-    sources = [path.read_text() for path in (ROOT / "fluxgym" / room).glob("*.py")]
+@pytest.mark.parametrize("package", ["runs", "sessions", "supervisor"])
+def test_state_code_imports_no_network_module(package):
+    sources = [path.read_text() for path in (ROOT / "fluxgym" / package).glob("*.py")]
     assert len(sources) > 5
     found = re.findall(rf"^\s*(?:import|from) ({'|'.join(NETWORK)})\b", "\n".join(sources), re.MULTILINE)
     assert not found

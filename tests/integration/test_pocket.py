@@ -20,7 +20,7 @@ from fluxgym.runs.paths import RunPaths
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colors_seen, nearest_rms, num_nearest_to
-from pocket.scenes import COLOURS, SHAPES, shape_caption
+from pocket.scenes import COLORS, SHAPES, shape_caption
 from pocket.transformer import PARAMS
 from tests.support.tiny_models import make_flux, save
 
@@ -50,7 +50,7 @@ def cat_prompts():
 
 def known():
     random = np.random.default_rng(77)
-    pairs = [(*random.choice(list(COLOURS), 2, replace=False), random.choice(SHAPES)) for _ in range(40)]
+    pairs = [(*random.choice(list(COLORS), 2, replace=False), random.choice(SHAPES)) for _ in range(40)]
     return [(foreground, background, shape_caption(foreground, shape, background)) for foreground, background, shape in pairs]
 
 

@@ -1,1 +1,1 @@
-"""Where weights and activations are, and in which precision."""
+"""Placement of weights and activations: devices, precision, quantization, block swapping and compilation."""

@@ -16,10 +16,10 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 MIN_OFFLOADED_BYTES = 1 << 20  # smaller tensors are not worth a transfer
 SHARE_OF_MEMORY = 0.25
-WORTH_KEEPING = 64  # smallest inner dimension of a saved product: above a LoRA's rank, far below the model's width
+MIN_PRODUCT_DIM = 64  # smallest inner dimension of a saved product: above a LoRA's rank, far below the model's width
 
 _aten = torch.ops.aten
-_PRODUCTS = {_aten.mm.default: 0, _aten.addmm.default: 1, _aten.bmm.default: 0}  # the index of the left factor among the arguments
+_PRODUCTS = {_aten.mm.default: 0, _aten.addmm.default: 1, _aten.bmm.default: 0}  # argument index of the left factor
 _ATTENTIONS = {
     _aten._scaled_dot_product_flash_attention_for_cpu.default, _aten._scaled_dot_product_flash_attention.default,
     _aten._scaled_dot_product_efficient_attention.default, _aten._scaled_dot_product_cudnn_attention.default,
@@ -59,7 +59,7 @@ def _policy(_context: object, op: object, *args: object, **_: object) -> Checkpo
         return CheckpointPolicy.MUST_SAVE
     if op in _PRODUCTS:
         left = args[_PRODUCTS[op]]
-        if isinstance(left, Tensor) and left.shape[-1] >= WORTH_KEEPING and left.shape[0] >= WORTH_KEEPING:
+        if isinstance(left, Tensor) and left.shape[-1] >= MIN_PRODUCT_DIM and left.shape[0] >= MIN_PRODUCT_DIM:
             return CheckpointPolicy.MUST_SAVE
     return CheckpointPolicy.PREFER_RECOMPUTE
 

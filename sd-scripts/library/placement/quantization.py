@@ -19,18 +19,18 @@ NF4_BLOCK = 64
 
 
 class FrozenLinear(torch.autograd.Function):
-    """x @ weight.T + bias, with the weight dequantized from `stored` in the forward and again in the backward pass."""
+    """Computes x @ weight.T + bias, with the weight dequantized from `stored` in the forward and again in the backward pass."""
 
     @staticmethod
     def forward(ctx, x: Tensor, bias: Tensor | None, dequantizer: Callable[..., Tensor], *stored: Tensor) -> Tensor:
-        """(..., K) -> (..., N); saves only `stored` for the backward pass."""
+        """Return the output: (..., K) -> (..., N); saves only `stored` for the backward pass."""
         ctx.dequantizer = dequantizer
         ctx.save_for_backward(*stored)
         return F.linear(x, dequantizer(*stored), bias)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """(..., N) -> (..., K), the input's gradient; no other argument has one."""
+        """Return the input's gradient: (..., N) -> (..., K); no other argument has one."""
         stored = ctx.saved_tensors  # read once: with gradient checkpointing, the first read recomputes the block
         return grad @ ctx.dequantizer(*stored), None, None, *(None for _ in stored)
 

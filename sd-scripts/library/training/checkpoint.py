@@ -94,7 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise TrainerError(f"the checkpoint {folder} is damaged: {MANIFEST} was not written by this trainer.") from None
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Return True if a folder is a complete and undamaged checkpoint."""
     try:
         verify_checkpoint(folder)
@@ -127,7 +127,7 @@ def read_train_state(folder: Path) -> TrainState:
 def _alternative(folder: Path) -> str:
     """Return a sentence that names the latest complete checkpoint in the folder of one that cannot be used."""
     candidates = folder.parent.glob(f"*{STATE_ENDING}/{MANIFEST}") if folder.parent.is_dir() else ()
-    complete = [found.parent for found in candidates if found.parent != folder and is_whole(found.parent)]
+    complete = [found.parent for found in candidates if found.parent != folder and is_complete(found.parent)]
     if not complete:
         return " The folder has no other complete checkpoint."
     return f" Resume from {max(complete, key=lambda other: read_manifest(other).step)}, which is complete."

@@ -25,8 +25,8 @@ from library.training.checkpoint import TrainState, restore_optimizer, tensors_i
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
 
-AS_LARGE_AS_WEIGHTS = ("exp_avg", "state1", "momentum_buffer", "z", "s")
-KEPT_BY = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
+WEIGHT_SHAPED_STATES = ("exp_avg", "state1", "momentum_buffer", "z", "s")
+STATE_NAMES = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
 LEARNED = (
     "d",
     "d_max",
@@ -58,7 +58,7 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
     scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
     step = next((number for number in (noted, scheduled, counted) if isinstance(number, int) and number > 0), None)
     if step is None:
-        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {KOHYA_SCHEDULER} says which step it had reached.")
+        raise TrainerError(f"--resume {folder}: neither {TRAIN_STATE} nor {KOHYA_SCHEDULER} contains its step.")
     start = config.run.start
     if start.initial_step is not None:
         step = start.initial_step
@@ -142,7 +142,7 @@ def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> di
 
 
 def _fits(state: dict[str, Any], parameter: nn.Parameter) -> bool:
-    return all(tensor.shape == parameter.shape for name, tensor in tensors_in(state) if name in AS_LARGE_AS_WEIGHTS)
+    return all(tensor.shape == parameter.shape for name, tensor in tensors_in(state) if name in WEIGHT_SHAPED_STATES)
 
 
 def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dict[str, Any]]:
@@ -152,8 +152,8 @@ def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dic
     """
     kind = "bitsandbytes" if type(optimizer).__module__.startswith("bitsandbytes") else type(optimizer).__name__
     for state in list(saved["state"].values())[:1]:
-        kept = {name for name, _ in tensors_in(state)}
-        if kind in KEPT_BY and not kept & KEPT_BY[kind]:
-            raise KeyError(f"it contains {', '.join(sorted(kept))}")
+        names = {name for name, _ in tensors_in(state)}
+        if kind in STATE_NAMES and not names & STATE_NAMES[kind]:
+            raise KeyError(f"it contains {', '.join(sorted(names))}")
     own, theirs = optimizer.state_dict()["param_groups"], saved["param_groups"]
     return [group | {name: value for name, value in other.items() if name in LEARNED} for group, other in zip(own, theirs, strict=True)]

@@ -13,7 +13,7 @@ from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_n
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
-from library.training.checkpoint import TrainState, is_whole, save_checkpoint
+from library.training.checkpoint import TrainState, is_complete, save_checkpoint
 from library.training.metadata import metadata_at
 from networks.base import TrainedNetwork
 from networks.lora_keys import to_diffusers
@@ -48,7 +48,7 @@ class Saver:
         return (self.folder / lora_name(self.name, suffix)).is_file()
 
     def check_lora(self, path: Path) -> None:
-        """Read a saved LoRA and check its tensors; raises TrainerError if it lacks the network's tensors or contains NaN or infinity."""
+        """Read a saved LoRA and check its tensors; raises TrainerError if the network's tensors are missing or contain NaN or infinity."""
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
             with safe_open(path, framework="pt") as file:
@@ -56,7 +56,7 @@ class Saver:
         except (SafetensorError, OSError) as error:
             raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}.", reason_code=ReasonCode.BAD_OUTPUT) from None
         if {name: tensor.shape for name, tensor in found.items()} != expected:
-            raise TrainerError(f"the saved LoRA {path} does not hold the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
+            raise TrainerError(f"the saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
         _check_numbers(found, path)
 
     def save_state(
@@ -98,17 +98,17 @@ class Saver:
         """Return the old checkpoints to remove: all, except the newest complete one if no other complete one exists."""
         own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE_ENDING)
         others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
-        if any(is_whole(path) for path in sorted(others, key=_written_at, reverse=True)):
+        if any(is_complete(path) for path in sorted(others, key=_written_at, reverse=True)):
             return old
-        kept = next((path for path in sorted(old, key=_written_at, reverse=True) if is_whole(path)), None)
-        return [path for path in old if path != kept]
+        newest = next((path for path in sorted(old, key=_written_at, reverse=True) if is_complete(path)), None)
+        return [path for path in old if path != newest]
 
 
 def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise TrainerError if a LoRA contains NaN or infinity."""
-    if odd := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
+    if invalid := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
         raise TrainerError(
-            f"the LoRA {path.name} would contain NaN or infinity in {odd}; the likely cause is a learning rate that is too high.",
+            f"the LoRA {path.name} would contain NaN or infinity in {invalid}; the likely cause is a learning rate that is too high.",
             reason_code=ReasonCode.NAN,
         )
 

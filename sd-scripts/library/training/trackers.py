@@ -145,8 +145,8 @@ def _options(config: LogConfig) -> dict[str, dict[str, Any]]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainerError(f"--log_tracker_config {path} cannot be read: {error}.") from None
-    if odd := [name for name, table in tables.items() if name not in TRACKERS or not isinstance(table, dict)]:
-        raise TrainerError(f"--log_tracker_config {path}: [{odd[0]}] is not a tracker; use [tensorboard] and [wandb].")
+    if unknown := [name for name, table in tables.items() if name not in TRACKERS or not isinstance(table, dict)]:
+        raise TrainerError(f"--log_tracker_config {path}: [{unknown[0]}] is not a tracker; use [tensorboard] and [wandb].")
     return tables
 
 

@@ -39,12 +39,12 @@ class TensorRecipe:
 
     def assemble(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the tensor, assembled from its stored parts (or its row scales from theirs); an unchanged single part is not copied."""
-        whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+        tensor = parts[0] if len(parts) == 1 else torch.cat(list(parts))
         if self.qkv_index is not None:
-            whole = whole.chunk(3)[self.qkv_index]
+            tensor = tensor.chunk(3)[self.qkv_index]
         if self.swap_halves:
-            whole = torch.cat(whole.chunk(2)[::-1])
-        return whole[:, :, None, None] if self.as_conv and whole.dim() == 2 else whole
+            tensor = torch.cat(tensor.chunk(2)[::-1])
+        return tensor[:, :, None, None] if self.as_conv and tensor.dim() == 2 else tensor
 
 
 StoreTensor = Callable[[nn.Module, str, "ModelFiles"], bool]  # stores one tensor in its own way and returns True, or returns False
@@ -77,11 +77,11 @@ class ModelFiles:
         """Return the names in the files, without the prefix."""
         return self._owners.keys()
 
-    def wrong_model_error(self, wanted: str, lacks: str) -> TrainerError:
-        """Return the error for a model that is not `wanted`, because it does not have the tensor `lacks`."""
+    def wrong_model_error(self, expected: str, missing: str) -> TrainerError:
+        """Return the error for a model that is not `expected`, because the tensor `missing` is missing."""
         kind = kind_of(name for _, name in self._owners.values())
-        instead = f"it is {kind}" if kind and kind != wanted else f"it lacks the tensor {lacks}"
-        return TrainerError(f"{self.what} {self.path} is not {wanted}: {instead}.", reason_code=ReasonCode.BAD_MODEL)
+        instead = f"it is {kind}" if kind and kind != expected else f"it lacks the tensor {missing}"
+        return TrainerError(f"{self.what} {self.path} is not {expected}: {instead}.", reason_code=ReasonCode.BAD_MODEL)
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error for a model that cannot be read."""
@@ -204,7 +204,7 @@ class ModelFiles:
         """Raise TrainerError if a tensor contains NaN or infinity."""
         if value.numel() and not _is_finite(value):
             raise TrainerError(
-                f"{self.what} {self.path}: the tensor {name} holds NaN or infinity; download it again.",
+                f"{self.what} {self.path}: the tensor {name} contains NaN or infinity; download it again.",
                 reason_code=ReasonCode.BAD_MODEL,
             )
 
@@ -255,10 +255,10 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
             return found
         if found:
             raise TrainerError(
-                f"{what} {directory} holds {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
+                f"{what} {directory} contains {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
             )
     raise TrainerError(
-        f"{what} {folder} holds no .safetensors file; choose the folder or the file of the model.", reason_code=ReasonCode.BAD_MODEL
+        f"{what} {folder} contains no .safetensors file; choose the folder or the file of the model.", reason_code=ReasonCode.BAD_MODEL
     )
 
 

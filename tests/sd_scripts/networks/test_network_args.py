@@ -7,7 +7,7 @@ import pytest
 
 from library.errors import TrainerError
 from networks import lycoris_kohya
-from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_of_args_without_effect
+from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_ineffective_args
 
 
 def test_nothing_given_means_kohyas_defaults():
@@ -43,7 +43,7 @@ def test_what_cannot_be_is_named(pair):
 
 def test_what_kohya_ignores_is_told(capsys):
     assert parse_network_args(["conv_dim=4", "conv_alpha=1"]) == LoRAOptions()
-    warn_of_args_without_effect(["conv_dim=4", "img_attn_dim=2"])
+    warn_ineffective_args(["conv_dim=4", "img_attn_dim=2"])
     out = capsys.readouterr().err
     assert "conv_dim has no effect" in out
     assert "img_attn_dim" not in out

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pocket.scenes import COLOURS, random_scene, shape_caption
+from pocket.scenes import COLORS, random_scene, shape_caption
 
 
 def test_scene_of_the_same_seed_is_the_same():
@@ -21,7 +21,7 @@ def test_caption_names_the_colors_that_are_drawn():
     random = np.random.default_rng(0)
     for _ in range(50):
         scene = random_scene(random, 64)
-        named = [np.array(COLOURS[word]) for word in scene.caption.split() if word in COLOURS]
+        named = [np.array(COLORS[word]) for word in scene.caption.split() if word in COLORS]
         pixels = scene.pixels.reshape(-1, 3).astype(int)
         for color in named:
             assert (np.abs(pixels - color).max(1) < 40).mean() > 0.01, scene.caption

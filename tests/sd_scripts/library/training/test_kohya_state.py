@@ -80,7 +80,7 @@ def test_the_step_is_the_supervisors_then_the_schedules_then_kohyas_own(folder):
     (folder / "scheduler.bin").unlink()
     assert position_of(folder, config, 4).step == 3
     (folder / "train_state.json").unlink()
-    with pytest.raises(TrainerError, match="which step it had reached"):
+    with pytest.raises(TrainerError, match="contains its step"):
         position_of(folder, config, 4)
 
 

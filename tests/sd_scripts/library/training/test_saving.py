@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fluxgym.contract.files import epoch_suffix, step_suffix
 from library.errors import TrainerError
-from library.training.checkpoint import TrainState, is_whole
+from library.training.checkpoint import TrainState, is_complete
 from library.training.saving import Saver
 from networks.lora_flux import create_network
 from tests.support.tiny_models import make_flux
@@ -94,7 +94,7 @@ def write_state(saver, suffix, step):
 
 
 @pytest.mark.parametrize("harm", [None, "the new one is damaged", "no new one was written"])
-def test_retention_always_leaves_a_checkpoint_that_is_whole(harm, make_saver, tmp_path):
+def test_retention_always_leaves_a_complete_checkpoint(harm, make_saver, tmp_path):
     saver = make_saver(save_last_n_steps_state=1)
     write_state(saver, step_suffix(10), 10)
     write_state(saver, step_suffix(20), 20)
@@ -103,7 +103,7 @@ def test_retention_always_leaves_a_checkpoint_that_is_whole(harm, make_saver, tm
         if harm:
             (newest / "model.safetensors").write_bytes(b"")
     saver.drop_old_steps(30)
-    left = [path.name for path in tmp_path.iterdir() if is_whole(path)]
+    left = [path.name for path in tmp_path.iterdir() if is_complete(path)]
     assert left == (["cat-step00000030-state"] if harm is None else ["cat-step00000020-state"])
 
 
@@ -116,7 +116,7 @@ def test_a_saved_lora_is_read_again(make_saver):
     with pytest.raises(TrainerError, match="cannot be read back"):
         saver.check_lora(path)
     save_file(dict(list(saver.network.weights().items())[1:]), path)
-    with pytest.raises(TrainerError, match="does not hold the tensors"):
+    with pytest.raises(TrainerError, match="does not contain the tensors"):
         saver.check_lora(path)
     next(saver.network.parameters()).data[0, 0] = float("nan")
     with pytest.raises(TrainerError, match="NaN or infinity in lora_unet") as caught:

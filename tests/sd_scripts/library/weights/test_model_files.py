@@ -57,11 +57,11 @@ def test_a_missing_shard_is_named(tmp_path):
 
 
 def test_a_folder_without_or_with_too_many_files_is_named(tmp_path):
-    with pytest.raises(TrainerError, match=r"holds no \.safetensors file"):
+    with pytest.raises(TrainerError, match=r"contains no \.safetensors file"):
         ModelFiles(tmp_path, "the layer")
     for name in ("a", "b"):
         save_file({"weight": torch.ones(1)}, tmp_path / f"{name}.safetensors")
-    with pytest.raises(TrainerError, match=r"holds 2 \.safetensors files"):
+    with pytest.raises(TrainerError, match=r"contains 2 \.safetensors files"):
         ModelFiles(tmp_path, "the layer")
 
 
@@ -95,9 +95,9 @@ def test_a_wrong_shape_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("weight", "words"),
     [
-        (torch.tensor([[1.0, 2, float("nan")], [1, 1, 1]]), "weight holds NaN or infinity"),
-        (torch.tensor([[1.0, 2, float("-inf")], [1, 1, 1]]).bfloat16(), "weight holds NaN or infinity"),
-        (torch.tensor([[1.0, 2, float("nan")], [1, 1, 1]]).to(torch.float8_e4m3fn), "weight holds NaN or infinity"),
+        (torch.tensor([[1.0, 2, float("nan")], [1, 1, 1]]), "weight contains NaN or infinity"),
+        (torch.tensor([[1.0, 2, float("-inf")], [1, 1, 1]]).bfloat16(), "weight contains NaN or infinity"),
+        (torch.tensor([[1.0, 2, float("nan")], [1, 1, 1]]).to(torch.float8_e4m3fn), "weight contains NaN or infinity"),
         (torch.ones(2, 3, dtype=torch.uint8), "quantization of another program"),
         (torch.ones(3, 1, dtype=torch.uint8), "quantization of another program"),  # bitsandbytes' two numbers a byte
     ],
