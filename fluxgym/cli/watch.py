@@ -1,4 +1,4 @@
-"""Looking on while a run goes on: a progress bar for the terminal. Leaving does nothing to the run."""
+"""Show the progress bar of a run in the terminal. Interrupting it does not affect the run."""
 
 import sys
 import time

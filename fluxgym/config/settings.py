@@ -79,7 +79,7 @@ ROWS = (
     ),
     Setting(
         name="workers", kind=Kind.INTEGER, label="Workers", default=2, minimum=0, maximum=64,
-        help="How many processes load images during training.", flag="--max_data_loader_n_workers", emit=Emit.ALWAYS,
+        help="How many images or batches are loaded in parallel during training.", flag="--max_data_loader_n_workers", emit=Emit.ALWAYS,
     ),
     Setting(
         name="learning_rate", kind=Kind.RATE, label="Learning Rate", default="8e-4", placeholder="8e-4", stripped=True,

@@ -83,7 +83,7 @@ class Engine(Protocol):
         """Return the devices and the waiting runs."""
 
     def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
-        """Wait for the devices of a run and return them, None if it was cancelled before. Called by the supervisor.
+        """Wait for the devices of a run and return them, None if it was canceled before. Called by the supervisor.
 
         waiting is called with a sentence whenever the reason for waiting changes.
         """

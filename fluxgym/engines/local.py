@@ -24,11 +24,11 @@ from fluxgym.runs.process_identity import (
     Liveness,
     ProcessRecord,
     boot_time,
+    continue_process,
     is_alive,
     is_frozen,
     liveness_of,
     read_record,
-    resume_process,
 )
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
@@ -72,7 +72,7 @@ class LocalEngine:
             return False
         write_stop_request(run, latest.run_id, latest.attempt, grace_s)
         if record is not None and record.supervisor is not None and is_alive(record.supervisor):
-            resume_process(record.supervisor)
+            continue_process(record.supervisor)
         elif spec is not None and record is not None and is_alive(record.trainer):
             _spawn(run, Mode.STOP_ONLY)
         elif spec is not None and run.ticket.exists():
@@ -108,7 +108,7 @@ class LocalEngine:
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
     ) -> DeviceLease | None:
-        """Wait in the queue for the devices of a run and return their locks, None if it was cancelled before."""
+        """Wait in the queue for the devices of a run and return their locks, None if it was canceled before."""
         last_reason = ""
         self._queue.join(run, spec.run_id, spec.devices.names)
         try:

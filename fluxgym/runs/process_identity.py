@@ -84,7 +84,7 @@ def is_frozen(identity: ProcessIdentity) -> bool:
     return fields is not None and fields[0] in (b"T", b"t") and is_alive(identity)
 
 
-def resume_process(identity: ProcessIdentity) -> None:
+def continue_process(identity: ProcessIdentity) -> None:
     """Send SIGCONT to a recorded process; never to another process that reuses its PID."""
     try:
         handle = os.pidfd_open(identity.pid)

@@ -23,13 +23,13 @@ NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 @contextmanager
 def new_run(run: RunPaths, outputs: OutputsPaths) -> Iterator[RunPaths]:
-    """Give the paths of a temporary run folder, which does not exist yet, to be filled; it becomes `run` at the end of the block.
+    """Yield the paths of a temporary run folder, which the caller creates and fills; it becomes `run` at the end of the block.
 
     The caller holds the name's lock. After an error the temporary folder is removed and nothing else has changed.
 
     Raises:
         NameTaken: If `run` has a folder that is not empty.
-        StorageError: If the disk refuses.
+        StorageError: If the folder cannot be created, written or renamed.
     """
     staging = RunPaths(outputs.new / f"{run.slug}-{secrets.token_hex(4)}")
     try:
@@ -60,7 +60,7 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
     """
     outputs = OutputsPaths(run.folder.parent)
     state = read_state(run)
-    copied = {name: state[name] for name in STATE_KEYS if name in state and name not in _OWN}
+    copied = {name: state[name] for name in STATE_KEYS if name in state and name not in _NOT_COPIED}
     settings = copied | {"lora_name": new_name.strip()}
     TrainConfig.from_state(settings)
     copy = outputs.run(slug_of(new_name))
@@ -78,4 +78,4 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
     return copy
 
 
-_OWN = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)  # the name and the checkpoint to start from
+_NOT_COPIED = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)  # lora_name and resume_from_checkpoint

@@ -156,7 +156,7 @@ def _write_files(staging: RunPaths, planned: TrainingPlan, spec: LaunchSpec, par
 
 
 def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
-    """Return the guide's keys, and ours after them; `advanced` only when something differs from the defaults."""
+    """Return the first ui_state.json: the keys in docs/guide.md, then run_id and, if any differ from the defaults, the advanced settings."""
     state = config.to_state()
     advanced = state.pop("advanced")
     state |= {"timestamp": time.time(), "status": Status.STARTING, "run_id": run_id}

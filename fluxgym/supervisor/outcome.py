@@ -152,7 +152,7 @@ def _classify(context: ExitContext) -> tuple[Status, str, str]:
 
 
 def _finished(context: ExitContext) -> tuple[Status, str, str]:
-    """Judge a trainer by its LoRA, and mention a process that did not exit normally."""
+    """Return the outcome of a finished trainer by its LoRA's verification; mention a process that did not exit normally."""
     exit_words = "" if context.exit_code == 0 else _abnormal_exit(context)
     if context.is_verified:
         return Status.COMPLETED, "", exit_words and f"{exit_words}; its result was checked and is whole."

@@ -185,7 +185,7 @@ class Supervisor:
         record_outcome(self.run, self.spec, outcome, attempt=self.attempt)
 
     def _wait_and_record(self) -> None:
-        """Wait for the trainer, if there is one, and record how it ended, if need be without a judgment."""
+        """Wait for the trainer, if there is one, and record how it ended; record an internal error if it cannot be classified."""
         if self.attempt is None:
             self._record_failure(ReasonCode.SUPERVISOR, OWN_ERROR)
             return

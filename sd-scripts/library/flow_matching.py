@@ -19,7 +19,7 @@ NUM_LEVELS = 4  # of the validation loss: timesteps 200, 400, 600 and 800, as in
 
 
 def sample_sigmas(config: LossConfig, batch_size: int, height: int, width: int, random: torch.Generator) -> Tensor:
-    """Draw a noise level for every image of a batch: (B,) float32 in (0, 1]. height and width are the latents'.
+    """Draw a noise level for every image of a batch: (B,) float32 in [0, 1]. height and width are the latents'.
 
     uniform: U(0, 1) · sigmoid: sigmoid(scale * n) · shift: k u / (1 + (k - 1) u) · flux_shift: e^mu / (e^mu + 1/u - 1), mu linear in the
     number of tokens · sigma: from the schedule of 1000 shifted levels, at an index that weighting_scheme draws.
@@ -56,7 +56,7 @@ def _scheduled_sigmas(config: LossConfig, batch_size: int, random: torch.Generat
 
 
 def density(config: LossConfig, batch_size: int, random: torch.Generator) -> Tensor:
-    """Draw u in (0, 1) by weighting_scheme, as in SD3 (Esser et al. 2024): logit_normal, mode, else uniform."""
+    """Draw u in [0, 1] by weighting_scheme, as in SD3 (Esser et al. 2024): logit_normal, mode, else uniform."""
     if config.weighting_scheme == "logit_normal":
         return torch.sigmoid(config.logit_mean + config.logit_std * torch.randn(batch_size, generator=random))
     u = torch.rand(batch_size, generator=random)
@@ -67,7 +67,7 @@ def density(config: LossConfig, batch_size: int, random: torch.Generator) -> Ten
 
 def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Tensor:
     """Mix images and noise: (B, C, H, W) -> the same shape."""
-    sigma = _spread(sigmas_B)
+    sigma = _broadcastable(sigmas_B)
     return (1 - sigma) * latents_BCHW + sigma * noise_BCHW
 
 
@@ -84,7 +84,7 @@ def prediction_and_target(
         return output_BCHW, target_BCHW, None
     if config.model_prediction_type == "additive":
         return output_BCHW + noisy_BCHW, target_BCHW, None
-    scaled_BCHW = noisy_BCHW - _spread(sigmas_B) * output_BCHW
+    scaled_BCHW = noisy_BCHW - _broadcastable(sigmas_B) * output_BCHW
     return scaled_BCHW, target_BCHW, loss_weights(config.weighting_scheme, sigmas_B)
 
 
@@ -111,7 +111,7 @@ def _loss(config: LossConfig, prediction: Tensor, target: Tensor, sigmas_B: Tens
         return F.mse_loss(prediction, target, reduction="none")
     if config.loss_type == "l1":
         return F.l1_loss(prediction, target, reduction="none")
-    threshold = _spread(huber_threshold(config, sigmas_B))
+    threshold = _broadcastable(huber_threshold(config, sigmas_B))
     root = torch.sqrt((prediction - target) ** 2 + threshold**2) - threshold
     return (2 * threshold if config.loss_type == "huber" else 2) * root
 
@@ -142,5 +142,6 @@ def validation_sigmas(min_timestep: int, max_timestep: int) -> list[float]:
     return [(min_timestep + span * part / (NUM_LEVELS + 1)) / NUM_TIMESTEPS for part in range(1, NUM_LEVELS + 1)]
 
 
-def _spread(values_B: Tensor) -> Tensor:
+def _broadcastable(values_B: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1), to broadcast over (B, C, H, W)."""
     return values_B[:, None, None, None]

@@ -152,6 +152,7 @@ class TrainingData:
     # -- one batch -------------------------------------------------------------------------------------------------------------
 
     def _batch(self, members: list[int], epoch: int, batch_index: int) -> Batch:
+        # "picture" and "validation picture" are part of the random seeds: renaming them changes crops, flips and captions
         draws = [generator(self.config.run.seed, "picture", epoch, batch_index, row) for row in range(len(members))]
         return self._make(members, draws, self._caption_context(epoch, batch_index))
 

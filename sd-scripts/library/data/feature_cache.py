@@ -37,7 +37,7 @@ Tensors = dict[str, Tensor]
 
 
 class FeatureCache:
-    """Latents, masks and text states by an image's index in the list of all images."""
+    """Latents, masks and text encoder outputs, by an image's index in the list of all images."""
 
     def __init__(self, data: DataConfig, model: ModelConfig, base_weights: Sequence[BaseWeights], images: list[TrainingImage]) -> None:
         self.model, self.base_weights, self.images = model, base_weights, images

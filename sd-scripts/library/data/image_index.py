@@ -123,22 +123,22 @@ def bucket_rule(dataset: Dataset) -> BucketRule:
 
 
 def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
-    """Return a file's images and their captions, tags behind them, in the order of their names.
+    """Return the images of a metadata file with their captions, followed by the tags, sorted by path.
 
     Sizes in the file are ignored. Raises TrainerError naming the file and the entry if it is not JSON text or names a missing image.
     """
     source = Path(subset.metadata_file)
     try:
-        entries = list(_entries_metadata_file(source))
+        entries = list(_metadata_entries(source))
     except ValueError as error:  # JSON's and UTF-8's errors
         raise TrainerError(f"the metadata_file {source} is not valid JSON: {error}.") from None
     except OSError as error:
         raise TrainerError(f"the metadata_file {source} cannot be read: {error.strerror}.") from None
-    found = [(_image_metadata_file(name, subset), _caption(name, entry, subset)) for name, entry in entries]
+    found = [(_metadata_image_path(name, subset), _caption(name, entry, subset)) for name, entry in entries]
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _entries_metadata_file(source: Path) -> Iterator[tuple[str, Any]]:
+def _metadata_entries(source: Path) -> Iterator[tuple[str, Any]]:
     text = source.read_text(encoding="utf-8")
     if source.suffix.lower() == ".jsonl":
         for number, line in enumerate(text.splitlines(), 1):
@@ -155,7 +155,7 @@ def _entries_metadata_file(source: Path) -> Iterator[tuple[str, Any]]:
     yield from table.items()
 
 
-def _image_metadata_file(name: str, subset: Subset) -> Path:
+def _metadata_image_path(name: str, subset: Subset) -> Path:
     """Return the path of an entry's image: absolute, or below image_dir; old files omit the extension."""
     if not (Path(name).is_absolute() or subset.image_dir):
         raise TrainerError(

@@ -15,7 +15,7 @@ from library.placement.layout import choose_device
 from library.training.checkpoint import TrainState
 from library.weights.model_files import fingerprint
 
-NOT_THE_TRAINING = (
+IGNORED_FLAG_PREFIXES = (
     "output_", "save_", "sample_", "metadata_", "log_", "console_", "wandb_", "max_train_", "initial_", "resume", "logging_dir",
     "config_file", "dataset_config", "train_data_dir", "reg_data_dir", "no_metadata", "training_comment", "skip_until_initial_step",
     "max_data_loader_n_workers", "persistent_data_loader_workers", "tokenizer_cache_dir", "network_weights",
@@ -38,7 +38,7 @@ def fixed_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
         "network_dim": network.network_dim,
         "network_alpha": network.network_alpha,
         "network_args": sorted(network.network_args),
-        "pictures": layout_of(data.images),
+        "pictures": layout_of(data.images),  # the key in existing checkpoints
         "compiled_by": backend_of(config.placement, choose_device()),
     }
 
@@ -53,7 +53,7 @@ def other_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
     """Return the settings that shape a training and may change at a resume, as JSON values: flags, model contents, data set options."""
     compared_elsewhere = {*MODELS, *DATA_FLAGS}
     found = {
-        name: value for name, value in config.given.items() if not name.startswith(NOT_THE_TRAINING) and name not in compared_elsewhere
+        name: value for name, value in config.given.items() if not name.startswith(IGNORED_FLAG_PREFIXES) and name not in compared_elsewhere
     }
     found |= {f"content of --{name}": _content(config.given[name]) for name in MODELS} | _data_options(data.images)
     return json.loads(json.dumps({name: value for name, value in found.items() if value not in (None, False, "", [])}, default=str))

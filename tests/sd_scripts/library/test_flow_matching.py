@@ -1,4 +1,4 @@
-"""The noise levels, targets and losses equal a NumPy rendering of the facts sheet's formulas."""
+"""Noise levels, targets and losses equal an independent NumPy implementation of the formulas."""
 
 import math
 

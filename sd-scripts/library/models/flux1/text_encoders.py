@@ -109,7 +109,7 @@ class Flux1TextEncoders:
 
     @property
     def variant(self) -> bool:
-        """Whether T5's padding is masked."""
+        """True if T5's padding is masked (--apply_t5_attn_mask)."""
         return self.with_mask
 
     def parts(self) -> dict[Part, nn.Module]:

@@ -168,7 +168,7 @@ class DoubleStreamBlock(nn.Module):
             setattr(self, f"{stream}_mlp", mlp(dim, params.mlp_dim))
 
     def forward(self, img_BNC: Tensor, txt_BLC: Tensor, vec_BC: Tensor, positions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, N, C) and (B, L, C) -> the same; text stands before image in the attention."""
+        """Image (B, N, C) and text (B, L, C) -> the same shapes. In the joint attention, text tokens come first."""
         (img_shift, img_scale, img_gate), img_mod2 = self.img_mod(vec_BC)
         (txt_shift, txt_scale, txt_gate), txt_mod2 = self.txt_mod(vec_BC)
         txt_positions, img_positions = positions.split([txt_BLC.shape[1], img_BNC.shape[1]], dim=2)

@@ -54,7 +54,7 @@ def conv3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class ResnetBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, beside a shortcut."""
+    """Residual block: GroupNorm, SiLU and 3x3 convolution, twice, added to the input (1x1 convolution if the channels differ)."""
 
     def __init__(self, in_channels: int, out_channels: int, num_groups: int) -> None:
         super().__init__()
