@@ -128,14 +128,16 @@ class TrainingHandlers:
         return [*_fields(shown), self._kept(draft, state, source, answer)]
 
     def images_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
-        """Answer images that came, went or got captions; the example's proposals fill a name and trigger that are empty."""
+        """Answer images that were added, removed or captioned.
+
+        The example's name and trigger fill these fields if they are empty. Otherwise both stay untouched: the user may have typed since.
+        """
         source = str(getattr(event, "source", "") or "")
         filled = form_values.by_name(typed)
-        for name, proposed in (("lora_name", getattr(event, "name", None)), ("concept_sentence", getattr(event, "trigger", None))):
-            if proposed and not str(filled[name] or "").strip():
-                filled[name] = str(proposed)
-        answer = self.changed("", draft_id, source, *form_values.in_order(filled))[1]
-        return [source, filled["lora_name"], filled["concept_sentence"], answer]
+        proposals = {"lora_name": getattr(event, "name", None), "concept_sentence": getattr(event, "trigger", None)}
+        accepted = {name: str(value) for name, value in proposals.items() if value and not str(filled[name] or "").strip()}
+        answer = self.changed("", draft_id, source, *form_values.in_order(filled | accepted))[1]
+        return [source, *(accepted.get(name, gr.skip()) for name in proposals), answer]
 
     def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
         """Start the training that the form describes, or say beside the fields what stands in the way."""
