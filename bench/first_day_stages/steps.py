@@ -8,6 +8,7 @@ import torch
 from bench.first_day_stages.common import DEVICE, GIB, HAS_GPU, attempt, make_training, peak_memory, record, run_step, synchronize, timed
 from bench.trainer_gpu import CARDS_GB
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.runs.launch_spec import TrainerOptions, to_words
 from library.placement.activations import BlockCheckpointing
 
 FP8, CHECKPOINTING = "--fp8_base", ("full", "products", "none")
@@ -71,15 +72,15 @@ def _no_sync(flux, network) -> str:
 
 def tiers(_work: Path) -> None:
     """Time the step of each VRAM tier on a card of its size, emulated by a limit on the allocator; without an optimizer's state."""
-    for tier, flags in TIERS.items():
+    for tier, options in TIERS.items():
         predicted = {"reserved_gib": PREDICTED_RESERVED[tier]} if HAS_GPU else None
-        attempt("tiers", f"{tier} on {CARDS_GB[tier]} GB", lambda tier=tier, flags=flags: _tier(tier, flags), predicted=predicted)
+        attempt("tiers", f"{tier} on {CARDS_GB[tier]} GB", lambda tier=tier, options=options: _tier(tier, options), predicted=predicted)
 
 
-def _tier(tier: str, flags: tuple[str, ...]) -> dict[str, float | None]:
+def _tier(tier: str, options: TrainerOptions) -> dict[str, float | None]:
     if HAS_GPU:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
-    flux, network = make_training([*([] if FP8 in WITHOUT.get(tier, ()) else [FP8]), *flags])
+    flux, network = make_training([*([] if FP8 in WITHOUT.get(tier, ()) else [FP8]), *to_words(options)])
     if HAS_GPU:
         total = torch.cuda.get_device_properties(DEVICE).total_memory
         torch.cuda.empty_cache()

@@ -6,9 +6,13 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
 from fluxgym.errors import BadImage
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_BYTES = 330_000_000  # decoded: 110 megapixels of RGB
 MAX_THUMBNAILS = 4000
@@ -46,13 +50,13 @@ def check_image(path: Path) -> ImageSize:
     from PIL import Image, UnidentifiedImageError  # loads slowly, and most commands do not need it
 
     try:
-        with Image.open(path) as image, _DECODE_LOCK:
+        with _DECODE_LOCK, Image.open(path) as image:
             if image.width * image.height * len(image.getbands()) > MAX_BYTES:
                 raise BadImage(
                     f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="images"
                 )
             image.load()
-            return _read_size(FileId.of(path))
+            return _size_as_seen(image)
     except UnidentifiedImageError:
         raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="images") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
@@ -75,7 +79,11 @@ def _read_size(file: FileId) -> ImageSize:
     from PIL import Image
 
     with Image.open(file.path) as image:
-        return ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION)))
+        return _size_as_seen(image)
+
+
+def _size_as_seen(image: "Image.Image") -> ImageSize:
+    return ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION)))
 
 
 def num_pixels(path: Path) -> int:

@@ -230,7 +230,7 @@ def test_empty_areas_describe_what_will_appear(app, page):
     expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
     expect(page.locator("#fg-images .fg-empty")).to_contain_text("appear here")
     page.goto(f"{app.url}#run")
-    expect(page.locator(".fg-run-none")).to_contain_text("is shown here")
+    expect(page.locator(".fg-run-none")).to_contain_text("to see a run here")
     assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
     make_run(app.outputs, "cat", status="stopped", timestamp=1)
     expect(page.locator(".fg-sessions > summary")).to_contain_text("1 earlier")

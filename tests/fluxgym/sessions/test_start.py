@@ -26,6 +26,7 @@ from fluxgym.errors import (
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import is_alive, read_record
+from fluxgym.runs.state import read_state
 from fluxgym.sessions import start as start_module
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
@@ -303,6 +304,7 @@ def test_a_removed_folder_starts_no_second_trainer(world, images):
     (world.sd_scripts / "flux_train_network.py").write_text("import time; time.sleep(60)")
     run = start_run(world, images)
     record = wait_for(lambda: (found := read_record(run)) and found.trainer and found)
+    wait_for(lambda: read_state(run).get("status") == "running" and run.training_pid.exists())  # the supervisor's last writes of a start
     run.folder.rename(world.outputs / ".gone")
     try:
         with pytest.raises(AlreadyRunning, match="PID"):
@@ -347,7 +349,7 @@ def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_r
     assert argv[argv.index("--resume") + 1] == str(second.folder / "cat-2-state")
     stop_and_wait(run)
     (second.folder / "cat-2-state" / "manifest.json").unlink()
-    with pytest.raises(ConfigError, match="no complete checkpoint"):  # and not silently the other's
+    with pytest.raises(ConfigError, match="not a complete checkpoint"):  # and not silently the other's
         start_run(world, images, "new", resume_from_checkpoint="cat-2-state")
     shutil.rmtree(second.folder)
     run = start_run(world, images, "new", resume_from_checkpoint="cat-2-state")
