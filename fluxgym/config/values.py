@@ -8,6 +8,7 @@ MAX_TEXT = 20_000
 MAX_SHOWN = 40
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() would also take "1_0" and "١"
 MAX_RATE = 10
 
 
@@ -29,11 +30,13 @@ def short(value: Any) -> str:
 def to_number(value: Any) -> float:
     """Return a number or numeric text as a float; raises ValueError for anything else, NaN and infinity."""
     try:
-        number = float(value)
+        number = float(value) if not isinstance(value, str) or NUMBER.fullmatch(value.strip()) else math.nan
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError(f"must be a number, not “{short(value)}”.")
+        point = str(value).replace(",", ".", 1)
+        hint = f" Use a point: {point}." if re.fullmatch(r"[+-]?\d+,\d+", str(value), re.ASCII) else ""
+        raise ValueError(f"must be a number, not “{short(value)}”.{hint}")
     return number
 
 

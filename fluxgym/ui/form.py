@@ -1,5 +1,6 @@
 """The form's Gradio components, made from the rows of the settings table."""
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -7,15 +8,32 @@ from gradio.components import Component
 
 from fluxgym.config.setting_spec import Kind, Setting
 from fluxgym.config.settings import SETTINGS
+from fluxgym.contract.progress import is_number
 
 NAMES = tuple(SETTINGS)
-NUMBERS = (Kind.INTEGER, Kind.NUMBER)
-CSS_KINDS = {Kind.INTEGER: "number", Kind.RATE: "text", Kind.SWITCH: "check"}
+# Runs in the browser after each answer. Gradio passes the answer and the fields' present values; a field is changed only if it still has
+# the value that was sent. It must stay synchronous: after an `await`, a keystroke could come between reading and writing.
+APPLY_PATCH = (
+    "(answer, ...present) => { const names = " + json.dumps(NAMES) + "; "
+    "const plain = (value) => JSON.stringify(value === '' || value === undefined ? null : value); "
+    "return present.map((value, index) => { const change = answer?.patch?.[names[index]]; "
+    "return change && plain(value) === plain(change[0]) ? { __type__: 'update', value: change[1] } : { __type__: 'update' }; }); }"
+)
+CSS_KINDS = {Kind.INTEGER: "number", Kind.RATE: "number", Kind.SWITCH: "check"}
 
 
 def elem_id(name: str) -> str:
     """Return the id of a field's element in the page."""
     return f"field-{name}"
+
+
+def shown_value(setting: Setting, value: Any) -> Any:
+    """Return a value as its field shows it: switches as they are, everything else as text; "" for None."""
+    if setting.kind is Kind.SWITCH:
+        return value is True
+    if isinstance(value, float) and value.is_integer() and is_number(value):
+        value = int(value)
+    return "" if value is None else str(value)
 
 
 def component(setting: Setting, choices: list[tuple[str, str]] | None = None) -> Component:
@@ -28,13 +46,12 @@ def component(setting: Setting, choices: list[tuple[str, str]] | None = None) ->
     }
     options = choices or [(choice.label or choice.value, choice.value) for choice in setting.choices]
     match setting.kind:
-        case Kind.INTEGER | Kind.NUMBER:
-            return gr.Number(value=None, **common)
         case Kind.SWITCH:
-            return gr.Checkbox(value=False, **common)
+            return gr.Checkbox(value=bool(setting.default), **common)
         case Kind.RADIO:
-            return gr.Radio(options, value=None, **common)
+            return gr.Radio(options, value=setting.default, **common)
         case Kind.CHOICE:
             return gr.Dropdown(options, value=None, allow_custom_value=True, **common)
+    # Numbers are text boxes: gr.Number reads "3,5" as 35, drops what it cannot read, and shows an empty field as 0.
     lines: dict[str, Any] = {"lines": 2, "max_lines": 8} if setting.kind is Kind.LINES else {"lines": 1, "max_lines": 1}
-    return gr.Textbox(value="", placeholder=setting.placeholder or None, **lines, **common)
+    return gr.Textbox(value=shown_value(setting, setting.default), placeholder=setting.placeholder or None, **lines, **common)

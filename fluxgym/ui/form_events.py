@@ -1,17 +1,16 @@
-"""The form's own events: opened, typed in, another model chosen, Start pressed, a run's settings asked for.
+"""The form's events: opened, edited, another model chosen, Start pressed, a run's settings or a template applied.
 
-All of them only read files and keep the draft, but Start: it answers once the run's supervisor watches, so that whatever stands in the way
-can stand beside its field. That takes as long as linking the images, hashing the checkpoint that is named, and a process's start.
-What is typed is kept in the browser's draft with each answer; a start turns the draft into a run.
+Each event is a request with a number, and its answer has no field values: it is a patch {field: [value sent, new value]}, which the page
+applies to the fields that did not change since (APPLY_PATCH in form.py). So no answer overwrites what was typed in the meantime.
+All events only read files and save the draft, except Start, which answers once the run's supervisor is running.
 """
 
 import json
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any, cast
-
-import gradio as gr
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS, STATE_KEYS
@@ -21,50 +20,105 @@ from fluxgym.models.catalog import default_model
 from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, timestamp_of
+from fluxgym.sessions import templates
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
-from fluxgym.ui.api.images import ImageHandlers
+from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import JsonObject
-from fluxgym.ui.api.sessions import resume_button
-from fluxgym.ui.api.templates import TemplateHandlers
+from fluxgym.ui.api.sessions import resume_offer
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_reply import Form, Reply
 from fluxgym.ui.form_values import State, Typed
 
 logger = logging.getLogger(__name__)
-Outputs = list[Any]
 TWICE_S = 10.0
 
 
-class TrainingHandlers:
-    """Answers the form. Every handler takes (draft id, source, the fields in the table's order), Start also the GPU that was chosen."""
+@dataclass(frozen=True, kw_only=True)
+class FormRequest:
+    """One event of the form: what the page knew when it was sent.
 
-    def __init__(self, settings: Settings, images: ImageHandlers, index: SessionIndex, templates: TemplateHandlers) -> None:
+    typed are the fields' values by name. source is the slug of the run whose images the form shows, "" for the draft's own. model is the
+    base model whose defaults the form shows. details are the event's own values.
+    """
+
+    number: int
+    kind: str
+    draft: str
+    source: str
+    model: str
+    gpus: str
+    typed: Typed
+    details: Mapping[str, Any]
+
+    @classmethod
+    def from_event(cls, data: object, typed: Typed, gpus: object) -> Self:
+        """Read the event's data, which comes from the browser; what is missing or of the wrong type is empty."""
+        event = data if isinstance(data, Mapping) else {}
+
+        def text(name: str) -> str:
+            value = event.get(name)
+            return value if isinstance(value, str) else ""
+
+        number = event.get("request")
+        return cls(
+            number=number if isinstance(number, int) else 0,
+            kind=text("kind"), draft=text("draft"), source=text("source"), model=text("model"),
+            gpus=str(gpus or ""), typed=typed, details=event,
+        )  # fmt: skip
+
+    def text(self, name: str) -> str:
+        """Return one of the event's own values, "" if it is not a string."""
+        value = self.details.get(name)
+        return value if isinstance(value, str) else ""
+
+
+class FormEvents:
+    """Answers the form's events."""
+
+    def __init__(self, settings: Settings, images: ImageRoutes, index: SessionIndex) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._images = images
         self._index = index
-        self._templates = templates
         self._form = Form(settings)
+        self._kinds: dict[str, Callable[[FormRequest], JsonObject]] = {
+            "restore": self.restore, "typed": self.edited, "model": self.choose_model, "images": self.images_changed, "open": self.open,
+            "fresh": self.fresh, "apply": self.apply_template, "keep": self.save_template, "start": self.start, "choose": self.start,
+        }  # fmt: skip
 
-    def restore(self, draft_id: str, viewed: str | None, unsent: str | None) -> Outputs:
+    def answer(self, request: FormRequest) -> JsonObject:
+        """Return the answer to an event: request (its number), patch, source ([sent, new]) and what the page shows beside the form."""
+        if request.kind not in self._kinds:
+            answer: JsonObject = {"message": "The page sent an unknown request; reload the page."}
+        else:
+            try:
+                answer = self._kinds[request.kind](request)
+            except FluxGymError as error:
+                answer = {"message": str(error)}
+        shown = answer.pop("shown", None)
+        patch = {} if shown is None else _patch(request.typed, shown)
+        source = answer.get("source", request.source)
+        return answer | {"request": request.number, "kind": request.kind, "patch": patch, "source": [request.source, source]}
+
+    def restore(self, request: FormRequest) -> JsonObject:
         """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
-        draft = self._draft(draft_id)
-        kept = _loaded(unsent) or draft.read_form()  # what the browser still holds was typed after the draft was written
+        draft = self._draft(request)
+        kept = _loaded(request.text("unsent")) or draft.read_form()  # what the browser still holds was typed after the draft was written
         if kept is not None:
-            return self._filled(draft, _mapping(kept.get("state")), self._existing(kept.get("source")), typed=True)
-        run = last_session(self._outputs, self._index, viewed)
+            return self._filled(request, _mapping(kept.get("state")), self._existing(kept.get("source"))) | {"draft": True}
+        run = last_session(self._outputs, self._index, request.text("viewed") or None)
         try:
             state = read_state(run) if run is not None else None
         except FluxGymError:
             state = None
         if run is None or state is None:
-            return self._filled(draft, self._form.defaults(self._default_model()), "")
-        return self._filled(draft, state, run.slug)
+            return self._filled(request, self._form.defaults(self._default_model()), "")
+        return self._filled(request, state, run.slug)
 
     def _default_model(self) -> str:
         """Return the model of an empty form, "" while models.yaml is damaged; the checks say so then."""
@@ -73,15 +127,11 @@ class TrainingHandlers:
         except FluxGymError:
             return ""
 
-    def _filled(self, draft: Draft, state: Mapping[str, Any], source: str, *, typed: bool = False) -> Outputs:
-        """Return draft id, source, base model, all fields, the gallery and the answer for a state."""
+    def _filled(self, request: FormRequest, state: Mapping[str, Any], source: str) -> JsonObject:
+        """Return the answer that fills the form with a state and shows the images of a source."""
         shown = form_values.from_state(state)
-        answer = self._answer(draft.id, source, shown)[1]
-        return [draft.id, source, *_fields(shown), {"source": source, "again": True}, answer | {"draft": typed}]
-
-    def _answer(self, draft_id: str, source: str, typed: Typed) -> tuple[State, JsonObject]:
-        state, reply = self._reply(draft_id, source, typed)
-        return state, reply.answer
+        reply = self._reply(request.draft, source, shown)[1]
+        return reply.answer | {"shown": shown, "source": source, "model": shown["base_model"], "draft": False, "reload_images": True}
 
     def _reply(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Reply]:
         state, errors = form_values.to_state(typed)
@@ -89,86 +139,75 @@ class TrainingHandlers:
         folder = self._images.folder(draft_id, self._existing(source))
         return state, self._form.reply(state, errors, folder.path, pressed=pressed)
 
-    def changed(self, name: str, draft_id: str, source: str, *typed: Any) -> Outputs:
-        """Keep what is typed and answer to it; the browser holds it under `name` until then."""
-        draft = self._draft(draft_id)
-        state, answer = self._answer(draft.id, source, form_values.by_name(typed))
-        answer = self._kept(draft, state, source, answer)
-        return [draft.id, answer | ({"kept": name} if answer["draft"] else {})]
+    def edited(self, request: FormRequest) -> JsonObject:
+        """Save what is typed, and answer to it; the browser keeps it until `kept` confirms that it is saved."""
+        return self._saved(request, request.typed)
 
-    def _kept(self, draft: Draft, state: State, source: str, answer: JsonObject) -> JsonObject:
+    def _saved(self, request: FormRequest, typed: Typed, **more: Any) -> JsonObject:
+        state, reply = self._reply(request.draft, request.source, typed)
+        return self._kept(request, state, reply.answer) | more
+
+    def _kept(self, request: FormRequest, state: State, answer: JsonObject) -> JsonObject:
         """Write the draft. If that fails, the answer has the reason, and the browser keeps what was typed."""
         try:
-            draft.write_form({"state": state, "source": source})
+            self._draft(request).write_form({"state": state, "source": request.source})
         except FluxGymError as error:
             return answer | {"message": str(error), "draft": False}
-        return answer | {"draft": True}
+        return answer | {"draft": True, "kept": request.number}
 
-    def choose_model(self, draft_id: str, source: str, before: str, *typed: Any) -> Outputs:
+    def choose_model(self, request: FormRequest) -> JsonObject:
         """Bring another model's defaults into the fields that still show those of the model before."""
-        draft = self._draft(draft_id)
-        state, _ = form_values.to_state(form_values.by_name(typed))
-        shown = form_values.from_state(self._form.with_other_model(state, before))
-        state, answer = self._answer(draft.id, source, shown)
-        return [*_fields(shown), self._kept(draft, state, source, answer)]
+        state, _ = form_values.to_state(request.typed)
+        shown = form_values.from_state(self._form.with_other_model(state, request.model))
+        return self._saved(request, shown, shown=shown, model=shown["base_model"])
 
-    def fresh(self, draft_id: str) -> Outputs:
+    def fresh(self, request: FormRequest) -> JsonObject:
         """Empty the form for another training: the defaults, no images. Runs are not touched."""
-        draft = self._draft(draft_id)
-        said = _free_memory(draft)
-        *fields, answer = self._filled(draft, self._form.defaults(self._default_model()), "")
-        return [*fields, answer | said]
+        message = _clear_draft(self._draft(request))
+        return self._filled(request, self._form.defaults(self._default_model()), "") | message
 
-    def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
+    def apply_template(self, request: FormRequest) -> JsonObject:
         """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
-        draft = self._draft(draft_id)
-        before = form_values.by_name(typed)
-        shown = self._templates.applied(str(getattr(event, "name", "")), before) or before
-        state, answer = self._answer(draft.id, source, shown)
-        return [*_fields(shown), self._kept(draft, state, source, answer)]
+        state, _ = form_values.to_state(request.typed)
+        shown = form_values.from_state(templates.apply(self._outputs, request.text("name"), state))
+        return self._saved(request, shown, shown=shown, model=shown["base_model"], notice=f"Applied the template {request.text('name')}.")
 
-    def images_changed(self, draft_id: str, event: gr.EventData, *typed: Any) -> Outputs:
-        """Answer images that were added, removed or captioned.
+    def save_template(self, request: FormRequest) -> JsonObject:
+        """Save the form's settings as a template."""
+        state, errors = form_values.to_state(request.typed)
+        if errors:
+            return {"message": f"The template was not saved: {next(iter(errors.values()))}"}
+        saved = templates.save(self._outputs, request.text("name"), state)
+        return {"notice": f"Saved as the template {saved.name}."}
 
-        The example's name and trigger fill these fields if they are empty. Otherwise both stay untouched: the user may have typed since.
-        """
-        source = str(getattr(event, "source", "") or "")
-        filled = form_values.by_name(typed)
-        proposals = {"lora_name": getattr(event, "name", None), "concept_sentence": getattr(event, "trigger", None)}
-        accepted = {name: str(value) for name, value in proposals.items() if value and not str(filled[name] or "").strip()}
-        answer = self.changed("", draft_id, source, *form_values.in_order(filled | accepted))[1]
-        return [source, *(accepted.get(name, gr.skip()) for name in proposals), answer]
+    def images_changed(self, request: FormRequest) -> JsonObject:
+        """Answer images that were added, removed or captioned; the example's name and trigger fill these fields if they are empty."""
+        proposals = {"lora_name": request.text("name"), "concept_sentence": request.text("trigger")}
+        accepted = {name: value for name, value in proposals.items() if value and not str(request.typed[name] or "").strip()}
+        shown = request.typed | accepted
+        return self._saved(request, shown, shown=shown)
 
-    def start(self, draft_id: str, source: str, *typed: Any) -> Outputs:
-        """Start the training that the form describes, or say beside the fields what stands in the way."""
-        return self._start(draft_id, source, list(typed), None)
-
-    def choose(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
-        """Start with the answer to "this name is taken"."""
-        chosen = getattr(event, "if_exists", None)
-        known = chosen if chosen in ("resume", "new", "replace") else None
-        return self._start(draft_id, source, list(typed), cast(IfExists | None, known))
-
-    def _start(self, draft_id: str, source: str, given: Outputs, if_exists: IfExists | None) -> Outputs:
-        draft, (*fields, chosen) = self._draft(draft_id), given
-        typed, gpus = form_values.by_name(fields), str(chosen or "") or None
-        state, reply = self._reply(draft.id, source, typed, pressed=True)
+    def start(self, request: FormRequest) -> JsonObject:
+        """Start the training that the form describes, or say beside the fields what prevents it."""
+        chosen = request.text("if_exists")
+        if_exists = cast(IfExists, chosen) if chosen in ("resume", "new", "replace") else None
+        state, reply = self._reply(request.draft, request.source, request.typed, pressed=True)
         planned, answer = reply.planned, reply.answer
         if if_exists is None and (slug := self._recent_duplicate(planned)):  # a second press, before the page had the first one's answer
             return _started(slug, answer)
-        answer = self._kept(draft, state, source, answer)
+        answer = self._kept(request, state, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
-            return [source, gr.skip(), answer]
+            return answer
         try:
-            run = start_plan(planned, self._settings, if_exists=if_exists, gpus=gpus)
+            run = start_plan(planned, self._settings, if_exists=if_exists, gpus=request.gpus or None)
         except NameTaken:
             if if_exists is None and (slug := self._recent_duplicate(planned)):
                 return _started(slug, answer)
-            return [source, gr.skip(), answer | {"taken": self._choice(planned.run.slug)}]
+            return answer | {"taken": self._choice(planned.run.slug)}
         except FluxGymError as error:
-            return [source, gr.skip(), _refused(answer, error)]
+            return _refused(answer, error)
         if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
-            _free_memory(draft, images=not source)
+            _clear_draft(self._draft(request), images=not request.source)
         return _started(run.slug, answer)
 
     def _recent_duplicate(self, planned: TrainingPlan) -> str:
@@ -185,31 +224,30 @@ class TrainingHandlers:
     def _choice(self, slug: str) -> JsonObject:
         """Return what can be done about a taken name, each named by what it will do."""
         version = first_free_run(self._outputs, slug, first_version=2).slug
-        resuming = resume_button(self._outputs.run(slug))
+        resuming = resume_offer(self._outputs.run(slug))
         sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {
             "sentence": sentence,
-            "resume": resuming and resuming["label"],
+            "resume": resuming and resuming.label,
             "new": f"Start as {version}",
             "replace": None if is_executing(self._outputs.run(slug)) else f"Replace {slug}",
         }
 
-    def open(self, draft_id: str, event: gr.EventData) -> Outputs:
-        """Fill the form with a run's settings and images; what was typed or uploaded and not started goes only when the event says so."""
-        draft, replace = self._draft(draft_id), bool(getattr(event, "replace", False))
+    def open(self, request: FormRequest) -> JsonObject:
+        """Fill the form with a run's settings and images. What was typed or uploaded and not started is discarded only if the event says so."""
+        draft, replace = self._draft(request), request.details.get("replace") is True
         if draft.read_form() is not None and not replace:
-            return [gr.skip()] * (len(NAMES) + 5)
+            return {"draft": True}
         try:
-            run = self._outputs.run(str(getattr(event, "slug", "")))
+            run = self._outputs.run(request.text("slug"))
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
-            return [gr.skip()] * (len(NAMES) + 5)
-        said = _free_memory(draft, images=replace)
-        *fields, answer = self._filled(draft, state, run.slug)
-        return [*fields, answer | said]
+            return {}
+        message = _clear_draft(draft, images=replace)
+        return self._filled(request, state, run.slug) | message
 
-    def _draft(self, draft_id: str) -> Draft:
-        return open_draft(self._settings.outputs, draft_id or "")
+    def _draft(self, request: FormRequest) -> Draft:
+        return open_draft(self._settings.outputs, request.draft)
 
     def _existing(self, source: object) -> str:
         """Return a source that is still there, "" for one that is not."""
@@ -219,8 +257,13 @@ class TrainingHandlers:
             return ""
 
 
-def _free_memory(draft: Draft, *, images: bool = True) -> JsonObject:
-    """Clear a draft, its images too or not; returns what is to be said when that cannot be done now."""
+def _patch(sent: Typed, shown: Typed) -> dict[str, list[Any]]:
+    """Return [value sent, new value] of each field whose value changes."""
+    return {name: [sent[name], shown[name]] for name in NAMES if sent[name] != shown[name]}
+
+
+def _clear_draft(draft: Draft, *, images: bool = True) -> JsonObject:
+    """Clear a draft, its images too or not; returns a message for the page if that cannot be done now."""
     try:
         draft.forget_form()
         if images:
@@ -231,14 +274,9 @@ def _free_memory(draft: Draft, *, images: bool = True) -> JsonObject:
     return {}
 
 
-def _fields(shown: Typed) -> Outputs:
-    """Return the model that is shown, and then all fields in the table's order."""
-    return [shown["base_model"], *form_values.in_order(shown)]
-
-
-def _started(slug: str, answer: JsonObject) -> Outputs:
+def _started(slug: str, answer: JsonObject) -> JsonObject:
     """Answer Start with the run that it made."""
-    return [slug, {"source": slug, "again": True}, answer | {"started": {"slug": slug}, "draft": False}]
+    return answer | {"source": slug, "started": {"slug": slug}, "draft": False, "reload_images": True}
 
 
 def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:
@@ -248,7 +286,7 @@ def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:
     return answer | {"message": str(error)}
 
 
-def _loaded(unsent: str | None) -> JsonObject | None:
+def _loaded(unsent: str) -> JsonObject | None:
     """Return the form that the browser could not send when it was typed, None if it cannot be read."""
     try:
         kept = json.loads(unsent or "null")

@@ -3,16 +3,16 @@
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fluxgym.config.setting_spec import Kind
 from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, TrainConfig, check_advanced
 from fluxgym.config.trainer_flags import all_flags
-from fluxgym.contract.progress import is_number
 from fluxgym.errors import ConfigError
-from fluxgym.ui.form import NAMES, NUMBERS
+from fluxgym.ui.form import NAMES, shown_value
 
+NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 State = dict[str, Any]
 Typed = dict[str, Any]
 Errors = dict[str, str]
@@ -20,45 +20,52 @@ ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 DEFAULTS = TrainConfig(lora_name="unnamed").to_state() | {"lora_name": ""}
 
 
-def by_name(values: Sequence[Any]) -> Typed:
-    """Return what the fields hold by their names; Gradio hands it over in the table's order."""
-    return dict(zip(NAMES, values, strict=True))
-
-
-def in_order(shown: Typed) -> list[Any]:
-    """Return what the fields show in the table's order, as Gradio takes it."""
-    return [shown[name] for name in NAMES]
-
-
 def to_state(typed: Typed) -> tuple[State, Errors]:
     """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
     errors: Errors = {}
     state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
-    advanced = {name: value for name in ADVANCED_NAMES if (value := _advanced(name, typed[name])) is not None}
+    advanced = {name: value for name in ADVANCED_NAMES if (value := _advanced(name, typed[name], errors)) is not None}
     for name, value in advanced.items():
-        _check(name, value, name, errors)
+        if name not in errors:
+            _check(name, value, name, errors)
     state["advanced"] = advanced | _other_flags(typed[OTHER_FLAGS] or "", errors)
     return state, errors
 
 
 def _plain(name: str, value: Any, errors: Errors) -> Any:
-    """Return what a field of ui_state.json's own keys holds; a number field that was emptied is named."""
-    if value is not None:
-        return value
-    if SETTINGS[name].kind not in NUMBERS:
-        return ""
-    errors[name] = f"{SETTINGS[name].label} is empty; type a number."
-    return None
-
-
-def _advanced(name: str, value: Any) -> Any:
-    """Return the value of one of the table's advanced flags, None when it is the default."""
-    if SETTINGS[name].kind is Kind.SWITCH:
-        return value if isinstance(value, bool) and value is not SETTINGS[name].default else None
-    if value is None or value == "":
+    """Return what a field of ui_state.json's own keys holds; a number field that is empty is named."""
+    setting = SETTINGS[name]
+    if setting.kind not in NUMBERS:
+        return "" if value is None else value
+    if value is None or str(value).strip() == "":
+        errors[name] = f"{setting.label} is empty. Enter a number{_such_as(setting.default)}."
         return None
-    whole = isinstance(value, float) and value.is_integer() and all_flags()[name].type == "int"
-    return int(value) if whole else value
+    return _number(name, value, errors)
+
+
+def _such_as(default: Any) -> str:
+    return "" if default is None else f", such as {default}"
+
+
+def _number(name: str, value: Any, errors: Errors) -> Any:
+    """Return a typed number; what is not one stays as typed, and its field is named."""
+    try:
+        return SETTINGS[name].parse(value.strip() if isinstance(value, str) else value)
+    except ConfigError as error:
+        errors[name] = str(error)
+        return value
+
+
+def _advanced(name: str, value: Any, errors: Errors) -> Any:
+    """Return the value of one of the table's advanced flags, None when it is the default."""
+    setting = SETTINGS[name]
+    if setting.kind is Kind.SWITCH:
+        return value if isinstance(value, bool) and value is not setting.default else None
+    if value is None or str(value).strip() == "":
+        return None
+    number = _number(name, value, errors) if setting.kind in NUMBERS else value
+    whole = isinstance(number, float) and number.is_integer() and all_flags()[name].type == "int"
+    return int(number) if whole else number
 
 
 def _check(name: str, value: Any, field: str, errors: Errors) -> None:
@@ -113,19 +120,9 @@ def _shown(name: str, value: Any) -> Any:
 
 
 def _fitting(name: str, value: Any) -> Any:
-    """Return a state's value in the kind that its field can show; what no field of that kind can show becomes empty."""
-    kind = SETTINGS[name].kind
-    if kind is Kind.SWITCH:
-        return value is True
-    if kind in NUMBERS:
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        if not math.isfinite(number):
-            return None
-        return int(number) if number.is_integer() and is_number(number) else number
-    return "" if value is None else str(value)
+    """Return a state's value as its field shows it; what is not a single value becomes empty."""
+    is_value = isinstance(value, (str, int, float, bool)) and not (isinstance(value, float) and not math.isfinite(value))
+    return shown_value(SETTINGS[name], value if is_value else None)
 
 
 def _written(value: Any) -> str:

@@ -4,29 +4,32 @@ import os
 import secrets
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.files import SAMPLE_FOLDER
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
-from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound, TooLarge
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
+from fluxgym.ui.api.answers import Imported, Uploaded
+from fluxgym.ui.api.responses import error_response, refusal
 from fluxgym.ui.api.uploads import receive, receive_archive
-from fluxgym.ui.security.guard import bad_request
 
 ASSETS = Path(__file__).parents[1] / "assets"
+VENDOR = ASSETS / "vendor"  # released files of other projects, unchanged
 THUMB_SIDE = 320
-ASSET_TYPES = {".js": "text/javascript", ".css": "text/css"}
+ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = PlainTextResponse("There is nothing at this address.", 404)
 WITH_IMAGES = Export(images=True)
 EXPORTS = {
@@ -58,7 +61,7 @@ class FileRoutes:
 
     def asset(self, name: str) -> Response:
         """Send a script or the style sheet of the page."""
-        path = next((path for path in ASSETS.iterdir() if path.name == name), None)
+        path = next((path for folder in (ASSETS, VENDOR) for path in folder.iterdir() if path.name == name), None)
         if path is None or path.suffix not in ASSET_TYPES:
             return NOT_FOUND
         return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=REVALIDATE)
@@ -98,10 +101,7 @@ class FileRoutes:
         export = EXPORTS[name]
         if export is None:
             return self._temporary(partial(export_state, run), f"{run.slug}.json")
-        try:
-            chunks = stream_archive(run, export)
-        except FluxGymError as error:
-            return bad_request(str(error))
+        chunks = stream_archive(run, export)
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-{name}')}"}
         return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
@@ -115,24 +115,24 @@ class FileRoutes:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
-        except (FluxGymError, OSError) as error:
+        except FluxGymError as error:
             path.unlink(missing_ok=True)
-            return bad_request(str(error))
+            return refusal(error)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            return error_response(str(error), HTTPStatus.INSUFFICIENT_STORAGE)
         return FileResponse(path, media_type="application/octet-stream", filename=filename, background=BackgroundTask(path.unlink))
 
-    async def import_archive(self, name: str, request: Request) -> Response:
-        """Receive an exported file and create its runs; replies with their slugs."""
+    async def import_archive(self, name: str, request: Request) -> Imported:
+        """Receive an exported file and create its runs."""
+        path = await receive_archive(request, name, self._outputs.new)
         try:
-            path = await receive_archive(request, name, self._outputs.new)
-            try:
-                runs = await run_in_threadpool(import_file, path, self._outputs)
-            except ImportRefused as error:
-                raise ImportRefused(str(error).replace(path.name, name[:120])) from None
-            finally:
-                path.unlink(missing_ok=True)
-            return JSONResponse({"slugs": [run.slug for run in runs]})
-        except FluxGymError as error:
-            return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+            runs = await run_in_threadpool(import_file, path, self._outputs)
+        except ImportRefused as error:
+            raise ImportRefused(str(error).replace(path.name, name[:120])) from None
+        finally:
+            path.unlink(missing_ok=True)
+        return Imported(slugs=[run.slug for run in runs])
 
     def run_image(self, slug: str, name: str) -> Response:
         """Send a thumbnail of one of a run's images."""
@@ -149,13 +149,9 @@ class FileRoutes:
         except FluxGymError:
             return NOT_FOUND
 
-    async def upload(self, draft: str, name: str, request: Request) -> Response:
+    async def upload(self, draft: str, name: str, request: Request) -> Uploaded:
         """Receive one image or caption into a draft."""
-        try:
-            folder = open_draft(self._settings.outputs, draft).images
-            return JSONResponse({"name": await receive(request, name, folder)})
-        except FluxGymError as error:
-            return bad_request(str(error), 413 if isinstance(error, TooLarge) else 400)
+        return Uploaded(name=await receive(request, name, open_draft(self._settings.outputs, draft).images))
 
 
 def _thumbnail(folder: ImageFolder, name: str) -> Response:

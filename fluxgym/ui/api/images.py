@@ -1,6 +1,9 @@
-"""Endpoints of the form's dataset: pages of images, captions, the example. A run's images are copied into the draft before the first edit."""
+"""Routes of the form's images: pages of images, captions, the example. A run's images are copied into the draft before the first edit."""
 
+from dataclasses import dataclass
 from urllib.parse import quote
+
+from fastapi import APIRouter, Query
 
 from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
@@ -9,91 +12,104 @@ from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.preconditions import first_free_run
-from fluxgym.ui.api.responses import JsonObject, integer, json_endpoint, text
+from fluxgym.ui.api.answers import ExampleAdded, ImageCounts, ImageItem, ImagePage, Unsaved
+from fluxgym.ui.api.responses import new_router
 
 PAGE = 100
+MAX_CAPTION_CHARACTERS = 100_000
 EXAMPLE = "example-cat"
 
 
-class ImageHandlers:
-    """Endpoints of the image gallery. A request's source is the slug of the run whose images the form shows, "" for the draft's own."""
+@dataclass(frozen=True, kw_only=True)
+class CaptionRequest:
+    """The new caption of an image."""
+
+    caption: str
+
+
+class ImageRoutes:
+    """Routes of the image grid. A request's source is the slug of the run whose images the form shows, "" for the draft's own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
-        self.server = (self.images, self.caption, self.remove, self.clear, self.prepare, self.example, self.unsaved_changes)
+
+    @property
+    def router(self) -> APIRouter:
+        """The routes, to be included in the application."""
+        router = new_router()
+        draft = "/drafts/{draft}"
+        router.add_api_route(f"{draft}/images", self.images, response_model=ImagePage)
+        router.add_api_route(f"{draft}/images", self.clear, methods=["DELETE"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/images/{{name}}", self.caption, methods=["PATCH"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/images/{{name}}", self.remove, methods=["DELETE"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/copy", self.copy, methods=["POST"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/example", self.example, methods=["POST"], response_model=ExampleAdded)
+        router.add_api_route(f"{draft}/unsaved", self.unsaved, response_model=Unsaved)
+        return router
 
     def folder(self, draft: str, source: str) -> ImageFolder:
         """Return the folder of the images that a form shows."""
-        return ImageFolder(self._outputs.run(source).dataset) if source else open_draft(self._settings.outputs, draft).images
+        return ImageFolder(self._outputs.run(source).dataset) if source else self._draft(draft).images
 
-    @json_endpoint
-    def images(self, data: JsonObject) -> JsonObject:
-        """Return one page of images with captions and thumbnail URLs; data has offset and limit."""
-        draft, source = text(data, "draft"), text(data, "source")
+    def images(self, draft: str, source: str = "", offset: int = Query(0, ge=0), limit: int = Query(PAGE, ge=1, le=PAGE)) -> ImagePage:
+        """Return one page of images with captions and thumbnail addresses."""
         folder = self.folder(draft, source)
         base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
-        for item in folder.items(integer(data, "offset"), integer(data, "limit", 1, PAGE)):
+        for item in folder.items(offset, limit):
             version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
             thumb = f"{base}/images/{quote(item.name)}?v={version}"
-            items.append({"name": item.name, "caption": item.caption, "version": version, "thumb": thumb})
-        return {"source": source, "items": items, **_counts(folder)}
+            items.append(ImageItem(name=item.name, caption=item.caption or "", version=version, thumb=thumb))
+        tally = folder.tally()
+        return ImagePage(source=source, items=items, count=tally.images, captioned=tally.captioned)
 
-    @json_endpoint
-    def caption(self, data: JsonObject) -> JsonObject:
-        """Write the caption data["text"] of the image data["name"]."""
-        own = self._own(data)
-        own.images.set_caption(text(data, "name"), text(data, "text", 100_000))
-        return {"source": "", **_counts(own.images)}
+    def caption(self, draft: str, name: str, request: CaptionRequest, source: str = "") -> ImageCounts:
+        """Write an image's caption."""
+        own = self._own(draft, source)
+        own.images.set_caption(name, request.caption[:MAX_CAPTION_CHARACTERS])
+        return _counts(own)
 
-    @json_endpoint
-    def remove(self, data: JsonObject) -> JsonObject:
-        """Remove the image data["name"] and its caption from the dataset."""
-        own = self._own(data)
-        own.images.remove(text(data, "name"))
-        return {"source": ""}
+    def remove(self, draft: str, name: str, source: str = "") -> ImageCounts:
+        """Remove an image and its caption from the dataset."""
+        own = self._own(draft, source)
+        own.images.remove(name)
+        return _counts(own)
 
-    @json_endpoint
-    def clear(self, data: JsonObject) -> JsonObject:
+    def clear(self, draft: str, source: str = "") -> ImageCounts:
         """Remove all images from the form. A run keeps its own; images that another tab put into the draft are kept and shown."""
-        draft, source = self._draft(data), text(data, "source")
-        if not source or draft.is_copy_of(self._outputs.run(source)):
-            draft.forget_images()
-        return {"source": ""}
+        own = self._draft(draft)
+        if not source or own.is_copy_of(self._outputs.run(source)):
+            own.forget_images()
+        return _counts(own)
 
-    @json_endpoint
-    def unsaved_changes(self, data: JsonObject) -> JsonObject:
+    def unsaved(self, draft: str) -> Unsaved:
         """Return what replacing the form's content would discard: whether fields were edited, and the number of the draft's own images."""
-        draft = self._draft(data)
-        return {"typed": draft.read_form() is not None, "images": draft.images.count()}
+        own = self._draft(draft)
+        return Unsaved(typed=own.read_form() is not None, images=own.images.count())
 
-    @json_endpoint
-    def prepare(self, data: JsonObject) -> JsonObject:
+    def copy(self, draft: str, source: str = "") -> ImageCounts:
         """Copy a run's images into the draft, so that uploads can be added to them."""
-        self._own(data)
-        return {"source": ""}
+        return _counts(self._own(draft, source))
 
-    @json_endpoint
-    def example(self, data: JsonObject) -> JsonObject:
-        """Add the example photos to the draft; returns a free LoRA name and the trigger word of their captions."""
-        if self.folder(text(data, "draft"), text(data, "source")).count():
+    def example(self, draft: str, source: str = "") -> ExampleAdded:
+        """Add the example photos to the draft."""
+        if self.folder(draft, source).count():
             raise DatasetError("The form has images already. Remove them to use the example photos.", field="images")
-        folder = self._own(data).images
-        write_example(folder.path)
-        return {"source": "", "name": first_free_run(self._outputs, EXAMPLE).slug, "trigger": TRIGGER}
+        write_example(self._own(draft, source).images.path)
+        return ExampleAdded(source="", name=first_free_run(self._outputs, EXAMPLE).slug, trigger=TRIGGER)
 
-    def _draft(self, data: JsonObject) -> Draft:
-        return open_draft(self._settings.outputs, text(data, "draft"))
+    def _draft(self, draft: str) -> Draft:
+        return open_draft(self._settings.outputs, draft)
 
-    def _own(self, data: JsonObject) -> Draft:
+    def _own(self, draft: str, source: str) -> Draft:
         """Return the draft, after copying the images and captions of the run that the form shows into it."""
-        draft = self._draft(data)
-        if source := text(data, "source"):
-            draft.copy_images_from(self._outputs.run(source))
-        return draft
+        own = self._draft(draft)
+        if source:
+            own.copy_images_from(self._outputs.run(source))
+        return own
 
 
-def _counts(folder: ImageFolder) -> dict[str, int]:
-    tally = folder.tally()
-    return {"count": tally.images, "captioned": tally.captioned}
+def _counts(draft: Draft) -> ImageCounts:
+    tally = draft.images.tally()
+    return ImageCounts(source="", count=tally.images, captioned=tally.captioned)

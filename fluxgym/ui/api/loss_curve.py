@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from fluxgym.runs.files import open_regular
 from fluxgym.runs.progress import losses_in
-from fluxgym.ui.api.responses import JsonObject
+from fluxgym.ui.api.answers import CurvePoints
 
 MAX_POINTS = 800
 MAX_CURVES = 16
@@ -61,7 +61,7 @@ class Curve:
         self._losses.insert(index, loss)
         self._turns.insert(index, self._turn)
 
-    def changes(self, seen: Any) -> tuple[JsonObject, list[Any]]:
+    def changes(self, seen: Any) -> tuple[CurvePoints | None, list[Any]]:
         """Return the points that changed since seen, and the new value of seen: [token, every n-th point, read]."""
         every = 1
         while len(self._steps) > 2 * MAX_POINTS * every:
@@ -71,10 +71,9 @@ class Curve:
         now = [self._token, every, self._turn]
         points = [self._point(index) for index in range(0, len(self._steps), every) if self._turns[index] > since]
         if known and not points and not (self._turns and self._turns[-1] > since):
-            return {}, now
+            return None, now
         is_last_skipped = (len(self._steps) - 1) % every != 0
-        reply: JsonObject = {"points": points, "last": self._point(-1) if is_last_skipped else None}
-        return reply | ({} if known else {"points_again": True}), now
+        return CurvePoints(points=points, last=self._point(-1) if is_last_skipped else None, replace=not known), now
 
     def _point(self, index: int) -> Point:
         return self._steps[index], self._losses[index]
@@ -87,12 +86,12 @@ class Curves:
         self._kept: dict[Path, Curve] = {}
         self._lock = threading.Lock()
 
-    def changes(self, path: Path, seen: Any) -> tuple[JsonObject, list[Any]]:
+    def changes(self, path: Path, seen: Any) -> tuple[CurvePoints | None, list[Any]]:
         """Return the points of a progress.jsonl that changed since seen ([] at first), and the new value of seen."""
         with self._lock:
             curve = self._read(path)
             if curve is None:
-                return ({"points": [], "points_again": True, "last": None} if seen else {}), []
+                return (CurvePoints(points=[], last=None, replace=True) if seen else None), []
             return curve.changes(seen)
 
     def _read(self, path: Path) -> Curve | None:

@@ -1,47 +1,86 @@
-"""Helpers of all server functions of the page: JSON object in, JSON object out, and a user's error as one sentence."""
+"""What all routes share: a refusal as one sentence in JSON, the server's clock, and answers that are sent only if they changed."""
 
-import functools
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+import time
+from dataclasses import asdict, replace
+from http import HTTPStatus
 from typing import Any, TypeVar
 
-from fluxgym.errors import FluxGymError
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.responses import JSONResponse, Response
+
+from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
+from fluxgym.ui.api.answers import ErrorAnswer, ErrorText
 
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]
-Owner = TypeVar("Owner")
+API = "/fluxgym/api"
+CLOCK_HEADER = "FluxGym-Time"
+UNKNOWN_REQUEST = "The page sent an unknown request; reload the page."
+
+Answer = TypeVar("Answer", bound=Any)  # a dataclass with a field `version`
+STATUSES: tuple[tuple[type[FluxGymError], HTTPStatus], ...] = (
+    (SessionNotFound, HTTPStatus.NOT_FOUND),
+    (NameTaken, HTTPStatus.CONFLICT),
+    (AlreadyRunning, HTTPStatus.CONFLICT),
+    (SessionError, HTTPStatus.CONFLICT),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (StorageError, HTTPStatus.INSUFFICIENT_STORAGE),
+)  # the first that fits; all others are 400
 
 
-def json_endpoint(function: Callable[[Owner, JsonObject], JsonObject]) -> Callable[[Owner, Any], JsonObject]:
-    """Make a method a server function, which returns {"error": sentence} for a FluxGymError or a request that is not an object."""
+def refusal(error: FluxGymError) -> JSONResponse:
+    """Return the answer to a request that failed with a user's error."""
+    status = next((status for kind, status in STATUSES if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
+    return error_response(str(error), status, field=error.field, code=type(error).__name__)
 
-    @functools.wraps(function)
-    def endpoint(self: Owner, data: Any) -> JsonObject:
-        if not isinstance(data, dict):
-            return {"error": "The page sent an unknown request; reload the page."}
-        try:
-            return function(self, data)
-        except FluxGymError as error:
-            logger.info("refused: %s", error)
-            return {"error": str(error)}
 
-    return endpoint
+def error_response(message: str, status: int = HTTPStatus.BAD_REQUEST, *, field: str | None = None, code: str = "") -> JSONResponse:
+    """Return an error answer with one sentence."""
+    return JSONResponse(asdict(ErrorAnswer(error=ErrorText(message=message, field=field, code=code))), status)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer each FluxGymError and each request of the wrong form with one sentence."""
+    app.add_exception_handler(FluxGymError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_form)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FluxGymError)
+    logger.info("refused %s %s: %s", request.method, request.url.path, error)
+    return refusal(error)
+
+
+async def _refuse_form(request: Request, error: Exception) -> Response:
+    logger.info("refused %s %s: %s", request.method, request.url.path, error)
+    return error_response(UNKNOWN_REQUEST)
+
+
+def tell_time(response: Response) -> None:
+    """Tell the page the server's clock, with which it shows ages; a dependency of all routes of the API."""
+    for name, value in _headers().items():
+        response.headers[name] = value
+
+
+def _headers() -> dict[str, str]:
+    return {CLOCK_HEADER: f"{time.time():.3f}", "Cache-Control": "no-store"}
+
+
+def new_router() -> APIRouter:
+    """Return a router for routes of the API."""
+    return APIRouter(prefix=API, dependencies=[Depends(tell_time)])
+
+
+def if_changed(answer: Answer, version: str) -> Answer | Response:
+    """Return an answer with its version, or 204 without content if the page has this version already."""
+    own = fingerprint(asdict(answer))
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers=_headers()) if own == version else replace(answer, version=own)
 
 
 def fingerprint(value: Any) -> str:
     """Return a short hash of a JSON value, which the page sends back so that unchanged values are not sent again."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def text(data: JsonObject, name: str, limit: int = 20_000) -> str:
-    """Return a string of a request, cut to limit characters; "" if it is missing or not a string."""
-    value = data.get(name)
-    return value[:limit] if isinstance(value, str) else ""
-
-
-def integer(data: JsonObject, name: str, low: int = 0, high: int = 1_000_000_000) -> int:
-    """Return an integer of a request, clamped to low and high; low if it is missing or not an integer."""
-    value = data.get(name)
-    return min(max(value, low), high) if isinstance(value, int) and not isinstance(value, bool) else low

@@ -1,10 +1,13 @@
-"""Endpoint of the Run page: the session, and those parts of curve, samples, log and files that changed since the last request."""
+"""Route of a run's page: the session, and those parts of curve, samples, log and files that changed since the last request."""
 
+import json
 import re
-import time
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from fastapi import APIRouter
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS
@@ -15,52 +18,74 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.listing import session_of
+from fluxgym.ui.api.answers import LogPart, LoraFile, MonitorState, RunChanges, SampleImage, SampleRow, SettingRow
 from fluxgym.ui.api.loss_curve import Curves
-from fluxgym.ui.api.responses import JsonObject, fingerprint, json_endpoint, text
-from fluxgym.ui.api.sessions import SessionHandlers
+from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router
+from fluxgym.ui.api.sessions import SessionRoutes
 from fluxgym.ui.form_values import DEFAULTS
 
 LOG_BYTES = 65_536
 MONITOR_LINES = 12
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
+MISSING = RunChanges(is_missing=True)
 
 
-class RunHandlers:
-    """Endpoint of the Run page."""
+class RunRoutes:
+    """Route of a run's page."""
 
-    def __init__(self, settings: Settings, sessions: SessionHandlers) -> None:
+    def __init__(self, settings: Settings, sessions: SessionRoutes) -> None:
         self._outputs = OutputsPaths(settings.outputs)
         self._sessions = sessions
         self._curves = Curves()
 
-    @json_endpoint
-    def run_view(self, data: JsonObject) -> JsonObject:
-        """Return the parts of a run that changed since data["seen"], or {"missing": true} if there is no such run."""
-        seen: dict[str, Any] = value if isinstance(value := data.get("seen"), dict) else {}
+    @property
+    def router(self) -> APIRouter:
+        """The route, to be included in the application."""
+        router = new_router()
+        router.add_api_route("/runs/{slug}", self.changes, response_model=RunChanges)
+        return router
+
+    def changes(self, slug: str, seen: str = "") -> RunChanges:
+        """Return the parts of a run that changed since the answer that `seen` is from."""
+        known = _known(seen)
         try:
-            run = self._outputs.run(text(data, "slug", 200))
+            run = self._outputs.run(slug)
         except FluxGymError:
-            return {"missing": True}
+            return MISSING
         session = session_of(run)
         if session is None:
-            return {"missing": True}
-        parts = {
+            return MISSING
+        parts: dict[str, Any] = {
             "session": self._sessions.row(session),
             "samples": samples(run),
             "files": lora_files(run),
             "settings": setting_rows(run),
             "monitor": monitor(run),
         }
-        versions = {name: fingerprint(part) for name, part in parts.items()}
-        reply: JsonObject = {name: part for name, part in parts.items() if versions[name] != seen.get(name)}
-        log, log_seen = _log(run.training_log, seen.get("log"))
-        points, curve_seen = self._curves.changes(run.progress, seen.get("curve"))
-        reply |= ({"log": log} if log else {}) | points
-        return reply | {"now": time.time(), "seen": versions | {"log": log_seen, "curve": curve_seen}}
+        versions = {name: fingerprint(_as_json(part)) for name, part in parts.items()}
+        changed = {name: part for name, part in parts.items() if versions[name] != known.get(name)}
+        log, log_seen = _log(run.training_log, known.get("log"))
+        curve, curve_seen = self._curves.changes(run.progress, known.get("curve"))
+        return RunChanges(seen=json.dumps(versions | {"log": log_seen, "curve": curve_seen}), log=log, curve=curve, **changed)
 
 
-def _log(path: Path, seen: Any) -> tuple[JsonObject | None, list[int]]:
+def _known(seen: str) -> JsonObject:
+    """Return what the page has already; the page sends back what an answer told it."""
+    try:
+        known = json.loads(seen or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _as_json(part: Any) -> Any:
+    if isinstance(part, list):
+        return [asdict(item) for item in part]
+    return asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
+
+
+def _log(path: Path, seen: Any) -> tuple[LogPart | None, list[int]]:
     """Return the text that was appended to a log since seen, and the new [inode, offset]. An incomplete UTF-8 character is read next time."""
     try:
         with open_regular(path) as file:
@@ -72,13 +97,13 @@ def _log(path: Path, seen: Any) -> tuple[JsonObject | None, list[int]]:
             data = file.read(LOG_BYTES)
             end = file.tell()
     except OSError:
-        return ({"text": "", "again": True} if seen else None), []
+        return (LogPart(text="", replace=True) if seen else None), []
     if again and end > LOG_BYTES:
         data = data.partition(b"\n")[2]
     kept = _complete_utf8(data)
     if not kept and not again:
         return None, [status.st_ino, end - len(data)]
-    return {"text": kept.decode("utf-8", "replace"), "again": again}, [status.st_ino, end - (len(data) - len(kept))]
+    return LogPart(text=kept.decode("utf-8", "replace"), replace=again), [status.st_ino, end - (len(data) - len(kept))]
 
 
 def _complete_utf8(data: bytes) -> bytes:
@@ -93,19 +118,19 @@ def _complete_utf8(data: bytes) -> bytes:
     return data
 
 
-def samples(run: RunPaths) -> list[JsonObject]:
+def samples(run: RunPaths) -> list[SampleRow]:
     """Return the sample images, grouped by the step or epoch that they were generated at, the latest first."""
     prompts = _lines(run.sample_prompts)
-    rows: dict[tuple[int, int], JsonObject] = {}
+    rows: dict[tuple[int, int], SampleRow] = {}
     for path in sorted(run.samples.glob("*.png")):
         found = SAMPLE.search(path.name)
         if found is None:
             continue
         epoch, step, index = int(found["epoch"] or 0), int(found["step"] or 0), int(found["prompt"])
         label = f"epoch {epoch}" if found["epoch"] else f"step {step}"
-        row = rows.setdefault((epoch, step), {"label": label, "images": []})
+        row = rows.setdefault((epoch, step), SampleRow(label=label, images=[]))
         prompt = prompts[index].partition(" --")[0] if index < len(prompts) else f"prompt {index + 1}"
-        row["images"].append({"url": f"runs/{quote(run.slug)}/samples/{quote(path.name)}", "prompt": prompt})
+        row.images.append(SampleImage(url=f"runs/{quote(run.slug)}/samples/{quote(path.name)}", prompt=prompt))
     return [rows[key] for key in sorted(rows, reverse=True)]
 
 
@@ -119,13 +144,13 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def monitor(run: RunPaths) -> JsonObject:
+def monitor(run: RunPaths) -> MonitorState:
     """Return the supervisor's liveness and PID, and the last lines of monitor.log."""
     alive = is_supervised(run)
-    return {"alive": alive, "pid": read_pid(run.monitor_pid) if alive else None, "lines": tail(run.monitor_log, MONITOR_LINES)}
+    return MonitorState(is_alive=alive, pid=read_pid(run.monitor_pid) if alive else None, lines=tail(run.monitor_log, MONITOR_LINES))
 
 
-def lora_files(run: RunPaths) -> list[JsonObject]:
+def lora_files(run: RunPaths) -> list[LoraFile]:
     """Return the LoRA files with their sizes, the final one first."""
     files = []
     for path in reversed(run.lora_files()):
@@ -134,7 +159,7 @@ def lora_files(run: RunPaths) -> list[JsonObject]:
         except OSError:
             continue
         address = f"runs/{quote(run.slug)}/loras/{quote(path.name)}"
-        files.append({"name": path.name, "url": address, "size": f"{size / 1e6:.1f} MB", "note": _note(run, path)})
+        files.append(LoraFile(name=path.name, url=address, size=f"{size / 1e6:.1f} MB", note=_note(run, path)))
     return files
 
 
@@ -145,8 +170,8 @@ def _note(run: RunPaths, path: Path) -> str:
     return f"epoch {int(found['epoch'])}" if found["epoch"] else f"step {int(found['step'])}"
 
 
-def setting_rows(run: RunPaths) -> list[list[str]]:
-    """Return the run's settings as [label, value]; a value that differs from FluxGym's default names the default."""
+def setting_rows(run: RunPaths) -> list[SettingRow]:
+    """Return the run's settings; one that differs from FluxGym's default names the default."""
     try:
         state = read_state(run)
     except UnreadableState:
@@ -157,7 +182,12 @@ def setting_rows(run: RunPaths) -> list[list[str]]:
     return rows + [_setting(SETTINGS[name].label if name in SETTINGS else name, value, "") for name, value in more]
 
 
-def _setting(label: str, value: Any, default: Any) -> list[str]:
-    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-    is_own = value not in (default, "") and str(default)
-    return [label, f"{shown} (default {default})" if is_own and not isinstance(default, bool) else shown]
+def _setting(label: str, value: Any, default: Any) -> SettingRow:
+    is_own = value not in (default, "") and str(default) != ""
+    return SettingRow(label=label, value=_shown(value), default=_shown(default) if is_own else None)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

@@ -47,11 +47,7 @@ export function unsent() {
   }
 }
 
-/** Save the form's values by field name until the app confirms that it has saved them; returns the id of the confirmation. */
-export function keepUnsent(values, source) {
-  const name = `${Date.now()}-${Math.random()}`;
-  write("unsent", JSON.stringify({ name, values, source }));
-  return name;
-}
+/** Save the form's values by field name until the app confirms that it has saved the request `name`. */
+export const keepUnsent = (name, values, source) => write("unsent", JSON.stringify({ name, values, source }));
 
 export const forgetUnsent = (name) => unsent()?.name === name && write("unsent", null);

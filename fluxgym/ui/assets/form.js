@@ -1,9 +1,10 @@
-// The server's reply to the form: errors below their fields, expected steps, checks, the command and dataset.toml, and the choice when a
-// name is taken. The fields are Gradio components.
+// The form: sends its events, and shows their answers: errors below their fields, expected steps, checks, the command and dataset.toml, and
+// the choice when a name is taken. The fields are Gradio components; their values change only by typing and by APPLY_PATCH (form.py).
 
 import { attribute, fill, h, put, svg } from "./dom.js";
-import { notice } from "./api.js";
 import * as store from "./browser_store.js";
+import { settled } from "./images.js";
+import { notice } from "./notices.js";
 import { go } from "./router.js";
 
 // SVG paths in a viewBox of 16 by 16, because a font may lack the symbols.
@@ -49,11 +50,51 @@ function scrollToError(errors) {
   }, folded ? 200 : 0);
 }
 
-/** Trigger "typed" for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */
-function listen(trigger) {
-  document.getElementById("fg-steps")?.addEventListener("input", (event) => {
-    if (event.target.closest(".fg-field")) setTimeout(() => trigger("typed"));
+const state = { request: 0, shown: 0, source: "", model: "", trigger: null };
+
+/** The slug of the run whose images the form shows, "" for the draft's own. */
+export const source = () => state.source;
+
+/** Show the images of another source, which an edit of the images has changed. */
+export function setSource(next) {
+  state.source = next;
+}
+
+/** Send an event of the form; only the last of several edits counts (`input`), every other event is answered (`select`). */
+export function send(kind, details = {}) {
+  state.request += 1;
+  const event = { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...details };
+  state.trigger?.(kind === "typed" ? "input" : "select", event);
+}
+
+/** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */
+export function edited(kind = "typed") {
+  setTimeout(() => send(kind));
+}
+
+/** Save the values of all fields in the browser until the app confirms the request that carries them. */
+export function saveUnsent(values) {
+  store.keepUnsent(state.request, values, state.source);
+}
+
+/** Send an edit for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */
+function listen() {
+  document.addEventListener("click", (event) => event.target.closest("#start") && start());
+  document.getElementById("fg-train")?.addEventListener("input", (event) => {
+    if (event.target.closest(".fg-field")) edited();
   });
+  document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && edited());
+}
+
+let isStarting = false;
+
+/** Start with the form's settings once all edits of the images are saved; a second press waits for the first one's answer. */
+async function start(details = {}) {
+  if (isStarting) return;
+  isStarting = true;
+  setTimeout(() => { isStarting = false; }, 15_000); // if no answer comes
+  await settled();
+  send(details.if_exists ? "choose" : "start", details);
 }
 
 function explainFields(help) {
@@ -91,7 +132,7 @@ export function mount({ element, trigger, props, watch }) {
     if (!taken) return fill(choice);
     const button = (value, text, help, kind = "") => h("button", {
       type: "button", class: `fg-button ${kind}`, "data-choice": value, title: help,
-      onclick: () => { if (value) trigger("choose", { if_exists: value }); showChoice(null); },
+      onclick: () => { if (value) start({ if_exists: value }); showChoice(null); },
     }, text);
     fill(choice, h("p", {}, taken.sentence),
       h("div", { class: "fg-actions" },
@@ -105,9 +146,22 @@ export function mount({ element, trigger, props, watch }) {
 
   function show() {
     const value = props.value;
-    if (!value || typeof value !== "object") return;
-    explainFields(value.help ?? {});
+    if (!value?.request || value.request <= state.shown) return; // a later event was answered already
+    if (value.kind === "start" || value.kind === "choose") isStarting = false;
     if (value.kept) store.forgetUnsent(value.kept);
+    const [sent, next] = value.source;
+    if (state.source === sent && (sent !== next || value.reload_images)) {
+      state.source = next;
+      document.dispatchEvent(new CustomEvent("fg:images", { detail: next }));
+    }
+    if (value.model !== undefined) state.model = value.model;
+    if (value.notice) notice(value.notice);
+    if (!value.errors) { // an event that says nothing about the form
+      if (value.message) notice(value.message);
+      return;
+    }
+    state.shown = value.request;
+    explainFields(value.help ?? {});
     document.documentElement.dataset.fgDraft = value.draft ? "typed" : "none";
     showErrors(value.errors ?? {});
     const known = typeof value.steps === "number";
@@ -125,8 +179,7 @@ export function mount({ element, trigger, props, watch }) {
     showChoice(value.taken ?? null);
     if (value.pressed) {
       scrollToError(value.errors ?? {});
-      const sentences = [...Object.values(value.errors ?? {}), ...(value.message ? [value.message] : [])];
-      sentences.forEach(notice);
+      if (value.message) notice(value.message);
     }
     if (value.started) {
       store.setViewed(value.started.slug);
@@ -136,6 +189,7 @@ export function mount({ element, trigger, props, watch }) {
     document.dispatchEvent(new CustomEvent("fg:form", { detail: value }));
   }
   watch("value", show);
-  listen(trigger);
-  show();
+  state.trigger = trigger;
+  listen();
+  send("restore", { viewed: store.viewed() ?? "", unsent: JSON.stringify(store.unsent()) });
 }

@@ -1,9 +1,11 @@
 // Step 2: images and their captions. Each dropped file is one upload; a caption is saved when typing pauses.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { address, call, notice } from "./api.js";
+import { address, errorOf, get, patch, path, post, remove as removing, upload as uploading } from "./api.js";
 import { question } from "./dialog.js";
 import * as store from "./browser_store.js";
+import { send as sendForm, setSource, source } from "./form.js";
+import { notice } from "./notices.js";
 
 const PAGE = 24;
 const AT_ONCE = 2;
@@ -59,17 +61,17 @@ function named(files) {
   });
 }
 
-let settle = async (source) => source;
+let settle = async () => {};
 
-/** Wait until all edits of the images are saved; returns the source whose images the form then shows. */
-export const settled = (source) => settle(source);
+/** Wait until all uploads and edits of the images are saved. */
+export const settled = () => settle();
 
-export function mount({ element, trigger, server, props, watch }) {
-  let source = props.value?.source ?? "";
+export function mount({ element }) {
   let offset = 0;
   let total = 0;
   let hint = "";
   const draft = store.draft();
+  const images = path("drafts", draft, "images");
 
   const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload(chosen(input.files)); input.value = ""; } });
   const zone = h("div", { class: "fg-drop" },
@@ -90,14 +92,13 @@ export function mount({ element, trigger, server, props, watch }) {
   fill(element, zone, h("div", { class: "fg-images-tools" }, example, counts, none), progress, errors, grid, empty, pager);
 
   const showError = (sentence) => { errors.append(h("li", {}, sentence)); notice(sentence); };
-  const request = (name, data) => call(server, name, { draft, source, ...data });
 
-  // Edits are sent one at a time: the first may copy a run's images into the draft, which changes `source` for the next.
+  // Edits are sent one at a time: the first may copy a run's images into the draft, which changes the source for the next.
   let edits = Promise.resolve();
-  function edit(name, data) {
+  function edit(send) {
     const done = edits.then(async () => {
-      const answer = await request(name, data);
-      if (answer && !answer.error) source = answer.source ?? source;
+      const answer = await send({ source: source() });
+      if (answer.value) setSource(answer.value.source);
       return answer;
     });
     edits = done.catch(() => {});
@@ -107,28 +108,23 @@ export function mount({ element, trigger, server, props, watch }) {
   settle = async () => {
     await uploads;
     await edits;
-    return source;
   };
 
   function accept(answer) {
-    if (!answer || answer.error) {
-      if (answer?.error) errors.append(h("li", {}, answer.error));
-      return false;
-    }
-    source = answer.source ?? source;
-    return true;
+    if (errorOf(answer)) errors.append(h("li", {}, errorOf(answer)));
+    return Boolean(answer.value);
   }
 
   async function list() {
     offset = Math.max(0, offset);
-    const answer = await request("images", { offset, limit: PAGE });
-    if (!accept(answer)) return;
+    const { value: answer } = await get(images, { source: source(), offset, limit: PAGE });
+    if (!answer) return;
     if (offset >= answer.count && offset > 0) {
       offset = Math.floor(Math.max(0, answer.count - 1) / PAGE) * PAGE;
       return list();
     }
     total = answer.count;
-    keyed(grid, answer.items, (item) => `${source}/${item.name}/${item.version}`, card, showCard);
+    keyed(grid, answer.items, (item) => `${source()}/${item.name}/${item.version}`, card, showCard);
     empty.hidden = total > 0;
     example.hidden = total > 0;
     none.hidden = total === 0;
@@ -154,22 +150,22 @@ export function mount({ element, trigger, server, props, watch }) {
       if (text.value === sent) return;
       const wanted = text.value;
       put(saved, "Saving…");
-      const answer = await edit("caption", { name: item.name, text: wanted });
-      if (answer && !answer.error) {
+      const answer = await edit((query) => patch(`${images}/${path(item.name)}`, { caption: wanted }, query));
+      if (answer.value) {
         sent = wanted;
         put(saved, "Saved");
-        showCounts(answer);
-        trigger("changed", { source });
+        showCounts(answer.value);
+        sendForm("images");
       } else {
-        put(saved, answer?.error ?? "Not saved: the app does not respond. Trying again.");
-        if (!answer) timer = setTimeout(save, 3000);
+        put(saved, answer.offline ? "Not saved yet. Trying again." : errorOf(answer));
+        if (answer.offline) timer = setTimeout(save, 3000);
       }
     }
     text.addEventListener("input", () => { clearTimeout(timer); put(saved, ""); timer = setTimeout(save, 400); });
     text.addEventListener("blur", save);
     const remove = h("button", { type: "button", class: "fg-remove", title: `Remove ${item.name} from the dataset`, "aria-label": `Remove ${item.name}`, onclick: async () => {
       remove.disabled = true;
-      if (accept(await edit("remove", { name: item.name }))) await changed();
+      if (accept(await edit((query) => removing(`${images}/${path(item.name)}`, query)))) await changed();
       remove.disabled = false;
     } }, "×");
     const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
@@ -187,21 +183,21 @@ export function mount({ element, trigger, server, props, watch }) {
 
   async function changed(proposed = {}) {
     await list();
-    trigger("changed", { source, ...proposed });
+    sendForm("images", proposed);
   }
 
   async function removeAll() {
-    const text = source ? "The run keeps its own images." : "Your original files are not deleted. Captions that you wrote here are deleted.";
+    const text = source() ? "The run keeps its own images." : "Your original files are not deleted. Captions that you wrote here are deleted.";
     const title = total === 1 ? "Remove the image from the form?" : `Remove all ${total} images from the form?`;
-    if (await question({ title, text, yes: "Remove all" }) && accept(await edit("clear", {}))) await changed();
+    if (await question({ title, text, yes: "Remove all" }) && accept(await edit((query) => removing(images, query)))) await changed();
   }
 
   async function useExample() {
     example.disabled = true;
     fill(errors);
     put(example, "Adding the example photos…");
-    const answer = await edit("example", {});
-    if (accept(answer)) await changed({ name: answer.name, trigger: answer.trigger });
+    const answer = await edit((query) => post(path("drafts", draft, "example"), {}, query));
+    if (accept(answer)) await changed({ name: answer.value.name, trigger: answer.value.trigger });
     put(example, "Use the example photos");
     example.disabled = false;
   }
@@ -221,17 +217,14 @@ export function mount({ element, trigger, server, props, watch }) {
     progress.hidden = false;
     const report = () => put(progress, `Uploading: ${done} of ${all}`);
     report();
-    if (!accept(await edit("prepare", {}))) {
+    if (!accept(await edit((query) => post(path("drafts", draft, "copy"), {}, query)))) {
       progress.hidden = true;
       return;
     }
     const one = async ({ file, name }) => {
-      try {
-        const answer = await fetch(address(`drafts/${draft}/images/${encodeURIComponent(name)}`), { method: "PUT", body: file });
-        if (!answer.ok) showError((await answer.json().catch(() => ({}))).error ?? `${name}: the app refused it (${answer.status}).`);
-      } catch {
-        showError(`${name}: the connection was interrupted; upload it again.`);
-      }
+      const answer = await uploading(path("drafts", draft, "images", name), file);
+      if (answer.offline) showError(`${name}: the connection was interrupted; upload it again.`);
+      else if (answer.error) showError(answer.error.message);
       done += 1;
       report();
     };
@@ -249,10 +242,7 @@ export function mount({ element, trigger, server, props, watch }) {
   zone.addEventListener("drop", async (event) => { event.preventDefault(); upload(await dropped(event.dataTransfer)); });
   for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 
-  watch("value", () => {
-    const next = props.value?.source ?? "";
-    if (next === source && !props.value?.again) return;
-    source = next;
+  document.addEventListener("fg:images", () => {
     offset = 0;
     list();
   });

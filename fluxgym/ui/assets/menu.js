@@ -3,11 +3,8 @@
 import { stamp } from "./clock.js";
 import { question } from "./dialog.js";
 import { h, put } from "./dom.js";
-import { address } from "./api.js";
+import { address, errorOf, get, path } from "./api.js";
 import { isLive } from "./session_row.js";
-
-/** The error of a reply, "" if there is none. */
-const errorOf = (answer) => (answer === undefined ? "The app does not respond; try again in a moment." : answer.error ?? "");
 
 async function duplicate(session, ask) {
   let slug = null;
@@ -16,7 +13,7 @@ async function duplicate(session, ask) {
     field: { label: "Name of the copy", value: `${session.lora_name} 2` }, yes: "Duplicate",
     check: async (name) => {
       const answer = await ask("duplicate", { name });
-      slug = answer?.slug;
+      slug = answer.value?.slug;
       return errorOf(answer);
     },
   });
@@ -24,11 +21,11 @@ async function duplicate(session, ask) {
 }
 
 async function history(session, ask) {
-  const answer = await ask("history");
-  if (!answer || answer.error) return null;
+  const { value: answer } = await get(path("sessions", session.slug, "history"));
+  if (!answer) return null;
   const list = h("ol", { class: "fg-versions" }, answer.versions.map((version) => {
     const restore = h("button", { type: "button", class: "fg-button", disabled: isLive(session), onclick: async () => {
-      const reply = await ask("restore", { id: version.id });
+      const reply = await ask("restore", { version: version.id });
       put(restore, errorOf(reply) || "Restored");
       restore.disabled = true;
     } }, "Restore these settings");
@@ -69,8 +66,8 @@ async function forget(session, ask) {
 }
 
 async function remove(session, ask) {
-  const answer = await ask("contents");
-  if (!answer || answer.error) return null;
+  const { value: answer } = await get(path("sessions", session.slug, "contents"));
+  if (!answer) return null;
   return question({
     title: `Delete ${session.lora_name} and its files?`, text: `${answer.sentence}: all of it is deleted permanently.`, yes: "Delete", danger: true,
     check: async () => errorOf(await ask("delete")),
@@ -78,7 +75,7 @@ async function remove(session, ask) {
 }
 
 const ITEMS = [
-  ["Next in line", (session) => session.next, (session, ask) => ask("next")],
+  ["Next in line", (session) => session.status === "queued", (session, ask) => ask("next")],
   ["Duplicate…", (session) => session.status !== "unreadable", duplicate],
   ["History…", (session) => session.status !== "unreadable", history],
   ["Save as template…", (session) => session.status !== "unreadable", template],

@@ -1,9 +1,9 @@
 // The Run page: one session with its progress, loss curve, sample images, log and files. Each request fetches only what changed.
 
-import { actions } from "./sessions.js";
+import { actions } from "./banner.js";
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { synchronize } from "./clock.js";
-import { address, call, poll } from "./api.js";
+import { address, get, path, poll } from "./api.js";
+import { send } from "./form.js";
 import { curve } from "./loss_chart.js";
 import { question } from "./dialog.js";
 import { unsavedChanges } from "./unsaved.js";
@@ -36,17 +36,17 @@ function logView() {
     reset() { content = ""; put(text, ""); },
     show(part) {
       const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
-      content = ((part.again ? "" : content) + part.text).slice(-LOG_KEPT);
+      content = ((part.replace ? "" : content) + part.text).slice(-LOG_KEPT);
       const lines = content.split("\n").map((line) => line.replace(/\r+$/, "").split("\r").at(-1));
       put(text, lines.join("\n").replace(/\n+$/, "\n"));
-      if (atEnd || part.again) text.scrollTop = text.scrollHeight;
+      if (atEnd || part.replace) text.scrollTop = text.scrollHeight;
     },
   };
 }
 
-export function mount({ element, trigger, server }) {
+export function mount({ element }) {
   let slug = null;
-  let seen = {};
+  let seen = "";
   let points = new Map(); // step -> loss, in the order of steps
   let last = null; // the latest point, if the thinned curve omits it
   let session = null;
@@ -68,7 +68,7 @@ export function mount({ element, trigger, server }) {
   const monitorLog = h("pre", { class: "fg-code", tabindex: 0, "aria-label": "The last lines of monitor.log" });
   const refresh = h("button", { type: "button", class: "fg-button", onclick: async () => {
     refresh.disabled = true;
-    delete seen.monitor;
+    seen = "";
     await ask();
     setTimeout(() => { refresh.disabled = false; }, 300);
   } }, "Refresh Monitor Status");
@@ -85,7 +85,7 @@ export function mount({ element, trigger, server }) {
   fill(element, none, body);
 
   function reset() {
-    seen = {};
+    seen = "";
     points = new Map();
     last = null;
     session = null;
@@ -105,7 +105,7 @@ export function mount({ element, trigger, server }) {
     put(head.querySelector(".fg-name"), session.lora_name);
     put(head.querySelector(".fg-word"), word(session));
     put(head.querySelector(".fg-slug"), folderName(session));
-    head.dataset.status = session.stopping ? "starting" : session.status;
+    head.dataset.status = session.is_stopping ? "starting" : session.status;
     showProgress(head.querySelector(".fg-progress"), session);
     const reason = head.querySelector(".fg-reason");
     reason.hidden = !session.reason;
@@ -116,7 +116,7 @@ export function mount({ element, trigger, server }) {
       list.dataset.known = known;
       fill(list, facts(session));
     }
-    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next, session.alive]);
+    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.is_stopping, session.resume, session.is_executing]);
     const slot = head.querySelector(".fg-actions");
     if (slot.dataset.wanted !== wanted) {
       slot.dataset.wanted = wanted;
@@ -129,11 +129,11 @@ export function mount({ element, trigger, server }) {
 
   /** Fill the form with this run's settings, after a confirmation if the form has unsaved changes. */
   async function toForm() {
-    const lost = await unsavedChanges(server);
+    const lost = await unsavedChanges();
     if (lost === null) return;
     const text = `The form is filled with this run's settings and images. This discards ${lost}.`;
     if (lost && !await question({ title: "Replace the form's content?", text, yes: "Replace" })) return;
-    trigger("open", { slug, replace: true });
+    send("open", { slug, replace: true });
     location.hash = "#train";
   }
 
@@ -160,12 +160,12 @@ export function mount({ element, trigger, server }) {
       session = answer.session;
       showHead();
     }
-    if (answer.points) {
-      if (answer.points_again) points = new Map();
-      for (const [step, loss] of answer.points) points.set(step, loss);
-      last = answer.last;
+    if (answer.curve) {
+      if (answer.curve.replace) points = new Map();
+      for (const [step, loss] of answer.curve.points) points.set(step, loss);
+      last = answer.curve.last;
     }
-    if (answer.points || answer.session) chart.show([...points, ...(last ? [last] : [])], session?.progress?.total_steps ?? 0);
+    if (answer.curve || answer.session) chart.show([...points, ...(last ? [last] : [])], session?.progress?.total_steps ?? 0);
     if (answer.samples) showSamples(answer.samples);
     if (answer.log) {
       log.show(answer.log);
@@ -173,12 +173,12 @@ export function mount({ element, trigger, server }) {
       log.element.hidden = !log.element.textContent;
     }
     if (answer.monitor) {
-      put(monitorState, answer.monitor.alive ? `Monitoring: ✅ process ${answer.monitor.pid} monitors this run` : "Monitoring: ❌ no process monitors this run");
+      put(monitorState, answer.monitor.is_alive ? `Monitoring: ✅ process ${answer.monitor.pid} monitors this run` : "Monitoring: ❌ no process monitors this run");
       put(monitorLog, answer.monitor.lines.join("\n"));
       monitorLog.hidden = !answer.monitor.lines.length;
     }
     if (answer.files) showFiles(answer.files);
-    if (answer.settings) fill(settings, answer.settings.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]).flat());
+    if (answer.settings) fill(settings, answer.settings.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.default === null ? row.value : `${row.value} (default ${row.default})`)]));
   }
 
   const ask = poll(async () => {
@@ -189,23 +189,27 @@ export function mount({ element, trigger, server }) {
       slug = wanted;
       reset();
     }
-    const answer = await call(server, "run_view", { slug, seen });
+    if (!slug) {
+      attribute(none, "hidden", null);
+      body.hidden = true;
+      return 5;
+    }
+    const { value: answer } = await get(path("runs", slug), { seen });
     if (answer && wanted === slug) {
-      attribute(none, "hidden", answer.missing ? null : "");
+      attribute(none, "hidden", answer.is_missing ? null : "");
       missing.hidden = !here.slug;
       put(missing, `The run “${here.slug ?? ""}” does not exist any more. `);
-      body.hidden = Boolean(answer.missing);
-      if (answer.missing) {
-        seen = {};
+      body.hidden = Boolean(answer.is_missing);
+      if (answer.is_missing) {
+        seen = "";
         return 3;
       }
-      seen = answer.seen ?? seen;
-      synchronize(answer.now);
+      seen = answer.seen;
       show(answer);
     }
     return session && isLive(session) ? 1 : 4;
   });
-  const act = actions(server, trigger, ask);
+  const act = actions(ask);
   document.addEventListener("fg:route", ask);
   document.addEventListener("fg:changed", ask);
 }

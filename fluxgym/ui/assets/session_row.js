@@ -18,8 +18,8 @@ const PHASES = {
 };
 const LIVE = new Set(["running", "starting", "queued"]);
 
-export const symbol = (session) => (session.stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
-export const word = (session) => (session.stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
+export const symbol = (session) => (session.is_stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
+export const word = (session) => (session.is_stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
 /** The folder's name if it differs from the LoRA's name. */
 export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);
@@ -115,9 +115,9 @@ export function buttons(session, act) {
     }, text);
   const list = [];
   if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run; a form without unsaved changes is filled with its settings"));
-  if (session.status === "queued" && !session.stopping) list.push(button("stop", "Cancel", "Removes it from the queue"));
-  else if ((isLive(session) || session.alive) && !session.stopping) list.push(button("stop", "Stop", "Finishes the current step, saves a checkpoint and stops. No progress is lost"));
-  if (isLive(session) && session.stopping) list.push(button("kill", "Stop now", "Kills the trainer. The steps since the last checkpoint are lost", "fg-danger"));
+  if (session.status === "queued" && !session.is_stopping) list.push(button("stop", "Cancel", "Removes it from the queue"));
+  else if ((isLive(session) || session.is_executing) && !session.is_stopping) list.push(button("stop", "Stop", "Finishes the current step, saves a checkpoint and stops. No progress is lost"));
+  if (isLive(session) && session.is_stopping) list.push(button("kill", "Stop now", "Kills the trainer. The steps since the last checkpoint are lost", "fg-danger"));
   if (session.status === "unreadable") list.push(button("repair", "Repair", "Restores the settings from the run's history, or from its command and LoRA. The damaged file is kept", "fg-strong"));
   if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));
   return list;

@@ -235,8 +235,3 @@ def _with_headers(send: Send, *, page: bool = False) -> Send:
         await send(message)
 
     return send_with_headers
-
-
-def bad_request(sentence: str, status: int = 400) -> Response:
-    """Return an error response with a sentence for the page's scripts."""
-    return Response(json.dumps({"error": sentence}), status, media_type="application/json")

@@ -1,8 +1,10 @@
 // "🔄 Active Training Sessions": one row per run, newest first, above every tab.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { now, synchronize } from "./clock.js";
-import { address, call, poll, notice } from "./api.js";
+import { now } from "./clock.js";
+import { address, errorOf, get, path, poll, post, upload } from "./api.js";
+import { send } from "./form.js";
+import { notice } from "./notices.js";
 import { question } from "./dialog.js";
 import { menu } from "./menu.js";
 import * as store from "./browser_store.js";
@@ -34,7 +36,7 @@ function showRow(row, session, act) {
   const shown = JSON.stringify(session);
   if (row.dataset.shown === shown) return;
   row.dataset.shown = shown;
-  row.dataset.status = session.stopping ? "starting" : session.status;
+  row.dataset.status = session.is_stopping ? "starting" : session.status;
   put(row.querySelector(".fg-symbol"), symbol(session));
   put(row.querySelector(".fg-name"), session.lora_name);
   attribute(row.querySelector(".fg-name"), "title", session.folder);
@@ -50,7 +52,7 @@ function showRow(row, session, act) {
     list.dataset.known = known;
     fill(list, session.status === "unreadable" ? session.folder : facts(session));
   }
-  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.stopping, session.resume, session.next, session.alive]);
+  const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.is_stopping, session.resume, session.is_executing]);
   const actions = row.querySelector(".fg-actions");
   if (actions.dataset.wanted !== wanted) {
     actions.dataset.wanted = wanted;
@@ -61,31 +63,31 @@ function showRow(row, session, act) {
 }
 
 /** Return the function that sends a button's action to the app. Also used by the Run page. */
-export function actions(server, trigger, ask) {
+export function actions(ask) {
   async function act(action, session, button) {
     if (action === "open") {
       store.setViewed(session.slug);
-      trigger("open", { slug: session.slug });
+      send("open", { slug: session.slug });
       go("run", session.slug);
       return;
     }
     button.disabled = true;
     const label = button.textContent;
     put(button, { resume: "Resuming…", repair: "Repairing…" }[action] ?? "Stopping…");
-    const answer = await call(server, "act", { action, slug: session.slug, run_id: session.run_id ?? null });
+    const answer = await act.more(session)(action);
     button.disabled = false;
     put(button, label);
-    if (answer === undefined) notice(`The app did not respond. ${session.lora_name} was not changed.`);
-    if (answer?.error) {
+    if (answer.offline) notice(`Connection lost. It is not known whether ${session.lora_name} was changed.`);
+    if (answer.error) {
       const row = button.closest(".fg-row, .fg-run-head");
       row?.querySelector(".fg-message")?.remove();
-      row?.append(h("p", { class: "fg-message fg-bad", role: "alert" }, answer.error));
+      row?.append(h("p", { class: "fg-message fg-bad", role: "alert" }, answer.error.message));
     }
-    if (answer && !answer.error && action === "resume") go("run", session.slug);
+    if (answer.value && action === "resume") go("run", session.slug);
     document.dispatchEvent(new CustomEvent("fg:changed"));
     ask();
   }
-  act.more = (session) => (action, more = {}) => call(server, "act", { action, slug: session.slug, run_id: session.run_id ?? null, ...more });
+  act.more = (session) => (action, more = {}) => post(path("sessions", session.slug, action), { run_id: session.run_id, ...more });
   act.done = (result) => {
     document.dispatchEvent(new CustomEvent("fg:changed"));
     if (result.open) go("run", result.open);
@@ -94,21 +96,16 @@ export function actions(server, trigger, ask) {
 }
 
 /** The menu of the list: import, backup, forget old sessions. */
-function listMenu(server, ask) {
+function listMenu(ask) {
   const file = h("input", { type: "file", accept: ".zip,.json", hidden: true, "aria-label": "An exported run or archive", onchange: importFile });
   async function importFile() {
     const [chosen] = file.files;
     file.value = "";
     if (!chosen) return;
-    let reply;
-    try {
-      const answer = await fetch(address(`import/${encodeURIComponent(chosen.name)}`), { method: "PUT", body: chosen });
-      reply = await answer.json();
-    } catch {
-      reply = { error: `${chosen.name}: the connection was interrupted; import it again.` };
-    }
-    if (reply.error) await question({ title: "Not imported", text: reply.error });
-    else if (reply.slugs.length === 1) go("run", reply.slugs[0]);
+    const answer = await upload(path("import", chosen.name), chosen);
+    const slugs = answer.value?.slugs ?? [];
+    if (!answer.value) await question({ title: "Not imported", text: answer.error?.message ?? `${chosen.name}: the connection was interrupted; import it again.` });
+    else if (slugs.length === 1) go("run", slugs[0]);
     document.dispatchEvent(new CustomEvent("fg:changed"));
   }
   async function sweep() {
@@ -117,8 +114,7 @@ function listMenu(server, ask) {
       field: { label: "Older than (days)", value: "30" }, yes: "Forget sessions",
       check: async (days) => {
         if (!/^\d{1,5}$/.test(days.trim())) return "Enter a whole number of days, such as 30.";
-        const answer = await call(server, "sweep", { days: Number(days) });
-        return answer === undefined ? "The app does not respond; try again in a moment." : answer.error ?? "";
+        return errorOf(await post("sweep", { days: Number(days) }));
       },
     });
     ask();
@@ -132,8 +128,8 @@ function listMenu(server, ask) {
   return [box, file];
 }
 
-export function mount({ element, trigger, server }) {
-  let seen = null;
+export function mount({ element }) {
+  let seen = "";
   let page = 0;
   let counts = { running: 0, waiting: 0, earlier: 0, shown: 0 };
   const hint = h("span", { class: "fg-small", hidden: true }, "none yet; each training that you start appears here");
@@ -148,12 +144,12 @@ export function mount({ element, trigger, server }) {
   const where = h("span");
   const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
   const banner = h("details", { class: "fg-card fg-sessions" }, summary,
-    h("div", { class: "fg-sessions-tools" }, filter, refresh, ...listMenu(server, () => ask())), list, empty, pager);
+    h("div", { class: "fg-sessions-tools" }, filter, refresh, ...listMenu(() => ask())), list, empty, pager);
   fill(element, banner);
   banner.addEventListener("toggle", () => banner.open && store.setListSeenAt(now()));
 
   async function refreshNow() {
-    seen = null;
+    seen = "";
     refresh.disabled = true;
     await ask();
     setTimeout(() => { refresh.disabled = false; }, 300);
@@ -187,14 +183,13 @@ export function mount({ element, trigger, server }) {
   }
 
   const ask = poll(async () => {
-    const answer = await call(server, "sessions", { seen, page, filter: filter.value });
-    if (answer && !answer.error) {
-      seen = answer.version;
-      synchronize(answer.now);
-      if (answer.rows) show(answer);
+    const { value } = await get("sessions", { version: seen, page, filter: filter.value });
+    if (value) {
+      seen = value.version;
+      show(value);
     }
     return counts.running + counts.waiting > 0 ? 2 : 5;
   });
-  const act = actions(server, trigger, ask);
+  const act = actions(ask);
   document.addEventListener("fg:changed", ask);
 }

@@ -1,0 +1,284 @@
+"""The answers of the JSON API: one frozen dataclass per answer. FastAPI makes the OpenAPI schema from them, and types.py the JavaScript types.
+
+Times are in seconds since the epoch. Addresses are relative to /fluxgym/. A version is a fingerprint that the page sends back, so that an
+unchanged answer is not sent again. A part of an answer that is null is unchanged, or unknown where the field says so.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorText:
+    """One sentence for the user; field is the form field that it is about, code the name of the error's class."""
+
+    message: str
+    field: str | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorAnswer:
+    """The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507."""
+
+    error: ErrorText
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusText:
+    """What the page calls a status, and the guide's symbol for it, which screen readers hear."""
+
+    word: str
+    symbol: str
+    is_live: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+    """What the page's scripts need to know once: names, labels and limits that the server defines."""
+
+    version: str
+    statuses: dict[str, StatusText]
+    phases: dict[str, str]
+    fields: list[str]
+    image_types: list[str]
+    images_per_page: int
+    sessions_per_page: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOffer:
+    """The button that continues a run: its label, and one sentence about what it does."""
+
+    label: str
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRow:
+    """A run as a row of a list. began names what `started` is the time of; progress has the trainer's last known figures."""
+
+    slug: str
+    lora_name: str
+    status: str
+    reason_code: str
+    reason: str
+    started: float
+    began: str
+    ended: float | None
+    max_train_epochs: int | None
+    checkpointing: bool
+    monitoring: bool
+    progress: dict[str, Any]
+    folder: str
+    run_id: str | None
+    is_stopping: bool
+    is_executing: bool
+    resume: ResumeOffer | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionCounts:
+    """The number of runs by what they do; shown is the number that a filter leaves."""
+
+    running: int
+    waiting: int
+    earlier: int
+    shown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPage:
+    """One page of the list of runs, newest first, and the machine line."""
+
+    version: str
+    counts: SessionCounts
+    rows: list[SessionRow]
+    page: int
+    page_size: int
+    machine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionResult:
+    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template."""
+
+    slug: str | None = None
+    changed: list[str] = field(default_factory=list)
+    template: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryVersion:
+    """Earlier settings of a run, and how the current ones differ."""
+
+    id: str
+    kept_at: float
+    changes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPage:
+    """The earlier settings of a run, newest first."""
+
+    versions: list[HistoryVersion]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a run's folder holds, for the question before it is deleted."""
+
+    num_files: int
+    num_bytes: int
+    lora_files: list[str]
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """The slugs of the runs that were removed from the list."""
+
+    slugs: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleImage:
+    """A sample image and its prompt."""
+
+    url: str
+    prompt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRow:
+    """The sample images of one step or epoch."""
+
+    label: str
+    images: list[SampleImage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraFile:
+    """A LoRA file that can be downloaded; size as text in MB."""
+
+    name: str
+    url: str
+    size: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingRow:
+    """A setting of a run; default is null where the value does not differ from it."""
+
+    label: str
+    value: str
+    default: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorState:
+    """Whether a supervisor watches the run, its process ID, and the last lines of monitor.log."""
+
+    is_alive: bool
+    pid: int | None
+    lines: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogPart:
+    """Text that was appended to training.log, or its last part if replace is true."""
+
+    text: str
+    replace: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoints:
+    """Points of the loss curve that changed, as [step, loss] pairs; last is the latest one if the thinned curve omits it."""
+
+    points: list[tuple[int, float]]
+    last: tuple[int, float] | None
+    replace: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChanges:
+    """The parts of a run's page that changed. seen goes into the next request; is_missing is true if there is no such run."""
+
+    seen: str = ""
+    is_missing: bool = False
+    session: SessionRow | None = None
+    samples: list[SampleRow] | None = None
+    files: list[LoraFile] | None = None
+    settings: list[SettingRow] | None = None
+    monitor: MonitorState | None = None
+    log: LogPart | None = None
+    curve: CurvePoints | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageItem:
+    """One image of the form; version changes with the file."""
+
+    name: str
+    caption: str
+    version: str
+    thumb: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePage:
+    """Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own."""
+
+    source: str
+    items: list[ImageItem]
+    count: int
+    captioned: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCounts:
+    """The number of images after a change, and how many have a caption."""
+
+    source: str
+    count: int
+    captioned: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleAdded:
+    """The example photos are in the draft: a free LoRA name, and the trigger word of their captions."""
+
+    source: str
+    name: str
+    trigger: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsaved:
+    """What replacing the form's content would discard."""
+
+    typed: bool
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateList:
+    """The names of all templates."""
+
+    templates: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploaded:
+    """The name under which an uploaded file was saved."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """The slugs of the runs that an exported file held."""
+
+    slugs: list[str]
