@@ -116,7 +116,7 @@ def from_state(state: Mapping[str, Any]) -> Typed:
 
 
 def _shown(name: str, value: Any) -> Any:
-    return DEFAULTS[name] if value is None else _fitting(name, value)
+    return _fitting(name, DEFAULTS[name] if value is None else value)
 
 
 def _fitting(name: str, value: Any) -> Any:
