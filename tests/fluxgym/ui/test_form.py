@@ -44,7 +44,7 @@ def test_a_field_opens_with_its_default_and_a_number_is_text(setting):
 
 def applied(patch: dict, present: dict) -> dict:
     """Run APPLY_PATCH in Node and return the fields that it changes."""
-    given = json.dumps([{"patch": patch}, *({name: "" for name in NAMES} | present).values()])
+    given = json.dumps([{"patch": patch}, *(dict.fromkeys(NAMES, "") | present).values()])
     code = f"process.stdout.write(JSON.stringify(({APPLY_PATCH})(...{given})))"
     updates = json.loads(node(["-e", code], return_completed_process=True, capture_output=True, check=True).stdout)
     assert all(update.pop("__type__") == "update" for update in updates)

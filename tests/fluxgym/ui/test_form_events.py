@@ -378,7 +378,9 @@ def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, setting
     assert len(list(run.dataset.glob("*.png"))) == 1
 
 
-@pytest.mark.parametrize("data", [None, "text", 7, [1], {}, {"kind": "dance"}, {"kind": 3, "request": "x", "source": {}}, {"request": True}])
+@pytest.mark.parametrize(
+    "data", [None, "text", 7, [1], {}, {"kind": "dance"}, {"kind": 3, "request": "x", "source": {}}, {"request": True}]
+)
 def test_an_event_that_the_page_never_sends_gets_a_sentence(page, data):
     answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), None))
     assert "reload the page" in answer["message"]
@@ -391,7 +393,17 @@ def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, setti
     before = sorted(tmp_path.rglob("*"))
     page.source = page.model = odd
     for draft in (odd, page.draft.id):
-        data = {"request": 1, "kind": kind, "draft": draft, "source": odd, "model": odd, "slug": odd, "name": odd, "viewed": odd, "if_exists": odd}
+        data = {
+            "request": 1,
+            "kind": kind,
+            "draft": draft,
+            "source": odd,
+            "model": odd,
+            "slug": odd,
+            "name": odd,
+            "viewed": odd,
+            "if_exists": odd,
+        }
         answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), odd))
         assert answer.get("message") or "errors" in answer or answer["patch"] == {}
     new = [path for path in tmp_path.rglob("*") if path not in before and path != settings.outputs]

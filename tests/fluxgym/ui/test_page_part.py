@@ -2,7 +2,6 @@
 
 import re
 
-import gradio as gr
 import pytest
 
 from fluxgym.sessions.index import SessionIndex
