@@ -119,7 +119,7 @@ export function runsTable(on) {
 
   function showSorted(query) {
     if (sorted.sort === query.sort && sorted.descending === query.descending && element.dataset.sorted) return;
-    sorted = query;
+    sorted = { sort: query.sort, descending: query.descending };
     element.dataset.sorted = query.sort;
     COLUMNS.forEach(([name], index) => {
       const isSorted = name === query.sort;
