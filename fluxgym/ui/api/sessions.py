@@ -46,6 +46,7 @@ class ActionRequest:
     run_id: str | None = None
     name: str = ""
     version: str = ""
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class SessionRoutes:
         executing = not is_live and is_executing(run)
         return SessionRow(
             **session.to_json(),
-            began="Queued" if session.status is Status.QUEUED else "Started" if _has_begun(run) else "Added",
+            began="Queued" if session.status is Status.QUEUED else "Started" if has_begun(run) else "Added",
             ended=None if is_live else _ended_at(run),
             is_stopping=is_live and run.stop.exists(),
             is_executing=executing,
@@ -121,7 +122,7 @@ class SessionRoutes:
         return {
             "stop": lambda run, request: _done(stop(run)),
             "kill": lambda run, request: _done(stop(run, now=True)),
-            "resume": lambda run, request: _done(resume(run, settings=self._settings)),
+            "resume": lambda run, request: _done(resume(run, settings=self._settings, from_checkpoint=request.checkpoint[:200] or None)),
             "next": lambda run, request: _done(self._engine.move(run, 1)),
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
@@ -158,7 +159,7 @@ def _done(_: object) -> None:
     """Drop the result of an action that has nothing to tell."""
 
 
-def _has_begun(run: RunPaths) -> bool:
+def has_begun(run: RunPaths) -> bool:
     """Return True if a run was started on this machine; duplicates and imported runs have a parent and no log yet."""
     return run.training_log.exists() or run.launch.exists() or "parent" not in read_state_or_empty(run)
 
