@@ -146,6 +146,7 @@ class RunFacts:
     """What a run trains and how long it took; model is the base model's title, trained_s the seconds of all attempts together.
 
     queued_at is null if the run did not wait, began_at if its trainer has not been started; parent is the run that it is a copy of.
+    can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
     """
 
     model: str
@@ -155,6 +156,7 @@ class RunFacts:
     began_at: float | None
     trained_s: float | None
     parent: str | None
+    can_train_further: bool
 
 
 @dataclass(frozen=True, kw_only=True)

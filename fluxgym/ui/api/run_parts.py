@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.config.settings import IN_ADVANCED, SETTINGS
+from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_ENDING
 from fluxgym.dataset.folder import ImageFolder
@@ -21,22 +22,24 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_pid, read_record
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.sessions import history
+from fluxgym.sessions.listing import Session
 from fluxgym.trainers.base import backend_of
 from fluxgym.ui.api.answers import HistoryVersion, LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
 from fluxgym.ui.api.loss_curve import TrainingRecord
-from fluxgym.ui.form_values import DEFAULTS
+from fluxgym.ui.form_values import DEFAULTS, when_empty
 
 MONITOR_LINES = 12
 WAITED_S = 60.0
 LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
 
 
-def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, queued_at: float) -> RunFacts:
-    """Return what a run trains and how long it took; queued_at is when it was started or added to the queue."""
+def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunFacts:
+    """Return what a run trains and how long it took."""
     begun = read_record(run)
     began_at = (
         begun.started_at if begun is not None and begun.attempt == 1 else min((first for first, _ in record.spans.values()), default=None)
     )
+    queued_at = session.started
     return RunFacts(
         model=model_title(state, models),
         trigger=str(state.get("concept_sentence") or ""),
@@ -45,6 +48,7 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
         began_at=began_at,
         trained_s=_trained_s(run, record),
         parent=parent_slug(state),
+        can_train_further=session.status is Status.COMPLETED and bool(list_complete(run, backend_of(run))),
     )
 
 
@@ -183,7 +187,10 @@ def parent_state(outputs: OutputsPaths, state: State) -> State | None:
 
 
 def _default(name: str) -> Any:
-    return DEFAULTS.get(name, SETTINGS[name].default if name in SETTINGS else None)
+    """Return a setting's default: FluxGym's, for the flags in `advanced` the trainer's own."""
+    if name in DEFAULTS:
+        return DEFAULTS[name]
+    return when_empty(name) if name in all_flags() else None
 
 
 def _model_defaults(state: State, models: Path) -> dict[str, Any]:

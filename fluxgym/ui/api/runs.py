@@ -64,7 +64,7 @@ class RunRoutes:
         state, record, models = read_state_or_empty(run), self._curves.record(run.progress), self._settings.models
         return {
             "session": self._sessions.row(session),
-            "facts": run_parts.facts(run, state, record, models, queued_at=session.started),
+            "facts": run_parts.facts(run, state, record, models, session=session),
             "samples": sample_matrix(run, state, record, progress=session.progress, is_live=session.status in LIVE),
             "files": run_parts.lora_files(run, record, status=session.status),
             "settings": run_parts.setting_rows(state, run_parts.parent_state(self._outputs, state), models),

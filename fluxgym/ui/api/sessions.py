@@ -47,6 +47,7 @@ class ActionRequest:
     name: str = ""
     version: str = ""
     checkpoint: str = ""
+    epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,9 @@ class SessionRoutes:
         return {
             "stop": lambda run, request: _done(stop(run)),
             "kill": lambda run, request: _done(stop(run, now=True)),
-            "resume": lambda run, request: _done(resume(run, settings=self._settings, from_checkpoint=request.checkpoint[:200] or None)),
+            "resume": lambda run, request: _done(
+                resume(run, settings=self._settings, from_checkpoint=request.checkpoint[:200] or None, epochs=request.epochs)
+            ),
             "next": lambda run, request: _done(self._engine.move(run, 1)),
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
