@@ -17,7 +17,7 @@ from fluxgym.ui.api.files import ASSETS, VENDOR
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
-STYLES = (VENDOR / "uPlot.min.css", ASSETS / "tokens.css", ASSETS / "components.css", ASSETS / "page.css")
+STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "page.css", "frame.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
@@ -102,6 +102,7 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
         js_module("navigation")
         js_module("banner")
         train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
+        js_module("runs")
         js_module("run_page")
         js_module("notices")
         _wire(train, events)

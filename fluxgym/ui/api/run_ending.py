@@ -8,6 +8,7 @@ from fluxgym.runs.files import tail
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.advice import advice_for
 from fluxgym.sessions.listing import Session
+from fluxgym.sessions.origin import Origin
 from fluxgym.ui.api.answers import RunEnding
 
 LOG_LINES = 60
@@ -16,13 +17,13 @@ MAX_LINE = 400
 CAUSE = re.compile(r"(?:\b|_)(?:\w*Error|\w*Exception|error|Killed|Traceback)\b|out of memory|No space left|NaN\b", re.IGNORECASE)
 
 
-def ending(run: RunPaths, session: Session, *, has_begun: bool) -> RunEnding | None:
+def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
     """Return why a run ended early, None for one that is alive or completed."""
     if session.status not in (Status.STOPPED, Status.FAILED, Status.UNREADABLE):
         return None
-    if not has_begun and session.status is Status.STOPPED:
+    if origin is not Origin.TRAINED and session.status is Status.STOPPED:
         return RunEnding(
-            title="Not started yet", reason=session.reason, exit="", evidence=[],
+            title="Not started yet" if origin is Origin.COPY else "Imported", reason=session.reason, exit="", evidence=[],
             advice=["“Edit as new training” fills the form with these settings and images. Change what you like, and start it."],
         )  # fmt: skip
     record = read_exit(run)

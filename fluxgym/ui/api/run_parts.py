@@ -23,6 +23,7 @@ from fluxgym.runs.process_identity import read_pid, read_record
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.sessions import history
 from fluxgym.sessions.listing import Session
+from fluxgym.sessions.origin import parent_of
 from fluxgym.trainers.base import backend_of
 from fluxgym.ui.api.answers import HistoryVersion, LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
 from fluxgym.ui.api.loss_curve import TrainingRecord
@@ -47,7 +48,7 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
         queued_at=queued_at if began_at is not None and began_at - queued_at > WAITED_S else None,
         began_at=began_at,
         trained_s=_trained_s(run, record),
-        parent=parent_slug(state),
+        parent=parent_of(state),
         can_train_further=session.status is Status.COMPLETED and bool(list_complete(run, backend_of(run))),
     )
 
@@ -59,13 +60,6 @@ def model_title(state: State, models: Path) -> str:
         return get_model(model, models).title.partition(" (")[0]
     except FluxGymError:
         return model
-
-
-def parent_slug(state: State) -> str | None:
-    """Return the slug of the run that a run is a copy of, None if it is none."""
-    parent = state.get("parent")
-    slug = parent.get("slug") if isinstance(parent, Mapping) else None
-    return slug if isinstance(slug, str) and slug else None
 
 
 def _num_images(run: RunPaths) -> int:
@@ -178,7 +172,7 @@ UNCOMPARED = ("lora_name", "concept_sentence", "base_model", "sample_prompts", "
 
 def parent_state(outputs: OutputsPaths, state: State) -> State | None:
     """Return the settings of the run that a run is a copy of, None if it is no copy or that run is gone."""
-    slug = parent_slug(state)
+    slug = parent_of(state)
     try:
         found = read_state_or_empty(outputs.run(slug)) if slug else {}
     except FluxGymError:

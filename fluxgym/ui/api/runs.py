@@ -14,13 +14,14 @@ from fluxgym.runs.files import open_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.listing import Session, session_of
+from fluxgym.sessions.origin import origin_of
 from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.answers import LogPart, RunChanges
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router
 from fluxgym.ui.api.run_ending import ending
 from fluxgym.ui.api.run_samples import sample_matrix
-from fluxgym.ui.api.sessions import SessionRoutes, has_begun
+from fluxgym.ui.api.sessions import SessionRoutes
 
 LOG_BYTES = 65_536
 MISSING = RunChanges(is_missing=True)
@@ -70,7 +71,7 @@ class RunRoutes:
             "settings": run_parts.setting_rows(state, run_parts.parent_state(self._outputs, state), models),
             "history": run_parts.versions(run, state),
             "monitor": run_parts.monitor(run),
-            "ending": ending(run, session, has_begun=has_begun(run)),
+            "ending": ending(run, session, origin_of(run, state)),
         }
 
 

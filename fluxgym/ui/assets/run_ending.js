@@ -2,7 +2,6 @@
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { dot } from "./icons.js";
-import { statusOf } from "./run_header.js";
 
 export function causeCard() {
   const shape = h("span");
@@ -15,7 +14,7 @@ export function causeCard() {
   return {
     element,
     show({ ending, session }) {
-      const { shape: name } = statusOf(session);
+      const { shape: name } = session.shown;
       if (shape.dataset.name !== name) {
         shape.dataset.name = name;
         fill(shape, dot(name));

@@ -1,22 +1,10 @@
 // The header of a run's page: name, status, facts, progress, figures and actions. A completed run has the result card instead.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { count, now, seconds, span } from "./clock.js";
+import { count, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
 import { shown } from "./chart.js";
-import { folderName, isLive, symbol, word } from "./session_row.js";
-
-const SHAPES = { running: "running", starting: "queued", queued: "queued", stopped: "stopped", completed: "done", failed: "failed", unreadable: "bad" };
-/** How a status is shown: {shape, symbol, word}. */
-export const statusOf = (session) => session.shown ?? { shape: session.is_stopping ? "queued" : SHAPES[session.status], symbol: symbol(session), word: word(session) };
-
-/** "15:34" today, "Nov 28, 15:34" on other days. */
-export function clockTime(at) {
-  const date = new Date(at * 1000);
-  const time = `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
-  if (date.toDateString() === new Date(now() * 1000).toDateString()) return time;
-  return `${date.toLocaleDateString("en-US", { month: "short", day: "numeric", year: date.getFullYear() === new Date().getFullYear() ? undefined : "numeric" })}, ${time}`;
-}
+import { folderName, isLive, statusWord } from "./session_row.js";
 
 /** "22 min 39 s", "2 h 5 min". */
 export function duration(secondsTotal) {
@@ -28,23 +16,25 @@ export function duration(secondsTotal) {
 
 /** The status as shape, symbol for screen readers, and word; with the time of an end. */
 export function statusLine(session) {
-  const { shape, symbol: sign, word: name } = statusOf(session);
-  const at = session.ended !== null && !isLive(session) && ["completed", "failed", "stopped"].includes(session.status) ? ` ${clockTime(session.ended)}` : "";
-  return h("span", { class: `st ${shape}` }, dot(shape), h("span", { class: "vh" }, `${sign} `), h("span", { class: "fg-word" }, `${name}${at}`));
+  const hasEnded = session.ended !== null && session.origin === "trained" && !isLive(session);
+  const line = statusWord(session, hasEnded ? session.ended : null);
+  line.prepend(dot(session.shown.shape));
+  return line;
 }
 
 export const plural = (number, word) => `${number.toLocaleString("en-US")} ${word}${number === 1 ? "" : "s"}`;
 
 /** "FLUX.1 dev · trigger word sks cat · 14 images · started 15:34, queued 15:25" */
 export function facts(session, about) {
-  const times = about.began_at === null ? `${session.began.toLowerCase()} ${clockTime(session.started)}` : `started ${clockTime(about.began_at)}`;
-  const waited = about.queued_at === null ? "" : `, queued ${clockTime(about.queued_at)}`;
+  const isOwnStart = about.began_at !== null && session.status !== "queued";
+  const times = isOwnStart ? `started ${shortStamp(about.began_at)}` : `${session.began.toLowerCase()} ${shortStamp(session.started)}`;
+  const waited = about.queued_at === null ? "" : `, queued ${shortStamp(about.queued_at)}`;
   const isEnded = !isLive(session) && about.trained_s !== null;
   return [
     about.model ? h("span", {}, about.model) : null,
     about.trigger ? h("span", {}, "trigger word ", h("code", {}, about.trigger)) : null,
     about.num_images ? h("span", {}, plural(about.num_images, "image")) : null,
-    h("span", {}, times + waited),
+    h("span", { title: stamp(isOwnStart ? about.began_at : session.started) }, times + waited),
     isEnded ? h("span", {}, `ran ${duration(about.trained_s)}`) : null,
     about.parent ? h("span", {}, "from ", h("a", { href: `#run/${encodeURIComponent(about.parent)}` }, about.parent)) : null,
     folderName(session) ? h("span", {}, "folder ", h("code", {}, session.slug)) : null,
@@ -60,7 +50,7 @@ function figures(session) {
   const epochs = session.max_train_epochs;
   if (p.epoch) list.push(["Epoch", String(p.epoch), epochs && p.epoch <= epochs ? `of ${epochs}` : ""]);
   const at = seconds(p.time);
-  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) list.push(["Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${clockTime(at + p.eta_s)}`]);
+  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) list.push(["Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${shortStamp(at + p.eta_s)}`]);
   if (live && typeof p.s_per_it === "number") list.push(p.s_per_it >= 0.095 ? ["Speed", p.s_per_it.toFixed(2), "s/it"] : ["Speed", (1 / p.s_per_it).toFixed(1), "it/s"]);
   if (typeof p.loss === "number") list.push([live ? "Loss" : "Last loss", shown(p.loss), ""]);
   if (live) list.push(["Monitoring", session.monitoring ? "On" : "Off", "", at]);
@@ -122,7 +112,7 @@ export function runHeader() {
       put(name, session.lora_name);
       attribute(element, "aria-label", session.lora_name);
       attribute(element, "data-status", session.status);
-      const line = JSON.stringify([statusOf(session), session.ended]);
+      const line = JSON.stringify([session.shown, session.ended]);
       if (status.dataset.known !== line) {
         status.dataset.known = line;
         fill(status, statusLine(session));

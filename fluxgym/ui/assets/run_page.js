@@ -1,11 +1,10 @@
 // A run's page: header or result, charts, samples, files, log, monitor, settings and history. Each request fetches only what changed.
 
-import { actions } from "./banner.js";
 import { attribute, fill, h, put } from "./dom.js";
 import { errorOf, get, path, poll } from "./api.js";
 import { checkpointsCard } from "./checkpoints.js";
 import { question } from "./dialog.js";
-import { editAsNew, newTraining } from "./edit_as_new.js";
+import { loadIntoForm, newTraining } from "./load_run.js";
 import { menu } from "./menu.js";
 import { route } from "./router.js";
 import { curveData, lossCard, rateCard } from "./run_charts.js";
@@ -16,17 +15,18 @@ import { runResult } from "./run_result.js";
 import { historyCard, monitorCard, settingsCard } from "./run_settings.js";
 import { samplesCard } from "./samples.js";
 import * as store from "./browser_store.js";
-import { buttons, isLive } from "./session_row.js";
+import { actions } from "./session_actions.js";
+import { isLive, nextStep, stepButton } from "./session_row.js";
 
 const LIVE_S = 1;
 const ENDED_S = 4;
 const OTHER_TAB_S = 5;
 
-/** The state of a page: "live", "done", "ended" (before its last step) or "new" (a copy that was not started). */
-function stateOf({ session, facts }) {
+/** The state of a page: "live", "done", "ended" (before its last step) or "new" (a copy or an import that was not started). */
+function stateOf({ session }) {
   if (isLive(session)) return "live";
   if (session.status === "completed") return "done";
-  return facts?.began_at === null && session.status === "stopped" ? "new" : "ended";
+  return session.origin !== "trained" && session.status === "stopped" ? "new" : "ended";
 }
 
 export function mount({ element }) {
@@ -91,7 +91,7 @@ export function mount({ element }) {
   }
 
   function edit() {
-    return editAsNew(slug);
+    return loadIntoForm(known.session);
   }
 
   async function refresh() {
@@ -130,21 +130,32 @@ export function mount({ element }) {
     if (answer) act.done({});
   }
 
+  function editButton(name) {
+    return h("button", { type: "button", class: name, "data-action": "edit", title: "Fills the form on the Train page with this run's settings and images", onclick: edit }, "Edit as new training");
+  }
+
+  /** The run's next step as a button; null where the page has a button of its own for it. */
+  function stepOf(session, name) {
+    if (["load", "download"].includes(nextStep(session).action)) return null;
+    const button = stepButton(session, act);
+    button.className = name;
+    return button;
+  }
+
   function showActions() {
     const { session } = known;
     const state = stateOf(known);
-    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.is_stopping, session.resume, session.is_executing, known.facts?.can_train_further]);
+    const wanted = JSON.stringify([state, session.slug, session.run_id, nextStep(session), known.facts?.can_train_further]);
     if (body.dataset.wanted === wanted) return;
     body.dataset.wanted = wanted;
     const focused = body.contains(document.activeElement) ? document.activeElement.dataset.action : null;
-    const own = buttons(session, act).filter((button) => button.dataset.action !== "open");
-    const more = () => menu(session, act.more(session), act.done);
-    const editButton = (name) => h("button", { type: "button", class: name, "data-action": "edit", title: "Fills the form on the Train page with this run's settings and images", onclick: edit }, "Edit as new training");
-    if (state === "done") result.setActions(known.facts?.can_train_further, ...own, more());
-    else fill(header.actions, state === "live" ? own : null, state === "live" ? editButton("btn") : null, more());
     const hasEnded = state === "ended" || state === "new";
-    fill(cards.advice.actions, hasEnded ? own : null, hasEnded && session.status !== "unreadable" ? editButton(own.length ? "btn wide" : "btn primary big wide") : null);
-    if (hasEnded && own.length) own.at(-1).className = "btn primary big wide";
+    const step = stepOf(session, hasEnded ? "btn primary big wide" : "btn");
+    const more = menu(() => known.session, (action, details) => act.more(known.session)(action, details), act.done);
+    if (state === "done") result.setActions(known.facts?.can_train_further, more);
+    else fill(header.actions, state === "live" ? [step, editButton("btn")] : null, more);
+    const isEditable = hasEnded && session.status !== "unreadable";
+    fill(cards.advice.actions, hasEnded ? step : null, isEditable ? editButton(step ? "btn wide" : "btn primary big wide") : null);
     if (focused) body.querySelector(`[data-action="${focused}"]`)?.focus();
   }
 

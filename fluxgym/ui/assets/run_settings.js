@@ -18,7 +18,7 @@ export function settingsCard({ onedit }) {
   const edit = h("button", { type: "button", class: "link", onclick: onedit }, "Edit as new training");
   const element = card("fg-h-settings", "Settings", h("div", { class: "body stack" }, sentence, changed), h("footer", { class: "small stack tight" }, fold, h("div", {}, edit)));
   let rows = [];
-  let facts = { model: "", parent: null };
+  let facts = { model: "", parent: "" };
 
   function others(row) {
     const list = [];

@@ -4,6 +4,7 @@ import pytest
 
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.origin import Origin
 from fluxgym.ui.api.run_ending import EVIDENCE_LINES, MAX_LINE, ending, evidence
 from tests.support.runs import make_run
 
@@ -21,8 +22,8 @@ def failed(tmp_path, code="cuda_oom", **record):
     return run
 
 
-def explain(run, *, has_begun=True):
-    return ending(run, session_of(run), has_begun=has_begun)
+def explain(run, origin=Origin.TRAINED):
+    return ending(run, session_of(run), origin)
 
 
 def test_failure_has_cause_evidence_exit_code_and_advice(tmp_path):
@@ -58,8 +59,9 @@ def test_stopped_run_shows_no_evidence(tmp_path):
 
 def test_copy_that_was_not_started_says_what_comes_next(tmp_path):
     run = make_run(tmp_path, "dog", status="stopped", reason="A copy.")
-    found = explain(run, has_begun=False)
+    found = explain(run, Origin.COPY)
     assert found.title == "Not started yet"
+    assert explain(run, Origin.IMPORT).title == "Imported"
     assert "Edit as new training" in found.advice[0]
 
 
