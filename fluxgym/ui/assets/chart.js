@@ -62,7 +62,7 @@ function palette(parent) {
     color(token) {
       if (!known.has(token)) {
         probe.style.color = `var(--fg-${token})`;
-        known.set(token, getComputedStyle(probe).color);
+        known.set(token, window.getComputedStyle(probe).color);
       }
       return known.get(token);
     },
@@ -100,7 +100,7 @@ export function chart({ label, series, range, select, describe }) {
     return {
       side, splits, gap, ...(side === 2 ? { size: AXIS_HEIGHT } : { size: AXIS_WIDTH }),
       filter: (_, values) => values, values: (_, values) => values.map((value) => shown(value)),
-      stroke: () => colors.color("soft"), font: `12px ${getComputedStyle(element).fontFamily}`,
+      stroke: () => colors.color("soft"), font: `12px ${window.getComputedStyle(element).fontFamily}`,
       grid: { stroke: () => colors.color("line"), width: 1 }, ticks: { show: false }, border: { show: side === 2, stroke: () => colors.color("edge"), width: 1 },
     };
   }

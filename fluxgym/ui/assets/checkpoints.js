@@ -16,7 +16,7 @@ export function checkpointsCard({ onchoose, onresume }) {
   const head = h("tr", {}, h("th", { class: "choose" }, h("span", { class: "vh" }, "Chosen")), h("th", {}, "Epoch"), h("th", { class: "r" }, "Step"), h("th", { class: "r val" }, "Validation"),
     h("th", {}, h("span", { class: "vh" }, "Actions")));
   const body = h("tbody");
-  const table = h("table", {}, h("thead", {}, head), body);
+  const table = h("table", { class: "checkpoints" }, h("thead", {}, head), body);
   const more = h("button", { type: "button", class: "link", onclick: () => { isUnfolded = true; show(); } });
   const foot = h("footer", { class: "small" }, more);
   const empty = h("p", { class: "body soft" }, "The LoRA files appear here as they are saved.");

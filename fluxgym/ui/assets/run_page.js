@@ -161,7 +161,6 @@ export function mount({ element }) {
 
   /** Show the parts that changed. */
   function show(changed) {
-    const { session } = known;
     const state = stateOf(known);
     arrange(state);
     const files = known.files ?? { files: [], best: null, why: "" };

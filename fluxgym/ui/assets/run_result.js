@@ -46,7 +46,7 @@ export function runResult({ onopen, ontrain, onedit, onnew }) {
       await navigator.clipboard.writeText(trigger.textContent);
       notice("Copied.");
     } catch {
-      getSelection()?.selectAllChildren(trigger);
+      window.getSelection()?.selectAllChildren(trigger);
       notice("The browser does not allow copying here. The trigger word is selected; press Ctrl+C.");
     }
   }
