@@ -17,7 +17,7 @@ from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import Line
 from fluxgym.runs.files import open_regular
 from fluxgym.runs.progress import lines_in
-from fluxgym.ui.api.answers import CurvePoints
+from fluxgym.ui.api.run_answers import CurvePoints
 
 MAX_POINTS = 800
 MAX_CURVES = 16

@@ -9,7 +9,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.advice import advice_for
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin
-from fluxgym.ui.api.answers import RunEnding
+from fluxgym.ui.api.run_answers import RunEnding
 
 LOG_LINES = 60
 EVIDENCE_LINES = 6

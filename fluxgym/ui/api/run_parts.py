@@ -25,8 +25,9 @@ from fluxgym.sessions import history
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
 from fluxgym.trainers.base import backend_of
-from fluxgym.ui.api.answers import HistoryVersion, LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
 from fluxgym.ui.api.loss_curve import TrainingRecord
+from fluxgym.ui.api.run_answers import LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
+from fluxgym.ui.api.session_answers import HistoryVersion
 from fluxgym.ui.form_values import DEFAULTS, when_empty
 
 MONITOR_LINES = 12

@@ -11,8 +11,8 @@ from fluxgym.config.values import to_integer
 from fluxgym.runs.files import open_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
-from fluxgym.ui.api.answers import NextSamples, SampleColumn, SampleMatrix
 from fluxgym.ui.api.loss_curve import TrainingRecord
+from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
 
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 INTERVAL = SETTINGS["sample_every_n_steps"].label

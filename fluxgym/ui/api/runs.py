@@ -16,9 +16,9 @@ from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import origin_of
 from fluxgym.ui.api import run_parts
-from fluxgym.ui.api.answers import LogPart, RunChanges
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router
+from fluxgym.ui.api.run_answers import LogPart, RunChanges
 from fluxgym.ui.api.run_ending import ending
 from fluxgym.ui.api.run_samples import sample_matrix
 from fluxgym.ui.api.sessions import SessionRoutes

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import SessionError
+from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions import cleanup, history
@@ -24,8 +24,8 @@ from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, if_changed, new_router
+from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
@@ -163,7 +163,7 @@ class SessionRoutes:
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
         """Do what a button of a run says."""
-        run = self._outputs.run(slug)
+        run = self._existing(slug)
         if request.run_id and read_state(run).get("run_id") != request.run_id:
             raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")
         if action not in self._actions:
@@ -193,7 +193,7 @@ class SessionRoutes:
 
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""
-        run = self._outputs.run(slug)
+        run = self._existing(slug)
         present = read_state(run)
         return HistoryPage(
             versions=[
@@ -201,6 +201,13 @@ class SessionRoutes:
                 for version in history.versions(run)
             ]
         )
+
+    def _existing(self, slug: str) -> RunPaths:
+        """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""
+        run = self._outputs.run(slug)
+        if not run.folder.is_dir():
+            raise SessionNotFound(f"There is no run called “{run.slug}”. Reload the page.")
+        return run
 
 
 def _without_result(action: Callable[[RunPaths], object]) -> Action:

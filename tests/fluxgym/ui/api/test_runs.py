@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.answers import RunChanges
+from fluxgym.ui.api.run_answers import RunChanges
 from fluxgym.ui.api.run_parts import MONITOR_LINES
 from fluxgym.ui.api.runs import LOG_BYTES, RunRoutes
 from fluxgym.ui.api.sessions import SessionRoutes
