@@ -14,11 +14,17 @@ from tests.support.trained_runs import make_trained_run, pretend_to_run, record_
 
 COUNT_CHANGES = """() => {
   window.changes = [];
-  const seen = (list) => list.filter((one) => !(one.target.nodeType === 3 ? one.target.parentElement : one.target)?.closest(".fg-clock"));
-  window.observer = new MutationObserver((list) => window.changes.push(...seen(list).map((one) => `${one.type} ${one.target.className ?? one.target.nodeName}`)));
-  window.observer.observe(document.getElementById("fg-run-page"), { subtree: true, childList: true, attributes: true, characterData: true });
+  const element = (node) => (node.nodeType === Node.TEXT_NODE ? node.parentElement : node);
+  const note = (one) => element(one.target)?.closest(".fg-clock") || window.changes.push(`${one.type} ${element(one.target)?.className}`);
+  const observer = new MutationObserver((list) => list.forEach(note));
+  observer.observe(document.getElementById("fg-run-page"), { subtree: true, childList: true, attributes: true, characterData: true });
 }"""
-INK = "(canvas) => { const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data; return [...all].reduce((a, b, i) => (a * 31 + b * (i % 97)) % 1000000007, 7); }"
+IS_AT_END = """() => [...document.querySelectorAll("#fg-run-page .log")].some(
+  (log) => log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 24)"""
+INK = """(canvas) => {
+  const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return [...all].reduce((sum, value, index) => (sum * 31 + value * (index % 97)) % 1000000007, 7);
+}"""
 
 
 @pytest.fixture(name="running")
@@ -52,6 +58,12 @@ def poll(page: Page) -> None:
     with page.expect_response(re.compile("/fluxgym/api/runs/")):
         page.evaluate("document.dispatchEvent(new CustomEvent('fg:changed'))")
     page.evaluate("new Promise(requestAnimationFrame)")
+
+
+def wait_for_other_ink(page: Page, before: int) -> None:
+    """Wait until the chart of the loss looks different."""
+    canvas = "document.querySelector('.uplot-box.tall canvas')"
+    page.wait_for_function(f"(before) => {canvas} && ({INK})({canvas}) !== before", arg=before)
 
 
 def test_running_page_shows_figures_charts_samples_and_files(app, page, running):
@@ -107,7 +119,7 @@ def test_loss_axis_smoothing_and_theme_redraw_the_chart(app, page, running):
     )
     light = canvas.evaluate(INK)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"(before) => ({INK})(document.querySelector('.uplot-box.tall canvas')) !== before", arg=light)
+    wait_for_other_ink(page, light)
     smoothed = loss.locator(".legend b").nth(1).text_content()
     loss.get_by_role("slider", name="Smoothing").fill("0")
     expect(loss.locator(".legend b").nth(1)).not_to_have_text(smoothed)
