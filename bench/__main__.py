@@ -1,6 +1,6 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
-`python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
+`python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty and prints the reason.
 `python -m bench first_day` runs bench/first_day.py, which runs on request only.
 `python -m bench compare_versions OLD NEW` compares two checkouts of the trainer to the bit.
 """

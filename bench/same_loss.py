@@ -57,7 +57,7 @@ def _figures(losses: dict[str, list[float]], initial_digests: float) -> list[Fig
 
 
 def _make_small(dataset: Path) -> None:
-    """Cut the work to a size that three seeds of both can be waited for: 64 image tokens a step, 48 steps."""
+    """Cut the work to a size that three seeds of both can be waited for: 64 image tokens per step, 48 steps."""
     text = dataset.read_text(encoding="utf-8")
     text = text.replace(f"resolution = {mini.RESOLUTION}", f"resolution = {RESOLUTION}")
     dataset.write_text(text.replace("num_repeats = 10", f"num_repeats = {REPEATS}"), encoding="utf-8")

@@ -34,7 +34,7 @@ def fixture_has_gpus(tmp_path, monkeypatch):
     return has
 
 
-def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_gpus):
+def test_a_gpu_that_the_user_did_not_choose_is_chosen_again_at_each_start(world, images, has_gpus):
     has_gpus(2)
     run = start_run(world, images)
     told = read_launch_spec(run)

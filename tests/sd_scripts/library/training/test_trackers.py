@@ -98,9 +98,9 @@ def test_wandb_is_told_step_and_epoch_and_goes_on_with_its_run(tmp_path, monkeyp
 def test_what_cannot_be_is_named(argv, named, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     (tmp_path / "bad.toml").write_text("[comet]\nx = 1\n")
-    places = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}
+    paths = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}
     with pytest.raises(TrainerError, match=named):
-        trackers_of(*(places.get(word, word) for word in argv))
+        trackers_of(*(paths.get(word, word) for word in argv))
 
 
 def test_settings_are_told_without_paths_and_keys():
