@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument(
         "parts", nargs="*", choices=[*PARTS, *ON_REQUEST, []], default=list(PARTS), metavar="PART", help=", ".join(PARTS | ON_REQUEST)
     )
-    parser.add_argument("--repeats", type=int, default=5, help="the median of so many is told")
+    parser.add_argument("--repeats", type=int, default=5, help="number of repeats; the median is reported")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for name in args.parts or PARTS:

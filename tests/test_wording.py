@@ -46,7 +46,7 @@ WORDS = {
     rf"(?<!which )\b({NUMBERS}) (?!of |as |in |to )(\w+ )?(a|an) ({UNITS})\b": "per: one per line, 8 steps/s",
     rf"\b({COUNTED}) (a|an) ({UNITS}|minute|hour|byte)\b": "per: seconds per step",
     r"\bautoencoders?\b": "VAE",
-    r"\bsaid(?= ?(=|\||\[))": "message, answer, output",
+    r"\b(said|told)(?= ?(=|\||\[)|\.\w)": "message, output, spec: what it is",
 }
 
 

@@ -1,4 +1,4 @@
-"""Which devices a run may take, told from what the driver shows, and how it takes them."""
+"""Which devices a run may use, derived from what the driver shows, and how it locks them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A PID alone proves nothing: reused ones, zombies and other boots are told apart."""
+"""A PID alone proves nothing: reused ones, zombies and other boots are distinguished."""
 
 import os
 import subprocess

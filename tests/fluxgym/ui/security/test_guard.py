@@ -152,10 +152,10 @@ def test_the_proxys_prefix_is_taken_off():
 
 
 def test_no_client_tells_gradio_what_its_own_address_is():
-    async def told(request: Request) -> PlainTextResponse:
+    async def reply(request: Request) -> PlainTextResponse:
         return PlainTextResponse(",".join(request.headers))
 
-    app = Starlette(routes=[Route("/", told)])
+    app = Starlette(routes=[Route("/", reply)])
     guard = Guard(app, token_auth=TokenAuth(None, 7860), allowed_hosts=(), beyond_loopback=False)
     answer = TestClient(guard, base_url="http://127.0.0.1:7860").get("/", headers={"X-Gradio-Server": "http://evil.example"})
     assert "x-gradio-server" not in answer.text

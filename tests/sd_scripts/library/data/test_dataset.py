@@ -264,8 +264,8 @@ def test_entries_that_are_not_files_are_left_out_and_doubles_share_a_caption(mak
     Image.open(cats / "cat 0.png").convert("RGB").save(cats / "cat 0.jpg")
     data = make()
     assert sorted(training_image.caption for training_image in data.images) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
-    told = capsys.readouterr().err
-    assert all(words in told for words in ("folder.png is not a file", "pipe.png is not a file", "cat 0.png share one caption"))
+    printed = capsys.readouterr().err
+    assert all(words in printed for words in ("folder.png is not a file", "pipe.png is not a file", "cat 0.png share one caption"))
 
 
 def test_a_caption_that_is_not_utf8_is_named(make, cats):

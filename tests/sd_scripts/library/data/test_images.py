@@ -83,9 +83,9 @@ def test_entries_that_are_not_files_are_reported_and_a_broken_link_is_refused(ph
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     assert [path.name for path in list_images(str(tmp_path))] == ["a.png"]
-    told = capsys.readouterr().err
-    assert "folder.png is not a file" in told
-    assert "pipe.png is not a file" in told
+    printed = capsys.readouterr().err
+    assert "folder.png is not a file" in printed
+    assert "pipe.png is not a file" in printed
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(TrainerError, match=r"link\.png is a link to a file that is missing"):
         list_images(str(tmp_path))

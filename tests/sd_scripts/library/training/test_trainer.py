@@ -239,13 +239,13 @@ def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "network_train")).Reload()
-    told = losses_of(out)
-    assert [(point.step, pytest.approx(told[point.step])) for point in events.Scalars("loss/current")] == [
+    losses = losses_of(out)
+    assert [(point.step, pytest.approx(losses[point.step])) for point in events.Scalars("loss/current")] == [
         (e.step, e.value) for e in events.Scalars("loss/current")
     ]
     assert [point.step for point in events.Scalars("loss/current")] == list(range(1, 13))
     averages = {point.step: point.value for point in events.Scalars("loss/average")}
-    assert averages[6] == pytest.approx(sum(told[step] for step in range(1, 7)) / 6)  # over the stop
+    assert averages[6] == pytest.approx(sum(losses[step] for step in range(1, 7)) / 6)  # over the stop
     assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]
 
 
