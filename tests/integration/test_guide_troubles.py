@@ -34,7 +34,10 @@ def test_status_running_needs_a_pid_file_and_a_live_process(world):
     assert read_record(run).trainer.pid == int(run.training_pid.read_text())
     kill(run)
     assert run.training_pid.exists()  # no process was left to remove it
-    assert world.sh("ps -o stat= -p $(cat outputs/my-lora/training.pid) || true").strip() in ("", "Z", "Zs")  # gone, or a zombie
+    assert world.sh("ps -o stat= -p $(cat outputs/my-lora/training.pid) || true").strip()[:1] in (
+        "",
+        "Z",
+    )  # gone, or a zombie; other letters follow, such as N for nice
     row = world.rows()["my-lora"]
     assert (row.status, row.reason_code) == (Status.STOPPED, "interrupted")
 
