@@ -67,7 +67,7 @@ class TrainingHandlers:
         return self._filled(draft, state, run.slug)
 
     def _default_model(self) -> str:
-        """Return the model of an empty form, "" while models.yaml is damaged; the checks say so then."""
+        """Return the model of an empty form, "" while models.yaml is damaged; the checks report that."""
         try:
             return default_model(self._settings.models)
         except FluxGymError:
@@ -115,9 +115,9 @@ class TrainingHandlers:
     def fresh(self, draft_id: str) -> Outputs:
         """Empty the form for another training: the defaults, no images. Runs are not touched."""
         draft = self._draft(draft_id)
-        said = _free_memory(draft)
+        message = _clear_draft(draft)
         *fields, answer = self._filled(draft, self._form.defaults(self._default_model()), "")
-        return [*fields, answer | said]
+        return [*fields, answer | message]
 
     def apply_template(self, draft_id: str, source: str, event: gr.EventData, *typed: Any) -> Outputs:
         """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
@@ -168,7 +168,7 @@ class TrainingHandlers:
         except FluxGymError as error:
             return [source, gr.skip(), _refused(answer, error)]
         if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
-            _free_memory(draft, images=not source)
+            _clear_draft(draft, images=not source)
         return _started(run.slug, answer)
 
     def _recent_duplicate(self, planned: TrainingPlan) -> str:
@@ -195,7 +195,7 @@ class TrainingHandlers:
         }
 
     def open(self, draft_id: str, event: gr.EventData) -> Outputs:
-        """Fill the form with a run's settings and images; what was typed or uploaded and not started goes only when the event says so."""
+        """Fill the form with a run's settings and images; unsaved input and images are discarded only if the event has replace=True."""
         draft, replace = self._draft(draft_id), bool(getattr(event, "replace", False))
         if draft.read_form() is not None and not replace:
             return [gr.skip()] * (len(NAMES) + 5)
@@ -204,9 +204,9 @@ class TrainingHandlers:
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
             return [gr.skip()] * (len(NAMES) + 5)
-        said = _free_memory(draft, images=replace)
+        message = _clear_draft(draft, images=replace)
         *fields, answer = self._filled(draft, state, run.slug)
-        return [*fields, answer | said]
+        return [*fields, answer | message]
 
     def _draft(self, draft_id: str) -> Draft:
         return open_draft(self._settings.outputs, draft_id or "")
@@ -219,8 +219,8 @@ class TrainingHandlers:
             return ""
 
 
-def _free_memory(draft: Draft, *, images: bool = True) -> JsonObject:
-    """Clear a draft, its images too or not; returns what is to be said when that cannot be done now."""
+def _clear_draft(draft: Draft, *, images: bool = True) -> JsonObject:
+    """Clear a draft, with its images if requested; return the error message for the page, or nothing if it was cleared."""
     try:
         draft.forget_form()
         if images:

@@ -27,11 +27,6 @@ class LatentGeometry:
     pixels: int
     patch: int
 
-    @property
-    def size_multiple(self) -> int:
-        """Image widths and heights must be multiples of this number of pixels."""
-        return self.pixels * self.patch
-
     def latent_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the latents' (height, width) for an image of width x height pixels."""
         return height // self.pixels, width // self.pixels

@@ -29,7 +29,7 @@ def encode_clip(model: ClipTextEncoder, ids_BL: Tensor) -> Tensor:
 
 
 def encode_t5(model: T5EncoderModel, ids_BL: Tensor, mask_BL: Tensor | None = None) -> Tensor:
-    """(B, L) -> (B, L, C). With a mask, padding is not attended to and its states are zeros; kohya's default is no mask."""
+    """(B, L) -> (B, L, C). With a mask, padding is not attended to and its states are zeros; kohya uses no mask by default."""
     states: Tensor = model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
     return states if mask_BL is None else states * mask_BL[..., None].to(states.dtype)
 

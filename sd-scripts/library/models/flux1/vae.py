@@ -1,7 +1,7 @@
 """FLUX's VAE (variational auto-encoder) with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
 Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
-Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as said.
+Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as stated.
 """
 
 import re

@@ -52,7 +52,7 @@ def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(setti
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_place(settings, draft):
+def test_another_runs_images_never_mix_with_those_of_the_draft_nor_replace_them(settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
     message = {"draft": draft.id, "source": "dog", "name": "cat 0.png", "text": "x"}
@@ -110,7 +110,7 @@ def test_the_example_comes_at_one_click(settings):
 
 
 @pytest.mark.parametrize("name", ["../cat 0.png", "/etc/passwd", "cat 0.txt", "", "dog.png"])
-def test_what_is_no_image_of_the_data_set_is_refused(settings, draft, name):
+def test_a_name_that_is_not_an_image_of_the_data_set_is_refused(settings, draft, name):
     assert "no image" in ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": name, "text": "x"})["error"]
     assert "no image" in ImageHandlers(settings).remove({"draft": draft.id, "source": "", "name": name})["error"]
 
