@@ -98,7 +98,7 @@ def test_of_a_large_log_only_the_end_is_sent(ask, run):
     assert len(log["text"]) <= LOG_BYTES
 
 
-def test_a_log_that_was_replaced_is_sent_anew(ask, run):
+def test_a_log_that_was_replaced_is_sent_again(ask, run):
     run.training_log.write_text("one\n" * 10)
     ask()
     run.training_log.write_text("two\n")
