@@ -43,11 +43,11 @@ def test_banner_below_the_navigation_shows_example_2(app, page):
     open_page(page, app)
     title = page.get_by_role("button", name="Active Training Sessions")
     expect(title).to_have_text("🔄 Active Training Sessions")
-    for place in ("#train", "#run/cat"):
-        page.goto(f"{app.url}{place}")
-        expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if place == "#train" else "Runs")
+    for fragment in ("#train", "#run/cat"):
+        page.goto(f"{app.url}{fragment}")
+        expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if fragment == "#train" else "Runs")
         navigation, banner = page.locator(".top").bounding_box(), page.locator("#fg-banner").bounding_box()
-        shown = page.locator("#fg-train" if place == "#train" else "#fg-run-page").bounding_box()
+        shown = page.locator("#fg-train" if fragment == "#train" else "#fg-run-page").bounding_box()
         assert navigation["y"] + navigation["height"] <= banner["y"]
         assert banner["y"] + banner["height"] <= shown["y"]
     title.click()
