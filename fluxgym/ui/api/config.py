@@ -10,7 +10,7 @@ from fluxgym.ui.api.answers import ClientConfig, StatusText
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.sessions import PAGE_SIZE
 
-IMAGES_PER_PAGE = 24
+IMAGES_PER_PAGE = 12
 STATUS_TEXTS = {
     Status.RUNNING: ("Running", "🟢"),
     Status.STARTING: ("Starting", "🟡"),
