@@ -55,7 +55,7 @@ def test_undo_never_replaces_an_image_of_the_same_name(draft):
     token = edits.remove(["cat 1.png"])
     (draft.images.path / "cat 1.png").write_bytes((draft.images.path / "cat 0.png").read_bytes())
     before = content(draft)
-    with pytest.raises(DatasetError, match="Another image is called cat 1.png"):
+    with pytest.raises(DatasetError, match=r"Another image is called cat 1\.png"):
         edits.undo(token)
     assert content(draft) == before
 
