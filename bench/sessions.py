@@ -4,13 +4,17 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
+
+from starlette.responses import Response
 
 from bench.table import Figure, median_s
 from fluxgym.app_settings import Settings
 from fluxgym.runs.files import tail
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.sessions import SessionHandlers
+from fluxgym.ui.api.answers import SessionPage
+from fluxgym.ui.api.sessions import SessionRoutes
 
 COUNT = 10_000
 LOG_BYTES = 5 << 30
@@ -22,12 +26,14 @@ def measure(repeats: int) -> list[Figure]:
         outputs = Path(folder) / "outputs"
         for number in range(COUNT):
             _make(outputs / f"run-{number:05d}", number)
-        first = median_s(lambda: _handlers(outputs).sessions({}), repeats)
-        handlers = _handlers(outputs)
-        answer = handlers.sessions({})
-        seen = {"seen": answer["version"]}
-        refresh = median_s(lambda: handlers.sessions(seen), 4 * repeats)
-        whole = median_s(lambda: handlers.sessions({}), repeats)
+        first = median_s(lambda: _routes(outputs).sessions(page=0), repeats)
+        routes = _routes(outputs)
+        answer = routes.sessions(page=0)
+        assert isinstance(answer, SessionPage)
+        version = answer.version
+        refresh = median_s(lambda: routes.sessions(page=0, version=version), 4 * repeats)
+        unchanged = routes.sessions(page=0, version=version)
+        whole = median_s(lambda: routes.sessions(page=0), repeats)
         names, read = [path.name for path in outputs.iterdir()], median_s(lambda: _read_all(outputs), repeats)
         stat = median_s(lambda: [os.stat(f"{outputs}/{name}/ui_state.json") for name in names], repeats)  # noqa: PTH116 (the limit is the bare call)
         log = Path(folder) / "training.log"
@@ -44,7 +50,7 @@ def measure(repeats: int) -> list[Figure]:
                 peer=read * 1000,
                 peer_name="only reading and parsing all states",
             ),
-            Figure(what="first banner's answer", ours=len(json.dumps(answer)) / 1000, unit="kB", target="<= 30"),
+            Figure(what="first banner's answer", ours=len(json.dumps(asdict(answer))) / 1000, unit="kB", target="<= 30"),
             Figure(
                 what="refresh when nothing changed",
                 ours=refresh * 1000,
@@ -53,7 +59,12 @@ def measure(repeats: int) -> list[Figure]:
                 peer=stat * 1000,
                 peer_name="only stat of all states",
             ),
-            Figure(what="its answer", ours=len(json.dumps(handlers.sessions(seen))), unit="bytes", target="nothing sent"),
+            Figure(
+                what="its answer",
+                ours=len(unchanged.body) if isinstance(unchanged, Response) else None,
+                unit="bytes",
+                target="nothing sent",
+            ),
             Figure(
                 what="Refresh Sessions pressed (every state looked at)",
                 ours=whole * 1000,
@@ -65,8 +76,8 @@ def measure(repeats: int) -> list[Figure]:
         ]
 
 
-def _handlers(outputs: Path) -> SessionHandlers:
-    return SessionHandlers(Settings(outputs=outputs), SessionIndex(outputs))
+def _routes(outputs: Path) -> SessionRoutes:
+    return SessionRoutes(Settings(outputs=outputs), SessionIndex(outputs))
 
 
 def _read_all(outputs: Path) -> None:

@@ -272,8 +272,12 @@ class FormEvents:
 
 
 def _patch(sent: Typed, shown: Typed) -> dict[str, list[Any]]:
-    """Return [value sent, new value] of each field whose value changes."""
-    return {name: [sent[name], shown[name]] for name in NAMES if sent[name] != shown[name]}
+    """Return [value sent, new value] of each field whose value changes. An empty field is sent as None or ""."""
+    return {name: [sent[name], shown[name]] for name in NAMES if _content(sent[name]) != _content(shown[name])}
+
+
+def _content(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _clear_draft(draft: Draft, *, images: bool = True) -> JsonObject:
@@ -306,7 +310,7 @@ def _loaded(unsent: str) -> JsonObject | None:
         kept = json.loads(unsent or "null")
         typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
         return {"state": form_values.to_state(form_values.from_state({}) | typed)[0], "source": kept.get("source", "")}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

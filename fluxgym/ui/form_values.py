@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from fluxgym.config.setting_spec import Kind
+from fluxgym.config.setting_spec import Kind, Setting
 from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, TrainConfig, check_advanced
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError
@@ -38,13 +38,13 @@ def _plain(name: str, value: Any, errors: Errors) -> Any:
     if setting.kind not in NUMBERS:
         return "" if value is None else value
     if value is None or str(value).strip() == "":
-        errors[name] = f"{setting.label} is empty. Enter a number{_such_as(setting.default)}."
+        errors[name] = f"{setting.label} is empty. Enter a number{_such_as(setting)}."
         return None
     return _number(name, value, errors)
 
 
-def _such_as(default: Any) -> str:
-    return "" if default is None else f", such as {default}"
+def _such_as(setting: Setting) -> str:
+    return "" if setting.default is None else f", such as {shown_value(setting, setting.default)}"
 
 
 def _number(name: str, value: Any, errors: Errors) -> Any:
@@ -116,13 +116,13 @@ def from_state(state: Mapping[str, Any]) -> Typed:
 
 
 def _shown(name: str, value: Any) -> Any:
-    return DEFAULTS[name] if value is None else _fitting(name, value)
+    return _fitting(name, DEFAULTS[name] if value is None else value)
 
 
 def _fitting(name: str, value: Any) -> Any:
-    """Return a state's value as its field shows it; what is not a single value becomes empty."""
-    is_value = isinstance(value, (str, int, float, bool)) and not (isinstance(value, float) and not math.isfinite(value))
-    return shown_value(SETTINGS[name], value if is_value else None)
+    """Return a state's value as its field shows it; a number that is a list, NaN or infinite becomes empty."""
+    is_value = isinstance(value, (str, int, float)) and not (isinstance(value, float) and not math.isfinite(value))
+    return shown_value(SETTINGS[name], value if is_value or SETTINGS[name].kind not in NUMBERS else None)
 
 
 def _written(value: Any) -> str:

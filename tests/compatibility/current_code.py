@@ -11,6 +11,7 @@ from typing import Any
 from fluxgym.config.setting_spec import Kind
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
+from fluxgym.contract.progress import is_number
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import FoundFiles, apply_defaults, list_models
@@ -74,13 +75,30 @@ def _attempt(action: Callable[[], Any]) -> Any:
         return {"error": [type(error).__name__, None, str(error)]}
 
 
+NUMBER_FIELDS = {name for name, setting in SETTINGS.items() if setting.kind in (Kind.INTEGER, Kind.NUMBER, Kind.RATE)}
+
+
 def form_of(state: dict[str, Any]) -> dict[str, Any]:
-    """Return what the form shows for a state, the state that it gives back, and the message beside each field."""
+    """Return what the form shows for a state, the state that it gives back, and the message beside each field.
+
+    The form shows numbers as text; they are returned as the recorded code showed them.
+    """
     shown = _attempt(lambda: form_values.from_state(state))
     if "error" in shown:
         return {"shown": shown}
     back, errors = form_values.to_state(shown)
-    return {"shown": shown, "state": back, "errors": errors}
+    return {"shown": {name: _as_recorded(name, value) for name, value in shown.items()}, "state": back, "errors": errors}
+
+
+def _as_recorded(name: str, value: Any) -> Any:
+    """Return a field's value as the recorded code showed it: a number, None if it is none, where the field is a text box now."""
+    if SETTINGS[name].kind not in (Kind.INTEGER, Kind.NUMBER):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() and is_number(number) else number
 
 
 def filled(state: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +136,7 @@ def _form_field(entry: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": entry.name, "id": config["elem_id"], "classes": config["elem_classes"], "component": made.get_block_name(),
         "part": entry.group, "in advanced": entry.in_advanced, "beside": entry.beside, "flag": entry.flag,
-        "choices": [value for _, value in config.get("choices", [])], "default": defaults[entry.name], "min": low, "max": high,
+        "choices": [value for _, value in config.get("choices", [])], "default": _as_recorded(entry.name, defaults[entry.name]), "min": low, "max": high,
         "value": config.get("value"), "lines": [config.get("lines"), config.get("max_lines")], "custom": config.get("allow_custom_value"),
         "words": {name: config.get(name) for name in WORDS} | {"help": entry.help, "choices": [label for label, _ in config.get("choices", [])]},
     }  # fmt: skip

@@ -61,7 +61,7 @@ class FileRoutes:
 
     def asset(self, name: str) -> Response:
         """Send a script or the style sheet of the page."""
-        path = next((path for folder in (ASSETS, VENDOR) for path in folder.iterdir() if path.name == name), None)
+        path = next((path for folder in (ASSETS, VENDOR) if folder.is_dir() for path in folder.iterdir() if path.name == name), None)
         if path is None or path.suffix not in ASSET_TYPES:
             return NOT_FOUND
         return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=REVALIDATE)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
@@ -47,6 +48,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer each FluxGymError and each request of the wrong form with one sentence."""
     app.add_exception_handler(FluxGymError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_form)
+    app.add_exception_handler(HTTPException, _refuse_form)  # a body that is not JSON
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -57,7 +59,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 async def _refuse_form(request: Request, error: Exception) -> Response:
     logger.info("refused %s %s: %s", request.method, request.url.path, error)
-    return error_response(UNKNOWN_REQUEST)
+    return error_response(UNKNOWN_REQUEST, error.status_code if isinstance(error, HTTPException) else HTTPStatus.BAD_REQUEST)
 
 
 def tell_time(response: Response) -> None:

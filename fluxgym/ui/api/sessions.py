@@ -11,7 +11,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.devices import describe
 from fluxgym.engines.registry import engine_for, is_executing
-from fluxgym.errors import SessionError
+from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state, read_state_or_empty
@@ -109,7 +109,7 @@ class SessionRoutes:
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
         """Do what a button of a run says."""
-        run = self._outputs.run(slug)
+        run = self._existing(slug)
         if request.run_id and read_state(run).get("run_id") != request.run_id:
             raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")
         if action not in self._actions:
@@ -133,7 +133,7 @@ class SessionRoutes:
 
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""
-        run = self._outputs.run(slug)
+        run = self._existing(slug)
         present = read_state(run)
         return HistoryPage(
             versions=[
@@ -144,10 +144,17 @@ class SessionRoutes:
 
     def contents(self, slug: str) -> Contents:
         """Count what a run's folder holds."""
-        found = cleanup.contents(self._outputs.run(slug))
+        found = cleanup.contents(self._existing(slug))
         return Contents(
             num_files=found.num_files, num_bytes=found.num_bytes, lora_files=list(found.lora_files), sentence=found.sentence()
         )  # fmt: skip
+
+    def _existing(self, slug: str) -> RunPaths:
+        """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""
+        run = self._outputs.run(slug)
+        if not run.folder.is_dir():
+            raise SessionNotFound(f"There is no run called “{run.slug}”. Reload the page.")
+        return run
 
     def sweep(self, request: SweepRequest) -> Swept:
         """Remove ended runs that are older than some days from the list."""

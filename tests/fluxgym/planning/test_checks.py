@@ -11,7 +11,7 @@ from fluxgym.errors import StorageError
 from fluxgym.planning.plan import plan
 from fluxgym.runs import files
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.ui.api.images import ImageHandlers
+from fluxgym.ui.api.images import ImageRoutes
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -67,8 +67,8 @@ def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path)
     assert "3 images, 1 with a caption." in lines
     assert any("2 of them have neither" in text for text in lines)
     make_run(tmp_path / "outputs", "cat")
-    gallery = ImageHandlers(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
-    assert gallery.images({"draft": new_draft_id(), "source": "cat"})["captioned"] == 1
+    gallery = ImageRoutes(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
+    assert gallery.images(new_draft_id(), source="cat", offset=0, limit=9).captioned == 1
 
 
 def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):

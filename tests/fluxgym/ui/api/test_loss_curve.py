@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fluxgym.ui.api import loss_curve as curve_module
+from fluxgym.ui.api.answers import CurvePoints
 from fluxgym.ui.api.loss_curve import MAX_CURVES, MAX_POINTS, Curves
 from tests.support.curves import read_curve
 
@@ -15,7 +16,7 @@ def fixture_path(tmp_path):
 
 
 class Page:
-    """What run.js does with the answers."""
+    """What run_page.js does with the answers."""
 
     def __init__(self, path):
         self.path, self.curves, self.seen, self.points, self.last = path, Curves(), [], {}, None
@@ -23,9 +24,9 @@ class Page:
     def ask(self):
         answer, seen = self.curves.changes(self.path, self.seen)
         self.seen = json.loads(json.dumps(seen))
-        if "points" in answer:
-            self.points = ({} if answer.get("points_again") else self.points) | dict(answer["points"])
-            self.last = answer["last"]
+        if answer is not None:
+            self.points = ({} if answer.replace else self.points) | dict(answer.points)
+            self.last = answer.last
         return answer
 
     def shown(self):
@@ -41,14 +42,14 @@ def write(path, steps, loss=None):
 def test_one_new_step_in_a_long_curve_sends_one_point(path):
     write(path, range(1, 5001))
     page = Page(path)
-    assert len(page.ask()["points"]) <= 2 * MAX_POINTS
+    assert len(page.ask().points) <= 2 * MAX_POINTS
     for step in range(5001, 5009):
         write(path, [step])
         answer = page.ask()
-        assert "points_again" not in answer
-        assert len(answer["points"]) + (answer["last"] is not None) == 1
+        assert not answer.replace
+        assert len(answer.points) + (answer.last is not None) == 1
         assert page.shown()[-1] == (step, 1 / step)
-    assert page.ask() == {}
+    assert page.ask() is None
 
 
 def test_only_what_was_appended_is_read(path, monkeypatch):
@@ -85,7 +86,7 @@ def test_a_step_done_again_sends_that_step_alone(path):
     page = Page(path)
     page.ask()
     write(path, [50], loss=7.0)
-    assert page.ask() == {"points": [(50, 7.0)], "last": None}
+    assert page.ask() == CurvePoints(points=[(50, 7.0)], last=None, replace=False)
 
 
 def test_half_a_line_waits_for_its_other_half(path):
@@ -94,10 +95,10 @@ def test_half_a_line_waits_for_its_other_half(path):
     page.ask()
     with path.open("a") as file:
         file.write('{"step": 2, "lo')
-    assert page.ask() == {}
+    assert page.ask() is None
     with path.open("a") as file:
         file.write('ss": 0.5}\n')
-    assert page.ask()["points"] == [(2, 0.5)]
+    assert page.ask().points == [(2, 0.5)]
 
 
 def test_another_file_or_another_app_sends_all_again(path):
@@ -105,13 +106,13 @@ def test_another_file_or_another_app_sends_all_again(path):
     page = Page(path)
     page.ask()
     page.curves = Curves()  # the app was started again
-    assert page.ask()["points_again"]
+    assert page.ask().replace
     path.rename(path.with_name("old"))
     write(path, range(1, 4))
-    assert page.ask()["points_again"]
+    assert page.ask().replace
     assert len(page.shown()) == 3
     path.unlink()
-    assert page.ask() == {"points": [], "points_again": True, "last": None}
+    assert page.ask() == CurvePoints(points=[], last=None, replace=True)
 
 
 def test_no_more_than_a_few_curves_are_kept(tmp_path):
@@ -119,11 +120,11 @@ def test_no_more_than_a_few_curves_are_kept(tmp_path):
     for path in paths:
         write(path, [1])
     seen = [curves.changes(path, [])[1] for path in paths]
-    assert "points_again" not in curves.changes(paths[-1], seen[-1])[0]
-    assert "points_again" in curves.changes(paths[0], seen[0])[0]  # forgotten, so read from the beginning
+    assert curves.changes(paths[-1], seen[-1])[0] is None
+    assert curves.changes(paths[0], seen[0])[0].replace  # forgotten, so read from the beginning
 
 
 @pytest.mark.parametrize("seen", [None, "x", {}, [1], [None, None, None], ["x", 1, "y"], [[], {}, 3]])
 def test_anything_may_be_said_to_be_seen(path, seen):
     write(path, [1, 2])
-    assert Curves().changes(path, seen)[0]["points_again"]
+    assert Curves().changes(path, seen)[0].replace

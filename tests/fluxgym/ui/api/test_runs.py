@@ -1,13 +1,18 @@
 """The Run page gets each thing once: curve, log, samples and files are sent only when they are new."""
 
 import json
+from dataclasses import fields
 
 import pytest
 from PIL import Image
 
+from fluxgym.config.settings import SETTINGS
+from fluxgym.runs.state import update_state
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.runs import LOG_BYTES, RunHandlers
-from fluxgym.ui.api.sessions import SessionHandlers
+from fluxgym.ui.api.answers import RunChanges
+from fluxgym.ui.api.runs import LOG_BYTES, MONITOR_LINES, RunRoutes
+from fluxgym.ui.api.sessions import SessionRoutes
+from tests.support.api import router_client, value
 from tests.support.runs import make_run
 from tests.support.small_world import small_world, write_safetensors
 
@@ -25,16 +30,22 @@ def run(settings):
 
 
 @pytest.fixture
-def ask(settings, run):
-    """Return a page that remembers what it has seen, as run.js does."""
-    handlers = RunHandlers(settings, SessionHandlers(settings, SessionIndex(settings.outputs)))
-    seen: dict = {}
+def client(settings):
+    """Return a client of the route."""
+    return router_client([RunRoutes(settings, SessionRoutes(settings, SessionIndex(settings.outputs))).router])
 
-    def ask(**changes):
+
+@pytest.fixture
+def ask(client, run):
+    """Return a page that remembers what it has seen, as run_page.js does; unchanged parts are left out of the answers."""
+    seen = ""
+
+    def ask(slug="cat"):
         nonlocal seen
-        answer = handlers.run_view({"slug": "cat", "seen": seen} | changes)
-        seen = json.loads(json.dumps(answer.get("seen", seen)))
-        return answer
+        answer = value(client.get(f"runs/{slug}", params={"seen": seen}))
+        assert set(answer) == {field.name for field in fields(RunChanges)}
+        seen = answer["seen"]
+        return {name: part for name, part in answer.items() if part is not None and name not in ("seen", "is_missing")}
 
     return ask
 
@@ -49,17 +60,15 @@ def test_what_has_been_seen_is_not_sent_again(ask, run):
     write_step(run, 1)
     run.training_log.write_text("loading\n")
     first = ask()
-    assert {"session", "samples", "files", "settings", "log", "points"} <= set(first)
-    assert set(ask()) == {"now", "seen"}
+    assert set(first) == {"session", "samples", "files", "settings", "monitor", "log", "curve"}
+    assert ask() == {}
 
 
 def test_new_points_come_alone(ask, run):
     write_step(run, 1)
-    assert ask()["points_again"]
+    assert ask()["curve"]["replace"]
     write_step(run, 2, 0.5)
-    answer = ask()
-    assert answer["points"] == [(2, 0.5)]
-    assert "points_again" not in answer
+    assert ask()["curve"] == {"points": [[2, 0.5]], "last": None, "replace": False}
 
 
 def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
@@ -67,20 +76,18 @@ def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
         write_step(run, step)
     ask()
     write_step(run, 2, 0.1)
-    answer = ask()
-    assert "points_again" not in answer
-    assert answer["points"] == [(2, 0.1)]
+    assert ask()["curve"] == {"points": [[2, 0.1]], "last": None, "replace": False}
 
 
 def test_the_log_comes_in_pieces_and_half_a_letter_waits(ask, run):
     run.training_log.write_bytes("über".encode())
-    assert ask()["log"] == {"text": "über", "again": True}
+    assert ask()["log"] == {"text": "über", "replace": True}
     with run.training_log.open("ab") as file:
         file.write("ä".encode()[:1])
     assert "log" not in ask()
     with run.training_log.open("ab") as file:
         file.write("ä".encode()[1:] + b"\n")
-    assert ask()["log"] == {"text": "ä\n", "again": False}
+    assert ask()["log"] == {"text": "ä\n", "replace": False}
 
 
 def test_of_a_large_log_only_the_end_is_sent(ask, run):
@@ -95,7 +102,7 @@ def test_a_log_that_was_replaced_is_sent_anew(ask, run):
     run.training_log.write_text("one\n" * 10)
     ask()
     run.training_log.write_text("two\n")
-    assert ask()["log"] == {"text": "two\n", "again": True}
+    assert ask()["log"] == {"text": "two\n", "replace": True}
 
 
 def test_samples_stand_by_step_the_latest_first_with_their_prompts(ask, run):
@@ -118,16 +125,30 @@ def test_lora_files_are_named(ask, run):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("slug", ["", "dog", "../cat", ".fluxgym", None, 7])
-def test_a_run_that_is_not_there_is_missing(ask, slug):
-    assert ask(slug=slug) == {"missing": True}
+@pytest.mark.parametrize("slug", ["dog", ".fluxgym", "a%00b", "x" * 5000, "a%0Ab", "%ff", "cat%20"])
+def test_a_run_that_is_not_there_is_missing(client, run, slug):
+    answer = value(client.get(f"runs/{slug}"))
+    assert answer["is_missing"]
+    assert {name for name, part in answer.items() if part} == {"is_missing"}
 
 
-@pytest.mark.parametrize("seen", [None, "x", [], {"log": "x", "curve": 3}, {"log": [0, -5], "curve": [1, 2, 3]}, {"log": [None, {}]}])
-def test_anything_may_be_said_to_be_seen(ask, run, seen):
+@pytest.mark.parametrize("slug", ["", "..%2Fcat", "%2Fetc", "..%2F..%2Fx"])
+def test_a_path_in_place_of_a_run_is_no_route(client, run, slug):
+    assert client.get(f"runs/{slug}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "seen",
+    ["null", "x", "[]", '{"log": "x", "curve": 3}', '{"log": [0, -5], "curve": [1, 2, 3]}', '{"log": [null, {}]}', "[" * 10_000, "7",
+     '{"log": [1e400, 1e400]}', '{"session": {}, "samples": [1]}'],
+)  # fmt: skip
+def test_anything_may_be_said_to_be_seen(client, run, seen):
     write_step(run, 1)
     run.training_log.write_text("x\n")
-    assert ask(seen=seen)["session"]["slug"] == "cat"
+    answer = value(client.get("runs/cat", params={"seen": seen}))
+    assert answer["session"]["slug"] == "cat"
+    assert answer["log"] == {"text": "x\n", "replace": True}
+    assert answer["curve"]["replace"]
 
 
 def test_a_damaged_state_is_shown_with_its_reason(ask, run):
@@ -135,3 +156,17 @@ def test_a_damaged_state_is_shown_with_its_reason(ask, run):
     answer = ask()
     assert answer["session"]["status"] == "unreadable"
     assert "JSON" in answer["session"]["reason"]
+
+
+def test_settings_name_a_default_only_where_the_value_differs(ask, run):
+    update_state(run, {"max_train_epochs": 7, "num_repeats": 10, "advanced": {"network_alpha": 4}})
+    shown = {row["label"]: (row["value"], row["default"]) for row in ask()["settings"]}
+    assert shown[SETTINGS["max_train_epochs"].label] == ("7", "16")
+    assert shown[SETTINGS["num_repeats"].label] == ("10", None)
+    assert shown[SETTINGS["network_alpha"].label][0] == "4"
+
+
+def test_the_monitor_shows_the_last_lines_of_its_log(ask, run):
+    run.monitor_log.write_text("".join(f"line {number}\n" for number in range(100)))
+    monitor = ask()["monitor"]
+    assert (monitor["is_alive"], monitor["pid"], monitor["lines"][-1], len(monitor["lines"])) == (False, None, "line 99", MONITOR_LINES)

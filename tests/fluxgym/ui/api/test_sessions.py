@@ -11,9 +11,10 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.sessions.listing import list_sessions, session_of
+from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
-from fluxgym.ui.api.sessions import PAGE_SIZE, SessionHandlers
+from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
+from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
 from tests.support.small_world import small_world
 
@@ -25,9 +26,14 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def handlers(settings):
-    """Return the banner's handlers."""
-    return SessionHandlers(settings, SessionIndex(settings.outputs))
+def client(settings):
+    """Return a client of the routes."""
+    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router])
+
+
+def rows(client):
+    """Return the rows of the first page."""
+    return value(client.get("sessions"))["rows"]
 
 
 def stopped(settings, name, **state):
@@ -42,109 +48,169 @@ def write_checkpoint(run, step, total=10):
     (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": 0, "total_steps": total}))
 
 
-def test_no_sessions(handlers):
-    answer = handlers.sessions({})
+def test_no_sessions(client):
+    answer = value(client.get("sessions"))
     assert answer["rows"] == []
     assert answer["counts"] == {"running": 0, "waiting": 0, "earlier": 0, "shown": 0}
 
 
-def test_a_second_look_at_the_same_is_only_the_moment(handlers, settings):
+def test_a_list_that_did_not_change_is_not_sent_again(client, settings):
     stopped(settings, "cat")
-    version = handlers.sessions({})["version"]
-    assert set(handlers.sessions({"seen": version})) == {"now", "version"}
+    version = value(client.get("sessions"))["version"]
+    again = client.get("sessions", params={"version": version})
+    assert (again.status_code, again.content) == (204, b"")
     stopped(settings, "dog")
-    assert len(handlers.sessions({"seen": version})["rows"]) == 2
+    assert len(value(client.get("sessions", params={"version": version}))["rows"]) == 2
 
 
-def test_pages_and_filter(handlers, settings):
+def test_pages_and_filter(client, settings):
     for number in range(PAGE_SIZE + 2):
         stopped(settings, f"cat-{number}", timestamp=1000 + number)
     stopped(settings, "dog", lora_name="Good Dog", timestamp=1)
-    assert [row["slug"] for row in handlers.sessions({"page": 1})["rows"]] == ["cat-1", "cat-0", "dog"]
-    assert handlers.sessions({"page": 99})["page"] == 1
-    found = handlers.sessions({"filter": "good d"})
+    assert [row["slug"] for row in value(client.get("sessions", params={"page": 1}))["rows"]] == ["cat-1", "cat-0", "dog"]
+    assert value(client.get("sessions", params={"page": 99}))["page"] == 1
+    found = value(client.get("sessions", params={"filter": "good d"}))
     assert [row["slug"] for row in found["rows"]] == ["dog"]
     assert found["counts"]["shown"] == 1
     assert found["counts"]["earlier"] == PAGE_SIZE + 3
 
 
-def test_a_damaged_state_gets_a_row_and_hides_nothing(handlers, settings):
+@pytest.mark.parametrize("query", [{"page": -1}, {"page": "x"}, {"page": 1.5}])
+def test_a_page_of_the_wrong_form_is_refused(client, query):
+    assert "reload" in error(client.get("sessions", params=query), 400)
+
+
+@pytest.mark.parametrize("filter_text", ["x" * 5000, "a\0b", "%", "\n", "🐱"])
+def test_any_text_can_be_a_filter(client, settings, filter_text):
+    stopped(settings, "cat")
+    assert value(client.get("sessions", params={"filter": filter_text}))["rows"] in ([], rows(client))
+
+
+def test_a_damaged_state_gets_a_row_and_hides_nothing(client, settings):
     stopped(settings, "cat")
     stopped(settings, "bad").ui_state.write_text("{")
-    rows = {row["slug"]: row for row in handlers.sessions({})["rows"]}
-    assert rows["bad"]["status"] == "unreadable"
-    assert rows["bad"]["resume"] is None
-    assert rows["cat"]["status"] == "stopped"
+    found = {row["slug"]: row for row in rows(client)}
+    assert found["bad"]["status"] == "unreadable"
+    assert found["bad"]["resume"] is None
+    assert found["cat"]["status"] == "stopped"
 
 
-def test_resume_is_offered_where_it_can_be_done(handlers, settings):
+def test_resume_is_offered_where_it_can_be_done(client, settings):
     run = stopped(settings, "cat")
     assert resume_preview(run) is None
     write_checkpoint(run, 4)
-    assert handlers.row(session_of(run))["resume"]["label"] == "Resume from step 4"
+    (row,) = rows(client)
+    assert row["resume"]["label"] == "Resume from step 4"
+    assert "checkpoint" in row["resume"]["help"] or "state" in row["resume"]["help"]
     write_checkpoint(run, 10)
     assert resume_preview(run) is None
 
 
-def test_a_button_of_an_earlier_start_does_nothing(handlers, settings):
+def test_a_button_of_an_earlier_start_does_nothing(client, settings):
     stopped(settings, "cat", run_id="new")
-    assert "again" in handlers.act({"action": "resume", "slug": "cat", "run_id": "old"})["error"]
+    assert "again" in error(client.post("sessions/cat/resume", json={"run_id": "old"}), 409)
 
 
 @pytest.mark.parametrize(
-    ("data", "word"),
+    ("path", "status", "word"),
     [
-        ({"action": "stop", "slug": "cat"}, "not running"), ({"action": "resume", "slug": "cat"}, "checkpoint"),
-        ({"action": "dance", "slug": "cat"}, "reload"), ({"action": "stop", "slug": "../cat"}, "no run"), ({}, "no run"),
+        ("cat/stop", 409, "not running"), ("cat/resume", 409, "checkpoint"), ("cat/dance", 409, "reload"), ("dog/stop", 404, "no run"),
+        (".fluxgym/stop", 404, "no run"), ("a%00b/stop", 404, "no run"), (f"{'x' * 5000}/stop", 404, "no run"), ("a%0Ab/stop", 404, "no run"),
+        ("%ff/stop", 404, "no run"), ("cat/__init__", 409, "reload"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_said(handlers, settings, data, word):
+def test_what_cannot_be_done_is_said(client, settings, path, status, word):
     stopped(settings, "cat", base_model="pocket")
-    assert word in handlers.act(data)["error"]
+    assert word in error(client.post(f"sessions/{path}", json={}), status)
 
 
-def test_statuses_are_the_lists_own(handlers, settings):
+@pytest.mark.parametrize("slug", ["..%2Fcat", "%2Fetc", "..%2F..", "a%2Fb"])
+def test_a_path_in_place_of_a_run_is_no_route(client, settings, slug):
+    run = stopped(settings, "cat")
+    for path in (f"sessions/{slug}/delete", f"sessions/{slug}/forget"):
+        assert client.post(path, json={}).status_code in (404, 405, 409)
+    assert run.ui_state.exists()
+
+
+@pytest.mark.parametrize("body", [[], None, "x", {"run_id": 3}, {"name": {}}, {"version": None}])
+def test_an_action_of_the_wrong_form_is_refused(client, settings, body):
+    run = stopped(settings, "cat")
+    assert "reload" in error(client.post("sessions/cat/forget", json=body), 400)
+    assert run.ui_state.exists()
+
+
+def test_statuses_are_the_lists_own(client, settings):
     for status in (Status.STOPPED, Status.COMPLETED, Status.FAILED):
         stopped(settings, status.value, status=status.value)
-    assert {row["status"] for row in handlers.sessions({})["rows"]} == {"stopped", "completed", "failed"}
+    assert {row["status"] for row in rows(client)} == {"stopped", "completed", "failed"}
 
 
-def test_the_menu_does_what_it_says(handlers, settings):
+def test_the_menu_does_what_it_says(client, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
-    act = lambda action, **more: handlers.act({"action": action, "slug": "cat", **more})  # noqa: E731
-    assert act("duplicate", name="Cat two") == {"slug": "cat-two"}
-    assert "already" in act("duplicate", name="Cat two")["error"]
-    assert act("template", name="mine") == {"template": "mine"}
-    assert act("history") == {"versions": []}
+    nothing = {"slug": None, "changed": [], "template": None}
+
+    def act(action, **body):
+        return client.post(f"sessions/cat/{action}", json=body)
+
+    assert value(act("duplicate", name="Cat two")) == nothing | {"slug": "cat-two"}
+    assert "already" in error(act("duplicate", name="Cat two"), 409)
+    assert value(act("template", name="mine")) == nothing | {"template": "mine"}
+    assert value(client.get("sessions/cat/history")) == {"versions": []}
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
-    (version,) = act("history")["versions"]
+    (version,) = value(client.get("sessions/cat/history"))["versions"]
     assert version["changes"] == ["max_train_epochs: 4 → 8"]
-    assert act("restore", id=version["id"]) == {"changed": ["max_train_epochs: 8 → 4"]}
-    assert "without a trained model" in act("contents")["sentence"]
-    assert "does not wait" in act("next")["error"]
-    assert act("forget") == {}
+    assert value(act("restore", version=version["id"])) == nothing | {"changed": ["max_train_epochs: 8 → 4"]}
+    contents = value(client.get("sessions/cat/contents"))
+    assert "without a trained model" in contents["sentence"]
+    assert (contents["lora_files"], contents["num_files"] > 0, contents["num_bytes"] > 0) == ([], True, True)
+    assert "does not wait" in error(act("next"), 409)
+    assert value(act("forget")) == nothing
     assert not run.ui_state.exists()
-    assert act("delete") == {}
+    assert value(act("delete")) == nothing
     assert not run.folder.exists()
-    assert handlers.sweep({"days": 0}) == {"swept": 1}
+    assert value(client.post("sweep", json={"days": 0})) == {"slugs": ["cat-two"]}
 
 
-def test_a_damaged_state_is_repaired_from_the_history(handlers, settings):
+@pytest.mark.parametrize("odd", ["../../x", "a\0b", "x" * 5000, "%2F..", "a\nb", "🐱", "<b>"])
+def test_odd_names_are_refused_or_saved_inside_outputs(client, settings, tmp_path, odd):
+    stopped(settings, "cat")
+    before = set(tmp_path.rglob("*"))
+    for action, body in (("duplicate", {"name": odd}), ("template", {"name": odd}), ("restore", {"version": odd})):
+        response = client.post(f"sessions/cat/{action}", json=body)
+        assert response.status_code in (200, 400, 404, 409)
+    new = set(tmp_path.rglob("*")) - before
+    assert all(settings.outputs in path.parents for path in new)
+
+
+@pytest.mark.parametrize("odd", ["gone", ".fluxgym", "a%00b", "x" * 5000, "a%0Ab", "%ff"])
+def test_history_and_contents_of_a_run_that_is_not_there_are_refused(client, settings, odd):
+    settings.outputs.mkdir()
+    assert error(client.get(f"sessions/{odd}/history"), 404)
+    assert client.get(f"sessions/{odd}/contents").status_code == 404
+
+
+@pytest.mark.parametrize("days", [10**30, -(10**30)])
+def test_days_of_any_size_are_taken(client, settings, days):
+    stopped(settings, "cat")
+    assert value(client.post("sweep", json={"days": days}))["slugs"] == ([] if days > 0 else ["cat"])
+
+
+def test_a_damaged_state_is_repaired_from_the_history(client, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
     save_version(run)
     run.ui_state.write_text("{")
-    assert handlers.act({"action": "repair", "slug": "cat", "run_id": None}) == {}
+    value(client.post("sessions/cat/repair", json={"run_id": None}))
     assert read_state(run)["max_train_epochs"] == 4
     assert [path.read_text() for path in run.folder.glob("ui_state.damaged-*")] == ["{"]
-    assert "nothing to repair" in handlers.act({"action": "repair", "slug": "cat"})["error"]
+    assert "nothing to repair" in error(client.post("sessions/cat/repair", json={}), 409)
 
 
-def test_a_damaged_state_without_history_is_repaired_from_the_command(handlers, settings):
+def test_a_damaged_state_without_history_is_repaired_from_the_command(client, settings):
     run = stopped(settings, "cat")
     run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12 --network_dim 8\n")
     run.ui_state.write_text("")
-    handlers.act({"action": "repair", "slug": "cat", "run_id": None})
+    value(client.post("sessions/cat/repair", json={"run_id": None}))
     state = read_state(run)
     assert (state["lora_name"], state["max_train_epochs"], state["network_dim"], state["status"]) == ("cat", 12, 8, "stopped")
 
@@ -163,9 +229,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_value_in_any_file_of_a_run_hides_no_row(name, handlers, settings):
-    import orjson
-
+def test_an_odd_value_in_any_file_of_a_run_hides_no_row(name, client, settings):
     run = make_run(settings.outputs, "cat", status="stopped")
     make_run(settings.outputs, "dog", status="stopped")
     end = {"run_id": "id-cat", "attempt": 1, "status": "stopped", "reason_code": "user", "reason": "x", "last_step": 2, "ended_at": 5.0}
@@ -175,24 +239,22 @@ def test_an_odd_value_in_any_file_of_a_run_hides_no_row(name, handlers, settings
     files["cat-state/manifest.json"] = manifest
     (run.folder / "cat-state").mkdir()
     path, odd = ODD[name]
-    for file, value in (files | {path: files[path] | odd}).items():
-        (run.folder / file).write_text(json.dumps(value))
-    answer = handlers.sessions({})
-    assert sorted(row["slug"] for row in answer["rows"]) == ["cat", "dog"]
-    orjson.dumps(answer)  # as Gradio sends it
+    for file, content in (files | {path: files[path] | odd}).items():
+        (run.folder / file).write_text(json.dumps(content))
+    assert sorted(row["slug"] for row in rows(client)) == ["cat", "dog"]
 
 
-def test_folders_that_no_run_can_have_hide_no_row(handlers, settings):
+def test_folders_that_no_run_can_have_hide_no_row(client, settings):
     make_run(settings.outputs, "cat", status="stopped")
     for odd in (b"a\\b", b"bad\xff"):
         folder = settings.outputs / os.fsdecode(odd)
         folder.mkdir()
         (folder / "ui_state.json").write_text("{}")
-    assert [row["slug"] for row in handlers.sessions({})["rows"]] == ["cat"]
+    assert [row["slug"] for row in rows(client)] == ["cat"]
     assert [session.slug for session in list_sessions(settings.outputs)] == ["cat"]
 
 
-def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_removed(handlers, settings):
+def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_removed(client, settings):
     run = make_run(settings.outputs, "cat", status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)
@@ -200,5 +262,5 @@ def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_remo
     (run.folder / "cat-state" / "manifest.json").write_text(
         json.dumps({"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""})
     )
-    (row,) = handlers.sessions({})["rows"]
-    assert (row["status"], row["alive"], row["resume"]) == ("stopped", True, None)
+    (row,) = rows(client)
+    assert (row["status"], row["is_executing"], row["resume"]) == ("stopped", True, None)
