@@ -94,7 +94,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, nam
 
 def test_no_images(world, tmp_path):
     (tmp_path / "none").mkdir()
-    with pytest.raises(DatasetError, match="no images"):
+    with pytest.raises(DatasetError, match="at least one image"):
         start_run(world, tmp_path / "none")
     assert not list(OutputsPaths(world.outputs).runs())
 
