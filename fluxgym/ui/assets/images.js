@@ -102,7 +102,7 @@ class Images {
     for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
     WIDE.addEventListener("change", () => this.list());
     document.addEventListener("fg:images", () => { this.clearSelection(); this.first(); });
-    document.addEventListener("fg:show-images", (event) => { this.filter.value = event.detail; this.first(); this.card.scrollIntoView({ block: "start" }); });
+    document.addEventListener("fg:filter", (event) => { this.filter.value = event.detail; this.first(); this.card.scrollIntoView({ block: "start" }); });
     document.addEventListener("fg:example", () => this.useExample());
     document.addEventListener("fg:form", ({ detail }) => {
       const isOther = detail.trigger !== this.trigger || detail.images !== this.page?.count; // another tab may have changed the images

@@ -143,7 +143,7 @@ class TrainColumn {
     this.captions.hidden = !text;
     if (this.captions.dataset.text !== text) {
       this.captions.dataset.text = text;
-      const show = (filter) => document.dispatchEvent(new CustomEvent("fg:show-images", { detail: filter }));
+      const show = (filter) => document.dispatchEvent(new CustomEvent("fg:filter", { detail: filter }));
       fill(this.captions, icon("alert"), h("p", {}, text, " ",
         h("button", { type: "button", class: "link", onclick: () => show(missing ? "no_caption" : "no_trigger") }, `Show ${missing || noTrigger}`)));
     }
