@@ -360,3 +360,29 @@ def test_start_names_the_runs_that_are_ahead(app, page):
     page.locator("#fg-example").click()
     expect(page.locator("#start")).to_have_text("Start after 3 runs")
     expect(page.locator(".fg-why")).to_contain_text("2 more wait before yours")
+
+
+def choose_in_form_menu(page, item):
+    """Choose an item of the menu of step 1."""
+    page.get_by_role("button", name="More for this form").click()
+    page.get_by_role("menuitem", name=item).click()
+
+
+def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, page):
+    open_page(page, app)
+    page.get_by_label("LoRA name").fill("dog")
+    page.get_by_label("Max train epochs").fill("7")
+    choose_in_form_menu(page, "Save as template…")
+    page.get_by_label("Name of the template").fill("Seven")
+    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
+    expect(page.get_by_text("Saved as the template Seven.")).to_be_visible()
+    page.get_by_label("Max train epochs").fill("3")
+    choose_in_form_menu(page, "Apply a template…")
+    page.get_by_role("dialog").get_by_role("button", name="Apply").click()
+    expect(page.get_by_label("Max train epochs")).to_have_value("7")
+    expect(page.get_by_label("LoRA name")).to_have_value("dog")
+    choose_in_form_menu(page, "Delete a template…")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="More for this form").click()
+    expect(page.get_by_role("menuitem")).to_have_text(["New training", "Save as template…"])

@@ -20,13 +20,13 @@ export function startAnswered() {
   isStarting = false;
 }
 
-/** The dialog for a name that is taken; the focus is on Cancel. */
+/** The dialog for a name that is taken; the focus is on Cancel. Returns {element, ask}. */
 export function takenDialog() {
   const dialog = h("dialog", { class: "fg-choice", "aria-labelledby": "fg-choice-title" });
   const choice = (value, text, help) => value && text && h("button", {
     type: "button", class: "btn wide", "data-choice": value, onclick: () => { dialog.close(); start({ if_exists: value }); },
   }, h("span", {}, text), h("small", { class: "soft" }, help));
-  dialog.show = (taken) => {
+  function ask(taken) {
     const cancel = h("button", { type: "button", class: "btn", onclick: () => dialog.close() }, "Cancel");
     fill(dialog, h("h2", { id: "fg-choice-title" }, taken.title), h("p", { class: "soft" }, taken.sentence),
       h("div", { class: "stack tight fg-choices" },
@@ -36,6 +36,6 @@ export function takenDialog() {
       h("div", { class: "line" }, cancel));
     dialog.showModal();
     cancel.focus();
-  };
-  return dialog;
+  }
+  return { element: dialog, ask };
 }

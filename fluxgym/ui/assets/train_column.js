@@ -63,7 +63,7 @@ class TrainColumn {
     this.captions = h("div", { class: "note warn", hidden: true });
     this.message = h("p", { class: "help bad fg-message", role: "alert" });
     this.taken = takenDialog();
-    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.problems, this.captions, this.message), this.taken);
+    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.problems, this.captions, this.message), this.taken.element);
     this.why = h("p", { class: "small soft fg-why", id: "fg-why" });
     this.passedTitle = h("span", {});
     this.passed = h("ul", { class: "checks soft fg-lines" });
@@ -171,7 +171,7 @@ export function mount({ element, trigger, props, watch }) {
     if (answer.kind === "start" || answer.kind === "choose") startAnswered();
     showFields(answer);
     column.show(answer);
-    if (answer.taken) column.taken.show(answer.taken);
+    if (answer.taken) column.taken.ask(answer.taken);
     if (answer.pressed && !answer.started && column.errors.length) goToField(column.errors[0].field);
     if (answer.pressed && answer.message) notice(answer.message);
     if (answer.started) {
