@@ -11,7 +11,7 @@ from fluxgym.errors import StorageError
 from fluxgym.planning.plan import plan
 from fluxgym.runs import files
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.ui.api.images import ImageRoutes
+from fluxgym.ui.api.images import ImageRoutes, Selection
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -68,7 +68,7 @@ def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path)
     assert any(text == "2 without a caption and no trigger word that stands for it." for text in lines)
     make_run(tmp_path / "outputs", "cat")
     gallery = ImageRoutes(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
-    assert gallery.images(new_draft_id(), source="cat", offset=0, limit=9).captioned == 1
+    assert gallery.images(new_draft_id(), Selection(), source="cat", offset=0, limit=9).captioned == 1
 
 
 def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):
