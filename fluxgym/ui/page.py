@@ -17,7 +17,7 @@ from fluxgym.ui.api.files import ASSETS
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, rows_of
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
-STYLES = ("tokens.css", "components.css", "page.css", "train.css")
+STYLES = ("tokens.css", "components.css", "page.css", "frame.css", "train.css")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
@@ -122,6 +122,7 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
         js_module("navigation")
         js_module("banner")
         train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
+        js_module("runs")
         js_module("run_page")
         js_module("notices")
         _wire(train, events)
@@ -129,7 +130,7 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
 
 
 def _wire(train: TrainPage, events: FormEvents) -> None:
-    """Connect the form's events. form.js triggers them: `input` for edits, of which the last counts, `select` for everything else."""
+    """Connect the form's events. form.js triggers them: `input` to save what is typed in the browser, `select` to send an event to the app."""
     fields = [train.fields[name] for name in NAMES]
 
     def respond(values: Mapping[Component, Any], event: gr.EventData) -> dict[str, Any]:
@@ -144,5 +145,4 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
             edited = "model" if name == "base_model" else "typed"
             field.input(None, None, None, js=f"async () => {{ (await {FORM_SCRIPT}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
     train.form.input(None, fields, None, js=SAVE_UNSENT, **quiet)
-    train.form.input(respond, inputs, train.form, trigger_mode="always_last", **quiet).then(None, **apply)
     train.form.select(respond, inputs, train.form, trigger_mode="multiple", **quiet).then(None, **apply)

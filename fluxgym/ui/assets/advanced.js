@@ -18,7 +18,7 @@ class Advanced {
     this.changed = [];
     this.group = ALL;
     this.chips = h("span", { class: "line end fg-chips" });
-    this.toggle = h("button", { type: "button", class: "fg-fold-button", "aria-expanded": "false", "aria-controls": "fg-advanced-content",
+    this.toggle = h("button", { type: "button", class: "fg-adv-button", "aria-expanded": "false", "aria-controls": "fg-advanced-content",
       onclick: () => this.open(this.toggle.getAttribute("aria-expanded") !== "true") }, icon("chev", "i chev"), h("span", {}, "Advanced"));
     fill(element, h("header", { class: "fg-advanced-head" }, h("h2", {}, this.toggle), this.chips));
     element.addEventListener("click", (event) => event.target.closest("button") || this.toggle.click()); // the whole line folds
@@ -37,7 +37,7 @@ class Advanced {
     this.reset = h("button", { type: "button", class: "btn s quiet", onclick: () => send("reset", { names: this.changed.map(({ name }) => name) }) }, icon("undo"), this.resetText);
     const search = h("div", { class: "search grow" }, icon("search"), this.words);
     const only = h("label", { class: "check switch" }, this.only, "Changed only");
-    fill(document.getElementById("fg-advanced-tools"), h("div", { class: "line fg-tools" }, search, only, this.found, this.reset));
+    fill(document.getElementById("fg-advanced-tools"), h("div", { class: "line fg-adv-tools" }, search, only, this.found, this.reset));
     this.groups = h("div", { class: "side", role: "group", "aria-label": "Groups of settings" });
     fill(document.getElementById("fg-advanced-groups"), this.groups);
   }

@@ -14,21 +14,59 @@ export function setSource(next) {
   state.source = next;
 }
 
-/** Send an event of the form; only the last of several edits counts (`input`), every other event is answered (`select`). */
+// Edits are sent one at a time; while one is not answered, the next waits, and takes all later ones with it. count is the number of edits so
+// far, confirmed how many of them the app has saved, and sent how many there were when a request was sent.
+const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: null };
+const ANSWER_MS = 10_000;
+
+/** Send an event of the form. */
 export function send(kind, details = {}) {
   state.request += 1;
-  const event = { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...details };
-  state.trigger?.(kind === "typed" ? "input" : "select", event);
+  edits.sent.set(state.request, edits.count);
+  state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...details });
 }
 
 /** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */
 export function edited(kind = "typed") {
-  setTimeout(() => send(kind));
+  edits.count += 1;
+  if (edits.next !== "model") edits.next = kind;
+  setTimeout(() => {
+    state.trigger?.("input", {}); // saves it in the browser
+    sendEdit();
+  });
 }
 
-/** Save the values of all fields in the browser until the app confirms the request that carries them. */
+function sendEdit() {
+  if (!edits.next || edits.inFlight) return;
+  send(edits.next);
+  edits.next = "";
+  edits.inFlight = state.request;
+  edits.timer = setTimeout(sendAgain, ANSWER_MS);
+}
+
+/** Send what the app has not confirmed again, when an answer does not come. */
+function sendAgain() {
+  clearTimeout(edits.timer);
+  edits.inFlight = 0;
+  edits.next ||= "typed";
+  sendEdit();
+}
+
+function editAnswered(request) {
+  if (request !== edits.inFlight) return;
+  clearTimeout(edits.timer);
+  edits.inFlight = 0;
+  sendEdit();
+}
+
+/** Save the values of all fields in the browser until the app confirms a request that carries them. */
 export function saveUnsent(values) {
-  store.keepUnsent(state.request, values, state.source);
+  if (edits.count > edits.confirmed) store.keepUnsent(edits.count, values, state.source);
+}
+
+function confirm(request) {
+  edits.confirmed = Math.max(edits.confirmed, edits.sent.get(request) ?? 0);
+  store.forgetUnsent(edits.confirmed);
 }
 
 function showImagesOf([sent, next], mustReload) {
@@ -38,8 +76,10 @@ function showImagesOf([sent, next], mustReload) {
 }
 
 function receive(answer) {
-  if (!answer?.request || answer.request <= state.shown) return; // a later event was answered already
-  if (answer.kept) store.forgetUnsent(answer.kept);
+  if (!answer?.request) return;
+  if (answer.kept) confirm(answer.kept);
+  editAnswered(answer.request);
+  if (answer.request <= state.shown) return; // a later event was answered already
   showImagesOf(answer.source, answer.reload_images);
   if (answer.model !== undefined) state.model = answer.model;
   if (answer.notice) notice(answer.notice);
@@ -50,6 +90,7 @@ function receive(answer) {
   state.shown = answer.request;
   document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
   document.dispatchEvent(new CustomEvent("fg:form", { detail: answer }));
+  if (answer.kind === "restore" && store.unsent()) edited(); // it was typed while the app was down
 }
 
 /** Send an edit for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */
@@ -57,7 +98,7 @@ function listen() {
   document.getElementById("fg-train")?.addEventListener("input", (event) => {
     if (event.target.closest(".fg-field")) edited();
   });
-  document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && edited());
+  document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && sendAgain());
 }
 
 /** Connect the form to its Gradio element, and ask for what it held last. */

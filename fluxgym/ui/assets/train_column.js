@@ -5,7 +5,7 @@ import { describeFields, goToField, showFields } from "./fields.js";
 import { connect } from "./form.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
-import { watchQueue } from "./queue.js";
+import { ahead } from "./queue.js";
 import * as store from "./browser_store.js";
 import { go } from "./router.js";
 import { start, startAnswered, takenDialog } from "./start.js";
@@ -180,8 +180,8 @@ export function mount({ element, trigger, props, watch }) {
       document.dispatchEvent(new CustomEvent("fg:changed"));
     }
   });
-  watchQueue(numDevices, (queue) => {
-    column.queue = queue;
+  document.addEventListener("fg:queue", (event) => {
+    column.queue = ahead(event.detail, numDevices);
     if (column.answer) column.showStart();
   });
   connect({ trigger, props, watch });

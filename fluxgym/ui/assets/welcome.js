@@ -1,6 +1,5 @@
 // The card of the first visit: the example fills in the three steps. It is there while there are neither runs nor images.
 
-import { get } from "./api.js";
 import { fill, h } from "./dom.js";
 
 export function mount({ element }) {
@@ -9,12 +8,8 @@ export function mount({ element }) {
     h("div", { class: "grow" }, h("h2", { id: "fg-welcome-title" }, "Train your first LoRA"),
       h("p", { class: "soft" }, "The example fills in the three steps: 8 cat photos with captions, a name and a trigger word. Nothing is downloaded.")), start));
   fill(element, card);
-  let hasRuns = true;
-  const show = (count) => { card.hidden = hasRuns || count > 0; };
-  document.addEventListener("fg:counts", (event) => show(event.detail.count));
-  get("sessions").then(({ value }) => {
-    if (!value) return;
-    hasRuns = value.counts.running + value.counts.waiting + value.counts.earlier > 0;
-    show(document.documentElement.dataset.fgImages === "none" ? 0 : 1);
-  });
+  let [numRuns, numImages] = [1, 1]; // not known yet
+  const show = () => { card.hidden = numRuns + numImages > 0; };
+  document.addEventListener("fg:counts", (event) => { numImages = event.detail.count; show(); });
+  document.addEventListener("fg:queue", (event) => { numRuns = event.detail.counts.total; show(); });
 }
