@@ -18,6 +18,7 @@ export function setSource(next) {
 // far, confirmed how many of them the app has saved, and sent how many there were when a request was sent.
 const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: null };
 const ANSWER_MS = 10_000;
+const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
 /** Send an event of the form. */
 export function send(kind, details = {}) {
@@ -61,12 +62,12 @@ function editAnswered(request) {
 
 /** Save the values of all fields in the browser until the app confirms a request that carries them. */
 export function saveUnsent(values) {
-  if (edits.count > edits.confirmed) store.keepUnsent(edits.count, values, state.source);
+  if (edits.count > edits.confirmed) store.keepUnsent(PAGE, edits.count, values, state.source);
 }
 
 function confirm(request) {
   edits.confirmed = Math.max(edits.confirmed, edits.sent.get(request) ?? 0);
-  store.forgetUnsent(edits.confirmed);
+  store.forgetUnsent(PAGE, edits.confirmed);
 }
 
 function showImagesOf([sent, next], mustReload) {
