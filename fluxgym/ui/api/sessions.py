@@ -24,8 +24,8 @@ from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, if_changed, new_router
+from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
