@@ -60,9 +60,18 @@ function editAnswered(request) {
   sendEdit();
 }
 
+let known = null; // the fields' latest values
+
 /** Save the values of all fields in the browser until the app confirms a request that carries them. */
 export function saveUnsent(values) {
+  known = values;
   if (edits.count > edits.confirmed) store.keepUnsent(PAGE, edits.count, values, state.source);
+}
+
+/** Save what was typed into a field: while the app is down, Gradio passes nothing on, and it reloads the page when the app is back. */
+function saveField(input) {
+  const name = input.closest(".fg-field").id.replace(/^field-/, "");
+  if (known && input.getAttribute("role") !== "combobox") saveUnsent({ ...known, [name]: input.type === "checkbox" ? input.checked : input.value });
 }
 
 function confirm(request) {
@@ -97,7 +106,9 @@ function receive(answer) {
 /** Send an edit for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */
 function listen() {
   document.getElementById("fg-train")?.addEventListener("input", (event) => {
-    if (event.target.closest(".fg-field")) edited();
+    if (!event.target.closest(".fg-field")) return;
+    edited();
+    saveField(event.target);
   });
   document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && sendAgain());
 }
