@@ -1,4 +1,4 @@
-"""Edits of a draft's images that can be undone: images are removed by moving them aside, and captions are kept as they were.
+"""Edits of a draft's images that can be undone: removed images are moved into the folder of the edit, and earlier captions are kept.
 
 Each edit is a folder drafts/<id>/undo/<token>/ with the removed files and edit.json, {"captions": {name: [before, after]}}.
 """
