@@ -68,7 +68,11 @@ export function unsent() {
   }
 }
 
-/** Save the form's values by field name until the app confirms that it has saved the request `name`. */
-export const keepUnsent = (name, values, source) => write("unsent", JSON.stringify({ name, values, source }));
+/** Save the form's values by field name until the app confirms edit number `count` of the page `id`. */
+export const keepUnsent = (id, count, values, source) => write("unsent", JSON.stringify({ page: id, count, values, source }));
 
-export const forgetUnsent = (name) => unsent()?.name === name && write("unsent", null);
+/** Forget the saved values of a page if the app has confirmed as many edits. */
+export function forgetUnsent(id, count) {
+  const kept = unsent();
+  if (kept?.page === id && kept.count <= count) write("unsent", null);
+}
