@@ -113,12 +113,12 @@ def _path(device: str) -> Path:
     return local_locks() / f"device-{device}.lock"
 
 
-def describe(folder: Path) -> str:
-    """Return the GPU or CPU, the memory in use and the free disk space of the outputs folder."""
+def describe(folder: Path) -> list[str]:
+    """Return the GPU or CPU, the memory in use, and the free space on the disk of the outputs folder, which is left out if it is unknown."""
     memory = psutil.virtual_memory()
-    parts = [_processor(), f"RAM {(memory.total - memory.available) / GIB:.0f}/{memory.total / GIB:.0f} GB"]
+    parts = [_processor(), f"RAM {(memory.total - memory.available) / GIB:.0f} / {memory.total / GIB:.0f} GiB"]
     free = _free_bytes(folder)
-    return " · ".join(parts if free is None else [*parts, f"disk {free / GIB:.0f} GB free"])
+    return parts if free is None else [*parts, f"{free / 1e9:.0f} GB free"]
 
 
 @cache
@@ -128,7 +128,7 @@ def _processor() -> str:
         for line in information.read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "Model":
-                return f"GPU {value.strip().removeprefix('NVIDIA ')}"
+                return value.strip().removeprefix("NVIDIA ").removeprefix("GeForce ")
     return f"CPU, {len(os.sched_getaffinity(0))} cores"
 
 

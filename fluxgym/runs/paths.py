@@ -149,6 +149,11 @@ class RunPaths:
         return self.private / "launch.json"
 
     @property
+    def forgotten(self) -> Path:
+        """ui_state.json of a run that was taken off the list, so that it can be put back."""
+        return self.private / "forgotten.json"
+
+    @property
     def ticket(self) -> Path:
         """The run's ticket in the queue, while it waits."""
         return OutputsPaths(self.folder.parent).queue / f"{self.slug}.json"

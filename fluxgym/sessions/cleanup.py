@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
+from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.engines.local import start_detached
 from fluxgym.engines.registry import engine_for, engine_of
-from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
+from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, StorageError
 from fluxgym.runs.files import remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.listing import list_sessions
@@ -27,11 +28,14 @@ NEW_DAYS = 2  # longer than any start or import takes
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The size of a run's folder and its model files."""
+    """The size of a run's folder, its model files, and the number of its images, samples and checkpoints."""
 
     num_files: int
     num_bytes: int
     lora_files: tuple[str, ...]
+    num_images: int = 0
+    num_samples: int = 0
+    num_checkpoints: int = 0
 
     def sentence(self) -> str:
         """Return a description for the confirmation of a delete."""
@@ -43,11 +47,22 @@ def contents(run: RunPaths) -> Contents:
     """Count what a run's folder holds; raises SessionNotFound when there is none."""
     _check_exists(run)
     sizes = [path.lstat().st_size for path in run.folder.rglob("*") if path.is_symlink() or path.is_file()]
-    return Contents(num_files=len(sizes), num_bytes=sum(sizes), lora_files=tuple(path.name for path in run.lora_files()))
+    return Contents(
+        num_files=len(sizes),
+        num_bytes=sum(sizes),
+        lora_files=tuple(path.name for path in run.lora_files()),
+        num_images=_num_images(run.dataset),
+        num_samples=_num_images(run.samples),
+        num_checkpoints=len(run.checkpoint_folders()),
+    )
+
+
+def _num_images(folder: Path) -> int:
+    return sum(is_image_name(path.name) for path in folder.glob("*"))
 
 
 def forget(run: RunPaths) -> None:
-    """Remove a run's ui_state.json, so that it is no longer listed; its model and all other files stay.
+    """Move a run's ui_state.json to .run/, so that it is no longer listed; its model and all other files stay. `undo_forget` reverts it.
 
     Raises:
         AlreadyRunning: If the run has a live process.
@@ -60,7 +75,29 @@ def _forget(run: RunPaths, orphans: Mapping[str, str]) -> None:
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         ensure_ended(run, orphans=orphans)
         try:
-            run.ui_state.unlink(missing_ok=True)
+            run.private.mkdir(exist_ok=True)
+            run.ui_state.rename(run.forgotten)
+        except FileNotFoundError:
+            return  # it was forgotten before
+        except OSError as error:
+            raise storage_error(error, run.ui_state) from error
+
+
+def undo_forget(run: RunPaths) -> None:
+    """Put a forgotten run back on the list.
+
+    Raises:
+        SessionError: If it is on the list.
+        SessionNotFound: If it has no forgotten state.
+    """
+    _check_exists(run)
+    with name_lock(OutputsPaths(run.folder.parent), run.slug):
+        if run.ui_state.exists():
+            raise SessionError(f"{run.slug} is on the list.")
+        try:
+            run.forgotten.rename(run.ui_state)
+        except FileNotFoundError:
+            raise SessionNotFound(f"{run.slug} has no forgotten settings that could be put back.") from None
         except OSError as error:
             raise storage_error(error, run.ui_state) from error
 
@@ -85,11 +122,16 @@ def delete(run: RunPaths) -> Contents:
     return was
 
 
-def sweep(outputs: Path, days: float) -> list[str]:
-    """Forget every ended run that was started more than `days` days ago; return their slugs."""
+def sweepable(outputs: Path, days: float) -> list[RunPaths]:
+    """Return every ended run that was started more than `days` days ago."""
     limit = time.time() - days * DAY_S
     old = [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
-    runs = [OutputsPaths(outputs).run(session.slug) for session in old]
+    return [OutputsPaths(outputs).run(session.slug) for session in old]
+
+
+def sweep(outputs: Path, days: float) -> list[str]:
+    """Forget every ended run that was started more than `days` days ago; return their slugs."""
+    runs = sweepable(outputs, days)
     orphans, swept = engine_for(OutputsPaths(outputs)).orphans(runs), []
     for run in runs:
         try:

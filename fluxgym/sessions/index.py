@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import UnreadableState
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
+from fluxgym.runs.status import SessionStatus
+from fluxgym.sessions.origin import Origin, origin_of
 
 MAX_CHECKED_PER_POLL = 3000
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
@@ -26,13 +28,28 @@ Signature = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run of the list; started is in seconds since the epoch."""
+    """One run of the list; started, and changed of ui_state.json, are in seconds since the epoch."""
 
     slug: str
     lora_name: str
     started: float
     status: Status
     may_be_running: bool
+    reason_code: str = ""
+    base_model: str = ""
+    origin: Origin = Origin.TRAINED
+    changed: float = 0.0
+
+    @property
+    def needs_attention(self) -> bool:
+        """Return True if the run failed, or was stopped by anything but the user."""
+        is_interrupted = self.status is Status.STOPPED and self.reason_code not in ("", ReasonCode.USER)
+        return self.origin is Origin.TRAINED and (self.status is Status.FAILED or is_interrupted)
+
+    @property
+    def end(self) -> str:
+        """Return a key of the run's latest end, which differs after the next one."""
+        return f"{self.status[0]}{self.changed:.0f}"
 
 
 class SessionIndex:
@@ -141,10 +158,20 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
     try:
         state = read_state(run)
     except UnreadableState:
-        return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False)
+        return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False, changed=written_at)
     may_be_running = _may_be_running(run, state)
-    status = status_of(run, state).status if may_be_running else Status(state["status"])
-    return Entry(run.slug, str(state.get("lora_name") or run.slug), timestamp_of(state) or written_at, status, may_be_running)
+    derived = status_of(run, state) if may_be_running else SessionStatus(Status(state["status"]), str(state.get("reason_code") or ""))
+    return Entry(
+        slug=run.slug,
+        lora_name=str(state.get("lora_name") or run.slug),
+        started=timestamp_of(state) or written_at,
+        status=derived.status,
+        may_be_running=may_be_running,
+        reason_code=derived.reason_code,
+        base_model=str(state.get("base_model") or ""),
+        origin=origin_of(run, state),
+        changed=written_at,
+    )
 
 
 def _may_be_running(run: RunPaths, state: State) -> bool:

@@ -20,9 +20,9 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
 from fluxgym.sessions.create import new_run
+from fluxgym.sessions.origin import IMPORTED
 from fluxgym.sessions.preconditions import is_name_available, name_lock, run_versions
 
-IMPORTED = "Imported; it was not trained here."
 SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
@@ -65,9 +65,9 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
     return left_out
 
 
-def stream_archive(run: RunPaths, what: Export) -> Iterator[bytes]:
-    """Return an iterator over the chunks of a run's archive, each produced on demand. Raises as `export_archive` does, except for disk errors."""
-    usable, _ = _usable([run])
+def stream_archive(runs: list[RunPaths], what: Export) -> Iterator[bytes]:
+    """Return an iterator over the chunks of an archive, each produced on demand. Raises as `export_archive` does, except for disk errors."""
+    usable, _ = _usable(runs)
     return pack(_exported(usable, what))
 
 
@@ -151,7 +151,7 @@ def _prepare(folder: Path) -> RunPaths:
         _check_image(run.dataset / name)
     before = state.get("run_id")
     own = {"timestamp": timestamp_of(state) or time.time(), "status": Status.STOPPED, "reason": IMPORTED, "run_id": secrets.token_hex(8)}
-    parent = {"slug": folder.name, "run_id": before if isinstance(before, str) else None}
+    parent = {"slug": folder.name, "run_id": before if isinstance(before, str) else None, "imported_at": time.time()}
     create_state(run, {key: value for key, value in state.items() if key not in OF_ITS_TRAINING} | own | {"parent": parent})
     return run
 

@@ -29,7 +29,7 @@ from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import JsonObject
-from fluxgym.ui.api.sessions import resume_offer
+from fluxgym.ui.api.session_rows import resume_offer
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_reply import Form, Reply
 from fluxgym.ui.form_values import State, Typed

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from fluxgym.app_settings import Settings
@@ -17,7 +18,7 @@ from fluxgym.ui.api.files import ASSETS
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
-STYLES = ("tokens.css", "components.css", "page.css")
+STYLES = ("tokens.css", "components.css", "page.css", "frame.css")
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
@@ -102,6 +103,7 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
         js_module("navigation")
         js_module("banner")
         train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
+        js_module("runs")
         js_module("run_page")
         js_module("notices")
         _wire(train, events)
@@ -118,7 +120,7 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet
-    inputs = {*fields, train.gpus}
+    inputs: set[Block] = {*fields, train.gpus}
     for name, field in train.fields.items():  # choices have no DOM event that bubbles; form.js listens to the others
         if SETTINGS[name].kind is Kind.CHOICE:
             edited = "model" if name == "base_model" else "typed"

@@ -11,6 +11,9 @@ from fluxgym.app_settings import Settings
 from fluxgym.errors import SettingsError
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import theme
+from fluxgym.ui.api.banner import BannerRoutes
+from fluxgym.ui.api.bulk import BulkRoutes
+from fluxgym.ui.api.compare import CompareRoutes
 from fluxgym.ui.api.config import config_router
 from fluxgym.ui.api.files import FileRoutes
 from fluxgym.ui.api.images import ImageRoutes
@@ -31,8 +34,10 @@ def make_server(settings: Settings) -> Guard:
     app = FastAPI(title="FluxGym", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json")
     add_error_handlers(app)
     FileRoutes(settings).add_to(app)
-    for router in (config_router(), sessions.router, RunRoutes(settings, sessions).router, images.router, TemplateRoutes(settings).router):
-        app.include_router(router)
+    lists = (BannerRoutes(settings, index), BulkRoutes(settings), CompareRoutes(settings), sessions)
+    for routes in (*lists, RunRoutes(settings, sessions), images, TemplateRoutes(settings)):
+        app.include_router(routes.router)
+    app.include_router(config_router())
     gr.mount_gradio_app(
         app, build_page(settings, FormEvents(settings, images, index)), path="", root_path=settings.root_path or None,
         theme=theme.theme(), head=head(settings.root_path),

@@ -4,34 +4,23 @@ from fastapi import APIRouter
 
 from fluxgym import __version__
 from fluxgym.config.settings import SETTINGS
-from fluxgym.contract.codes import LIVE, Phase, Status
+from fluxgym.contract.codes import LIVE
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
 from fluxgym.ui.api.answers import ClientConfig, StatusText
 from fluxgym.ui.api.responses import new_router
+from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS
 from fluxgym.ui.api.sessions import PAGE_SIZE
 
 IMAGES_PER_PAGE = 24
-STATUS_TEXTS = {
-    Status.RUNNING: ("Running", "🟢"),
-    Status.STARTING: ("Starting", "🟡"),
-    Status.QUEUED: ("Queued", "🟡"),
-    Status.STOPPED: ("Stopped", "🔵"),
-    Status.COMPLETED: ("Completed", "✅"),
-    Status.FAILED: ("Failed", "❌"),
-    Status.UNREADABLE: ("Cannot be read", "⚠️"),
-}
-PHASE_TEXTS = {
-    Phase.STARTING: "Loading the trainer", Phase.DOWNLOADING: "Downloading", Phase.LOADING: "Loading the model",
-    Phase.CACHING: "Preparing the images", Phase.TRAINING: "Training", Phase.SAMPLING: "Generating samples", Phase.VALIDATING: "Validating",
-    Phase.SAVING: "Saving", Phase.VERIFYING: "Checking the LoRA", Phase.DONE: "Done",
-}  # fmt: skip
 
 
 def client_config() -> ClientConfig:
     """Return what the page's scripts need to know once."""
     return ClientConfig(
         version=__version__,
-        statuses={status: StatusText(word=word, symbol=symbol, is_live=status in LIVE) for status, (word, symbol) in STATUS_TEXTS.items()},
+        statuses={
+            status: StatusText(word=word, symbol=symbol, is_live=status in LIVE) for status, (word, symbol, _) in STATUS_TEXTS.items()
+        },
         phases={phase.value: text for phase, text in PHASE_TEXTS.items()},
         fields=list(SETTINGS),
         image_types=list(IMAGE_EXTENSIONS),

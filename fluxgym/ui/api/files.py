@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -35,6 +36,8 @@ WITH_IMAGES = Export(images=True)
 EXPORTS = {
     "state.json": None, "with-images.zip": WITH_IMAGES, "with-pictures.zip": WITH_IMAGES, "everything.zip": Export(images=True, lora=True),
 }  # fmt: skip
+ARCHIVES = {"settings.zip": Export(), "with-images.zip": WITH_IMAGES, "everything.zip": Export(images=True, lora=True)}  # of several runs
+MAX_EXPORTED = 200
 CACHE_ONE_DAY = {"Cache-Control": "private, max-age=86400"}
 REVALIDATE = {"Cache-Control": "no-cache"}
 
@@ -52,6 +55,7 @@ class FileRoutes:
         app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
         app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
         app.add_api_route("/fluxgym/runs/{slug}/export/{name}", self.export)
+        app.add_api_route("/fluxgym/export/{name}", self.export_several)
         app.add_api_route("/fluxgym/states.tar.gz", self.states)
         app.add_api_route("/fluxgym/import/{name}", self.import_archive, methods=["PUT"])
         for folder in ("images", "pictures"):  # "pictures" is the path of earlier versions
@@ -101,9 +105,17 @@ class FileRoutes:
         export = EXPORTS[name]
         if export is None:
             return self._temporary(partial(export_state, run), f"{run.slug}.json")
-        chunks = stream_archive(run, export)
+        chunks = stream_archive([run], export)
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-{name}')}"}
         return StreamingResponse(chunks, media_type="application/zip", headers=headers)
+
+    def export_several(self, name: str, slug: Annotated[list[str], Query()]) -> Response:
+        """Send a ZIP archive of several runs: their settings, with images and models as the name says."""
+        if name not in ARCHIVES:
+            return NOT_FOUND
+        runs = [run for run in map(self._outputs.run, slug[:MAX_EXPORTED]) if run.ui_state.is_file()]
+        headers = {"Content-Disposition": f"attachment; filename=fluxgym-runs-{name}"}
+        return StreamingResponse(stream_archive(runs, ARCHIVES[name]), media_type="application/zip", headers=headers)
 
     def states(self) -> Response:
         """Send the states of all runs as a .tar.gz, with the paths that the guide's tar command writes."""

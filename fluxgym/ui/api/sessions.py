@@ -1,42 +1,63 @@
 """Routes of the list of runs: its pages, and the actions of a run's buttons and menu."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from fluxgym.app_settings import Settings
-from fluxgym.contract.codes import LIVE, Status
-from fluxgym.engines.devices import describe
-from fluxgym.engines.registry import engine_for, is_executing
+from fluxgym.contract.codes import Status
+from fluxgym.engines.registry import engine_for
 from fluxgym.errors import SessionError, SessionNotFound
-from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state, read_state_or_empty
+from fluxgym.runs.state import read_state
 from fluxgym.sessions import cleanup, history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
+from fluxgym.sessions.figures import FigureCache
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.resume import needs_check, resume, resume_preview
+from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.answers import (
-    ActionResult,
-    Contents,
-    HistoryPage,
-    HistoryVersion,
-    ResumeOffer,
-    SessionCounts,
-    SessionPage,
-    SessionRow,
-    Swept,
-)
+from fluxgym.ui.api.answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, if_changed, new_router
+from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
-RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
+MAX_PAGE_SIZE = 100
+
+
+class Filter(StrEnum):
+    """The runs that the list can be reduced to."""
+
+    ALL = ""
+    RUNNING = "running"
+    QUEUED = "queued"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    COMPLETED = "completed"
+
+
+class Sort(StrEnum):
+    """The columns by which the list can be sorted."""
+
+    DATE = "date"
+    NAME = "name"
+    STATUS = "status"
+    STEPS = "steps"
+    LOSS = "loss"
+    MODEL = "model"
+    DURATION = "duration"
+
+
+STATUS_ORDER = (
+    Status.RUNNING, Status.STARTING, Status.QUEUED, Status.FAILED, Status.UNREADABLE, Status.STOPPED, Status.COMPLETED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +69,21 @@ class ActionRequest:
     version: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepRequest:
-    """Forget ended runs that were started more than this many days ago."""
+Action = Callable[[RunPaths, ActionRequest], ActionResult]
 
-    days: int
+
+@dataclass(frozen=True, kw_only=True)
+class ListQuery:
+    """Which part of the list is requested, in which order."""
+
+    page: Annotated[int, Query(ge=0)] = 0
+    page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
+    filter: str = ""
+    status: Filter = Filter.ALL
+    model: str = ""
+    sort: Sort = Sort.DATE
+    descending: bool = True
+    version: str = ""
 
 
 class SessionRoutes:
@@ -62,6 +93,8 @@ class SessionRoutes:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
+        self._rows = SessionRows(settings)
+        self._figures = FigureCache(self._outputs)
         self._engine = engine_for(self._outputs)
         self._actions = self._build_actions()
 
@@ -69,43 +102,62 @@ class SessionRoutes:
     def router(self) -> APIRouter:
         """The routes, to be included in the application."""
         router = new_router()
-        router.add_api_route("/sessions", self.sessions, response_model=SessionPage)
+        router.add_api_route("/sessions", self._list, response_model=SessionPage)
         router.add_api_route("/sessions/{slug}/history", self.history, response_model=HistoryPage)
-        router.add_api_route("/sessions/{slug}/contents", self.contents, response_model=Contents)
         router.add_api_route("/sessions/{slug}/{action}", self.act, methods=["POST"], response_model=ActionResult)
-        router.add_api_route("/sweep", self.sweep, methods=["POST"], response_model=Swept)
         return router
 
-    def sessions(self, page: int = Query(0, ge=0), filter: str = "", version: str = "") -> SessionPage | Response:
-        """Return one page of the list, newest first; 204 if the page has this version already."""
-        entries = self._index.entries(everything=not version)
-        query = filter[:200].casefold().strip()
-        chosen = [entry for entry in entries if query in entry.lora_name.casefold() or query in entry.slug] if query else entries
-        page = min(page, max(0, (len(chosen) - 1) // PAGE_SIZE))
-        found = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * PAGE_SIZE : (page + 1) * PAGE_SIZE]]
+    def _list(  # FastAPI reads the query's names from the signature
+        self, page: Annotated[int, Query(ge=0)] = 0, page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE, filter: str = "",
+        status: Filter = Filter.ALL, model: str = "", sort: Sort = Sort.DATE, descending: bool = True, version: str = "",
+    ) -> SessionPage | Response:  # fmt: skip
+        return self.sessions(
+            ListQuery(
+                page=page, page_size=page_size, filter=filter, status=status, model=model, sort=sort, descending=descending, version=version
+            )
+        )
+
+    def sessions(self, query: ListQuery) -> SessionPage | Response:
+        """Return one page of the list; 204 if the page has this version already."""
+        entries = self._index.entries(everything=not query.version)
+        chosen = self._sorted(_filtered(entries, query), query)
+        page = min(query.page, max(0, (len(chosen) - 1) // query.page_size))
+        found = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * query.page_size : (page + 1) * query.page_size]]
+        models = sorted({entry.base_model for entry in entries if entry.base_model})
         answer = SessionPage(
             version="",
-            counts=_counts(entries, len(chosen)),
+            counts=count_entries(entries, len(chosen)),
             rows=[self.row(session) for session in found if session],
             page=page,
-            page_size=PAGE_SIZE,
-            machine=describe(self._settings.outputs),
+            page_size=query.page_size,
+            models=[ModelChoice(id=model, title=self._rows.model_title(model)) for model in models],
         )
-        return if_changed(answer, version)
+        return if_changed(answer, query.version)
+
+    def _sorted(self, entries: list[Entry], query: ListQuery) -> list[Entry]:
+        """Return entries in the order of a column; those without a value are last, and equal ones stay newest first."""
+        if query.sort is Sort.DATE:
+            return entries if query.descending else entries[::-1]
+        value = self._sort_value(query.sort)
+        values = [(entry, value(entry)) for entry in entries]
+        known = [pair for pair in values if pair[1] is not None]
+        known.sort(key=lambda pair: pair[1], reverse=query.descending)
+        return [entry for entry, _ in known] + [entry for entry, found in values if found is None]
+
+    def _sort_value(self, sort: Sort) -> Callable[[Entry], Any]:
+        figures = self._figures
+        return {
+            Sort.NAME: lambda entry: entry.lora_name.casefold(),
+            Sort.STATUS: lambda entry: STATUS_ORDER.index(entry.status),
+            Sort.MODEL: lambda entry: self._rows.model_title(entry.base_model).casefold() or None,
+            Sort.STEPS: lambda entry: figures.of(entry).step,
+            Sort.LOSS: lambda entry: figures.of(entry).loss,
+            Sort.DURATION: lambda entry: figures.of(entry).duration_s,
+        }[sort]
 
     def row(self, session: Session) -> SessionRow:
         """Return a session as a row of the list, with what its buttons need."""
-        run = self._outputs.run(session.slug)
-        is_live = session.status in LIVE
-        executing = not is_live and is_executing(run)
-        return SessionRow(
-            **session.to_json(),
-            began="Queued" if session.status is Status.QUEUED else "Started" if _has_begun(run) else "Added",
-            ended=None if is_live else _ended_at(run),
-            is_stopping=is_live and run.stop.exists(),
-            is_executing=executing,
-            resume=resume_offer(run) if session.status in RESUMABLE and not executing else None,
-        )
+        return self._rows.row(session)
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
         """Do what a button of a run says."""
@@ -114,20 +166,22 @@ class SessionRoutes:
             raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")
         if action not in self._actions:
             raise SessionError(UNKNOWN_REQUEST)
-        return self._actions[action](run, request) or ActionResult()
+        return self._actions[action](run, request)
 
-    def _build_actions(self) -> dict[str, Callable[[RunPaths, ActionRequest], ActionResult | None]]:
+    def _build_actions(self) -> dict[str, Action]:
         """Return the function of each action, which takes the run and the request."""
-        return {
-            "stop": lambda run, request: _done(stop(run)),
-            "kill": lambda run, request: _done(stop(run, now=True)),
-            "resume": lambda run, request: _done(resume(run, settings=self._settings)),
-            "next": lambda run, request: _done(self._engine.move(run, 1)),
+        silent: dict[str, Callable[[RunPaths], object]] = {
+            "stop": stop,
+            "kill": lambda run: stop(run, now=True),
+            "resume": lambda run: resume(run, settings=self._settings),
+            "next": lambda run: self._engine.move(run, 1),
+            "forget": cleanup.forget,
+            "delete": cleanup.delete,
+            "repair": history.repair,
+        }
+        return {name: _without_result(action) for name, action in silent.items()} | {
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
-            "forget": lambda run, request: _done(cleanup.forget(run)),
-            "delete": lambda run, request: _done(cleanup.delete(run)),
-            "repair": lambda run, request: _done(history.repair(run)),
             "template": lambda run, request: ActionResult(template=save(self._outputs, request.name[:300], read_state(run)).name),
         }
 
@@ -142,13 +196,6 @@ class SessionRoutes:
             ]
         )
 
-    def contents(self, slug: str) -> Contents:
-        """Count what a run's folder holds."""
-        found = cleanup.contents(self._existing(slug))
-        return Contents(
-            num_files=found.num_files, num_bytes=found.num_bytes, lora_files=list(found.lora_files), sentence=found.sentence()
-        )  # fmt: skip
-
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""
         run = self._outputs.run(slug)
@@ -156,39 +203,44 @@ class SessionRoutes:
             raise SessionNotFound(f"There is no run called “{run.slug}”. Reload the page.")
         return run
 
-    def sweep(self, request: SweepRequest) -> Swept:
-        """Remove ended runs that are older than some days from the list."""
-        return Swept(slugs=cleanup.sweep(self._settings.outputs, min(max(request.days, 0), 100_000)))
+
+def _without_result(action: Callable[[RunPaths], object]) -> Action:
+    def act(run: RunPaths, request: ActionRequest) -> ActionResult:
+        action(run)
+        return ActionResult()
+
+    return act
 
 
-def _done(_: object) -> None:
-    """Drop the result of an action that has nothing to tell."""
+def _without_result(action: Callable[[RunPaths], object]) -> Action:
+    def act(run: RunPaths, request: ActionRequest) -> ActionResult:
+        action(run)
+        return ActionResult()
+
+    return act
 
 
-def _has_begun(run: RunPaths) -> bool:
-    """Return True if a run was started on this machine; duplicates and imported runs have a parent and no log yet."""
-    return run.training_log.exists() or run.launch.exists() or "parent" not in read_state_or_empty(run)
+def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
+    text = query.filter[:200].casefold().strip()
+    chosen = [entry for entry in entries if _status_filter(entry) is query.status] if query.status is not Filter.ALL else entries
+    if query.model:
+        chosen = [entry for entry in chosen if entry.base_model == query.model]
+    return [entry for entry in chosen if text in entry.lora_name.casefold() or text in entry.slug] if text else chosen
 
 
-def _counts(entries: list[Entry], shown: int) -> SessionCounts:
-    statuses = Counter(entry.status for entry in entries)
-    running = statuses[Status.RUNNING] + statuses[Status.STARTING]
-    waiting = statuses[Status.QUEUED]
-    return SessionCounts(running=running, waiting=waiting, earlier=len(entries) - running - waiting, shown=shown)
+def _status_filter(entry: Entry) -> Filter:
+    """Return the filter that shows an entry; a copy or an import that was not started, and an unreadable one, have none of their own."""
+    if entry.status is Status.STARTING:
+        return Filter.RUNNING
+    if entry.origin is not Origin.TRAINED and entry.status is Status.STOPPED:
+        return Filter.ALL
+    return Filter.ALL if entry.status is Status.UNREADABLE else Filter(entry.status.value)
 
 
-def _ended_at(run: RunPaths) -> float | None:
-    record = read_exit(run)
-    return record.ended_at if record is not None else None
-
-
-def resume_offer(run: RunPaths) -> ResumeOffer | None:
-    """Return the label and help of a run's resume button, None if there is nothing to resume."""
-    if needs_check(run):
-        return ResumeOffer(
-            label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
-        )
-    found = resume_preview(run)
-    if found is None:
-        return None
-    return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+def count_entries(entries: Sequence[Entry], shown: int) -> SessionCounts:
+    """Count the runs that each filter shows."""
+    counts = Counter(_status_filter(entry) for entry in entries)
+    return SessionCounts(
+        total=len(entries), running=counts[Filter.RUNNING], queued=counts[Filter.QUEUED], stopped=counts[Filter.STOPPED],
+        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], shown=shown,
+    )  # fmt: skip

@@ -1,4 +1,5 @@
-// The state in localStorage: the draft's id, the last viewed run, and the edited form until the app has saved it.
+// The state in localStorage: the draft's id, the last viewed run, the ends of runs that the user has seen, the theme, and the edited form
+// until the app has saved it.
 
 function read(key) {
   try {
@@ -37,6 +38,26 @@ export const viewed = () => read("viewed");
 export const setViewed = (slug) => write("viewed", slug);
 export const listSeenAt = () => Number(read("looked") ?? 0);
 export const setListSeenAt = (at) => write("looked", String(at));
+
+export const theme = () => read("theme");
+export const setTheme = (name) => write("theme", name);
+
+const MAX_SEEN = 100;
+
+/** The ends of runs that the user has seen: {slug: key}. */
+export function seenEnds() {
+  try {
+    return JSON.parse(read("seen-ends") ?? "{}") ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/** Remember that the user has seen a run's latest end; the oldest of many are forgotten. */
+export function setSeenEnd(slug, key) {
+  const { [slug]: known, ...others } = seenEnds();
+  if (known !== key) write("seen-ends", JSON.stringify(Object.fromEntries([...Object.entries(others).slice(1 - MAX_SEEN), [slug, key]])));
+}
 
 /** The edited form that the app has not saved yet, or null. */
 export function unsent() {

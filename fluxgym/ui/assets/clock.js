@@ -26,6 +26,16 @@ export function stamp(seconds) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/** A moment as short as it is clear: "15:34" today, "Nov 25" this year, "Nov 25, 2024" before. */
+export function shortStamp(seconds) {
+  const [date, today] = [new Date(seconds * 1000), new Date(now() * 1000)];
+  if (date.toDateString() === today.toDateString()) return stamp(seconds).slice(11, 16);
+  const day = `${MONTHS[date.getMonth()]} ${date.getDate()}`;
+  return date.getFullYear() === today.getFullYear() ? day : `${day}, ${date.getFullYear()}`;
+}
+
 /** Seconds since the epoch for a number or an ISO 8601 time, null for anything else. */
 export function seconds(value) {
   if (typeof value === "number") return value;
@@ -35,11 +45,12 @@ export function seconds(value) {
 
 function textOf(element) {
   const at = Number(element.dataset.at);
+  if (element.dataset.counts === "for") return span(now() - at);
   if (element.dataset.counts === "down") return `${span(at - now())} left`;
   return `${span(now() - at)} ago`;
 }
 
-/** Make an element show the time since `at` ("ago") or until it ("down"). */
+/** Make an element show the time since `at` ("ago"; "for" without the word), or until it ("down"). */
 export function count(element, at, counts = "ago") {
   element.dataset.at = String(at);
   element.dataset.counts = counts;

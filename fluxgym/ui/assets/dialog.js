@@ -1,4 +1,5 @@
-// A modal dialog with a text, an optional field, and buttons. Escape cancels.
+// A modal dialog: a question with Cancel, or a text with Close. Escape cancels; the focus is on Cancel, or in the field if there is one,
+// and returns to where it was.
 
 import { fill, h, put } from "./dom.js";
 
@@ -6,7 +7,7 @@ let box = null;
 
 function dialog() {
   if (!box) {
-    box = h("dialog", { class: "fg-dialog fg-card" });
+    box = h("dialog", { class: "fg-dialog" });
     (document.getElementById("fg-app") ?? document.body).append(box);
   }
   return box;
@@ -19,10 +20,11 @@ function dialog() {
 export function question({ title, text = "", field = null, body = [], yes = "", danger = false, check = async () => "" }) {
   const element = dialog();
   return new Promise((resolve) => {
-    const input = field ? h("input", { type: "text", id: "fg-dialog-field", value: field.value ?? "", autocomplete: "off" }) : null;
-    const errorLine = h("p", { class: "fg-bad", role: "alert" });
-    const agree = yes ? h("button", { type: "submit", class: `fg-button ${danger ? "fg-danger" : "fg-strong"}` }, yes) : null;
-    const form = h("form", { method: "dialog", onsubmit: async (event) => {
+    const input = field ? h("input", { type: "text", class: "in", id: "fg-dialog-field", value: field.value ?? "", autocomplete: "off" }) : null;
+    const errorLine = h("p", { class: "help bad fg-bad", role: "alert" });
+    const agree = yes ? h("button", { type: "submit", class: `btn ${danger ? "danger" : "primary"}` }, yes) : null;
+    const cancel = h("button", { type: "button", class: "btn", onclick: () => end(null) }, yes ? "Cancel" : "Close");
+    const form = h("form", { method: "dialog", class: "stack tight", onsubmit: async (event) => {
       event.preventDefault();
       if (agree) agree.disabled = true;
       const sentence = await check(input?.value ?? "");
@@ -30,9 +32,9 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
       put(errorLine, sentence ?? "");
       if (!sentence) end({ value: input?.value ?? "" });
     } },
-    h("h2", { id: "fg-dialog-title" }, title), text ? h("p", {}, text) : null, ...body,
-    input ? h("label", { for: "fg-dialog-field" }, field.label, input) : null, errorLine,
-    h("div", { class: "fg-actions" }, agree, h("button", { type: "button", class: "fg-button", onclick: () => end(null) }, yes ? "Cancel" : "Close")));
+    h("h2", { id: "fg-dialog-title" }, title), text ? h("p", { class: "soft" }, text) : null, ...body,
+    input ? h("div", { class: "field" }, h("label", { for: "fg-dialog-field" }, field.label), input) : null, errorLine,
+    h("div", { class: "line" }, cancel, agree));
     const end = (answer) => {
       element.onclose = null;
       element.close();
@@ -42,7 +44,7 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
     element.onclose = () => resolve(null);
     fill(element, form);
     element.showModal();
-    (input ?? agree ?? form.querySelector("button")).focus();
+    (input ?? cancel).focus();
     input?.select();
   });
 }

@@ -1,10 +1,20 @@
-// The menu of a session, with the dialog of each action. `ask(action, more)` sends the action to the app.
+// The menu of a run, with the dialog of each action. `ask(action, more)` sends the action to the app.
 
+import { address, errorOf, get, path } from "./api.js";
 import { stamp } from "./clock.js";
 import { question } from "./dialog.js";
 import { h, put } from "./dom.js";
-import { address, errorOf, get, path } from "./api.js";
-import { isLive } from "./session_row.js";
+import { loadIntoForm } from "./load_run.js";
+import { notice } from "./notices.js";
+import { popupMenu } from "./popup.js";
+import { deleteRuns, forget } from "./session_actions.js";
+import { isLive, nextStep } from "./session_row.js";
+
+async function next(session, ask) {
+  const answer = await ask("next");
+  notice(errorOf(answer) || `${session.lora_name} is next in line.`);
+  return {};
+}
 
 async function duplicate(session, ask) {
   let slug = null;
@@ -20,21 +30,27 @@ async function duplicate(session, ask) {
   return done && { open: slug };
 }
 
+function version(entry, session, ask) {
+  if (!entry.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(entry.kept_at)), " Same as the current settings."));
+  const restore = h("button", { type: "button", class: "btn s", disabled: isLive(session), onclick: async () => {
+    const reply = await ask("restore", { version: entry.id });
+    put(restore, errorOf(reply) || "Restored");
+    restore.disabled = true;
+  } }, "Restore these settings");
+  return h("li", {}, h("p", {}, h("strong", {}, stamp(entry.kept_at))), h("ul", {}, entry.changes.map((change) => h("li", {}, change))), restore);
+}
+
 async function history(session, ask) {
-  const { value: answer } = await get(path("sessions", session.slug, "history"));
-  if (!answer) return null;
-  const list = h("ol", { class: "fg-versions" }, answer.versions.map((version) => {
-    const restore = h("button", { type: "button", class: "fg-button", disabled: isLive(session), onclick: async () => {
-      const reply = await ask("restore", { version: version.id });
-      put(restore, errorOf(reply) || "Restored");
-      restore.disabled = true;
-    } }, "Restore these settings");
-    if (!version.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at)), " Same as the current settings."));
-    return h("li", {}, h("p", {}, h("strong", {}, stamp(version.kept_at))), h("ul", {}, version.changes.map((change) => h("li", {}, change))), restore);
-  }));
+  const answer = await get(path("sessions", session.slug, "history"));
+  if (!answer.value) {
+    notice(errorOf(answer));
+    return null;
+  }
+  const { versions } = answer.value;
   await question({
-    title: `Earlier settings of ${session.lora_name}`, body: [list],
-    text: answer.versions.length ? "Saved at each resume, restore and replacement. Left: earlier value. Right: current value." : "No earlier versions yet. Each resume, restore and replacement saves one.",
+    title: `Earlier settings of ${session.lora_name}`,
+    text: versions.length ? "Saved at each resume, restore and replacement. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
+    body: [h("ol", { class: "fg-versions" }, versions.map((entry) => version(entry, session, ask)))],
   });
   return {};
 }
@@ -58,53 +74,35 @@ async function template(session, ask) {
   });
 }
 
-async function forget(session, ask) {
-  return question({
-    title: `Forget ${session.lora_name}?`, text: `Removes it from this list. Its LoRA and all other files stay in ${session.folder}.`, yes: "Forget",
-    check: async () => errorOf(await ask("forget")),
-  });
-}
-
-async function remove(session, ask) {
-  const { value: answer } = await get(path("sessions", session.slug, "contents"));
-  if (!answer) return null;
-  return question({
-    title: `Delete ${session.lora_name} and its files?`, text: `${answer.sentence}: all of it is deleted permanently.`, yes: "Delete", danger: true,
-    check: async () => errorOf(await ask("delete")),
-  });
-}
-
+const isReadable = (session) => session.status !== "unreadable";
+const hasEnded = (session) => !isLive(session) && !session.is_executing;
 const ITEMS = [
-  ["Next in line", (session) => session.status === "queued", (session, ask) => ask("next")],
-  ["Duplicate…", (session) => session.status !== "unreadable", duplicate],
-  ["History…", (session) => session.status !== "unreadable", history],
-  ["Save as template…", (session) => session.status !== "unreadable", template],
-  ["Export…", (session) => session.status !== "unreadable", exporting],
-  ["Forget…", (session) => !isLive(session), forget],
-  ["Delete…", (session) => !isLive(session), remove],
+  ["Next in line", (session) => session.status === "queued", next],
+  ["Edit as new training", (session) => isReadable(session) && nextStep(session).action !== "load", loadIntoForm],
+  ["Duplicate…", isReadable, duplicate],
+  ["History…", isReadable, history],
+  ["Save as template…", isReadable, template],
+  ["Export…", isReadable, exporting],
+  null,
+  ["Forget", hasEnded, (session) => forget([session])],
+  ["Delete…", hasEnded, (session) => deleteRuns([session])],
 ];
 
-/** The menu of a session; `ask(action, more)` sends an action to the app, `done(result)` is called after it. */
+/**
+ * The menu of a run; `session` is the run or a function that returns it. `ask(action, more)` sends an action to the app, `done(result)` is
+ * called after it.
+ */
 export function menu(session, ask, done) {
-  const items = ITEMS.filter(([, isAvailable]) => isAvailable(session)).map(([text, , act]) =>
-    h("button", { type: "button", role: "menuitem", "data-action": text, onclick: async () => {
-      box.open = false;
-      const result = await act(session, ask);
-      if (result) done(result);
-    } }, text));
-  const box = h("details", { class: "fg-menu" },
-    h("summary", { class: "fg-button", "aria-label": `More for ${session.lora_name}`, title: "More" }, "⋯"),
-    h("div", { class: "fg-menu-items", role: "menu" }, items));
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && box.open) {
-      box.open = false;
-      box.firstElementChild.focus();
-    }
-  });
-  return box;
+  const current = typeof session === "function" ? session : () => session;
+  const items = () => {
+    const found = ITEMS.filter((item) => !item || item[1](current())).map((item) => item && {
+      text: item[0], danger: item[0] === "Delete…",
+      onclick: async () => {
+        const result = await item[2](current(), ask);
+        if (result) done(result);
+      },
+    });
+    return found.at(-1) ? found : found.slice(0, -1); // a live run has nothing below the line
+  };
+  return popupMenu({ label: `More for ${current().lora_name}`, items });
 }
-
-// A click outside closes a menu.
-document.addEventListener("click", (event) => {
-  for (const open of document.querySelectorAll(".fg-menu[open]")) if (!open.contains(event.target)) open.open = false;
-});

@@ -1,12 +1,54 @@
-// The line at the top: the pages, the machine, and whether the app answers.
+// The frame of the page: skip link, brand, pages, the line about the machine, the theme, and whether the app answers.
 
-import { attribute, fill, h, put } from "./dom.js";
-import * as store from "./browser_store.js";
+import { attribute, fill, h, svg } from "./dom.js";
+import { popupMenu } from "./popup.js";
 import { route } from "./router.js";
+import * as store from "./browser_store.js";
+import { setTheme, startTheme, theme, THEMES } from "./theme.js";
 
 const PAGES = { train: "Train", runs: "Runs" };
+const CONTENT = { train: "fg-train", runs: "fg-runs", run: "fg-run-page" };
 
-function show(links) {
+function brand() {
+  const mark = svg("svg", { viewBox: "0 0 22 22", "aria-hidden": "true" },
+    svg("rect", { width: 22, height: 22, rx: 6, fill: "var(--fg-ink)" }),
+    svg("path", { d: "M6 16V6.5h7.5M6 11h6", stroke: "var(--fg-card)", "stroke-width": 2.2, fill: "none", "stroke-linecap": "round" }),
+    svg("circle", { cx: 15.5, cy: 15, r: 1.7, fill: "var(--fg-card)" }));
+  return h("a", { class: "brand", href: "#train" }, mark, "FluxGym");
+}
+
+/** The link that skips the navigation and the banner; the URL's fragment is the page, so the script moves the focus. */
+function skipLink() {
+  return h("a", { class: "skip", href: "#", onclick: (event) => {
+    event.preventDefault();
+    const content = document.getElementById(CONTENT[route().tab]);
+    content?.setAttribute("tabindex", "-1");
+    content?.focus();
+    content?.scrollIntoView();
+  } }, "Skip to content");
+}
+
+function themeMenu() {
+  return popupMenu({ label: "Theme", symbol: "theme", items: () => Object.entries(THEMES).map(([name, title]) => (
+    { text: title, checked: name === theme(), onclick: () => setTheme(name) })) });
+}
+
+/** Show the machine: the processor always, memory and disk where there is room. */
+function showMachine(element, [processor, ...more]) {
+  const known = JSON.stringify([processor, more]);
+  if (element.dataset.known === known) return;
+  element.dataset.known = known;
+  fill(element, h("span", {}, h("b", {}, processor)), more.map((text) => h("span", { class: "opt" }, text)));
+}
+
+/** "33% · my-cat — FluxGym" while a run trains, so that the tab tells how far it is. */
+function showTitle(running) {
+  const share = running?.percent === null || running?.percent === undefined ? "" : `${running.percent}% · `;
+  const title = running ? `${share}${running.lora_name} — FluxGym` : "FluxGym";
+  if (document.title !== title) document.title = title;
+}
+
+function showPage(links) {
   const { tab, slug } = route();
   if (slug) store.setViewed(slug);
   document.documentElement.dataset.fgTab = tab;
@@ -16,17 +58,18 @@ function show(links) {
 }
 
 export function mount({ element }) {
+  startTheme();
   const links = Object.fromEntries(Object.entries(PAGES).map(([name, title]) => [name, h("a", { href: `#${name}` }, title)]));
-  const machine = h("div", { class: "machine" });
+  const machine = h("span", { class: "line keep fg-machine-line" });
   fill(
     element,
-    h("header", { class: "top" }, h("div", { class: "wrap" },
-      h("a", { class: "brand", href: "#train" }, "FluxGym"),
-      h("nav", { class: "nav", "aria-label": "Main" }, Object.values(links)),
-      machine)),
+    skipLink(),
+    h("header", { class: "top" }, h("div", { class: "wrap" }, brand(), h("nav", { class: "nav", "aria-label": "Main" }, Object.values(links)),
+      h("div", { class: "machine" }, machine, themeMenu()))),
     h("p", { class: "fg-connection", role: "status" }, "Connection lost. Retrying; training continues."),
   );
-  window.addEventListener("hashchange", () => show(links));
-  document.addEventListener("fg:machine", (event) => put(machine, event.detail));
-  show(links);
+  window.addEventListener("hashchange", () => showPage(links));
+  document.addEventListener("fg:machine", (event) => showMachine(machine, event.detail));
+  document.addEventListener("fg:running", (event) => showTitle(event.detail));
+  showPage(links);
 }

@@ -2,13 +2,21 @@
 
 const TABS = ["train", "runs", "run"];
 
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a "%" that was typed by hand
+  }
+}
+
 /** The current page from the URL: {tab, slug}. */
 export function route() {
   const [tab, slug] = location.hash.replace(/^#/, "").split("/");
-  return { tab: TABS.includes(tab) ? tab : "train", slug: slug ? decodeURIComponent(slug) : null };
+  return { tab: TABS.includes(tab) ? tab : "train", slug: slug ? decoded(slug) : null };
 }
 
-/** Open a tab; on Run, a run. */
+/** Open a page; of run, a run. */
 export function go(tab, slug = null) {
   const hash = slug ? `#${tab}/${encodeURIComponent(slug)}` : `#${tab}`;
   if (location.hash !== hash) location.hash = hash;

@@ -1,124 +1,198 @@
-// The parts of a session in the list and on its page: status as symbol, word and color; progress; reason; buttons.
+// The parts of a run in the banner, in the table of runs and on its page: status as shape, word and color; progress; facts; next step.
 
 import { attribute, fill, h, put } from "./dom.js";
-import { count, seconds, stamp } from "./clock.js";
+import { count, seconds, shortStamp, span, stamp } from "./clock.js";
+import { address } from "./api.js";
+import { dot, icon } from "./icons.js";
 
-const STATES = {
-  running: ["🟢", "Running"],
-  starting: ["🟡", "Starting"],
-  queued: ["🟡", "Queued"],
-  stopped: ["🔵", "Stopped"],
-  completed: ["✅", "Completed"],
-  failed: ["❌", "Failed"],
-  unreadable: ["⚠️", "Cannot be read"],
-};
-const PHASES = {
-  downloading: "Downloading", loading: "Loading the model", caching: "Preparing the images", training: "Training",
-  sampling: "Generating samples", validating: "Validating", saving: "Saving", verifying: "Checking the LoRA", done: "Done",
-};
 const LIVE = new Set(["running", "starting", "queued"]);
+const COLORS = { bad: "queued" }; // shapes without a color of their own
 
-export const symbol = (session) => (session.is_stopping ? "🟡" : STATES[session.status]?.[0] ?? "⚠️");
-export const word = (session) => (session.is_stopping ? "Stopping" : STATES[session.status]?.[1] ?? session.status);
+export const symbol = (session) => session.shown.symbol;
+export const word = (session) => session.shown.word;
 /** The folder's name if it differs from the LoRA's name. */
 export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);
+export const statusDot = (session) => dot(session.shown.shape);
+
+/** The status in words; `moment` is a time that belongs to it, in seconds. */
+export function statusWord(session, moment = null) {
+  const { word: text, symbol: sign, shape } = session.shown;
+  return h("span", { class: `st ${COLORS[shape] ?? shape}` }, h("span", { class: "vh" }, `${sign} `),
+    h("span", { class: "fg-word" }, text), moment === null ? null : h("span", { title: stamp(moment) }, shortStamp(moment)));
+}
 
 const round = (number, digits) => (typeof number === "number" ? number.toFixed(digits) : null);
+const whole = (number) => number.toLocaleString("en-US");
 
-/** The texts of a session's progress as [class, text] pairs, in reading order. */
+/** "320 / 960", "0 / 960" for a run that waits, "" if the steps are not known. */
+export function stepsText(session) {
+  const total = session.progress?.total_steps ?? session.total_steps;
+  const step = session.progress?.step ?? 0;
+  if (!total) return step ? whole(step) : "";
+  return `${whole(step)} / ${whole(total)}`;
+}
+
+function speed(s_per_it) {
+  return s_per_it >= 0.095 ? `${round(s_per_it, 2)} s/it` : `${round(1 / s_per_it, 1)} it/s`;
+}
+
+/** What a live run does besides training: "Preparing the images, 3 of 20". */
+function activity(session) {
+  if (!session.activity || session.activity === "Training") return "";
+  const { item, num_items: total } = session.progress ?? {};
+  return typeof item === "number" && typeof total === "number" ? `${session.activity}, ${item} of ${total}` : session.activity;
+}
+
+/** The figures of a live run as parts for showParts, in reading order. */
 function figures(session) {
   const p = session.progress ?? {};
+  const at = seconds(p.time);
   const parts = [];
-  if (session.status === "running" && !p.phase) parts.push(["fg-phase", "Loading the trainer"]);
-  if (isLive(session) && p.phase) parts.push(["fg-phase", PHASES[p.phase] ?? p.phase]);
-  if (p.total_steps) parts.push(["fg-steps", `step ${p.step ?? 0} of ${p.total_steps}`]);
-  if (p.epoch && p.epoch <= session.max_train_epochs) parts.push(["fg-epoch", `epoch ${p.epoch}/${session.max_train_epochs}`]);
-  if (typeof p.loss === "number") parts.push(["fg-loss", `loss ${round(p.loss, 3)}`]);
-  if (isLive(session) && typeof p.s_per_it === "number") {
-    parts.push(["fg-speed", p.s_per_it >= 0.095 ? `${round(p.s_per_it, 2)} s/it` : `${round(1 / p.s_per_it, 1)} it/s`]);
-  }
+  if (activity(session)) parts.push({ key: "fg-phase", text: activity(session) });
+  if (typeof p.eta_s === "number" && at !== null) parts.push({ key: "fg-eta", at: at + p.eta_s, counts: "down" });
+  if (p.epoch && p.epoch <= session.max_train_epochs) parts.push({ key: "fg-epoch", text: `epoch ${p.epoch} of ${session.max_train_epochs}` });
+  if (typeof p.loss === "number") parts.push({ key: "fg-loss", text: `loss ${round(p.loss, 3)}` });
+  if (typeof p.s_per_it === "number") parts.push({ key: "fg-speed", text: speed(p.s_per_it) });
+  if (at !== null) parts.push({ key: "fg-updated", before: "updated ", at, notOnPhone: true });
   return parts;
 }
 
-function share(session) {
-  const p = session.progress ?? {};
-  if (session.status === "completed") return 1;
-  return p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : null;
+function partElement(part) {
+  const element = h("span", { class: part.notOnPhone ? "not-phone" : null, "data-key": part.key }, part.element);
+  if (part.key.startsWith("fg-")) element.classList.add(part.key);
+  if (part.at !== undefined) fill(element, part.before ?? "", h("span"));
+  return element;
 }
 
-/** Create an empty progress line; showProgress fills it. */
+/** Show parts ({key, text} or {key, at, counts} or {key, element}) in an element with class dots; unchanged ones are left as they are. */
+export function showParts(element, parts) {
+  const kept = new Map([...element.children].map((child) => [child.dataset.key, child]));
+  const wanted = parts.map((part) => {
+    const child = kept.get(part.key) ?? partElement(part);
+    if (part.at !== undefined) count(child.firstElementChild, part.at, part.counts);
+    else if (part.text !== undefined) put(child, part.text);
+    return child;
+  });
+  if (wanted.length !== element.children.length || wanted.some((child, index) => element.children[index] !== child)) fill(element, wanted);
+}
+
+/** Create an empty progress bar with its figures; showProgress fills it. */
 export function progressLine() {
   return h("div", { class: "fg-progress" },
-    h("div", { class: "fg-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("span")),
-    h("div", { class: "fg-figures" }));
+    h("div", { class: "prog" },
+      h("div", { class: "bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i")),
+      h("span", { class: "small fg-steps" }, h("b"))),
+    h("span", { class: "meta dots fg-figures" }));
 }
 
-export function showProgress(line, session) {
-  const part = share(session);
-  const [bar, numbers] = line.children;
-  line.hidden = part === null && !figures(session).length;
-  bar.hidden = part === null || session.status === "unreadable";
-  attribute(bar, "aria-valuenow", Math.round((part ?? 0) * 100));
-  attribute(bar, "aria-label", `Progress of ${session.lora_name}`);
-  bar.firstElementChild.style.width = `${(part ?? 0) * 100}%`;
-  const texts = figures(session);
-  if (isLive(session) && session.progress) {
-    const p = session.progress;
-    const at = seconds(p.time);
-    if (typeof p.eta_s === "number" && at !== null) texts.push(["fg-eta", null, at + p.eta_s, "down"]);
-    if (at !== null) texts.push(["fg-updated", null, at, "ago"]);
+/** Show a live run's progress, and `more` parts after it. */
+export function showProgress(line, session, more = []) {
+  const p = session.progress ?? {};
+  const share = session.status === "completed" ? 1 : p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : 0;
+  const [prog, numbers] = line.children;
+  const bar = prog.firstElementChild;
+  attribute(bar, "aria-valuenow", Math.round(share * 100));
+  attribute(bar, "aria-label", session.lora_name);
+  const width = `${(share * 100).toFixed(1)}%`;
+  if (bar.firstElementChild.style.width !== width) bar.firstElementChild.style.width = width;
+  put(prog.querySelector("b"), stepsText(session));
+  showParts(numbers, [...(isLive(session) ? figures(session) : []), ...more]);
+}
+
+/** A yes or no as the guide shows it: ✅ or ❌ for screen readers, a check mark or a dash for the eye. */
+function yesOrNo(isYes) {
+  return isYes ? [icon("check", "i yes"), h("span", { class: "vh" }, "✅ yes")]
+    : [h("span", { class: "no" }, h("span", { "aria-hidden": "true" }, "–"), h("span", { class: "vh" }, "❌ no"))];
+}
+
+/** Whether the supervisor of an ended run is alive says nothing: it is shown for live runs only. */
+function switches(session, between = " ") {
+  const parts = [{ key: `checkpointing ${session.checkpointing}`, element: [`Checkpointing${between}`, ...yesOrNo(session.checkpointing)] }];
+  if (isLive(session)) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
+  return parts;
+}
+
+/** What the date of a run is the time of, in short: "Started 15:34". */
+export function began(session) {
+  return h("span", { title: stamp(session.started) }, `${session.began} ${shortStamp(session.started)}`);
+}
+
+/** Date, epochs, checkpointing and monitoring in short, as parts. */
+export function shortFacts(session) {
+  if (session.status === "unreadable") return [{ key: "fg-began", element: [began(session)] }];
+  const parts = session.status === "queued" ? [] : [{ key: `${session.began} ${session.started}`, element: [began(session)] }];
+  if (session.max_train_epochs && !session.progress?.epoch) {
+    parts.push({ key: "fg-epochs", text: `${session.max_train_epochs} epoch${session.max_train_epochs === 1 ? "" : "s"}` });
   }
-  const kept = new Map([...numbers.children].map((span) => [span.dataset.key, span]));
-  const wanted = texts.map(([name, text, at, direction]) => {
-    const span = kept.get(name) ?? h("span", { class: name, "data-key": name });
-    if (at === undefined) put(span, text);
-    else {
-      if (!span.firstElementChild) fill(span, direction === "ago" ? "updated " : "", h("span"));
-      count(span.querySelector("span"), at, direction);
-    }
-    return span;
-  });
-  if (wanted.length !== numbers.children.length || wanted.some((span, index) => numbers.children[index] !== span)) fill(numbers, wanted);
+  return [...parts, ...switches(session)];
 }
 
 /** "Started: 2025-01-25 14:30:22 (3 min ago)" */
-function moment(word, at) {
+function moment(name, at) {
   if (at === null) return null;
   const ago = h("span");
   count(ago, at);
-  return h("span", {}, `${word}: ${stamp(at)} (`, ago, ")");
+  return h("span", {}, `${name}: ${stamp(at)} (`, ago, ")");
 }
 
-/** Start, end, epochs, checkpointing and monitoring. */
+/** Date, end, epochs, checkpointing and monitoring in full, as elements; the user's guide shows them so. */
 export function facts(session) {
-  const tick = (on) => (on ? "✅" : "❌");
   return [
-    moment(session.began ?? "Started", seconds(session.started)),
+    moment(session.began, seconds(session.started)),
     moment("Ended", seconds(session.ended)),
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
-    h("span", {}, `Checkpointing: ${tick(session.checkpointing)}`),
-    h("span", {}, `Monitoring: ${tick(session.monitoring)}`),
+    ...(session.status === "unreadable" ? [] : switches(session, ": ").map((part) => h("span", {}, part.element))),
     session.resume ? h("span", { class: "fg-resume" }, session.resume.help) : null,
-  ];
+  ].filter(Boolean);
+}
+
+/** One sentence about a run that does not train: why it ended, what it waits for, or what it reached. */
+export function sentence(session) {
+  if (session.origin === "copy") return session.parent ? `Copy of ${session.parent}` : "A copy";
+  if (session.reason) return session.reason;
+  const steps = stepsText(session);
+  if (session.status === "starting") return "The trainer is being started.";
+  if (session.status === "completed" && steps) return session.duration_s === null ? `${steps} steps trained` : `${steps} steps in ${span(session.duration_s)}`;
+  if (session.status === "stopped" && steps) return `Stopped at step ${steps.replace(" / ", " of ")}`;
+  return "";
+}
+
+/** The next step of a run besides Open, as {action, text, help}; null if there is none. */
+export function nextStep(session) {
+  const load = (text, help) => ({ action: "load", text, help });
+  if (session.is_stopping) return { action: "kill", text: "Stop now…", help: "Ends the trainer at once" };
+  if (session.status === "queued") return { action: "cancel", text: "Cancel", help: "Removes it from the queue; its settings and images stay" };
+  if (isLive(session) || session.is_executing) return { action: "stop", text: "Stop…", help: "Asks first, and says what is saved" };
+  if (session.status === "unreadable") return { action: "repair", text: "Repair", help: "Restores the settings from the run's history, or from its command and LoRA. The damaged file is kept" };
+  if (session.resume) return { action: "resume", text: session.resume.label, help: session.resume.help };
+  if (session.origin !== "trained" && !session.lora) return load("Start…", "Fills the form with its settings and images, to be started from there");
+  if (session.lora && session.status !== "failed") return { action: "download", text: "Download", help: "The trained LoRA", href: address(session.lora) };
+  if (session.status === "failed") return load("Retry…", "Fills the form with its settings; change what failed, then start it");
+  return load("Start again…", "Fills the form with its settings and images; it has no checkpoint to resume from");
 }
 
 /**
- * The buttons of a session. Each keeps the slug and run id that it was created with, so that it acts on that run even after the list
+ * The button of the next step. It keeps the slug and run id that it was created with, so that it acts on that run even after the list
  * has changed.
  */
-export function buttons(session, act) {
-  const button = (action, text, title, kind = "") =>
-    h("button", {
-      type: "button", class: `fg-button ${kind}`, "data-action": action, title, "aria-label": `${text}: ${session.lora_name}`,
-      onclick: (event) => act(action, session, event.currentTarget),
-    }, text);
-  const list = [];
-  if (session.status !== "unreadable") list.push(button("open", "Open", "Shows this run; a form without unsaved changes is filled with its settings"));
-  if (session.status === "queued" && !session.is_stopping) list.push(button("stop", "Cancel", "Removes it from the queue"));
-  else if ((isLive(session) || session.is_executing) && !session.is_stopping) list.push(button("stop", "Stop", "Finishes the current step, saves a checkpoint and stops. No progress is lost"));
-  if (isLive(session) && session.is_stopping) list.push(button("kill", "Stop now", "Kills the trainer. The steps since the last checkpoint are lost", "fg-danger"));
-  if (session.status === "unreadable") list.push(button("repair", "Repair", "Restores the settings from the run's history, or from its command and LoRA. The damaged file is kept", "fg-strong"));
-  if (session.resume) list.push(button("resume", session.resume.label, session.resume.help ?? "", "fg-strong"));
-  return list;
+export function stepButton(session, act) {
+  const step = nextStep(session);
+  const attributes = { class: "btn s", "data-action": step.action, title: step.help, "aria-label": `${step.text}: ${session.lora_name}` };
+  if (step.href) return h("a", { ...attributes, href: step.href, download: "" }, icon("download"), step.text);
+  return h("button", { ...attributes, type: "button", onclick: (event) => act(step.action, session, event.currentTarget) }, step.text);
 }
+
+/** The link that opens a run's page. */
+export function openLink(session, act, attributes, text) {
+  return h("a", { href: `#run/${encodeURIComponent(session.slug)}`, onclick: () => act("open", session), ...attributes }, text);
+}
+
+/** The buttons of a run's row. */
+export function buttons(session, act) {
+  const open = openLink(session, act, { class: "btn s not-phone", "data-action": "open", "aria-label": `Open: ${session.lora_name}` }, "Open");
+  return session.status === "unreadable" ? [stepButton(session, act)] : [open, stepButton(session, act)];
+}
+
+/** What a row's buttons depend on; they are created again only if it changes. */
+export const buttonsKey = (session) => JSON.stringify([session.slug, session.run_id, nextStep(session)]);

@@ -1,0 +1,40 @@
+"""Where a run comes from: trained here, or a copy or an import that was not started here yet."""
+
+from enum import StrEnum
+from typing import Any
+
+from fluxgym.contract.progress import is_number
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import State
+
+IMPORTED = "Imported; it was not trained here."
+
+
+class Origin(StrEnum):
+    """What a run is on this machine."""
+
+    TRAINED = "trained"  # started here, whether or not it has trained anything
+    COPY = "copy"
+    IMPORT = "import"
+
+
+def origin_of(run: RunPaths, state: State) -> Origin:
+    """Return the origin of a run; a copy or an import that was started is Origin.TRAINED."""
+    parent = state.get("parent")
+    if not isinstance(parent, dict) or run.launch.exists() or run.training_log.exists():
+        return Origin.TRAINED
+    return Origin.IMPORT if "imported_at" in parent or state.get("reason") == IMPORTED else Origin.COPY
+
+
+def imported_at(state: State) -> float | None:
+    """Return when a run was imported, in seconds since the epoch; None if its state does not say so."""
+    parent = state.get("parent")
+    value: Any = parent.get("imported_at") if isinstance(parent, dict) else None
+    return float(value) if is_number(value) and 0 < value < 1e11 else None
+
+
+def parent_of(state: State) -> str:
+    """Return the slug of the run that a copy or an import was made from, "" if there is none."""
+    parent = state.get("parent")
+    slug = parent.get("slug") if isinstance(parent, dict) else None
+    return slug if isinstance(slug, str) else ""

@@ -1,0 +1,113 @@
+"""Routes of actions on several runs: count what would be lost, forget with undo, delete, and forget old runs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Query
+
+from fluxgym.app_settings import Settings
+from fluxgym.errors import FluxGymError, SessionError
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import read_state_or_empty
+from fluxgym.sessions import cleanup
+from fluxgym.ui.api.answers import BulkResult, Contents, Refused, SweepPreview
+from fluxgym.ui.api.responses import new_router
+
+MAX_RUNS = 1000
+MAX_DAYS = 100_000
+SHOWN_NAMES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedRun:
+    """A selected run; run_id is that of the row that was selected."""
+
+    slug: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkRequest:
+    """The runs of an action, at most MAX_RUNS."""
+
+    runs: list[SelectedRun]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest:
+    """Forget ended runs that were started more than this many days ago."""
+
+    days: int
+
+
+class BulkRoutes:
+    """Routes of actions on several runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+
+    @property
+    def router(self) -> APIRouter:
+        """The routes, to be included in the application."""
+        router = new_router()
+        router.add_api_route("/selection/contents", self.contents, methods=["POST"], response_model=Contents)
+        router.add_api_route("/selection/forget", self.forget, methods=["POST"], response_model=BulkResult)
+        router.add_api_route("/selection/undo-forget", self.undo_forget, methods=["POST"], response_model=BulkResult)
+        router.add_api_route("/selection/delete", self.delete, methods=["POST"], response_model=BulkResult)
+        router.add_api_route("/sweep", self.sweep_preview, response_model=SweepPreview)
+        router.add_api_route("/sweep", self.sweep, methods=["POST"], response_model=BulkResult)
+        return router
+
+    def contents(self, request: BulkRequest) -> Contents:
+        """Count what the folders of runs hold."""
+        found = [cleanup.contents(self._outputs.run(selected.slug)) for selected in request.runs[:MAX_RUNS]]
+        return Contents(
+            num_files=sum(one.num_files for one in found),
+            num_bytes=sum(one.num_bytes for one in found),
+            num_loras=sum(len(one.lora_files) for one in found),
+            num_checkpoints=sum(one.num_checkpoints for one in found),
+            num_samples=sum(one.num_samples for one in found),
+            num_images=sum(one.num_images for one in found),
+        )
+
+    def forget(self, request: BulkRequest) -> BulkResult:
+        """Take runs off the list; their files stay, and undo_forget puts them back."""
+        return self._each(request.runs, cleanup.forget)
+
+    def undo_forget(self, request: BulkRequest) -> BulkResult:
+        """Put forgotten runs back on the list."""
+        return self._each([SelectedRun(slug=selected.slug) for selected in request.runs], cleanup.undo_forget)
+
+    def delete(self, request: BulkRequest) -> BulkResult:
+        """Delete runs with all their files."""
+        return self._each(request.runs, cleanup.delete)
+
+    def _each(self, runs: Sequence[SelectedRun], action: Callable[[RunPaths], object]) -> BulkResult:
+        """Do an action with each run; one that is refused does not prevent the others."""
+        done: list[str] = []
+        refused: list[Refused] = []
+        for selected in runs[:MAX_RUNS]:
+            try:
+                run = self._outputs.run(selected.slug)
+                _check_unchanged(run, selected.run_id)
+                action(run)
+            except FluxGymError as error:
+                refused.append(Refused(slug=selected.slug, message=str(error)))
+            else:
+                done.append(selected.slug)
+        return BulkResult(slugs=done, refused=refused)
+
+    def sweep_preview(self, days: int = Query(ge=0, le=MAX_DAYS)) -> SweepPreview:
+        """Count the runs that a sweep would take off the list."""
+        runs = cleanup.sweepable(self._settings.outputs, days)
+        return SweepPreview(count=len(runs), names=[run.slug for run in runs[:SHOWN_NAMES]])
+
+    def sweep(self, request: SweepRequest) -> BulkResult:
+        """Take ended runs that were started some days ago off the list."""
+        return BulkResult(slugs=cleanup.sweep(self._settings.outputs, min(max(request.days, 0), MAX_DAYS)))
+
+
+def _check_unchanged(run: RunPaths, run_id: str | None) -> None:
+    if run_id and (now := read_state_or_empty(run).get("run_id")) and now != run_id:
+        raise SessionError(f"{run.slug} was started again after the page showed it, so nothing was changed.")

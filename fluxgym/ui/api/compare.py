@@ -1,0 +1,82 @@
+"""Route of the comparison of two runs: settings and results side by side, and their loss curves."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from fluxgym.app_settings import Settings
+from fluxgym.config.settings import SETTINGS
+from fluxgym.dataset.folder import ImageFolder
+from fluxgym.errors import SessionError
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.progress import duration_text
+from fluxgym.runs.state import State, read_state
+from fluxgym.sessions.figures import Figures, figures_of
+from fluxgym.ui.api.answers import ComparedRun, ComparedSetting, Comparison
+from fluxgym.ui.api.loss_curve import Curves
+from fluxgym.ui.api.responses import new_router
+from fluxgym.ui.api.session_rows import SessionRows
+from fluxgym.ui.form_values import DEFAULTS
+
+MAX_COMPARED = 2
+
+
+class CompareRoutes:
+    """Route of the comparison."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._outputs = OutputsPaths(settings.outputs)
+        self._rows = SessionRows(settings)
+        self._curves = Curves()
+
+    @property
+    def router(self) -> APIRouter:
+        """The route, to be included in the application."""
+        router = new_router()
+        router.add_api_route("/compare", self.compare, response_model=Comparison)
+        return router
+
+    def compare(self, slug: Annotated[list[str], Query()]) -> Comparison:
+        """Return two runs side by side."""
+        if len(slug) != MAX_COMPARED:
+            raise SessionError("Select two runs to compare them.")
+        runs = [self._outputs.run(name) for name in slug]
+        states = [read_state(run) for run in runs]
+        columns = [self._column(run, state) for run, state in zip(runs, states, strict=True)]
+        labels = list(dict.fromkeys(label for column in columns for label in column))
+        return Comparison(
+            runs=[
+                ComparedRun(slug=run.slug, lora_name=str(state.get("lora_name") or run.slug), points=self._points(run))
+                for run, state in zip(runs, states, strict=True)
+            ],
+            settings=[_compared(label, [column.get(label, "") for column in columns]) for label in labels],
+        )
+
+    def _column(self, run: RunPaths, state: State) -> dict[str, str]:
+        """Return the values of a run by label: settings first, then results."""
+        settings = {SETTINGS[name].label: _shown(state.get(name, DEFAULTS[name])) for name in SETTINGS if name in DEFAULTS}
+        settings[SETTINGS["base_model"].label] = self._rows.model_title(str(state.get("base_model") or ""))
+        advanced = state.get("advanced")
+        more = advanced.items() if isinstance(advanced, dict) else ()
+        settings |= {SETTINGS[name].label if name in SETTINGS else str(name): _shown(value) for name, value in more}
+        return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(figures_of(run))
+
+    def _points(self, run: RunPaths) -> list[tuple[int, float]]:
+        changes, _ = self._curves.changes(run.progress, [])
+        return [] if changes is None else [*changes.points, *([changes.last] if changes.last else [])]
+
+
+def _results(figures: Figures) -> dict[str, str]:
+    loss = "" if figures.loss is None else f"{figures.loss:.4f}"
+    steps = "" if figures.step is None else f"{figures.step:,}"
+    return {"Steps trained": steps, "Last loss": loss, "Duration": "" if figures.duration_s is None else duration_text(figures.duration_s)}
+
+
+def _compared(label: str, values: list[str]) -> ComparedSetting:
+    return ComparedSetting(label=label, values=values, differs=len(set(values)) > 1)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

@@ -1,0 +1,159 @@
+"""One run as a row of the page's lists: its status in words, what its date is the time of, its figures, and its next step."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from fluxgym.app_settings import Settings
+from fluxgym.contract.codes import LIVE, Phase, Status
+from fluxgym.contract.progress import is_number
+from fluxgym.engines.device_queue import Queue, Ticket
+from fluxgym.engines.registry import is_executing
+from fluxgym.models.catalog import list_models
+from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.files import read_json
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.sessions.figures import figures_of
+from fluxgym.sessions.listing import Session
+from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
+from fluxgym.sessions.resume import needs_check, resume_preview
+from fluxgym.ui.api.answers import ResumeOffer, SessionRow, StatusWord
+
+RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
+# The word, the guide's symbol, and the shape of each status.
+STATUS_TEXTS = {
+    Status.RUNNING: ("Running", "🟢", "running"),
+    Status.STARTING: ("Starting", "🟡", "queued"),
+    Status.QUEUED: ("Queued", "🟡", "queued"),
+    Status.STOPPED: ("Stopped", "🔵", "stopped"),
+    Status.COMPLETED: ("Completed", "✅", "done"),
+    Status.FAILED: ("Failed", "❌", "failed"),
+    Status.UNREADABLE: ("Cannot be read", "⚠️", "bad"),
+}
+STOPPING = StatusWord(word="Stopping", symbol="🟡", shape="queued")
+ORIGIN_TEXTS = {
+    Origin.COPY: StatusWord(word="Not started", symbol="🔵", shape="none"),
+    Origin.IMPORT: StatusWord(word="Imported", symbol="🔵", shape="none"),
+}
+PHASE_TEXTS = {
+    Phase.STARTING: "Loading the trainer", Phase.DOWNLOADING: "Downloading", Phase.LOADING: "Loading the model",
+    Phase.CACHING: "Preparing the images", Phase.TRAINING: "Training", Phase.SAMPLING: "Generating samples", Phase.VALIDATING: "Validating",
+    Phase.SAVING: "Saving", Phase.VERIFYING: "Checking the LoRA", Phase.DONE: "Done",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A time in seconds since the epoch, and what it is the time of."""
+
+    word: str
+    at: float
+
+
+class SessionRows:
+    """Makes the rows of one outputs folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._outputs = OutputsPaths(settings.outputs)
+        self._titles = {model.id: model.title for model in list_models(settings.models)}
+
+    def row(self, session: Session) -> SessionRow:
+        """Return a session as a row, with what its buttons need."""
+        run = self._outputs.run(session.slug)
+        state = read_state_or_empty(run)
+        origin = origin_of(run, state)
+        is_live = session.status in LIVE
+        executing = not is_live and is_executing(run)
+        began, figures, record = began_at(run, state, session), figures_of(run), read_record(run)
+        return SessionRow(
+            **session.to_json() | {"started": began.at},
+            began=began.word,
+            shown=shown_status(session, origin, is_stopping=is_live and run.stop.exists()),
+            activity=activity_of(session),
+            ended=None if is_live else ended_at(run, state),
+            origin=origin,
+            parent=parent_of(state) if origin is not Origin.TRAINED else "",
+            model=self.model_title(str(state.get("base_model") or "")),
+            total_steps=figures.total_steps,
+            duration_s=None if is_live else figures.duration_s,
+            attempt=record.attempt if record is not None else 1,
+            attempt_started=record.started_at if record is not None and session.status is Status.RUNNING else None,
+            lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if run.lora.is_file() else None,
+            is_stopping=is_live and run.stop.exists(),
+            is_executing=executing,
+            resume=resume_offer(run) if session.status in RESUMABLE and not executing else None,
+        )
+
+    def model_title(self, model_id: str) -> str:
+        """Return the short title of a base model, its id if the catalog does not have it."""
+        return self._titles.get(model_id, model_id).partition(" (")[0]
+
+
+def shown_status(session: Session, origin: Origin, *, is_stopping: bool) -> StatusWord:
+    """Return how the page shows a status; a copy or an import that was not started is neither stopped nor completed."""
+    if is_stopping:
+        return STOPPING
+    if origin is not Origin.TRAINED and session.status is Status.STOPPED:
+        return ORIGIN_TEXTS[origin]
+    word, symbol, shape = STATUS_TEXTS[session.status]
+    return StatusWord(word=word, symbol=symbol, shape=shape)
+
+
+def activity_of(session: Session) -> str:
+    """Return what a live run is doing now, "" if it is not running."""
+    if session.status is not Status.RUNNING:
+        return ""
+    phase = str(session.progress.get("phase") or Phase.STARTING.value)
+    return {known.value: text for known, text in PHASE_TEXTS.items()}.get(phase, phase)
+
+
+def began_at(run: RunPaths, state: State, session: Session) -> Moment:
+    """Return the time of a row's date, and its word: a time is only called the start of a training if it is."""
+    if session.status is Status.UNREADABLE:
+        return Moment(word="Changed", at=session.started)
+    if session.status is Status.QUEUED:
+        ticket = Ticket.from_json(read_json(run.ticket))
+        return Moment(word="Queued", at=float(ticket.since) if ticket is not None else session.started)
+    origin = origin_of(run, state)
+    if origin is Origin.COPY:
+        return Moment(word="Copied", at=session.started)
+    if origin is Origin.IMPORT:
+        arrived = _import_time(run, state)
+        is_trained = run.lora.is_file() and session.started < arrived - 1  # a state without a time gets the time of its import
+        return Moment(word="Trained", at=session.started) if is_trained else Moment(word="Imported", at=arrived)
+    record = read_record(run)
+    is_first = record is not None and record.attempt == 1 and record.run_id == session.run_id and record.started_at >= session.started
+    return Moment(word="Started", at=record.started_at if record is not None and is_first else session.started)
+
+
+def _import_time(run: RunPaths, state: State) -> float:
+    """Return when a run was imported; versions that did not record it have written its state only then."""
+    return imported_at(state) or run.ui_state.stat().st_mtime
+
+
+def ended_at(run: RunPaths, state: State) -> float | None:
+    """Return when a run's latest attempt ended, in seconds since the epoch, None if that is not known."""
+    record = read_exit(run)
+    if record is not None and record.ended_at is not None:
+        return record.ended_at
+    value: Any = state.get("completed_at")
+    return float(value) if is_number(value) and 0 < value < 1e11 else None
+
+
+def resume_offer(run: RunPaths) -> ResumeOffer | None:
+    """Return the label and help of a run's resume button, None if there is nothing to resume."""
+    if needs_check(run):
+        return ResumeOffer(
+            label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
+        )
+    found = resume_preview(run)
+    if found is None:
+        return None
+    return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+
+
+def queue_order(outputs: OutputsPaths) -> list[str]:
+    """Return the slugs of the waiting runs in the order of the queue."""
+    return [ticket.slug for ticket in Queue(outputs).tickets()]

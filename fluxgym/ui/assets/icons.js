@@ -1,0 +1,14 @@
+// Icons and status shapes from the sprite assets/icons.svg. They are decoration: the text beside them says the same.
+
+import { address } from "./api.js";
+import { svg } from "./dom.js";
+
+function use(className, id) {
+  return svg("svg", { class: className, "aria-hidden": "true" }, svg("use", { href: address(`assets/icons.svg#${id}`) }));
+}
+
+/** An icon of the sprite: icon("more"). */
+export const icon = (name, className = "i") => use(className, `i-${name}`);
+
+/** The shape of a status: running, queued, stopped, done, failed, none or bad. */
+export const dot = (shape) => use("dot", `d-${shape}`);

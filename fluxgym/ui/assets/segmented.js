@@ -1,0 +1,31 @@
+// A segmented control: one of its buttons is pressed; Left and Right move within it, and it is one tab stop.
+
+import { attribute, h, keyed, put } from "./dom.js";
+
+/** The control; `choose(value)` is called with the chosen value. Returns {element, show}; show takes [value, text] pairs and the value. */
+export function segmented({ label, choose }) {
+  const element = h("div", { class: "seg", role: "group", "aria-label": label });
+  const pressed = () => [...element.children].find((button) => button.getAttribute("aria-pressed") === "true");
+
+  function show(choices, value) {
+    keyed(element, choices, ([name]) => name, () => h("button", { type: "button" }), (button, [name, text]) => {
+      put(button, text);
+      attribute(button, "aria-pressed", String(name === value));
+      attribute(button, "tabindex", name === value ? 0 : -1);
+    });
+  }
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) choose(button.dataset.key);
+  });
+  element.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const all = [...element.children];
+    const next = all.at((all.indexOf(pressed()) + step) % all.length);
+    next.focus();
+    choose(next.dataset.key);
+  });
+  return { element, show };
+}
