@@ -14,8 +14,8 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
-from fluxgym.ui.api.answers import Banner, BannerCounts, RunningNow, SessionRow
 from fluxgym.ui.api.responses import if_changed, new_router
+from fluxgym.ui.api.session_answers import Banner, BannerCounts, RunningNow, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows, queue_order
 
 MAX_ROWS = 3

@@ -10,8 +10,8 @@ from fluxgym.errors import FluxGymError, SessionError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions import cleanup
-from fluxgym.ui.api.answers import BulkResult, Contents, Refused, SweepPreview
 from fluxgym.ui.api.responses import new_router
+from fluxgym.ui.api.session_answers import BulkResult, Contents, Refused, SweepPreview
 
 MAX_RUNS = 1000
 MAX_DAYS = 100_000

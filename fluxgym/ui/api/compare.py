@@ -12,9 +12,10 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import duration_text
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions.figures import Figures, figures_of
-from fluxgym.ui.api.answers import ComparedRun, ComparedSetting, Comparison
+from fluxgym.sessions.listing import find_run
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
+from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
 from fluxgym.ui.api.session_rows import SessionRows
 from fluxgym.ui.form_values import DEFAULTS
 
@@ -40,7 +41,7 @@ class CompareRoutes:
         """Return two runs side by side."""
         if len(slug) != MAX_COMPARED:
             raise SessionError("Select two runs to compare them.")
-        runs = [self._outputs.run(name) for name in slug]
+        runs = [find_run(name, self._outputs.root) for name in slug]
         states = [read_state(run) for run in runs]
         columns = [self._column(run, state) for run, state in zip(runs, states, strict=True)]
         labels = list(dict.fromkeys(label for column in columns for label in column))
@@ -54,7 +55,9 @@ class CompareRoutes:
 
     def _column(self, run: RunPaths, state: State) -> dict[str, str]:
         """Return the values of a run by label: settings first, then results."""
-        settings = {SETTINGS[name].label: _shown(state.get(name, DEFAULTS[name])) for name in SETTINGS if name in DEFAULTS}
+        settings = {
+            SETTINGS[name].label: _shown(state.get(name, DEFAULTS[name])) for name in SETTINGS if name in DEFAULTS and name != "lora_name"
+        }
         settings[SETTINGS["base_model"].label] = self._rows.model_title(str(state.get("base_model") or ""))
         advanced = state.get("advanced")
         more = advanced.items() if isinstance(advanced, dict) else ()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
-from fluxgym.ui.api.answers import ErrorAnswer, ErrorText
 
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]
@@ -31,6 +30,22 @@ STATUSES: tuple[tuple[type[FluxGymError], HTTPStatus], ...] = (
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (StorageError, HTTPStatus.INSUFFICIENT_STORAGE),
 )  # the first that fits; all others are 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorText:
+    """One sentence for the user; field is the form field that it is about, code the name of the error's class."""
+
+    message: str
+    field: str | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorAnswer:
+    """The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507."""
+
+    error: ErrorText
 
 
 def refusal(error: FluxGymError) -> JSONResponse:

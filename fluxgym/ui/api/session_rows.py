@@ -19,7 +19,7 @@ from fluxgym.sessions.figures import figures_of
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
-from fluxgym.ui.api.answers import ResumeOffer, SessionRow, StatusWord
+from fluxgym.ui.api.session_answers import ResumeOffer, SessionRow, StatusWord
 
 RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
 # The word, the guide's symbol, and the shape of each status.

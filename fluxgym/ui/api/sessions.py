@@ -24,8 +24,8 @@ from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, if_changed, new_router
+from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
@@ -202,14 +202,6 @@ class SessionRoutes:
         if not run.folder.is_dir():
             raise SessionNotFound(f"There is no run called “{run.slug}”. Reload the page.")
         return run
-
-
-def _without_result(action: Callable[[RunPaths], object]) -> Action:
-    def act(run: RunPaths, request: ActionRequest) -> ActionResult:
-        action(run)
-        return ActionResult()
-
-    return act
 
 
 def _without_result(action: Callable[[RunPaths], object]) -> Action:

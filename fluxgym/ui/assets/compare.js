@@ -8,7 +8,7 @@ const where = (sessions) => `compare?${sessions.map(({ slug }) => `slug=${encode
 
 function table(comparison, onlyDifferences) {
   const rows = comparison.settings.filter((row) => !onlyDifferences || row.differs);
-  const body = rows.map((row) => h("tr", {}, h("td", {}, row.label), row.values.map((value) => h("td", { class: row.differs ? "strong" : null }, value || "–"))));
+  const body = rows.map((row) => h("tr", {}, h("td", {}, row.label), row.values.map((value) => h("td", { class: row.differs && !onlyDifferences ? "strong" : null }, value || "–"))));
   if (!rows.length) body.push(h("tr", {}, h("td", { colspan: 3, class: "soft" }, "Nothing differs.")));
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "Setting"), comparison.runs.map((run) => h("th", {}, run.lora_name)))), h("tbody", {}, body));
 }

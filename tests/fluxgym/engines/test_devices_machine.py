@@ -1,10 +1,12 @@
 """One line about the machine, wherever the runs are kept."""
 
+import re
+
 from fluxgym.engines.devices import describe
 
 
 def test_the_line_names_processor_memory_and_disk(tmp_path):
-    parts = describe(tmp_path / "not" / "there" / "yet").split(" · ")
-    assert parts[0].startswith(("GPU ", "CPU, "))
-    assert parts[1].startswith("RAM ")
-    assert parts[2].endswith("GB free")
+    processor, memory, disk = describe(tmp_path / "not" / "there" / "yet")
+    assert processor
+    assert re.fullmatch(r"RAM \d+ / \d+ GiB", memory)
+    assert re.fullmatch(r"\d+ GB free", disk)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.errors import AlreadyRunning, SessionNotFound, StorageError
+from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, StorageError
 from fluxgym.runs.files import file_lock
-from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import cleanup as forget_module
-from fluxgym.sessions.cleanup import backup, contents, delete, forget, sweep
+from fluxgym.sessions.cleanup import backup, contents, delete, forget, sweep, sweepable, undo_forget
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, record_processes, wait_for
 
@@ -37,6 +37,46 @@ def test_forget_keeps_the_model(run, tmp_path):
     assert list_sessions(tmp_path / "outputs") == []
     assert run.lora.exists()
     forget(run)
+
+
+def test_undo_of_forget_restores_the_same_state(run, tmp_path):
+    before = run.ui_state.read_bytes()
+    forget(run)
+    undo_forget(run)
+    assert run.ui_state.read_bytes() == before
+    assert [session.slug for session in list_sessions(tmp_path / "outputs")] == ["cat"]
+    with pytest.raises(SessionError, match="on the list"):
+        undo_forget(run)
+
+
+def test_undo_without_a_forget_is_refused(run):
+    run.ui_state.unlink()
+    with pytest.raises(SessionNotFound, match="no forgotten settings"):
+        undo_forget(run)
+
+
+def test_forget_of_a_state_alone_can_be_undone(tmp_path):
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    (folder / "ui_state.json").write_text('{"lora_name": "plain"}')  # as the user's guide writes it, without .run
+    forget(RunPaths(folder))
+    assert list_sessions(tmp_path) == []
+    undo_forget(RunPaths(folder))
+    assert [session.lora_name for session in list_sessions(tmp_path)] == ["plain"]
+
+
+def test_contents_count_what_would_be_lost(run):
+    for folder, name in ((run.dataset, "a.png"), (run.dataset, "a.txt"), (run.samples, "s.png"), (run.folder / "cat-state", "x")):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    found = contents(run)
+    assert (found.num_images, found.num_samples, found.num_checkpoints, found.lora_files) == (1, 1, 1, ("cat.safetensors",))
+
+
+def test_sweepable_names_the_runs_and_changes_nothing(run, tmp_path):
+    assert [found.slug for found in sweepable(tmp_path / "outputs", 0)] == ["cat"]
+    assert sweepable(tmp_path / "outputs", 1) == []
+    assert run.ui_state.exists()
 
 
 def test_delete_takes_everything_and_says_what(run):

@@ -121,6 +121,7 @@ def test_settings_come_in_as_a_config_takes_them(outputs, tmp_path):
     (tmp_path / "x.json").write_text(json.dumps(state))
     (taken,) = import_file(tmp_path / "x.json", outputs)
     got = read_state(taken)
+    assert got["parent"].pop("imported_at") > 0
     assert (got["max_train_epochs"], got["mine"], "host" in got, got["parent"]) == (
         12,
         {"kept": [1]},

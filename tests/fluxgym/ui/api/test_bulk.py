@@ -1,14 +1,15 @@
-"""Actions on several runs: what would be lost is counted, Forget can be undone, one that is refused prevents no other."""
+"""Actions on several runs: each is done or refused on its own, nothing is lost that was not counted, and Forget can be undone."""
 
-import time
+import os
 
 import pytest
 
+from fluxgym.runs.process_identity import identify
+from fluxgym.sessions.listing import list_sessions
 from fluxgym.ui.api.bulk import BulkRoutes
 from tests.support.api import error, router_client, value
-from tests.support.photos import write_cats
-from tests.support.runs import make_run, write_checkpoint
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.runs import make_run, record_processes
+from tests.support.small_world import small_world
 
 
 @pytest.fixture
@@ -23,78 +24,95 @@ def client(settings):
     return router_client([BulkRoutes(settings).router])
 
 
-def stopped(settings, name, **state):
-    """Make a run that was stopped a while ago."""
-    return make_run(settings.outputs, name, **({"status": "stopped", "timestamp": time.time() - 60} | state))
-
-
-def selected(*slugs):
+def runs(*slugs):
     """Return the body of a request about some runs."""
-    return {"runs": [{"slug": slug, "run_id": f"id-{slug}"} for slug in slugs]}
+    return {"runs": [{"slug": slug} for slug in slugs]}
 
 
-def test_what_a_delete_would_lose_is_counted(client, settings):
-    cat, dog = stopped(settings, "cat"), stopped(settings, "dog")
-    write_cats(cat.dataset, count=3)
-    write_safetensors(cat.lora)
-    write_safetensors(dog.lora)
-    write_checkpoint(dog, "dog-step00000004-state", 4)
-    counted = value(client.post("selection/contents", json=selected("cat", "dog")))
-    assert [counted[name] for name in ("num_loras", "num_checkpoints", "num_samples", "num_images")] == [2, 1, 0, 3]
-    files = [path for run in (cat, dog) for path in run.folder.rglob("*") if path.is_file()]
-    assert (counted["num_files"], counted["num_bytes"]) == (len(files), sum(path.stat().st_size for path in files))
+def listed(settings):
+    return sorted(session.slug for session in list_sessions(settings.outputs))
 
 
-def test_forgotten_runs_come_back_with_undo(client, settings):
-    runs = [stopped(settings, name) for name in ("cat", "dog")]
-    states = [run.ui_state.read_bytes() for run in runs]
-    done = {"slugs": ["cat", "dog"], "refused": []}
-    assert value(client.post("selection/forget", json=selected("cat", "dog"))) == done
-    assert not any(run.ui_state.exists() for run in runs)
-    assert value(client.post("selection/undo-forget", json=selected("cat", "dog"))) == done
-    assert [run.ui_state.read_bytes() for run in runs] == states
+def test_forget_and_undo(client, settings):
+    for name in ("cat", "dog", "emu"):
+        make_run(settings.outputs, name, status="completed")
+    assert value(client.post("selection/forget", json=runs("cat", "dog"))) == {"slugs": ["cat", "dog"], "refused": []}
+    assert listed(settings) == ["emu"]
+    assert value(client.post("selection/undo-forget", json=runs("cat", "dog")))["slugs"] == ["cat", "dog"]
+    assert listed(settings) == ["cat", "dog", "emu"]
 
 
-def test_a_run_that_was_started_again_is_refused_and_the_others_are_deleted(client, settings):
-    cat, dog = stopped(settings, "cat", run_id="new"), stopped(settings, "dog")
-    answer = value(client.post("selection/delete", json=selected("cat", "dog")))
-    assert answer["slugs"] == ["dog"]
-    assert [(refused["slug"], "again" in refused["message"]) for refused in answer["refused"]] == [("cat", True)]
-    assert cat.ui_state.exists()
-    assert not dog.folder.exists()
+def test_one_that_is_refused_does_not_prevent_the_others(client, settings):
+    make_run(settings.outputs, "cat", status="completed")
+    live = make_run(settings.outputs, "dog", status="running")
+    me = identify(os.getpid(), "id-dog")
+    record_processes(live, "id-dog", 1, me, me)
+    for action in ("forget", "delete"):
+        answer = value(client.post(f"selection/{action}", json=runs("dog", "gone", "../x", "cat")))
+        assert [refused["slug"] for refused in answer["refused"]] == ["dog", "gone", "../x"]
+        assert "stop it first" in answer["refused"][0]["message"]
+        assert answer["slugs"] == ["cat"]
+    assert live.ui_state.exists()
+
+
+def test_contents_are_the_sum_and_delete_removes_the_folders(client, settings):
+    folders = []
+    for name in ("cat", "dog"):
+        run = make_run(settings.outputs, name, status="completed")
+        run.lora.write_bytes(b"x" * 1000)
+        folders.append(run.folder)
+    found = value(client.post("selection/contents", json=runs("cat", "dog")))
+    assert (found["num_loras"], found["num_files"], found["num_bytes"] > 2000) == (2, 4, True)
+    assert value(client.post("selection/delete", json=runs("cat", "dog")))["slugs"] == ["cat", "dog"]
+    assert not any(folder.exists() for folder in folders)
+    assert "no run" in error(client.post("selection/contents", json=runs("cat")), 404)
+
+
+def test_a_run_that_was_started_again_is_left_alone(client, settings):
+    run = make_run(settings.outputs, "cat", status="completed", run_id="new")
+    answer = value(client.post("selection/forget", json={"runs": [{"slug": "cat", "run_id": "old"}]}))
+    assert "again" in answer["refused"][0]["message"]
+    assert run.ui_state.exists()
+
+
+def test_a_sweep_is_counted_before_it_is_done(client, settings):
+    for number in range(7):
+        make_run(settings.outputs, f"run-{number}", status="completed", timestamp=1000.0)
+    make_run(settings.outputs, "new", status="completed")
+    preview = value(client.get("sweep", params={"days": 30}))
+    assert (preview["count"], len(preview["names"])) == (7, 5)
+    assert len(listed(settings)) == 8
+    swept = value(client.post("sweep", json={"days": 30}))["slugs"]
+    assert sorted(swept) == [f"run-{number}" for number in range(7)]
+    value(client.post("selection/undo-forget", json=runs(*swept)))
+    assert len(listed(settings)) == 8
+
+
+@pytest.mark.parametrize("days", [-1, 100_001, "soon"])
+def test_a_preview_of_impossible_days_is_refused(client, days):
+    assert "reload" in error(client.get("sweep", params={"days": days}), 400)
+
+
+@pytest.mark.parametrize("days", [10**30, -(10**30)])
+def test_a_sweep_takes_days_of_any_size(client, settings, days):
+    make_run(settings.outputs, "cat", status="completed", timestamp=1000.0)
+    assert value(client.post("sweep", json={"days": days}))["slugs"] == ([] if days > 0 else ["cat"])
+
+
+@pytest.mark.parametrize("body", [{}, {"runs": "cat"}, {"runs": ["cat"]}, {"runs": [{"run_id": "x"}]}, []])
+def test_a_selection_of_the_wrong_form_is_refused(client, settings, body):
+    run = make_run(settings.outputs, "cat", status="completed")
+    for action in ("forget", "delete", "undo-forget", "contents"):
+        assert "reload" in error(client.post(f"selection/{action}", json=body), 400)
+    assert run.ui_state.exists()
 
 
 @pytest.mark.parametrize("slug", ["../../x", "..", ".fluxgym", "a\0b", "a\nb", "x" * 5000, "%2F", "gone", ""])
 def test_odd_names_are_refused_and_nothing_is_deleted(client, settings, tmp_path, slug):
-    stopped(settings, "cat")
+    make_run(settings.outputs, "cat", status="completed")
     before = {path for path in tmp_path.rglob("*") if "locks" not in path.parts}
     for action in ("forget", "undo-forget", "delete"):
         answer = value(client.post(f"selection/{action}", json={"runs": [{"slug": slug}]}))
         assert (answer["slugs"], len(answer["refused"])) == ([], 1)
     assert error(client.post("selection/contents", json={"runs": [{"slug": slug}]}), 404)
     assert {path for path in tmp_path.rglob("*") if "locks" not in path.parts} == before
-
-
-@pytest.mark.parametrize("body", [[], {}, {"runs": "cat"}, {"runs": ["cat"]}, {"runs": [{"slug": 3}]}, {"runs": [{}]}])
-def test_a_selection_of_the_wrong_form_is_refused(client, settings, body):
-    run = stopped(settings, "cat")
-    for action in ("contents", "forget", "undo-forget", "delete"):
-        assert "reload" in error(client.post(f"selection/{action}", json=body), 400)
-    assert run.ui_state.exists()
-
-
-@pytest.mark.parametrize(("days", "swept"), [(0, ["cat"]), (1, []), (10**30, []), (-(10**30), ["cat"])])
-def test_old_runs_are_swept(client, settings, days, swept):
-    stopped(settings, "cat")
-    assert value(client.post("sweep", json={"days": days}))["slugs"] == swept
-
-
-def test_a_sweep_is_counted_before_it_is_done(client, settings):
-    for name in ("cat", "dog"):
-        stopped(settings, name)
-    assert value(client.get("sweep", params={"days": 1})) == {"count": 0, "names": []}
-    counted = value(client.get("sweep", params={"days": 0}))
-    assert (counted["count"], set(counted["names"])) == (2, {"cat", "dog"})
-    for days in (-1, 10**30, "many"):
-        assert "reload" in error(client.get("sweep", params={"days": days}), 400)
-    assert "reload" in error(client.get("sweep"), 400)

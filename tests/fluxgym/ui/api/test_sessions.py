@@ -13,7 +13,7 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
-from fluxgym.ui.api.sessions import MAX_PAGE_SIZE, PAGE_SIZE, SessionRoutes
+from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
 from tests.support.small_world import small_world
@@ -51,7 +51,7 @@ def write_checkpoint(run, step, total=10):
 def test_no_sessions(client):
     answer = value(client.get("sessions"))
     assert answer["rows"] == []
-    assert set(answer["counts"].values()) == {0}
+    assert answer["counts"] == dict.fromkeys(("total", "running", "queued", "stopped", "failed", "completed", "shown"), 0)
 
 
 def test_a_list_that_did_not_change_is_not_sent_again(client, settings):
@@ -75,10 +75,65 @@ def test_pages_and_filter(client, settings):
     assert (found["counts"]["total"], found["counts"]["stopped"]) == (PAGE_SIZE + 3, PAGE_SIZE + 3)
 
 
+def slugs(client, **query):
+    """Return the slugs of the rows that a query gets."""
+    return [row["slug"] for row in value(client.get("sessions", params=query))["rows"]]
+
+
+def test_status_and_model_reduce_the_list_and_the_counts_stay(client, settings):
+    for number, status in enumerate(("stopped", "failed", "completed", "completed")):
+        stopped(settings, f"run-{number}", status=status, base_model="pocket" if number else "flux-dev", timestamp=1000 - number)
+    assert slugs(client, status="completed") == ["run-2", "run-3"]
+    assert slugs(client, model="flux-dev") == ["run-0"]
+    answer = value(client.get("sessions", params={"status": "failed", "model": "pocket"}))
+    assert ([row["slug"] for row in answer["rows"]], answer["counts"]["shown"], answer["counts"]["completed"]) == (["run-1"], 1, 2)
+    assert [model["id"] for model in answer["models"]] == ["flux-dev", "pocket"]
+
+
+def test_a_copy_is_neither_stopped_nor_started(client, settings):
+    stopped(settings, "cat")
+    value(client.post("sessions/cat/duplicate", json={"name": "copy"}))
+    (row,) = [row for row in rows(client) if row["slug"] == "copy"]
+    assert (row["origin"], row["parent"], row["began"], row["shown"]["word"]) == ("copy", "cat", "Copied", "Not started")
+    assert slugs(client, status="stopped") == ["cat"]
+
+
 @pytest.mark.parametrize(
-    "query",
-    [{"page": -1}, {"page": "x"}, {"page": 1.5}, {"page_size": 0}, {"page_size": MAX_PAGE_SIZE + 1}, {"sort": "color"}, {"status": "lost"}],
-)
+    ("sort", "ascending"),
+    [
+        ("name", ["b", "c", "a"]), ("status", ["b", "c", "a"]), ("steps", ["c", "a", "b"]), ("loss", ["a", "c", "b"]),
+        ("duration", ["c", "a", "b"]), ("model", ["c", "b", "a"]), ("date", ["c", "b", "a"]),
+    ],
+)  # fmt: skip
+def test_every_column_sorts_in_both_directions_and_the_unknown_is_last(client, settings, sort, ascending):
+    runs = {"a": ("completed", 9, 0.1, 50, "Zed"), "b": ("failed", None, None, None, "Ant"), "c": ("stopped", 4, 0.2, 20, "Cow")}
+    for number, (name, (status, step, loss, duration, lora_name)) in enumerate(runs.items()):
+        model = {"a": "", "b": "pocket", "c": "flux-dev"}[name]
+        run = stopped(settings, name, status=status, lora_name=lora_name, base_model=model, timestamp=1000 - number)
+        if step is not None:
+            run.progress.write_text(json.dumps({"time": 1.0, "phase": "training", "step": step, "total_steps": 9, "loss": loss}) + "\n")
+            end = {
+                "run_id": "x",
+                "attempt": 1,
+                "status": status,
+                "reason": "",
+                "reason_code": "",
+                "started_at": 10,
+                "ended_at": 10 + duration,
+            }
+            run.exit.write_text(json.dumps(end))
+    assert slugs(client, sort=sort, descending=False) == ascending
+    unknown = [name for name in ascending if (name == "b" and sort in ("steps", "loss", "duration")) or (name == "a" and sort == "model")]
+    known = [name for name in ascending if name not in unknown]
+    assert slugs(client, sort=sort, descending=True) == known[::-1] + unknown
+
+
+@pytest.mark.parametrize("query", [{"sort": "size"}, {"status": "sleeping"}, {"page_size": 0}, {"page_size": 101}])
+def test_a_query_that_the_page_cannot_send_is_refused(client, query):
+    assert "reload" in error(client.get("sessions", params=query), 400)
+
+
+@pytest.mark.parametrize("query", [{"page": -1}, {"page": "x"}, {"page": 1.5}])
 def test_a_page_of_the_wrong_form_is_refused(client, query):
     assert "reload" in error(client.get("sessions", params=query), 400)
 
@@ -183,7 +238,7 @@ def test_odd_names_are_refused_or_saved_inside_outputs(client, settings, tmp_pat
 
 
 @pytest.mark.parametrize("odd", ["gone", ".fluxgym", "a%00b", "x" * 5000, "a%0Ab", "%ff"])
-def test_the_history_of_a_run_that_is_not_there_is_refused(client, settings, odd):
+def test_history_of_a_run_that_is_not_there_is_refused(client, settings, odd):
     settings.outputs.mkdir()
     assert error(client.get(f"sessions/{odd}/history"), 404)
 

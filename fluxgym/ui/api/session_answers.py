@@ -1,0 +1,218 @@
+"""The answers of the JSON API about the lists of runs: rows, banner, actions, comparison. See answers.py for what all answers share."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOffer:
+    """The button that continues a run: its label, and one sentence about what it does."""
+
+    label: str
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusWord:
+    """How a row shows its status: a word, the guide's symbol for screen readers, and the name of the SVG shape and color."""
+
+    word: str
+    symbol: str
+    shape: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRow:
+    """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
+
+    origin is "trained", "copy" or "import"; parent is the slug of the run that it was made from. attempt_started is when the running attempt
+    started. lora is the address of the trained LoRA.
+    """
+
+    slug: str
+    lora_name: str
+    status: str
+    shown: StatusWord
+    activity: str
+    reason_code: str
+    reason: str
+    started: float
+    began: str
+    ended: float | None
+    origin: str
+    parent: str
+    model: str
+    max_train_epochs: int | None
+    checkpointing: bool
+    monitoring: bool
+    progress: dict[str, Any]
+    total_steps: int | None
+    duration_s: float | None
+    attempt: int
+    attempt_started: float | None
+    folder: str
+    run_id: str | None
+    lora: str | None
+    is_stopping: bool
+    is_executing: bool
+    resume: ResumeOffer | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionCounts:
+    """The number of runs by status; shown is the number that the filters leave."""
+
+    total: int
+    running: int
+    queued: int
+    stopped: int
+    failed: int
+    completed: int
+    shown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A base model by which the list can be filtered."""
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPage:
+    """One page of the list of runs. models are those that any run has."""
+
+    version: str
+    counts: SessionCounts
+    rows: list[SessionRow]
+    page: int
+    page_size: int
+    models: list[ModelChoice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BannerCounts:
+    """The number of runs that run, wait, and need attention since they were last opened, and of all runs."""
+
+    running: int
+    queued: int
+    attention: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningNow:
+    """The run for the title of the browser's tab; percent is None before its first step."""
+
+    slug: str
+    lora_name: str
+    percent: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Banner:
+    """The rows of the banner, and the line about the machine.
+
+    waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
+    attention. last_end is when a run last ended. open_end is the key of the latest end of the run that the page shows.
+    """
+
+    version: str
+    counts: BannerCounts
+    rows: list[SessionRow]
+    waiting: int
+    waiting_names: list[str]
+    more: int
+    more_attention: int
+    last_end: float
+    open_end: str
+    running: RunningNow | None
+    machine: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionResult:
+    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template."""
+
+    slug: str | None = None
+    changed: list[str] = field(default_factory=list)
+    template: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryVersion:
+    """Earlier settings of a run, and how the current ones differ."""
+
+    id: str
+    kept_at: float
+    changes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPage:
+    """The earlier settings of a run, newest first."""
+
+    versions: list[HistoryVersion]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What the folders of runs hold, for the question before they are deleted."""
+
+    num_files: int
+    num_bytes: int
+    num_loras: int
+    num_checkpoints: int
+    num_samples: int
+    num_images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A run with which an action on several runs was not possible, and why."""
+
+    slug: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkResult:
+    """The slugs of the runs with which an action was done, and the runs that were refused."""
+
+    slugs: list[str]
+    refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPreview:
+    """The number of runs that a sweep would take off the list, and the names of some of them."""
+
+    count: int
+    names: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """One of two runs that are compared; points are [step, loss] pairs, thinned if there are many."""
+
+    slug: str
+    lora_name: str
+    points: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedSetting:
+    """A setting, or a result, of each compared run; a value is "" where it is not known."""
+
+    label: str
+    values: list[str]
+    differs: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs side by side."""
+
+    runs: list[ComparedRun]
+    settings: list[ComparedSetting]

@@ -1,0 +1,49 @@
+"""Figures of runs: from the files, read once for an ended run."""
+
+import json
+
+from fluxgym.contract.codes import Status
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.figures import FigureCache, Figures, figures_of
+from fluxgym.sessions.index import Entry
+from tests.support.runs import make_run, order_of
+
+
+def write_progress(run, step, loss):
+    line = {"time": 1.0, "phase": "training", "step": step, "total_steps": 20, "loss": loss}
+    run.progress.write_text(json.dumps(line) + "\n" + json.dumps({"time": 2.0, "phase": "saving", "step": step, "total_steps": 20}) + "\n")
+
+
+def write_end(run, **fields):
+    end = {"run_id": "x", "attempt": 1, "status": "completed", "reason": "", "reason_code": ""}
+    run.exit.write_text(json.dumps(end | fields))
+
+
+def test_figures_are_the_last_known_ones(tmp_path):
+    run = make_run(tmp_path)
+    write_progress(run, 7, 0.25)
+    write_end(run, started_at=100.0, ended_at=160.0)
+    assert figures_of(run) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
+
+
+def test_what_is_not_known_is_none(tmp_path):
+    run = make_run(tmp_path)
+    assert figures_of(run) == Figures()
+    write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
+    assert figures_of(run).duration_s is None
+    order_of(run, "", expected_steps=12)
+    assert figures_of(run).total_steps == 12
+
+
+def test_an_ended_run_is_read_once_and_a_live_one_every_time(tmp_path):
+    run, cache = make_run(tmp_path), FigureCache(OutputsPaths(tmp_path))
+    write_progress(run, 7, 0.25)
+    ended = Entry("cat", "cat", 1.0, Status.COMPLETED, False)
+    live = Entry("cat", "cat", 1.0, Status.RUNNING, True)
+    assert cache.of(ended).step == 7
+    write_progress(run, 8, 0.25)
+    assert cache.of(ended).step == 7
+    assert cache.of(live).step == 8
+    write_progress(run, 9, 0.25)
+    assert cache.of(live).step == 9
+    assert cache.of(Entry("cat", "cat", 1.0, Status.COMPLETED, False)).step == 9  # the index has a new entry

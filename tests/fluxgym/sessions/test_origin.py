@@ -1,0 +1,45 @@
+"""A copy and an import are what they are until they are started here."""
+
+import pytest
+
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import read_state
+from fluxgym.sessions.create import duplicate
+from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
+from fluxgym.sessions.transfer import export_state, import_file
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    return make_run(tmp_path / "outputs", status="completed", timestamp=1000.0)
+
+
+def test_a_run_of_this_machine_is_trained(run):
+    assert origin_of(run, read_state(run)) is Origin.TRAINED
+    assert (parent_of(read_state(run)), imported_at(read_state(run))) == ("", None)
+
+
+def test_a_copy_is_a_copy_until_it_is_started(run):
+    copy = duplicate(run, "second")
+    assert origin_of(copy, read_state(copy)) is Origin.COPY
+    assert parent_of(read_state(copy)) == "cat"
+    copy.training_log.write_text("started")
+    assert origin_of(copy, read_state(copy)) is Origin.TRAINED
+
+
+def test_an_import_knows_when_it_arrived(run, tmp_path):
+    export_state(run, tmp_path / "cat.json")
+    (imported,) = import_file(tmp_path / "cat.json", OutputsPaths(tmp_path / "outputs"))
+    state = read_state(imported)
+    assert origin_of(imported, state) is Origin.IMPORT
+    assert imported_at(state) == pytest.approx(imported.ui_state.stat().st_mtime, abs=60)
+    assert state["timestamp"] == 1000.0
+
+
+@pytest.mark.parametrize("parent", [None, [], "x", {"slug": 5}, {"slug": "a", "imported_at": "soon"}, {"imported_at": 1e300}])
+def test_an_odd_parent_is_no_error(run, parent):
+    state = read_state(run) | {"parent": parent}
+    assert origin_of(run, state) in Origin
+    assert imported_at(state) is None
+    assert parent_of(state) in ("", "a")

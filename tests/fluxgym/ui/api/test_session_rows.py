@@ -1,0 +1,69 @@
+"""What a row says about time and state is true: the word of its date names what the date is."""
+
+import json
+import time
+
+import pytest
+
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.transfer import Export, export_archive, import_file
+from fluxgym.ui.api.session_rows import SessionRows
+from tests.support.runs import make_run, record_processes
+from tests.support.small_world import small_world
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return folders of this test."""
+    return small_world(tmp_path)
+
+
+def row_of(settings, run):
+    return SessionRows(settings).row(session_of(run))
+
+
+def test_a_run_that_waited_started_when_its_trainer_did(settings):
+    run = make_run(settings.outputs, status="completed", timestamp=1000.0)
+    record_processes(run, "id-cat", 1, None, None, started_at=1600.0)
+    row = row_of(settings, run)
+    assert (row.began, row.started) == ("Started", 1600.0)
+
+
+def test_a_resumed_run_keeps_its_first_start(settings):
+    run = make_run(settings.outputs, status="completed", timestamp=1000.0)
+    record_processes(run, "id-cat", 2, None, None, started_at=5000.0)
+    row = row_of(settings, run)
+    assert (row.began, row.started, row.attempt) == ("Started", 1000.0, 2)
+
+
+def test_an_unreadable_state_never_says_started(settings):
+    run = make_run(settings.outputs, status="completed")
+    run.ui_state.write_text("{")
+    assert row_of(settings, run).began == "Changed"
+
+
+def test_an_import_with_its_lora_was_trained_elsewhere(settings, tmp_path):
+    source = make_run(tmp_path / "other", status="completed", timestamp=1000.0)
+    source.lora.write_bytes(b"x")
+    for what, word, started in ((Export(lora=True), "Trained", 1000.0), (Export(), "Imported", None)):
+        export_archive([source], tmp_path / "x.zip", what)
+        (run,) = import_file(tmp_path / "x.zip", OutputsPaths(settings.outputs))
+        row = row_of(settings, run)
+        assert (row.began, row.shown.word, row.origin) == (word, "Imported", "import")
+        assert row.started == started or row.started == pytest.approx(time.time(), abs=60)
+
+
+def test_the_lora_of_a_run_can_be_downloaded(settings):
+    run = make_run(settings.outputs, "big cat", status="completed")
+    assert row_of(settings, run).lora is None
+    run.lora.write_bytes(b"x")
+    assert row_of(settings, run).lora == "runs/big%20cat/loras/big%20cat.safetensors"
+
+
+@pytest.mark.parametrize("value", ["soon", -5, 1e300, None])
+def test_an_odd_time_of_the_end_is_not_known(settings, value):
+    run = make_run(settings.outputs, status="completed", completed_at=value)
+    assert row_of(settings, run).ended is None
+    run.exit.write_text(json.dumps({"run_id": "x", "attempt": 1, "status": "completed", "reason": "", "reason_code": "", "ended_at": 50.0}))
+    assert row_of(settings, run).ended == 50.0
