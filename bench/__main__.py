@@ -1,6 +1,6 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
-`python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty, and says so.
+`python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty and prints the reason.
 `python -m bench first_day` runs bench/first_day.py, which runs on request only.
 `python -m bench compare_versions OLD NEW` compares two checkouts of the trainer to the bit.
 """
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument(
         "parts", nargs="*", choices=[*PARTS, *ON_REQUEST, []], default=list(PARTS), metavar="PART", help=", ".join(PARTS | ON_REQUEST)
     )
-    parser.add_argument("--repeats", type=int, default=5, help="the median of so many is told")
+    parser.add_argument("--repeats", type=int, default=5, help="number of repeats; the median is reported")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for name in args.parts or PARTS:

@@ -1,7 +1,7 @@
 """The standard work "mini" of performance.md: its models, its images, and FluxGym's 16G flags over them.
 
 A FLUX checkpoint 768 wide (6 heads of 128, 2 double and 4 single blocks, 85 M parameters) of random weights, CLIP-L at its true size, T5 one layer
-deep but with its true 4096 channels, 8 images at 512 px, 512 text tokens: 1,536 tokens a step. Run as a program it writes the files, in a process
+deep but with its true 4096 channels, 8 images at 512 px, 512 text tokens: 1,536 tokens per step. Run as a program it writes the files, in a process
 of its own so that who measures never holds torch: `python -m bench.mini FOLDER`.
 """
 
@@ -105,8 +105,8 @@ def _write_images(folder: Path) -> None:
 
     from tests.support.photos import write_cats
 
-    write_cats(folder / "pictures", count=NUM_IMAGES, size=RESOLUTION)
-    subset = {"image_dir": str(folder / "pictures"), "class_tokens": "sks cat", "num_repeats": 10}
+    write_cats(folder / "images", count=NUM_IMAGES, size=RESOLUTION)
+    subset = {"image_dir": str(folder / "images"), "class_tokens": "sks cat", "num_repeats": 10}
     dataset = {"resolution": RESOLUTION, "batch_size": 1, "keep_tokens": 1, "subsets": [subset]}
     general = {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1}
     (folder / "dataset.toml").write_text(tomli_w.dumps({"general": general, "datasets": [dataset]}), encoding="utf-8")

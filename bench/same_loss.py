@@ -21,12 +21,12 @@ from bench.table import Figure
 from bench.trainer import SHIM, python_of
 
 SEEDS, EPOCHS, RESOLUTION, REPEATS = (1, 2, 3), 2, 128, 3
-JUDGING_SEED, JUDGING_EPOCHS, STANDSTILL = 99, 1, "1e-9"
+EVALUATION_SEED, EVALUATION_EPOCHS, TINY_LEARNING_RATE = 99, 1, "1e-9"
 WHAT = "loss of the trained LoRA"
 
 
 def measure(_repeats: int) -> list[Figure]:
-    """Train with each seed by both and judge every LoRA; returns the means of both, their distance beside the spread, and the untrained loss."""
+    """Train with each seed by both and evaluate every LoRA; return the means of both, their distance beside the spread, and the untrained loss."""
     kohya = os.environ.get("KOHYA")
     if not kohya:
         return [Figure(what=WHAT, ours=None, unit="", note="kohya not measured: KOHYA= names no checkout")]
@@ -36,28 +36,30 @@ def measure(_repeats: int) -> list[Figure]:
         folder = Path(name)
         mini.write(folder)
         _make_small(folder / "dataset.toml")
-        initial_digests = _classify(ours, folder, None)
-        losses = {who: [_classify(ours, folder, _train(command, folder, who, seed)) for seed in SEEDS] for who, command in commands.items()}
-    return _figures(losses, initial_digests)
+        untrained_loss = _mean_loss(ours, folder, None)
+        losses = {
+            who: [_mean_loss(ours, folder, _train(command, folder, who, seed)) for seed in SEEDS] for who, command in commands.items()
+        }
+    return _figures(losses, untrained_loss)
 
 
-def _figures(losses: dict[str, list[float]], initial_digests: float) -> list[Figure]:
+def _figures(losses: dict[str, list[float]], untrained_loss: float) -> list[Figure]:
     means = {who: statistics.mean(found) for who, found in losses.items()}
     spread = statistics.mean([statistics.stdev(found) for found in losses.values()])
-    told = "; ".join(f"{who} {', '.join(f'{loss:.5f}' for loss in found)}" for who, found in losses.items())
+    note = "; ".join(f"{who} {', '.join(f'{loss:.5f}' for loss in found)}" for who, found in losses.items())
     return [
-        Figure(what=WHAT, ours=means["ours"], unit="", peer=means["kohya"], peer_name="kohya", note=told),
+        Figure(what=WHAT, ours=means["ours"], unit="", peer=means["kohya"], peer_name="kohya", note=note),
         Figure(
             what="distance of the means", ours=abs(means["ours"] - means["kohya"]), unit="", target="within the spread", peer=spread,
             peer_name="standard deviation over seeds",
         ),
-        Figure(what="what training took off the loss", ours=initial_digests - means["ours"], unit="", peer=initial_digests - means["kohya"],
-               peer_name="kohya", note=f"untrained {initial_digests:.5f}"),
+        Figure(what="what training took off the loss", ours=untrained_loss - means["ours"], unit="", peer=untrained_loss - means["kohya"],
+               peer_name="kohya", note=f"untrained {untrained_loss:.5f}"),
     ]  # fmt: skip
 
 
 def _make_small(dataset: Path) -> None:
-    """Cut the work to a size that three seeds of both can be waited for: 64 image tokens a step, 48 steps."""
+    """Cut the work to a size that three seeds of both can be waited for: 64 image tokens per step, 48 steps."""
     text = dataset.read_text(encoding="utf-8")
     text = text.replace(f"resolution = {mini.RESOLUTION}", f"resolution = {RESOLUTION}")
     dataset.write_text(text.replace("num_repeats = 10", f"num_repeats = {REPEATS}"), encoding="utf-8")
@@ -70,11 +72,11 @@ def _train(command: list[str], folder: Path, who: str, seed: int) -> Path:
     return out / "mini.safetensors"
 
 
-def _classify(trainer: list[str], folder: Path, lora: Path | None) -> float:
+def _mean_loss(trainer: list[str], folder: Path, lora: Path | None) -> float:
     """Return the mean loss of a LoRA, or of the bare model, over draws that are the same for all."""
     with tempfile.TemporaryDirectory() as out:
         more = ["--network_weights", str(lora)] if lora else []
-        _run(trainer, folder, Path(out), *more, seed=JUDGING_SEED, max_train_epochs=JUDGING_EPOCHS, learning_rate=STANDSTILL)
+        _run(trainer, folder, Path(out), *more, seed=EVALUATION_SEED, max_train_epochs=EVALUATION_EPOCHS, learning_rate=TINY_LEARNING_RATE)
         lines = (json.loads(line) for line in (Path(out) / "progress.jsonl").read_text(encoding="utf-8").splitlines())
         losses = {line["step"]: line["loss"] for line in lines if line.get("loss") is not None}
     return statistics.mean(losses.values())

@@ -1,4 +1,4 @@
-"""The trainer on the standard work "mini": seconds a step, peak memory, start to first step; beside the machine's limit, and kohya's trainer.
+"""The trainer on the standard work "mini": seconds per step, peak memory, start to first step; beside the machine's limit, and kohya's trainer.
 
 `KOHYA=DIR make bench ARGS=trainer` measures a checkout of kohya-ss/sd-scripts on the same files with the same flags, by the Python of its own venv/
 (see docs/kohya-checkout.md). Both are run as users run them, 1,280 steps long, and are ended after a few; rounds take turns.

@@ -97,7 +97,7 @@ class UnreadableState(SessionError):
 
 
 class NameTaken(SessionError):
-    """A run of that name exists, and the request does not say whether to resume, version or replace it."""
+    """A run of that name exists, and the request does not specify if it is to be resumed, versioned or replaced."""
 
 
 class AlreadyRunning(SessionError):

@@ -1,4 +1,4 @@
-"""What FluxGym needs of an engine, the place where runs execute: submit and cancel runs, observe them, and hand out devices."""
+"""What FluxGym needs of an engine, which executes runs: submit and cancel runs, observe them, and assign devices."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -72,7 +72,7 @@ def _files(folder: Path) -> list[Path]:
     index = next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
     if index is None:
         if len(files := sorted(folder.glob("*.safetensors"))) != 1:
-            raise _Problem("folder holds no .safetensors file" if not files else "folder holds several .safetensors files without an index")
+            raise _Problem("folder has no .safetensors file" if not files else "folder has several .safetensors files without an index")
         return files
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))

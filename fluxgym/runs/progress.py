@@ -1,4 +1,4 @@
-"""Read progress.jsonl: its last lines and the loss by step. Only the end of a large file is read."""
+"""Read progress.jsonl: its last lines, for which only the end of a large file is read, or all lines."""
 
 import stat
 from collections.abc import Iterable, Iterator
@@ -59,12 +59,11 @@ def _parsed(text: bytes) -> Line | None:
         return None
 
 
-def losses_in(lines: Iterable[bytes]) -> Iterator[tuple[int, float]]:
-    """Yield (step, loss) of each line that has both, in the order of lines."""
-    for text in lines:
-        line = _parsed(text) if b'"loss"' in text else None
-        if line is not None and isinstance(line.get("step"), int) and isinstance(line.get("loss"), (int, float)):
-            yield line["step"], float(line["loss"])
+def lines_in(texts: Iterable[bytes]) -> Iterator[Line]:
+    """Yield each line that is valid, in order."""
+    for text in texts:
+        if (line := _parsed(text)) is not None:
+            yield line
 
 
 def eta_s(line: Line) -> float | None:

@@ -170,7 +170,7 @@ class Supervisor:
         return Attempt(self.run, self.spec, trainer, started_at=started_at, first_attempt=self.first_attempt)
 
     def _try_record_processes(self, trainer: ProcessIdentity | None) -> None:
-        """Record the processes and only log a failure: a full disk is no reason to abandon a trainer that is recorded already."""
+        """Record the processes and only log a failure: a full disk does not justify abandoning a trainer that is recorded already."""
         try:
             record_processes(self.run, self.spec, trainer, started_at=self.attempt.started_at if self.attempt else time.time())
         except StorageError as error:

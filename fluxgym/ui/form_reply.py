@@ -65,7 +65,7 @@ class Form:
         return {**form_values.DEFAULTS, "base_model": model, "advanced": {}, **own}
 
     def explicit(self, state: State) -> State:
-        """Return the state with an emptied field said aloud, so that nothing fills it with the model's default again."""
+        """Return the state with an emptied field as an explicit value, so that the model's default does not fill it again."""
         advanced = self.defaults(state["base_model"])["advanced"]
         return state | {"advanced": {name: form_values.when_empty(name) for name in advanced} | state["advanced"]}
 

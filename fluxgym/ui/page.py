@@ -14,11 +14,11 @@ from fluxgym.config.setting_spec import Group, Kind
 from fluxgym.config.settings import SETTINGS
 from fluxgym.engines.devices import num_gpus
 from fluxgym.models.catalog import list_models
-from fluxgym.ui.api.files import ASSETS
+from fluxgym.ui.api.files import ASSETS, VENDOR
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
-STYLES = ("tokens.css", "components.css", "page.css", "frame.css")
+STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "page.css", "frame.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
@@ -36,7 +36,7 @@ def js_module(name: str, *, value: Any = None) -> gr.HTML:
 
 def head(root_path: str = "") -> str:
     """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
-    style = "".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
+    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
     scripts = "".join(
         f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
     )

@@ -80,6 +80,10 @@ def add_lora(out: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float, dro
 class LoRAModule(nn.Module):
     """The trainable LoRA of one frozen Linear."""
 
+    alpha: Tensor
+    lora_down: nn.Module  # a Linear; a ModuleList of Linears in a SplitLoRAModule
+    lora_up: nn.Module
+
     def __init__(
         self,
         name: str,
@@ -106,15 +110,17 @@ class LoRAModule(nn.Module):
         out = self._frozen_forward(x)
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
-        return add_lora(out, x, self.lora_down.weight, self.lora_up.weight, self.multiplier * self.scale, self.dropout)
+        ((down, up),) = self.factors()
+        return add_lora(out, x, down, up, self.multiplier * self.scale, self.dropout)
 
-    def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    def factors(self) -> list[tuple[Tensor, Tensor]]:
         """Return the trained (down, up) pairs: (rank, in) and (out, rank)."""
-        return [(self.lora_down.weight, self.lora_up.weight)]
+        return [(_weight(self.lora_down), _weight(self.lora_up))]
 
     def saved(self) -> dict[str, Tensor]:
         """Return the module in kohya's format: down (R, in), up (out, R) and alpha; alpha / R is the trained scale."""
-        return {DOWN: self.lora_down.weight, UP: self.lora_up.weight, ALPHA: self.alpha}
+        ((down, up),) = self.factors()
+        return {DOWN: down, UP: up, ALPHA: self.alpha}
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -126,8 +132,9 @@ class LoRAModule(nn.Module):
         self._fill(weights[DOWN], up)
 
     def _fill(self, down: Tensor, up: Tensor) -> None:
-        self.lora_down.weight.copy_(down)
-        self.lora_up.weight.copy_(up)
+        ((own_down, own_up),) = self.factors()
+        own_down.copy_(down)
+        own_up.copy_(up)
 
 
 class SplitLoRAModule(LoRAModule):
@@ -137,12 +144,25 @@ class SplitLoRAModule(LoRAModule):
     which divides the LoRA's strength by the number of parts.)
     """
 
-    def __init__(self, name: str, linear: nn.Linear, rank: int, alpha: float, seed: int, sizes: Sequence[int], *dropout: object) -> None:
+    lora_down: nn.ModuleList
+    lora_up: nn.ModuleList
+
+    def __init__(
+        self,
+        name: str,
+        linear: nn.Linear,
+        rank: int,
+        alpha: float,
+        seed: int,
+        sizes: Sequence[int],
+        rates: DropoutRates | None = None,
+        micro_step: MicroStep | None = None,
+    ) -> None:
         """`sizes` are the output rows of each part; raises ValueError if their sum differs from the Linear's."""
         if sum(sizes) != linear.out_features:
             raise ValueError(f"{name}: parts of {list(sizes)} rows do not make up {linear.out_features}")
         self.sizes = list(sizes)
-        super().__init__(name, linear, rank, alpha, seed, *dropout)
+        super().__init__(name, linear, rank, alpha, seed, rates, micro_step)
 
     def _make_factors(self, linear: nn.Linear, random: torch.Generator) -> None:
         pairs = [_factors(linear.in_features, self.rank, size, random) for size in self.sizes]
@@ -159,9 +179,9 @@ class SplitLoRAModule(LoRAModule):
             parts.append(add_lora(part, x, down, up, self.multiplier * self.scale, dropout))
         return torch.cat(parts, dim=-1)
 
-    def factors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    def factors(self) -> list[tuple[Tensor, Tensor]]:
         """Return the trained (down, up) pairs of the parts: (rank, in) and (size, rank)."""
-        return [(down.weight, up.weight) for down, up in zip(self.lora_down, self.lora_up, strict=True)]
+        return [(_weight(down), _weight(up)) for down, up in zip(self.lora_down, self.lora_up, strict=True)]
 
     def saved(self) -> dict[str, Tensor]:
         """Return the parts as one module of the summed rank with a block-diagonal up."""
@@ -172,6 +192,11 @@ class SplitLoRAModule(LoRAModule):
         for (own_down, own_up), (new_down, new_up) in zip(self.factors(), split(down, up, self.sizes), strict=True):
             own_down.copy_(new_down)
             own_up.copy_(new_up)
+
+
+def _weight(linear: nn.Module) -> Tensor:
+    assert isinstance(linear, nn.Linear)
+    return linear.weight
 
 
 def _factors(in_features: int, rank: int, out_features: int, random: torch.Generator) -> tuple[nn.Linear, nn.Linear]:

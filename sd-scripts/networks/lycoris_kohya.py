@@ -7,7 +7,7 @@ micro step), so a resume draws the same numbers.
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +50,21 @@ KINDS: dict[str, Callable[[str], Any]] = (
 )
 
 
+class _Layer(Protocol):
+    multiplier: float
+
+
+class PackageNetwork(nn.Module):
+    """The type of the package's network: the members that are used here. Only for annotations: the package has none of its own."""
+
+    loras: list[_Layer]
+    apply_max_norm_regularization: Callable[[float, torch.device], object]
+
+
 class LycorisNetwork(TrainedNetwork):
     """The network of the LyCORIS package, applied to the models."""
 
-    def __init__(self, inner: nn.Module, seed: int, options: LoRAOptions) -> None:
+    def __init__(self, inner: PackageNetwork, seed: int, options: LoRAOptions) -> None:
         super().__init__()
         self.inner, self.seed, self.options = inner.eval(), seed, options
 

@@ -144,9 +144,13 @@ def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, 
     return read
 
 
-def _kind(name: str, annotation: Any) -> Callable[[str], Any]:
-    special = {"in_dims": _ranks, "network_reg_dims": _by_pattern(int), "network_reg_lrs": _by_pattern(_rate)}
-    plain = {bool: switch, str: str, float: finite, int | None: int, float | None: finite}
+def _kind(name: str, annotation: object) -> Callable[[str], Any]:
+    special: dict[str, Callable[[str], Any]] = {
+        "in_dims": _ranks,
+        "network_reg_dims": _by_pattern(int),
+        "network_reg_lrs": _by_pattern(_rate),
+    }
+    plain: dict[object, Callable[[str], Any]] = {bool: switch, str: str, float: finite, int | None: int, float | None: finite}
     return special.get(name) or plain[annotation]
 
 

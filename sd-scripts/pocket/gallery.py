@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fluxgym.contract.buckets import cover
 from library.config import ModelConfig
-from library.data.images import list_images, read_image, resize_and_crop, to_pixels
 from library.models.family import DeviceStore
 from library.models.flux1.layer_names import CLIP_PREFIX
 from library.models.flux1.text_encoders import CLIP
@@ -61,13 +59,6 @@ class Gallery:
     def pixels(self, latents: Tensor) -> np.ndarray:
         """Decode (n, 16, h, w) latents -> (n, H, W, 3) uint8."""
         return np.stack([np.asarray(to_image(self.family.decode_latents(self.vae, each[None]))) for each in latents])
-
-    @torch.no_grad()
-    def latents_of(self, folder: Path) -> Tensor:
-        """Encode the images of a folder, cropped to squares -> (n, 16, h, w) latents."""
-        images = [read_image(path) for path in list_images(str(folder))]
-        squares = [resize_and_crop(each, cover(each.size, (PIXELS, PIXELS)), "lanczos") for each in images]
-        return torch.cat([self.family.encode_image(self.vae, to_pixels(each)[None], None) for each in squares])
 
 
 def prompts_of(texts: Iterable[str], first_seed: int) -> list[SamplePrompt]:

@@ -11,7 +11,8 @@ BORDER = 6  # width in pixels of the border of a 64-pixel image that no shape re
 
 def nearest_rms(samples: Tensor, references: Tensor) -> Tensor:
     """Return each sample's root-mean-square distance to its nearest reference: (n, ...) and (m, ...) -> (n,)."""
-    return torch.cdist(samples.flatten(1), references.flatten(1)).amin(1) / samples[0].numel() ** 0.5
+    rms: Tensor = torch.cdist(samples.flatten(1), references.flatten(1)).amin(1) / samples[0].numel() ** 0.5
+    return rms
 
 
 def num_nearest_to(samples: Tensor, targets: Tensor, others: Tensor) -> int:

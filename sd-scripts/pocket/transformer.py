@@ -202,7 +202,8 @@ def guided_velocity(
 
 def _flux(flux: Flux, noisy: Tensor, sigmas: Tensor, guidance: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
     B, _, h, w = noisy.shape
-    return flux(pack_latents(noisy), image_ids(B, h, w), context, text_ids(B, context.shape[1]), sigmas, pooled, guidance)
+    predicted: Tensor = flux(pack_latents(noisy), image_ids(B, h, w), context, text_ids(B, context.shape[1]), sigmas, pooled, guidance)
+    return predicted
 
 
 def _sigmas(size: int, random: torch.Generator) -> Tensor:

@@ -76,7 +76,7 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     with page.expect_download() as download:
         page.locator(".fg-files a", has_text=re.compile("^my-cat.safetensors$")).click()
     with safe_open(download.value.path(), "pt") as file:
-        assert any(key.endswith("lora_up.weight") for key in file.keys())  # noqa: SIM118 (safe_open is no mapping)
+        assert any(key.endswith("lora_up.weight") for key in file.keys())  # noqa: SIM118 (safe_open is not a mapping)
     assert (app.outputs / "my-cat" / "dataset" / "cat 7.txt").read_text().strip() == "sks cat, the last word"
     assert (app.outputs / "my-cat" / "dataset" / "cat 0.txt").read_text().strip() == "sks cat, crop 0"
 

@@ -43,11 +43,11 @@ def test_banner_below_the_navigation_shows_example_2(app, page):
     open_page(page, app)
     title = page.locator("#fg-banner summary").first
     expect(title).to_contain_text("🔄 Active Training Sessions")
-    for place in ("#train", "#run/cat"):
-        page.goto(f"{app.url}{place}")
-        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(place[1:].partition("/")[0].capitalize())
+    for fragment in ("#train", "#run/cat"):
+        page.goto(f"{app.url}{fragment}")
+        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(fragment[1:].partition("/")[0].capitalize())
         navigation, banner = page.locator(".fg-nav").bounding_box(), page.locator("#fg-banner").bounding_box()
-        shown = page.locator("#fg-example" if place == "#train" else ".fg-run-head").bounding_box()
+        shown = page.locator("#fg-example" if fragment == "#train" else ".fg-run-head").bounding_box()
         assert navigation["y"] + navigation["height"] <= banner["y"]
         assert banner["y"] + banner["height"] <= shown["y"]
     if page.locator(".fg-sessions[open]").count() == 0:

@@ -36,9 +36,9 @@ def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, t
     page.set_viewport_size({"width": width, "height": 900})
     open_page(page, app, f"?__theme={theme}")
     expect(page.locator(".fg-row")).to_have_count(1)
-    for place in ("#train", "#run"):
-        page.goto(f"{app.url}?__theme={theme}{place}")
-        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(place[1:].capitalize())
+    for fragment in ("#train", "#run"):
+        page.goto(f"{app.url}?__theme={theme}{fragment}")
+        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(fragment[1:].capitalize())
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
     assert wrong == []
 

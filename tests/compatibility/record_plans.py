@@ -101,7 +101,7 @@ def _by_turns(table: dict[str, list[Any]]) -> Any:
 def _state(source: random.Random, names: list[str], index: int, wrong: list[tuple[str, Any]]) -> dict[str, Any]:
     state = {name: source.choice(options) for name, options in VALID.items() if name == "lora_name" or source.random() < 0.7}
     first = index // 2 * FLAGS_PER_STATE
-    chosen = [names[(first + place) % len(names)] for place in range(FLAGS_PER_STATE)] if index % 2 == 0 else source.sample(names, 2)
+    chosen = [names[(first + offset) % len(names)] for offset in range(FLAGS_PER_STATE)] if index % 2 == 0 else source.sample(names, 2)
     state["advanced"] = {name: _value(source, name) for name in chosen}
     if source.random() < 0.3:
         state["advanced"] |= {"train_batch_size": source.choice([1, 2, 4]), "gradient_accumulation_steps": source.choice([1, 3])}

@@ -43,14 +43,14 @@ def test_each_run_is_listed_as_it_was(old):
 
 def test_history_templates_and_the_queue_are_read(old):
     for slug, text in RECORDED["history"].items():
-        told = old.run("history", slug)
+        printed = old.run("history", slug)
         for line in text.splitlines():
-            assert line.split("  kept ")[0].strip() in told
+            assert line.split("  kept ")[0].strip() in printed
     assert old.run("template", "list") == RECORDED["template"]["list"]
     assert json.loads(old.run("template", "apply", "Cats of mine", "New Cat")) == RECORDED["template"]["apply"]
     assert old.run("queue").startswith("1. queued-cat: ")
-    told = old.run("history", "replaced-cat", "--diff", "29b9dd61ae888f97-1", "now").splitlines()
-    assert told == ["max_train_epochs: 1 → 2", "seed: 42 → 43", "network_dim: 1 → 2"]
+    printed = old.run("history", "replaced-cat", "--diff", "29b9dd61ae888f97-1", "now").splitlines()
+    assert printed == ["max_train_epochs: 1 → 2", "seed: 42 → 43", "network_dim: 1 → 2"]
     old.run("history", "copied-cat", "--restore", "24c684180235061b-1")
     assert json.loads((old.outputs / "copied-cat" / "ui_state.json").read_text(encoding="utf-8"))["resume_from_checkpoint"] == ""
 

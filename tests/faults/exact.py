@@ -25,7 +25,7 @@ SETTINGS: tuple[tuple[tuple[str, ...], dict[str, object]], ...] = (
 
 def exact_resumes(folder: Path, count: int) -> Result:
     """Stop trainings at random steps: each ends with the LoRA of the uninterrupted one, bit for bit, and with the same loss at every step."""
-    models, images = write_tiny_models(folder / "models"), write_cats(folder / "pictures", count=4, size=64)
+    models, images = write_tiny_models(folder / "models"), write_cats(folder / "images", count=4, size=64)
     dice, held, failures = random.Random(5), 0, []
     for number in range(count):
         extra, subset = SETTINGS[number % len(SETTINGS)]

@@ -24,7 +24,7 @@ def main(folder: Path, count: int) -> None:
     for number in range(count):
         trainer = subprocess.Popen(["sleep", "100"])
         record_processes(run, "id-cat", 1, None, identify(trainer.pid, "id-cat"))
-        time.sleep(TICK_S)  # a trainer that lived for less than one of the kernel's ticks cannot be told from the next
+        time.sleep(TICK_S)  # a trainer that lived for less than one of the kernel's ticks cannot be distinguished from the next
         run.training_pid.write_text(f"{trainer.pid}\n")
         trainer.kill()
         trainer.wait()

@@ -161,15 +161,15 @@ def damaged_states(folder: Path, count: int) -> Result:
 def _mutated(whole: bytes, dice: random.Random) -> bytes:
     data = bytearray(whole)
     for _ in range(dice.randint(1, 6)):
-        kind, place = dice.randrange(6), dice.randrange(max(1, len(data)))
+        kind, position = dice.randrange(6), dice.randrange(max(1, len(data)))
         if kind == 0:
-            del data[place:]
+            del data[position:]
         elif kind == 1 and data:
-            data[place % len(data)] = dice.randrange(256)
+            data[position % len(data)] = dice.randrange(256)
         elif kind == 2:
-            data[place:place] = dice.choice([b"null", b"[[[", b"1e999", b"-0", b'"', b"\xff\xfe", b"\0", b"NaN", b"{}", b"9" * 400])
+            data[position:position] = dice.choice([b"null", b"[[[", b"1e999", b"-0", b'"', b"\xff\xfe", b"\0", b"NaN", b"{}", b"9" * 400])
         elif kind == 3:
-            del data[place : place + dice.randrange(30)]
+            del data[position : position + dice.randrange(30)]
         elif kind == 4:
             data = bytearray(dice.choice([b"", b"[]", b"3", b'"x"', b"\xef\xbb\xbf" + whole, whole.decode().encode("utf-16"), whole * 2]))
         else:
@@ -207,7 +207,7 @@ def healthy_phases(folder: Path, count: int) -> Result:
 
 
 def _play(run: RunPaths, watch: stall.StallWatch, clock: _Clock, dice: random.Random, phase: str) -> bool:
-    """Play one phase; say whether it was called stalled."""
+    """Play one phase; return True if it was reported as stalled."""
     steady = 10 ** dice.uniform(-1, 2)
     _report(run, clock, phase, 0)  # every phase is announced when it begins
     for step in range(6):

@@ -106,7 +106,7 @@ def _velocity(model, noisy: Tensor, sigma: Tensor, given: dict[str, Tensor]) -> 
 
     _, channels, height, width = noisy.shape
     tokens = FluxPipeline._pack_latents(noisy, 1, channels, height, width)
-    places = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, noisy.device, noisy.dtype)
+    img_ids = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, noisy.device, noisy.dtype)
     out = model(
         hidden_states=tokens,
         timestep=sigma,
@@ -114,7 +114,7 @@ def _velocity(model, noisy: Tensor, sigma: Tensor, given: dict[str, Tensor]) -> 
         pooled_projections=given["pooled"],
         encoder_hidden_states=given["context"],
         txt_ids=torch.zeros(given["context"].shape[1], 3),
-        img_ids=places,
+        img_ids=img_ids,
     ).sample
     return FluxPipeline._unpack_latents(out, height * 8, width * 8, 8)
 

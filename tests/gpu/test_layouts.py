@@ -71,8 +71,8 @@ def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_swapped_blocks_take_the_place_of_two():
-    """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is let go."""
+def test_swapped_blocks_take_the_memory_of_at_most_three():
+    """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is released."""
     blocks = [torch.nn.Linear(4096, 2048, bias=False).requires_grad_(False) for _ in range(8)]
     pin(blocks)
     swap_blocks(blocks, CudaBlockTransfer(CUDA), is_checkpointed=True)

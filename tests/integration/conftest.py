@@ -28,4 +28,4 @@ def fixture_models(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="images")
 def fixture_images(tmp_path_factory):
-    return write_cats(tmp_path_factory.mktemp("pictures"), count=4)
+    return write_cats(tmp_path_factory.mktemp("images"), count=4)

@@ -17,7 +17,7 @@ def fixture_models(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="images")
 def fixture_images(tmp_path_factory):
-    return write_cats(tmp_path_factory.mktemp("pictures"), count=4, size=64)
+    return write_cats(tmp_path_factory.mktemp("images"), count=4, size=64)
 
 
 def test_stops_by_sigterm_and_sigkill_give_the_same_files(models, images, tmp_path):

@@ -35,7 +35,7 @@ def one_thread():
 
 
 class StopWhileValidating(StopFlag):
-    """A wish to stop that comes while the images are validated after a step."""
+    """A stop request that arrives while the images are validated after a step."""
 
     def __init__(self, progress, step):
         super().__init__()
@@ -100,7 +100,7 @@ def test_validation_does_not_change_training_and_continues_after_a_stop(cats, tm
 
 
 def test_masked_pixels_do_not_affect_the_weights(cats, tmp_path):
-    """All black: nothing is learned, and that is said. All white: it becomes what it becomes without masks."""
+    """All black: nothing is learned, and a message reports it. All white: the result is the same as without masks."""
     (tmp_path / "masks").mkdir()
     for index in range(4):
         Image.new("L", (96, 96), 0).save(tmp_path / "masks" / f"cat {index}.png")

@@ -56,7 +56,7 @@ def test_kohya_progress_comes_from_its_output_and_its_lora_is_verified(begin):
     end = wait_until_ended(run)
     lines = lines_of(run)
     phases = [line["phase"] for line in lines]
-    firsts = [phase for place, phase in enumerate(phases) if phase not in phases[:place]]
+    firsts = [phase for index, phase in enumerate(phases) if phase not in phases[:index]]
     assert end.status == "completed", end.reason
     assert [phase for phase in firsts if phase != "sampling"] == ["loading", "caching", "training", "saving", "done", "verifying"]
     assert "sampling" in phases
@@ -85,8 +85,8 @@ def test_kohya_stop_reports_no_saved_state_and_resume_starts_at_the_last_one(beg
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == ("stopped", "user")
     newest = list_complete(run, KohyaBackend())[0]
-    at_its_place = session_of(run).progress["step"] == newest.step  # there kohya's trainer has just saved one
-    assert ("its state was saved" if at_its_place else "no state was saved at this step") in end.reason
+    is_at_checkpoint = session_of(run).progress["step"] == newest.step  # there kohya's trainer has just saved one
+    assert ("its state was saved" if is_at_checkpoint else "no state was saved at this step") in end.reason
     assert (newest.step, newest.total_steps) == (8 * newest.epoch, STEPS)
     assert not list_complete(run, BuiltinBackend())
     assert session_of(run).progress["step"] < STEPS

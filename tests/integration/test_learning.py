@@ -16,10 +16,11 @@ from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
 from pocket.gallery import Gallery
 from pocket.measures import nearest_rms
+from tests.support.pocket_latents import latents_of
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
-EPOCHS, STAGES = 8, 2  # ten steps an epoch; samples before the first, after the half and after the last
+EPOCHS, STAGES = 8, 2  # ten steps per epoch; samples before the first, after the half and after the last
 SCHEDULE_FREE = ["--optimizer_args", "weight_decay=0.0"]
 CASES = {
     "LoKr": ["--network_module", "lycoris.kohya", "--network_args", "algo=lokr", "factor=4", "--learning_rate", "1e-2"],
@@ -47,7 +48,7 @@ def replaced(argv: list[str], changes: list[str]) -> list[str]:
     for flag in [word for word in changes if word.startswith("--")]:
         if flag in words:
             begin = words.index(flag)
-            end = next((place for place in range(begin + 1, len(words)) if words[place].startswith("--")), len(words))
+            end = next((index for index in range(begin + 1, len(words)) if words[index].startswith("--")), len(words))
             del words[begin:end]
     return words + changes
 
@@ -78,7 +79,7 @@ def fixture_gallery():
 def fixture_photos(gallery, tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     write_example(folder)
-    return gallery.latents_of(folder)
+    return latents_of(gallery, folder)
 
 
 def distances(run: RunPaths, gallery: Gallery, photos, folder: Path) -> list[float]:
@@ -91,7 +92,7 @@ def distances(run: RunPaths, gallery: Gallery, photos, folder: Path) -> list[flo
         (folder / stage).mkdir(parents=True)
         for path in stages[stage]:
             (folder / stage / path.name).symlink_to(path)
-        found.append(nearest_rms(gallery.latents_of(folder / stage), photos).mean().item())
+        found.append(nearest_rms(latents_of(gallery, folder / stage), photos).mean().item())
     return found
 
 

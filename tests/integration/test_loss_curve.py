@@ -16,7 +16,7 @@ def losses(folder, name, *extra, without=()):
 
 def test_losses_of_the_fast_settings_equal_those_in_float32(tmp_path):
     write_tiny_models(tmp_path / "models")
-    write_dataset_toml(tmp_path / "dataset.toml", write_cats(tmp_path / "pictures", count=4))
+    write_dataset_toml(tmp_path / "dataset.toml", write_cats(tmp_path / "images", count=4))
     fast = losses(tmp_path, "fast")
     exact = losses(tmp_path, "exact", "--mixed_precision", "no", without=("--fp8_base", "--gradient_checkpointing"))
     assert len(fast) == 16
@@ -25,4 +25,4 @@ def test_losses_of_the_fast_settings_equal_those_in_float32(tmp_path):
     assert max(apart) < 0.02
     assert statistics.pstdev(exact) > 10 * statistics.median(
         abs(a - b) for a, b in zip(fast, exact, strict=True)
-    )  # the curve is no constant
+    )  # the curve is not constant

@@ -22,6 +22,7 @@ from pocket.gallery import Gallery, prompts_of
 from pocket.measures import colors_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLORS, SHAPES, shape_caption
 from pocket.transformer import PARAMS
+from tests.support.pocket_latents import latents_of
 from tests.support.tiny_models import make_flux, save
 
 ROOT = Path(__file__).parents[2]
@@ -72,12 +73,12 @@ def fixture_base():
 def fixture_photos(base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     write_example(folder)
-    return base.latents_of(folder)
+    return latents_of(base, folder)
 
 
 @pytest.fixture(scope="module", name="others")
 def fixture_others(base):
-    return base.latents_of(MODELS / "pocket" / "prior")
+    return latents_of(base, MODELS / "pocket" / "prior")
 
 
 @pytest.fixture(scope="module", name="before")

@@ -1,4 +1,4 @@
-"""Real supervisors in line for one device: in order, through deaths and moves, and without anybody who keeps the line."""
+"""Real supervisors in the queue for one device: in order, through deaths and moves, and without a queue process."""
 
 import json
 import os
@@ -25,7 +25,7 @@ HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder
 
 
 class Line:
-    """Runs in one outputs folder, each holding the device until it is let go."""
+    """Runs in one outputs folder, each holding the device until it is released."""
 
     def __init__(self, outputs):
         self.outputs = OutputsPaths(outputs)
@@ -49,7 +49,7 @@ class Line:
     def wait_for(self, run, status):
         wait_for(lambda: self.is_(run, status))
 
-    def let_go(self, *runs):
+    def release(self, *runs):
         for run in runs:
             (run.folder / "hold").unlink()
 
@@ -87,7 +87,7 @@ def test_queued_runs_start_in_order_and_name_what_they_wait_for(line):
     line.wait_for(fourth, Status.QUEUED)
     assert "ahead of it: second and 1 more." in read_state(fourth)["reason"]
     assert read_state(second)["reason"] == "Waiting for the CPU, which “first” uses; it is next."
-    line.let_go(first, second, third, fourth)
+    line.release(first, second, third, fourth)
     assert [wait_until_ended(run).status for run in (first, second, third, fourth)] == ["completed"] * 4
     assert line.order() == ["first", "second", "third", "fourth"]
     assert line.names() == []
@@ -100,10 +100,10 @@ def test_queued_run_does_not_wait_for_other_devices(line):
     both = line.start("both", ["gpu-0", "gpu-1"])
     line.wait_for(both, Status.QUEUED)
     assert "GPU 0 and GPU 1, which “first” and “second” use" in read_state(both)["reason"]
-    line.let_go(first)
+    line.release(first)
     wait_until_ended(first)
     assert line.is_(both, Status.QUEUED)
-    line.let_go(second, both)
+    line.release(second, both)
     assert wait_until_ended(both).status == "completed"
 
 
@@ -119,10 +119,10 @@ def test_queued_run_for_any_gpu_takes_the_first_free_one(line):
     named = line.start("named", ["gpu-0"])
     line.wait_for(named, Status.QUEUED)
     on_1 = next(run for run in runs.values() if seen(run) == "1")
-    line.let_go(on_1)
+    line.release(on_1)
     line.wait_for(late, Status.RUNNING)
     assert seen(late) == "1"
-    line.let_go(late, named, *(run for run in runs.values() if run != on_1))
+    line.release(late, named, *(run for run in runs.values() if run != on_1))
     assert wait_until_ended(named).status == "completed"
 
 
@@ -134,7 +134,7 @@ def test_run_for_any_gpu_passes_a_run_that_waits_for_a_used_one(line):
     other = line.start("other", ["gpu-0", "gpu-1"], any_free=True)
     line.wait_for(other, Status.RUNNING)
     assert seen(other) == "1"
-    line.let_go(first, named, other)
+    line.release(first, named, other)
     wait_until_ended(named)
 
 
@@ -157,7 +157,7 @@ def test_queue_can_be_reordered_and_left(line):
     assert request_stop(runs["a"])
     ended = wait_until_ended(runs["a"])
     assert (ended.status, ended.reason_code, ended.reason) == ("stopped", "user", "Canceled by you before it started.")
-    line.let_go(first, *runs.values())
+    line.release(first, *runs.values())
     for name in ("b", "c"):
         assert wait_until_ended(runs[name]).status == "completed"
     assert line.order() == ["first", "c", "b"]
@@ -174,7 +174,7 @@ def test_killed_queued_run_keeps_its_position_and_is_restarted(line):
     assert line.engine.reconcile() == ("second",)
     assert line.engine.reconcile() == ()
     assert line.names() == ["second", "third"]
-    line.let_go(first, second, third)
+    line.release(first, second, third)
     wait_until_ended(third)
     assert line.order() == ["first", "second", "third"]
 
@@ -192,7 +192,7 @@ def test_queued_run_during_its_restart_keeps_its_turn(line, monkeypatch):
     line.wait_for(third, Status.QUEUED)
     assert "ahead of it: second" in read_state(third)["reason"]
     engine_of(second).submit(second, read_launch_spec(second))
-    line.let_go(first, second, third)
+    line.release(first, second, third)
     wait_until_ended(third)
     assert line.order() == ["first", "second", "third"]
 
@@ -216,7 +216,7 @@ def test_dead_queued_run_blocks_no_other_and_can_be_cancelled(line):
     second, third = line.start("second"), line.start("third")
     line.wait_for(second, Status.QUEUED)
     kill_supervisor(second)
-    line.let_go(first, third)
+    line.release(first, third)
     assert wait_until_ended(third).status == "completed"
     assert request_stop(second)
     line.wait_for(second, Status.STOPPED)
@@ -233,7 +233,7 @@ def test_device_stays_locked_while_the_trainer_outlives_its_supervisor(line):
     assert line.is_(second, Status.QUEUED)
     os.kill(record.trainer.pid, signal.SIGKILL)
     line.wait_for(second, Status.RUNNING)
-    line.let_go(second)
+    line.release(second)
     wait_until_ended(second)
 
 
@@ -245,7 +245,7 @@ def test_ticket_of_a_deleted_run_is_removed(line):
     kill_supervisor(second)
     shutil.rmtree(second.folder)
     assert line.engine.reconcile() == ()
-    line.let_go(first)
+    line.release(first)
     wait_until_ended(first)
     (line.outputs.queue / "damaged.json").write_text('{"slug": 1')
     (line.outputs.queue / "other.json").write_text(json.dumps({"slug": "../x", "run_id": "x", "place": 0, "since": 0, "devices": ["cpu"]}))

@@ -25,10 +25,10 @@ def test_stop_with_a_damaged_launch_file_stops_the_trainer(run):
 
 def test_stop_before_the_trainer_starts_prevents_its_start(tmp_path):
     run = make_run(tmp_path)
-    told = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
-    write_launch_spec(run, told)
+    spec = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
+    write_launch_spec(run, spec)
     assert request_stop(run)
-    engine_of(run).submit(run, told)
+    engine_of(run).submit(run, spec)
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("stopped", "user")
     assert not (run.folder / "started").exists()

@@ -37,7 +37,7 @@ ENDS = {
     "only a sentence": ("print('error: the flag --x is odd.', file=sys.stderr); sys.exit(2)", "failed", "bad_input", "--x is odd"),
     "CUDA out of memory": ("print('torch.OutOfMemoryError: CUDA out of memory.'); sys.exit(1)", "failed", "cuda_oom", "GPU ran out"),
     "SIGKILL from outside": ("progress(2); os.kill(os.getpid(), 9)", "stopped", "interrupted", "SIGKILL"),
-    "143 without a wish": ("progress(2); sys.exit(143)", "stopped", "interrupted", "outside FluxGym"),
+    "143 without a stop request": ("progress(2); sys.exit(143)", "stopped", "interrupted", "outside FluxGym"),
     "a real-time signal": ("progress(2); os.kill(os.getpid(), 35)", "failed", "unknown", "signal SIGRTMIN+1"),
     "a segmentation fault": ("progress(2); os.kill(os.getpid(), 11)", "failed", "unknown", "SIGSEGV"),
 }

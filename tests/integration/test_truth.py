@@ -175,7 +175,7 @@ class Truth(RuleBasedStateMachine):
 
     @act(lambda model: model.supervisor)
     def kill_supervisor(self, name: str) -> None:
-        """Kill -9 the supervisor; the trainer goes on, a waiting run keeps its place."""
+        """Kill -9 the supervisor; the trainer continues, and a waiting run keeps its position."""
         model, record = self.models[name], read_record(self.run_of(name))
         os.kill(record.supervisor.pid, signal.SIGKILL)
         wait_for(lambda: not is_alive(record.supervisor))
@@ -295,7 +295,7 @@ class Truth(RuleBasedStateMachine):
         return {entry.slug: str(entry.status) for entry in index.entries(everything=True)}
 
     def _is_free(self) -> bool:
-        """Return True if nobody holds the device: a trainer, or a supervisor that has not let go."""
+        """Return True if no process holds the device: neither a trainer nor a supervisor that has not released it."""
         return not any(model.trainer or (model.supervisor and not model.queued) for model in self.models.values())
 
     def _request(self, name: str) -> None:
@@ -303,7 +303,7 @@ class Truth(RuleBasedStateMachine):
         start(StartRequest(state=state(lora_name=name), images=self.images), self.world)
 
     def _ends_without_trainer(self, name: str, how: str) -> None:
-        """Note that the trainer has gone; a frozen supervisor will say so once it is thawed."""
+        """Note that the trainer has gone; a frozen supervisor records it once it continues."""
         model = self.models[name]
         if model.supervisor_frozen:
             model.trainer, model.trainer_frozen, model.ended, model.thawed_end = False, False, "stopped", how

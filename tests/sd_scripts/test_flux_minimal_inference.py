@@ -25,10 +25,10 @@ pytestmark = pytest.mark.slow
 def fixture_trained(tmp_path_factory):
     """A training of three steps, wild enough that its LoRA shows, with an image before the first and after the last."""
     folder = tmp_path_factory.mktemp("trained")
-    write_cats(folder / "pictures" / "1_sks cat", count=1, size=64)
+    write_cats(folder / "images" / "1_sks cat", count=1, size=64)
     (folder / "prompts.txt").write_text(f"{PROMPT} --w 64 --h 64 --s 4 --d 11 --g 3.5\n")
     command = [
-        sys.executable, ROOT / "sd-scripts" / "flux_train_network.py", *model_flags(POCKET), "--train_data_dir", folder / "pictures",
+        sys.executable, ROOT / "sd-scripts" / "flux_train_network.py", *model_flags(POCKET), "--train_data_dir", folder / "images",
         "--caption_extension", ".txt", "--resolution", "64", "--output_dir", folder / "out", "--output_name", "cat", "--network_module",
         "networks.lora_flux", "--network_dim", "4", "--network_alpha", "4", "--learning_rate", "2e-2", "--optimizer_type", "AdamW",
         "--max_train_steps", "3", "--sample_prompts", folder / "prompts.txt", "--sample_every_n_steps", "3", "--sample_at_first", "--seed", "1",

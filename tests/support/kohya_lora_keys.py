@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL  # noqa: F401, loaded before torchvision gets its stand-in
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-PLACE = Path(__file__).with_suffix(".json")
+OUTPUT = Path(__file__).with_suffix(".json")
 NOT_NEEDED = (
     "torchvision",
     "torchvision.transforms",
@@ -58,7 +58,7 @@ def main(checkout: str) -> None:
                 "network_args": arguments,
                 "modules": {lora.lora_name: [lora.lora_dim, lora.scale * lora.lora_dim] for lora in loras},
             }
-    PLACE.write_text(json.dumps(found, indent=1) + "\n")
+    OUTPUT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | 
 
 def fill(data: TrainingData) -> list[tuple[int, int]]:
     """Fill the caches and return the reported progress."""
-    model, told = data.config.model, []
+    model, reports = data.config.model, []
     vae, encoders = _encoders(model.ae, model.clip_l, model.t5xxl)
-    data.cache_latents(FAMILY, vae, lambda *at: told.append(at))
-    data.cache_text(FAMILY, encoders, frozenset({CLIP}), lambda *at: told.append(at))
-    return told
+    data.cache_latents(FAMILY, vae, lambda *at: reports.append(at))
+    data.cache_text(FAMILY, encoders, frozenset({CLIP}), lambda *at: reports.append(at))
+    return reports
 
 
 @cache

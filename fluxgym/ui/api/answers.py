@@ -6,8 +6,6 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 
 from dataclasses import dataclass
 
-from fluxgym.ui.api.session_answers import SessionRow
-
 
 @dataclass(frozen=True, kw_only=True)
 class StatusText:
@@ -29,82 +27,6 @@ class ClientConfig:
     image_types: list[str]
     images_per_page: int
     sessions_per_page: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleImage:
-    """A sample image and its prompt."""
-
-    url: str
-    prompt: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleRow:
-    """The sample images of one step or epoch."""
-
-    label: str
-    images: list[SampleImage]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraFile:
-    """A LoRA file that can be downloaded; size as text in MB."""
-
-    name: str
-    url: str
-    size: str
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingRow:
-    """A setting of a run; default is null where the value does not differ from it."""
-
-    label: str
-    value: str
-    default: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MonitorState:
-    """Whether a supervisor watches the run, its process ID, and the last lines of monitor.log."""
-
-    is_alive: bool
-    pid: int | None
-    lines: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogPart:
-    """Text that was appended to training.log, or its last part if replace is true."""
-
-    text: str
-    replace: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoints:
-    """Points of the loss curve that changed, as [step, loss] pairs; last is the latest one if the thinned curve omits it."""
-
-    points: list[tuple[int, float]]
-    last: tuple[int, float] | None
-    replace: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunChanges:
-    """The parts of a run's page that changed. seen goes into the next request; is_missing is true if there is no such run."""
-
-    seen: str = ""
-    is_missing: bool = False
-    session: SessionRow | None = None
-    samples: list[SampleRow] | None = None
-    files: list[LoraFile] | None = None
-    settings: list[SettingRow] | None = None
-    monitor: MonitorState | None = None
-    log: LogPart | None = None
-    curve: CurvePoints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

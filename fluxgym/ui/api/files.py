@@ -2,11 +2,11 @@
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request
@@ -19,6 +19,7 @@ from fluxgym.contract.files import SAMPLE_FOLDER
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound
+from fluxgym.runs.files import open_regular
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
@@ -30,6 +31,7 @@ from fluxgym.ui.api.uploads import receive, receive_archive
 ASSETS = Path(__file__).parents[1] / "assets"
 VENDOR = ASSETS / "vendor"  # released files of other projects, unchanged
 THUMB_SIDE = 320
+CHUNK_BYTES = 1 << 18
 ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = PlainTextResponse("There is nothing at this address.", 404)
 WITH_IMAGES = Export(images=True)
@@ -54,6 +56,7 @@ class FileRoutes:
         app.add_api_route("/fluxgym/assets/{name}", self.asset)
         app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
         app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
+        app.add_api_route("/fluxgym/runs/{slug}/training.log", self.log)
         app.add_api_route("/fluxgym/runs/{slug}/export/{name}", self.export)
         app.add_api_route("/fluxgym/export/{name}", self.export_several)
         app.add_api_route("/fluxgym/states.tar.gz", self.states)
@@ -93,6 +96,19 @@ class FileRoutes:
         if not is_name or not run.ui_state.is_file() or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
             return NOT_FOUND
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
+
+    def log(self, slug: str) -> Response:
+        """Send the whole training.log as a download: as much as there is now, because the trainer may append to it meanwhile."""
+        try:
+            run = self._outputs.run(slug)
+            if run.training_log.is_symlink() or run.folder.resolve() != run.folder or not run.ui_state.is_file():
+                return NOT_FOUND
+            file = open_regular(run.training_log)
+        except (SessionNotFound, OSError):
+            return NOT_FOUND
+        size = os.fstat(file.fileno()).st_size
+        headers = {"Content-Length": str(size), "Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{run.slug}-training.log')}"}
+        return StreamingResponse(_first_bytes(file, size), media_type="text/plain; charset=utf-8", headers=headers | REVALIDATE)
 
     def export(self, slug: str, name: str) -> Response:
         """Send a run's state, or a ZIP archive with its images and model, which is created while it is sent."""
@@ -164,6 +180,14 @@ class FileRoutes:
     async def upload(self, draft: str, name: str, request: Request) -> Uploaded:
         """Receive one image or caption into a draft."""
         return Uploaded(name=await receive(request, name, open_draft(self._settings.outputs, draft).images))
+
+
+def _first_bytes(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the first bytes of a file that may grow, and close it; what was cut off meanwhile is missing."""
+    with file:
+        while size > 0 and (chunk := file.read(min(size, CHUNK_BYTES))):
+            size -= len(chunk)
+            yield chunk
 
 
 def _thumbnail(folder: ImageFolder, name: str) -> Response:

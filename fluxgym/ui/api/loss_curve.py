@@ -1,4 +1,4 @@
-"""The loss curve of the Run page: each line of progress.jsonl is read once, and each point is sent once.
+"""The curves of a run's page, read from progress.jsonl: each line is read once, and each point is sent once.
 
 Beyond 2 * MAX_POINTS, only every 2nd, 4th, 8th ... point is sent, counted from the first, so that new points do not change earlier ones.
 """
@@ -8,29 +8,90 @@ import secrets
 import stat
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
+from fluxgym.contract.codes import Phase
+from fluxgym.contract.progress import Line
 from fluxgym.runs.files import open_regular
-from fluxgym.runs.progress import losses_in
-from fluxgym.ui.api.answers import CurvePoints
+from fluxgym.runs.progress import lines_in
+from fluxgym.ui.api.run_answers import CurvePoints
 
 MAX_POINTS = 800
 MAX_CURVES = 16
-Point = tuple[int, float]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What progress.jsonl says about the whole training.
+
+    validation is the validation loss by step, epoch_ends the last step of each epoch, spans the times of the first and the last line of
+    each attempt.
+    """
+
+    validation: Mapping[int, float]
+    epoch_ends: Mapping[int, int]
+    spans: Mapping[int, tuple[float, float]]
+
+
+NO_RECORD = TrainingRecord(validation={}, epoch_ends={}, spans={})
+
+
+class Series(Generic[Value]):
+    """Values in the order of their steps; _turns[i] is the number of the read that last changed value i."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.values: list[Value] = []
+        self._turns: list[int] = []
+
+    def put(self, step: int, value: Value, turn: int) -> bool:
+        """Set a step's value; returns True if the position of later values has changed."""
+        index = len(self.steps) if not self.steps or step > self.steps[-1] else bisect_left(self.steps, step)
+        if index < len(self.steps) and self.steps[index] == step:
+            self.values[index], self._turns[index] = value, turn
+            return False
+        self.steps.insert(index, step)
+        self.values.insert(index, value)
+        self._turns.insert(index, turn)
+        return index + 1 < len(self.steps)
+
+    @property
+    def interval(self) -> int:
+        """Every how many values one is sent."""
+        every = 1
+        while len(self.steps) > 2 * MAX_POINTS * every:
+            every *= 2
+        return every
+
+    def changed(self, since: int) -> list[tuple[int, Value]]:
+        """Return the (step, value) pairs that are sent and changed after a read."""
+        kept = range(0, len(self.steps), self.interval)
+        return [(self.steps[index], self.values[index]) for index in kept if self._turns[index] > since]
+
+    def last_omitted(self) -> tuple[int, Value] | None:
+        """Return the last (step, value) pair if the thinned series omits it."""
+        return (self.steps[-1], self.values[-1]) if (len(self.steps) - 1) % self.interval != 0 else None
+
+    def is_last_newer(self, since: int) -> bool:
+        """Return True if the last value changed after a read."""
+        return bool(self._turns) and self._turns[-1] > since
 
 
 class Curve:
-    """The points of one file up to the last read; _turns[i] is the number of the read that last changed point i."""
+    """The points of one file up to the last read."""
 
     def __init__(self, status: os.stat_result) -> None:
         self._file = status.st_dev, status.st_ino
         self._token = secrets.token_hex(4)
         self._turn = self._offset = 0
-        self._steps: list[int] = []
-        self._losses: list[float] = []
-        self._turns: list[int] = []
+        self._training: Series[tuple[float, float | None]] = Series()  # loss and learning rate
+        self._validation: Series[float] = Series()
+        self._epoch_ends: dict[int, int] = {}
+        self._spans: dict[int, tuple[float, float]] = {}
 
     def is_of(self, status: os.stat_result) -> bool:
         """Return True if a file is the one that was read, unchanged or longer."""
@@ -40,8 +101,8 @@ class Curve:
         """Read the lines that were appended since the last read; an incomplete last line is read next time."""
         file.seek(self._offset)
         self._turn += 1
-        for step, loss in losses_in(self._complete_lines(file)):
-            self._put(step, loss)
+        for line in lines_in(self._complete_lines(file)):
+            self._add(line)
 
     def _complete_lines(self, file: BinaryIO) -> Iterator[bytes]:
         for line in file:
@@ -50,33 +111,52 @@ class Curve:
             self._offset += len(line)
             yield line
 
-    def _put(self, step: int, loss: float) -> None:
-        index = len(self._steps) if not self._steps or step > self._steps[-1] else bisect_left(self._steps, step)
-        if index < len(self._steps) and self._steps[index] == step:
-            self._losses[index], self._turns[index] = loss, self._turn
+    def _add(self, line: Line) -> None:
+        self._add_time(line)
+        step = line.get("step")
+        if not isinstance(step, int):
             return
-        if index < len(self._steps):
-            self._token = secrets.token_hex(4)  # the index of every later point has changed
-        self._steps.insert(index, step)
-        self._losses.insert(index, loss)
-        self._turns.insert(index, self._turn)
+        is_moved = False
+        if "loss" in line:
+            rate = line.get("lr")
+            is_moved = self._training.put(step, (float(line["loss"]), None if rate is None else float(rate)), self._turn)
+        if "val_loss" in line:
+            is_moved |= self._validation.put(step, float(line["val_loss"]), self._turn)
+        if line.get("phase") == Phase.TRAINING and isinstance(epoch := line.get("epoch"), int):
+            self._epoch_ends[epoch] = max(step, self._epoch_ends.get(epoch, 0))
+        if is_moved:
+            self._token = secrets.token_hex(4)
+
+    def _add_time(self, line: Line) -> None:
+        time, attempt = line.get("time"), line.get("attempt", 1)
+        if isinstance(time, (int, float)) and isinstance(attempt, int):
+            first, last = self._spans.get(attempt, (time, time))
+            self._spans[attempt] = min(first, time), max(last, time)
+
+    def record(self) -> TrainingRecord:
+        """Return what the file says about the whole training."""
+        validation = dict(zip(self._validation.steps, self._validation.values, strict=True))
+        return TrainingRecord(validation=validation, epoch_ends=dict(self._epoch_ends), spans=dict(self._spans))
 
     def changes(self, seen: Any) -> tuple[CurvePoints | None, list[Any]]:
-        """Return the points that changed since seen, and the new value of seen: [token, every n-th point, read]."""
-        every = 1
-        while len(self._steps) > 2 * MAX_POINTS * every:
-            every *= 2
-        known = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, every] and isinstance(seen[2], int)
+        """Return the points that changed since seen, and the new value of seen: [token, intervals, read]."""
+        intervals = [self._training.interval, self._validation.interval]
+        known = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, intervals] and isinstance(seen[2], int)
         since = seen[2] if known else -1
-        now = [self._token, every, self._turn]
-        points = [self._point(index) for index in range(0, len(self._steps), every) if self._turns[index] > since]
-        if known and not points and not (self._turns and self._turns[-1] > since):
+        now = [self._token, intervals, self._turn]
+        points, validation = self._training.changed(since), self._validation.changed(since)
+        if known and not points and not validation and not self._training.is_last_newer(since):
             return None, now
-        is_last_skipped = (len(self._steps) - 1) % every != 0
-        return CurvePoints(points=points, last=self._point(-1) if is_last_skipped else None, replace=not known), now
-
-    def _point(self, index: int) -> Point:
-        return self._steps[index], self._losses[index]
+        last = self._training.last_omitted()
+        answer = CurvePoints(
+            points=[(step, loss) for step, (loss, _) in points],
+            rates=[rate for _, (_, rate) in points],
+            last=(last[0], last[1][0]) if last else None,
+            last_rate=last[1][1] if last else None,
+            validation=validation,
+            replace=not known,
+        )
+        return answer, now
 
 
 class Curves:
@@ -91,8 +171,14 @@ class Curves:
         with self._lock:
             curve = self._read(path)
             if curve is None:
-                return (CurvePoints(points=[], last=None, replace=True) if seen else None), []
+                return (NO_POINTS if seen else None), []
             return curve.changes(seen)
+
+    def record(self, path: Path) -> TrainingRecord:
+        """Return what a progress.jsonl says about the whole training."""
+        with self._lock:
+            curve = self._read(path)
+            return NO_RECORD if curve is None else curve.record()
 
     def _read(self, path: Path) -> Curve | None:
         """Return a file's curve, read to its end, and mark it as the last requested; None if it is not a regular file."""
@@ -110,3 +196,6 @@ class Curves:
         for oldest in list(self._kept)[:-MAX_CURVES]:
             del self._kept[oldest]
         return curve
+
+
+NO_POINTS = CurvePoints(points=[], rates=[], last=None, last_rate=None, validation=[], replace=True)

@@ -67,6 +67,8 @@ class ActionRequest:
     run_id: str | None = None
     name: str = ""
     version: str = ""
+    checkpoint: str = ""
+    epochs: int | None = None
 
 
 Action = Callable[[RunPaths, ActionRequest], ActionResult]
@@ -168,18 +170,22 @@ class SessionRoutes:
             raise SessionError(UNKNOWN_REQUEST)
         return self._actions[action](run, request)
 
+    def _resume(self, run: RunPaths, request: ActionRequest) -> ActionResult:
+        resume(run, settings=self._settings, from_checkpoint=request.checkpoint[:200] or None, epochs=request.epochs)
+        return ActionResult()
+
     def _build_actions(self) -> dict[str, Action]:
         """Return the function of each action, which takes the run and the request."""
         silent: dict[str, Callable[[RunPaths], object]] = {
             "stop": stop,
             "kill": lambda run: stop(run, now=True),
-            "resume": lambda run: resume(run, settings=self._settings),
             "next": lambda run: self._engine.move(run, 1),
             "forget": cleanup.forget,
             "delete": cleanup.delete,
             "repair": history.repair,
         }
         return {name: _without_result(action) for name, action in silent.items()} | {
+            "resume": self._resume,
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
             "template": lambda run, request: ActionResult(template=save(self._outputs, request.name[:300], read_state(run)).name),

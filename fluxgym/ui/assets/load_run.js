@@ -1,4 +1,4 @@
-// Fill the form on the Train page with the settings and images of a run.
+// Replace what the form on the Train page holds: by the settings and images of a run, or by an empty form.
 
 import { question } from "./dialog.js";
 import { send } from "./form.js";
@@ -6,15 +6,22 @@ import { notice } from "./notices.js";
 import { go } from "./router.js";
 import { unsavedChanges } from "./unsaved.js";
 
-/** Load a run into the form, after a confirmation if the form has unsaved changes. */
-export async function loadIntoForm(session) {
+/** Send an event that replaces the form's content, after a confirmation if the form has unsaved changes, and show the form. */
+async function replaceForm(sentence, kind, details = {}) {
   const lost = await unsavedChanges();
   if (lost === null) {
     notice("Connection lost. Try again when the page has reconnected.");
     return;
   }
-  const text = `The form is filled with the settings and images of ${session.lora_name}. This discards ${lost}.`;
-  if (lost && !await question({ title: "Replace the form's content?", text, yes: "Replace" })) return;
-  send("open", { slug: session.slug, replace: true });
+  if (lost && !await question({ title: "Replace the form's content?", text: `${sentence} This discards ${lost}.`, yes: "Replace" })) return;
+  send(kind, details);
   go("train");
 }
+
+/** Load a run into the form. */
+export function loadIntoForm(session) {
+  return replaceForm(`The form is filled with the settings and images of ${session.lora_name}.`, "open", { slug: session.slug, replace: true });
+}
+
+/** Empty the form for a new training. */
+export const newTraining = () => replaceForm("The form is emptied. Existing runs are not changed.", "fresh");

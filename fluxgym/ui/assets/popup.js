@@ -25,8 +25,8 @@ function place(list, button) {
   const at = button.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = list;
   const below = at.bottom + 4;
-  const top = below + height > innerHeight - 8 ? Math.max(8, at.top - 4 - height) : below;
-  const left = Math.min(Math.max(8, at.right - width), innerWidth - width - 8);
+  const top = below + height > window.innerHeight - 8 ? Math.max(8, at.top - 4 - height) : below;
+  const left = Math.min(Math.max(8, at.right - width), window.innerWidth - width - 8);
   Object.assign(list.style, { position: "fixed", inset: "auto", margin: "0", top: `${top}px`, left: `${Math.max(8, left)}px` });
 }
 

@@ -1,213 +1,224 @@
-// The Run page: one session with its progress, loss curve, sample images, log and files. Each request fetches only what changed.
+// A run's page: header or result, charts, samples, files, log, monitor, settings and history. Each request fetches only what changed.
 
-import { actions } from "./banner.js";
-import { attribute, fill, h, keyed, put } from "./dom.js";
-import { address, get, path, poll } from "./api.js";
-import { send } from "./form.js";
-import { curve } from "./loss_chart.js";
+import { attribute, fill, h, put } from "./dom.js";
+import { errorOf, get, path, poll } from "./api.js";
+import { checkpointsCard } from "./checkpoints.js";
 import { question } from "./dialog.js";
-import { unsavedChanges } from "./unsaved.js";
+import { loadIntoForm, newTraining } from "./load_run.js";
 import { menu } from "./menu.js";
 import { route } from "./router.js";
+import { curveData, lossCard, rateCard } from "./run_charts.js";
+import { adviceCard, causeCard } from "./run_ending.js";
+import { runHeader } from "./run_header.js";
+import { logCard } from "./run_log.js";
+import { runResult } from "./run_result.js";
+import { historyCard, monitorCard, settingsCard } from "./run_settings.js";
+import { samplesCard } from "./samples.js";
 import * as store from "./browser_store.js";
-import { buttons, facts, isLive, folderName, progressLine, showProgress, symbol, word } from "./session_row.js";
+import { actions } from "./session_actions.js";
+import { isLive, nextStep, stepButton } from "./session_row.js";
 
-const LOG_KEPT = 200_000;
+const LIVE_S = 1;
+const ENDED_S = 4;
+const OTHER_TAB_S = 5;
 
-function lightbox() {
-  const image = h("img", { alt: "" });
-  const words = h("p", { class: "fg-small" });
-  const box = h("dialog", { class: "fg-lightbox", onclick: () => box.close() }, image, words, h("button", { type: "button", autofocus: true }, "Close"));
-  document.body.append(box);
-  return (url, text) => {
-    image.src = url;
-    image.alt = text;
-    put(words, text);
-    box.showModal();
-  };
-}
-
-/** The log as one text; a carriage return overwrites its line, as in a terminal. */
-function logView() {
-  const text = h("pre", { class: "fg-code fg-log", tabindex: 0, "aria-label": "The last lines of training.log" });
-  let content = "";
-  return {
-    element: text,
-    reset() { content = ""; put(text, ""); },
-    show(part) {
-      const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 24;
-      content = ((part.replace ? "" : content) + part.text).slice(-LOG_KEPT);
-      const lines = content.split("\n").map((line) => line.replace(/\r+$/, "").split("\r").at(-1));
-      put(text, lines.join("\n").replace(/\n+$/, "\n"));
-      if (atEnd || part.replace) text.scrollTop = text.scrollHeight;
-    },
-  };
+/** The state of a page: "live", "done", "ended" (before its last step) or "new" (a copy or an import that was not started). */
+function stateOf({ session }) {
+  if (isLive(session)) return "live";
+  if (session.status === "completed") return "done";
+  return session.origin !== "trained" && session.status === "stopped" ? "new" : "ended";
 }
 
 export function mount({ element }) {
   let slug = null;
   let seen = "";
-  let points = new Map(); // step -> loss, in the order of steps
-  let last = null; // the latest point, if the thinned curve omits it
-  let session = null;
-  const enlarge = lightbox();
+  let known = {}; // the parts of the run as they were last sent
+  let chosen = null; // the LoRA file that the user chose, of a completed run
+  const curve = curveData();
 
-  const head = h("div", { class: "fg-run-head fg-card" },
-    h("div", { class: "fg-row-text" },
-      h("h2", { class: "fg-row-head" }, h("span", { class: "fg-symbol", "aria-hidden": "true" }), h("span", { class: "fg-name" }), h("span", { class: "fg-word" }), h("span", { class: "fg-slug fg-small" })),
-      progressLine(), h("p", { class: "fg-reason" }), h("p", { class: "fg-facts" })),
-    h("div", { class: "fg-actions" }));
-  const chart = curve();
-  const samples = h("div", { class: "fg-samples" });
-  const noSamples = h("p", { class: "fg-empty" }, "Sample images appear here if the form has sample prompts and an interval in steps.");
-  const log = logView();
-  const noLog = h("p", { class: "fg-empty" }, "The trainer's output appears here.");
-  const files = h("ul", { class: "fg-files" });
-  const noFiles = h("p", { class: "fg-empty" }, "The LoRA files appear here as they are saved.");
-  const monitorState = h("p", { class: "fg-monitor-state", role: "status" });
-  const monitorLog = h("pre", { class: "fg-code", tabindex: 0, "aria-label": "The last lines of monitor.log" });
-  const refresh = h("button", { type: "button", class: "fg-button", onclick: async () => {
-    refresh.disabled = true;
-    seen = "";
-    await ask();
-    setTimeout(() => { refresh.disabled = false; }, 300);
-  } }, "Refresh Monitor Status");
-  const settings = h("dl", { class: "fg-settings" });
-  const missing = h("strong", { hidden: true });
-  const none = h("p", { class: "fg-card fg-empty fg-run-none" }, missing, "Press ", h("a", { href: "#train" }, "Start training"), " on the Train page, or Open on a session above, to see a run here.");
-  const part = (title, ...children) => h("section", { class: "fg-card" }, h("h3", {}, title), ...children);
-  const body = h("div", { class: "fg-run" }, head,
-    h("div", { class: "fg-run-parts" },
-      h("div", {}, part("Loss", chart.element), part("Samples", samples, noSamples)),
-      h("div", {}, part("LoRA files", files, noFiles), part("Log", log.element, noLog),
-        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Monitor"), h("div", { class: "fg-monitor" }, monitorState, refresh), monitorLog),
-        h("details", { class: "fg-card fg-fold" }, h("summary", {}, "Settings"), settings))));
+  const header = runHeader();
+  const samples = samplesCard({ onchoose: choose });
+  const result = runResult({ onopen: (column, prompt) => samples.open(column, prompt), ontrain: trainFurther, onedit: edit, onnew: newTraining });
+  const cards = {
+    cause: causeCard(), advice: adviceCard(), loss: lossCard(), rate: rateCard(), samples, log: logCard(),
+    files: checkpointsCard({ onchoose: choose, onresume: resumeFrom }), settings: settingsCard({ onedit: edit }),
+    monitor: monitorCard({ onrefresh: refresh }), history: historyCard({ onrestore: restore }),
+  };
+  const parts = Object.fromEntries(Object.entries(cards).map(([name, one]) => [name, one.element]));
+  // Columns a, b, c and, under them, l; at 1800 px three of them stand side by side.
+  const side = [parts.files, parts.rate, parts.settings, parts.monitor, parts.history];
+  const layouts = {
+    live: { class: "cols three runcols", a: [parts.loss], b: [parts.samples], c: side, l: [parts.log] },
+    done: { class: "cols three done", h: [result.element], a: [parts.samples], b: [parts.loss, parts.log], c: side },
+    ended: { class: "cols three failcols", a: [parts.cause], b: [parts.log, parts.loss, parts.samples], c: [parts.advice, ...side] },
+    new: { class: "cols three failcols", a: [parts.cause], b: [parts.settings], c: [parts.advice, parts.files, parts.history] },
+  };
+  const columns = Object.fromEntries(["h", "a", "b", "c", "l"].map((name) => [name, h("div", { class: name === "h" ? "h" : `stack ${name}` })]));
+  const grid = h("div");
+  const body = h("div", { class: "fg-run stack", hidden: true }, header.element, grid);
+  const missing = h("b", { hidden: true });
+  const none = h("section", { class: "card empty fg-run-none", hidden: true }, missing,
+    h("p", {}, h("a", { href: "#train" }, "Start a training"), " on the Train page, or open one of the ", h("a", { href: "#runs" }, "runs"), ", to see it here."));
   fill(element, none, body);
 
-  function reset() {
+  function reset(next) {
+    slug = next;
     seen = "";
-    points = new Map();
-    last = null;
-    session = null;
-    chart.show([], 0);
-    log.reset();
-    log.element.hidden = true;
-    noLog.hidden = false;
-    fill(samples);
-    fill(files);
-    fill(settings);
-    put(monitorLog, "");
-    head.querySelector(".fg-message")?.remove();
+    known = {};
+    chosen = null;
+    curve.clear();
+    if (!slug) return;
+    cards.log.reset(slug);
+    cards.files.reset();
+    header.element.querySelector(".fg-message")?.remove();
   }
 
-  function showHead() {
-    put(head.querySelector(".fg-symbol"), symbol(session));
-    put(head.querySelector(".fg-name"), session.lora_name);
-    put(head.querySelector(".fg-word"), word(session));
-    put(head.querySelector(".fg-slug"), folderName(session));
-    head.dataset.status = session.is_stopping ? "starting" : session.status;
-    showProgress(head.querySelector(".fg-progress"), session);
-    const reason = head.querySelector(".fg-reason");
-    reason.hidden = !session.reason;
-    put(reason, session.reason ?? "");
-    const known = JSON.stringify([session.started, session.max_train_epochs, session.checkpointing, session.monitoring, session.ended, session.resume]);
-    const list = head.querySelector(".fg-facts");
-    if (list.dataset.known !== known) {
-      list.dataset.known = known;
-      fill(list, facts(session));
-    }
-    const wanted = JSON.stringify([session.slug, session.run_id, session.status, session.is_stopping, session.resume, session.is_executing]);
-    const slot = head.querySelector(".fg-actions");
-    if (slot.dataset.wanted !== wanted) {
-      slot.dataset.wanted = wanted;
-      fill(slot, buttons(session, act).filter((button) => button.dataset.action !== "open"),
-        h("button", { type: "button", class: "fg-button", title: "Fills the form on the Train page with this run's settings",
-          onclick: toForm }, "Load into form"),
-        menu(session, act.more(session), act.done));
-    }
+  /** Put the cards into the columns of a state. */
+  function arrange(state) {
+    if (grid.dataset.state === state) return;
+    grid.dataset.state = state;
+    const layout = layouts[state];
+    attribute(grid, "class", layout.class);
+    const used = Object.keys(columns).filter((name) => layout[name]);
+    for (const name of used) fill(columns[name], layout[name]);
+    fill(grid, used.map((name) => columns[name]));
+    header.element.hidden = state === "done";
   }
 
-  /** Fill the form with this run's settings, after a confirmation if the form has unsaved changes. */
-  async function toForm() {
-    const lost = await unsavedChanges();
-    if (lost === null) return;
-    const text = `The form is filled with this run's settings and images. This discards ${lost}.`;
-    if (lost && !await question({ title: "Replace the form's content?", text, yes: "Replace" })) return;
-    send("open", { slug, replace: true });
-    location.hash = "#train";
+  function choose(name) {
+    chosen = name;
+    show({});
   }
 
-  function showSamples(grid) {
-    noSamples.hidden = grid.length > 0;
-    samples.classList.toggle("fg-single", grid.every((row) => row.images.length === 1));
-    keyed(samples, grid, (row) => row.label, (row) => h("div", { class: "fg-sample-row" }, h("p", { class: "fg-small" }, row.label), h("ul", {})),
-      (line, row) => keyed(line.querySelector("ul"), row.images, (image) => image.url, (image) => {
-        const url = address(image.url);
-        const text = `${row.label} · ${image.prompt}`;
-        return h("li", {}, h("button", { type: "button", title: text, onclick: () => enlarge(url, text) }, h("img", { src: url, alt: text, loading: "lazy" })),
-          h("p", { class: "fg-small fg-prompt" }, image.prompt));
-      }, () => {}));
+  function edit() {
+    return loadIntoForm(known.session);
   }
 
-  function showFiles(list) {
-    noFiles.hidden = list.length > 0;
-    keyed(files, list, (file) => file.url, (file) => h("li", {}, h("a", { href: address(file.url), download: file.name }, file.name), h("span", { class: "fg-small" })),
-      (line, file) => put(line.lastElementChild, ` ${file.size}${file.note ? ` · ${file.note}` : ""}`));
+  async function refresh() {
+    seen = "";
+    await ask();
   }
 
-  function show(answer) {
-    if (answer.session) {
-      session = answer.session;
-      showHead();
+  async function restore(version) {
+    const answer = await act.more(known.session)("restore", { version });
+    if (answer.value) await ask();
+    return answer;
+  }
+
+  async function trainFurther() {
+    const { session } = known;
+    const epochs = session.max_train_epochs ?? 0;
+    const answer = await question({
+      title: `Train ${session.lora_name} further?`, yes: "Train further", field: { label: "Epochs in total", value: String(epochs + Math.max(1, Math.round(epochs / 4))) },
+      text: `The run has trained ${epochs} epochs. It continues where it ended, and its LoRA file is replaced at the new end.`,
+      check: async (value) => {
+        if (!/^\d{1,6}$/.test(value.trim()) || Number(value) <= epochs) return `Enter a whole number greater than ${epochs}.`;
+        return errorOf(await act.more(session)("resume", { epochs: Number(value) }));
+      },
+    });
+    if (answer) act.done({});
+  }
+
+  async function resumeFrom(file) {
+    const step = file.step === null ? file.name : `step ${file.step.toLocaleString("en-US")}`;
+    const { session } = known;
+    const answer = await question({
+      title: `Resume ${session.lora_name} from ${step}?`, yes: `Resume from ${step}`,
+      text: "The steps after it are trained again. Their LoRA files are replaced when the training reaches them.",
+      check: async () => errorOf(await act.more(session)("resume", { checkpoint: file.checkpoint })),
+    });
+    if (answer) act.done({});
+  }
+
+  function editButton(name) {
+    return h("button", { type: "button", class: name, "data-action": "edit", title: "Fills the form on the Train page with this run's settings and images", onclick: edit }, "Edit as new training");
+  }
+
+  /** The run's next step as a button; null where the page has a button of its own for it. */
+  function stepOf(session, name) {
+    if (["load", "download"].includes(nextStep(session).action)) return null;
+    const button = stepButton(session, act);
+    button.className = name;
+    return button;
+  }
+
+  function showActions() {
+    const { session } = known;
+    const state = stateOf(known);
+    const wanted = JSON.stringify([state, session.slug, session.run_id, nextStep(session), known.facts?.can_train_further]);
+    if (body.dataset.wanted === wanted) return;
+    body.dataset.wanted = wanted;
+    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    const hasEnded = state === "ended" || state === "new";
+    const step = stepOf(session, hasEnded ? "btn primary big wide" : "btn");
+    const more = menu(() => known.session, (action, details) => act.more(known.session)(action, details), act.done);
+    if (state === "done") result.setActions(known.facts?.can_train_further, more);
+    else fill(header.actions, state === "live" ? [step, editButton("btn")] : null, more);
+    const isEditable = hasEnded && session.status !== "unreadable";
+    fill(cards.advice.actions, hasEnded ? step : null, isEditable ? editButton(step ? "btn wide" : "btn primary big wide") : null);
+    if (focused) body.querySelector(`[data-action="${focused}"]`)?.focus();
+  }
+
+  /** Show the parts that changed. */
+  function show(changed) {
+    const state = stateOf(known);
+    arrange(state);
+    const files = known.files ?? { files: [], best: null, why: "" };
+    if (!files.files.some((file) => file.name === chosen)) chosen = files.best;
+    const step = files.files.find((file) => file.name === chosen)?.step ?? null;
+    header.show(known);
+    if (state === "done") result.show({ ...known, chosen });
+    if ((state === "ended" || state === "new") && known.ending) {
+      cards.cause.show(known);
+      cards.advice.show(known);
     }
-    if (answer.curve) {
-      if (answer.curve.replace) points = new Map();
-      for (const [step, loss] of answer.curve.points) points.set(step, loss);
-      last = answer.curve.last;
+    attribute(cards.cause.element, "hidden", known.ending ? null : "");
+    if (changed.curve || changed.session) {
+      if (changed.curve) curve.add(changed.curve);
+      cards.loss.show(curve, state === "live");
+      cards.rate.show(curve);
     }
-    if (answer.curve || answer.session) chart.show([...points, ...(last ? [last] : [])], session?.progress?.total_steps ?? 0);
-    if (answer.samples) showSamples(answer.samples);
-    if (answer.log) {
-      log.show(answer.log);
-      noLog.hidden = Boolean(log.element.textContent);
-      log.element.hidden = !log.element.textContent;
-    }
-    if (answer.monitor) {
-      put(monitorState, answer.monitor.is_alive ? `Monitoring: ✅ process ${answer.monitor.pid} monitors this run` : "Monitoring: ❌ no process monitors this run");
-      put(monitorLog, answer.monitor.lines.join("\n"));
-      monitorLog.hidden = !answer.monitor.lines.length;
-    }
-    if (answer.files) showFiles(answer.files);
-    if (answer.settings) fill(settings, answer.settings.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.default === null ? row.value : `${row.value} (default ${row.default})`)]));
+    samples.show({ ...changed, chosen: state === "done" ? step : null });
+    cards.files.show({ ...changed, chosen });
+    if (changed.log) cards.log.show(changed.log);
+    cards.log.setLive(state === "live");
+    if (changed.settings || changed.facts) cards.settings.show(changed);
+    if (changed.monitor || changed.session) cards.monitor.show(changed);
+    if (changed.history || changed.session) cards.history.show(changed);
+    showActions();
+  }
+
+  function showNone(name) {
+    attribute(none, "hidden", null);
+    body.hidden = true;
+    missing.hidden = !name;
+    put(missing, name ? `There is no run “${name}” any more.` : "");
   }
 
   const ask = poll(async () => {
     const here = route();
-    if (here.tab !== "run") return 5;
+    if (here.tab !== "run") return OTHER_TAB_S;
     const wanted = here.slug ?? store.viewed();
-    if (wanted !== slug) {
-      slug = wanted;
-      reset();
-    }
+    if (wanted !== slug) reset(wanted);
     if (!slug) {
-      attribute(none, "hidden", null);
-      body.hidden = true;
-      return 5;
+      showNone(null);
+      return OTHER_TAB_S;
     }
     const { value: answer } = await get(path("runs", slug), { seen });
-    if (answer && wanted === slug) {
-      attribute(none, "hidden", answer.is_missing ? null : "");
-      missing.hidden = !here.slug;
-      put(missing, `The run “${here.slug ?? ""}” does not exist any more. `);
-      body.hidden = Boolean(answer.is_missing);
-      if (answer.is_missing) {
-        seen = "";
-        return 3;
-      }
-      seen = answer.seen;
-      show(answer);
+    if (answer?.is_missing && wanted === slug) {
+      reset(null);
+      showNone(here.slug);
+      return ENDED_S;
     }
-    return session && isLive(session) ? 1 : 4;
+    if (answer && wanted === slug) {
+      seen = answer.seen;
+      const changed = Object.fromEntries(Object.entries(answer).filter(([name, value]) => value !== null && name !== "seen" && name !== "is_missing"));
+      known = { ...known, ...changed };
+      none.hidden = true;
+      body.hidden = false;
+      if (Object.keys(changed).length) show(changed);
+    }
+    return known.session && isLive(known.session) ? LIVE_S : ENDED_S;
   });
   const act = actions(ask);
   document.addEventListener("fg:route", ask);

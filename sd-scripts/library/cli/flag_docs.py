@@ -16,16 +16,16 @@ trainer is here, none is silently ignored: **honored** does what it does there, 
 with one sentence, which is the reason given here.
 
 """
-SAID = {"honored": "honored", "ignored": "no effect", "refused": "refused"}
+LABELS = {"honored": "honored", "ignored": "no effect", "refused": "refused"}
 
 
 def table() -> str:
     """Return the whole document."""
     found = rows()
     own, kohyas = [row for row in found if "help" in row], [row for row in found if "help" not in row]
-    counts = ", ".join(f"{sum(row['support'] == support for row in kohyas)} {said}" for support, said in SAID.items())
+    counts = ", ".join(f"{sum(row['support'] == support for row in kohyas)} {label}" for support, label in LABELS.items())
     lines = [f"{len(kohyas)} of kohya's: {counts}.", "", "| flag | default | what happens | why |", "|---|---|---|---|"]
-    lines += [f"| `{row['flag']}` | {_default(row)} | {SAID[row['support']]} | {_cell(row['reason'])} |" for row in kohyas]
+    lines += [f"| `{row['flag']}` | {_default(row)} | {LABELS[row['support']]} | {_cell(row['reason'])} |" for row in kohyas]
     lines += ["", "## Beyond kohya's", "", "| flag | default | what it is for |", "|---|---|---|"]
     lines += [f"| `{row['flag']}` | {_default(row)} | {_cell(row['help'])} |" for row in own]
     return HEAD + "\n".join(lines) + "\n"

@@ -142,8 +142,9 @@ def _settled(args: Namespace) -> dict[str, Any]:
 
 def _seed(given: dict[str, Any]) -> int:
     """Return the seed: as given, else the resumed checkpoint's, else a drawn one, which is printed."""
-    if given["seed"] is not None:
-        return given["seed"]
+    given_seed: int | None = given["seed"]
+    if given_seed is not None:
+        return given_seed
     if (seed := _seed_of_checkpoint(given["resume"])) is not None:
         return seed
     seed = random.SystemRandom().randrange(2**32)
@@ -194,8 +195,9 @@ def _base_weights(given: dict[str, Any]) -> tuple[config.BaseWeights, ...]:
 
 def _optimizer_type(given: dict[str, Any]) -> str:
     """Return the optimizer's name: --optimizer_type, or one of kohya's two old switches, or AdamW."""
-    if given["optimizer_type"]:
-        return given["optimizer_type"]
+    name: str | None = given["optimizer_type"]
+    if name:
+        return name
     if given["use_8bit_adam"]:
         return "AdamW8bit"
     return "Lion" if given["use_lion_optimizer"] else "AdamW"
@@ -218,4 +220,5 @@ def _loss_defaults(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _validation_seed(given: dict[str, Any]) -> int:
-    return given["seed"] if given["validation_seed"] is None else given["validation_seed"]
+    seed: int = given["seed"] if given["validation_seed"] is None else given["validation_seed"]
+    return seed

@@ -6,7 +6,7 @@ decides where each tensor is kept, and a BlockRunner how a block is run. Shape s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NewType, Protocol
+from typing import Any, NewType, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,6 @@ class LatentGeometry:
     channels: int
     pixels: int
     patch: int
-
-    @property
-    def size_multiple(self) -> int:
-        """Image widths and heights must be multiples of this number of pixels."""
-        return self.pixels * self.patch
 
     def latent_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the latents' (height, width) for an image of width x height pixels."""
@@ -124,8 +119,16 @@ class TextEncoders(Protocol):
         """Free every encoder that is not in `keep` and that cached text replaces."""
 
 
-class ModelFamily(Protocol):
-    """A kind of model that LoRAs can be trained on. `version` is the variant of the loaded files, such as dev or schnell."""
+Transformer = TypeVar("Transformer", bound=nn.Module)
+Encoders = TypeVar("Encoders", bound=TextEncoders)
+Vae = TypeVar("Vae", bound=nn.Module)
+
+
+class FamilyOf(Protocol[Transformer, Encoders, Vae]):
+    """A kind of model that LoRAs can be trained on. `version` is the variant of the loaded files, such as dev or schnell.
+
+    Its methods take the models that its own load_* methods return: FLUX.1 is a FamilyOf[Flux, Flux1TextEncoders, VAE].
+    """
 
     name: str
     version: str
@@ -138,59 +141,59 @@ class ModelFamily(Protocol):
     def sampling_defaults(self) -> SamplingDefaults:
         """What sampling uses where nothing else is requested."""
 
-    def load_transformer(self, files: ModelConfig, store: TensorStore, dtype: torch.dtype) -> nn.Module:
+    def load_transformer(self, files: ModelConfig, store: TensorStore, dtype: torch.dtype) -> Transformer:
         """Load the frozen transformer; the caller calls `store.finish`.
 
         Raises:
             TrainerError: If a file is missing, damaged, or of another model.
         """
 
-    def load_text_encoders(self, files: ModelConfig, store: TensorStore, dtype: torch.dtype) -> TextEncoders:
+    def load_text_encoders(self, files: ModelConfig, store: TensorStore, dtype: torch.dtype) -> Encoders:
         """Load the text encoders and tokenizers and call `store.finish`.
 
         Raises:
             TrainerError: If a file is missing, damaged, or of another model.
         """
 
-    def load_vae(self, files: ModelConfig, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    def load_vae(self, files: ModelConfig, dtype: torch.dtype, device: torch.device) -> Vae:
         """Load the VAE.
 
         Raises:
             TrainerError: If the file is missing, damaged, or of another model.
         """
 
-    def encode_text(self, encoders: TextEncoders, captions: Sequence[str], train: frozenset[Part]) -> dict[str, Tensor]:
+    def encode_text(self, encoders: Encoders, captions: Sequence[str], train: frozenset[Part]) -> dict[str, Tensor]:
         """Return the captions' named tensors, one row per caption; caches store them under these names.
 
         For an encoder in `train` the tensors are what finish_text encodes, such as token ids, or have a graph for its gradients.
         """
 
-    def finish_text(self, text: Mapping[str, Tensor], encoders: TextEncoders | None) -> dict[str, Tensor]:
+    def finish_text(self, text: Mapping[str, Tensor], encoders: Encoders | None) -> dict[str, Tensor]:
         """Return the tensors that predict_velocity takes: encode what is trained from its token ids, keep the others."""
 
-    def encode_image(self, vae: nn.Module, pixels_BCHW: Tensor, random: torch.Generator | None) -> Tensor:
+    def encode_image(self, vae: Vae, pixels_BCHW: Tensor, random: torch.Generator | None) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> normalized latents (B, C, h, w), float32: a sample with a generator, else the mean."""
 
-    def decode_latents(self, vae: nn.Module, latents_BCHW: Tensor) -> Tensor:
+    def decode_latents(self, vae: Vae, latents_BCHW: Tensor) -> Tensor:
         """(B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1] except for overshoot, float32."""
 
-    def predict_velocity(self, transformer: nn.Module, inputs: StepInputs) -> Tensor:
+    def predict_velocity(self, transformer: Transformer, inputs: StepInputs) -> Tensor:
         """Return the predicted velocity, noise minus image: (B, C, H, W)."""
 
     def sampling_sigmas(self, steps: int, latent_size: tuple[int, int]) -> Tensor:
         """Return the noise levels of a sampling from 1 to 0: (steps + 1,)."""
 
-    def blocks(self, transformer: nn.Module) -> Sequence[nn.Module]:
+    def blocks(self, transformer: Transformer) -> Sequence[nn.Module]:
         """Return the blocks in the order of the forward pass: the unit of swapping, quantization, checkpointing and compilation."""
 
-    def swapped_blocks(self, transformer: nn.Module, count: int) -> Sequence[nn.Module]:
+    def swapped_blocks(self, transformer: Transformer, count: int) -> Sequence[nn.Module]:
         """Return the blocks that --blocks_to_swap `count` keeps in host memory, in the order of the forward pass.
 
         Raises:
             TrainerError: If so many cannot be swapped.
         """
 
-    def run_blocks_with(self, transformer: nn.Module, runner: BlockRunner | None) -> None:
+    def run_blocks_with(self, transformer: Transformer, runner: BlockRunner | None) -> None:
         """Let the transformer run its blocks with `runner` while gradients are computed; None calls them directly."""
 
     def text_cache_identity(self, files: ModelConfig, train: frozenset[Part]) -> tuple[object, ...]:
@@ -198,3 +201,6 @@ class ModelFamily(Protocol):
 
     def image_cache_identity(self, files: ModelConfig) -> object:
         """Return what cached latents depend on besides the image and the precision."""
+
+
+ModelFamily = FamilyOf[nn.Module, TextEncoders, nn.Module]  # any family: its models are only passed back to its methods

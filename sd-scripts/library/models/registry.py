@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from library.config import ModelConfig
-from library.models.family import ModelFamily
+from library.models.family import FamilyOf, ModelFamily
 from library.models.flux1.family import is_flux1, open_flux1
 
 
@@ -14,7 +15,7 @@ class FamilyEntry:
 
     name: str
     recognizes: Callable[[ModelConfig], bool]
-    open: Callable[[ModelConfig], ModelFamily]
+    open: Callable[[ModelConfig], FamilyOf[Any, Any, Any]]  # each family has classes of its own
 
 
 FAMILIES = (FamilyEntry(name="flux1", recognizes=is_flux1, open=open_flux1),)

@@ -3,8 +3,8 @@
 import ast
 import importlib
 import inspect
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -38,6 +38,16 @@ PACKAGES = {name: name for name in ("bitsandbytes", "prodigyopt", "dadaptation",
 _OPTIONAL = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
 
 
+class ScheduleFreeOptimizer(torch.optim.Optimizer):
+    """The type of an optimizer that averages the weights itself: `train` sets the trained weights, `eval` their average.
+
+    Only for annotations: schedulefree's classes have no common base class.
+    """
+
+    train: Callable[[], None]
+    eval: Callable[[], None]
+
+
 def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Create the configured optimizer in training mode.
 
@@ -64,7 +74,7 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
     return optimizer
 
 
-def _class_of(name: str) -> type[torch.optim.Optimizer]:
+def _class_of(name: str) -> Callable[..., torch.optim.Optimizer]:
     """Import an optimizer's class; raises TrainerError if it is missing or its step needs a closure."""
     module, attribute = OPTIMIZERS.get(name.lower()) or (name.rpartition(".")[0] or "torch.optim", name.rpartition(".")[2])
     try:
@@ -84,8 +94,9 @@ def _class_of(name: str) -> type[torch.optim.Optimizer]:
 
 def _sets_its_own_rate(options: dict[str, Any]) -> bool:
     """Set Adafactor's relative_step as kohya does (by default, and always with warmup_init) and return it."""
-    options["relative_step"] = bool(options.get("relative_step", True) or options.get("warmup_init"))
-    return options["relative_step"]
+    relative_step = bool(options.get("relative_step", True) or options.get("warmup_init"))
+    options["relative_step"] = relative_step
+    return relative_step
 
 
 def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
@@ -102,7 +113,7 @@ def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
         warn(f"{name} estimates the learning rate itself and expects a factor around 1.0; --learning_rate is {min(rates)}")
 
 
-def is_schedule_free(optimizer: torch.optim.Optimizer) -> bool:
+def is_schedule_free(optimizer: torch.optim.Optimizer) -> TypeGuard[ScheduleFreeOptimizer]:
     """Return True if an optimizer averages the weights itself and has train and eval modes."""
     return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 

@@ -82,7 +82,10 @@ def _named(config: OptimConfig, optimizer: torch.optim.Optimizer, num_steps: int
 
     warmup, decay = (_steps(steps, num_steps) for steps in (config.lr_warmup_steps, config.lr_decay_steps))
     options = _own_flags(config, decay)[name] | special if name in _own_flags(config, decay) else special
-    return get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=num_steps, scheduler_specific_kwargs=options)
+    scheduler: LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=num_steps, scheduler_specific_kwargs=options
+    )
+    return scheduler
 
 
 def _own_flags(config: OptimConfig, num_decay_steps: int) -> dict[str, dict[str, Any]]:

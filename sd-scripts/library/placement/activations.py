@@ -71,14 +71,14 @@ class HostActivations:
         self._weights = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
         self._min_bytes = min_bytes
 
-    def pack(self, tensor: Tensor) -> Any:
+    def pack(self, tensor: Tensor) -> Tensor | tuple[torch.device, Tensor]:
         """Return the tensor itself, or its device and its host copy."""
         if tensor.nbytes < self._min_bytes or tensor.untyped_storage().data_ptr() in self._weights:
             return tensor
         host = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)  # keeps the strides, so sums keep their order
         return tensor.device, host.copy_(tensor)
 
-    def unpack(self, packed: Any) -> Tensor:
+    def unpack(self, packed: Tensor | tuple[torch.device, Tensor]) -> Tensor:
         """Return the tensor on its device, given the result of `pack`."""
         if isinstance(packed, Tensor):
             return packed
@@ -95,6 +95,7 @@ def keep_activations_on_host(model: nn.Module, host: HostActivations | None = No
 
     def offloading(*args: Any, **kwargs: Any) -> Tensor:
         with saved_tensors_hooks(host.pack, host.unpack):
-            return forward(*args, **kwargs)
+            out: Tensor = forward(*args, **kwargs)
+        return out
 
     model.forward = offloading

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from library.placement.device_index import with_index
 
 Tensors = dict[str, Tensor]
+View = tuple[str, torch.Size, tuple[int, ...], int | torch.SymInt]  # of a swapped tensor: its name, and the view's size, strides and offset
 WORKSPACE_BYTES = 1 << 30  # reserved for activations and the libraries' own buffers
 
 
@@ -83,7 +84,8 @@ class BlockSwap:
         self._hosts = [dict([*block.named_parameters(), *block.named_buffers()]) for block in blocks]
         self._transfer = transfer
         self._in_flight: dict[int, Any] = {}  # handles of BlockTransfer.start by block index
-        self._last, self._predicted = -1, None
+        self._last = -1
+        self._predicted: int | None = None
 
     def fetch(self, index: int) -> Tensors:
         """Return the device copies of a block, and release those of all blocks but this one and the predicted next one."""
@@ -192,17 +194,17 @@ def _save_references(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[N
     """Save a (name, view) reference instead of each swapped tensor; fetch the block again when backward needs it."""
     known = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
 
-    def pack(tensor: Tensor) -> Any:
+    def pack(tensor: Tensor) -> Tensor | View:
         name, dtype = known.get(tensor.untyped_storage().data_ptr(), (None, None))
         if name is None or tensor.dtype != dtype:
             return tensor
         return name, tensor.shape, tensor.stride(), tensor.storage_offset()
 
-    def unpack(saved: Any) -> Tensor:
+    def unpack(saved: Tensor | View) -> Tensor:
         if isinstance(saved, Tensor):
             return saved
-        name, *view = saved
-        return swap.refetch(index)[name].as_strided(*view)
+        name, size, strides, offset = saved
+        return swap.refetch(index)[name].as_strided(size, strides, offset)
 
     with saved_tensors_hooks(pack, unpack):
         yield

@@ -24,9 +24,10 @@ def can_multiply(device: torch.device) -> bool:
 
 def float8_linear(x: Tensor, weight_NK: Tensor, scale_N1: Tensor, bias: Tensor | None) -> Tensor:
     """Return x @ weight.T + bias by float8 products: (..., K) -> (..., N); weight (N, K) float8 with row scales (N, 1) float32."""
-    return _Float8Linear.apply(  # type: ignore[no-untyped-call]
-        x.flatten(0, -2), weight_NK, scale_N1, bias
-    ).unflatten(0, x.shape[:-1])
+    rows = x.flatten(0, -2)
+    out_MN = _Float8Linear.apply(rows, weight_NK, scale_N1, bias)  # type: ignore[no-untyped-call]  # torch does not annotate apply
+    out: Tensor = out_MN.unflatten(0, x.shape[:-1])
+    return out
 
 
 class _Float8Linear(torch.autograd.Function):

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from library.placement.float8_matmul import float8_linear
 from library.weights.model_files import FLOAT8, ModelFiles, StoreTensor, dequantize
@@ -18,18 +19,25 @@ CHUNK_ELEMENTS = 1 << 20  # elements that are in float32 at once while a weight 
 NF4_BLOCK = 64
 
 
+class _Context(FunctionCtx):
+    """What FrozenLinear's forward pass leaves for its backward pass."""
+
+    dequantizer: Callable[..., Tensor]
+    saved_tensors: tuple[Tensor, ...]
+
+
 class FrozenLinear(torch.autograd.Function):
     """Computes x @ weight.T + bias, with the weight dequantized from `stored` in the forward and again in the backward pass."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, bias: Tensor | None, dequantizer: Callable[..., Tensor], *stored: Tensor) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, bias: Tensor | None, dequantizer: Callable[..., Tensor], *stored: Tensor) -> Tensor:
         """Return the output: (..., K) -> (..., N); saves only `stored` for the backward pass."""
         ctx.dequantizer = dequantizer
         ctx.save_for_backward(*stored)
         return F.linear(x, dequantizer(*stored), bias)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the input's gradient: (..., N) -> (..., K); no other argument has one."""
         stored = ctx.saved_tensors  # read once: with gradient checkpointing, the first read recomputes the block
         return grad @ ctx.dequantizer(*stored), None, None, *(None for _ in stored)
@@ -39,6 +47,7 @@ class QuantizedLinear(nn.Linear):
     """A frozen Linear that stores a quantized weight and computes in `dtype`; `kind` is its value of --base_quantization."""
 
     kind = ""
+    multiplies_in_float8 = False  # only Float8Linear can
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
@@ -63,7 +72,10 @@ class QuantizedLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return x @ weight.T + bias: (..., K) -> (..., N)."""
         bias = None if self.bias is None else self.bias.to(self.dtype)
-        return FrozenLinear.apply(x.to(self.dtype), bias, self.dequantizer(), *self.stored())
+        out: Tensor = FrozenLinear.apply(  # type: ignore[no-untyped-call]  # torch does not annotate apply
+            x.to(self.dtype), bias, self.dequantizer(), *self.stored()
+        )
+        return out
 
 
 class RowScaledLinear(QuantizedLinear):
@@ -73,6 +85,7 @@ class RowScaledLinear(QuantizedLinear):
     """
 
     storage: torch.dtype
+    weight_scale: Tensor
 
     def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
         """Quantize and store a weight; a float8 weight stays bit-identical in a float8 layer."""
@@ -96,7 +109,6 @@ class Float8Linear(RowScaledLinear):
     """A float8 weight with row scales (kohya's --fp8_base); uses float8 products if `multiplies_in_float8` is set."""
 
     kind, storage = "fp8", torch.float8_e4m3fn
-    multiplies_in_float8 = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x @ weight.T + bias: (..., K) -> (..., N)."""
@@ -115,6 +127,7 @@ class NF4Linear(QuantizedLinear):
     """A weight in bitsandbytes' NF4: 4 bits per element, one float32 scale per 64 elements."""
 
     kind = "nf4"
+    absmax: Tensor
 
     def store_weight(self, weight: Tensor, scale: Tensor | None) -> None:
         """Quantize a weight to NF4 and store it."""
@@ -166,7 +179,7 @@ def quantize_blocks(blocks: Iterable[nn.Module], kind: str, dtype: torch.dtype) 
 
     A Linear on the meta device becomes an empty layer. Norms, biases and everything outside the blocks stay unchanged.
     """
-    made = []
+    made: list[QuantizedLinear] = []
     for block in blocks:
         for path, linear in [(path, each) for path, each in block.named_modules() if isinstance(each, nn.Linear)]:
             layer = KINDS[kind](linear, dtype)
@@ -202,7 +215,9 @@ def quantized_store(work_device: torch.device, device_of: Callable[[str], torch.
         moved = weight.to(work_device)
         file.check_finite(name, moved)
         layer.store_weight(moved, None if scale is None else scale.to(work_device))
-        layer._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device_of(name)))
+        layer._apply(  # type: ignore[no-untyped-call]  # torch does not annotate _apply
+            lambda tensor: tensor if tensor.is_meta else tensor.to(device_of(name))
+        )
         if layer.weight.untyped_storage().data_ptr() != weight.untyped_storage().data_ptr():
             file.release(name)
         return True

@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import Any
 
 from library.config import TrainerConfig
-from library.data.dataset import TrainingData, TrainingImage
-from library.data.schema import DATASET_FIELDS, SUBSET_FIELDS
+from library.data.dataset import TrainingData
+from library.data.image_index import TrainingImage
+from library.data.schema import DATASET_FIELDS, SUBSET_FIELDS, Dataset, Subset
 from library.errors import TrainerError
 from library.placement.compile import backend_of
 from library.placement.layout import choose_device
@@ -56,7 +57,9 @@ def other_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
         name: value for name, value in config.given.items() if not name.startswith(IGNORED_FLAG_PREFIXES) and name not in compared_elsewhere
     }
     found |= {f"content of --{name}": _content(config.given[name]) for name in MODELS} | _data_options(data.images)
-    return json.loads(json.dumps({name: value for name, value in found.items() if value not in (None, False, "", [])}, default=str))
+    shaping = {name: value for name, value in found.items() if value not in (None, False, "", [])}
+    as_json: dict[str, Any] = json.loads(json.dumps(shaping, default=str))
+    return as_json
 
 
 def _content(paths: str | list[str] | None) -> list[str]:
@@ -75,7 +78,7 @@ def _data_options(images: Iterable[TrainingImage]) -> dict[str, Any]:
     return options
 
 
-def _changed(options: Any, owner: str) -> dict[str, Any]:
+def _changed(options: Dataset | Subset, owner: str) -> dict[str, Any]:
     values = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in PATHS_AND_LAYOUT}
     return {f"{owner} {name}": value for name, value in values.items() if value != getattr(type(options), name, None)}
 

@@ -295,6 +295,7 @@ class ValidationHook(Hook):
 
 def _step_of(line: str) -> int | None:
     try:
-        return json.loads(line).get("step")
+        step: int | None = json.loads(line).get("step")
     except ValueError:
         return None  # cut off by a kill
+    return step

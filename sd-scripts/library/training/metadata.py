@@ -65,7 +65,7 @@ def metadata_at(fixed: Mapping[str, str], weights: Mapping[str, Tensor], *, epoc
 
 
 def _modelspec(config: TrainerConfig, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:
-    spec = {
+    spec: dict[str, str | None] = {
         "sai_model_spec": "1.0.1",
         "architecture": f"flux-1-{'dev' if is_dev else 'schnell'}/lora",
         "implementation": "https://github.com/black-forest-labs/flux",
@@ -100,5 +100,5 @@ def _optimizer_text(config: TrainerConfig) -> str:
     return config.optim.optimizer_type + (f"({options})" if options else "")
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return json.dumps(value) if isinstance(value, (dict, list, tuple)) else str(value)

@@ -40,10 +40,11 @@ class Trackers:
     def __init__(self, config: LogConfig, given: Mapping[str, Any], *, log_folder: str, step: int) -> None:
         kinds, options = _kinds(config), _options(config)
         settings = public_settings(given) if config.log_config else None
-        self.log_folder = _log_folder(config, log_folder) if kinds and config.logging_dir else ""
+        logging_dir = config.logging_dir
+        self.log_folder = _log_folder(logging_dir, config.log_prefix, log_folder) if kinds and logging_dir else ""
         self._trackers: list[Tracker] = []
-        if "tensorboard" in kinds:
-            folder = config.logging_dir / self.log_folder / (config.log_tracker_name or DEFAULT_NAME)
+        if "tensorboard" in kinds and logging_dir:  # _kinds raises if it is missing
+            folder = logging_dir / self.log_folder / (config.log_tracker_name or DEFAULT_NAME)
             self._trackers.append(_TensorBoard(folder, settings, step, options.get("tensorboard", {})))
         if "wandb" in kinds:
             self._trackers.append(_Wandb(_wandb_options(config, self.log_folder) | {"config": settings} | options.get("wandb", {})))
@@ -64,12 +65,12 @@ class Trackers:
             tracker.close()
 
 
-def _log_folder(config: LogConfig, log_folder: str) -> str:
+def _log_folder(logging_dir: Path, prefix: str, log_folder: str) -> str:
     """Create the run's folder in --logging_dir and return its name: the checkpoint's if it exists, else a new one in kohya's format."""
     known = Path(log_folder).name
-    name = known if known and (config.logging_dir / known).is_dir() else config.log_prefix + time.strftime("%Y%m%d%H%M%S")
-    with disk_errors(config.logging_dir):
-        (config.logging_dir / name).mkdir(parents=True, exist_ok=True)
+    name = known if known and (logging_dir / known).is_dir() else prefix + time.strftime("%Y%m%d%H%M%S")
+    with disk_errors(logging_dir):
+        (logging_dir / name).mkdir(parents=True, exist_ok=True)
     return name
 
 
@@ -113,7 +114,7 @@ def _wandb_options(config: LogConfig, log_folder: str) -> dict[str, Any]:
     options: dict[str, Any] = {"project": config.log_tracker_name or DEFAULT_NAME}
     if config.wandb_run_name:
         options["name"] = config.wandb_run_name
-    if log_folder:
+    if log_folder and config.logging_dir:
         options |= {"dir": str(config.logging_dir / log_folder), "id": log_folder, "resume": "allow"}  # a resume continues the same run
     return options
 

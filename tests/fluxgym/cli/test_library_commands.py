@@ -27,9 +27,9 @@ def fixture_outputs(tmp_path):
 def fixture_cli(outputs, capsys):
     def call(*words):
         code = main([*words, "--outputs", str(outputs.root)])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return code, printed.out, printed.err
 
     return call
 
@@ -115,11 +115,11 @@ def test_queue_and_preflight(cli, tmp_path):
     ("words", "named"),
     [
         (["duplicate", "my-cat", "my cat"], "my-cat already"),
-        (["duplicate", "nobody", "x"], "nobody"),
-        (["delete", "nobody"], "nobody"),
+        (["duplicate", "missing", "x"], "missing"),
+        (["delete", "missing"], "missing"),
         (["delete", "../outputs", "--yes"], "no run called"),
         (["delete", ".", "--yes"], "no run called"),
-        (["forget", "nobody"], "nobody"),
+        (["forget", "missing"], "missing"),
         (["history", "my-cat", "--restore", "x"], "no earlier state"),
         (["history", "my-cat", "--diff", "x", "now"], "no earlier state"),
         (["template", "save", "x"], "template save TEMPLATE RUN"),

@@ -74,7 +74,7 @@ def test_stop_and_resume_by_either_name(run_cli):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["stop", "nobody"], "nobody"),
+        (["stop", "missing"], "missing"),
         (["resume", "../../x"], "../../x"),
         (["resume", "cat"], "no complete checkpoint"),
         (["start", "--state", "nowhere.json", "--images", "x"], "nowhere.json"),

@@ -46,7 +46,7 @@ def test_digest_is_size_and_sha256(folder):
     assert digest(folder / "model.safetensors") == FileDigest(sha256=SHA, bytes=4)
 
 
-def test_find_fault_of_a_complete_folder_is_none(folder):
+def test_find_fault_of_a_complete_folder_returns_none(folder):
     assert find_fault(folder, MANIFEST, verify=True) is None
 
 

@@ -20,7 +20,7 @@ def test_other_format_names_the_format_and_the_way_out(head, words):
 
 
 @pytest.mark.parametrize("head", [b"", b"\0\0", b"Repository not found", (1000).to_bytes(8, "little") + b"{"])
-def test_other_format_of_unknown_bytes_is_none(head):
+def test_other_format_of_unknown_bytes_returns_none(head):
     assert other_format(head) is None
 
 

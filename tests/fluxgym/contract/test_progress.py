@@ -28,7 +28,7 @@ def test_format_line_writes_one_json_object_without_missing_and_bad_numbers():
 
 
 @pytest.mark.parametrize("value", [None, 7, [], "text", {"phase": 7}, {"phase": None}])
-def test_validate_line_of_another_value_is_none(value):
+def test_validate_line_of_another_value_returns_none(value):
     assert validate_line(value) is None
 
 

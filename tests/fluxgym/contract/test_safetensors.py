@@ -29,7 +29,7 @@ def test_read_header_of_a_file_of_the_library_equals_what_the_library_reads(path
         assert header.metadata == reference.metadata()
         assert {name: list(entry.shape) for name, entry in header.tensors.items()} == {
             name: reference.get_slice(name).get_shape()
-            for name in reference.keys()  # noqa: SIM118 - it is no mapping
+            for name in reference.keys()  # noqa: SIM118 - safe_open is not a mapping
         }
     assert header.file_bytes == path.stat().st_size
     assert is_whole(path)

@@ -78,7 +78,7 @@ def test_expected_steps_of_the_default_settings_equal_fluxgyms_figure():
 
 def test_dataset_toml_has_kohyas_keys():
     config = TrainConfig(lora_name="x", concept_sentence="sks cat", advanced={"train_batch_size": 2, "flip_aug": True})
-    table = tomllib.loads(dataset_toml(config, "/pictures"))
+    table = tomllib.loads(dataset_toml(config, "/images"))
     assert table["general"] == {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1, "flip_aug": True}
     (dataset,) = table["datasets"]
     assert (dataset["resolution"], dataset["batch_size"], dataset["enable_bucket"]) == (512, 2, True)
@@ -87,10 +87,10 @@ def test_dataset_toml_has_kohyas_keys():
 
 def test_resolution_off_the_grid_names_the_nearest_two():
     with pytest.raises(ConfigError, match="496 or 512"):
-        dataset_toml(TrainConfig(lora_name="x", resolution=500), "/pictures")
+        dataset_toml(TrainConfig(lora_name="x", resolution=500), "/images")
 
 
 def test_caption_extension_applies_only_to_regularization_images():
-    table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/pictures", "/reg"))
+    table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/images", "/reg"))
     assert table["general"]["caption_extension"] == ".txt"
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]

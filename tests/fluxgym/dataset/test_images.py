@@ -1,4 +1,4 @@
-"""What the page says of an image is what the trainer will read."""
+"""The size and orientation that the page reports for an image are what the trainer reads."""
 
 import io
 
@@ -35,8 +35,8 @@ def test_damaged_image_is_read_or_named(name, photo, tmp_path):
     whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(5)
     for _ in range(150):
         damaged = bytearray(whole)
-        for place in random.integers(8, min(400, len(whole)), 6):
-            damaged[place] = random.integers(256)
+        for position in random.integers(8, min(400, len(whole)), 6):
+            damaged[position] = random.integers(256)
         (tmp_path / name).write_bytes(damaged)
         try:
             info = read_size(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Which devices a run may take, told from what the driver shows, and how it takes them."""
+"""Which devices a run may use, derived from what the driver shows, and how it locks them."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_a_card_that_the_driver_does_not_count_is_one_gpu(machine, monkeypatch, 
     (tmp_path / "dxg").touch()
     monkeypatch.setattr(devices, "GPU_SIGNS", (tmp_path / "none", tmp_path / "dxg"))
     assert devices_of(None) == ["gpu-0"]
-    assert are_there("0,1")  # nobody can tell
+    assert are_there("0,1")  # cannot be known
 
 
 @pytest.mark.parametrize(("gpus", "there"), [("0", True), ("0,1", True), ("2", False), ("0,2", False)])

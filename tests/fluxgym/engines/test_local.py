@@ -107,7 +107,7 @@ def test_orphans_are_found_by_their_command_line(engine, run, tmp_path, program)
     assert engine.orphans([run, other]) == {}
 
 
-def test_another_program_with_the_folder_in_its_command_line_is_no_orphan(engine, run):
+def test_another_program_with_the_folder_in_its_command_line_is_not_an_orphan(engine, run):
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "tail", str(run.folder)])
     try:
         assert engine.orphans([run]) == {}

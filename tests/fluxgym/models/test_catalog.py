@@ -18,8 +18,8 @@ def fixture_models(tmp_path):
 
 def test_default_model_is_the_pocket_until_flux_dev_is_complete(models):
     assert default_model(models) == "pocket"
-    for place in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
-        write_safetensors(models / place)
+    for path in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
+        write_safetensors(models / path)
     assert default_model(models) == "flux-dev"
     with pytest.raises(ModelError, match=r"clip/tokenizer_clip"):
         find_files("flux-dev", models)

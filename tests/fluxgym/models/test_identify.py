@@ -106,4 +106,4 @@ def test_identify_diffusers_folder_names_its_model(tmp_path):
     (tmp_path / "transformer" / "a-00002-of-00002.safetensors").unlink()
     assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).sentence
     (tmp_path / "empty").mkdir()
-    assert "holds no .safetensors file" in identify(tmp_path / "empty").sentence
+    assert "has no .safetensors file" in identify(tmp_path / "empty").sentence

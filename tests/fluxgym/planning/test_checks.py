@@ -58,7 +58,7 @@ def test_what_the_transformer_really_is_is_told(look, tmp_path):
     assert "the transformer is FLUX.1 schnell in" in line.message
 
 
-def test_a_caption_without_words_is_none_here_and_in_the_gallery(look, tmp_path):
+def test_a_caption_without_words_counts_as_missing_in_the_checks_and_in_the_gallery(look, tmp_path):
     folder = write_cats(tmp_path / "outputs" / "cat" / "dataset", count=3)
     (folder / "cat 0.txt").write_text(" \n")
     (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
@@ -87,8 +87,8 @@ def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, b
     def refuse(*how, **more):
         raise PermissionError(13, "Permission denied", str(tmp_path / "x"))
 
-    place = {"names": "os.scandir", "disk": "shutil.disk_usage", "models": "pathlib.Path.is_file"}[broken]
-    monkeypatch.setattr(place, refuse)
+    function = {"names": "os.scandir", "disk": "shutil.disk_usage", "models": "pathlib.Path.is_file"}[broken]
+    monkeypatch.setattr(function, refuse)
     found = look()
     assert not found.can_start
     assert any("Permission denied" in line.message for line in found.problems)

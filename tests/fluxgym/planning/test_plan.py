@@ -1,4 +1,4 @@
-"""The plan of a training: one place that reads settings and images, whatever they hold, and what start and resume launch from it."""
+"""The plan of a training: made from settings and images of any content, and launched by start and resume."""
 
 import tomllib
 from dataclasses import replace

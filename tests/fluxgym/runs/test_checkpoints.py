@@ -31,7 +31,7 @@ def test_a_cut_one_is_not_offered_and_a_changed_one_not_chosen(run):
     assert [found.step for found in list_complete(run, BUILTIN)] == [40]
 
 
-def test_half_written_and_foreign_folders_are_not_offered(run):
+def test_incomplete_folders_and_folders_of_other_programs_are_not_offered(run):
     (run.folder / "my-cat-lora-000008-state.partial").mkdir()
     (run.folder / "my-cat-lora-000012-state").mkdir()
     assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]

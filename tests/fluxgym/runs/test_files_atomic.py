@@ -1,4 +1,4 @@
-"""Files are whole or as they were before; a disk that refuses is told in a sentence."""
+"""Files are whole or as they were before; a disk error is reported in a sentence."""
 
 import os
 import resource

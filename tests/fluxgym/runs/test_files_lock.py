@@ -1,4 +1,4 @@
-"""Locks: one holder, given free with the file, and no trap that somebody else laid is stepped into."""
+"""Locks: one holder, released when the file is closed, and links that another user made are not followed."""
 
 import os
 
@@ -19,7 +19,7 @@ def test_one_holder_at_a_time(tmp_path):
     held.close()
 
 
-def test_a_link_in_a_locks_place_is_not_followed(tmp_path):
+def test_a_link_at_the_path_of_a_lock_is_not_followed(tmp_path):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "lock").symlink_to(tmp_path / "mine")
     with pytest.raises(StorageError):

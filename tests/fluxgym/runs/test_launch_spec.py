@@ -93,7 +93,7 @@ def test_device_names_survive_a_request(names):
 
 
 @pytest.mark.parametrize("odd", [{"attempt": "1"}, {"attempt": None}, {"grace_s": "soon"}, {"grace_s": None}, {"more": 1}])
-def test_a_damaged_wish_to_stop_is_none(tmp_path, odd):
+def test_a_damaged_stop_request_is_ignored(tmp_path, odd):
     run = make_run(tmp_path)
     write_stop_request(run, "x", 1, 30.0)
     assert read_stop_request(run, "x", 1).grace_s == 30
@@ -109,7 +109,7 @@ def fixture_full_disk(monkeypatch):
     return lambda: monkeypatch.setattr(launch_spec, "write_json", refuse)
 
 
-def test_on_a_full_disk_a_wish_to_stop_goes_into_the_reserved_room(tmp_path, full_disk):
+def test_on_a_full_disk_a_stop_request_is_written_into_the_reserved_space(tmp_path, full_disk):
     run = make_run(tmp_path)
     reserve_stop_request(run)
     assert read_stop_request(run, "x", 1) is None
@@ -120,7 +120,7 @@ def test_on_a_full_disk_a_wish_to_stop_goes_into_the_reserved_room(tmp_path, ful
     assert run.stop_reserve.stat().st_size == RESERVED_BYTES
 
 
-def test_a_wish_that_could_be_written_replaces_the_one_in_the_reserved_room(tmp_path, full_disk, monkeypatch):
+def test_a_stop_request_that_could_be_written_replaces_the_one_in_the_reserved_space(tmp_path, full_disk, monkeypatch):
     run = make_run(tmp_path)
     reserve_stop_request(run)
     with monkeypatch.context() as full:

@@ -1,4 +1,4 @@
-"""Names: which checkpoint a person means, and what is no run's name."""
+"""Names: which checkpoint a given name selects, and which names are not names of runs."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_the_trained_model_comes_last(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".fluxgym", "a/b", "a\\b", "a\0b", "x" * 256, "\udcff"])
-def test_what_is_no_plain_folder_name_is_no_run(name, tmp_path):
+def test_a_name_that_is_not_a_plain_folder_name_is_not_found(name, tmp_path):
     with pytest.raises(SessionNotFound):
         OutputsPaths(tmp_path).run(name)
 

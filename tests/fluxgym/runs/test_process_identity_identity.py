@@ -1,4 +1,4 @@
-"""A PID alone proves nothing: reused ones, zombies and other boots are told apart."""
+"""A PID alone proves nothing: reused ones, zombies and other boots are distinguished."""
 
 import os
 import subprocess
@@ -29,12 +29,12 @@ def test_a_zombie_is_dead():
     identity = identify(process.pid, "run")
     process.kill()
     wait_for(lambda: start_ticks(process.pid) is None)
-    assert process.returncode is None  # nobody has waited for it
+    assert process.returncode is None  # not waited for yet
     assert not is_alive(identity)
     process.wait()
 
 
-def test_a_reused_pid_is_somebody_else():
+def test_a_reused_pid_is_another_process():
     own = identify(os.getpid(), "run")
     assert not is_alive(replace(own, start_ticks=own.start_ticks - 1))
 
@@ -46,11 +46,11 @@ def test_another_boot_here_and_another_host():
     assert liveness_of(replace(own, boot_id="another", host="elsewhere")) is Liveness.OTHER_HOST
 
 
-def test_process_1_is_alive_although_nobody_may_signal_it():
+def test_process_1_is_alive_although_it_cannot_be_signaled():
     assert is_alive(identify(1, "run"))
 
 
-def test_identities_survive_json_and_nonsense_is_none():
+def test_identities_survive_json_and_other_values_return_none():
     own = identify(os.getpid(), "run")
     assert ProcessIdentity.from_json(own.to_json()) == own
     for nonsense in (None, 7, {}, {"pid": "x"}, [1]):
@@ -65,14 +65,14 @@ def test_a_groups_members():
     assert group_members(process.pid) == []
 
 
-def test_another_machine_of_the_same_host_name_is_no_reboot_of_this(tmp_path, monkeypatch):
+def test_another_machine_of_the_same_host_name_is_not_a_reboot_of_this_one(tmp_path, monkeypatch):
     monkeypatch.setattr(identity_module, "MACHINE_ID", tmp_path / "machine-id")
     (tmp_path / "machine-id").write_text("this\n")
     own = identify(os.getpid(), "x")
     assert own.machine_id == "this"
     assert liveness_of(replace(own, boot_id="another")) is Liveness.REBOOTED
     assert liveness_of(replace(own, boot_id="another", machine_id="that")) is Liveness.OTHER_HOST
-    assert liveness_of(replace(own, boot_id="another", machine_id="")) is Liveness.REBOOTED  # nobody knows
+    assert liveness_of(replace(own, boot_id="another", machine_id="")) is Liveness.REBOOTED  # not known
     before = own.to_json()
     del before["machine_id"]  # as it was recorded before
     assert ProcessIdentity.from_json(before) == replace(own, machine_id="")

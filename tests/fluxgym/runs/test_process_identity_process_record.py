@@ -42,6 +42,6 @@ def test_a_moved_folder_keeps_its_processes_and_so_does_one_seen_through_a_link(
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"run_id": 1}', '{"run_id": "a", "attempt": "x", "started_at": 1}', '{"folder": "\\u0000"}']
 )
-def test_a_spoilt_record_is_none(run, text):
+def test_a_damaged_record_returns_none(run, text):
     run.process.write_text(text)
     assert read_record(run) is None

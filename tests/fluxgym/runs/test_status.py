@@ -130,7 +130,7 @@ def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
     assert not is_supervised(run)
 
 
-def test_a_moment_in_the_future_is_no_sign_of_life(tmp_path):
+def test_a_time_in_the_future_is_not_a_sign_of_life(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=time.time() + 86_400)
     assert status_of(run, read_state(run)).status is Status.STOPPED
     elsewhere = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="another")
@@ -141,19 +141,19 @@ def test_a_moment_in_the_future_is_no_sign_of_life(tmp_path):
     assert status_of(run, read_state(run)).status is Status.STOPPED
 
 
-def test_done_was_said_by_this_attempt_or_it_is_not_done(tmp_path):
+def test_done_counts_only_if_this_attempt_reported_it(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     dead = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
     run.progress.write_text('{"phase": "done", "step": 4, "attempt": 1}\n')
     run.lora.write_bytes(b"model")
     record_processes(run, "id-cat", 1, dead, dead)
     assert "not checked" in status_of(run, read_state(run)).reason
-    record_processes(run, "id-cat", 2, dead, dead)  # a resume that was killed before it said anything
+    record_processes(run, "id-cat", 2, dead, dead)  # a resume that was killed before it reported anything
     assert "not checked" not in status_of(run, read_state(run)).reason
 
 
 @pytest.mark.parametrize("name", ["ui_state.json", "training.pid", "monitor.pid", "progress.jsonl", "training.log", "monitor.log"])
-def test_a_pipe_in_a_files_place_holds_nobody_up(name, tmp_path):
+def test_a_pipe_at_the_path_of_a_file_blocks_no_reader(name, tmp_path):
     run = make_run(tmp_path, status="stopped")
     (run.folder / name).unlink(missing_ok=True)
     os.mkfifo(run.folder / name)

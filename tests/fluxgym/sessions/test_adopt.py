@@ -98,7 +98,7 @@ def test_our_own_bare_folders_get_a_state(theirs):
     ],
     ids=["empty", "byte", "long", "list", "metadata", "offsets", "nested"],
 )  # fmt: skip
-def test_a_model_that_is_none_is_no_completed_training(content, tmp_path):
+def test_a_damaged_model_is_not_a_completed_training(content, tmp_path):
     run = RunPaths(tmp_path / "outputs" / "cat")
     run.folder.mkdir(parents=True)
     run.lora.write_bytes(content)
@@ -110,7 +110,7 @@ def test_a_run_of_ours_keeps_its_end_and_its_images(tmp_path):
     run = make_run(tmp_path / "outputs", status="failed", max_train_epochs=7)
     model(run.lora)
     write_cats(run.dataset, count=2, size=64)
-    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became NaN."))
     (elsewhere,) = adopt(tmp_path / "outputs", OutputsPaths(tmp_path / "new"))
     assert ImageFolder(elsewhere.dataset).count() == 2
     forget(run)
@@ -119,7 +119,7 @@ def test_a_run_of_ours_keeps_its_end_and_its_images(tmp_path):
         state = read_state(adopted)
         assert (state["status"], state["reason_code"], state["run_id"], adopted.lora.exists()) == ("failed", "nan", "id-cat", True)
     (row,) = list_sessions(tmp_path / "outputs")
-    assert (row.status, row.reason) == ("failed", "The loss is no number.")
+    assert (row.status, row.reason) == ("failed", "The loss became NaN.")
 
 
 def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):

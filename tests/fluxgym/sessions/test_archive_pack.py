@@ -25,7 +25,7 @@ def test_nothing_is_gathered_before_it_is_sent(tmp_path):
     pieces = pack(files)
     first = [next(pieces) for _ in range(3)]
     assert sum(map(len, first)) < 3 * CHUNK
-    assert next(files)[1] == "b"  # nobody has asked for the second file yet
+    assert next(files)[1] == "b"  # the second file has not been requested yet
 
 
 def test_a_link_is_left_out_wherever_it_leads(tmp_path):

@@ -1,4 +1,4 @@
-"""Unpacking: whatever an archive says of itself, no more than a run comes out of it, and never much into memory."""
+"""Unpacking: whatever an archive's headers claim, only a run is extracted, and little is held in memory."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def fixture_archive(tmp_path):
 
 
 def unpacked(path: Path) -> list[str]:
-    staging = path.parent / f"aside-{len(list(path.parent.iterdir()))}"
+    staging = path.parent / f"staging-{len(list(path.parent.iterdir()))}"
     staging.mkdir()
     return [folder.name for folder in unpack(path, staging)]
 
@@ -52,7 +52,7 @@ def test_every_single_damaged_byte_is_refused_or_harmless(archive, tmp_path):
     for index in range(len(data)):
         hurt = tmp_path / "hurt.zip"
         hurt.write_bytes(data[:index] + bytes([data[index] ^ 0xFF]) + data[index + 1 :])
-        staging = tmp_path / f"aside {index}"
+        staging = tmp_path / f"staging {index}"
         staging.mkdir()
         try:
             unpack(hurt, staging)
@@ -69,7 +69,7 @@ def test_a_cut_archive_is_refused(cut, archive):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ([(LOCAL, 6, b"\1\0"), (DIRECTORY, 8, b"\1\0")], "encrypted"),
         ([(LOCAL, 8, b"\x0e\0"), (DIRECTORY, 10, b"\x0e\0")], "uncommon way"),
@@ -80,12 +80,12 @@ def test_a_cut_archive_is_refused(cut, archive):
     ],
     ids=["encrypted", "lzma", "size", "directory", "number", "offset"],
 )
-def test_what_an_archive_says_of_itself_is_not_believed(changes, said, archive):
+def test_the_sizes_and_counts_in_an_archives_headers_are_not_trusted(changes, message, archive):
     patch(archive, *changes)
     try:
         assert unpacked(archive) == ["cat"]
     except ImportRefused as error:
-        assert re.search(said, str(error))
+        assert re.search(message, str(error))
 
 
 @pytest.mark.parametrize(

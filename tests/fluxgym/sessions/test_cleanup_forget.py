@@ -165,11 +165,11 @@ def test_a_start_of_that_name_is_waited_for(run, do):
             do(run)
 
     with file_lock(OutputsPaths(run.folder.parent).locks / "cat", timeout_s=1, busy="x"):
-        letting_go = threading.Thread(target=tried)
-        letting_go.start()
-        letting_go.join(0.3)
+        removal = threading.Thread(target=tried)
+        removal.start()
+        removal.join(0.3)
         live(run)  # what the start ends in
-    letting_go.join()
+    removal.join()
     assert run.ui_state.exists()
 
 

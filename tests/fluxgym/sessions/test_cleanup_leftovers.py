@@ -1,4 +1,4 @@
-"""What nobody comes back for is removed at the app's start; what may still be wanted stays."""
+"""Leftovers that no process uses are removed at the app's start; what may still be wanted stays."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Duplicate: settings, images and captions under a new name, which knows its parent and starts in its own place."""
+"""Duplicate: settings, images and captions under a new name, which knows its parent and starts in its own folder."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +50,7 @@ def test_a_copy_has_everything_but_the_training(run, world):
         duplicate(run, "🐱")
 
 
-def test_a_copy_starts_in_its_own_place_and_still_knows_its_parent(run, world):
+def test_a_copy_starts_in_its_own_folder_and_still_knows_its_parent(run, world):
     copy = duplicate(run, "again")
     begun = start(StartRequest(state=read_state(copy) | {"network_dim": 8}, images=copy.dataset), world)
     assert begun.folder == copy.folder

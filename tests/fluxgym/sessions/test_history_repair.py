@@ -19,7 +19,7 @@ def test_the_newest_settings_of_the_history_and_the_end_that_was_written_come_ba
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
     save_version(run)
-    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss is no number."))
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became NaN."))
     run.ui_state.write_text('{"lora_name": "cat", "max_tr')
     repair(run)
     state = read_state(run)

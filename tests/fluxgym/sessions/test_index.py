@@ -106,7 +106,7 @@ def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, mo
     assert seen(index, everything=True) == true(tmp_path)
 
 
-def test_a_pipe_in_the_place_of_a_state_hangs_nobody(tmp_path, runs):
+def test_a_pipe_at_the_path_of_a_state_blocks_no_reader(tmp_path, runs):
     runs[0].ui_state.unlink()
     os.mkfifo(runs[0].ui_state)
     assert "run-0" not in [slug for slug, *_ in seen(SessionIndex(tmp_path))]

@@ -19,7 +19,7 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session, list_sessions, session_of
 from tests.support.runs import make_run, record_processes
 
-NOBODY = 65534
+UNPRIVILEGED_UID = 65534
 
 
 def write(outputs, slug, state):
@@ -50,7 +50,7 @@ def test_a_damaged_state_has_its_own_row_with_the_way_out(tmp_path):
     assert last(tmp_path).slug == "good"
 
 
-def test_odd_values_of_foreign_hands_are_shown_as_far_as_they_go(tmp_path):
+def test_odd_values_of_hand_edited_states_are_shown_as_far_as_possible(tmp_path):
     write(
         tmp_path,
         "odd",
@@ -70,7 +70,7 @@ def test_hand_edited_numbers_are_shown_as_resume_takes_them(epochs, shown, tmp_p
     assert (session.max_train_epochs, session.checkpointing) == (shown, True)
 
 
-def test_what_is_no_run_is_not_listed(tmp_path):
+def test_entries_that_are_not_runs_are_not_listed(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / ".fluxgym").mkdir()
@@ -118,7 +118,7 @@ def test_a_damaged_private_file_hides_nothing(name, text, tmp_path):
     assert [session.slug for session in list_sessions(tmp_path)] == ["good", "cat"]
 
 
-def test_numbers_that_are_none_are_left_out(tmp_path):
+def test_values_that_are_not_finite_numbers_are_left_out(tmp_path):
     run = make_run(tmp_path)
     run.progress.write_text('{"phase": "training", "step": "many", "total_steps": 10, "loss": NaN, "s_per_it": []}\n')
     (session,) = list_sessions(tmp_path)
@@ -131,15 +131,15 @@ def test_a_date_beyond_all_numbers(tmp_path):
     assert {session.slug for session in list_sessions(tmp_path)} == {"odd", "good"}
 
 
-@pytest.fixture(name="as_nobody")
-def fixture_as_nobody():
+@pytest.fixture(name="without_root")
+def fixture_without_root():
     """Give a folder whose tests run without the rights of root."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     euid = os.geteuid()
     if euid == 0:
-        os.chown(folder, NOBODY, -1)
-        os.seteuid(NOBODY)
+        os.chown(folder, UNPRIVILEGED_UID, -1)
+        os.seteuid(UNPRIVILEGED_UID)
     yield folder
     os.seteuid(euid)
     for closed in [folder, *folder.iterdir()]:
@@ -147,17 +147,17 @@ def fixture_as_nobody():
     shutil.rmtree(folder)
 
 
-def test_a_folder_that_nobody_may_enter_has_a_row(as_nobody):
-    write(as_nobody, "good", {"lora_name": "good", "timestamp": 1.0})
-    write(as_nobody, "closed", {"lora_name": "closed", "timestamp": 2.0})
-    (as_nobody / "closed").chmod(0)
-    rows = {session.slug: session for session in list_sessions(as_nobody)}
+def test_a_folder_that_is_not_accessible_has_a_row(without_root):
+    write(without_root, "good", {"lora_name": "good", "timestamp": 1.0})
+    write(without_root, "closed", {"lora_name": "closed", "timestamp": 2.0})
+    (without_root / "closed").chmod(0)
+    rows = {session.slug: session for session in list_sessions(without_root)}
     assert rows["good"].status is Status.STOPPED
     assert rows["closed"].status is Status.UNREADABLE
     assert "permissions" in rows["closed"].reason
-    as_nobody.chmod(0)
+    without_root.chmod(0)
     with pytest.raises(StorageError, match="permissions"):
-        list_sessions(as_nobody)
+        list_sessions(without_root)
 
 
 def test_thousands_are_listed_with_a_few_reads_each(tmp_path, monkeypatch):

@@ -43,9 +43,9 @@ def waits(run):
     run.ticket.write_text("{}")
 
 
-@pytest.fixture(name="strays")
-def fixture_strays():
-    """Return a function that starts a trainer of a run of which no record tells."""
+@pytest.fixture(name="start_orphan")
+def fixture_start_orphan():
+    """Return a function that starts a trainer of a run that no record names."""
     processes = []
 
     def start(run):
@@ -61,11 +61,11 @@ def fixture_strays():
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("situation", ["here", "elsewhere", "waiting", "stray"])
-def test_nothing_is_done_to_what_lives(action, situation, strays, tmp_path):
+@pytest.mark.parametrize("situation", ["here", "elsewhere", "waiting", "orphan"])
+def test_nothing_is_done_to_what_lives(action, situation, start_orphan, tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     save_version(run)
-    {"here": lives_here, "elsewhere": lives_elsewhere, "waiting": waits, "stray": strays}[situation](run)
+    {"here": lives_here, "elsewhere": lives_elsewhere, "waiting": waits, "orphan": start_orphan}[situation](run)
     before = read_state(run)
     with pytest.raises(AlreadyRunning):
         ACTIONS[action](run)
@@ -79,9 +79,9 @@ def test_what_has_ended_may_be_touched_though_its_state_is_damaged(tmp_path):
     ensure_ended(run)
 
 
-def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, strays):
+def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, start_orphan):
     runs = [make_run(tmp_path, f"run-{number}", status="stopped", timestamp=1.0) for number in range(5)]
-    strays(runs[3])
+    start_orphan(runs[3])
     scans = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: scans.append(path) or scandir(path))
@@ -90,8 +90,8 @@ def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, strays):
     assert [run.slug for run in OutputsPaths(tmp_path).runs()] == ["run-3"]
 
 
-def test_a_name_whose_removed_run_still_lives_is_not_given_to_a_new_one(tmp_path, strays):
+def test_a_name_whose_removed_run_still_lives_is_not_given_to_a_new_one(tmp_path, start_orphan):
     run = OutputsPaths(tmp_path).run("cat-2")
     assert is_name_available(run)
-    strays(run)
+    start_orphan(run)
     assert wait_for(lambda: not is_name_available(run))  # once it has become the program that it is to be

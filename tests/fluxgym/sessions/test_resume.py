@@ -34,17 +34,17 @@ def fixture_has_gpus(tmp_path, monkeypatch):
     return has
 
 
-def test_a_gpu_that_nobody_chose_is_chosen_anew_at_each_turn(world, images, has_gpus):
+def test_a_gpu_that_the_user_did_not_choose_is_chosen_again_at_each_start(world, images, has_gpus):
     has_gpus(2)
     run = start_run(world, images)
-    told = read_launch_spec(run)
-    assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-0", "gpu-1"), True, {})
+    spec = read_launch_spec(run)
+    assert (spec.devices.names, spec.devices.any_free, spec.env) == (("gpu-0", "gpu-1"), True, {})
     wait_until_ended(run)
     write_checkpoint(run, "my-cat-step00000004-state", 4)
     has_gpus(1)
     resume(run, settings=world, epochs=2)
-    told = read_launch_spec(run)
-    assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-0",), True, {})
+    spec = read_launch_spec(run)
+    assert (spec.devices.names, spec.devices.any_free, spec.env) == (("gpu-0",), True, {})
     stop_and_wait(run)
 
 
@@ -54,8 +54,8 @@ def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images,
     wait_until_ended(run)
     write_checkpoint(run, "my-cat-step00000004-state", 4)
     resume(run, settings=world, epochs=2)
-    told = read_launch_spec(run)
-    assert (told.devices.names, told.devices.any_free, told.env) == (("gpu-1",), False, {"CUDA_VISIBLE_DEVICES": "1"})
+    spec = read_launch_spec(run)
+    assert (spec.devices.names, spec.devices.any_free, spec.env) == (("gpu-1",), False, {"CUDA_VISIBLE_DEVICES": "1"})
     wait_until_ended(run)
     has_gpus(1)
     resume(run, settings=world, epochs=3)

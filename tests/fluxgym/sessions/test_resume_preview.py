@@ -1,4 +1,4 @@
-"""What Resume would do is told with the numbers that it will come to."""
+"""The preview of Resume has the numbers that the resumed run will reach."""
 
 import json
 

@@ -275,7 +275,7 @@ def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, 
     stop_and_wait(replaced)
 
 
-def test_a_version_that_somebody_took_meanwhile_is_left_alone(world, images, monkeypatch):
+def test_a_version_that_another_start_took_meanwhile_is_not_touched(world, images, monkeypatch):
     (world.outputs / "my-cat").mkdir(parents=True)
     (world.outputs / "my-cat" / "something").touch()
     copy = start_module.copy_into
@@ -293,7 +293,7 @@ def test_a_version_that_somebody_took_meanwhile_is_left_alone(world, images, mon
     assert not list((world.outputs / ".fluxgym" / "new").iterdir())
 
 
-def test_a_file_in_the_place_of_the_run_is_a_taken_name(world, images):
+def test_a_file_at_the_path_of_the_run_is_a_taken_name(world, images):
     world.outputs.mkdir()
     (world.outputs / "my-cat").touch()
     with pytest.raises(NameTaken):

@@ -34,7 +34,7 @@ def test_save_list_apply_delete(outputs):
     assert templates.list_templates(outputs) == []
 
 
-def test_another_name_of_the_same_letters_takes_no_templates_place(outputs):
+def test_another_name_of_the_same_letters_does_not_replace_a_template(outputs):
     templates.save(outputs, "A B", {"max_train_epochs": 3})
     templates.save(outputs, "A B", {"max_train_epochs": 4})  # the same name replaces its own
     with pytest.raises(BadName, match="“A B”"):

@@ -180,7 +180,7 @@ def link(name):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_has_no_place_in_an_export_is_refused_by_name(files, named, outputs, tmp_path):
+def test_what_is_not_allowed_in_an_export_is_refused_by_name(files, named, outputs, tmp_path):
     with pytest.raises(ImportRefused, match=named):
         import_file(pack(tmp_path / "x.zip", **files), outputs)
     assert list_sessions(outputs.root) == []
@@ -200,9 +200,11 @@ def test_links_bombs_and_floods(outputs, tmp_path, monkeypatch):
         import_file(pack(tmp_path / "many.zip", **{"a/ui_state.json": STATE, "b/ui_state.json": STATE}), outputs)
 
 
-@pytest.mark.parametrize(("name", "said"), [("none.zip", "There is no file"), (".", "There is no file"), ("big.json", "at most 1024 kB")])
-def test_what_is_no_export_at_all(name, said, outputs, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "message"), [("none.zip", "There is no file"), (".", "There is no file"), ("big.json", "at most 1024 kB")]
+)
+def test_a_file_that_is_not_an_export_is_refused(name, message, outputs, tmp_path):
     (tmp_path / "big.json").write_text(json.dumps({"lora_name": "cat", "x": "x" * (1 << 20)}))
-    with pytest.raises(ImportRefused, match=said):
+    with pytest.raises(ImportRefused, match=message):
         import_file(tmp_path / name, outputs)
     assert not outputs.run("cat").folder.exists()

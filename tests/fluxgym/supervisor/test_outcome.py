@@ -19,7 +19,7 @@ STALL = Stall("training", 1900.0, 1800.0)
 ROWS = {
     "a verified end": ({"exit_code": 0, "last_line": DONE, "verification": GOOD}, "completed", "", ""),
     "an end that does not hold": ({"exit_code": 0, "last_line": DONE, "verification": BAD}, "failed", "not_verified", "without an error, but"),
-    "an end that nobody checked": ({"exit_code": 0, "last_line": DONE}, "failed", "not_verified", "could not be checked"),
+    "an end that was not checked": ({"exit_code": 0, "last_line": DONE}, "failed", "not_verified", "could not be checked"),
     "done, hung and killed": (
         {"exit_code": -9, "was_killed": True, "last_line": DONE, "verification": GOOD, "stall": Stall("done", 1900.0, 1800.0)},
         "completed", "", "hung at its exit and was ended",

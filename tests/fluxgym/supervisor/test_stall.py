@@ -1,4 +1,4 @@
-"""How long a phase may be silent: its own limit at first, then what this run has shown; time that nobody watched does not count."""
+"""How long a phase may be silent: its own limit at first, then what this run has shown; unwatched time does not count."""
 
 import os
 
@@ -99,7 +99,7 @@ def test_output_is_a_sign_of_life_where_lines_are_rare_and_only_there(run, clock
         assert (found is None) == is_sign
 
 
-def test_a_machine_that_slept_blames_nobody(run, clock):
+def test_suspend_of_the_machine_is_not_a_stall(run, clock):
     watch = StallWatch(run, os.getpid())
     says(run, "training")
     silent(clock, watch, 1)
@@ -108,6 +108,6 @@ def test_a_machine_that_slept_blames_nobody(run, clock):
     assert silent(clock, watch, LIMITS_S["training"] - MAX_CHECK_GAP_S - 1) is None
 
 
-def test_a_log_on_a_full_disk_is_no_error(run):
+def test_a_log_on_a_full_disk_is_not_an_error(run):
     run.training_log.symlink_to("/dev/full")
     dump_stacks(1 << 30, run.training_log)

@@ -20,9 +20,9 @@ def fixture_lora(tmp_path):
 
 
 def reason(lora, *, started_at=0.0, expected=4, step=4):
-    said = verify_lora(lora, started_at, expected, step)
-    assert said["ok"] == (not said["reason"])
-    return said["reason"]
+    result = verify_lora(lora, started_at, expected, step)
+    assert result["ok"] == (not result["reason"])
+    return result["reason"]
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.int64, torch.uint8, torch.bool])
@@ -34,7 +34,7 @@ def test_a_whole_file_of_numbers(lora, dtype):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_value_that_is_no_number(lora, dtype, value):
+def test_one_value_that_is_nan_or_infinite(lora, dtype, value):
     values = torch.ones(100, dtype=dtype)
     values[57] = value
     save_file({"good": torch.ones(3, dtype=dtype), "bad": values}, lora)

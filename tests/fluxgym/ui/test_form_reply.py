@@ -25,7 +25,7 @@ def form(settings):
 @pytest.fixture
 def images(tmp_path):
     """Return a folder of four images."""
-    return write_cats(tmp_path / "pictures", count=4)
+    return write_cats(tmp_path / "images", count=4)
 
 
 def state(form, **changes):
@@ -37,7 +37,7 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     answer = form.reply(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images).answer
     assert answer["errors"] == {}
     assert {line["level"] for line in answer["lines"]} == {"ok"}
-    assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 a step, 3 epochs
+    assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 per step, 3 epochs
     assert "--output_name my-cat" in answer["command"]
     assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
 

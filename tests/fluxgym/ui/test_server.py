@@ -1,6 +1,7 @@
 """The routes for files: what a run's page needs is served, and nothing else on the disk is."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 from urllib.parse import quote
@@ -88,6 +89,24 @@ def test_nothing_else_is_served(client, path):
     answer = client.get(f"/fluxgym/{path}")
     assert answer.status_code in (400, 404), path
     assert CANARY not in answer.text
+
+
+def test_whole_log_is_downloaded_as_it_is_now(client, run):
+    run.training_log.write_bytes(b"line\n" * 200_000)
+    answer = client.get("/fluxgym/runs/cat/training.log")
+    assert answer.content == run.training_log.read_bytes()
+    assert answer.headers["content-length"] == "1000000"
+    assert "cat-training.log" in answer.headers["content-disposition"]
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_log_that_is_missing_or_a_link_or_a_pipe_is_not_sent(client, run, settings):
+    assert client.get("/fluxgym/runs/dog/training.log").status_code == 404
+    for make in (lambda path: path.symlink_to(settings.outputs / "secret.png"), os.mkfifo, lambda path: path.mkdir()):
+        run.training_log.unlink()
+        make(run.training_log)
+        answer = client.get("/fluxgym/runs/cat/training.log")
+        assert (answer.status_code, CANARY in answer.text) == (404, False)
 
 
 @pytest.mark.parametrize("path", ["file=../secret.png", "file=/etc/passwd", "file/etc/passwd", "file=outputs/cat/training.log"])

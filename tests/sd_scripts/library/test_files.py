@@ -27,7 +27,7 @@ def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(t
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a-state", *others])
 
 
-def test_a_place_that_cannot_be_written_is_no_full_disk(tmp_path):
+def test_a_path_that_cannot_be_written_is_not_a_full_disk(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainerError, match="cannot be written") as caught, disk_errors(tmp_path / "file" / "x"):
         (tmp_path / "file" / "x").write_text("x")

@@ -1,4 +1,4 @@
-"""SIGTERM is a wish: it is noticed between two pieces of work, and never interrupts one."""
+"""SIGTERM is a stop request: it is handled between two pieces of work, and never interrupts one."""
 
 import os
 import signal

@@ -1,17 +1,17 @@
-"""Draws can be repeated from a run's seed and the place that draws."""
+"""Draws can be repeated from a run's seed and the path of names and counters of the draw."""
 
 import torch
 
 from library.randomness import derived_seed, generator
 
 
-def test_the_same_place_draws_the_same():
+def test_the_same_path_draws_the_same():
     assert torch.equal(torch.randn(5, generator=generator(42, "noise", 7, 0)), torch.randn(5, generator=generator(42, "noise", 7, 0)))
 
 
-def test_places_differ():
-    places = [(42, "noise", 7, 0), (42, "noise", 7, 1), (42, "noise", 8, 0), (43, "noise", 7, 0), (42, "order", 7, 0), (42, "noise", 70)]
-    assert len({derived_seed(*place) for place in places}) == len(places)
+def test_paths_differ():
+    paths = [(42, "noise", 7, 0), (42, "noise", 7, 1), (42, "noise", 8, 0), (43, "noise", 7, 0), (42, "order", 7, 0), (42, "noise", 70)]
+    assert len({derived_seed(*path) for path in paths}) == len(paths)
 
 
 def test_seeds_stay_the_same_over_versions():

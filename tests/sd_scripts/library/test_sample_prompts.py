@@ -69,7 +69,7 @@ def test_tables_are_held_to_what_lines_are(name, text, words, tmp_path):
         read_prompts(str(tmp_path / name))
 
 
-def test_a_folder_is_no_prompt_file_and_a_sampler_is_passed_over(tmp_path):
+def test_a_folder_is_not_a_prompt_file_and_a_sampler_is_ignored(tmp_path):
     with pytest.raises(TrainerError, match="directory"):
         read_prompts(str(tmp_path))
     assert parse_line("a cat --ss euler --s 3").sample_steps == 3

@@ -39,7 +39,7 @@ def test_drawing_equals_diffusers_scheduler_step_by_step():
     assert torch.allclose(ours, unpack_latents(x, 12, 8), atol=1e-4)
 
 
-def test_noise_belongs_to_the_seed_or_to_the_place():
+def test_noise_depends_on_the_prompts_seed_or_on_its_index():
     own = SamplePrompt(prompt="", width=64, height=64, seed=5)
     assert torch.equal(*(initial_noise(FAMILY.geometry, own, *seeds) for seeds in ((0, 1), (3, 2))))
     free = SamplePrompt(prompt="", width=64, height=64)

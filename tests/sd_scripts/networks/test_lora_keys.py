@@ -106,7 +106,7 @@ def test_bfl_and_diffusers_have_the_last_modulation_the_other_way_round():
         (to_kohya, {"transformer.x_embedder.lora_magnitude_vector": torch.ones(2)}),
     ],
 )
-def test_what_has_no_place_is_named(change, tensors):
+def test_keys_without_a_counterpart_are_named(change, tensors):
     name = next(iter(tensors)).split(".lo")[0]
     with pytest.raises(TrainerError) as caught:
         change(tensors)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from library.config import ModelConfig
 from library.errors import TrainerError
-from library.models.family import TRANSFORMER, BlockRunner, LatentGeometry, Part, SamplingDefaults, StepInputs, TensorStore
+from library.models.family import TRANSFORMER, BlockRunner, FamilyOf, LatentGeometry, Part, SamplingDefaults, StepInputs, TensorStore
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX
 from library.models.flux1.loading import load_flux, open_flux
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
@@ -154,7 +154,7 @@ def is_flux1(files: ModelConfig) -> bool:
     return True
 
 
-def open_flux1(files: ModelConfig) -> Flux1Family:
+def open_flux1(files: ModelConfig) -> FamilyOf[Flux, Flux1TextEncoders, VAE]:
     """Return FLUX.1 in the version of the transformer's file, known by its guidance embedding.
 
     Raises:

@@ -74,7 +74,8 @@ class ClipTextEncoder(nn.Module):
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """(B, 77) token ids -> (B, V) pooled output at the end-of-text token."""
-        return self.text_model(input_ids=ids_BL).pooler_output
+        pooled: Tensor = self.text_model(input_ids=ids_BL).pooler_output
+        return pooled
 
 
 def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> ClipTextEncoder:
@@ -137,7 +138,8 @@ def load_t5(path: str, *, dtype: torch.dtype | None, store: TensorStore, mapped:
     file.load_into(model, dtype=dtype, device=store.device_of, ignore=("encoder.embed_tokens.weight",), store_tensor=store_tensor)
     model.encoder.embed_tokens = model.shared
     store.finish(model, list(model.encoder.block))
-    return model.eval().requires_grad_(False)
+    frozen: T5EncoderModel = model.eval().requires_grad_(False)
+    return frozen
 
 
 def _count(file: ModelFiles, pattern: str) -> int:

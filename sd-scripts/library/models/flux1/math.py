@@ -79,7 +79,8 @@ def normed_and_rotated(x_BhSD: Tensor, scale_D: Tensor, positions: Tensor) -> Te
 
     (B, h, S, D), (D,) and rope's (B, 1, S, D/2) -> (B, h, S, D), contiguous, in x's dtype; computed in float32 and rounded once.
     """
-    return _NormedAndRotated.apply(x_BhSD, scale_D, positions)
+    out: Tensor = _NormedAndRotated.apply(x_BhSD, scale_D, positions)  # type: ignore[no-untyped-call]  # torch does not annotate apply
+    return out
 
 
 class _NormedAndRotated(torch.autograd.Function):

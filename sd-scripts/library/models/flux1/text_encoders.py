@@ -3,6 +3,7 @@
 Shape suffixes: B batch, L tokens, V pooled width, C context width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +24,13 @@ CLIP_ID, T5_ID = "openai/clip-vit-large-patch14", "google/t5-v1_1-xxl"
 
 def encode_clip(model: ClipTextEncoder, ids_BL: Tensor) -> Tensor:
     """(B, 77) -> (B, V)."""
-    return model(ids_BL)
+    pooled: Tensor = model(ids_BL)
+    return pooled
 
 
 def encode_t5(model: T5EncoderModel, ids_BL: Tensor, mask_BL: Tensor | None = None) -> Tensor:
-    """(B, L) -> (B, L, C). With a mask, padding is not attended to and its states are zeros; kohya's default is no mask."""
-    states = model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
+    """(B, L) -> (B, L, C). With a mask, padding is not attended to and its states are zeros; kohya uses no mask by default."""
+    states: Tensor = model(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
     return states if mask_BL is None else states * mask_BL[..., None].to(states.dtype)
 
 
@@ -50,8 +52,9 @@ class Tokenizers:
         return encoded["input_ids"], encoded["attention_mask"]
 
     @staticmethod
-    def _ids(tokenizer: PreTrainedTokenizerBase, captions: list[str], length: int) -> dict[str, Tensor]:
-        return tokenizer(captions, max_length=length, padding="max_length", truncation=True, return_tensors="pt")
+    def _ids(tokenizer: PreTrainedTokenizerBase, captions: list[str], length: int) -> Mapping[str, Tensor]:
+        ids: Mapping[str, Tensor] = tokenizer(captions, max_length=length, padding="max_length", truncation=True, return_tensors="pt")
+        return ids
 
 
 def load_tokenizers(clip_path: str, t5_path: str, cache_dir: str | None, t5_max_length: int) -> Tokenizers:

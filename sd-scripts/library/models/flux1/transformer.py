@@ -116,7 +116,8 @@ class MLPEmbedder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_dim) -> (B, hidden_size)."""
-        return self.out_layer(self.silu(self.in_layer(x)))
+        out: Tensor = self.out_layer(self.silu(self.in_layer(x)))
+        return out
 
 
 class Modulation(nn.Module):
@@ -225,7 +226,8 @@ class LastLayer(nn.Module):
     def forward(self, x_BNC: Tensor, vec_BC: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, out_channels)."""
         shift, scale = self.adaLN_modulation(vec_BC)[:, None, :].chunk(2, dim=-1)
-        return self.linear(modulated(self.norm_final(x_BNC), shift, scale))
+        out: Tensor = self.linear(modulated(self.norm_final(x_BNC), shift, scale))
+        return out
 
 
 class Flux(nn.Module):
@@ -280,15 +282,17 @@ class Flux(nn.Module):
         x = torch.cat([txt, img], dim=1)
         for block in self.single_blocks:
             x = run(block, x, vec, positions, mask)
-        return self.final_layer(x[:, txt.shape[1] :], vec)
+        velocity: Tensor = self.final_layer(x[:, txt.shape[1] :], vec)
+        return velocity
 
     def _condition(self, timesteps: Tensor, y: Tensor, guidance: Tensor | None, dtype: torch.dtype) -> Tensor:
-        vec = self.time_in(timestep_embedding(timesteps, TIME_DIM).to(dtype))
+        vec: Tensor = self.time_in(timestep_embedding(timesteps, TIME_DIM).to(dtype))
         if self.guidance_in is not None:
             if guidance is None:
                 raise ValueError("this model embeds guidance, so a guidance scale must be given")
             vec = vec + self.guidance_in(timestep_embedding(guidance, TIME_DIM).to(dtype))
-        return vec + self.vector_in(y)
+        pooled: Tensor = self.vector_in(y)
+        return vec + pooled
 
     def _runner(self, num_bytes: int) -> Callable[..., Any]:
         if self.block_runner is None or not torch.is_grad_enabled():

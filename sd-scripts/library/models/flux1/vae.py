@@ -1,7 +1,7 @@
 """FLUX's VAE (variational auto-encoder) with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
 Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
-Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as said.
+Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as stated.
 """
 
 import re
@@ -67,9 +67,10 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        h = self.conv1(F.silu(self.norm1(x_BCHW)))
+        h: Tensor = self.conv1(F.silu(self.norm1(x_BCHW)))
         h = self.conv2(F.silu(self.norm2(h)))
-        return h + (self.nin_shortcut(x_BCHW) if hasattr(self, "nin_shortcut") else x_BCHW)
+        shortcut: Tensor = self.nin_shortcut(x_BCHW) if hasattr(self, "nin_shortcut") else x_BCHW
+        return h + shortcut
 
 
 class AttnBlock(nn.Module):
@@ -91,7 +92,8 @@ class AttnBlock(nn.Module):
         h = self.norm(x_BCHW)
         q, k, v = (part(h).flatten(2).transpose(1, 2)[:, None] for part in (self.q, self.k, self.v))  # (B, 1, HW, C)
         out = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
-        return x_BCHW + self.proj_out(out.reshape_as(x_BCHW))
+        projected: Tensor = self.proj_out(out.reshape_as(x_BCHW))
+        return x_BCHW + projected
 
 
 class Downsample(nn.Module):
@@ -103,7 +105,8 @@ class Downsample(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H/2, W/2)."""
-        return self.conv(F.pad(x_BCHW, (0, 1, 0, 1)))
+        out: Tensor = self.conv(F.pad(x_BCHW, (0, 1, 0, 1)))
+        return out
 
 
 class Upsample(nn.Module):
@@ -115,7 +118,8 @@ class Upsample(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W)."""
-        return self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
+        out: Tensor = self.conv(F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest"))
+        return out
 
 
 class Middle(nn.Module):
@@ -129,7 +133,8 @@ class Middle(nn.Module):
 
     def forward(self, h_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> the same."""
-        return self.block_2(self.attn_1(self.block_1(h_BCHW)))
+        out: Tensor = self.block_2(self.attn_1(self.block_1(h_BCHW)))
+        return out
 
 
 class Level(nn.Module):
@@ -172,7 +177,8 @@ class Encoder(nn.Module):
         for stage in self.down:
             h = stage(h)
         h = self.mid(h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        return out
 
 
 class Decoder(nn.Module):
@@ -199,7 +205,8 @@ class Decoder(nn.Module):
         h = self.mid(h)
         for stage in reversed(self.up):
             h = stage(h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        return out
 
 
 class VAE(nn.Module):
@@ -213,7 +220,8 @@ class VAE(nn.Module):
 
     def encode(self, pixels_BCHW: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, z, H/8, W/8), shifted and scaled. Without a generator the mean, else a sample around it."""
-        mean, log_variance = self.encoder(pixels_BCHW).chunk(2, dim=1)
+        moments: Tensor = self.encoder(pixels_BCHW)
+        mean, log_variance = moments.chunk(2, dim=1)
         if generator is not None:
             noise = torch.randn(mean.shape, generator=generator).to(mean)
             mean = mean + noise * (0.5 * log_variance.clamp(-30, 20)).exp()
@@ -221,7 +229,8 @@ class VAE(nn.Module):
 
     def decode(self, latents_BCHW: Tensor) -> Tensor:
         """(B, z, h, w) -> (B, 3, 8h, 8w), in [-1, 1] but for overshoot."""
-        return self.decoder(latents_BCHW / SCALE + SHIFT)
+        pixels: Tensor = self.decoder(latents_BCHW / SCALE + SHIFT)
+        return pixels
 
 
 def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> VAE:

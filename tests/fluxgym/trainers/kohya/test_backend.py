@@ -29,7 +29,9 @@ def test_a_checkout_matches_and_our_trainer_does_not(checkout, tmp_path):
 
 
 def test_its_options_are_read_from_its_sources(checkout):
-    (checkout / "flux_train_network.py").write_text("parser.add_argument(\n    '--another_one', type=int)\n# \"--resume=x\" is no option")
+    (checkout / "flux_train_network.py").write_text(
+        "parser.add_argument(\n    '--another_one', type=int)\n# \"--resume=x\" is not an option"
+    )
     known = known_options(checkout)
     assert {"--another_one", "--learning_rate"} <= known
     assert "--resume=x" not in known

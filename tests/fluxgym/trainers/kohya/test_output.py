@@ -42,7 +42,7 @@ def test_its_bar_tells_step_loss_and_speed():
     assert (output.step, output.loss, output.s_per_it) == (20, 1e-5, 0.1)
 
 
-def test_no_number_comes_of_what_is_none():
+def test_a_loss_of_nan_is_left_out():
     output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=float("nan")))
     assert "loss" not in output.fields()
     assert output.step == 7
@@ -77,16 +77,16 @@ def test_the_bar_that_is_drawn_once_more_at_the_end_changes_nothing():
     assert output.phase == "done"
 
 
-def test_a_saved_state_knows_its_place():
+def test_a_saved_state_has_its_step_and_epoch():
     output = heard(*FIRST_LINES, b"epoch 3/4", progress_bar(10, avr_loss=1), b"INFO  saving state at epoch 3")
     output.feed_line(b"epoch 4/4")
     output.feed_line(b"INFO  saving state at step 13")
     output.feed_line(progress_bar(20, avr_loss=1))
     output.feed_line(b"INFO  saving last state.")
-    places = [
+    expected = [
         SavedState("-000003-state", 30, 3, 40), SavedState("-step00000013-state", 33, 3, 40), SavedState("-state", 40, 4, 40),
     ]  # fmt: skip
-    assert output.saved == places
+    assert output.saved == expected
 
 
 def test_a_new_attempt_begins_from_nothing():

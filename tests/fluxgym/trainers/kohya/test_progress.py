@@ -49,7 +49,7 @@ def test_a_torn_number_is_not_taken_for_a_whole_one(run):
     assert read_position(run.folder / "cat-000012-state").epoch == 12
 
 
-def test_a_state_gets_its_place_once_kohya_is_done_with_it(run):
+def test_a_state_gets_its_position_once_kohya_has_written_it(run):
     progress, folder = KohyaProgress(run, 1), run.folder / "cat-000001-state"
     folder.mkdir()
     (folder / "train_state.json").write_text("{}")
@@ -105,7 +105,7 @@ def test_of_a_flood_only_the_end_is_read(run):
     assert run.training_log.stat().st_size > MAX_BYTES
 
 
-def test_a_log_that_somebody_emptied_is_read_anew(run):
+def test_a_log_that_was_emptied_is_read_from_its_start(run):
     progress = KohyaProgress(run, 1)
     progress.poll()
     run.training_log.write_bytes(b"\r" + progress_bar(6, avr_loss=1))
@@ -119,7 +119,7 @@ def test_taking_over_repeats_nothing(run):
     assert [line["step"] for line in lines_of(run)] == [6]
 
 
-def test_an_attempt_whose_beginning_nobody_saw_is_not_spoken_of(run):
+def test_an_attempt_whose_start_was_not_seen_is_not_reported(run):
     run.training_log.write_bytes(b"epoch 3/4\n\r" + progress_bar(5, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert not run.progress.exists()

@@ -1,4 +1,4 @@
-"""States that kohya's trainer left: one is offered only when all of it was written; a place that somebody made up is none."""
+"""States of kohya's trainer: one is offered only when all of it was written; an invented position is ignored."""
 
 import os
 import zipfile
@@ -49,7 +49,7 @@ def test_an_older_one_that_was_being_written_over_is_incomplete(folder):
     assert not is_complete(folder)
 
 
-def test_its_place_is_what_the_supervisor_saw_until_it_is_written_over(folder):
+def test_its_position_is_what_the_supervisor_saw_until_it_is_overwritten(folder):
     write_position(folder, KohyaPosition(step=47, epoch=4, total_steps=80))
     assert read_state_folder(folder).step == 47
     os.utime(folder / KOHYA_POSITION, (0, 0))
@@ -57,7 +57,7 @@ def test_its_place_is_what_the_supervisor_saw_until_it_is_written_over(folder):
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"step": "7", "epoch": 1, "total_steps": 9}', '{"step": 7}'])
-def test_a_damaged_place_is_none(folder, text):
+def test_a_damaged_position_returns_none(folder, text):
     (folder / KOHYA_POSITION).write_text(text)
     assert read_position(folder) is None
     (folder / KOHYA_POSITION).unlink()
@@ -65,7 +65,7 @@ def test_a_damaged_place_is_none(folder, text):
     assert read_position(folder) is None
 
 
-def test_the_furthest_comes_first_by_the_true_place(folder):
+def test_the_furthest_comes_first_by_the_true_step(folder):
     later = folder.with_name("cat-000003-state")
     later.mkdir()
     for path in folder.iterdir():

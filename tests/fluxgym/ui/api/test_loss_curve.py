@@ -5,8 +5,8 @@ import json
 import pytest
 
 from fluxgym.ui.api import loss_curve as curve_module
-from fluxgym.ui.api.answers import CurvePoints
-from fluxgym.ui.api.loss_curve import MAX_CURVES, MAX_POINTS, Curves
+from fluxgym.ui.api.loss_curve import MAX_CURVES, MAX_POINTS, NO_POINTS, NO_RECORD, Curves
+from fluxgym.ui.api.run_answers import CurvePoints
 from tests.support.curves import read_curve
 
 
@@ -55,8 +55,8 @@ def test_one_new_step_in_a_long_curve_sends_one_point(path):
 def test_only_what_was_appended_is_read(path, monkeypatch):
     write(path, range(1, 3000))
     page, parsed = Page(path), []
-    losses_in = curve_module.losses_in
-    monkeypatch.setattr(curve_module, "losses_in", lambda lines: losses_in(parsed.append(line) or line for line in lines))
+    lines_in = curve_module.lines_in
+    monkeypatch.setattr(curve_module, "lines_in", lambda lines: lines_in(parsed.append(line) or line for line in lines))
     page.ask()
     parsed.clear()
     write(path, [3000])
@@ -86,7 +86,7 @@ def test_a_step_done_again_sends_that_step_alone(path):
     page = Page(path)
     page.ask()
     write(path, [50], loss=7.0)
-    assert page.ask() == CurvePoints(points=[(50, 7.0)], last=None, replace=False)
+    assert page.ask() == CurvePoints(points=[(50, 7.0)], rates=[None], last=None, last_rate=None, validation=[], replace=False)
 
 
 def test_half_a_line_waits_for_its_other_half(path):
@@ -112,7 +112,7 @@ def test_another_file_or_another_app_sends_all_again(path):
     assert page.ask().replace
     assert len(page.shown()) == 3
     path.unlink()
-    assert page.ask() == CurvePoints(points=[], last=None, replace=True)
+    assert page.ask() == NO_POINTS
 
 
 def test_no_more_than_a_few_curves_are_kept(tmp_path):
@@ -128,3 +128,48 @@ def test_no_more_than_a_few_curves_are_kept(tmp_path):
 def test_anything_may_be_said_to_be_seen(path, seen):
     write(path, [1, 2])
     assert Curves().changes(path, seen)[0].replace
+
+
+def append(path, *lines):
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def test_learning_rates_belong_to_their_points(path):
+    page = Page(path)
+    append(path, {"step": 1, "loss": 0.5, "lr": 1e-4}, {"step": 2, "loss": 0.4})
+    answer = page.ask()
+    assert (answer.points, answer.rates) == ([(1, 0.5), (2, 0.4)], [1e-4, None])
+    write(path, range(1, 2 * MAX_POINTS + 2))
+    append(path, {"step": 2 * MAX_POINTS + 2, "loss": 0.1, "lr": 3e-4})
+    answer = page.ask()
+    assert len(answer.rates) == len(answer.points)
+    assert (answer.last, answer.last_rate) == ((2 * MAX_POINTS + 2, 0.1), 3e-4)
+
+
+def test_validation_losses_are_sent_once_and_are_no_training_points(path):
+    page = Page(path)
+    append(path, {"step": 10, "loss": 0.5}, {"step": 10, "phase": "validating", "val_loss": 0.3})
+    assert page.ask().validation == [(10, 0.3)]
+    append(path, {"step": 20, "phase": "validating", "val_loss": 0.2}, {"step": 30, "val_loss": float("nan")})
+    answer = page.ask()
+    assert (answer.points, answer.validation, answer.replace) == ([], [(20, 0.2)], False)
+    assert page.ask() is None
+
+
+def test_record_has_validation_epochs_and_the_time_of_each_attempt(path):
+    append(
+        path,
+        {"time": 100.0, "attempt": 1, "phase": "loading"},
+        {"time": 110.0, "attempt": 1, "phase": "training", "step": 1, "epoch": 1, "loss": 1},
+        {"time": 120.0, "attempt": 1, "phase": "training", "step": 2, "epoch": 1, "loss": 1},
+        {"time": 121.0, "attempt": 1, "phase": "saving", "step": 2, "epoch": 2},
+        {"time": 130.0, "attempt": 1, "phase": "training", "step": 3, "epoch": 2, "loss": 1},
+        {"time": 500.0, "attempt": 2, "phase": "training", "step": 2, "epoch": 1, "loss": 1},
+        {"time": 505.0, "attempt": 2, "phase": "validating", "step": 4, "epoch": 2, "val_loss": 0.25},
+    )
+    record = Curves().record(path)
+    assert record.validation == {4: 0.25}
+    assert record.epoch_ends == {1: 2, 2: 3}
+    assert record.spans == {1: (100.0, 130.0), 2: (500.0, 505.0)}
+    assert Curves().record(path.with_name("missing")) == NO_RECORD

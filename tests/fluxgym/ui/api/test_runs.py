@@ -4,17 +4,17 @@ import json
 from dataclasses import fields
 
 import pytest
-from PIL import Image
 
-from fluxgym.config.settings import SETTINGS
-from fluxgym.runs.state import update_state
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.answers import RunChanges
-from fluxgym.ui.api.runs import LOG_BYTES, MONITOR_LINES, RunRoutes
+from fluxgym.ui.api.run_answers import RunChanges
+from fluxgym.ui.api.run_parts import MONITOR_LINES
+from fluxgym.ui.api.runs import LOG_BYTES, RunRoutes
 from fluxgym.ui.api.sessions import SessionRoutes
 from tests.support.api import router_client, value
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_world import small_world
+
+CURVE = {"points": [], "rates": [], "last": None, "last_rate": None, "validation": [], "replace": False}
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_has_been_seen_is_not_sent_again(ask, run):
     write_step(run, 1)
     run.training_log.write_text("loading\n")
     first = ask()
-    assert set(first) == {"session", "samples", "files", "settings", "monitor", "log", "curve"}
+    assert set(first) == {"session", "samples", "files", "settings", "monitor", "log", "curve", "facts", "history"}
     assert ask() == {}
 
 
@@ -68,7 +68,7 @@ def test_new_points_come_alone(ask, run):
     write_step(run, 1)
     assert ask()["curve"]["replace"]
     write_step(run, 2, 0.5)
-    assert ask()["curve"] == {"points": [[2, 0.5]], "last": None, "replace": False}
+    assert ask()["curve"] == CURVE | {"points": [[2, 0.5]], "rates": [None]}
 
 
 def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
@@ -76,7 +76,7 @@ def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
         write_step(run, step)
     ask()
     write_step(run, 2, 0.1)
-    assert ask()["curve"] == {"points": [[2, 0.1]], "last": None, "replace": False}
+    assert ask()["curve"] == CURVE | {"points": [[2, 0.1]], "rates": [None]}
 
 
 def test_the_log_comes_in_pieces_and_half_a_letter_waits(ask, run):
@@ -98,31 +98,11 @@ def test_of_a_large_log_only_the_end_is_sent(ask, run):
     assert len(log["text"]) <= LOG_BYTES
 
 
-def test_a_log_that_was_replaced_is_sent_anew(ask, run):
+def test_a_log_that_was_replaced_is_sent_again(ask, run):
     run.training_log.write_text("one\n" * 10)
     ask()
     run.training_log.write_text("two\n")
     assert ask()["log"] == {"text": "two\n", "replace": True}
-
-
-def test_samples_stand_by_step_the_latest_first_with_their_prompts(ask, run):
-    run.samples.mkdir()
-    run.sample_prompts.write_text("# kept\nsks cat --w 64 --d 1\na dog\n")
-    for name in ("cat_000010_00_20250101000000_1.png", "cat_000020_00_20250101000001_1.png", "cat_000020_01_20250101000001.png",
-                 "cat_e000004_00_20250101000002_1.png", "notes.png"):  # fmt: skip
-        Image.new("RGB", (8, 8)).save(run.samples / name)
-    rows = ask()["samples"]
-    assert [row["label"] for row in rows] == ["epoch 4", "step 20", "step 10"]
-    assert [image["prompt"] for image in rows[1]["images"]] == ["sks cat", "a dog"]
-    assert rows[1]["images"][0]["url"] == "runs/cat/samples/cat_000020_00_20250101000001_1.png"
-
-
-def test_lora_files_are_named(ask, run):
-    for name in ("cat.safetensors", "cat-000004.safetensors", "cat-step00000012.safetensors"):
-        write_safetensors(run.folder / name)
-    assert {file["name"]: file["note"] for file in ask()["files"]} == {
-        "cat.safetensors": "the trained model", "cat-000004.safetensors": "epoch 4", "cat-step00000012.safetensors": "step 12",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("slug", ["dog", ".fluxgym", "a%00b", "x" * 5000, "a%0Ab", "%ff", "cat%20"])
@@ -156,14 +136,6 @@ def test_a_damaged_state_is_shown_with_its_reason(ask, run):
     answer = ask()
     assert answer["session"]["status"] == "unreadable"
     assert "JSON" in answer["session"]["reason"]
-
-
-def test_settings_name_a_default_only_where_the_value_differs(ask, run):
-    update_state(run, {"max_train_epochs": 7, "num_repeats": 10, "advanced": {"network_alpha": 4}})
-    shown = {row["label"]: (row["value"], row["default"]) for row in ask()["settings"]}
-    assert shown[SETTINGS["max_train_epochs"].label] == ("7", "16")
-    assert shown[SETTINGS["num_repeats"].label] == ("10", None)
-    assert shown[SETTINGS["network_alpha"].label][0] == "4"
 
 
 def test_the_monitor_shows_the_last_lines_of_its_log(ask, run):

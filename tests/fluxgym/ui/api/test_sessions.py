@@ -269,8 +269,8 @@ ODD = {
     "an end in a far future": (".run/exit.json", {"ended_at": 10**30}),
     "a last step in words": (".run/exit.json", {"status": "completed", "last_step": "2"}),
     "a last step in a list": (".run/exit.json", {"status": "completed", "last_step": [2]}),
-    "a command that is no list": (".run/launch.json", {"argv": 5}),
-    "an environment that is no table": (".run/launch.json", {"env": 5}),
+    "a command that is not a list": (".run/launch.json", {"argv": 5}),
+    "an environment that is not a table": (".run/launch.json", {"env": 5}),
     "a checkpoint at no step": ("cat-state/manifest.json", {"step": float("inf")}),
 }
 

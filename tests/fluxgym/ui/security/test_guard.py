@@ -30,13 +30,13 @@ def test_local_hosts_are_let_through(host):
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:7860", "0x7f.1@evil", "a b"])
-def test_a_foreign_host_reaches_nothing(route, host):
+def test_a_host_that_is_not_allowed_reaches_nothing(route, host):
     answer = client().get(route, headers={"host": host})
     assert answer.status_code in (400, 403)
     assert "reached" not in answer.text
 
 
-def test_a_proxy_that_names_a_foreign_host_is_refused():
+def test_a_proxy_that_names_a_host_that_is_not_allowed_is_refused():
     assert client().get("/", headers={"x-forwarded-host": "evil.example"}).status_code == 403
 
 
@@ -71,7 +71,7 @@ def test_no_message_makes_gradio_read_a_file_or_fetch_an_address(body, code, wor
 
 
 @pytest.mark.parametrize(("body", "code"), [(b"{", 400), (b"[" * 100_000, 400), (b"\xff", 400), (b"", 200)])
-def test_a_message_that_is_no_json_gets_no_further(body, code):
+def test_a_message_that_is_not_json_is_refused(body, code):
     assert client().post("/gradio_api/queue/join", content=body).status_code == code
 
 
@@ -152,10 +152,10 @@ def test_the_proxys_prefix_is_taken_off():
 
 
 def test_no_client_tells_gradio_what_its_own_address_is():
-    async def told(request: Request) -> PlainTextResponse:
+    async def reply(request: Request) -> PlainTextResponse:
         return PlainTextResponse(",".join(request.headers))
 
-    app = Starlette(routes=[Route("/", told)])
+    app = Starlette(routes=[Route("/", reply)])
     guard = Guard(app, token_auth=TokenAuth(None, 7860), allowed_hosts=(), beyond_loopback=False)
     answer = TestClient(guard, base_url="http://127.0.0.1:7860").get("/", headers={"X-Gradio-Server": "http://evil.example"})
     assert "x-gradio-server" not in answer.text

@@ -6,7 +6,7 @@ from fluxgym.ui.security.hosts import is_allowed, is_local, same_origin, split_h
 
 
 @pytest.mark.parametrize("header", ["", "a/b", "user@host", "a b", "host:port", "a,b", "[::1", "host:99999"])
-def test_what_is_no_host(header):
+def test_a_header_that_is_not_a_host_is_refused(header):
     assert split_host(header) is None
 
 

@@ -53,7 +53,7 @@ def test_sections_are_flattened_and_the_command_line_wins(write):
         ("learning_rate = true", "learning_rate must be no truth value"),
         ('loss_type = "l3"', "loss_type"),
         ("[train.more]\nx = 1", "more"),
-        ("this is no TOML", "cannot be read"),
+        ("this is not TOML", "cannot be read"),
     ],
 )
 def test_what_cannot_be_is_named_with_the_file(text, named, write):

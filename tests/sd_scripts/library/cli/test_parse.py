@@ -87,7 +87,7 @@ def test_an_honored_flag_says_nothing(capsys):
         (["--network_module", "networks.oft"], "networks.oft"),
         (["--min_timestep", "700", "--max_timestep", "300"], "min_timestep"),
         (["--use_8bit_adam", "--optimizer_type", "AdamW"], "use_8bit_adam"),
-        (["stray"], "stray"),
+        (["unexpected"], "unexpected"),
     ],
 )
 def test_what_cannot_be_is_named(extra, named):
@@ -97,9 +97,9 @@ def test_what_cannot_be_is_named(extra, named):
 
 @pytest.mark.parametrize("missing", ["--pretrained_model_name_or_path", "--ae", "--clip_l", "--t5xxl", "--output_dir"])
 def test_what_is_missing_is_named(missing):
-    place = NEEDED.index(missing)
+    index = NEEDED.index(missing)
     with pytest.raises(TrainerError, match=missing):
-        parse(NEEDED[:place] + NEEDED[place + 2 :])
+        parse(NEEDED[:index] + NEEDED[index + 2 :])
 
 
 def test_what_a_dataset_config_overrules_is_told(capsys):

@@ -80,7 +80,7 @@ def test_any_number_of_workers_gives_the_same_bits(accumulation, make, cats):
 
 
 def test_warm_up_counts_optimizer_steps(make, cats):
-    """Batches of two images, two a step: six places of the epoch are three steps, the next epoch begins at the fourth."""
+    """Batches of two images, two batches per step: six batches of the epoch are three steps, the next epoch begins at the fourth."""
     subset = {"image_dir": str(cats), "num_repeats": 4, "caption_extension": ".txt", "token_warmup_step": 4}
     for index in range(3):
         (cats / f"cat {index}.txt").write_text("a, b, c, d, e")
@@ -258,14 +258,14 @@ def test_an_image_that_cannot_be_read_is_named(kind, flags, make, cats):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_file_is_left_out_and_doubles_share_a_caption(make, cats, capsys):
+def test_entries_that_are_not_files_are_left_out_and_doubles_share_a_caption(make, cats, capsys):
     (cats / "folder.png").mkdir()
     os.mkfifo(cats / "pipe.png")
     Image.open(cats / "cat 0.png").convert("RGB").save(cats / "cat 0.jpg")
     data = make()
     assert sorted(training_image.caption for training_image in data.images) == [f"sks cat, crop {index}" for index in (0, 0, 1, 2)]
-    told = capsys.readouterr().err
-    assert all(words in told for words in ("folder.png is not a file", "pipe.png is not a file", "cat 0.png share one caption"))
+    printed = capsys.readouterr().err
+    assert all(words in printed for words in ("folder.png is not a file", "pipe.png is not a file", "cat 0.png share one caption"))
 
 
 def test_a_caption_that_is_not_utf8_is_named(make, cats):

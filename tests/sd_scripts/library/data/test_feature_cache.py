@@ -81,7 +81,7 @@ def other_mask(cats):
         (None, {"caption_prefix": "photo of"}, {}, {}, 3),
         (None, {"num_repeats": 5}, {"batch_size": 1}, {"seed": 9, "learning_rate": 1.0}, 0),
     ],
-    ids=["caption", "picture", "resolution", "flip", "alpha", "interpolation", "prefix", "nothing"],
+    ids=["caption", "image", "resolution", "flip", "alpha", "interpolation", "prefix", "nothing"],
 )
 def test_exactly_what_changed_is_made_again(change, subset, dataset, flags, num_new, make, cats):
     fill(make(**CACHED))
@@ -94,7 +94,7 @@ def test_exactly_what_changed_is_made_again(change, subset, dataset, flags, num_
     assert all(after[name] == before[name] for name in before)
 
 
-def test_another_mask_makes_one_image_anew(make, cats, tmp_path):
+def test_another_mask_encodes_one_image_again(make, cats, tmp_path):
     write_cats(tmp_path / "masks", count=3)
     subset = {"conditioning_data_dir": str(tmp_path / "masks")}
     fill(make(subset, masked_loss=True, **CACHED))
@@ -108,7 +108,7 @@ def test_another_mask_makes_one_image_anew(make, cats, tmp_path):
     assert any((mask - 77 / 255).abs().max() < 1e-6 for mask in masks)
 
 
-def test_another_encoder_makes_its_own_anew(make, cats, models, tmp_path):
+def test_another_encoder_encodes_all_images_again(make, cats, models, tmp_path):
     fill(make(**CACHED))
     before = cache_files(cats)
     others = Path(shutil.copytree(models, tmp_path / "others"))
@@ -122,8 +122,8 @@ def test_another_encoder_makes_its_own_anew(make, cats, models, tmp_path):
 def test_a_damaged_cache_file_is_made_again(make, cats):
     fill(make(**CACHED))
     whole = {path: path.read_bytes() for path in (cats / CACHE_FOLDER).glob("*.safetensors")}
-    for place, (path, content) in enumerate(whole.items()):
-        path.write_bytes(content[:50] if place % 2 else content[:-9] + bytes([content[-9] ^ 4]) + content[-8:])
+    for index, (path, content) in enumerate(whole.items()):
+        path.write_bytes(content[:50] if index % 2 else content[:-9] + bytes([content[-9] ^ 4]) + content[-8:])
     data = make(**CACHED)
     fill(data)
     assert next(data.epoch(0)).latents.isfinite().all()

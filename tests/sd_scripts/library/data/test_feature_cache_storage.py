@@ -39,15 +39,15 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
     path = tmp_path / CACHE_FOLDER / f"{KEY}.safetensors"
     whole = path.read_bytes()
-    for place in range(0, len(whole), 7):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for offset in range(0, len(whole), 7):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
         cache = Cache(to_disk=True)
-        assert not cache.find(KEY, tmp_path) or same(cache.get(KEY)), place
+        assert not cache.find(KEY, tmp_path) or same(cache.get(KEY)), offset
     path.write_bytes(whole[:-1])
     assert not Cache(to_disk=True).find(KEY, tmp_path)
 
 
-def test_a_file_in_the_folders_place_means_memory(tmp_path):
+def test_a_file_at_the_path_of_the_folder_means_memory(tmp_path):
     (tmp_path / CACHE_FOLDER).write_text("in the way")
     cache = Cache(to_disk=True)
     cache.put(KEY, tmp_path, TENSORS)

@@ -30,7 +30,7 @@ def test_tags_follow_the_caption(read, tmp_path):
     assert read(table) == [(tmp_path / "cats" / "cat 0.png", "é"), (tmp_path / "cats" / "cat 1.png", "one,a, b")]
 
 
-def test_old_files_leave_the_ending_out_and_jsonl_has_an_image_a_line(read, tmp_path):
+def test_old_files_leave_the_ending_out_and_jsonl_has_one_image_per_line(read, tmp_path):
     assert read({"cat 0": {"caption": "zero"}})[0][0].name == "cat 0.png"
     lines = f'{{"image_path": "{tmp_path}/cats/cat 1.png", "caption": "one"}}\n\n{{"image_path": "{tmp_path}/cats/cat 0.png"}}\n'
     assert [caption for _, caption in read(lines, "meta.jsonl", image_dir="")] == ["", "one"]

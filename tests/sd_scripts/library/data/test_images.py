@@ -78,14 +78,14 @@ def test_too_many_pixels_are_named_before_they_are_decoded(tmp_path, monkeypatch
     assert 2 * (images.MAX_PIXELS // 2) == images.MAX_PIXELS
 
 
-def test_what_is_no_file_is_told_and_a_link_to_nothing_is_refused(photo, tmp_path, capsys):
+def test_entries_that_are_not_files_are_reported_and_a_broken_link_is_refused(photo, tmp_path, capsys):
     photo.save(tmp_path / "a.png")
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     assert [path.name for path in list_images(str(tmp_path))] == ["a.png"]
-    told = capsys.readouterr().err
-    assert "folder.png is not a file" in told
-    assert "pipe.png is not a file" in told
+    printed = capsys.readouterr().err
+    assert "folder.png is not a file" in printed
+    assert "pipe.png is not a file" in printed
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(TrainerError, match=r"link\.png is a link to a file that is missing"):
         list_images(str(tmp_path))
@@ -104,7 +104,7 @@ def test_an_animation_gives_its_first_frame(tmp_path):
     assert read_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_what_is_no_image_is_named(photo, tmp_path):
+def test_a_file_that_is_not_an_image_is_named(photo, tmp_path):
     (tmp_path / "text.png").write_text("I am not an image")
     photo.save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:500])
@@ -120,8 +120,8 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
     whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(5)
     for _ in range(150):
         damaged = bytearray(whole)
-        for place in random.integers(8, min(400, len(whole)), 6):
-            damaged[place] = random.integers(256)
+        for position in random.integers(8, min(400, len(whole)), 6):
+            damaged[position] = random.integers(256)
         (tmp_path / name).write_bytes(damaged)
         try:
             if np.prod(upright_size(tmp_path / name)) < 1e6:

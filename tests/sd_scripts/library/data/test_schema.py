@@ -80,8 +80,8 @@ def test_what_cannot_be_is_one_sentence_that_names_it(subset, dataset, flags, na
 
 def test_what_is_accepted_without_effect_is_told(write, capsys):
     write("cache_info = true", "network_multiplier = 0.5")
-    told = capsys.readouterr().err
-    assert "network_multiplier has no effect" in told
-    assert "cache_info has no effect" in told
+    printed = capsys.readouterr().err
+    assert "network_multiplier has no effect" in printed
+    assert "cache_info has no effect" in printed
     write("cache_info = false", "network_multiplier = 1.0")
     assert not capsys.readouterr().err

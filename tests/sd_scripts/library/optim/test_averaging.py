@@ -1,4 +1,4 @@
-"""The running average is diffusers' own, and what is trained comes back bit for bit after the weights for use were in its place."""
+"""The running average is diffusers' own, and the trained weights are restored bit for bit after the averaged weights were used."""
 
 import pytest
 import torch

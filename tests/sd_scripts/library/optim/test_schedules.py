@@ -1,4 +1,4 @@
-"""Schedules are as long as the training, follow kohya's flags, and are taken up where they were left."""
+"""Schedules are as long as the training, follow kohya's flags, and continue where they were stopped."""
 
 import pytest
 import torch
@@ -108,7 +108,7 @@ def resumed(at, num_steps, lr, state, **changes):
 @pytest.mark.parametrize(
     "changes", [{"lr_scheduler": "cosine"}, {"lr_scheduler_type": "CosineAnnealingLR", "lr_scheduler_args": ["T_max=10"]}]
 )
-def test_a_schedule_is_taken_up_with_another_length_or_rate(changes):
+def test_a_schedule_is_resumed_with_another_length_or_rate(changes):
     optimizer = torch.optim.AdamW([weights()], lr=1e-3)
     scheduler = create_scheduler(optim_config(**changes), optimizer, 10)
     for _ in range(6):

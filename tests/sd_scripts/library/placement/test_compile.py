@@ -1,4 +1,4 @@
-"""Compiled blocks compute what uncompiled ones do; what cannot be compiled is said."""
+"""Compiled blocks compute what uncompiled ones do; what cannot be compiled is reported."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_nothing_is_compiled_unless_asked_for():
     assert compile.compile_blocks(flux.blocks, config(torch_compile=False), CPU) is None
 
 
-def test_without_a_compiler_a_line_is_printed_and_nothing_compiled(monkeypatch, capsys):
+def test_without_a_compiler_a_message_is_printed_and_nothing_compiled(monkeypatch, capsys):
     flux = make_flux()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)

@@ -22,7 +22,7 @@ FLUX_DEV = FluxParams(**DEV)
 FAMILY = Flux1Family("dev")
 
 
-def test_num_blocks_to_swap_by_default_is_none_and_with_split_mode_is_18():
+def test_num_blocks_to_swap_by_default_is_zero_and_with_split_mode_is_18():
     assert num_blocks_to_swap(PlacementConfig()) == num_blocks_to_swap(PlacementConfig(blocks_to_swap=0)) == 0
     assert num_blocks_to_swap(PlacementConfig(split_mode=True)) == 18
     assert num_blocks_to_swap(PlacementConfig(split_mode=True, blocks_to_swap=22)) == 22

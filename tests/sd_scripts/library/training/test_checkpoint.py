@@ -94,7 +94,7 @@ def test_damage_is_named(folder, name, harm):
         verify_checkpoint(folder)
 
 
-def test_what_is_no_checkpoint_is_said_to_be_none(tmp_path):
+def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(TrainerError, match="no such folder"):
         read_train_state(tmp_path / "nowhere-state")
     (tmp_path / "kohya-state").mkdir()

@@ -58,7 +58,7 @@ def data(*images):
         (["--gradient_accumulation_steps", "2"], "gradient_accumulation_steps"),
     ],
 )
-def test_what_gives_the_place_its_meaning_must_be_the_same(argv, named):
+def test_settings_that_define_the_position_must_be_the_same(argv, named):
     state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
     check_fixed(state, fixed_settings(trainer_config("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
     with pytest.raises(TrainerError, match=named):

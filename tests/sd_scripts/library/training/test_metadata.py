@@ -1,4 +1,4 @@
-"""What a LoRA says of itself beyond the figures: the author's words and an image, as kohya writes them."""
+"""A LoRA's metadata beyond the figures: the author's words and an image, as kohya writes them."""
 
 import base64
 
@@ -10,8 +10,8 @@ from tests.support.trainer_config import trainer_config
 
 
 def test_a_thumbnail_is_a_data_url(tmp_path):
-    (tmp_path / "cat.jpg").write_bytes(b"picture")
-    assert thumbnail(str(tmp_path / "cat.jpg")) == "data:image/jpeg;base64," + base64.b64encode(b"picture").decode()
+    (tmp_path / "cat.jpg").write_bytes(b"image")
+    assert thumbnail(str(tmp_path / "cat.jpg")) == "data:image/jpeg;base64," + base64.b64encode(b"image").decode()
     assert thumbnail("data:image/png;base64,AAAA") == "data:image/png;base64,AAAA"
     assert thumbnail(None) is None
     with pytest.raises(TrainerError, match=r"none\.png"):

@@ -23,9 +23,9 @@ def test_parts_are_thinned_but_the_last_is_told(tmp_path):
     progress = ProgressLog(str(tmp_path))
     for done in range(1, 1001):
         progress.enter_part("caching", done, 1000)
-    told = lines(tmp_path / "progress.jsonl")
-    assert len(told) < 100
-    assert (told[0]["item"], told[-1]["item"]) == (1, 1000)
+    written = lines(tmp_path / "progress.jsonl")
+    assert len(written) < 100
+    assert (written[0]["item"], written[-1]["item"]) == (1, 1000)
 
 
 def test_the_reason_is_the_last_line(tmp_path):

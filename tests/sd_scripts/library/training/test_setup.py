@@ -29,7 +29,7 @@ def large_models():
 def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypatch):
     """Their weights are the two largest things of a training: 9 and 24 GB that must never be in memory together."""
     write_tiny_models(tmp_path / "models")
-    write_cats(tmp_path / "pictures" / "1_cat", count=1, size=64)
+    write_cats(tmp_path / "images" / "1_cat", count=1, size=64)
     (tmp_path / "prompts.txt").write_text("a cat --w 64 --h 64\n")
     seen, others = [], large_models()  # another test's may be alive
 
@@ -40,7 +40,7 @@ def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypat
 
     monkeypatch.setattr(BaseModel, "load_transformer", load_transformer)
     config = parse([
-        *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "pictures"), "--output_dir", str(tmp_path / "out"),
+        *model_flags(tmp_path / "models"), "--train_data_dir", str(tmp_path / "images"), "--output_dir", str(tmp_path / "out"),
         "--resolution", "64", "--cache_text_encoder_outputs", "--cache_latents", "--sample_prompts", str(tmp_path / "prompts.txt"),
         "--sample_every_n_steps", "1", "--max_train_steps", "1", "--seed", "1", *([] if train_clip else ["--network_train_unet_only"]),
     ])  # fmt: skip
@@ -80,7 +80,7 @@ def test_a_mistake_in_the_flags_costs_no_loading(extra, words, run, tmp_path):
         run(tmp_path, *extra)
 
 
-def test_a_folder_in_the_loras_place_is_seen_before_anything_is_loaded(run, tmp_path):
+def test_a_folder_at_the_path_of_the_lora_is_noticed_before_anything_is_loaded(run, tmp_path):
     (tmp_path / "cat.safetensors").mkdir()
     with pytest.raises(TrainerError, match="is a folder"):
         run(tmp_path)

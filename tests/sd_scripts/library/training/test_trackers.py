@@ -1,4 +1,4 @@
-"""Curves bear kohya's names, go on after a resume, and tell nothing private. wandb is played by a module that writes down what it is told."""
+"""Curves have kohya's names, continue after a resume, and contain nothing private. A module that records its calls replaces wandb."""
 
 import sys
 
@@ -98,13 +98,13 @@ def test_wandb_is_told_step_and_epoch_and_goes_on_with_its_run(tmp_path, monkeyp
 def test_what_cannot_be_is_named(argv, named, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     (tmp_path / "bad.toml").write_text("[comet]\nx = 1\n")
-    places = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}
+    paths = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}
     with pytest.raises(TrainerError, match=named):
-        trackers_of(*(places.get(word, word) for word in argv))
+        trackers_of(*(paths.get(word, word) for word in argv))
 
 
-def test_settings_are_told_without_paths_and_keys():
-    told = public_settings(
+def test_public_settings_leave_out_paths_and_keys():
+    shown = public_settings(
         {
             "learning_rate": 1.0,
             "output_dir": "/home/me",
@@ -114,4 +114,4 @@ def test_settings_are_told_without_paths_and_keys():
             "ae": "x",
         }
     )
-    assert told == {"learning_rate": 1.0, "network_args": "['a=1']"}
+    assert shown == {"learning_rate": 1.0, "network_args": "['a=1']"}

@@ -1,4 +1,4 @@
-"""The loop on tiny models, in this process: stopped at a chosen place and resumed, it ends with the very tensors of the uninterrupted one."""
+"""The loop on tiny models, in this process: stopped at a chosen position and resumed, it ends with exactly the tensors of the uninterrupted one."""
 
 import json
 
@@ -28,7 +28,7 @@ def fixture_models(tmp_path_factory):
 
 @pytest.fixture(scope="module", name="images")
 def fixture_images(tmp_path_factory):
-    return write_cats(tmp_path_factory.mktemp("pictures"), count=3, size=64)
+    return write_cats(tmp_path_factory.mktemp("images"), count=3, size=64)
 
 
 class StopWhen(ProgressLog):
@@ -59,7 +59,7 @@ def train(argv, out, **stop_when):
 
 @pytest.fixture(name="dataset")
 def fixture_dataset(images, tmp_path):
-    return write_dataset(tmp_path / "d.toml", images)  # 6 steps an epoch
+    return write_dataset(tmp_path / "d.toml", images)  # 6 steps per epoch
 
 
 CASES = {
@@ -115,7 +115,7 @@ def test_who_learned_nothing_is_not_done(models, dataset, tmp_path):
     assert not (tmp_path / "cat.safetensors").exists()
 
 
-def test_a_broken_lora_does_not_take_the_place_of_a_whole_one(models, dataset, tmp_path):
+def test_a_broken_lora_does_not_replace_a_whole_one(models, dataset, tmp_path):
     (tmp_path / "cat.safetensors").write_bytes(b"whole")
     with pytest.raises(TrainerError, match=r"NaN or infinity|the loss became"):
         train(flags(models, dataset, tmp_path, *QUICK, "--learning_rate", "1e6", "--save_precision", "fp16", epochs=1), tmp_path)
@@ -126,8 +126,8 @@ def test_a_checkpoint_beyond_the_end_is_refused_and_the_lora_stays(models, datas
     assert not train(flags(models, dataset, tmp_path, *QUICK, "--save_state_on_train_end", epochs=1), tmp_path)
     before = (tmp_path / "cat.safetensors").read_bytes()
     fewer = flags(models, dataset, tmp_path, *QUICK)
-    place = fewer.index("--max_train_epochs")
-    fewer[place : place + 2] = ["--max_train_steps", "3"]
+    index = fewer.index("--max_train_epochs")
+    fewer[index : index + 2] = ["--max_train_steps", "3"]
     with pytest.raises(TrainerError, match="stands at step 6, beyond the 3"):
         train(fewer, tmp_path)
     assert (tmp_path / "cat.safetensors").read_bytes() == before
@@ -137,7 +137,7 @@ def test_the_average_loss_is_that_of_an_epochs_steps(models, dataset, tmp_path):
     argv = flags(models, dataset, tmp_path, *QUICK, "--gradient_accumulation_steps", "3", "--save_state_on_train_end", epochs=3)
     assert not train(argv, tmp_path)
     kept = json.loads((tmp_path / "cat-state" / "train_state.json").read_text())["losses"]
-    assert kept == list(losses_of(tmp_path).values())[-2:]  # 6 batches an epoch, 2 steps
+    assert kept == list(losses_of(tmp_path).values())[-2:]  # 6 batches per epoch, 2 steps
 
 
 def test_a_stop_at_the_last_step_or_while_the_end_is_saved_comes_too_late(models, dataset, tmp_path):
@@ -154,7 +154,7 @@ def test_images_that_a_stop_left_undrawn_are_drawn_by_the_resumed(models, datase
     assert train(argv, out, phase="sampling")
     assert not list((out / "sample").glob("*e000001*"))
     assert not train(argv, out)
-    assert [len(list((out / "sample").glob(f"*{place}_0?_*"))) for place in ("e000001", "e000002")] == [2, 2]
+    assert [len(list((out / "sample").glob(f"*{epoch}_0?_*"))) for epoch in ("e000001", "e000002")] == [2, 2]
 
 
 def test_a_training_that_was_cut_short_is_extended_from_the_middle_of_its_epoch(models, dataset, tmp_path):
@@ -211,8 +211,8 @@ def test_the_step_and_the_epoch_of_the_flags(models, dataset, tmp_path):
         train(flags(models, dataset, skipped, *QUICK, "--initial_epoch", "3"), tmp_path / "none")
 
 
-def test_a_state_of_kohyas_trainer_is_taken_up(models, dataset, tmp_path, capsys):
-    """The optimizer's groups and numbers are one part's here, so that nothing but the missing place makes it inexact."""
+def test_a_state_of_kohyas_trainer_is_resumed(models, dataset, tmp_path, capsys):
+    """The optimizer's groups and numbers are one part's here, so that nothing but the missing position makes it inexact."""
     straight, stopped, out = tmp_path / "straight", tmp_path / "stopped", tmp_path / "out"
     argv = flags(models, dataset, straight, *QUICK)
     assert not train(argv, straight)
@@ -239,13 +239,13 @@ def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder / "network_train")).Reload()
-    told = losses_of(out)
-    assert [(point.step, pytest.approx(told[point.step])) for point in events.Scalars("loss/current")] == [
+    losses = losses_of(out)
+    assert [(point.step, pytest.approx(losses[point.step])) for point in events.Scalars("loss/current")] == [
         (e.step, e.value) for e in events.Scalars("loss/current")
     ]
     assert [point.step for point in events.Scalars("loss/current")] == list(range(1, 13))
     averages = {point.step: point.value for point in events.Scalars("loss/average")}
-    assert averages[6] == pytest.approx(sum(told[step] for step in range(1, 7)) / 6)  # over the stop
+    assert averages[6] == pytest.approx(sum(losses[step] for step in range(1, 7)) / 6)  # over the stop
     assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]
 
 
@@ -261,6 +261,6 @@ def test_models_in_folders_train_as_the_same_models_in_files(models, dataset, tm
     files, out = tmp_path / "files", tmp_path / "out"
     assert not train(flags(models, dataset, files, *QUICK, epochs=1), files)
     argv = flags(models, dataset, out, *QUICK, epochs=1)
-    places = {str(models / file): str(folders / name) for name, file in NAMES.items()}
-    assert not train([places.get(word, word) for word in argv], out)
+    paths = {str(models / file): str(folders / name) for name, file in NAMES.items()}
+    assert not train([paths.get(word, word) for word in argv], out)
     assert same_tensors(files / "cat.safetensors", out / "cat.safetensors")

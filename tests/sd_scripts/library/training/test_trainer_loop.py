@@ -83,8 +83,8 @@ class Parts(Hook):
 def make_trainer(stop_after=None, **position):
     stop = StopFlag()
     parts = Parts(stop, stop_after)
-    place = Position(**({"total_steps": 4, "num_epochs": 2} | position))
-    return Trainer(data=parts, inputs=parts, loss=parts, learner=parts, hooks=parts, reporter=parts, stop=stop, position=place), parts
+    begin = Position(**({"total_steps": 4, "num_epochs": 2} | position))
+    return Trainer(data=parts, inputs=parts, loss=parts, learner=parts, hooks=parts, reporter=parts, stop=stop, position=begin), parts
 
 
 def moments(parts):

@@ -99,10 +99,10 @@ def test_a_wrong_shape_is_named(tmp_path):
         (torch.tensor([[1.0, 2, float("-inf")], [1, 1, 1]]).bfloat16(), "weight contains NaN or infinity"),
         (torch.tensor([[1.0, 2, float("nan")], [1, 1, 1]]).to(torch.float8_e4m3fn), "weight contains NaN or infinity"),
         (torch.ones(2, 3, dtype=torch.uint8), "quantization of another program"),
-        (torch.ones(3, 1, dtype=torch.uint8), "quantization of another program"),  # bitsandbytes' two numbers a byte
+        (torch.ones(3, 1, dtype=torch.uint8), "quantization of another program"),  # bitsandbytes' two numbers per byte
     ],
 )
-def test_what_is_no_number_is_named(weight, words, tmp_path):
+def test_weights_that_are_not_finite_numbers_are_named(weight, words, tmp_path):
     save_file({"weight": weight, "bias": torch.ones(2)}, tmp_path / "l.safetensors")
     with pytest.raises(TrainerError, match=words) as caught:
         filled(tmp_path / "l.safetensors")

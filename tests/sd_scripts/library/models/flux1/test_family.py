@@ -110,7 +110,6 @@ def test_sampling_sigmas_of_dev_are_shifted_by_the_resolution_and_schnells_are_e
 
 
 def test_latent_size_of_flux_is_an_eighth_of_the_pixels():
-    assert FAMILY.geometry.size_multiple == 16
     assert FAMILY.geometry.latent_size(1024, 768) == (96, 128)
 
 
@@ -139,7 +138,7 @@ def test_swapped_blocks_of_flux_are_the_last_of_each_kind_in_kohyas_unit(wanted,
     assert swapped == numbered("double", *range(19 - num_double, 19)) + numbered("single", *range(38 - num_single, 38))
 
 
-def test_swapped_blocks_of_zero_are_none():
+def test_swapped_blocks_of_zero_is_an_empty_list():
     assert names(19, 38, blocks_to_swap=0) == []
 
 

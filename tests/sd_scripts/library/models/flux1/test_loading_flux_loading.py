@@ -1,4 +1,4 @@
-"""A FLUX transformer is loaded from every form that it comes in, to diffusers' own outputs; what is none is named."""
+"""A FLUX transformer is loaded from every file format and gives diffusers' own outputs; a file that is not one is named."""
 
 import json
 import struct

@@ -1,0 +1,56 @@
+"""Why a run ended before its last step: the cause, what the log shows of it, and what to do."""
+
+import re
+
+from fluxgym.contract.codes import Status
+from fluxgym.runs.exit_record import ExitRecord, read_exit
+from fluxgym.runs.files import tail
+from fluxgym.runs.paths import RunPaths
+from fluxgym.sessions.advice import advice_for
+from fluxgym.sessions.listing import Session
+from fluxgym.sessions.origin import Origin
+from fluxgym.ui.api.run_answers import RunEnding
+
+LOG_LINES = 60
+EVIDENCE_LINES = 6
+MAX_LINE = 400
+CAUSE = re.compile(r"(?:\b|_)(?:\w*Error|\w*Exception|error|Killed|Traceback)\b|out of memory|No space left|NaN\b", re.IGNORECASE)
+
+
+def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
+    """Return why a run ended early, None for one that is alive or completed."""
+    if session.status not in (Status.STOPPED, Status.FAILED, Status.UNREADABLE):
+        return None
+    if origin is not Origin.TRAINED and session.status is Status.STOPPED:
+        return RunEnding(
+            title="Not started yet" if origin is Origin.COPY else "Imported", reason=session.reason, exit="", evidence=[],
+            advice=["“Edit as new training” fills the form with these settings and images. Change what you like, and start it."],
+        )  # fmt: skip
+    record = read_exit(run)
+    is_failed = session.status is Status.FAILED
+    advice = advice_for(session.reason_code) if session.reason_code or is_failed else None
+    title = advice.title if advice else "It has stopped"
+    step = record.last_step if record else None
+    return RunEnding(
+        title=f"{title} at step {step}" if advice and advice.names_step and step else title,
+        reason=session.reason,
+        exit=_exit_text(record) if is_failed else "",
+        evidence=evidence(tail(run.training_log, LOG_LINES)) if is_failed else [],
+        advice=list(advice.lines) if advice else [],
+    )
+
+
+def _exit_text(record: ExitRecord | None) -> str:
+    """Return how the trainer's process ended, "" if that is unknown."""
+    if record is None:
+        return ""
+    if record.signal:
+        return f"The trainer was ended by signal {record.signal}."
+    return "" if record.exit_code is None else f"The trainer ended with exit code {record.exit_code}."
+
+
+def evidence(lines: list[str]) -> list[str]:
+    """Return the lines from the end of a log that show a cause: from the last one with an error on, else the last lines."""
+    lines = [line[:MAX_LINE] for line in lines if line.strip()]
+    last = next((index for index in reversed(range(len(lines))) if CAUSE.search(lines[index])), None)
+    return lines[-EVIDENCE_LINES:] if last is None else lines[last : last + EVIDENCE_LINES]

@@ -1,0 +1,117 @@
+"""The sample images of a run as a matrix of prompts and steps, and when the next ones are drawn."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fluxgym.config.settings import SETTINGS
+from fluxgym.config.values import to_integer
+from fluxgym.runs.files import open_regular
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import State
+from fluxgym.ui.api.loss_curve import TrainingRecord
+from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
+
+SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
+INTERVAL = SETTINGS["sample_every_n_steps"].label
+
+
+def sample_matrix(run: RunPaths, state: State, record: TrainingRecord, *, progress: Mapping[str, Any], is_live: bool) -> SampleMatrix:
+    """Return the sample images by prompt and step; of several images for the same prompt and step, the latest one counts."""
+    found = _images(run)
+    indices = sorted({index for images in found.values() for index in images})
+    prompts = _lines(run.sample_prompts)
+    columns = [_column(position, found[position], indices, record) for position in found]
+    upcoming = _next(state, progress) if is_live else None
+    return SampleMatrix(
+        prompts=[prompts[index].partition(" --")[0] if index < len(prompts) else f"Prompt {index + 1}" for index in indices],
+        columns=sorted(columns, key=lambda column: (column.step or 0, column.epoch or 0)),
+        upcoming=upcoming,
+        interval=_interval_text(state),
+        empty=_empty_text(state, upcoming, is_live=is_live),
+    )
+
+
+Position = tuple[int | None, int | None]  # epoch and step, one of which is None
+
+
+def _images(run: RunPaths) -> dict[Position, dict[int, str]]:
+    """Return the URL of each prompt's image by its position; names sort by time."""
+    found: dict[Position, dict[int, str]] = {}
+    for path in sorted(run.samples.glob("*.png")):
+        if (parts := SAMPLE.search(path.name)) is None:
+            continue
+        position = (int(parts["epoch"]), None) if parts["epoch"] else (None, int(parts["step"]))
+        found.setdefault(position, {})[int(parts["prompt"])] = f"runs/{quote(run.slug)}/samples/{quote(path.name)}"
+    return found
+
+
+def _column(position: Position, images: dict[int, str], indices: list[int], record: TrainingRecord) -> SampleColumn:
+    epoch, step = position
+    is_by_epoch = epoch is not None
+    if epoch is None:
+        epoch = next((number for number, end in record.epoch_ends.items() if end == step), None)
+    if is_by_epoch:
+        step = record.epoch_ends.get(epoch or 0)
+    label = f"Epoch {epoch}" if is_by_epoch else "Before" if step == 0 else f"Step {step}"
+    key = f"e{position[0]}" if is_by_epoch else f"s{position[1]}"
+    return SampleColumn(key=key, label=label, step=step, epoch=epoch, images=[images.get(index) for index in indices])
+
+
+def _intervals(state: State) -> tuple[int, int]:
+    """Return every how many steps and every how many epochs the run samples; epochs take precedence. 0 for never."""
+    advanced = state.get("advanced")
+    epochs = _integer(advanced.get("sample_every_n_epochs") if isinstance(advanced, Mapping) else None)
+    return (0 if epochs else _integer(state.get("sample_every_n_steps"))), epochs
+
+
+def _integer(value: Any) -> int:
+    try:
+        return max(0, to_integer(value))
+    except ValueError:
+        return 0
+
+
+def _next(state: State, progress: Mapping[str, Any]) -> NextSamples | None:
+    """Return the next sample images, None if there are no more or if it cannot be computed."""
+    steps, epochs = _intervals(state)
+    step, total = progress.get("step", 0), progress.get("total_steps")
+    if steps and isinstance(step, int) and isinstance(total, int):
+        following = (step // steps + 1) * steps
+        return NextSamples(label=f"Step {following}", step=following) if following <= total else None
+    epoch, last = progress.get("epoch"), _integer(state.get("max_train_epochs"))
+    if epochs and isinstance(epoch, int):  # the number of the epoch that is being trained
+        following = -(-max(1, epoch) // epochs) * epochs
+        return NextSamples(label=f"Epoch {following}", step=None) if following <= last else None
+    return None
+
+
+def _interval_text(state: State) -> str:
+    steps, epochs = _intervals(state)
+    if steps:
+        return "Every step" if steps == 1 else f"Every {steps:,} steps"
+    return ("Every epoch" if epochs == 1 else f"Every {epochs:,} epochs") if epochs else ""
+
+
+def _empty_text(state: State, upcoming: NextSamples | None, *, is_live: bool) -> str:
+    """Return what to expect while there are no sample images."""
+    text = _interval_text(state)
+    if not text:
+        return f"This run draws no sample images: “{INTERVAL}” is 0."
+    if not is_live:
+        return "This run drew no sample images."
+    if upcoming is not None:
+        return f"The first sample images appear at {upcoming.label.lower()}."
+    return f"{text}, sample images appear here."
+
+
+def _lines(path: Path) -> list[str]:
+    """Return a prompt file's lines as the trainer numbers them: without empty lines and comments."""
+    try:
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

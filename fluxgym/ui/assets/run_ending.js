@@ -1,0 +1,49 @@
+// A run that ended before its last step: the cause, the evidence, and what to do. Also a copy that was not started yet.
+
+import { attribute, fill, h, keyed, put } from "./dom.js";
+import { dot } from "./icons.js";
+
+export function causeCard() {
+  const shape = h("span");
+  const title = h("span");
+  const reason = h("p", { class: "fg-reason" });
+  const exit = h("p", { class: "soft small" });
+  const lines = h("div", { class: "log evidence", tabindex: 0, "aria-label": "Evidence in the log" });
+  const proof = h("div", {}, h("h3", {}, "Evidence"), exit, lines);
+  const element = h("section", { class: "card", "aria-labelledby": "fg-h-cause" }, h("header", {}, h("h2", { id: "fg-h-cause" }, shape, title)), h("div", { class: "body stack" }, reason, proof));
+  return {
+    element,
+    show({ ending, session }) {
+      const { shape: name } = session.shown;
+      if (shape.dataset.name !== name) {
+        shape.dataset.name = name;
+        fill(shape, dot(name));
+      }
+      put(title, ending.title);
+      put(reason, ending.reason);
+      reason.hidden = !ending.reason;
+      put(exit, ending.exit);
+      exit.hidden = !ending.exit;
+      put(lines, ending.evidence.join("\n"));
+      lines.hidden = !ending.evidence.length;
+      proof.hidden = !ending.exit && !ending.evidence.length;
+    },
+  };
+}
+
+export function adviceCard() {
+  const lines = h("ul", { class: "stack tight advice" });
+  const actions = h("div", { class: "stack tight" });
+  const help = h("p", { class: "small soft" });
+  const element = h("section", { class: "card", "aria-labelledby": "fg-h-advice" }, h("header", {}, h("h2", { id: "fg-h-advice" }, "What to do")), h("div", { class: "body stack" }, lines, actions, help));
+  return {
+    element,
+    actions,
+    show({ ending, session }) {
+      keyed(lines, ending.advice, (line) => line, (line) => h("li", {}, line), () => {});
+      lines.hidden = !ending.advice.length;
+      put(help, session.resume?.help ?? "");
+      attribute(help, "hidden", session.resume ? null : "");
+    },
+  };
+}

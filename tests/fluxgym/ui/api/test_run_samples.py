@@ -1,0 +1,95 @@
+"""The sample images of a run stand by prompt and step, and the next ones are named only if the settings say when they are drawn."""
+
+import pytest
+from PIL import Image
+
+from fluxgym.ui.api.loss_curve import NO_RECORD, TrainingRecord
+from fluxgym.ui.api.run_samples import sample_matrix
+from tests.support.runs import make_run
+
+RECORD = TrainingRecord(validation={}, epoch_ends={1: 10, 2: 20, 4: 40}, spans={})
+
+
+@pytest.fixture(name="run")
+def fixture_run(tmp_path):
+    run = make_run(tmp_path, "cat")
+    run.samples.mkdir()
+    run.sample_prompts.write_text("# kept\nsks cat --w 64 --d 1\na dog\n")
+    return run
+
+
+def draw(run, *names):
+    for name in names:
+        Image.new("RGB", (8, 8)).save(run.samples / name)
+
+
+def matrix(run, state=None, *, record=RECORD, progress=None, is_live=False):
+    return sample_matrix(run, state or {}, record, progress=progress or {}, is_live=is_live)
+
+
+def test_columns_are_steps_and_rows_are_prompts(run):
+    draw(run, "cat_000000_00_20250101000000_1.png", "cat_000020_00_20250101000001_1.png", "cat_000020_01_20250101000001.png", "notes.png")
+    found = matrix(run)
+    assert found.prompts == ["sks cat", "a dog"]
+    assert [(column.label, column.step, column.epoch) for column in found.columns] == [("Before", 0, None), ("Step 20", 20, 2)]
+    assert found.columns[0].images == ["runs/cat/samples/cat_000000_00_20250101000000_1.png", None]
+    assert found.columns[1].images == [
+        "runs/cat/samples/cat_000020_00_20250101000001_1.png", "runs/cat/samples/cat_000020_01_20250101000001.png",
+    ]  # fmt: skip
+
+
+def test_samples_by_epoch_have_their_step_where_it_is_known(run):
+    draw(run, "cat_e000004_00_20250101000002_1.png", "cat_e000001_00_20250101000001_1.png")
+    assert [(column.label, column.step, column.epoch) for column in matrix(run).columns] == [("Epoch 1", 10, 1), ("Epoch 4", 40, 4)]
+    assert [column.step for column in matrix(run, record=NO_RECORD).columns] == [None, None]
+
+
+def test_an_image_that_was_drawn_again_replaces_the_earlier_one(run):
+    draw(run, "cat_000010_00_20250101000000_1.png", "cat_000010_00_20250102000000_1.png")
+    assert matrix(run).columns[0].images == ["runs/cat/samples/cat_000010_00_20250102000000_1.png"]
+
+
+def test_prompt_that_is_gone_has_a_number(run):
+    run.sample_prompts.unlink()
+    draw(run, "cat_000010_02_20250101000000_1.png")
+    assert matrix(run).prompts == ["Prompt 3"]
+
+
+STEPS = {"sample_every_n_steps": 40}
+EPOCHS = {"sample_every_n_steps": 40, "max_train_epochs": 8, "advanced": {"sample_every_n_epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("state", "progress", "expected"),
+    [
+        (STEPS, {"step": 0, "total_steps": 100}, ("Step 40", 40)),
+        (STEPS, {"step": 40, "total_steps": 100}, ("Step 80", 80)),
+        (STEPS, {"step": 81, "total_steps": 100}, None),
+        (STEPS, {"step": 3}, None),
+        (STEPS, {}, None),
+        ({"sample_every_n_steps": "40"}, {"step": 1, "total_steps": 100}, ("Step 40", 40)),
+        ({"sample_every_n_steps": 0}, {"step": 1, "total_steps": 100}, None),
+        ({"sample_every_n_steps": "often"}, {"step": 1, "total_steps": 100}, None),
+        (EPOCHS, {"step": 1, "total_steps": 100, "epoch": 1}, ("Epoch 3", None)),
+        (EPOCHS, {"step": 1, "total_steps": 100, "epoch": 4}, ("Epoch 6", None)),
+        (EPOCHS, {"step": 1, "total_steps": 100, "epoch": 7}, None),
+    ],
+)
+def test_next_samples_of_a_live_run_follow_from_its_settings(run, state, progress, expected):
+    found = matrix(run, state, progress=progress, is_live=True).upcoming
+    assert (found and (found.label, found.step)) == expected
+    assert matrix(run, state, progress=progress, is_live=False).upcoming is None
+
+
+@pytest.mark.parametrize(
+    ("state", "is_live", "words"),
+    [
+        ({}, True, "is 0"), (STEPS, False, "drew no sample images"), (STEPS, True, "Every 40 steps"), (EPOCHS, True, "Every 3 epochs"),
+    ],
+)  # fmt: skip
+def test_empty_matrix_says_what_to_expect(run, state, is_live, words):
+    assert words in matrix(run, state, is_live=is_live).empty
+
+
+def test_empty_matrix_names_the_step_of_the_first_images(run):
+    assert matrix(run, STEPS, progress={"step": 3, "total_steps": 90}, is_live=True).empty == "The first sample images appear at step 40."
