@@ -37,9 +37,8 @@ def js_module(name: str, *, value: Any = None) -> gr.HTML:
 def head(root_path: str = "") -> str:
     """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
-    scripts = "".join(
-        f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
-    )
+    names = sorted(path.name for path in ASSETS.glob("*.js") if path.name != "types.js")  # types.js has only comments
+    scripts = "".join(f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{name}">' for name in names)
     return f"<style>{style}</style>{scripts}"
 
 

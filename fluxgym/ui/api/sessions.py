@@ -24,7 +24,7 @@ from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.responses import UNKNOWN_REQUEST, if_changed, new_router
+from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
 from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows
 
@@ -104,7 +104,7 @@ class SessionRoutes:
     def router(self) -> APIRouter:
         """The routes, to be included in the application."""
         router = new_router()
-        router.add_api_route("/sessions", self._list, response_model=SessionPage)
+        router.add_api_route("/sessions", self._list, response_model=SessionPage, responses=UNCHANGED)
         router.add_api_route("/sessions/{slug}/history", self.history, response_model=HistoryPage)
         router.add_api_route("/sessions/{slug}/{action}", self.act, methods=["POST"], response_model=ActionResult)
         return router
@@ -113,6 +113,7 @@ class SessionRoutes:
         self, page: Annotated[int, Query(ge=0)] = 0, page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE, filter: str = "",
         status: Filter = Filter.ALL, model: str = "", sort: Sort = Sort.DATE, descending: bool = True, version: str = "",
     ) -> SessionPage | Response:  # fmt: skip
+        """Return one page of the list of runs; 204 if the page has this version already."""
         return self.sessions(
             ListQuery(
                 page=page, page_size=page_size, filter=filter, status=status, model=model, sort=sort, descending=descending, version=version
