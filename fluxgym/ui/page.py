@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
 from fluxgym.app_settings import Settings
@@ -36,9 +37,8 @@ def js_module(name: str, *, value: Any = None) -> gr.HTML:
 def head(root_path: str = "") -> str:
     """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
-    scripts = "".join(
-        f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{script.name}">' for script in sorted(ASSETS.glob("*.js"))
-    )
+    names = sorted(path.name for path in ASSETS.glob("*.js") if path.name != "types.js")  # types.js has only comments
+    scripts = "".join(f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{name}">' for name in names)
     return f"<style>{style}</style>{scripts}"
 
 
@@ -139,7 +139,7 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet
-    inputs = {*fields, train.gpus}
+    inputs: set[Block] = {*fields, train.gpus}
     for name, field in train.fields.items():  # choices have no DOM event that bubbles; form.js listens to the others
         if SETTINGS[name].kind is Kind.CHOICE:
             edited = "model" if name == "base_model" else "typed"

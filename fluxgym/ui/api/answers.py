@@ -8,22 +8,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorText:
-    """One sentence for the user; field is the form field that it is about, code the name of the error's class."""
-
-    message: str
-    field: str | None = None
-    code: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorAnswer:
-    """The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507."""
-
-    error: ErrorText
-
-
-@dataclass(frozen=True, kw_only=True)
 class StatusText:
     """What the page calls a status, and the guide's symbol for it, which screen readers hear."""
 
