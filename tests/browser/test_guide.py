@@ -41,19 +41,18 @@ def test_banner_below_the_navigation_shows_example_2(app, page):
         state = {"lora_name": name, "max_train_epochs": epochs, "timestamp": timestamp}
         (app.outputs / folder / "ui_state.json").write_text(json.dumps(state))
     open_page(page, app)
-    title = page.locator("#fg-banner summary").first
-    expect(title).to_contain_text("🔄 Active Training Sessions")
+    title = page.get_by_role("button", name="Active Training Sessions")
+    expect(title).to_have_text("🔄 Active Training Sessions")
     for fragment in ("#train", "#run/cat"):
         page.goto(f"{app.url}{fragment}")
-        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(fragment[1:].partition("/")[0].capitalize())
-        navigation, banner = page.locator(".fg-nav").bounding_box(), page.locator("#fg-banner").bounding_box()
-        shown = page.locator("#fg-example" if fragment == "#train" else ".fg-run-head").bounding_box()
+        expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if fragment == "#train" else "Runs")
+        navigation, banner = page.locator(".top").bounding_box(), page.locator("#fg-banner").bounding_box()
+        shown = page.locator("#fg-train" if fragment == "#train" else "#fg-run-page").bounding_box()
         assert navigation["y"] + navigation["height"] <= banner["y"]
         assert banner["y"] + banner["height"] <= shown["y"]
-    if page.locator(".fg-sessions[open]").count() == 0:
-        title.click()
-    rows = page.locator(".fg-row")
+    title.click()
+    rows = page.locator("#fg-banner li.row")
     expect(rows).to_have_count(2)
     for row, name, epochs in ((rows.nth(0), "puppy-style", 12), (rows.nth(1), "fluffy-cats", 16)):
-        expect(row).to_contain_text(re.compile(rf"🔵.*{name}.*Stopped.*Started: 2024-01-2\d \d\d:\d\d:00.*Epochs: {epochs}", re.DOTALL))
+        expect(row).to_contain_text(re.compile(rf"{name}.*🔵.*Stopped.*Started: 2024-01-2\d \d\d:\d\d:00.*Epochs: {epochs}", re.DOTALL))
         expect(row).to_be_visible()

@@ -1,4 +1,4 @@
-"""The list of sessions in a real browser: every button of it pressed, two browsers that agree, an app that dies under an open page."""
+"""The banner in a real browser: every button of it pressed, two browsers that agree, an app that dies under an open page."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
 from tests.support.page import App, drop_files, open_page
 from tests.support.photos import write_cats
-from tests.support.runs import make_run
+from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, wait_until_running
 
 
 @pytest.fixture(name="run")
@@ -24,19 +24,26 @@ def fixture_run(app: App):
 
 
 def row(page: Page, name: str):
-    """Return a session's row."""
-    return page.locator(".fg-row").filter(has=page.get_by_text(name, exact=True))
+    """Return a session's row in the banner."""
+    return page.locator("#fg-banner li.row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def open_list(page: Page, app: App, place: str = "") -> None:
+    """Open the page and wait until the banner has its first answer."""
+    page.goto(app.url + place)
+    expect(page.locator("#fg-banner .sum")).not_to_be_empty()
 
 
 def unfold(page: Page) -> None:
-    """Open the list, if it is not open."""
-    if page.locator(".fg-sessions[open]").count() == 0:
-        page.locator(".fg-sessions > summary").click()
+    """Show all sessions in the banner."""
+    title = page.get_by_role("button", name="Active Training Sessions")
+    if title.get_attribute("aria-expanded") == "false":
+        title.click()
 
 
 def choose(page: Page, name: str, item: str) -> None:
     """Choose an item of a row's menu."""
-    row(page, name).get_by_label(f"More for {name}").click()
+    row(page, name).get_by_role("button", name=f"More for {name}").click()
     row(page, name).get_by_role("menuitem", name=item).click()
 
 
@@ -45,7 +52,7 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
-    open_page(page, app)
+    open_list(page, app)
     unfold(page)
     choose(page, "My Cat", "History")
     expect(page.get_by_role("dialog")).to_contain_text("max_train_epochs: 4 → 9")
@@ -53,14 +60,6 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     expect(page.get_by_role("button", name="Restored")).to_be_visible()
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     assert read_state(run)["max_train_epochs"] == 4
-    choose(page, "My Cat", "Duplicate")
-    page.get_by_label("Name of the copy").fill("my cat")
-    page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("my-cat already")
-    page.get_by_label("Name of the copy").fill("Second Cat")
-    page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
-    expect(page.locator(".fg-run-head .fg-name")).to_have_text("Second Cat")
-    expect(row(page, "Second Cat")).to_contain_text("not started yet")
     choose(page, "My Cat", "Save as template")
     page.get_by_label("Name of the template").fill("Cats")
     page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
@@ -71,60 +70,203 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     archive = download.value.path()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
-    page.get_by_label("An exported run or archive").set_input_files(
-        {"name": "x.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()}
-    )
-    expect(page.locator(".fg-row")).to_have_count(3)
-    page.get_by_label("An exported run or archive").set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": b"PK no"})
+    choose(page, "My Cat", "Duplicate")
+    page.get_by_label("Name of the copy").fill("my cat")
+    page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("my-cat already")
+    page.get_by_label("Name of the copy").fill("Second Cat")
+    page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
+    expect(row(page, "Second Cat")).to_contain_text("Not started")
+    expect(row(page, "Second Cat")).to_contain_text("Copied: 20")
+    expect(row(page, "Second Cat").get_by_role("button", name="Start…: Second Cat")).to_be_visible()
+    file = page.locator("#fg-banner").get_by_label("An exported run or archive")
+    file.set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()})
+    expect(page.locator("#fg-banner li.row")).to_have_count(3)
+    file.set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": b"PK no"})
     expect(page.get_by_role("dialog")).to_contain_text("Not imported")
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
-    choose(page, "Second Cat", "Forget")
-    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
-    expect(row(page, "Second Cat")).to_have_count(0)
+
+
+def test_forget_can_be_undone(app, page, run):
+    before = run.ui_state.read_bytes()
+    open_list(page, app)
+    unfold(page)
+    choose(page, "My Cat", "Forget")
+    expect(row(page, "My Cat")).to_have_count(0)
+    assert not run.ui_state.exists()
+    expect(page.get_by_role("status").filter(has_text="My Cat is forgotten. Its files are kept.")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    unfold(page)
+    expect(row(page, "My Cat")).to_be_visible()
+    assert run.ui_state.read_bytes() == before
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_delete_shows_sizes_and_asks_for_confirmation(app, page, run, width):
+def test_delete_counts_what_is_lost_and_focuses_cancel(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
-    open_page(page, app)
+    run.lora.write_bytes(b"x" * 2_000_000)
+    open_list(page, app)
     unfold(page)
     choose(page, "My Cat", "Delete")
-    expect(page.get_by_role("dialog")).to_contain_text("5 files")
-    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Includes 1 LoRA file and 2 images. This cannot be undone.")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(row(page, "My Cat").get_by_role("button", name="More for My Cat")).to_be_focused()
     assert run.folder.exists()
     choose(page, "My Cat", "Delete")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.locator(".fg-row")).to_have_count(0)
+    dialog.get_by_role("button", name="Delete 2 MB").click()
+    expect(page.locator("#fg-banner li.row")).to_have_count(0)
     assert not run.folder.exists()
 
 
 def test_list_menu_every_item_does_its_action(app, page, run):
     update_state(run, {"timestamp": 1000.0})
-    open_page(page, app)
-    unfold(page)
-    page.get_by_label("More for all sessions").click()
+    open_list(page, app)
+    more = page.get_by_role("button", name="More for all sessions")
+    more.click()
     with page.expect_download() as download:
         page.get_by_role("menuitem", name="Back up all states").click()
     assert download.value.suggested_filename == "fluxgym-states-backup.tar.gz"
-    page.get_by_label("More for all sessions").click()
+    more.click()
+    page.get_by_role("menuitem", name="Show all runs").click()
+    expect(page.locator("#runs tbody tr")).to_have_count(1)
+    more.click()
     page.get_by_role("menuitem", name="Forget old sessions").click()
+    dialog = page.get_by_role("dialog")
     page.get_by_label("Older than (days)").fill("soon")
-    page.get_by_role("button", name="Forget sessions").click()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("whole number")
-    page.get_by_label("Older than (days)").fill("30")
-    page.get_by_role("button", name="Forget sessions").click()
-    expect(page.locator(".fg-row")).to_have_count(0)
+    dialog.get_by_role("button", name="Continue").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("whole number")
+    page.get_by_label("Older than (days)").fill("0")
+    dialog.get_by_role("button", name="Continue").click()
+    expect(dialog).to_contain_text("Forget 1 session?")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    assert run.ui_state.exists()
+    dialog.get_by_role("button", name="Forget 1 session").click()
     expect(page.get_by_text("No active training sessions found")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#runs tbody tr")).to_have_count(1)
 
 
 def test_damaged_state_offers_a_repair(app, page, run):
     run.ui_state.write_text('{"lora_name": ')
     run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12\n")
-    open_page(page, app)
+    open_list(page, app)
     unfold(page)
     expect(row(page, "my-cat")).to_contain_text("Cannot be read")
+    expect(row(page, "my-cat")).to_contain_text("Changed: 20")
+    expect(row(page, "my-cat")).not_to_contain_text("Started")
     row(page, "my-cat").get_by_role("button", name="Repair").click()
     expect(row(page, "my-cat")).to_contain_text("Epochs: 12")
+
+
+def test_banner_shows_three_rows_and_the_rest_on_request(app, page):
+    for number in range(5):
+        make_run(app.outputs, f"broken-{number}", status="failed", reason_code="nan", reason="Loss is NaN.", timestamp=1000.0 + number)
+    make_run(app.outputs, "fine", status="completed", timestamp=5000.0)
+    open_list(page, app)
+    rows = page.locator("#fg-banner li.row")
+    expect(page.locator("#fg-banner .sum")).to_have_text("5 need attention")
+    expect(rows.locator(".name")).to_have_text(["broken-4", "broken-3", "broken-2"])
+    page.get_by_role("button", name="Show 2 more that need attention").click()
+    expect(rows).to_have_count(5)
+    page.get_by_role("button", name="Show fewer").click()
+    expect(rows).to_have_count(3)
+    page.get_by_role("button", name="Hide sessions").click()
+    expect(rows).to_have_count(0)
+    page.get_by_role("button", name="Show sessions").click()
+    expect(rows).to_have_count(3)
+
+
+def test_a_failure_needs_attention_until_it_was_opened(app, page, run):
+    update_state(run, {"status": "failed", "reason_code": "nan", "reason": "Loss is NaN."})
+    open_list(page, app)
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 needs attention")
+    expect(row(page, "My Cat")).to_contain_text("Loss is NaN.")
+    row(page, "My Cat").get_by_role("link", name="Open: My Cat").click()
+    expect(row(page, "My Cat")).to_have_count(0)  # the page of a run shows it once
+    page.get_by_role("navigation").get_by_role("link", name="Train").click()
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
+    page.reload()
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
+
+
+def test_menu_by_keyboard(app, page, run):
+    open_list(page, app)
+    unfold(page)
+    button = row(page, "My Cat").get_by_role("button", name="More for My Cat")
+    item = lambda name: row(page, "My Cat").get_by_role("menuitem", name=name)  # noqa: E731
+    for key in ("Enter", "Space", "ArrowDown"):
+        button.focus()
+        page.keyboard.press(key)
+        expect(button).to_have_attribute("aria-expanded", "true")
+        expect(item("Duplicate")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(button).to_be_focused()
+        expect(button).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("ArrowUp")
+    expect(item("Delete")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(item("Duplicate")).to_be_focused()
+    page.keyboard.press("End")
+    expect(item("Delete")).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    expect(item("History")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(button).to_have_attribute("aria-expanded", "false")
+    expect(item("History")).to_be_hidden()
+
+
+def test_theme_is_kept_in_the_browser(app, page):
+    open_list(page, app)
+    page.get_by_role("button", name="Theme").click()
+    expect(page.get_by_role("menuitemradio", name="System")).to_have_attribute("aria-checked", "true")
+    page.get_by_role("menuitemradio", name="Dark").click()
+    expect(page.locator("body.dark")).to_be_attached()
+    page.reload()
+    expect(page.locator("html.dark body.dark")).to_be_attached()
+    page.get_by_role("button", name="Theme").click()
+    page.get_by_role("menuitemradio", name="Light").click()
+    expect(page.locator("body.dark")).to_have_count(0)
+
+
+def test_skip_link_moves_the_focus_to_the_content(app, page):
+    open_list(page, app, "#runs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#fg-runs")).to_be_focused()
+    assert page.url.endswith("#runs")
+
+
+def test_banner_of_a_running_training_names_it_in_the_title(app, page):
+    run = make_run(app.outputs, "my-cat", lora_name="My Cat")
+    launch(run, "progress(1, loss=0.5, s_per_it=1.0, epoch=1)\n" + STOPPABLE_TRAINER)
+    wait_until_running(run)
+    open_list(page, app)
+    expect(page).to_have_title("50% · My Cat — FluxGym")
+    expect(page.get_by_role("progressbar", name="My Cat")).to_have_attribute("aria-valuenow", "50")
+    expect(row(page, "My Cat")).to_contain_text("2 / 4")
+    row(page, "My Cat").get_by_role("button", name="Stop…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("saves a checkpoint and ends")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    dialog.get_by_role("button", name="Stop", exact=True).click()
+    expect(row(page, "My Cat")).to_contain_text("Stopped")
+    expect(page).to_have_title("FluxGym")
+    expect(row(page, "My Cat")).not_to_contain_text("Monitoring")  # it says nothing about a run that has ended
+
+
+def test_stop_before_the_first_step_says_that_nothing_is_saved(app, page):
+    run = make_run(app.outputs, "my-cat", lora_name="My Cat")
+    launch(run, 'progress(0, phase="caching", item=2, num_items=9)\nopen(f"{folder}/ready", "w"); time.sleep(60)')
+    wait_until_running(run)
+    open_list(page, app)
+    expect(row(page, "My Cat")).to_contain_text("Preparing the images, 2 of 9")
+    row(page, "My Cat").get_by_role("button", name="Stop…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Nothing has been trained yet, so nothing is saved.")
 
 
 def test_templates_are_saved_and_applied_in_the_form(app, page):
@@ -156,35 +298,34 @@ def test_run_page_shows_curve_samples_and_log(app, page, run):
 
 
 def test_click_while_the_list_changes_hits_the_same_row(app, page, run):
-    open_page(page, app)
+    open_list(page, app)
     unfold(page)
-    row(page, "My Cat").get_by_label("More for My Cat").click()
+    row(page, "My Cat").get_by_role("button", name="More for My Cat").click()
     item = row(page, "My Cat").get_by_role("menuitem", name="Forget")
     make_run(app.outputs, "newer", status="stopped", timestamp=time.time())
-    expect(page.locator(".fg-row")).to_have_count(2)
+    expect(page.locator("#fg-banner li.row")).to_have_count(2)
     item.click()  # the row has moved down meanwhile
-    expect(page.get_by_role("dialog")).to_contain_text("Forget My Cat?")
-    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
-    expect(page.locator(".fg-row")).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text="My Cat is forgotten")).to_be_visible()
+    expect(page.locator("#fg-banner li.row")).to_have_count(1)
     assert OutputsPaths(app.outputs).run("newer").ui_state.exists()
 
 
 def test_two_browsers_show_the_same_list_after_an_app_restart(app, browser, page, run):
     other = browser.new_context().new_page()
     for one in (page, other):
-        open_page(one, app)
+        open_list(one, app)
         unfold(one)
         expect(row(one, "My Cat")).to_be_visible()
     choose(other, "My Cat", "Forget")
-    other.get_by_role("dialog").get_by_role("button", name="Forget").click()
     page.get_by_role("button", name="Refresh Sessions").click()
-    expect(page.locator(".fg-row")).to_have_count(0)
+    expect(page.locator("#fg-banner li.row")).to_have_count(0)
     app.kill()
     expect(page.locator(".fg-connection")).to_be_visible()
     run.ui_state.write_text(json.dumps({"lora_name": "Came back", "timestamp": 5.0}))
     app.start()
     for one in (page, other):
         expect(one.locator(".fg-connection")).to_be_hidden()
+        unfold(one)
         expect(row(one, "Came back")).to_be_visible()
     other.context.close()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from fluxgym.app_settings import Settings
@@ -104,23 +104,12 @@ class SessionRoutes:
     def router(self) -> APIRouter:
         """The routes, to be included in the application."""
         router = new_router()
-        router.add_api_route("/sessions", self._list, response_model=SessionPage, responses=UNCHANGED)
+        router.add_api_route("/sessions", self.sessions, response_model=SessionPage, responses=UNCHANGED)
         router.add_api_route("/sessions/{slug}/history", self.history, response_model=HistoryPage)
         router.add_api_route("/sessions/{slug}/{action}", self.act, methods=["POST"], response_model=ActionResult)
         return router
 
-    def _list(  # FastAPI reads the query's names from the signature
-        self, page: Annotated[int, Query(ge=0)] = 0, page_size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE, filter: str = "",
-        status: Filter = Filter.ALL, model: str = "", sort: Sort = Sort.DATE, descending: bool = True, version: str = "",
-    ) -> SessionPage | Response:  # fmt: skip
-        """Return one page of the list of runs; 204 if the page has this version already."""
-        return self.sessions(
-            ListQuery(
-                page=page, page_size=page_size, filter=filter, status=status, model=model, sort=sort, descending=descending, version=version
-            )
-        )
-
-    def sessions(self, query: ListQuery) -> SessionPage | Response:
+    def sessions(self, query: Annotated[ListQuery, Depends()]) -> SessionPage | Response:
         """Return one page of the list; 204 if the page has this version already."""
         entries = self._index.entries(everything=not query.version)
         chosen = self._sorted(_filtered(entries, query), query)

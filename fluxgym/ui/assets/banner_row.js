@@ -14,9 +14,9 @@ function momentOf(session) {
 export function makeRow(session, act) {
   const row = h("li", { class: "row", "data-status": session.status }, h("span", { class: "fg-dot" }),
     h("div", { class: "who" }, openLink(session, act, { class: "name cut" }, session.lora_name), h("span", { class: "fg-status" }), h("span", { class: "small faint fg-slug" })),
-    h("div", { class: "what" }), h("div", { class: "acts" }));
+    h("div", { class: "what" }), h("div", { class: "acts" }, h("span", { class: "fg-buttons" })));
   row.session = session;
-  row.menu = menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done);
+  row.lastElementChild.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
   return row;
 }
 
@@ -71,11 +71,11 @@ export function showRow(row, session, act, { isFull = false, extra = [], hasBar 
   if (session.status === "running" && hasBar) showTraining(what, session, { isFull, extra });
   else showSentence(what, session, { isFull, extra });
   const key = buttonsKey(session);
-  const slot = row.querySelector(".acts");
+  const slot = row.querySelector(".fg-buttons");
   if (slot.dataset.key !== key) {
     slot.dataset.key = key;
     const focused = slot.contains(document.activeElement) ? document.activeElement.dataset.action : null;
-    fill(slot, buttons(session, act), row.menu);
+    fill(slot, buttons(session, act));
     if (focused) (slot.querySelector(`[data-action="${focused}"]`) ?? slot.querySelector("button, a"))?.focus();
   }
   if (isLive(session)) row.querySelector(".fg-message")?.remove();

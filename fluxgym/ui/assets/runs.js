@@ -109,7 +109,6 @@ export function mount({ element }) {
 
   const change = (changes) => {
     Object.assign(query, { page: 0 }, changes);
-    version = "";
     ask();
   };
   const removeFrom = async (action) => {
@@ -173,11 +172,12 @@ export function mount({ element }) {
     if (route().tab !== "runs") return 5;
     const asked = JSON.stringify(query);
     const { value } = await get("sessions", { ...query, version });
-    if (value && asked === JSON.stringify(query)) {
+    if (asked !== JSON.stringify(query)) return 0; // the filter was changed meanwhile
+    if (value) {
       shown = value;
       version = value.version;
-      refresh();
     }
+    refresh();
     return shown && shown.counts.running + shown.counts.queued > 0 ? 2 : 5;
   });
   document.addEventListener("fg:changed", () => ask());

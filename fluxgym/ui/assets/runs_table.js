@@ -71,9 +71,9 @@ function makeRow(session, { act, select }) {
     h("td", { class: "m" }, openLink(session, act, { class: "name" }, session.lora_name), h("span", { class: "small faint fg-slug" })),
     h("td", { class: "m2" }, h("span", {}), h("span", { class: "small soft fg-detail" })),
     h("td", { class: "r nowrap" }), h("td", { class: "r" }), h("td", { class: "nowrap" }), h("td", { class: "nowrap" }),
-    h("td", { class: "r nowrap" }, h("span")), h("td", { class: "m acts" }));
+    h("td", { class: "r nowrap" }, h("span")), h("td", { class: "m acts" }, h("span", { class: "fg-buttons" })));
   row.session = session;
-  row.menu = menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done);
+  row.lastElementChild.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
   return row;
 }
 
@@ -100,7 +100,7 @@ function showRow(row, session, { act, isSelected }) {
   const key = buttonsKey(session);
   if (actions.dataset.key !== key) {
     actions.dataset.key = key;
-    fill(actions, stepButton(session, act), row.menu);
+    fill(actions.firstElementChild, stepButton(session, act));
   }
 }
 
@@ -119,7 +119,7 @@ export function runsTable(on) {
 
   function showSorted(query) {
     if (sorted.sort === query.sort && sorted.descending === query.descending && element.dataset.sorted) return;
-    sorted = query;
+    sorted = { sort: query.sort, descending: query.descending };
     element.dataset.sorted = query.sort;
     COLUMNS.forEach(([name], index) => {
       const isSorted = name === query.sort;

@@ -106,10 +106,10 @@ function yesOrNo(isYes) {
     : [h("span", { class: "no" }, h("span", { "aria-hidden": "true" }, "–"), h("span", { class: "vh" }, "❌ no"))];
 }
 
-/** Whether the supervisor of an ended run is alive says nothing: it is shown for live runs only. */
-function switches(session, between = " ") {
+/** Checkpointing and monitoring. That no supervisor watches an ended run is no fault, so short rows leave it out. */
+function switches(session, { between = " ", isFull = false } = {}) {
   const parts = [{ key: `checkpointing ${session.checkpointing}`, element: [`Checkpointing${between}`, ...yesOrNo(session.checkpointing)] }];
-  if (isLive(session)) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
+  if (isFull || isLive(session)) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
   return parts;
 }
 
@@ -142,7 +142,7 @@ export function facts(session) {
     moment(session.began, seconds(session.started)),
     moment("Ended", seconds(session.ended)),
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
-    ...(session.status === "unreadable" ? [] : switches(session, ": ").map((part) => h("span", {}, part.element))),
+    ...(session.status === "unreadable" ? [] : switches(session, { between: ": ", isFull: true }).map((part) => h("span", {}, part.element))),
     session.resume ? h("span", { class: "fg-resume" }, session.resume.help) : null,
   ].filter(Boolean);
 }
@@ -185,7 +185,11 @@ export function stepButton(session, act) {
 
 /** The link that opens a run's page. */
 export function openLink(session, act, attributes, text) {
-  return h("a", { href: `#run/${encodeURIComponent(session.slug)}`, onclick: () => act("open", session), ...attributes }, text);
+  const open = (event) => {
+    const isNewTab = event.ctrlKey || event.metaKey || event.shiftKey;
+    if (!isNewTab) act("open", session);
+  };
+  return h("a", { href: `#run/${encodeURIComponent(session.slug)}`, onclick: open, ...attributes }, text);
 }
 
 /** The buttons of a run's row. */

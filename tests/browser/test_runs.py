@@ -1,0 +1,151 @@
+"""The table of runs in a real browser: filter, sort, pages, selection, comparison, and the same on a phone."""
+
+import json
+import time
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.page import App
+from tests.support.runs import make_run
+
+
+@pytest.fixture(name="runs")
+def fixture_runs(app: App):
+    now = time.time()
+    made = []
+    for number, (name, status, loss) in enumerate((("corgi", "completed", 0.2), ("dog", "failed", 0.3), ("cat", "completed", 0.1))):
+        run = make_run(
+            app.outputs, name, status=status, base_model="pocket", learning_rate=f"{number + 1}e-4", timestamp=now - 60 - number,
+        )  # fmt: skip
+        run.progress.write_text(json.dumps({"phase": "training", "step": 9, "total_steps": 9, "loss": loss}) + "\n")
+        made.append(run)
+    return made
+
+
+def names(page: Page):
+    """Return the names in the table."""
+    return page.locator("#runs tbody .name")
+
+
+def open_runs(page: Page, app: App) -> None:
+    page.goto(f"{app.url}#runs")
+    expect(page.get_by_role("heading", name="All runs")).to_be_attached()
+
+
+def test_filters_count_and_sort(app, page, runs):
+    open_runs(page, app)
+    expect(names(page)).to_have_text(["corgi", "dog", "cat"])
+    status = page.get_by_role("group", name="Status")
+    expect(status.get_by_role("button")).to_have_text(["All 3", "Running 0", "Queued 0", "Failed 1", "Stopped 0", "Completed 2"])
+    status.get_by_role("button", name="All 3").focus()
+    page.keyboard.press("ArrowLeft")  # the last one
+    expect(status.get_by_role("button", name="Completed 2")).to_be_focused()
+    expect(names(page)).to_have_text(["corgi", "cat"])
+    status.get_by_role("button", name="All 3").click()
+    page.get_by_role("button", name="Loss").click()
+    expect(names(page)).to_have_text(["cat", "corgi", "dog"])
+    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
+    page.get_by_role("button", name="Loss").click()
+    expect(names(page)).to_have_text(["dog", "corgi", "cat"])
+    page.get_by_label("Filter by name").fill("C")
+    expect(names(page)).to_have_text(["corgi", "cat"])
+    page.get_by_label("Filter by name").fill("emu")
+    expect(page.get_by_text("No run matches.")).to_be_visible()
+
+
+def test_a_filter_keeps_the_selection(app, page, runs):
+    open_runs(page, app)
+    page.get_by_label("Select corgi").check()
+    page.get_by_label("Select dog").check()
+    bar = page.get_by_role("region", name="Selected runs")
+    expect(bar).to_contain_text("2 selected")
+    page.get_by_label("Filter by name").fill("corgi")
+    expect(names(page)).to_have_text(["corgi"])
+    expect(bar).to_contain_text("2 selected, 1 not shown")
+    page.get_by_label("Filter by name").fill("")
+    expect(page.get_by_label("Select dog")).to_be_checked()
+    bar.get_by_role("button", name="Forget").click()
+    expect(names(page)).to_have_text(["cat"])
+    expect(bar).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(names(page)).to_have_text(["corgi", "dog", "cat"])
+
+
+def test_two_runs_are_compared(app, page, runs):
+    open_runs(page, app)
+    page.get_by_label("Select corgi").check()
+    bar = page.get_by_role("region", name="Selected runs")
+    expect(bar.get_by_role("button", name="Compare")).to_be_hidden()
+    page.get_by_label("Select cat").check()
+    bar.get_by_role("button", name="Compare").click()
+    card = page.get_by_role("region", name="Compare corgi and cat")
+    expect(card.get_by_role("row", name="Learning Rate 1e-4 3e-4")).to_be_visible()
+    expect(card.get_by_role("row", name="Last loss 0.2000 0.1000")).to_be_visible()
+    expect(card.get_by_role("row", name="Seed 42 42")).to_have_count(0)
+    card.get_by_role("switch", name="Differences only").uncheck()
+    expect(card.get_by_role("row", name="Seed 42 42")).to_be_visible()
+
+
+def test_several_runs_are_deleted_after_one_question(app, page, runs):
+    open_runs(page, app)
+    page.get_by_label("Select all runs of this page").check()
+    page.get_by_role("region", name="Selected runs").get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Delete 3 runs?")
+    expect(dialog).to_contain_text("corgi, dog and cat")
+    dialog.get_by_role("button", name="Delete ").click()
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+    assert not any(run.folder.exists() for run in runs)
+
+
+def test_several_runs_are_exported_as_one_archive(app, page, runs):
+    open_runs(page, app)
+    page.get_by_label("Select all runs of this page").check()
+    page.get_by_role("region", name="Selected runs").get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Settings only").click()
+    assert download.value.suggested_filename == "fluxgym-runs-settings.zip"
+
+
+def test_pages_of_many_runs(app, page):
+    for number in range(60):
+        make_run(app.outputs, f"run-{number:02}", status="completed", timestamp=1000.0 + number)
+    open_runs(page, app)
+    expect(names(page)).to_have_count(25)
+    expect(page.get_by_text("1–25 of 60")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    expect(names(page).first).to_have_text("run-34")
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_text("51–60 of 60")).to_be_visible()
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    page.get_by_label("Filter by name").fill("run-5")
+    expect(names(page)).to_have_count(10)
+
+
+@pytest.mark.parametrize("width", [390, 820, 1440, 2560])
+def test_no_sideways_scroll(app, page, runs, width):
+    make_run(app.outputs, "long-" + "x" * 59, status="failed", reason_code="nan", reason="A long reason. " * 20, lora_name="L" * 200)
+    page.set_viewport_size({"width": width, "height": 900})
+    for place in ("#runs", "#train"):
+        page.goto(app.url + place)
+        expect(page.locator("#fg-banner li.row").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_on_a_phone_only_the_first_row_is_full_and_every_row_has_its_next_step(app, page, runs):
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_runs(page, app)
+    rows = page.locator("#fg-banner li.row")
+    expect(rows.nth(0).locator(".what")).to_be_visible()
+    expect(rows.nth(1).locator(".what")).to_be_hidden()
+    for index in range(3):
+        expect(rows.nth(index).locator(".fg-buttons [data-action]:not(.not-phone)")).to_be_visible()
+        expect(page.locator("#runs tbody tr").nth(index).locator(".fg-buttons [data-action]")).to_be_visible()
+
+
+def test_retry_loads_a_failed_run_into_the_form(app, page, runs):
+    open_runs(page, app)
+    page.locator("#runs").get_by_role("button", name="Retry…: dog").click()
+    expect(page.locator("#field-lora_name :is(input, textarea)").first).to_have_value("dog")
+    expect(page.locator("html[data-fg-tab=train]")).to_be_attached()
