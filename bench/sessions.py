@@ -14,7 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.runs.files import tail
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.answers import SessionPage
-from fluxgym.ui.api.sessions import SessionRoutes
+from fluxgym.ui.api.sessions import ListQuery, SessionRoutes
 
 COUNT = 10_000
 LOG_BYTES = 5 << 30
@@ -26,14 +26,14 @@ def measure(repeats: int) -> list[Figure]:
         outputs = Path(folder) / "outputs"
         for number in range(COUNT):
             _make(outputs / f"run-{number:05d}", number)
-        first = median_s(lambda: _routes(outputs).sessions(page=0), repeats)
+        first = median_s(lambda: _routes(outputs).sessions(ListQuery()), repeats)
         routes = _routes(outputs)
-        answer = routes.sessions(page=0)
+        answer = routes.sessions(ListQuery())
         assert isinstance(answer, SessionPage)
         version = answer.version
-        refresh = median_s(lambda: routes.sessions(page=0, version=version), 4 * repeats)
-        unchanged = routes.sessions(page=0, version=version)
-        whole = median_s(lambda: routes.sessions(page=0), repeats)
+        refresh = median_s(lambda: routes.sessions(ListQuery(version=version)), 4 * repeats)
+        unchanged = routes.sessions(ListQuery(version=version))
+        whole = median_s(lambda: routes.sessions(ListQuery()), repeats)
         names, read = [path.name for path in outputs.iterdir()], median_s(lambda: _read_all(outputs), repeats)
         stat = median_s(lambda: [os.stat(f"{outputs}/{name}/ui_state.json") for name in names], repeats)  # noqa: PTH116 (the limit is the bare call)
         log = Path(folder) / "training.log"

@@ -14,7 +14,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
-from fluxgym.ui.api.responses import if_changed, new_router
+from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
 from fluxgym.ui.api.session_answers import Banner, BannerCounts, RunningNow, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows, queue_order
 
@@ -51,7 +51,7 @@ class BannerRoutes:
     def router(self) -> APIRouter:
         """The route, to be included in the application."""
         router = new_router()
-        router.add_api_route("/banner", self.banner, response_model=Banner)
+        router.add_api_route("/banner", self.banner, response_model=Banner, responses=UNCHANGED)
         return router
 
     def banner(self, open: str = "", seen: str = "", all: bool = False, version: str = "") -> Banner | Response:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -25,7 +25,7 @@ from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded
-from fluxgym.ui.api.responses import error_response, refusal
+from fluxgym.ui.api.responses import REFUSALS, DescribedRoute, error_response, refusal
 from fluxgym.ui.api.uploads import receive, receive_archive
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -51,20 +51,23 @@ class FileRoutes:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
 
-    def add_to(self, app: FastAPI) -> None:
-        """Add the routes to an application."""
-        app.add_api_route("/fluxgym/assets/{name}", self.asset)
-        app.add_api_route("/fluxgym/runs/{slug}/samples/{name}", self.sample)
-        app.add_api_route("/fluxgym/runs/{slug}/loras/{name}", self.lora)
-        app.add_api_route("/fluxgym/runs/{slug}/training.log", self.log)
-        app.add_api_route("/fluxgym/runs/{slug}/export/{name}", self.export)
-        app.add_api_route("/fluxgym/export/{name}", self.export_several)
-        app.add_api_route("/fluxgym/states.tar.gz", self.states)
-        app.add_api_route("/fluxgym/import/{name}", self.import_archive, methods=["PUT"])
+    @property
+    def router(self) -> APIRouter:
+        """The routes, to be included in the application. The OpenAPI description has those that answer in JSON."""
+        router = APIRouter(prefix="/fluxgym", route_class=DescribedRoute, responses=REFUSALS)
+        downloads = {
+            "/assets/{name}": self.asset, "/runs/{slug}/samples/{name}": self.sample, "/runs/{slug}/loras/{name}": self.lora,
+            "/runs/{slug}/training.log": self.log, "/runs/{slug}/export/{name}": self.export, "/export/{name}": self.export_several,
+            "/states.tar.gz": self.states,
+        }  # fmt: skip
         for folder in ("images", "pictures"):  # "pictures" is the path of earlier versions
-            app.add_api_route(f"/fluxgym/runs/{{slug}}/{folder}/{{name}}", self.run_image)
-            app.add_api_route(f"/fluxgym/drafts/{{draft}}/{folder}/{{name}}", self.draft_image)
-            app.add_api_route(f"/fluxgym/drafts/{{draft}}/{folder}/{{name}}", self.upload, methods=["PUT"])
+            downloads |= {f"/runs/{{slug}}/{folder}/{{name}}": self.run_image, f"/drafts/{{draft}}/{folder}/{{name}}": self.draft_image}
+        for path, endpoint in downloads.items():
+            router.add_api_route(path, endpoint, include_in_schema=False)
+        router.add_api_route("/import/{name}", self.import_archive, methods=["PUT"], response_model=Imported)
+        router.add_api_route("/drafts/{draft}/images/{name}", self.upload, methods=["PUT"], response_model=Uploaded)
+        router.add_api_route("/drafts/{draft}/pictures/{name}", self.upload, methods=["PUT"], include_in_schema=False)
+        return router
 
     def asset(self, name: str) -> Response:
         """Send a script or the style sheet of the page."""

@@ -4,17 +4,18 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
-from fluxgym.ui.api.answers import ErrorAnswer, ErrorText
 
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]
@@ -33,15 +34,45 @@ STATUSES: tuple[tuple[type[FluxGymError], HTTPStatus], ...] = (
 )  # the first that fits; all others are 400
 
 
+@dataclass(frozen=True, kw_only=True)
+class ErrorText:
+    """One sentence for the user; field is the form field that it is about, code the name of the error's class."""
+
+    message: str
+    field: str | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorAnswer:
+    """The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507."""
+
+    error: ErrorText
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "The request was refused: not allowed, not found, or not possible now."},
+    HTTPStatus.INSUFFICIENT_STORAGE: {"model": ErrorAnswer, "description": "The disk is full or cannot be written."},
+}
+UNCHANGED: dict[int | str, dict[str, Any]] = {HTTPStatus.NO_CONTENT: {"description": "The page has this version already."}}
+
+
 def refusal(error: FluxGymError) -> JSONResponse:
     """Return the answer to a request that failed with a user's error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
     return error_response(str(error), status, field=error.field, code=type(error).__name__)
 
 
-def error_response(message: str, status: int = HTTPStatus.BAD_REQUEST, *, field: str | None = None, code: str = "") -> JSONResponse:
+def error_response(
+    message: str,
+    status: int = HTTPStatus.BAD_REQUEST,
+    *,
+    field: str | None = None,
+    code: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """Return an error answer with one sentence."""
-    return JSONResponse(asdict(ErrorAnswer(error=ErrorText(message=message, field=field, code=code))), status)
+    return JSONResponse(asdict(ErrorAnswer(error=ErrorText(message=message, field=field, code=code))), status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -72,9 +103,17 @@ def _headers() -> dict[str, str]:
     return {CLOCK_HEADER: f"{time.time():.3f}", "Cache-Control": "no-store"}
 
 
+class DescribedRoute(APIRoute):
+    """A route whose summary in the OpenAPI description is the first sentence of its function's docstring."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["summary"] = options.get("summary") or (endpoint.__doc__ or "").strip().partition("\n")[0]
+        super().__init__(path, endpoint, **options)
+
+
 def new_router() -> APIRouter:
     """Return a router for routes of the API."""
-    return APIRouter(prefix=API, dependencies=[Depends(tell_time)])
+    return APIRouter(prefix=API, dependencies=[Depends(tell_time)], route_class=DescribedRoute, responses=REFUSALS)
 
 
 def if_changed(answer: Answer, version: str) -> Answer | Response:

@@ -24,7 +24,7 @@ from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.responses import UNKNOWN_REQUEST, if_changed, new_router
+from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
 from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows
 
@@ -104,7 +104,7 @@ class SessionRoutes:
     def router(self) -> APIRouter:
         """The routes, to be included in the application."""
         router = new_router()
-        router.add_api_route("/sessions", self.sessions, response_model=SessionPage)
+        router.add_api_route("/sessions", self.sessions, response_model=SessionPage, responses=UNCHANGED)
         router.add_api_route("/sessions/{slug}/history", self.history, response_model=HistoryPage)
         router.add_api_route("/sessions/{slug}/{action}", self.act, methods=["POST"], response_model=ActionResult)
         return router

@@ -2,9 +2,26 @@
 
 import { synchronize } from "./clock.js";
 
+/** @import { ClientConfig, DeleteAnswer, ErrorText, GetAnswer, PatchAnswer, PostAnswer, PutAnswer } from "./types.js" */
+
+/**
+ * What a request gives: a value, an error as a sentence, unchanged for 204, or offline if the app does not answer.
+ * @template T
+ * @typedef {{ value?: T, error?: ErrorText, unchanged?: true, offline?: true }} Answer
+ */
+
+/** @typedef {Record<string, string | number | boolean | null | undefined>} Query */
+
+/**
+ * @template {string[]} T
+ * @typedef {T extends [infer First extends string, ...infer Rest extends string[]] ? Rest extends [] ? First : `${First}/${Joined<Rest>}` : string} Joined
+ */
+
 let isOffline = false;
+/** @type {Set<() => void>} */
 const pollers = new Set();
 
+/** @param {boolean} isConnected */
 function setConnected(isConnected) {
   if (isConnected !== isOffline) return;
   isOffline = !isConnected;
@@ -13,23 +30,35 @@ function setConnected(isConnected) {
   if (isConnected) for (const pollNow of pollers) pollNow();
 }
 
-/** The URL of a path below /fluxgym/, with the root path of a proxy. */
+/**
+ * The URL of a path below /fluxgym/, with the root path of a proxy.
+ * @param {string} path
+ */
 export function address(path) {
   const root = new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\/$/, "");
   return `${root}/fluxgym/${path}`;
 }
 
-/** A path of encoded parts: path("sessions", slug, "stop"). */
-export const path = (...parts) => parts.map(encodeURIComponent).join("/");
+/**
+ * A path of encoded parts: path("sessions", slug, "stop").
+ * @template {string[]} T
+ * @param {T} parts
+ */
+export const path = (...parts) => /** @type {Joined<T>} */ (parts.map(encodeURIComponent).join("/"));
 
 /**
- * Send a request below /fluxgym/. Returns {value}, {error: {message, field, code}}, {unchanged: true} for 204, or {offline: true} if the app
- * does not answer. `query` and `body` are plain objects; a Blob as body is sent as it is.
+ * Send a request below /fluxgym/. `query` and `body` are plain objects; a Blob as body is sent as it is.
+ * @param {string} method
+ * @param {string} where
+ * @param {{ query?: Query, body?: object }} [content]
+ * @returns {Promise<Answer<any>>}
  */
 export async function request(method, where, { query = {}, body = undefined } = {}) {
-  const search = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== null && value !== undefined));
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== null && value !== undefined) search.set(name, String(value));
   const url = address(where) + (search.size ? `?${search}` : "");
   const isFile = body instanceof Blob;
+  /** @type {RequestInit} */
   const options = { method, body: isFile || body === undefined ? body : JSON.stringify(body) };
   if (body !== undefined && !isFile) options.headers = { "Content-Type": "application/json" };
   let response;
@@ -44,29 +73,74 @@ export async function request(method, where, { query = {}, body = undefined } = 
   if (response.status === 204) return { unchanged: true };
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return { value: answer };
-  return { error: answer?.error ?? { message: sentenceFor(response.status), field: null, code: "" } };
+  const isOwn = answer?.error && response.status !== 401;
+  return { error: isOwn ? answer.error : { message: sentenceFor(response.status), field: null, code: "" } };
 }
 
+/** @param {number} status */
 function sentenceFor(status) {
   if (status === 401) return "The page needs the token again; reload it.";
   return `The app could not answer (HTTP ${status}). Its terminal says why.`;
 }
 
+/**
+ * @template {string} P
+ * @param {P} where
+ * @param {Query} [query]
+ * @returns {Promise<Answer<GetAnswer<`api/${P}`>>>}
+ */
 export const get = (where, query = {}) => request("GET", `api/${where}`, { query });
+
+/**
+ * @template {string} P
+ * @param {P} where
+ * @param {object} [body]
+ * @param {Query} [query]
+ * @returns {Promise<Answer<PostAnswer<`api/${P}`>>>}
+ */
 export const post = (where, body = {}, query = {}) => request("POST", `api/${where}`, { body, query });
+
+/**
+ * @template {string} P
+ * @param {P} where
+ * @param {object} [body]
+ * @param {Query} [query]
+ * @returns {Promise<Answer<PatchAnswer<`api/${P}`>>>}
+ */
 export const patch = (where, body = {}, query = {}) => request("PATCH", `api/${where}`, { body, query });
+
+/**
+ * @template {string} P
+ * @param {P} where
+ * @param {Query} [query]
+ * @returns {Promise<Answer<DeleteAnswer<`api/${P}`>>>}
+ */
 export const remove = (where, query = {}) => request("DELETE", `api/${where}`, { query });
+
+/**
+ * @template {string} P
+ * @param {P} where
+ * @param {Blob} file
+ * @returns {Promise<Answer<PutAnswer<P>>>}
+ */
 export const upload = (where, file) => request("PUT", where, { body: file });
 
-/** The sentence about an answer that is not a value, "" for one that is. */
+/**
+ * The sentence about an answer that is not a value, "" for one that is.
+ * @param {Answer<any>} answer
+ */
 export function errorOf(answer) {
   if (answer.offline) return "Connection lost. Try again when the page has reconnected.";
   return answer.error?.message ?? "";
 }
 
+/** @type {Promise<ClientConfig> | null} */
 let config = null;
 
-/** The names, labels and limits of the server. */
+/**
+ * The names, labels and limits of the server.
+ * @returns {Promise<ClientConfig>}
+ */
 export function clientConfig() {
   config ??= get("config").then((answer) => {
     if (answer.value) return answer.value;
@@ -76,9 +150,13 @@ export function clientConfig() {
   return config;
 }
 
-/** Call `turn` repeatedly while the page is visible; it returns the seconds until the next call. Returns a function that calls it now. */
+/**
+ * Call `turn` repeatedly while the page is visible; it returns the seconds until the next call. Returns a function that calls it now.
+ * @param {() => Promise<number>} turn
+ */
 export function poll(turn) {
-  let timer = null;
+  /** @type {number | undefined} */
+  let timer;
   let busy = false;
   let isRequested = false;
   async function next() {

@@ -1,6 +1,7 @@
 // The state in localStorage: the draft's id, the last viewed run, the ends of runs that the user has seen, the theme, and the edited form
 // until the app has saved it.
 
+/** @param {string} key */
 function read(key) {
   try {
     return localStorage.getItem(`fluxgym.${key}`);
@@ -9,6 +10,10 @@ function read(key) {
   }
 }
 
+/**
+ * @param {string} key
+ * @param {string | null} value
+ */
 function write(key, value) {
   try {
     if (value === null) localStorage.removeItem(`fluxgym.${key}`);
@@ -23,6 +28,7 @@ function makeName() {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** @type {string | null} */
 let unsaved = null;
 
 /** The id of this browser's draft: 32 hex digits, which only this browser knows. */
@@ -35,16 +41,22 @@ export function draft() {
 }
 
 export const viewed = () => read("viewed");
+/** @param {string | null} slug */
 export const setViewed = (slug) => write("viewed", slug);
 export const listSeenAt = () => Number(read("looked") ?? 0);
+/** @param {number} at */
 export const setListSeenAt = (at) => write("looked", String(at));
 
 export const theme = () => read("theme");
+/** @param {string | null} name */
 export const setTheme = (name) => write("theme", name);
 
 const MAX_SEEN = 100;
 
-/** The ends of runs that the user has seen: {slug: key}. */
+/**
+ * The ends of runs that the user has seen: {slug: key}.
+ * @returns {Record<string, string>}
+ */
 export function seenEnds() {
   try {
     return JSON.parse(read("seen-ends") ?? "{}") ?? {};
@@ -53,13 +65,20 @@ export function seenEnds() {
   }
 }
 
-/** Remember that the user has seen a run's latest end; the oldest of many are forgotten. */
+/**
+ * Remember that the user has seen a run's latest end; the oldest of many are forgotten.
+ * @param {string} slug
+ * @param {string} key
+ */
 export function setSeenEnd(slug, key) {
   const { [slug]: known, ...others } = seenEnds();
   if (known !== key) write("seen-ends", JSON.stringify(Object.fromEntries([...Object.entries(others).slice(1 - MAX_SEEN), [slug, key]])));
 }
 
-/** The edited form that the app has not saved yet, or null. */
+/**
+ * The edited form that the app has not saved yet, or null.
+ * @returns {{ name: number, values: Record<string, string | boolean>, source: string } | null}
+ */
 export function unsent() {
   try {
     return JSON.parse(read("unsent") ?? "null");
@@ -68,7 +87,21 @@ export function unsent() {
   }
 }
 
-/** Save the form's values by field name until the app confirms that it has saved the request `name`. */
-export const keepUnsent = (name, values, source) => write("unsent", JSON.stringify({ name, values, source }));
+/**
+ * Save the form's values by field name until the app confirms edit number `count` of the page `id`.
+ * @param {string} id
+ * @param {number} count
+ * @param {Record<string, string | boolean>} values
+ * @param {string} source
+ */
+export const keepUnsent = (id, count, values, source) => write("unsent", JSON.stringify({ page: id, count, values, source }));
 
-export const forgetUnsent = (name) => unsent()?.name === name && write("unsent", null);
+/**
+ * Forget the saved values of a page if the app has confirmed as many edits.
+ * @param {string} id
+ * @param {number} count
+ */
+export function forgetUnsent(id, count) {
+  const kept = unsent();
+  if (kept?.page === id && kept.count <= count) write("unsent", null);
+}

@@ -2,14 +2,20 @@
 
 let offset = 0; // server's clock minus this browser's clock, in seconds
 
-/** Synchronize with the server's clock. */
+/**
+ * Synchronize with the server's clock.
+ * @param {number | undefined} serverNow
+ */
 export function synchronize(serverNow) {
   if (typeof serverNow === "number") offset = serverNow - Date.now() / 1000;
 }
 
 export const now = () => Date.now() / 1000 + offset;
 
-/** "42 s", "3 min", "2 h 05 min", "5 d". */
+/**
+ * "42 s", "3 min", "2 h 05 min", "5 d".
+ * @param {number} seconds
+ */
 export function span(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
@@ -18,17 +24,23 @@ export function span(seconds) {
   return `${Math.round(whole / 86400)} d`;
 }
 
-/** "2025-01-25 14:30:22" in the browser's time zone. */
+/**
+ * "2025-01-25 14:30:22" in the browser's time zone.
+ * @param {number} seconds
+ */
 export function stamp(seconds) {
   const date = new Date(seconds * 1000);
-  const two = (number) => String(number).padStart(2, "0");
+  const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** A moment as short as it is clear: "15:34" today, "Nov 25" this year, "Nov 25, 2024" before. */
+/**
+ * A moment as short as it is clear: "15:34" today, "Nov 25" this year, "Nov 25, 2024" before.
+ * @param {number} seconds
+ */
 export function shortStamp(seconds) {
   const [date, today] = [new Date(seconds * 1000), new Date(now() * 1000)];
   if (date.toDateString() === today.toDateString()) return stamp(seconds).slice(11, 16);
@@ -36,13 +48,17 @@ export function shortStamp(seconds) {
   return date.getFullYear() === today.getFullYear() ? day : `${day}, ${date.getFullYear()}`;
 }
 
-/** Seconds since the epoch for a number or an ISO 8601 time, null for anything else. */
+/**
+ * Seconds since the epoch for a number or an ISO 8601 time, null for anything else.
+ * @param {number | string | null | undefined} value
+ */
 export function seconds(value) {
   if (typeof value === "number") return value;
   const parsed = Date.parse(value ?? "");
   return Number.isNaN(parsed) ? null : parsed / 1000;
 }
 
+/** @param {HTMLElement} element */
 function textOf(element) {
   const at = Number(element.dataset.at);
   if (element.dataset.counts === "for") return span(now() - at);
@@ -50,7 +66,12 @@ function textOf(element) {
   return `${span(now() - at)} ago`;
 }
 
-/** Make an element show the time since `at` ("ago"; "for" without the word), or until it ("down"). */
+/**
+ * Make an element show the time since `at` ("ago"; "for" without the word), or until it ("down").
+ * @param {HTMLElement} element
+ * @param {number} at
+ * @param {"ago" | "for" | "down"} counts
+ */
 export function count(element, at, counts = "ago") {
   element.dataset.at = String(at);
   element.dataset.counts = counts;
@@ -58,11 +79,12 @@ export function count(element, at, counts = "ago") {
   show(element);
 }
 
+/** @param {HTMLElement} element */
 function show(element) {
   const text = textOf(element);
   if (element.textContent !== text) element.textContent = text;
 }
 
 setInterval(() => {
-  if (!document.hidden) document.querySelectorAll(".fg-clock").forEach(show);
+  if (!document.hidden) /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".fg-clock")).forEach(show);
 }, 1000);

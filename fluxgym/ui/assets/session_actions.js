@@ -14,7 +14,7 @@ const plural = (number, one, many = `${one}s`) => `${number.toLocaleString("en-U
 const selection = (sessions) => ({ runs: sessions.map(({ slug, run_id }) => ({ slug, run_id })) });
 
 /** "my-cat", "my-cat and dog", "my-cat, dog and 3 more" */
-export function namesOf(sessions) {
+function namesOf(sessions) {
   const names = sessions.map((session) => session.lora_name);
   if (names.length === 1) return names[0];
   if (names.length <= 3) return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;

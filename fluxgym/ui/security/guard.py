@@ -3,16 +3,17 @@
 It wraps the whole application, so no mounted route (API docs, event streams, uploads, static files) bypasses it.
 """
 
-import json
 import secrets
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fluxgym.ui.api.responses import error_response
 from fluxgym.ui.security import hosts
+from fluxgym.ui.security.request_body import check_body, refuse
 from fluxgym.ui.security.token_auth import COOKIE_AGE_S, TokenAuth, login_page, welcome_page
 
 # The routes of Gradio that its page and its typed API need. All others (files, uploads, proxies, recorded runs, monitoring) give 404.
@@ -27,7 +28,6 @@ PAGE_POLICY = (
     "frame-ancestors 'self'"
 )
 MAX_FORM_BYTES = 8192
-MAX_MESSAGE_BYTES = 4 << 20
 
 
 def is_known_route(path: str) -> bool:
@@ -72,32 +72,15 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refuse_host(headers, scope) or self._refuse_origin(headers, scope)
         if refusal is None and not is_known_route(scope["path"]):
-            refusal = PlainTextResponse("There is nothing at this address.", 404)
+            refusal = refuse(scope, "There is nothing at this address.", 404)
         if refusal is None and self._token_auth.is_required:
             refusal = await self._check_token(Request(scope, receive), headers)
-        if refusal is None and scope["method"] == "POST" and scope["path"].startswith("/gradio_api/"):
-            receive, refusal = await self._check_body(receive)
+        if refusal is None:
+            receive, refusal = await check_body(scope, receive)
         if refusal is not None:
             await refusal(scope, receive, _with_headers(send))
         else:
             await self.app(_without_server_name(scope), receive, _with_headers(send, page=scope["path"] == "/"))
-
-    async def _check_body(self, receive: Receive) -> tuple[Receive, Response | None]:
-        """Read the body of a request to Gradio; refuse one that names files, which Gradio would read or download for any client."""
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False) and message["type"] == "http.request"
-            if len(body) > MAX_MESSAGE_BYTES:
-                return receive, PlainTextResponse("The request body is too large.", 413)
-        try:
-            if _names_files(json.loads(body or b"null")):
-                return receive, PlainTextResponse("Files are not accepted here.", 400)
-        except (ValueError, RecursionError):
-            return receive, PlainTextResponse("The request body is not JSON.", 400)
-        return _replay(body, receive), None
 
     def _refuse_host(self, headers: Headers, scope: Scope) -> Response | None:
         """Refuse a Host, or a proxy's X-Forwarded-Host, that is not allowed."""
@@ -105,23 +88,23 @@ class Guard:
         named = headers.getlist("host")
         forwarded = [part.strip() for value in headers.getlist("x-forwarded-host") for part in value.split(",")]
         if len(named) != 1:
-            return PlainTextResponse("The request must have exactly one Host header.", 400)
+            return refuse(scope, "The request must have exactly one Host header.", 400)
         for value in (*named, *forwarded):
             host = hosts.split_host(value)
             if host is None:
-                return PlainTextResponse("The Host header is not a host name.", 400)
+                return refuse(scope, "The Host header is not a host name.", 400)
             if not hosts.is_allowed(host[0], self.allowed_hosts, own):
-                return PlainTextResponse(f"This host is not allowed. If it is yours, start FluxGym with --allow-host {host[0]}.", 403)
+                return refuse(scope, f"This host is not allowed. If it is yours, start FluxGym with --allow-host {host[0]}.", 403)
         return None
 
     def _refuse_origin(self, headers: Headers, scope: Scope) -> Response | None:
         """Refuse a request of another site's page: by its Origin header, or by the browser's Sec-Fetch-Site."""
         own = [*headers.getlist("host"), *(part.strip() for value in headers.getlist("x-forwarded-host") for part in value.split(","))]
         if any(not any(hosts.same_origin(origin, host) for host in own) for origin in headers.getlist("origin")):
-            return PlainTextResponse("Requests from other sites are not allowed.", 403)
+            return refuse(scope, "Requests from other sites are not allowed.", 403)
         opened = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not opened:
-            return PlainTextResponse("Requests from other sites are not allowed.", 403)
+            return refuse(scope, "Requests from other sites are not allowed.", 403)
         return None
 
     async def _check_token(self, request: Request, headers: Headers) -> Response | None:
@@ -132,7 +115,7 @@ class Guard:
         address = request.client.host if request.client else ""
         wait = self._token_auth.throttle.wait_s(address) if token is not None else 0.0
         if wait > 0:
-            return PlainTextResponse(f"Too many wrong tokens; try again in {wait:.0f} seconds.", 429, {"Retry-After": f"{wait:.0f}"})
+            return refuse(request.scope, f"Too many wrong tokens; try again in {wait:.0f} seconds.", 429, {"Retry-After": f"{wait:.0f}"})
         if token is not None and self._token_auth.is_token(token):
             is_script = headers.get("authorization", "").lower().startswith("bearer ")
             return None if is_script else self._welcome(request)
@@ -159,9 +142,8 @@ class Guard:
     def _login(self, request: Request, complaint: str) -> Response:
         """Return the login form for a browser, a JSON error for a script."""
         if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse(
-                {"error": "A token is required. Send it as 'Authorization: Bearer TOKEN'."}, 401, {"WWW-Authenticate": "Bearer"}
-            )
+            sentence = "A token is required. Send it as 'Authorization: Bearer TOKEN'."
+            return error_response(sentence, 401, code="TokenRequired", headers={"WWW-Authenticate": "Bearer"})
         nonce = secrets.token_urlsafe(16)
         return HTMLResponse(login_page(f"{self.root_path}/login", complaint, nonce), 401, _own_policy(nonce))
 
@@ -180,27 +162,6 @@ class Guard:
 def _without_server_name(scope: Scope) -> Scope:
     """Remove the header with which a client could set the address of Gradio's links."""
     return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name.lower() != b"x-gradio-server"]}
-
-
-def _names_files(value: object) -> bool:
-    """Return True if any part of a JSON value has the keys of Gradio's file data."""
-    if isinstance(value, dict):
-        return "path" in value or "_type" in value or "meta" in value or any(_names_files(item) for item in value.values())
-    return isinstance(value, list) and any(_names_files(item) for item in value)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receive function that returns the body that was read already, then the messages after it."""
-    is_sent = False
-
-    async def replay() -> Message:
-        nonlocal is_sent
-        if is_sent:
-            return await receive()
-        is_sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
 
 
 class RedirectHome(Response):

@@ -4,25 +4,21 @@ import json
 
 import pytest
 
-from fluxgym.config.settings import SETTINGS
 from fluxgym.errors import AlreadyRunning
 from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft, open_draft
-from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.templates import list_templates
 from fluxgym.ui import form_events
-from fluxgym.ui.api.images import ImageRoutes
-from fluxgym.ui.form import NAMES, component
-from fluxgym.ui.form_events import FormEvents, FormRequest
+from fluxgym.ui.form import NAMES
+from fluxgym.ui.form_events import FormRequest
 from tests.support.drafts import new_draft_id
+from tests.support.form_page import FormPage
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import small_world, stop_and_wait
 
-# What the fields hold when Gradio has built them, before any event.
-BUILT = {name: component(setting).get_config()["value"] for name, setting in SETTINGS.items()}
 TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "train_batch_size": "1", "reg_data_dir": ""}
 
 
@@ -30,43 +26,6 @@ TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "t
 def settings(tmp_path):
     """Return folders of this test."""
     return small_world(tmp_path)
-
-
-class Page:
-    """A page in one browser: its fields, and the patches that were applied to them as APPLY_PATCH does."""
-
-    def __init__(self, settings, draft):
-        self.events = FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs))
-        self.draft = draft
-        self.fields = dict(BUILT)
-        self.source = self.model = ""
-        self.number = 0
-
-    def send(self, kind, *, gpus="", **details):
-        """Send an event and apply the answer."""
-        self.number += 1
-        data = {"request": self.number, "kind": kind, "draft": self.draft.id, "source": self.source, "model": self.model, **details}
-        answer = self.events.answer(FormRequest.from_event(data, dict(self.fields), gpus))
-        json.dumps(answer, allow_nan=False)
-        assert (answer["request"], answer["kind"], answer["source"][0]) == (self.number, kind, self.source)
-        for name, (sent, new) in answer["patch"].items():
-            assert self.fields[name] == sent
-            assert (sent or "") != new, f"{name} did not change, but is in the patch"
-            self.fields[name] = new
-        self.source = answer["source"][1]
-        self.model = answer.get("model", self.model)
-        return answer
-
-    def open(self, viewed=None, unsent=None):
-        """Open the page; the fields are those of a new page."""
-        self.fields, self.source, self.model = dict(BUILT), "", ""
-        return self.send("restore", viewed=viewed or "", unsent=unsent or "null")
-
-    def typed(self, **changes):
-        """Type into some fields; returns the answer to it."""
-        assert set(changes) <= set(NAMES)
-        self.fields |= changes
-        return self.send("typed")
 
 
 @pytest.fixture
@@ -78,7 +37,7 @@ def draft(settings):
 @pytest.fixture
 def page(settings, draft):
     """Return a page that was opened."""
-    page = Page(settings, draft)
+    page = FormPage(settings, draft)
     page.open()
     return page
 
@@ -139,7 +98,7 @@ def test_a_damaged_draft_is_left_alone(page, draft, form):
 
 def test_two_browsers_have_two_drafts(page, settings):
     page.typed(lora_name="mine")
-    other = Page(settings, open_draft(settings.outputs, new_draft_id()))
+    other = FormPage(settings, open_draft(settings.outputs, new_draft_id()))
     other.open()
     assert other.fields["lora_name"] == ""
 
@@ -256,7 +215,7 @@ def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(p
 def test_start_without_images_is_refused(page, settings):
     page.typed(lora_name="cat")
     answer = page.send("start")
-    assert any("no images" in line["text"] for line in answer["lines"])
+    assert any(line["text"] == "Add at least one image." for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
@@ -318,7 +277,7 @@ def test_opening_a_run_that_is_not_there_changes_nothing(page, slug):
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(page):
     page.source = "gone"
     answer = page.typed(lora_name="cat")
-    assert any("no images" in line["text"] for line in answer["lines"])
+    assert any(line["text"] == "Add at least one image." for line in answer["lines"])
 
 
 def test_what_the_disk_refuses_stays_with_the_browser(page, settings):

@@ -105,3 +105,14 @@ def test_a_selection_of_the_wrong_form_is_refused(client, settings, body):
     for action in ("forget", "delete", "undo-forget", "contents"):
         assert "reload" in error(client.post(f"selection/{action}", json=body), 400)
     assert run.ui_state.exists()
+
+
+@pytest.mark.parametrize("slug", ["../../x", "..", ".fluxgym", "a\0b", "a\nb", "x" * 5000, "%2F", "gone", ""])
+def test_odd_names_are_refused_and_nothing_is_deleted(client, settings, tmp_path, slug):
+    make_run(settings.outputs, "cat", status="completed")
+    before = {path for path in tmp_path.rglob("*") if "locks" not in path.parts}
+    for action in ("forget", "undo-forget", "delete"):
+        answer = value(client.post(f"selection/{action}", json={"runs": [{"slug": slug}]}))
+        assert (answer["slugs"], len(answer["refused"])) == ([], 1)
+    assert error(client.post("selection/contents", json={"runs": [{"slug": slug}]}), 404)
+    assert {path for path in tmp_path.rglob("*") if "locks" not in path.parts} == before

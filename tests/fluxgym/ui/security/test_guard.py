@@ -7,7 +7,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from fluxgym.ui.security.guard import MAX_MESSAGE_BYTES, Guard, is_known_route
+from fluxgym.ui.security.guard import Guard, is_known_route
+from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TRIES, TokenAuth
 
 TOKEN = "a long secret"

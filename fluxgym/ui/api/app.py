@@ -1,0 +1,29 @@
+"""The FastAPI app with the routes of the JSON API and of files; server.py adds the page and the guard."""
+
+from fastapi import FastAPI
+
+from fluxgym import __version__
+from fluxgym.app_settings import Settings
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.banner import BannerRoutes
+from fluxgym.ui.api.bulk import BulkRoutes
+from fluxgym.ui.api.compare import CompareRoutes
+from fluxgym.ui.api.config import config_router
+from fluxgym.ui.api.files import FileRoutes
+from fluxgym.ui.api.images import ImageRoutes
+from fluxgym.ui.api.responses import API, add_error_handlers
+from fluxgym.ui.api.runs import RunRoutes
+from fluxgym.ui.api.sessions import SessionRoutes
+from fluxgym.ui.api.templates import TemplateRoutes
+
+
+def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> FastAPI:
+    """Return the app; its OpenAPI description is at /fluxgym/api/openapi.json."""
+    app = FastAPI(title="FluxGym", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json")
+    add_error_handlers(app)
+    sessions = SessionRoutes(settings, index)
+    lists = (BannerRoutes(settings, index), BulkRoutes(settings), CompareRoutes(settings), sessions)
+    for routes in (FileRoutes(settings), *lists, RunRoutes(settings, sessions), images, TemplateRoutes(settings)):
+        app.include_router(routes.router)
+    app.include_router(config_router())
+    return app

@@ -1,0 +1,519 @@
+// The types of the JSON API, made from its OpenAPI description by `make types`. Do not edit.
+
+/**
+ * A button's action; run_id is that of the run that the button was drawn for.
+ * @typedef {object} ActionRequest
+ * @property {string | null} [run_id]
+ * @property {string} [name]
+ * @property {string} [version]
+ * @property {string} [checkpoint]
+ * @property {number | null} [epochs]
+ */
+
+/**
+ * What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template.
+ * @typedef {object} ActionResult
+ * @property {string | null} slug
+ * @property {string[]} changed
+ * @property {string | null} template
+ */
+
+/**
+ * The rows of the banner, and the line about the machine.
+ *
+ * waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
+ * attention. last_end is when a run last ended. open_end is the key of the latest end of the run that the page shows.
+ * @typedef {object} Banner
+ * @property {string} version
+ * @property {BannerCounts} counts
+ * @property {SessionRow[]} rows
+ * @property {number} waiting
+ * @property {string[]} waiting_names
+ * @property {number} more
+ * @property {number} more_attention
+ * @property {number} last_end
+ * @property {string} open_end
+ * @property {RunningNow | null} running
+ * @property {string[]} machine
+ */
+
+/**
+ * The number of runs that run, wait, and need attention since they were last opened, and of all runs.
+ * @typedef {object} BannerCounts
+ * @property {number} running
+ * @property {number} queued
+ * @property {number} attention
+ * @property {number} total
+ */
+
+/**
+ * The runs of an action, at most MAX_RUNS.
+ * @typedef {object} BulkRequest
+ * @property {SelectedRun[]} runs
+ */
+
+/**
+ * The slugs of the runs with which an action was done, and the runs that were refused.
+ * @typedef {object} BulkResult
+ * @property {string[]} slugs
+ * @property {Refused[]} refused
+ */
+
+/**
+ * The new caption of an image.
+ * @typedef {object} CaptionRequest
+ * @property {string} caption
+ */
+
+/**
+ * What the page's scripts need to know once: names, labels and limits that the server defines.
+ * @typedef {object} ClientConfig
+ * @property {string} version
+ * @property {Record<string, StatusText>} statuses
+ * @property {Record<string, string>} phases
+ * @property {string[]} fields
+ * @property {string[]} image_types
+ * @property {number} images_per_page
+ * @property {number} sessions_per_page
+ */
+
+/**
+ * One of two runs that are compared; points are [step, loss] pairs, thinned if there are many.
+ * @typedef {object} ComparedRun
+ * @property {string} slug
+ * @property {string} lora_name
+ * @property {[number, number][]} points
+ */
+
+/**
+ * A setting, or a result, of each compared run; a value is "" where it is not known.
+ * @typedef {object} ComparedSetting
+ * @property {string} label
+ * @property {string[]} values
+ * @property {boolean} differs
+ */
+
+/**
+ * Runs side by side.
+ * @typedef {object} Comparison
+ * @property {ComparedRun[]} runs
+ * @property {ComparedSetting[]} settings
+ */
+
+/**
+ * What the folders of runs hold, for the question before they are deleted.
+ * @typedef {object} Contents
+ * @property {number} num_files
+ * @property {number} num_bytes
+ * @property {number} num_loras
+ * @property {number} num_checkpoints
+ * @property {number} num_samples
+ * @property {number} num_images
+ */
+
+/**
+ * Points of the loss curve that changed, as [step, loss] pairs; last is the latest one if the thinned curve omits it.
+ *
+ * rates are the learning rates of these points, null where the trainer reports none; validation are [step, validation loss] pairs.
+ * @typedef {object} CurvePoints
+ * @property {[number, number][]} points
+ * @property {(number | null)[]} rates
+ * @property {[number, number] | null} last
+ * @property {number | null} last_rate
+ * @property {[number, number][]} validation
+ * @property {boolean} replace
+ */
+
+/**
+ * The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507.
+ * @typedef {object} ErrorAnswer
+ * @property {ErrorText} error
+ */
+
+/**
+ * One sentence for the user; field is the form field that it is about, code the name of the error's class.
+ * @typedef {object} ErrorText
+ * @property {string} message
+ * @property {string | null} field
+ * @property {string} code
+ */
+
+/**
+ * The example photos are in the draft: a free LoRA name, and the trigger word of their captions.
+ * @typedef {object} ExampleAdded
+ * @property {string} source
+ * @property {string} name
+ * @property {string} trigger
+ */
+
+/**
+ * The runs that the list can be reduced to.
+ * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed"} Filter
+ */
+
+/**
+ * The earlier settings of a run, newest first.
+ * @typedef {object} HistoryPage
+ * @property {HistoryVersion[]} versions
+ */
+
+/**
+ * Earlier settings of a run, and how the current ones differ.
+ * @typedef {object} HistoryVersion
+ * @property {string} id
+ * @property {number} kept_at
+ * @property {string[]} changes
+ */
+
+/**
+ * The number of images after a change, and how many have a caption.
+ * @typedef {object} ImageCounts
+ * @property {string} source
+ * @property {number} count
+ * @property {number} captioned
+ */
+
+/**
+ * One image of the form; version changes with the file.
+ * @typedef {object} ImageItem
+ * @property {string} name
+ * @property {string} caption
+ * @property {string} version
+ * @property {string} thumb
+ */
+
+/**
+ * Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own.
+ * @typedef {object} ImagePage
+ * @property {string} source
+ * @property {ImageItem[]} items
+ * @property {number} count
+ * @property {number} captioned
+ */
+
+/**
+ * The slugs of the runs that an exported file held.
+ * @typedef {object} Imported
+ * @property {string[]} slugs
+ */
+
+/**
+ * Text that was appended to training.log, or its last part if replace is true.
+ * @typedef {object} LogPart
+ * @property {string} text
+ * @property {boolean} replace
+ */
+
+/**
+ * A LoRA file that can be downloaded; size is text in MB = 10^6 bytes. Unknown numbers are null.
+ *
+ * checkpoint is the folder of the complete checkpoint that was saved with it, if the run can be resumed from there.
+ * @typedef {object} LoraFile
+ * @property {string} name
+ * @property {string} url
+ * @property {string} size
+ * @property {boolean} is_final
+ * @property {number | null} epoch
+ * @property {number | null} step
+ * @property {number | null} val_loss
+ * @property {string | null} checkpoint
+ */
+
+/**
+ * The LoRA files, the newest first. best is the name of the one with the lowest validation loss, else the trained model's; why says which.
+ * @typedef {object} LoraFiles
+ * @property {LoraFile[]} files
+ * @property {string | null} best
+ * @property {string} why
+ */
+
+/**
+ * A base model by which the list can be filtered.
+ * @typedef {object} ModelChoice
+ * @property {string} id
+ * @property {string} title
+ */
+
+/**
+ * Whether a supervisor watches the run, its process ID, and the last lines of monitor.log.
+ * @typedef {object} MonitorState
+ * @property {boolean} is_alive
+ * @property {number | null} pid
+ * @property {string[]} lines
+ */
+
+/**
+ * The next sample images that a live run draws; step is null if the run samples by epochs.
+ * @typedef {object} NextSamples
+ * @property {string} label
+ * @property {number | null} step
+ */
+
+/**
+ * A run with which an action on several runs was not possible, and why.
+ * @typedef {object} Refused
+ * @property {string} slug
+ * @property {string} message
+ */
+
+/**
+ * The button that continues a run: its label, and one sentence about what it does.
+ * @typedef {object} ResumeOffer
+ * @property {string} label
+ * @property {string} help
+ */
+
+/**
+ * The parts of a run's page that changed. seen goes into the next request; is_missing is true if there is no such run.
+ * @typedef {object} RunChanges
+ * @property {string} seen
+ * @property {boolean} is_missing
+ * @property {SessionRow | null} session
+ * @property {RunFacts | null} facts
+ * @property {SampleMatrix | null} samples
+ * @property {LoraFiles | null} files
+ * @property {SettingRow[] | null} settings
+ * @property {HistoryVersion[] | null} history
+ * @property {MonitorState | null} monitor
+ * @property {RunEnding | null} ending
+ * @property {LogPart | null} log
+ * @property {CurvePoints | null} curve
+ */
+
+/**
+ * Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it.
+ * @typedef {object} RunEnding
+ * @property {string} title
+ * @property {string} reason
+ * @property {string} exit
+ * @property {string[]} evidence
+ * @property {string[]} advice
+ */
+
+/**
+ * What a run trains and how long it took; model is the base model's title, trained_s the seconds of all attempts together.
+ *
+ * queued_at is null if the run did not wait, began_at if its trainer has not been started; parent is the run that it was made from, "" for none.
+ * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
+ * @typedef {object} RunFacts
+ * @property {string} model
+ * @property {string} trigger
+ * @property {number} num_images
+ * @property {number | null} queued_at
+ * @property {number | null} began_at
+ * @property {number | null} trained_s
+ * @property {string} parent
+ * @property {boolean} can_train_further
+ */
+
+/**
+ * The run for the title of the browser's tab; percent is None before its first step.
+ * @typedef {object} RunningNow
+ * @property {string} slug
+ * @property {string} lora_name
+ * @property {number | null} percent
+ */
+
+/**
+ * The sample images of one step or epoch, one per prompt; null where there is none. step is null if it is unknown.
+ * @typedef {object} SampleColumn
+ * @property {string} key
+ * @property {string} label
+ * @property {number | null} step
+ * @property {number | null} epoch
+ * @property {(string | null)[]} images
+ */
+
+/**
+ * The sample images by prompt and step, the earliest first. interval says how often they are drawn, empty what to expect without any.
+ * @typedef {object} SampleMatrix
+ * @property {string[]} prompts
+ * @property {SampleColumn[]} columns
+ * @property {NextSamples | null} upcoming
+ * @property {string} interval
+ * @property {string} empty
+ */
+
+/**
+ * A selected run; run_id is that of the row that was selected.
+ * @typedef {object} SelectedRun
+ * @property {string} slug
+ * @property {string | null} [run_id]
+ */
+
+/**
+ * The number of runs by status; shown is the number that the filters leave.
+ * @typedef {object} SessionCounts
+ * @property {number} total
+ * @property {number} running
+ * @property {number} queued
+ * @property {number} stopped
+ * @property {number} failed
+ * @property {number} completed
+ * @property {number} shown
+ */
+
+/**
+ * One page of the list of runs. models are those that any run has.
+ * @typedef {object} SessionPage
+ * @property {string} version
+ * @property {SessionCounts} counts
+ * @property {SessionRow[]} rows
+ * @property {number} page
+ * @property {number} page_size
+ * @property {ModelChoice[]} models
+ */
+
+/**
+ * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
+ *
+ * origin is "trained", "copy" or "import"; parent is the slug of the run that it was made from. attempt_started is when the running attempt
+ * started. lora is the address of the trained LoRA.
+ * @typedef {object} SessionRow
+ * @property {string} slug
+ * @property {string} lora_name
+ * @property {string} status
+ * @property {StatusWord} shown
+ * @property {string} activity
+ * @property {string} reason_code
+ * @property {string} reason
+ * @property {number} started
+ * @property {string} began
+ * @property {number | null} ended
+ * @property {string} origin
+ * @property {string} parent
+ * @property {string} model
+ * @property {number | null} max_train_epochs
+ * @property {boolean} checkpointing
+ * @property {boolean} monitoring
+ * @property {Record<string, any>} progress
+ * @property {number | null} total_steps
+ * @property {number | null} duration_s
+ * @property {number} attempt
+ * @property {number | null} attempt_started
+ * @property {string} folder
+ * @property {string | null} run_id
+ * @property {string | null} lora
+ * @property {boolean} is_stopping
+ * @property {boolean} is_executing
+ * @property {ResumeOffer | null} resume
+ */
+
+/**
+ * A setting of a run; default and parent are the model's default and the value in the run that it is a copy of, null if they are equal.
+ * @typedef {object} SettingRow
+ * @property {string} name
+ * @property {string} label
+ * @property {string} value
+ * @property {string | null} default
+ * @property {string | null} parent
+ */
+
+/**
+ * The columns by which the list can be sorted.
+ * @typedef {"date" | "name" | "status" | "steps" | "loss" | "model" | "duration"} Sort
+ */
+
+/**
+ * What the page calls a status, and the guide's symbol for it, which screen readers hear.
+ * @typedef {object} StatusText
+ * @property {string} word
+ * @property {string} symbol
+ * @property {boolean} is_live
+ */
+
+/**
+ * How a row shows its status: a word, the guide's symbol for screen readers, and the name of the SVG shape and color.
+ * @typedef {object} StatusWord
+ * @property {string} word
+ * @property {string} symbol
+ * @property {string} shape
+ */
+
+/**
+ * The number of runs that a sweep would take off the list, and the names of some of them.
+ * @typedef {object} SweepPreview
+ * @property {number} count
+ * @property {string[]} names
+ */
+
+/**
+ * Forget ended runs that were started more than this many days ago.
+ * @typedef {object} SweepRequest
+ * @property {number} days
+ */
+
+/**
+ * The names of all templates.
+ * @typedef {object} TemplateList
+ * @property {string[]} templates
+ */
+
+/**
+ * What replacing the form's content would discard.
+ * @typedef {object} Unsaved
+ * @property {boolean} typed
+ * @property {number} images
+ */
+
+/**
+ * The name under which an uploaded file was saved.
+ * @typedef {object} Uploaded
+ * @property {string} name
+ */
+
+/**
+ * The answer to GET of an address below /fluxgym/.
+ * @template {string} P
+ * @typedef {P extends `api/drafts/${string}/images` ? ImagePage :
+ *   P extends `api/drafts/${string}/unsaved` ? Unsaved :
+ *   P extends `api/sessions/${string}/history` ? HistoryPage :
+ *   P extends `api/runs/${string}` ? RunChanges :
+ *   P extends `api/banner` ? Banner :
+ *   P extends `api/compare` ? Comparison :
+ *   P extends `api/config` ? ClientConfig :
+ *   P extends `api/sessions` ? SessionPage :
+ *   P extends `api/sweep` ? SweepPreview :
+ *   P extends `api/templates` ? TemplateList :
+ *   unknown} GetAnswer
+ */
+
+/**
+ * The answer to POST of an address below /fluxgym/.
+ * @template {string} P
+ * @typedef {P extends `api/drafts/${string}/copy` ? ImageCounts :
+ *   P extends `api/drafts/${string}/example` ? ExampleAdded :
+ *   P extends `api/sessions/${string}/${string}` ? ActionResult :
+ *   P extends `api/selection/contents` ? Contents :
+ *   P extends `api/selection/delete` ? BulkResult :
+ *   P extends `api/selection/forget` ? BulkResult :
+ *   P extends `api/selection/undo-forget` ? BulkResult :
+ *   P extends `api/sweep` ? BulkResult :
+ *   unknown} PostAnswer
+ */
+
+/**
+ * The answer to PATCH of an address below /fluxgym/.
+ * @template {string} P
+ * @typedef {P extends `api/drafts/${string}/images/${string}` ? ImageCounts :
+ *   unknown} PatchAnswer
+ */
+
+/**
+ * The answer to DELETE of an address below /fluxgym/.
+ * @template {string} P
+ * @typedef {P extends `api/drafts/${string}/images/${string}` ? ImageCounts :
+ *   P extends `api/drafts/${string}/images` ? ImageCounts :
+ *   P extends `api/templates/${string}` ? TemplateList :
+ *   unknown} DeleteAnswer
+ */
+
+/**
+ * The answer to PUT of an address below /fluxgym/.
+ * @template {string} P
+ * @typedef {P extends `drafts/${string}/images/${string}` ? Uploaded :
+ *   P extends `import/${string}` ? Imported :
+ *   unknown} PutAnswer
+ */
+
+export {};

@@ -1,0 +1,135 @@
+"""Every route of the whole app, from its route table: without a token, from another site or for another host, no request reaches one."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Mount
+from starlette.testclient import TestClient
+
+from fluxgym.ui.api.responses import API
+from fluxgym.ui.security.guard import Guard, is_known_route
+from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
+from fluxgym.ui.security.token_auth import TokenAuth
+from fluxgym.ui.server import make_server
+from tests.support.api import BASE_URL
+from tests.support.small_world import small_world
+
+TOKEN = "a long secret"
+CROSS_SITE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
+JSON = {"content-type": "application/json"}
+
+
+def walk(routes: list[BaseRoute], prefix: str = "") -> list[tuple[str, str]]:
+    """Return (method, path) of every route below, those of mounted applications too; a kind of route that is not known fails."""
+    found = []
+    for route in iter_route_contexts(routes):
+        path, methods = getattr(route, "path", None), getattr(route, "methods", None)
+        if isinstance(route.original_route, Mount):
+            found += walk(route.original_route.routes, prefix + route.original_route.path)
+        else:
+            assert path is not None and methods, f"{route.original_route!r} has no path or no methods; this test does not know what it is"
+            found += [(method, prefix + path) for method in sorted(methods)]
+    return found
+
+
+def all_routes() -> list[tuple[str, str]]:
+    """Return (method, path) of every route of the app, with values in place of the parameters."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = make_server(small_world(Path(folder)))
+    return sorted({(method, re.sub(r"\{\w+(:\w+)?\}", "x", path)) for method, path in walk(server.app.routes)})
+
+
+ROUTES = all_routes()
+KNOWN = [route for route in ROUTES if is_known_route(route[1])]
+CHANGING = [(method, path) for method, path in KNOWN if path.startswith(f"{API}/") and method in ("POST", "PATCH", "PUT", "DELETE")]
+
+
+@pytest.fixture
+def reached():
+    """Return the list of the requests that the guard let through."""
+    return []
+
+
+@pytest.fixture
+def client(reached):
+    """Return a client of the guard that requires the token; behind it, every request is only noted."""
+
+    async def app(scope, receive, send):
+        reached.append((scope["method"], scope["path"]))
+        await Request(scope, receive).body()
+        await PlainTextResponse("reached")(scope, receive, send)
+
+    guard = Guard(app, token_auth=TokenAuth(TOKEN, 7860), allowed_hosts=(), beyond_loopback=False)
+    return TestClient(guard, base_url=BASE_URL, follow_redirects=False)
+
+
+def by_route(routes):
+    return pytest.mark.parametrize(("method", "path"), routes, ids=lambda value: value)
+
+
+def test_the_table_holds_the_api_the_files_and_gradios_own_routes():
+    paths = {path for _, path in ROUTES}
+    assert {f"{API}/openapi.json", f"{API}/sessions", f"{API}/sessions/x/x", "/fluxgym/runs/x/loras/x", "/fluxgym/import/x"} <= paths
+    assert {"/", "/config", "/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/file=x", "/monitoring"} <= paths
+    assert len(CHANGING) >= 12
+    assert len(KNOWN) > 60
+
+
+@by_route(ROUTES)
+def test_no_route_answers_without_the_token(client, reached, method, path):
+    for headers in ({}, {"accept": "text/html"}, {"authorization": "Bearer wrong"}, {"cookie": "fluxgym_7860=wrong"}):
+        response = client.request(method, path, headers=headers | JSON)
+        assert response.status_code == (401 if is_known_route(path) else 404)
+    assert reached == []
+    if path.startswith(f"{API}/"):
+        assert method == "HEAD" or set(response.json()["error"]) == {"message", "field", "code"}
+
+
+@by_route(ROUTES)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "http://evil.example"}, 403), ({"origin": "null"}, 403), (CROSS_SITE, 403), (CROSS_SITE | {"sec-fetch-site": "same-site"}, 403),
+        ({"host": "evil.example"}, 403), ({"host": "127.0.0.1.evil.example"}, 403), ({"x-forwarded-host": "evil.example"}, 403),
+    ],
+    ids=["origin", "null origin", "cross-site", "same-site", "host", "host that looks local", "forwarded host"],
+)  # fmt: skip
+def test_no_route_answers_another_site_or_host_even_with_the_token(client, reached, method, path, headers, status):
+    response = client.request(method, path, headers=headers | JSON | {"authorization": f"Bearer {TOKEN}"})
+    assert (response.status_code, reached) == (status, [])
+
+
+@by_route(KNOWN)
+def test_every_known_route_is_reached_with_the_token(client, reached, method, path):
+    response = client.request(method, path, headers=JSON | {"authorization": f"Bearer {TOKEN}"})
+    assert (response.status_code, reached) == (200, [(method, path)])
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@by_route([route for route in ROUTES if route not in KNOWN])
+def test_what_nothing_needs_is_not_there_even_with_the_token(client, reached, method, path):
+    response = client.request(method, path, headers=JSON | {"authorization": f"Bearer {TOKEN}"})
+    assert (response.status_code, reached) == (404, [])
+
+
+@by_route(CHANGING)
+def test_no_route_of_the_api_reads_a_body_without_limit(client, reached, method, path):
+    headers = {"authorization": f"Bearer {TOKEN}"} | JSON
+    response = client.request(method, path, headers=headers, content=b" " * (MAX_MESSAGE_BYTES + 1))
+    assert (response.status_code, reached) == (413, [])
+    assert "too large" in response.json()["error"]["message"]
+
+
+@by_route([(method, path) for method, path in CHANGING if method != "DELETE"])
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"]
+)
+def test_no_form_of_another_site_is_read_as_json(client, reached, method, path, content_type):
+    headers = {"authorization": f"Bearer {TOKEN}"} | ({"content-type": content_type} if content_type else {})
+    response = client.request(method, path, headers=headers, content=b"{}")
+    assert (response.status_code, reached) == (415, [])
