@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from tests.support.page import App
 
-BANNER = "#fg-banner .fg-row"
+BANNER = "#fg-banner li.row"
 RUNNING = re.compile("🟢.*Running", re.DOTALL)
 
 
@@ -26,19 +26,25 @@ def fill_form(page: Page, name: str, epochs: int) -> None:
 
 def row(page: Page, name: str):
     """Return a session's row in the banner."""
-    return page.locator(BANNER, has=page.locator(".fg-name", has_text=re.compile(f"^{name}$")))
+    return page.locator(BANNER, has=page.get_by_role("link", name=name, exact=True))
 
 
 def steps_done(page: Page, name: str) -> int:
     """Return the step that a row shows."""
     text = row(page, name).locator(".fg-steps").text_content() or ""
-    return int(re.search(r"step (\d+)", text)[1])
+    return int(re.search(r"\d+", text)[0])
+
+
+def leave_run_page(page: Page, slug: str) -> None:
+    """Wait until the run's page is open, then return to the form: on its own page, a run is not in the banner."""
+    expect(page).to_have_url(re.compile(f"#run/{slug}$"))
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Train").click()
 
 
 def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cats):
     app = pocket_app
     open_page(page, app)
-    expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
+    expect(page.locator("#fg-banner .sum")).to_contain_text("No active training sessions found")
     page.locator("#fg-file").set_input_files(cats)
     expect(page.locator(".fg-image")).to_have_count(8)
     for index, caption in enumerate(page.locator(".fg-image textarea").all()):
@@ -49,8 +55,9 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
     page.locator(".fg-image textarea").last.fill("sks cat, the last word")  # not saved yet when Start is pressed
     page.locator("#start").click()
+    leave_run_page(page, "my-cat")
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
-    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 120"))
+    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"[1-9]\d* / 120"))
 
     page.reload()  # in mid-run
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
@@ -87,13 +94,16 @@ def test_stop_button_then_resume_completes_the_run(app, page):
     expect(page.locator(".fg-image")).to_have_count(8)
     fill_form(page, "Second", 40)
     page.locator("#start").click()
-    expect(row(page, "Second").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 400"))
-    row(page, "Second").get_by_role("button", name="Stop: Second").click()
+    leave_run_page(page, "second")
+    expect(row(page, "Second").locator(".fg-steps")).to_contain_text(re.compile(r"[1-9]\d* / 400"))
+    row(page, "Second").get_by_role("button", name="Stop…: Second").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop", exact=True).click()
     expect(row(page, "Second")).to_contain_text("Stopped", timeout=60_000)
     expect(row(page, "Second")).to_contain_text("🔵")
     stopped_at = steps_done(page, "Second")
     assert 0 < stopped_at < 400
     row(page, "Second").get_by_role("button", name=f"Resume from step {stopped_at}: Second").click()
+    leave_run_page(page, "second")
     expect(row(page, "Second")).to_contain_text(RUNNING)
     expect(row(page, "Second")).to_contain_text("Completed", timeout=180_000)
     assert (app.outputs / "second" / "second.safetensors").is_file()

@@ -35,10 +35,10 @@ def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, t
     page.on("request", lambda request: urlsplit(request.url).hostname in ("127.0.0.1", None) or wrong.append(request.url))
     page.set_viewport_size({"width": width, "height": 900})
     open_page(page, app, f"?__theme={theme}")
-    expect(page.locator(".fg-row")).to_have_count(1)
-    for fragment in ("#train", "#run"):
+    expect(page.locator("#fg-banner li.row")).to_have_count(1)
+    for fragment in ("#train", "#runs", "#run"):
         page.goto(f"{app.url}?__theme={theme}{fragment}")
-        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(fragment[1:].capitalize())
+        expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if fragment == "#train" else "Runs")
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
     assert wrong == []
 
@@ -191,7 +191,8 @@ def test_typed_text_is_never_rendered_as_html(app, page, cats):
     )
     (app.outputs / "hostile" / "training.log").write_text(HOSTILE)
     open_page(page, app)
-    expect(page.locator(".fg-row .fg-name")).to_have_text(HOSTILE)
+    expect(page.locator("#fg-banner li.row .name")).to_have_text(HOSTILE)
+    expect(page.locator("#fg-banner li.row .fg-reason")).to_have_text(HOSTILE)
     expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
     drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
     expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
@@ -231,19 +232,22 @@ def test_start_with_a_taken_name_asks_for_a_choice(app, page):
 
 def test_session_list_refresh_follows_the_files(app, page):
     open_page(page, app)
-    expect(page.locator(".fg-sessions > summary h2")).to_have_text("🔄 Active Training Sessions")
-    page.locator(".fg-sessions > summary").click()
-    expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
+    title = page.get_by_role("button", name="Active Training Sessions")
+    expect(title).to_have_text("🔄 Active Training Sessions")
+    expect(page.locator("#fg-banner .sum")).to_contain_text("No active training sessions found")
     make_run(app.outputs, "cat", status="stopped", timestamp=1706140800.0, max_train_epochs=12, enable_checkpointing=True)
     page.get_by_role("button", name="Refresh Sessions").click()
-    row = page.locator(".fg-row")
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
+    title.click()
+    row = page.locator("#fg-banner li.row")
     expect(row).to_contain_text("🔵")
     expect(row).to_contain_text("Epochs: 12")
     expect(row).to_contain_text("Checkpointing: ✅")
-    expect(row).to_contain_text("Monitoring: ❌")
+    expect(row).to_contain_text("Monitoring: –❌")
     expect(row).to_contain_text("Started: 2024-01-2")
     (app.outputs / "cat" / "ui_state.json").unlink()
-    expect(page.locator(".fg-row")).to_have_count(0)
+    page.get_by_role("button", name="Refresh Sessions").click()
+    expect(row).to_have_count(0)
 
 
 def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
@@ -265,15 +269,14 @@ def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
 
 def test_empty_areas_describe_what_will_appear(app, page):
     open_page(page, app)
-    expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
+    expect(page.locator("#fg-banner .sum")).to_have_text("No active training sessions found. Each training that you start appears here.")
     expect(page.locator(".fg-tips")).to_contain_text("What works well")
     expect(page.locator(".fg-welcome")).to_be_visible()
     page.goto(f"{app.url}#run")
     expect(page.locator(".fg-run-none")).to_contain_text("to see a run here")
     assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
     make_run(app.outputs, "cat", status="stopped", timestamp=1)
-    expect(page.locator(".fg-sessions > summary")).to_contain_text("1 earlier")
-    expect(page.locator(".fg-sessions > summary .fg-small")).to_be_hidden()
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
 
 
 def test_check_level_is_an_icon_with_a_word(app, page):

@@ -41,7 +41,7 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
       resolve(answer);
     };
     element.setAttribute("aria-labelledby", "fg-dialog-title");
-    element.onclose = () => resolve(null);
+    element.onclose = () => element.open || resolve(null); // the event of an earlier dialog may arrive after this one has opened
     fill(element, form);
     element.showModal();
     (input ?? cancel).focus();

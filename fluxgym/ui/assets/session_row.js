@@ -125,6 +125,8 @@ export function shortFacts(session) {
   if (session.max_train_epochs && !session.progress?.epoch) {
     parts.push({ key: "fg-epochs", text: `${session.max_train_epochs} epoch${session.max_train_epochs === 1 ? "" : "s"}` });
   }
+  const steps = stepsText(session);
+  if (!isLive(session) && steps && !sentence(session).includes("step")) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
   return [...parts, ...switches(session)];
 }
 
