@@ -28,9 +28,9 @@ def row(page: Page, name: str):
     return page.locator("#fg-banner li.row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
-def open_list(page: Page, app: App, place: str = "") -> None:
+def open_list(page: Page, app: App, page_hash: str = "") -> None:
     """Open the page and wait until the banner has its first answer."""
-    page.goto(app.url + place)
+    page.goto(app.url + page_hash)
     expect(page.locator("#fg-banner .sum")).not_to_be_empty()
 
 

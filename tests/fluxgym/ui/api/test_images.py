@@ -92,7 +92,7 @@ def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(clien
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_place(client, settings, draft):
+def test_another_runs_images_never_mix_with_those_of_the_draft_nor_replace_them(client, settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
     base, dog = f"drafts/{draft.id}", {"source": "dog"}
@@ -151,7 +151,7 @@ def test_the_example_comes_at_one_click(client, settings, empty):
 @pytest.mark.parametrize(
     "name", ["..%2Fcat 0.png", "%2Fetc%2Fpasswd", "cat 0.txt", "dog.png", "a%00.png", "a%0A.png", "x" * 5000, "%FF.png"]
 )
-def test_what_is_no_image_of_the_data_set_is_refused(client, draft, name):
+def test_name_that_is_not_an_image_of_the_data_set_is_refused(client, draft, name):
     for response in (
         client.patch(f"drafts/{draft.id}/images/{name}", json={"caption": "x"}),
         client.delete(f"drafts/{draft.id}/images/{name}"),
