@@ -77,11 +77,11 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     expect(row(page, "My Cat")).to_contain_text("Completed", timeout=300_000)
     expect(row(page, "My Cat")).to_contain_text("✅")
     page.goto(f"{app.url}#run/my-cat")
-    expect(page.locator(".fg-sample-row")).to_have_count(3)  # at steps 40, 80 and 120
-    assert page.locator(".fg-sample-row img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
-    expect(page.locator(".fg-curve .fg-smooth")).to_be_attached()
+    expect(page.locator(".matrix .pic img")).to_have_count(3)  # at steps 40, 80 and 120
+    assert page.locator(".matrix .pic img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    expect(page.get_by_role("slider", name="Loss by step").locator("canvas")).to_be_visible()
     with page.expect_download() as download:
-        page.locator(".fg-files a", has_text=re.compile("^my-cat.safetensors$")).click()
+        page.get_by_role("link", name=re.compile("^Download my-cat.safetensors,")).click()
     with safe_open(download.value.path(), "pt") as file:
         assert any(key.endswith("lora_up.weight") for key in file.keys())  # noqa: SIM118 (safe_open is not a mapping)
     assert (app.outputs / "my-cat" / "dataset" / "cat 7.txt").read_text().strip() == "sks cat, the last word"

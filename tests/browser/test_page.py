@@ -197,8 +197,8 @@ def test_typed_text_is_never_rendered_as_html(app, page, cats):
     drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
     expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
-    expect(page.locator(".fg-log")).to_contain_text("onerror")
-    expect(page.locator(".fg-run-head .fg-reason")).to_have_text(HOSTILE)
+    expect(page.get_by_label("The last lines of training.log")).to_contain_text("onerror")
+    expect(page.locator("#fg-run-page .fg-reason:visible")).to_have_text(HOSTILE)
     assert page.evaluate("window.hurt") is None
 
 
@@ -273,7 +273,7 @@ def test_empty_areas_describe_what_will_appear(app, page):
     expect(page.locator(".fg-tips")).to_contain_text("What works well")
     expect(page.locator(".fg-welcome")).to_be_visible()
     page.goto(f"{app.url}#run")
-    expect(page.locator(".fg-run-none")).to_contain_text("to see a run here")
+    expect(page.locator(".fg-run-none")).to_contain_text("to see it here")
     assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
     make_run(app.outputs, "cat", status="stopped", timestamp=1)
     expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")

@@ -21,10 +21,15 @@ export function smooth(steps, losses, weight) {
   });
 }
 
+/** @typedef {[number, [number, number | null]]} TrainingPoint Step, loss and learning rate. */
+
 /** The points of a run: the curve in pieces, as the answers bring it. */
 export function curveData() {
-  let training = new Map(); // step -> [loss, learning rate]
+  /** @type {Map<number, [number, number | null]>} */
+  let training = new Map();
+  /** @type {Map<number, number>} */
   let validation = new Map();
+  /** @type {TrainingPoint | null} */
   let last = null;
   return {
     clear() {
@@ -57,7 +62,9 @@ function before(values, index) {
 }
 
 export function lossCard() {
+  /** @type {{ training: TrainingPoint[], validation: [number, number][] }} */
   let points = { training: [], validation: [] };
+  /** @type {[number[], (number | null)[], (number | null)[], (number | null)[]]} */
   let data = [[], [], [], []];
   let weight = SMOOTHING;
   const step = h("span", { class: "strong" });
@@ -90,9 +97,10 @@ export function lossCard() {
 
   /** The y axis: all smoothed and validation losses, and the raw ones without rare peaks. */
   function range(isLog) {
-    const raw = data[1].filter((loss) => loss !== null && (!isLog || loss > 0)).sort((a, b) => a - b);
-    const others = [...data[2], ...data[3]].filter((loss) => loss !== null && loss !== undefined && (!isLog || loss > 0));
-    const all = [...others, raw[0], raw[Math.floor((raw.length - 1) * 0.98)]].filter((loss) => loss !== undefined);
+    const known = (list) => list.filter((loss) => loss !== null && (!isLog || loss > 0));
+    const raw = known(data[1]).sort((a, b) => a - b);
+    /** @type {number[]} */
+    const all = known([...data[2], ...data[3], ...raw.slice(0, 1), ...raw.slice(Math.floor((raw.length - 1) * 0.98)).slice(0, 1)]);
     if (!all.length) return isLog ? [0.1, 1] : [0, 1];
     const [low, high] = [Math.min(...all), Math.max(...all)];
     if (isLog) return [low / 1.1, high * 1.1];
@@ -117,7 +125,7 @@ export function lossCard() {
     const known = new Map(steps.map((at, index) => [at, index]));
     const validation = new Map(points.validation);
     const all = [...new Set([...steps, ...validation.keys()])].sort((a, b) => a - b);
-    const of = (list) => all.map((at) => (known.has(at) ? list[known.get(at)] : null));
+    const of = (list) => all.map((at) => list[known.get(at) ?? -1] ?? null);
     data = [all, of(losses), of(even), all.map((at) => validation.get(at) ?? null)];
     validated.hidden = validation.size === 0;
     body.hidden = all.length === 0;
@@ -138,6 +146,7 @@ export function lossCard() {
 }
 
 export function rateCard() {
+  /** @type {[number[], number[]]} */
   let data = [[], []];
   const value = h("b");
   const step = h("span", { class: "strong" });

@@ -41,19 +41,24 @@ export function facts(session, about) {
   ];
 }
 
-/** The figures that are known: [title, value, small text or {at, counts}]. */
+/**
+ * The figures that are known: title, value, small text, and a time that is shown as its age in place of the text.
+ * @returns {[string, string, string, number | null][]}
+ */
 function figures(session) {
   const p = session.progress ?? {};
   const live = isLive(session);
-  const list = [];
-  if (typeof p.step === "number") list.push(["Step", p.step.toLocaleString("en-US"), p.total_steps ? `of ${p.total_steps.toLocaleString("en-US")}` : ""]);
-  const epochs = session.max_train_epochs;
-  if (p.epoch) list.push(["Epoch", String(p.epoch), epochs && p.epoch <= epochs ? `of ${epochs}` : ""]);
   const at = seconds(p.time);
-  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) list.push(["Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${shortStamp(at + p.eta_s)}`]);
-  if (live && typeof p.s_per_it === "number") list.push(p.s_per_it >= 0.095 ? ["Speed", p.s_per_it.toFixed(2), "s/it"] : ["Speed", (1 / p.s_per_it).toFixed(1), "it/s"]);
-  if (typeof p.loss === "number") list.push([live ? "Loss" : "Last loss", shown(p.loss), ""]);
-  if (live) list.push(["Monitoring", session.monitoring ? "On" : "Off", "", at]);
+  const epochs = session.max_train_epochs;
+  /** @type {[string, string, string, number | null][]} */
+  const list = [];
+  const add = (title, value, small = "", age = /** @type {number | null} */ (null)) => list.push([title, value, small, age]);
+  if (typeof p.step === "number") add("Step", p.step.toLocaleString("en-US"), p.total_steps ? `of ${p.total_steps.toLocaleString("en-US")}` : "");
+  if (p.epoch) add("Epoch", String(p.epoch), epochs && p.epoch <= epochs ? `of ${epochs}` : "");
+  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) add("Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${shortStamp(at + p.eta_s)}`);
+  if (live && typeof p.s_per_it === "number") add("Speed", p.s_per_it >= 0.095 ? p.s_per_it.toFixed(2) : (1 / p.s_per_it).toFixed(1), p.s_per_it >= 0.095 ? "s/it" : "it/s");
+  if (typeof p.loss === "number") add(live ? "Loss" : "Last loss", shown(p.loss));
+  if (live) add("Monitoring", session.monitoring ? "On" : "Off", "", at);
   return list;
 }
 

@@ -32,6 +32,7 @@ function stateOf({ session }) {
 export function mount({ element }) {
   let slug = null;
   let seen = "";
+  /** @type {any} */
   let known = {}; // the parts of the run as they were last sent
   let chosen = null; // the LoRA file that the user chose, of a completed run
   const curve = curveData();
@@ -148,7 +149,8 @@ export function mount({ element }) {
     const wanted = JSON.stringify([state, session.slug, session.run_id, nextStep(session), known.facts?.can_train_further]);
     if (body.dataset.wanted === wanted) return;
     body.dataset.wanted = wanted;
-    const focused = body.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    const active = document.activeElement;
+    const focused = active instanceof window.HTMLElement && body.contains(active) ? active.dataset.action : null;
     const hasEnded = state === "ended" || state === "new";
     const step = stepOf(session, hasEnded ? "btn primary big wide" : "btn");
     const more = menu(() => known.session, (action, details) => act.more(known.session)(action, details), act.done);
@@ -156,7 +158,8 @@ export function mount({ element }) {
     else fill(header.actions, state === "live" ? [step, editButton("btn")] : null, more);
     const isEditable = hasEnded && session.status !== "unreadable";
     fill(cards.advice.actions, hasEnded ? step : null, isEditable ? editButton(step ? "btn wide" : "btn primary big wide") : null);
-    if (focused) body.querySelector(`[data-action="${focused}"]`)?.focus();
+    const again = focused && body.querySelector(`[data-action="${focused}"]`);
+    if (again instanceof window.HTMLElement) again.focus();
   }
 
   /** Show the parts that changed. */
