@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from tests.support.page import App
 
-BANNER = "#fg-banner .fg-row"
+BANNER = "#fg-banner li.row"
 RUNNING = re.compile("🟢.*Running", re.DOTALL)
 
 
@@ -26,19 +26,26 @@ def fill_form(page: Page, name: str, epochs: int) -> None:
 
 def row(page: Page, name: str):
     """Return a session's row in the banner."""
-    return page.locator(BANNER, has=page.locator(".fg-name", has_text=re.compile(f"^{name}$")))
+    return page.locator(BANNER).filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def start(page: Page, app: App, slug: str) -> None:
+    """Press Start, expect the run's page, and return to the Train page, whose banner has the run's row."""
+    page.locator("#start").click()
+    expect(page).to_have_url(f"{app.url}#run/{slug}")
+    page.goto(f"{app.url}#train")
 
 
 def steps_done(page: Page, name: str) -> int:
     """Return the step that a row shows."""
     text = row(page, name).locator(".fg-steps").text_content() or ""
-    return int(re.search(r"step (\d+)", text)[1])
+    return int(re.match(r"\d+", text)[0])
 
 
 def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cats):
     app = pocket_app
     open_page(page, app)
-    expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
+    expect(page.locator("#fg-banner")).to_contain_text("No active training sessions found")
     page.locator("#fg-file").set_input_files(cats)
     expect(page.locator(".fg-image")).to_have_count(8)
     for index, caption in enumerate(page.locator(".fg-image textarea").all()):
@@ -48,13 +55,12 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     page.get_by_label("Sample image every N steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
     page.locator(".fg-image textarea").last.fill("sks cat, the last word")  # not saved yet when Start is pressed
-    page.locator("#start").click()
+    start(page, app, "my-cat")
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
-    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 120"))
+    expect(row(page, "My Cat").locator(".fg-steps")).to_contain_text(re.compile(r"[1-9]\d* / 120"))
 
     page.reload()  # in mid-run
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
-    page.goto(f"{app.url}#train")
     expect(page.get_by_label("LoRA name")).to_have_value("My Cat")
     expect(page.get_by_label("Max train epochs")).to_have_value("12")
     expect(page.locator(".fg-image textarea").first).to_have_value("sks cat, crop 0")
@@ -70,11 +76,13 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     expect(row(page, "My Cat")).to_contain_text("Completed", timeout=300_000)
     expect(row(page, "My Cat")).to_contain_text("✅")
     page.goto(f"{app.url}#run/my-cat")
-    expect(page.locator(".fg-sample-row")).to_have_count(3)  # at steps 40, 80 and 120
-    assert page.locator(".fg-sample-row img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
-    expect(page.locator(".fg-curve .fg-smooth")).to_be_attached()
+    expect(page.get_by_role("region", name="My Cat is ready")).to_be_visible()
+    samples = page.locator("#fg-run-page .pic img")
+    expect(samples.first).to_be_attached()
+    assert samples.first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    expect(page.locator("#fg-run-page canvas").first).to_be_attached()
     with page.expect_download() as download:
-        page.locator(".fg-files a", has_text=re.compile("^my-cat.safetensors$")).click()
+        page.get_by_role("link", name="Download LoRA").first.click()
     with safe_open(download.value.path(), "pt") as file:
         assert any(key.endswith("lora_up.weight") for key in file.keys())  # noqa: SIM118 (safe_open is not a mapping)
     assert (app.outputs / "my-cat" / "dataset" / "cat 7.txt").read_text().strip() == "sks cat, the last word"
@@ -86,14 +94,16 @@ def test_stop_button_then_resume_completes_the_run(app, page):
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
     fill_form(page, "Second", 40)
-    page.locator("#start").click()
-    expect(row(page, "Second").locator(".fg-steps")).to_contain_text(re.compile(r"step [1-9]\d* of 400"))
-    row(page, "Second").get_by_role("button", name="Stop: Second").click()
+    start(page, app, "second")
+    expect(row(page, "Second").locator(".fg-steps")).to_contain_text(re.compile(r"[1-9]\d* / 400"))
+    row(page, "Second").get_by_role("button", name="Stop…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop", exact=True).click()
     expect(row(page, "Second")).to_contain_text("Stopped", timeout=60_000)
     expect(row(page, "Second")).to_contain_text("🔵")
     stopped_at = steps_done(page, "Second")
     assert 0 < stopped_at < 400
-    row(page, "Second").get_by_role("button", name=f"Resume from step {stopped_at}: Second").click()
+    row(page, "Second").get_by_role("button", name=re.compile(f"Resume from step {stopped_at}")).click()
+    page.goto(f"{app.url}#train")
     expect(row(page, "Second")).to_contain_text(RUNNING)
     expect(row(page, "Second")).to_contain_text("Completed", timeout=180_000)
     assert (app.outputs / "second" / "second.safetensors").is_file()

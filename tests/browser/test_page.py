@@ -28,17 +28,18 @@ DROP_FOLDERS = """(files) => {
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440, 2560])
 def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, theme):
-    make_run(app.outputs, "a-very-long-name-" * 3, status="failed", reason="The GPU ran out of memory " * 6, timestamp=1)
+    slug = "a-very-long-name-" * 3
+    make_run(app.outputs, slug, status="failed", reason="The GPU ran out of memory " * 6, timestamp=1)
     wrong: list[str] = []
     page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
     page.on("request", lambda request: urlsplit(request.url).hostname in ("127.0.0.1", None) or wrong.append(request.url))
     page.set_viewport_size({"width": width, "height": 900})
     open_page(page, app, f"?__theme={theme}")
-    expect(page.locator(".fg-row")).to_have_count(1)
-    for fragment in ("#train", "#run"):
+    expect(page.locator("#fg-banner li.row")).to_have_count(1)
+    for fragment in ("#train", "#runs", f"#run/{slug}"):
         page.goto(f"{app.url}?__theme={theme}{fragment}")
-        expect(page.locator(".fg-nav a[aria-current]")).to_have_text(fragment[1:].capitalize())
+        expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if fragment == "#train" else "Runs")
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
     assert wrong == []
 
@@ -191,13 +192,13 @@ def test_typed_text_is_never_rendered_as_html(app, page, cats):
     )
     (app.outputs / "hostile" / "training.log").write_text(HOSTILE)
     open_page(page, app)
-    expect(page.locator(".fg-row .fg-name")).to_have_text(HOSTILE)
+    expect(page.locator("#fg-banner li.row .name")).to_have_text(HOSTILE)
     expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
     drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
     expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
-    expect(page.locator(".fg-log")).to_contain_text("onerror")
-    expect(page.locator(".fg-run-head .fg-reason")).to_have_text(HOSTILE)
+    expect(page.locator("#fg-run-page .log").last).to_contain_text("onerror")
+    expect(page.locator("#fg-run-page")).to_contain_text(HOSTILE)
     assert page.evaluate("window.hurt") is None
 
 
@@ -229,21 +230,19 @@ def test_start_with_a_taken_name_asks_for_a_choice(app, page):
     assert [path.name for path in app.outputs.iterdir() if not path.name.startswith(".")] == ["my-cat"]
 
 
-def test_session_list_refresh_follows_the_files(app, page):
+def test_refreshed_sessions_follow_the_files(app, page):
     open_page(page, app)
-    expect(page.locator(".fg-sessions > summary h2")).to_have_text("🔄 Active Training Sessions")
-    page.locator(".fg-sessions > summary").click()
-    expect(page.locator("#fg-banner .fg-empty")).to_contain_text("No active training sessions found")
+    expect(page.locator("#fg-banner")).to_contain_text("No active training sessions found")
     make_run(app.outputs, "cat", status="stopped", timestamp=1706140800.0, max_train_epochs=12, enable_checkpointing=True)
-    page.get_by_role("button", name="Refresh Sessions").click()
-    row = page.locator(".fg-row")
+    page.get_by_role("button", name="More for all sessions").click()
+    page.get_by_role("menuitem", name="Refresh Sessions").click()
+    page.get_by_role("button", name="Active Training Sessions").click()
+    row = page.locator("#fg-banner li.row")
     expect(row).to_contain_text("🔵")
     expect(row).to_contain_text("Epochs: 12")
-    expect(row).to_contain_text("Checkpointing: ✅")
-    expect(row).to_contain_text("Monitoring: ❌")
     expect(row).to_contain_text("Started: 2024-01-2")
     (app.outputs / "cat" / "ui_state.json").unlink()
-    expect(page.locator(".fg-row")).to_have_count(0)
+    expect(row).to_have_count(0)
 
 
 def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
@@ -265,15 +264,11 @@ def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
 
 def test_empty_areas_describe_what_will_appear(app, page):
     open_page(page, app)
-    expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
+    expect(page.locator("#fg-banner")).to_contain_text("Each training that you start appears here.")
     expect(page.locator(".fg-tips")).to_contain_text("What works well")
-    expect(page.locator(".fg-welcome")).to_be_visible()
-    page.goto(f"{app.url}#run")
-    expect(page.locator(".fg-run-none")).to_contain_text("to see a run here")
-    assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
-    make_run(app.outputs, "cat", status="stopped", timestamp=1)
-    expect(page.locator(".fg-sessions > summary")).to_contain_text("1 earlier")
-    expect(page.locator(".fg-sessions > summary .fg-small")).to_be_hidden()
+    page.get_by_role("button", name="Fill in the example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    expect(page.locator(".fg-welcome")).to_be_hidden()
 
 
 def test_check_level_is_an_icon_with_a_word(app, page):
@@ -353,9 +348,12 @@ def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
 
 
 def test_start_names_the_runs_that_are_ahead(app, page):
-    page.route("**/fluxgym/api/sessions*", lambda route: route.fulfill(json={
-        "version": "1", "counts": {"running": 1, "waiting": 2, "earlier": 0, "shown": 0}, "rows": [], "page": 0, "page_size": 10, "machine": "",
-    }))  # fmt: skip
+    def busy(route):
+        answer = route.fetch()
+        counts = {"running": 1, "queued": 2, "attention": 0, "total": 3}
+        route.fulfill(json=answer.json() | {"counts": counts} if answer.status == 200 else None, status=answer.status)
+
+    page.route("**/fluxgym/api/banner*", busy)
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#start")).to_have_text("Start after 3 runs")
