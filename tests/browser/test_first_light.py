@@ -61,7 +61,6 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
 
     page.reload()  # in mid-run
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
-    page.goto(f"{app.url}#train")
     expect(page.get_by_label("LoRA name")).to_have_value("My Cat")
     expect(page.get_by_label("Max train epochs")).to_have_value("12")
     expect(page.locator(".fg-image textarea").first).to_have_value("sks cat, crop 0")

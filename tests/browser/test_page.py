@@ -28,7 +28,8 @@ DROP_FOLDERS = """(files) => {
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440, 2560])
 def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, theme):
-    make_run(app.outputs, "a-very-long-name-" * 3, status="failed", reason="The GPU ran out of memory " * 6, timestamp=1)
+    slug = "a-very-long-name-" * 3
+    make_run(app.outputs, slug, status="failed", reason="The GPU ran out of memory " * 6, timestamp=1)
     wrong: list[str] = []
     page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
@@ -230,7 +231,7 @@ def test_start_with_a_taken_name_asks_for_a_choice(app, page):
     assert [path.name for path in app.outputs.iterdir() if not path.name.startswith(".")] == ["my-cat"]
 
 
-def test_session_list_refresh_follows_the_files(app, page):
+def test_refreshed_sessions_follow_the_files(app, page):
     open_page(page, app)
     title = page.get_by_role("button", name="Active Training Sessions")
     expect(title).to_have_text("🔄 Active Training Sessions")
@@ -356,9 +357,12 @@ def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
 
 
 def test_start_names_the_runs_that_are_ahead(app, page):
-    page.route("**/fluxgym/api/sessions*", lambda route: route.fulfill(json={
-        "version": "1", "counts": {"running": 1, "waiting": 2, "earlier": 0, "shown": 0}, "rows": [], "page": 0, "page_size": 10, "machine": "",
-    }))  # fmt: skip
+    def busy(route):
+        answer = route.fetch()
+        counts = {"running": 1, "queued": 2, "attention": 0, "total": 3}
+        route.fulfill(json=answer.json() | {"counts": counts} if answer.status == 200 else None, status=answer.status)
+
+    page.route("**/fluxgym/api/banner*", busy)
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#start")).to_have_text("Start after 3 runs")
