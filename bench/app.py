@@ -34,7 +34,7 @@ def measure(repeats: int) -> list[Figure]:
     bare: dict[str, list[float]] = {}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            _one([sys.executable, str(ROOT / "app.py"), "--outputs", folder, "--port"], "The name of your LoRA", ours)
+            _one([sys.executable, str(ROOT / "app.py"), "--outputs", folder, "--port"], "LoRA name", ours)
         _one([sys.executable, "-c", BARE], "Name", bare)
 
     def figure(what: str, key: str, unit: str, target: str) -> Figure:

@@ -17,7 +17,6 @@ class Kind(StrEnum):
     NUMBER = "number"
     RATE = "rate"
     CHOICE = "choice"
-    RADIO = "radio"
     SWITCH = "switch"
 
 
@@ -38,6 +37,18 @@ class Group(StrEnum):
     ADVANCED = "advanced"
 
 
+class Section(StrEnum):
+    """The group of a setting in Advanced, as the form calls it."""
+
+    OPTIMIZER = "Optimizer"
+    NETWORK = "Network"
+    LOSS = "Loss"
+    DATASET = "Dataset"
+    SAVING = "Saving"
+    LOGGING = "Logging"
+    OTHER = "Other flags"
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of the values that a setting can have, and what the form calls it."""
@@ -52,7 +63,8 @@ class Setting:
 
     name is its key in ui_state.json, or in the table "advanced" there if in_advanced. flag is the trainer's name for it as the form shows
     it; dataset_key is its key in dataset.toml; replaces are other trainer flags that it makes superfluous. metadata_key is where kohya
-    writes it in a LoRA file. beside names the setting that is on its right in the form. A stripped text has no space at its ends.
+    writes it in a LoRA file. beside names the setting that is on its right in the form; section is its group in
+    Advanced. A stripped text has no space at its ends.
     """
 
     name: str
@@ -70,6 +82,7 @@ class Setting:
     replaces: tuple[str, ...] = ()
     metadata_key: str = ""
     group: Group = Group.ADVANCED
+    section: Section | None = None
     in_advanced: bool = False
     in_template: bool = True
     beside: str = ""
@@ -97,7 +110,7 @@ class Setting:
             case Kind.RATE:
                 if not is_rate(value):
                     raise self._error(f"must be a number above 0, such as {self.default}, not “{short(value)}”.")
-            case Kind.CHOICE | Kind.RADIO if self.choices:
+            case Kind.CHOICE if self.choices:
                 known = [choice.value for choice in self.choices]
                 if value not in known:
                     raise self._error(f"must be one of {', '.join(known)}, not “{short(value)}”.")

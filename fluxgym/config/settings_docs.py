@@ -14,7 +14,7 @@ Keys marked with * are in the table `advanced` of `ui_state.json`, which can hol
 
 This file is generated from `fluxgym/config/settings.py`. Write it again with `python -m fluxgym.config.settings_docs > docs/settings.md`.
 """
-TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced options"}
+TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced"}
 HEAD = "| label | key | flag | values | default | |\n|---|---|---|---|---|---|\n"
 VALUES = {Kind.SWITCH: "true or false", Kind.RATE: "a number above 0", Kind.INTEGER: "a whole number", Kind.NUMBER: "a number"}
 

@@ -21,6 +21,14 @@ TIERS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "8G": {**ADAFACTOR, "--blocks_to_swap": ("28",)},
 }
 WITHOUT: Mapping[str, tuple[str, ...]] = {"24G": ("--fp8_base",)}
+TITLES = {
+    "24G": "Card above 24 GB (24G)",
+    "20G": "20 or 24 GB card (20G)",
+    "16G": "16 GB card (16G)",
+    "12G": "12 GB card (12G)",
+    "10G": "10 GB card (10G)",
+    "8G": "8 GB card (8G)",
+}
 DESCRIPTIONS = {
     "24G": "AdamW in 8 bits, the model in full bf16; its weights alone are 22 GiB, so for cards of more than 24 GB",
     "20G": "AdamW in 8 bits, the model in float8",

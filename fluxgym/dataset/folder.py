@@ -21,6 +21,7 @@ MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
 CAPTION = ".txt"
 MAX_CAPTIONS = 200_000
+MAX_CACHED_TEXTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,26 @@ class Item:
     name: str
     caption: str
     bytes: int
+
+
+class Captions(NamedTuple):
+    """The images' captions by name in order, "" where there is none."""
+
+    texts: dict[str, str]
+
+    def missing(self) -> list[str]:
+        """Return the names of the images without a caption."""
+        return [name for name, text in self.texts.items() if not text]
+
+    def without(self, trigger: str) -> list[str]:
+        """Return the names of the images whose caption lacks the trigger word."""
+        word = trigger.strip().casefold()
+        return [name for name, text in self.texts.items() if word and text and word not in text.casefold()]
+
+    def matching(self, query: str) -> list[str]:
+        """Return the names of the images with a text in the name or caption."""
+        wanted = query.strip().casefold()
+        return [name for name, text in self.texts.items() if wanted in name.casefold() or wanted in text.casefold()]
 
 
 class ImageCounts(NamedTuple):
@@ -60,6 +81,16 @@ class ImageFolder:
         captions = (entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in names)
         return ImageCounts(len(names), sum(caption is not None and has_caption(caption) for caption in captions))
 
+    def captions(self) -> Captions:
+        """Return the captions of all images."""
+        entries = self._entries()
+        found = {name: entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in sorted(_images(entries))}
+        return Captions({name: "" if entry is None else _caption_text(entry) for name, entry in found.items()})
+
+    def items_of(self, names: list[str]) -> list[Item]:
+        """Return images by name with their captions."""
+        return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
+
     def _entries(self) -> dict[str, os.DirEntry[str]]:
         try:
             with os.scandir(self.path) as entries:
@@ -75,8 +106,7 @@ class ImageFolder:
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
         """Return a page of images with their captions."""
-        names = self.names()[offset : None if limit is None else offset + limit]
-        return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
+        return self.items_of(self.names()[offset : None if limit is None else offset + limit])
 
     def changing(self) -> AbstractContextManager[None]:
         """Return the lock that guards changes of this folder; raises AlreadyRunning if another process holds it for BUSY_S seconds."""
@@ -248,3 +278,17 @@ def has_caption(entry: os.DirEntry[str]) -> bool:
 def _has_text(file: FileId) -> bool:
     with open_regular(Path(file.path)) as opened:
         return bool(opened.read().decode("utf-8-sig", "replace").strip())
+
+
+def _caption_text(entry: os.DirEntry[str]) -> str:
+    """Return the text of a caption file, "" if it cannot be read."""
+    try:
+        return _cached_text(FileId.of(entry))
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(maxsize=MAX_CACHED_TEXTS)
+def _cached_text(file: FileId) -> str:
+    with open_regular(Path(file.path)) as opened:
+        return opened.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()

@@ -74,7 +74,7 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
 
 def report_tier(config: TrainConfig, findings: Findings) -> None:
     """Report what the VRAM tier switches."""
-    findings.add(Level.OK, f"VRAM {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
+    findings.add(Level.OK, f"GPU memory {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
 
 
 def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
@@ -102,23 +102,27 @@ def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
     if not images:
-        findings.refuse(DatasetError("There are no images yet; add at least one."), IMAGES)
+        findings.refuse(DatasetError("Add at least one image."), IMAGES)
         return
-    findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {captioned} with a caption.", IMAGES)
+    findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {_without(images - captioned)}.", IMAGES)
     if captioned < images and not config.concept_sentence:
-        message = f"{images - captioned} of them have neither a caption nor a trigger word to stand for one."
+        message = f"{_without(images - captioned).capitalize()} and no trigger word that stands for it."
         findings.add(Level.WARNING, message, "concept_sentence")
+
+
+def _without(missing: int) -> str:
+    return f"{missing} without a caption" if missing else "all with a caption"
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:
     """Report images that are smaller than the training resolution."""
     small = sum(min(size) < config.resolution for size in images.sizes)
     if small:
-        subject = "1 of them is" if small == 1 else f"{small} of them are"
+        subject = "1 image is" if small == 1 else f"{small} images are"
         findings.add(Level.WARNING, f"{subject} smaller than {config.resolution} pixels on a side and will be enlarged.", IMAGES)
 
 
 def check_disk(outputs: Path, findings: Findings) -> None:
     """Report the free disk space."""
     if free := findings.attempt(lambda: check_free_space(outputs)):
-        findings.add(Level.OK, f"{free / (1 << 30):.0f} GB are free on the disk.")
+        findings.add(Level.OK, f"{free / 10**9:.0f} GB are free on the disk.")

@@ -77,7 +77,7 @@ def slug_of(lora_name: str) -> str:
     """
     name = lora_name.strip()
     if not name:
-        raise BadName("The LoRA has no name yet; type one.", field="lora_name")
+        raise BadName("Give your LoRA a name.", field="lora_name")
     if len(name) > 200:
         raise BadName(f"The LoRA name has {len(name)} characters; at most 200 are allowed.", field="lora_name")
     if "/" in name or "\\" in name or "\0" in name:

@@ -1,4 +1,5 @@
-"""Drafts: what a browser has typed and uploaded before Start, in outputs/.fluxgym/drafts/<id>/ with form.json and dataset/."""
+"""Drafts: what a browser has typed and uploaded before Start, in outputs/.fluxgym/drafts/<id>/ with form.json, dataset/ and
+undo/ (draft_edits.py)."""
 
 import re
 import secrets
@@ -50,6 +51,7 @@ class Draft:
         """Delete the images, once they have become a run's or the user discards them."""
         with self.images.changing():
             shutil.rmtree(self.images.path, ignore_errors=True)
+            shutil.rmtree(self.folder / "undo", ignore_errors=True)
             self._origin.unlink(missing_ok=True)
 
     def copy_images_from(self, run: RunPaths) -> None:

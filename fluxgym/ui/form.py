@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from fluxgym.config.setting_spec import Kind, Setting
+from fluxgym.config.setting_spec import Group, Kind, Section, Setting
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.progress import is_number
 
@@ -36,11 +36,26 @@ def shown_value(setting: Setting, value: Any) -> Any:
     return "" if value is None else str(value)
 
 
+def rows_of(group: Group) -> list[Setting]:
+    """Return the settings of a part of the form in its order: Advanced is sorted by groups."""
+    rows = [row for row in SETTINGS.values() if row.group is group]
+    order = list(Section)
+    return sorted(rows, key=lambda row: order.index(row.section) if row.section else 0)
+
+
+def describe_settings() -> dict[str, dict[str, str]]:
+    """Return what the page shows around each field: label, help, the trainer's flag, and the group of those in Advanced."""
+    return {
+        row.name: {"label": row.label, "help": row.help, "flag": row.flag, "section": row.section or ""}
+        for group in Group
+        for row in rows_of(group)
+    }  # fmt: skip
+
+
 def component(setting: Setting, choices: list[tuple[str, str]] | None = None) -> Component:
     """Return the Gradio component of a setting; choices are (label, value) pairs in place of the setting's own."""
     common: dict[str, Any] = {
         "label": setting.label,
-        "info": setting.flag or None,
         "elem_id": elem_id(setting.name),
         "elem_classes": ["fg-field", f"fg-kind-{CSS_KINDS.get(setting.kind, setting.kind)}"],
     }
@@ -48,8 +63,6 @@ def component(setting: Setting, choices: list[tuple[str, str]] | None = None) ->
     match setting.kind:
         case Kind.SWITCH:
             return gr.Checkbox(value=bool(setting.default), **common)
-        case Kind.RADIO:
-            return gr.Radio(options, value=setting.default, **common)
         case Kind.CHOICE:
             return gr.Dropdown(options, value=None, allow_custom_value=True, **common)
     # Numbers are text boxes: gr.Number reads "3,5" as 35, drops what it cannot read, and shows an empty field as 0.

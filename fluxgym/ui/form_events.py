@@ -89,6 +89,7 @@ class FormEvents:
         self._kinds: dict[str, Callable[[FormRequest], JsonObject]] = {
             "restore": self.restore, "typed": self.edited, "model": self.choose_model, "images": self.images_changed, "open": self.open,
             "fresh": self.fresh, "apply": self.apply_template, "keep": self.save_template, "start": self.start, "choose": self.start,
+            "reset": self.reset, "put": self.put_back,
         }  # fmt: skip
 
     def answer(self, request: FormRequest) -> JsonObject:
@@ -172,6 +173,19 @@ class FormEvents:
         shown = form_values.from_state(templates.apply(self._outputs, request.text("name"), state))
         return self._saved(request, shown, shown=shown, model=shown["base_model"], notice=f"Applied the template {request.text('name')}.")
 
+    def reset(self, request: FormRequest) -> JsonObject:
+        """Set the named settings to the model's defaults."""
+        names = request.details.get("names")
+        model = str(request.typed["base_model"] or "")
+        defaults = self._form.defaults_of(model, [name for name in names if isinstance(name, str)] if isinstance(names, list) else ())
+        return self._saved(request, request.typed | defaults, shown=request.typed | defaults)
+
+    def put_back(self, request: FormRequest) -> JsonObject:
+        """Undo a reset: set fields to the values that they had."""
+        values = request.details.get("values")
+        earlier = {name: value for name, value in _mapping(values).items() if name in NAMES and isinstance(value, (str, bool))}
+        return self._saved(request, request.typed | earlier, shown=request.typed | earlier)
+
     def save_template(self, request: FormRequest) -> JsonObject:
         """Save the form's settings as a template."""
         state, errors = form_values.to_state(request.typed)
@@ -225,9 +239,9 @@ class FormEvents:
         """Return what can be done about a taken name, each named by what it will do."""
         version = first_free_run(self._outputs, slug, first_version=2).slug
         resuming = resume_offer(self._outputs.run(slug))
-        sentence = f"A training named {slug} exists already. It stays as it is until you choose:"
         return {
-            "sentence": sentence,
+            "title": f"{slug} exists already",
+            "sentence": "A training has this name. It stays as it is until you choose.",
             "resume": resuming and resuming.label,
             "new": f"Start as {version}",
             "replace": None if is_executing(self._outputs.run(slug)) else f"Replace {slug}",

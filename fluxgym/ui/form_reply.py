@@ -1,20 +1,23 @@
 """The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
+from fluxgym.config.vram_tiers import DESCRIPTIONS
+from fluxgym.engines.devices import devices_of
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
-from fluxgym.ui.form_values import Errors, State
+from fluxgym.ui.form_values import Errors, State, Typed
 
-HELP = {setting.name: setting.help for setting in SETTINGS.values()}
+ADVANCED = "advanced"  # the field of errors about flags without a row of their own
+NO_GPU = " No GPU found: training runs on the CPU."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +42,30 @@ class Form:
         errors = dict(errors)
         planned = plan(form_values.usable(state, errors), images, self._settings)
         lines = _lines(planned, errors)
-        answer: JsonObject = {"help": HELP, "trigger": planned.config.concept_sentence, "lines": lines, "pressed": pressed}
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
-        answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
         if not pressed and not state["lora_name"].strip():
             errors.pop("lora_name", None)
-        if errors:
-            lines.append({"level": "error", "text": f"{_settings(len(errors))} cannot be used yet; the reason stands beside it."})
-        return Reply(planned=planned, answer=answer | {"errors": errors})
+        answer: JsonObject = {
+            "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed,
+            "notes": _notes(planned), "images": planned.images.count, "changed": self._changed(state),
+        }  # fmt: skip
+        answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
+        return Reply(planned=planned, answer=answer)
+
+    def _changed(self, state: State) -> list[JsonObject]:
+        """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""
+        shown = form_values.from_state(state)
+        defaults = form_values.from_state(self.defaults(state["base_model"]))
+        return [
+            {"name": name, "label": setting.label, "value": shown[name], "default": defaults[name]}
+            for name, setting in SETTINGS.items()
+            if setting.section is not None and shown[name] != defaults[name]
+        ]
+
+    def defaults_of(self, model: str, names: Iterable[str]) -> Typed:
+        """Return what the fields of some settings show for a model's defaults."""
+        defaults = form_values.from_state(self.defaults(model))
+        return {name: defaults[name] for name in names if name in defaults}
 
     def with_other_model(self, state: State, before: str) -> State:
         """Return the state after another model was chosen: what still held the earlier model's defaults gets the new one's."""
@@ -71,31 +90,39 @@ class Form:
 
 
 def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
-    """Return the problems as lines, apart from those whose sentence stands beside its field; errors of fields are added to `errors`."""
-    lines: list[JsonObject] = []
+    """Return all results of the checks, errors of fields in the form's order first; these are added to `errors`."""
+    others: list[JsonObject] = []
     for problem in planned.problems:
-        field = problem.field or ""
+        field = OTHER_FLAGS if problem.field == ADVANCED else problem.field or ""
         if problem.level is Level.ERROR and field in SETTINGS and field != OTHER_FLAGS:
             errors.setdefault(field, problem.message)
         if errors.get(field) != problem.message:
-            lines.append({"level": problem.level, "text": problem.message})
-    return lines
+            others.append({"level": problem.level, "text": problem.message, "field": field})
+    return [{"level": Level.ERROR, "text": errors[name], "field": name} for name in SETTINGS if name in errors] + others
 
 
-def _settings(number: int) -> str:
-    return "One setting" if number == 1 else f"{number} settings"
+def _notes(planned: TrainingPlan) -> dict[str, str]:
+    """Return what is known about the model's files and the GPU memory, to be shown below these fields."""
+    notes = {"vram": f"{DESCRIPTIONS[planned.config.vram]}.{NO_GPU if devices_of(None) == ['cpu'] else ''}"}
+    if planned.model is not None and planned.files is not None:
+        notes["base_model"] = f"All files are on disk. License: {planned.model.license or 'unknown'}."
+    return notes
 
 
 def _steps(planned: TrainingPlan | None) -> JsonObject:
     """Return the expected steps and how they are computed."""
     if planned is None or planned.steps is None:
         return {"steps": None, "explain": ""}
-    config = planned.config
+    config, images = planned.config, planned.images.count
     batch = config.advanced.get("train_batch_size", 1)
-    epochs = f"{config.max_train_epochs} epoch{'s' * (config.max_train_epochs != 1)}"
+    factors = (_count(images, "image"), _count(config.num_repeats, "repeat"), _count(config.max_train_epochs, "epoch"))
+    prior = ", with as many regularization images" if config.advanced.get("reg_data_dir") else ""
     size = f", {batch} images per step" if batch != 1 else ""
-    prior = ", and as many regularization images" if config.advanced.get("reg_data_dir") else ""
-    return {"steps": planned.steps, "explain": f"each image {config.num_repeats} times in each of {epochs}{prior}{size}"}
+    return {"steps": planned.steps, "explain": " × ".join(factors) + prior + size}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _recipe(planned: TrainingPlan | None) -> JsonObject:

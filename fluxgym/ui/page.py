@@ -12,13 +12,13 @@ from gradio.components import Component
 from fluxgym.app_settings import Settings
 from fluxgym.config.setting_spec import Group, Kind
 from fluxgym.config.settings import SETTINGS
-from fluxgym.engines.devices import num_gpus
+from fluxgym.engines.devices import devices_of, num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.ui.api.files import ASSETS, VENDOR
-from fluxgym.ui.form import APPLY_PATCH, NAMES, component
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, rows_of
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
-STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "page.css", "frame.css")))
+STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "page.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
@@ -52,42 +52,62 @@ class TrainPage:
 
 
 def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
-    """Add the three steps; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
-    with gr.Column(elem_id="fg-train"), gr.Row(elem_id="fg-steps"):
-        with gr.Column(elem_classes="fg-step", min_width=0):
-            _title(1, "LoRA")
-            fields = _add_fields(Group.LORA, models)
-            with gr.Accordion("Advanced options", open=False, elem_id="advanced"):
-                fields |= _add_fields(Group.ADVANCED, models)
-            js_module("templates")
-        with gr.Column(elem_classes="fg-step", min_width=0):
-            _title(2, "Images")
-            js_module("images")
-        with gr.Column(elem_classes="fg-step", min_width=0):
-            _title(3, "Train")
-            form = js_module("form", value={})
-            gpus = gr.Dropdown(
-                [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
-                value="", label="GPU", visible=num_gpus > 1, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
-            )  # fmt: skip
-            gr.Button("Start training", variant="primary", elem_id="start")
-            gr.HTML("", elem_id="fg-recipe", js_on_load=None, apply_default_css=False)
+    """Add the three steps and Advanced; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
+    with gr.Column(elem_id="fg-train", min_width=0):
+        js_module("welcome")
+        with gr.Column(elem_id="fg-steps", elem_classes="steps", min_width=0):
+            with gr.Column(elem_classes=["card", "one"], min_width=0):
+                js_module("form_menu")
+                with gr.Column(elem_classes=["body", "stack"], min_width=0):
+                    fields = _add_fields(Group.LORA, models)
+            with gr.Column(elem_classes="fg-images-column", min_width=0):
+                js_module("images")
+            form, gpus = _add_train_column(num_gpus)
+            fields |= _add_advanced(models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _title(number: int, title: str) -> None:
-    heading = f'<h2><span class="fg-number" aria-hidden="true">{number}</span><span>Step {number}: {title}</span></h2>'
-    gr.HTML(heading, js_on_load=None, apply_default_css=False, elem_classes="fg-title")
+def _add_train_column(num_gpus: int) -> tuple[gr.HTML, gr.Dropdown]:
+    with gr.Column(elem_classes=["card", "three"], min_width=0):
+        title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
+        _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
+        with gr.Column(elem_classes=["body", "stack"], min_width=0):
+            form = js_module("train_column", value={"settings": describe_settings(), "num_devices": len(devices_of(None))})
+            gpus = gr.Dropdown(
+                [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
+                value="", label="GPU", visible=num_gpus > 1, filterable=False, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
+            )  # fmt: skip
+            gr.Button("Start training", variant="primary", elem_id="start")
+            _slot("fg-recipe")
+    return form, gpus
+
+
+def _add_advanced(models: list[tuple[str, str]]) -> dict[str, Component]:
+    """Add the card whose fields are always there; advanced.js folds it. A closed gr.Accordion would have no fields to read and fill."""
+    with gr.Column(elem_classes=["card", "adv"], elem_id="advanced", min_width=0):
+        js_module("advanced")
+        with gr.Column(elem_id="fg-advanced-content", elem_classes="body", min_width=0):
+            _slot("fg-advanced-tools")
+            with gr.Column(elem_classes="adv-body", min_width=0):
+                _slot("fg-advanced-groups")
+                with gr.Column(elem_classes="adv-grid", min_width=0):
+                    return _add_fields(Group.ADVANCED, models)
+
+
+def _slot(elem_id: str, html: str = "") -> None:
+    """Add an element with HTML of ours, or for a script to fill."""
+    gr.HTML(html, js_on_load=None, apply_default_css=False, elem_id=elem_id)
 
 
 def _add_fields(group: Group, models: list[tuple[str, str]]) -> dict[str, Component]:
     """Add the fields of one part of the form in the table's order, those with `beside` in pairs."""
     placed: dict[str, Component] = {}
-    for name, entry in SETTINGS.items():
-        if entry.group is not group or name in placed:
+    for entry in rows_of(group):
+        name = entry.name
+        if name in placed:
             continue
         if entry.beside:
-            with gr.Row(elem_classes="fg-pair"):
+            with gr.Column(elem_classes="fg-pair", min_width=0):
                 placed[name] = component(entry)
                 placed[entry.beside] = component(SETTINGS[entry.beside])
         else:
@@ -110,7 +130,7 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
 
 
 def _wire(train: TrainPage, events: FormEvents) -> None:
-    """Connect the form's events. form.js triggers them: `input` for edits, of which the last counts, `select` for everything else."""
+    """Connect the form's events. form.js triggers them: `input` to save what is typed in the browser, `select` to send an event to the app."""
     fields = [train.fields[name] for name in NAMES]
 
     def respond(values: Mapping[Component, Any], event: gr.EventData) -> dict[str, Any]:
@@ -125,5 +145,4 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
             edited = "model" if name == "base_model" else "typed"
             field.input(None, None, None, js=f"async () => {{ (await {FORM_SCRIPT}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
     train.form.input(None, fields, None, js=SAVE_UNSENT, **quiet)
-    train.form.input(respond, inputs, train.form, trigger_mode="always_last", **quiet).then(None, **apply)
     train.form.select(respond, inputs, train.form, trigger_mode="multiple", **quiet).then(None, **apply)

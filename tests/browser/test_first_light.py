@@ -19,9 +19,9 @@ def open_page(page: Page, app: App) -> None:
 
 def fill_form(page: Page, name: str, epochs: int) -> None:
     """Type the settings of a training."""
-    page.get_by_label("The name of your LoRA").fill(name)
+    page.get_by_label("LoRA name").fill(name)
     page.get_by_label("Trigger word/sentence").fill("sks cat")
-    page.get_by_label("Max Train Epochs").fill(str(epochs))
+    page.get_by_label("Max train epochs").fill(str(epochs))
 
 
 def row(page: Page, name: str):
@@ -43,9 +43,9 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     expect(page.locator(".fg-image")).to_have_count(8)
     for index, caption in enumerate(page.locator(".fg-image textarea").all()):
         caption.fill(f"sks cat, crop {index}")
-    expect(page.locator(".fg-counts")).to_have_text("8 images, 8 with a caption")
+    expect(page.locator(".fg-counts")).to_have_text("8 images")
     fill_form(page, "My Cat", 12)
-    page.get_by_label("Sample Image Every N Steps").fill("40")
+    page.get_by_label("Sample image every N steps").fill("40")
     expect(page.locator("#fg-expected-steps")).to_have_text("120 steps")
     page.locator(".fg-image textarea").last.fill("sks cat, the last word")  # not saved yet when Start is pressed
     page.locator("#start").click()
@@ -55,8 +55,8 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     page.reload()  # in mid-run
     expect(row(page, "My Cat")).to_contain_text(RUNNING)
     page.goto(f"{app.url}#train")
-    expect(page.get_by_label("The name of your LoRA")).to_have_value("My Cat")
-    expect(page.get_by_label("Max Train Epochs")).to_have_value("12")
+    expect(page.get_by_label("LoRA name")).to_have_value("My Cat")
+    expect(page.get_by_label("Max train epochs")).to_have_value("12")
     expect(page.locator(".fg-image textarea").first).to_have_value("sks cat, crop 0")
 
     before = steps_done(page, "My Cat")

@@ -26,13 +26,13 @@ def test_reload_restores_every_saved_setting(app, page):
     open_page(page, app)
     page.reload()
     expect(field(page, "lora_name")).to_have_value("My Cat")
-    page.get_by_role("button", name="Advanced options").click()
+    page.get_by_role("button", name="Advanced", exact=True).click()
     for name, value in SAVED.items():
         expect(field(page, name)).to_have_value(str(value))
     for name in SWITCHES:
         expect(field(page, name)).not_to_be_checked()
     expect(field(page, "base_model")).to_have_value("FLUX.1 dev")
-    expect(page.locator("#field-vram input:checked")).to_have_value("12G")
+    expect(field(page, "vram")).to_have_value("12 GB card (12G)")
 
 
 def test_banner_below_the_navigation_shows_example_2(app, page):

@@ -43,33 +43,66 @@ def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, t
     assert wrong == []
 
 
+def press_start(page):
+    """Press Start, also while it is blocked, which Playwright would wait for."""
+    page.locator("#start").click(force=True)
+
+
 def test_form_errors_appear_beside_their_fields_and_clear_nothing(app, page):
     open_page(page, app)
-    page.get_by_label("The name of your LoRA").fill("../../x")
-    page.get_by_label("Max Train Epochs").fill("0")
+    page.get_by_label("LoRA name").fill("../../x")
+    page.get_by_label("Max train epochs").fill("0")
     page.get_by_label("Trigger word/sentence").fill("sks cat")
-    page.locator("#start").click()
+    press_start(page)
     expect(page.locator("#field-lora_name .fg-error")).to_contain_text("slash")
     expect(page.locator("#field-max_train_epochs .fg-error")).to_contain_text("“0”")
-    expect(page.locator(".fg-lines")).to_contain_text("no images")
-    expect(page.get_by_label("The name of your LoRA")).to_be_focused()
+    expect(page.locator(".fg-problems")).to_contain_text("Add at least one image.")
+    expect(page.locator("#start")).to_have_attribute("aria-disabled", "true")
+    expect(page.locator(".fg-why")).to_have_text("Fix 3 things first")
+    expect(page.get_by_label("LoRA name")).to_be_focused()
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
-    expect(page.locator("#fg-notices summary")).to_be_visible()
-    page.get_by_label("The name of your LoRA").fill("my cat")
+    page.get_by_label("LoRA name").fill("my cat")
     expect(page.locator("#field-lora_name .fg-error")).to_have_count(0)
 
 
-def test_form_error_in_a_closed_section_opens_it(app, page):
+def test_form_error_in_the_closed_advanced_card_opens_it(app, page):
     open_page(page, app)
-    page.get_by_label("The name of your LoRA").fill("cat")
-    page.get_by_role("button", name="Advanced options").click()
-    expect(page.get_by_label("Learning Rate")).not_to_have_value("")  # Gradio fills what unfolds a moment after it is there
-    page.get_by_label("Learning Rate").fill("abc")
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
+    advanced = page.get_by_role("button", name="Advanced", exact=True)
+    advanced.click()
+    page.get_by_label("Learning rate", exact=True).fill("abc")
     expect(page.locator("#field-learning_rate .fg-error")).to_contain_text("abc")
-    page.get_by_role("button", name="Advanced options").click()
-    expect(page.get_by_label("Learning Rate")).to_be_hidden()
-    page.locator("#start").click()
-    expect(page.get_by_label("Learning Rate")).to_be_focused()
+    page.get_by_label("Search settings").fill("alpha")
+    expect(page.get_by_label("Learning rate", exact=True)).to_be_hidden()
+    advanced.click()
+    expect(page.get_by_label("LoRA alpha")).to_be_hidden()
+    page.get_by_role("button", name="Fix 1 setting").click()
+    expect(page.get_by_label("Learning rate", exact=True)).to_be_focused()
+
+
+def test_advanced_is_searched_and_shows_and_resets_what_was_changed(app, page):
+    open_page(page, app)
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    fields = page.locator("#advanced .fg-field:visible")
+    page.get_by_label("Search settings").fill("network_alpha")  # a flag
+    expect(fields).to_have_count(1)
+    page.get_by_label("Search settings").fill("larger file")  # a meaning
+    expect(fields).to_have_count(1)
+    page.get_by_label("LoRA rank").fill("7")
+    expect(page.locator("#field-network_dim .fg-default")).to_have_text(" · default: 16")
+    expect(page.locator(".fg-chips")).to_contain_text("LoRA rank: 7")
+    page.get_by_label("Search settings").fill("")
+    page.get_by_label("Changed only").check()
+    expect(fields).to_have_count(1)
+    page.get_by_role("button", name="Reset 1 to default").click()
+    expect(page.locator(".fg-chips")).to_have_text("All at this model’s defaults")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".fg-chips")).to_contain_text("LoRA rank: 7")
+    page.get_by_label("Changed only").uncheck()
+    expect(page.get_by_label("LoRA rank")).to_have_value("7")
+    page.get_by_role("button", name=re.compile("^Network")).click()
+    expect(fields).to_have_count(2)
 
 
 def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
@@ -88,8 +121,11 @@ def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
     expect(page.locator(".fg-errors")).to_contain_text("fake.png is not an image")
     drop_files(page, {"a.txt": b"later"})
     expect(page.get_by_label("Caption of a.png")).to_have_value("later")
+    page.locator(".fg-image", has_text="b.png").hover()
     page.get_by_role("button", name="Remove b.png").click()
     expect(page.locator(".fg-image")).to_have_count(2)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
 
 
 def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats):
@@ -108,37 +144,38 @@ def test_reload_keeps_captions_and_form_values(app, page):
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
     page.get_by_label("Caption of cat-3.png").fill("sks cat, asleep")
-    expect(page.locator(".fg-saved", has_text="Saved")).to_have_count(1)
-    page.get_by_label("The name of your LoRA").fill("draft")
-    page.get_by_label("Sample Image Prompts").fill("one\ntwo")
+    expect(page.locator(".fg-saved").filter(has_text=re.compile("^Saved$"))).to_have_count(1)
+    page.get_by_label("LoRA name").fill("draft")
+    page.get_by_label("Sample image prompts").fill("one\ntwo")
     expect(page.locator("#fg-recipe [data-part=command]")).to_contain_text("--output_name draft")
     page.wait_for_function("localStorage.getItem('fluxgym.unsent') === null")
     page.reload()
-    expect(page.get_by_label("The name of your LoRA")).to_have_value("draft")
-    expect(page.get_by_label("Sample Image Prompts")).to_have_value("one\ntwo")
+    expect(page.get_by_label("LoRA name")).to_have_value("draft")
+    expect(page.get_by_label("Sample image prompts")).to_have_value("one\ntwo")
     expect(page.get_by_label("Caption of cat-3.png")).to_have_value("sks cat, asleep")
 
 
 def test_example_button_makes_the_form_ready_to_start(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
-    expect(page.get_by_label("The name of your LoRA")).to_have_value("example-cat")
+    expect(page.get_by_label("LoRA name")).to_have_value("example-cat")
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
-    expect(page.locator(".fg-lines")).not_to_contain_text("no images")
+    expect(page.locator(".fg-problems li")).to_have_count(0)
+    expect(page.locator("#fg-formula")).to_contain_text("8 images × 10 repeats × 32 epochs")
     expect(page.locator(".fg-error")).to_have_count(0)
 
 
 def test_values_typed_while_the_app_is_down_are_restored(app, page):
     open_page(page, app)
-    page.get_by_label("The name of your LoRA").fill("before")
+    page.get_by_label("LoRA name").fill("before")
     expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
     app.kill()
     expect(page.locator(".fg-connection")).to_be_visible()
-    page.get_by_label("The name of your LoRA").fill("typed while away")
+    page.get_by_label("LoRA name").fill("typed while away")
     page.wait_for_function("(localStorage.getItem('fluxgym.unsent') ?? '').includes('typed while away')")
     app.start()
     page.reload()
-    expect(page.get_by_label("The name of your LoRA")).to_have_value("typed while away")
+    expect(page.get_by_label("LoRA name")).to_have_value("typed while away")
 
 
 def test_typed_text_is_never_rendered_as_html(app, page, cats):
@@ -166,12 +203,12 @@ def test_typed_text_is_never_rendered_as_html(app, page, cats):
 
 def test_model_choice_fills_unchanged_fields_and_names_missing_files(app, page):
     open_page(page, app)
-    page.get_by_label("Max Train Epochs").fill("5")
+    page.get_by_label("Max train epochs").fill("5")
     expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
     page.locator("#field-base_model input").click()
     page.get_by_role("option", name="FLUX.1 dev", exact=True).click()
     expect(page.get_by_label("Resize dataset images")).to_have_value("512")
-    expect(page.get_by_label("Max Train Epochs")).to_have_value("5")
+    expect(page.get_by_label("Max train epochs")).to_have_value("5")
     expect(page.locator("#field-base_model .fg-error")).to_contain_text("missing")
 
 
@@ -180,13 +217,14 @@ def test_start_with_a_taken_name_asks_for_a_choice(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
-    page.get_by_label("The name of your LoRA").fill("My Cat")
+    page.get_by_label("LoRA name").fill("My Cat")
     page.locator("#field-base_model input").click()
     page.get_by_role("option", name=re.compile("Pocket")).click()
     expect(page.locator("#fg-expected-steps")).to_contain_text("steps")
-    page.locator("#start").click()
+    press_start(page)
     expect(page.locator(".fg-choice")).to_contain_text("exists already")
-    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Escape")
     expect(page.locator(".fg-choice")).to_be_hidden()
     assert [path.name for path in app.outputs.iterdir() if not path.name.startswith(".")] == ["my-cat"]
 
@@ -228,7 +266,8 @@ def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
 def test_empty_areas_describe_what_will_appear(app, page):
     open_page(page, app)
     expect(page.locator(".fg-sessions > summary")).to_contain_text("each training that you start appears here")
-    expect(page.locator("#fg-images .fg-empty")).to_contain_text("appear here")
+    expect(page.locator(".fg-tips")).to_contain_text("What works well")
+    expect(page.locator(".fg-welcome")).to_be_visible()
     page.goto(f"{app.url}#run")
     expect(page.locator(".fg-run-none")).to_contain_text("to see a run here")
     assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
@@ -237,12 +276,113 @@ def test_empty_areas_describe_what_will_appear(app, page):
     expect(page.locator(".fg-sessions > summary .fg-small")).to_be_hidden()
 
 
-def test_check_level_is_an_icon_with_a_label(app, page):
+def test_check_level_is_an_icon_with_a_word(app, page):
     open_page(page, app)
-    expect(page.locator(".fg-line-ok .fg-symbol").first).to_have_attribute("aria-label", "Ready")
-    expect(page.locator(".fg-line-error .fg-symbol").first).to_have_attribute("aria-label", "Error")
-    colors = [
-        page.locator(f".fg-line-{level} .fg-symbol").first.evaluate("(icon) => getComputedStyle(icon).color") for level in ("ok", "error")
-    ]
+    expect(page.locator(".fg-line-error .vh").first).to_have_text("Error: ")
+    expect(page.locator(".fg-line-ok .vh").first).to_have_text("Ready: ")
+    colors = [page.locator(f".fg-line-{level} .i").first.evaluate("(icon) => getComputedStyle(icon).color") for level in ("ok", "error")]
     assert len(set(colors)) == 2
-    assert page.locator(".fg-lines svg.fg-symbol").count() == page.locator(".fg-lines li").count()
+
+
+def test_images_are_searched_filtered_and_edited_in_bulk_with_undo(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.get_by_label("Search names and captions").fill("WHISKERS")
+    expect(page.locator(".fg-image")).to_have_count(1)
+    page.get_by_label("Search names and captions").fill("")
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.get_by_label("Caption of cat-2.png").fill("")
+    page.get_by_label("Caption of cat-3.png").fill("a face")
+    expect(page.locator(".fg-counts")).to_have_text("8 images, 1 without a caption")
+    page.get_by_role("button", name="Show 1").click()
+    expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-2.png"])
+    page.get_by_label("Filter images").select_option("no_trigger")
+    expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-3.png"])
+    page.get_by_label("Select cat-3.png").check()
+    page.get_by_role("button", name="Add text…").click()
+    page.get_by_label("Text", exact=True).fill("sks cat")
+    page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator(".fg-image")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Caption of cat-3.png")).to_have_value("a face")
+
+
+def test_several_images_are_removed_and_put_back_and_steps_agree(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
+    page.get_by_label("Select cat-2.png").check()
+    page.get_by_role("button", name="Select all 8").click()
+    expect(page.locator(".bulk")).to_contain_text("8 selected")
+    page.get_by_label("Select cat-8.png").uncheck()
+    page.locator(".bulk").get_by_role("button", name="Remove").click()
+    expect(page.locator(".fg-counts")).to_have_text("1 image")
+    expect(page.locator("#fg-formula")).to_contain_text("1 image × 10 repeats")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".fg-counts")).to_have_text("8 images")
+    expect(page.locator("#fg-formula")).to_contain_text("8 images × 10 repeats")
+    expect(page.get_by_label("Caption of cat-5.png")).to_have_value("sks cat, nose and whiskers")
+
+
+def test_image_has_one_tab_stop_and_is_used_by_keyboard(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.get_by_label("Caption of cat-1.png").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Caption of cat-2.png")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Select cat-3.png")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.locator(".bulk")).to_contain_text("1 selected")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Caption of cat-3.png")).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [390, 1179])
+def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    open_page(page, app)
+    bar = page.locator(".startbar")
+    expect(bar).to_be_in_viewport()
+    expect(bar).to_contain_text("Fix 2 things first")
+    bar.get_by_role("button", name="Start training").click(force=True)
+    expect(page.get_by_label("LoRA name")).to_be_focused()
+
+
+def test_start_names_the_runs_that_are_ahead(app, page):
+    page.route("**/fluxgym/api/sessions*", lambda route: route.fulfill(json={
+        "version": "1", "counts": {"running": 1, "waiting": 2, "earlier": 0, "shown": 0}, "rows": [], "page": 0, "page_size": 10, "machine": "",
+    }))  # fmt: skip
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#start")).to_have_text("Start after 3 runs")
+    expect(page.locator(".fg-why")).to_contain_text("2 more wait before yours")
+
+
+def choose_in_form_menu(page, item):
+    """Choose an item of the menu of step 1."""
+    page.get_by_role("button", name="More for this form").click()
+    page.get_by_role("menuitem", name=item).click()
+
+
+def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, page):
+    open_page(page, app)
+    page.get_by_label("LoRA name").fill("dog")
+    page.get_by_label("Max train epochs").fill("7")
+    choose_in_form_menu(page, "Save as template…")
+    page.get_by_label("Name of the template").fill("Seven")
+    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
+    expect(page.get_by_text("Saved as the template Seven.")).to_be_visible()
+    page.get_by_label("Max train epochs").fill("3")
+    choose_in_form_menu(page, "Apply a template…")
+    page.get_by_role("dialog").get_by_role("button", name="Apply").click()
+    expect(page.get_by_label("Max train epochs")).to_have_value("7")
+    expect(page.get_by_label("LoRA name")).to_have_value("dog")
+    choose_in_form_menu(page, "Delete a template…")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="More for this form").click()
+    expect(page.get_by_role("menuitem")).to_have_text(["New training", "Save as template…"])

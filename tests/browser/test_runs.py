@@ -127,8 +127,8 @@ def test_pages_of_many_runs(app, page):
 def test_no_sideways_scroll(app, page, runs, width):
     make_run(app.outputs, "long-" + "x" * 59, status="failed", reason_code="nan", reason="A long reason. " * 20, lora_name="L" * 200)
     page.set_viewport_size({"width": width, "height": 900})
-    for place in ("#runs", "#train"):
-        page.goto(app.url + place)
+    for page_hash in ("#runs", "#train"):
+        page.goto(app.url + page_hash)
         expect(page.locator("#fg-banner li.row").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

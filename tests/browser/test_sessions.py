@@ -28,9 +28,9 @@ def row(page: Page, name: str):
     return page.locator("#fg-banner li.row").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
-def open_list(page: Page, app: App, place: str = "") -> None:
+def open_list(page: Page, app: App, page_hash: str = "") -> None:
     """Open the page and wait until the banner has its first answer."""
-    page.goto(app.url + place)
+    page.goto(app.url + page_hash)
     expect(page.locator("#fg-banner .sum")).not_to_be_empty()
 
 
@@ -269,23 +269,6 @@ def test_stop_before_the_first_step_says_that_nothing_is_saved(app, page):
     expect(page.get_by_role("dialog")).to_contain_text("Nothing has been trained yet, so nothing is saved.")
 
 
-def test_templates_are_saved_and_applied_in_the_form(app, page):
-    open_page(page, app)
-    page.get_by_label("The name of your LoRA").fill("dog")
-    page.get_by_label("Max Train Epochs").fill("7")
-    page.get_by_role("button", name="Save as template").click()
-    page.get_by_label("Name of the template").fill("Seven")
-    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
-    expect(page.get_by_text("Saved as Seven.")).to_be_visible()
-    page.get_by_label("Max Train Epochs").fill("3")
-    page.get_by_role("button", name="Apply").click()
-    expect(page.get_by_label("Max Train Epochs")).to_have_value("7")
-    expect(page.get_by_label("The name of your LoRA")).to_have_value("dog")
-    page.get_by_role("button", name="Delete this template").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("button", name="Apply")).to_be_hidden()
-
-
 def test_run_page_shows_curve_samples_and_log(app, page, run):
     run.monitor_log.write_text("2025-01-25 14:30:22 trainer started, PID 7\n")
     page.goto(f"{app.url}#run/my-cat")
@@ -336,14 +319,16 @@ def test_second_tab_leaves_the_draft_of_the_first_unchanged(app, context, page, 
     expect(page.get_by_label("Caption of cat 0.png")).to_be_visible()
     other = context.new_page()
     open_page(other, app)
-    other.get_by_role("button", name="New training").click()
+    other.get_by_role("button", name="More for this form").click()
+    other.get_by_role("menuitem", name="New training").click()
     expect(other.locator(".fg-image")).to_have_count(0)
     drop_files(other, {"mine.png": cats[0].read_bytes(), "mine.txt": b"mine alone"})
     expect(other.get_by_label("Caption of mine.png")).to_have_value("mine alone")
     page.get_by_label("Caption of cat 0.png").fill("changed")
     expect(page.locator(".fg-image", has_text="cat 0.png").locator(".fg-saved")).to_contain_text("an image that was not started")
     expect(other.locator("html[data-fg-draft=typed]")).to_be_attached()
-    page.get_by_role("button", name="New training").click()
+    page.get_by_role("button", name="More for this form").click()
+    page.get_by_role("menuitem", name="New training").click()
     expect(page.get_by_role("dialog")).to_contain_text("1 image with captions")
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     other.reload()

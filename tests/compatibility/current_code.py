@@ -91,7 +91,7 @@ def form_of(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_recorded(name: str, value: Any) -> Any:
-    """Return a field's value as the recorded code showed it: a number, None if it is none, where the field is a text box now."""
+    """Return a field's value as the recorded code showed it: a number, None if it is not one, where the field is a text box now."""
     if SETTINGS[name].kind not in (Kind.INTEGER, Kind.NUMBER):
         return value
     try:

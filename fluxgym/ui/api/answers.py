@@ -41,21 +41,38 @@ class ImageItem:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePage:
-    """Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own."""
+    """Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own.
+
+    shown is the number of images that search and filter leave; no_trigger is the number of captions without the trigger word.
+    """
 
     source: str
     items: list[ImageItem]
     count: int
     captioned: int
+    shown: int
+    no_trigger: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNames:
+    """The names of all images that search and filter leave."""
+
+    names: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageCounts:
-    """The number of images after a change, and how many have a caption."""
+    """The number of images after a change, and how many have a caption.
+
+    undo is the token of an edit that can be undone, changed the number of captions that an edit of several changed.
+    """
 
     source: str
     count: int
     captioned: int
+    undo: str = ""
+    changed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

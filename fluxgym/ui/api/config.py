@@ -11,7 +11,7 @@ from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS
 from fluxgym.ui.api.sessions import PAGE_SIZE
 
-IMAGES_PER_PAGE = 24
+IMAGES_PER_PAGE = 12
 
 
 def client_config() -> ClientConfig:

@@ -1,22 +1,29 @@
-"""Routes of the form's images: pages of images, captions, the example. A run's images are copied into the draft before the first edit."""
+"""Routes of the form's images: pages of images, captions, edits that can be undone, the example.
 
+A run's images are copied into the draft before the first edit.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.folder import ImageFolder
+from fluxgym.dataset.folder import Captions, ImageFolder
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.draft_edits import DraftEdits
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.preconditions import first_free_run
-from fluxgym.ui.api.answers import ExampleAdded, ImageCounts, ImageItem, ImagePage, Unsaved
+from fluxgym.ui.api.answers import ExampleAdded, ImageCounts, ImageItem, ImageNames, ImagePage, Unsaved
 from fluxgym.ui.api.responses import new_router
 
 PAGE = 100
 MAX_CAPTION_CHARACTERS = 100_000
+MAX_SEARCH = 200
 EXAMPLE = "example-cat"
 
 
@@ -25,6 +32,55 @@ class CaptionRequest:
     """The new caption of an image."""
 
     caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamesRequest:
+    """Images by name."""
+
+    names: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddTextRequest:
+    """A text to add to captions, at their start or end."""
+
+    names: list[str]
+    text: str
+    at: Literal["start", "end"] = "end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaceRequest:
+    """A text to replace in captions."""
+
+    names: list[str]
+    find: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndoRequest:
+    """The token of an edit."""
+
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which images are listed: those with a text in name or caption, and those without a caption or without the trigger word."""
+
+    search: str = ""
+    filter: Literal["", "no_caption", "no_trigger"] = ""
+    trigger: str = ""
+
+    def of(self, captions: Captions) -> list[str]:
+        """Return the names of the images in order."""
+        names = captions.matching(self.search[:MAX_SEARCH])
+        if not self.filter:
+            return names
+        kept = set(captions.missing() if self.filter == "no_caption" else captions.without(self.trigger))
+        return [name for name in names if name in kept]
 
 
 class ImageRoutes:
@@ -43,6 +99,11 @@ class ImageRoutes:
         router.add_api_route(f"{draft}/images", self.clear, methods=["DELETE"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/images/{{name}}", self.caption, methods=["PATCH"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/images/{{name}}", self.remove, methods=["DELETE"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/names", self.names, response_model=ImageNames)
+        router.add_api_route(f"{draft}/remove", self.remove_several, methods=["POST"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/add-text", self.add_text, methods=["POST"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/replace", self.replace, methods=["POST"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/undo", self.undo, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/copy", self.copy, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/example", self.example, methods=["POST"], response_model=ExampleAdded)
         router.add_api_route(f"{draft}/unsaved", self.unsaved, response_model=Unsaved)
@@ -52,17 +113,33 @@ class ImageRoutes:
         """Return the folder of the images that a form shows."""
         return ImageFolder(self._outputs.run(source).dataset) if source else self._draft(draft).images
 
-    def images(self, draft: str, source: str = "", offset: int = Query(0, ge=0), limit: int = Query(PAGE, ge=1, le=PAGE)) -> ImagePage:
+    def images(
+        self,
+        draft: str,
+        selection: Annotated[Selection, Depends()],
+        source: str = "",
+        offset: int = Query(0, ge=0),
+        limit: int = Query(PAGE, ge=1, le=PAGE),
+    ) -> ImagePage:
         """Return one page of images with captions and thumbnail addresses."""
         folder = self.folder(draft, source)
+        captions = folder.captions()
+        names = selection.of(captions)
         base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
-        for item in folder.items(offset, limit):
+        for item in folder.items_of(names[offset : offset + limit]):
             version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
             thumb = f"{base}/images/{quote(item.name)}?v={version}"
             items.append(ImageItem(name=item.name, caption=item.caption or "", version=version, thumb=thumb))
-        tally = folder.tally()
-        return ImagePage(source=source, items=items, count=tally.images, captioned=tally.captioned)
+        count = len(captions.texts)
+        return ImagePage(
+            source=source, items=items, count=count, captioned=count - len(captions.missing()), shown=len(names),
+            no_trigger=len(captions.without(selection.trigger)),
+        )  # fmt: skip
+
+    def names(self, draft: str, selection: Annotated[Selection, Depends()], source: str = "") -> ImageNames:
+        """Return the names of all images that search and filter leave."""
+        return ImageNames(names=selection.of(self.folder(draft, source).captions()))
 
     def caption(self, draft: str, name: str, request: CaptionRequest, source: str = "") -> ImageCounts:
         """Write an image's caption."""
@@ -73,15 +150,49 @@ class ImageRoutes:
     def remove(self, draft: str, name: str, source: str = "") -> ImageCounts:
         """Remove an image and its caption from the dataset."""
         own = self._own(draft, source)
-        own.images.remove(name)
+        own.images.image_path(name)  # raises if it is not there
+        return _counts(own, DraftEdits(own).remove([name]))
+
+    def remove_several(self, draft: str, request: NamesRequest, source: str = "") -> ImageCounts:
+        """Remove images and their captions from the dataset."""
+        own = self._own(draft, source)
+        return _counts(own, DraftEdits(own).remove(request.names))
+
+    def add_text(self, draft: str, request: AddTextRequest, source: str = "") -> ImageCounts:
+        """Add a text to captions, with a comma between them."""
+        text = request.text.strip()[:MAX_CAPTION_CHARACTERS]
+        if not text:
+            raise DatasetError("Enter a text to add.", field="images")
+        at_start = request.at == "start"
+        return self._edit_captions(
+            draft, source, request.names, lambda old: ", ".join(filter(None, [text, old] if at_start else [old, text]))
+        )
+
+    def replace(self, draft: str, request: ReplaceRequest, source: str = "") -> ImageCounts:
+        """Replace a text in captions."""
+        if not request.find:
+            raise DatasetError("Enter a text to find.", field="images")
+        return self._edit_captions(draft, source, request.names, lambda old: old.replace(request.find, request.text))
+
+    def _edit_captions(self, draft: str, source: str, names: list[str], change: Callable[[str], str]) -> ImageCounts:
+        own = self._own(draft, source)
+        texts = own.images.captions().texts
+        changed = {name: change(texts[name]) for name in names if name in texts}
+        changed = {name: text for name, text in changed.items() if text != texts[name]}
+        return _counts(own, DraftEdits(own).set_captions(changed), changed=len(changed))
+
+    def undo(self, draft: str, request: UndoRequest, source: str = "") -> ImageCounts:
+        """Put back what an edit removed or changed."""
+        own = self._own(draft, source)
+        DraftEdits(own).undo(request.token)
         return _counts(own)
 
     def clear(self, draft: str, source: str = "") -> ImageCounts:
         """Remove all images from the form. A run keeps its own; images that another tab put into the draft are kept and shown."""
         own = self._draft(draft)
-        if not source or own.is_copy_of(self._outputs.run(source)):
-            own.forget_images()
-        return _counts(own)
+        if source and not own.is_copy_of(self._outputs.run(source)):
+            return _counts(own)
+        return _counts(own, DraftEdits(own).remove_all())
 
     def unsaved(self, draft: str) -> Unsaved:
         """Return what replacing the form's content would discard: whether fields were edited, and the number of the draft's own images."""
@@ -110,6 +221,6 @@ class ImageRoutes:
         return own
 
 
-def _counts(draft: Draft) -> ImageCounts:
+def _counts(draft: Draft, undo: str = "", *, changed: int | None = None) -> ImageCounts:
     tally = draft.images.tally()
-    return ImageCounts(source="", count=tally.images, captioned=tally.captioned)
+    return ImageCounts(source="", count=tally.images, captioned=tally.captioned, undo=undo, changed=changed)

@@ -172,7 +172,7 @@ UNCOMPARED = ("lora_name", "concept_sentence", "base_model", "sample_prompts", "
 
 
 def parent_state(outputs: OutputsPaths, state: State) -> State | None:
-    """Return the settings of the run that a run is a copy of, None if it is no copy or that run is gone."""
+    """Return the settings of the run that a run is a copy of, None if it is not a copy or that run is gone."""
     slug = parent_of(state)
     try:
         found = read_state_or_empty(outputs.run(slug)) if slug else {}

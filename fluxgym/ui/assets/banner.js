@@ -182,6 +182,7 @@ export function mount({ element }) {
       openIfNew();
       document.dispatchEvent(new CustomEvent("fg:machine", { detail: banner.machine }));
       document.dispatchEvent(new CustomEvent("fg:running", { detail: banner.running }));
+      document.dispatchEvent(new CustomEvent("fg:queue", { detail: banner }));
     }
     if (!answer.offline) count(parts.updated, now());
     if (banner) show();

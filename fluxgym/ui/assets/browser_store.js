@@ -88,12 +88,20 @@ export function unsent() {
 }
 
 /**
- * Save the form's values by field name until the app confirms that it has saved the request `name`.
- * @param {number} name
+ * Save the form's values by field name until the app confirms edit number `count` of the page `id`.
+ * @param {string} id
+ * @param {number} count
  * @param {Record<string, string | boolean>} values
  * @param {string} source
  */
-export const keepUnsent = (name, values, source) => write("unsent", JSON.stringify({ name, values, source }));
+export const keepUnsent = (id, count, values, source) => write("unsent", JSON.stringify({ page: id, count, values, source }));
 
-/** @param {number} name */
-export const forgetUnsent = (name) => unsent()?.name === name && write("unsent", null);
+/**
+ * Forget the saved values of a page if the app has confirmed as many edits.
+ * @param {string} id
+ * @param {number} count
+ */
+export function forgetUnsent(id, count) {
+  const kept = unsent();
+  if (kept?.page === id && kept.count <= count) write("unsent", null);
+}

@@ -1,254 +1,268 @@
-// Step 2: images and their captions. Each dropped file is one upload; a caption is saved when typing pauses.
+// Step 2: the card of the images: drop area, search and filter, one page of images, and the bar of those that are selected.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
-import { address, errorOf, get, patch, path, post, remove as removing, upload as uploading } from "./api.js";
-import { question } from "./dialog.js";
+import { errorOf, get, path, post, remove as removing } from "./api.js";
 import * as store from "./browser_store.js";
+import { attribute, fill, h, keyed, put } from "./dom.js";
 import { send as sendForm, setSource, source } from "./form.js";
+import { icon } from "./icons.js";
+import { bulkBar, undoable } from "./image_bulk.js";
+import { imageCard, moveByArrows, showImageCard } from "./image_card.js";
+import { edit, postEdit, upload } from "./image_edits.js";
 import { notice } from "./notices.js";
+import { popupMenu } from "./popup.js";
+import { chosen, dropped, sendFiles } from "./uploads.js";
 
-const PAGE = 24;
-const AT_ONCE = 2;
 const TYPES = ".png,.jpg,.jpeg,.webp,.bmp,.txt";
+const WIDE = matchMedia("(min-width: 1800px)");
+const SEARCH_AFTER_MS = 200;
+const TIPS = [
+  ["What works well", "Sharp images of one subject, from several angles, with different backgrounds."],
+  ["What to write", "A caption names what changes between images, not what you teach."],
+  ["What happens to them", "They stay on this computer. Each one is scaled to the training’s size."],
+];
 
-/** The files of a drop as {file, folder}, including those in dropped folders. */
-async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return chosen(transfer.files);
-  const files = [];
-  async function walk(entry) {
-    if (entry.isFile) {
-      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-      files.push({ file, folder: entry.fullPath.slice(0, -entry.name.length) });
-    } else {
-      const reader = entry.createReader();
-      for (;;) {
-        const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-        if (!some.length) break;
-        for (const one of some) await walk(one);
-      }
-    }
-  }
-  for (const entry of entries) await walk(entry);
-  return files;
-}
+const draftPath = (...parts) => path("drafts", store.draft(), ...parts);
+const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-const chosen = (files) => [...files].map((file) => ({ file, folder: "" }));
-const isCaption = (name) => /\.txt$/i.test(name);
-
-/**
- * The files as {file, name}, sorted. If several folders contain the same name, later images get a number, and each caption gets the name of
- * the image in its folder.
- */
-function named(files) {
-  const sorted = [...files].sort((a, b) => a.folder.localeCompare(b.folder) || a.file.name.localeCompare(b.file.name, undefined, { numeric: true }));
-  const stemOf = (name) => name.replace(/\.[^.]*$/, "");
-  const given = new Set(files.map(({ file }) => stemOf(file.name)));
-  const taken = new Set();
-  const stems = new Map();
-  for (const { file, folder } of sorted) {
-    const stem = stemOf(file.name);
-    const own = `${folder}\n${stem}`;
-    if (isCaption(file.name) || stems.has(own)) continue;
-    let free = stem;
-    for (let number = 2; taken.has(free); number += 1) free = given.has(`${stem}-${number}`) ? free : `${stem}-${number}`;
-    taken.add(free);
-    stems.set(own, free);
-  }
-  return sorted.map(({ file, folder }) => {
-    const stem = stemOf(file.name);
-    return { file, name: (stems.get(`${folder}\n${stem}`) ?? stem) + file.name.slice(stem.length) };
-  });
-}
-
-let settle = async () => {};
-
-/** Wait until all uploads and edits of the images are saved. */
-export const settled = () => settle();
-
-export function mount({ element }) {
-  let offset = 0;
-  let total = 0;
-  let hint = "";
-  const draft = store.draft();
-  const images = path("drafts", draft, "images");
-
-  const input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", onchange: () => { upload(chosen(input.files)); input.value = ""; } });
-  const zone = h("div", { class: "fg-drop" },
-    input,
-    h("label", { for: "fg-file" }, h("strong", {}, "Drop images and .txt captions here"), h("span", {}, " or click to choose them")),
-    h("p", { class: "fg-small" }, "A caption file has its image's name: cat1.png and cat1.txt."));
-  const example = h("button", { type: "button", class: "fg-button", id: "fg-example", onclick: useExample }, "Use the example photos");
-  const none = h("button", { type: "button", class: "fg-button", onclick: removeAll }, "Remove all");
-  const counts = h("p", { class: "fg-counts", role: "status" });
-  const progress = h("p", { class: "fg-uploading", role: "status", hidden: true });
-  const errors = h("ul", { class: "fg-errors fg-bad", role: "alert" });
-  const grid = h("ul", { class: "fg-gallery" });
-  const empty = h("p", { class: "fg-empty" }, "Your images appear here, each with its caption to edit. 8 to 30 of them are a good start.");
-  const before = h("button", { type: "button", class: "fg-button", onclick: () => { offset -= PAGE; list(); } }, "Back");
-  const after = h("button", { type: "button", class: "fg-button", onclick: () => { offset += PAGE; list(); } }, "Next");
-  const where = h("span");
-  const pager = h("p", { class: "fg-pager", hidden: true }, before, where, after);
-  fill(element, zone, h("div", { class: "fg-images-tools" }, example, counts, none), progress, errors, grid, empty, pager);
-
-  const showError = (sentence) => { errors.append(h("li", {}, sentence)); notice(sentence); };
-
-  // Edits are sent one at a time: the first may copy a run's images into the draft, which changes the source for the next.
-  let edits = Promise.resolve();
-  function edit(send) {
-    const done = edits.then(async () => {
-      const answer = await send({ source: source() });
-      if (answer.value) setSource(answer.value.source);
-      return answer;
-    });
-    edits = done.catch(() => {});
-    return done;
-  }
-  let uploads = Promise.resolve();
-  settle = async () => {
-    await uploads;
-    await edits;
-  };
-
-  function accept(answer) {
-    if (errorOf(answer)) errors.append(h("li", {}, errorOf(answer)));
-    return Boolean(answer.value);
+class Images {
+  constructor(element) {
+    this.offset = 0;
+    this.page = null;
+    this.trigger = "";
+    this.selection = new Set();
+    this.listed = 0; // the number of the latest request, so that an older answer is not shown after a newer one
+    this.bulk = bulkBar({ changed: () => this.changed(), selectAll: () => this.selectAll(), clear: () => this.clearSelection() });
+    this.build(element);
+    this.listen();
+    this.list();
   }
 
-  async function list() {
-    offset = Math.max(0, offset);
-    const { value: answer } = await get(images, { source: source(), offset, limit: PAGE });
-    if (!answer) return;
-    if (offset >= answer.count && offset > 0) {
-      offset = Math.floor(Math.max(0, answer.count - 1) / PAGE) * PAGE;
-      return list();
-    }
-    total = answer.count;
-    keyed(grid, answer.items, (item) => `${source()}/${item.name}/${item.version}`, card, showCard);
-    empty.hidden = total > 0;
-    example.hidden = total > 0;
-    none.hidden = total === 0;
-    showCounts(answer);
-    pager.hidden = total <= PAGE;
-    put(where, `${offset + 1} to ${Math.min(total, offset + PAGE)} of ${total}`);
-    before.disabled = offset === 0;
-    after.disabled = offset + PAGE >= total;
+  build(element) {
+    this.count = h("span", { class: "count" });
+    this.counts = h("span", { class: "vh fg-counts", role: "status" });
+    const menu = popupMenu({ label: "More for images", items: () => [{ text: "Remove all", danger: true, onclick: () => this.removeAll() }] });
+    this.menu = menu;
+    const title = h("h2", { id: "fg-step-2" }, h("span", { class: "num", "aria-hidden": "true" }, "2"), h("span", { class: "vh" }, "Step 2: "), "Images", this.count);
+    this.card = h("section", { class: "card two-card fg-images-card", "aria-labelledby": "fg-step-2" }, h("header", {}, title, menu),
+      h("div", { class: "body stack" }, this.counts, this.dropArea(), this.exampleLine(), this.progressLine(), this.tools(), this.bulk.element, this.gridArea(), this.tips()));
+    fill(element, this.card);
   }
 
-  function showCounts({ count, captioned }) {
-    put(counts, count ? `${count} image${count === 1 ? "" : "s"}, ${captioned} with a caption` : "");
+  dropArea() {
+    this.input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", "aria-label": "Add images and .txt captions",
+      onchange: () => { this.upload(chosen(this.input.files)); this.input.value = ""; } });
+    this.dropText = h("span", {});
+    this.zone = h("div", { class: "drop fg-drop" }, this.input, icon("plus"), this.dropText);
+    return this.zone;
   }
 
-  function card(item) {
-    const saved = h("span", { class: "fg-small fg-saved", role: "status" });
-    const text = h("textarea", { rows: 2, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
-    text.value = item.caption ?? "";
+  exampleLine() {
+    this.example = h("button", { type: "button", class: "link", id: "fg-example", onclick: () => this.useExample() }, "Use the 8 example cat photos");
+    this.none = h("div", { class: "line fg-empty" }, h("span", { class: "soft" }, "No images at hand?"), this.example);
+    return this.none;
+  }
+
+  progressLine() {
+    this.progress = h("p", { class: "help fg-uploading", role: "status", hidden: true });
+    this.errors = h("ul", { class: "help bad fg-errors", role: "alert" });
+    return [this.progress, this.errors];
+  }
+
+  tools() {
     let timer = null;
-    let sent = text.value;
-    async function save() {
-      clearTimeout(timer);
-      if (text.value === sent) return;
-      const wanted = text.value;
-      put(saved, "Saving…");
-      const answer = await edit((query) => patch(`${images}/${path(item.name)}`, { caption: wanted }, query));
-      if (answer.value) {
-        sent = wanted;
-        put(saved, "Saved");
-        showCounts(answer.value);
-        sendForm("images");
-      } else {
-        put(saved, answer.offline ? "Not saved yet. Trying again." : errorOf(answer));
-        if (answer.offline) timer = setTimeout(save, 3000);
-      }
+    this.search = h("input", { type: "search", class: "in s", placeholder: "Search names and captions", "aria-label": "Search names and captions",
+      oninput: () => { clearTimeout(timer); timer = setTimeout(() => this.first(), SEARCH_AFTER_MS); } });
+    this.filter = h("select", { class: "in s", "aria-label": "Filter images", onchange: () => this.first() },
+      h("option", { value: "" }), h("option", { value: "no_caption" }), h("option", { value: "no_trigger" }));
+    this.toolLine = h("div", { class: "line" }, h("div", { class: "search grow" }, icon("search"), this.search), this.filter);
+    return this.toolLine;
+  }
+
+  gridArea() {
+    this.grid = h("ul", { class: "images fg-gallery", "aria-label": "Images. Escape in a caption leads to the image: Space selects it, Delete removes it, arrows move." });
+    this.grid.addEventListener("keydown", (event) => moveByArrows(this.grid, event));
+    this.nothing = h("p", { class: "soft fg-nothing", hidden: true }, "No image matches.");
+    const turn = (label, name, step) => h("button", { type: "button", class: "btn s icon", "aria-label": label, onclick: () => this.turn(step) }, icon(name));
+    this.before = turn("Previous page", "left", -1);
+    this.after = turn("Next page", "chev", 1);
+    this.where = h("span", {});
+    this.pager = h("div", { class: "pager fg-pager", hidden: true }, this.where, h("span", { class: "end line keep" }, this.before, this.after));
+    return [this.grid, this.nothing, this.pager];
+  }
+
+  tips() {
+    this.advice = h("div", { class: "fg-tips" }, TIPS.map(([title, text]) => h("div", {}, h("h3", {}, title), h("p", { class: "soft" }, text))));
+    return this.advice;
+  }
+
+  listen() {
+    for (const name of ["dragenter", "dragover"]) this.zone.addEventListener(name, (event) => { event.preventDefault(); this.zone.classList.add("fg-over"); });
+    for (const name of ["dragleave", "drop"]) this.zone.addEventListener(name, () => this.zone.classList.remove("fg-over"));
+    this.zone.addEventListener("drop", async (event) => { event.preventDefault(); this.upload(await dropped(event.dataTransfer)); });
+    for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
+    WIDE.addEventListener("change", () => this.list());
+    document.addEventListener("fg:images", () => { this.clearSelection(); this.first(); });
+    document.addEventListener("fg:filter", (event) => { this.filter.value = event.detail; this.first(); this.card.scrollIntoView({ block: "start" }); });
+    document.addEventListener("fg:example", () => this.useExample());
+    document.addEventListener("fg:form", ({ detail }) => {
+      const isOther = detail.trigger !== this.trigger || detail.images !== this.page?.count; // another tab may have changed the images
+      this.trigger = detail.trigger;
+      if (isOther) this.list();
+    });
+  }
+
+  get size() {
+    return WIDE.matches ? 24 : 12;
+  }
+
+  get query() {
+    return { source: source(), search: this.search.value, filter: this.filter.value, trigger: this.trigger };
+  }
+
+  first() {
+    this.offset = 0;
+    return this.list();
+  }
+
+  turn(step) {
+    if ((step < 0 ? this.before : this.after).getAttribute("aria-disabled")) return;
+    this.offset += step * this.size;
+    this.list();
+  }
+
+  async list() {
+    this.listed += 1;
+    const number = this.listed;
+    const { value: page } = await get(draftPath("images"), { ...this.query, offset: this.offset, limit: this.size });
+    if (!page || number !== this.listed) return;
+    if (this.offset >= page.shown && this.offset > 0) {
+      this.offset = Math.floor(Math.max(0, page.shown - 1) / this.size) * this.size;
+      await this.list();
+      return;
     }
-    text.addEventListener("input", () => { clearTimeout(timer); put(saved, ""); timer = setTimeout(save, 400); });
-    text.addEventListener("blur", save);
-    const remove = h("button", { type: "button", class: "fg-remove", title: `Remove ${item.name} from the dataset`, "aria-label": `Remove ${item.name}`, onclick: async () => {
-      remove.disabled = true;
-      if (accept(await edit((query) => removing(`${images}/${path(item.name)}`, query)))) await changed();
-      remove.disabled = false;
-    } }, "×");
-    const view = h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 });
-    return h("li", { class: "fg-image" },
-      h("div", { class: "fg-thumb" }, view, remove),
-      h("p", { class: "fg-small fg-filename", title: item.name }, item.name),
-      text, saved);
+    this.show(page);
   }
 
-  function showCard(cardElement, item) {
-    const text = cardElement.querySelector("textarea");
-    attribute(text, "placeholder", hint || "what the image shows");
-    if (item.caption !== undefined && document.activeElement !== text && !cardElement.querySelector(".fg-saved").textContent) text.value = item.caption;
+  show(page) {
+    this.page = page;
+    const card = {
+      trigger: () => this.trigger, isSelected: (name) => this.selection.has(name), remove: (name) => this.removeOne(name),
+      selected: (name, isSelected) => { this.selection[isSelected ? "add" : "delete"](name); this.showSelection(); },
+      saved: (counts) => { this.showCounts({ ...this.page, ...counts }); sendForm("images"); this.refreshCounts(); },
+    };
+    keyed(this.grid, page.items, (item) => `${source()}/${item.name}/${item.version}`, (item) => imageCard(item, card), (element, item) => showImageCard(element, item, card));
+    this.showCounts(page);
+    this.showSelection();
+    this.nothing.hidden = page.count === 0 || page.shown > 0;
+    this.pager.hidden = page.shown <= this.size;
+    put(this.where, `${this.offset + 1}–${Math.min(page.shown, this.offset + this.size)} of ${page.shown}`);
+    attribute(this.before, "aria-disabled", this.offset === 0 ? "true" : null);
+    attribute(this.after, "aria-disabled", this.offset + this.size >= page.shown ? "true" : null);
   }
 
-  async function changed(proposed = {}) {
-    await list();
+  showCounts(page) {
+    const { count, captioned, no_trigger: noTrigger } = page;
+    const missing = count - captioned;
+    const isEmpty = count === 0;
+    put(this.count, isEmpty ? "" : String(count));
+    put(this.counts, isEmpty ? "No images" : plural(count, "image") + (missing ? `, ${missing} without a caption` : ""));
+    ["All", "No caption", "No trigger word"].forEach((text, index) => put(this.filter.options[index], `${text} ${[count, missing, noTrigger][index]}`));
+    this.zone.classList.toggle("tall", isEmpty);
+    const [strong, rest] = isEmpty ? ["Drop 8 to 30 images here", " or click to choose. Captions are .txt files: cat1.jpg and cat1.txt belong together."] : ["Drop images or .txt captions", " or click to choose"];
+    if (this.dropText.textContent !== strong + rest) fill(this.dropText, h("b", {}, strong), rest);
+    for (const part of [this.none, this.advice]) part.hidden = !isEmpty;
+    for (const part of [this.toolLine, this.grid, this.menu]) part.hidden = isEmpty;
+    document.documentElement.dataset.fgImages = isEmpty ? "none" : "some";
+    document.dispatchEvent(new CustomEvent("fg:counts", { detail: page }));
+  }
+
+  /** Ask for the counts again after a caption was saved; the grid stays as it is. */
+  async refreshCounts() {
+    const { value: page } = await get(draftPath("images"), { ...this.query, limit: 1 });
+    if (page && page.count === this.page.count) this.showCounts({ ...this.page, captioned: page.captioned, no_trigger: page.no_trigger });
+  }
+
+  showSelection() {
+    const total = this.page?.shown ?? 0;
+    this.bulk.show([...this.selection], total);
+    for (const box of this.grid.querySelectorAll(".thumb input")) box.checked = this.selection.has(box.getAttribute("aria-label").replace(/^Select /, ""));
+  }
+
+  async selectAll() {
+    const { value } = await get(draftPath("names"), this.query);
+    if (value) this.selection = new Set(value.names);
+    this.showSelection();
+  }
+
+  clearSelection() {
+    this.selection.clear();
+    this.showSelection();
+  }
+
+  async changed(proposed = {}) {
+    await this.list();
+    const { value } = await get(draftPath("names"), { source: source() });
+    if (value) this.selection = new Set([...this.selection].filter((name) => value.names.includes(name)));
+    this.showSelection();
     sendForm("images", proposed);
   }
 
-  async function removeAll() {
-    const text = source() ? "The run keeps its own images." : "Your original files are not deleted. Captions that you wrote here are deleted.";
-    const title = total === 1 ? "Remove the image from the form?" : `Remove all ${total} images from the form?`;
-    if (await question({ title, text, yes: "Remove all" }) && accept(await edit((query) => removing(images, query)))) await changed();
+  accept(answer) {
+    if (errorOf(answer)) this.showError(errorOf(answer));
+    return Boolean(answer.value);
   }
 
-  async function useExample() {
-    example.disabled = true;
-    fill(errors);
-    put(example, "Adding the example photos…");
-    const answer = await edit((query) => post(path("drafts", draft, "example"), {}, query));
-    if (accept(answer)) await changed({ name: answer.value.name, trigger: answer.value.trigger });
-    put(example, "Use the example photos");
-    example.disabled = false;
+  showError(sentence) {
+    this.errors.append(h("li", {}, sentence));
+    notice(sentence);
   }
 
-  function upload(files) {
-    const done = uploads.then(() => send(files));
-    uploads = done.catch(() => {});
-    return done;
+  async removeOne(name) {
+    const request = () => edit((query) => removing(draftPath("images", name), query));
+    const sentence = await undoable(request, `${name} removed.`, () => this.changed());
+    if (sentence) this.showError(sentence);
   }
 
-  async function send(files) {
-    if (!files.length) return;
-    fill(errors);
-    const queue = named(files);
-    const all = queue.length;
-    let done = 0;
-    progress.hidden = false;
-    const report = () => put(progress, `Uploading: ${done} of ${all}`);
-    report();
-    if (!accept(await edit((query) => post(path("drafts", draft, "copy"), {}, query)))) {
-      progress.hidden = true;
-      return;
-    }
-    const one = async ({ file, name }) => {
-      const answer = await uploading(path("drafts", draft, "images", name), file);
-      if (answer.offline) showError(`${name}: the connection was interrupted; upload it again.`);
-      else if (answer.error) showError(answer.error.message);
-      done += 1;
-      report();
+  async removeAll() {
+    const before = source();
+    const count = this.page.count;
+    const answer = await edit((query) => removing(draftPath("images"), query));
+    if (!this.accept(answer)) return;
+    await this.changed();
+    const undo = async () => {
+      if (answer.value.undo) this.accept(await postEdit("undo", { token: answer.value.undo }));
+      else setSource(before); // the run kept its images; the form only did not show them
+      await this.changed();
     };
-    const worker = async (part) => { while (part.length) await one(part.shift()); };
-    const captions = queue.filter(({ name }) => isCaption(name));
-    const images = queue.filter(({ name }) => !isCaption(name));
-    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(images)));
-    await Promise.all(Array.from({ length: AT_ONCE }, () => worker(captions)));
-    progress.hidden = true;
-    await changed();
+    notice(`${plural(count, "image")} removed.`, { undo });
   }
 
-  for (const name of ["dragenter", "dragover"]) zone.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("fg-over"); });
-  for (const name of ["dragleave", "drop"]) zone.addEventListener(name, () => zone.classList.remove("fg-over"));
-  zone.addEventListener("drop", async (event) => { event.preventDefault(); upload(await dropped(event.dataTransfer)); });
-  for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
+  async useExample() {
+    this.example.disabled = true;
+    fill(this.errors);
+    put(this.example, "Adding the example photos…");
+    const answer = await edit((query) => post(draftPath("example"), {}, query));
+    if (this.accept(answer)) await this.changed({ name: answer.value.name, trigger: answer.value.trigger });
+    put(this.example, "Use the 8 example cat photos");
+    this.example.disabled = false;
+  }
 
-  document.addEventListener("fg:images", () => {
-    offset = 0;
-    list();
-  });
-  document.addEventListener("fg:form", (event) => {
-    hint = event.detail.trigger ?? "";
-    grid.querySelectorAll("textarea").forEach((text) => attribute(text, "placeholder", hint || "what the image shows"));
-  });
-  list();
+  upload(files) {
+    if (files.length) upload(() => this.send(files));
+  }
+
+  async send(files) {
+    fill(this.errors);
+    this.progress.hidden = false;
+    const copied = await postEdit("copy");
+    if (this.accept(copied)) {
+      await sendFiles(files, { report: (done, all) => put(this.progress, `Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
+    }
+    this.progress.hidden = true;
+    if (copied.value) await this.changed();
+  }
+}
+
+export function mount({ element }) {
+  new Images(element);
 }

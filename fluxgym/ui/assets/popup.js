@@ -20,8 +20,8 @@ function itemElement(item, close) {
   return h("button", { ...attributes, type: "button" }, content);
 }
 
-/** Place a list below its button, above it where there is no room, and inside the window. */
-function place(list, button) {
+/** Position a list below its button, above it where there is no room, and inside the window. */
+function position(list, button) {
   const at = button.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = list;
   const below = at.bottom + 4;
@@ -57,7 +57,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
     openMenu?.();
     fill(list, items().map((item) => itemElement(item, close)));
     list.showPopover();
-    place(list, button);
+    position(list, button);
     attribute(button, "aria-expanded", "true");
     openMenu = close;
     [...list.querySelectorAll("[role^=menuitem]")].at(index)?.focus();

@@ -106,7 +106,7 @@ function yesOrNo(isYes) {
     : [h("span", { class: "no" }, h("span", { "aria-hidden": "true" }, "–"), h("span", { class: "vh" }, "❌ no"))];
 }
 
-/** Checkpointing and monitoring. That no supervisor watches an ended run is no fault, so short rows leave it out. */
+/** Checkpointing and monitoring. That no supervisor watches an ended run is not a fault, so short rows leave it out. */
 function switches(session, { between = " ", isFull = false } = {}) {
   const parts = [{ key: `checkpointing ${session.checkpointing}`, element: [`Checkpointing${between}`, ...yesOrNo(session.checkpointing)] }];
   if (isFull || isLive(session)) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });

@@ -5,8 +5,10 @@ import * as store from "./browser_store.js";
 export const THEMES = { system: "System", light: "Light", dark: "Dark" };
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 
-/** The chosen theme, a key of THEMES. */
-export const theme = () => (THEMES[store.theme()] ? store.theme() : "system");
+const ofAddress = new URLSearchParams(location.search).get("__theme"); // Gradio's own parameter
+
+/** The chosen theme, a key of THEMES; that of the address (?__theme=dark) until the user chooses one. */
+export const theme = () => [store.theme(), ofAddress].find((name) => name && Object.hasOwn(THEMES, name)) ?? "system";
 
 function apply() {
   const chosen = theme();

@@ -11,7 +11,7 @@ from fluxgym.errors import StorageError
 from fluxgym.planning.plan import plan
 from fluxgym.runs import files
 from fluxgym.sessions.start import StartRequest, start
-from fluxgym.ui.api.images import ImageRoutes
+from fluxgym.ui.api.images import ImageRoutes, Selection
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
@@ -42,14 +42,14 @@ def test_what_stands_in_the_way_is_at_its_field(changes, field, look):
 
 def test_no_images_yet(look, tmp_path):
     found = look(tmp_path / "none")
-    assert [line.message for line in found.problems if line.level == "error"] == ["There are no images yet; add at least one."]
+    assert [line.message for line in found.problems if line.level == "error"] == ["Add at least one image."]
     assert found.steps is None
 
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_what_the_tier_switches_is_told(tier, look):
     (line,) = [line for line in look(vram=tier).problems if line.field == "vram"]
-    assert (line.level, line.message) == ("ok", f"VRAM {tier}: {DESCRIPTIONS[tier]}.")
+    assert (line.level, line.message) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
 
 
 def test_what_the_transformer_really_is_is_told(look, tmp_path):
@@ -64,11 +64,11 @@ def test_a_caption_without_words_counts_as_missing_in_the_checks_and_in_the_gall
     (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
     (folder / "alone.txt").write_text("of no image")
     lines = [line.message for line in look(folder, concept_sentence="").problems]
-    assert "3 images, 1 with a caption." in lines
-    assert any("2 of them have neither" in text for text in lines)
+    assert "3 images, 2 without a caption." in lines
+    assert any(text == "2 without a caption and no trigger word that stands for it." for text in lines)
     make_run(tmp_path / "outputs", "cat")
     gallery = ImageRoutes(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
-    assert gallery.images(new_draft_id(), source="cat", offset=0, limit=9).captioned == 1
+    assert gallery.images(new_draft_id(), Selection(), source="cat", offset=0, limit=9).captioned == 1
 
 
 def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def test_figures_are_the_last_known_ones(tmp_path):
     assert figures_of(run) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
 
 
-def test_what_is_not_known_is_none(tmp_path):
+def test_an_unknown_figure_gives_none(tmp_path):
     run = make_run(tmp_path)
     assert figures_of(run) == Figures()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back

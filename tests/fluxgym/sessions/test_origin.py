@@ -38,7 +38,7 @@ def test_an_import_knows_when_it_arrived(run, tmp_path):
 
 
 @pytest.mark.parametrize("parent", [None, [], "x", {"slug": 5}, {"slug": "a", "imported_at": "soon"}, {"imported_at": 1e300}])
-def test_an_odd_parent_is_no_error(run, parent):
+def test_an_odd_parent_raises_nothing(run, parent):
     state = read_state(run) | {"parent": parent}
     assert origin_of(run, state) in Origin
     assert imported_at(state) is None

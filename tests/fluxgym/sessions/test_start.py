@@ -67,13 +67,13 @@ def test_quotes_in_the_trigger_break_nothing(world, images):
 
 
 BAD = {
-    "name empty": ({"lora_name": " "}, ConfigError, "has no name yet"),
+    "name empty": ({"lora_name": " "}, ConfigError, "Give your LoRA a name"),
     "name of symbols": ({"lora_name": "!!!"}, ConfigError, "!!!"),
     "name above": ({"lora_name": "../../x"}, ConfigError, "slash"),
     "name long": ({"lora_name": "x" * 300}, ConfigError, "has 300 characters"),
     "name emoji": ({"lora_name": "🐱"}, ConfigError, "🐱"),
-    "rate": ({"learning_rate": "abc"}, ConfigError, "Learning Rate .* not “abc”"),
-    "epochs": ({"max_train_epochs": 0}, ConfigError, "Max Train Epochs .* not “0”"),
+    "rate": ({"learning_rate": "abc"}, ConfigError, "Learning rate .* not “abc”"),
+    "epochs": ({"max_train_epochs": 0}, ConfigError, "Max train epochs .* not “0”"),
     "flag": ({"advanced": {"frobnicate": 1}}, ConfigError, "frobnicate"),
     "model unknown": ({"base_model": "sdxl"}, ModelError, "sdxl"),
     "model missing": ({"base_model": "flux-dev", "resolution": 512}, ModelError, "flux1-dev"),
@@ -94,7 +94,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, nam
 
 def test_no_images(world, tmp_path):
     (tmp_path / "none").mkdir()
-    with pytest.raises(DatasetError, match="no images"):
+    with pytest.raises(DatasetError, match="at least one image"):
         start_run(world, tmp_path / "none")
     assert not list(OutputsPaths(world.outputs).runs())
 

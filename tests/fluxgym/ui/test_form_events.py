@@ -215,7 +215,7 @@ def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(p
 def test_start_without_images_is_refused(page, settings):
     page.typed(lora_name="cat")
     answer = page.send("start")
-    assert any("no images" in line["text"] for line in answer["lines"])
+    assert any(line["text"] == "Add at least one image." for line in answer["lines"])
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
@@ -277,7 +277,7 @@ def test_opening_a_run_that_is_not_there_changes_nothing(page, slug):
 def test_a_run_deleted_meanwhile_leaves_the_form_usable(page):
     page.source = "gone"
     answer = page.typed(lora_name="cat")
-    assert any("no images" in line["text"] for line in answer["lines"])
+    assert any(line["text"] == "Add at least one image." for line in answer["lines"])
 
 
 def test_what_the_disk_refuses_stays_with_the_browser(page, settings):

@@ -37,6 +37,8 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     answer = form.reply(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images).answer
     assert answer["errors"] == {}
     assert {line["level"] for line in answer["lines"]} == {"ok"}
+    assert answer["explain"] == "4 images × 4 repeats × 3 epochs, with as many regularization images, 16 images per step"
+    assert answer["images"] == 4
     assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 per step, 3 epochs
     assert "--output_name my-cat" in answer["command"]
     assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
@@ -45,6 +47,7 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
 def test_reply_reports_an_empty_name_only_after_start(form, images):
     empty = state(form, lora_name="")
     assert form.reply(empty, {}, images).answer["errors"] == {}
+    assert form.reply(empty, {}, images).answer["lines"][0]["text"] == "Give your LoRA a name."
     assert list(form.reply(empty, {}, images, pressed=True).answer["errors"]) == ["lora_name"]
 
 
@@ -52,19 +55,20 @@ def test_reply_with_an_error_has_no_steps_and_no_command(form, images):
     answer = form.reply(state(form, max_train_epochs=0), {}, images).answer
     assert answer["steps"] is None
     assert answer["command"] == ""
-    assert "reason stands beside it" in answer["lines"][-1]["text"]
+    assert answer["lines"][0] == {"level": "error", "text": answer["errors"]["max_train_epochs"], "field": "max_train_epochs"}
 
 
 def test_reply_without_images_has_a_check_for_it(form, tmp_path):
     answer = form.reply(state(form), {}, tmp_path / "none").answer
-    assert any(line["level"] == "error" and "no images" in line["text"] for line in answer["lines"])
+    assert any(line["level"] == "error" and line["text"] == "Add at least one image." for line in answer["lines"])
 
 
 def test_reply_with_a_missing_model_names_it_at_its_field(form, images, settings):
     (settings.models / "pocket" / "ae.safetensors").unlink()
     answer = form.reply(state(form), {}, images).answer
     assert "ae.safetensors" in answer["errors"]["base_model"]
-    assert answer["errors"]["base_model"] not in [line["text"] for line in answer["lines"]]
+    assert [line["field"] for line in answer["lines"] if line["level"] == "error"] == ["base_model"]
+    assert "base_model" not in answer["notes"]
 
 
 def test_reply_after_a_model_choice_fills_unchanged_fields(form):
@@ -94,4 +98,16 @@ def test_reply_does_not_fill_a_field_that_was_emptied(form, images):
 def test_reply_checks_all_have_a_level_and_a_text(form, images):
     for changes in ({}, {"resolution": 100}, {"base_model": "nope"}, {"advanced": {"reg_data_dir": "nowhere"}}):
         for line in form.reply(state(form, **changes), {}, images).answer["lines"]:
-            assert set(line) == {"level", "text"}
+            assert set(line) == {"level", "text", "field"}
+
+
+def test_reply_names_what_differs_from_the_models_defaults(form, images):
+    assert form.reply(state(form), {}, images).answer["changed"] == []
+    changed = form.reply(state(form, network_dim=7, num_repeats=3), {}, images).answer["changed"]
+    assert changed == [{"name": "network_dim", "label": "LoRA rank", "value": "7", "default": "16"}]  # Advanced only
+
+
+def test_reply_describes_the_gpu_memory_and_the_models_files(form, images):
+    notes = form.reply(state(form, vram="16G"), {}, images).answer["notes"]
+    assert notes["vram"].startswith("Adafactor, the model in float8.")
+    assert notes["base_model"] == "All files are on disk. License: Apache-2.0."

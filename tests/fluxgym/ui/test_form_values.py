@@ -88,7 +88,7 @@ def mistakes(**changes):
         ("num_repeats", "1_0", "must be a number, not “1_0”"), ("num_repeats", "١", "must be a number"), ("num_repeats", "1e999", "must be a number"),
         ("network_alpha", "1,5", "Use a point: 1.5."), ("network_alpha", "1_0", "1_0"), ("network_alpha", "nan", "nan"), ("network_alpha", "one", "one"),
         ("vram", "2G", "2G"), ("lora_name", "../../x", "slash"), ("lora_name", "🐱", "folder name"), ("lora_name", "x" * 300, "300"),
-        ("lora_name", "   ", "no name"), ("timestep_sampling", "often", "often"), ("train_batch_size", "two", "two"),
+        ("lora_name", "   ", "a name"), ("timestep_sampling", "often", "often"), ("train_batch_size", "two", "two"),
         (OTHER_FLAGS, "max_grad_nrm = 1", "max_grad_norm"), (OTHER_FLAGS, "seed = x", "seed"), (OTHER_FLAGS, "output_dir = /", "output_dir"),
     ],
 )  # fmt: skip

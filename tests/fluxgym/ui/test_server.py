@@ -25,11 +25,11 @@ CANARY = "canary-6f3a"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Return folders with a canary wherever a route might stray to."""
+    """Return folders with a canary wherever a route might lead to."""
     settings = small_world(tmp_path)
     settings.outputs.mkdir()
-    for place in (tmp_path / "secret.png", settings.outputs / "secret.png", settings.models / "secret.safetensors"):
-        place.write_text(CANARY)
+    for path in (tmp_path / "secret.png", settings.outputs / "secret.png", settings.models / "secret.safetensors"):
+        path.write_text(CANARY)
     return settings
 
 
@@ -144,7 +144,7 @@ def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
         ("cat.txt", b"\xff\xfe\x00", "UTF-8"), ("..%2f..%2f.png", png(), "name"),
     ],
 )  # fmt: skip
-def test_what_is_no_image_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
+def test_upload_that_is_not_an_image_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
     draft = new_draft_id()
     answer = client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=content)
     assert answer.status_code in (400, 404)
@@ -175,7 +175,7 @@ def test_a_full_disk_is_named(client, monkeypatch):
     assert "free" in error(answer, 507)
 
 
-def test_a_draft_has_an_id_that_nobody_guesses(client):
+def test_a_draft_has_an_id_that_cannot_be_guessed(client):
     assert "reload" in error(client.put("/fluxgym/drafts/mine/images/a.png", content=png()), 404)
 
 

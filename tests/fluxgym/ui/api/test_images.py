@@ -38,6 +38,11 @@ def empty(settings):
     return open_draft(settings.outputs, new_draft_id())
 
 
+def counts(answer):
+    """Return an answer without what belongs to Undo."""
+    return {name: part for name, part in answer.items() if name not in ("undo", "changed")}
+
+
 def test_a_page_of_images(client, draft):
     answer = value(client.get(f"drafts/{draft.id}/images", params={"offset": 1, "limit": 2}))
     assert [item["name"] for item in answer["items"]] == ["cat 1.png", "cat 2.png"]
@@ -62,7 +67,7 @@ def test_a_page_beyond_the_limits_is_refused(client, draft, query):
 
 def test_a_caption_is_on_disk_when_the_answer_comes(client, draft):
     answer = value(client.patch(f"drafts/{draft.id}/images/cat 1.png", json={"caption": 'a "quoted" cat'}))
-    assert answer == {"source": "", "count": 4, "captioned": 4}
+    assert counts(answer) == {"source": "", "count": 4, "captioned": 4}
     assert (draft.images.path / "cat 1.txt").read_text() == 'a "quoted" cat\n'
     assert value(client.patch(f"drafts/{draft.id}/images/cat 1.png", json={"caption": " "}))["captioned"] == 3
 
@@ -80,14 +85,14 @@ def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(clien
     assert (shown["source"], shown["items"][0]["thumb"][:16]) == ("cat", "runs/cat/images/")
     edited = client.patch(f"drafts/{empty.id}/images/cat 0.png", params={"source": "cat"}, json={"caption": "mine"})
     assert value(edited)["source"] == ""
-    assert value(client.delete(f"drafts/{empty.id}/images/cat 1.png")) == {"source": "", "count": 1, "captioned": 1}
+    assert counts(value(client.delete(f"drafts/{empty.id}/images/cat 1.png"))) == {"source": "", "count": 1, "captioned": 1}
     assert empty.images.names() == ["cat 0.png"]
     assert empty.images.caption("cat 0.png") == "mine"
     assert (run.dataset / "cat 0.txt").read_text() == "sks cat, crop 0"
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_place(client, settings, draft):
+def test_another_runs_images_never_mix_with_those_of_the_draft_nor_replace_them(client, settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
     base, dog = f"drafts/{draft.id}", {"source": "dog"}
@@ -100,7 +105,7 @@ def test_another_runs_images_never_mix_with_those_of_the_draft_nor_take_their_pl
     assert value(client.delete(f"{base}/images", params=dog))["source"] == ""  # what was uploaded in another tab is shown now
     assert value(client.get(f"{base}/unsaved")) == {"typed": False, "images": 4}
     assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
-    assert value(client.post(f"{base}/copy")) == {"source": "", "count": 4, "captioned": 4}
+    assert counts(value(client.post(f"{base}/copy"))) == {"source": "", "count": 4, "captioned": 4}
 
 
 def test_two_tabs_that_edit_one_runs_images_edit_one_copy(client, settings, empty):
@@ -131,7 +136,7 @@ def test_clearing_takes_them_out_of_the_form_only(client, settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     cleared = value(client.delete(f"drafts/{new_draft_id()}/images", params={"source": "cat"}))
-    assert cleared == {"source": "", "count": 0, "captioned": 0}
+    assert counts(cleared) == {"source": "", "count": 0, "captioned": 0}
     assert len(list(OutputsPaths(settings.outputs).run("cat").dataset.iterdir())) == 4
 
 
@@ -146,7 +151,7 @@ def test_the_example_comes_at_one_click(client, settings, empty):
 @pytest.mark.parametrize(
     "name", ["..%2Fcat 0.png", "%2Fetc%2Fpasswd", "cat 0.txt", "dog.png", "a%00.png", "a%0A.png", "x" * 5000, "%FF.png"]
 )
-def test_what_is_no_image_of_the_data_set_is_refused(client, draft, name):
+def test_name_that_is_not_an_image_of_the_data_set_is_refused(client, draft, name):
     for response in (
         client.patch(f"drafts/{draft.id}/images/{name}", json={"caption": "x"}),
         client.delete(f"drafts/{draft.id}/images/{name}"),
@@ -171,7 +176,7 @@ def test_a_source_cannot_leave_outputs(client, draft, source):
 @pytest.mark.parametrize("source", ["gone", "a\nb", "%2F", "<b>"])
 def test_a_source_that_is_gone_has_no_images(client, settings, draft, source):
     answer = value(client.get(f"drafts/{draft.id}/images", params={"source": source}))
-    assert answer == {"source": source, "items": [], "count": 0, "captioned": 0}
+    assert answer == {"source": source, "items": [], "count": 0, "captioned": 0, "shown": 0, "no_trigger": 0}
     assert not (settings.outputs / source).exists()
 
 
@@ -184,3 +189,64 @@ def test_a_draft_without_an_id_is_refused(client, draft_id):
     ):
         assert response.status_code in (400, 404)
         assert response.status_code == 404 or "reload" in error(response, 400)
+
+
+def names_of(client, draft, **query):
+    """Return the names of the images that a search and a filter leave."""
+    page = value(client.get(f"drafts/{draft.id}/images", params=query))
+    names = [item["name"] for item in page["items"]]
+    assert value(client.get(f"drafts/{draft.id}/names", params=query))["names"] == names
+    assert page["shown"] == len(names)
+    return names
+
+
+def test_images_are_found_by_name_and_caption(client, draft):
+    draft.images.set_caption("cat 2.png", "Asleep on a SOFA")
+    assert names_of(client, draft, search="sofa") == ["cat 2.png"]
+    assert names_of(client, draft, search="CAT 3") == ["cat 3.png"]
+    assert names_of(client, draft, search="nothing") == []
+
+
+def test_images_are_filtered_by_what_their_captions_lack(client, draft):
+    draft.images.set_caption("cat 1.png", "")
+    draft.images.set_caption("cat 2.png", "a face")
+    assert names_of(client, draft, filter="no_caption") == ["cat 1.png"]
+    assert names_of(client, draft, filter="no_trigger", trigger="SKS cat") == ["cat 2.png"]
+    assert names_of(client, draft, filter="no_trigger", trigger=" ") == []
+    page = value(client.get(f"drafts/{draft.id}/images", params={"trigger": "sks cat", "limit": 1}))
+    assert (page["count"], page["captioned"], page["no_trigger"], page["shown"]) == (4, 3, 1, 4)
+
+
+def test_several_images_are_removed_and_put_back(client, draft):
+    base = f"drafts/{draft.id}"
+    answer = value(client.post(f"{base}/remove", json={"names": ["cat 0.png", "cat 3.png", "../x.png"]}))
+    assert counts(answer) == {"source": "", "count": 2, "captioned": 2}
+    assert value(client.post(f"{base}/undo", json={"token": answer["undo"]}))["count"] == 4
+    assert draft.images.caption("cat 3.png") == "sks cat, crop 3"
+    assert "no longer" in error(client.post(f"{base}/undo", json={"token": answer["undo"]}), 400)
+
+
+@pytest.mark.parametrize(("at", "caption"), [("start", "big, sks cat, crop 1"), ("end", "sks cat, crop 1, big")])
+def test_text_is_added_to_captions_and_taken_back(client, draft, at, caption):
+    draft.images.set_caption("cat 2.png", "")
+    base = f"drafts/{draft.id}"
+    answer = value(client.post(f"{base}/add-text", json={"names": ["cat 1.png", "cat 2.png", "gone.png"], "text": " big ", "at": at}))
+    assert answer["changed"] == 2
+    assert (draft.images.caption("cat 1.png"), draft.images.caption("cat 2.png")) == (caption, "big")
+    value(client.post(f"{base}/undo", json={"token": answer["undo"]}))
+    assert (draft.images.caption("cat 1.png"), draft.images.caption("cat 2.png")) == ("sks cat, crop 1", "")
+
+
+def test_text_is_replaced_in_captions(client, draft):
+    base = f"drafts/{draft.id}"
+    answer = value(client.post(f"{base}/replace", json={"names": ["cat 0.png", "cat 1.png"], "find": "crop 1", "text": "a nose"}))
+    assert answer["changed"] == 1
+    assert draft.images.caption("cat 1.png") == "sks cat, a nose"
+
+
+@pytest.mark.parametrize(("route", "body"), [
+    ("add-text", {"names": [], "text": " "}), ("replace", {"names": [], "find": "", "text": "x"}), ("add-text", {"names": [], "text": "x", "at": "x"}),
+    ("remove", {"names": "all"}), ("undo", {"token": "../x"}), ("undo", {}),
+])  # fmt: skip
+def test_an_edit_of_a_wrong_form_is_refused(client, draft, route, body):
+    assert error(client.post(f"drafts/{draft.id}/{route}", json=body), 400)

@@ -147,7 +147,7 @@ def test_learning_rates_belong_to_their_points(path):
     assert (answer.last, answer.last_rate) == ((2 * MAX_POINTS + 2, 0.1), 3e-4)
 
 
-def test_validation_losses_are_sent_once_and_are_no_training_points(path):
+def test_validation_losses_are_sent_once_and_are_not_training_points(path):
     page = Page(path)
     append(path, {"step": 10, "loss": 0.5}, {"step": 10, "phase": "validating", "val_loss": 0.3})
     assert page.ask().validation == [(10, 0.3)]

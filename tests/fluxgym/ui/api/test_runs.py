@@ -113,7 +113,7 @@ def test_a_run_that_is_not_there_is_missing(client, run, slug):
 
 
 @pytest.mark.parametrize("slug", ["", "..%2Fcat", "%2Fetc", "..%2F..%2Fx"])
-def test_a_path_in_place_of_a_run_is_no_route(client, run, slug):
+def test_a_path_in_place_of_a_run_is_not_a_route(client, run, slug):
     assert client.get(f"runs/{slug}").status_code == 404
 
 

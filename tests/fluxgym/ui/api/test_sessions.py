@@ -183,7 +183,7 @@ def test_what_cannot_be_done_is_said(client, settings, path, status, word):
 
 
 @pytest.mark.parametrize("slug", ["..%2Fcat", "%2Fetc", "..%2F..", "a%2Fb"])
-def test_a_path_in_place_of_a_run_is_no_route(client, settings, slug):
+def test_a_path_in_place_of_a_run_is_not_a_route(client, settings, slug):
     run = stopped(settings, "cat")
     for path in (f"sessions/{slug}/delete", f"sessions/{slug}/forget"):
         assert client.post(path, json={}).status_code in (404, 405, 409)

@@ -1,0 +1,123 @@
+"""Edits of a draft's images that can be undone: removed images are moved into the folder of the edit, and earlier captions are kept.
+
+Each edit is a folder drafts/<id>/undo/<token>/ with the removed files and edit.json, {"captions": {name: [before, after]}}.
+"""
+
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.dataset.folder import CAPTION
+from fluxgym.errors import DatasetError
+from fluxgym.runs.files import read_json, storage_error, write_json
+from fluxgym.sessions.drafts import Draft
+
+TOKEN = re.compile(r"[0-9a-f]{16}")
+KEPT_S = 3600.0  # an undone edit is gone at once, any other after an hour
+
+
+@dataclass(frozen=True)
+class DraftEdits:
+    """The edits of one draft's images."""
+
+    draft: Draft
+
+    def remove(self, names: Iterable[str]) -> str:
+        """Remove images with their captions; returns the token that `undo` takes. Names that are not there are skipped."""
+        folder, path = self._new(), self.draft.images.path
+        with self.draft.images.changing():
+            known = self.draft.images.images()
+            try:
+                for name in names:
+                    if name in known:
+                        self._move(path, folder, name)
+            except OSError as error:
+                raise storage_error(error, folder) from error
+        return folder.name
+
+    def remove_all(self) -> str:
+        """Remove all images, and captions that belong to none; returns the token that `undo` takes."""
+        folder, path = self._new(), self.draft.images.path
+        with self.draft.images.changing():
+            try:
+                for file in path.iterdir() if path.is_dir() else ():
+                    file.replace(folder / file.name)
+            except OSError as error:
+                raise storage_error(error, folder) from error
+        return folder.name
+
+    def set_captions(self, captions: Mapping[str, str]) -> str:
+        """Write captions by image name; returns the token that `undo` takes."""
+        folder, images = self._new(), self.draft.images
+        changes = {name: [images.caption(name), text.strip()] for name, text in captions.items()}
+        write_json(folder / "edit.json", {"captions": changes})
+        for name, text in captions.items():
+            images.set_caption(name, text)
+        return folder.name
+
+    def undo(self, token: str) -> None:
+        """Put removed images back, and captions that were not changed since.
+
+        Raises:
+            DatasetError: If the edit is not kept any more, or another image has a removed image's name by now.
+        """
+        folder = self._folder / token
+        if not TOKEN.fullmatch(token) or not folder.is_dir():
+            raise DatasetError("This can no longer be undone.", field="images")
+        self._restore_captions(folder)
+        with self.draft.images.changing():
+            self._restore_images(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _restore_captions(self, folder: Path) -> None:
+        edit = read_json(folder / "edit.json")
+        captions = edit.get("captions", {}) if isinstance(edit, dict) else {}
+        known = self.draft.images.images()
+        for name, (before, after) in captions.items():
+            if name in known and self.draft.images.caption(name) == after:
+                self.draft.images.set_caption(name, before)
+
+    def _restore_images(self, folder: Path) -> None:
+        target = self.draft.images.path
+        removed = sorted(path.name for path in folder.iterdir() if path.name != "edit.json" and path.suffix != CAPTION)
+        stems = {Path(name).stem for name in self.draft.images.names()}
+        taken = [name for name in removed if Path(name).stem in stems]
+        if taken:
+            raise DatasetError(f"Another image is called {taken[0]} by now, so the removed one cannot be put back.", field="images")
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name in removed:
+                self._move(folder, target, name)
+            for caption in folder.glob(f"*{CAPTION}"):
+                if not (target / caption.name).exists():
+                    caption.replace(target / caption.name)
+        except OSError as error:
+            raise storage_error(error, target) from error
+
+    @staticmethod
+    def _move(source: Path, target: Path, name: str) -> None:
+        """Move an image, and its caption first, so that an image is never seen without it."""
+        caption = Path(name).with_suffix(CAPTION).name
+        if (source / caption).is_file():
+            (source / caption).replace(target / caption)
+        (source / name).replace(target / name)
+
+    @property
+    def _folder(self) -> Path:
+        return self.draft.folder / "undo"
+
+    def _new(self) -> Path:
+        """Return a new folder for an edit, after deleting those that are too old."""
+        folder = self._folder / secrets.token_hex(8)
+        try:
+            folder.mkdir(parents=True)
+            for other in self._folder.iterdir():
+                if time.time() - other.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(other, ignore_errors=True)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        return folder

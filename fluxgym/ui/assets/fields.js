@@ -1,0 +1,77 @@
+// Around the form's fields: help, the trainer's flag, notes and errors below them, and how to get to one.
+
+import { attribute, h, put } from "./dom.js";
+
+let resolveTable = null;
+
+/** The rows of the settings table by name, once the page has them: {label, help, flag, section, kind}. */
+export const settingsTable = new Promise((resolve) => { resolveTable = resolve; });
+
+export const fieldElement = (name) => document.getElementById(`field-${name}`);
+
+const inputs = (field) => [...field.querySelectorAll("input, textarea")];
+
+/** Add help and flag below a field; those of Advanced stand there always, the form's flag is shown on hover and focus. */
+function describe(field, row) {
+  const help = h("p", { class: "help", id: `${field.id}-help` }, row.help);
+  const note = h("p", { class: "help fg-note", id: `${field.id}-note`, hidden: true });
+  const flag = row.section
+    ? h("p", { class: "help", id: `${field.id}-flag` }, row.flag ? h("code", {}, row.flag) : null, h("span", { class: "fg-default" }))
+    : row.flag && h("span", { class: "flag", id: `${field.id}-flag` }, row.flag);
+  field.append(help, note, flag || "");
+  for (const input of inputs(field)) {
+    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-note ${field.id}-help ${field.id}-flag`);
+    attribute(input, "autocomplete", "off");
+  }
+}
+
+/** Describe all fields as soon as Gradio has made them. */
+export function describeFields(table) {
+  const open = new Set(Object.keys(table));
+  function turn() {
+    for (const name of open) {
+      const field = fieldElement(name);
+      if (!field || !inputs(field).length) continue;
+      describe(field, table[name]);
+      open.delete(name);
+    }
+    if (open.size) requestAnimationFrame(turn);
+    else resolveTable(table);
+  }
+  turn();
+}
+
+function showError(field, sentence) {
+  const old = field.querySelector(".fg-error");
+  if (!sentence) old?.remove();
+  else if (old) put(old, sentence);
+  else field.append(h("p", { class: "help bad fg-error", id: `${field.id}-error`, role: "alert" }, sentence));
+  for (const input of inputs(field)) attribute(input, "aria-invalid", sentence ? "true" : null);
+}
+
+/** Show what is known below each field: an error, or a note. */
+export function showFields({ errors, notes }) {
+  for (const field of document.querySelectorAll("#fg-train .fg-field")) {
+    const name = field.id.replace(/^field-/, "");
+    showError(field, errors[name] ?? "");
+    const note = field.querySelector(".fg-note");
+    if (!note) continue;
+    put(note, notes[name] ?? "");
+    note.hidden = !notes[name];
+    if (notes[name]) field.querySelector(".help").hidden = true; // the note says more than the help
+  }
+}
+
+/** Scroll to a field and focus it; Advanced unfolds if it is there. */
+export function goToField(name) {
+  if (name === "images") return goTo(document.getElementById("fg-images"), document.getElementById("fg-file"));
+  const field = fieldElement(name);
+  if (!field) return;
+  if (field.closest("#advanced")) document.dispatchEvent(new CustomEvent("fg:reveal", { detail: name }));
+  goTo(field, inputs(field)[0]);
+}
+
+function goTo(element, control) {
+  element?.scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  control?.focus({ preventScroll: true });
+}

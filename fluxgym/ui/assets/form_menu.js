@@ -1,0 +1,70 @@
+// The head of step 1: when the draft was saved, and a menu with New training and the templates.
+
+import { stamp, now } from "./clock.js";
+import { question } from "./dialog.js";
+import { fill, h, put } from "./dom.js";
+import { errorOf, get, path, remove as removing } from "./api.js";
+import { send } from "./form.js";
+import { popupMenu } from "./popup.js";
+import { unsavedChanges } from "./unsaved.js";
+
+let templates = [];
+
+async function list() {
+  const { value: answer } = await get("templates");
+  if (answer) templates = answer.templates;
+}
+
+async function newTraining() {
+  const lost = await unsavedChanges();
+  const yes = lost !== null && (!lost || await question({ title: "Start with an empty form?", text: `This discards ${lost}. Existing runs are not changed.`, yes: "Clear form" }));
+  if (yes) send("fresh");
+}
+
+async function save() {
+  const done = await question({
+    title: "Save these settings as a template", field: { label: "Name of the template", value: "" }, yes: "Save as template",
+    text: "All settings except the LoRA’s name. A template with the same name is replaced.",
+    check: async (name) => (name.trim() ? "" : "Enter a name."),
+  });
+  if (done) send("keep", { name: done.value });
+}
+
+/** A select of the templates, for a dialog. */
+function choice() {
+  return h("select", { class: "in", "aria-label": "Template" }, templates.map((name) => h("option", { value: name }, name)));
+}
+
+async function apply() {
+  const select = choice();
+  if (await question({ title: "Apply a template", text: "The LoRA’s name, and a trigger word that is there, stay.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
+}
+
+async function remove() {
+  const select = choice();
+  const check = async () => errorOf(await removing(path("templates", select.value)));
+  if (await question({ title: "Delete a template", text: "Runs that were started with it are not changed. This cannot be undone.", body: [select], yes: "Delete", danger: true, check })) await list();
+}
+
+function items() {
+  const some = templates.length > 0;
+  return [
+    { text: "New training", onclick: newTraining },
+    some && { text: "Apply a template…", onclick: apply },
+    { text: "Save as template…", onclick: save },
+    some && { text: "Delete a template…", danger: true, onclick: remove },
+  ].filter(Boolean);
+}
+
+export function mount({ element }) {
+  const saved = h("span", { class: "small faint fg-draft" });
+  fill(element, h("header", { class: "card-head" },
+    h("h2", { id: "fg-step-1" }, h("span", { class: "num", "aria-hidden": "true" }, "1"), h("span", { class: "vh" }, "Step 1: "), "LoRA"), saved, popupMenu({ label: "More for this form", items })));
+  document.addEventListener("fg:form", ({ detail }) => {
+    if (detail.kept) put(saved, `Draft saved ${stamp(now()).slice(11, 16)}`);
+    else if (!detail.draft) put(saved, "");
+    if (detail.kind === "keep") list();
+  });
+  document.addEventListener("fg:changed", list);
+  list();
+}

@@ -1,0 +1,70 @@
+// The bar of selected images: add a text to their captions, replace one, remove the images. Each can be undone.
+
+import { errorOf } from "./api.js";
+import { question } from "./dialog.js";
+import { h, put } from "./dom.js";
+import { icon } from "./icons.js";
+import { postEdit } from "./image_edits.js";
+import { notice } from "./notices.js";
+
+const images = (number) => `${number} image${number === 1 ? "" : "s"}`;
+const captions = (number) => `${number} caption${number === 1 ? "" : "s"}`;
+
+const labelled = (text, control) => h("label", { class: "field" }, h("span", { class: "label" }, text), control);
+
+/** Send an edit, and offer to undo it; `changed()` shows the result. Returns a sentence if it was refused. */
+export async function undoable(request, sentence, changed) {
+  const answer = await request();
+  if (!answer.value) return errorOf(answer);
+  await changed();
+  const undo = async () => {
+    const undone = await postEdit("undo", { token: answer.value.undo });
+    if (errorOf(undone)) notice(errorOf(undone));
+    await changed();
+  };
+  notice(typeof sentence === "function" ? sentence(answer.value) : sentence, { undo });
+  return "";
+}
+
+/** The bar. `grid` has changed(), selectAll() and clear(). Returns {element, show}; show takes the names and how many can be selected. */
+export function bulkBar(grid) {
+  let names = [];
+  const number = h("span", { class: "strong" });
+  const all = h("button", { type: "button", class: "btn s quiet", onclick: () => grid.selectAll() });
+  const button = (text, onclick) => h("button", { type: "button", class: "btn s quiet", onclick }, text);
+
+  async function addText() {
+    const text = h("input", { type: "text", class: "in", autocomplete: "off" });
+    const at = h("select", { class: "in" }, h("option", { value: "start" }, "At the start"), h("option", { value: "end" }, "At the end"));
+    await question({
+      title: `Add text to ${captions(names.length)}`, body: [labelled("Text", text), labelled("Where", at)], yes: "Add",
+      check: () => undoable(() => postEdit("add-text", { names, text: text.value, at: at.value }), ({ changed }) => `Added to ${captions(changed)}.`, grid.changed),
+    });
+  }
+
+  async function replace() {
+    const find = h("input", { type: "text", class: "in", autocomplete: "off" });
+    const text = h("input", { type: "text", class: "in", autocomplete: "off" });
+    await question({
+      title: `Replace in ${captions(names.length)}`, body: [labelled("Find", find), labelled("Replace with", text)], yes: "Replace",
+      check: () => undoable(() => postEdit("replace", { names, find: find.value, text: text.value }), ({ changed }) => `Changed ${captions(changed)}.`, grid.changed),
+    });
+  }
+
+  async function remove() {
+    const sentence = await undoable(() => postEdit("remove", { names }), `${images(names.length)} removed.`, grid.changed);
+    if (sentence) notice(sentence);
+  }
+
+  const element = h("div", { class: "bulk", role: "region", "aria-label": "Selected images", hidden: true },
+    number, all, h("span", { class: "grow" }), button("Add text…", addText), button("Replace…", replace), button("Remove", remove),
+    h("button", { type: "button", class: "btn s icon quiet", "data-clear": "", "aria-label": "Clear selection", onclick: () => grid.clear() }, icon("x")));
+
+  return { element, show(selected, total) {
+    names = selected;
+    element.hidden = !names.length;
+    put(number, `${names.length} selected`);
+    put(all, `Select all ${total}`);
+    all.hidden = names.length >= total;
+  } };
+}

@@ -1,0 +1,101 @@
+// One image of step 2: its thumbnail, its checkbox, and its caption, which is saved while it is typed. The caption is the image's tab stop;
+// Escape leads to the checkbox, from which arrows move to other images, Delete removes the image, and Enter leads back.
+
+import { address, errorOf, patch, path } from "./api.js";
+import { attribute, fill, h } from "./dom.js";
+import * as store from "./browser_store.js";
+import { icon } from "./icons.js";
+import { edit } from "./image_edits.js";
+
+const SAVE_AFTER_MS = 400;
+const RETRY_MS = 3000;
+
+/** Say what is missing in a caption, or how its saving goes. */
+function showState(line, { text, trigger, saving = "" }) {
+  const word = trigger.trim().toLowerCase();
+  const missing = !text.trim() ? "No caption" : word && !text.toLowerCase().includes(word) ? "No trigger word" : "";
+  const shown = saving || missing;
+  const isWarning = !saving && Boolean(missing);
+  if (line.dataset.shown === shown) return;
+  line.dataset.shown = shown;
+  attribute(line, "class", `help fg-saved ${isWarning ? "warn" : ""}`);
+  fill(line, isWarning ? icon("alert") : null, shown);
+}
+
+/** The textarea of a caption, which saves itself. */
+function captionField(item, line, { trigger, saved }) {
+  const text = h("textarea", { class: "in cap", rows: 3, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
+  let timer = null;
+  text.sent = item.caption;
+  text.value = item.caption;
+  const show = (saving) => showState(line, { text: text.value, trigger: trigger(), saving });
+  text.showState = () => show(text.value === text.sent ? "" : line.dataset.shown);
+  async function save() {
+    clearTimeout(timer);
+    if (text.value === text.sent) return;
+    const wanted = text.value;
+    show("Saving…");
+    const answer = await edit((query) => patch(path("drafts", store.draft(), "images", item.name), { caption: wanted }, query));
+    if (answer.value) {
+      text.sent = wanted;
+      show("Saved");
+      setTimeout(() => text.value === text.sent && show(""), 2000);
+      saved(answer.value);
+    } else {
+      show(answer.offline ? "Not saved yet. Trying again." : errorOf(answer));
+      if (answer.offline) timer = setTimeout(save, RETRY_MS);
+    }
+  }
+  text.addEventListener("input", () => { clearTimeout(timer); show("Not saved yet"); timer = setTimeout(save, SAVE_AFTER_MS); });
+  text.addEventListener("blur", save);
+  return text;
+}
+
+/** Create an image's element. `card` has trigger(), saved(counts), selected(name, isSelected), remove(name) and isSelected(name). */
+export function imageCard(item, card) {
+  const line = h("span", { class: "help fg-saved", role: "status" });
+  const text = captionField(item, line, card);
+  const check = h("input", { type: "checkbox", tabindex: -1, "aria-label": `Select ${item.name}`, onchange: () => card.selected(item.name, check.checked) });
+  const remove = h("button", { type: "button", class: "btn icon s fg-remove", tabindex: -1, "aria-label": `Remove ${item.name}`, title: `Remove ${item.name}`,
+    onclick: () => card.remove(item.name) }, icon("x"));
+  text.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    check.focus();
+  });
+  check.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") text.focus();
+    else if (event.key === "Delete") card.remove(item.name);
+    else return;
+    event.preventDefault();
+  });
+  return h("li", { class: "image fg-image" },
+    h("div", { class: "thumb-box" },
+      h("label", { class: "thumb" }, check, h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 })), remove),
+    h("span", { class: "small cut soft fg-filename", title: item.name }, item.name), text, line);
+}
+
+/** Show an image again: what the server has, unless its caption is being edited. */
+export function showImageCard(element, item, card) {
+  const text = element.querySelector("textarea");
+  attribute(text, "placeholder", card.trigger() || "What the image shows");
+  if (document.activeElement !== text && text.value === text.sent && text.sent !== item.caption) {
+    text.value = item.caption;
+    text.sent = item.caption;
+  }
+  element.querySelector("input").checked = card.isSelected(item.name);
+  text.showState();
+}
+
+/** Move the focus between the checkboxes of a grid by arrows, Home and End. */
+export function moveByArrows(grid, event) {
+  if (event.target.type !== "checkbox") return;
+  const all = [...grid.querySelectorAll("input[type=checkbox]")];
+  const columns = Math.max(1, getComputedStyle(grid).gridTemplateColumns.split(" ").length);
+  const at = all.indexOf(event.target);
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: all.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  all[Math.min(Math.max(0, to), all.length - 1)]?.focus();
+}
+

@@ -1,0 +1,36 @@
+// The order of edits of the images: one at a time, because the first may copy a run's images into the draft, which changes the source for
+// the next. Start waits until all are saved.
+
+import { post, path } from "./api.js";
+import * as store from "./browser_store.js";
+import { setSource, source } from "./form.js";
+
+let edits = Promise.resolve();
+let uploads = Promise.resolve();
+
+/** Send an edit after those before it; `request(query)` returns an answer of api.js. */
+export function edit(request) {
+  const done = edits.then(async () => {
+    const answer = await request({ source: source() });
+    if (answer.value) setSource(answer.value.source);
+    return answer;
+  });
+  edits = done.catch(() => {});
+  return done;
+}
+
+/** Run an upload after those before it. */
+export function upload(run) {
+  const done = uploads.then(run);
+  uploads = done.catch(() => {});
+  return done;
+}
+
+/** Wait until all uploads and edits of the images are saved. */
+export async function settled() {
+  await uploads;
+  await edits;
+}
+
+/** Post to a route of the draft, as an edit. */
+export const postEdit = (route, body = {}) => edit((query) => post(path("drafts", store.draft(), route), body, query));

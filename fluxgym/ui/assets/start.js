@@ -1,0 +1,41 @@
+// Start: sends the form once all edits of the images are saved, and asks what to do with a name that is taken.
+
+import { fill, h } from "./dom.js";
+import { send } from "./form.js";
+import { settled } from "./image_edits.js";
+
+let isStarting = false;
+
+/** Start with the form's settings; a second press waits for the first one's answer. */
+export async function start(details = {}) {
+  if (isStarting) return;
+  isStarting = true;
+  setTimeout(() => { isStarting = false; }, 15_000); // if no answer comes
+  await settled();
+  send(details.if_exists ? "choose" : "start", details);
+}
+
+/** Allow the next press after an answer to the last one. */
+export function startAnswered() {
+  isStarting = false;
+}
+
+/** The dialog for a name that is taken; the focus is on Cancel. Returns {element, ask}. */
+export function takenDialog() {
+  const dialog = h("dialog", { class: "fg-choice", "aria-labelledby": "fg-choice-title" });
+  const choice = (value, text, help) => value && text && h("button", {
+    type: "button", class: "btn wide", "data-choice": value, onclick: () => { dialog.close(); start({ if_exists: value }); },
+  }, h("span", {}, text), h("small", { class: "soft" }, help));
+  function ask(taken) {
+    const cancel = h("button", { type: "button", class: "btn", onclick: () => dialog.close() }, "Cancel");
+    fill(dialog, h("h2", { id: "fg-choice-title" }, taken.title), h("p", { class: "soft" }, taken.sentence),
+      h("div", { class: "stack tight fg-choices" },
+        choice("resume", taken.resume, "Continues the existing run with its own settings and images"),
+        choice("new", taken.new, "Starts a new run; the existing run is not changed"),
+        choice("replace", taken.replace, "Moves the existing run to outputs/.fluxgym/archive")),
+      h("div", { class: "line" }, cancel));
+    dialog.showModal();
+    cancel.focus();
+  }
+  return { element: dialog, ask };
+}

@@ -1,0 +1,117 @@
+"""No answer overwrites what is typed: every kind of field, at several latencies, in two tabs, and while the app is down."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.page import App, open_page
+
+# Each answer of the app to the form is held back for a while, as over a slow line.
+SLOW = """(() => {
+  const send = window.fetch;
+  window.fetch = async (resource, options) => {
+    const answer = await send(resource, options);
+    if (String(resource?.url ?? resource).includes("/run/")) await new Promise((resolve) => setTimeout(resolve, %d));
+    return answer;
+  };
+})()"""
+KEY_MS = 30
+
+
+@pytest.fixture(params=[0, 300, 800], ids=lambda ms: f"{ms} ms")
+def slow_page(page, request) -> Page:
+    """Return a tab whose form is answered late."""
+    page.add_init_script(SLOW % request.param)
+    return page
+
+
+def type_over(page: Page, label: str, text: str) -> None:
+    """Replace a field's text key by key."""
+    field = page.get_by_label(label, exact=True)
+    field.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type(text, delay=KEY_MS)
+
+
+def choose(page: Page, name: str, option: str) -> None:
+    """Choose an option of a dropdown."""
+    page.locator(f"#field-{name} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def wait_until_saved(page: Page) -> None:
+    """Wait until the app has confirmed everything that was typed."""
+    page.wait_for_function("localStorage.getItem('fluxgym.unsent') === null")
+
+
+def expect_values(page: Page) -> None:
+    """Expect what test_typing_in_every_kind_of_field types."""
+    for label, value in (
+        ("LoRA name", "blue pottery"), ("Trigger word/sentence", "bluepot style"), ("Repeat trains per image", "7"),
+        ("Max train epochs", "12"), ("Sample image prompts (one per line)", "one\ntwo, three"), ("Learning rate", "3e-4"),
+        ("Guidance scale", "2.5"), ("Timestep sampling", "sigmoid"), ("GPU memory (VRAM)", "16 GB card (16G)"),
+    ):  # fmt: skip
+        expect(page.get_by_label(label, exact=True)).to_have_value(value)
+    expect(page.get_by_label("Enable monitoring")).not_to_be_checked()
+
+
+def test_typing_in_every_kind_of_field_stays_as_typed(app, slow_page):
+    page = slow_page
+    open_page(page, app)
+    type_over(page, "LoRA name", "blue pottery")
+    type_over(page, "Trigger word/sentence", "bluepot style")
+    type_over(page, "Repeat trains per image", "7")
+    type_over(page, "Max train epochs", "12")
+    type_over(page, "Sample image prompts (one per line)", "one\ntwo, three")
+    choose(page, "vram", "16 GB card (16G)")
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    type_over(page, "Learning rate", "3e-4")
+    type_over(page, "Guidance scale", "2.5")
+    choose(page, "timestep_sampling", "sigmoid")
+    page.get_by_label("Enable monitoring").uncheck()
+    wait_until_saved(page)
+    expect_values(page)
+    page.reload()
+    expect_values(page)
+
+
+def test_typing_while_another_models_defaults_arrive_stays_as_typed(app, slow_page):
+    page = slow_page
+    open_page(page, app)
+    expect(page.get_by_label("Max train epochs")).to_have_value("32")  # the pocket model's
+    choose(page, "base_model", "FLUX.1 dev")
+    type_over(page, "Max train epochs", "12")
+    type_over(page, "Repeat trains per image", "7")
+    expect(page.get_by_label("Resize dataset images")).to_have_value("512")
+    wait_until_saved(page)
+    expect(page.get_by_label("Max train epochs")).to_have_value("12")
+    expect(page.get_by_label("Repeat trains per image")).to_have_value("7")
+
+
+def test_two_tabs_each_keep_their_own_values(app, context, page):
+    open_page(page, app)
+    other = context.new_page()
+    open_page(other, app)
+    type_over(page, "LoRA name", "first")
+    type_over(other, "LoRA name", "second")
+    type_over(page, "Repeat trains per image", "7")
+    wait_until_saved(page)
+    expect(page.get_by_label("LoRA name")).to_have_value("first")
+    expect(other.get_by_label("LoRA name")).to_have_value("second")
+    expect(other.get_by_label("Repeat trains per image")).to_have_value("10")
+
+
+def test_typing_while_the_app_restarts_is_sent_when_it_is_back(app: App, page):
+    open_page(page, app)
+    type_over(page, "LoRA name", "before")
+    wait_until_saved(page)
+    app.kill()
+    type_over(page, "LoRA name", "typed while away")
+    expect(page.locator(".fg-connection")).to_have_text("Connection lost. Retrying; training continues.")
+    expect(page.locator(".fg-connection")).to_be_visible()
+    app.start()
+    expect(page.locator(".fg-connection")).to_be_hidden()
+    wait_until_saved(page)
+    expect(page.get_by_label("LoRA name")).to_have_value("typed while away")
+    page.evaluate("localStorage.removeItem('fluxgym.unsent')")
+    page.reload()
+    expect(page.get_by_label("LoRA name")).to_have_value("typed while away")

@@ -1,0 +1,80 @@
+"""Edits of a draft's images are undone completely, and never against what was done since."""
+
+import pytest
+
+from fluxgym.errors import DatasetError
+from fluxgym.sessions.draft_edits import DraftEdits
+from fluxgym.sessions.drafts import open_draft
+from tests.support.drafts import new_draft_id
+from tests.support.photos import write_cats
+
+
+@pytest.fixture
+def draft(tmp_path):
+    """Return a draft with four images and captions."""
+    draft = open_draft(tmp_path, new_draft_id())
+    write_cats(draft.images.path, count=4)
+    return draft
+
+
+def content(draft):
+    """Return the bytes of all files of the draft's images by name."""
+    return {path.name: path.read_bytes() for path in draft.images.path.iterdir()}
+
+
+def test_undo_after_remove_restores_images_and_captions(draft):
+    before, edits = content(draft), DraftEdits(draft)
+    token = edits.remove(["cat 1.png", "cat 3.png", "not there.png"])
+    assert draft.images.names() == ["cat 0.png", "cat 2.png"]
+    assert not (draft.images.path / "cat 1.txt").exists()
+    edits.undo(token)
+    assert content(draft) == before
+
+
+def test_undo_after_remove_all_restores_captions_without_an_image_too(draft):
+    (draft.images.path / "later.txt").write_text("its image comes later")
+    before, edits = content(draft), DraftEdits(draft)
+    token = edits.remove_all()
+    assert content(draft) == {}
+    edits.undo(token)
+    assert content(draft) == before
+
+
+def test_undo_of_captions_keeps_one_that_was_changed_since(draft):
+    edits = DraftEdits(draft)
+    before = draft.images.caption("cat 0.png")
+    token = edits.set_captions({"cat 0.png": "new 0", "cat 1.png": ""})
+    assert (draft.images.caption("cat 0.png"), draft.images.caption("cat 1.png")) == ("new 0", "")
+    draft.images.set_caption("cat 1.png", "typed since")
+    edits.undo(token)
+    assert (draft.images.caption("cat 0.png"), draft.images.caption("cat 1.png")) == (before, "typed since")
+
+
+def test_undo_never_replaces_an_image_of_the_same_name(draft):
+    edits = DraftEdits(draft)
+    token = edits.remove(["cat 1.png"])
+    (draft.images.path / "cat 1.png").write_bytes((draft.images.path / "cat 0.png").read_bytes())
+    before = content(draft)
+    with pytest.raises(DatasetError, match=r"Another image is called cat 1\.png"):
+        edits.undo(token)
+    assert content(draft) == before
+
+
+@pytest.mark.parametrize("token", ["", "..", "0" * 16, "../../x"])
+def test_undo_of_an_unknown_edit_is_refused(draft, token):
+    with pytest.raises(DatasetError, match="no longer be undone"):
+        DraftEdits(draft).undo(token)
+
+
+def test_undo_works_once(draft):
+    edits = DraftEdits(draft)
+    token = edits.remove(["cat 1.png"])
+    edits.undo(token)
+    with pytest.raises(DatasetError):
+        edits.undo(token)
+
+
+def test_cleared_draft_keeps_no_edits(draft):
+    DraftEdits(draft).remove(["cat 1.png"])
+    draft.forget_images()
+    assert not (draft.folder / "undo").exists()
