@@ -17,7 +17,7 @@ function library() {
 }
 
 /** Multiples of 1, 2 or 5 times a power of ten in a range, about `wanted` of them and no closer than `least`. */
-export function ticks(low, high, wanted, least = 0) {
+function ticks(low, high, wanted, least = 0) {
   const raw = Math.max((high - low) / wanted || 1, least);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = ([1, 2, 5].find((factor) => factor * power >= raw * 0.999) ?? 10) * power;
