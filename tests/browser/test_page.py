@@ -393,3 +393,16 @@ def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, pa
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.get_by_role("button", name="More for this form").click()
     expect(page.get_by_role("menuitem")).to_have_text(["New training", "Save as template…"])
+
+
+def test_start_stays_in_view_while_the_page_scrolls_and_below_a_full_banner(app, page):
+    for number in range(4):
+        make_run(app.outputs, f"broken-{number}", status="failed", reason="Loss is NaN.", timestamp=1000.0 + number)
+    open_page(page, app)
+    expect(page.locator("#fg-banner li.row")).to_have_count(3)
+    box = page.locator("#start").bounding_box()
+    assert box["y"] + box["height"] < 900
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator("#start")).to_be_in_viewport()
+    expect(page.get_by_role("navigation", name="Main")).to_be_in_viewport()
