@@ -70,7 +70,7 @@ class FileRoutes:
         return router
 
     def asset(self, name: str) -> Response:
-        """Send a script or the style sheet of the page."""
+        """Send a script of the page, its icons, or a vendored file."""
         path = next((path for folder in (ASSETS, VENDOR) if folder.is_dir() for path in folder.iterdir() if path.name == name), None)
         if path is None or path.suffix not in ASSET_TYPES:
             return NOT_FOUND

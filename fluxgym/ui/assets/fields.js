@@ -4,7 +4,7 @@ import { attribute, findAll, h, put } from "./dom.js";
 
 let resolveTable = null;
 
-/** The rows of the settings table by name, once the page has them: {label, help, flag, section, kind}. */
+/** The rows of the settings table by name, once the page has them: {label, help, flag, section}. */
 export const settingsTable = new Promise((resolve) => { resolveTable = resolve; });
 
 export const fieldElement = (name) => document.getElementById(`field-${name}`);

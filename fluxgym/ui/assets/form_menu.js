@@ -37,7 +37,7 @@ function choice() {
 
 async function apply() {
   const select = choice();
-  if (await question({ title: "Apply a template", text: "The LoRA’s name, and a trigger word that is there, stay.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
+  if (await question({ title: "Apply a template", text: "The LoRA name and a trigger word that you entered do not change.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
 }
 
 async function remove() {

@@ -39,7 +39,7 @@ function previewText({ count, names }) {
 export async function forgetOld() {
   let preview = /** @type {import("./types.js").SweepPreview | null} */ (null);
   const asked = await question({
-    title: "Forget old sessions", text: "Takes ended sessions that were started before that off the list. Their LoRAs and files stay.",
+    title: "Forget old sessions", text: "Ended sessions that were started more than this many days ago leave the list. Their LoRAs and files stay.",
     field: { label: "Older than (days)", value: "30" }, yes: "Continue",
     check: async (days) => {
       if (!/^\d{1,5}$/.test(days.trim())) return "Enter a whole number of days, such as 30.";

@@ -195,7 +195,7 @@ export function mount({ element }) {
     attribute(none, "hidden", null);
     body.hidden = true;
     missing.hidden = !name;
-    put(missing, name ? `There is no run “${name}” any more.` : "");
+    put(missing, name ? `There is no run “${name}”.` : "");
   }
 
   const ask = poll(async () => {

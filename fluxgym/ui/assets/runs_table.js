@@ -6,7 +6,6 @@ import { icon } from "./icons.js";
 import { menu } from "./menu.js";
 import { began, buttonsKey, folderName, openLink, sentence, statusDot, statusWord, stepButton, stepsText } from "./session_row.js";
 
-// [name of the sort, heading, class, direction of the first press]
 /** @type {[string, string, string, boolean][]} Name, title, class, and whether the first click sorts downwards. */
 const COLUMNS = [
   ["name", "Run", "", false], ["status", "Status", "", false], ["steps", "Steps", "r", true], ["loss", "Loss", "r", false],
