@@ -197,7 +197,7 @@ def test_typed_text_is_never_rendered_as_html(app, page, cats):
     drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
     expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
-    expect(page.locator("#fg-run-page .log").last).to_contain_text("onerror")
+    expect(page.get_by_label("The last lines of training.log")).to_contain_text("onerror")
     expect(page.locator("#fg-run-page")).to_contain_text(HOSTILE)
     assert page.evaluate("window.hurt") is None
 
@@ -309,9 +309,9 @@ def test_several_images_are_removed_and_put_back_and_steps_agree(app, page):
     expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
     page.get_by_label("Select cat-2.png").check()
     page.get_by_role("button", name="Select all 8").click()
-    expect(page.locator(".bulk")).to_contain_text("8 selected")
+    expect(page.locator("#fg-images .bulk")).to_contain_text("8 selected")
     page.get_by_label("Select cat-8.png").uncheck()
-    page.locator(".bulk").get_by_role("button", name="Remove").click()
+    page.locator("#fg-images .bulk").get_by_role("button", name="Remove").click()
     expect(page.locator(".fg-counts")).to_have_text("1 image")
     expect(page.locator("#fg-formula")).to_contain_text("1 image × 10 repeats")
     page.get_by_role("button", name="Undo").click()
@@ -331,7 +331,7 @@ def test_image_has_one_tab_stop_and_is_used_by_keyboard(app, page):
     page.keyboard.press("ArrowRight")
     expect(page.get_by_label("Select cat-3.png")).to_be_focused()
     page.keyboard.press("Space")
-    expect(page.locator(".bulk")).to_contain_text("1 selected")
+    expect(page.locator("#fg-images .bulk")).to_contain_text("1 selected")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Caption of cat-3.png")).to_be_focused()
 
@@ -372,7 +372,8 @@ def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, pa
     page.get_by_label("Max train epochs").fill("7")
     choose_in_form_menu(page, "Save as template…")
     page.get_by_label("Name of the template").fill("Seven")
-    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
+    with page.expect_response("**/fluxgym/api/templates"):  # the menu knows it now
+        page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
     expect(page.get_by_text("Saved as the template Seven.")).to_be_visible()
     page.get_by_label("Max train epochs").fill("3")
     choose_in_form_menu(page, "Apply a template…")
@@ -380,8 +381,8 @@ def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, pa
     expect(page.get_by_label("Max train epochs")).to_have_value("7")
     expect(page.get_by_label("LoRA name")).to_have_value("dog")
     choose_in_form_menu(page, "Delete a template…")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("dialog")).to_be_hidden()
+    with page.expect_response("**/fluxgym/api/templates"):
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="More for this form").click()
     expect(page.get_by_role("menuitem")).to_have_text(["New training", "Save as template…"])
 
