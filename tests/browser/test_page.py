@@ -37,7 +37,7 @@ def test_page_at_every_width_fits_and_requests_no_other_host(app, page, width, t
     page.set_viewport_size({"width": width, "height": 900})
     open_page(page, app, f"?__theme={theme}")
     expect(page.locator("#fg-banner li.row")).to_have_count(1)
-    for fragment in ("#train", "#runs", f"#run/{slug}"):
+    for fragment in ("#train", "#runs", "#run"):
         page.goto(f"{app.url}?__theme={theme}{fragment}")
         expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if fragment == "#train" else "Runs")
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
@@ -193,12 +193,13 @@ def test_typed_text_is_never_rendered_as_html(app, page, cats):
     (app.outputs / "hostile" / "training.log").write_text(HOSTILE)
     open_page(page, app)
     expect(page.locator("#fg-banner li.row .name")).to_have_text(HOSTILE)
+    expect(page.locator("#fg-banner li.row .fg-reason")).to_have_text(HOSTILE)
     expect(page.get_by_label("Trigger word/sentence")).to_have_value(HOSTILE)
     drop_files(page, {"<b>x.png": cats[0].read_bytes(), "<b>x.txt": HOSTILE.encode()})
     expect(page.locator(".fg-image textarea")).to_have_value(HOSTILE)
     page.goto(f"{app.url}#run/hostile")
     expect(page.get_by_label("The last lines of training.log")).to_contain_text("onerror")
-    expect(page.locator("#fg-run-page")).to_contain_text(HOSTILE)
+    expect(page.locator("#fg-run-page .fg-reason:visible")).to_have_text(HOSTILE)
     assert page.evaluate("window.hurt") is None
 
 
@@ -232,16 +233,21 @@ def test_start_with_a_taken_name_asks_for_a_choice(app, page):
 
 def test_refreshed_sessions_follow_the_files(app, page):
     open_page(page, app)
-    expect(page.locator("#fg-banner")).to_contain_text("No active training sessions found")
+    title = page.get_by_role("button", name="Active Training Sessions")
+    expect(title).to_have_text("🔄 Active Training Sessions")
+    expect(page.locator("#fg-banner .sum")).to_contain_text("No active training sessions found")
     make_run(app.outputs, "cat", status="stopped", timestamp=1706140800.0, max_train_epochs=12, enable_checkpointing=True)
-    page.get_by_role("button", name="More for all sessions").click()
-    page.get_by_role("menuitem", name="Refresh Sessions").click()
-    page.get_by_role("button", name="Active Training Sessions").click()
+    page.get_by_role("button", name="Refresh Sessions").click()
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
+    title.click()
     row = page.locator("#fg-banner li.row")
     expect(row).to_contain_text("🔵")
     expect(row).to_contain_text("Epochs: 12")
+    expect(row).to_contain_text("Checkpointing: ✅")
+    expect(row).to_contain_text("Monitoring: –❌")
     expect(row).to_contain_text("Started: 2024-01-2")
     (app.outputs / "cat" / "ui_state.json").unlink()
+    page.get_by_role("button", name="Refresh Sessions").click()
     expect(row).to_have_count(0)
 
 
@@ -264,11 +270,14 @@ def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
 
 def test_empty_areas_describe_what_will_appear(app, page):
     open_page(page, app)
-    expect(page.locator("#fg-banner")).to_contain_text("Each training that you start appears here.")
+    expect(page.locator("#fg-banner .sum")).to_have_text("No active training sessions found. Each training that you start appears here.")
     expect(page.locator(".fg-tips")).to_contain_text("What works well")
-    page.get_by_role("button", name="Fill in the example").click()
-    expect(page.locator(".fg-image")).to_have_count(8)
-    expect(page.locator(".fg-welcome")).to_be_hidden()
+    expect(page.locator(".fg-welcome")).to_be_visible()
+    page.goto(f"{app.url}#run")
+    expect(page.locator(".fg-run-none")).to_contain_text("to see it here")
+    assert page.locator(".fg-run-none").evaluate("(card) => parseFloat(getComputedStyle(card).paddingLeft)") >= 16
+    make_run(app.outputs, "cat", status="stopped", timestamp=1)
+    expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
 
 
 def test_check_level_is_an_icon_with_a_word(app, page):

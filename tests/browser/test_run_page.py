@@ -305,7 +305,7 @@ def test_a_real_training_is_followed_to_its_end(app, page):
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
     page.get_by_label("The name of your LoRA").fill("Real")
-    page.get_by_label("Max Train Epochs").fill("4")
+    page.get_by_label("Max train epochs").fill("4")
     page.get_by_label("Sample Image Every N Steps").fill("10")
     page.locator("#start").click()
     expect(page.get_by_role("heading", name="Real", exact=True)).to_be_visible()

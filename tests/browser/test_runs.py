@@ -80,7 +80,7 @@ def test_two_runs_are_compared(app, page, runs):
     page.get_by_label("Select cat").check()
     bar.get_by_role("button", name="Compare").click()
     card = page.get_by_role("region", name="Compare corgi and cat")
-    expect(card.get_by_role("row", name="Learning Rate 1e-4 3e-4")).to_be_visible()
+    expect(card.get_by_role("row", name="Learning rate 1e-4 3e-4")).to_be_visible()
     expect(card.get_by_role("row", name="Last loss 0.2000 0.1000")).to_be_visible()
     expect(card.get_by_role("row", name="Seed 42 42")).to_have_count(0)
     card.get_by_role("switch", name="Differences only").uncheck()

@@ -273,7 +273,7 @@ def test_run_page_shows_curve_samples_and_log(app, page, run):
     run.monitor_log.write_text("2025-01-25 14:30:22 trainer started, PID 7\n")
     page.goto(f"{app.url}#run/my-cat")
     page.get_by_text("Monitor", exact=True).click()
-    expect(page.get_by_text("no process monitors this run")).to_be_visible()
+    expect(page.get_by_text("The run has ended, so no process watches it.")).to_be_visible()
     expect(page.get_by_label("The last lines of monitor.log")).to_contain_text("trainer started")
     run.monitor_log.write_text("another line\n")
     page.get_by_role("button", name="Refresh Monitor Status").click()

@@ -55,7 +55,7 @@ class FileRoutes:
     def router(self) -> APIRouter:
         """The routes, to be included in the application. The OpenAPI description has those that answer in JSON."""
         router = APIRouter(prefix="/fluxgym", route_class=DescribedRoute, responses=REFUSALS)
-        downloads = {
+        downloads: dict[str, Callable[..., object]] = {
             "/assets/{name}": self.asset, "/runs/{slug}/samples/{name}": self.sample, "/runs/{slug}/loras/{name}": self.lora,
             "/runs/{slug}/training.log": self.log, "/runs/{slug}/export/{name}": self.export, "/export/{name}": self.export_several,
             "/states.tar.gz": self.states,

@@ -22,8 +22,11 @@ function showState(line, { text, trigger, saving = "" }) {
   fill(line, isWarning ? icon("alert") : null, shown);
 }
 
+/** @typedef {HTMLTextAreaElement & { sent?: string, showState?: () => void }} CaptionField */
+
 /** The textarea of a caption, which saves itself. */
 function captionField(item, line, { trigger, saved }) {
+  /** @type {CaptionField} */
   const text = h("textarea", { class: "in cap", rows: 3, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
   let timer = null;
   text.sent = item.caption;
@@ -91,7 +94,7 @@ export function showImageCard(element, item, card) {
 export function moveByArrows(grid, event) {
   if (event.target.type !== "checkbox") return;
   const all = [...grid.querySelectorAll("input[type=checkbox]")];
-  const columns = Math.max(1, getComputedStyle(grid).gridTemplateColumns.split(" ").length);
+  const columns = Math.max(1, window.getComputedStyle(grid).gridTemplateColumns.split(" ").length);
   const at = all.indexOf(event.target);
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: all.length - 1 }[event.key];
   if (to === undefined) return;

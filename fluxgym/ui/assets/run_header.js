@@ -1,6 +1,6 @@
 // The header of a run's page: name, status, facts, progress, figures and actions. A completed run has the result card instead.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { attribute, fill, findAll, h, keyed, put } from "./dom.js";
 import { count, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
 import { shown } from "./chart.js";
@@ -41,10 +41,14 @@ export function facts(session, about) {
   ];
 }
 
-/** The figures that are known: [title, value, small text or {at, counts}]. */
+/**
+ * The figures that are known: [title, value, small text, time of an update in place of the text].
+ * @returns {[string, string, string, (number | null)?][]}
+ */
 function figures(session) {
   const p = session.progress ?? {};
   const live = isLive(session);
+  /** @type {[string, string, string, (number | null)?][]} */
   const list = [];
   if (typeof p.step === "number") list.push(["Step", p.step.toLocaleString("en-US"), p.total_steps ? `of ${p.total_steps.toLocaleString("en-US")}` : ""]);
   const epochs = session.max_train_epochs;
@@ -61,6 +65,10 @@ function figure() {
   return h("div", {}, h("dt"), h("dd", {}, h("span"), " ", h("small")));
 }
 
+/**
+ * @param {Element} item
+ * @param {[string, string, string, (number | null)?]} figure
+ */
 function updateFigure(item, [title, value, small, at]) {
   const [term, description] = item.children;
   const [number, about] = description.children;
@@ -68,7 +76,7 @@ function updateFigure(item, [title, value, small, at]) {
   put(number, value);
   if (typeof at === "number") {
     if (!about.firstElementChild) fill(about, "updated ", h("span"));
-    count(about.firstElementChild, at);
+    count(findAll(about, "span")[0], at);
   } else put(about, small);
 }
 

@@ -47,7 +47,7 @@ export function logCard() {
     const nodes = added.filter(matches).map(node);
     tail.before(...nodes);
     lines = lines.slice(-KEPT_LINES);
-    while (text.childNodes.length > KEPT_LINES + 1) text.firstChild.remove();
+    while (text.childNodes.length > KEPT_LINES + 1) text.firstChild?.remove();
   }
 
   function filter() {
@@ -88,7 +88,7 @@ export function logCard() {
         text.replaceChildren(tail);
       }
       const parts = (open + part.text).split("\n");
-      open = parts.pop();
+      open = parts.pop() ?? "";
       append(parts.map(overwritten));
       showTail();
       if (follow.checked) toEnd();

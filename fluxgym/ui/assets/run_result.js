@@ -19,8 +19,11 @@ function nameOf(file) {
 }
 
 export function runResult({ onopen, ontrain, onedit, onnew }) {
+  /** @type {any} the parts of the run: session, facts, files, samples */
   let state = { session: null, facts: null, files: { files: [], best: null, why: "" }, samples: { columns: [], prompts: [] } };
+  /** @type {string | null} the name of the LoRA file that is offered */
   let chosen = null;
+  /** @type {[number, number] | null} column and prompt */
   let shownSample = null;
   const image = h("img", { alt: "" });
   const sample = h("button", { type: "button", class: "pic", onclick: () => shownSample && onopen(...shownSample) }, image);

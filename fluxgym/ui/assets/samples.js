@@ -6,10 +6,15 @@ import { attribute, h, keyed, put } from "./dom.js";
 import { viewer } from "./viewer.js";
 
 export function samplesCard({ onchoose }) {
+  /** @type {any} */
   let matrix = { prompts: [], columns: [], upcoming: null, interval: "", empty: "" };
+  /** @type {any} */
   let session = null;
+  /** @type {any} */
   let files = { files: [] };
+  /** @type {number | null} */
   let chosen = null; // the step of the chosen file, once the run is completed
+  /** @type {string | null} */
   let inView = null; // the key of the column that was last scrolled into view
   const look = viewer();
   const title = h("h2", { id: "fg-h-samples" }, "Samples");
@@ -28,6 +33,7 @@ export function samplesCard({ onchoose }) {
   }
 
   function cells() {
+    /** @type {any[]} */
     const list = [{ key: "corner", kind: "corner" }, ...columns().map((column, index) => ({ key: `h ${column.key}`, kind: "head", column, index }))];
     matrix.prompts.forEach((prompt, row) => {
       list.push({ key: `p ${row}`, kind: "prompt", prompt });

@@ -22,7 +22,7 @@ function namesOf(sessions) {
 }
 
 /** "1.2 GB", "17 MB", "3 kB" */
-export function sizeText(bytes) {
+function sizeText(bytes) {
   if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
   return bytes >= 1e6 ? `${Math.round(bytes / 1e6)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`;
 }

@@ -15,7 +15,11 @@ export const folderName = (session) => (session.lora_name === session.slug ? "" 
 export const isLive = (session) => LIVE.has(session.status);
 export const statusDot = (session) => dot(session.shown.shape);
 
-/** The status in words; `moment` is a time that belongs to it, in seconds. */
+/**
+ * The status in words; `moment` is a time that belongs to it, in seconds.
+ * @param {import("./types.js").SessionRow} session
+ * @param {number | null} moment
+ */
 export function statusWord(session, moment = null) {
   const { word: text, symbol: sign, shape } = session.shown;
   return h("span", { class: `st ${COLORS[shape] ?? shape}` }, h("span", { class: "vh" }, `${sign} `),
@@ -121,10 +125,13 @@ export function began(session) {
 /** Date, epochs, checkpointing and monitoring in short, as parts. */
 export function shortFacts(session) {
   if (session.status === "unreadable") return [{ key: "fg-began", element: [began(session)] }];
+  /** @type {{ key: string, text?: string, element?: Element[] }[]} */
   const parts = session.status === "queued" ? [] : [{ key: `${session.began} ${session.started}`, element: [began(session)] }];
   if (session.max_train_epochs && !session.progress?.epoch) {
     parts.push({ key: "fg-epochs", text: `${session.max_train_epochs} epoch${session.max_train_epochs === 1 ? "" : "s"}` });
   }
+  const steps = stepsText(session);
+  if (!isLive(session) && steps && !sentence(session).includes("step")) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
   return [...parts, ...switches(session)];
 }
 

@@ -19,6 +19,14 @@
  */
 
 /**
+ * A text to add to captions, at their start or end.
+ * @typedef {object} AddTextRequest
+ * @property {string[]} names
+ * @property {string} text
+ * @property {"start" | "end"} [at]
+ */
+
+/**
  * The rows of the banner, and the line about the machine.
  *
  * waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
@@ -167,10 +175,14 @@
 
 /**
  * The number of images after a change, and how many have a caption.
+ *
+ * undo is the token of an edit that can be undone, changed the number of captions that an edit of several changed.
  * @typedef {object} ImageCounts
  * @property {string} source
  * @property {number} count
  * @property {number} captioned
+ * @property {string} undo
+ * @property {number | null} changed
  */
 
 /**
@@ -183,12 +195,22 @@
  */
 
 /**
+ * The names of all images that search and filter leave.
+ * @typedef {object} ImageNames
+ * @property {string[]} names
+ */
+
+/**
  * Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own.
+ *
+ * shown is the number of images that search and filter leave; no_trigger is the number of captions without the trigger word.
  * @typedef {object} ImagePage
  * @property {string} source
  * @property {ImageItem[]} items
  * @property {number} count
  * @property {number} captioned
+ * @property {number} shown
+ * @property {number} no_trigger
  */
 
 /**
@@ -243,6 +265,12 @@
  */
 
 /**
+ * Images by name.
+ * @typedef {object} NamesRequest
+ * @property {string[]} names
+ */
+
+/**
  * The next sample images that a live run draws; step is null if the run samples by epochs.
  * @typedef {object} NextSamples
  * @property {string} label
@@ -254,6 +282,14 @@
  * @typedef {object} Refused
  * @property {string} slug
  * @property {string} message
+ */
+
+/**
+ * A text to replace in captions.
+ * @typedef {object} ReplaceRequest
+ * @property {string[]} names
+ * @property {string} find
+ * @property {string} text
  */
 
 /**
@@ -450,6 +486,12 @@
  */
 
 /**
+ * The token of an edit.
+ * @typedef {object} UndoRequest
+ * @property {string} token
+ */
+
+/**
  * What replacing the form's content would discard.
  * @typedef {object} Unsaved
  * @property {boolean} typed
@@ -466,6 +508,7 @@
  * The answer to GET of an address below /fluxgym/.
  * @template {string} P
  * @typedef {P extends `api/drafts/${string}/images` ? ImagePage :
+ *   P extends `api/drafts/${string}/names` ? ImageNames :
  *   P extends `api/drafts/${string}/unsaved` ? Unsaved :
  *   P extends `api/sessions/${string}/history` ? HistoryPage :
  *   P extends `api/runs/${string}` ? RunChanges :
@@ -481,8 +524,12 @@
 /**
  * The answer to POST of an address below /fluxgym/.
  * @template {string} P
- * @typedef {P extends `api/drafts/${string}/copy` ? ImageCounts :
+ * @typedef {P extends `api/drafts/${string}/add-text` ? ImageCounts :
+ *   P extends `api/drafts/${string}/copy` ? ImageCounts :
  *   P extends `api/drafts/${string}/example` ? ExampleAdded :
+ *   P extends `api/drafts/${string}/remove` ? ImageCounts :
+ *   P extends `api/drafts/${string}/replace` ? ImageCounts :
+ *   P extends `api/drafts/${string}/undo` ? ImageCounts :
  *   P extends `api/sessions/${string}/${string}` ? ActionResult :
  *   P extends `api/selection/contents` ? Contents :
  *   P extends `api/selection/delete` ? BulkResult :

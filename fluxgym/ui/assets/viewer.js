@@ -4,13 +4,17 @@ import { address } from "./api.js";
 import { attribute, fill, h, put } from "./dom.js";
 import { icon } from "./icons.js";
 
+/** @type {Record<string, [number, number]>} */
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** Create the viewer; returns {open(column, prompt), update(matrix)} with the positions of an image in the matrix. */
 export function viewer() {
+  /** @type {any} */
   let matrix = { prompts: [], columns: [] };
-  let at = [0, 0]; // column, prompt
-  let compared = null; // the column on the left, while two are compared
+  /** @type {[number, number]} column, prompt */
+  let at = [0, 0];
+  /** @type {number | null} the column on the left, while two are compared */
+  let compared = null;
 
   const title = h("p", { class: "strong grow cut", role: "status" });
   const frames = h("div", { class: "frames" });
@@ -26,7 +30,12 @@ export function viewer() {
 
   const image = ([column, prompt]) => matrix.columns[column]?.images[prompt] ?? null;
 
-  /** The nearest position with an image in a direction, or null. */
+  /**
+   * The nearest position with an image in a direction, or null.
+   * @param {[number, number]} from
+   * @param {[number, number]} direction
+   * @returns {[number, number] | null}
+   */
   function step([column, prompt], [right, down]) {
     for (let c = column + right, p = prompt + down; c in matrix.columns && p in matrix.prompts; c += right, p += down) if (image([c, p])) return [c, p];
     return null;
