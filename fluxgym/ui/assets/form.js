@@ -98,6 +98,7 @@ function receive(answer) {
   if (answer.notice) notice(answer.notice);
   if (!answer.errors) { // an event that says nothing about the form
     if (answer.message) notice(answer.message);
+    document.dispatchEvent(new CustomEvent("fg:changed"));
     return;
   }
   state.shown = answer.request;

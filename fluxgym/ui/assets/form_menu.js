@@ -63,7 +63,6 @@ export function mount({ element }) {
   document.addEventListener("fg:form", ({ detail }) => {
     if (detail.kept) put(saved, `Draft saved ${stamp(now()).slice(11, 16)}`);
     else if (!detail.draft) put(saved, "");
-    if (detail.kind === "keep") list();
   });
   document.addEventListener("fg:changed", list);
   list();
