@@ -184,6 +184,10 @@ class Images {
     const number = this.listed;
     const { value: page } = await get(draftPath("images"), { ...this.query, offset: this.offset, limit: this.size });
     if (!page || number !== this.listed) return;
+    if (page.source !== source()) { // an edit has copied the run's images meanwhile
+      this.list();
+      return;
+    }
     if (this.offset >= page.shown && this.offset > 0) {
       this.offset = Math.floor(Math.max(0, page.shown - 1) / this.size) * this.size;
       await this.list();
