@@ -54,7 +54,8 @@ def test_a_whole_run_goes_over(run, outputs, tmp_path):
     state = read_state(taken)
     assert (state["status"], state["parent"]["slug"], state["note"], "completed_at" in state) == ("stopped", "my-cat", "kept", False)
     assert state["run_id"] != read_state(run)["run_id"]
-    assert [item[:3] for item in ImageFolder(taken.dataset).items()] == [item[:3] for item in ImageFolder(run.dataset).items()]
+    images, taken_images = ({item.name: item.caption for item in ImageFolder(one.dataset).items()} for one in (run, taken))
+    assert taken_images == images
     assert taken.lora.read_bytes() == b"model"
     (again,) = import_file(tmp_path / "x.zip", outputs)
     assert (again.slug, again.lora.name) == ("my-cat-2", "my-cat-2.safetensors")
