@@ -4,7 +4,8 @@
 import { attribute, fill, h } from "./dom.js";
 import { icon } from "./icons.js";
 
-let openMenu = null; // at most one is open
+let openMenu = null; // at most one is open: the function that closes it
+let openButton = null; // its button
 
 /** One item: {text, onclick} or {text, href, download}; `checked` makes it a radio item, `danger` red. null is a line between items. */
 function itemElement(item, close) {
@@ -59,7 +60,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
     list.showPopover();
     position(list, button);
     attribute(button, "aria-expanded", "true");
-    openMenu = close;
+    [openMenu, openButton] = [close, button];
     [...list.querySelectorAll("[role^=menuitem]")].at(index)?.focus();
   }
   button.addEventListener("click", () => (openMenu === close ? close({ refocus: true }) : open(0)));
@@ -79,7 +80,8 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
   return box;
 }
 
-const closeUnless = (isInside) => openMenu && !isInside() && openMenu();
-document.addEventListener("pointerdown", (event) => closeUnless(() => event.target.closest?.(".menu")));
-window.addEventListener("scroll", () => closeUnless(() => false), { capture: true, passive: true });
-window.addEventListener("resize", () => closeUnless(() => false));
+const closeIf = (isOutside) => openMenu && isOutside() && openMenu();
+document.addEventListener("pointerdown", (event) => closeIf(() => !event.target.closest?.(".menu")));
+// The menu does not move with its button, so it closes if that scrolls; other parts of the page, such as a log, may scroll.
+window.addEventListener("scroll", (event) => closeIf(() => event.target.contains(openButton)), { capture: true, passive: true });
+window.addEventListener("resize", () => closeIf(() => true));
