@@ -13,7 +13,7 @@ from bench.table import Figure, median_s
 from fluxgym.app_settings import Settings
 from fluxgym.runs.files import tail
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.answers import SessionPage
+from fluxgym.ui.api.session_answers import SessionPage
 from fluxgym.ui.api.sessions import ListQuery, SessionRoutes
 
 COUNT = 10_000

@@ -118,7 +118,7 @@ ROWS = (
     Setting(
         name="lr_scheduler", kind=Kind.CHOICE, label="Learning rate scheduler", in_advanced=True, flag="--lr_scheduler", emit=Emit.ALWAYS,
         section=Section.OPTIMIZER, choices=(Choice("", "(default)"), *(Choice(name) for name in SCHEDULERS)),
-        help="How the learning rate changes during training. Empty: the scheduler of the VRAM setting.",
+        help="How the learning rate changes during training. Empty: the scheduler that the GPU memory (VRAM) setting uses.",
     ),
     Setting(
         name="reg_data_dir", kind=Kind.TEXT, label="Regularization images", in_advanced=True, placeholder="a folder of images with captions",

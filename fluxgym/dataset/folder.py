@@ -31,6 +31,7 @@ class Item:
     name: str
     caption: str
     bytes: int
+    mtime_ns: int
 
 
 class Captions(NamedTuple):
@@ -89,7 +90,14 @@ class ImageFolder:
 
     def items_of(self, names: list[str]) -> list[Item]:
         """Return images by name with their captions."""
-        return [Item(name, self.caption(name), (self.path / name).stat().st_size) for name in names]
+        items = []
+        for name in names:
+            try:
+                status = (self.path / name).stat()
+                items.append(Item(name, self.caption(name), status.st_size, status.st_mtime_ns))
+            except (OSError, DatasetError):
+                continue  # removed since the names were listed
+        return items
 
     def _entries(self) -> dict[str, os.DirEntry[str]]:
         try:

@@ -56,6 +56,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def is_regular(path: Path) -> bool:
+    """Return True if a path is a regular file or a link to one; False too if its folder may not be read, where Path.is_file raises."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def remove_file(path: Path) -> OSError | None:
     """Remove a file if it exists; returns the error if that fails."""
     try:

@@ -28,13 +28,13 @@ TABLE = {
     ReasonCode.BAD_OUTPUT: Advice(
         title="The LoRA that was saved is not usable",
         lines=(
-            f"{EDIT}, raise the learning rate or the network alpha, and start again.",
+            f"{EDIT}, raise the learning rate or the LoRA alpha, and start again.",
             "Check that the disk is healthy and has free space.",
         ),
     ),
     ReasonCode.CUDA_OOM: Advice(
         title="The GPU ran out of memory",
-        lines=(CLOSE_GPU_PROGRAMS, f"{EDIT}, and choose less VRAM, a smaller resolution or a smaller batch."),
+        lines=(CLOSE_GPU_PROGRAMS, f"{EDIT}, and choose less GPU memory (VRAM), a smaller resolution or a smaller batch."),
         names_step=True,
     ),
     ReasonCode.DISK_FULL: Advice(

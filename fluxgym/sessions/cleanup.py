@@ -1,8 +1,10 @@
 """Forget, delete, sweep and back up runs; remove abandoned drafts and leftovers of interrupted starts."""
 
 import logging
+import os
 import secrets
 import shutil
+import stat
 import sys
 import tarfile
 import time
@@ -14,7 +16,7 @@ from fluxgym.contract.codes import LIVE
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.engines.local import start_detached
 from fluxgym.engines.registry import engine_for, engine_of
-from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, StorageError
+from fluxgym.errors import FluxGymError, SessionError, SessionNotFound, StorageError
 from fluxgym.runs.files import remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.listing import list_sessions
@@ -46,7 +48,7 @@ class Contents:
 def contents(run: RunPaths) -> Contents:
     """Count what a run's folder holds; raises SessionNotFound when there is none."""
     _check_exists(run)
-    sizes = [path.lstat().st_size for path in run.folder.rglob("*") if path.is_symlink() or path.is_file()]
+    sizes = [status.st_size for path in run.folder.rglob("*") if (status := _status(path)) and not stat.S_ISDIR(status.st_mode)]
     return Contents(
         num_files=len(sizes),
         num_bytes=sum(sizes),
@@ -55,6 +57,14 @@ def contents(run: RunPaths) -> Contents:
         num_samples=_num_images(run.samples),
         num_checkpoints=len(run.checkpoint_folders()),
     )
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return the status of a path itself, None if it was removed meanwhile or cannot be read."""
+    try:
+        return path.lstat()
+    except OSError:
+        return None
 
 
 def _num_images(folder: Path) -> int:
@@ -110,13 +120,20 @@ def delete(run: RunPaths) -> Contents:
     Raises:
         AlreadyRunning: If the run has a live process.
     """
-    outputs, was = OutputsPaths(run.folder.parent), contents(run)
+    was = move_to_deleted(run)
+    remove_in_background(OutputsPaths(run.folder.parent))
+    return was
+
+
+def move_to_deleted(run: RunPaths) -> Contents:
+    """Move a run out of the list, for `remove_in_background`; returns what its folder held. Raises what `delete` raises."""
+    outputs = OutputsPaths(run.folder.parent)
     try:
+        was = contents(run)
         with name_lock(outputs, run.slug):
             ensure_ended(run)
             outputs.deleted.mkdir(parents=True, exist_ok=True)
             run.folder.rename(outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}")  # atomic: no reader sees a partly deleted run
-        remove_in_background(outputs)
     except OSError as error:
         raise storage_error(error, run.folder) from error
     return was
@@ -136,7 +153,8 @@ def sweep(outputs: Path, days: float) -> list[str]:
     for run in runs:
         try:
             _forget(run, orphans)
-        except AlreadyRunning:
+        except FluxGymError as error:  # the others are forgotten all the same
+            logger.warning("%s was not forgotten: %s", run.slug, error)
             continue
         swept.append(run.slug)
     return swept

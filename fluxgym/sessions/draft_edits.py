@@ -9,10 +9,11 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from fluxgym.dataset.folder import CAPTION
-from fluxgym.errors import DatasetError
+from fluxgym.errors import DatasetError, FluxGymError
 from fluxgym.runs.files import read_json, storage_error, write_json
 from fluxgym.sessions.drafts import Draft
 
@@ -55,15 +56,18 @@ class DraftEdits:
         folder, images = self._new(), self.draft.images
         changes = {name: [images.caption(name), text.strip()] for name, text in captions.items()}
         write_json(folder / "edit.json", {"captions": changes})
-        for name, text in captions.items():
-            images.set_caption(name, text)
+        try:
+            for name, text in captions.items():
+                images.set_caption(name, text)
+        except FluxGymError:
+            self.undo(folder.name)  # all captions are changed, or none
+            raise
         return folder.name
 
     def undo(self, token: str) -> None:
         """Put removed images back, and captions that were not changed since.
 
-        Raises:
-            DatasetError: If the edit is not kept any more, or another image has a removed image's name by now.
+        An image whose name another one has by now gets a number. Raises DatasetError if the edit is not kept any more.
         """
         folder = self._folder / token
         if not TOKEN.fullmatch(token) or not folder.is_dir():
@@ -85,13 +89,11 @@ class DraftEdits:
         target = self.draft.images.path
         removed = sorted(path.name for path in folder.iterdir() if path.name != "edit.json" and path.suffix != CAPTION)
         stems = {Path(name).stem for name in self.draft.images.names()}
-        taken = [name for name in removed if Path(name).stem in stems]
-        if taken:
-            raise DatasetError(f"Another image is called {taken[0]} by now, so the removed one cannot be put back.", field="images")
         try:
             target.mkdir(parents=True, exist_ok=True)
             for name in removed:
-                self._move(folder, target, name)
+                stem = _free_stem(Path(name).stem, stems)
+                self._move(folder, target, name, stem + Path(name).suffix)
             for caption in folder.glob(f"*{CAPTION}"):
                 if not (target / caption.name).exists():
                     caption.replace(target / caption.name)
@@ -99,12 +101,13 @@ class DraftEdits:
             raise storage_error(error, target) from error
 
     @staticmethod
-    def _move(source: Path, target: Path, name: str) -> None:
+    def _move(source: Path, target: Path, name: str, new_name: str = "") -> None:
         """Move an image, and its caption first, so that an image is never seen without it."""
-        caption = Path(name).with_suffix(CAPTION).name
-        if (source / caption).is_file():
-            (source / caption).replace(target / caption)
-        (source / name).replace(target / name)
+        new_name = new_name or name
+        caption = source / Path(name).with_suffix(CAPTION).name
+        if caption.is_file():
+            caption.replace(target / Path(new_name).with_suffix(CAPTION).name)
+        (source / name).replace(target / new_name)
 
     @property
     def _folder(self) -> Path:
@@ -121,3 +124,8 @@ class DraftEdits:
         except OSError as error:
             raise storage_error(error, folder) from error
         return folder
+
+
+def _free_stem(stem: str, taken: set[str]) -> str:
+    """Return a stem that no image has, with a number if necessary."""
+    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)

@@ -9,7 +9,7 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.files import is_regular, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
@@ -121,7 +121,7 @@ def find_run(name: str, outputs: Path) -> RunPaths:
         run = paths.run(name)
     except SessionNotFound:
         run = None
-    if run is not None and run.ui_state.is_file():
+    if run is not None and is_regular(run.ui_state):
         return run
     named = sorted(session.slug for session in list_sessions(outputs) if session.lora_name == name)
     if len(named) == 1:
@@ -138,6 +138,6 @@ def last_session(outputs: OutputsPaths, index: SessionIndex, viewed: str | None 
             run = outputs.run(viewed)
         except FluxGymError:
             run = None
-        if run is not None and run.ui_state.is_file():
+        if run is not None and is_regular(run.ui_state):
             return run
     return next((outputs.run(entry.slug) for entry in index.entries() if entry.status is not Status.UNREADABLE), None)

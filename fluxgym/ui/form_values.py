@@ -100,7 +100,7 @@ def _parsed(name: str, text: str) -> Any:
         return text.strip("\"'")
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -18,7 +18,7 @@ from fluxgym.ui.api.files import ASSETS, VENDOR
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, rows_of
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
-STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "page.css", "frame.css", "train.css")))
+STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.

@@ -1,4 +1,4 @@
-"""The Gradio theme: system fonts, one accent color, flat surfaces. Other styles are in assets/page.css."""
+"""The Gradio theme: system fonts, one accent color, flat surfaces. Other styles are in assets/tokens.css and the style sheets after it."""
 
 import gradio as gr
 
@@ -7,7 +7,7 @@ SYSTEM_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sa
 
 
 def theme() -> gr.themes.Base:
-    """Return Gradio's base theme with the CSS variables of page.css as its colors."""
+    """Return Gradio's base theme with the CSS variables of tokens.css as its colors."""
     base = gr.themes.Base(
         primary_hue="indigo", neutral_hue="gray", spacing_size="md", radius_size="md", text_size="md",
         font=list(SYSTEM_FONT), font_mono=list(SYSTEM_MONO),

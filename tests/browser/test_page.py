@@ -1,7 +1,6 @@
 """The page in a real browser: it stays at home, fits every width, says what is wrong where it is wrong, and loses nothing that was typed."""
 
 import re
-from base64 import b64encode
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,18 +10,6 @@ from tests.support.page import App, drop_files, open_page
 from tests.support.runs import make_run
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}{{value}}'
-
-DROP_FOLDERS = """(files) => {
-  const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-  const entry = ([path, content]) => ({
-    isFile: true, name: path.split("/").pop(), fullPath: `/${path}`, file: (resolve) => resolve(new File([bytes(content)], path.split("/").pop())),
-  });
-  const event = new DragEvent("drop", { bubbles: true, cancelable: true });
-  Object.defineProperty(event, "dataTransfer", { value: {
-    items: Object.entries(files).map((file) => ({ webkitGetAsEntry: () => entry(file) })), files: [],
-  } });
-  document.querySelector(".fg-drop").dispatchEvent(event);
-}"""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -104,40 +91,6 @@ def test_advanced_is_searched_and_shows_and_resets_what_was_changed(app, page):
     expect(page.get_by_label("LoRA rank")).to_have_value("7")
     page.get_by_role("button", name=re.compile("^Network")).click()
     expect(fields).to_have_count(2)
-
-
-def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
-    open_page(page, app)
-    files = {
-        "b.png": cats[0].read_bytes(),
-        "a.png": cats[1].read_bytes(),
-        "b.txt": b"caption of b",
-        "fake.png": b"only text",
-        "ünï.png": cats[2].read_bytes(),
-    }
-    drop_files(page, files)
-    expect(page.locator(".fg-image")).to_have_count(3)
-    expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
-    expect(page.get_by_label("Caption of a.png")).to_have_value("")
-    expect(page.locator(".fg-errors")).to_contain_text("fake.png is not an image")
-    drop_files(page, {"a.txt": b"later"})
-    expect(page.get_by_label("Caption of a.png")).to_have_value("later")
-    page.locator(".fg-image", has_text="b.png").hover()
-    page.get_by_role("button", name="Remove b.png").click()
-    expect(page.locator(".fg-image")).to_have_count(2)
-    page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
-
-
-def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats):
-    open_page(page, app)
-    folders = {f"{letter}/{name}": content for letter, number in (("a", 0), ("b", 1)) for name, content in (
-        ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
-    )}  # fmt: skip
-    page.evaluate(DROP_FOLDERS, {path: b64encode(content).decode() for path, content in folders.items()})
-    expect(page.locator(".fg-image")).to_have_count(2)
-    expect(page.get_by_label("Caption of cat.png")).to_have_value("caption of a")
-    expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
 
 
 def test_reload_keeps_captions_and_form_values(app, page):
@@ -288,63 +241,6 @@ def test_check_level_is_an_icon_with_a_word(app, page):
     assert len(set(colors)) == 2
 
 
-def test_images_are_searched_filtered_and_edited_in_bulk_with_undo(app, page):
-    open_page(page, app)
-    page.locator("#fg-example").click()
-    expect(page.locator(".fg-image")).to_have_count(8)
-    page.get_by_label("Search names and captions").fill("WHISKERS")
-    expect(page.locator(".fg-image")).to_have_count(1)
-    page.get_by_label("Search names and captions").fill("")
-    expect(page.locator(".fg-image")).to_have_count(8)
-    page.get_by_label("Caption of cat-2.png").fill("")
-    page.get_by_label("Caption of cat-3.png").fill("a face")
-    expect(page.locator(".fg-counts")).to_have_text("8 images, 1 without a caption")
-    page.get_by_role("button", name="Show 1").click()
-    expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-2.png"])
-    page.get_by_label("Filter images").select_option("no_trigger")
-    expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-3.png"])
-    page.get_by_label("Select cat-3.png").check()
-    page.get_by_role("button", name="Add text…").click()
-    page.get_by_label("Text", exact=True).fill("sks cat")
-    page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
-    expect(page.locator(".fg-image")).to_have_count(0)
-    page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_label("Caption of cat-3.png")).to_have_value("a face")
-
-
-def test_several_images_are_removed_and_put_back_and_steps_agree(app, page):
-    open_page(page, app)
-    page.locator("#fg-example").click()
-    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
-    page.get_by_label("Select cat-2.png").check()
-    page.get_by_role("button", name="Select all 8").click()
-    expect(page.locator(".bulk")).to_contain_text("8 selected")
-    page.get_by_label("Select cat-8.png").uncheck()
-    page.locator(".bulk").get_by_role("button", name="Remove").click()
-    expect(page.locator(".fg-counts")).to_have_text("1 image")
-    expect(page.locator("#fg-formula")).to_contain_text("1 image × 10 repeats")
-    page.get_by_role("button", name="Undo").click()
-    expect(page.locator(".fg-counts")).to_have_text("8 images")
-    expect(page.locator("#fg-formula")).to_contain_text("8 images × 10 repeats")
-    expect(page.get_by_label("Caption of cat-5.png")).to_have_value("sks cat, nose and whiskers")
-
-
-def test_image_has_one_tab_stop_and_is_used_by_keyboard(app, page):
-    open_page(page, app)
-    page.locator("#fg-example").click()
-    expect(page.locator(".fg-image")).to_have_count(8)
-    page.get_by_label("Caption of cat-1.png").focus()
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("Caption of cat-2.png")).to_be_focused()
-    page.keyboard.press("Escape")
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_label("Select cat-3.png")).to_be_focused()
-    page.keyboard.press("Space")
-    expect(page.locator(".bulk")).to_contain_text("1 selected")
-    page.keyboard.press("Enter")
-    expect(page.get_by_label("Caption of cat-3.png")).to_be_focused()
-
-
 @pytest.mark.parametrize("width", [390, 1179])
 def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
     page.set_viewport_size({"width": width, "height": 800})
@@ -381,7 +277,8 @@ def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, pa
     page.get_by_label("Max train epochs").fill("7")
     choose_in_form_menu(page, "Save as template…")
     page.get_by_label("Name of the template").fill("Seven")
-    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
+    with page.expect_response("**/fluxgym/api/templates"):  # the menu knows it now
+        page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
     expect(page.get_by_text("Saved as the template Seven.")).to_be_visible()
     page.get_by_label("Max train epochs").fill("3")
     choose_in_form_menu(page, "Apply a template…")
@@ -389,7 +286,20 @@ def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, pa
     expect(page.get_by_label("Max train epochs")).to_have_value("7")
     expect(page.get_by_label("LoRA name")).to_have_value("dog")
     choose_in_form_menu(page, "Delete a template…")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("dialog")).to_be_hidden()
+    with page.expect_response("**/fluxgym/api/templates"):
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="More for this form").click()
     expect(page.get_by_role("menuitem")).to_have_text(["New training", "Save as template…"])
+
+
+def test_start_stays_in_view_while_the_page_scrolls_and_below_a_full_banner(app, page):
+    for number in range(4):
+        make_run(app.outputs, f"broken-{number}", status="failed", reason="Loss is NaN.", timestamp=1000.0 + number)
+    open_page(page, app)
+    expect(page.locator("#fg-banner li.row")).to_have_count(3)
+    box = page.locator("#start").bounding_box()
+    assert box["y"] + box["height"] < 900
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator("#start")).to_be_in_viewport()
+    expect(page.get_by_role("navigation", name="Main")).to_be_in_viewport()

@@ -285,7 +285,7 @@ def test_a_run_that_is_gone_or_never_was_is_said_to_be_missing(app, page, done):
     page.evaluate("location.hash = '#run/done-cat'")
     expect(page.get_by_role("heading", name="done-cat is ready")).to_be_visible()
     done.ui_state.unlink()
-    expect(page.locator(".fg-run-none")).to_contain_text("There is no run “done-cat” any more")
+    expect(page.locator(".fg-run-none")).to_contain_text("There is no run “done-cat”.")
 
 
 @pytest.mark.parametrize("width", [390, 720, 1440, 2560])

@@ -2,7 +2,7 @@
 import js from "@eslint/js";
 
 const browser = [
-  "AbortController", "Blob", "CustomEvent", "Event", "EventSource", "FormData", "Headers", "IntersectionObserver", "MutationObserver", "Node",
+  "AbortController", "Blob", "CustomEvent", "Element", "Event", "EventSource", "FormData", "HTMLElement", "Headers", "IntersectionObserver", "MutationObserver", "Node",
   "ResizeObserver", "Response", "URL", "URLSearchParams", "XMLHttpRequest", "clearInterval", "clearTimeout", "console", "crypto", "customElements",
   "document", "fetch", "getComputedStyle", "history", "localStorage", "location", "matchMedia", "navigator", "performance", "queueMicrotask", "requestAnimationFrame", "sessionStorage",
   "setInterval", "setTimeout", "structuredClone", "window",

@@ -1,6 +1,33 @@
-// What the page's scripts find in the browser besides the DOM.
+// What the page's scripts find in the browser besides the DOM: Gradio's configuration, and the events that they send to each other.
 
 interface Window {
   /** Gradio's configuration; root is the URL below which the app is served. */
   gradio_config?: { root?: string };
+}
+
+interface DocumentEventMap {
+  /** The app answers again, or does not. */
+  "fg:connection": CustomEvent<boolean>;
+  /** A run or the list of runs was changed by this page. */
+  "fg:changed": CustomEvent<null>;
+  /** Another page was opened. */
+  "fg:route": CustomEvent<{ tab: string; slug: string | null }>;
+  /** An answer to an event of the form (form_events.py). */
+  "fg:form": CustomEvent<any>;
+  /** The form shows the images of another source: the slug of a run, "" for the draft. */
+  "fg:images": CustomEvent<string>;
+  /** The counts of the form's images. */
+  "fg:counts": CustomEvent<import("../../fluxgym/ui/assets/types.js").ImagePage>;
+  /** The filter of the form's images that is to be shown. */
+  "fg:filter": CustomEvent<string>;
+  /** The example photos are requested. */
+  "fg:example": CustomEvent<null>;
+  /** A setting is to be made visible. */
+  "fg:reveal": CustomEvent<string>;
+  /** The line about the machine. */
+  "fg:machine": CustomEvent<string[]>;
+  /** The run that trains. */
+  "fg:running": CustomEvent<import("../../fluxgym/ui/assets/types.js").RunningNow | null>;
+  /** A new banner. */
+  "fg:queue": CustomEvent<import("../../fluxgym/ui/assets/types.js").Banner>;
 }

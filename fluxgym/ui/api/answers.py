@@ -1,4 +1,4 @@
-"""The answers of the JSON API: one frozen dataclass per answer. FastAPI makes the OpenAPI schema from them, and types.py the JavaScript types.
+"""The answers of the JSON API: one frozen dataclass per answer. FastAPI makes the OpenAPI schema from them, and client_types.py the JavaScript types.
 
 Times are in seconds since the epoch. Addresses are relative to /fluxgym/. A version is a fingerprint that the page sends back, so that an
 unchanged answer is not sent again. A part of an answer that is null is unchanged, or unknown where the field says so.

@@ -66,10 +66,13 @@ class BannerRoutes:
         shown = parts.urgent[:limit] or []
         shown += parts.ended[: max(0, MAX_ROWS - len(shown))]
         hidden = parts.urgent[limit:]
+        counted = _parts(entries, _seen(seen), "", [])  # the open run is left out of the rows, and counted if it runs or waits
         is_queue_shown = bool(parts.queued) and parts.queued[0] in shown
         answer = Banner(
             version="",
-            counts=BannerCounts(running=len(parts.running), queued=len(parts.queued), attention=len(parts.attention), total=len(entries)),
+            counts=BannerCounts(
+                running=len(counted.running), queued=len(counted.queued), attention=len(parts.attention), total=len(entries)
+            ),
             rows=[row for entry in shown if (row := self._row(entry))],
             waiting=len(parts.queued) - 1 if is_queue_shown else 0,
             waiting_names=[entry.lora_name for entry in parts.queued[1:4]] if is_queue_shown else [],

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Query
 
 from fluxgym.app_settings import Settings
-from fluxgym.errors import FluxGymError, SessionError
+from fluxgym.errors import FluxGymError, SessionError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions import cleanup
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.session_answers import BulkResult, Contents, Refused, SweepPreview
 
-MAX_RUNS = 1000
 MAX_DAYS = 100_000
 SHOWN_NAMES = 5
 
@@ -28,7 +27,7 @@ class SelectedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class BulkRequest:
-    """The runs of an action, at most MAX_RUNS."""
+    """The runs of an action."""
 
     runs: list[SelectedRun]
 
@@ -61,7 +60,10 @@ class BulkRoutes:
 
     def contents(self, request: BulkRequest) -> Contents:
         """Count what the folders of runs hold."""
-        found = [cleanup.contents(self._outputs.run(selected.slug)) for selected in request.runs[:MAX_RUNS]]
+        runs = [self._outputs.run(selected.slug) for selected in request.runs]
+        found = [one for run in runs if (one := _contents(run))]
+        if not found:
+            raise SessionNotFound("There is no run left of those that are selected.")
         return Contents(
             num_files=sum(one.num_files for one in found),
             num_bytes=sum(one.num_bytes for one in found),
@@ -81,13 +83,15 @@ class BulkRoutes:
 
     def delete(self, request: BulkRequest) -> BulkResult:
         """Delete runs with all their files."""
-        return self._each(request.runs, cleanup.delete)
+        result = self._each(request.runs, cleanup.move_to_deleted)
+        cleanup.remove_in_background(self._outputs)
+        return result
 
     def _each(self, runs: Sequence[SelectedRun], action: Callable[[RunPaths], object]) -> BulkResult:
         """Do an action with each run; one that is refused does not prevent the others."""
         done: list[str] = []
         refused: list[Refused] = []
-        for selected in runs[:MAX_RUNS]:
+        for selected in runs:
             try:
                 run = self._outputs.run(selected.slug)
                 _check_unchanged(run, selected.run_id)
@@ -106,6 +110,14 @@ class BulkRoutes:
     def sweep(self, request: SweepRequest) -> BulkResult:
         """Take ended runs that were started some days ago off the list."""
         return BulkResult(slugs=cleanup.sweep(self._settings.outputs, min(max(request.days, 0), MAX_DAYS)))
+
+
+def _contents(run: RunPaths) -> cleanup.Contents | None:
+    """Return what a run's folder holds, None if it was deleted meanwhile."""
+    try:
+        return cleanup.contents(run)
+    except SessionNotFound:
+        return None
 
 
 def _check_unchanged(run: RunPaths, run_id: str | None) -> None:

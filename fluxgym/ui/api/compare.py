@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.errors import SessionError
+from fluxgym.errors import SessionError, SessionNotFound
+from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import duration_text
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions.figures import Figures, figures_of
-from fluxgym.sessions.listing import find_run
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
@@ -41,7 +41,10 @@ class CompareRoutes:
         """Return two runs side by side."""
         if len(slug) != MAX_COMPARED:
             raise SessionError("Select two runs to compare them.")
-        runs = [find_run(name, self._outputs.root) for name in slug]
+        runs = [self._outputs.run(name) for name in slug]
+        for run in runs:
+            if not is_regular(run.ui_state):
+                raise SessionNotFound(f"There is no run {run.slug}.")
         states = [read_state(run) for run in runs]
         columns = [self._column(run, state) for run, state in zip(runs, states, strict=True)]
         labels = list(dict.fromkeys(label for column in columns for label in column))

@@ -18,8 +18,8 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.files import SAMPLE_FOLDER
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
-from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionNotFound
-from fluxgym.runs.files import open_regular
+from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
+from fluxgym.runs.files import is_regular, open_regular
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
@@ -70,7 +70,7 @@ class FileRoutes:
         return router
 
     def asset(self, name: str) -> Response:
-        """Send a script or the style sheet of the page."""
+        """Send a script of the page, its icons, or a vendored file."""
         path = next((path for folder in (ASSETS, VENDOR) if folder.is_dir() for path in folder.iterdir() if path.name == name), None)
         if path is None or path.suffix not in ASSET_TYPES:
             return NOT_FOUND
@@ -96,7 +96,7 @@ class FileRoutes:
         is_name = (
             name == Path(name).name and not name.startswith(".") and name.endswith(suffix) and len(os.fsencode(name)) <= MAX_NAME_BYTES
         )
-        if not is_name or not run.ui_state.is_file() or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
+        if not is_name or not is_regular(run.ui_state) or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
             return NOT_FOUND
         return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
 
@@ -104,7 +104,7 @@ class FileRoutes:
         """Send the whole training.log as a download: as much as there is now, because the trainer may append to it meanwhile."""
         try:
             run = self._outputs.run(slug)
-            if run.training_log.is_symlink() or run.folder.resolve() != run.folder or not run.ui_state.is_file():
+            if run.training_log.is_symlink() or run.folder.resolve() != run.folder or not is_regular(run.ui_state):
                 return NOT_FOUND
             file = open_regular(run.training_log)
         except (SessionNotFound, OSError):
@@ -119,7 +119,7 @@ class FileRoutes:
             run = self._outputs.run(slug)
         except SessionNotFound:
             return NOT_FOUND
-        if name not in EXPORTS or not run.ui_state.is_file():
+        if name not in EXPORTS or not is_regular(run.ui_state):
             return NOT_FOUND
         export = EXPORTS[name]
         if export is None:
@@ -132,7 +132,9 @@ class FileRoutes:
         """Send a ZIP archive of several runs: their settings, with images and models as the name says."""
         if name not in ARCHIVES:
             return NOT_FOUND
-        runs = [run for run in map(self._outputs.run, slug[:MAX_EXPORTED]) if run.ui_state.is_file()]
+        if len(set(slug)) > MAX_EXPORTED:
+            raise SessionError(f"At most {MAX_EXPORTED} runs are exported at once. Select fewer.")
+        runs = [run for run in map(self._outputs.run, dict.fromkeys(slug)) if is_regular(run.ui_state)]
         headers = {"Content-Disposition": f"attachment; filename=fluxgym-runs-{name}"}
         return StreamingResponse(stream_archive(runs, ARCHIVES[name]), media_type="application/zip", headers=headers)
 

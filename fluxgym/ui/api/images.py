@@ -128,7 +128,7 @@ class ImageRoutes:
         base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
         for item in folder.items_of(names[offset : offset + limit]):
-            version = f"{(folder.path / item.name).stat().st_mtime_ns:x}"
+            version = f"{item.mtime_ns:x}"
             thumb = f"{base}/images/{quote(item.name)}?v={version}"
             items.append(ImageItem(name=item.name, caption=item.caption or "", version=version, thumb=thumb))
         count = len(captions.texts)
@@ -183,7 +183,7 @@ class ImageRoutes:
 
     def undo(self, draft: str, request: UndoRequest, source: str = "") -> ImageCounts:
         """Put back what an edit removed or changed."""
-        own = self._own(draft, source)
+        own = self._draft(draft)  # an edit has copied a run's images; an Undo never does
         DraftEdits(own).undo(request.token)
         return _counts(own)
 

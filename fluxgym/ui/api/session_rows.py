@@ -11,7 +11,7 @@ from fluxgym.engines.device_queue import Queue, Ticket
 from fluxgym.engines.registry import is_executing
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import read_json
+from fluxgym.runs.files import is_regular, read_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, read_state_or_empty
@@ -80,7 +80,7 @@ class SessionRows:
             duration_s=None if is_live else figures.duration_s,
             attempt=record.attempt if record is not None else 1,
             attempt_started=record.started_at if record is not None and session.status is Status.RUNNING else None,
-            lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if run.lora.is_file() else None,
+            lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
             is_stopping=is_live and run.stop.exists(),
             is_executing=executing,
             resume=resume_offer(run) if session.status in RESUMABLE and not executing else None,
@@ -121,7 +121,7 @@ def began_at(run: RunPaths, state: State, session: Session) -> Moment:
         return Moment(word="Copied", at=session.started)
     if origin is Origin.IMPORT:
         arrived = _import_time(run, state)
-        is_trained = run.lora.is_file() and session.started < arrived - 1  # a state without a time gets the time of its import
+        is_trained = is_regular(run.lora) and session.started < arrived - 1  # a state without a time gets the time of its import
         return Moment(word="Trained", at=session.started) if is_trained else Moment(word="Imported", at=arrived)
     record = read_record(run)
     is_first = record is not None and record.attempt == 1 and record.run_id == session.run_id and record.started_at >= session.started

@@ -12,8 +12,25 @@ const MAX_CHIPS = 3;
 const shown = (value) => (value === "" || value === null ? "empty" : value === true ? "on" : value === false ? "off" : String(value));
 
 class Advanced {
+  /** @type {HTMLElement} */
+  chips;
+  /** @type {HTMLElement} */
+  found;
+  /** @type {HTMLElement} */
+  resetText;
+  /** @type {HTMLElement} */
+  groups;
+  /** @type {HTMLInputElement} */
+  words;
+  /** @type {HTMLInputElement} */
+  only;
+  /** @type {HTMLButtonElement} */
+  toggle;
+  /** @type {HTMLButtonElement} */
+  reset;
+
   constructor(element, table) {
-    this.card = document.getElementById("advanced");
+    this.card = /** @type {HTMLElement} */ (document.getElementById("advanced"));
     this.table = Object.fromEntries(Object.entries(table).filter(([, row]) => row.section));
     this.changed = [];
     this.group = ALL;
@@ -37,9 +54,10 @@ class Advanced {
     this.reset = h("button", { type: "button", class: "btn s quiet", onclick: () => send("reset", { names: this.changed.map(({ name }) => name) }) }, icon("undo"), this.resetText);
     const search = h("div", { class: "search grow" }, icon("search"), this.words);
     const only = h("label", { class: "check switch" }, this.only, "Changed only");
-    fill(document.getElementById("fg-advanced-tools"), h("div", { class: "line fg-adv-tools" }, search, only, this.found, this.reset));
+    const [tools, side] = ["tools", "groups"].map((name) => /** @type {HTMLElement} */ (document.getElementById(`fg-advanced-${name}`)));
+    fill(tools, h("div", { class: "line fg-adv-tools" }, search, only, this.found, this.reset));
     this.groups = h("div", { class: "side", role: "group", "aria-label": "Groups of settings" });
-    fill(document.getElementById("fg-advanced-groups"), this.groups);
+    fill(side, this.groups);
   }
 
   open(isOpen) {

@@ -122,7 +122,7 @@ export function mount({ element }) {
   function showRows() {
     const here = openSlug();
     attribute(parts.rows, "class", view === ALL ? "fg-all" : null);
-    const found = view === ALL ? list?.rows ?? [] : view === SHORT ? banner.rows : [];
+    const found = view === ALL ? list?.rows ?? [] : view === SHORT ? banner?.rows ?? [] : [];
     const nextInQueue = found.find((row) => row.status === "queued")?.slug;
     keyed(parts.rows, found, rowKey, (session) => makeRow(session, act), (row, session) => showRow(row, session, act, {
       isFull: view === ALL, hasBar: session.slug !== here,
@@ -138,7 +138,8 @@ export function mount({ element }) {
     else put(parts.sum, summary(banner.counts));
     parts.sum.classList.toggle("not-phone", total > 0);
     parts.tools.classList.toggle("fg-quiet", total === 0);
-    for (const [button, isOpen] of [[parts.title, view === ALL], [parts.fold, view !== FOLDED]]) attribute(button, "aria-expanded", String(isOpen));
+    attribute(parts.title, "aria-expanded", String(view === ALL));
+    attribute(parts.fold, "aria-expanded", String(view !== FOLDED));
     attribute(parts.fold, "aria-label", view === FOLDED ? "Show sessions" : "Hide sessions");
     parts.fold.hidden = total === 0;
     showRows();

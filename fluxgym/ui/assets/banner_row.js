@@ -1,6 +1,6 @@
 // One row of the banner: status, name, progress or one sentence, facts, and the next step.
 
-import { attribute, fill, h, put } from "./dom.js";
+import { attribute, fill, findAll, focusedIn, h, put } from "./dom.js";
 import { seconds } from "./clock.js";
 import { menu } from "./menu.js";
 import { buttons, buttonsKey, facts, folderName, isLive, openLink, progressLine, sentence, shortFacts, showParts, showProgress, statusDot, statusWord } from "./session_row.js";
@@ -12,11 +12,13 @@ function momentOf(session) {
 }
 
 export function makeRow(session, act) {
+  const acts = h("div", { class: "acts" }, h("span", { class: "fg-buttons" }));
+  /** @type {HTMLElement & { session?: any }} */
   const row = h("li", { class: "row", "data-status": session.status }, h("span", { class: "fg-dot" }),
     h("div", { class: "who" }, openLink(session, act, { class: "name cut" }, session.lora_name), h("span", { class: "fg-status" }), h("span", { class: "small faint fg-slug" })),
-    h("div", { class: "what" }), h("div", { class: "acts" }, h("span", { class: "fg-buttons" })));
+    h("div", { class: "what" }), acts);
   row.session = session;
-  row.lastElementChild.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
+  acts.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
   return row;
 }
 
@@ -59,7 +61,14 @@ function showTraining(what, session, { isFull, extra }) {
   if (isFull) showFacts(what.lastElementChild, session);
 }
 
-/** Show a run in its row. `isFull` shows the facts as in the user's guide, `extra` are further parts, `hasBar` is false where the page shows its bar already. */
+/**
+ * Show a run in its row. `isFull` shows the facts as in the user's guide, `extra` are further parts, `hasBar` is false where the page shows its
+ * bar already.
+ * @param {any} row
+ * @param {import("./types.js").SessionRow} session
+ * @param {any} act
+ * @param {{ isFull?: boolean, extra?: { key: string, element: Element }[], hasBar?: boolean }} [options]
+ */
 export function showRow(row, session, act, { isFull = false, extra = [], hasBar = true } = {}) {
   const shown = JSON.stringify([session, extra.map((part) => part.key), hasBar]);
   if (row.dataset.shown === shown) return;
@@ -74,9 +83,9 @@ export function showRow(row, session, act, { isFull = false, extra = [], hasBar 
   const slot = row.querySelector(".fg-buttons");
   if (slot.dataset.key !== key) {
     slot.dataset.key = key;
-    const focused = slot.contains(document.activeElement) ? document.activeElement.dataset.action : null;
+    const focused = focusedIn(slot)?.dataset.action;
     fill(slot, buttons(session, act));
-    if (focused) (slot.querySelector(`[data-action="${focused}"]`) ?? slot.querySelector("button, a"))?.focus();
+    if (focused) (findAll(slot, `[data-action="${focused}"]`)[0] ?? findAll(slot, "button, a")[0])?.focus();
   }
   if (isLive(session)) row.querySelector(".fg-message")?.remove();
 }

@@ -77,7 +77,7 @@ export function setSeenEnd(slug, key) {
 
 /**
  * The edited form that the app has not saved yet, or null.
- * @returns {{ name: number, values: Record<string, string | boolean>, source: string } | null}
+ * @returns {{ page: string, count: number, values: Record<string, string | boolean>, source: string } | null}
  */
 export function unsent() {
   try {

@@ -20,7 +20,7 @@ function library() {
 function ticks(low, high, wanted, least = 0) {
   const raw = Math.max((high - low) / wanted || 1, least);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = ([1, 2, 5].find((factor) => factor * power >= raw * 0.999) ?? 10) * power;
+  const step = ([1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) ?? 10) * power;
   const list = [];
   for (let at = Math.ceil(low / step - 1e-6) * step; at <= high + step / 1e6; at += step) list.push(Number(at.toPrecision(6)));
   return list;

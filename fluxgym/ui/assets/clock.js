@@ -1,5 +1,7 @@
 // Times as text. Ages and countdowns are computed from timestamps with the server's clock, once per second.
 
+import { findAll } from "./dom.js";
+
 let offset = 0; // server's clock minus this browser's clock, in seconds
 
 /**
@@ -86,5 +88,5 @@ function show(element) {
 }
 
 setInterval(() => {
-  if (!document.hidden) /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".fg-clock")).forEach(show);
+  if (!document.hidden) findAll(document, ".fg-clock").forEach(show);
 }, 1000);

@@ -41,6 +41,7 @@ function yRange(data) {
 
 /** The chart of both losses with its legend. Returns {element, show(runs)}. */
 function lossChart() {
+  /** @type {(number | null)[][]} */
   let data = [[], [], []];
   let names = ["", ""];
   const step = h("span", { class: "strong" }, "Smoothed loss");
@@ -51,7 +52,7 @@ function lossChart() {
     label: "Smoothed loss of both runs by step", series: LINES, range: () => yRange(data),
     describe: (at) => `Step ${data[0][at]}: ${names.map((name, index) => `${name} ${text(index, at)}`).join(", ")}`,
     select: (at) => {
-      put(step, at === null ? "Smoothed loss" : `Smoothed loss at step ${data[0][at].toLocaleString("en-US")}`);
+      put(step, at === null ? "Smoothed loss" : `Smoothed loss at step ${(data[0][at] ?? 0).toLocaleString("en-US")}`);
       values.forEach((value, index) => put(value, text(index, at ?? data[0].length - 1)));
     },
   });
@@ -79,6 +80,7 @@ function settingsTable(comparison, onlyDifferences) {
 
 /** The card of a comparison. Returns {element, show(sessions)}. */
 export function comparison() {
+  /** @type {import("./types.js").Comparison | null} */
   let found = null;
   const title = h("h2", { id: "fg-compare-title", tabindex: -1 });
   const only = h("input", { type: "checkbox", role: "switch", checked: true, onchange: () => draw() });
@@ -93,7 +95,7 @@ export function comparison() {
   return {
     element,
     async show(sessions) {
-      const answer = await get(where(sessions));
+      const answer = /** @type {import("./api.js").Answer<import("./types.js").Comparison>} */ (await get(where(sessions)));
       found = answer.value ?? null;
       element.hidden = false;
       put(title, `Compare ${sessions.map((session) => session.lora_name).join(" and ")}`);
@@ -101,7 +103,7 @@ export function comparison() {
       problem.hidden = Boolean(found);
       content.hidden = !found;
       if (found) losses.show(found.runs);
-      content.classList.toggle("fg-without-chart", losses.element.hidden);
+      content.classList.toggle("fg-without-chart", Boolean(losses.element.hidden));
       draw();
       title.focus();
     },

@@ -3,6 +3,7 @@
 
 import { fill, h, put } from "./dom.js";
 
+/** @type {HTMLDialogElement | null} */
 let box = null;
 
 function dialog() {
@@ -14,8 +15,21 @@ function dialog() {
 }
 
 /**
+ * @typedef {object} Question
+ * @property {string} title
+ * @property {string} [text]
+ * @property {{ label: string, value?: string } | null} [field]
+ * @property {Element[]} [body]
+ * @property {string} [yes]
+ * @property {boolean} [danger]
+ * @property {(value: string) => Promise<string | null | undefined>} [check]
+ */
+
+/**
  * Show the dialog; resolves to {value} after the button `yes`, to null otherwise. `field` is {label, value}; `body` are elements to show;
  * `check(value)` returns an error, or a promise of one, with which the dialog stays open, or "".
+ * @param {Question} question
+ * @returns {Promise<{ value: string } | null>}
  */
 export function question({ title, text = "", field = null, body = [], yes = "", danger = false, check = async () => "" }) {
   const element = dialog();
@@ -33,9 +47,9 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
       if (!sentence) end({ value: input?.value ?? "" });
     } },
     h("h2", { id: "fg-dialog-title" }, title), text ? h("p", { class: "soft" }, text) : null, ...body,
-    input ? h("div", { class: "field" }, h("label", { for: "fg-dialog-field" }, field.label), input) : null, errorLine,
+    input ? h("div", { class: "field" }, h("label", { for: "fg-dialog-field" }, field?.label), input) : null, errorLine,
     h("div", { class: "line" }, cancel, agree));
-    const end = (answer) => {
+    const end = (/** @type {{ value: string } | null} */ answer) => {
       element.onclose = null;
       element.close();
       resolve(answer);

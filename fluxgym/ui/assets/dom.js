@@ -100,3 +100,19 @@ export function keyed(parent, items, key, make, update) {
 export function fill(element, ...children) {
   element.replaceChildren(...present(children));
 }
+
+/**
+ * The HTML elements below `parent` that a selector finds.
+ * @param {ParentNode} parent
+ * @param {string} selector
+ */
+export const findAll = (parent, selector) => /** @type {HTMLElement[]} */ ([...parent.querySelectorAll(selector)]);
+
+/**
+ * The element that has the focus, if it is inside of `parent`.
+ * @param {Element} parent
+ */
+export function focusedIn(parent) {
+  const active = document.activeElement;
+  return active instanceof HTMLElement && parent.contains(active) ? active : null;
+}

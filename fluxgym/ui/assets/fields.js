@@ -1,15 +1,15 @@
 // Around the form's fields: help, the trainer's flag, notes and errors below them, and how to get to one.
 
-import { attribute, h, put } from "./dom.js";
+import { attribute, findAll, h, put } from "./dom.js";
 
 let resolveTable = null;
 
-/** The rows of the settings table by name, once the page has them: {label, help, flag, section, kind}. */
+/** The rows of the settings table by name, once the page has them: {label, help, flag, section}. */
 export const settingsTable = new Promise((resolve) => { resolveTable = resolve; });
 
 export const fieldElement = (name) => document.getElementById(`field-${name}`);
 
-const inputs = (field) => [...field.querySelectorAll("input, textarea")];
+const inputs = (field) => findAll(field, "input, textarea");
 
 /** Add help and flag below a field; those of Advanced stand there always, the form's flag is shown on hover and focus. */
 function describe(field, row) {
@@ -51,14 +51,15 @@ function showError(field, sentence) {
 
 /** Show what is known below each field: an error, or a note. */
 export function showFields({ errors, notes }) {
-  for (const field of document.querySelectorAll("#fg-train .fg-field")) {
+  for (const field of findAll(document, "#fg-train .fg-field")) {
     const name = field.id.replace(/^field-/, "");
     showError(field, errors[name] ?? "");
-    const note = field.querySelector(".fg-note");
+    const [note] = findAll(field, ".fg-note");
+    const [help] = findAll(field, ".help");
     if (!note) continue;
     put(note, notes[name] ?? "");
     note.hidden = !notes[name];
-    if (notes[name]) field.querySelector(".help").hidden = true; // the note says more than the help
+    if (notes[name]) help.hidden = true; // the note says more than the help
   }
 }
 

@@ -4,6 +4,7 @@
 import * as store from "./browser_store.js";
 import { notice } from "./notices.js";
 
+/** @type {{ request: number, shown: number, source: string, model: string, trigger: ((event: string, data: object) => void) | null }} */
 const state = { request: 0, shown: 0, source: "", model: "", trigger: null };
 
 /** The slug of the run whose images the form shows, "" for the draft's own. */
@@ -16,7 +17,8 @@ export function setSource(next) {
 
 // Edits are sent one at a time; while one is not answered, the next waits, and takes all later ones with it. count is the number of edits so
 // far, confirmed how many of them the app has saved, and sent how many there were when a request was sent.
-const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: null };
+/** @type {{ count: number, confirmed: number, sent: Map<number, number>, inFlight: number, next: string, timer: number | undefined }} */
+const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: undefined };
 const ANSWER_MS = 10_000;
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
@@ -60,6 +62,7 @@ function editAnswered(request) {
   sendEdit();
 }
 
+/** @type {Record<string, string | boolean> | null} */
 let known = null; // the fields' latest values
 
 /** Save the values of all fields in the browser until the app confirms a request that carries them. */
@@ -95,6 +98,7 @@ function receive(answer) {
   if (answer.notice) notice(answer.notice);
   if (!answer.errors) { // an event that says nothing about the form
     if (answer.message) notice(answer.message);
+    document.dispatchEvent(new CustomEvent("fg:changed"));
     return;
   }
   state.shown = answer.request;
@@ -106,9 +110,10 @@ function receive(answer) {
 /** Send an edit for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */
 function listen() {
   document.getElementById("fg-train")?.addEventListener("input", (event) => {
-    if (!event.target.closest(".fg-field")) return;
+    const input = /** @type {HTMLInputElement} */ (event.target);
+    if (!input.closest(".fg-field")) return;
     edited();
-    saveField(event.target);
+    saveField(input);
   });
   document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && sendAgain());
 }

@@ -37,7 +37,7 @@ function choice() {
 
 async function apply() {
   const select = choice();
-  if (await question({ title: "Apply a template", text: "The LoRA’s name, and a trigger word that is there, stay.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
+  if (await question({ title: "Apply a template", text: "The LoRA name and a trigger word that you entered do not change.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
 }
 
 async function remove() {
@@ -63,7 +63,6 @@ export function mount({ element }) {
   document.addEventListener("fg:form", ({ detail }) => {
     if (detail.kept) put(saved, `Draft saved ${stamp(now()).slice(11, 16)}`);
     else if (!detail.draft) put(saved, "");
-    if (detail.kind === "keep") list();
   });
   document.addEventListener("fg:changed", list);
   list();

@@ -22,8 +22,11 @@ function showState(line, { text, trigger, saving = "" }) {
   fill(line, isWarning ? icon("alert") : null, shown);
 }
 
+/** @typedef {HTMLTextAreaElement & { sent?: string, showState?: () => void }} CaptionField */
+
 /** The textarea of a caption, which saves itself. */
 function captionField(item, line, { trigger, saved }) {
+  /** @type {CaptionField} */
   const text = h("textarea", { class: "in cap", rows: 3, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
   let timer = null;
   text.sent = item.caption;

@@ -2,7 +2,7 @@
 
 import { errorOf, get, path, post, remove as removing } from "./api.js";
 import * as store from "./browser_store.js";
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { attribute, fill, findAll, h, keyed, put } from "./dom.js";
 import { send as sendForm, setSource, source } from "./form.js";
 import { icon } from "./icons.js";
 import { bulkBar, undoable } from "./image_bulk.js";
@@ -21,10 +21,59 @@ const TIPS = [
   ["What happens to them", "They stay on this computer. Each one is scaled to the training’s size."],
 ];
 
+/**
+ * @template {string[]} T
+ * @param {T} parts
+ */
 const draftPath = (...parts) => path("drafts", store.draft(), ...parts);
 const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 class Images {
+  /** @type {HTMLElement} */
+  count;
+  /** @type {HTMLElement} */
+  counts;
+  /** @type {HTMLElement} */
+  menu;
+  /** @type {HTMLElement} */
+  card;
+  /** @type {HTMLElement} */
+  dropText;
+  /** @type {HTMLElement} */
+  zone;
+  /** @type {HTMLElement} */
+  none;
+  /** @type {HTMLElement} */
+  progress;
+  /** @type {HTMLElement} */
+  errors;
+  /** @type {HTMLElement} */
+  toolLine;
+  /** @type {HTMLElement} */
+  grid;
+  /** @type {HTMLElement} */
+  nothing;
+  /** @type {HTMLElement} */
+  where;
+  /** @type {HTMLElement} */
+  pager;
+  /** @type {HTMLElement} */
+  advice;
+  /** @type {HTMLInputElement} */
+  input;
+  /** @type {HTMLInputElement} */
+  search;
+  /** @type {HTMLButtonElement} */
+  example;
+  /** @type {HTMLButtonElement} */
+  before;
+  /** @type {HTMLButtonElement} */
+  after;
+  /** @type {HTMLSelectElement} */
+  filter;
+  /** @type {import("./types.js").ImagePage | null} */
+  page;
+
   constructor(element) {
     this.offset = 0;
     this.page = null;
@@ -135,6 +184,10 @@ class Images {
     const number = this.listed;
     const { value: page } = await get(draftPath("images"), { ...this.query, offset: this.offset, limit: this.size });
     if (!page || number !== this.listed) return;
+    if (page.source !== source()) { // an edit has copied the run's images meanwhile
+      this.list();
+      return;
+    }
     if (this.offset >= page.shown && this.offset > 0) {
       this.offset = Math.floor(Math.max(0, page.shown - 1) / this.size) * this.size;
       await this.list();
@@ -179,13 +232,15 @@ class Images {
   /** Ask for the counts again after a caption was saved; the grid stays as it is. */
   async refreshCounts() {
     const { value: page } = await get(draftPath("images"), { ...this.query, limit: 1 });
-    if (page && page.count === this.page.count) this.showCounts({ ...this.page, captioned: page.captioned, no_trigger: page.no_trigger });
+    if (page && page.count === this.page?.count) this.showCounts({ ...this.page, captioned: page.captioned, no_trigger: page.no_trigger });
   }
 
   showSelection() {
     const total = this.page?.shown ?? 0;
     this.bulk.show([...this.selection], total);
-    for (const box of this.grid.querySelectorAll(".thumb input")) box.checked = this.selection.has(box.getAttribute("aria-label").replace(/^Select /, ""));
+    for (const box of /** @type {HTMLInputElement[]} */ (findAll(this.grid, ".thumb input"))) {
+      box.checked = this.selection.has(box.getAttribute("aria-label")?.replace(/^Select /, ""));
+    }
   }
 
   async selectAll() {
@@ -225,7 +280,7 @@ class Images {
 
   async removeAll() {
     const before = source();
-    const count = this.page.count;
+    const count = this.page?.count ?? 0;
     const answer = await edit((query) => removing(draftPath("images"), query));
     if (!this.accept(answer)) return;
     await this.changed();

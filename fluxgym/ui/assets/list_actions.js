@@ -12,7 +12,7 @@ const changed = () => document.dispatchEvent(new CustomEvent("fg:changed"));
 /** A hidden file input that imports the chosen file; call its click(). */
 export function importInput() {
   const file = h("input", { type: "file", accept: ".zip,.json", hidden: true, "aria-label": "An exported run or archive", onchange: async () => {
-    const [chosen] = file.files;
+    const [chosen] = file.files ?? [];
     file.value = "";
     if (chosen) await importFile(chosen);
   } });
@@ -37,15 +37,15 @@ function previewText({ count, names }) {
 
 /** Ask for an age, then forget the ended sessions that were started before, after a question that counts them. */
 export async function forgetOld() {
-  let preview = null;
+  let preview = /** @type {import("./types.js").SweepPreview | null} */ (null);
   const asked = await question({
-    title: "Forget old sessions", text: "Takes ended sessions that were started before that off the list. Their LoRAs and files stay.",
+    title: "Forget old sessions", text: "Ended sessions that were started more than this many days ago leave the list. Their LoRAs and files stay.",
     field: { label: "Older than (days)", value: "30" }, yes: "Continue",
     check: async (days) => {
       if (!/^\d{1,5}$/.test(days.trim())) return "Enter a whole number of days, such as 30.";
       const answer = await get("sweep", { days: Number(days) });
       preview = answer.value ?? null;
-      return errorOf(answer) || (preview.count ? "" : "No ended session is that old.");
+      return errorOf(answer) || (preview?.count ? "" : "No ended session is that old.");
     },
   });
   if (!asked || !preview) return;

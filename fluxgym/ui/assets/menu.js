@@ -76,6 +76,7 @@ async function template(session, ask) {
 
 const isReadable = (session) => session.status !== "unreadable";
 const hasEnded = (session) => !isLive(session) && !session.is_executing;
+/** @type {([string, (session: any) => boolean, (session: any, ask: any) => Promise<any>] | null)[]} */
 const ITEMS = [
   ["Next in line", (session) => session.status === "queued", next],
   ["Edit as new training", (session) => isReadable(session) && nextStep(session).action !== "load", loadIntoForm],

@@ -33,7 +33,11 @@ function themeMenu() {
     { text: title, checked: name === theme(), onclick: () => setTheme(name) })) });
 }
 
-/** Show the machine: the processor always, memory and disk where there is room. */
+/**
+ * Show the machine: the processor always, memory and disk where there is room.
+ * @param {HTMLElement} element
+ * @param {string[]} machine
+ */
 function showMachine(element, [processor, ...more]) {
   const known = JSON.stringify([processor, more]);
   if (element.dataset.known === known) return;

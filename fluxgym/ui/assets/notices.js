@@ -3,9 +3,14 @@
 import { fill, h } from "./dom.js";
 
 const SHOWN_MS = 8000;
+/** @type {HTMLElement | null} */
 let list = null;
 
-/** Show a sentence; `undo` is called if the user presses Undo in time. */
+/**
+ * Show a sentence; `undo` is called if the user presses Undo in time.
+ * @param {string} sentence
+ * @param {{ undo?: (() => unknown) | null }} [options]
+ */
 export function notice(sentence, { undo = null } = {}) {
   if (!list) return;
   const toast = h("div", { class: "toast" }, h("span", {}, sentence),

@@ -1,10 +1,12 @@
 // A button that opens a menu in the top layer, after the WAI-ARIA menu button: Enter, Space and arrows open it; arrows, Home and End move;
 // Escape closes it and returns the focus; Tab closes it.
 
-import { attribute, fill, h } from "./dom.js";
+import { attribute, fill, findAll, h } from "./dom.js";
 import { icon } from "./icons.js";
 
+/** @type {((options?: { refocus?: boolean }) => void) | null} */
 let openMenu = null; // at most one is open: the function that closes it
+/** @type {HTMLElement | null} */
 let openButton = null; // its button
 
 /** One item: {text, onclick} or {text, href, download}; `checked` makes it a radio item, `danger` red. null is a line between items. */
@@ -33,12 +35,12 @@ function position(list, button) {
 
 /** Move the focus within the open menu. */
 function move(list, event) {
-  const items = [...list.querySelectorAll("[role^=menuitem]")];
-  const at = items.indexOf(document.activeElement);
+  const items = findAll(list, "[role^=menuitem]");
+  const at = items.findIndex((item) => item === document.activeElement);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
   if (to === undefined) return;
   event.preventDefault();
-  items.at(to % items.length).focus();
+  items.at(to % items.length)?.focus();
 }
 
 /** The button with its menu; `items()` returns the items when it is opened. */
@@ -61,7 +63,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
     position(list, button);
     attribute(button, "aria-expanded", "true");
     [openMenu, openButton] = [close, button];
-    [...list.querySelectorAll("[role^=menuitem]")].at(index)?.focus();
+    findAll(list, "[role^=menuitem]").at(index)?.focus();
   }
   button.addEventListener("click", () => (openMenu === close ? close({ refocus: true }) : open(0)));
   button.addEventListener("keydown", (event) => {
@@ -81,7 +83,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
 }
 
 const closeIf = (isOutside) => openMenu && isOutside() && openMenu();
-document.addEventListener("pointerdown", (event) => closeIf(() => !event.target.closest?.(".menu")));
+document.addEventListener("pointerdown", (event) => closeIf(() => !(event.target instanceof Element && event.target.closest(".menu"))));
 // The menu does not move with its button, so it closes if that scrolls; other parts of the page, such as a log, may scroll.
-window.addEventListener("scroll", (event) => closeIf(() => event.target.contains(openButton)), { capture: true, passive: true });
+window.addEventListener("scroll", (event) => closeIf(() => event.target instanceof Node && event.target.contains(openButton)), { capture: true, passive: true });
 window.addEventListener("resize", () => closeIf(() => true));

@@ -16,7 +16,11 @@ export function route() {
   return { tab: TABS.includes(tab) ? tab : "train", slug: slug ? decoded(slug) : null };
 }
 
-/** Open a page; of run, a run. */
+/**
+ * Open a page; of run, a run.
+ * @param {string} tab
+ * @param {string | null} slug
+ */
 export function go(tab, slug = null) {
   const hash = slug ? `#${tab}/${encodeURIComponent(slug)}` : `#${tab}`;
   if (location.hash !== hash) location.hash = hash;

@@ -21,15 +21,16 @@ export function smooth(steps, losses, weight) {
   });
 }
 
-/** @typedef {[number, [number, number | null]]} TrainingPoint Step, loss and learning rate. */
+/** @typedef {[number, [number, number | null]][]} Points step, [loss, learning rate] */
+/** @typedef {(number | null)[]} Values */
 
 /** The points of a run: the curve in pieces, as the answers bring it. */
 export function curveData() {
-  /** @type {Map<number, [number, number | null]>} */
+  /** @type {Map<number, [number, number | null]>} step -> [loss, learning rate] */
   let training = new Map();
   /** @type {Map<number, number>} */
   let validation = new Map();
-  /** @type {TrainingPoint | null} */
+  /** @type {[number, [number, number | null]] | null} */
   let last = null;
   return {
     clear() {
@@ -37,13 +38,15 @@ export function curveData() {
       validation = new Map();
       last = null;
     },
-    add(curve) {
+    add(/** @type {import("./types.js").CurvePoints} */ curve) {
       if (curve.replace) this.clear();
       curve.points.forEach(([step, loss], index) => training.set(step, [loss, curve.rates[index]]));
       for (const [step, loss] of curve.validation) validation.set(step, loss);
       last = curve.last ? [curve.last[0], [curve.last[1], curve.last_rate]] : null;
     },
+    /** @returns {Points} */
     training: () => [...training, ...(last ? [last] : [])],
+    /** @returns {[number, number][]} */
     validation: () => [...validation],
   };
 }
@@ -62,9 +65,9 @@ function before(values, index) {
 }
 
 export function lossCard() {
-  /** @type {{ training: TrainingPoint[], validation: [number, number][] }} */
+  /** @type {{ training: Points, validation: [number, number][] }} */
   let points = { training: [], validation: [] };
-  /** @type {[number[], (number | null)[], (number | null)[], (number | null)[]]} */
+  /** @type {[number[], Values, Values, Values]} */
   let data = [[], [], [], []];
   let weight = SMOOTHING;
   const step = h("span", { class: "strong" });
@@ -97,10 +100,10 @@ export function lossCard() {
 
   /** The y axis: all smoothed and validation losses, and the raw ones without rare peaks. */
   function range(isLog) {
-    const known = (list) => list.filter((loss) => loss !== null && (!isLog || loss > 0));
-    const raw = known(data[1]).sort((a, b) => a - b);
-    /** @type {number[]} */
-    const all = known([...data[2], ...data[3], ...raw.slice(0, 1), ...raw.slice(Math.floor((raw.length - 1) * 0.98)).slice(0, 1)]);
+    const shownOnly = (/** @type {Values} */ values) => values.filter((loss) => loss !== null && loss !== undefined).filter((loss) => !isLog || loss > 0);
+    const raw = shownOnly(data[1]).sort((a, b) => a - b);
+    const others = shownOnly([...data[2], ...data[3]]);
+    const all = [...others, raw[0], raw[Math.floor((raw.length - 1) * 0.98)]].filter((loss) => loss !== undefined);
     if (!all.length) return isLog ? [0.1, 1] : [0, 1];
     const [low, high] = [Math.min(...all), Math.max(...all)];
     if (isLog) return [low / 1.1, high * 1.1];
@@ -125,7 +128,7 @@ export function lossCard() {
     const known = new Map(steps.map((at, index) => [at, index]));
     const validation = new Map(points.validation);
     const all = [...new Set([...steps, ...validation.keys()])].sort((a, b) => a - b);
-    const of = (list) => all.map((at) => list[known.get(at) ?? -1] ?? null);
+    const of = (/** @type {number[]} */ list) => all.map((at) => list[known.get(at) ?? -1] ?? null);
     data = [all, of(losses), of(even), all.map((at) => validation.get(at) ?? null)];
     validated.hidden = validation.size === 0;
     body.hidden = all.length === 0;
@@ -165,9 +168,9 @@ export function rateCard() {
   return {
     element,
     show(curve) {
-      const points = curve.training().filter(([, [, rate]]) => typeof rate === "number");
+      const points = curve.training().flatMap(([at, [, rate]]) => (rate === null ? [] : [{ at, rate }]));
       element.hidden = points.length === 0;
-      data = [points.map(([at]) => at), points.map(([, [, rate]]) => rate)];
+      data = [points.map(({ at }) => at), points.map(({ rate }) => rate)];
       plot.show(data);
     },
   };

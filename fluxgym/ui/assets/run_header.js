@@ -1,6 +1,6 @@
 // The header of a run's page: name, status, facts, progress, figures and actions. A completed run has the result card instead.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { attribute, fill, findAll, h, keyed, put } from "./dom.js";
 import { count, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
 import { shown } from "./chart.js";
@@ -42,23 +42,22 @@ export function facts(session, about) {
 }
 
 /**
- * The figures that are known: title, value, small text, and a time that is shown as its age in place of the text.
- * @returns {[string, string, string, number | null][]}
+ * The figures that are known: [title, value, small text, time of an update in place of the text].
+ * @returns {[string, string, string, (number | null)?][]}
  */
 function figures(session) {
   const p = session.progress ?? {};
   const live = isLive(session);
-  const at = seconds(p.time);
-  const epochs = session.max_train_epochs;
-  /** @type {[string, string, string, number | null][]} */
+  /** @type {[string, string, string, (number | null)?][]} */
   const list = [];
-  const add = (title, value, small = "", age = /** @type {number | null} */ (null)) => list.push([title, value, small, age]);
-  if (typeof p.step === "number") add("Step", p.step.toLocaleString("en-US"), p.total_steps ? `of ${p.total_steps.toLocaleString("en-US")}` : "");
-  if (p.epoch) add("Epoch", String(p.epoch), epochs && p.epoch <= epochs ? `of ${epochs}` : "");
-  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) add("Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${shortStamp(at + p.eta_s)}`);
-  if (live && typeof p.s_per_it === "number") add("Speed", p.s_per_it >= 0.095 ? p.s_per_it.toFixed(2) : (1 / p.s_per_it).toFixed(1), p.s_per_it >= 0.095 ? "s/it" : "it/s");
-  if (typeof p.loss === "number") add(live ? "Loss" : "Last loss", shown(p.loss));
-  if (live) add("Monitoring", session.monitoring ? "On" : "Off", "", at);
+  if (typeof p.step === "number") list.push(["Step", p.step.toLocaleString("en-US"), p.total_steps ? `of ${p.total_steps.toLocaleString("en-US")}` : ""]);
+  const epochs = session.max_train_epochs;
+  if (p.epoch) list.push(["Epoch", String(p.epoch), epochs && p.epoch <= epochs ? `of ${epochs}` : ""]);
+  const at = seconds(p.time);
+  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) list.push(["Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${shortStamp(at + p.eta_s)}`]);
+  if (live && typeof p.s_per_it === "number") list.push(p.s_per_it >= 0.095 ? ["Speed", p.s_per_it.toFixed(2), "s/it"] : ["Speed", (1 / p.s_per_it).toFixed(1), "it/s"]);
+  if (typeof p.loss === "number") list.push([live ? "Loss" : "Last loss", shown(p.loss), ""]);
+  if (live) list.push(["Monitoring", session.monitoring ? "On" : "Off", "", at]);
   return list;
 }
 
@@ -66,6 +65,10 @@ function figure() {
   return h("div", {}, h("dt"), h("dd", {}, h("span"), " ", h("small")));
 }
 
+/**
+ * @param {Element} item
+ * @param {[string, string, string, (number | null)?]} figure
+ */
 function updateFigure(item, [title, value, small, at]) {
   const [term, description] = item.children;
   const [number, about] = description.children;
@@ -73,7 +76,7 @@ function updateFigure(item, [title, value, small, at]) {
   put(number, value);
   if (typeof at === "number") {
     if (!about.firstElementChild) fill(about, "updated ", h("span"));
-    count(about.firstElementChild, at);
+    count(findAll(about, "span")[0], at);
   } else put(about, small);
 }
 

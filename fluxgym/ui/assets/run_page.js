@@ -1,6 +1,6 @@
 // A run's page: header or result, charts, samples, files, log, monitor, settings and history. Each request fetches only what changed.
 
-import { attribute, fill, h, put } from "./dom.js";
+import { attribute, fill, findAll, focusedIn, h, put } from "./dom.js";
 import { errorOf, get, path, poll } from "./api.js";
 import { checkpointsCard } from "./checkpoints.js";
 import { question } from "./dialog.js";
@@ -30,11 +30,13 @@ function stateOf({ session }) {
 }
 
 export function mount({ element }) {
+  /** @type {string | null} */
   let slug = null;
   let seen = "";
-  /** @type {any} */
-  let known = {}; // the parts of the run as they were last sent
-  let chosen = null; // the LoRA file that the user chose, of a completed run
+  /** @type {any} the parts of the run as they were last sent */
+  let known = {};
+  /** @type {string | null} the LoRA file that the user chose, of a completed run */
+  let chosen = null;
   const curve = curveData();
 
   const header = runHeader();
@@ -149,8 +151,7 @@ export function mount({ element }) {
     const wanted = JSON.stringify([state, session.slug, session.run_id, nextStep(session), known.facts?.can_train_further]);
     if (body.dataset.wanted === wanted) return;
     body.dataset.wanted = wanted;
-    const active = document.activeElement;
-    const focused = active instanceof window.HTMLElement && body.contains(active) ? active.dataset.action : null;
+    const focused = focusedIn(body)?.dataset.action;
     const hasEnded = state === "ended" || state === "new";
     const step = stepOf(session, hasEnded ? "btn primary big wide" : "btn");
     const more = menu(() => known.session, (action, details) => act.more(known.session)(action, details), act.done);
@@ -158,8 +159,7 @@ export function mount({ element }) {
     else fill(header.actions, state === "live" ? [step, editButton("btn")] : null, more);
     const isEditable = hasEnded && session.status !== "unreadable";
     fill(cards.advice.actions, hasEnded ? step : null, isEditable ? editButton(step ? "btn wide" : "btn primary big wide") : null);
-    const again = focused && body.querySelector(`[data-action="${focused}"]`);
-    if (again instanceof window.HTMLElement) again.focus();
+    if (focused) findAll(body, `[data-action="${focused}"]`)[0]?.focus();
   }
 
   /** Show the parts that changed. */
@@ -195,7 +195,7 @@ export function mount({ element }) {
     attribute(none, "hidden", null);
     body.hidden = true;
     missing.hidden = !name;
-    put(missing, name ? `There is no run “${name}” any more.` : "");
+    put(missing, name ? `There is no run “${name}”.` : "");
   }
 
   const ask = poll(async () => {

@@ -19,11 +19,11 @@ function nameOf(file) {
 }
 
 export function runResult({ onopen, ontrain, onedit, onnew }) {
-  /** @type {{ session: import("./types.js").SessionRow | null, facts: import("./types.js").RunFacts | null, files: import("./types.js").LoraFiles, samples: Pick<import("./types.js").SampleMatrix, "columns" | "prompts" | "empty"> }} */
-  let state = { session: null, facts: null, files: { files: [], best: null, why: "" }, samples: { columns: [], prompts: [], empty: "" } };
-  /** @type {string | null} */
+  /** @type {any} the parts of the run: session, facts, files, samples */
+  let state = { session: null, facts: null, files: { files: [], best: null, why: "" }, samples: { columns: [], prompts: [] } };
+  /** @type {string | null} the name of the LoRA file that is offered */
   let chosen = null;
-  /** @type {[number, number] | null} */
+  /** @type {[number, number] | null} column and prompt */
   let shownSample = null;
   const image = h("img", { alt: "" });
   const sample = h("button", { type: "button", class: "pic", onclick: () => shownSample && onopen(...shownSample) }, image);
@@ -54,9 +54,8 @@ export function runResult({ onopen, ontrain, onedit, onnew }) {
     }
   }
 
-  /** @param {import("./types.js").SessionRow} session */
-  function about(session) {
-    const { facts, files } = state;
+  function about() {
+    const { session, facts, files } = state;
     const steps = session.progress?.step;
     const took = facts?.trained_s ? `Trained in ${duration(facts.trained_s)}` : "Trained";
     const what = [steps ? plural(steps, "step") : "", facts?.num_images ? `on ${plural(facts.num_images, "image")}` : ""].filter(Boolean).join(" ");
@@ -72,7 +71,7 @@ export function runResult({ onopen, ontrain, onedit, onnew }) {
     const url = row >= 0 ? found.column.images[row] : null;
     sample.hidden = !url;
     noSample.hidden = Boolean(url);
-    put(noSample, state.samples.columns.length ? "No sample was drawn before this file was saved." : state.samples.empty);
+    put(noSample, state.samples.columns.length ? "No sample was drawn before this file was saved." : state.samples.empty ?? "");
     shownSample = url ? [found.index, row] : null;
     if (!url) return put(caption, "");
     if (image.getAttribute("src") !== address(url)) image.src = address(url);
@@ -97,16 +96,15 @@ export function runResult({ onopen, ontrain, onedit, onnew }) {
     show(next) {
       state = { ...state, ...Object.fromEntries(Object.entries(next).filter(([, value]) => value)) };
       chosen = next.chosen ?? chosen;
-      const { session } = state;
-      if (!session) return;
-      const known = JSON.stringify([session.status, session.ended]);
+      if (!state.session) return;
+      const known = JSON.stringify([state.session.status, state.session.ended]);
       if (status.dataset.known !== known) {
         status.dataset.known = known;
-        fill(status, statusLine(session));
+        fill(status, statusLine(state.session));
       }
-      attribute(element, "data-status", session.status);
-      put(title, `${session.lora_name} is ready`);
-      put(sentence, about(session));
+      attribute(element, "data-status", state.session.status);
+      put(title, `${state.session.lora_name} is ready`);
+      put(sentence, about());
       const picked = state.files.files.find((one) => one.name === chosen) ?? null;
       showSample(picked);
       showFile(picked);

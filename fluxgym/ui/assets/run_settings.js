@@ -31,7 +31,7 @@ export function settingsCard({ onedit }) {
     const fromDefault = rows.filter((row) => row.default !== null).length;
     const fromParent = rows.filter((row) => row.parent !== null).length;
     const model = facts.model ? ` of ${facts.model}` : "";
-    const first = fromDefault ? `${fromDefault} ${fromDefault === 1 ? "differs" : "differ"} from the defaults${model}.` : `All are the defaults${model}.`;
+    const first = fromDefault ? `${fromDefault} ${fromDefault === 1 ? "differs" : "differ"} from the defaults${model}.` : `All settings have the defaults${model}.`;
     return facts.parent ? `${first} ${fromParent || "None"} ${fromParent === 1 ? "differs" : "differ"} from ${facts.parent}.` : first;
   }
 

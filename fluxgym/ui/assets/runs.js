@@ -4,7 +4,7 @@
 import { address, get, poll } from "./api.js";
 import { comparison } from "./compare.js";
 import { question } from "./dialog.js";
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { fill, h, keyed, put } from "./dom.js";
 import { icon } from "./icons.js";
 import { importInput } from "./list_actions.js";
 import { route } from "./router.js";
@@ -163,7 +163,7 @@ export function mount({ element }) {
     tools.show(shown);
     table.show(shown.rows, query);
     bar.show(shown.rows);
-    attribute(bar.element.parentElement, "hidden", bar.element.hidden ? "" : null);
+    bar.element.parentElement?.toggleAttribute("hidden", Boolean(bar.element.hidden));
     showEmpty(shown);
     showPager(shown);
   }

@@ -6,7 +6,7 @@ import { icon } from "./icons.js";
 import { menu } from "./menu.js";
 import { began, buttonsKey, folderName, openLink, sentence, statusDot, statusWord, stepButton, stepsText } from "./session_row.js";
 
-// [name of the sort, heading, class, direction of the first press]
+/** @type {[string, string, string, boolean][]} Name, title, class, and whether the first click sorts downwards. */
 const COLUMNS = [
   ["name", "Run", "", false], ["status", "Status", "", false], ["steps", "Steps", "r", true], ["loss", "Loss", "r", false],
   ["model", "Model", "", false], ["date", "Date", "", true], ["duration", "Duration", "r", true],
@@ -66,6 +66,7 @@ function lossText(session) {
 
 function makeRow(session, { act, select }) {
   const box = h("input", { type: "checkbox", onchange: () => select(row.session, box.checked) });
+  /** @type {HTMLTableRowElement & { session?: any }} */
   const row = h("tr", {},
     h("td", { class: "m" }, box),
     h("td", { class: "m" }, openLink(session, act, { class: "name" }, session.lora_name), h("span", { class: "small faint fg-slug" })),
@@ -73,7 +74,7 @@ function makeRow(session, { act, select }) {
     h("td", { class: "r nowrap" }), h("td", { class: "r" }), h("td", { class: "nowrap" }), h("td", { class: "nowrap" }),
     h("td", { class: "r nowrap" }, h("span")), h("td", { class: "m acts" }, h("span", { class: "fg-buttons" })));
   row.session = session;
-  row.lastElementChild.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
+  row.lastElementChild?.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
   return row;
 }
 
@@ -111,8 +112,9 @@ function showRow(row, session, { act, isSelected }) {
 export function runsTable(on) {
   const all = h("input", { type: "checkbox", "aria-label": "Select all runs of this page", onchange: () => on.selectAll(all.checked) });
   let sorted = { sort: "date", descending: true };
-  const heads = COLUMNS.map(([name, title, className, first]) => h("th", { class: className || null, scope: "col" },
-    h("button", { type: "button", onclick: () => on.sort(name, sorted.sort === name ? !sorted.descending : first) }, title, h("span"))));
+  const marks = COLUMNS.map(() => h("span"));
+  const heads = COLUMNS.map(([name, title, className, first], index) => h("th", { class: className || null, scope: "col" },
+    h("button", { type: "button", onclick: () => on.sort(name, sorted.sort === name ? !sorted.descending : first) }, title, marks[index])));
   const body = h("tbody");
   const element = h("table", { class: "list", id: "runs" },
     h("thead", {}, h("tr", {}, h("th", { class: "fg-check" }, all), heads, h("th", {}, h("span", { class: "vh" }, "Actions")))), body);
@@ -124,7 +126,7 @@ export function runsTable(on) {
     COLUMNS.forEach(([name], index) => {
       const isSorted = name === query.sort;
       attribute(heads[index], "aria-sort", isSorted ? (query.descending ? "descending" : "ascending") : null);
-      fill(heads[index].firstElementChild.lastElementChild, isSorted ? icon(query.descending ? "down" : "up") : "");
+      fill(marks[index], isSorted ? icon(query.descending ? "down" : "up") : "");
     });
   }
   return {

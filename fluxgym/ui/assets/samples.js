@@ -6,16 +6,16 @@ import { attribute, h, keyed, put } from "./dom.js";
 import { viewer } from "./viewer.js";
 
 export function samplesCard({ onchoose }) {
-  /** @type {import("./types.js").SampleMatrix} */
+  /** @type {any} */
   let matrix = { prompts: [], columns: [], upcoming: null, interval: "", empty: "" };
-  /** @type {import("./types.js").SessionRow | null} */
+  /** @type {any} */
   let session = null;
-  /** @type {import("./types.js").LoraFile[]} */
-  let files = [];
+  /** @type {any} */
+  let files = { files: [] };
   /** @type {number | null} */
   let chosen = null; // the step of the chosen file, once the run is completed
-  /** @type {string | undefined} */
-  let inView = undefined; // the key of the column that was last scrolled into view
+  /** @type {string | null} */
+  let inView = null; // the key of the column that was last scrolled into view
   const look = viewer();
   const title = h("h2", { id: "fg-h-samples" }, "Samples");
   const note = h("span", { class: "small faint" });
@@ -24,14 +24,11 @@ export function samplesCard({ onchoose }) {
   const empty = h("p", { class: "soft" });
   const element = h("section", { class: "card", "aria-labelledby": "fg-h-samples" }, h("header", {}, title, note), h("div", { class: "body" }, area, empty));
 
-  const fileOf = (column) => (session?.status === "completed" ? files.find((file) => file.step !== null && file.step === column.step) : undefined);
+  const fileOf = (column) => (session?.status === "completed" ? files.files.find((file) => file.step !== null && file.step === column.step) : null);
 
-  /**
-   * The columns: those with images, then the next one, which is empty.
-   * @returns {(import("./types.js").SampleColumn & { isNext?: boolean })[]}
-   */
+  /** The columns: those with images, then the next one, which is empty. */
   function columns() {
-    const next = matrix.upcoming && matrix.columns.length ? [{ key: "next", label: matrix.upcoming.label, step: null, epoch: null, images: [], isNext: true }] : [];
+    const next = matrix.upcoming && matrix.columns.length ? [{ key: "next", label: matrix.upcoming.label, images: [], isNext: true }] : [];
     return [...matrix.columns, ...next];
   }
 
@@ -56,7 +53,7 @@ export function samplesCard({ onchoose }) {
     const [radio, name] = label.children;
     radio.hidden = !file;
     label.classList.toggle("plain", !file);
-    radio.onchange = () => file && onchoose(file.name);
+    radio.onchange = () => onchoose(file.name);
     radio.checked = Boolean(file) && column.step === chosen;
     put(name, column.label);
     put(about, below(column, file));
@@ -75,9 +72,8 @@ export function samplesCard({ onchoose }) {
   /** "in about 48 s", from the speed of the last steps. */
   function waiting() {
     const { time, step, s_per_it: speed } = session?.progress ?? {};
-    const next = matrix.upcoming?.step;
-    if (typeof next !== "number" || typeof speed !== "number" || typeof step !== "number") return "";
-    const left = time + (next - step) * speed - now();
+    if (matrix.upcoming?.step === null || typeof speed !== "number" || typeof step !== "number") return "";
+    const left = time + (matrix.upcoming.step - step) * speed - now();
     return left > 0 ? `in about ${span(left)}` : "soon";
   }
 
@@ -103,7 +99,7 @@ export function samplesCard({ onchoose }) {
     put(title, hasChoice ? "Choose another epoch" : "Samples");
     put(note, hasChoice ? "Download uses the chosen one" : matrix.interval);
     area.hidden = matrix.columns.length === 0;
-    element.hidden = area.hidden && ["stopped", "failed", "unreadable"].includes(session?.status ?? "");
+    element.hidden = area.hidden && ["stopped", "failed", "unreadable"].includes(session?.status);
     empty.hidden = matrix.columns.length > 0;
     put(empty, matrix.empty);
     if (grid.style.getPropertyValue("--n") !== String(all.length)) grid.style.setProperty("--n", String(all.length));
@@ -125,7 +121,7 @@ export function samplesCard({ onchoose }) {
     open: (column, prompt) => look.open(column, prompt),
     show(next) {
       if (next.session) session = next.session;
-      if (next.files) files = next.files.files;
+      if (next.files) files = next.files;
       if (next.samples) {
         matrix = next.samples;
         look.update(matrix);

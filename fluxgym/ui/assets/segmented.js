@@ -5,7 +5,8 @@ import { attribute, h, keyed, put } from "./dom.js";
 /** The control; `choose(value)` is called with the chosen value. Returns {element, show}; show takes [value, text] pairs and the value. */
 export function segmented({ label, choose }) {
   const element = h("div", { class: "seg", role: "group", "aria-label": label });
-  const pressed = () => [...element.children].find((button) => button.getAttribute("aria-pressed") === "true");
+  const buttons = () => /** @type {HTMLButtonElement[]} */ ([...element.children]);
+  const pressed = () => buttons().findIndex((button) => button.getAttribute("aria-pressed") === "true");
 
   function show(choices, value) {
     keyed(element, choices, ([name]) => name, () => h("button", { type: "button" }), (button, [name, text]) => {
@@ -15,15 +16,15 @@ export function segmented({ label, choose }) {
     });
   }
   element.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
+    const button = /** @type {Element} */ (event.target).closest("button");
     if (button) choose(button.dataset.key);
   });
   element.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const all = [...element.children];
-    const next = all.at((all.indexOf(pressed()) + step) % all.length);
+    const all = buttons();
+    const next = all.at((pressed() + step) % all.length) ?? all[0];
     next.focus();
     choose(next.dataset.key);
   });

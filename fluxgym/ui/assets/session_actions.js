@@ -80,7 +80,7 @@ export async function deleteRuns(sessions) {
   await question({
     title: sessions.length === 1 ? `Delete ${sessions[0].lora_name}?` : `Delete ${sessions.length} runs?`, danger: true, yes: `Delete ${size}`,
     text: `${sessions.length === 1 ? "Deletes the run's folder" : `Deletes the folders of ${namesOf(sessions)}`}, ${plural(found.value.num_files, "file")}, ${size}. `
-      + `${inside ? `Includes ${inside}` : "It has no LoRA file"}. This cannot be undone.`,
+      + `${inside ? `Includes ${inside}` : "No LoRA file is included"}. This cannot be undone.`,
     check: async () => {
       const answer = await post("selection/delete", selection(sessions));
       if (!answer.value) return errorOf(answer);

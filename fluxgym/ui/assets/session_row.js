@@ -8,14 +8,18 @@ import { dot, icon } from "./icons.js";
 const LIVE = new Set(["running", "starting", "queued"]);
 const COLORS = { bad: "queued" }; // shapes without a color of their own
 
-export const symbol = (session) => session.shown.symbol;
-export const word = (session) => session.shown.word;
+const symbol = (session) => session.shown.symbol;
+const word = (session) => session.shown.word;
 /** The folder's name if it differs from the LoRA's name. */
 export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);
 export const statusDot = (session) => dot(session.shown.shape);
 
-/** The status in words; `moment` is a time that belongs to it, in seconds. */
+/**
+ * The status in words; `moment` is a time that belongs to it, in seconds.
+ * @param {import("./types.js").SessionRow} session
+ * @param {number | null} moment
+ */
 export function statusWord(session, moment = null) {
   const { word: text, symbol: sign, shape } = session.shown;
   return h("span", { class: `st ${COLORS[shape] ?? shape}` }, h("span", { class: "vh" }, `${sign} `),
@@ -121,6 +125,7 @@ export function began(session) {
 /** Date, epochs, checkpointing and monitoring in short, as parts. */
 export function shortFacts(session) {
   if (session.status === "unreadable") return [{ key: "fg-began", element: [began(session)] }];
+  /** @type {{ key: string, text?: string, element?: Element[] }[]} */
   const parts = session.status === "queued" ? [] : [{ key: `${session.began} ${session.started}`, element: [began(session)] }];
   if (session.max_train_epochs && !session.progress?.epoch) {
     parts.push({ key: "fg-epochs", text: `${session.max_train_epochs} epoch${session.max_train_epochs === 1 ? "" : "s"}` });

@@ -164,7 +164,7 @@ export function mount({ element, trigger, props, watch }) {
   const { settings, num_devices: numDevices } = props.value;
   describeFields(settings);
   const column = new TrainColumn(element, document.getElementById("fg-recipe"), settings);
-  document.addEventListener("click", (event) => event.target.closest("#start") && start());
+  document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
   document.addEventListener("fg:form", (event) => {
     const answer = event.detail;

@@ -55,7 +55,7 @@
  */
 
 /**
- * The runs of an action, at most MAX_RUNS.
+ * The runs of an action.
  * @typedef {object} BulkRequest
  * @property {SelectedRun[]} runs
  */

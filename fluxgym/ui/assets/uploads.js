@@ -71,7 +71,7 @@ export async function sendFiles(files, { report, fail }) {
     report(done, queue.length);
   };
   for (const part of [queue.filter(({ name }) => !isCaption(name)), queue.filter(({ name }) => isCaption(name))]) {
-    const worker = async () => { while (part.length) await one(part.shift()); };
+    const worker = async () => { for (let next = part.shift(); next; next = part.shift()) await one(next); };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
   }
 }

@@ -4,16 +4,17 @@ import { address } from "./api.js";
 import { attribute, fill, h, put } from "./dom.js";
 import { icon } from "./icons.js";
 
+/** @type {Record<string, [number, number]>} */
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** Create the viewer; returns {open(column, prompt), update(matrix)} with the positions of an image in the matrix. */
 export function viewer() {
-  /** @type {Pick<import("./types.js").SampleMatrix, "prompts" | "columns">} */
+  /** @type {any} */
   let matrix = { prompts: [], columns: [] };
-  /** @type {[number, number]} */
-  let at = [0, 0]; // column, prompt
-  /** @type {number | null} */
-  let compared = null; // the column on the left, while two are compared
+  /** @type {[number, number]} column, prompt */
+  let at = [0, 0];
+  /** @type {number | null} the column on the left, while two are compared */
+  let compared = null;
 
   const title = h("p", { class: "strong grow cut", role: "status" });
   const frames = h("div", { class: "frames" });
@@ -27,13 +28,12 @@ export function viewer() {
     h("div", { class: "line keep viewer-foot" }, h("span", { class: "small faint grow not-phone" }, "← → step · ↑ ↓ prompt · Esc closes"), previous, next));
   (document.getElementById("fg-app") ?? document.body).append(box);
 
-  /** @param {[number, number]} position */
   const image = ([column, prompt]) => matrix.columns[column]?.images[prompt] ?? null;
 
   /**
    * The nearest position with an image in a direction, or null.
    * @param {[number, number]} from
-   * @param {number[]} direction
+   * @param {[number, number]} direction
    * @returns {[number, number] | null}
    */
   function step([column, prompt], [right, down]) {
@@ -76,7 +76,7 @@ export function viewer() {
     box.classList.toggle("two", compared !== null);
     compare.setAttribute("aria-pressed", String(compared !== null));
     put(title, `${columns.map((column) => matrix.columns[column].label).join(" and ")}: ${matrix.prompts[at[1]]}`);
-    attribute(download, "href", address(image(at) ?? ""));
+    attribute(download, "href", address(image(at)));
     previous.disabled = !step(at, [-1, 0]);
     next.disabled = !step(at, [1, 0]);
     compare.hidden = matrix.columns.length < 2;

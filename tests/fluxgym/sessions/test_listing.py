@@ -13,6 +13,7 @@ import pytest
 
 from fluxgym.contract.codes import Status
 from fluxgym.errors import StorageError
+from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.index import SessionIndex
@@ -205,3 +206,11 @@ def test_a_row_opens_each_file_once(tmp_path, monkeypatch):
     inside = [Path(name).name for name in opened if name.startswith(str(run.folder))]
     assert sorted(inside) == sorted(set(inside))
     assert len(inside) <= 7
+
+
+def test_a_file_whose_folder_cannot_be_read_is_not_a_regular_file(tmp_path, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)  # root may read everything
+    assert not is_regular(tmp_path / "cat" / "ui_state.json")

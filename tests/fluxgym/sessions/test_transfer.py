@@ -54,7 +54,7 @@ def test_a_whole_run_goes_over(run, outputs, tmp_path):
     state = read_state(taken)
     assert (state["status"], state["parent"]["slug"], state["note"], "completed_at" in state) == ("stopped", "my-cat", "kept", False)
     assert state["run_id"] != read_state(run)["run_id"]
-    assert ImageFolder(taken.dataset).items() == ImageFolder(run.dataset).items()
+    assert [item[:3] for item in ImageFolder(taken.dataset).items()] == [item[:3] for item in ImageFolder(run.dataset).items()]
     assert taken.lora.read_bytes() == b"model"
     (again,) = import_file(tmp_path / "x.zip", outputs)
     assert (again.slug, again.lora.name) == ("my-cat-2", "my-cat-2.safetensors")

@@ -7,7 +7,6 @@ import pytest
 
 from fluxgym.ui.api.responses import API
 from tests.support.api import app_client
-from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world
@@ -32,7 +31,7 @@ def fixture_client(tmp_path_factory):
     return client
 
 
-DRAFT = new_draft_id()
+DRAFT = "0123456789abcdef" * 2
 ADDRESSES = {
     "sessions": [NAME, HOSTILE],
     "banner": [NAME, HOSTILE],

@@ -140,3 +140,10 @@ def test_a_banner_that_did_not_change_is_not_sent_again(client, settings, monkey
     assert client.get("banner", params={"version": version}).status_code == 204
     make(settings, "dog", "stopped")
     assert slugs(banner(client, version=version)) == ["dog", "cat"]
+
+
+def test_the_open_run_is_left_out_of_the_rows_but_counted(client, settings):
+    run_now(make(settings, "cat", "running", run_id="id-cat"), step=1, total_steps=4)
+    answer = banner(client, open="cat")
+    assert slugs(answer) == []
+    assert answer["counts"]["running"] == 1

@@ -1,6 +1,7 @@
 """Actions on several runs: each is done or refused on its own, nothing is lost that was not counted, and Forget can be undone."""
 
 import os
+import shutil
 
 import pytest
 
@@ -116,3 +117,20 @@ def test_odd_names_are_refused_and_nothing_is_deleted(client, settings, tmp_path
         assert (answer["slugs"], len(answer["refused"])) == ([], 1)
     assert error(client.post("selection/contents", json={"runs": [{"slug": slug}]}), 404)
     assert {path for path in tmp_path.rglob("*") if "locks" not in path.parts} == before
+
+
+def test_a_run_that_is_gone_does_not_block_the_question_before_a_delete(client, settings):
+    make_run(settings.outputs, "cat", status="completed")
+    assert value(client.post("selection/contents", json=runs("cat", "gone")))["num_files"] > 0
+    answer = value(client.post("selection/delete", json=runs("gone", "cat")))
+    assert answer["slugs"] == ["cat"]
+    assert [one["slug"] for one in answer["refused"]] == ["gone"]
+
+
+def test_a_sweep_goes_on_after_a_run_that_cannot_be_forgotten(client, settings):
+    for name in ("cat", "dog", "emu"):
+        make_run(settings.outputs, name, status="completed", timestamp=1000.0)
+    shutil.rmtree(settings.outputs / "dog" / ".run", ignore_errors=True)
+    (settings.outputs / "dog" / ".run").write_text("a file where the folder should be")
+    assert sorted(value(client.post("sweep", json={"days": 1}))["slugs"]) == ["cat", "emu"]
+    assert listed(settings) == ["dog"]

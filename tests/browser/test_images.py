@@ -1,0 +1,110 @@
+"""Step 2 in a real browser: files dropped, captions, search, filter, selection and Undo, by mouse and by keyboard."""
+
+from base64 import b64encode
+
+from playwright.sync_api import expect
+
+from tests.support.page import drop_files, open_page
+
+DROP_FOLDERS = """(files) => {
+  const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  const entry = ([path, content]) => ({
+    isFile: true, name: path.split("/").pop(), fullPath: `/${path}`, file: (resolve) => resolve(new File([bytes(content)], path.split("/").pop())),
+  });
+  const event = new DragEvent("drop", { bubbles: true, cancelable: true });
+  Object.defineProperty(event, "dataTransfer", { value: {
+    items: Object.entries(files).map((file) => ({ webkitGetAsEntry: () => entry(file) })), files: [],
+  } });
+  document.querySelector(".fg-drop").dispatchEvent(event);
+}"""
+
+
+def test_images_are_searched_filtered_and_edited_in_bulk_with_undo(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.get_by_label("Search names and captions").fill("WHISKERS")
+    expect(page.locator(".fg-image")).to_have_count(1)
+    page.get_by_label("Search names and captions").fill("")
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.get_by_label("Caption of cat-2.png").fill("")
+    page.get_by_label("Caption of cat-3.png").fill("a face")
+    expect(page.locator(".fg-counts")).to_have_text("8 images, 1 without a caption")
+    page.get_by_role("button", name="Show 1").click()
+    expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-2.png"])
+    page.get_by_label("Filter images").select_option("no_trigger")
+    expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-3.png"])
+    page.get_by_label("Select cat-3.png").check()
+    page.get_by_role("button", name="Add text…").click()
+    page.get_by_label("Text", exact=True).fill("sks cat")
+    page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator(".fg-image")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Caption of cat-3.png")).to_have_value("a face")
+
+
+def test_several_images_are_removed_and_put_back_and_steps_agree(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
+    page.get_by_label("Select cat-2.png").check()
+    page.get_by_role("button", name="Select all 8").click()
+    expect(page.locator("#fg-images .bulk")).to_contain_text("8 selected")
+    page.get_by_label("Select cat-8.png").uncheck()
+    page.locator("#fg-images .bulk").get_by_role("button", name="Remove").click()
+    expect(page.locator(".fg-counts")).to_have_text("1 image")
+    expect(page.locator("#fg-formula")).to_contain_text("1 image × 10 repeats")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".fg-counts")).to_have_text("8 images")
+    expect(page.locator("#fg-formula")).to_contain_text("8 images × 10 repeats")
+    expect(page.get_by_label("Caption of cat-5.png")).to_have_value("sks cat, nose and whiskers")
+
+
+def test_image_has_one_tab_stop_and_is_used_by_keyboard(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.get_by_label("Caption of cat-1.png").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Caption of cat-2.png")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Select cat-3.png")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.locator("#fg-images .bulk")).to_contain_text("1 selected")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Caption of cat-3.png")).to_be_focused()
+
+
+def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
+    open_page(page, app)
+    files = {
+        "b.png": cats[0].read_bytes(),
+        "a.png": cats[1].read_bytes(),
+        "b.txt": b"caption of b",
+        "fake.png": b"only text",
+        "ünï.png": cats[2].read_bytes(),
+    }
+    drop_files(page, files)
+    expect(page.locator(".fg-image")).to_have_count(3)
+    expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
+    expect(page.get_by_label("Caption of a.png")).to_have_value("")
+    expect(page.locator(".fg-errors")).to_contain_text("fake.png is not an image")
+    drop_files(page, {"a.txt": b"later"})
+    expect(page.get_by_label("Caption of a.png")).to_have_value("later")
+    page.locator(".fg-image", has_text="b.png").hover()
+    page.get_by_role("button", name="Remove b.png").click()
+    expect(page.locator(".fg-image")).to_have_count(2)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
+
+
+def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats):
+    open_page(page, app)
+    folders = {f"{letter}/{name}": content for letter, number in (("a", 0), ("b", 1)) for name, content in (
+        ("cat.png", cats[number].read_bytes()), ("cat.txt", f"caption of {letter}".encode()),
+    )}  # fmt: skip
+    page.evaluate(DROP_FOLDERS, {path: b64encode(content).decode() for path, content in folders.items()})
+    expect(page.locator(".fg-image")).to_have_count(2)
+    expect(page.get_by_label("Caption of cat.png")).to_have_value("caption of a")
+    expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
