@@ -5,7 +5,9 @@ import { attribute, fill, findAll, h } from "./dom.js";
 import { icon } from "./icons.js";
 
 /** @type {((options?: { refocus?: boolean }) => void) | null} */
-let openMenu = null; // at most one is open
+let openMenu = null; // at most one is open: the function that closes it
+/** @type {HTMLElement | null} */
+let openButton = null; // its button
 
 /** One item: {text, onclick} or {text, href, download}; `checked` makes it a radio item, `danger` red. null is a line between items. */
 function itemElement(item, close) {
@@ -60,7 +62,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
     list.showPopover();
     position(list, button);
     attribute(button, "aria-expanded", "true");
-    openMenu = close;
+    [openMenu, openButton] = [close, button];
     findAll(list, "[role^=menuitem]").at(index)?.focus();
   }
   button.addEventListener("click", () => (openMenu === close ? close({ refocus: true }) : open(0)));
@@ -80,7 +82,8 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
   return box;
 }
 
-const closeUnless = (isInside) => openMenu && !isInside() && openMenu();
-document.addEventListener("pointerdown", (event) => closeUnless(() => event.target instanceof Element && event.target.closest(".menu")));
-window.addEventListener("scroll", () => closeUnless(() => false), { capture: true, passive: true });
-window.addEventListener("resize", () => closeUnless(() => false));
+const closeIf = (isOutside) => openMenu && isOutside() && openMenu();
+document.addEventListener("pointerdown", (event) => closeIf(() => !(event.target instanceof Element && event.target.closest(".menu"))));
+// The menu does not move with its button, so it closes if that scrolls; other parts of the page, such as a log, may scroll.
+window.addEventListener("scroll", (event) => closeIf(() => event.target instanceof Node && event.target.contains(openButton)), { capture: true, passive: true });
+window.addEventListener("resize", () => closeIf(() => true));
