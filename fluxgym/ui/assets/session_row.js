@@ -131,7 +131,8 @@ export function shortFacts(session) {
     parts.push({ key: "fg-epochs", text: `${session.max_train_epochs} epoch${session.max_train_epochs === 1 ? "" : "s"}` });
   }
   const steps = stepsText(session);
-  if (!isLive(session) && steps && !sentence(session).includes("step")) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
+  const total = steps.split(" / ").at(-1) ?? "";
+  if (!isLive(session) && steps && !sentence(session).includes(total)) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
   return [...parts, ...switches(session)];
 }
 
