@@ -8,8 +8,6 @@ import { dot, icon } from "./icons.js";
 const LIVE = new Set(["running", "starting", "queued"]);
 const COLORS = { bad: "queued" }; // shapes without a color of their own
 
-const symbol = (session) => session.shown.symbol;
-const word = (session) => session.shown.word;
 /** The folder's name if it differs from the LoRA's name. */
 export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);
