@@ -1,6 +1,7 @@
 """A run's page in its states: running, completed, failed, stopped, a copy. Charts, samples with their viewer, log, and small changes only."""
 
 import re
+import shutil
 import time
 
 import pytest
@@ -31,7 +32,8 @@ INK = """(canvas) => {
 def fixture_running(app: App):
     run = make_trained_run(app.outputs, "my-cat", last_step=60, status="running")
     pretend_to_run(run)
-    return run
+    yield run
+    shutil.rmtree(run.folder)  # nothing that could be stopped runs there
 
 
 @pytest.fixture(name="done")

@@ -217,8 +217,8 @@ export function mount({ element }) {
       seen = answer.seen;
       const changed = Object.fromEntries(Object.entries(answer).filter(([name, value]) => value !== null && name !== "seen" && name !== "is_missing"));
       known = { ...known, ...changed };
-      none.hidden = true;
-      body.hidden = false;
+      attribute(none, "hidden", "");
+      attribute(body, "hidden", null);
       if (Object.keys(changed).length) show(changed);
     }
     return known.session && isLive(known.session) ? LIVE_S : ENDED_S;
