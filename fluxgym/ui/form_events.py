@@ -28,7 +28,7 @@ from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
 from fluxgym.ui.api.images import ImageRoutes
-from fluxgym.ui.api.responses import JsonObject
+from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject
 from fluxgym.ui.api.session_rows import resume_offer
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_reply import Form, Reply
@@ -95,7 +95,7 @@ class FormEvents:
     def answer(self, request: FormRequest) -> JsonObject:
         """Return the answer to an event: request (its number), patch, source ([sent, new]) and what the page shows beside the form."""
         if request.kind not in self._kinds:
-            answer: JsonObject = {"message": "The page sent an unknown request; reload the page."}
+            answer: JsonObject = {"message": UNKNOWN_REQUEST}
         else:
             try:
                 answer = self._kinds[request.kind](request)

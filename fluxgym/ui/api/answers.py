@@ -8,28 +8,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class StatusText:
-    """What the page calls a status, and the guide's symbol for it, which screen readers hear."""
-
-    word: str
-    symbol: str
-    is_live: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClientConfig:
-    """What the page's scripts need to know once: names, labels and limits that the server defines."""
-
-    version: str
-    statuses: dict[str, StatusText]
-    phases: dict[str, str]
-    fields: list[str]
-    image_types: list[str]
-    images_per_page: int
-    sessions_per_page: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ImageItem:
     """One image of the form; version changes with the file."""
 

@@ -8,7 +8,6 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.banner import BannerRoutes
 from fluxgym.ui.api.bulk import BulkRoutes
 from fluxgym.ui.api.compare import CompareRoutes
-from fluxgym.ui.api.config import config_router
 from fluxgym.ui.api.files import FileRoutes
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import API, add_error_handlers
@@ -25,5 +24,4 @@ def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> Fas
     lists = (BannerRoutes(settings, index), BulkRoutes(settings), CompareRoutes(settings), sessions)
     for routes in (FileRoutes(settings), *lists, RunRoutes(settings, sessions), images, TemplateRoutes(settings)):
         app.include_router(routes.router)
-    app.include_router(config_router())
     return app

@@ -1,6 +1,6 @@
 """Route of the comparison of two runs: settings and results side by side, and their loss curves."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
@@ -15,6 +15,7 @@ from fluxgym.runs.state import State, read_state
 from fluxgym.sessions.figures import Figures, figures_of
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
+from fluxgym.ui.api.run_parts import shown
 from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
 from fluxgym.ui.api.session_rows import SessionRows
 from fluxgym.ui.form_values import DEFAULTS
@@ -59,12 +60,12 @@ class CompareRoutes:
     def _column(self, run: RunPaths, state: State) -> dict[str, str]:
         """Return the values of a run by label: settings first, then results."""
         settings = {
-            SETTINGS[name].label: _shown(state.get(name, DEFAULTS[name])) for name in SETTINGS if name in DEFAULTS and name != "lora_name"
+            SETTINGS[name].label: shown(state.get(name, DEFAULTS[name])) for name in SETTINGS if name in DEFAULTS and name != "lora_name"
         }
         settings[SETTINGS["base_model"].label] = self._rows.model_title(str(state.get("base_model") or ""))
         advanced = state.get("advanced")
         more = advanced.items() if isinstance(advanced, dict) else ()
-        settings |= {SETTINGS[name].label if name in SETTINGS else str(name): _shown(value) for name, value in more}
+        settings |= {SETTINGS[name].label if name in SETTINGS else str(name): shown(value) for name, value in more}
         return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(figures_of(run))
 
     def _points(self, run: RunPaths) -> list[tuple[int, float]]:
@@ -80,9 +81,3 @@ def _results(figures: Figures) -> dict[str, str]:
 
 def _compared(label: str, values: list[str]) -> ComparedSetting:
     return ComparedSetting(label=label, values=values, differs=len(set(values)) > 1)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else str(value)

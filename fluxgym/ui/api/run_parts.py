@@ -160,9 +160,9 @@ def setting_rows(state: State, parent: State | None, models: Path) -> list[Setti
             SettingRow(
                 name=name,
                 label=SETTINGS[name].label if name in SETTINGS else name,
-                value=_shown(value),
-                default=None if name in UNCOMPARED or _is_same(value, default) else _shown(default),
-                parent=None if name == "lora_name" or _is_same(value, other) else _shown(other),
+                value=shown(value),
+                default=None if name in UNCOMPARED or _is_same(value, default) else shown(default),
+                parent=None if name == "lora_name" or _is_same(value, other) else shown(other),
             )
         )
     return rows
@@ -208,7 +208,8 @@ def _is_same(value: Any, other: Any) -> bool:
     return value == other or str(value) == str(other) or (value in (None, "") and other in (None, ""))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a setting's value as the page shows it."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return "not set" if value in (None, "") else str(value)

@@ -25,7 +25,8 @@ from fluxgym.sessions.origin import Origin
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
-from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, HistoryVersion, ModelChoice, SessionCounts, SessionPage, SessionRow
+from fluxgym.ui.api.run_parts import versions
+from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, ModelChoice, SessionCounts, SessionPage, SessionRow
 from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
@@ -184,13 +185,7 @@ class SessionRoutes:
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""
         run = self._existing(slug)
-        present = read_state(run)
-        return HistoryPage(
-            versions=[
-                HistoryVersion(id=version.id, kept_at=version.kept_at, changes=history.diff(version.state, present))
-                for version in history.versions(run)
-            ]
-        )
+        return HistoryPage(versions=versions(run, read_state(run)))
 
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""

@@ -2,7 +2,7 @@
 
 import { synchronize } from "./clock.js";
 
-/** @import { ClientConfig, DeleteAnswer, ErrorText, GetAnswer, PatchAnswer, PostAnswer, PutAnswer } from "./types.js" */
+/** @import { DeleteAnswer, ErrorText, GetAnswer, PatchAnswer, PostAnswer, PutAnswer } from "./types.js" */
 
 /**
  * What a request gives: a value, an error as a sentence, unchanged for 204, or offline if the app does not answer.
@@ -132,22 +132,6 @@ export const upload = (where, file) => request("PUT", where, { body: file });
 export function errorOf(answer) {
   if (answer.offline) return "Connection lost. Try again when the page has reconnected.";
   return answer.error?.message ?? "";
-}
-
-/** @type {Promise<ClientConfig> | null} */
-let config = null;
-
-/**
- * The names, labels and limits of the server.
- * @returns {Promise<ClientConfig>}
- */
-export function clientConfig() {
-  config ??= get("config").then((answer) => {
-    if (answer.value) return answer.value;
-    config = null;
-    return new Promise((resolve) => setTimeout(() => resolve(clientConfig()), 1000));
-  });
-  return config;
 }
 
 /**

@@ -3,6 +3,7 @@
 import { address } from "./api.js";
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { icon } from "./icons.js";
+import { isLive } from "./session_row.js";
 
 const FIRST_ROWS = 6;
 const number = (value) => (value === null ? "–" : value.toLocaleString("en-US"));
@@ -65,7 +66,7 @@ export function checkpointsCard({ onchoose, onresume }) {
       if (next.chosen !== undefined) chosen = next.chosen;
       if (next.session) {
         isChoice = next.session.status === "completed";
-        put(empty, ["running", "starting", "queued"].includes(next.session.status) ? "The LoRA files appear here as they are saved." : "This run has no LoRA file.");
+        put(empty, isLive(next.session) ? "The LoRA files appear here as they are saved." : "This run has no LoRA file.");
       }
       show();
     },

@@ -5,20 +5,14 @@ import { question } from "./dialog.js";
 import { fill, h, put } from "./dom.js";
 import { errorOf, get, path, remove as removing } from "./api.js";
 import { send } from "./form.js";
+import { newTraining } from "./load_run.js";
 import { popupMenu } from "./popup.js";
-import { unsavedChanges } from "./unsaved.js";
 
 let templates = [];
 
 async function list() {
   const { value: answer } = await get("templates");
   if (answer) templates = answer.templates;
-}
-
-async function newTraining() {
-  const lost = await unsavedChanges();
-  const yes = lost !== null && (!lost || await question({ title: "Start with an empty form?", text: `This discards ${lost}. Existing runs are not changed.`, yes: "Clear form" }));
-  if (yes) send("fresh");
 }
 
 async function save() {

@@ -8,7 +8,7 @@ import { loadIntoForm } from "./load_run.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
 import { deleteRuns, forget } from "./session_actions.js";
-import { isLive, nextStep } from "./session_row.js";
+import { canRestore, isLive, nextStep } from "./session_row.js";
 
 async function next(session, ask) {
   const answer = await ask("next");
@@ -32,7 +32,7 @@ async function duplicate(session, ask) {
 
 function version(entry, session, ask) {
   if (!entry.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(entry.kept_at)), " Same as the current settings."));
-  const restore = h("button", { type: "button", class: "btn s", disabled: isLive(session), onclick: async () => {
+  const restore = h("button", { type: "button", class: "btn s", disabled: !canRestore(session), onclick: async () => {
     const reply = await ask("restore", { version: entry.id });
     put(restore, errorOf(reply) || "Restored");
     restore.disabled = true;

@@ -3,6 +3,7 @@
 import { stamp } from "./clock.js";
 import { errorOf } from "./api.js";
 import { fill, h, keyed, put } from "./dom.js";
+import { canRestore, isLive as isLiveRun } from "./session_row.js";
 
 function card(id, title, ...parts) {
   return h("section", { class: "card", "aria-labelledby": id }, h("header", {}, h("h2", { id }, title)), ...parts);
@@ -73,7 +74,7 @@ export function monitorCard({ onrefresh }) {
     element,
     show(next) {
       if (next.monitor) monitor = next.monitor;
-      if (next.session) isLive = ["running", "starting", "queued"].includes(next.session.status);
+      if (next.session) isLive = isLiveRun(next.session);
       put(state, sentence());
       put(lines, monitor.lines.join("\n"));
       lines.hidden = !monitor.lines.length;
@@ -113,7 +114,7 @@ export function historyCard({ onrestore }) {
     element,
     show(next) {
       if (next.history) versions = next.history;
-      if (next.session) isLocked = !["stopped", "failed"].includes(next.session.status) || next.session.is_executing;
+      if (next.session) isLocked = !canRestore(next.session);
       element.hidden = versions.length === 0;
       keyed(list, versions, (one) => one.id, version, update);
     },

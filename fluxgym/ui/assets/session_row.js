@@ -8,6 +8,8 @@ import { dot, icon } from "./icons.js";
 const LIVE = new Set(["running", "starting", "queued"]);
 const COLORS = { bad: "queued" }; // shapes without a color of their own
 
+/** Whether earlier settings of a run can be restored. */
+export const canRestore = (session) => ["stopped", "failed"].includes(session.status) && !session.is_executing;
 /** The folder's name if it differs from the LoRA's name. */
 export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
 export const isLive = (session) => LIVE.has(session.status);

@@ -74,18 +74,6 @@
  */
 
 /**
- * What the page's scripts need to know once: names, labels and limits that the server defines.
- * @typedef {object} ClientConfig
- * @property {string} version
- * @property {Record<string, StatusText>} statuses
- * @property {Record<string, string>} phases
- * @property {string[]} fields
- * @property {string[]} image_types
- * @property {number} images_per_page
- * @property {number} sessions_per_page
- */
-
-/**
  * One of two runs that are compared; points are [step, loss] pairs, thinned if there are many.
  * @typedef {object} ComparedRun
  * @property {string} slug
@@ -451,14 +439,6 @@
  */
 
 /**
- * What the page calls a status, and the guide's symbol for it, which screen readers hear.
- * @typedef {object} StatusText
- * @property {string} word
- * @property {string} symbol
- * @property {boolean} is_live
- */
-
-/**
  * How a row shows its status: a word, the guide's symbol for screen readers, and the name of the SVG shape and color.
  * @typedef {object} StatusWord
  * @property {string} word
@@ -514,7 +494,6 @@
  *   P extends `api/runs/${string}` ? RunChanges :
  *   P extends `api/banner` ? Banner :
  *   P extends `api/compare` ? Comparison :
- *   P extends `api/config` ? ClientConfig :
  *   P extends `api/sessions` ? SessionPage :
  *   P extends `api/sweep` ? SweepPreview :
  *   P extends `api/templates` ? TemplateList :

@@ -1,9 +1,11 @@
 """The page's scripts hang together: each uses what it imports, what it imports is there, and whatever one tells another is heard."""
 
+import json
 import re
 
 import pytest
 
+from fluxgym.contract.codes import LIVE
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
@@ -37,7 +39,7 @@ def test_a_script_uses_what_it_imports(name):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_what_a_script_exports_is_used_by_another(name):
     others = "".join(text for other, text in SCRIPTS.items() if other != name) + "".join(scripts_of_page())
-    for exported in exports(SCRIPTS[name]) - {"mount", "clientConfig"}:
+    for exported in exports(SCRIPTS[name]) - {"mount"}:
         assert re.search(rf"\b{exported}\b", others), exported
 
 
@@ -90,3 +92,8 @@ def test_no_event_of_the_form_writes_to_a_field_but_the_patch(page):
     for function in page.fns.values():
         written = [block._id for block in function.outputs if block._id in fields]
         assert not written or (function.fn is None and "answer?.patch" in function.js and set(written) == fields)
+
+
+def test_the_scripts_have_the_servers_list_of_live_statuses():
+    (listed,) = re.findall(r"const LIVE = new Set\(\[(.*)\]\)", SCRIPTS["session_row.js"])
+    assert set(json.loads(f"[{listed}]")) == {status.value for status in LIVE}

@@ -46,7 +46,6 @@ ADDRESSES = {
     f"sessions/{quote(HOSTILE)}/history": [],
     f"drafts/{quote(HOSTILE)}/images": [],
     "openapi.json": [],
-    "config": [],
 }
 
 

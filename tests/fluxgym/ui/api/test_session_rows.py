@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from fluxgym.contract.codes import Phase, Status
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.transfer import Export, export_archive, import_file
-from fluxgym.ui.api.session_rows import SessionRows
+from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS, SessionRows
 from tests.support.runs import make_run, record_processes
 from tests.support.small_world import small_world
 
@@ -67,3 +68,8 @@ def test_an_odd_time_of_the_end_is_not_known(settings, value):
     assert row_of(settings, run).ended is None
     run.exit.write_text(json.dumps({"run_id": "x", "attempt": 1, "status": "completed", "reason": "", "reason_code": "", "ended_at": 50.0}))
     assert row_of(settings, run).ended == 50.0
+
+
+def test_every_status_and_phase_has_words():
+    assert set(STATUS_TEXTS) == set(Status)
+    assert set(PHASE_TEXTS) == set(Phase)
