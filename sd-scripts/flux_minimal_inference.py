@@ -24,6 +24,7 @@ from library.files import disk_errors
 from library.models.family import TRANSFORMER, ModelFamily
 from library.models.flux1.family import MAX_SWAPPED, SAMPLING_DEFAULTS
 from library.models.registry import find_family
+from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS
 from library.sample_prompts import RANGES, SamplePrompt
@@ -126,13 +127,17 @@ def draw(args: argparse.Namespace) -> Image.Image:
         prompt=args.prompt, width=args.width, height=args.height, seed=args.seed, sample_steps=args.steps or family.sampling_defaults.steps,
         guidance_scale=args.guidance, scale=args.cfg_scale, negative_prompt=args.negative_prompt or "",
     ).on_grid()  # fmt: skip
-    texts = _encode(_base(args, family, loras, DTYPES[args.t5xxl_dtype or args.clip_l_dtype or args.dtype], device), prompt, loras)
+    texts = _encode(_base(args, family, loras, _dtype(args.t5xxl_dtype or args.clip_l_dtype or args.dtype, device), device), prompt, loras)
     kind = args.flux_dtype or args.dtype
-    base = _base(args, family, loras, DTYPES.get(kind) or DTYPES[args.dtype], device)
+    base = _base(args, family, loras, _dtype(args.dtype if kind in KINDS else kind, device), device)
     placement = PlacementConfig(base_quantization=Quantization(kind) if kind in KINDS else None, blocks_to_swap=args.blocks_to_swap)
     latents = _integrate(base, placement, prompt, texts, loras)
-    vae = family.load_vae(base.files, DTYPES[args.ae_dtype or args.dtype], device)
+    vae = family.load_vae(base.files, _dtype(args.ae_dtype or args.dtype, device), device)
     return to_image(family.decode_latents(vae, latents))
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    return fast_dtype(DTYPES[name], device)
 
 
 def _files(args: argparse.Namespace) -> ModelConfig:

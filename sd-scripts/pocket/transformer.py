@@ -20,6 +20,8 @@ from library.models.flux1.math import image_ids, pack_latents, text_ids
 from library.models.flux1.text_encoders import Tokenizers, encode_clip, encode_t5
 from library.models.flux1.transformer import Flux, FluxParams
 from library.models.flux1.vae import VAE
+from library.placement.cpu import fast_dtype
+from library.placement.layout import autocast
 from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
 from pocket.vae import PIXELS
@@ -38,6 +40,7 @@ PARAMS = FluxParams(
 SHIFT = math.exp(0.5 + 0.65 * (16 - 256) / 3840)  # FLUX's resolution-dependent shift at 16 image tokens
 PHOTO_SHARE, CAPTION_DROP = 0.2, 0.1
 MAX_GUIDANCE, CFG_PER_GUIDANCE = 5.0, 0.6  # an embedded guidance g means a classifier-free scale of 1 + 0.6 (g - 1)
+CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
 
 
@@ -145,7 +148,7 @@ def pretrain(
         latents, clip_ids, t5_ids = corpus.batch(batch_size, random)
         sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
         guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(CPU, fast_dtype(torch.bfloat16, CPU)):
             predicted = velocity(networks, _mix(latents, noise, sigmas), sigmas, guidance, clip_ids, t5_ids)
         loss = (predicted.float() - pack_latents(noise - latents)).square().mean()
         _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
@@ -168,7 +171,7 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
         sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
         guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
         noisy = _mix(latents, noise, sigmas)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(CPU, fast_dtype(torch.bfloat16, CPU)):
             target = guided_velocity(
                 teacher, noisy, sigmas, 1 + CFG_PER_GUIDANCE * (guidance - 1), (clip_ids, t5_ids), corpus.empty(batch_size)
             )

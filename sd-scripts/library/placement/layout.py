@@ -12,6 +12,7 @@ from library.errors import TrainerError, warn
 from library.placement.activations import BlockCheckpointing, keep_activations_on_host, products_budget
 from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, swap_blocks
 from library.placement.compile import compile_blocks
+from library.placement.cpu import fast_dtype
 from library.placement.device_index import with_index
 from library.placement.float8_matmul import can_multiply
 from library.placement.quantization import QuantizedLinear, dequantize_blocks, quantize_blocks, quantized_store
@@ -29,15 +30,19 @@ def choose_device() -> torch.device:
     return with_index("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def compute_dtype(config: PlacementConfig) -> torch.dtype:
+def compute_dtype(config: PlacementConfig, device: torch.device) -> torch.dtype:
     """Return the precision of the frozen weights and of the arithmetic, by --mixed_precision.
+
+    bf16 is float32 on a CPU without fast bfloat16 products, unless --full_bf16 keeps the trained weights in bfloat16 too.
 
     Raises:
         TrainerError: For fp16.
     """
     if config.mixed_precision == MixedPrecision.FP16:
         raise TrainerError("--mixed_precision fp16 is not supported: FLUX overflows in float16; use bf16.")
-    return torch.bfloat16 if config.mixed_precision == MixedPrecision.BF16 else torch.float32
+    if config.mixed_precision == MixedPrecision.NO:
+        return torch.float32
+    return torch.bfloat16 if config.full_bf16 else fast_dtype(torch.bfloat16, device)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:

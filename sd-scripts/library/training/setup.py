@@ -11,7 +11,7 @@ from torch import nn
 
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.files import lora_name
-from library.config import TrainerConfig
+from library.config import MixedPrecision, TrainerConfig
 from library.data.dataset import TrainingData, build_dataset
 from library.errors import TrainerError
 from library.files import clear_leftovers
@@ -128,7 +128,10 @@ def _check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> 
     """Refuse what can be refused before anything is loaded."""
     if config.run.deterministic:
         compute_deterministically()
-    device, dtype = choose_device(), compute_dtype(config.placement)
+    device = choose_device()
+    dtype = compute_dtype(config.placement, device)
+    if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
+        print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
     plan = factory.plan(config)
     _check_before_loading(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
