@@ -1,6 +1,7 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
-`python -m bench app|sessions|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty and prints the reason.
+`python -m bench app|sessions|load|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty
+and prints the reason.
 `python -m bench first_day` runs bench/first_day.py, which runs on request only.
 `python -m bench compare_versions OLD NEW` compares two checkouts of the trainer to the bit.
 """
@@ -13,13 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, compare_versions, first_day, launcher, loss_curve, same_loss, sessions, trainer, trainer_gpu
+from bench import app, compare_versions, first_day, launcher, load, loss_curve, same_loss, sessions, trainer, trainer_gpu
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = {
     "app": app.measure,
     "sessions": sessions.measure,
+    "load": load.measure,
     "launcher": launcher.measure,
     "trainer": trainer.measure,
     "loss": loss_curve.measure,

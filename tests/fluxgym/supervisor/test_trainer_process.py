@@ -1,0 +1,36 @@
+"""The environment of the trainer's process."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fluxgym.runs.launch_spec import LaunchSpec
+from fluxgym.runs.paths import RunPaths
+from fluxgym.supervisor.trainer_process import SECRETS, start_trainer
+
+
+def environment_of_trainer(folder, **spec):
+    """Start `env -0` as the trainer; returns the variables that it sees."""
+    run = RunPaths(folder)
+    order = LaunchSpec(run_id="0123", attempt=2, trainer_dir=str(folder), argv=("env", "-0"), **spec)
+    assert start_trainer(run, order, SimpleNamespace(env={"CUDA_VISIBLE_DEVICES": "1"}, file_descriptors=())).wait(60) == 0
+    header, _, printed = run.training_log.read_bytes().partition(b"\n")
+    assert b"attempt 2 of run 0123" in header
+    return dict(line.decode().split("=", 1) for line in printed.split(b"\0") if line)
+
+
+def test_trainer_sees_its_devices_and_no_secrets(tmp_path, monkeypatch):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "canary")
+    seen = environment_of_trainer(tmp_path, env={"PYTORCH_ALLOC_CONF": "expandable_segments:True"})
+    assert "canary" not in seen.values()
+    assert seen["CUDA_VISIBLE_DEVICES"] == "1"
+    assert seen["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_using_the_cpu_unless_the_user_chose_otherwise(tmp_path, monkeypatch, chosen, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    assert environment_of_trainer(tmp_path)["OMP_WAIT_POLICY"] == expected
