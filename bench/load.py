@@ -84,7 +84,7 @@ def _watchers() -> list[Figure]:
             peer=_p95(one) * 1000, peer_name="1 watcher",
         ),
         Figure(what="the same: an upload of 512 px, 95th percentile", ours=_p95(uploads) * 1000, unit="ms"),
-        Figure(what="the same: the trainer's step", ours=watched, unit="s", target="+2 % at most", peer=alone, peer_name="nobody watches"),
+        Figure(what="the same: the trainer's step", ours=watched, unit="s", target="+2 % at most", peer=alone, peer_name="without watchers"),
     ]  # fmt: skip
 
 
