@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +139,7 @@ class ImageFolder:
     def set_caption(self, name: str, text: str) -> None:
         """Write an image's caption; an empty one removes the file."""
         path = self.image_path(name).with_suffix(CAPTION)
-        if len(text) > MAX_CAPTION:
-            raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
+        check_caption(name, text)
         if text.strip():
             write_text(path, text.strip() + "\n")
         else:
@@ -162,10 +161,11 @@ class ImageFolder:
             return self._move(source, self._free(name))
 
     def remove(self, name: str) -> None:
-        """Remove an image and its caption."""
+        """Remove an image and its caption, unless another image has the same caption."""
         path = self.image_path(name)
         _remove(path)
-        _remove(path.with_suffix(CAPTION))
+        if path.stem not in stems_of(self.images()):
+            _remove(path.with_suffix(CAPTION))
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
@@ -196,6 +196,23 @@ class ImageFolder:
         except OSError as error:
             raise storage_error(error, self.path / name) from error
         return name
+
+
+def check_caption(name: str, text: str) -> None:
+    """Raise DatasetError if a text cannot be the caption of an image of this name."""
+    if len(text) > MAX_CAPTION:
+        raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DatasetError(
+            f"The caption of {name} contains half of a character, which is not valid Unicode; type it again.", field="images"
+        ) from None
+
+
+def stems_of(names: Iterable[str]) -> set[str]:
+    """Return the stems of image names: images with one stem share a caption."""
+    return {Path(name).stem for name in names}
 
 
 def _images(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:
