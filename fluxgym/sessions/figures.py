@@ -68,8 +68,9 @@ class FigureCache:
         """Return the figures of a run of the index."""
         with self._lock:
             kept = self._kept.get(entry.slug)
-            if kept is not None and kept[0] is entry and entry.status not in LIVE:
-                return kept[1]
-            figures = figures_of(self._outputs.run(entry.slug))
+        if kept is not None and kept[0] is entry and entry.status not in LIVE:
+            return kept[1]
+        figures = figures_of(self._outputs.run(entry.slug))  # without the lock: nobody waits for the reading of another's run
+        with self._lock:
             self._kept[entry.slug] = (entry, figures)
-            return figures
+        return figures

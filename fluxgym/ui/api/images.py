@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, Query
 
 from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.folder import Captions, ImageFolder, check_caption
+from fluxgym.dataset.folder import ImageFolder, check_caption
+from fluxgym.dataset.folder_index import Captions
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.draft_edits import DraftEdits
