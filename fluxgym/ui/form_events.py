@@ -111,7 +111,9 @@ class FormEvents:
         draft = self._draft(request)
         kept = _loaded(request.text("unsent")) or draft.read_form()  # what the browser still holds was typed after the draft was written
         if kept is not None:
-            return self._filled(request, _mapping(kept.get("state")), self._existing(kept.get("source"))) | {"draft": True}
+            state, typed = _mapping(kept.get("state")), _mapping(kept.get("typed"))
+            exact = {name: value for name, value in typed.items() if name in NAMES and form_values.is_typed(name, value)}
+            return self._filled(request, state, self._existing(kept.get("source")), exact) | {"draft": True}
         run = last_session(self._outputs, self._index, request.text("viewed") or None)
         try:
             state = read_state(run) if run is not None else None
@@ -128,11 +130,14 @@ class FormEvents:
         except FluxGymError:
             return ""
 
-    def _filled(self, request: FormRequest, state: Mapping[str, Any], source: str) -> JsonObject:
-        """Return the answer that fills the form with a state and shows the images of a source."""
-        shown = form_values.from_state(state)
+    def _filled(self, request: FormRequest, state: Mapping[str, Any], source: str, exact: Typed | None = None) -> JsonObject:
+        """Return the answer that fills the form with a state and shows the images of a source; exact is what was typed into some fields."""
+        shown = form_values.from_state(state) | (exact or {})
         reply = self._reply(request.draft, source, shown)[1]
-        return reply.answer | {"shown": shown, "source": source, "model": shown["base_model"], "draft": False, "reload_images": True}
+        message = {} if exact else _not_taken(form_values.unfit(state))
+        return (
+            reply.answer | message | {"shown": shown, "source": source, "model": shown["base_model"], "draft": False, "reload_images": True}
+        )
 
     def _reply(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Reply]:
         state, errors = form_values.to_state(typed)
@@ -146,12 +151,12 @@ class FormEvents:
 
     def _saved(self, request: FormRequest, typed: Typed, **more: Any) -> JsonObject:
         state, reply = self._reply(request.draft, request.source, typed)
-        return self._kept(request, state, reply.answer) | more
+        return self._kept(request, state, typed, reply.answer) | more
 
-    def _kept(self, request: FormRequest, state: State, answer: JsonObject) -> JsonObject:
-        """Write the draft. If that fails, the answer has the reason, and the browser keeps what was typed."""
+    def _kept(self, request: FormRequest, state: State, typed: Typed, answer: JsonObject) -> JsonObject:
+        """Write the draft, with the fields exactly as they are. If that fails, the answer has the reason, and the browser keeps what was typed."""
         try:
-            self._draft(request).write_form({"state": state, "source": request.source})
+            self._draft(request).write_form({"state": state, "typed": typed, "source": request.source})
         except FluxGymError as error:
             return answer | {"message": str(error), "draft": False}
         return answer | {"draft": True, "kept": request.number}
@@ -182,9 +187,10 @@ class FormEvents:
 
     def put_back(self, request: FormRequest) -> JsonObject:
         """Undo a reset: set fields to the values that they had."""
-        values = request.details.get("values")
-        earlier = {name: value for name, value in _mapping(values).items() if name in NAMES and isinstance(value, (str, bool))}
-        return self._saved(request, request.typed | earlier, shown=request.typed | earlier)
+        values = {name: value for name, value in _mapping(request.details.get("values")).items() if name in NAMES}
+        earlier = {name: value for name, value in values.items() if form_values.is_typed(name, value)}
+        answer = self._saved(request, request.typed | earlier, shown=request.typed | earlier)
+        return answer | _not_taken([SETTINGS[name].label for name in values.keys() - earlier.keys()])
 
     def save_template(self, request: FormRequest) -> JsonObject:
         """Save the form's settings as a template."""
@@ -209,7 +215,7 @@ class FormEvents:
         planned, answer = reply.planned, reply.answer
         if if_exists is None and (slug := self._recent_duplicate(planned)):  # a second press, before the page had the first one's answer
             return _started(slug, answer)
-        answer = self._kept(request, state, answer)
+        answer = self._kept(request, state, request.typed, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return answer
         try:
@@ -309,9 +315,20 @@ def _loaded(unsent: str) -> JsonObject | None:
     try:
         kept = json.loads(unsent or "null")
         typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
-        return {"state": form_values.to_state(form_values.from_state({}) | typed)[0], "source": kept.get("source", "")}
+        exact = {name: value for name, value in typed.items() if form_values.is_typed(name, value)}
+        state = form_values.to_state(form_values.from_state({}) | exact)[0]
+        return {"state": state, "typed": exact, "source": kept.get("source", "")}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _not_taken(labels: list[str]) -> JsonObject:
+    """Return a message that names the fields that could not get their earlier values."""
+    if not labels:
+        return {}
+    return {
+        "message": f"The saved {'value' if len(labels) == 1 else 'values'} of {', '.join(sorted(labels))} cannot be shown in the form. Check before you start."
+    }
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -83,6 +83,34 @@ def test_what_the_browser_could_not_send_comes_back_before_the_draft(page):
     assert [page.fields[name] for name in ("lora_name", "seed", "workers")] == ["typed while the app was away", "7", "2"]
 
 
+AS_TYPED = {"num_repeats": "007", "max_train_epochs": " 8 ", "learning_rate": "3E-4", "network_alpha": "1.50", "seed": "", "lora_name": " cat ",
+            "other_flags": "# mine\n\n--min_snr_gamma=5.0\nodd line"}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_draft_comes_back_exactly_as_it_was_typed(page, is_sent):
+    typed = {name: value for name, value in AS_TYPED.items() if name in NAMES}
+    assert len(typed) == len(AS_TYPED)
+    if is_sent:
+        page.typed(**typed)
+    page.open(unsent=None if is_sent else json.dumps({"values": dict(page.fields) | typed, "source": ""}))
+    assert {name: page.fields[name] for name in typed} == typed
+
+
+def test_a_state_with_a_value_that_no_field_can_show_names_the_field(page, settings):
+    make_run(settings.outputs, "cat", timestamp=1, seed=[1], enable_checkpointing="true", lora_name=True, advanced={"network_alpha": {}})
+    message = page.open()["message"]
+    assert message == "The saved values of LoRA alpha, LoRA name, Seed cannot be shown in the form. Check before you start."
+    assert page.fields["enable_checkpointing"] is True
+
+
+def test_undo_of_a_reset_puts_back_exactly_what_was_there_or_names_the_field(page):
+    answer = page.send("put", values={"seed": "007", "workers": 3, "enable_monitoring": "no", "gone": 1, "enable_checkpointing": True})
+    assert answer["message"] == "The saved values of Enable monitoring, Workers cannot be shown in the form. Check before you start."
+    assert (page.fields["seed"], page.fields["enable_checkpointing"]) == ("007", True)
+    assert page.fields["workers"] == "2"
+
+
 @pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}', "7", "[" * 100_000])
 def test_a_damaged_memory_of_the_browser_is_left_alone(page, unsent):
     page.open(unsent=unsent)
