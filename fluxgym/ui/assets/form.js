@@ -4,8 +4,8 @@
 import * as store from "./browser_store.js";
 import { notice } from "./notices.js";
 
-/** @type {{ request: number, shown: number, source: string, model: string, trigger: ((event: string, data: object) => void) | null }} */
-const state = { request: 0, shown: 0, source: "", model: "", trigger: null };
+/** @type {{ request: number, shown: number, source: string, model: string, editedAt: number, trigger: ((event: string, data: object) => void) | null }} */
+const state = { request: 0, shown: 0, source: "", model: "", editedAt: 0, trigger: null };
 
 /** The slug of the run whose images the form shows, "" for the draft's own. */
 export const source = () => state.source;
@@ -26,12 +26,14 @@ const PAGE = String(Math.random()); // tells this tab's edits from those of othe
 export function send(kind, details = {}) {
   state.request += 1;
   edits.sent.set(state.request, edits.count);
-  state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...details });
+  const order = { page: PAGE, edited_at: state.editedAt, sent_at: Date.now() / 1000 }; // the app drops content that is older than what it has
+  state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...order, ...details });
 }
 
 /** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */
 export function edited(kind = "typed") {
   edits.count += 1;
+  state.editedAt = Date.now() / 1000;
   if (edits.next !== "model") edits.next = kind;
   setTimeout(() => {
     state.trigger?.("input", {}); // saves it in the browser
@@ -90,6 +92,7 @@ function showImagesOf([sent, next], mustReload) {
 
 function receive(answer) {
   if (!answer?.request) return;
+  document.dispatchEvent(new CustomEvent("fg:answer", { detail: answer }));
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
   if (answer.request <= state.shown) return; // a later event was answered already

@@ -166,9 +166,9 @@ export function mount({ element, trigger, props, watch }) {
   const column = new TrainColumn(element, document.getElementById("fg-recipe"), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
+  document.addEventListener("fg:answer", ({ detail }) => { if (detail.kind === "start" || detail.kind === "choose") startAnswered(); });
   document.addEventListener("fg:form", (event) => {
     const answer = event.detail;
-    if (answer.kind === "start" || answer.kind === "choose") startAnswered();
     showFields(answer);
     column.show(answer);
     if (answer.taken) column.taken.ask(answer.taken);
