@@ -12,6 +12,8 @@ interface DocumentEventMap {
   "fg:changed": CustomEvent<null>;
   /** Another page was opened. */
   "fg:route": CustomEvent<{ tab: string; slug: string | null }>;
+  /** An edit of the form was saved in the browser, or could not be. */
+  "fg:edited": CustomEvent<null>;
   /** Any answer to an event of the form (form_events.py), also one that only has a message. */
   "fg:answer": CustomEvent<any>;
   /** An answer that says something about the form, unless a later event was answered already. */

@@ -1,7 +1,7 @@
 // Step 3: what the training costs, what is wrong, Start, what passed, and what will run. The element is the form's Gradio element.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { describeFields, goToField, showFields } from "./fields.js";
+import { describeFields, goToField, setChoices, showFields } from "./fields.js";
 import { connect } from "./form.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
@@ -161,7 +161,8 @@ function setButton(button, text, isBlocked) {
 }
 
 export function mount({ element, trigger, props, watch }) {
-  const { settings, num_devices: numDevices } = props.value;
+  const { settings, choices, num_devices: numDevices } = props.value;
+  setChoices(choices);
   describeFields(settings);
   const column = new TrainColumn(element, document.getElementById("fg-recipe"), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
