@@ -1,27 +1,23 @@
 """A folder of training images with captions beside them: `cat.png` and `cat.txt`."""
 
-import functools
 import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.dataset.images import FileId, check_image, read_size
+from fluxgym.dataset.folder_index import CAPTION, MAX_CAPTION, Captions, images_among, index_of, scan
+from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import file_lock, open_regular, remove_file, storage_error, write_text
 
-MAX_CAPTION = 20_000
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
-CAPTION = ".txt"
-MAX_CAPTIONS = 200_000
-MAX_CACHED_TEXTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -32,26 +28,6 @@ class Item:
     caption: str
     bytes: int
     mtime_ns: int
-
-
-class Captions(NamedTuple):
-    """The images' captions by name in order, "" where there is none."""
-
-    texts: dict[str, str]
-
-    def missing(self) -> list[str]:
-        """Return the names of the images without a caption."""
-        return [name for name, text in self.texts.items() if not text]
-
-    def without(self, trigger: str) -> list[str]:
-        """Return the names of the images whose caption lacks the trigger word."""
-        word = trigger.strip().casefold()
-        return [name for name, text in self.texts.items() if word and text and word not in text.casefold()]
-
-    def matching(self, query: str) -> list[str]:
-        """Return the names of the images with a text in the name or caption."""
-        wanted = query.strip().casefold()
-        return [name for name, text in self.texts.items() if wanted in name.casefold() or wanted in text.casefold()]
 
 
 class ImageCounts(NamedTuple):
@@ -73,20 +49,16 @@ class ImageFolder:
 
     def images(self) -> dict[str, os.DirEntry[str]]:
         """Return the directory entries of the images by name."""
-        return _images(self._entries())
+        return images_among(scan(self.path))
 
     def tally(self) -> ImageCounts:
         """Return how many images there are, and how many of them have a caption that is not empty."""
-        entries = self._entries()
-        names = _images(entries)
-        captions = (entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in names)
-        return ImageCounts(len(names), sum(caption is not None and has_caption(caption) for caption in captions))
+        texts = self.captions().texts
+        return ImageCounts(len(texts), sum(map(bool, texts.values())))
 
     def captions(self) -> Captions:
         """Return the captions of all images."""
-        entries = self._entries()
-        found = {name: entries.get(f"{name.rpartition('.')[0]}{CAPTION}") for name in sorted(_images(entries))}
-        return Captions({name: "" if entry is None else _caption_text(entry) for name, entry in found.items()})
+        return index_of(self.path).captions()
 
     def items_of(self, names: list[str]) -> list[Item]:
         """Return images by name with their captions."""
@@ -99,18 +71,9 @@ class ImageFolder:
                 continue  # removed since the names were listed
         return items
 
-    def _entries(self) -> dict[str, os.DirEntry[str]]:
-        try:
-            with os.scandir(self.path) as entries:
-                return {entry.name: entry for entry in entries}
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except OSError as error:
-            raise storage_error(error, self.path) from error
-
     def count(self) -> int:
         """Return the number of images."""
-        return len(self.names())
+        return index_of(self.path).count()
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
         """Return a page of images with their captions."""
@@ -139,8 +102,7 @@ class ImageFolder:
     def set_caption(self, name: str, text: str) -> None:
         """Write an image's caption; an empty one removes the file."""
         path = self.image_path(name).with_suffix(CAPTION)
-        if len(text) > MAX_CAPTION:
-            raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
+        check_caption(name, text)
         if text.strip():
             write_text(path, text.strip() + "\n")
         else:
@@ -162,10 +124,11 @@ class ImageFolder:
             return self._move(source, self._free(name))
 
     def remove(self, name: str) -> None:
-        """Remove an image and its caption."""
+        """Remove an image and its caption, unless another image has the same caption."""
         path = self.image_path(name)
         _remove(path)
-        _remove(path.with_suffix(CAPTION))
+        if path.stem not in stems_of(self.images()):
+            _remove(path.with_suffix(CAPTION))
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
@@ -198,8 +161,21 @@ class ImageFolder:
         return name
 
 
-def _images(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:
-    return {name: entry for name, entry in entries.items() if is_image_name(name) and entry.is_file()}
+def check_caption(name: str, text: str) -> None:
+    """Raise DatasetError if a text cannot be the caption of an image of this name."""
+    if len(text) > MAX_CAPTION:
+        raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DatasetError(
+            f"The caption of {name} contains half of a character, which is not valid Unicode; type it again.", field="images"
+        ) from None
+
+
+def stems_of(names: Iterable[str]) -> set[str]:
+    """Return the stems of image names: images with one stem share a caption."""
+    return {Path(name).stem for name in names}
 
 
 def _remove(path: Path) -> None:
@@ -267,36 +243,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def sizes(path: Path) -> Iterator[tuple[int, int]]:
-    """Yield width and height of every image of a folder; raises BadImage, which names the file, for a damaged one."""
-    for _, entry in sorted(ImageFolder(path).images().items()):
-        size = read_size(entry)
-        yield size.width, size.height
-
-
-def has_caption(entry: os.DirEntry[str]) -> bool:
-    """Return True if a caption file can be read and contains more than white space."""
-    try:
-        return _has_text(FileId.of(entry))
-    except OSError:
-        return False
-
-
-@functools.lru_cache(maxsize=MAX_CAPTIONS)
-def _has_text(file: FileId) -> bool:
-    with open_regular(Path(file.path)) as opened:
-        return bool(opened.read().decode("utf-8-sig", "replace").strip())
-
-
-def _caption_text(entry: os.DirEntry[str]) -> str:
-    """Return the text of a caption file, "" if it cannot be read."""
-    try:
-        return _cached_text(FileId.of(entry))
-    except OSError:
-        return ""
-
-
-@functools.lru_cache(maxsize=MAX_CACHED_TEXTS)
-def _cached_text(file: FileId) -> str:
-    with open_regular(Path(file.path)) as opened:
-        return opened.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
+def sizes(path: Path) -> Sequence[ImageSize]:
+    """Return the sizes of all images of a folder; raises BadImage, which names the file, for a damaged one."""
+    return index_of(path).sizes()

@@ -6,7 +6,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
 from fluxgym.errors import BadImage
@@ -20,8 +20,7 @@ MAX_SIZES = 200_000
 _DECODE_LOCK = threading.Lock()  # decoding a large image takes hundreds of megabytes
 
 
-@dataclass(frozen=True)
-class ImageSize:
+class ImageSize(NamedTuple):
     """An image's size as seen, after EXIF rotation."""
 
     width: int

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fluxgym.contract.codes import FINISHED
 from fluxgym.contract.progress import Line, validate_line
-from fluxgym.runs.files import parse_json
+from fluxgym.runs.files import open_regular, parse_json
 
 TAIL_BYTES = 16_384
 
@@ -14,6 +14,15 @@ TAIL_BYTES = 16_384
 def read_last(path: Path) -> Line | None:
     """Return the last complete line, None if there is none."""
     return next(_lines_from_end(path), None)
+
+
+def read_first(path: Path) -> Line | None:
+    """Return the first complete line, None if there is none."""
+    try:
+        with open_regular(path) as file:
+            return next(lines_in(file.read(TAIL_BYTES).splitlines()), None)
+    except OSError:
+        return None
 
 
 def is_done(line: Line | None) -> bool:

@@ -139,7 +139,9 @@ def _of_missing_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> 
     if snapshot.process_record is not None and _launch_attempt(snapshot) > 1:
         return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, "It was resumed, but its supervisor did not start; resume it again.")
     return SessionStatus(
-        Status.STOPPED, ReasonCode.INTERRUPTED, "No process of this run is known here; it can be resumed if it has a checkpoint."
+        Status.STOPPED,
+        ReasonCode.INTERRUPTED,
+        "No process of this run is known here; resume it if it has a checkpoint, otherwise start it again.",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
-from fluxgym.dataset.folder import CAPTION
+from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.errors import ImportRefused
 from fluxgym.runs.state import MAX_BYTES
 

@@ -19,8 +19,8 @@ from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import FluxGymError, SessionError, SessionNotFound, StorageError
 from fluxgym.runs.files import remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.sessions.listing import list_sessions
-from fluxgym.sessions.preconditions import ensure_ended, name_lock
+from fluxgym.sessions.listing import Session, list_sessions
+from fluxgym.sessions.preconditions import ensure_ended, ensure_same_run, name_lock
 
 DAY_S = 86_400.0
 logger = logging.getLogger(__name__)
@@ -71,18 +71,20 @@ def _num_images(folder: Path) -> int:
     return sum(is_image_name(path.name) for path in folder.glob("*"))
 
 
-def forget(run: RunPaths) -> None:
+def forget(run: RunPaths, *, run_id: str | None = None) -> None:
     """Move a run's ui_state.json to .run/, so that it is no longer listed; its model and all other files stay. `undo_forget` reverts it.
 
     Raises:
         AlreadyRunning: If the run has a live process.
+        SessionError: If the folder holds another run than the one with run_id by now.
     """
     _check_exists(run)
-    _forget(run, engine_of(run).orphans([run]))
+    _forget(run, engine_of(run).orphans([run]), run_id)
 
 
-def _forget(run: RunPaths, orphans: Mapping[str, str]) -> None:
+def _forget(run: RunPaths, orphans: Mapping[str, str], run_id: str | None) -> None:
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
+        ensure_same_run(run, run_id)
         ensure_ended(run, orphans=orphans)
         try:
             run.private.mkdir(exist_ok=True)
@@ -112,25 +114,27 @@ def undo_forget(run: RunPaths) -> None:
             raise storage_error(error, run.ui_state) from error
 
 
-def delete(run: RunPaths) -> Contents:
+def delete(run: RunPaths, *, run_id: str | None = None) -> Contents:
     """Delete a run and return what its folder held.
 
     The folder disappears at once; a background process then removes its files.
 
     Raises:
         AlreadyRunning: If the run has a live process.
+        SessionError: If the folder holds another run than the one with run_id by now.
     """
-    was = move_to_deleted(run)
+    was = move_to_deleted(run, run_id=run_id)
     remove_in_background(OutputsPaths(run.folder.parent))
     return was
 
 
-def move_to_deleted(run: RunPaths) -> Contents:
+def move_to_deleted(run: RunPaths, *, run_id: str | None = None) -> Contents:
     """Move a run out of the list, for `remove_in_background`; returns what its folder held. Raises what `delete` raises."""
     outputs = OutputsPaths(run.folder.parent)
     try:
         was = contents(run)
         with name_lock(outputs, run.slug):
+            ensure_same_run(run, run_id)
             ensure_ended(run)
             outputs.deleted.mkdir(parents=True, exist_ok=True)
             run.folder.rename(outputs.deleted / f"{run.slug}-{secrets.token_hex(4)}")  # atomic: no reader sees a partly deleted run
@@ -139,20 +143,19 @@ def move_to_deleted(run: RunPaths) -> Contents:
     return was
 
 
-def sweepable(outputs: Path, days: float) -> list[RunPaths]:
+def sweepable(outputs: Path, days: float) -> list[Session]:
     """Return every ended run that was started more than `days` days ago."""
     limit = time.time() - days * DAY_S
-    old = [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
-    return [OutputsPaths(outputs).run(session.slug) for session in old]
+    return [session for session in list_sessions(outputs) if session.status not in LIVE and session.started < limit]
 
 
 def sweep(outputs: Path, days: float) -> list[str]:
     """Forget every ended run that was started more than `days` days ago; return their slugs."""
-    runs = sweepable(outputs, days)
-    orphans, swept = engine_for(OutputsPaths(outputs)).orphans(runs), []
-    for run in runs:
+    old = {OutputsPaths(outputs).run(session.slug): session.run_id for session in sweepable(outputs, days)}
+    orphans, swept = engine_for(OutputsPaths(outputs)).orphans(list(old)), []
+    for run, run_id in old.items():
         try:
-            _forget(run, orphans)
+            _forget(run, orphans, run_id)
         except FluxGymError as error:  # the others are forgotten all the same
             logger.warning("%s was not forgotten: %s", run.slug, error)
             continue

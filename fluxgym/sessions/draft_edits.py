@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from fluxgym.dataset.folder import CAPTION
+from fluxgym.dataset.folder import stems_of
+from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.errors import DatasetError, FluxGymError
 from fluxgym.runs.files import read_json, storage_error, write_json
 from fluxgym.sessions.drafts import Draft
@@ -31,10 +32,16 @@ class DraftEdits:
         """Remove images with their captions; returns the token that `undo` takes. Names that are not there are skipped."""
         folder, path = self._new(), self.draft.images.path
         with self.draft.images.changing():
-            known = self.draft.images.images()
+            known = set(self.draft.images.images())
+            removed = [name for name in dict.fromkeys(names) if name in known]
+            shared = stems_of(known.difference(removed))
             try:
-                for name in names:
-                    if name in known:
+                for name in removed:
+                    caption = (path / name).with_suffix(CAPTION)
+                    if Path(name).stem in shared and caption.is_file():
+                        shutil.copy2(caption, folder)  # the images that stay keep it
+                        (path / name).replace(folder / name)
+                    else:
                         self._move(path, folder, name)
             except OSError as error:
                 raise storage_error(error, folder) from error
@@ -67,7 +74,7 @@ class DraftEdits:
     def undo(self, token: str) -> None:
         """Put removed images back, and captions that were not changed since.
 
-        An image whose name another one has by now gets a number. Raises DatasetError if the edit is not kept any more.
+        Images whose name or caption another image has by now get a number. Raises DatasetError if the edit is not kept any more.
         """
         folder = self._folder / token
         if not TOKEN.fullmatch(token) or not folder.is_dir():
@@ -88,17 +95,30 @@ class DraftEdits:
     def _restore_images(self, folder: Path) -> None:
         target = self.draft.images.path
         removed = sorted(path.name for path in folder.iterdir() if path.name != "edit.json" and path.suffix != CAPTION)
-        stems = {Path(name).stem for name in self.draft.images.names()}
         try:
             target.mkdir(parents=True, exist_ok=True)
+            stems = self._new_stems(folder, removed)
             for name in removed:
-                stem = _free_stem(Path(name).stem, stems)
-                self._move(folder, target, name, stem + Path(name).suffix)
+                self._move(folder, target, name, stems[Path(name).stem] + Path(name).suffix)
             for caption in folder.glob(f"*{CAPTION}"):
                 if not (target / caption.name).exists():
                     caption.replace(target / caption.name)
         except OSError as error:
             raise storage_error(error, target) from error
+
+    def _new_stems(self, folder: Path, removed: list[str]) -> dict[str, str]:
+        """Return the stem that the images of each removed stem get, so that all of them have the captions that they had."""
+        present = set(self.draft.images.images())
+        groups = {stem: {name for name in removed if Path(name).stem == stem} for stem in sorted(stems_of(removed))}
+        taken, found = stems_of(present), {}
+        for stem, names in groups.items():
+            caption = _content(self.draft.images.path / f"{stem}{CAPTION}")
+            is_free = stem not in taken and caption is None
+            if not names & present and (is_free or caption == _content(folder / f"{stem}{CAPTION}")):
+                found[stem] = stem
+        for stem in groups.keys() - found.keys():
+            found[stem] = _free_stem(stem, taken | groups.keys() | set(found.values()))
+        return found
 
     @staticmethod
     def _move(source: Path, target: Path, name: str, new_name: str = "") -> None:
@@ -124,6 +144,10 @@ class DraftEdits:
         except OSError as error:
             raise storage_error(error, folder) from error
         return folder
+
+
+def _content(caption: Path) -> bytes | None:
+    return caption.read_bytes() if caption.is_file() else None
 
 
 def _free_stem(stem: str, taken: set[str]) -> str:

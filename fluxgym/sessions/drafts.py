@@ -4,18 +4,43 @@ undo/ (draft_edits.py)."""
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import DatasetError, SessionNotFound, UnreadableState
-from fluxgym.runs.files import read_json, storage_error, write_json
+from fluxgym.runs.files import file_lock, read_json, storage_error, write_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
 
 ID = re.compile(r"[0-9a-f]{16,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormOrder:
+    """The order of the contents of a form: the page (one tab of the browser), its request's number, and when its fields were last edited.
+
+    edited_at is by the browser's clock, which its tabs share.
+    """
+
+    page: str
+    number: int
+    edited_at: float
+
+    def is_before(self, other: "FormOrder") -> bool:
+        """Return True if this content is older than another one."""
+        return self.number < other.number if self.page == other.page else self.edited_at < other.edited_at
+
+    @classmethod
+    def from_json(cls, value: Any) -> "FormOrder | None":
+        """Read what a draft was saved with, None if it is missing or damaged."""
+        try:
+            return cls(page=str(value["page"]), number=int(value["number"]), edited_at=float(value["edited_at"]))
+        except (TypeError, KeyError, ValueError, OverflowError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -36,16 +61,42 @@ class Draft:
 
     def read_form(self) -> dict[str, Any] | None:
         """Return the saved form values, or None if there are none."""
-        form = read_json(self.folder / "form.json")
-        return form if isinstance(form, dict) else None
+        form = read_json(self._form)
+        return form if isinstance(form, dict) and form.keys() != {"order"} else None
 
-    def write_form(self, form: dict[str, Any]) -> None:
-        """Save the form values; raises StorageError if they cannot be written."""
-        write_json(self.folder / "form.json", form)
+    def write_form(self, form: dict[str, Any], order: FormOrder | None = None) -> bool:
+        """Save the form values, unless newer ones are saved, or were deleted, already: then nothing is written and False is returned.
 
-    def forget_form(self) -> None:
-        """Delete the saved form values, once they have become a run."""
-        (self.folder / "form.json").unlink(missing_ok=True)
+        Without an order they are the newest. Raises StorageError if they cannot be written.
+        """
+        with self._changing_form():
+            if self._has_newer(order):
+                return False
+            write_json(self._form, form if order is None else form | {"order": asdict(order)})
+            return True
+
+    def forget_form(self, order: FormOrder | None = None) -> bool:
+        """Delete the saved form values, once they have become a run or the user discards them; False if newer ones are saved already."""
+        with self._changing_form():
+            if self._has_newer(order):
+                return False
+            if order is None:
+                self._form.unlink(missing_ok=True)
+            else:
+                write_json(self._form, {"order": asdict(order)})  # so that no older request brings them back
+            return True
+
+    def _has_newer(self, order: FormOrder | None) -> bool:
+        saved = read_json(self._form)
+        before = FormOrder.from_json(saved.get("order")) if isinstance(saved, dict) else None
+        return order is not None and before is not None and order.is_before(before)
+
+    def _changing_form(self) -> AbstractContextManager[None]:
+        return file_lock(self.folder / ".form.lock", timeout_s=10, busy="The form is being saved by another tab; try again in a moment.")
+
+    @property
+    def _form(self) -> Path:
+        return self.folder / "form.json"
 
     def forget_images(self) -> None:
         """Delete the images, once they have become a run's or the user discards them."""

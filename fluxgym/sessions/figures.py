@@ -1,4 +1,4 @@
-"""Steps, last loss and duration of runs. Those of an ended run are read once, so that ten thousand runs can be sorted by them."""
+"""Start, steps, last loss and duration of runs. Those of an ended run are read once, so that ten thousand runs can be sorted by them."""
 
 import threading
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from fluxgym.contract.progress import is_number
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.progress import read_end
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.progress import read_end, read_first
 from fluxgym.sessions.index import Entry
 
 
@@ -37,6 +38,20 @@ def figures_of(run: RunPaths) -> Figures:
     )
 
 
+def first_start(run: RunPaths) -> float | None:
+    """Return when the first trainer of a run was started, in seconds since the epoch.
+
+    None if none was: the run waits, or it was canceled while it waited. Its supervisor then is recorded without a trainer.
+    """
+    record, end = read_record(run), read_exit(run)
+    if record is not None and record.attempt == 1 and record.trainer is not None:
+        return record.started_at
+    if end is not None and end.attempt == 1 and end.started_at is not None:
+        return end.started_at
+    line = read_first(run.progress)
+    return float(line["time"]) if line is not None and "time" in line else None
+
+
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -53,8 +68,9 @@ class FigureCache:
         """Return the figures of a run of the index."""
         with self._lock:
             kept = self._kept.get(entry.slug)
-            if kept is not None and kept[0] is entry and entry.status not in LIVE:
-                return kept[1]
-            figures = figures_of(self._outputs.run(entry.slug))
+        if kept is not None and kept[0] is entry and entry.status not in LIVE:
+            return kept[1]
+        figures = figures_of(self._outputs.run(entry.slug))  # without the lock: nobody waits for the reading of another's run
+        with self._lock:
             self._kept[entry.slug] = (entry, figures)
-            return figures
+        return figures

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 
 from fluxgym.contract.codes import LIVE
 from fluxgym.engines.registry import engine_of, is_executing, status_of
-from fluxgym.errors import AlreadyRunning, UnreadableState
+from fluxgym.errors import AlreadyRunning, SessionError, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import next_version, read_state
+from fluxgym.runs.state import next_version, read_state, read_state_or_empty
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
@@ -32,6 +32,12 @@ def run_versions(outputs: OutputsPaths, slug: str, *, first_version: int = 1) ->
     """Yield the runs named slug, slug-2, slug-3, ... without end, from first_version on."""
     for number in itertools.count(first_version):
         yield outputs.run(slug if number == 1 else next_version(slug, number))
+
+
+def ensure_same_run(run: RunPaths, run_id: str | None) -> None:
+    """Raise SessionError if a folder holds another run than the one with this id, None for any; the caller holds the name's lock."""
+    if run_id and (now := read_state_or_empty(run).get("run_id")) and now != run_id:
+        raise SessionError(f"{run.slug} was started again after the page showed it, so nothing was changed. Reload the page.")
 
 
 def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> None:

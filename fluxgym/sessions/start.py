@@ -14,7 +14,8 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_FOLDER, UI_STATE
-from fluxgym.dataset.folder import CAPTION, copy_into
+from fluxgym.dataset.folder import copy_into
+from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan

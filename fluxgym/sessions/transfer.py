@@ -12,7 +12,8 @@ from typing import Any
 from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
-from fluxgym.dataset.folder import CAPTION, ImageFolder
+from fluxgym.dataset.folder import ImageFolder
+from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.dataset.images import check_image, num_pixels
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.files import storage_error, write_text

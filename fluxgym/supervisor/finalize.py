@@ -11,7 +11,7 @@ from typing import Any
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import format_line
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.checkpoints import list_complete
+from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec
@@ -91,10 +91,17 @@ def _exit_context(attempt: Attempt, restarts: int) -> ExitContext:
         verification=verification,
         saved_state=any(found.step == last.get("step") and found.written_at >= launched_at for found in complete),
         has_checkpoint=bool(complete),
+        has_steps_left=not complete or _has_steps_left(attempt.spec, complete[0]),
         stall=attempt.stall,
         restarts=restarts,
         check_stopped=has_finished and verification is None,
     )
+
+
+def _has_steps_left(spec: LaunchSpec, newest: Checkpoint) -> bool:
+    """Return True if a checkpoint has fewer steps than the whole training, or if these are unknown."""
+    total = spec.expected_steps or newest.total_steps
+    return newest.step < total or not total
 
 
 def _launched_at(attempt: Attempt) -> float:

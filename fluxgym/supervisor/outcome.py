@@ -16,10 +16,10 @@ PHRASES = {
     ReasonCode.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
     ReasonCode.DRIVER: ("CUDA driver version is insufficient", "no kernel image is available"),
 }
-SENTENCES = {
-    ReasonCode.CUDA_OOM: "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then resume.",
-    ReasonCode.DISK_FULL: "The disk is full; free some space, then resume.",
-    ReasonCode.DRIVER: "PyTorch and the GPU's driver do not fit together; update the driver.",
+SENTENCES = {  # {again} is the next step that the run has
+    ReasonCode.CUDA_OOM: "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then {again}.",
+    ReasonCode.DISK_FULL: "The disk is full; free some space, then {again}.",
+    ReasonCode.DRIVER: "PyTorch and the GPU's driver do not fit together; update the driver, then {again}.",
 }
 UNVERIFIED = "its result could not be checked"
 
@@ -45,7 +45,10 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class ExitContext:
-    """What is known at the end of a trainer. exit_code is negative for a signal, None if it is unknown; log_end are the last lines."""
+    """What is known at the end of a trainer. exit_code is negative for a signal, None if it is unknown; log_end are the last lines.
+
+    has_steps_left is False if the newest checkpoint has all steps, so that a resume would have nothing to do.
+    """
 
     exit_code: int | None
     stop_requested: bool
@@ -57,6 +60,7 @@ class ExitContext:
     verification: Verification | None
     saved_state: bool
     has_checkpoint: bool = True
+    has_steps_left: bool = True
     stall: Stall | None = None
     restarts: int = 0
     check_stopped: bool = False
@@ -70,6 +74,11 @@ class ExitContext:
     def is_verified(self) -> bool:
         """True if the LoRA was checked and is whole."""
         return self.verification is not None and self.verification.ok
+
+    @property
+    def again(self) -> str:
+        """What can be done with the run after it failed, as the page's buttons and the commands call it."""
+        return "resume" if self.has_checkpoint and self.has_steps_left else "retry"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +189,7 @@ def _stalled_sentence(context: ExitContext, stall: Stall) -> str:
     tried = f" after {context.restarts} restart{'s' * (context.restarts != 1)} without progress" if context.restarts else ""
     return (
         f"It stalled{_at_step(context)}: no progress while {stall.phase} for {stall.idle_s:.0f} s{tried}. "
-        "The end of its log shows where it was stuck; resume it after removing the cause."
+        f"The end of its log shows where it was stuck; remove the cause, then {context.again}."
     )
 
 
@@ -215,7 +224,7 @@ def _failed(context: ExitContext) -> tuple[Status, str, str]:
     log_end = "\n".join(context.log_end)
     for code, phrases in PHRASES.items():
         if any(phrase in log_end for phrase in phrases):
-            return Status.FAILED, code, SENTENCES[code]
+            return Status.FAILED, code, SENTENCES[code].format(again=context.again)
     message = next((text.removeprefix("error: ") for text in reversed(context.log_end) if text.startswith("error: ")), "")
     if message:
         return Status.FAILED, ReasonCode.BAD_INPUT, _capitalized(message)

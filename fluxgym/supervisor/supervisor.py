@@ -28,7 +28,9 @@ from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, 
 from fluxgym.trainers.base import backend_named, with_command
 
 CANCELED = Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason="Canceled by you before it started.")
-OWN_ERROR = "The process that watches it failed with an error, which is in monitor.log; resume the run if it has a checkpoint."
+OWN_ERROR = (
+    "The process that watches it failed with an error, which is in monitor.log; resume the run if it has a checkpoint, otherwise retry."
+)
 log = logging.getLogger("fluxgym.supervisor")
 
 

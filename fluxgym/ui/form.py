@@ -52,6 +52,11 @@ def describe_settings() -> dict[str, dict[str, str]]:
     }  # fmt: skip
 
 
+def options_of(setting: Setting) -> list[tuple[str, str]]:
+    """Return the (label, value) pairs of a setting's own choices."""
+    return [(choice.label or choice.value, choice.value) for choice in setting.choices]
+
+
 def component(setting: Setting, choices: list[tuple[str, str]] | None = None) -> Component:
     """Return the Gradio component of a setting; choices are (label, value) pairs in place of the setting's own."""
     common: dict[str, Any] = {
@@ -59,7 +64,7 @@ def component(setting: Setting, choices: list[tuple[str, str]] | None = None) ->
         "elem_id": elem_id(setting.name),
         "elem_classes": ["fg-field", f"fg-kind-{CSS_KINDS.get(setting.kind, setting.kind)}"],
     }
-    options = choices or [(choice.label or choice.value, choice.value) for choice in setting.choices]
+    options = choices or options_of(setting)
     match setting.kind:
         case Kind.SWITCH:
             return gr.Checkbox(value=bool(setting.default), **common)

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS, STATE_KEYS
+from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import is_executing
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.models.catalog import default_model
@@ -21,7 +22,7 @@ from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, timestamp_of
 from fluxgym.sessions import templates
-from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.sessions.drafts import Draft, FormOrder, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.preconditions import first_free_run
@@ -43,7 +44,8 @@ class FormRequest:
     """One event of the form: what the page knew when it was sent.
 
     typed are the fields' values by name. source is the slug of the run whose images the form shows, "" for the draft's own. model is the
-    base model whose defaults the form shows. details are the event's own values.
+    base model whose defaults the form shows. page tells the tab from others, edited_at is when its fields were last edited and sent_at when
+    the event was sent, in seconds by the browser's clock. details are the event's own values.
     """
 
     number: int
@@ -53,6 +55,9 @@ class FormRequest:
     model: str
     gpus: str
     typed: Typed
+    page: str
+    edited_at: float
+    sent_at: float
     details: Mapping[str, Any]
 
     @classmethod
@@ -64,17 +69,27 @@ class FormRequest:
             value = event.get(name)
             return value if isinstance(value, str) else ""
 
+        def seconds(name: str) -> float:
+            value: Any = event.get(name)
+            return float(value) if is_number(value) else 0.0
+
         number = event.get("request")
         return cls(
             number=number if isinstance(number, int) else 0,
             kind=text("kind"), draft=text("draft"), source=text("source"), model=text("model"),
-            gpus=str(gpus or ""), typed=typed, details=event,
+            gpus=str(gpus or ""), typed=typed, page=text("page"), edited_at=seconds("edited_at"), sent_at=seconds("sent_at"), details=event,
         )  # fmt: skip
 
     def text(self, name: str) -> str:
         """Return one of the event's own values, "" if it is not a string."""
         value = self.details.get(name)
         return value if isinstance(value, str) else ""
+
+    def order(self, *, is_new: bool) -> FormOrder | None:
+        """Return the order of the form's content, None if the page did not say it; is_new if the event itself changes the content."""
+        if not self.page:
+            return None
+        return FormOrder(page=self.page[:100], number=self.number, edited_at=self.sent_at if is_new else self.edited_at)
 
 
 class FormEvents:
@@ -109,9 +124,13 @@ class FormEvents:
     def restore(self, request: FormRequest) -> JsonObject:
         """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
         draft = self._draft(request)
-        kept = _loaded(request.text("unsent")) or draft.read_form()  # what the browser still holds was typed after the draft was written
+        unsent, saved = _loaded(request.text("unsent")), draft.read_form()
+        kept = saved if unsent is None or _is_before(unsent, saved) else unsent
         if kept is not None:
-            return self._filled(request, _mapping(kept.get("state")), self._existing(kept.get("source"))) | {"draft": True}
+            typed = _mapping(kept.get("typed"))
+            exact = {name: value for name, value in typed.items() if name in NAMES and form_values.is_typed(name, value)}
+            filled = self._filled(request, _mapping(kept.get("state")), self._existing(kept.get("source")), exact)
+            return filled | {"draft": True}
         run = last_session(self._outputs, self._index, request.text("viewed") or None)
         try:
             state = read_state(run) if run is not None else None
@@ -128,11 +147,14 @@ class FormEvents:
         except FluxGymError:
             return ""
 
-    def _filled(self, request: FormRequest, state: Mapping[str, Any], source: str) -> JsonObject:
-        """Return the answer that fills the form with a state and shows the images of a source."""
-        shown = form_values.from_state(state)
+    def _filled(self, request: FormRequest, state: Mapping[str, Any], source: str, exact: Typed | None = None) -> JsonObject:
+        """Return the answer that fills the form with a state and shows the images of a source; exact is what was typed into some fields."""
+        shown = form_values.from_state(state) | (exact or {})
         reply = self._reply(request.draft, source, shown)[1]
-        return reply.answer | {"shown": shown, "source": source, "model": shown["base_model"], "draft": False, "reload_images": True}
+        message = {} if exact else _not_taken(form_values.unfit(state))
+        return (
+            reply.answer | message | {"shown": shown, "source": source, "model": shown["base_model"], "draft": False, "reload_images": True}
+        )
 
     def _reply(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Reply]:
         state, errors = form_values.to_state(typed)
@@ -146,12 +168,16 @@ class FormEvents:
 
     def _saved(self, request: FormRequest, typed: Typed, **more: Any) -> JsonObject:
         state, reply = self._reply(request.draft, request.source, typed)
-        return self._kept(request, state, reply.answer) | more
+        return self._kept(request, state, typed, reply.answer) | more
 
-    def _kept(self, request: FormRequest, state: State, answer: JsonObject) -> JsonObject:
-        """Write the draft. If that fails, the answer has the reason, and the browser keeps what was typed."""
+    def _kept(self, request: FormRequest, state: State, typed: Typed, answer: JsonObject) -> JsonObject:
+        """Write the draft, with the fields exactly as they are, unless newer content is saved already.
+
+        If that fails, the answer has the reason, and the browser keeps what was typed.
+        """
         try:
-            self._draft(request).write_form({"state": state, "source": request.source})
+            order = request.order(is_new=typed != request.typed)
+            self._draft(request).write_form({"state": state, "typed": typed, "source": request.source}, order)
         except FluxGymError as error:
             return answer | {"message": str(error), "draft": False}
         return answer | {"draft": True, "kept": request.number}
@@ -164,7 +190,7 @@ class FormEvents:
 
     def fresh(self, request: FormRequest) -> JsonObject:
         """Empty the form for another training: the defaults, no images. Runs are not touched."""
-        message = _clear_draft(self._draft(request))
+        message = _clear_draft(self._draft(request), request)
         return self._filled(request, self._form.defaults(self._default_model()), "") | message
 
     def apply_template(self, request: FormRequest) -> JsonObject:
@@ -182,9 +208,10 @@ class FormEvents:
 
     def put_back(self, request: FormRequest) -> JsonObject:
         """Undo a reset: set fields to the values that they had."""
-        values = request.details.get("values")
-        earlier = {name: value for name, value in _mapping(values).items() if name in NAMES and isinstance(value, (str, bool))}
-        return self._saved(request, request.typed | earlier, shown=request.typed | earlier)
+        values = {name: value for name, value in _mapping(request.details.get("values")).items() if name in NAMES}
+        earlier = {name: value for name, value in values.items() if form_values.is_typed(name, value)}
+        answer = self._saved(request, request.typed | earlier, shown=request.typed | earlier)
+        return answer | _not_taken([SETTINGS[name].label for name in values.keys() - earlier.keys()])
 
     def save_template(self, request: FormRequest) -> JsonObject:
         """Save the form's settings as a template."""
@@ -209,7 +236,7 @@ class FormEvents:
         planned, answer = reply.planned, reply.answer
         if if_exists is None and (slug := self._recent_duplicate(planned)):  # a second press, before the page had the first one's answer
             return _started(slug, answer)
-        answer = self._kept(request, state, answer)
+        answer = self._kept(request, state, request.typed, answer)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return answer
         try:
@@ -221,7 +248,7 @@ class FormEvents:
         except FluxGymError as error:
             return _refused(answer, error)
         if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
-            _clear_draft(self._draft(request), images=not request.source)
+            _clear_draft(self._draft(request), request, images=not request.source)
         return _started(run.slug, answer)
 
     def _recent_duplicate(self, planned: TrainingPlan) -> str:
@@ -257,7 +284,7 @@ class FormEvents:
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
             return {}
-        message = _clear_draft(draft, images=replace)
+        message = _clear_draft(draft, request, images=replace)
         return self._filled(request, state, run.slug) | message
 
     def _draft(self, request: FormRequest) -> Draft:
@@ -280,11 +307,10 @@ def _content(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _clear_draft(draft: Draft, *, images: bool = True) -> JsonObject:
-    """Clear a draft, its images too or not; returns a message for the page if that cannot be done now."""
+def _clear_draft(draft: Draft, request: FormRequest, *, images: bool = True) -> JsonObject:
+    """Clear a draft, its images too or not, unless it is newer; returns a message for the page if that cannot be done now."""
     try:
-        draft.forget_form()
-        if images:
+        if draft.forget_form(request.order(is_new=True)) and images:
             draft.forget_images()
     except (FluxGymError, OSError) as error:
         logger.warning("the draft %s was not cleared: %s", draft.id, error)
@@ -309,9 +335,27 @@ def _loaded(unsent: str) -> JsonObject | None:
     try:
         kept = json.loads(unsent or "null")
         typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
-        return {"state": form_values.to_state(form_values.from_state({}) | typed)[0], "source": kept.get("source", "")}
+        exact = {name: value for name, value in typed.items() if form_values.is_typed(name, value)}
+        state = form_values.to_state(form_values.from_state({}) | exact)[0]
+        return {"state": state, "typed": exact, "source": kept.get("source", ""), "edited_at": kept.get("edited_at")}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _not_taken(labels: list[str]) -> JsonObject:
+    """Return a message that names the fields that could not get their earlier values."""
+    if not labels:
+        return {}
+    return {
+        "message": f"The saved {'value' if len(labels) == 1 else 'values'} of {', '.join(sorted(labels))} cannot be shown in the form. Check before you start."
+    }
+
+
+def _is_before(unsent: JsonObject, saved: JsonObject | None) -> bool:
+    """Return True if what a browser could not send is older than the draft, which another tab has saved since."""
+    order = FormOrder.from_json(_mapping(saved).get("order"))
+    edited_at: Any = unsent["edited_at"]
+    return order is not None and is_number(edited_at) and edited_at < order.edited_at
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -120,9 +120,37 @@ def _shown(name: str, value: Any) -> Any:
 
 
 def _fitting(name: str, value: Any) -> Any:
-    """Return a state's value as its field shows it; a number that is a list, NaN or infinite becomes empty."""
-    is_value = isinstance(value, (str, int, float)) and not (isinstance(value, float) and not math.isfinite(value))
-    return shown_value(SETTINGS[name], value if is_value or SETTINGS[name].kind not in NUMBERS else None)
+    """Return a state's value as its field shows it; what the field cannot show becomes the default, and `unfit` names it."""
+    if not _can_show(name, value):
+        value = DEFAULTS.get(name, SETTINGS[name].default)
+    elif SETTINGS[name].kind is Kind.SWITCH and value is not None:
+        value = SETTINGS[name].parse(value)
+    return shown_value(SETTINGS[name], value)
+
+
+def _can_show(name: str, value: Any) -> bool:
+    """Return True if a field can show a state's value as it is."""
+    setting = SETTINGS[name]
+    if value is None or setting.kind is Kind.SWITCH:
+        try:
+            return value is None or isinstance(setting.parse(value), bool)
+        except ConfigError:
+            return False
+    return isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def unfit(state: Mapping[str, Any]) -> list[str]:
+    """Return the labels of the settings whose value in a state their fields cannot show."""
+    advanced = state.get("advanced")
+    values = {name: state.get(name) for name in NAMES if name in DEFAULTS}
+    values |= {name: advanced.get(name) for name in ADVANCED_NAMES} if isinstance(advanced, Mapping) else {}
+    labels = [SETTINGS[name].label for name, value in values.items() if not _can_show(name, value)]
+    return labels if advanced is None or isinstance(advanced, Mapping) else [*labels, "Advanced"]
+
+
+def is_typed(name: str, value: Any) -> bool:
+    """Return True if a value is one that the field of this name can hold."""
+    return isinstance(value, bool) if SETTINGS[name].kind is Kind.SWITCH else value is None or isinstance(value, str)
 
 
 def _written(value: Any) -> str:

@@ -15,7 +15,7 @@ from fluxgym.config.settings import SETTINGS
 from fluxgym.engines.devices import devices_of, num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.ui.api.files import ASSETS, VENDOR
-from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, rows_of
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
 from fluxgym.ui.form_events import FormEvents, FormRequest
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
@@ -62,17 +62,19 @@ def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
                     fields = _add_fields(Group.LORA, models)
             with gr.Column(elem_classes="fg-images-column", min_width=0):
                 js_module("images")
-            form, gpus = _add_train_column(num_gpus)
+            form, gpus = _add_train_column(models, num_gpus)
             fields |= _add_advanced(models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _add_train_column(num_gpus: int) -> tuple[gr.HTML, gr.Dropdown]:
+def _add_train_column(models: list[tuple[str, str]], num_gpus: int) -> tuple[gr.HTML, gr.Dropdown]:
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
-            form = js_module("train_column", value={"settings": describe_settings(), "num_devices": len(devices_of(None))})
+            choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
+            value = {"settings": describe_settings(), "choices": choices, "num_devices": len(devices_of(None))}
+            form = js_module("train_column", value=value)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
                 value="", label="GPU", visible=num_gpus > 1, filterable=False, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],

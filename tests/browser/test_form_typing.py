@@ -1,5 +1,7 @@
 """No answer overwrites what is typed: every kind of field, at several latencies, in two tabs, and while the app is down."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -115,3 +117,44 @@ def test_typing_while_the_app_restarts_is_sent_when_it_is_back(app: App, page):
     page.evaluate("localStorage.removeItem('fluxgym.unsent')")
     page.reload()
     expect(page.get_by_label("LoRA name")).to_have_value("typed while away")
+
+
+def test_choices_made_while_the_app_is_down_are_kept_like_typing(app: App, page):
+    open_page(page, app)
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    app.kill()
+    choose(page, "vram", "16 GB card (16G)")
+    choose(page, "timestep_sampling", "sigmoid")
+    page.get_by_label("Enable monitoring").uncheck()
+    expect(page.locator(".fg-draft")).to_have_text("Not saved yet; kept in this browser")
+    app.start()
+    expect(page.locator(".fg-connection")).to_be_hidden()
+    wait_until_saved(page)
+    page.reload()
+    expect(page.get_by_label("GPU memory (VRAM)", exact=True)).to_have_value("16 GB card (16G)")
+    expect(page.get_by_label("Timestep sampling", exact=True)).to_have_value("sigmoid")
+    expect(page.get_by_label("Enable monitoring")).not_to_be_checked()
+
+
+def test_a_browser_that_keeps_nothing_says_so(app: App, page):
+    page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };")
+    open_page(page, app)
+    type_over(page, "LoRA name", "cat")
+    expect(page.locator(".fg-draft")).to_have_text("Saved for this tab only; this browser keeps nothing")
+    app.kill()
+    type_over(page, "LoRA name", "dog")
+    expect(page.locator(".fg-draft")).to_have_text("Not saved yet; leave this tab open")
+
+
+def test_start_can_be_pressed_again_after_an_answer_that_is_only_a_message(app: App, page):
+    open_page(page, app)
+    page.evaluate("""() => {
+      window.answers = [];
+      document.addEventListener("fg:answer", ({ detail }) => { if (detail.kind === "start") window.answers.push(detail); });
+    }""")
+    odd = re.compile(r'("draft":\s*")[0-9a-f]{32}"')
+    page.route("**/run/**", lambda route: route.continue_(post_data=odd.sub(r'\1odd"', route.request.post_data or "")))
+    for number in (1, 2):
+        page.locator("#start").dispatch_event("click")
+        page.wait_for_function("(number) => window.answers.length === number", arg=number, timeout=10_000)
+    assert all("reload the page" in answer["message"] and "errors" not in answer for answer in page.evaluate("window.answers"))

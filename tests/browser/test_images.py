@@ -4,7 +4,7 @@ from base64 import b64encode
 
 from playwright.sync_api import expect
 
-from tests.support.page import drop_files, open_page
+from tests.support.page import App, drop_files, open_page
 
 DROP_FOLDERS = """(files) => {
   const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
@@ -108,3 +108,47 @@ def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats
     expect(page.locator(".fg-image")).to_have_count(2)
     expect(page.get_by_label("Caption of cat.png")).to_have_value("caption of a")
     expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
+
+
+def test_a_caption_typed_while_the_app_is_down_is_saved_when_it_is_back(app: App, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
+    app.kill()
+    page.get_by_label("Caption of cat-1.png").fill("sks cat, typed while away")
+    expect(page.locator(".fg-image", has_text="cat-1.png").locator(".fg-saved")).to_have_text(
+        "Not saved yet. This browser keeps it until the app is back."
+    )
+    page.locator("#start").click()
+    expect(page.locator(".toast").last).to_contain_text("Not started. The caption of cat-1.png is not saved.")
+    app.start()
+    page.wait_for_function("localStorage.getItem('fluxgym.captions') === null")
+    page.reload()
+    expect(page.get_by_label("Caption of cat-1.png")).to_have_value("sks cat, typed while away")
+
+
+def test_a_caption_that_a_closed_page_could_not_save_is_saved_by_the_next_one(app: App, context, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.route("**/images/cat-2.png*", lambda route: route.abort() if route.request.method == "PATCH" else route.continue_())
+    page.get_by_label("Caption of cat-2.png").fill("sks cat, from before")
+    page.wait_for_function("localStorage.getItem('fluxgym.captions') !== null")
+    other = context.new_page()
+    open_page(other, app)
+    expect(other.get_by_label("Caption of cat-2.png")).to_have_value("sks cat, from before")
+    other.wait_for_function("localStorage.getItem('fluxgym.captions') === null")
+
+
+def test_start_names_a_caption_that_the_app_refuses(app: App, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
+    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
+    page.get_by_label("Caption of cat-3.png").fill("x" * 20_001)
+    page.locator("#start").click()
+    expect(page.locator(".toast").last).to_contain_text(
+        "Not started. The caption of cat-3.png is not saved. The caption of cat-3.png is longer than 20000"
+    )
+    assert list((app.outputs).glob("*/ui_state.json")) == []

@@ -25,9 +25,9 @@ class FormPage:
         self.source = self.model = ""
         self.number = 0
 
-    def send(self, kind: str, *, gpus: str = "", **details: Any) -> dict[str, Any]:
-        """Send an event and apply the answer."""
-        self.number += 1
+    def send(self, kind: str, *, gpus: str = "", number: int | None = None, **details: Any) -> dict[str, Any]:
+        """Send an event, with a number or the next one, and apply the answer."""
+        self.number = self.number + 1 if number is None else number
         data = {"request": self.number, "kind": kind, "draft": self.draft.id, "source": self.source, "model": self.model, **details}
         answer = self.events.answer(FormRequest.from_event(data, dict(self.fields), gpus))
         json.dumps(answer, allow_nan=False)
@@ -46,7 +46,6 @@ class FormPage:
         return self.send("restore", viewed=viewed or "", unsent=unsent or "null")
 
     def typed(self, **changes: Any) -> dict[str, Any]:
-        """Type into some fields; returns the answer to it."""
-        assert set(changes) <= set(NAMES)
-        self.fields |= changes
-        return self.send("typed")
+        """Type into some fields; returns the answer to it. What is not a field is a part of the event."""
+        self.fields |= {name: value for name, value in changes.items() if name in NAMES}
+        return self.send("typed", **{name: value for name, value in changes.items() if name not in NAMES})

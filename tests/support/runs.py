@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from fluxgym.engines.local import PROJECT
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, write_record
+from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
 from fluxgym.runs.state import create_state
 
 PRELUDE = """
@@ -59,6 +61,13 @@ def record_processes(
     """Record the processes of an attempt, started now unless started_at is given."""
     started_at = started_at or time.time()
     write_record(run, ProcessRecord(run_id=run_id, attempt=attempt, started_at=started_at, supervisor=supervisor, trainer=trainer))
+
+
+def dead_process(run_id: str) -> ProcessIdentity:
+    """Return the identity of a process that has ended."""
+    me = identify(os.getpid(), run_id)
+    assert me is not None
+    return replace(me, start_ticks=1)
 
 
 def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:

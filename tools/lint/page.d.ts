@@ -12,7 +12,11 @@ interface DocumentEventMap {
   "fg:changed": CustomEvent<null>;
   /** Another page was opened. */
   "fg:route": CustomEvent<{ tab: string; slug: string | null }>;
-  /** An answer to an event of the form (form_events.py). */
+  /** An edit of the form was saved in the browser, or could not be. */
+  "fg:edited": CustomEvent<null>;
+  /** Any answer to an event of the form (form_events.py), also one that only has a message. */
+  "fg:answer": CustomEvent<any>;
+  /** An answer that says something about the form, unless a later event was answered already. */
   "fg:form": CustomEvent<any>;
   /** The form shows the images of another source: the slug of a run, "" for the draft. */
   "fg:images": CustomEvent<string>;

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Query
 
 from fluxgym.app_settings import Settings
-from fluxgym.errors import FluxGymError, SessionError, SessionNotFound
+from fluxgym.errors import FluxGymError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions import cleanup
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.session_answers import BulkResult, Contents, Refused, SweepPreview
@@ -75,27 +74,25 @@ class BulkRoutes:
 
     def forget(self, request: BulkRequest) -> BulkResult:
         """Take runs off the list; their files stay, and undo_forget puts them back."""
-        return self._each(request.runs, cleanup.forget)
+        return self._each(request.runs, lambda run, run_id: cleanup.forget(run, run_id=run_id))
 
     def undo_forget(self, request: BulkRequest) -> BulkResult:
         """Put forgotten runs back on the list."""
-        return self._each([SelectedRun(slug=selected.slug) for selected in request.runs], cleanup.undo_forget)
+        return self._each(request.runs, lambda run, _: cleanup.undo_forget(run))
 
     def delete(self, request: BulkRequest) -> BulkResult:
         """Delete runs with all their files."""
-        result = self._each(request.runs, cleanup.move_to_deleted)
+        result = self._each(request.runs, lambda run, run_id: cleanup.move_to_deleted(run, run_id=run_id))
         cleanup.remove_in_background(self._outputs)
         return result
 
-    def _each(self, runs: Sequence[SelectedRun], action: Callable[[RunPaths], object]) -> BulkResult:
-        """Do an action with each run; one that is refused does not prevent the others."""
+    def _each(self, runs: Sequence[SelectedRun], action: Callable[[RunPaths, str | None], object]) -> BulkResult:
+        """Do an action with each run and its run_id; one that is refused does not prevent the others."""
         done: list[str] = []
         refused: list[Refused] = []
         for selected in runs:
             try:
-                run = self._outputs.run(selected.slug)
-                _check_unchanged(run, selected.run_id)
-                action(run)
+                action(self._outputs.run(selected.slug), selected.run_id)
             except FluxGymError as error:
                 refused.append(Refused(slug=selected.slug, message=str(error)))
             else:
@@ -118,8 +115,3 @@ def _contents(run: RunPaths) -> cleanup.Contents | None:
         return cleanup.contents(run)
     except SessionNotFound:
         return None
-
-
-def _check_unchanged(run: RunPaths, run_id: str | None) -> None:
-    if run_id and (now := read_state_or_empty(run).get("run_id")) and now != run_id:
-        raise SessionError(f"{run.slug} was started again after the page showed it, so nothing was changed.")

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, Query
 
 from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.folder import Captions, ImageFolder
+from fluxgym.dataset.folder import ImageFolder, check_caption
+from fluxgym.dataset.folder_index import Captions
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.draft_edits import DraftEdits
@@ -22,7 +23,6 @@ from fluxgym.ui.api.answers import ExampleAdded, ImageCounts, ImageItem, ImageNa
 from fluxgym.ui.api.responses import new_router
 
 PAGE = 100
-MAX_CAPTION_CHARACTERS = 100_000
 MAX_SEARCH = 200
 EXAMPLE = "example-cat"
 
@@ -143,24 +143,29 @@ class ImageRoutes:
 
     def caption(self, draft: str, name: str, request: CaptionRequest, source: str = "") -> ImageCounts:
         """Write an image's caption."""
+        self.folder(draft, source).image_path(name)  # raises if it is not there
+        check_caption(name, request.caption)
         own = self._own(draft, source)
-        own.images.set_caption(name, request.caption[:MAX_CAPTION_CHARACTERS])
-        return _counts(own)
+        own.images.set_caption(name, request.caption)
+        return _counts(own.images)
 
     def remove(self, draft: str, name: str, source: str = "") -> ImageCounts:
         """Remove an image and its caption from the dataset."""
+        self.folder(draft, source).image_path(name)  # raises if it is not there
         own = self._own(draft, source)
-        own.images.image_path(name)  # raises if it is not there
-        return _counts(own, DraftEdits(own).remove([name]))
+        own.images.image_path(name)  # another tab may have removed it from the copy
+        return _counts(own.images, DraftEdits(own).remove([name]))
 
     def remove_several(self, draft: str, request: NamesRequest, source: str = "") -> ImageCounts:
         """Remove images and their captions from the dataset."""
+        if not self.folder(draft, source).images().keys() & set(request.names):
+            raise DatasetError("None of the selected images is here any more. Reload the page.", field="images")
         own = self._own(draft, source)
-        return _counts(own, DraftEdits(own).remove(request.names))
+        return _counts(own.images, DraftEdits(own).remove(request.names))
 
     def add_text(self, draft: str, request: AddTextRequest, source: str = "") -> ImageCounts:
         """Add a text to captions, with a comma between them."""
-        text = request.text.strip()[:MAX_CAPTION_CHARACTERS]
+        text = request.text.strip()
         if not text:
             raise DatasetError("Enter a text to add.", field="images")
         at_start = request.at == "start"
@@ -175,24 +180,24 @@ class ImageRoutes:
         return self._edit_captions(draft, source, request.names, lambda old: old.replace(request.find, request.text))
 
     def _edit_captions(self, draft: str, source: str, names: list[str], change: Callable[[str], str]) -> ImageCounts:
+        if not _changes(self.folder(draft, source), names, change):
+            return _counts(self.folder(draft, source), source=source, changed=0)
         own = self._own(draft, source)
-        texts = own.images.captions().texts
-        changed = {name: change(texts[name]) for name in names if name in texts}
-        changed = {name: text for name, text in changed.items() if text != texts[name]}
-        return _counts(own, DraftEdits(own).set_captions(changed), changed=len(changed))
+        changed = _changes(own.images, names, change)
+        return _counts(own.images, DraftEdits(own).set_captions(changed), changed=len(changed))
 
     def undo(self, draft: str, request: UndoRequest, source: str = "") -> ImageCounts:
         """Put back what an edit removed or changed."""
         own = self._draft(draft)  # an edit has copied a run's images; an Undo never does
         DraftEdits(own).undo(request.token)
-        return _counts(own)
+        return _counts(own.images)
 
     def clear(self, draft: str, source: str = "") -> ImageCounts:
         """Remove all images from the form. A run keeps its own; images that another tab put into the draft are kept and shown."""
         own = self._draft(draft)
         if source and not own.is_copy_of(self._outputs.run(source)):
-            return _counts(own)
-        return _counts(own, DraftEdits(own).remove_all())
+            return _counts(own.images)
+        return _counts(own.images, DraftEdits(own).remove_all())
 
     def unsaved(self, draft: str) -> Unsaved:
         """Return what replacing the form's content would discard: whether fields were edited, and the number of the draft's own images."""
@@ -201,7 +206,7 @@ class ImageRoutes:
 
     def copy(self, draft: str, source: str = "") -> ImageCounts:
         """Copy a run's images into the draft, so that uploads can be added to them."""
-        return _counts(self._own(draft, source))
+        return _counts(self._own(draft, source).images)
 
     def example(self, draft: str, source: str = "") -> ExampleAdded:
         """Add the example photos to the draft."""
@@ -221,6 +226,15 @@ class ImageRoutes:
         return own
 
 
-def _counts(draft: Draft, undo: str = "", *, changed: int | None = None) -> ImageCounts:
-    tally = draft.images.tally()
-    return ImageCounts(source="", count=tally.images, captioned=tally.captioned, undo=undo, changed=changed)
+def _changes(folder: ImageFolder, names: list[str], change: Callable[[str], str]) -> dict[str, str]:
+    """Return the new captions of images whose caption changes; raises DatasetError if one cannot be a caption."""
+    texts = folder.captions().texts
+    changed = {name: new for name in names if name in texts and (new := change(texts[name])) != texts[name]}
+    for name, text in changed.items():
+        check_caption(name, text)
+    return changed
+
+
+def _counts(folder: ImageFolder, undo: str = "", *, source: str = "", changed: int | None = None) -> ImageCounts:
+    tally = folder.tally()
+    return ImageCounts(source=source, count=tally.images, captioned=tally.captioned, undo=undo, changed=changed)

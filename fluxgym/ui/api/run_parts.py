@@ -19,9 +19,10 @@ from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import read_pid, read_record
+from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.sessions import history
+from fluxgym.sessions.figures import first_start
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
 from fluxgym.trainers.base import backend_of
@@ -37,10 +38,7 @@ LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
 
 def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunFacts:
     """Return what a run trains and how long it took."""
-    begun = read_record(run)
-    began_at = (
-        begun.started_at if begun is not None and begun.attempt == 1 else min((first for first, _ in record.spans.values()), default=None)
-    )
+    began_at = first_start(run)
     queued_at = session.started
     return RunFacts(
         model=model_title(state, models),

@@ -15,7 +15,7 @@ from fluxgym.runs.files import is_regular, read_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, read_state_or_empty
-from fluxgym.sessions.figures import figures_of
+from fluxgym.sessions.figures import figures_of, first_start
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
@@ -123,9 +123,11 @@ def began_at(run: RunPaths, state: State, session: Session) -> Moment:
         arrived = _import_time(run, state)
         is_trained = is_regular(run.lora) and session.started < arrived - 1  # a state without a time gets the time of its import
         return Moment(word="Trained", at=session.started) if is_trained else Moment(word="Imported", at=arrived)
-    record = read_record(run)
-    is_first = record is not None and record.attempt == 1 and record.run_id == session.run_id and record.started_at >= session.started
-    return Moment(word="Started", at=record.started_at if record is not None and is_first else session.started)
+    first, record = first_start(run), read_record(run)
+    if first is not None and first >= session.started:
+        return Moment(word="Started", at=first)
+    was_started = first is not None or record is None or record.attempt > 1 or session.status in LIVE
+    return Moment(word="Started" if was_started else "Queued", at=session.started)
 
 
 def _import_time(run: RunPaths, state: State) -> float:

@@ -171,11 +171,11 @@ class SessionRoutes:
             "stop": stop,
             "kill": lambda run: stop(run, now=True),
             "next": lambda run: self._engine.move(run, 1),
-            "forget": cleanup.forget,
-            "delete": cleanup.delete,
             "repair": history.repair,
         }
-        return {name: _without_result(action) for name, action in silent.items()} | {
+        return {name: _without_result(_of_run(action)) for name, action in silent.items()} | {
+            "forget": _without_result(lambda run, request: cleanup.forget(run, run_id=request.run_id)),
+            "delete": _without_result(lambda run, request: cleanup.delete(run, run_id=request.run_id)),
             "resume": self._resume,
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
@@ -195,9 +195,13 @@ class SessionRoutes:
         return run
 
 
-def _without_result(action: Callable[[RunPaths], object]) -> Action:
+def _of_run(action: Callable[[RunPaths], object]) -> Callable[[RunPaths, ActionRequest], object]:
+    return lambda run, _: action(run)
+
+
+def _without_result(action: Callable[[RunPaths, ActionRequest], object]) -> Action:
     def act(run: RunPaths, request: ActionRequest) -> ActionResult:
-        action(run)
+        action(run, request)
         return ActionResult()
 
     return act

@@ -1,5 +1,5 @@
 // The state in localStorage: the draft's id, the last viewed run, the ends of runs that the user has seen, the theme, and the edited form
-// until the app has saved it.
+// and captions until the app has saved them.
 
 /** @param {string} key */
 function read(key) {
@@ -11,6 +11,7 @@ function read(key) {
 }
 
 /**
+ * Write a value, or remove it; returns whether the browser took it, which it does not if localStorage is blocked or full.
  * @param {string} key
  * @param {string | null} value
  */
@@ -18,8 +19,9 @@ function write(key, value) {
   try {
     if (value === null) localStorage.removeItem(`fluxgym.${key}`);
     else localStorage.setItem(`fluxgym.${key}`, value);
+    return true;
   } catch {
-    // Without localStorage, the page opens with the newest run.
+    return false;
   }
 }
 
@@ -39,6 +41,9 @@ export function draft() {
   write("draft", unsaved);
   return unsaved;
 }
+
+/** Whether this browser finds its draft again after a reload. */
+export const canFindDraft = () => read("draft") === draft();
 
 export const viewed = () => read("viewed");
 /** @param {string | null} slug */
@@ -77,7 +82,7 @@ export function setSeenEnd(slug, key) {
 
 /**
  * The edited form that the app has not saved yet, or null.
- * @returns {{ page: string, count: number, values: Record<string, string | boolean>, source: string } | null}
+ * @returns {{ page: string, count: number, values: Record<string, string | boolean>, source: string, edited_at: number } | null}
  */
 export function unsent() {
   try {
@@ -88,13 +93,14 @@ export function unsent() {
 }
 
 /**
- * Save the form's values by field name until the app confirms edit number `count` of the page `id`.
+ * Save the form's values by field name until the app confirms edit number `count` of the page `id`; returns whether the browser took them.
  * @param {string} id
  * @param {number} count
  * @param {Record<string, string | boolean>} values
  * @param {string} source
+ * @param {number} editedAt
  */
-export const keepUnsent = (id, count, values, source) => write("unsent", JSON.stringify({ page: id, count, values, source }));
+export const keepUnsent = (id, count, values, source, editedAt) => write("unsent", JSON.stringify({ page: id, count, values, source, edited_at: editedAt }));
 
 /**
  * Forget the saved values of a page if the app has confirmed as many edits.
@@ -104,4 +110,33 @@ export const keepUnsent = (id, count, values, source) => write("unsent", JSON.st
 export function forgetUnsent(id, count) {
   const kept = unsent();
   if (kept?.page === id && kept.count <= count) write("unsent", null);
+}
+
+/**
+ * The captions that the app has not saved yet, by the image's name.
+ * @returns {Record<string, { caption: string, source: string }>}
+ */
+export function captions() {
+  try {
+    return JSON.parse(read("captions") ?? "{}") ?? {};
+  } catch {
+    return {};
+  }
+}
+
+/**
+ * Save an image's caption until the app has it; returns whether the browser took it.
+ * @param {string} name
+ * @param {{ caption: string, source: string }} caption
+ */
+export const keepCaption = (name, caption) => write("captions", JSON.stringify({ ...captions(), [name]: caption }));
+
+/**
+ * Forget an image's saved caption, unless another tab has saved a different one.
+ * @param {string} name
+ * @param {string} caption
+ */
+export function forgetCaption(name, caption) {
+  const { [name]: known, ...others } = captions();
+  if (known?.caption === caption) write("captions", Object.keys(others).length ? JSON.stringify(others) : null);
 }

@@ -11,6 +11,31 @@ export const fieldElement = (name) => document.getElementById(`field-${name}`);
 
 const inputs = (field) => findAll(field, "input, textarea");
 
+/** @type {Record<string, [string, string][]>} */
+let choices = {};
+
+/** Remember the choices of each dropdown, {name: [[label, value], …]}, since the page shows labels. */
+export function setChoices(known) {
+  choices = known;
+}
+
+/**
+ * What each field holds now, by name, read from the page: also while the app is down.
+ * @returns {Record<string, string | boolean>}
+ */
+export function fieldValues() {
+  /** @type {Record<string, string | boolean>} */
+  const values = {};
+  for (const field of findAll(document, "#fg-train .fg-field")) {
+    const [input] = /** @type {HTMLInputElement[]} */ (inputs(field));
+    const name = field.id.replace(/^field-/, "");
+    if (!input || name === "gpus") continue;
+    const labels = choices[name]?.find(([label]) => label === input.value);
+    values[name] = input.type === "checkbox" ? input.checked : labels ? labels[1] : input.value;
+  }
+  return values;
+}
+
 /** Add help and flag below a field; those of Advanced stand there always, the form's flag is shown on hover and focus. */
 function describe(field, row) {
   const help = h("p", { class: "help", id: `${field.id}-help` }, row.help);

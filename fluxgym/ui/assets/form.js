@@ -2,13 +2,20 @@
 // An answer about the form is passed on as the event fg:form, to which the parts beside the fields listen.
 
 import * as store from "./browser_store.js";
+import { fieldValues } from "./fields.js";
 import { notice } from "./notices.js";
 
-/** @type {{ request: number, shown: number, source: string, model: string, trigger: ((event: string, data: object) => void) | null }} */
-const state = { request: 0, shown: 0, source: "", model: "", trigger: null };
+/** @type {{ request: number, shown: number, source: string, model: string, editedAt: number, trigger: ((event: string, data: object) => void) | null }} */
+const state = { request: 0, shown: 0, source: "", model: "", editedAt: 0, trigger: null };
 
 /** The slug of the run whose images the form shows, "" for the draft's own. */
 export const source = () => state.source;
+
+/** @type {() => void} */
+let resolveRestored = () => {};
+
+/** Resolved when the form shows what it held last. */
+export const restored = new Promise((resolve) => { resolveRestored = () => resolve(null); });
 
 /** Show the images of another source, which an edit of the images has changed. */
 export function setSource(next) {
@@ -20,18 +27,21 @@ export function setSource(next) {
 /** @type {{ count: number, confirmed: number, sent: Map<number, number>, inFlight: number, next: string, timer: number | undefined }} */
 const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: undefined };
 const ANSWER_MS = 10_000;
+const CHOSEN_MS = 100; // until Gradio shows what was chosen, and has reported it unless the app is down
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
 /** Send an event of the form. */
 export function send(kind, details = {}) {
   state.request += 1;
   edits.sent.set(state.request, edits.count);
-  state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...details });
+  const order = { page: PAGE, edited_at: state.editedAt, sent_at: Date.now() / 1000 }; // the app drops content that is older than what it has
+  state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...order, ...details });
 }
 
 /** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */
 export function edited(kind = "typed") {
   edits.count += 1;
+  state.editedAt = Date.now() / 1000;
   if (edits.next !== "model") edits.next = kind;
   setTimeout(() => {
     state.trigger?.("input", {}); // saves it in the browser
@@ -62,20 +72,17 @@ function editAnswered(request) {
   sendEdit();
 }
 
-/** @type {Record<string, string | boolean> | null} */
-let known = null; // the fields' latest values
+let isKept = true; // whether the browser has taken the latest edit
 
 /** Save the values of all fields in the browser until the app confirms a request that carries them. */
 export function saveUnsent(values) {
-  known = values;
-  if (edits.count > edits.confirmed) store.keepUnsent(PAGE, edits.count, values, state.source);
+  if (edits.count <= edits.confirmed) return;
+  isKept = store.keepUnsent(PAGE, edits.count, values, state.source, state.editedAt);
+  document.dispatchEvent(new CustomEvent("fg:edited"));
 }
 
-/** Save what was typed into a field: while the app is down, Gradio passes nothing on, and it reloads the page when the app is back. */
-function saveField(input) {
-  const name = input.closest(".fg-field").id.replace(/^field-/, "");
-  if (known && input.getAttribute("role") !== "combobox") saveUnsent({ ...known, [name]: input.type === "checkbox" ? input.checked : input.value });
-}
+/** What is true of the draft: whether the app has everything, and whether this browser would find what is missing after a reload. */
+export const draftState = () => ({ isSaved: edits.confirmed >= edits.count, isKept, canBeFound: store.canFindDraft() });
 
 function confirm(request) {
   edits.confirmed = Math.max(edits.confirmed, edits.sent.get(request) ?? 0);
@@ -90,6 +97,7 @@ function showImagesOf([sent, next], mustReload) {
 
 function receive(answer) {
   if (!answer?.request) return;
+  document.dispatchEvent(new CustomEvent("fg:answer", { detail: answer }));
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
   if (answer.request <= state.shown) return; // a later event was answered already
@@ -104,7 +112,10 @@ function receive(answer) {
   state.shown = answer.request;
   document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
   document.dispatchEvent(new CustomEvent("fg:form", { detail: answer }));
-  if (answer.kind === "restore" && store.unsent()) edited(); // it was typed while the app was down
+  if (answer.kind === "restore") {
+    resolveRestored();
+    if (store.unsent()) edited(); // it was typed while the app was down
+  }
 }
 
 /** Send an edit for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */
@@ -113,9 +124,33 @@ function listen() {
     const input = /** @type {HTMLInputElement} */ (event.target);
     if (!input.closest(".fg-field")) return;
     edited();
-    saveField(input);
+    if (input.getAttribute("role") !== "combobox") saveUnsent(fieldValues()); // while the app is down, Gradio passes nothing on, and it reloads the page when the app is back
   });
+  listenToChoices();
   document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && sendAgain());
+}
+
+/** Notice choices in dropdowns while the app is down, which cause no event in the page then: compare each with what it was at its focus. */
+function listenToChoices() {
+  /** @type {{ field: Element | null, value: string | boolean, count: number }} */
+  let before = { field: null, value: "", count: 0 };
+  function check() {
+    if (!before.field || before.field.querySelector("[aria-expanded=true]")) return;
+    const name = before.field.id.replace(/^field-/, "");
+    const values = fieldValues();
+    if (values[name] === before.value) return;
+    if (edits.count === before.count) edited(name === "base_model" ? "model" : "typed");
+    before = { ...before, value: values[name], count: edits.count };
+    saveUnsent(values);
+  }
+  document.addEventListener("focusin", (event) => {
+    const input = event.target instanceof Element && event.target.closest("#fg-train .fg-field [role=combobox], #fg-train .fg-field [role=listbox]");
+    if (!input) return;
+    const field = input.closest(".fg-field");
+    if (!field) return;
+    before = { field, value: fieldValues()[field.id.replace(/^field-/, "")], count: edits.count };
+  });
+  for (const kind of ["pointerup", "keyup", "focusout"]) document.addEventListener(kind, () => setTimeout(check, CHOSEN_MS), true);
 }
 
 /** Connect the form to its Gradio element, and ask for what it held last. */

@@ -4,9 +4,11 @@ import { stamp, now } from "./clock.js";
 import { question } from "./dialog.js";
 import { fill, h, put } from "./dom.js";
 import { errorOf, get, path, remove as removing } from "./api.js";
-import { send } from "./form.js";
+import { draftState, send } from "./form.js";
 import { newTraining } from "./load_run.js";
 import { popupMenu } from "./popup.js";
+
+const UNSAVED_MS = 2000; // an answer takes less
 
 let templates = [];
 
@@ -54,8 +56,14 @@ export function mount({ element }) {
   const saved = h("span", { class: "small faint fg-draft" });
   fill(element, h("header", { class: "card-head" },
     h("h2", { id: "fg-step-1" }, h("span", { class: "num", "aria-hidden": "true" }, "1"), h("span", { class: "vh" }, "Step 1: "), "LoRA"), saved, popupMenu({ label: "More for this form", items })));
+  let timer;
+  function showUnsaved() {
+    const { isSaved, isKept } = draftState();
+    if (!isSaved) put(saved, isKept ? "Not saved yet; kept in this browser" : "Not saved yet; leave this tab open");
+  }
+  document.addEventListener("fg:edited", () => { clearTimeout(timer); timer = setTimeout(showUnsaved, UNSAVED_MS); });
   document.addEventListener("fg:form", ({ detail }) => {
-    if (detail.kept) put(saved, `Draft saved ${stamp(now()).slice(11, 16)}`);
+    if (detail.kept && draftState().isSaved) put(saved, draftState().canBeFound ? `Draft saved ${stamp(now()).slice(11, 16)}` : "Saved for this tab only; this browser keeps nothing");
     else if (!detail.draft) put(saved, "");
   });
   document.addEventListener("fg:changed", list);

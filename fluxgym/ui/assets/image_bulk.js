@@ -22,7 +22,7 @@ export async function undoable(request, sentence, changed) {
     if (errorOf(undone)) notice(errorOf(undone));
     await changed();
   };
-  notice(typeof sentence === "function" ? sentence(answer.value) : sentence, { undo });
+  notice(typeof sentence === "function" ? sentence(answer.value) : sentence, { undo: answer.value.undo ? undo : null });
   return "";
 }
 

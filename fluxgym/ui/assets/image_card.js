@@ -1,14 +1,12 @@
 // One image of step 2: its thumbnail, its checkbox, and its caption, which is saved while it is typed. The caption is the image's tab stop;
 // Escape leads to the checkbox, from which arrows move to other images, Delete removes the image, and Enter leads back.
 
-import { address, errorOf, patch, path } from "./api.js";
+import { address, errorOf } from "./api.js";
+import { keepCaption, onCaptionAnswer, saveCaption, unsavedCaption } from "./captions.js";
 import { attribute, fill, h } from "./dom.js";
-import * as store from "./browser_store.js";
 import { icon } from "./icons.js";
-import { edit } from "./image_edits.js";
 
 const SAVE_AFTER_MS = 400;
-const RETRY_MS = 3000;
 
 /** Say what is missing in a caption, or how its saving goes. */
 function showState(line, { text, trigger, saving = "" }) {
@@ -29,27 +27,34 @@ function captionField(item, line, { trigger, saved }) {
   /** @type {CaptionField} */
   const text = h("textarea", { class: "in cap", rows: 3, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
   let timer = null;
+  let isKept = true;
   text.sent = item.caption;
-  text.value = item.caption;
+  text.value = unsavedCaption(item.name) ?? item.caption;
   const show = (saving) => showState(line, { text: text.value, trigger: trigger(), saving });
   text.showState = () => show(text.value === text.sent ? "" : line.dataset.shown);
-  async function save() {
-    clearTimeout(timer);
-    if (text.value === text.sent) return;
-    const wanted = text.value;
-    show("Saving…");
-    const answer = await edit((query) => patch(path("drafts", store.draft(), "images", item.name), { caption: wanted }, query));
+  if (text.value !== text.sent) show("Not saved yet");
+  onCaptionAnswer(item.name, (answer, caption) => {
     if (answer.value) {
-      text.sent = wanted;
-      show("Saved");
+      if (text.value === text.sent && unsavedCaption(item.name) === null) text.value = caption; // an earlier page's
+      text.sent = caption;
+      if (text.value === caption) show("Saved");
       setTimeout(() => text.value === text.sent && show(""), 2000);
       saved(answer.value);
-    } else {
-      show(answer.offline ? "Not saved yet. Trying again." : errorOf(answer));
-      if (answer.offline) timer = setTimeout(save, RETRY_MS);
-    }
+    } else if (answer.offline) show(isKept ? "Not saved yet. This browser keeps it until the app is back." : "Not saved yet. Leave this tab open until the app is back.");
+    else show(errorOf(answer));
+  });
+  function save() {
+    clearTimeout(timer);
+    if (unsavedCaption(item.name) === null) return;
+    show("Saving…");
+    saveCaption(item.name);
   }
-  text.addEventListener("input", () => { clearTimeout(timer); show("Not saved yet"); timer = setTimeout(save, SAVE_AFTER_MS); });
+  text.addEventListener("input", () => {
+    clearTimeout(timer);
+    isKept = keepCaption(item.name, text.value);
+    show("Not saved yet");
+    timer = setTimeout(save, SAVE_AFTER_MS);
+  });
   text.addEventListener("blur", save);
   return text;
 }

@@ -8,14 +8,20 @@ import { setSource, source } from "./form.js";
 let edits = Promise.resolve();
 let uploads = Promise.resolve();
 
-/** Send an edit after those before it; `request(query)` returns an answer of api.js. */
-export function edit(request) {
+/**
+ * Send an edit of a source's images, the form's unless it is named, after those before it; `request(query)` returns an answer of api.js.
+ * @param {(query: { source: string }) => Promise<import("./api.js").Answer<any>>} request
+ * @param {string | null} of
+ * @returns {Promise<import("./api.js").Answer<any>>}
+ */
+export function edit(request, of = null) {
   const done = edits.then(async () => {
-    const answer = await request({ source: source() });
-    if (answer.value) setSource(answer.value.source);
+    const edited = of ?? source();
+    const answer = await request({ source: edited });
+    if (answer.value && edited === source()) setSource(answer.value.source);
     return answer;
   });
-  edits = done.catch(() => {});
+  edits = done.then(() => {}, () => {});
   return done;
 }
 

@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import { bulkBar, undoable } from "./image_bulk.js";
 import { imageCard, moveByArrows, showImageCard } from "./image_card.js";
 import { edit, postEdit, upload } from "./image_edits.js";
+import { keepCaptionsOf, resumeCaptions } from "./captions.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
 import { chosen, dropped, sendFiles } from "./uploads.js";
@@ -84,6 +85,12 @@ class Images {
     this.build(element);
     this.listen();
     this.list();
+    this.sendCaptions();
+  }
+
+  /** Send captions that an earlier page of this browser could not, and show the result. */
+  async sendCaptions() {
+    if (await resumeCaptions()) await this.changed();
   }
 
   build(element) {
@@ -257,7 +264,10 @@ class Images {
   async changed(proposed = {}) {
     await this.list();
     const { value } = await get(draftPath("names"), { source: source() });
-    if (value) this.selection = new Set([...this.selection].filter((name) => value.names.includes(name)));
+    if (value) {
+      this.selection = new Set([...this.selection].filter((name) => value.names.includes(name)));
+      keepCaptionsOf(value.names);
+    }
     this.showSelection();
     sendForm("images", proposed);
   }

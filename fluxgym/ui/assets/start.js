@@ -1,8 +1,10 @@
-// Start: sends the form once all edits of the images are saved, and asks what to do with a name that is taken.
+// Start: sends the form once all edits of the images and all captions are saved, and asks what to do with a name that is taken.
 
+import { saveCaptions } from "./captions.js";
 import { fill, h } from "./dom.js";
 import { send } from "./form.js";
 import { settled } from "./image_edits.js";
+import { notice } from "./notices.js";
 
 let isStarting = false;
 
@@ -12,6 +14,12 @@ export async function start(details = {}) {
   isStarting = true;
   setTimeout(() => { isStarting = false; }, 15_000); // if no answer comes
   await settled();
+  const refused = await saveCaptions();
+  if (refused) {
+    isStarting = false;
+    notice(`Not started. ${refused}`);
+    return;
+  }
   send(details.if_exists ? "choose" : "start", details);
 }
 

@@ -1,7 +1,7 @@
 // Step 3: what the training costs, what is wrong, Start, what passed, and what will run. The element is the form's Gradio element.
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
-import { describeFields, goToField, showFields } from "./fields.js";
+import { describeFields, goToField, setChoices, showFields } from "./fields.js";
 import { connect } from "./form.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
@@ -161,14 +161,15 @@ function setButton(button, text, isBlocked) {
 }
 
 export function mount({ element, trigger, props, watch }) {
-  const { settings, num_devices: numDevices } = props.value;
+  const { settings, choices, num_devices: numDevices } = props.value;
+  setChoices(choices);
   describeFields(settings);
   const column = new TrainColumn(element, document.getElementById("fg-recipe"), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
+  document.addEventListener("fg:answer", ({ detail }) => { if (detail.kind === "start" || detail.kind === "choose") startAnswered(); });
   document.addEventListener("fg:form", (event) => {
     const answer = event.detail;
-    if (answer.kind === "start" || answer.kind === "choose") startAnswered();
     showFields(answer);
     column.show(answer);
     if (answer.taken) column.taken.ask(answer.taken);

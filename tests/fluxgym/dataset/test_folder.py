@@ -163,3 +163,12 @@ def test_file_name_that_is_not_utf8_is_refused_before_anything_is_copied(tmp_pat
     with pytest.raises(DatasetError, match="not UTF-8; rename it"):
         copy_into(folder, tmp_path / "run", "")
     assert not (tmp_path / "run").exists()
+
+
+def test_removing_an_image_keeps_a_caption_that_another_one_shares(tmp_path):
+    folder = ImageFolder(write_cats(tmp_path / "cats", count=1))
+    (folder.path / "cat 0.jpg").write_bytes((folder.path / "cat 0.png").read_bytes())
+    folder.remove("cat 0.png")
+    assert folder.caption("cat 0.jpg") == "sks cat, crop 0"
+    folder.remove("cat 0.jpg")
+    assert list(folder.path.iterdir()) == []

@@ -61,6 +61,53 @@ def test_undo_gives_an_image_whose_name_is_taken_by_now_a_number(draft):
     assert draft.images.caption("cat 1-2.png") == caption
 
 
+@pytest.fixture
+def shared(draft):
+    """Return a draft in which two images have one caption: cat 1.jpg and cat 1.png."""
+    (draft.images.path / "cat 1.jpg").write_bytes((draft.images.path / "cat 2.png").read_bytes())
+    return draft
+
+
+@pytest.mark.parametrize("order", [["cat 1.jpg", "cat 1.png"], ["cat 1.png", "cat 1.jpg"]])
+def test_removing_one_of_two_images_with_one_caption_keeps_it_for_the_other(shared, order):
+    before, edits = content(shared), DraftEdits(shared)
+    tokens = []
+    for removed, left in ((order[0], [order[1]]), (order[1], [])):
+        tokens.append(edits.remove([removed]))
+        assert [name for name in shared.images.names() if name.startswith("cat 1.")] == left
+        assert (shared.images.path / "cat 1.txt").exists() == bool(left)
+    for token in tokens:
+        edits.undo(token)
+    assert content(shared) == before
+
+
+def test_undo_restores_two_images_with_one_caption(shared):
+    before, edits = content(shared), DraftEdits(shared)
+    edits.undo(edits.remove(["cat 1.png", "cat 1.jpg"]))
+    assert content(shared) == before
+    edits.undo(edits.remove_all())
+    assert content(shared) == before
+
+
+def test_undo_keeps_a_caption_that_the_other_image_got_since(shared):
+    edits, caption = DraftEdits(shared), shared.images.caption("cat 1.png")
+    token = edits.remove(["cat 1.jpg"])
+    shared.images.set_caption("cat 1.png", "typed since")
+    edits.undo(token)
+    assert shared.images.caption("cat 1.png") == "typed since"
+    assert shared.images.caption("cat 1-2.jpg") == caption
+
+
+def test_undo_never_gives_two_images_one_name(draft):
+    edits = DraftEdits(draft)
+    (draft.images.path / "cat 1-2.png").write_bytes(b"the second")
+    token = edits.remove(["cat 1.png", "cat 1-2.png"])
+    (draft.images.path / "cat 1.png").write_bytes(b"another image")
+    edits.undo(token)
+    assert (draft.images.path / "cat 1-2.png").read_bytes() == b"the second"
+    assert draft.images.names()[1:4] == ["cat 1-2.png", "cat 1-3.png", "cat 1.png"]
+
+
 def test_captions_are_all_changed_or_none(draft):
     before = draft.images.captions()
     with pytest.raises(DatasetError, match="longer than"):

@@ -1,9 +1,12 @@
 """Figures of runs: from the files, read once for an ended run."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from fluxgym.contract.codes import Status
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions import figures
 from fluxgym.sessions.figures import FigureCache, Figures, figures_of
 from fluxgym.sessions.index import Entry
 from tests.support.runs import make_run, order_of
@@ -33,6 +36,28 @@ def test_an_unknown_figure_gives_none(tmp_path):
     assert figures_of(run).duration_s is None
     order_of(run, "", expected_steps=12)
     assert figures_of(run).total_steps == 12
+
+
+def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        make_run(tmp_path, name)
+    cache, is_reading, may_go_on = FigureCache(OutputsPaths(tmp_path)), threading.Event(), threading.Event()
+
+    def slow(run):
+        if run.slug == "cat":
+            is_reading.set()
+            assert may_go_on.wait(30)
+        return Figures(step=len(run.slug))
+
+    monkeypatch.setattr(figures, "figures_of", slow)
+    with ThreadPoolExecutor(2) as pool:
+        cat = pool.submit(cache.of, Entry("cat", "cat", 1.0, Status.COMPLETED, False))
+        assert is_reading.wait(30)
+        try:
+            assert pool.submit(cache.of, Entry("dog", "dog", 1.0, Status.COMPLETED, False)).result(30).step == 3
+        finally:
+            may_go_on.set()
+        assert cat.result(30).step == 3
 
 
 def test_an_ended_run_is_read_once_and_a_live_one_every_time(tmp_path):

@@ -69,17 +69,32 @@ def test_each_end_has_its_status_and_its_sentence(name):
     assert (end.reason == "") == (name == "a verified end")
 
 
+@pytest.mark.parametrize(("found", "step"), [({}, "resume"), ({"has_checkpoint": False}, "retry"), ({"has_steps_left": False}, "retry")])
+@pytest.mark.parametrize("end", [
+    {"log_end": ("CUDA out of memory",)}, {"log_end": ("No space left on device",)}, {"log_end": ("no kernel image is available",)}, {"stall": STALL},
+])  # fmt: skip
+def test_a_failure_names_the_next_step_that_the_run_has(end, found, step):
+    plain = {
+        "exit_code": 1, "stop_requested": False, "was_killed": False, "stop_immediately": False, "last_line": HALF, "log_end": (),
+        "kernel_killed": False, "verification": None, "saved_state": False,
+    }  # fmt: skip
+    outcome = classify(ExitContext(**(plain | end | found)))
+    assert outcome.status == "failed"
+    assert outcome.reason.endswith(f", then {step}.")
+
+
 RECORDED = json.loads(gzip.decompress((Path(__file__).parent / "recorded_outcomes.json.gz").read_bytes()))
 REWORDED = (
     ("while nobody watched; how is not known.", "while nothing watched it, so the cause is unknown."),
     ("while nobody watched", "while nothing watched it"),
     (
         "The end of its log says where it was stuck; resume it once the cause is gone.",
-        "The end of its log shows where it was stuck; resume it after removing the cause.",
+        "The end of its log shows where it was stuck; remove the cause, then resume.",
     ),
     ("it has left no checkpoint to resume from", "it has no checkpoint to resume from"),
     ("The trainer broke off", "The trainer failed"),
     ("the end of its log may say why", "the end of its log may show the cause"),
+    ("update the driver.", "update the driver, then resume."),
 )
 KILLED = {
     ", and the kernel reports a kill for want of memory: the memory most likely ran out.": (
@@ -89,7 +104,7 @@ KILLED = {
 }
 
 
-def reworded(sentence):
+def reworded(sentence, *, has_checkpoint):
     """Return a recorded sentence in today's words."""
     at = " at step 2 of 4" if "at step 2 of 4" in sentence else " at step 4 of 4" if "at step 4 of 4" in sentence else ""
     for ending, now in KILLED.items():
@@ -97,7 +112,7 @@ def reworded(sentence):
             return now.format(at=at, signal=sentence.partition("(")[2].partition(")")[0])
     for before, now in REWORDED:
         sentence = sentence.replace(before, now)
-    return sentence
+    return sentence if has_checkpoint else sentence.replace(", then resume.", ", then retry.")
 
 
 def value_of(name, value):
@@ -110,13 +125,17 @@ def value_of(name, value):
 def test_all_combinations_end_as_recorded_before_the_restructuring():
     names = ["verification" if name == "verdict" else name for name, _ in RECORDED["axes"]]
     axes = [[value_of(name, value) for value in values] for name, values in RECORDED["axes"]]
-    ends = [(status, code, reworded(reason)) for status, code, reason in RECORDED["ends"]]
+    ends = [
+        {known: (status, code, reworded(reason, has_checkpoint=known)) for known in (False, True)}
+        for status, code, reason in RECORDED["ends"]
+    ]
     assert len(RECORDED["sequence"]) == 221_184
     differing = []
     for index, values in zip(RECORDED["sequence"], itertools.product(*axes), strict=True):
-        outcome = classify(ExitContext(**dict(zip(names, values, strict=True))))
-        if (outcome.status, outcome.reason_code, outcome.reason) != ends[index]:
-            differing.append((dict(zip(names, values, strict=True)), outcome.reason, ends[index]))
+        context = ExitContext(**dict(zip(names, values, strict=True)))
+        outcome, recorded = classify(context), ends[index][context.has_checkpoint]
+        if (outcome.status, outcome.reason_code, outcome.reason) != recorded:
+            differing.append((dict(zip(names, values, strict=True)), outcome.reason, recorded))
     assert differing[:3] == []
 
 

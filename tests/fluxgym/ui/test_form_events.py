@@ -1,6 +1,7 @@
 """The form's events: what a page shows when it opens, what is kept of what was typed, and what Start answers."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -83,6 +84,41 @@ def test_what_the_browser_could_not_send_comes_back_before_the_draft(page):
     assert [page.fields[name] for name in ("lora_name", "seed", "workers")] == ["typed while the app was away", "7", "2"]
 
 
+AS_TYPED = {"num_repeats": "007", "max_train_epochs": " 8 ", "learning_rate": "3E-4", "network_alpha": "1.50", "seed": "", "lora_name": " cat ",
+            "other_flags": "# mine\n\n--min_snr_gamma=5.0\nodd line"}  # fmt: skip
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_a_draft_comes_back_exactly_as_it_was_typed(page, is_sent):
+    typed = {name: value for name, value in AS_TYPED.items() if name in NAMES}
+    assert len(typed) == len(AS_TYPED)
+    if is_sent:
+        page.typed(**typed)
+    page.open(unsent=None if is_sent else json.dumps({"values": dict(page.fields) | typed, "source": ""}))
+    assert {name: page.fields[name] for name in typed} == typed
+
+
+def test_a_state_with_a_value_that_no_field_can_show_names_the_field(page, settings):
+    make_run(settings.outputs, "cat", timestamp=1, seed=[1], enable_checkpointing="true", lora_name=True, advanced={"network_alpha": {}})
+    message = page.open()["message"]
+    assert message == "The saved values of LoRA alpha, LoRA name, Seed cannot be shown in the form. Check before you start."
+    assert page.fields["enable_checkpointing"] is True
+
+
+def test_undo_of_a_reset_puts_back_exactly_what_was_there_or_names_the_field(page):
+    answer = page.send("put", values={"seed": "007", "workers": 3, "enable_monitoring": "no", "gone": 1, "enable_checkpointing": True})
+    assert answer["message"] == "The saved values of Enable monitoring, Workers cannot be shown in the form. Check before you start."
+    assert (page.fields["seed"], page.fields["enable_checkpointing"]) == ("007", True)
+    assert page.fields["workers"] == "2"
+
+
+@pytest.mark.parametrize(("edited_at", "name"), [(10.0, "saved by another tab"), (30.0, "typed while away")])
+def test_the_newer_of_the_draft_and_of_what_could_not_be_sent_comes_back(page, edited_at, name):
+    page.typed(lora_name="saved by another tab", page="b", edited_at=20.0, sent_at=20.0)
+    page.open(unsent=json.dumps({"values": {"lora_name": "typed while away"}, "source": "", "edited_at": edited_at}))
+    assert page.fields["lora_name"] == name
+
+
 @pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}', "7", "[" * 100_000])
 def test_a_damaged_memory_of_the_browser_is_left_alone(page, unsent):
     page.open(unsent=unsent)
@@ -94,6 +130,54 @@ def test_a_damaged_draft_is_left_alone(page, draft, form):
     draft.folder.mkdir(parents=True)
     (draft.folder / "form.json").write_text(form)
     assert page.open()["source"] == ["", ""]
+
+
+def test_an_older_request_never_replaces_newer_content(page):
+    page.typed(lora_name="new", page="a", number=7)
+    old = dict(page.fields) | {"lora_name": "old"}
+    for kind in ("typed", "images", "reset", "keep"):
+        data = {"request": 6, "kind": kind, "page": "a", "draft": page.draft.id, "sent_at": 1e9, "edited_at": 1e9, "name": "x"}
+        page.events.answer(FormRequest.from_event(data, old, ""))
+        page.open()
+        assert page.fields["lora_name"] == "new", kind
+
+
+@pytest.mark.parametrize("kind", ["fresh", "open"])
+def test_an_older_request_never_brings_back_what_was_discarded(page, settings, kind):
+    make_run(settings.outputs, "cat", timestamp=1)
+    page.typed(lora_name="old", page="a", number=5)
+    page.send(kind, page="a", slug="cat", replace=True, number=7)
+    data = {"request": 6, "kind": "typed", "page": "a", "draft": page.draft.id}
+    page.events.answer(FormRequest.from_event(data, dict(page.fields) | {"lora_name": "old"}, ""))
+    assert page.draft.read_form() is None
+    page.typed(lora_name="next", page="a", number=8)
+    page.send(kind, page="a", slug="cat", replace=True, number=7)  # late, and older than what was typed
+    page.open()
+    assert page.fields["lora_name"] == "next"
+
+
+def test_a_tab_with_older_content_never_replaces_that_of_another_tab(page, settings):
+    page.typed(lora_name="first", page="a", edited_at=10.0, sent_at=10.0)
+    other = FormPage(settings, page.draft)
+    other.open()
+    other.typed(lora_name="second", page="b", edited_at=20.0, sent_at=20.0)
+    assert page.send("images", page="a", edited_at=10.0, sent_at=30.0)["kept"]  # new images, but its fields are older
+    other.open()
+    assert other.fields["lora_name"] == "second"
+    page.typed(lora_name="third", page="a", edited_at=40.0, sent_at=40.0)
+    other.open()
+    assert other.fields["lora_name"] == "third"
+
+
+def test_requests_of_one_draft_at_once_leave_the_newest(page):
+    def send(number):
+        data = {"request": number, "kind": "images" if number % 2 else "typed", "page": "a", "draft": page.draft.id}
+        page.events.answer(FormRequest.from_event(data, dict(page.fields) | {"lora_name": f"name {number}"}, ""))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, [3, 8, 1, 6, 2, 7, 5, 4]))
+    page.open()
+    assert page.fields["lora_name"] == "name 8"
 
 
 def test_two_browsers_have_two_drafts(page, settings):

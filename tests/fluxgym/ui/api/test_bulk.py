@@ -2,10 +2,13 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
 from fluxgym.runs.process_identity import identify
+from fluxgym.runs.state import update_state
+from fluxgym.sessions import cleanup
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.ui.api.bulk import BulkRoutes
 from tests.support.api import error, router_client, value
@@ -74,6 +77,34 @@ def test_a_run_that_was_started_again_is_left_alone(client, settings):
     answer = value(client.post("selection/forget", json={"runs": [{"slug": "cat", "run_id": "old"}]}))
     assert "again" in answer["refused"][0]["message"]
     assert run.ui_state.exists()
+
+
+@pytest.fixture
+def restarted(monkeypatch):
+    """Start every run anew between the request and its turn in the name's lock."""
+    lock = cleanup.name_lock
+
+    @contextmanager
+    def late(outputs, slug):
+        with lock(outputs, slug):
+            update_state(outputs.run(slug), {"run_id": "new"})
+            yield
+
+    monkeypatch.setattr(cleanup, "name_lock", late)
+
+
+@pytest.mark.parametrize("action", ["forget", "delete"])
+def test_a_run_that_is_started_again_before_its_turn_is_left_alone(client, settings, restarted, action):
+    run = make_run(settings.outputs, "cat", status="completed", run_id="old")
+    answer = value(client.post(f"selection/{action}", json={"runs": [{"slug": "cat", "run_id": "old"}]}))
+    assert (answer["slugs"], "started again" in answer["refused"][0]["message"]) == ([], True)
+    assert run.ui_state.exists()
+
+
+def test_a_sweep_leaves_a_run_alone_that_is_started_again_before_its_turn(client, settings, restarted):
+    make_run(settings.outputs, "cat", status="completed", run_id="old", timestamp=1000.0)
+    assert value(client.post("sweep", json={"days": 1}))["slugs"] == []
+    assert listed(settings) == ["cat"]
 
 
 def test_a_sweep_is_counted_before_it_is_done(client, settings):

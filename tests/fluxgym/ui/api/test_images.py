@@ -1,5 +1,7 @@
 """The gallery's data set: by page, captions on disk at once, a run's own images never touched."""
 
+import json
+
 import pytest
 
 from fluxgym.runs.paths import OutputsPaths
@@ -123,6 +125,35 @@ def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
     assert "UTF-8" in error(client.post(f"drafts/{empty.id}/copy", params={"source": "cat"}), 400)
     assert empty.images.names() == []
     assert [path.name for path in empty.folder.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(("method", "route", "body"), [
+    ("PATCH", "images/gone.png", {"caption": "x"}), ("PATCH", "images/cat 0.png", {"caption": "x" * 20_001}),
+    ("PATCH", "images/cat 0.png", {"caption": "\ud800"}), ("DELETE", "images/gone.png", None), ("POST", "remove", {"names": ["gone.png"]}),
+    ("POST", "add-text", {"names": ["cat 0.png"], "text": "x" * 20_001}), ("POST", "add-text", {"names": ["cat 0.png"], "text": " "}),
+    ("POST", "replace", {"names": ["cat 0.png"], "find": "sks", "text": "x" * 20_001}), ("POST", "replace", {"names": [], "find": "", "text": "x"}),
+])  # fmt: skip
+def test_a_refused_edit_of_a_runs_images_copies_nothing(client, settings, empty, method, route, body):
+    run = make_run(settings.outputs, "cat")
+    write_cats(run.dataset, count=2)
+    response = client.request(
+        method,
+        f"drafts/{empty.id}/{route}",
+        params={"source": "cat"},
+        content=json.dumps(body),
+        headers={"Content-Type": "application/json"},
+    )
+    assert error(response, 400)
+    assert empty.is_empty()
+
+
+def test_an_edit_that_changes_no_caption_copies_nothing(client, settings, empty):
+    run = make_run(settings.outputs, "cat")
+    write_cats(run.dataset, count=2)
+    body = {"names": ["cat 0.png", "gone.png"], "find": "a dog", "text": "x"}
+    answer = value(client.post(f"drafts/{empty.id}/replace", params={"source": "cat"}, json=body))
+    assert (answer["source"], answer["count"], answer["changed"], answer["undo"]) == ("cat", 2, 0, "")
+    assert empty.is_empty()
 
 
 def test_the_example_copies_nothing_when_there_are_images_already(client, settings, empty):

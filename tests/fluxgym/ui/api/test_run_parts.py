@@ -12,7 +12,7 @@ from fluxgym.sessions.listing import session_of
 from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.loss_curve import NO_RECORD, TrainingRecord
 from tests.support.photos import write_cats
-from tests.support.runs import make_run, record_processes, write_checkpoint
+from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
 from tests.support.small_world import small_world, write_safetensors
 
 RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 20, 2: 40, 3: 60}, spans={1: (1000.0, 1060.0)})
@@ -46,7 +46,7 @@ def facts(run, settings, record=NO_RECORD):
 
 def test_facts_name_model_trigger_images_and_times(run, settings):
     write_cats(run.dataset, count=3, size=64)
-    record_processes(run, "id-cat", 1, None, None, started_at=1000.0)
+    record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=1000.0)
     end(run)
     found = facts(run, settings, RECORD)
     assert (found.model, found.trigger, found.num_images) == ("Pocket Flux", "sks cat", 3)
@@ -54,7 +54,7 @@ def test_facts_name_model_trigger_images_and_times(run, settings):
 
 
 def test_facts_of_a_run_that_did_not_wait_name_one_time(run, settings):
-    record_processes(run, "id-cat", 1, None, None, started_at=901.0)
+    record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=901.0)
     assert (facts(run, settings).queued_at, facts(run, settings).began_at) == (None, 901.0)
 
 

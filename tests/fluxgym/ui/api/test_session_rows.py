@@ -9,8 +9,10 @@ from fluxgym.contract.codes import Phase, Status
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.transfer import Export, export_archive, import_file
+from fluxgym.supervisor.finalize import record_outcome
+from fluxgym.supervisor.supervisor import CANCELED
 from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS, SessionRows
-from tests.support.runs import make_run, record_processes
+from tests.support.runs import dead_process, make_run, order_of, record_processes
 from tests.support.small_world import small_world
 
 
@@ -26,7 +28,24 @@ def row_of(settings, run):
 
 def test_a_run_that_waited_started_when_its_trainer_did(settings):
     run = make_run(settings.outputs, status="completed", timestamp=1000.0)
-    record_processes(run, "id-cat", 1, None, None, started_at=1600.0)
+    record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=1600.0)
+    row = row_of(settings, run)
+    assert (row.began, row.started) == ("Started", 1600.0)
+
+
+def test_a_run_that_was_canceled_while_it_waited_was_queued_and_never_started(settings):
+    run = make_run(settings.outputs, status="stopped", timestamp=1000.0)
+    record_processes(run, "id-cat", 1, None, None, started_at=1001.0)  # its supervisor's
+    record_outcome(run, order_of(run, ""), CANCELED)
+    row = row_of(settings, run)
+    assert (row.began, row.started) == ("Queued", 1000.0)
+
+
+@pytest.mark.parametrize("status", ["completed", "running", "stopped"])
+def test_a_resumed_run_that_waited_at_first_keeps_the_start_of_its_first_trainer(settings, status):
+    run = make_run(settings.outputs, status=status, timestamp=1000.0)
+    run.progress.write_text('{"time": 1600.0, "attempt": 1, "phase": "starting"}\n{"time": 5001.0, "attempt": 2, "phase": "starting"}\n')
+    record_processes(run, "id-cat", 2, None, dead_process("id-cat"), started_at=5000.0)
     row = row_of(settings, run)
     assert (row.began, row.started) == ("Started", 1600.0)
 
