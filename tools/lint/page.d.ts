@@ -13,11 +13,11 @@ interface DocumentEventMap {
   /** Another page was opened. */
   "fg:route": CustomEvent<{ tab: string; slug: string | null }>;
   /** An answer to an event of the form (form_events.py). */
-  "fg:form": CustomEvent<any>;
+  "fg:form": CustomEvent<import("../../fluxgym/ui/assets/form.js").FormShown>;
   /** The form shows the images of another source: the slug of a run, "" for the draft. */
   "fg:images": CustomEvent<string>;
   /** The counts of the form's images. */
-  "fg:counts": CustomEvent<import("../../fluxgym/ui/assets/types.js").ImagePage>;
+  "fg:counts": CustomEvent<Pick<import("../../fluxgym/ui/assets/types.js").ImagePage, "count" | "captioned" | "no_trigger">>;
   /** The filter of the form's images that is to be shown. */
   "fg:filter": CustomEvent<string>;
   /** The example photos are requested. */

@@ -5,21 +5,33 @@ import { post, path } from "./api.js";
 import * as store from "./browser_store.js";
 import { setSource, source } from "./form.js";
 
+/** @import { Answer } from "./api.js" */
+
+/** @type {Promise<unknown>} */
 let edits = Promise.resolve();
+/** @type {Promise<unknown>} */
 let uploads = Promise.resolve();
 
-/** Send an edit after those before it; `request(query)` returns an answer of api.js. */
+/**
+ * Send an edit after those before it.
+ * @template T
+ * @param {(query: { source: string }) => Promise<Answer<T>>} request
+ * @returns {Promise<Answer<T>>}
+ */
 export function edit(request) {
   const done = edits.then(async () => {
     const answer = await request({ source: source() });
-    if (answer.value) setSource(answer.value.source);
+    if (answer.value) setSource(/** @type {T & { source: string }} */ (answer.value).source);
     return answer;
   });
   edits = done.catch(() => {});
   return done;
 }
 
-/** Run an upload after those before it. */
+/**
+ * Run an upload after those before it.
+ * @param {() => Promise<unknown>} run
+ */
 export function upload(run) {
   const done = uploads.then(run);
   uploads = done.catch(() => {});
@@ -32,5 +44,9 @@ export async function settled() {
   await edits;
 }
 
-/** Post to a route of the draft, as an edit. */
+/**
+ * Post to a route of the draft, as an edit.
+ * @param {"add-text" | "replace" | "remove" | "undo" | "copy"} route
+ * @param {object} [body]
+ */
 export const postEdit = (route, body = {}) => edit((query) => post(path("drafts", store.draft(), route), body, query));
