@@ -81,7 +81,7 @@ export function seconds(value) {
 function textOf(element) {
   const at = Number(element.dataset.at);
   if (element.dataset.counts === "for") return span(now() - at);
-  if (element.dataset.counts === "down") return `${span(at - now())} left`;
+  if (element.dataset.counts === "down") return at > now() ? `${span(at - now())} left` : "time left unknown"; // it takes longer than estimated
   return `${span(now() - at)} ago`;
 }
 

@@ -3,7 +3,7 @@
 import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
 import { count, duration, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
-import { setBar, statusWord } from "./session_row.js";
+import { endsAt, setBar, statusWord } from "./session_row.js";
 import { activity, folderName, isLive, shareOf } from "./session_text.js";
 import { figure, plural, speed, whole } from "./text.js";
 
@@ -59,9 +59,8 @@ function figures(session) {
   const epochs = session.max_train_epochs;
   if (p.epoch) list.push({ title: "Epoch", value: String(p.epoch), about: epochs && p.epoch <= epochs ? `of ${epochs}` : "" });
   const at = seconds(p.time);
-  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) {
-    list.push({ title: "Time left", value: span(Math.max(0, at + p.eta_s - now())), about: `ends about ${shortStamp(at + p.eta_s)}` });
-  }
+  const end = endsAt(session);
+  if (live && end !== null && end > now()) list.push({ title: "Time left", value: span(end - now()), about: `ends about ${shortStamp(end)}` });
   if (live && typeof p.s_per_it === "number") {
     const [value, unit] = speed(p.s_per_it);
     list.push({ title: "Speed", value, about: unit });

@@ -15,7 +15,7 @@ const SIDE = ["files", "rate", "settings", "monitor", "history"];
 const LAYOUTS = {
   live: { class: "cols three runcols", a: ["loss"], b: ["samples"], c: SIDE, l: ["log"] },
   done: { class: "cols three done", h: ["result"], a: ["samples"], b: ["loss", "log"], c: SIDE },
-  ended: { class: "cols three failcols", a: ["cause"], b: ["log", "loss", "samples"], c: ["advice", ...SIDE] },
+  ended: { class: "cols three failcols", a: ["cause", "log"], b: ["loss", "samples"], c: ["advice", ...SIDE] },
   new: { class: "cols three failcols", a: ["cause"], b: ["settings"], c: ["advice", "files", "history"] },
 };
 

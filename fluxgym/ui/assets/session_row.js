@@ -36,6 +36,16 @@ export function statusWord(session, moment = null) {
 }
 
 /**
+ * When a training run will end, in seconds since the epoch; null if that is not known.
+ * @param {SessionRow} session
+ */
+export function endsAt(session) {
+  const at = seconds(session.progress?.time);
+  const left = session.progress?.eta_s;
+  return typeof left === "number" && at !== null ? at + left : null;
+}
+
+/**
  * The figures of a live run, in reading order.
  * @param {SessionRow} session
  */
@@ -45,7 +55,8 @@ function figures(session) {
   /** @type {Part[]} */
   const parts = [];
   if (activity(session)) parts.push({ key: "fg-phase", text: activity(session) });
-  if (typeof p.eta_s === "number" && at !== null) parts.push({ key: "fg-eta", at: at + p.eta_s, counts: "down" });
+  const end = endsAt(session);
+  if (end !== null) parts.push({ key: "fg-eta", at: end, counts: "down" });
   if (p.epoch && p.epoch <= (session.max_train_epochs ?? 0)) parts.push({ key: "fg-epoch", text: `epoch ${p.epoch} of ${session.max_train_epochs}` });
   if (typeof p.loss === "number") parts.push({ key: "fg-loss", text: `loss ${lossText(p.loss)}` });
   if (typeof p.s_per_it === "number") parts.push({ key: "fg-speed", text: speed(p.s_per_it).join(" ") });
@@ -177,16 +188,6 @@ export function facts(session) {
     ...(session.status === "unreadable" ? [] : switches(session, { between: ": ", isFull: true }).map((part) => h("span", {}, part.element))),
     session.resume ? h("span", { class: "fg-resume" }, session.resume.help) : null,
   ].filter((part) => part !== null);
-}
-
-/**
- * When a training run will end, in seconds since the epoch; null if that is not known.
- * @param {SessionRow} session
- */
-export function endsAt(session) {
-  const at = seconds(session.progress?.time);
-  const left = session.progress?.eta_s;
-  return typeof left === "number" && at !== null ? at + left : null;
 }
 
 /**
