@@ -22,7 +22,7 @@ CLASS = re.compile(r"\.(-?[A-Za-z_][\w-]*)")
 LITERAL = re.compile(r'"([^"\n]*)"|`([^`]*)`')
 # Where a script or the page gives classes to elements; the literals after it hold them.
 GIVEN = re.compile(
-    r"\bclass: |\bclassList\.|\bclassName\b|\"class\"|\belem_classes=|\bicon\(|class=\"|\buse\(|_LEVELS|LEVELS =|KEYS =|\bkey\(|Button\(\"btn|stepOf\("
+    r"\bclass: |\bclassList\.|\bclassName\b|\"class\"|\belem_classes=|\bicon\(|class=\"|\buse\(|LEVELS =|KEYS =|\bkey\(|Button\(\"btn|stepOf\("
 )
 
 
