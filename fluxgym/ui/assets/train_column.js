@@ -185,7 +185,9 @@ class TrainColumn {
     this.captions.hidden = !text;
     redraw(this.captions, text, () => fill(this.captions, icon("alert"), h("p", {}, text, " ",
       h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", missing ? "no_caption" : "no_trigger") }, `Show ${missing || noTrigger}`))));
-    if (this.answer) this.showCosts(this.answer);
+    if (!this.answer) return;
+    this.showCosts(this.answer);
+    this.showStart(); // the bar of a narrow page has the costs too
   }
 }
 
