@@ -83,7 +83,7 @@ ROWS = (
     ),
     Setting(
         name="learning_rate", kind=Kind.RATE, label="Learning rate", section=Section.OPTIMIZER, default="8e-4", placeholder="8e-4", stripped=True,
-        help="How much each step changes the LoRA's weights.",
+        help="How much each step changes the LoRA’s weights.",
         flag="--learning_rate", emit=Emit.ALWAYS, metadata_key="ss_learning_rate",
     ),
     Setting(
@@ -105,7 +105,7 @@ ROWS = (
     ),
     Setting(
         name="network_alpha", kind=Kind.NUMBER, label="LoRA alpha", section=Section.NETWORK, in_advanced=True, flag="--network_alpha", emit=Emit.ALWAYS,
-        help="Scales the LoRA by alpha / rank. Empty: kohya's default of 1.",
+        help="Scales the LoRA by alpha / rank. Empty: kohya’s default of 1.",
     ),
     Setting(
         name="train_batch_size", kind=Kind.INTEGER, label="Batch size", section=Section.OPTIMIZER, in_advanced=True,
@@ -125,7 +125,7 @@ ROWS = (
         section=Section.DATASET, help="Images that keep what the model already knows while it learns from yours.", flag="--reg_data_dir",
     ),
     Setting(
-        name="enable_bucket", kind=Kind.SWITCH, label="Keep each image's shape (buckets)", section=Section.DATASET, default=True, in_advanced=True,
+        name="enable_bucket", kind=Kind.SWITCH, label="Keep each image’s shape (buckets)", section=Section.DATASET, default=True, in_advanced=True,
         help="Trains wide and tall images in their own shape. Off: each image is cropped to a square.",
         flag="--enable_bucket", emit=Emit.DATASET, dataset_key="enable_bucket",
     ),

@@ -42,8 +42,8 @@ TABLE = {
         lines=("Free disk space. Old runs and their checkpoints usually take the most.",),
     ),
     ReasonCode.DRIVER: Advice(
-        title="PyTorch and the GPU's driver do not fit together",
-        lines=("Update the GPU's driver, or install the build of PyTorch that is made for it.",),
+        title="PyTorch and the GPU’s driver do not fit together",
+        lines=("Update the GPU’s driver, or install the build of PyTorch that is made for it.",),
     ),
     ReasonCode.INTERRUPTED: Advice(
         title="It was interrupted",
@@ -79,11 +79,11 @@ TABLE = {
     ),
     ReasonCode.SUPERVISOR: Advice(
         title="The process that watches the run failed",
-        lines=("The error is in the monitor's log below. The trainer's log may be complete.",),
+        lines=("The error is in the monitor’s log below. The trainer’s log may be complete.",),
     ),
     ReasonCode.UNREADABLE: Advice(
-        title="The run's settings cannot be read",
-        lines=("Choose “Repair”: it restores the settings from the history, or from the run's other files. The damaged file is kept.",),
+        title="The run’s settings cannot be read",
+        lines=("Choose “Repair”: it restores the settings from the history, or from the run’s other files. The damaged file is kept.",),
     ),
     ReasonCode.USER: Advice(title="Stopped by you", lines=()),
     ReasonCode.UNKNOWN: Advice(

@@ -24,6 +24,7 @@ from fluxgym.sessions.create import new_run
 from fluxgym.sessions.origin import IMPORTED
 from fluxgym.sessions.preconditions import is_name_available, name_lock, run_versions
 
+IMPORT_EXTENSIONS = (".zip", ".json")
 SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")

@@ -9,6 +9,7 @@ from gradio.components import Component
 from fluxgym.config.setting_spec import Group, Kind, Section, Setting
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.progress import is_number
+from fluxgym.ui.api.answers import FieldText
 
 NAMES = tuple(SETTINGS)
 # Runs in the browser after each answer. Gradio passes the answer and the fields' present values; a field is changed only if it still has
@@ -43,10 +44,10 @@ def rows_of(group: Group) -> list[Setting]:
     return sorted(rows, key=lambda row: order.index(row.section) if row.section else 0)
 
 
-def describe_settings() -> dict[str, dict[str, str]]:
+def describe_settings() -> dict[str, FieldText]:
     """Return what the page shows around each field: label, help, the trainer's flag, and the group of those in Advanced."""
     return {
-        row.name: {"label": row.label, "help": row.help, "flag": row.flag, "section": row.section or ""}
+        row.name: FieldText(label=row.label, help=row.help, flag=row.flag, section=row.section or "")
         for group in Group
         for row in rows_of(group)
     }  # fmt: skip

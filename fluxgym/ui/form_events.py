@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
+from pydantic import TypeAdapter
+
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS, STATE_KEYS
 from fluxgym.contract.progress import is_number
@@ -28,6 +30,7 @@ from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
+from fluxgym.ui.api.answers import FormAnswer
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject
 from fluxgym.ui.api.session_rows import resume_offer
@@ -37,6 +40,7 @@ from fluxgym.ui.form_values import State, Typed
 
 logger = logging.getLogger(__name__)
 TWICE_S = 10.0
+FORM_ANSWER = TypeAdapter(FormAnswer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +123,7 @@ class FormEvents:
         shown = answer.pop("shown", None)
         patch = {} if shown is None else _patch(request.typed, shown)
         source = answer.get("source", request.source)
-        return answer | {"request": request.number, "kind": request.kind, "patch": patch, "source": [request.source, source]}
+        return _checked(answer | {"request": request.number, "kind": request.kind, "patch": patch, "source": (request.source, source)})
 
     def restore(self, request: FormRequest) -> JsonObject:
         """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
@@ -296,6 +300,12 @@ class FormEvents:
             return source if isinstance(source, str) and source and self._outputs.run(source).dataset.is_dir() else ""
         except FluxGymError:
             return ""
+
+
+def _checked(answer: JsonObject) -> JsonObject:
+    """Return an answer as JSON; it must have the fields and types of FormAnswer."""
+    form_answer = FORM_ANSWER.validate_python(FormAnswer(**answer).__dict__)
+    return {name: value for name, value in FORM_ANSWER.dump_python(form_answer, mode="json").items() if value is not None}
 
 
 def _patch(sent: Typed, shown: Typed) -> dict[str, list[Any]]:

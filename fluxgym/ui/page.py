@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
@@ -12,8 +12,11 @@ from gradio.components import Component
 from fluxgym.app_settings import Settings
 from fluxgym.config.setting_spec import Group, Kind
 from fluxgym.config.settings import SETTINGS
+from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
 from fluxgym.engines.devices import devices_of, num_gpus
 from fluxgym.models.catalog import list_models
+from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
+from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.files import ASSETS, VENDOR
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
 from fluxgym.ui.form_events import FormEvents, FormRequest
@@ -21,6 +24,8 @@ from fluxgym.ui.form_events import FormEvents, FormRequest
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
+IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24)
+RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
 SAVE_UNSENT = (
     f"async (...values) => {{ const names = {json.dumps(NAMES)}; const typed = names.map((name, index) => [name, values[index]]); "
@@ -28,8 +33,9 @@ SAVE_UNSENT = (
 )
 
 
-def js_module(name: str, *, value: Any = None) -> gr.HTML:
-    """Add an element that assets/<name>.js fills."""
+def js_module(name: str, setup: Any = None) -> gr.HTML:
+    """Add an element that assets/<name>.js fills; setup is a dataclass that the script gets as the element's value."""
+    value = None if setup is None else asdict(setup)
     script = f"import(`${{{ROOT}}}/fluxgym/assets/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch }}));"
     return gr.HTML(value=value, html_template="", js_on_load=script, apply_default_css=False, elem_id=f"fg-{name.replace('_', '-')}")
 
@@ -60,8 +66,8 @@ def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
                 js_module("form_menu")
                 with gr.Column(elem_classes=["body", "stack"], min_width=0):
                     fields = _add_fields(Group.LORA, models)
-            with gr.Column(elem_classes="fg-images-column", min_width=0):
-                js_module("images")
+            with gr.Column(elem_classes="two", min_width=0):
+                js_module("images", IMAGES)
             form, gpus = _add_train_column(models, num_gpus)
             fields |= _add_advanced(models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
@@ -73,13 +79,13 @@ def _add_train_column(models: list[tuple[str, str]], num_gpus: int) -> tuple[gr.
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
             choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
-            value = {"settings": describe_settings(), "choices": choices, "num_devices": len(devices_of(None))}
-            form = js_module("train_column", value=value)
+            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(devices_of(None)))
+            form = js_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
                 value="", label="GPU", visible=num_gpus > 1, filterable=False, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
             )  # fmt: skip
-            gr.Button("Start training", variant="primary", elem_id="start")
+            gr.Button("Start training", variant="primary", elem_id="start", elem_classes=["btn", "big", "wide"])
             _slot("fg-recipe")
     return form, gpus
 
@@ -122,9 +128,9 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     with page, gr.Column(elem_id="fg-app"):
         js_module("navigation")
-        js_module("banner")
+        js_module("banner", RUNS)
         train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
-        js_module("runs")
+        js_module("runs", RUNS)
         js_module("run_page")
         js_module("notices")
         _wire(train, events)

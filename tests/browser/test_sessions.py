@@ -101,6 +101,21 @@ def test_forget_can_be_undone(app, page, run):
     assert run.ui_state.read_bytes() == before
 
 
+def test_undo_that_fails_says_so_and_can_be_pressed_again(app, page, run):
+    open_list(page, app)
+    unfold(page)
+    choose(page, "My Cat", "Forget")
+    page.route("**/undo-forget", lambda route: route.abort())
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast")).to_contain_text("Not undone. Connection lost.")
+    page.unroute("**/undo-forget")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast")).to_have_count(0)
+    unfold(page)
+    expect(row(page, "My Cat")).to_be_visible()
+    assert run.ui_state.exists()
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 def test_delete_counts_what_is_lost_and_focuses_cancel(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
@@ -133,17 +148,17 @@ def test_list_menu_every_item_does_its_action(app, page, run):
     page.get_by_role("menuitem", name="Show all runs").click()
     expect(page.locator("#runs tbody tr")).to_have_count(1)
     more.click()
-    page.get_by_role("menuitem", name="Forget old sessions").click()
+    page.get_by_role("menuitem", name="Forget old runs").click()
     dialog = page.get_by_role("dialog")
     page.get_by_label("Older than (days)").fill("soon")
     dialog.get_by_role("button", name="Continue").click()
     expect(dialog.get_by_role("alert")).to_contain_text("whole number")
     page.get_by_label("Older than (days)").fill("0")
     dialog.get_by_role("button", name="Continue").click()
-    expect(dialog).to_contain_text("Forget 1 session?")
+    expect(dialog).to_contain_text("Forget 1 run?")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     assert run.ui_state.exists()
-    dialog.get_by_role("button", name="Forget 1 session").click()
+    dialog.get_by_role("button", name="Forget 1 run").click()
     expect(page.get_by_text("No active training sessions found")).to_be_visible()
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#runs tbody tr")).to_have_count(1)

@@ -15,13 +15,13 @@ interface DocumentEventMap {
   /** An edit of the form was saved in the browser, or could not be. */
   "fg:edited": CustomEvent<null>;
   /** Any answer to an event of the form (form_events.py), also one that only has a message. */
-  "fg:answer": CustomEvent<any>;
-  /** An answer that says something about the form, unless a later event was answered already. */
-  "fg:form": CustomEvent<any>;
+  "fg:answer": CustomEvent<import("../../fluxgym/ui/assets/types.js").FormAnswer>;
+  /** An answer to an event of the form (form_events.py). */
+  "fg:form": CustomEvent<import("../../fluxgym/ui/assets/form.js").FormShown>;
   /** The form shows the images of another source: the slug of a run, "" for the draft. */
   "fg:images": CustomEvent<string>;
   /** The counts of the form's images. */
-  "fg:counts": CustomEvent<import("../../fluxgym/ui/assets/types.js").ImagePage>;
+  "fg:counts": CustomEvent<Pick<import("../../fluxgym/ui/assets/types.js").ImagePage, "count" | "captioned" | "no_trigger">>;
   /** The filter of the form's images that is to be shown. */
   "fg:filter": CustomEvent<string>;
   /** The example photos are requested. */

@@ -1,10 +1,15 @@
 """The answers of the JSON API: one frozen dataclass per answer. FastAPI makes the OpenAPI schema from them, and client_types.py the JavaScript types.
 
+The answers to the form's events, and what the scripts know from the start, come through Gradio; their types are made in the same way.
+
 Times are in seconds since the epoch. Addresses are relative to /fluxgym/. A version is a fingerprint that the page sends back, so that an
 unchanged answer is not sent again. A part of an answer that is null is unchanged, or unknown where the field says so.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from fluxgym.errors import Level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +94,113 @@ class Imported:
     """The slugs of the runs that an exported file held."""
 
     slugs: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldText:
+    """What the page shows around a field of the form: label, help, the trainer's flag, and the group in Advanced, "" for the other fields."""
+
+    label: str
+    help: str
+    flag: str
+    section: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormSetup:
+    """What the form's script knows from the start: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+
+    As many runs as devices can train at once.
+    """
+
+    settings: dict[str, FieldText]
+    choices: dict[str, list[tuple[str, str]]]
+    num_devices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesSetup:
+    """The types of files that can be added to the form, for a file input, and the number of images per page, on a wide screen too."""
+
+    file_types: str
+    page_size: int
+    wide_page_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsSetup:
+    """The types of files that can be imported, for a file input, and the number of runs per page of the table."""
+
+    import_types: str
+    page_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormLine:
+    """The result of a check of the form; field is "" if it is about none."""
+
+    level: Level
+    text: str
+    field: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedSetting:
+    """A setting of Advanced that differs from the model's default, as the form shows both."""
+
+    name: str
+    label: str
+    value: str | bool
+    default: str | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenName:
+    """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible."""
+
+    title: str
+    sentence: str
+    resume: str | None
+    new: str
+    replace: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedRun:
+    """The run that Start has made."""
+
+    slug: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormAnswer:
+    """The answer to an event of the form (form_events.py). A part that is null says nothing and is left out.
+
+    request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
+    [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
+    about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
+    """
+
+    request: int
+    kind: str
+    patch: dict[str, tuple[Any, Any]]
+    source: tuple[str, str]
+    kept: int | None = None
+    model: str | None = None
+    draft: bool | None = None
+    reload_images: bool | None = None
+    message: str | None = None
+    notice: str | None = None
+    errors: dict[str, str] | None = None
+    notes: dict[str, str] | None = None
+    lines: list[FormLine] | None = None
+    changed: list[ChangedSetting] | None = None
+    trigger: str | None = None
+    images: int | None = None
+    steps: int | None = None
+    explain: str | None = None
+    command: str | None = None
+    toml: str | None = None
+    pressed: bool | None = None
+    taken: TakenName | None = None
+    started: StartedRun | None = None

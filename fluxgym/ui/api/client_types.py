@@ -8,8 +8,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from fluxgym.app_settings import Settings
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.answers import FormAnswer, FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import API
@@ -18,20 +21,32 @@ Schema = Mapping[str, Any]
 PREFIX = API.rpartition("/")[0]  # addresses in the scripts are below it
 SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 HEADER = "// The types of the JSON API, made from its OpenAPI description by `make types`. Do not edit.\n"
+GRADIO_VALUES: dict[str, type] = {value.__name__: value for value in (FormAnswer, FormSetup, ImagesSetup, RunsSetup)}
 METHODS = ("get", "post", "patch", "delete", "put")
 
 
 def describe_api() -> Schema:
-    """Return the OpenAPI description of the API."""
+    """Return the OpenAPI description of the API, with the schemas of what the scripts get through Gradio."""
     settings = Settings()
-    return api_app(settings, SessionIndex(settings.outputs), ImageRoutes(settings)).openapi()
+    description = api_app(settings, SessionIndex(settings.outputs), ImageRoutes(settings)).openapi()
+    description["components"]["schemas"] |= _gradio_schemas()
+    return description
+
+
+def _gradio_schemas() -> dict[str, Any]:
+    """Return the schemas of what the scripts get through Gradio, and of their parts, by name."""
+    schemas: dict[str, Any] = {}
+    for name, value in GRADIO_VALUES.items():
+        schema = TypeAdapter(value).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {}) | {name: schema}
+    return schemas
 
 
 def types_js(description: Schema) -> str:
     """Return the script with a type per answer and request, and a type per method that maps an address to its answer."""
     schemas: Schema = description["components"]["schemas"]
     requests = _request_names(description)
-    types = [_typedef(name, schema, is_request=name in requests) for name, schema in sorted(schemas.items())]
+    types = [_typedef(name, schema, is_optional=name in requests or name in GRADIO_VALUES) for name, schema in sorted(schemas.items())]
     answers = [_answers(method, description["paths"]) for method in METHODS]
     return "\n".join([HEADER, *types, *answers, "export {};\n"])
 
@@ -63,14 +78,14 @@ def _name(schema: Schema) -> str:
     return str(schema["$ref"]).rpartition("/")[2]
 
 
-def _typedef(name: str, schema: Schema, *, is_request: bool) -> str:
-    """Return the comment that defines one type."""
+def _typedef(name: str, schema: Schema, *, is_optional: bool) -> str:
+    """Return the comment that defines one type; is_optional if what has a default may be left out."""
     text = str(schema.get("description", "")).strip()
     lines = [*text.splitlines(), f"@typedef {{{'object' if 'properties' in schema else _type(schema)}}} {name}"]
     required = schema.get("required", ())
     for key, value in schema.get("properties", {}).items():
-        is_optional = is_request and key not in required
-        lines.append(f"@property {{{_type(value)}}} {f'[{key}]' if is_optional else key}")
+        may_be_missing = is_optional and key not in required
+        lines.append(f"@property {{{_type(value)}}} {f'[{key}]' if may_be_missing else key}")
     return _comment(lines)
 
 

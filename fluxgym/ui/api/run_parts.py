@@ -142,7 +142,7 @@ def _why(best: LoraFile | None) -> str:
     if best is None:
         return ""
     if best.val_loss is not None:
-        return f"Its validation loss of {best.val_loss:.3f} is the lowest of this run's files."
+        return f"Its validation loss of {best.val_loss:.3f} is the lowest of this run’s files."
     return "This is the last epoch. The run has no validation loss to compare epochs by."
 
 

@@ -6,9 +6,14 @@ import { fieldElement, settingsTable } from "./fields.js";
 import { send } from "./form.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
+import { plural } from "./text.js";
+
+/** @import { FormShown } from "./form.js" */
+/** @import { ChangedSetting, FieldText, FormAnswer } from "./types.js" */
 
 const ALL = "All";
 const MAX_CHIPS = 3;
+/** @param {string | boolean | null} value */
 const shown = (value) => (value === "" || value === null ? "empty" : value === true ? "on" : value === false ? "off" : String(value));
 
 class Advanced {
@@ -29,22 +34,29 @@ class Advanced {
   /** @type {HTMLButtonElement} */
   reset;
 
+  /** @type {ChangedSetting[]} */
+  changed = [];
+
+  /**
+   * @param {HTMLElement} element
+   * @param {Record<string, FieldText>} table
+   */
   constructor(element, table) {
     this.card = /** @type {HTMLElement} */ (document.getElementById("advanced"));
     this.table = Object.fromEntries(Object.entries(table).filter(([, row]) => row.section));
-    this.changed = [];
     this.group = ALL;
     this.chips = h("span", { class: "line end fg-chips" });
     this.toggle = h("button", { type: "button", class: "fg-adv-button", "aria-expanded": "false", "aria-controls": "fg-advanced-content",
       onclick: () => this.open(this.toggle.getAttribute("aria-expanded") !== "true") }, icon("chev", "i chev"), h("span", {}, "Advanced"));
-    fill(element, h("header", { class: "fg-advanced-head" }, h("h2", {}, this.toggle), this.chips));
-    element.addEventListener("click", (event) => event.target.closest("button") || this.toggle.click()); // the whole line folds
+    fill(element, h("header", { class: "card-head fg-advanced-head" }, h("h2", {}, this.toggle), this.chips));
+    element.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("button") || this.toggle.click()); // the whole line folds
     this.addTools();
     document.addEventListener("fg:reveal", (event) => this.reveal(event.detail));
     document.addEventListener("fg:form", (event) => this.show(event.detail));
     this.filter();
   }
 
+  /** Add search, the switch and the button above the fields, and the slot of the groups beside them. */
   addTools() {
     const count = Object.keys(this.table).length;
     this.words = h("input", { type: "search", class: "in s", "aria-label": "Search settings", placeholder: `Search ${count} settings: name, flag, or meaning`, oninput: () => this.filter() });
@@ -60,12 +72,16 @@ class Advanced {
     fill(side, this.groups);
   }
 
+  /** @param {boolean} isOpen */
   open(isOpen) {
     attribute(this.toggle, "aria-expanded", String(isOpen));
     attribute(this.card, "data-open", isOpen ? "" : null);
   }
 
-  /** Unfold the card and show a field that a filter hides. */
+  /**
+   * Unfold the card and show a field that a filter hides.
+   * @param {string} name
+   */
   reveal(name) {
     this.open(true);
     if (!fieldElement(name)?.hidden) return;
@@ -75,15 +91,21 @@ class Advanced {
     this.filter();
   }
 
+  /**
+   * Return true if a setting matches the search and the switch.
+   * @param {string} name
+   * @param {FieldText} row
+   */
   matches(name, row) {
     const text = `${row.label} ${row.flag} ${row.help} ${name}`.toLowerCase();
     const wanted = this.words.value.trim().toLowerCase().replace(/^--/, "");
     return text.includes(wanted) && (!this.only.checked || this.changed.some((one) => one.name === name));
   }
 
+  /** Show the fields that match, and how many there are in each group. */
   filter() {
     const found = Object.entries(this.table).filter(([name, row]) => this.matches(name, row));
-    const inGroup = (row) => this.group === ALL || row.section === this.group;
+    const inGroup = (/** @type {FieldText} */ row) => this.group === ALL || row.section === this.group;
     const visible = new Set(found.filter(([, row]) => inGroup(row)).map(([name]) => name));
     for (const name of Object.keys(this.table)) {
       const field = fieldElement(name);
@@ -93,9 +115,10 @@ class Advanced {
     this.showGroups(found);
   }
 
+  /** @param {[string, FieldText][]} found the settings that match */
   showGroups(found) {
     const names = [ALL, ...new Set(Object.values(this.table).map((row) => row.section))];
-    const count = (group) => found.filter(([, row]) => group === ALL || row.section === group).length;
+    const count = (/** @type {string} */ group) => found.filter(([, row]) => group === ALL || row.section === group).length;
     keyed(this.groups, names, (name) => name,
       (name) => h("button", { type: "button", onclick: () => { this.group = name; this.filter(); } }, name, h("span", { class: "faint" })),
       (button, name) => {
@@ -104,6 +127,10 @@ class Advanced {
       });
   }
 
+  /**
+   * Show which settings an answer of the form says are changed.
+   * @param {FormShown} answer
+   */
   show(answer) {
     this.changed = answer.changed;
     const changed = new Map(answer.changed.map((one) => [one.name, one]));
@@ -116,6 +143,11 @@ class Advanced {
     if (answer.kind === "reset") this.offerUndo(answer.patch);
   }
 
+  /**
+   * Mark a field that is changed, and name its default.
+   * @param {string} name
+   * @param {ChangedSetting} [change]
+   */
   mark(name, change) {
     const field = fieldElement(name);
     field?.classList.toggle("changed", Boolean(change));
@@ -124,6 +156,7 @@ class Advanced {
     if (text) put(text, dot + (change ? `default: ${shown(change.default)}` : "default"));
   }
 
+  /** Show what is changed in the head of the card. */
   showChips() {
     const number = this.changed.length;
     const more = number - MAX_CHIPS;
@@ -134,14 +167,19 @@ class Advanced {
     });
   }
 
+  /**
+   * Offer to undo a reset.
+   * @param {FormAnswer["patch"]} patch of the reset
+   */
   offerUndo(patch) {
     const before = Object.fromEntries(Object.entries(patch).map(([name, [sent]]) => [name, sent ?? ""]));
     const number = Object.keys(before).length;
     if (!number) return;
-    notice(`${number} ${number === 1 ? "setting is" : "settings are"} back to this model’s defaults.`, { undo: () => send("put", { values: before }) });
+    notice(`${plural(number, "setting is", "settings are")} back to this model’s defaults.`, { undo: () => send("put", { values: before }) });
   }
 }
 
+/** @param {{ element: HTMLElement }} part */
 export async function mount({ element }) {
   new Advanced(element, await settingsTable);
 }

@@ -1,6 +1,7 @@
 // Requests to the app. Reports a lost connection, retries on its own, and polls only while the page is visible.
 
 import { synchronize } from "./clock.js";
+import { emit } from "./dom.js";
 
 /** @import { DeleteAnswer, ErrorText, GetAnswer, PatchAnswer, PostAnswer, PutAnswer } from "./types.js" */
 
@@ -26,7 +27,7 @@ function setConnected(isConnected) {
   if (isConnected !== isOffline) return;
   isOffline = !isConnected;
   document.documentElement.classList.toggle("fg-offline", isOffline);
-  document.dispatchEvent(new CustomEvent("fg:connection", { detail: isConnected }));
+  emit("fg:connection", isConnected);
   if (isConnected) for (const pollNow of pollers) pollNow();
 }
 

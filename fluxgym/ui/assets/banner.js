@@ -1,195 +1,192 @@
 // "🔄 Active Training Sessions", above every page: what runs, what waits and what needs attention in at most three rows; on request all
 // sessions, newest first.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { attribute, emit, fill, h, keyed, put } from "./dom.js";
 import { count, now } from "./clock.js";
-import { address, get, poll } from "./api.js";
+import { get, poll } from "./api.js";
+import { bannerParts } from "./banner_parts.js";
 import { makeRow, showRow } from "./banner_row.js";
-import { icon } from "./icons.js";
-import { forgetOld, importInput } from "./list_actions.js";
-import { popupMenu } from "./popup.js";
 import { actions } from "./session_actions.js";
+import { rowKey } from "./session_text.js";
+import { plural, word } from "./text.js";
 import * as store from "./browser_store.js";
-import { go, route } from "./router.js";
+import { openRun } from "./router.js";
 
-export { actions };
+/** @import { Banner, BannerCounts, RunsSetup, SessionPage, SessionRow } from "./types.js" */
 
 const FOLDED = "folded";
 const SHORT = "short"; // at most three rows
 const ALL = "all";
-const rowKey = (session) => `${session.slug}/${session.run_id ?? ""}`;
+const LIVE_S = 2;
+const IDLE_S = 5;
 
-/** "1 running, 2 queued, 2 need attention" */
+/**
+ * "1 running, 2 queued, 2 need attention"
+ * @param {BannerCounts} counts
+ */
 function summary({ running, queued, attention, total }) {
   const parts = [];
   if (running) parts.push(`${running} running`);
   if (queued) parts.push(`${queued} queued`);
-  if (attention) parts.push(`${attention} need${attention === 1 ? "s" : ""} attention`);
-  return parts.join(", ") || `${total} run${total === 1 ? "" : "s"}, none active`;
+  if (attention) parts.push(`${attention} ${word(attention, "needs", "need")} attention`);
+  return parts.join(", ") || `${plural(total, "run")}, none active`;
 }
 
+/** @param {Banner} banner */
 function moreText({ more, more_attention: attention }) {
-  if (more !== attention) return `Show ${more} more`;
-  return `Show ${more} more that need${more === 1 ? "s" : ""} attention`;
+  return more === attention ? `Show ${more} more that ${word(more, "needs", "need")} attention` : `Show ${more} more`;
 }
 
-/** The rest of the queue, as a part of the row of its next run. */
+/**
+ * The rest of the queue, as a part of the row of its next run.
+ * @param {Banner} banner
+ */
 function queueRest({ waiting, waiting_names: names }) {
   if (!waiting) return [];
-  const text = `${waiting} more wait${waiting === 1 ? "s" : ""}: ${names.join(", ")}${waiting > names.length ? ", …" : ""}`;
+  const text = `${waiting} more ${word(waiting, "waits", "wait")}: ${names.join(", ")}${waiting > names.length ? ", …" : ""}`;
   return [{ key: text, element: h("a", { href: "#runs" }, text) }];
 }
 
-/** Pages of the list of all sessions. */
-function pager(turn) {
-  const before = h("button", { type: "button", class: "btn s", onclick: () => turn(-1) }, "Newer");
-  const after = h("button", { type: "button", class: "btn s", onclick: () => turn(1) }, "Older");
-  const where = h("span");
-  const element = h("span", { class: "pager" }, before, where, after);
-  return {
-    element,
-    show({ page, page_size: size, counts }) {
-      const last = Math.max(1, Math.ceil(counts.shown / size));
-      element.hidden = last === 1;
-      put(where, `Page ${page + 1} of ${last}`);
-      before.disabled = page === 0;
-      after.disabled = page + 1 >= last;
-    },
-  };
-}
+class SessionsBanner {
+  /**
+   * @param {HTMLElement} element
+   * @param {string} importTypes
+   */
+  constructor(element, importTypes) {
+    this.view = FOLDED;
+    this.page = 0;
+    this.showsMore = false;
+    this.wasOpened = false;
+    /** @type {Banner | null} */
+    this.banner = null;
+    /** @type {SessionPage | null} */
+    this.list = null;
+    this.parts = bannerParts({
+      title: () => this.setView(this.view === ALL ? SHORT : ALL),
+      fold: () => this.setView(this.view === FOLDED ? SHORT : FOLDED),
+      more: () => { this.showsMore = !this.showsMore; this.ask(); },
+      turn: (step) => { this.page += step; this.ask(); },
+      refresh: () => this.refresh(),
+    }, importTypes);
+    fill(element, this.parts.element);
+    this.ask = poll(() => this.update());
+    this.act = actions(this.ask);
+    document.addEventListener("fg:changed", this.ask);
+    document.addEventListener("fg:route", this.ask);
+  }
 
-/** The banner's elements; `on` has the functions of its buttons. */
-function build(on) {
-  const title = h("button", { type: "button", class: "fg-title", "aria-expanded": "false", "aria-controls": "b-rows", onclick: on.title },
-    icon("refresh"), h("span", { class: "vh" }, "🔄 "), h("span", {}, "Active Training Sessions"));
-  const sum = h("p", { class: "soft grow sum" });
-  const updated = h("span");
-  const refresh = h("button", { type: "button", class: "btn s quiet not-phone", onclick: on.refresh }, "Refresh Sessions");
-  const file = importInput();
-  const more = popupMenu({ label: "More for all sessions", items: () => [
-    { text: "Refresh Sessions", onclick: on.refresh }, { text: "Show all runs", onclick: () => go("runs") }, null,
-    { text: "Back up all states", href: address("states.tar.gz"), download: true }, { text: "Import…", onclick: () => file.click() },
-    { text: "Forget old sessions…", onclick: forgetOld },
-  ] });
-  const fold = h("button", { type: "button", class: "btn icon s quiet fg-fold-button", "aria-expanded": "false", "aria-controls": "b-rows", "aria-label": "Show sessions", onclick: on.fold }, icon("up"));
-  const rows = h("ul", { id: "b-rows" });
-  const showMore = h("button", { type: "button", class: "link", onclick: on.more });
-  const allRuns = h("a", { href: "#runs" });
-  const pages = pager(on.turn);
-  const foot = h("footer", { class: "small", id: "b-foot" }, showMore, pages.element, allRuns);
-  const tools = h("span", { class: "line keep fg-tools" }, h("span", { class: "small faint not-phone fg-updated-list" }, "Updated ", updated), refresh, more, fold, file);
-  const element = h("section", { class: "card banner", "aria-labelledby": "b-h" },
-    h("header", {}, h("h2", { id: "b-h", class: "line keep" }, title), sum, tools), rows, foot);
-  return { element, title, sum, updated, refresh, fold, rows, showMore, allRuns, pages, foot, tools };
-}
+  /** Request everything again. */
+  refresh() {
+    this.banner = this.banner && { ...this.banner, version: "" };
+    this.list = null;
+    return this.ask();
+  }
 
-export function mount({ element }) {
-  let view = FOLDED;
-  let page = 0;
-  let showsMore = false;
-  let versions = {};
-  let banner = null;
-  let list = null;
-  let wasOpened = false;
-
-  const parts = build({
-    title: () => setView(view === ALL ? SHORT : ALL),
-    fold: () => setView(view === FOLDED ? SHORT : FOLDED),
-    more: () => { showsMore = !showsMore; ask(); },
-    turn: (step) => { page += step; ask(); },
-    refresh: async () => {
-      versions = {};
-      parts.refresh.disabled = true;
-      await ask();
-      setTimeout(() => { parts.refresh.disabled = false; }, 300);
-    },
-  });
-  fill(element, parts.element);
-
-  function setView(next) {
-    view = next;
-    wasOpened = true;
-    fill(parts.rows);
-    if (next === ALL) {
-      page = 0;
-      list = null;
-      versions = {};
-      ask();
+  /** @param {string} view */
+  setView(view) {
+    this.view = view;
+    this.wasOpened = true;
+    fill(this.parts.rows);
+    if (view === ALL) {
+      this.page = 0;
+      this.list = null;
+      this.ask();
     }
-    if (banner) show();
-  }
-
-  function showRows() {
-    const here = openSlug();
-    attribute(parts.rows, "class", view === ALL ? "fg-all" : null);
-    const found = view === ALL ? list?.rows ?? [] : view === SHORT ? banner?.rows ?? [] : [];
-    const nextInQueue = found.find((row) => row.status === "queued")?.slug;
-    keyed(parts.rows, found, rowKey, (session) => makeRow(session, act), (row, session) => showRow(row, session, act, {
-      isFull: view === ALL, hasBar: session.slug !== here,
-      extra: view === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
-    }));
-  }
-
-  function show() {
-    const { total } = banner.counts;
-    parts.element.classList.toggle("none", total === 0);
-    if (total === 0) view = FOLDED;
-    if (total === 0) fill(parts.sum, "No active training sessions found", h("span", { class: "not-phone" }, ". Each training that you start appears here."));
-    else put(parts.sum, summary(banner.counts));
-    parts.sum.classList.toggle("not-phone", total > 0);
-    parts.tools.classList.toggle("fg-quiet", total === 0);
-    attribute(parts.title, "aria-expanded", String(view === ALL));
-    attribute(parts.fold, "aria-expanded", String(view !== FOLDED));
-    attribute(parts.fold, "aria-label", view === FOLDED ? "Show sessions" : "Hide sessions");
-    parts.fold.hidden = total === 0;
-    showRows();
-    parts.foot.hidden = view === FOLDED;
-    parts.showMore.hidden = view !== SHORT || (!banner.more && !showsMore);
-    put(parts.showMore, showsMore ? "Show fewer" : moreText(banner));
-    put(parts.allRuns, `All ${total.toLocaleString("en-US")} run${total === 1 ? "" : "s"}`);
-    parts.pages.element.hidden = view !== ALL;
-    if (view === ALL && list) parts.pages.show(list);
-    if (view !== FOLDED) store.setListSeenAt(now()); // the user sees it now
+    this.show();
   }
 
   /** Open the banner once, if something runs or has ended since the user last saw it. */
-  function openIfNew() {
-    const isNew = banner.counts.running + banner.counts.queued > 0 || banner.last_end > store.listSeenAt();
-    if (!wasOpened && isNew) {
-      wasOpened = true;
-      view = SHORT;
-    }
+  openIfNew(/** @type {Banner} */ { counts, last_end: lastEnd }) {
+    const isNew = counts.running + counts.queued > 0 || lastEnd > store.listSeenAt();
+    if (this.wasOpened || !isNew) return;
+    this.wasOpened = true;
+    this.view = SHORT;
   }
 
-  const openSlug = () => (route().tab === "run" ? route().slug ?? store.viewed() ?? "" : "");
+  /** Request what changed, show it, and return the seconds until the next request. */
+  async update() {
+    const open = openRun() ?? "";
+    const answer = await get("banner", { open, seen: JSON.stringify(store.seenEnds()), all: this.showsMore, version: this.banner?.version });
+    await this.updateList();
+    if (answer.value) this.receive(answer.value, open);
+    if (!answer.offline) count(this.parts.updated, now());
+    this.show();
+    const { running = 0, queued = 0 } = this.banner?.counts ?? {};
+    return running + queued > 0 ? LIVE_S : IDLE_S;
+  }
 
-  async function askList() {
-    if (view !== ALL) return;
-    const { value } = await get("sessions", { page, version: list ? versions.list : "" });
+  async updateList() {
+    if (this.view !== ALL) return;
+    const { value } = await get("sessions", { page: this.page, version: this.list?.version ?? "" });
     if (!value) return;
-    list = value;
-    page = value.page;
-    versions.list = value.version;
+    this.list = value;
+    this.page = value.page;
   }
 
-  const ask = poll(async () => {
-    const open = openSlug();
-    const answer = await get("banner", { open, seen: JSON.stringify(store.seenEnds()), all: showsMore, version: versions.banner });
-    await askList();
-    if (answer.value) {
-      banner = answer.value;
-      versions.banner = banner.version;
-      if (banner.open_end) store.setSeenEnd(open, banner.open_end);
-      openIfNew();
-      document.dispatchEvent(new CustomEvent("fg:machine", { detail: banner.machine }));
-      document.dispatchEvent(new CustomEvent("fg:running", { detail: banner.running }));
-      document.dispatchEvent(new CustomEvent("fg:queue", { detail: banner }));
-    }
-    if (!answer.offline) count(parts.updated, now());
-    if (banner) show();
-    return banner && banner.counts.running + banner.counts.queued > 0 ? 2 : 5;
-  });
-  const act = actions(ask);
-  document.addEventListener("fg:changed", ask);
-  document.addEventListener("fg:route", ask);
+  /**
+   * Keep a new banner, and pass on what other parts of the page show.
+   * @param {Banner} banner
+   * @param {string} open the run whose page is open
+   */
+  receive(banner, open) {
+    this.banner = banner;
+    if (banner.open_end) store.setSeenEnd(open, banner.open_end);
+    this.openIfNew(banner);
+    emit("fg:machine", banner.machine);
+    emit("fg:running", banner.running);
+    emit("fg:queue", banner);
+  }
+
+  show() {
+    if (!this.banner) return;
+    if (this.banner.counts.total === 0) this.view = FOLDED;
+    this.showHead(this.banner);
+    this.showRows(this.banner);
+    this.showFoot(this.banner);
+    if (this.view !== FOLDED) store.setListSeenAt(now()); // the user sees it now
+  }
+
+  /** @param {Banner} banner */
+  showHead({ counts }) {
+    const { element, sum, tools, title, fold } = this.parts;
+    const isEmpty = counts.total === 0;
+    element.classList.toggle("none", isEmpty);
+    if (!isEmpty) put(sum, summary(counts));
+    else if (!sum.childElementCount) fill(sum, "No active training sessions found", h("span", { class: "not-phone" }, ". Each training that you start appears here."));
+    sum.classList.toggle("not-phone", !isEmpty);
+    tools.classList.toggle("fg-quiet", isEmpty);
+    attribute(title, "aria-expanded", String(this.view === ALL));
+    attribute(fold, "aria-expanded", String(this.view !== FOLDED));
+    attribute(fold, "aria-label", this.view === FOLDED ? "Show sessions" : "Hide sessions");
+    fold.hidden = isEmpty;
+  }
+
+  /** @param {Banner} banner */
+  showRows(banner) {
+    const here = openRun();
+    attribute(this.parts.rows, "class", this.view === ALL ? "fg-all" : null);
+    /** @type {SessionRow[]} */
+    const found = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.view] ?? [];
+    const nextInQueue = found.find((row) => row.status === "queued")?.slug;
+    keyed(this.parts.rows, found, rowKey, (session) => makeRow(session, this.act), (row, session) => showRow(row, session, this.act, {
+      isFull: this.view === ALL, hasBar: session.slug !== here,
+      extra: this.view === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
+    }));
+  }
+
+  /** @param {Banner} banner */
+  showFoot(banner) {
+    const { foot, showMore, allRuns, pages } = this.parts;
+    foot.hidden = this.view === FOLDED;
+    showMore.hidden = this.view !== SHORT || (!banner.more && !this.showsMore);
+    put(showMore, this.showsMore ? "Show fewer" : moreText(banner));
+    put(allRuns, `All ${plural(banner.counts.total, "run")}`);
+    pages.element.hidden = this.view !== ALL;
+    if (this.view === ALL && this.list) pages.show(this.list);
+  }
+}
+
+/** @param {{ element: HTMLElement, props: { value: RunsSetup } }} part */
+export function mount({ element, props }) {
+  new SessionsBanner(element, props.value.import_types);
 }

@@ -7,41 +7,63 @@ import { restored, source } from "./form.js";
 import { edit } from "./image_edits.js";
 import { notice } from "./notices.js";
 
+/** @import { Answer } from "./api.js" */
+/** @import { ImageCounts } from "./types.js" */
+
 /** @typedef {{ caption: string, source: string, error: string }} Waiting A caption of an image of a source; error is why the app refused it. */
-/** @typedef {(answer: import("./api.js").Answer<any>, caption: string) => void} Listener */
+/** @typedef {(answer: Answer<ImageCounts>, caption: string) => void} Listener */
 
 /** @type {Map<string, Waiting>} */
 const waiting = new Map();
 /** @type {Map<string, Listener>} */
 const listeners = new Map();
 
-/** The caption of an image that the app does not have yet, null if there is none. */
+/**
+ * The caption of an image that the app does not have yet, null if there is none.
+ * @param {string} name
+ */
 export function unsavedCaption(name) {
   const one = waiting.get(name);
   return one && (one.source === source() || source() === "") ? one.caption : null; // an edit has copied the run's images meanwhile
 }
 
-/** Call `listener` with each answer about an image's caption. */
+/**
+ * Call `listener` with each answer about an image's caption.
+ * @param {string} name
+ * @param {Listener} listener
+ */
 export const onCaptionAnswer = (name, listener) => listeners.set(name, listener);
 
-/** Keep a caption until the app has it; returns whether the browser would still have it after a reload. */
+/**
+ * Keep a caption until the app has it; returns whether the browser would still have it after a reload.
+ * @param {string} name
+ * @param {string} caption
+ */
 export function keepCaption(name, caption) {
   waiting.set(name, { caption, source: source(), error: "" });
   return store.keepCaption(name, { caption, source: source() });
 }
 
+/** @param {string} name */
 function forget(name) {
   const one = waiting.get(name);
   waiting.delete(name);
   if (one) store.forgetCaption(name, one.caption);
 }
 
-/** Drop the captions of images that the user has removed: all but those of `names`. */
+/**
+ * Drop the captions of images that the user has removed: all but those of `names`.
+ * @param {string[]} names
+ */
 export function keepCaptionsOf(names) {
   for (const name of [...waiting.keys()]) if (!names.includes(name)) forget(name);
 }
 
-/** Drop a caption that the app refuses if its image is gone; the text is shown once more. */
+/**
+ * Drop a caption that the app refuses if its image is gone; the text is shown once more.
+ * @param {string} name
+ * @param {Waiting} waiting
+ */
 async function forgetIfGone(name, { caption, source: of }) {
   const { value } = await get(path("drafts", store.draft(), "names"), { source: of });
   if (!value || value.names.includes(name)) return;
@@ -49,7 +71,10 @@ async function forgetIfGone(name, { caption, source: of }) {
   forget(name);
 }
 
-/** Send an image's caption if the app does not have it yet. */
+/**
+ * Send an image's caption if the app does not have it yet.
+ * @param {string} name
+ */
 export async function saveCaption(name) {
   const one = waiting.get(name);
   if (!one) return;

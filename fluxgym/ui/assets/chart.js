@@ -1,10 +1,35 @@
 // A chart by uPlot: whole steps on the x axis, a linear or a log y axis, colors from the tokens. The pointer or the arrow keys select a step.
 
 import { address } from "./api.js";
+import { onThemeChange, palette } from "./chart_colors.js";
+import { logTicks, ticks } from "./chart_ticks.js";
 import { attribute, h } from "./dom.js";
+import { figure } from "./text.js";
+
+/**
+ * One line: the token of its color, and how it is drawn.
+ * @typedef {{ token: string, width?: number, dash?: number[], alpha?: number, points?: boolean }} Series
+ */
+
+/** @typedef {(number | null)[][]} Data [steps, values of each line] */
+
+/**
+ * What a chart shows. `range(isLog)` returns the ends of the y axis; `select(index)` is called with the index of the selected step, or null;
+ * `describe(index)` returns the values there as text.
+ * @typedef {object} ChartOptions
+ * @property {string} label
+ * @property {Series[]} series
+ * @property {(isLog: boolean) => [number, number]} range
+ * @property {(index: number | null) => void} select
+ * @property {(index: number) => string} describe
+ */
 
 const AXIS_HEIGHT = 28;
 const AXIS_WIDTH = 48;
+const BOTTOM = 2; // uPlot's numbers for the sides
+const LEFT = 3;
+const PAGE_STEPS = 20;
+/** @type {Promise<any> | null} */
 let loading = null;
 
 /** uPlot, which is loaded with the first chart. */
@@ -16,178 +41,168 @@ function library() {
   return loading;
 }
 
-/** Multiples of 1, 2 or 5 times a power of ten in a range, about `wanted` of them and no closer than `least`. */
-function ticks(low, high, wanted, least = 0) {
-  const raw = Math.max((high - low) / wanted || 1, least);
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = ([1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) ?? 10) * power;
-  const list = [];
-  for (let at = Math.ceil(low / step - 1e-6) * step; at <= high + step / 1e6; at += step) list.push(Number(at.toPrecision(6)));
-  return list;
-}
+class Chart {
+  /** @type {any} uPlot's object, once it is drawn */
+  plot = null;
+  isLog = false;
+  isBusy = false;
+  /** @type {Data} */
+  data = [[]];
+  /** @type {number | null} the index that the keyboard selected */
+  selected = null;
 
-/** 1, 2 and 5 times each power of ten in a range; closer ones if that gives fewer than three. */
-function logTicks(low, high) {
-  const list = [];
-  for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) {
-    for (const factor of [1, 2, 5]) if (factor * power >= low && factor * power <= high) list.push(Number((factor * power).toPrecision(6)));
-  }
-  return list.length < 3 ? ticks(low, high, 4) : list;
-}
-
-/** A value as an axis or a legend shows it: "0.214", "4e-4", "1,200". */
-export function shown(value, digits = 3) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "";
-  if (value !== 0 && Math.abs(value) < 0.001) return String(Number(value.toPrecision(digits)).toExponential()).replace("e-0", "e-");
-  return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(digits)));
-}
-
-const redraws = new Set();
-
-/** Call the charts when the theme changes: the system's, or a class on <html> or <body>. */
-function watchTheme() {
-  const changed = () => redraws.forEach((redraw) => redraw());
-  const observer = new MutationObserver(changed);
-  for (const element of [document.documentElement, document.body]) observer.observe(element, { attributeFilter: ["class", "data-theme", "style"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
-}
-
-/** The colors of tokens as the canvas needs them; read again after forget(). */
-function palette(parent) {
-  const probe = h("span", { hidden: true });
-  parent.append(probe);
-  const known = new Map();
-  return {
-    forget: () => known.clear(),
-    color(token) {
-      if (!known.has(token)) {
-        probe.style.color = `var(--fg-${token})`;
-        known.set(token, window.getComputedStyle(probe).color);
-      }
-      return known.get(token);
-    },
-  };
-}
-
-/**
- * Create a chart. `series` are {token, width, dash, alpha, points}; `range(log)` returns [low, high] of the y axis; `select(index)` is called with
- * the index of the selected step, or null; `describe(index)` returns its values as text. Returns {element, show(data), setLog(isLog)} with
- * data as [steps, values, ...].
- */
-export function chart({ label, series, range, select, describe }) {
-  const element = h("div", { class: "uplot-box", role: "slider", tabindex: 0, "aria-label": label, "aria-orientation": "horizontal" });
-  const colors = palette(element);
-  let plot = null;
-  let isLog = false;
-  let isBusy = false;
-  let data = [[]];
-  let selected = null; // by the keyboard
-
-  if (!redraws.size) watchTheme();
-  redraws.add(() => {
-    colors.forget();
-    plot?.redraw(false);
-  });
-  new ResizeObserver(() => (plot ? resize() : draw())).observe(element);
-
-  const size = () => ({ width: element.clientWidth, height: element.clientHeight });
-
-  function resize() {
-    if (element.clientWidth && (plot.width !== element.clientWidth || plot.height !== element.clientHeight)) plot.setSize(size());
+  /** @param {ChartOptions} options */
+  constructor(options) {
+    this.options = options;
+    this.element = h("div", { class: "uplot-box", role: "slider", tabindex: 0, "aria-label": options.label, "aria-orientation": "horizontal" });
+    this.colors = palette(this.element);
+    onThemeChange(() => {
+      this.colors.forget();
+      this.plot?.redraw(false);
+    });
+    new ResizeObserver(() => (this.plot ? this.resize() : this.draw())).observe(this.element);
+    this.element.addEventListener("keydown", (event) => this.press(event));
+    this.element.addEventListener("blur", () => this.mark(null));
   }
 
-  function axis(side, splits, gap) {
+  get steps() {
+    return /** @type {number[]} */ (this.data[0]);
+  }
+
+  get size() {
+    return { width: this.element.clientWidth, height: this.element.clientHeight };
+  }
+
+  resize() {
+    const { width, height } = this.size;
+    if (width && (this.plot.width !== width || this.plot.height !== height)) this.plot.setSize(this.size);
+  }
+
+  /**
+   * An axis at a side; `splits(low, high)` returns the positions of its labels.
+   * @param {number} side
+   * @param {(low: number, high: number) => number[]} splits
+   */
+  axis(side, splits) {
+    const color = (/** @type {string} */ token) => () => this.colors.color(token);
     return {
-      side, splits, gap, ...(side === 2 ? { size: AXIS_HEIGHT } : { size: AXIS_WIDTH }),
-      filter: (_, values) => values, values: (_, values) => values.map((value) => shown(value)),
-      stroke: () => colors.color("soft"), font: `12px ${window.getComputedStyle(element).fontFamily}`,
-      grid: { stroke: () => colors.color("line"), width: 1 }, ticks: { show: false }, border: { show: side === 2, stroke: () => colors.color("edge"), width: 1 },
+      side, gap: 6, size: side === BOTTOM ? AXIS_HEIGHT : AXIS_WIDTH,
+      splits: (/** @type {unknown} */ _, /** @type {number} */ __, /** @type {number} */ low, /** @type {number} */ high) => splits(low, high),
+      filter: (/** @type {unknown} */ _, /** @type {number[]} */ values) => values,
+      values: (/** @type {unknown} */ _, /** @type {number[]} */ values) => values.map((value) => figure(value)),
+      stroke: color("soft"), font: `12px ${window.getComputedStyle(this.element).fontFamily}`,
+      grid: { stroke: color("line"), width: 1 }, ticks: { show: false }, border: { show: side === BOTTOM, stroke: color("edge"), width: 1 },
     };
   }
 
-  function options() {
+  axes() {
+    const { clientWidth: width, clientHeight: height } = this.element;
+    return [
+      this.axis(BOTTOM, (low, high) => ticks(low, high, Math.max(2, Math.min(9, Math.floor(width / 72))), 1)),
+      this.axis(LEFT, (low, high) => (this.isLog ? logTicks(low, high) : ticks(low, high, Math.max(3, Math.floor(height / 50))))),
+    ];
+  }
+
+  /**
+   * A line as uPlot takes it.
+   * @param {Series} series
+   */
+  line({ token, width = 2, dash, alpha = 1, points = false }) {
+    const stroke = () => this.colors.color(token);
+    return { stroke, width, dash, alpha, spanGaps: true, points: { show: points, size: 9, width: 2, stroke, fill: () => this.colors.color("card") } };
+  }
+
+  plotOptions() {
+    const { series, range } = this.options;
     return {
-      ...size(), padding: [8, 12, 0, 0], legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 6, fill: (_, index) => colors.color(series[index - 1].token) } },
+      ...this.size, padding: [8, 12, 0, 0], legend: { show: false }, axes: this.axes(), series: [{}, ...series.map((one) => this.line(one))],
+      cursor: { y: false, drag: { x: false, y: false }, points: { size: 6, fill: (/** @type {unknown} */ _, /** @type {number} */ index) => this.colors.color(series[index - 1].token) } },
       scales: {
-        x: { time: false, range: (_, __, high) => [0, Math.max(1, high ?? 1)] },
-        y: { distr: isLog ? 3 : 1, log: 10, range: () => range(isLog) },
+        x: { time: false, range: (/** @type {unknown} */ _, /** @type {unknown} */ __, /** @type {number | null} */ high) => [0, Math.max(1, high ?? 1)] },
+        y: { distr: this.isLog ? 3 : 1, log: 10, range: () => range(this.isLog) },
       },
-      axes: [
-        axis(2, (_, __, low, high) => ticks(low, high, Math.max(2, Math.min(9, Math.floor(element.clientWidth / 72))), 1), 6),
-        axis(3, (_, __, low, high) => (isLog ? logTicks(low, high) : ticks(low, high, Math.max(3, Math.floor(element.clientHeight / 50)))), 6),
-      ],
-      series: [{}, ...series.map((one) => ({
-        stroke: () => colors.color(one.token), width: one.width ?? 2, dash: one.dash, alpha: one.alpha ?? 1, spanGaps: true,
-        points: { show: Boolean(one.points), size: 9, width: 2, stroke: () => colors.color(one.token), fill: () => colors.color("card") },
-      }))],
-      hooks: { setCursor: [(u) => choose(u.cursor.left >= 0 ? u.cursor.idx ?? null : selected)] },
+      hooks: { setCursor: [(/** @type {any} */ plot) => this.choose(plot.cursor.left >= 0 ? plot.cursor.idx ?? null : this.selected)] },
     };
   }
 
-  function choose(index) {
-    select(index);
-    const steps = data[0];
+  /**
+   * Report the selected step; without one, screen readers read the last.
+   * @param {number | null} index
+   */
+  choose(index) {
+    this.options.select(index);
+    const { steps, element } = this;
     if (!steps.length) return;
     const at = index ?? steps.length - 1;
     attribute(element, "aria-valuemin", steps[0]);
     attribute(element, "aria-valuemax", steps.at(-1));
     attribute(element, "aria-valuenow", steps[at]);
-    attribute(element, "aria-valuetext", describe(at));
+    attribute(element, "aria-valuetext", this.options.describe(at));
   }
 
   /** Draw the chart if there is something to draw, and room for it. */
-  async function draw() {
-    if (plot || isBusy || !data[0].length || !element.clientWidth) return;
-    isBusy = true;
+  async draw() {
+    if (this.plot || this.isBusy || !this.steps.length || !this.element.clientWidth) return;
+    this.isBusy = true;
     try {
       const UPlot = await library();
-      plot = new UPlot(options(), data, element);
-      choose(null);
+      this.plot = new UPlot(this.plotOptions(), this.data, this.element);
+      this.choose(null);
     } catch {
       // The library did not arrive; the next data try again.
     } finally {
-      isBusy = false;
+      this.isBusy = false;
     }
   }
 
-  element.addEventListener("keydown", (event) => {
-    const last = data[0].length - 1;
-    const at = selected ?? last;
-    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 20, PageDown: at + 20, Home: 0, End: last, Escape: null }[event.key];
-    if (to === undefined || !plot) return;
+  /** @param {KeyboardEvent} event */
+  press(event) {
+    const last = this.steps.length - 1;
+    const at = this.selected ?? last;
+    /** @type {Record<string, number | null>} */
+    const keys = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - PAGE_STEPS, PageDown: at + PAGE_STEPS, Home: 0, End: last, Escape: null };
+    const to = keys[event.key];
+    if (to === undefined || !this.plot) return;
     event.preventDefault();
-    selected = to === null ? null : Math.max(0, Math.min(last, to));
-    mark();
-  });
-  element.addEventListener("blur", () => {
-    selected = null;
-    if (plot) mark();
-  });
-
-  /** Put the cursor on the step that the keyboard selected. */
-  function mark() {
-    const left = selected === null ? -10 : plot.valToPos(data[0][selected], "x");
-    plot.setCursor({ left, top: selected === null ? -10 : 1 }, false);
-    choose(selected);
+    this.mark(to === null ? null : Math.max(0, Math.min(last, to)));
   }
 
-  return {
-    element,
-    show(next) {
-      data = next;
-      if (selected !== null) selected = Math.min(selected, data[0].length - 1);
-      if (plot) {
-        plot.setData(data);
-        if (selected === null && plot.cursor.left < 0) choose(null);
-      } else draw();
-    },
-    setLog(next) {
-      if (isLog === next) return;
-      isLog = next;
-      plot?.destroy();
-      plot = null;
-      draw();
-    },
-  };
+  /**
+   * Put the cursor on the step that the keyboard selected.
+   * @param {number | null} index
+   */
+  mark(index) {
+    this.selected = index;
+    if (!this.plot) return;
+    const left = index === null ? -10 : this.plot.valToPos(this.steps[index], "x");
+    this.plot.setCursor({ left, top: index === null ? -10 : 1 }, false);
+    this.choose(index);
+  }
+
+  /** @param {Data} data */
+  show(data) {
+    this.data = data;
+    if (this.selected !== null) this.selected = Math.min(this.selected, this.steps.length - 1);
+    if (!this.plot) {
+      this.draw();
+      return;
+    }
+    this.plot.setData(data);
+    if (this.selected === null && this.plot.cursor.left < 0) this.choose(null);
+  }
+
+  /** @param {boolean} isLog */
+  setLog(isLog) {
+    if (this.isLog === isLog) return;
+    this.isLog = isLog;
+    this.plot?.destroy();
+    this.plot = null;
+    this.draw();
+  }
 }
+
+/**
+ * Create a chart.
+ * @param {ChartOptions} options
+ */
+export const chart = (options) => new Chart(options);

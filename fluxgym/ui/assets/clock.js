@@ -27,6 +27,17 @@ export function span(seconds) {
 }
 
 /**
+ * How long something took, to the second below an hour: "42 s", "22 min 39 s", "2 h 5 min".
+ * @param {number} seconds
+ */
+export function duration(seconds) {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/**
  * "2025-01-25 14:30:22" in the browser's time zone.
  * @param {number} seconds
  */
@@ -37,7 +48,14 @@ export function stamp(seconds) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/**
+ * "14:30" in the browser's time zone.
+ * @param {number} seconds
+ */
+export const timeOfDay = (seconds) => stamp(seconds).slice(11, 16);
+
+const DAY = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric" });
+const DAY_AND_YEAR = new Intl.DateTimeFormat("en-US", { month: "short", day: "numeric", year: "numeric" });
 
 /**
  * A moment as short as it is clear: "15:34" today, "Nov 25" this year, "Nov 25, 2024" before.
@@ -45,9 +63,8 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
  */
 export function shortStamp(seconds) {
   const [date, today] = [new Date(seconds * 1000), new Date(now() * 1000)];
-  if (date.toDateString() === today.toDateString()) return stamp(seconds).slice(11, 16);
-  const day = `${MONTHS[date.getMonth()]} ${date.getDate()}`;
-  return date.getFullYear() === today.getFullYear() ? day : `${day}, ${date.getFullYear()}`;
+  if (date.toDateString() === today.toDateString()) return timeOfDay(seconds);
+  return (date.getFullYear() === today.getFullYear() ? DAY : DAY_AND_YEAR).format(date);
 }
 
 /**
@@ -64,7 +81,7 @@ export function seconds(value) {
 function textOf(element) {
   const at = Number(element.dataset.at);
   if (element.dataset.counts === "for") return span(now() - at);
-  if (element.dataset.counts === "down") return `${span(at - now())} left`;
+  if (element.dataset.counts === "down") return at > now() ? `${span(at - now())} left` : "time left unknown"; // it takes longer than estimated
   return `${span(now() - at)} ago`;
 }
 

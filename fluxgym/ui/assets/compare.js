@@ -1,19 +1,28 @@
 // Two runs side by side: the smoothed loss of both, and their settings and results.
 
 import { errorOf, get } from "./api.js";
-import { chart, shown } from "./chart.js";
+import { chart } from "./chart.js";
+import { lastKnown, rangeOf, smooth, SMOOTHING } from "./curves.js";
 import { fill, h, put } from "./dom.js";
-import { smooth } from "./run_charts.js";
+import { figure, listed, whole } from "./text.js";
 
-const SMOOTHING = 0.9;
+/** @import { ComparedRun, Comparison, SessionRow } from "./types.js" */
+
 const LINES = [{ token: "series-1" }, { token: "series-3", dash: [5, 3] }];
 const KEYS = ["key", "key k3"];
 
-/** The address of a comparison: the slugs are in the query twice, which URLSearchParams of an object cannot do. */
+/**
+ * The path of a comparison: the slugs are in the query twice, which URLSearchParams of an object cannot do.
+ * @param {SessionRow[]} sessions
+ */
 const where = (sessions) => `compare?${sessions.map(({ slug }) => `slug=${encodeURIComponent(slug)}`).join("&")}`;
-const key = (index) => h("i", { class: KEYS[index] });
+const key = (/** @type {number} */ index) => h("i", { class: KEYS[index] });
 
-/** The smoothed curves of runs as [steps, values of the first run, values of the second]; null where a run has no point. */
+/**
+ * The smoothed curves of runs as [steps, values of the first run, values of the second]; null where a run has no point.
+ * @param {ComparedRun[]} runs
+ * @returns {[number[], ...(number | null)[][]]}
+ */
 function curves(runs) {
   const smoothed = runs.map(({ points }) => {
     const steps = points.map(([step]) => step);
@@ -24,35 +33,21 @@ function curves(runs) {
   return [steps, ...smoothed.map((values) => steps.map((step) => values.get(step) ?? null))];
 }
 
-/** The last known value at or before an index. */
-function upTo(values, index) {
-  for (let at = index; at >= 0; at -= 1) if (values[at] !== null) return values[at];
-  return null;
-}
-
-/** The y axis: all values with a little room. */
-function yRange(data) {
-  const all = data.slice(1).flat().filter((value) => value !== null);
-  if (!all.length) return [0, 1];
-  const [low, high] = [Math.min(...all), Math.max(...all)];
-  const room = (high - low || Math.abs(high) || 1) * 0.05;
-  return [low - room, high + room];
-}
-
 /** The chart of both losses with its legend. Returns {element, show(runs)}. */
 function lossChart() {
-  /** @type {(number | null)[][]} */
+  /** @type {[number[], ...(number | null)[][]]} */
   let data = [[], [], []];
   let names = ["", ""];
   const step = h("span", { class: "strong" }, "Smoothed loss");
   const labels = [h("span"), h("span")];
   const values = [h("b"), h("b")];
-  const text = (index, at) => shown(upTo(data[index + 1], at));
+  const text = (/** @type {number} */ index, /** @type {number} */ at) => figure(lastKnown(data[index + 1], at));
   const plot = chart({
-    label: "Smoothed loss of both runs by step", series: LINES, range: () => yRange(data),
+    label: "Smoothed loss of both runs by step", series: LINES,
+    range: () => rangeOf(data.slice(1).flat().filter((value) => value !== null)),
     describe: (at) => `Step ${data[0][at]}: ${names.map((name, index) => `${name} ${text(index, at)}`).join(", ")}`,
     select: (at) => {
-      put(step, at === null ? "Smoothed loss" : `Smoothed loss at step ${(data[0][at] ?? 0).toLocaleString("en-US")}`);
+      put(step, at === null ? "Smoothed loss" : `Smoothed loss at step ${whole(data[0][at] ?? 0)}`);
       values.forEach((value, index) => put(value, text(index, at ?? data[0].length - 1)));
     },
   });
@@ -60,6 +55,7 @@ function lossChart() {
   const element = h("div", { class: "body stack tight" }, h("div", { class: "legend" }, step, labels.map((label, index) => h("span", {}, key(index), label, " ", values[index]))), plot.element);
   return {
     element,
+    /** @param {ComparedRun[]} runs */
     show(runs) {
       data = curves(runs);
       names = runs.map((run) => run.lora_name);
@@ -70,6 +66,10 @@ function lossChart() {
   };
 }
 
+/**
+ * @param {Comparison} comparison
+ * @param {boolean} onlyDifferences
+ */
 function settingsTable(comparison, onlyDifferences) {
   const rows = comparison.settings.filter((row) => !onlyDifferences || row.differs);
   const body = rows.map((row) => h("tr", {}, h("td", {}, row.label), row.values.map((value) => h("td", { class: row.differs && !onlyDifferences ? "strong" : null }, value || "–"))));
@@ -80,10 +80,10 @@ function settingsTable(comparison, onlyDifferences) {
 
 /** The card of a comparison. Returns {element, show(sessions)}. */
 export function comparison() {
-  /** @type {import("./types.js").Comparison | null} */
+  /** @type {Comparison | null} */
   let found = null;
   const title = h("h2", { id: "fg-compare-title", tabindex: -1 });
-  const only = h("input", { type: "checkbox", role: "switch", checked: true, onchange: () => draw() });
+  const only = h("input", { type: "checkbox", role: "switch", checked: true, onchange: () => { draw(); } });
   const close = h("button", { type: "button", class: "btn s quiet", onclick: () => { element.hidden = true; } }, "Close");
   const losses = lossChart();
   const settings = h("div", { class: "scroll" });
@@ -91,19 +91,22 @@ export function comparison() {
   const content = h("div", { class: "cmp" }, losses.element, settings);
   const element = h("section", { class: "card", id: "fg-compare", "aria-labelledby": "fg-compare-title", hidden: true },
     h("header", {}, title, h("label", { class: "check switch" }, only, "Differences only"), close), problem, content);
-  const draw = () => found && fill(settings, settingsTable(found, only.checked));
+  function draw() {
+    if (found) fill(settings, settingsTable(found, only.checked));
+  }
   return {
     element,
+    /** @param {SessionRow[]} sessions */
     async show(sessions) {
-      const answer = /** @type {import("./api.js").Answer<import("./types.js").Comparison>} */ (await get(where(sessions)));
+      const answer = /** @type {import("./api.js").Answer<Comparison>} */ (await get(where(sessions)));
       found = answer.value ?? null;
       element.hidden = false;
-      put(title, `Compare ${sessions.map((session) => session.lora_name).join(" and ")}`);
+      put(title, `Compare ${listed(sessions.map((session) => session.lora_name))}`);
       put(problem, errorOf(answer));
       problem.hidden = Boolean(found);
       content.hidden = !found;
       if (found) losses.show(found.runs);
-      content.classList.toggle("fg-without-chart", Boolean(losses.element.hidden));
+      content.classList.toggle("fg-without-chart", losses.element.hidden === true);
       draw();
       title.focus();
     },

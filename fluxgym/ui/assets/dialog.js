@@ -62,3 +62,9 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
     input?.select();
   });
 }
+
+/**
+ * A list of downloads for a dialog.
+ * @param {[string, string][]} links URL and text of each
+ */
+export const exportLinks = (links) => h("ul", { class: "fg-exports" }, links.map(([url, text]) => h("li", {}, h("a", { href: url, download: "" }, text))));

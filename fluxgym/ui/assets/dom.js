@@ -116,3 +116,31 @@ export function focusedIn(parent) {
   const active = document.activeElement;
   return active instanceof HTMLElement && parent.contains(active) ? active : null;
 }
+
+/**
+ * The first HTML element below `parent` that a selector finds; there must be one.
+ * @param {ParentNode} parent
+ * @param {string} selector
+ */
+export const find = (parent, selector) => /** @type {HTMLElement} */ (parent.querySelector(selector));
+
+/**
+ * Draw an element again if what it shows has changed.
+ * @param {HTMLElement} element
+ * @param {unknown} state what it shows
+ * @param {() => void} draw
+ */
+export function redraw(element, state, draw) {
+  const shown = JSON.stringify(state);
+  if (element.dataset.shown === shown) return;
+  element.dataset.shown = shown;
+  draw();
+}
+
+/**
+ * Send an event to the other parts of the page (tools/lint/page.d.ts lists them).
+ * @template {Extract<keyof DocumentEventMap, `fg:${string}`>} N
+ * @param {N} name
+ * @param {DocumentEventMap[N]["detail"]} [detail]
+ */
+export const emit = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail: detail ?? null }));

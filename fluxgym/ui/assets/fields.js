@@ -1,20 +1,33 @@
 // Around the form's fields: help, the trainer's flag, notes and errors below them, and how to get to one.
 
-import { attribute, findAll, h, put } from "./dom.js";
+import { attribute, emit, findAll, h, put } from "./dom.js";
 
-let resolveTable = null;
+/** @import { FieldText } from "./types.js" */
 
-/** The rows of the settings table by name, once the page has them: {label, help, flag, section}. */
+/** @typedef {Record<string, FieldText>} Table the rows of the settings table by name */
+
+/** @type {(table: Table) => void} */
+let resolveTable = () => {};
+
+/**
+ * The settings table, once the page has it.
+ * @type {Promise<Table>}
+ */
 export const settingsTable = new Promise((resolve) => { resolveTable = resolve; });
 
+/** @param {string} name */
 export const fieldElement = (name) => document.getElementById(`field-${name}`);
 
+/** @param {Element} field */
 const inputs = (field) => findAll(field, "input, textarea");
 
 /** @type {Record<string, [string, string][]>} */
 let choices = {};
 
-/** Remember the choices of each dropdown, {name: [[label, value], …]}, since the page shows labels. */
+/**
+ * Remember the choices of each dropdown, since the page shows labels.
+ * @param {typeof choices} known
+ */
 export function setChoices(known) {
   choices = known;
 }
@@ -36,7 +49,11 @@ export function fieldValues() {
   return values;
 }
 
-/** Add help and flag below a field; those of Advanced stand there always, the form's flag is shown on hover and focus. */
+/**
+ * Add help and flag below a field; those of Advanced stand there always, the form's flag is shown on hover and focus.
+ * @param {Element} field
+ * @param {FieldText} row
+ */
 function describe(field, row) {
   const help = h("p", { class: "help", id: `${field.id}-help` }, row.help);
   const note = h("p", { class: "help fg-note", id: `${field.id}-note`, hidden: true });
@@ -50,7 +67,10 @@ function describe(field, row) {
   }
 }
 
-/** Describe all fields as soon as Gradio has made them. */
+/**
+ * Describe all fields as soon as Gradio has made them.
+ * @param {Table} table
+ */
 export function describeFields(table) {
   const open = new Set(Object.keys(table));
   function turn() {
@@ -66,6 +86,10 @@ export function describeFields(table) {
   turn();
 }
 
+/**
+ * @param {Element} field
+ * @param {string} sentence "" removes the error
+ */
 function showError(field, sentence) {
   const old = field.querySelector(".fg-error");
   if (!sentence) old?.remove();
@@ -74,7 +98,10 @@ function showError(field, sentence) {
   for (const input of inputs(field)) attribute(input, "aria-invalid", sentence ? "true" : null);
 }
 
-/** Show what is known below each field: an error, or a note. */
+/**
+ * Show what is known below each field: an error, or a note.
+ * @param {{ errors: Record<string, string>, notes: Record<string, string> }} answer
+ */
 export function showFields({ errors, notes }) {
   for (const field of findAll(document, "#fg-train .fg-field")) {
     const name = field.id.replace(/^field-/, "");
@@ -88,15 +115,25 @@ export function showFields({ errors, notes }) {
   }
 }
 
-/** Scroll to a field and focus it; Advanced unfolds if it is there. */
+/**
+ * Scroll to a field and focus it; Advanced unfolds if it is there.
+ * @param {string} name
+ */
 export function goToField(name) {
-  if (name === "images") return goTo(document.getElementById("fg-images"), document.getElementById("fg-file"));
+  if (name === "images") {
+    goTo(document.getElementById("fg-images"), document.getElementById("fg-file"));
+    return;
+  }
   const field = fieldElement(name);
   if (!field) return;
-  if (field.closest("#advanced")) document.dispatchEvent(new CustomEvent("fg:reveal", { detail: name }));
+  if (field.closest("#advanced")) emit("fg:reveal", name);
   goTo(field, inputs(field)[0]);
 }
 
+/**
+ * @param {Element | null} element
+ * @param {HTMLElement | null} control
+ */
 function goTo(element, control) {
   element?.scrollIntoView({ block: "center", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   control?.focus({ preventScroll: true });

@@ -2,8 +2,19 @@
 // An answer about the form is passed on as the event fg:form, to which the parts beside the fields listen.
 
 import * as store from "./browser_store.js";
+import { emit } from "./dom.js";
 import { fieldValues } from "./fields.js";
 import { notice } from "./notices.js";
+
+/** @import { FormAnswer } from "./types.js" */
+
+/** @typedef {"errors" | "notes" | "lines" | "changed" | "trigger" | "images" | "explain" | "command" | "toml"} FormPart what describes the form */
+/** @typedef {FormAnswer & { [name in FormPart]: NonNullable<FormAnswer[name]> }} FormShown an answer that describes the form */
+/**
+ * What Gradio passes to the script of an element.
+ * @template T
+ * @typedef {{ element: HTMLElement, trigger: (event: string, data: object) => void, props: { value: T }, watch: (name: string, changed: () => void) => void }} GradioPart
+ */
 
 /** @type {{ request: number, shown: number, source: string, model: string, editedAt: number, trigger: ((event: string, data: object) => void) | null }} */
 const state = { request: 0, shown: 0, source: "", model: "", editedAt: 0, trigger: null };
@@ -17,7 +28,10 @@ let resolveRestored = () => {};
 /** Resolved when the form shows what it held last. */
 export const restored = new Promise((resolve) => { resolveRestored = () => resolve(null); });
 
-/** Show the images of another source, which an edit of the images has changed. */
+/**
+ * Show the images of another source, which an edit of the images has changed.
+ * @param {string} next
+ */
 export function setSource(next) {
   state.source = next;
 }
@@ -30,7 +44,11 @@ const ANSWER_MS = 10_000;
 const CHOSEN_MS = 100; // until Gradio shows what was chosen, and has reported it unless the app is down
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
-/** Send an event of the form. */
+/**
+ * Send an event of the form.
+ * @param {string} kind
+ * @param {object} details
+ */
 export function send(kind, details = {}) {
   state.request += 1;
   edits.sent.set(state.request, edits.count);
@@ -65,6 +83,7 @@ function sendAgain() {
   sendEdit();
 }
 
+/** @param {number} request */
 function editAnswered(request) {
   if (request !== edits.inFlight) return;
   clearTimeout(edits.timer);
@@ -74,44 +93,60 @@ function editAnswered(request) {
 
 let isKept = true; // whether the browser has taken the latest edit
 
-/** Save the values of all fields in the browser until the app confirms a request that carries them. */
+/**
+ * Save the values of all fields in the browser until the app confirms a request that carries them.
+ * @param {Record<string, string | boolean>} values
+ */
 export function saveUnsent(values) {
   if (edits.count <= edits.confirmed) return;
   isKept = store.keepUnsent(PAGE, edits.count, values, state.source, state.editedAt);
-  document.dispatchEvent(new CustomEvent("fg:edited"));
+  emit("fg:edited");
 }
 
 /** What is true of the draft: whether the app has everything, and whether this browser would find what is missing after a reload. */
 export const draftState = () => ({ isSaved: edits.confirmed >= edits.count, isKept, canBeFound: store.canFindDraft() });
 
+/** @param {number} request */
 function confirm(request) {
   edits.confirmed = Math.max(edits.confirmed, edits.sent.get(request) ?? 0);
   store.forgetUnsent(PAGE, edits.confirmed);
 }
 
+/**
+ * @param {[string, string]} source that was sent, and the new one
+ * @param {boolean} mustReload
+ */
 function showImagesOf([sent, next], mustReload) {
   if (state.source !== sent || (sent === next && !mustReload)) return;
   state.source = next;
-  document.dispatchEvent(new CustomEvent("fg:images", { detail: next }));
+  emit("fg:images", next);
 }
 
+/**
+ * Return true if an answer describes the form.
+ * @param {FormAnswer} answer
+ * @returns {answer is FormShown}
+ */
+const isAboutForm = (answer) => Boolean(answer.errors);
+
+/** @param {FormAnswer | null} answer */
 function receive(answer) {
   if (!answer?.request) return;
-  document.dispatchEvent(new CustomEvent("fg:answer", { detail: answer }));
+  emit("fg:answer", answer);
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
   if (answer.request <= state.shown) return; // a later event was answered already
-  showImagesOf(answer.source, answer.reload_images);
-  if (answer.model !== undefined) state.model = answer.model;
+  showImagesOf(answer.source, answer.reload_images ?? false);
+  if (typeof answer.model === "string") state.model = answer.model;
   if (answer.notice) notice(answer.notice);
-  if (!answer.errors) { // an event that says nothing about the form
+  if (!isAboutForm(answer)) { // an event that says nothing about the form
     if (answer.message) notice(answer.message);
-    document.dispatchEvent(new CustomEvent("fg:changed"));
+    emit("fg:changed");
     return;
   }
   state.shown = answer.request;
   document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
-  document.dispatchEvent(new CustomEvent("fg:form", { detail: answer }));
+  emit("fg:form", answer);
   if (answer.kind === "restore") {
     resolveRestored();
     if (store.unsent()) edited(); // it was typed while the app was down
@@ -153,7 +188,10 @@ function listenToChoices() {
   for (const kind of ["pointerup", "keyup", "focusout"]) document.addEventListener(kind, () => setTimeout(check, CHOSEN_MS), true);
 }
 
-/** Connect the form to its Gradio element, and ask for what it held last. */
+/**
+ * Connect the form to its Gradio element, and ask for what it held last.
+ * @param {Pick<GradioPart<FormAnswer | null>, "trigger" | "props" | "watch">} part
+ */
 export function connect({ trigger, props, watch }) {
   watch("value", () => receive(props.value));
   state.trigger = trigger;

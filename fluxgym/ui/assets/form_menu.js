@@ -1,6 +1,6 @@
 // The head of step 1: when the draft was saved, and a menu with New training and the templates.
 
-import { stamp, now } from "./clock.js";
+import { now, timeOfDay } from "./clock.js";
 import { question } from "./dialog.js";
 import { fill, h, put } from "./dom.js";
 import { errorOf, get, path, remove as removing } from "./api.js";
@@ -10,13 +10,16 @@ import { popupMenu } from "./popup.js";
 
 const UNSAVED_MS = 2000; // an answer takes less
 
+/** @type {string[]} */
 let templates = [];
 
+/** Request the names of the templates. */
 async function list() {
   const { value: answer } = await get("templates");
   if (answer) templates = answer.templates;
 }
 
+/** Save the form's settings as a template. */
 async function save() {
   const done = await question({
     title: "Save these settings as a template", field: { label: "Name of the template", value: "" }, yes: "Save as template",
@@ -31,31 +34,32 @@ function choice() {
   return h("select", { class: "in", "aria-label": "Template" }, templates.map((name) => h("option", { value: name }, name)));
 }
 
+/** Fill the form with a template. */
 async function apply() {
   const select = choice();
   if (await question({ title: "Apply a template", text: "The LoRA name and a trigger word that you entered do not change.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
 }
 
+/** Delete a template. */
 async function remove() {
   const select = choice();
   const check = async () => errorOf(await removing(path("templates", select.value)));
   if (await question({ title: "Delete a template", text: "Runs that were started with it are not changed. This cannot be undone.", body: [select], yes: "Delete", danger: true, check })) await list();
 }
 
+/** The items of the menu; those for templates only if there are some. */
 function items() {
-  const some = templates.length > 0;
-  return [
-    { text: "New training", onclick: newTraining },
-    some && { text: "Apply a template…", onclick: apply },
-    { text: "Save as template…", onclick: save },
-    some && { text: "Delete a template…", danger: true, onclick: remove },
-  ].filter(Boolean);
+  const always = [{ text: "New training", onclick: newTraining }, { text: "Save as template…", onclick: save }];
+  if (!templates.length) return always;
+  return [always[0], { text: "Apply a template…", onclick: apply }, always[1], { text: "Delete a template…", danger: true, onclick: remove }];
 }
 
+/** @param {{ element: HTMLElement }} part */
 export function mount({ element }) {
   const saved = h("span", { class: "small faint fg-draft" });
   fill(element, h("header", { class: "card-head" },
     h("h2", { id: "fg-step-1" }, h("span", { class: "num", "aria-hidden": "true" }, "1"), h("span", { class: "vh" }, "Step 1: "), "LoRA"), saved, popupMenu({ label: "More for this form", items })));
+  /** @type {number | undefined} */
   let timer;
   function showUnsaved() {
     const { isSaved, isKept } = draftState();
@@ -63,7 +67,7 @@ export function mount({ element }) {
   }
   document.addEventListener("fg:edited", () => { clearTimeout(timer); timer = setTimeout(showUnsaved, UNSAVED_MS); });
   document.addEventListener("fg:form", ({ detail }) => {
-    if (detail.kept && draftState().isSaved) put(saved, draftState().canBeFound ? `Draft saved ${stamp(now()).slice(11, 16)}` : "Saved for this tab only; this browser keeps nothing");
+    if (detail.kept && draftState().isSaved) put(saved, draftState().canBeFound ? `Draft saved ${timeOfDay(now())}` : "Saved for this tab only; this browser keeps nothing");
     else if (!detail.draft) put(saved, "");
   });
   document.addEventListener("fg:changed", list);

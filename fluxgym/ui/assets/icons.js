@@ -3,12 +3,22 @@
 import { address } from "./api.js";
 import { svg } from "./dom.js";
 
+/**
+ * @param {string} className
+ * @param {string} id
+ */
 function use(className, id) {
   return svg("svg", { class: className, "aria-hidden": "true" }, svg("use", { href: address(`assets/icons.svg#${id}`) }));
 }
 
-/** An icon of the sprite: icon("more"). */
+/**
+ * An icon of the sprite: icon("more").
+ * @param {string} name
+ */
 export const icon = (name, className = "i") => use(className, `i-${name}`);
 
-/** The shape of a status: running, queued, stopped, done, failed, none or bad. */
+/**
+ * The shape of a status.
+ * @param {string} shape running, queued, stopped, done, failed, none or bad
+ */
 export const dot = (shape) => use("dot", `d-${shape}`);

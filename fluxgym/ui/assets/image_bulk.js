@@ -6,39 +6,53 @@ import { h, put } from "./dom.js";
 import { icon } from "./icons.js";
 import { postEdit } from "./image_edits.js";
 import { notice } from "./notices.js";
+import { plural } from "./text.js";
 
-const images = (number) => `${number} image${number === 1 ? "" : "s"}`;
-const captions = (number) => `${number} caption${number === 1 ? "" : "s"}`;
+const images = (/** @type {number} */ number) => plural(number, "image");
+const captions = (/** @type {number} */ number) => plural(number, "caption");
 
-const labelled = (text, control) => h("label", { class: "field" }, h("span", { class: "label" }, text), control);
+/** @import { Answer } from "./api.js" */
+/** @import { ImageCounts } from "./types.js" */
 
-/** Send an edit, and offer to undo it; `changed()` shows the result. Returns a sentence if it was refused. */
+const labelled = (/** @type {string} */ text, /** @type {Element} */ control) => h("label", { class: "field" }, h("span", { class: "label" }, text), control);
+
+/**
+ * Send an edit, and offer to undo it. Returns a sentence if it was refused.
+ * @param {() => Promise<Answer<ImageCounts>>} request
+ * @param {string | ((counts: ImageCounts) => string)} sentence
+ * @param {() => Promise<unknown>} changed shows the result
+ */
 export async function undoable(request, sentence, changed) {
   const answer = await request();
   if (!answer.value) return errorOf(answer);
   await changed();
+  const { undo: token } = answer.value;
   const undo = async () => {
-    const undone = await postEdit("undo", { token: answer.value.undo });
-    if (errorOf(undone)) notice(errorOf(undone));
-    await changed();
+    const undone = await postEdit("undo", { token });
+    if (undone.value) await changed();
+    return errorOf(undone);
   };
   notice(typeof sentence === "function" ? sentence(answer.value) : sentence, { undo: answer.value.undo ? undo : null });
   return "";
 }
 
-/** The bar. `grid` has changed(), selectAll() and clear(). Returns {element, show}; show takes the names and how many can be selected. */
+/**
+ * The bar. Returns {element, show}.
+ * @param {{ changed: () => Promise<unknown>, selectAll: () => unknown, clear: () => void }} grid
+ */
 export function bulkBar(grid) {
+  /** @type {string[]} */
   let names = [];
   const number = h("span", { class: "strong" });
   const all = h("button", { type: "button", class: "btn s quiet", onclick: () => grid.selectAll() });
-  const button = (text, onclick) => h("button", { type: "button", class: "btn s quiet", onclick }, text);
+  const button = (/** @type {string} */ text, /** @type {() => unknown} */ onclick) => h("button", { type: "button", class: "btn s quiet", onclick }, text);
 
   async function addText() {
     const text = h("input", { type: "text", class: "in", autocomplete: "off" });
     const at = h("select", { class: "in" }, h("option", { value: "start" }, "At the start"), h("option", { value: "end" }, "At the end"));
     await question({
       title: `Add text to ${captions(names.length)}`, body: [labelled("Text", text), labelled("Where", at)], yes: "Add",
-      check: () => undoable(() => postEdit("add-text", { names, text: text.value, at: at.value }), ({ changed }) => `Added to ${captions(changed)}.`, grid.changed),
+      check: () => undoable(() => postEdit("add-text", { names, text: text.value, at: at.value }), ({ changed }) => `Added to ${captions(changed ?? 0)}.`, grid.changed),
     });
   }
 
@@ -47,7 +61,7 @@ export function bulkBar(grid) {
     const text = h("input", { type: "text", class: "in", autocomplete: "off" });
     await question({
       title: `Replace in ${captions(names.length)}`, body: [labelled("Find", find), labelled("Replace with", text)], yes: "Replace",
-      check: () => undoable(() => postEdit("replace", { names, find: find.value, text: text.value }), ({ changed }) => `Changed ${captions(changed)}.`, grid.changed),
+      check: () => undoable(() => postEdit("replace", { names, find: find.value, text: text.value }), ({ changed }) => `Changed ${captions(changed ?? 0)}.`, grid.changed),
     });
   }
 
@@ -60,11 +74,18 @@ export function bulkBar(grid) {
     number, all, h("span", { class: "grow" }), button("Add text…", addText), button("Replace…", replace), button("Remove", remove),
     h("button", { type: "button", class: "btn s icon quiet", "data-clear": "", "aria-label": "Clear selection", onclick: () => grid.clear() }, icon("x")));
 
-  return { element, show(selected, total) {
-    names = selected;
-    element.hidden = !names.length;
-    put(number, `${names.length} selected`);
-    put(all, `Select all ${total}`);
-    all.hidden = names.length >= total;
-  } };
+  return {
+    element,
+    /**
+     * @param {string[]} selected
+     * @param {number} total the number that can be selected
+     */
+    show(selected, total) {
+      names = selected;
+      element.hidden = !names.length;
+      put(number, `${names.length} selected`);
+      put(all, `Select all ${total}`);
+      all.hidden = names.length >= total;
+    },
+  };
 }

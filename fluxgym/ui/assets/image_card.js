@@ -3,12 +3,28 @@
 
 import { address, errorOf } from "./api.js";
 import { keepCaption, onCaptionAnswer, saveCaption, unsavedCaption } from "./captions.js";
-import { attribute, fill, h } from "./dom.js";
+import { attribute, fill, find, findAll, h } from "./dom.js";
 import { icon } from "./icons.js";
+
+/** @import { ImageCounts, ImageItem } from "./types.js" */
+
+/**
+ * What the grid of images does for its cards.
+ * @typedef {object} Grid
+ * @property {() => string} trigger the trigger word
+ * @property {(counts: ImageCounts) => void} saved called after a caption was saved
+ * @property {(name: string) => boolean} isSelected
+ * @property {(name: string, isSelected: boolean) => void} selected
+ * @property {(name: string) => unknown} remove
+ */
 
 const SAVE_AFTER_MS = 400;
 
-/** Say what is missing in a caption, or how its saving goes. */
+/**
+ * Show what is missing in a caption, or how its saving goes.
+ * @param {HTMLElement} line
+ * @param {{ text: string, trigger: string, saving?: string }} caption
+ */
 function showState(line, { text, trigger, saving = "" }) {
   const word = trigger.trim().toLowerCase();
   const missing = !text.trim() ? "No caption" : word && !text.toLowerCase().includes(word) ? "No trigger word" : "";
@@ -22,16 +38,22 @@ function showState(line, { text, trigger, saving = "" }) {
 
 /** @typedef {HTMLTextAreaElement & { sent?: string, showState?: () => void }} CaptionField */
 
-/** The textarea of a caption, which saves itself. */
+/**
+ * The textarea of a caption, which saves itself.
+ * @param {ImageItem} item
+ * @param {HTMLElement} line
+ * @param {Grid} card
+ */
 function captionField(item, line, { trigger, saved }) {
   /** @type {CaptionField} */
   const text = h("textarea", { class: "in cap", rows: 3, "aria-label": `Caption of ${item.name}`, spellcheck: "true" });
-  let timer = null;
+  /** @type {number | undefined} */
+  let timer;
   let isKept = true;
   text.sent = item.caption;
   text.value = unsavedCaption(item.name) ?? item.caption;
-  const show = (saving) => showState(line, { text: text.value, trigger: trigger(), saving });
-  text.showState = () => show(text.value === text.sent ? "" : line.dataset.shown);
+  const show = (/** @type {string} */ saving) => showState(line, { text: text.value, trigger: trigger(), saving });
+  text.showState = () => show(text.value === text.sent ? "" : line.dataset.shown ?? "");
   if (text.value !== text.sent) show("Not saved yet");
   onCaptionAnswer(item.name, (answer, caption) => {
     if (answer.value) {
@@ -59,11 +81,15 @@ function captionField(item, line, { trigger, saved }) {
   return text;
 }
 
-/** Create an image's element. `card` has trigger(), saved(counts), selected(name, isSelected), remove(name) and isSelected(name). */
+/**
+ * Create an image's element.
+ * @param {ImageItem} item
+ * @param {Grid} card
+ */
 export function imageCard(item, card) {
   const line = h("span", { class: "help fg-saved", role: "status" });
   const text = captionField(item, line, card);
-  const check = h("input", { type: "checkbox", tabindex: -1, "aria-label": `Select ${item.name}`, onchange: () => card.selected(item.name, check.checked) });
+  const check = h("input", { type: "checkbox", tabindex: -1, "aria-label": `Select ${item.name}`, onchange: () => { card.selected(item.name, check.checked); } });
   const remove = h("button", { type: "button", class: "btn icon s fg-remove", tabindex: -1, "aria-label": `Remove ${item.name}`, title: `Remove ${item.name}`,
     onclick: () => card.remove(item.name) }, icon("x"));
   text.addEventListener("keydown", (event) => {
@@ -83,27 +109,38 @@ export function imageCard(item, card) {
     h("span", { class: "small cut soft fg-filename", title: item.name }, item.name), text, line);
 }
 
-/** Show an image again: what the server has, unless its caption is being edited. */
+/**
+ * Show an image again: what the server has, unless its caption is being edited.
+ * @param {Element} element
+ * @param {ImageItem} item
+ * @param {Grid} card
+ */
 export function showImageCard(element, item, card) {
-  const text = element.querySelector("textarea");
+  const text = /** @type {CaptionField} */ (find(element, "textarea"));
   attribute(text, "placeholder", card.trigger() || "What the image shows");
   if (document.activeElement !== text && text.value === text.sent && text.sent !== item.caption) {
     text.value = item.caption;
     text.sent = item.caption;
   }
-  element.querySelector("input").checked = card.isSelected(item.name);
-  text.showState();
+  const box = /** @type {HTMLInputElement} */ (find(element, "input"));
+  box.checked = card.isSelected(item.name);
+  text.showState?.();
 }
 
-/** Move the focus between the checkboxes of a grid by arrows, Home and End. */
+/**
+ * Move the focus between the checkboxes of a grid by arrows, Home and End.
+ * @param {Element} grid
+ * @param {KeyboardEvent} event
+ */
 export function moveByArrows(grid, event) {
-  if (event.target.type !== "checkbox") return;
-  const all = [...grid.querySelectorAll("input[type=checkbox]")];
+  const all = findAll(grid, "input[type=checkbox]");
+  const at = all.findIndex((box) => box === event.target);
+  if (at < 0) return;
   const columns = Math.max(1, window.getComputedStyle(grid).gridTemplateColumns.split(" ").length);
-  const at = all.indexOf(event.target);
-  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: all.length - 1 }[event.key];
+  /** @type {Record<string, number>} */
+  const keys = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: all.length - 1 };
+  const to = keys[event.key];
   if (to === undefined) return;
   event.preventDefault();
   all[Math.min(Math.max(0, to), all.length - 1)]?.focus();
 }
-

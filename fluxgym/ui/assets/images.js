@@ -2,7 +2,7 @@
 
 import { errorOf, get, path, post, remove as removing } from "./api.js";
 import * as store from "./browser_store.js";
-import { attribute, fill, findAll, h, keyed, put } from "./dom.js";
+import { attribute, emit, fill, findAll, h, keyed, put } from "./dom.js";
 import { send as sendForm, setSource, source } from "./form.js";
 import { icon } from "./icons.js";
 import { bulkBar, undoable } from "./image_bulk.js";
@@ -11,9 +11,15 @@ import { edit, postEdit, upload } from "./image_edits.js";
 import { keepCaptionsOf, resumeCaptions } from "./captions.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
+import { plural } from "./text.js";
 import { chosen, dropped, sendFiles } from "./uploads.js";
 
-const TYPES = ".png,.jpg,.jpeg,.webp,.bmp,.txt";
+/** @import { Answer } from "./api.js" */
+/** @import { Found } from "./uploads.js" */
+/** @import { ImageCounts, ImagePage, ImagesSetup } from "./types.js" */
+
+/** @typedef {Pick<ImagePage, "count" | "captioned" | "no_trigger">} Counts */
+
 const WIDE = matchMedia("(min-width: 1800px)");
 const SEARCH_AFTER_MS = 200;
 const TIPS = [
@@ -27,7 +33,6 @@ const TIPS = [
  * @param {T} parts
  */
 const draftPath = (...parts) => path("drafts", store.draft(), ...parts);
-const plural = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 class Images {
   /** @type {HTMLElement} */
@@ -72,14 +77,19 @@ class Images {
   after;
   /** @type {HTMLSelectElement} */
   filter;
-  /** @type {import("./types.js").ImagePage | null} */
-  page;
+  /** @type {ImagePage | null} */
+  page = null;
+  /** @type {Set<string>} */
+  selection = new Set();
 
-  constructor(element) {
+  /**
+   * @param {HTMLElement} element
+   * @param {ImagesSetup} setup
+   */
+  constructor(element, setup) {
+    this.setup = setup;
     this.offset = 0;
-    this.page = null;
     this.trigger = "";
-    this.selection = new Set();
     this.listed = 0; // the number of the latest request, so that an older answer is not shown after a newer one
     this.bulk = bulkBar({ changed: () => this.changed(), selectAll: () => this.selectAll(), clear: () => this.clearSelection() });
     this.build(element);
@@ -93,6 +103,10 @@ class Images {
     if (await resumeCaptions()) await this.changed();
   }
 
+  /**
+   * Create the card.
+   * @param {HTMLElement} element
+   */
   build(element) {
     this.count = h("span", { class: "count" });
     this.counts = h("span", { class: "vh fg-counts", role: "status" });
@@ -105,7 +119,7 @@ class Images {
   }
 
   dropArea() {
-    this.input = h("input", { type: "file", multiple: true, accept: TYPES, class: "fg-file", id: "fg-file", "aria-label": "Add images and .txt captions",
+    this.input = h("input", { type: "file", multiple: true, accept: this.setup.file_types, class: "fg-file", id: "fg-file", "aria-label": "Add images and .txt captions",
       onchange: () => { this.upload(chosen(this.input.files)); this.input.value = ""; } });
     this.dropText = h("span", {});
     this.zone = h("div", { class: "drop fg-drop" }, this.input, icon("plus"), this.dropText);
@@ -125,7 +139,8 @@ class Images {
   }
 
   tools() {
-    let timer = null;
+    /** @type {number | undefined} */
+    let timer;
     this.search = h("input", { type: "search", class: "in s", placeholder: "Search names and captions", "aria-label": "Search names and captions",
       oninput: () => { clearTimeout(timer); timer = setTimeout(() => this.first(), SEARCH_AFTER_MS); } });
     this.filter = h("select", { class: "in s", "aria-label": "Filter images", onchange: () => this.first() },
@@ -138,7 +153,7 @@ class Images {
     this.grid = h("ul", { class: "images fg-gallery", "aria-label": "Images. Escape in a caption leads to the image: Space selects it, Delete removes it, arrows move." });
     this.grid.addEventListener("keydown", (event) => moveByArrows(this.grid, event));
     this.nothing = h("p", { class: "soft fg-nothing", hidden: true }, "No image matches.");
-    const turn = (label, name, step) => h("button", { type: "button", class: "btn s icon", "aria-label": label, onclick: () => this.turn(step) }, icon(name));
+    const turn = (/** @type {string} */ label, /** @type {string} */ name, /** @type {number} */ step) => h("button", { type: "button", class: "btn s icon", "aria-label": label, onclick: () => this.turn(step) }, icon(name));
     this.before = turn("Previous page", "left", -1);
     this.after = turn("Next page", "chev", 1);
     this.where = h("span", {});
@@ -154,7 +169,7 @@ class Images {
   listen() {
     for (const name of ["dragenter", "dragover"]) this.zone.addEventListener(name, (event) => { event.preventDefault(); this.zone.classList.add("fg-over"); });
     for (const name of ["dragleave", "drop"]) this.zone.addEventListener(name, () => this.zone.classList.remove("fg-over"));
-    this.zone.addEventListener("drop", async (event) => { event.preventDefault(); this.upload(await dropped(event.dataTransfer)); });
+    this.zone.addEventListener("drop", async (event) => { event.preventDefault(); if (event.dataTransfer) this.upload(await dropped(event.dataTransfer)); });
     for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
     WIDE.addEventListener("change", () => this.list());
     document.addEventListener("fg:images", () => { this.clearSelection(); this.first(); });
@@ -168,7 +183,7 @@ class Images {
   }
 
   get size() {
-    return WIDE.matches ? 24 : 12;
+    return WIDE.matches ? this.setup.wide_page_size : this.setup.page_size;
   }
 
   get query() {
@@ -180,6 +195,7 @@ class Images {
     return this.list();
   }
 
+  /** @param {number} step 1 for the next page, -1 for the previous one */
   turn(step) {
     if ((step < 0 ? this.before : this.after).getAttribute("aria-disabled")) return;
     this.offset += step * this.size;
@@ -203,12 +219,14 @@ class Images {
     this.show(page);
   }
 
+  /** @param {ImagePage} page */
   show(page) {
     this.page = page;
+    /** @type {import("./image_card.js").Grid} */
     const card = {
       trigger: () => this.trigger, isSelected: (name) => this.selection.has(name), remove: (name) => this.removeOne(name),
       selected: (name, isSelected) => { this.selection[isSelected ? "add" : "delete"](name); this.showSelection(); },
-      saved: (counts) => { this.showCounts({ ...this.page, ...counts }); sendForm("images"); this.refreshCounts(); },
+      saved: (counts) => { this.showCounts({ ...page, ...this.page, ...counts }); sendForm("images"); this.refreshCounts(); },
     };
     keyed(this.grid, page.items, (item) => `${source()}/${item.name}/${item.version}`, (item) => imageCard(item, card), (element, item) => showImageCard(element, item, card));
     this.showCounts(page);
@@ -220,6 +238,7 @@ class Images {
     attribute(this.after, "aria-disabled", this.offset + this.size >= page.shown ? "true" : null);
   }
 
+  /** @param {Counts} page */
   showCounts(page) {
     const { count, captioned, no_trigger: noTrigger } = page;
     const missing = count - captioned;
@@ -233,20 +252,20 @@ class Images {
     for (const part of [this.none, this.advice]) part.hidden = !isEmpty;
     for (const part of [this.toolLine, this.grid, this.menu]) part.hidden = isEmpty;
     document.documentElement.dataset.fgImages = isEmpty ? "none" : "some";
-    document.dispatchEvent(new CustomEvent("fg:counts", { detail: page }));
+    emit("fg:counts", page);
   }
 
   /** Ask for the counts again after a caption was saved; the grid stays as it is. */
   async refreshCounts() {
     const { value: page } = await get(draftPath("images"), { ...this.query, limit: 1 });
-    if (page && page.count === this.page?.count) this.showCounts({ ...this.page, captioned: page.captioned, no_trigger: page.no_trigger });
+    if (page && this.page && page.count === this.page.count) this.showCounts({ ...this.page, captioned: page.captioned, no_trigger: page.no_trigger });
   }
 
   showSelection() {
     const total = this.page?.shown ?? 0;
     this.bulk.show([...this.selection], total);
     for (const box of /** @type {HTMLInputElement[]} */ (findAll(this.grid, ".thumb input"))) {
-      box.checked = this.selection.has(box.getAttribute("aria-label")?.replace(/^Select /, ""));
+      box.checked = this.selection.has(box.getAttribute("aria-label")?.replace(/^Select /, "") ?? "");
     }
   }
 
@@ -272,16 +291,22 @@ class Images {
     sendForm("images", proposed);
   }
 
+  /**
+   * Show why an edit was refused. Returns true if it was not.
+   * @param {Answer<unknown>} answer
+   */
   accept(answer) {
     if (errorOf(answer)) this.showError(errorOf(answer));
     return Boolean(answer.value);
   }
 
+  /** @param {string} sentence */
   showError(sentence) {
     this.errors.append(h("li", {}, sentence));
     notice(sentence);
   }
 
+  /** @param {string} name */
   async removeOne(name) {
     const request = () => edit((query) => removing(draftPath("images", name), query));
     const sentence = await undoable(request, `${name} removed.`, () => this.changed());
@@ -292,12 +317,15 @@ class Images {
     const before = source();
     const count = this.page?.count ?? 0;
     const answer = await edit((query) => removing(draftPath("images"), query));
-    if (!this.accept(answer)) return;
+    if (!this.accept(answer) || !answer.value) return;
+    const { undo: token } = answer.value;
     await this.changed();
     const undo = async () => {
-      if (answer.value.undo) this.accept(await postEdit("undo", { token: answer.value.undo }));
-      else setSource(before); // the run kept its images; the form only did not show them
+      const undone = token ? await postEdit("undo", { token }) : null;
+      if (!undone) setSource(before); // the run kept its images; the form only did not show them
+      if (undone && errorOf(undone)) return errorOf(undone);
       await this.changed();
+      return "";
     };
     notice(`${plural(count, "image")} removed.`, { undo });
   }
@@ -307,15 +335,17 @@ class Images {
     fill(this.errors);
     put(this.example, "Adding the example photos…");
     const answer = await edit((query) => post(draftPath("example"), {}, query));
-    if (this.accept(answer)) await this.changed({ name: answer.value.name, trigger: answer.value.trigger });
+    if (this.accept(answer) && answer.value) await this.changed({ name: answer.value.name, trigger: answer.value.trigger });
     put(this.example, "Use the 8 example cat photos");
     this.example.disabled = false;
   }
 
+  /** @param {Found[]} files */
   upload(files) {
     if (files.length) upload(() => this.send(files));
   }
 
+  /** @param {Found[]} files */
   async send(files) {
     fill(this.errors);
     this.progress.hidden = false;
@@ -328,6 +358,7 @@ class Images {
   }
 }
 
-export function mount({ element }) {
-  new Images(element);
+/** @param {{ element: HTMLElement, props: { value: ImagesSetup } }} part */
+export function mount({ element, props }) {
+  new Images(element, props.value);
 }

@@ -6,19 +6,29 @@ import { notice } from "./notices.js";
 import { go } from "./router.js";
 import { unsavedChanges } from "./unsaved.js";
 
-/** Send an event that replaces the form's content, after a confirmation if the form has unsaved changes, and show the form. */
+/** @import { SessionRow } from "./types.js" */
+
+/**
+ * Send an event that replaces the form's content, after a confirmation if the form has unsaved changes, and show the form.
+ * @param {string} sentence what happens
+ * @param {string} kind of the event
+ * @param {object} [details]
+ */
 async function replaceForm(sentence, kind, details = {}) {
   const lost = await unsavedChanges();
   if (lost === null) {
     notice("Connection lost. Try again when the page has reconnected.");
     return;
   }
-  if (lost && !await question({ title: "Replace the form's content?", text: `${sentence} This discards ${lost}.`, yes: "Replace" })) return;
+  if (lost && !await question({ title: "Replace the form’s content?", text: `${sentence} This discards ${lost}.`, yes: "Replace" })) return;
   send(kind, details);
   go("train");
 }
 
-/** Load a run into the form. */
+/**
+ * Load a run into the form.
+ * @param {SessionRow} session
+ */
 export function loadIntoForm(session) {
   return replaceForm(`The form is filled with the settings and images of ${session.lora_name}.`, "open", { slug: session.slug, replace: true });
 }

@@ -1,108 +1,126 @@
-// The menu of a run, with the dialog of each action. `ask(action, more)` sends the action to the app.
+// The menu of a run, with the dialog of each action.
 
 import { address, errorOf, get, path } from "./api.js";
-import { stamp } from "./clock.js";
-import { question } from "./dialog.js";
-import { h, put } from "./dom.js";
+import { exportLinks, question } from "./dialog.js";
+import { historyList } from "./history.js";
 import { loadIntoForm } from "./load_run.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
 import { deleteRuns, forget } from "./session_actions.js";
-import { canRestore, isLive, nextStep } from "./session_row.js";
+import { canRestore, isLive, nextStep } from "./session_text.js";
 
-async function next(session, ask) {
-  const answer = await ask("next");
-  notice(errorOf(answer) || `${session.lora_name} is next in line.`);
-  return {};
+/** @import { Act } from "./session_actions.js" */
+/** @import { SessionRow } from "./types.js" */
+
+/** @typedef {{ text: string, isOffered: (session: SessionRow) => boolean, run: (session: SessionRow, act: Act) => Promise<unknown>, danger?: true }} Item */
+
+/**
+ * Let a queued run be the next one.
+ * @param {SessionRow} session
+ * @param {Act} act
+ */
+async function next(session, act) {
+  notice(errorOf(await act.request(session, "next")) || `${session.lora_name} is next in line.`);
+  act.done();
 }
 
-async function duplicate(session, ask) {
+/**
+ * Copy a run's settings and images, and open the copy.
+ * @param {SessionRow} session
+ * @param {Act} act
+ */
+async function duplicate(session, act) {
+  /** @type {string | null} */
   let slug = null;
   const done = await question({
     title: `Duplicate ${session.lora_name}`, text: "Copies settings, images and captions. The copy is not started.",
     field: { label: "Name of the copy", value: `${session.lora_name} 2` }, yes: "Duplicate",
     check: async (name) => {
-      const answer = await ask("duplicate", { name });
-      slug = answer.value?.slug;
+      const answer = await act.request(session, "duplicate", { name });
+      slug = answer.value?.slug ?? null;
       return errorOf(answer);
     },
   });
-  return done && { open: slug };
+  if (done) act.done(slug);
 }
 
-function version(entry, session, ask) {
-  if (!entry.changes.length) return h("li", {}, h("p", {}, h("strong", {}, stamp(entry.kept_at)), " Same as the current settings."));
-  const restore = h("button", { type: "button", class: "btn s", disabled: !canRestore(session), onclick: async () => {
-    const reply = await ask("restore", { version: entry.id });
-    put(restore, errorOf(reply) || "Restored");
-    restore.disabled = true;
-  } }, "Restore these settings");
-  return h("li", {}, h("p", {}, h("strong", {}, stamp(entry.kept_at))), h("ul", {}, entry.changes.map((change) => h("li", {}, change))), restore);
-}
-
-async function history(session, ask) {
+/**
+ * Show the earlier settings of a run.
+ * @param {SessionRow} session
+ * @param {Act} act
+ */
+async function history(session, act) {
   const answer = await get(path("sessions", session.slug, "history"));
   if (!answer.value) {
     notice(errorOf(answer));
-    return null;
+    return;
   }
   const { versions } = answer.value;
+  const list = historyList((version) => act.request(session, "restore", { version }));
+  list.show(versions, !canRestore(session));
   await question({
     title: `Earlier settings of ${session.lora_name}`,
     text: versions.length ? "Saved at each resume, restore and replacement. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
-    body: [h("ol", { class: "fg-versions" }, versions.map((entry) => version(entry, session, ask)))],
+    body: [list.element],
   });
-  return {};
+  act.done();
 }
 
+/**
+ * Offer a run's files for download.
+ * @param {SessionRow} session
+ */
 async function exporting(session) {
-  const link = (name, text) => h("li", {}, h("a", { href: address(`runs/${encodeURIComponent(session.slug)}/export/${name}`), download: "" }, text));
+  const url = (/** @type {string} */ name) => address(`${path("runs", session.slug, "export", name)}`);
   await question({
     title: `Export ${session.lora_name}`, text: "None of these files contains a token or the path of a model.",
-    body: [h("ul", { class: "fg-exports" },
-      link("state.json", "Settings only (.json)"), link("with-images.zip", "Settings, images and captions (.zip)"),
-      link("everything.zip", "Settings, images, captions and the trained model (.zip)"))],
+    body: [exportLinks([
+      [url("state.json"), "Settings only (.json)"], [url("with-images.zip"), "Settings, images and captions (.zip)"],
+      [url("everything.zip"), "Settings, images, captions and the trained model (.zip)"],
+    ])],
   });
-  return null;
 }
 
-async function template(session, ask) {
-  return question({
+/**
+ * Save a run's settings as a template.
+ * @param {SessionRow} session
+ * @param {Act} act
+ */
+async function template(session, act) {
+  const done = await question({
     title: `Save the settings of ${session.lora_name} as a template`, text: "A template can be applied to the form on the Train page.",
     field: { label: "Name of the template", value: session.lora_name }, yes: "Save as template",
-    check: async (name) => errorOf(await ask("template", { name })),
+    check: async (name) => errorOf(await act.request(session, "template", { name })),
   });
+  if (done) act.done();
 }
 
+/** @param {SessionRow} session */
 const isReadable = (session) => session.status !== "unreadable";
+/** @param {SessionRow} session */
 const hasEnded = (session) => !isLive(session) && !session.is_executing;
-/** @type {([string, (session: any) => boolean, (session: any, ask: any) => Promise<any>] | null)[]} */
+/** @type {(Item | null)[]} null is a line */
 const ITEMS = [
-  ["Next in line", (session) => session.status === "queued", next],
-  ["Edit as new training", (session) => isReadable(session) && nextStep(session).action !== "load", loadIntoForm],
-  ["Duplicate…", isReadable, duplicate],
-  ["History…", isReadable, history],
-  ["Save as template…", isReadable, template],
-  ["Export…", isReadable, exporting],
+  { text: "Next in line", isOffered: (session) => session.status === "queued", run: next },
+  { text: "Edit as new training", isOffered: (session) => isReadable(session) && nextStep(session).action !== "load", run: loadIntoForm },
+  { text: "Duplicate…", isOffered: isReadable, run: duplicate },
+  { text: "History…", isOffered: isReadable, run: history },
+  { text: "Save as template…", isOffered: isReadable, run: template },
+  { text: "Export…", isOffered: isReadable, run: exporting },
   null,
-  ["Forget", hasEnded, (session) => forget([session])],
-  ["Delete…", hasEnded, (session) => deleteRuns([session])],
+  { text: "Forget", isOffered: hasEnded, run: (session) => forget([session]) },
+  { text: "Delete…", isOffered: hasEnded, run: (session) => deleteRuns([session]), danger: true },
 ];
 
 /**
- * The menu of a run; `session` is the run or a function that returns it. `ask(action, more)` sends an action to the app, `done(result)` is
- * called after it.
+ * The menu of a run.
+ * @param {() => SessionRow} current returns the run as it is now
+ * @param {Act} act
  */
-export function menu(session, ask, done) {
-  const current = typeof session === "function" ? session : () => session;
+export function menu(current, act) {
   const items = () => {
-    const found = ITEMS.filter((item) => !item || item[1](current())).map((item) => item && {
-      text: item[0], danger: item[0] === "Delete…",
-      onclick: async () => {
-        const result = await item[2](current(), ask);
-        if (result) done(result);
-      },
-    });
+    const offered = ITEMS.filter((item) => !item || item.isOffered(current()));
+    const found = offered.map((item) => item && { text: item.text, danger: item.danger, onclick: () => item.run(current(), act) });
     return found.at(-1) ? found : found.slice(0, -1); // a live run has nothing below the line
   };
   return popupMenu({ label: `More for ${current().lora_name}`, items });

@@ -1,12 +1,15 @@
 // The frame of the page: skip link, brand, pages, the line about the machine, the theme, and whether the app answers.
 
-import { attribute, fill, h, svg } from "./dom.js";
+import { attribute, emit, fill, h, redraw, svg } from "./dom.js";
 import { popupMenu } from "./popup.js";
 import { route } from "./router.js";
 import * as store from "./browser_store.js";
 import { setTheme, startTheme, theme, THEMES } from "./theme.js";
 
+/** @import { RunningNow } from "./types.js" */
+
 const PAGES = { train: "Train", runs: "Runs" };
+/** @type {Record<string, string>} */
 const CONTENT = { train: "fg-train", runs: "fg-runs", run: "fg-run-page" };
 
 function brand() {
@@ -39,28 +42,33 @@ function themeMenu() {
  * @param {string[]} machine
  */
 function showMachine(element, [processor, ...more]) {
-  const known = JSON.stringify([processor, more]);
-  if (element.dataset.known === known) return;
-  element.dataset.known = known;
-  fill(element, h("span", {}, h("b", {}, processor)), more.map((text) => h("span", { class: "opt" }, text)));
+  redraw(element, [processor, more], () => fill(element, h("span", {}, h("b", {}, processor)), more.map((text) => h("span", { class: "opt" }, text))));
 }
 
-/** "33% · my-cat — FluxGym" while a run trains, so that the tab tells how far it is. */
+/**
+ * "33% · my-cat — FluxGym" while a run trains, so that the tab tells how far it is.
+ * @param {RunningNow | null} running
+ */
 function showTitle(running) {
   const share = running?.percent === null || running?.percent === undefined ? "" : `${running.percent}% · `;
   const title = running ? `${share}${running.lora_name} — FluxGym` : "FluxGym";
   if (document.title !== title) document.title = title;
 }
 
+/**
+ * Show the page that the URL names.
+ * @param {Record<string, Element>} links
+ */
 function showPage(links) {
   const { tab, slug } = route();
   if (slug) store.setViewed(slug);
   document.documentElement.dataset.fgTab = tab;
   const current = tab === "run" ? "runs" : tab;
   for (const [name, link] of Object.entries(links)) attribute(link, "aria-current", name === current ? "page" : null);
-  document.dispatchEvent(new CustomEvent("fg:route", { detail: { tab, slug: slug ?? store.viewed() } }));
+  emit("fg:route", { tab, slug: slug ?? store.viewed() });
 }
 
+/** @param {{ element: HTMLElement }} part */
 export function mount({ element }) {
   startTheme();
   const links = Object.fromEntries(Object.entries(PAGES).map(([name, title]) => [name, h("a", { href: `#${name}` }, title)]));

@@ -4,12 +4,22 @@
 import { attribute, fill, findAll, h } from "./dom.js";
 import { icon } from "./icons.js";
 
-/** @type {((options?: { refocus?: boolean }) => void) | null} */
+/** @type {Close | null} */
 let openMenu = null; // at most one is open: the function that closes it
 /** @type {HTMLElement | null} */
 let openButton = null; // its button
 
-/** One item: {text, onclick} or {text, href, download}; `checked` makes it a radio item, `danger` red. null is a line between items. */
+/**
+ * One item: a button with onclick, or a link with href; `checked` makes it a radio item, `danger` red.
+ * @typedef {{ text: string, onclick?: () => unknown, href?: string, download?: boolean, checked?: boolean, danger?: boolean }} MenuItem
+ */
+
+/** @typedef {(options?: { refocus?: boolean }) => void} Close */
+
+/**
+ * @param {MenuItem | null} item null is a line between items
+ * @param {Close} close
+ */
 function itemElement(item, close) {
   if (!item) return h("hr");
   const isRadio = item.checked !== undefined;
@@ -23,7 +33,11 @@ function itemElement(item, close) {
   return h("button", { ...attributes, type: "button" }, content);
 }
 
-/** Position a list below its button, above it where there is no room, and inside the window. */
+/**
+ * Position a list below its button, above it where there is no room, and inside the window.
+ * @param {HTMLElement} list
+ * @param {HTMLElement} button
+ */
 function position(list, button) {
   const at = button.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = list;
@@ -33,17 +47,26 @@ function position(list, button) {
   Object.assign(list.style, { position: "fixed", inset: "auto", margin: "0", top: `${top}px`, left: `${Math.max(8, left)}px` });
 }
 
-/** Move the focus within the open menu. */
+/**
+ * Move the focus within the open menu.
+ * @param {HTMLElement} list
+ * @param {KeyboardEvent} event
+ */
 function move(list, event) {
   const items = findAll(list, "[role^=menuitem]");
   const at = items.findIndex((item) => item === document.activeElement);
-  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+  /** @type {Record<string, number>} */
+  const keys = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 };
+  const to = keys[event.key];
   if (to === undefined) return;
   event.preventDefault();
   items.at(to % items.length)?.focus();
 }
 
-/** The button with its menu; `items()` returns the items when it is opened. */
+/**
+ * The button with its menu; `items()` returns the items when it is opened.
+ * @param {{ label: string, items: () => (MenuItem | null)[], symbol?: string, className?: string }} options
+ */
 export function popupMenu({ label, items, symbol = "more", className = "btn icon s quiet" }) {
   const button = h("button", { type: "button", class: className, "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": label }, icon(symbol));
   const list = h("span", { role: "menu", "aria-label": label, popover: "manual" });
@@ -56,6 +79,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
     attribute(button, "aria-expanded", "false");
     if (refocus) button.focus();
   }
+  /** @param {number} index of the item that gets the focus */
   function open(index) {
     openMenu?.();
     fill(list, items().map((item) => itemElement(item, close)));
@@ -82,7 +106,7 @@ export function popupMenu({ label, items, symbol = "more", className = "btn icon
   return box;
 }
 
-const closeIf = (isOutside) => openMenu && isOutside() && openMenu();
+const closeIf = (/** @type {() => unknown} */ isOutside) => openMenu && isOutside() && openMenu();
 document.addEventListener("pointerdown", (event) => closeIf(() => !(event.target instanceof Element && event.target.closest(".menu"))));
 // The menu does not move with its button, so it closes if that scrolls; other parts of the page, such as a log, may scroll.
 window.addEventListener("scroll", (event) => closeIf(() => event.target instanceof Node && event.target.contains(openButton)), { capture: true, passive: true });

@@ -1,8 +1,14 @@
 // A run that ended before its last step: the cause, the evidence, and what to do. Also a copy that was not started yet.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { card } from "./card.js";
+import { attribute, fill, h, keyed, put, redraw } from "./dom.js";
 import { dot } from "./icons.js";
 
+/** @import { RunEnding, SessionRow } from "./types.js" */
+
+/** @typedef {{ ending: RunEnding, session: SessionRow }} Ended */
+
+/** Why it ended, and the lines of the log that show it. Returns {element, show}. */
 export function causeCard() {
   const shape = h("span");
   const title = h("span");
@@ -10,15 +16,12 @@ export function causeCard() {
   const exit = h("p", { class: "soft small" });
   const lines = h("div", { class: "log evidence", tabindex: 0, "aria-label": "Evidence in the log" });
   const proof = h("div", {}, h("h3", {}, "Evidence"), exit, lines);
-  const element = h("section", { class: "card", "aria-labelledby": "fg-h-cause" }, h("header", {}, h("h2", { id: "fg-h-cause" }, shape, title)), h("div", { class: "body stack" }, reason, proof));
+  const element = card("fg-h-cause", [shape, title], {}, h("div", { class: "body stack" }, reason, proof));
   return {
     element,
+    /** @param {Ended} run */
     show({ ending, session }) {
-      const { shape: name } = session.shown;
-      if (shape.dataset.name !== name) {
-        shape.dataset.name = name;
-        fill(shape, dot(name));
-      }
+      redraw(shape, session.shown.shape, () => fill(shape, dot(session.shown.shape)));
       put(title, ending.title);
       put(reason, ending.reason);
       reason.hidden = !ending.reason;
@@ -31,14 +34,16 @@ export function causeCard() {
   };
 }
 
+/** What to do next; `actions` has the buttons. Returns {element, actions, show}. */
 export function adviceCard() {
   const lines = h("ul", { class: "stack tight advice" });
   const actions = h("div", { class: "stack tight" });
   const help = h("p", { class: "small soft" });
-  const element = h("section", { class: "card", "aria-labelledby": "fg-h-advice" }, h("header", {}, h("h2", { id: "fg-h-advice" }, "What to do")), h("div", { class: "body stack" }, lines, actions, help));
+  const element = card("fg-h-advice", "What to do", {}, h("div", { class: "body stack" }, lines, actions, help));
   return {
     element,
     actions,
+    /** @param {Ended} run */
     show({ ending, session }) {
       keyed(lines, ending.advice, (line) => line, (line) => h("li", {}, line), () => {});
       lines.hidden = !ending.advice.length;

@@ -1,20 +1,23 @@
 // The header of a run's page: name, status, facts, progress, figures and actions. A completed run has the result card instead.
 
-import { attribute, fill, findAll, h, keyed, put } from "./dom.js";
-import { count, now, seconds, shortStamp, span, stamp } from "./clock.js";
+import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
+import { count, duration, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
-import { shown } from "./chart.js";
-import { folderName, isLive, statusWord } from "./session_row.js";
+import { endsAt, setBar, statusWord } from "./session_row.js";
+import { activity, folderName, isLive, shareOf } from "./session_text.js";
+import { figure, plural, speed, whole } from "./text.js";
 
-/** "22 min 39 s", "2 h 5 min". */
-export function duration(secondsTotal) {
-  const whole = Math.round(secondsTotal);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
-}
+/** @import { RunFacts, SessionRow } from "./types.js" */
 
-/** The status as shape, symbol for screen readers, and word; with the time of an end. */
+/** @typedef {{ title: string, value: string, about?: string, updated?: number | null }} Figure `updated` is shown in place of the text `about`. */
+
+/** @type {Record<string, string>} the color of the bar by status */
+const BAR_COLORS = { running: "running", starting: "running", queued: "none", stopped: "stopped", failed: "failed", completed: "running" };
+
+/**
+ * The status as shape, symbol for screen readers, and word; with the time of an end.
+ * @param {SessionRow} session
+ */
 export function statusLine(session) {
   const hasEnded = session.ended !== null && session.origin === "trained" && !isLive(session);
   const line = statusWord(session, hasEnded ? session.ended : null);
@@ -22,70 +25,88 @@ export function statusLine(session) {
   return line;
 }
 
-export const plural = (number, word) => `${number.toLocaleString("en-US")} ${word}${number === 1 ? "" : "s"}`;
-
-/** "FLUX.1 dev · trigger word sks cat · 14 images · started 15:34, queued 15:25" */
-export function facts(session, about) {
-  const isOwnStart = about.began_at !== null && session.status !== "queued";
-  const times = isOwnStart ? `started ${shortStamp(about.began_at)}` : `${session.began.toLowerCase()} ${shortStamp(session.started)}`;
+/**
+ * "FLUX.1 dev · trigger word sks cat · 14 images · started 15:34, queued 15:25"
+ * @param {SessionRow} session
+ * @param {RunFacts} about
+ */
+function facts(session, about) {
+  const start = session.status === "queued" ? null : about.began_at;
+  const times = start === null ? `${session.began.toLowerCase()} ${shortStamp(session.started)}` : `started ${shortStamp(start)}`;
   const waited = about.queued_at === null ? "" : `, queued ${shortStamp(about.queued_at)}`;
-  const isEnded = !isLive(session) && about.trained_s !== null;
+  const took = isLive(session) ? null : about.trained_s;
   return [
     about.model ? h("span", {}, about.model) : null,
     about.trigger ? h("span", {}, "trigger word ", h("code", {}, about.trigger)) : null,
     about.num_images ? h("span", {}, plural(about.num_images, "image")) : null,
-    h("span", { title: stamp(isOwnStart ? about.began_at : session.started) }, times + waited),
-    isEnded ? h("span", {}, `ran ${duration(about.trained_s)}`) : null,
+    h("span", { title: stamp(start ?? session.started) }, times + waited),
+    took === null ? null : h("span", {}, `ran ${duration(took)}`),
     about.parent ? h("span", {}, "from ", h("a", { href: `#run/${encodeURIComponent(about.parent)}` }, about.parent)) : null,
     folderName(session) ? h("span", {}, "folder ", h("code", {}, session.slug)) : null,
   ];
 }
 
 /**
- * The figures that are known: [title, value, small text, time of an update in place of the text].
- * @returns {[string, string, string, (number | null)?][]}
+ * The figures that are known.
+ * @param {SessionRow} session
  */
 function figures(session) {
   const p = session.progress ?? {};
   const live = isLive(session);
-  /** @type {[string, string, string, (number | null)?][]} */
+  /** @type {Figure[]} */
   const list = [];
-  if (typeof p.step === "number") list.push(["Step", p.step.toLocaleString("en-US"), p.total_steps ? `of ${p.total_steps.toLocaleString("en-US")}` : ""]);
+  if (typeof p.step === "number") list.push({ title: "Step", value: whole(p.step), about: p.total_steps ? `of ${whole(p.total_steps)}` : "" });
   const epochs = session.max_train_epochs;
-  if (p.epoch) list.push(["Epoch", String(p.epoch), epochs && p.epoch <= epochs ? `of ${epochs}` : ""]);
+  if (p.epoch) list.push({ title: "Epoch", value: String(p.epoch), about: epochs && p.epoch <= epochs ? `of ${epochs}` : "" });
   const at = seconds(p.time);
-  if (live && typeof p.eta_s === "number" && at !== null && p.eta_s > 0) list.push(["Time left", span(Math.max(0, at + p.eta_s - now())), `ends about ${shortStamp(at + p.eta_s)}`]);
-  if (live && typeof p.s_per_it === "number") list.push(p.s_per_it >= 0.095 ? ["Speed", p.s_per_it.toFixed(2), "s/it"] : ["Speed", (1 / p.s_per_it).toFixed(1), "it/s"]);
-  if (typeof p.loss === "number") list.push([live ? "Loss" : "Last loss", shown(p.loss), ""]);
-  if (live) list.push(["Monitoring", session.monitoring ? "On" : "Off", "", at]);
+  const end = endsAt(session);
+  if (live && end !== null && end > now()) list.push({ title: "Time left", value: span(end - now()), about: `ends about ${shortStamp(end)}` });
+  if (live && typeof p.s_per_it === "number") {
+    const [value, unit] = speed(p.s_per_it);
+    list.push({ title: "Speed", value, about: unit });
+  }
+  if (typeof p.loss === "number") list.push({ title: live ? "Loss" : "Last loss", value: figure(p.loss) });
+  if (live) list.push({ title: "Monitoring", value: session.monitoring ? "On" : "Off", updated: at });
   return list;
 }
 
-function figure() {
-  return h("div", {}, h("dt"), h("dd", {}, h("span"), " ", h("small")));
-}
+const figureElement = () => h("div", {}, h("dt"), h("dd", {}, h("span"), " ", h("small")));
 
 /**
  * @param {Element} item
- * @param {[string, string, string, (number | null)?]} figure
+ * @param {Figure} figure
  */
-function updateFigure(item, [title, value, small, at]) {
-  const [term, description] = item.children;
-  const [number, about] = description.children;
-  put(term, title);
-  put(number, value);
-  if (typeof at === "number") {
-    if (!about.firstElementChild) fill(about, "updated ", h("span"));
-    count(findAll(about, "span")[0], at);
-  } else put(about, small);
+function updateFigure(item, { title, value, about = "", updated = null }) {
+  put(find(item, "dt"), title);
+  put(find(item, "dd > span"), value);
+  const small = find(item, "small");
+  if (updated === null) {
+    put(small, about);
+    return;
+  }
+  if (!small.firstElementChild) fill(small, "updated ", h("span"));
+  count(find(small, "span"), updated);
 }
 
-/** What a live run is doing, where its word does not say it: "Generating samples". */
-function activity(session) {
-  if (session.status !== "running") return "";
-  return session.activity && session.activity !== "Training" ? session.activity : "";
+/** The progress bar. Returns {element, show(session)}. */
+function headerBar() {
+  const element = h("div", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"));
+  return {
+    element,
+    /** @param {SessionRow} session */
+    show(session) {
+      const share = shareOf(session);
+      element.hidden = share === null;
+      if (share === null) return;
+      const { step, total_steps: total } = session.progress;
+      attribute(element, "class", `bar big ${BAR_COLORS[session.status] ?? "none"}`);
+      attribute(element, "aria-label", `${step ?? 0} of ${total} steps`);
+      setBar(element, share);
+    },
+  };
 }
 
+/** The header; `actions` has the buttons. Returns {element, actions, show}. */
 export function runHeader() {
   const name = h("h1", { class: "fg-name" });
   const status = h("span");
@@ -93,49 +114,27 @@ export function runHeader() {
   const about = h("p", { class: "soft dots" });
   const reason = h("p", { class: "soft fg-reason" });
   const actions = h("div", { class: "line acts" });
-  const fillBar = h("i");
-  const bar = h("div", { class: "bar big", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, fillBar);
+  const bar = headerBar();
   const stats = h("dl", { class: "stats" });
   const element = h("section", { class: "card run-head fg-run-head" }, h("div", { class: "body" },
     h("div", { class: "line run-top" }, h("div", { class: "grow" }, h("p", { class: "small" }, h("a", { href: "#runs" }, "Runs")), h("div", { class: "line run-name" }, name, status, doing), about, reason), actions),
-    bar, stats));
-  const shape = { running: "running", starting: "running", queued: "none", stopped: "stopped", failed: "failed", completed: "running" };
-
-  function showBar(session) {
-    const p = session.progress ?? {};
-    const share = p.total_steps ? Math.min(1, (p.step ?? 0) / p.total_steps) : null;
-    bar.hidden = share === null;
-    if (share === null) return;
-    attribute(bar, "class", `bar big ${shape[session.status] ?? "none"}`);
-    attribute(bar, "aria-label", `${p.step ?? 0} of ${p.total_steps} steps`);
-    attribute(bar, "aria-valuenow", Math.round(share * 1000) / 10);
-    const width = `${Math.round(share * 1000) / 10}%`;
-    if (fillBar.style.width !== width) fillBar.style.width = width;
-  }
-
+    bar.element, stats));
   return {
     element,
     actions,
+    /** @param {{ session: SessionRow, facts?: RunFacts | null }} run */
     show({ session, facts: known }) {
       put(name, session.lora_name);
       attribute(element, "aria-label", session.lora_name);
       attribute(element, "data-status", session.status);
-      const line = JSON.stringify([session.shown, session.ended]);
-      if (status.dataset.known !== line) {
-        status.dataset.known = line;
-        fill(status, statusLine(session));
-      }
-      put(doing, activity(session));
-      const parts = JSON.stringify([known, session.began, session.started, isLive(session), new Date().getDate()]);
-      if (about.dataset.known !== parts && known) {
-        about.dataset.known = parts;
-        fill(about, facts(session, known));
-      }
-      const isShown = Boolean(session.reason) && isLive(session);
-      reason.hidden = !isShown;
-      put(reason, isShown ? session.reason : "");
-      showBar(session);
-      keyed(stats, session.status === "unreadable" ? [] : figures(session), ([title]) => title, figure, updateFigure);
+      redraw(status, [session.shown, session.ended], () => fill(status, statusLine(session)));
+      put(doing, session.status === "running" ? activity(session) : "");
+      if (known) redraw(about, [known, session.began, session.started, isLive(session), new Date().getDate()], () => fill(about, facts(session, known)));
+      const text = isLive(session) ? session.reason : "";
+      reason.hidden = !text;
+      put(reason, text);
+      bar.show(session);
+      keyed(stats, session.status === "unreadable" ? [] : figures(session), ({ title }) => title, figureElement, updateFigure);
     },
   };
 }

@@ -1,229 +1,282 @@
 // A run's page: header or result, charts, samples, files, log, monitor, settings and history. Each request fetches only what changed.
 
-import { attribute, fill, findAll, focusedIn, h, put } from "./dom.js";
-import { errorOf, get, path, poll } from "./api.js";
+import { attribute, fill, findAll, focusedIn, h, put, redraw } from "./dom.js";
+import { get, path, poll } from "./api.js";
 import { checkpointsCard } from "./checkpoints.js";
-import { question } from "./dialog.js";
+import { curveData } from "./curves.js";
 import { loadIntoForm, newTraining } from "./load_run.js";
 import { menu } from "./menu.js";
-import { route } from "./router.js";
-import { curveData, lossCard, rateCard } from "./run_charts.js";
+import { openRun, route } from "./router.js";
+import { lossCard, rateCard } from "./run_charts.js";
 import { adviceCard, causeCard } from "./run_ending.js";
 import { runHeader } from "./run_header.js";
+import { runGrid, stateOf } from "./run_layout.js";
 import { logCard } from "./run_log.js";
 import { runResult } from "./run_result.js";
+import { resumeFrom, trainFurther } from "./run_resume.js";
 import { historyCard, monitorCard, settingsCard } from "./run_settings.js";
 import { samplesCard } from "./samples.js";
-import * as store from "./browser_store.js";
 import { actions } from "./session_actions.js";
-import { isLive, nextStep, stepButton } from "./session_row.js";
+import { isLive, nextStep } from "./session_text.js";
+import { stepButton } from "./session_row.js";
+
+/** @import { State } from "./run_layout.js" */
+/** @import { RunChanges, SessionRow } from "./types.js" */
+
+/** @typedef {Omit<RunChanges, "seen" | "is_missing">} Parts the parts of a run; null if they did not change or are not known */
 
 const LIVE_S = 1;
 const ENDED_S = 4;
 const OTHER_TAB_S = 5;
+/** @type {Parts} */
+const NOTHING = { session: null, facts: null, samples: null, files: null, settings: null, history: null, monitor: null, ending: null, log: null, curve: null };
+const NO_FILES = { files: [], best: null, why: "" };
+const NO_SAMPLES = { prompts: [], columns: [], upcoming: null, interval: "", empty: "" };
 
-/** The state of a page: "live", "done", "ended" (before its last step) or "new" (a copy or an import that was not started). */
-function stateOf({ session }) {
-  if (isLive(session)) return "live";
-  if (session.status === "completed") return "done";
-  return session.origin !== "trained" && session.status === "stopped" ? "new" : "ended";
+/** What the page shows without a run. Returns {element, show(name)}; `name` is that of a run that does not exist. */
+function noRun() {
+  const missing = h("b", { hidden: true });
+  const element = h("section", { class: "card empty fg-run-none", hidden: true }, missing,
+    h("p", {}, h("a", { href: "#train" }, "Start a training"), " on the Train page, or open one of the ", h("a", { href: "#runs" }, "runs"), ", to see it here."));
+  return {
+    element,
+    /** @param {string | null} name */
+    show(name) {
+      element.hidden = false;
+      missing.hidden = !name;
+      put(missing, name ? `There is no run “${name}”.` : "");
+    },
+  };
 }
 
-export function mount({ element }) {
+class RunPage {
   /** @type {string | null} */
-  let slug = null;
-  let seen = "";
-  /** @type {any} the parts of the run as they were last sent */
-  let known = {};
+  slug = null;
+  seen = "";
+  /** @type {Parts} the parts as they were last sent */
+  known = NOTHING;
   /** @type {string | null} the LoRA file that the user chose, of a completed run */
-  let chosen = null;
-  const curve = curveData();
+  chosen = null;
+  curve = curveData();
 
-  const header = runHeader();
-  const samples = samplesCard({ onchoose: choose });
-  const result = runResult({ onopen: (column, prompt) => samples.open(column, prompt), ontrain: trainFurther, onedit: edit, onnew: newTraining });
-  const cards = {
-    cause: causeCard(), advice: adviceCard(), loss: lossCard(), rate: rateCard(), samples, log: logCard(),
-    files: checkpointsCard({ onchoose: choose, onresume: resumeFrom }), settings: settingsCard({ onedit: edit }),
-    monitor: monitorCard({ onrefresh: refresh }), history: historyCard({ onrestore: restore }),
-  };
-  const parts = Object.fromEntries(Object.entries(cards).map(([name, one]) => [name, one.element]));
-  // Columns a, b, c and, under them, l; at 1800 px three of them stand side by side.
-  const side = [parts.files, parts.rate, parts.settings, parts.monitor, parts.history];
-  const layouts = {
-    live: { class: "cols three runcols", a: [parts.loss], b: [parts.samples], c: side, l: [parts.log] },
-    done: { class: "cols three done", h: [result.element], a: [parts.samples], b: [parts.loss, parts.log], c: side },
-    ended: { class: "cols three failcols", a: [parts.cause], b: [parts.log, parts.loss, parts.samples], c: [parts.advice, ...side] },
-    new: { class: "cols three failcols", a: [parts.cause], b: [parts.settings], c: [parts.advice, parts.files, parts.history] },
-  };
-  const columns = Object.fromEntries(["h", "a", "b", "c", "l"].map((name) => [name, h("div", { class: name === "h" ? "h" : `stack ${name}` })]));
-  const grid = h("div");
-  const body = h("div", { class: "fg-run stack", hidden: true }, header.element, grid);
-  const missing = h("b", { hidden: true });
-  const none = h("section", { class: "card empty fg-run-none", hidden: true }, missing,
-    h("p", {}, h("a", { href: "#train" }, "Start a training"), " on the Train page, or open one of the ", h("a", { href: "#runs" }, "runs"), ", to see it here."));
-  fill(element, none, body);
+  /** @param {HTMLElement} element */
+  constructor(element) {
+    this.act = actions(() => this.ask());
+    this.header = runHeader();
+    this.cards = this.makeCards();
+    this.grid = runGrid(this.cards);
+    this.body = h("div", { class: "fg-run stack", hidden: true }, this.header.element, this.grid.element);
+    this.none = noRun();
+    fill(element, this.none.element, this.body);
+    this.ask = poll(() => this.update());
+    document.addEventListener("fg:route", this.ask);
+    document.addEventListener("fg:changed", this.ask);
+  }
 
-  function reset(next) {
-    slug = next;
-    seen = "";
-    known = {};
-    chosen = null;
-    curve.clear();
+  makeCards() {
+    const samples = samplesCard({ onchoose: (name) => this.choose(name) });
+    const edit = () => loadIntoForm(this.session);
+    return {
+      samples, cause: causeCard(), advice: adviceCard(), loss: lossCard(), rate: rateCard(), log: logCard(),
+      result: runResult({
+        onopen: (column, prompt) => samples.open(column, prompt), ontrain: () => trainFurther(this.session, this.act), onedit: edit, onnew: newTraining,
+      }),
+      files: checkpointsCard({ onchoose: (name) => this.choose(name), onresume: (file) => resumeFrom(this.session, this.act, file) }),
+      settings: settingsCard({ onedit: edit }),
+      monitor: monitorCard({ onrefresh: () => this.refresh() }),
+      history: historyCard({ onrestore: (version) => this.restore(version) }),
+    };
+  }
+
+  /** The run as it is known; the cards that act on it are only shown with one. */
+  get session() {
+    return /** @type {SessionRow} */ (this.known.session);
+  }
+
+  /**
+   * Begin with another run.
+   * @param {string | null} slug
+   */
+  reset(slug) {
+    this.slug = slug;
+    this.seen = "";
+    this.known = NOTHING;
+    this.chosen = null;
+    this.curve.clear();
     if (!slug) return;
-    cards.log.reset(slug);
-    cards.files.reset();
-    header.element.querySelector(".fg-message")?.remove();
+    this.cards.log.reset(slug);
+    this.cards.files.reset();
+    this.header.element.querySelector(".fg-message")?.remove();
   }
 
-  /** Put the cards into the columns of a state. */
-  function arrange(state) {
-    if (grid.dataset.state === state) return;
-    grid.dataset.state = state;
-    const layout = layouts[state];
-    attribute(grid, "class", layout.class);
-    const used = Object.keys(columns).filter((name) => layout[name]);
-    for (const name of used) fill(columns[name], layout[name]);
-    fill(grid, used.map((name) => columns[name]));
-    header.element.hidden = state === "done";
+  /** @param {string} name */
+  choose(name) {
+    this.chosen = name;
+    this.show(NOTHING);
   }
 
-  function choose(name) {
-    chosen = name;
-    show({});
+  /** Request all parts again. */
+  refresh() {
+    this.seen = "";
+    return this.ask();
   }
 
-  function edit() {
-    return loadIntoForm(known.session);
-  }
-
-  async function refresh() {
-    seen = "";
-    await ask();
-  }
-
-  async function restore(version) {
-    const answer = await act.more(known.session)("restore", { version });
-    if (answer.value) await ask();
+  /** @param {string} version */
+  async restore(version) {
+    const answer = await this.act.request(this.session, "restore", { version });
+    if (answer.value) await this.ask();
     return answer;
   }
 
-  async function trainFurther() {
-    const { session } = known;
-    const epochs = session.max_train_epochs ?? 0;
-    const answer = await question({
-      title: `Train ${session.lora_name} further?`, yes: "Train further", field: { label: "Epochs in total", value: String(epochs + Math.max(1, Math.round(epochs / 4))) },
-      text: `The run has trained ${epochs} epochs. It continues where it ended, and its LoRA file is replaced at the new end.`,
-      check: async (value) => {
-        if (!/^\d{1,6}$/.test(value.trim()) || Number(value) <= epochs) return `Enter a whole number greater than ${epochs}.`;
-        return errorOf(await act.more(session)("resume", { epochs: Number(value) }));
-      },
+  /** Request what changed, show it, and return the seconds until the next request. */
+  async update() {
+    if (route().tab !== "run") return OTHER_TAB_S;
+    const wanted = openRun();
+    if (wanted !== this.slug) this.reset(wanted);
+    if (!wanted) {
+      this.showNone(null);
+      return OTHER_TAB_S;
+    }
+    const { value: answer } = await get(path("runs", wanted), { seen: this.seen });
+    if (answer && wanted === this.slug) this.receive(answer);
+    return this.known.session && isLive(this.known.session) ? LIVE_S : ENDED_S;
+  }
+
+  /** @param {RunChanges} answer */
+  receive({ seen, is_missing: isMissing, ...changed }) {
+    if (isMissing) {
+      this.reset(null);
+      this.showNone(route().slug);
+      return;
+    }
+    this.seen = seen;
+    const parts = Object.entries(changed).filter(([, part]) => part !== null);
+    this.known = { ...this.known, ...Object.fromEntries(parts) };
+    attribute(this.none.element, "hidden", "");
+    attribute(this.body, "hidden", null);
+    if (parts.length) this.show(changed);
+  }
+
+  /** @param {string | null} name of a run that does not exist */
+  showNone(name) {
+    this.body.hidden = true;
+    this.none.show(name);
+  }
+
+  /**
+   * Show the parts that changed.
+   * @param {Parts} changed
+   */
+  show(changed) {
+    const { known, session, header } = this;
+    const state = stateOf(session);
+    this.grid.arrange(state);
+    header.element.hidden = state === "done";
+    header.show({ session, facts: known.facts });
+    this.showFiles(changed, state);
+    this.showEnding();
+    this.showCurves(changed, state);
+    this.showLog(changed, state);
+    const { settings, monitor, history } = this.cards;
+    if (changed.settings || changed.facts) settings.show(changed);
+    if (changed.monitor || changed.session) monitor.show(changed);
+    if (changed.history || changed.session) history.show(changed);
+    this.showActions(state);
+  }
+
+  /**
+   * The LoRA files, the samples that belong to them, and the result with the chosen one.
+   * @param {Parts} changed
+   * @param {State} state
+   */
+  showFiles(changed, state) {
+    const { known, session, cards } = this;
+    const files = known.files ?? NO_FILES;
+    if (!files.files.some((file) => file.name === this.chosen)) this.chosen = files.best;
+    const file = files.files.find((one) => one.name === this.chosen) ?? null;
+    if (state === "done") cards.result.show({ session, facts: known.facts, files, samples: known.samples ?? NO_SAMPLES }, file);
+    cards.samples.show({ ...changed, chosen: state === "done" ? file?.step ?? null : null });
+    cards.files.show({ ...changed, chosen: this.chosen });
+  }
+
+  /** Why the run ended, and what to do. */
+  showEnding() {
+    const { known: { ending }, session, cards } = this;
+    attribute(cards.cause.element, "hidden", ending ? null : "");
+    if (!ending) return;
+    cards.cause.show({ ending, session });
+    cards.advice.show({ ending, session });
+  }
+
+  /**
+   * @param {Parts} changed
+   * @param {State} state
+   */
+  showCurves(changed, state) {
+    if (changed.curve) this.curve.add(changed.curve);
+    if (!changed.curve && !changed.session) return;
+    this.cards.loss.show(this.curve, state === "live");
+    this.cards.rate.show(this.curve);
+  }
+
+  /**
+   * @param {Parts} changed
+   * @param {State} state
+   */
+  showLog(changed, state) {
+    if (changed.log) this.cards.log.show(changed.log);
+    this.cards.log.setLive(state === "live");
+  }
+
+  /**
+   * The buttons, which are created again only if they change; the focus stays on the same action.
+   * @param {State} state
+   */
+  showActions(state) {
+    const { session, known, body } = this;
+    const canTrainFurther = known.facts?.can_train_further ?? false;
+    redraw(body, [state, session.slug, session.run_id, nextStep(session), canTrainFurther], () => {
+      const focused = focusedIn(body)?.dataset.action;
+      this.fillActions(state, canTrainFurther);
+      if (focused) findAll(body, `[data-action="${focused}"]`)[0]?.focus();
     });
-    if (answer) act.done({});
   }
 
-  async function resumeFrom(file) {
-    const step = file.step === null ? file.name : `step ${file.step.toLocaleString("en-US")}`;
-    const { session } = known;
-    const answer = await question({
-      title: `Resume ${session.lora_name} from ${step}?`, yes: `Resume from ${step}`,
-      text: "The steps after it are trained again. Their LoRA files are replaced when the training reaches them.",
-      check: async () => errorOf(await act.more(session)("resume", { checkpoint: file.checkpoint })),
-    });
-    if (answer) act.done({});
+  /**
+   * @param {State} state
+   * @param {boolean} canTrainFurther
+   */
+  fillActions(state, canTrainFurther) {
+    const { session, header, cards } = this;
+    const hasEnded = state === "ended" || state === "new";
+    const step = this.stepOf(session, hasEnded ? "btn primary big wide" : "btn");
+    const more = menu(() => this.session, this.act);
+    if (state === "done") cards.result.setActions(canTrainFurther, more);
+    else fill(header.actions, state === "live" ? [step, this.editButton("btn")] : null, more);
+    const isEditable = hasEnded && session.status !== "unreadable";
+    fill(cards.advice.actions, hasEnded ? step : null, isEditable ? this.editButton(step ? "btn wide" : "btn primary big wide") : null);
   }
 
-  function editButton(name) {
-    return h("button", { type: "button", class: name, "data-action": "edit", title: "Fills the form on the Train page with this run's settings and images", onclick: edit }, "Edit as new training");
-  }
-
-  /** The run's next step as a button; null where the page has a button of its own for it. */
-  function stepOf(session, name) {
+  /**
+   * The run's next step as a button; null where the page has a button of its own for it.
+   * @param {SessionRow} session
+   * @param {string} className
+   */
+  stepOf(session, className) {
     if (["load", "download"].includes(nextStep(session).action)) return null;
-    const button = stepButton(session, act);
-    button.className = name;
+    const button = stepButton(session, this.act);
+    button.className = className;
     return button;
   }
 
-  function showActions() {
-    const { session } = known;
-    const state = stateOf(known);
-    const wanted = JSON.stringify([state, session.slug, session.run_id, nextStep(session), known.facts?.can_train_further]);
-    if (body.dataset.wanted === wanted) return;
-    body.dataset.wanted = wanted;
-    const focused = focusedIn(body)?.dataset.action;
-    const hasEnded = state === "ended" || state === "new";
-    const step = stepOf(session, hasEnded ? "btn primary big wide" : "btn");
-    const more = menu(() => known.session, (action, details) => act.more(known.session)(action, details), act.done);
-    if (state === "done") result.setActions(known.facts?.can_train_further, more);
-    else fill(header.actions, state === "live" ? [step, editButton("btn")] : null, more);
-    const isEditable = hasEnded && session.status !== "unreadable";
-    fill(cards.advice.actions, hasEnded ? step : null, isEditable ? editButton(step ? "btn wide" : "btn primary big wide") : null);
-    if (focused) findAll(body, `[data-action="${focused}"]`)[0]?.focus();
+  /** @param {string} className */
+  editButton(className) {
+    return h("button", { type: "button", class: className, "data-action": "edit", title: "Fills the form on the Train page with this run’s settings and images",
+      onclick: () => loadIntoForm(this.session) }, "Edit as new training");
   }
+}
 
-  /** Show the parts that changed. */
-  function show(changed) {
-    const state = stateOf(known);
-    arrange(state);
-    const files = known.files ?? { files: [], best: null, why: "" };
-    if (!files.files.some((file) => file.name === chosen)) chosen = files.best;
-    const step = files.files.find((file) => file.name === chosen)?.step ?? null;
-    header.show(known);
-    if (state === "done") result.show({ ...known, chosen });
-    if ((state === "ended" || state === "new") && known.ending) {
-      cards.cause.show(known);
-      cards.advice.show(known);
-    }
-    attribute(cards.cause.element, "hidden", known.ending ? null : "");
-    if (changed.curve || changed.session) {
-      if (changed.curve) curve.add(changed.curve);
-      cards.loss.show(curve, state === "live");
-      cards.rate.show(curve);
-    }
-    samples.show({ ...changed, chosen: state === "done" ? step : null });
-    cards.files.show({ ...changed, chosen });
-    if (changed.log) cards.log.show(changed.log);
-    cards.log.setLive(state === "live");
-    if (changed.settings || changed.facts) cards.settings.show(changed);
-    if (changed.monitor || changed.session) cards.monitor.show(changed);
-    if (changed.history || changed.session) cards.history.show(changed);
-    showActions();
-  }
-
-  function showNone(name) {
-    attribute(none, "hidden", null);
-    body.hidden = true;
-    missing.hidden = !name;
-    put(missing, name ? `There is no run “${name}”.` : "");
-  }
-
-  const ask = poll(async () => {
-    const here = route();
-    if (here.tab !== "run") return OTHER_TAB_S;
-    const wanted = here.slug ?? store.viewed();
-    if (wanted !== slug) reset(wanted);
-    if (!slug) {
-      showNone(null);
-      return OTHER_TAB_S;
-    }
-    const { value: answer } = await get(path("runs", slug), { seen });
-    if (answer?.is_missing && wanted === slug) {
-      reset(null);
-      showNone(here.slug);
-      return ENDED_S;
-    }
-    if (answer && wanted === slug) {
-      seen = answer.seen;
-      const changed = Object.fromEntries(Object.entries(answer).filter(([name, value]) => value !== null && name !== "seen" && name !== "is_missing"));
-      known = { ...known, ...changed };
-      attribute(none, "hidden", "");
-      attribute(body, "hidden", null);
-      if (Object.keys(changed).length) show(changed);
-    }
-    return known.session && isLive(known.session) ? LIVE_S : ENDED_S;
-  });
-  const act = actions(ask);
-  document.addEventListener("fg:route", ask);
-  document.addEventListener("fg:changed", ask);
+/** @param {{ element: HTMLElement }} part */
+export function mount({ element }) {
+  new RunPage(element);
 }

@@ -1,122 +1,171 @@
 // A completed run: its best sample, how long it took, Download, the trigger word, and what to do next. Another epoch is one click away.
 
 import { address } from "./api.js";
-import { attribute, fill, h, put } from "./dom.js";
+import { duration } from "./clock.js";
+import { attribute, fill, h, put, redraw } from "./dom.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
-import { duration, plural, statusLine } from "./run_header.js";
+import { statusLine } from "./run_header.js";
+import { lossText, plural } from "./text.js";
 
-/** The column of samples for a LoRA file: of its step, else the latest one before it; null if there is none. */
+/** @import { LoraFile, LoraFiles, RunFacts, SampleMatrix, SessionRow } from "./types.js" */
+
+/** @typedef {{ session: SessionRow, facts: RunFacts | null, files: LoraFiles, samples: SampleMatrix }} Result the parts of the run */
+
+/**
+ * The column of samples for a LoRA file: of its step, else the latest one before it; null if there is none.
+ * @param {SampleMatrix} matrix
+ * @param {LoraFile | null} file
+ */
 function columnFor(matrix, file) {
   const drawn = matrix.columns.map((column, index) => ({ column, index })).filter(({ column }) => column.images.some(Boolean));
-  if (!file || file.step === null) return drawn.at(-1) ?? null;
-  return drawn.filter(({ column }) => column.step !== null && column.step <= file.step).at(-1) ?? null;
+  const { step = null } = file ?? {};
+  return (step === null ? drawn : drawn.filter(({ column }) => column.step !== null && column.step <= step)).at(-1) ?? null;
 }
 
+/** @param {LoraFile} file */
 function nameOf(file) {
   if (file.epoch !== null) return `epoch ${file.epoch}`;
   return file.step === null ? (file.is_final ? "the trained model" : "") : `step ${file.step}`;
 }
 
-export function runResult({ onopen, ontrain, onedit, onnew }) {
-  /** @type {any} the parts of the run: session, facts, files, samples */
-  let state = { session: null, facts: null, files: { files: [], best: null, why: "" }, samples: { columns: [], prompts: [] } };
-  /** @type {string | null} the name of the LoRA file that is offered */
-  let chosen = null;
-  /** @type {[number, number] | null} column and prompt */
-  let shownSample = null;
-  const image = h("img", { alt: "" });
-  const sample = h("button", { type: "button", class: "pic", onclick: () => shownSample && onopen(...shownSample) }, image);
-  const noSample = h("div", { class: "pic wait" });
-  const caption = h("p", { class: "small soft" });
-  const status = h("p");
-  const title = h("h1", { id: "fg-h-done", class: "fg-name" });
-  const sentence = h("p", { class: "soft" });
-  const download = h("a", { class: "btn primary big" }, icon("download"), "Download LoRA");
-  const file = h("span", { class: "small soft" });
-  const trigger = h("b", { class: "mono" });
-  const copy = h("button", { type: "button", class: "btn s icon quiet", "aria-label": "Copy the trigger word", onclick: copyTrigger }, icon("copy"));
-  const use = h("div", { class: "stack tight" }, h("p", { class: "strong" }, "Use it with the trigger word"),
-    h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copy), h("span", { class: "small soft" }, "Works in ComfyUI, Forge, and diffusers.")));
-  const actions = h("div", { class: "line acts result-acts" });
-  const element = h("section", { class: "card fg-run-head", "aria-labelledby": "fg-h-done" }, h("div", { class: "hero" },
-    h("figure", { class: "stack tight" }, sample, noSample, h("figcaption", {}, caption)),
-    h("div", { class: "stack hero-text" }, h("div", { class: "stack tight" }, h("p", { class: "small" }, h("a", { href: "#runs" }, "Runs")), status, title, sentence),
-      h("div", { class: "line" }, download, file), use, actions)));
+/**
+ * How long the run took, its check, and which file is offered.
+ * @param {Result} run
+ * @param {LoraFile | null} file
+ */
+function sentenceOf({ session, facts, files }, file) {
+  const steps = session.progress?.step;
+  const took = facts?.trained_s ? `Trained in ${duration(facts.trained_s)}` : "Trained";
+  const what = [steps ? plural(steps, "step") : "", facts?.num_images ? `on ${plural(facts.num_images, "image")}` : ""].filter(Boolean).join(" ");
+  const loss = file && file.val_loss !== null ? `, validation loss ${lossText(file.val_loss)}` : "";
+  const which = file && file.name !== files.best ? `You chose ${nameOf(file)}${loss}.` : files.why;
+  return [what ? `${took}: ${what}.` : `${took}.`, session.reason || "The file was loaded and checked.", which].filter(Boolean).join(" ");
+}
 
-  async function copyTrigger() {
+/** The trigger word with a button that copies it. Returns {element, show(trigger)}. */
+function triggerLine() {
+  const trigger = h("b", { class: "mono" });
+  const copy = h("button", { type: "button", class: "btn s icon quiet", "aria-label": "Copy the trigger word", onclick: async () => {
     try {
-      await navigator.clipboard.writeText(trigger.textContent);
+      await navigator.clipboard.writeText(trigger.textContent ?? "");
       notice("Copied.");
     } catch {
       window.getSelection()?.selectAllChildren(trigger);
       notice("The browser does not allow copying here. The trigger word is selected; press Ctrl+C.");
     }
-  }
-
-  function about() {
-    const { session, facts, files } = state;
-    const steps = session.progress?.step;
-    const took = facts?.trained_s ? `Trained in ${duration(facts.trained_s)}` : "Trained";
-    const what = [steps ? plural(steps, "step") : "", facts?.num_images ? `on ${plural(facts.num_images, "image")}` : ""].filter(Boolean).join(" ");
-    const first = what ? `${took}: ${what}.` : `${took}.`;
-    const picked = files.files.find((one) => one.name === chosen);
-    const other = picked && picked.name !== files.best ? `You chose ${nameOf(picked)}${picked.val_loss === null ? "" : `, validation loss ${picked.val_loss.toFixed(3)}`}.` : files.why;
-    return [first, session.reason || "The file was loaded and checked.", other].filter(Boolean).join(" ");
-  }
-
-  function showSample(picked) {
-    const found = columnFor(state.samples, picked);
-    const row = found ? found.column.images.findIndex(Boolean) : -1;
-    const url = row >= 0 ? found.column.images[row] : null;
-    sample.hidden = !url;
-    noSample.hidden = Boolean(url);
-    put(noSample, state.samples.columns.length ? "No sample was drawn before this file was saved." : state.samples.empty ?? "");
-    shownSample = url ? [found.index, row] : null;
-    if (!url) return put(caption, "");
-    if (image.getAttribute("src") !== address(url)) image.src = address(url);
-    const isExact = picked?.step === found.column.step;
-    const text = `${found.column.label}: ${state.samples.prompts[row]}`;
-    attribute(sample, "aria-label", `Sample. ${text}`);
-    return put(caption, isExact ? text : `${text} (the last sample before this file)`);
-  }
-
-  function showFile(picked) {
-    download.hidden = !picked;
-    if (!picked) return put(file, "The LoRA file is not in the run's folder any more.");
-    attribute(download, "href", address(picked.url));
-    attribute(download, "download", picked.name);
-    return put(file, [picked.name, [picked.size, nameOf(picked)].filter(Boolean).join(", ")].join("\n"));
-  }
-
+  } }, icon("copy"));
+  const element = h("div", { class: "stack tight" }, h("p", { class: "strong" }, "Use it with the trigger word"),
+    h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copy), h("span", { class: "small soft" }, "Works in ComfyUI, Forge, and diffusers.")));
   return {
     element,
-    actions,
-    /** The parts that changed, and the name of the chosen file. */
-    show(next) {
-      state = { ...state, ...Object.fromEntries(Object.entries(next).filter(([, value]) => value)) };
-      chosen = next.chosen ?? chosen;
-      if (!state.session) return;
-      const known = JSON.stringify([state.session.status, state.session.ended]);
-      if (status.dataset.known !== known) {
-        status.dataset.known = known;
-        fill(status, statusLine(state.session));
-      }
-      attribute(element, "data-status", state.session.status);
-      put(title, `${state.session.lora_name} is ready`);
-      put(sentence, about());
-      const picked = state.files.files.find((one) => one.name === chosen) ?? null;
-      showSample(picked);
-      showFile(picked);
-      put(trigger, state.facts?.trigger ?? "");
-      use.hidden = !state.facts?.trigger;
+    /** @param {string} text */
+    show(text) {
+      put(trigger, text);
+      element.hidden = !text;
     },
-    /** Train further, Edit as new training, New training and the menu. */
-    setActions(canTrainFurther, ...buttons) {
-      const button = (action, text, title, onclick) => h("button", { type: "button", class: "btn", "data-action": action, title, onclick }, text);
+  };
+}
+
+/**
+ * The sample of a file, which opens the viewer. Returns {element, show(samples, file)}.
+ * @param {(column: number, prompt: number) => void} onopen
+ */
+function sampleFigure(onopen) {
+  /** @type {[number, number] | null} column and prompt */
+  let at = null;
+  const image = h("img", { alt: "" });
+  const button = h("button", { type: "button", class: "pic", onclick: () => at && onopen(...at) }, image);
+  const none = h("div", { class: "pic wait" });
+  const caption = h("p", { class: "small soft" });
+  return {
+    element: h("figure", { class: "stack tight" }, button, none, h("figcaption", {}, caption)),
+    /**
+     * @param {SampleMatrix} samples
+     * @param {LoraFile | null} file
+     */
+    show(samples, file) {
+      const found = columnFor(samples, file);
+      const row = found ? found.column.images.findIndex(Boolean) : -1;
+      const url = found?.column.images[row];
+      button.hidden = !url;
+      none.hidden = Boolean(url);
+      put(none, samples.columns.length ? "No sample was drawn before this file was saved." : samples.empty);
+      at = found && url ? [found.index, row] : null;
+      if (!found || !url) {
+        put(caption, "");
+        return;
+      }
+      attribute(image, "src", address(url));
+      const text = `${found.column.label}: ${samples.prompts[row]}`;
+      attribute(button, "aria-label", `Sample. ${text}`);
+      put(caption, file?.step === found.column.step ? text : `${text} (the last sample before this file)`);
+    },
+  };
+}
+
+/** Download, with the file's name and size. Returns {element, show(file)}. */
+function downloadLine() {
+  const link = h("a", { class: "btn primary big" }, icon("download"), "Download LoRA");
+  const about = h("span", { class: "small soft" });
+  return {
+    element: h("div", { class: "line" }, link, about),
+    /** @param {LoraFile | null} file */
+    show(file) {
+      link.hidden = !file;
+      if (!file) {
+        put(about, "The LoRA file is not in the run’s folder any more.");
+        return;
+      }
+      attribute(link, "href", address(file.url));
+      attribute(link, "download", file.name);
+      put(about, [file.name, [file.size, nameOf(file)].filter(Boolean).join(", ")].join("\n"));
+    },
+  };
+}
+
+/**
+ * The card. Returns {element, show, setActions}.
+ * @param {{ onopen: (column: number, prompt: number) => void, ontrain: () => unknown, onedit: () => unknown, onnew: () => unknown }} on
+ */
+export function runResult({ onopen, ontrain, onedit, onnew }) {
+  const sample = sampleFigure(onopen);
+  const status = h("p");
+  const title = h("h1", { id: "fg-h-done", class: "fg-name" });
+  const sentence = h("p", { class: "soft" });
+  const download = downloadLine();
+  const trigger = triggerLine();
+  const actions = h("div", { class: "line acts result-acts" });
+  const element = h("section", { class: "card fg-run-head", "aria-labelledby": "fg-h-done" }, h("div", { class: "hero" }, sample.element,
+    h("div", { class: "stack hero-text" }, h("div", { class: "stack tight" }, h("p", { class: "small" }, h("a", { href: "#runs" }, "Runs")), status, title, sentence),
+      download.element, trigger.element, actions)));
+  return {
+    element,
+    /**
+     * @param {Result} run
+     * @param {LoraFile | null} file the chosen one
+     */
+    show(run, file) {
+      const { session, facts, samples } = run;
+      redraw(status, [session.status, session.ended], () => fill(status, statusLine(session)));
+      attribute(element, "data-status", session.status);
+      put(title, `${session.lora_name} is ready`);
+      put(sentence, sentenceOf(run, file));
+      sample.show(samples, file);
+      download.show(file);
+      trigger.show(facts?.trigger ?? "");
+    },
+    /**
+     * Train further, Edit as new training, New training and the menu.
+     * @param {boolean} canTrainFurther
+     * @param {Element} menu
+     */
+    setActions(canTrainFurther, menu) {
+      const button = (/** @type {string} */ action, /** @type {string} */ text, /** @type {string} */ help, /** @type {() => unknown} */ onclick) =>
+        h("button", { type: "button", class: "btn", "data-action": action, title: help, onclick }, text);
       fill(actions, canTrainFurther ? button("further", "Train further…", "Continues this run with more epochs", ontrain) : null,
-        button("edit", "Edit as new training", "Fills the form on the Train page with this run's settings and images", onedit),
-        button("new", "New training", "Empties the form on the Train page", onnew), buttons);
+        button("edit", "Edit as new training", "Fills the form on the Train page with this run’s settings and images", onedit),
+        button("new", "New training", "Empties the form on the Train page", onnew), menu);
     },
   };
 }

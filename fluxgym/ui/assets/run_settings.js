@@ -1,15 +1,45 @@
 // The cards Settings, Monitor and History of a run's page.
 
-import { stamp } from "./clock.js";
-import { errorOf } from "./api.js";
-import { fill, h, keyed, put } from "./dom.js";
-import { canRestore, isLive as isLiveRun } from "./session_row.js";
+import { card, refreshButton } from "./card.js";
+import { fill, h, put } from "./dom.js";
+import { historyList } from "./history.js";
+import { canRestore, isLive as isLiveRun } from "./session_text.js";
+import { word } from "./text.js";
 
-function card(id, title, ...parts) {
-  return h("section", { class: "card", "aria-labelledby": id }, h("header", {}, h("h2", { id }, title)), ...parts);
+/** @import { Restore } from "./history.js" */
+/** @import { HistoryVersion, MonitorState, RunFacts, SessionRow, SettingRow } from "./types.js" */
+
+/** @typedef {{ session?: SessionRow | null, settings?: SettingRow[] | null, facts?: RunFacts | null, monitor?: MonitorState | null, history?: HistoryVersion[] | null }} Changed */
+
+/**
+ * How many settings differ from the defaults, and from the run that this one is a copy of.
+ * @param {SettingRow[]} rows
+ * @param {{ model: string, parent: string }} facts
+ */
+function differences(rows, { model, parent }) {
+  const fromDefault = rows.filter((row) => row.default !== null).length;
+  const fromParent = rows.filter((row) => row.parent !== null).length;
+  const of = model ? ` of ${model}` : "";
+  const first = fromDefault ? `${fromDefault} ${word(fromDefault, "differs", "differ")} from the defaults${of}.` : `All settings have the defaults${of}.`;
+  return parent ? `${first} ${fromParent || "None"} ${word(fromParent, "differs", "differ")} from ${parent}.` : first;
 }
 
-/** What differs from the model's defaults, and from the run that this one is a copy of; all settings unfold. */
+/**
+ * The other values of a setting: "default 1e-4, my-cat: 2e-4"
+ * @param {SettingRow} row
+ * @param {string} parent
+ */
+function otherValues(row, parent) {
+  const list = [];
+  if (row.default !== null) list.push(`default ${row.default}`);
+  if (row.parent !== null) list.push(`${parent}: ${row.parent}`);
+  return list.join(", ");
+}
+
+/**
+ * What differs from the model's defaults, and from the run that this one is a copy of; all settings unfold.
+ * @param {{ onedit: () => unknown }} on
+ */
 export function settingsCard({ onedit }) {
   const sentence = h("p", { class: "small soft" });
   const changed = h("dl", { class: "kv three" });
@@ -17,34 +47,20 @@ export function settingsCard({ onedit }) {
   const summary = h("summary", { class: "link" });
   const fold = h("details", {}, summary, all);
   const edit = h("button", { type: "button", class: "link", onclick: onedit }, "Edit as new training");
-  const element = card("fg-h-settings", "Settings", h("div", { class: "body stack" }, sentence, changed), h("footer", { class: "small stack tight" }, fold, h("div", {}, edit)));
+  const element = card("fg-h-settings", "Settings", {}, h("div", { class: "body stack" }, sentence, changed), h("footer", { class: "small stack tight" }, fold, h("div", {}, edit)));
+  /** @type {SettingRow[]} */
   let rows = [];
   let facts = { model: "", parent: "" };
-
-  function others(row) {
-    const list = [];
-    if (row.default !== null) list.push(`default ${row.default}`);
-    if (row.parent !== null) list.push(`${facts.parent}: ${row.parent}`);
-    return list.join(", ");
-  }
-
-  function about() {
-    const fromDefault = rows.filter((row) => row.default !== null).length;
-    const fromParent = rows.filter((row) => row.parent !== null).length;
-    const model = facts.model ? ` of ${facts.model}` : "";
-    const first = fromDefault ? `${fromDefault} ${fromDefault === 1 ? "differs" : "differ"} from the defaults${model}.` : `All settings have the defaults${model}.`;
-    return facts.parent ? `${first} ${fromParent || "None"} ${fromParent === 1 ? "differs" : "differ"} from ${facts.parent}.` : first;
-  }
-
   return {
     element,
+    /** @param {Changed} next */
     show(next) {
       if (next.settings) rows = next.settings;
       if (next.facts) facts = next.facts;
       const own = rows.filter((row) => row.default !== null || row.parent !== null);
       element.hidden = rows.length === 0;
-      put(sentence, about());
-      fill(changed, own.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.value), h("dd", { class: "was" }, others(row))]));
+      put(sentence, differences(rows, facts));
+      fill(changed, own.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.value), h("dd", { class: "was" }, otherValues(row, facts.parent))]));
       changed.hidden = own.length === 0;
       put(summary, `All ${rows.length} settings`);
       fill(all, rows.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.value)]));
@@ -52,71 +68,58 @@ export function settingsCard({ onedit }) {
   };
 }
 
-/** Whether a process watches the run, and the last lines of monitor.log. A run that has ended needs none. */
+/**
+ * @param {MonitorState} monitor
+ * @param {boolean} isLive
+ */
+function monitorText(monitor, isLive) {
+  if (monitor.is_alive) return monitor.pid === null ? "✅ A process watches this run." : `✅ Process ${monitor.pid} watches this run.`;
+  return isLive ? "❌ No process watches this run. Starting the app or any training starts one." : "The run has ended, so no process watches it.";
+}
+
+/**
+ * The process that watches the run, and the last lines of monitor.log. A run that has ended needs none.
+ * @param {{ onrefresh: () => Promise<unknown> }} on
+ */
 export function monitorCard({ onrefresh }) {
   const state = h("p", { class: "line", role: "status" });
   const lines = h("div", { class: "log", tabindex: 0, role: "log", "aria-live": "off", "aria-label": "The last lines of monitor.log" });
-  const refresh = h("button", { type: "button", class: "btn s", onclick: async () => {
-    refresh.disabled = true;
-    await onrefresh();
-    setTimeout(() => { refresh.disabled = false; }, 300);
-  } }, "Refresh Monitor Status");
+  const refresh = refreshButton("Refresh Monitor Status", onrefresh);
   const element = h("details", { class: "card fold" }, h("summary", {}, "Monitor"), h("div", { class: "body stack tight" }, h("div", { class: "line" }, state, h("span", { class: "end" }, refresh)), lines));
+  /** @type {MonitorState} */
   let monitor = { is_alive: false, pid: null, lines: [] };
   let isLive = false;
-
-  function sentence() {
-    if (monitor.is_alive) return monitor.pid === null ? "✅ A process watches this run." : `✅ Process ${monitor.pid} watches this run.`;
-    return isLive ? "❌ No process watches this run. Starting the app or any training starts one." : "The run has ended, so no process watches it.";
-  }
-
   return {
     element,
+    /** @param {Changed} next */
     show(next) {
       if (next.monitor) monitor = next.monitor;
       if (next.session) isLive = isLiveRun(next.session);
-      put(state, sentence());
+      put(state, monitorText(monitor, isLive));
       put(lines, monitor.lines.join("\n"));
       lines.hidden = !monitor.lines.length;
     },
   };
 }
 
-/** The earlier settings, newest first. */
+/**
+ * The earlier settings, newest first.
+ * @param {{ onrestore: Restore }} on
+ */
 export function historyCard({ onrestore }) {
-  const list = h("ol", { class: "stack versions" });
-  const element = card("fg-h-history", "History", h("div", { class: "body" }, list));
+  const list = historyList(onrestore);
+  const element = card("fg-h-history", "History", {}, h("div", { class: "body" }, list.element));
+  /** @type {HistoryVersion[]} */
   let versions = [];
   let isLocked = true;
-
-  function version(one) {
-    const message = h("p", { class: "small bad", role: "alert", hidden: true });
-    const restore = h("button", { type: "button", class: "btn s", onclick: async () => {
-      restore.disabled = true;
-      put(message, errorOf(await onrestore(one.id)));
-      message.hidden = !message.textContent;
-      restore.disabled = false;
-    } }, "Restore these settings");
-    return h("li", { class: "stack tight" }, h("p", { class: "small" }, h("b", {}, stamp(one.kept_at))), h("ul", { class: "small mono" }), restore, message);
-  }
-
-  function update(item, one) {
-    const [, changes, restore] = item.children;
-    const known = JSON.stringify(one.changes);
-    if (changes.dataset.known !== known) {
-      changes.dataset.known = known;
-      fill(changes, one.changes.length ? one.changes.map((change) => h("li", {}, change)) : h("li", {}, "Same as the current settings."));
-    }
-    restore.hidden = isLocked || !one.changes.length;
-  }
-
   return {
     element,
+    /** @param {Changed} next */
     show(next) {
       if (next.history) versions = next.history;
       if (next.session) isLocked = !canRestore(next.session);
       element.hidden = versions.length === 0;
-      keyed(list, versions, (one) => one.id, version, update);
+      list.show(versions, isLocked);
     },
   };
 }

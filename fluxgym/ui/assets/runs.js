@@ -3,183 +3,162 @@
 
 import { address, get, poll } from "./api.js";
 import { comparison } from "./compare.js";
-import { question } from "./dialog.js";
-import { fill, h, keyed, put } from "./dom.js";
-import { icon } from "./icons.js";
-import { importInput } from "./list_actions.js";
+import { exportLinks, question } from "./dialog.js";
+import { fill, h, put } from "./dom.js";
 import { route } from "./router.js";
+import { Selection, selectionBar } from "./runs_selection.js";
 import { runsTable } from "./runs_table.js";
-import { segmented } from "./segmented.js";
+import { runsToolbar } from "./runs_toolbar.js";
 import { actions, deleteRuns, forget } from "./session_actions.js";
-import { isLive } from "./session_row.js";
+import { isLive } from "./session_text.js";
+import { plural, whole } from "./text.js";
 
-const PAGE_SIZE = 25;
-const STATUSES = [["", "All", "total"], ["running", "Running", "running"], ["queued", "Queued", "queued"], ["failed", "Failed", "failed"], ["stopped", "Stopped", "stopped"], ["completed", "Completed", "completed"]];
-const whole = (number) => number.toLocaleString("en-US");
+/** @import { Filter, RunsSetup, SessionPage, SessionRow, Sort } from "./types.js" */
 
-/** The selected runs, by slug; they stay selected while a filter hides them. */
-class Selection {
-  constructor() {
-    this.runs = new Map();
-  }
+/** @typedef {{ page: number, page_size: number, filter: string, status: Filter, model: string, sort: Sort, descending: boolean }} RunsQuery */
 
-  has(session) {
-    return this.runs.has(session.slug);
-  }
+const LIVE_S = 2;
+const IDLE_S = 5;
 
-  set(session, isSelected) {
-    if (isSelected) this.runs.set(session.slug, session);
-    else this.runs.delete(session.slug);
-  }
-
-  /** Use the current rows of selected runs. */
-  update(rows) {
-    for (const row of rows) if (this.has(row)) this.runs.set(row.slug, row);
-  }
-
-  remove(slugs) {
-    for (const slug of slugs) this.runs.delete(slug);
-  }
-
-  get all() {
-    return [...this.runs.values()];
-  }
-}
-
+/**
+ * Offer the files of several runs for download.
+ * @param {SessionRow[]} sessions
+ */
 async function exportRuns(sessions) {
   const query = sessions.map(({ slug }) => `slug=${encodeURIComponent(slug)}`).join("&");
-  const link = (name, text) => h("li", {}, h("a", { href: address(`export/${name}?${query}`), download: "" }, text));
+  const url = (/** @type {string} */ name) => address(`export/${name}?${query}`);
   await question({
-    title: `Export ${sessions.length} runs`, text: "One .zip with a folder per run. It contains no token and no path of a model.",
-    body: [h("ul", { class: "fg-exports" }, link("settings.zip", "Settings only"), link("with-images.zip", "Settings, images and captions"),
-      link("everything.zip", "Settings, images, captions and the trained models"))],
+    title: `Export ${plural(sessions.length, "run")}`, text: "One .zip with a folder per run. It contains no token and no path of a model.",
+    body: [exportLinks([
+      [url("settings.zip"), "Settings only"], [url("with-images.zip"), "Settings, images and captions"],
+      [url("everything.zip"), "Settings, images, captions and the trained models"],
+    ])],
   });
 }
 
-/** The bar of the selected runs. */
-function selectionBar(selection, on) {
-  const text = h("span", { class: "strong", role: "status" });
-  const button = (label, onclick) => h("button", { type: "button", class: "btn s quiet", onclick }, label);
-  const compare = button("Compare", on.compare);
-  const forgetting = button("Forget", on.forget);
-  const deleting = button("Delete…", on.remove);
-  const clear = h("button", { type: "button", class: "btn s icon quiet", "data-clear": "", "aria-label": "Clear selection", onclick: on.clear }, icon("x"));
-  const element = h("div", { class: "bulk", role: "region", "aria-label": "Selected runs", hidden: true }, text, h("span", { class: "grow" }), compare, button("Export…", on.export), forgetting, deleting, clear);
-  return {
-    element,
-    show(rows) {
-      const { all } = selection;
-      const notShown = all.filter((session) => !rows.some((row) => row.slug === session.slug)).length;
-      element.hidden = all.length === 0;
-      put(text, `${whole(all.length)} selected${notShown ? `, ${whole(notShown)} not shown` : ""}`);
-      compare.hidden = all.length !== 2;
-      forgetting.hidden = deleting.hidden = all.every(isLive);
-    },
-  };
-}
-
-/** The filters, Import and New training. */
-function toolbar(query, on) {
-  const name = h("input", { class: "in s", type: "search", placeholder: "Filter by name", "aria-label": "Filter by name", oninput: () => on.filter({ filter: name.value }) });
-  const status = segmented({ label: "Status", choose: (value) => on.filter({ status: value }) });
-  const model = h("select", { class: "in s end", "aria-label": "Model", onchange: () => on.filter({ model: model.value }) });
-  const file = importInput();
-  const element = h("header", { class: "tools" },
-    h("h1", { class: "vh", id: "runs-h" }, "All runs"),
-    h("div", { class: "search" }, icon("search"), name), status.element, model,
-    h("button", { type: "button", class: "btn s", onclick: () => file.click() }, "Import…"), file,
-    h("a", { class: "btn s primary", href: "#train" }, "New training"));
-  return {
-    element,
-    show({ counts, models }) {
-      status.show(STATUSES.map(([value, text, count]) => [value, `${text} ${whole(counts[count])}`]), query.status);
-      const choices = [{ id: "", title: "All models" }, ...models];
-      keyed(model, choices, (choice) => choice.id, (choice) => h("option", { value: choice.id }), (option, choice) => put(option, choice.title));
-      model.hidden = models.length < 2 && !query.model;
-      if (model.value !== query.model) model.value = query.model;
-    },
-  };
-}
-
-export function mount({ element }) {
-  const query = { page: 0, page_size: PAGE_SIZE, filter: "", status: "", model: "", sort: "date", descending: true };
-  const selection = new Selection();
-  let version = "";
-  let shown = null;
-
-  const change = (changes) => {
-    Object.assign(query, { page: 0 }, changes);
-    ask();
-  };
-  const removeFrom = async (action) => {
-    selection.remove(await action(selection.all.filter((session) => !isLive(session))));
-    refresh();
-  };
-  const compared = comparison();
-  const bar = selectionBar(selection, {
-    compare: () => compared.show(selection.all),
-    export: () => exportRuns(selection.all),
-    forget: () => removeFrom(forget),
-    remove: () => removeFrom(deleteRuns),
-    clear: () => { selection.remove(selection.all.map(({ slug }) => slug)); refresh(); },
-  });
-  const tools = toolbar(query, { filter: change });
-  const act = actions(() => ask());
-  const table = runsTable({
-    act,
-    sort: (sort, descending) => change({ sort, descending }),
-    isSelected: (session) => selection.has(session),
-    select: (session, isSelected) => { selection.set(session, isSelected); refresh(); },
-    selectAll: (isSelected) => { for (const row of shown.rows) selection.set(row, isSelected); refresh(); },
-  });
-  const before = h("button", { type: "button", class: "btn s", onclick: () => change({ page: query.page - 1 }) }, "Previous");
-  const after = h("button", { type: "button", class: "btn s", onclick: () => change({ page: query.page + 1 }) }, "Next");
+/**
+ * Pages of the table. Returns {element, show(page)}.
+ * @param {(step: number) => void} turn
+ */
+function pager(turn) {
+  const before = h("button", { type: "button", class: "btn s", onclick: () => turn(-1) }, "Previous");
+  const after = h("button", { type: "button", class: "btn s", onclick: () => turn(1) }, "Next");
   const where = h("span", {});
-  const pager = h("footer", { class: "pager" }, where, h("span", { class: "grow" }), before, after);
-  const empty = h("div", { class: "empty", hidden: true });
-  const card = h("section", { class: "card fg-runs-card", "aria-labelledby": "runs-h" }, tools.element,
-    h("div", { class: "body fg-bulk-slot" }, bar.element), h("div", { class: "scroll" }, table.element), empty, pager);
-  fill(element, card, compared.element);
+  const element = h("footer", { class: "pager" }, where, h("span", { class: "grow" }), before, after);
+  return {
+    element,
+    /** @param {SessionPage} shown */
+    show({ counts, page, page_size: size }) {
+      const last = Math.min((page + 1) * size, counts.shown);
+      element.hidden = counts.shown <= size;
+      put(where, `${whole(page * size + 1)}–${whole(last)} of ${whole(counts.shown)}`);
+      before.disabled = page === 0;
+      after.disabled = last >= counts.shown;
+    },
+  };
+}
 
-  function showEmpty({ counts }) {
-    empty.hidden = counts.shown > 0;
-    table.element.hidden = counts.shown === 0;
-    const sentences = counts.total ? ["No run matches.", "Change the filter to see others."] : ["No runs yet", "Each training that you start is listed here, with its settings and results."];
-    if (!empty.hidden && empty.textContent !== sentences.join("")) fill(empty, h("b", {}, sentences[0]), h("span", {}, sentences[1]));
+class RunsPage {
+  /**
+   * @param {HTMLElement} element
+   * @param {RunsSetup} setup
+   */
+  constructor(element, { import_types: importTypes, page_size: pageSize }) {
+    /** @type {RunsQuery} */
+    this.query = { page: 0, page_size: pageSize, filter: "", status: "", model: "", sort: "date", descending: true };
+    /** @type {SessionPage | null} */
+    this.shown = null;
+    this.selection = new Selection();
+    this.comparison = comparison();
+    this.bar = this.makeBar();
+    this.tools = runsToolbar(this.query, (changes) => this.change(changes), importTypes);
+    this.act = actions(() => this.ask());
+    this.table = this.makeTable();
+    this.pager = pager((step) => this.change({ page: this.query.page + step }));
+    this.empty = h("div", { class: "empty", hidden: true });
+    this.slot = h("div", { class: "body fg-bulk-slot" }, this.bar.element);
+    fill(element, h("section", { class: "card fg-runs-card", "aria-labelledby": "runs-h" }, this.tools.element, this.slot,
+      h("div", { class: "scroll" }, this.table.element), this.empty, this.pager.element), this.comparison.element);
+    this.ask = poll(() => this.update());
+    document.addEventListener("fg:changed", this.ask);
+    document.addEventListener("fg:route", this.ask);
   }
 
-  function showPager({ counts, page, page_size: size }) {
-    const last = Math.min((page + 1) * size, counts.shown);
-    pager.hidden = counts.shown <= size;
-    put(where, `${whole(page * size + 1)}–${whole(last)} of ${whole(counts.shown)}`);
-    before.disabled = page === 0;
-    after.disabled = last >= counts.shown;
+  makeBar() {
+    return selectionBar({
+      compare: () => this.comparison.show(this.selection.all),
+      export: () => exportRuns(this.selection.all),
+      forget: () => this.remove(forget),
+      remove: () => this.remove(deleteRuns),
+      clear: () => { this.selection.clear(); this.show(); },
+    });
   }
 
-  function refresh() {
+  makeTable() {
+    return runsTable({
+      act: this.act,
+      sort: (sort, descending) => this.change({ sort, descending }),
+      isSelected: (session) => this.selection.has(session),
+      select: (session, isSelected) => { this.selection.set([session], isSelected); this.show(); },
+      selectAll: (isSelected) => { this.selection.set(this.shown?.rows ?? [], isSelected); this.show(); },
+    });
+  }
+
+  /**
+   * Change the query; a filter or another order starts at its first page.
+   * @param {Partial<RunsQuery>} changes
+   */
+  change(changes) {
+    Object.assign(this.query, { page: 0 }, changes);
+    this.ask();
+  }
+
+  /**
+   * Forget or delete the selected runs that have ended.
+   * @param {(sessions: SessionRow[]) => Promise<string[]>} action
+   */
+  async remove(action) {
+    this.selection.remove(await action(this.selection.all.filter((session) => !isLive(session))));
+    this.show();
+  }
+
+  /** Request the rows if they changed, show them, and return the seconds until the next request. */
+  async update() {
+    if (route().tab !== "runs") return IDLE_S;
+    const asked = JSON.stringify(this.query);
+    const { value } = await get("sessions", { ...this.query, version: this.shown?.version ?? "" });
+    if (asked !== JSON.stringify(this.query)) return 0; // the filter was changed meanwhile
+    if (value) {
+      this.shown = value;
+      this.query.page = value.page;
+    }
+    this.show();
+    const { running = 0, queued = 0 } = this.shown?.counts ?? {};
+    return running + queued > 0 ? LIVE_S : IDLE_S;
+  }
+
+  show() {
+    const { shown, query, selection } = this;
     if (!shown) return;
     selection.update(shown.rows);
-    query.page = shown.page;
-    tools.show(shown);
-    table.show(shown.rows, query);
-    bar.show(shown.rows);
-    bar.element.parentElement?.toggleAttribute("hidden", Boolean(bar.element.hidden));
-    showEmpty(shown);
-    showPager(shown);
+    this.tools.show(shown);
+    this.table.show(shown.rows, query);
+    this.bar.show(selection.all, shown.rows);
+    this.slot.hidden = this.bar.element.hidden === true;
+    this.showEmpty(shown);
+    this.pager.show(shown);
   }
 
-  const ask = poll(async () => {
-    if (route().tab !== "runs") return 5;
-    const asked = JSON.stringify(query);
-    const { value } = await get("sessions", { ...query, version });
-    if (asked !== JSON.stringify(query)) return 0; // the filter was changed meanwhile
-    if (value) {
-      shown = value;
-      version = value.version;
-    }
-    refresh();
-    return shown && shown.counts.running + shown.counts.queued > 0 ? 2 : 5;
-  });
-  document.addEventListener("fg:changed", () => ask());
-  document.addEventListener("fg:route", () => ask());
+  /** @param {SessionPage} shown */
+  showEmpty({ counts }) {
+    this.empty.hidden = counts.shown > 0;
+    this.table.element.hidden = counts.shown === 0;
+    const [title, text] = counts.total ? ["No run matches.", "Change the filter to see others."] : ["No runs yet", "Each training that you start is listed here, with its settings and results."];
+    if (!this.empty.hidden && this.empty.textContent !== title + text) fill(this.empty, h("b", {}, title), h("span", {}, text));
+  }
+}
+
+/** @param {{ element: HTMLElement, props: { value: RunsSetup } }} part */
+export function mount({ element, props }) {
+  new RunsPage(element, props.value);
 }

@@ -1,41 +1,58 @@
 // The table of runs: one row per run with a check box, and column headings that sort.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
-import { count, seconds, span, stamp } from "./clock.js";
+import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
+import { count, stamp } from "./clock.js";
 import { icon } from "./icons.js";
 import { menu } from "./menu.js";
-import { began, buttonsKey, folderName, openLink, sentence, statusDot, statusWord, stepButton, stepsText } from "./session_row.js";
+import { began, buttonsKey, endsAt, openLink, showDuration, statusDot, statusWord, stepButton } from "./session_row.js";
+import { activity, folderName, rowKey, sentence, stepsText } from "./session_text.js";
+import { lossText } from "./text.js";
 
-/** @type {[string, string, string, boolean][]} Name, title, class, and whether the first click sorts downwards. */
+/** @import { Act } from "./session_actions.js" */
+/** @import { SessionRow, Sort } from "./types.js" */
+
+/** @typedef {HTMLTableRowElement & { session: SessionRow }} Row */
+/** @typedef {{ sort: Sort, descending: boolean }} Order */
+
+/**
+ * What the table does: `select` is called for a row's check box, `selectAll` for the one above them.
+ * @typedef {object} TableActions
+ * @property {Act} act
+ * @property {(sort: Sort, descending: boolean) => void} sort
+ * @property {(session: SessionRow) => boolean} isSelected
+ * @property {(session: SessionRow, isSelected: boolean) => void} select
+ * @property {(isSelected: boolean) => void} selectAll
+ */
+
+/** @type {[Sort, string, string, boolean][]} Name, title, class, and whether the first click sorts downwards. */
 const COLUMNS = [
   ["name", "Run", "", false], ["status", "Status", "", false], ["steps", "Steps", "r", true], ["loss", "Loss", "r", false],
   ["model", "Model", "", false], ["date", "Date", "", true], ["duration", "Duration", "r", true],
 ];
 
-/** "GPU out of memory at step 41 of 960." as one short line below the status. */
+/**
+ * "GPU out of memory at step 41 of 960." as one short line below the status.
+ * @param {SessionRow} session
+ */
 function detail(session) {
-  if (session.status === "running") return session.activity === "Training" ? "" : session.activity;
-  if (session.status === "completed") return "";
-  return sentence(session);
+  if (session.status === "running") return activity(session);
+  return session.status === "completed" ? "" : sentence(session);
 }
 
-function timeLeft(session) {
-  const at = seconds(session.progress?.time);
-  const eta = session.progress?.eta_s;
-  return session.status === "running" && typeof eta === "number" && at !== null ? at + eta : null;
-}
-
+/**
+ * @param {Element} cell
+ * @param {SessionRow} session
+ */
 function showStatus(cell, session) {
-  const [line, small] = cell.children;
-  const known = JSON.stringify(session.shown);
-  if (line.dataset.known !== known) {
-    line.dataset.known = known;
-    fill(line, statusDot(session), ...statusWord(session).children);
-    attribute(line, "class", statusWord(session).className);
-  }
-  const left = timeLeft(session);
+  const [line, small] = /** @type {Iterable<HTMLElement>} */ (cell.children);
+  redraw(line, session.shown, () => {
+    const word = statusWord(session);
+    attribute(line, "class", word.className);
+    fill(line, statusDot(session), ...word.children);
+  });
+  const end = session.status === "running" ? endsAt(session) : null;
   const text = detail(session);
-  if (left !== null && !text) count(small, left, "down");
+  if (end !== null && !text) count(small, end, "down");
   else {
     small.classList.remove("fg-clock");
     put(small, text);
@@ -43,97 +60,104 @@ function showStatus(cell, session) {
   attribute(small, "title", text || null);
 }
 
-function showDuration(cell, session) {
-  if (session.attempt_started !== null) count(cell.firstElementChild, session.attempt_started, "for");
-  else {
-    cell.firstElementChild.classList.remove("fg-clock");
-    put(cell.firstElementChild, session.duration_s === null ? "" : span(session.duration_s));
-  }
-  attribute(cell, "title", session.attempt > 1 ? `Of attempt ${session.attempt} alone` : null);
-}
-
-function showDate(cell, session) {
-  const known = `${session.began}/${session.started}/${stamp(session.started).slice(0, 10)}`;
-  if (cell.dataset.known === known) return;
-  cell.dataset.known = known;
-  fill(cell, began(session));
-}
-
-function lossText(session) {
-  const loss = session.progress?.loss;
-  return typeof loss === "number" ? loss.toFixed(3) : "";
-}
-
+/**
+ * @param {SessionRow} session
+ * @param {TableActions} on
+ */
 function makeRow(session, { act, select }) {
-  const box = h("input", { type: "checkbox", onchange: () => select(row.session, box.checked) });
-  /** @type {HTMLTableRowElement & { session?: any }} */
-  const row = h("tr", {},
+  const box = h("input", { type: "checkbox", onchange: () => { select(row.session, box.checked); } });
+  const element = h("tr", {},
     h("td", { class: "m" }, box),
     h("td", { class: "m" }, openLink(session, act, { class: "name" }, session.lora_name), h("span", { class: "small faint fg-slug" })),
     h("td", { class: "m2" }, h("span", {}), h("span", { class: "small soft fg-detail" })),
-    h("td", { class: "r nowrap" }), h("td", { class: "r" }), h("td", { class: "nowrap" }), h("td", { class: "nowrap" }),
+    h("td", { class: "r nowrap" }), h("td", { class: "r" }), h("td", { class: "nowrap" }), h("td", { class: "nowrap" }, h("span", {})),
     h("td", { class: "r nowrap" }, h("span")), h("td", { class: "m acts" }, h("span", { class: "fg-buttons" })));
-  row.session = session;
-  row.lastElementChild?.append(menu(() => row.session, (action, more) => act.more(row.session)(action, more), act.done));
+  const row = Object.assign(element, { session });
+  row.lastElementChild?.append(menu(() => row.session, act));
   return row;
 }
 
-function showRow(row, session, { act, isSelected }) {
-  const isChecked = isSelected(session);
-  const box = row.querySelector("input");
-  if (box.checked !== isChecked) box.checked = isChecked;
-  row.classList.toggle("sel", isChecked);
-  const shown = JSON.stringify(session);
-  if (row.dataset.shown === shown) return;
-  row.dataset.shown = shown;
+/**
+ * @param {Row} row
+ * @param {SessionRow} session
+ * @param {Act} act
+ */
+function showCells(row, session, act) {
   row.dataset.status = session.status;
   row.session = session;
-  attribute(box, "aria-label", `Select ${session.lora_name}`);
-  const [, name, status, steps, loss, model, date, duration, actions] = row.children;
-  put(name.querySelector(".name"), session.lora_name);
-  put(name.querySelector(".fg-slug"), folderName(session));
+  const [box, name, status, steps, loss, model, date, duration, actions] = row.children;
+  attribute(find(box, "input"), "aria-label", `Select ${session.lora_name}`);
+  put(find(name, ".name"), session.lora_name);
+  put(find(name, ".fg-slug"), folderName(session));
   showStatus(status, session);
   put(steps, stepsText(session));
-  put(loss, lossText(session));
+  put(loss, typeof session.progress?.loss === "number" ? lossText(session.progress.loss) : "");
   put(model, session.model);
-  showDate(date, session);
-  showDuration(duration, session);
-  const key = buttonsKey(session);
-  if (actions.dataset.key !== key) {
-    actions.dataset.key = key;
-    fill(actions.firstElementChild, stepButton(session, act));
-  }
+  const when = find(date, "span");
+  redraw(when, [session.began, session.started, stamp(session.started).slice(0, 10)], () => fill(when, began(session)));
+  showDuration(find(duration, "span"), session);
+  attribute(duration, "title", session.attempt > 1 ? `Of attempt ${session.attempt} alone` : null);
+  const slot = find(actions, ".fg-buttons");
+  redraw(slot, buttonsKey(session), () => fill(slot, stepButton(session, act)));
 }
 
 /**
- * The table. `on` has act (session_actions.js), sort(column, descending), select(session, isSelected), selectAll(isSelected) and
- * isSelected(session). Returns {element, show}.
+ * @param {Row} row
+ * @param {SessionRow} session
+ * @param {TableActions} on
+ */
+function showRow(row, session, { act, isSelected }) {
+  const box = /** @type {HTMLInputElement} */ (find(row, "input"));
+  box.checked = isSelected(session);
+  row.classList.toggle("sel", box.checked);
+  redraw(row, session, () => showCells(row, session, act));
+}
+
+/**
+ * The headings, which sort. Returns {elements, show(order)}.
+ * @param {TableActions["sort"]} sort
+ */
+function headings(sort) {
+  /** @type {Order | null} */
+  let shown = null;
+  const marks = COLUMNS.map(() => h("span"));
+  const elements = COLUMNS.map(([name, title, className, first], index) => h("th", { class: className || null, scope: "col" },
+    h("button", { type: "button", onclick: () => sort(name, shown?.sort === name ? !shown.descending : first) }, title, marks[index])));
+  return {
+    elements,
+    /** @param {Order} order */
+    show({ sort: by, descending }) {
+      if (shown?.sort === by && shown.descending === descending) return;
+      shown = { sort: by, descending };
+      COLUMNS.forEach(([name], index) => {
+        const isSorted = name === by;
+        attribute(elements[index], "aria-sort", isSorted ? (descending ? "descending" : "ascending") : null);
+        fill(marks[index], isSorted ? icon(descending ? "down" : "up") : "");
+      });
+    },
+  };
+}
+
+/**
+ * The table. Returns {element, show}.
+ * @param {TableActions} on
  */
 export function runsTable(on) {
-  const all = h("input", { type: "checkbox", "aria-label": "Select all runs of this page", onchange: () => on.selectAll(all.checked) });
-  let sorted = { sort: "date", descending: true };
-  const marks = COLUMNS.map(() => h("span"));
-  const heads = COLUMNS.map(([name, title, className, first], index) => h("th", { class: className || null, scope: "col" },
-    h("button", { type: "button", onclick: () => on.sort(name, sorted.sort === name ? !sorted.descending : first) }, title, marks[index])));
+  const all = h("input", { type: "checkbox", "aria-label": "Select all runs of this page", onchange: () => { on.selectAll(all.checked); } });
+  const heads = headings(on.sort);
   const body = h("tbody");
   const element = h("table", { class: "list", id: "runs" },
-    h("thead", {}, h("tr", {}, h("th", { class: "fg-check" }, all), heads, h("th", {}, h("span", { class: "vh" }, "Actions")))), body);
-
-  function showSorted(query) {
-    if (sorted.sort === query.sort && sorted.descending === query.descending && element.dataset.sorted) return;
-    sorted = { sort: query.sort, descending: query.descending };
-    element.dataset.sorted = query.sort;
-    COLUMNS.forEach(([name], index) => {
-      const isSorted = name === query.sort;
-      attribute(heads[index], "aria-sort", isSorted ? (query.descending ? "descending" : "ascending") : null);
-      fill(marks[index], isSorted ? icon(query.descending ? "down" : "up") : "");
-    });
-  }
+    h("thead", {}, h("tr", {}, h("th", { class: "fg-check" }, all), heads.elements, h("th", {}, h("span", { class: "vh" }, "Actions")))), body);
   return {
     element,
-    show(rows, query) {
-      showSorted(query);
-      keyed(body, rows, (row) => `${row.slug}/${row.run_id ?? ""}`, (session) => makeRow(session, on), (row, session) => showRow(row, session, on));
+    /**
+     * Show the rows of a page.
+     * @param {SessionRow[]} rows
+     * @param {Order} order
+     */
+    show(rows, order) {
+      heads.show(order);
+      keyed(body, rows, rowKey, (session) => makeRow(session, on), (row, session) => showRow(row, session, on));
       const chosen = rows.filter(on.isSelected).length;
       all.checked = rows.length > 0 && chosen === rows.length;
       all.indeterminate = chosen > 0 && chosen < rows.length;

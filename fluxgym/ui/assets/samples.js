@@ -2,132 +2,200 @@
 
 import { now, span } from "./clock.js";
 import { address } from "./api.js";
-import { attribute, h, keyed, put } from "./dom.js";
+import { card } from "./card.js";
+import { attribute, find, h, keyed, put } from "./dom.js";
+import { lossText } from "./text.js";
 import { viewer } from "./viewer.js";
 
-export function samplesCard({ onchoose }) {
-  /** @type {any} */
-  let matrix = { prompts: [], columns: [], upcoming: null, interval: "", empty: "" };
-  /** @type {any} */
-  let session = null;
-  /** @type {any} */
-  let files = { files: [] };
-  /** @type {number | null} */
-  let chosen = null; // the step of the chosen file, once the run is completed
-  /** @type {string | null} */
-  let inView = null; // the key of the column that was last scrolled into view
-  const look = viewer();
-  const title = h("h2", { id: "fg-h-samples" }, "Samples");
-  const note = h("span", { class: "small faint" });
-  const grid = h("div", { class: "matrix" });
-  const area = h("div", { class: "matrix-scroll" }, grid);
-  const empty = h("p", { class: "soft" });
-  const element = h("section", { class: "card", "aria-labelledby": "fg-h-samples" }, h("header", {}, title, note), h("div", { class: "body" }, area, empty));
+/** @import { LoraFile, LoraFiles, SampleColumn, SampleMatrix, SessionRow } from "./types.js" */
 
-  const fileOf = (column) => (session?.status === "completed" ? files.files.find((file) => file.step !== null && file.step === column.step) : null);
+/** @typedef {SampleColumn & { isNext?: true }} Column the next one has no images yet */
+/** @typedef {{ key: string, kind: "corner" }} Corner */
+/** @typedef {{ key: string, kind: "head", column: Column }} Head */
+/** @typedef {{ key: string, kind: "prompt", prompt: string }} Prompt */
+/** @typedef {{ key: string, kind: "image", column: Column, row: number, prompt: string }} ImageCell */
+/** @typedef {Corner | Head | Prompt | ImageCell} Cell */
 
-  /** The columns: those with images, then the next one, which is empty. */
-  function columns() {
-    const next = matrix.upcoming && matrix.columns.length ? [{ key: "next", label: matrix.upcoming.label, images: [], isNext: true }] : [];
-    return [...matrix.columns, ...next];
+/**
+ * The columns: those with images, then the next one, which is empty.
+ * @param {SampleMatrix} matrix
+ * @returns {Column[]}
+ */
+function columnsOf({ columns, upcoming }) {
+  if (!upcoming || !columns.length) return columns;
+  return [...columns, { key: "next", label: upcoming.label, step: null, epoch: null, images: [], isNext: true }];
+}
+
+/**
+ * The cells of the grid, row by row.
+ * @param {SampleMatrix} matrix
+ */
+function cellsOf(matrix) {
+  const columns = columnsOf(matrix);
+  /** @type {Cell[]} */
+  const cells = [{ key: "corner", kind: "corner" }, ...columns.map((column) => /** @type {Head} */ ({ key: `h ${column.key}`, kind: "head", column }))];
+  matrix.prompts.forEach((prompt, row) => {
+    cells.push({ key: `p ${row}`, kind: "prompt", prompt });
+    for (const column of columns) cells.push({ key: `${row} ${column.key} ${column.images[row] ?? ""}`, kind: "image", column, row, prompt });
+  });
+  return cells;
+}
+
+/**
+ * What stands below the name of a column.
+ * @param {Column} column
+ * @param {LoraFile | null} file
+ */
+function below({ step, epoch, label }, file) {
+  const parts = [];
+  if (step === 0) parts.push("Base model");
+  if (epoch && !label.startsWith("Epoch")) parts.push(`Epoch ${epoch}`);
+  if (step && label.startsWith("Epoch")) parts.push(`Step ${step}`);
+  if (typeof file?.val_loss === "number") parts.push(`Val. ${lossText(file.val_loss)}`);
+  return parts.join("\n");
+}
+
+/**
+ * When the next images are drawn: "in about 48 s", from the speed of the last steps; "" if that is not known.
+ * @param {SampleMatrix} matrix
+ * @param {SessionRow | null} session
+ */
+function waiting({ upcoming }, session) {
+  const { time, step, s_per_it: speed } = session?.progress ?? {};
+  if (!upcoming || upcoming.step === null || typeof speed !== "number" || typeof step !== "number") return "";
+  const left = time + (upcoming.step - step) * speed - now();
+  return left > 0 ? `in about ${span(left)}` : "soon";
+}
+
+class Samples {
+  /** @type {SampleMatrix} */
+  matrix = { prompts: [], columns: [], upcoming: null, interval: "", empty: "" };
+  /** @type {SessionRow | null} */
+  session = null;
+  /** @type {LoraFile[]} */
+  files = [];
+  /** @type {number | null} the step of the chosen file, once the run is completed */
+  chosen = null;
+  /** @type {string | null} the key of the column that was last scrolled into view */
+  inView = null;
+
+  /** @param {(name: string) => void} onchoose */
+  constructor(onchoose) {
+    this.onchoose = onchoose;
+    this.viewer = viewer();
+    this.title = h("span", {}, "Samples");
+    this.note = h("span", { class: "small faint" });
+    this.grid = h("div", { class: "matrix" });
+    this.area = h("div", { class: "matrix-scroll" }, this.grid);
+    this.empty = h("p", { class: "soft" });
+    this.element = card("fg-h-samples", this.title, { tools: this.note }, h("div", { class: "body" }, this.area, this.empty));
   }
 
-  function cells() {
-    /** @type {any[]} */
-    const list = [{ key: "corner", kind: "corner" }, ...columns().map((column, index) => ({ key: `h ${column.key}`, kind: "head", column, index }))];
-    matrix.prompts.forEach((prompt, row) => {
-      list.push({ key: `p ${row}`, kind: "prompt", prompt });
-      columns().forEach((column, index) => list.push({ key: `${row} ${column.key} ${column.images[row] ?? ""}`, kind: "image", column, index, row, prompt }));
-    });
-    return list;
+  /**
+   * The LoRA file that was saved at a column's step, if files can be chosen.
+   * @param {Column} column
+   */
+  fileOf(column) {
+    if (this.session?.status !== "completed") return null;
+    return this.files.find((file) => file.step !== null && file.step === column.step) ?? null;
   }
 
-  function head() {
+  /** @param {Cell} cell */
+  make(cell) {
+    if (cell.kind === "image") return this.image(cell);
+    if (cell.kind === "prompt") return h("div", { class: "p" });
+    if (cell.kind === "corner") return h("div", { class: "h" });
     const radio = h("input", { type: "radio", name: "fg-sample-file" });
     return h("div", { class: "h" }, h("label", { class: "check" }, radio, h("b")), h("span"));
   }
 
-  function updateHead(cell, { column }) {
-    const file = fileOf(column);
-    const [label, about] = cell.children;
-    const [radio, name] = label.children;
-    radio.hidden = !file;
-    label.classList.toggle("plain", !file);
-    radio.onchange = () => onchoose(file.name);
-    radio.checked = Boolean(file) && column.step === chosen;
-    put(name, column.label);
-    put(about, below(column, file));
-  }
-
-  function below(column, file) {
-    if (column.isNext) return waiting();
-    const parts = [];
-    if (column.step === 0) parts.push("Base model");
-    if (column.epoch && !column.label.startsWith("Epoch")) parts.push(`Epoch ${column.epoch}`);
-    if (column.step && column.label.startsWith("Epoch")) parts.push(`Step ${column.step}`);
-    if (typeof file?.val_loss === "number") parts.push(`Val. ${file.val_loss.toFixed(3)}`);
-    return parts.join("\n");
-  }
-
-  /** "in about 48 s", from the speed of the last steps. */
-  function waiting() {
-    const { time, step, s_per_it: speed } = session?.progress ?? {};
-    if (matrix.upcoming?.step === null || typeof speed !== "number" || typeof step !== "number") return "";
-    const left = time + (matrix.upcoming.step - step) * speed - now();
-    return left > 0 ? `in about ${span(left)}` : "soon";
-  }
-
-  function image({ column, row, prompt }) {
+  /** @param {ImageCell} cell */
+  image({ column, row, prompt }) {
     const url = column.images[row];
     if (!url) return h("div", { class: "pic wait" }, column.isNext ? "" : "No image");
-    const text = `${column.label}: ${prompt}`;
-    return h("button", { type: "button", class: "pic", "aria-label": text, onclick: () => look.open(matrix.columns.findIndex((one) => one.key === column.key), row) },
-      h("img", { src: address(url), alt: "", loading: "lazy" }));
+    const open = () => this.open(this.matrix.columns.findIndex((one) => one.key === column.key), row);
+    return h("button", { type: "button", class: "pic", "aria-label": `${column.label}: ${prompt}`, onclick: open }, h("img", { src: address(url), alt: "", loading: "lazy" }));
   }
 
-  const make = { corner: () => h("div", { class: "h" }), head, prompt: ({ prompt }) => h("div", { class: "p" }, prompt), image };
-
-  function update(cell, item) {
-    if (item.kind === "head") updateHead(cell, item);
-    if (item.kind === "prompt") put(cell, item.prompt);
-    if (item.kind === "image") cell.classList.toggle("chosen", Boolean(fileOf(item.column)) && item.column.step === chosen);
+  /**
+   * @param {HTMLElement} element
+   * @param {Cell} cell
+   */
+  update(element, cell) {
+    if (cell.kind === "head") this.updateHead(element, cell.column);
+    if (cell.kind === "prompt") put(element, cell.prompt);
+    if (cell.kind === "image") element.classList.toggle("chosen", Boolean(this.fileOf(cell.column)) && cell.column.step === this.chosen);
   }
 
-  function show() {
-    const all = columns();
-    const hasChoice = matrix.columns.filter(fileOf).length > 1;
-    put(title, hasChoice ? "Choose another epoch" : "Samples");
-    put(note, hasChoice ? "Download uses the chosen one" : matrix.interval);
+  /**
+   * @param {HTMLElement} element
+   * @param {Column} column
+   */
+  updateHead(element, column) {
+    const file = this.fileOf(column);
+    const radio = /** @type {HTMLInputElement} */ (find(element, "input"));
+    radio.hidden = !file;
+    radio.onchange = () => file && this.onchoose(file.name);
+    radio.checked = Boolean(file) && column.step === this.chosen;
+    find(element, "label").classList.toggle("plain", !file);
+    put(find(element, "b"), column.label);
+    put(find(element, ":scope > span"), column.isNext ? waiting(this.matrix, this.session) : below(column, file));
+  }
+
+  draw() {
+    const { matrix, area, grid } = this;
+    const count = String(columnsOf(matrix).length);
+    const hasChoice = matrix.columns.filter((column) => this.fileOf(column)).length > 1;
+    put(this.title, hasChoice ? "Choose another epoch" : "Samples");
+    put(this.note, hasChoice ? "Download uses the chosen one" : matrix.interval);
     area.hidden = matrix.columns.length === 0;
-    element.hidden = area.hidden && ["stopped", "failed", "unreadable"].includes(session?.status);
-    empty.hidden = matrix.columns.length > 0;
-    put(empty, matrix.empty);
-    if (grid.style.getPropertyValue("--n") !== String(all.length)) grid.style.setProperty("--n", String(all.length));
-    keyed(grid, matrix.columns.length ? cells() : [], (item) => item.key, (item) => make[item.kind](item), update);
+    this.element.hidden = area.hidden && ["stopped", "failed", "unreadable"].includes(this.session?.status ?? "");
+    this.empty.hidden = !area.hidden;
+    put(this.empty, matrix.empty);
+    if (grid.style.getPropertyValue("--n") !== count) grid.style.setProperty("--n", count);
+    keyed(grid, matrix.columns.length ? cellsOf(matrix) : [], (cell) => cell.key, (cell) => this.make(cell), (element, cell) => this.update(element, cell));
+    this.scroll();
+  }
+
+  /** Make a grid that is wider than its card a region that scrolls, and show its newest or chosen column once. */
+  scroll() {
+    const { area, grid } = this;
     const isWide = area.scrollWidth > area.clientWidth + 1;
     attribute(area, "tabindex", isWide ? 0 : null);
     attribute(area, "role", isWide ? "region" : null);
     attribute(area, "aria-label", isWide ? "Samples by step" : null);
-    const newest = chosen === null ? all.at(-1)?.key : all.find((column) => column.step === chosen)?.key;
-    if (isWide && newest !== inView) {
-      inView = newest;
-      const head = grid.querySelector(`[data-key="h ${newest}"]`);
-      if (head) area.scrollLeft += head.getBoundingClientRect().right - area.getBoundingClientRect().right + 8;
-    }
+    const columns = columnsOf(this.matrix);
+    const wanted = this.chosen === null ? columns.at(-1) : columns.find((column) => column.step === this.chosen);
+    if (!isWide || !wanted || wanted.key === this.inView) return;
+    this.inView = wanted.key;
+    const head = grid.querySelector(`[data-key="h ${wanted.key}"]`);
+    if (head) area.scrollLeft += head.getBoundingClientRect().right - area.getBoundingClientRect().right + 8;
   }
 
-  return {
-    element,
-    open: (column, prompt) => look.open(column, prompt),
-    show(next) {
-      if (next.session) session = next.session;
-      if (next.files) files = next.files;
-      if (next.samples) {
-        matrix = next.samples;
-        look.update(matrix);
-      }
-      if (next.chosen !== undefined) chosen = next.chosen;
-      show();
-    },
-  };
+  /**
+   * Open the viewer at an image.
+   * @param {number} column
+   * @param {number} prompt
+   */
+  open(column, prompt) {
+    this.viewer.open(column, prompt);
+  }
+
+  /** @param {{ session?: SessionRow | null, files?: LoraFiles | null, samples?: SampleMatrix | null, chosen?: number | null }} next */
+  show(next) {
+    if (next.session) this.session = next.session;
+    if (next.files) this.files = next.files.files;
+    if (next.samples) {
+      this.matrix = next.samples;
+      this.viewer.update(this.matrix);
+    }
+    if (next.chosen !== undefined) this.chosen = next.chosen;
+    this.draw();
+  }
 }
+
+/**
+ * The card of the samples.
+ * @param {{ onchoose: (name: string) => void }} on
+ */
+export const samplesCard = ({ onchoose }) => new Samples(onchoose);

@@ -8,7 +8,12 @@ import { notice } from "./notices.js";
 
 let isStarting = false;
 
-/** Start with the form's settings; a second press waits for the first one's answer. */
+/** @import { TakenName } from "./types.js" */
+
+/**
+ * Start with the form's settings; a second press waits for the first one's answer.
+ * @param {{ if_exists?: string }} details what is done about a taken name
+ */
 export async function start(details = {}) {
   if (isStarting) return;
   isStarting = true;
@@ -31,9 +36,15 @@ export function startAnswered() {
 /** The dialog for a name that is taken; the focus is on Cancel. Returns {element, ask}. */
 export function takenDialog() {
   const dialog = h("dialog", { class: "fg-choice", "aria-labelledby": "fg-choice-title" });
-  const choice = (value, text, help) => value && text && h("button", {
+  /**
+   * @param {string} value
+   * @param {string | null} text
+   * @param {string} help
+   */
+  const choice = (value, text, help) => text && h("button", {
     type: "button", class: "btn wide", "data-choice": value, onclick: () => { dialog.close(); start({ if_exists: value }); },
   }, h("span", {}, text), h("small", { class: "soft" }, help));
+  /** @param {TakenName} taken */
   function ask(taken) {
     const cancel = h("button", { type: "button", class: "btn", onclick: () => dialog.close() }, "Cancel");
     fill(dialog, h("h2", { id: "fg-choice-title" }, taken.title), h("p", { class: "soft" }, taken.sentence),

@@ -2,6 +2,7 @@
 
 import * as store from "./browser_store.js";
 
+/** @type {Record<string, string>} */
 export const THEMES = { system: "System", light: "Light", dark: "Dark" };
 const systemIsDark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -19,7 +20,10 @@ function apply() {
   }
 }
 
-/** Choose a theme and keep it in this browser. */
+/**
+ * Choose a theme and keep it in this browser.
+ * @param {string} name a key of THEMES
+ */
 export function setTheme(name) {
   store.setTheme(name);
   apply();

@@ -1,6 +1,6 @@
 // Step 3: what the training costs, what is wrong, Start, what passed, and what will run. The element is the form's Gradio element.
 
-import { attribute, fill, h, keyed, put } from "./dom.js";
+import { attribute, emit, fill, h, keyed, put, redraw } from "./dom.js";
 import { describeFields, goToField, setChoices, showFields } from "./fields.js";
 import { connect } from "./form.js";
 import { icon } from "./icons.js";
@@ -9,54 +9,91 @@ import { ahead } from "./queue.js";
 import * as store from "./browser_store.js";
 import { go } from "./router.js";
 import { start, startAnswered, takenDialog } from "./start.js";
+import { plural, word } from "./text.js";
+
+/** @import { Child } from "./dom.js" */
+/** @import { FormShown, GradioPart } from "./form.js" */
+/** @import { Ahead } from "./queue.js" */
+/** @import { FormAnswer, FormLine, FormSetup, ImagePage } from "./types.js" */
+
+/** @typedef {FormLine & { label: string }} Line a result of the checks, with the label of its field */
+/** @typedef {{ title: HTMLElement, text: HTMLElement, button: HTMLElement }} StartBar */
 
 const MAX_LINK = 120; // a longer sentence stands only beside its field
 const LEVELS = { ok: ["okc", "good", "Ready"], warning: ["alert", "warn", "Warning"], error: ["badc", "bad", "Error"] };
 
+/** @param {Line["level"]} level */
 function symbol(level) {
-  const [name, color, word] = LEVELS[level] ?? LEVELS.warning;
-  return [icon(name, `i ${color}`), h("span", { class: "vh" }, `${word}: `)];
+  const [name, color, title] = LEVELS[level] ?? LEVELS.warning;
+  return [icon(name, `i ${color}`), h("span", { class: "vh" }, `${title}: `)];
 }
 
+/** @param {Line} result */
 function line({ level, text, field, label }) {
-  const [mark, word] = symbol(level);
+  const [mark, title] = symbol(level);
   const short = text.length > MAX_LINK && label ? `${label}: see what is wrong` : text;
   const link = level === "error" && field;
   const content = link ? h("button", { type: "button", class: "link", onclick: () => goToField(field) }, short) : text;
-  return h("li", { class: `fg-line-${level}` }, mark, h("span", {}, word, content));
+  return h("li", { class: `fg-line-${level}` }, mark, h("span", {}, title, content));
 }
 
-/** Show lines in a list; unchanged ones stay. */
+/**
+ * Show lines in a list; unchanged ones stay.
+ * @param {Element} list
+ * @param {Line[]} lines
+ */
 const showLines = (list, lines) => keyed(list, lines, (one) => JSON.stringify(one), line, () => {});
 
+/**
+ * A text to read and copy. Returns {element, text}.
+ * @param {string} title
+ * @param {string} name
+ */
 function codeSection(title, name) {
   const text = h("pre", { class: "log fg-code", tabindex: 0, "aria-label": title }, "");
   const copy = h("button", { type: "button", class: "btn s fg-copy", onclick: async () => {
-    await navigator.clipboard?.writeText(text.textContent);
+    await navigator.clipboard?.writeText(text.textContent ?? "");
     put(copy, "Copied");
     setTimeout(() => put(copy, "Copy"), 1500);
   } }, "Copy");
   return { element: h("div", { class: "fg-code-box", "data-part": name }, h("div", { class: "line" }, h("h3", { class: "grow" }, title), copy), text), text };
 }
 
+/**
+ * @param {Child} summary
+ * @param {Child[]} content
+ */
 function fold(summary, ...content) {
   return h("details", {}, h("summary", {}, icon("chev", "i chev"), summary), ...content);
 }
 
-/** What has to be done before Start: "Fix 1 setting", "Fix 2 things first". */
+/**
+ * What has to be done before Start: "Fix 1 setting", "Fix 2 things first".
+ * @param {Line[]} errors
+ * @param {FormSetup["settings"]} known
+ */
 function toFix(errors, known) {
   const settings = errors.filter(({ field }) => field in known);
-  const noun = settings.length === errors.length ? "setting" : "thing";
-  return `Fix ${errors.length} ${noun}${errors.length === 1 ? "" : "s"}${noun === "thing" ? " first" : ""}`;
+  return settings.length === errors.length ? `Fix ${plural(errors.length, "setting")}` : `Fix ${plural(errors.length, "thing")} first`;
 }
 
 class TrainColumn {
+  /** @type {Line[]} */
+  errors = [];
+  /** @type {Ahead} */
+  queue = { ahead: 0, sentence: "" };
+  /** @type {number | null} as step 2 counts them, null before it has */
+  numImages = null;
+  /** @type {FormShown | null} */
+  answer = null;
+
+  /**
+   * @param {HTMLElement} element
+   * @param {HTMLElement} below the slot below Start
+   * @param {FormSetup["settings"]} table
+   */
   constructor(element, below, table) {
     this.table = table;
-    this.errors = [];
-    this.queue = { ahead: 0, sentence: "" };
-    this.numImages = null;
-    this.answer = null;
     this.steps = h("p", { class: "headline", id: "fg-expected-steps" });
     this.formula = h("p", { class: "soft", id: "fg-formula" });
     this.problems = h("ul", { class: "checks fg-lines fg-problems" });
@@ -75,17 +112,18 @@ class TrainColumn {
     this.bar = this.startBar();
   }
 
+  /** The bar at the window's edge, in which a narrow page shows Start. */
   startBar() {
-    const bar = {
-      title: h("p", { class: "strong" }), text: h("p", { class: "small soft cut" }),
-      button: h("button", { type: "button", class: "btn primary big", onclick: () => start() }),
-    };
-    bar.element = h("div", { class: "startbar" }, h("div", {}, bar.title, bar.text), bar.button);
-    document.getElementById("fg-train")?.append(bar.element);
-    return bar;
+    const [title, text] = [h("p", { class: "strong" }), h("p", { class: "small soft cut" })];
+    const button = h("button", { type: "button", class: "btn primary big", onclick: () => start() });
+    document.getElementById("fg-train")?.append(h("div", { class: "startbar" }, h("div", {}, title, text), button));
+    return { title, text, button };
   }
 
-  /** Show an answer of the form. */
+  /**
+   * Show an answer of the form.
+   * @param {FormShown} answer
+   */
   show(answer) {
     this.answer = answer;
     const lines = answer.lines.map((one) => ({ ...one, label: this.table[one.field]?.label ?? "" }));
@@ -93,30 +131,32 @@ class TrainColumn {
     const passed = lines.filter(({ level }) => level === "ok");
     showLines(this.problems, lines.filter(({ level }) => level !== "ok"));
     showLines(this.passed, passed);
-    put(this.passedTitle, `${passed.length} ${passed.length === 1 ? "check" : "checks"} passed`);
+    put(this.passedTitle, `${plural(passed.length, "check")} passed`);
     this.passedFold.hidden = !passed.length;
     put(this.message, answer.message ?? "");
     this.message.hidden = !answer.message;
     put(this.command.text, answer.command);
     put(this.toml.text, answer.toml);
     this.recipe.hidden = !answer.command;
-    this.showCosts();
+    this.showCosts(answer);
     this.showStart();
   }
 
-  /** Show the expected steps, unless they count other images than step 2 shows. */
-  showCosts() {
-    const { steps, explain, images } = this.answer;
+  /**
+   * Show the expected steps, unless they count other images than step 2 shows.
+   * @param {FormShown} answer
+   */
+  showCosts({ steps, explain, images }) {
     const isCurrent = this.numImages === null || this.numImages === images;
     const known = typeof steps === "number" && isCurrent;
-    put(this.steps, known ? `${steps.toLocaleString("en-US")} ${steps === 1 ? "step" : "steps"}` : "");
+    put(this.steps, known ? plural(steps, "step") : "");
     this.steps.hidden = !known;
     put(this.formula, known ? explain : isCurrent ? "The number of steps appears here when there are images and nothing is wrong." : "Counting the images…");
   }
 
   /** Show what Start does, or what has to be fixed before. */
   showStart() {
-    const label = this.queue.ahead ? `Start after ${this.queue.ahead} ${this.queue.ahead === 1 ? "run" : "runs"}` : "Start training";
+    const label = this.queue.ahead ? `Start after ${plural(this.queue.ahead, "run")}` : "Start training";
     const isBlocked = this.errors.length > 0;
     const reason = isBlocked ? toFix(this.errors, this.table) : "";
     if (isBlocked) {
@@ -127,44 +167,65 @@ class TrainColumn {
     const button = document.getElementById("start");
     if (button) setButton(button, label, isBlocked);
     setButton(this.bar.button, label, isBlocked);
-    put(this.bar.title, isBlocked ? reason : this.steps.textContent);
-    put(this.bar.text, isBlocked ? this.errors[0].text : this.queue.sentence || this.formula.textContent);
+    put(this.bar.title, isBlocked ? reason : this.steps.textContent ?? "");
+    put(this.bar.text, isBlocked ? this.errors[0].text : this.queue.sentence || (this.formula.textContent ?? ""));
   }
 
-  /** Show captions that are missing, as step 2 counts them. */
+  /**
+   * Show captions that are missing, as step 2 counts them.
+   * @param {Pick<ImagePage, "count" | "captioned" | "no_trigger">} counts
+   */
   showImages({ count, captioned, no_trigger: noTrigger }) {
     this.numImages = count;
     const missing = count - captioned;
-    const trigger = this.answer?.trigger;
     const parts = [];
-    if (missing && trigger) parts.push(`${missing} ${missing === 1 ? "image has" : "images have"} no caption and ${missing === 1 ? "trains" : "train"} on the trigger word alone.`);
-    if (noTrigger) parts.push(`${noTrigger} ${noTrigger === 1 ? "caption lacks" : "captions lack"} the trigger word.`);
+    if (missing && this.answer?.trigger) parts.push(`${plural(missing, "image has", "images have")} no caption and ${word(missing, "trains", "train")} on the trigger word alone.`);
+    if (noTrigger) parts.push(`${plural(noTrigger, "caption lacks", "captions lack")} the trigger word.`);
     const text = parts.join(" ");
     this.captions.hidden = !text;
-    if (this.captions.dataset.text !== text) {
-      this.captions.dataset.text = text;
-      const show = (filter) => document.dispatchEvent(new CustomEvent("fg:filter", { detail: filter }));
-      fill(this.captions, icon("alert"), h("p", {}, text, " ",
-        h("button", { type: "button", class: "link", onclick: () => show(missing ? "no_caption" : "no_trigger") }, `Show ${missing || noTrigger}`)));
-    }
-    if (this.answer) this.showCosts();
+    redraw(this.captions, text, () => fill(this.captions, icon("alert"), h("p", {}, text, " ",
+      h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", missing ? "no_caption" : "no_trigger") }, `Show ${missing || noTrigger}`))));
+    if (!this.answer) return;
+    this.showCosts(this.answer);
+    this.showStart(); // the bar of a narrow page has the costs too
   }
 }
 
-/** Set a button's text without replacing its nodes, which may be Gradio's, and whether it is blocked. */
+/**
+ * Set a button's text without replacing its nodes, which may be Gradio's, and whether it is blocked.
+ * @param {Element} button
+ * @param {string} text
+ * @param {boolean} isBlocked
+ */
 function setButton(button, text, isBlocked) {
-  const node = [...button.childNodes].find((child) => child.nodeType === 3 && child.data.trim());
+  const node = [...button.childNodes].find((child) => child.nodeType === Node.TEXT_NODE && child.nodeValue?.trim());
   if (!node) button.append(text);
-  else if (node.data !== text) node.data = text;
+  else if (node.nodeValue !== text) node.nodeValue = text;
   attribute(button, "aria-disabled", isBlocked ? "true" : null);
   attribute(button, "aria-describedby", "fg-why");
 }
 
+/**
+ * Show an answer to Start: the dialog for a taken name, the first error, or the page of the run that was started.
+ * @param {TrainColumn} column
+ * @param {FormShown} answer
+ */
+function showOutcome(column, { taken, pressed, started, message }) {
+  if (taken) column.taken.ask(taken);
+  if (pressed && !started && column.errors.length) goToField(column.errors[0].field);
+  if (pressed && message) notice(message);
+  if (!started) return;
+  store.setViewed(started.slug);
+  go("run", started.slug);
+  emit("fg:changed");
+}
+
+/** @param {GradioPart<FormSetup | FormAnswer>} part whose value is what the form knows from the start, then the latest answer */
 export function mount({ element, trigger, props, watch }) {
-  const { settings, choices, num_devices: numDevices } = props.value;
+  const { settings, choices, num_devices: numDevices } = /** @type {FormSetup} */ (props.value);
   setChoices(choices);
   describeFields(settings);
-  const column = new TrainColumn(element, document.getElementById("fg-recipe"), settings);
+  const column = new TrainColumn(element, /** @type {HTMLElement} */ (document.getElementById("fg-recipe")), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
   document.addEventListener("fg:answer", ({ detail }) => { if (detail.kind === "start" || detail.kind === "choose") startAnswered(); });
@@ -172,18 +233,11 @@ export function mount({ element, trigger, props, watch }) {
     const answer = event.detail;
     showFields(answer);
     column.show(answer);
-    if (answer.taken) column.taken.ask(answer.taken);
-    if (answer.pressed && !answer.started && column.errors.length) goToField(column.errors[0].field);
-    if (answer.pressed && answer.message) notice(answer.message);
-    if (answer.started) {
-      store.setViewed(answer.started.slug);
-      go("run", answer.started.slug);
-      document.dispatchEvent(new CustomEvent("fg:changed"));
-    }
+    showOutcome(column, answer);
   });
   document.addEventListener("fg:queue", (event) => {
     column.queue = ahead(event.detail, numDevices);
     if (column.answer) column.showStart();
   });
-  connect({ trigger, props, watch });
+  connect(/** @type {GradioPart<FormAnswer>} */ ({ element, trigger, props, watch }));
 }

@@ -74,6 +74,15 @@
  */
 
 /**
+ * A setting of Advanced that differs from the model's default, as the form shows both.
+ * @typedef {object} ChangedSetting
+ * @property {string} name
+ * @property {string} label
+ * @property {string | boolean} value
+ * @property {string | boolean} default
+ */
+
+/**
  * One of two runs that are compared; points are [step, loss] pairs, thinned if there are many.
  * @typedef {object} ComparedRun
  * @property {string} slug
@@ -143,8 +152,67 @@
  */
 
 /**
+ * What the page shows around a field of the form: label, help, the trainer's flag, and the group in Advanced, "" for the other fields.
+ * @typedef {object} FieldText
+ * @property {string} label
+ * @property {string} help
+ * @property {string} flag
+ * @property {string} section
+ */
+
+/**
  * The runs that the list can be reduced to.
  * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed"} Filter
+ */
+
+/**
+ * The answer to an event of the form (form_events.py). A part that is null says nothing and is left out.
+ *
+ * request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
+ * [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
+ * about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
+ * @typedef {object} FormAnswer
+ * @property {number} request
+ * @property {string} kind
+ * @property {Record<string, [any, any]>} patch
+ * @property {[string, string]} source
+ * @property {number | null} [kept]
+ * @property {string | null} [model]
+ * @property {boolean | null} [draft]
+ * @property {boolean | null} [reload_images]
+ * @property {string | null} [message]
+ * @property {string | null} [notice]
+ * @property {Record<string, string> | null} [errors]
+ * @property {Record<string, string> | null} [notes]
+ * @property {FormLine[] | null} [lines]
+ * @property {ChangedSetting[] | null} [changed]
+ * @property {string | null} [trigger]
+ * @property {number | null} [images]
+ * @property {number | null} [steps]
+ * @property {string | null} [explain]
+ * @property {string | null} [command]
+ * @property {string | null} [toml]
+ * @property {boolean | null} [pressed]
+ * @property {TakenName | null} [taken]
+ * @property {StartedRun | null} [started]
+ */
+
+/**
+ * The result of a check of the form; field is "" if it is about none.
+ * @typedef {object} FormLine
+ * @property {Level} level
+ * @property {string} text
+ * @property {string} field
+ */
+
+/**
+ * What the form's script knows from the start: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+ *
+ * As many runs as devices can train at once.
+ * @typedef {object} FormSetup
+ * @property {Record<string, FieldText>} settings
+ * @property {Record<string, [string, string][]>} choices
+ * @property {number} num_devices
  */
 
 /**
@@ -202,9 +270,22 @@
  */
 
 /**
+ * The types of files that can be added to the form, for a file input, and the number of images per page, on a wide screen too.
+ * @typedef {object} ImagesSetup
+ * @property {string} file_types
+ * @property {number} page_size
+ * @property {number} wide_page_size
+ */
+
+/**
  * The slugs of the runs that an exported file held.
  * @typedef {object} Imported
  * @property {string[]} slugs
+ */
+
+/**
+ * How much a check's result matters: an ERROR prevents Start.
+ * @typedef {"ok" | "warning" | "error"} Level
  */
 
 /**
@@ -339,6 +420,13 @@
  */
 
 /**
+ * The types of files that can be imported, for a file input, and the number of runs per page of the table.
+ * @typedef {object} RunsSetup
+ * @property {string} import_types
+ * @property {number} page_size
+ */
+
+/**
  * The sample images of one step or epoch, one per prompt; null where there is none. step is null if it is unknown.
  * @typedef {object} SampleColumn
  * @property {string} key
@@ -439,6 +527,12 @@
  */
 
 /**
+ * The run that Start has made.
+ * @typedef {object} StartedRun
+ * @property {string} slug
+ */
+
+/**
  * How a row shows its status: a word, the guide's symbol for screen readers, and the name of the SVG shape and color.
  * @typedef {object} StatusWord
  * @property {string} word
@@ -457,6 +551,16 @@
  * Forget ended runs that were started more than this many days ago.
  * @typedef {object} SweepRequest
  * @property {number} days
+ */
+
+/**
+ * What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+ * @typedef {object} TakenName
+ * @property {string} title
+ * @property {string} sentence
+ * @property {string | null} resume
+ * @property {string} new
+ * @property {string | null} replace
  */
 
 /**

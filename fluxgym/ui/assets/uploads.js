@@ -5,28 +5,45 @@ import * as store from "./browser_store.js";
 
 const AT_ONCE = 2;
 
-const isCaption = (name) => /\.txt$/i.test(name);
+/** @typedef {{ file: File, folder: string }} Found */
 
-/** The files of an input as {file, folder}. */
-export const chosen = (files) => [...files].map((file) => ({ file, folder: "" }));
+const isCaption = (/** @type {string} */ name) => /\.txt$/i.test(name);
 
-/** The files of a drop as {file, folder}, including those in dropped folders. */
+/**
+ * The files of an input.
+ * @param {Iterable<File> | null} files
+ * @returns {Found[]}
+ */
+export const chosen = (files) => [...files ?? []].map((file) => ({ file, folder: "" }));
+
+/**
+ * The files of a drop, including those in dropped folders.
+ * @param {DataTransfer} transfer
+ */
 export async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
   if (!entries.length) return chosen(transfer.files);
+  /** @type {Found[]} */
   const files = [];
   for (const entry of entries) await walk(entry, files);
   return files;
 }
 
+/**
+ * Find the files of a dropped file or folder.
+ * @param {FileSystemEntry} entry
+ * @param {Found[]} files
+ */
 async function walk(entry, files) {
   if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    /** @type {File} */
+    const file = await new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
     files.push({ file, folder: entry.fullPath.slice(0, -entry.name.length) });
     return;
   }
-  const reader = entry.createReader();
+  const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   for (;;) {
+    /** @type {FileSystemEntry[]} */
     const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (!some.length) return;
     for (const one of some) await walk(one, files);
@@ -36,10 +53,11 @@ async function walk(entry, files) {
 /**
  * The files as {file, name}, sorted. If several folders contain the same name, later images get a number, and each caption gets the name of
  * the image in its folder.
+ * @param {Found[]} files
  */
 function named(files) {
   const sorted = [...files].sort((a, b) => a.folder.localeCompare(b.folder) || a.file.name.localeCompare(b.file.name, undefined, { numeric: true }));
-  const stemOf = (name) => name.replace(/\.[^.]*$/, "");
+  const stemOf = (/** @type {string} */ name) => name.replace(/\.[^.]*$/, "");
   const given = new Set(files.map(({ file }) => stemOf(file.name)));
   const taken = new Set();
   const stems = new Map();
@@ -58,12 +76,17 @@ function named(files) {
   });
 }
 
-/** Send files to the draft, images before captions; `report(done, all)` is called after each, `fail(sentence)` for one that was refused. */
+/**
+ * Send files to the draft, images before captions.
+ * @param {Found[]} files
+ * @param {{ report: (done: number, all: number) => void, fail: (sentence: string) => void }} on report is called after each file, fail for one
+ *   that was refused
+ */
 export async function sendFiles(files, { report, fail }) {
   const queue = named(files);
   let done = 0;
   report(done, queue.length);
-  const one = async ({ file, name }) => {
+  const one = async (/** @type {{ file: File, name: string }} */ { file, name }) => {
     const answer = await uploading(path("drafts", store.draft(), "images", name), file);
     if (answer.offline) fail(`${name}: the connection was interrupted; upload it again.`);
     else if (answer.error) fail(answer.error.message);

@@ -1,9 +1,10 @@
 // The card of the first visit: the example fills in the three steps. It is there while there are neither runs nor images.
 
-import { fill, h } from "./dom.js";
+import { emit, fill, h } from "./dom.js";
 
+/** @param {{ element: HTMLElement }} part */
 export function mount({ element }) {
-  const start = h("button", { type: "button", class: "btn primary", onclick: () => document.dispatchEvent(new CustomEvent("fg:example")) }, "Fill in the example");
+  const start = h("button", { type: "button", class: "btn primary", onclick: () => emit("fg:example") }, "Fill in the example");
   const card = h("section", { class: "card fg-welcome", "aria-labelledby": "fg-welcome-title", hidden: true }, h("div", { class: "body line" },
     h("div", { class: "grow" }, h("h2", { id: "fg-welcome-title" }, "Train your first LoRA"),
       h("p", { class: "soft" }, "The example fills in the three steps: 8 cat photos with captions, a name and a trigger word. Nothing is downloaded.")), start));

@@ -18,7 +18,7 @@ def test_the_fields_are_the_settings_in_the_tables_order():
 
 def test_a_fields_flag_is_shown_as_it_is_typed():
     described = describe_settings()
-    assert {name: row["flag"] for name, row in described.items()} == {name: setting.flag for name, setting in SETTINGS.items()}
+    assert {name: row.flag for name, row in described.items()} == {name: setting.flag for name, setting in SETTINGS.items()}
 
 
 def test_every_setting_of_advanced_is_in_a_group():

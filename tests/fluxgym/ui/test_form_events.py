@@ -192,7 +192,7 @@ def test_two_browsers_have_two_drafts(page, settings):
 def test_a_mistake_is_kept_as_typed_and_named(page, field, text, word):
     answer = page.typed(lora_name="cat", **{field: text})
     assert word in answer["errors"][field]
-    assert (answer["steps"], answer["command"]) == (None, "")
+    assert ("steps" in answer, answer["command"]) == (False, "")
     answer = page.open()
     assert page.fields[field] == text
     assert field in answer["errors"]

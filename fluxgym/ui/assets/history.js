@@ -1,0 +1,57 @@
+// The earlier settings of a run, newest first, each with what would change and a button that restores it.
+
+import { stamp } from "./clock.js";
+import { errorOf } from "./api.js";
+import { fill, find, h, keyed, put, redraw } from "./dom.js";
+
+/** @import { Answer } from "./api.js" */
+/** @import { HistoryVersion } from "./types.js" */
+
+/** @typedef {(version: string) => Promise<Answer<unknown>>} Restore */
+
+/**
+ * The button of a version, and why it could not be restored.
+ * @param {string} id
+ * @param {Restore} onrestore
+ */
+function restoring(id, onrestore) {
+  const message = h("p", { class: "small bad", role: "alert", hidden: true });
+  const button = h("button", { type: "button", class: "btn s", onclick: async () => {
+    button.disabled = true;
+    const answer = await onrestore(id);
+    put(message, errorOf(answer));
+    message.hidden = !message.textContent;
+    put(button, answer.value ? "Restored" : "Restore these settings");
+    button.disabled = Boolean(answer.value);
+  } }, "Restore these settings");
+  return [button, message];
+}
+
+/**
+ * The list. Returns {element, show(versions, isLocked)}; no version can be restored while it is locked.
+ * @param {Restore} onrestore
+ */
+export function historyList(onrestore) {
+  const element = h("ol", { class: "stack versions" });
+  const make = (/** @type {HistoryVersion} */ { kept_at: at }) => h("li", { class: "stack tight" },
+    h("p", { class: "small" }, h("b", {}, stamp(at))), h("ul", { class: "small mono" }), h("div", { class: "stack tight" }));
+
+  return {
+    element,
+    /**
+     * @param {HistoryVersion[]} versions
+     * @param {boolean} isLocked
+     */
+    show(versions, isLocked) {
+      keyed(element, versions, (version) => version.id, make, (item, { id, changes }) => {
+        const list = find(item, "ul");
+        const actions = find(item, "div");
+        redraw(list, changes, () => {
+          fill(list, changes.length ? changes.map((change) => h("li", {}, change)) : h("li", {}, "Same as the current settings."));
+          fill(actions, restoring(id, onrestore));
+        });
+        actions.hidden = isLocked || !changes.length;
+      });
+    },
+  };
+}

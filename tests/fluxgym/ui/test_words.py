@@ -1,0 +1,43 @@
+"""What the user reads on the page has typographic apostrophes and quotation marks."""
+
+import ast
+import re
+
+import pytest
+
+from fluxgym.ui.page import ASSETS
+
+SCRIPTS = sorted(path for path in ASSETS.glob("*.js") if path.name != "types.js")
+PYTHON = sorted(ASSETS.parent.rglob("*.py"))
+COMMENT = re.compile(r"^\s*(?://|/?\*).*$|(?<=[;{,)\s])//\s.*$|/\*\*.*?\*/", re.MULTILINE)
+LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`')
+STRAIGHT = re.compile(r"[A-Za-z]'[a-z]|\\\"\w")
+
+
+def sentences_of(script: str) -> list[str]:
+    """Return the literals of a script that have a space, which are what a user reads."""
+    return [text for found in LITERAL.findall(COMMENT.sub("", script)) for text in found if " " in text]
+
+
+def texts_of(module: str) -> list[str]:
+    """Return the literals of a Python module that are no docstrings."""
+    tree = ast.parse(module)
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare
+    ]
+
+
+def test_a_straight_apostrophe_is_found():
+    assert [bool(STRAIGHT.search(text)) for text in sentences_of('// it\'s\nh("the run\'s log", "the run’s log");')] == [True, False]
+    assert [bool(STRAIGHT.search(text)) for text in texts_of('"""It\'s."""\nA = "the run\'s log"\n')] == [True]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_the_sentences_of_a_script_have_typographic_marks(path):
+    assert [text for text in sentences_of(path.read_text(encoding="utf-8")) if STRAIGHT.search(text)] == []
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+def test_the_sentences_of_a_module_have_typographic_marks(path):
+    assert [text for text in texts_of(path.read_text(encoding="utf-8")) if STRAIGHT.search(text) and "=>" not in text] == []
