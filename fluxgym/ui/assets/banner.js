@@ -62,8 +62,8 @@ class SessionsBanner {
     /** @type {SessionPage | null} */
     this.list = null;
     this.parts = bannerParts({
-      title: () => this.setView(this.view === ALL ? SHORT : ALL),
-      fold: () => this.setView(this.view === FOLDED ? SHORT : FOLDED),
+      title: () => this.setView(this.shownView === ALL ? SHORT : ALL),
+      fold: () => this.setView(this.shownView === FOLDED ? SHORT : FOLDED),
       more: () => { this.showsMore = !this.showsMore; this.ask(); },
       turn: (step) => { this.page += step; this.ask(); },
       refresh: () => this.refresh(),
@@ -73,6 +73,11 @@ class SessionsBanner {
     this.act = actions(this.ask);
     document.addEventListener("fg:changed", this.ask);
     document.addEventListener("fg:route", this.ask);
+  }
+
+  /** The view; without a run there is nothing to unfold. */
+  get shownView() {
+    return this.banner?.counts.total ? this.view : FOLDED;
   }
 
   /** Request everything again. */
@@ -139,11 +144,10 @@ class SessionsBanner {
 
   show() {
     if (!this.banner) return;
-    if (this.banner.counts.total === 0) this.view = FOLDED;
     this.showHead(this.banner);
     this.showRows(this.banner);
     this.showFoot(this.banner);
-    if (this.view !== FOLDED) store.setListSeenAt(now()); // the user sees it now
+    if (this.shownView !== FOLDED) store.setListSeenAt(now()); // the user sees it now
   }
 
   /** @param {Banner} banner */
@@ -155,34 +159,34 @@ class SessionsBanner {
     else if (!sum.childElementCount) fill(sum, "No active training sessions found", h("span", { class: "not-phone" }, ". Each training that you start appears here."));
     sum.classList.toggle("not-phone", !isEmpty);
     tools.classList.toggle("fg-quiet", isEmpty);
-    attribute(title, "aria-expanded", String(this.view === ALL));
-    attribute(fold, "aria-expanded", String(this.view !== FOLDED));
-    attribute(fold, "aria-label", this.view === FOLDED ? "Show sessions" : "Hide sessions");
+    attribute(title, "aria-expanded", String(this.shownView === ALL));
+    attribute(fold, "aria-expanded", String(this.shownView !== FOLDED));
+    attribute(fold, "aria-label", this.shownView === FOLDED ? "Show sessions" : "Hide sessions");
     fold.hidden = isEmpty;
   }
 
   /** @param {Banner} banner */
   showRows(banner) {
     const here = openRun();
-    attribute(this.parts.rows, "class", this.view === ALL ? "fg-all" : null);
+    attribute(this.parts.rows, "class", this.shownView === ALL ? "fg-all" : null);
     /** @type {SessionRow[]} */
-    const found = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.view] ?? [];
+    const found = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
     const nextInQueue = found.find((row) => row.status === "queued")?.slug;
     keyed(this.parts.rows, found, rowKey, (session) => makeRow(session, this.act), (row, session) => showRow(row, session, this.act, {
-      isFull: this.view === ALL, hasBar: session.slug !== here,
-      extra: this.view === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
+      isFull: this.shownView === ALL, hasBar: session.slug !== here,
+      extra: this.shownView === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
     }));
   }
 
   /** @param {Banner} banner */
   showFoot(banner) {
     const { foot, showMore, allRuns, pages } = this.parts;
-    foot.hidden = this.view === FOLDED;
-    showMore.hidden = this.view !== SHORT || (!banner.more && !this.showsMore);
+    foot.hidden = this.shownView === FOLDED;
+    showMore.hidden = this.shownView !== SHORT || (!banner.more && !this.showsMore);
     put(showMore, this.showsMore ? "Show fewer" : moreText(banner));
     put(allRuns, `All ${plural(banner.counts.total, "run")}`);
-    pages.element.hidden = this.view !== ALL;
-    if (this.view === ALL && this.list) pages.show(this.list);
+    pages.element.hidden = this.shownView !== ALL;
+    if (this.shownView === ALL && this.list) pages.show(this.list);
   }
 }
 
