@@ -4,6 +4,7 @@ undo/ (draft_edits.py)."""
 import re
 import secrets
 import shutil
+import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
 
 ID = re.compile(r"[0-9a-f]{16,64}")
+CLOCK_TOLERANCE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FormOrder:
     """The order of the contents of a form: the page (one tab of the browser), its request's number, and when its fields were last edited.
 
-    edited_at is by the browser's clock, which its tabs share.
+    edited_at is by the app's clock, which the page knows.
     """
 
     page: str
@@ -31,8 +33,10 @@ class FormOrder:
     edited_at: float
 
     def is_before(self, other: "FormOrder") -> bool:
-        """Return True if this content is older than another one."""
-        return self.number < other.number if self.page == other.page else self.edited_at < other.edited_at
+        """Return True if this content is older than another one; a time in the future, from before a clock was set back, does not count."""
+        if self.page == other.page:
+            return self.number < other.number
+        return self.edited_at < other.edited_at <= time.time() + CLOCK_TOLERANCE_S
 
     @classmethod
     def from_json(cls, value: Any) -> "FormOrder | None":

@@ -49,7 +49,7 @@ class FormRequest:
 
     typed are the fields' values by name. source is the slug of the run whose images the form shows, "" for the draft's own. model is the
     base model whose defaults the form shows. page tells the tab from others, edited_at is when its fields were last edited and sent_at when
-    the event was sent, in seconds by the browser's clock. details are the event's own values.
+    the event was sent, in seconds by the app's clock. details are the event's own values.
     """
 
     number: int
@@ -365,7 +365,7 @@ def _is_before(unsent: JsonObject, saved: JsonObject | None) -> bool:
     """Return True if what a browser could not send is older than the draft, which another tab has saved since."""
     order = FormOrder.from_json(_mapping(saved).get("order"))
     edited_at: Any = unsent["edited_at"]
-    return order is not None and is_number(edited_at) and edited_at < order.edited_at
+    return order is not None and is_number(edited_at) and FormOrder(page="", number=0, edited_at=edited_at).is_before(order)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 // An answer about the form is passed on as the event fg:form, to which the parts beside the fields listen.
 
 import * as store from "./browser_store.js";
+import { now } from "./clock.js";
 import { emit } from "./dom.js";
 import { fieldValues } from "./fields.js";
 import { notice } from "./notices.js";
@@ -52,14 +53,14 @@ const PAGE = String(Math.random()); // tells this tab's edits from those of othe
 export function send(kind, details = {}) {
   state.request += 1;
   edits.sent.set(state.request, edits.count);
-  const order = { page: PAGE, edited_at: state.editedAt, sent_at: Date.now() / 1000 }; // the app drops content that is older than what it has
+  const order = { page: PAGE, edited_at: state.editedAt, sent_at: now() }; // the app drops content that is older than what it has
   state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...order, ...details });
 }
 
 /** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */
 export function edited(kind = "typed") {
   edits.count += 1;
-  state.editedAt = Date.now() / 1000;
+  state.editedAt = now();
   if (edits.next !== "model") edits.next = kind;
   setTimeout(() => {
     state.trigger?.("input", {}); // saves it in the browser
