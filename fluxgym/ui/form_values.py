@@ -136,7 +136,9 @@ def _can_show(name: str, value: Any) -> bool:
             return value is None or isinstance(setting.parse(value), bool)
         except ConfigError:
             return False
-    return isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, (str, int)) and not isinstance(value, bool)
 
 
 def unfit(state: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from fluxgym.runs.state import slug_of
 from fluxgym.sessions.drafts import Draft
 from fluxgym.trainers.options import trainer_options
 from fluxgym.ui import form_values
-from fluxgym.ui.form import component
+from fluxgym.ui.form import component, describe_settings
 
 PROJECT = Path(__file__).parents[2]
 FILES = {"transformer": "flux.sft", "ae": "ae.sft", "clip_l": "clip_l.safetensors", "t5xxl": "t5xxl.safetensors"}
@@ -146,3 +146,17 @@ def draft_form(folder: Path) -> dict[str, Any]:
     """Return the form that a draft keeps, and how many images it has."""
     draft = Draft(folder)
     return {"form": draft.read_form(), "images": draft.images.count()}
+
+
+def flags_beside_fields() -> dict[str, str]:
+    """Return the trainer's flag that the page shows beside each field, "" for none."""
+    return {name: row.flag for name, row in describe_settings().items()}
+
+
+def fields_without_their_value(state: dict[str, Any]) -> set[str]:
+    """Return the fields that do not show a state's value as it is: none can, or a switch holds something else than true or false."""
+    advanced = state.get("advanced")
+    values = (advanced if isinstance(advanced, dict) else {}) | state
+    switches = {name for name, row in SETTINGS.items() if row.kind is Kind.SWITCH and name in values and not isinstance(values[name], bool)}
+    unfit = form_values.unfit(state)
+    return switches | {name for name, row in SETTINGS.items() if row.label in unfit}

@@ -13,6 +13,23 @@ from tests.compatibility.old_version import unpack_outputs
 from tests.compatibility.record_plans import compute, load
 
 RECORDED = load()
+# The page as drawn (issue 11): labels in sentence case, units and plain words; old label → new one.
+LABELS = {
+    "The name of your LoRA": "LoRA name",
+    "VRAM": "GPU memory (VRAM)",
+    "Max Train Epochs": "Max train epochs",
+    "Sample Image Prompts (one a line)": "Sample image prompts (one per line)",
+    "Sample Image Every N Steps": "Sample image every N steps",
+    "Learning Rate": "Learning rate",
+    "Timestep Sampling": "Timestep sampling",
+    "Guidance Scale": "Guidance scale",
+    "LoRA Rank": "LoRA rank",
+    "Network Alpha": "LoRA alpha",
+    "Train batch size": "Batch size",
+    "Scheduler": "Learning rate scheduler",
+    "Keep each picture's shape (buckets)": "Keep each image’s shape (buckets)",
+}
+PLACEHOLDERS = {"the trigger word, until you write something else": "The trigger word is used until you write a prompt"}
 
 
 @pytest.fixture(scope="module", name="computed")
@@ -36,10 +53,17 @@ def reworded(message: str) -> str:
         "is no multiple of": "is not a multiple of",
         "data sets of foreign code are": "custom data set classes are",
         "the autoencoder of FLUX is given": "FLUX's VAE is given",
+        "The LoRA has no name yet; type one.": "Give your LoRA a name.",
     }
     for old, new in words.items():
         message = message.replace(old, new)
-    return message
+    label = next((label for label in sorted(LABELS, key=len, reverse=True) if message.startswith(reworded_label(label) + " ")), "")
+    return LABELS[label] + message[len(reworded_label(label)) :] if label else message
+
+
+def reworded_label(label: str) -> str:
+    """Return a recorded label as a recorded message names it after `reworded`."""
+    return label.replace("one a line", "one per line")
 
 
 def messages(entry: dict[str, Any]) -> list[str]:
@@ -63,9 +87,16 @@ def is_read_as_number(state: dict[str, Any], name: str) -> bool:
 
 
 def as_built_today(field: dict[str, Any]) -> dict[str, Any]:
-    """Return a recorded field as it is built today: a number is a text box, and a field opens with its default."""
+    """Return a recorded field as it is built today: a number is a text box, the GPU's memory is a dropdown, and no field of Advanced has one beside it.
+
+    A field opens with its default.
+    """
     built = {name: value for name, value in field.items() if name != "words"}
-    if field["component"] == "number":
+    if field["part"] == "advanced":
+        built["beside"] = ""
+    if field["name"] == "vram":
+        built |= {"component": "dropdown", "classes": ["fg-field", "fg-kind-choice"], "value": None, "custom": True}
+    elif field["component"] == "number":
         built |= {"component": "textbox", "lines": [1, 1], "value": "" if field["default"] is None else str(field["default"])}
     elif field["component"] != "dropdown":
         built["value"] = field["default"]
@@ -81,19 +112,23 @@ def test_each_state_gives_what_it_gave(part, computed):
 
 
 def test_the_form_of_each_state_is_what_it_was(computed):
-    """A number that cannot be read is kept as it was typed and named; the recorded form emptied it."""
+    """A number that cannot be read is kept as it was typed and named; the recorded form emptied it.
+
+    A value that no field can show, such as a list, is named, and its field shows the default; the recorded form emptied it or made it 1. A switch
+    reads "yes" and 1; the recorded form switched it off.
+    """
     for old, new in zip(RECORDED["states"], computed["states"], strict=True):
         before, now = old["form"], new["form"]
         if "errors" not in before:
             assert without_messages(now) == without_messages(before), old["state"]
             continue
-        refused = set(now["errors"])
-        assert refused >= set(before["errors"]), old["state"]
+        refused, without_value = set(now["errors"]), current_code.fields_without_their_value(old["state"])
+        assert refused | without_value >= set(before["errors"]), old["state"]
         for name in refused - set(before["errors"]):
             assert name in current_code.NUMBER_FIELDS
             assert is_read_as_number(old["state"], name), (name, old["state"])
-        unreadable = refused & current_code.NUMBER_FIELDS
-        assert without_fields(now, unreadable) == without_fields(before, unreadable), old["state"]
+        changed = (refused & current_code.NUMBER_FIELDS) | without_value
+        assert without_fields(now, changed) == without_fields(before, changed), old["state"]
 
 
 def test_the_message_beside_a_number_says_that_it_is_empty_or_what_is_wrong(computed):
@@ -117,14 +152,27 @@ def test_the_form_has_the_fields_that_it_had(computed):
     assert built == [as_built_today(field) for field in RECORDED["form fields"]]
 
 
-@pytest.mark.parametrize("word", ["label", "info", "placeholder"])
-def test_the_form_has_the_labels_that_it_had(computed, word):
-    """Tutorials name these; the sentences of help are in docs/settings.md. Only words of the old dialect changed."""
+@pytest.mark.parametrize(("word", "changed"), [("label", LABELS), ("placeholder", PLACEHOLDERS)])
+def test_the_form_has_the_words_that_it_had(computed, word, changed):
+    """Tutorials name these; the sentences of help are in docs/settings.md."""
     old, new = ({field["name"]: field["words"][word] for field in made["form fields"]} for made in (RECORDED, computed))
-    renamed = {"picture": "image", "isation": "ization", "one a line": "one per line"}
-    for before, after in renamed.items():
-        old = {name: text and text.replace(before, after) for name, text in old.items()}
-    assert new == old
+    assert set(changed) <= set(old.values())
+    assert new == {name: changed.get(text, plain(text)) for name, text in old.items()}
+
+
+def plain(text: str | None) -> str | None:
+    """Return a recorded text without the words of the old dialect."""
+    for before, after in {"picture": "image", "isation": "ization"}.items():
+        text = text and text.replace(before, after)
+    return text
+
+
+def test_each_field_names_the_flag_that_it_had(computed):
+    """The flag was the field's help; now assets/fields.js shows it beside the help."""
+    flags = current_code.flags_beside_fields()
+    assert {field["name"]: field["words"]["info"] or "" for field in RECORDED["form fields"]} == {
+        field["name"]: flags[field["name"]] for field in computed["form fields"]
+    }
 
 
 @pytest.mark.parametrize("part", ["flags", "model defaults"])

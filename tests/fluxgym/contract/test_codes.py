@@ -1,27 +1,8 @@
-"""The codes have the values that are on disks, and the page knows each of them."""
+"""The codes have the values that are on disks; that the page has words for each is tested in tests/fluxgym/ui/api/test_session_rows.py."""
 
 import json
-import re
-from pathlib import Path
 
 from fluxgym.contract.codes import ENDED, FINISHED, LIVE, Phase, ReasonCode, Status
-
-ASSETS = Path(__file__).parents[3] / "fluxgym" / "ui" / "assets"
-
-
-def javascript(start, end):
-    """Return the text between two texts that exactly one script of the page has."""
-    found = [
-        match[1]
-        for path in ASSETS.rglob("*.js")
-        for match in re.finditer(f"{re.escape(start)}(.*?){re.escape(end)}", path.read_text(), re.S)
-    ]
-    assert len(found) == 1, start
-    return found[0]
-
-
-def keys(text):
-    return re.findall(r'(\w+): ["\[]', text)
 
 
 def test_values_are_those_of_earlier_versions():
@@ -45,9 +26,3 @@ def test_codes_in_json_are_their_values():
     assert json.dumps({"status": Status.RUNNING, "phase": Phase.DONE, "code": ReasonCode.NAN}) == (
         '{"status": "running", "phase": "done", "code": "nan"}'
     )
-
-
-def test_page_knows_every_status_and_phase():
-    assert set(keys(javascript("const STATES = {", "};"))) == set(Status)
-    assert set(keys(javascript("const PHASES = {", "};"))) == set(Phase) - {Phase.STARTING}
-    assert set(re.findall(r'"(\w+)"', javascript("const LIVE = new Set([", "]"))) == LIVE
