@@ -2,10 +2,9 @@
 
 import os
 import re
-import signal
-import subprocess
-import sys
+import time
 from base64 import b64encode
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import request_stop, wait_until_ended
+from tests.support.app_forks import start_app
 
 ROOT = Path(__file__).parents[2]
 DROP_SCRIPT = """async ([names, contents]) => {
@@ -23,7 +23,7 @@ DROP_SCRIPT = """async ([names, contents]) => {
 
 
 class App:
-    """app.py as a process that can be killed and started again on the same port."""
+    """app.py as a process of its own that can be killed and started again on the same port."""
 
     def __init__(self, folder: Path, models: Path, *flags: str) -> None:
         self.outputs, self.models, self.flags = folder / "outputs", models, flags
@@ -39,25 +39,21 @@ class App:
 
     def start(self) -> None:
         """Start the app and wait until it prints its address."""
-        folders = ["--outputs", str(self.outputs), "--models", str(self.models)]
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), *folders, *self.flags]
-        log = self.log.open("ab")
+        argv = ["--port", str(self.port), "--outputs", str(self.outputs), "--models", str(self.models), *self.flags]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}  # with a browser beside it, two threads are slower than one
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-        line = self.process.stdout.readline()
-        found = re.search(r":(\d+)/", line)
-        assert found, f"the app printed {line!r}\n{self.log.read_text()}"
+        output = self.log.with_suffix(".out")
+        output.unlink(missing_ok=True)
+        self.process = psutil.Process(start_app(argv, dict(environment), output, self.log))
+        while not (found := re.search(r":(\d+)/.*\n", line := output.read_text() if output.exists() else "")):
+            assert self.process.is_running(), f"the app printed {line!r}\n{self.log.read_text()}"
+            time.sleep(0.02)
         self.port, self.greeting = int(found[1]), line
 
     def kill(self) -> None:
         """Kill the process with SIGKILL, as a power cut would."""
-        self.process.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
-
-    def rss_mb(self) -> float:
-        """Return the resident memory of the process in MB."""
-        return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
 
 def stop_all_runs(outputs: Path) -> None:
