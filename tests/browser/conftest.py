@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from fluxgym.runs.paths import RunPaths
 from tests.support.page import ROOT, App, stop_all_runs
 from tests.support.photos import write_cats
+from tests.support.small_world import write_safetensors
 from tests.support.tiny_models import write_tiny_models
+from tests.support.trained_runs import make_trained_run, pretend_to_run, record_end
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
@@ -78,3 +81,21 @@ def page(context: BrowserContext) -> Iterator[Page]:
 def cats(tmp_path: Path) -> list[Path]:
     """Return 8 crops of a real photo."""
     return sorted(write_cats(tmp_path / "photos", count=8).glob("*.png"))
+
+
+@pytest.fixture(name="running")
+def fixture_running(app: App) -> Iterator[RunPaths]:
+    """Yield a run that seems to train: my-cat, at step 60 of 120."""
+    run = make_trained_run(app.outputs, "my-cat", last_step=60, status="running")
+    pretend_to_run(run)
+    yield run
+    shutil.rmtree(run.folder)  # nothing that could be stopped runs there
+
+
+@pytest.fixture(name="done")
+def fixture_done(app: App) -> RunPaths:
+    """Return a completed run: done-cat."""
+    run = make_trained_run(app.outputs, "done-cat", last_step=120, status="completed")
+    write_safetensors(run.lora, 1_500_000)
+    record_end(run, "completed", exit_code=0, last_step=120)
+    return run

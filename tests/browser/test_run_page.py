@@ -1,7 +1,6 @@
 """A run's page in its states: running, completed, failed, stopped, a copy. Charts, samples with their viewer, log, and small changes only."""
 
 import re
-import shutil
 import time
 
 import pytest
@@ -10,8 +9,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.state import update_state
 from tests.support.page import App, open_page
 from tests.support.runs import make_run, write_checkpoint
-from tests.support.small_world import write_safetensors
-from tests.support.trained_runs import make_trained_run, pretend_to_run, record_end, train_step
+from tests.support.trained_runs import make_trained_run, record_end, train_step
 
 COUNT_CHANGES = """() => {
   window.changes = [];
@@ -26,22 +24,6 @@ INK = """(canvas) => {
   const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return [...all].reduce((sum, value, index) => (sum * 31 + value * (index % 97)) % 1000000007, 7);
 }"""
-
-
-@pytest.fixture(name="running")
-def fixture_running(app: App):
-    run = make_trained_run(app.outputs, "my-cat", last_step=60, status="running")
-    pretend_to_run(run)
-    yield run
-    shutil.rmtree(run.folder)  # nothing that could be stopped runs there
-
-
-@pytest.fixture(name="done")
-def fixture_done(app: App):
-    run = make_trained_run(app.outputs, "done-cat", last_step=120, status="completed")
-    write_safetensors(run.lora, 1_500_000)
-    record_end(run, "completed", exit_code=0, last_step=120)
-    return run
 
 
 def card(page: Page, title: str):
