@@ -70,7 +70,7 @@ class FigureCache:
             kept = self._kept.get(entry.slug)
         if kept is not None and kept[0] is entry and entry.status not in LIVE:
             return kept[1]
-        figures = figures_of(self._outputs.run(entry.slug))  # without the lock: nobody waits for the reading of another's run
+        figures = figures_of(self._outputs.run(entry.slug))  # without the lock, so that no request waits while another run is read
         with self._lock:
             self._kept[entry.slug] = (entry, figures)
         return figures

@@ -92,6 +92,7 @@ def test_stop_button_then_resume_completes_the_run(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
+    expect(page.get_by_label("LoRA name")).to_have_value("example-cat")
     fill_form(page, "Second", 40)
     page.locator("#start").click()
     leave_run_page(page, "second")

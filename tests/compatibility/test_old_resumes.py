@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from library.placement.cpu import multiplies_bfloat16
 from tests.compatibility.old_version import HERE, losses, unpack_outputs
 from tests.support.fake_kohya import write_checkout
 
@@ -33,7 +34,9 @@ def test_a_stopped_run_is_resumed_to_its_end_with_its_caches_and_its_losses(old)
     old.run("resume", "stopped-cat", "--wait")
     row = old.sessions()["stopped-cat"]
     assert (row["status"], row["progress"]["step"], row["progress"]["total_steps"]) == ("completed", 24, 24)
-    assert cache_files(run) == before  # nothing was encoded again, under no other name either
+    assert before.items() <= cache_files(run).items()
+    if multiplies_bfloat16():  # else the trainer computes in float32, for which it encodes once more
+        assert cache_files(run) == before  # nothing was encoded again, under no other name either
     assert losses(run, attempt=2) == pytest.approx(LATER_STEPS, rel=0.05)  # other kinds of CPU round differently
     assert losses(run, attempt=1).keys() == set(range(1, 15))
 

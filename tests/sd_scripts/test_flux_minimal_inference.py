@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flux_minimal_inference import build_parser, main
+from library.placement.cpu import multiplies_bfloat16
 from networks.lora_keys import to_diffusers
 from tests.support.photos import write_cats
 from tests.support.tiny_models import model_flags
@@ -83,7 +84,9 @@ def test_strengths_add_up_and_merging_is_the_same(trained, tmp_path):
 
 @pytest.mark.parametrize("kind", ["fp8", "bfloat16"])
 def test_smaller_precisions_draw_nearly_the_same(kind, tmp_path):
-    assert 0 < np.abs(drawn(tmp_path, "--flux_dtype", kind) - drawn(tmp_path)).mean() < 12
+    difference = np.abs(drawn(tmp_path, "--flux_dtype", kind) - drawn(tmp_path)).mean()
+    is_float32 = kind == "bfloat16" and not multiplies_bfloat16()  # of this CPU
+    assert difference == 0 if is_float32 else 0 < difference < 12
 
 
 def test_guidance_by_a_negative_prompt_changes_the_image(tmp_path):

@@ -8,15 +8,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+LOCK = threading.Lock()  # for tests that start two apps at once
 
 
 def start_app(argv: list[str], environment: dict[str, str], output: Path, errors: Path) -> int:
     """Start an app whose output is appended to two files; returns its PID. The kernel removes it from the process table when it ends."""
+    with LOCK:
+        return _started(argv, environment, output, errors)
+
+
+def _started(argv: list[str], environment: dict[str, str], output: Path, errors: Path) -> int:
     server = _server()
     request = {"argv": argv, "environment": environment, "output": str(output), "errors": str(errors)}
     assert server.stdin is not None

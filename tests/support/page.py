@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
+from tempfile import mkstemp
 
 import psutil
 from playwright.sync_api import Page, expect
@@ -41,10 +42,9 @@ class App:
         """Start the app and wait until it prints its address."""
         argv = ["--port", str(self.port), "--outputs", str(self.outputs), "--models", str(self.models), *self.flags]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}  # with a browser beside it, two threads are slower than one
-        output = self.log.with_suffix(".out")
-        output.unlink(missing_ok=True)
+        output = Path(mkstemp(dir=self.log.parent, prefix="app-", suffix=".out")[1])
         self.process = psutil.Process(start_app(argv, dict(environment), output, self.log))
-        while not (found := re.search(r":(\d+)/.*\n", line := output.read_text() if output.exists() else "")):
+        while not (found := re.search(r":(\d+)/.*\n", line := output.read_text())):
             assert self.process.is_running(), f"the app printed {line!r}\n{self.log.read_text()}"
             time.sleep(0.02)
         self.port, self.greeting = int(found[1]), line

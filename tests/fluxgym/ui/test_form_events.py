@@ -5,42 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fluxgym.errors import AlreadyRunning
-from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.control import wait_until_ended
-from fluxgym.sessions.drafts import Draft, open_draft
+from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
-from fluxgym.ui import form_events
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormRequest
 from tests.support.drafts import new_draft_id
 from tests.support.form_page import FormPage
 from tests.support.photos import write_cats
-from tests.support.runs import make_run, state_of, wait_for
-from tests.support.small_world import small_world, stop_and_wait
-
-TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "train_batch_size": "1", "reg_data_dir": ""}
-
-
-@pytest.fixture
-def settings(tmp_path):
-    """Return folders of this test."""
-    return small_world(tmp_path)
-
-
-@pytest.fixture
-def draft(settings):
-    """Return this browser's draft."""
-    return open_draft(settings.outputs, new_draft_id())
-
-
-@pytest.fixture
-def page(settings, draft):
-    """Return a page that was opened."""
-    page = FormPage(settings, draft)
-    page.open()
-    return page
+from tests.support.runs import make_run
 
 
 def test_a_first_visit_shows_fluxgyms_defaults_with_the_pocket_model(page):
@@ -216,115 +189,6 @@ def test_choosing_a_model_fills_untouched_fields(page):
     assert not {"base_model", "max_train_epochs", "lora_name"} & set(answer["patch"])
     assert page.open()["draft"]
     assert page.fields["resolution"] == "512"
-
-
-def test_start_makes_a_run_of_the_draft(page, draft, settings):
-    write_cats(draft.images.path, count=4)
-    page.typed(**TRAINABLE | {"lora_name": "My Cat"})
-    answer = page.send("start")
-    assert answer["started"] == {"slug": "my-cat"}
-    assert (answer["source"], answer["reload_images"], answer["patch"]) == (["", "my-cat"], True, {})
-    run = OutputsPaths(settings.outputs).run("my-cat")
-    wait_until_ended(run)
-    assert wait_for(lambda: state_of(run)["status"] == "completed")
-    assert draft.read_form() is None
-    assert draft.images.count() == 0
-    answer = page.open(viewed="my-cat")
-    assert (answer["source"][1], page.fields["lora_name"], page.fields["num_repeats"]) == ("my-cat", "My Cat", "2")
-
-
-def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(page, draft, settings, monkeypatch):
-    write_cats(draft.images.path, count=4)
-    page.typed(**TRAINABLE)
-
-    def busy(self):
-        raise AlreadyRunning("Other images are being brought into the form.")
-
-    monkeypatch.setattr(Draft, "forget_images", busy)
-    assert page.send("start")["started"] == {"slug": "cat"}
-    wait_until_ended(OutputsPaths(settings.outputs).run("cat"))
-    assert "being brought" in page.send("fresh")["message"]
-
-
-def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, settings):
-    make_run(settings.outputs, "cat", status="stopped", timestamp=1)
-    write_cats(draft.images.path, count=4)
-    page.open()
-    page.source = ""  # the form shows the draft's images
-    page.typed(**TRAINABLE | {"base_model": "pocket"})
-    answer = page.send("start")
-    assert answer["taken"]["new"] == "Start as cat-2"
-    assert answer["taken"]["resume"] is None
-    assert answer["taken"]["replace"] == "Replace cat"
-    assert answer["patch"] == {}
-    answer = page.send("choose", if_exists="new")
-    assert answer["started"] == {"slug": "cat-2"}
-    wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
-
-
-def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
-    write_cats(draft.images.path, count=4)
-    run = OutputsPaths(settings.outputs).run("cat")
-    monkeypatch.setenv("TEST_HOLD", str(tmp_path))
-    (tmp_path / "cat").touch()  # the little trainer waits
-    page.typed(**TRAINABLE)
-    assert page.send("start")["started"] == {"slug": "cat"}
-    page.source = ""  # pressed before the first answer came
-    assert page.send("start")["started"] == {"slug": "cat"}
-    page.typed(lora_name="Cat", num_repeats="3")
-    assert "taken" in page.send("start")  # other settings are another training
-    monkeypatch.setattr(form_events, "TWICE_S", 0.0)
-    page.typed(**TRAINABLE)
-    assert "taken" in page.send("start")  # later it is a question again
-    (tmp_path / "cat").unlink()
-    wait_until_ended(run)
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [({"lora_name": ""}, "lora_name"), ({"lora_name": "cat", "learning_rate": "abc"}, "learning_rate"), ({"lora_name": "../x"}, "lora_name"),
-     ({"lora_name": "cat", "seed": ""}, "seed"), ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
-)  # fmt: skip
-def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(page, draft, settings, changes, field):
-    write_cats(draft.images.path, count=4)
-    page.typed(**changes)
-    answer = page.send("start")
-    assert field in answer["errors"]
-    assert answer["pressed"]
-    assert "started" not in answer
-    assert list(OutputsPaths(settings.outputs).runs()) == []
-    assert draft.images.count() == 4
-
-
-def test_start_without_images_is_refused(page, settings):
-    page.typed(lora_name="cat")
-    answer = page.send("start")
-    assert any(line["text"] == "Add at least one image." for line in answer["lines"])
-    assert list(OutputsPaths(settings.outputs).runs()) == []
-
-
-def test_a_missing_trainer_is_one_of_the_checks_and_nothing_starts(page, draft, settings):
-    write_cats(draft.images.path, count=4)
-    (settings.sd_scripts / "flux_train_network.py").unlink()
-    page.typed(lora_name="cat")
-    answer = page.send("start")
-    assert any(line["level"] == "error" and "flux_train_network.py" in line["text"] for line in answer["lines"])
-    assert list(OutputsPaths(settings.outputs).runs()) == []
-
-
-def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(page, draft, settings, monkeypatch):
-    write_cats(draft.images.path, count=4)
-    page.typed(lora_name="cat", num_repeats="2", max_train_epochs="1", reg_data_dir="")
-    calls = []
-
-    def counted(name, function):
-        return lambda *args, **more: calls.append(name) or function(*args, **more)
-
-    monkeypatch.setattr(plan, "read_config", counted("plan", plan.read_config))
-    monkeypatch.setattr(checks, "sizes", counted("sizes", checks.sizes))
-    assert page.send("start")["source"] == ["", "cat"]
-    assert calls == ["plan", "sizes"]
-    stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
 
 
 def test_opening_a_run_never_throws_away_what_was_typed(page, settings):

@@ -81,7 +81,7 @@ def test_a_run_that_was_started_again_is_left_alone(client, settings):
 
 @pytest.fixture
 def restarted(monkeypatch):
-    """Start every run anew between the request and its turn in the name's lock."""
+    """Start every run again between the request and its turn in the name's lock."""
     lock = cleanup.name_lock
 
     @contextmanager

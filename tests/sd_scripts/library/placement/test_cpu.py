@@ -1,3 +1,5 @@
+"""A CPU computes in bfloat16 only where its processor multiplies it fast."""
+
 import pytest
 import torch
 

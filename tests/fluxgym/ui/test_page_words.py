@@ -20,7 +20,7 @@ def sentences_of(script: str) -> list[str]:
 
 
 def texts_of(module: str) -> list[str]:
-    """Return the literals of a Python module that are no docstrings."""
+    """Return the literals of a Python module except docstrings."""
     tree = ast.parse(module)
     bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return [
