@@ -4,6 +4,8 @@ import errno
 import socket
 
 import gradio as gr
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxgym.app_settings import Settings
 from fluxgym.errors import SettingsError
@@ -16,6 +18,21 @@ from fluxgym.ui.page import build_page, head
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.token_auth import TokenAuth
 
+COMPRESSED = ("/fluxgym/assets/", "/assets/")  # below these, and the page itself; a download of model files would only take longer
+
+
+class PageCompression:
+    """ASGI middleware that compresses the page, its scripts and its style sheets for browsers that accept it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._compressed = app, GZipMiddleware(app, minimum_size=2000, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = scope.get("path", "")
+        is_page = scope["type"] == "http" and (path == "/" or path.startswith(COMPRESSED))
+        await (self._compressed if is_page else self._app)(scope, receive, send)
+
 
 def make_server(settings: Settings) -> Guard:
     """Return the whole app with the guard outermost; a token is required if `settings.token` is set."""
@@ -27,6 +44,7 @@ def make_server(settings: Settings) -> Guard:
         theme=theme.theme(), head=head(settings.root_path),
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
+    app.add_middleware(PageCompression)
     return Guard(
         app,
         token_auth=TokenAuth(settings.token, settings.port),

@@ -65,6 +65,14 @@ def test_the_page_is_there_and_asks_no_other_host(client):
     assert client.get("/config").json()["analytics_enabled"] is False
 
 
+def test_page_and_scripts_are_compressed_and_model_files_are_not(client):
+    for path, is_compressed in (("/", True), ("/fluxgym/assets/form.js", True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
+        answer = client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert answer.status_code == 200
+        assert (answer.headers.get("content-encoding") == "gzip") is is_compressed, path
+    assert "content-encoding" not in client.get("/", headers={"Accept-Encoding": "identity"}).headers
+
+
 def test_assets_samples_loras_and_thumbnails_are_served(client):
     assert client.get("/fluxgym/assets/dom.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/fluxgym/runs/cat/samples/cat_000010_00_20250101000000_42.png").headers["content-type"] == "image/png"
