@@ -31,7 +31,12 @@ def status_of(run: RunPaths, state: State) -> SessionStatus:
 
 def is_executing(run: RunPaths) -> bool:
     """Return True if a recorded process of a run is alive, whatever its state says: then nothing else may start in its folder."""
-    return observe_run(RunSnapshot(run, {})).phase in EXECUTING
+    return has_process(RunSnapshot(run, {}))
+
+
+def has_process(snapshot: RunSnapshot) -> bool:
+    """Return True if a recorded process of a run is alive."""
+    return observe_run(snapshot).phase in EXECUTING
 
 
 def is_supervised(run: RunPaths) -> bool:

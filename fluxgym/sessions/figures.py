@@ -6,11 +6,10 @@ from typing import Any
 
 from fluxgym.contract.codes import LIVE
 from fluxgym.contract.progress import is_number
-from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
-from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.progress import read_end, read_first
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.progress import read_first
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.index import Entry
 
 
@@ -24,10 +23,10 @@ class Figures:
     duration_s: float | None = None
 
 
-def figures_of(run: RunPaths) -> Figures:
+def figures_of(snapshot: RunSnapshot) -> Figures:
     """Return the figures of a run from progress.jsonl, exit.json and launch.json."""
-    last, last_with_loss = read_end(run.progress)
-    end, spec = read_exit(run), read_launch_spec(run) if last is None else None
+    last, last_with_loss = snapshot.last_lines
+    end, spec = snapshot.exit_record, read_launch_spec(snapshot.run) if last is None else None
     known: dict[str, Any] = (last_with_loss or {}) | (last or {})
     duration = end.ended_at - end.started_at if end is not None and end.ended_at and end.started_at else None
     return Figures(
@@ -38,17 +37,17 @@ def figures_of(run: RunPaths) -> Figures:
     )
 
 
-def first_start(run: RunPaths) -> float | None:
+def first_start(snapshot: RunSnapshot) -> float | None:
     """Return when the first trainer of a run was started, in seconds since the epoch.
 
     None if none was: the run waits, or it was canceled while it waited. Its supervisor then is recorded without a trainer.
     """
-    record, end = read_record(run), read_exit(run)
+    record, end = snapshot.process_record, snapshot.exit_record
     if record is not None and record.attempt == 1 and record.trainer is not None:
         return record.started_at
     if end is not None and end.attempt == 1 and end.started_at is not None:
         return end.started_at
-    line = read_first(run.progress)
+    line = read_first(snapshot.run.progress)
     return float(line["time"]) if line is not None and "time" in line else None
 
 
@@ -70,7 +69,9 @@ class FigureCache:
             kept = self._kept.get(entry.slug)
         if kept is not None and kept[0] is entry and entry.status not in LIVE:
             return kept[1]
-        figures = figures_of(self._outputs.run(entry.slug))  # without the lock, so that no request waits while another run is read
+        figures = figures_of(
+            RunSnapshot(self._outputs.run(entry.slug), {})
+        )  # without the lock, so that no request waits while another run is read
         with self._lock:
             self._kept[entry.slug] = (entry, figures)
         return figures

@@ -11,6 +11,7 @@ from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import duration_text
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions.figures import Figures, figures_of
 from fluxgym.ui.api.loss_curve import Curves
@@ -66,7 +67,7 @@ class CompareRoutes:
         advanced = state.get("advanced")
         more = advanced.items() if isinstance(advanced, dict) else ()
         settings |= {SETTINGS[name].label if name in SETTINGS else str(name): shown(value) for name, value in more}
-        return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(figures_of(run))
+        return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(figures_of(RunSnapshot(run, state)))
 
     def _points(self, run: RunPaths) -> list[tuple[int, float]]:
         changes, _ = self._curves.changes(run.progress, [])

@@ -20,6 +20,7 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_pid
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.sessions import history
 from fluxgym.sessions.figures import first_start
@@ -38,7 +39,7 @@ LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
 
 def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunFacts:
     """Return what a run trains and how long it took."""
-    began_at = first_start(run)
+    began_at = first_start(RunSnapshot(run, state))
     queued_at = session.started
     return RunFacts(
         model=model_title(state, models),

@@ -8,12 +8,11 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Phase, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.device_queue import Queue, Ticket
-from fluxgym.engines.registry import is_executing
+from fluxgym.engines.registry import has_process
 from fluxgym.models.catalog import list_models
-from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import is_regular, read_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.sessions.figures import figures_of, first_start
 from fluxgym.sessions.listing import Session
@@ -63,16 +62,17 @@ class SessionRows:
         """Return a session as a row, with what its buttons need."""
         run = self._outputs.run(session.slug)
         state = read_state_or_empty(run)
+        snapshot = RunSnapshot(run, state)
         origin = origin_of(run, state)
         is_live = session.status in LIVE
-        executing = not is_live and is_executing(run)
-        began, figures, record = began_at(run, state, session), figures_of(run), read_record(run)
+        executing = not is_live and has_process(snapshot)
+        began, figures, record = began_at(snapshot, session, origin), figures_of(snapshot), snapshot.process_record
         return SessionRow(
             **session.to_json() | {"started": began.at},
             began=began.word,
             shown=shown_status(session, origin, is_stopping=is_live and run.stop.exists()),
             activity=activity_of(session),
-            ended=None if is_live else ended_at(run, state),
+            ended=None if is_live else ended_at(snapshot),
             origin=origin,
             parent=parent_of(state) if origin is not Origin.TRAINED else "",
             model=self.model_title(str(state.get("base_model") or "")),
@@ -109,21 +109,21 @@ def activity_of(session: Session) -> str:
     return {known.value: text for known, text in PHASE_TEXTS.items()}.get(phase, phase)
 
 
-def began_at(run: RunPaths, state: State, session: Session) -> Moment:
+def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Moment:
     """Return the time of a row's date, and its word: a time is only called the start of a training if it is."""
+    run, state = snapshot.run, snapshot.state
     if session.status is Status.UNREADABLE:
         return Moment(word="Changed", at=session.started)
     if session.status is Status.QUEUED:
         ticket = Ticket.from_json(read_json(run.ticket))
         return Moment(word="Queued", at=float(ticket.since) if ticket is not None else session.started)
-    origin = origin_of(run, state)
     if origin is Origin.COPY:
         return Moment(word="Copied", at=session.started)
     if origin is Origin.IMPORT:
         arrived = _import_time(run, state)
         is_trained = is_regular(run.lora) and session.started < arrived - 1  # a state without a time gets the time of its import
         return Moment(word="Trained", at=session.started) if is_trained else Moment(word="Imported", at=arrived)
-    first, record = first_start(run), read_record(run)
+    first, record = first_start(snapshot), snapshot.process_record
     if first is not None and first >= session.started:
         return Moment(word="Started", at=first)
     was_started = first is not None or record is None or record.attempt > 1 or session.status in LIVE
@@ -135,12 +135,12 @@ def _import_time(run: RunPaths, state: State) -> float:
     return imported_at(state) or run.ui_state.stat().st_mtime
 
 
-def ended_at(run: RunPaths, state: State) -> float | None:
+def ended_at(snapshot: RunSnapshot) -> float | None:
     """Return when a run's latest attempt ended, in seconds since the epoch, None if that is not known."""
-    record = read_exit(run)
+    record = snapshot.exit_record
     if record is not None and record.ended_at is not None:
         return record.ended_at
-    value: Any = state.get("completed_at")
+    value: Any = snapshot.state.get("completed_at")
     return float(value) if is_number(value) and 0 < value < 1e11 else None
 
 

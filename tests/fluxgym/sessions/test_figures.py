@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fluxgym.contract.codes import Status
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions import figures
 from fluxgym.sessions.figures import FigureCache, Figures, figures_of
 from fluxgym.sessions.index import Entry
@@ -26,16 +27,16 @@ def test_figures_are_the_last_known_ones(tmp_path):
     run = make_run(tmp_path)
     write_progress(run, 7, 0.25)
     write_end(run, started_at=100.0, ended_at=160.0)
-    assert figures_of(run) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
+    assert figures_of(RunSnapshot(run, {})) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
 
 
 def test_an_unknown_figure_gives_none(tmp_path):
     run = make_run(tmp_path)
-    assert figures_of(run) == Figures()
+    assert figures_of(RunSnapshot(run, {})) == Figures()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
-    assert figures_of(run).duration_s is None
+    assert figures_of(RunSnapshot(run, {})).duration_s is None
     order_of(run, "", expected_steps=12)
-    assert figures_of(run).total_steps == 12
+    assert figures_of(RunSnapshot(run, {})).total_steps == 12
 
 
 def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
