@@ -44,11 +44,11 @@ def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
         make_run(tmp_path, name)
     cache, is_reading, may_go_on = FigureCache(OutputsPaths(tmp_path)), threading.Event(), threading.Event()
 
-    def slow(run):
-        if run.slug == "cat":
+    def slow(snapshot):
+        if snapshot.run.slug == "cat":
             is_reading.set()
             assert may_go_on.wait(30)
-        return Figures(step=len(run.slug))
+        return Figures(step=len(snapshot.run.slug))
 
     monkeypatch.setattr(figures, "figures_of", slow)
     with ThreadPoolExecutor(2) as pool:
