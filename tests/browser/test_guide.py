@@ -14,6 +14,10 @@ SAVED = {
     "learning_rate": "3e-4", "save_every_n_epochs": 5, "guidance_scale": 2.5, "timestep_sampling": "sigmoid", "network_dim": 24,
 }  # fmt: skip
 SWITCHES = {"enable_checkpointing": False, "enable_monitoring": False}
+# The upper and lower edges of elements, at one moment: the banner grows when its rows arrive.
+EDGES = (
+    "(selectors) => selectors.map((one) => document.querySelector(one).getBoundingClientRect()).map(({ top, bottom }) => ({ top, bottom }))"
+)
 
 
 def field(page: Page, name: str):
@@ -46,10 +50,10 @@ def test_banner_below_the_navigation_shows_example_2(app, page):
     for fragment in ("#train", "#run/cat"):
         page.goto(f"{app.url}{fragment}")
         expect(page.locator(".nav a[aria-current]")).to_have_text("Train" if fragment == "#train" else "Runs")
-        navigation, banner = page.locator(".top").bounding_box(), page.locator("#fg-banner").bounding_box()
-        shown = page.locator("#fg-train" if fragment == "#train" else "#fg-run-page").bounding_box()
-        assert navigation["y"] + navigation["height"] <= banner["y"]
-        assert banner["y"] + banner["height"] <= shown["y"]
+        shown = "#fg-train" if fragment == "#train" else "#fg-run-page"
+        navigation, banner, content = page.evaluate(EDGES, [".top", "#fg-banner", shown])
+        assert navigation["bottom"] <= banner["top"]
+        assert banner["bottom"] <= content["top"]
     title.click()
     rows = page.locator("#fg-banner li.row")
     expect(rows).to_have_count(2)
