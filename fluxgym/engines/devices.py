@@ -1,22 +1,17 @@
-"""GPUs and the CPU of this machine: their names and locks, and the machine line of the page."""
+"""GPUs and the CPU of this machine: their names and locks."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import IO
-
-import psutil
 
 from fluxgym.runs.files import local_locks, try_lock
 from fluxgym.runs.launch_spec import DeviceRequest
 
 GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"), Path("/dev/kfd"))
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-GIB = 1 << 30
-NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,32 +106,3 @@ def current_user(device: str) -> str:
 
 def _path(device: str) -> Path:
     return local_locks() / f"device-{device}.lock"
-
-
-def describe(folder: Path) -> list[str]:
-    """Return the GPU or CPU, the memory in use, and the free space on the disk of the outputs folder, which is left out if it is unknown."""
-    memory = psutil.virtual_memory()
-    parts = [_processor(), f"RAM {(memory.total - memory.available) / GIB:.0f} / {memory.total / GIB:.0f} GiB"]
-    free = _free_bytes(folder)
-    return parts if free is None else [*parts, f"{free / 1e9:.0f} GB free"]
-
-
-@cache
-def _processor() -> str:
-    """Return the name of the first NVIDIA GPU from its driver, else the number of CPU cores."""
-    for information in sorted(NVIDIA.glob("*/information")):
-        for line in information.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "Model":
-                return value.strip().removeprefix("NVIDIA ").removeprefix("GeForce ")
-    return f"CPU, {len(os.sched_getaffinity(0))} cores"
-
-
-def _free_bytes(folder: Path) -> int | None:
-    """Return the free space on the disk of a folder, which need not exist; None if it is unknown."""
-    for existing in (folder, *folder.parents):
-        try:
-            return psutil.disk_usage(str(existing)).free
-        except OSError:
-            continue
-    return None

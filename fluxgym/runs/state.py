@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from slugify import slugify
-
 from fluxgym.config.values import short
 from fluxgym.errors import BadName, UnreadableState
 from fluxgym.runs.files import open_regular, parse_json, run_lock, write_json
@@ -84,6 +82,8 @@ def slug_of(lora_name: str) -> str:
         raise BadName(f"The LoRA name “{short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
     if not name.isprintable():
         raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it again.", field="lora_name")
+    from slugify import slugify  # the supervisor reads states but names no run; importing it costs 0.7 MB
+
     slug = slugify(name, max_length=MAX_SLUG_LENGTH)
     if not slug:
         raise BadName(f"The LoRA name “{short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")

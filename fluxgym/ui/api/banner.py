@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.engines.devices import describe
+from fluxgym.engines.machine import describe
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of

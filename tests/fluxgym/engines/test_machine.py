@@ -2,7 +2,7 @@
 
 import re
 
-from fluxgym.engines.devices import describe
+from fluxgym.engines.machine import describe
 
 
 def test_the_line_names_processor_memory_and_disk(tmp_path):
