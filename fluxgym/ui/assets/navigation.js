@@ -2,12 +2,13 @@
 
 import { attribute, emit, fill, h, redraw, svg } from "./dom.js";
 import { popupMenu } from "./popup.js";
-import { route } from "./router.js";
+import { keepScroll, route } from "./router.js";
 import * as store from "./browser_store.js";
 import { setTheme, startTheme, theme, THEMES } from "./theme.js";
 
 /** @import { RunningNow } from "./types.js" */
 
+/** @type {Record<string, string>} */
 const PAGES = { train: "Train", runs: "Runs" };
 /** @type {Record<string, string>} */
 const CONTENT = { train: "fg-train", runs: "fg-runs", run: "fg-run-page" };
@@ -20,14 +21,21 @@ function brand() {
   return h("a", { class: "brand", href: "#train" }, mark, "FluxGym");
 }
 
+/** Move the focus to the content of the open page, so that the keyboard and screen readers go on there. Returns the content. */
+function focusContent() {
+  const { tab, slug } = route();
+  const content = document.getElementById(CONTENT[tab]);
+  if (!content) return null;
+  for (const [name, value] of Object.entries({ tabindex: "-1", role: "region", "aria-label": slug ?? PAGES[tab] ?? "Run" })) content.setAttribute(name, value);
+  content.focus({ preventScroll: true });
+  return content;
+}
+
 /** The link that skips the navigation and the banner; the URL's fragment is the page, so the script moves the focus. */
 function skipLink() {
   return h("a", { class: "skip", href: "#", onclick: (event) => {
     event.preventDefault();
-    const content = document.getElementById(CONTENT[route().tab]);
-    content?.setAttribute("tabindex", "-1");
-    content?.focus();
-    content?.scrollIntoView();
+    focusContent()?.scrollIntoView();
   } }, "Skip to content");
 }
 
@@ -80,7 +88,11 @@ export function mount({ element }) {
       h("div", { class: "machine" }, machine, themeMenu()))),
     h("p", { class: "fg-connection", role: "status" }, "Connection lost. Retrying; training continues."),
   );
-  window.addEventListener("hashchange", () => showPage(links));
+  history.scrollRestoration = "manual"; // keepScroll does it
+  window.addEventListener("hashchange", ({ oldURL }) => {
+    keepScroll(new URL(oldURL).hash, () => showPage(links));
+    if (document.activeElement === document.body || !document.activeElement?.checkVisibility()) focusContent(); // its button is hidden now
+  });
   document.addEventListener("fg:machine", (event) => showMachine(machine, event.detail));
   document.addEventListener("fg:running", (event) => showTitle(event.detail));
   showPage(links);

@@ -3,6 +3,8 @@
 import * as store from "./browser_store.js";
 
 const TABS = ["train", "runs", "run"];
+/** @type {Map<string, number>} how far each page was scrolled when it was left, by fragment */
+const scrolled = new Map();
 
 /** @param {string} text */
 function decoded(text) {
@@ -26,11 +28,24 @@ export function openRun() {
 }
 
 /**
- * Open a page; of run, a run.
+ * Remember how far the page that is left was scrolled, and scroll the open one to where it was left.
+ * @param {string} left the fragment of the page that is left
+ * @param {() => void} show shows the open page
+ */
+export function keepScroll(left, show) {
+  scrolled.set(left, window.scrollY);
+  show();
+  window.scrollTo({ top: scrolled.get(location.hash) ?? 0, behavior: "instant" });
+}
+
+/**
+ * Open a page at its top; of run, a run.
  * @param {string} tab
  * @param {string | null} slug
  */
 export function go(tab, slug = null) {
   const hash = slug ? `#${tab}/${encodeURIComponent(slug)}` : `#${tab}`;
-  if (location.hash !== hash) location.hash = hash;
+  if (location.hash === hash) return;
+  scrolled.delete(hash);
+  location.hash = hash;
 }
