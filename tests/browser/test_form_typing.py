@@ -16,6 +16,15 @@ SLOW = """(() => {
     return answer;
   };
 })()"""
+# The answer to one kind of event is held back until window.release is called.
+HOLD_ANSWER = """(kind) => {
+  const send = window.fetch;
+  window.fetch = async (resource, options) => {
+    const answer = await send(resource, options);
+    if (String(options?.body).includes(`"kind":"${kind}"`)) await new Promise((resolve) => { window.release = resolve; });
+    return answer;
+  };
+}"""
 KEY_MS = 30
 
 
@@ -158,3 +167,23 @@ def test_start_can_be_pressed_again_after_an_answer_that_is_only_a_message(app: 
         page.locator("#start").dispatch_event("click")
         page.wait_for_function("(number) => window.answers.length === number", arg=number, timeout=10_000)
     assert all("reload the page" in answer["message"] and "errors" not in answer for answer in page.evaluate("window.answers"))
+
+
+@pytest.mark.parametrize("kind", ["start", "keep"])
+def test_what_an_event_has_done_is_shown_also_if_a_later_event_is_answered_before(app: App, page, kind):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_be_visible()
+    page.evaluate(HOLD_ANSWER, kind)
+    if kind == "start":
+        page.locator("#start").click()
+    else:
+        page.evaluate("import('/fluxgym/assets/form.js').then((form) => form.send('keep', { name: 'my template' }))")
+    page.wait_for_function("typeof window.release === 'function'")
+    page.get_by_label("Max train epochs").fill("7")
+    wait_until_saved(page)
+    page.evaluate("window.release()")
+    if kind == "start":
+        expect(page).to_have_url(re.compile("#run/example-cat$"))
+    else:
+        expect(page.locator(".toast")).to_contain_text("Saved as the template")

@@ -130,28 +130,33 @@ function showImagesOf([sent, next], mustReload) {
  */
 const isAboutForm = (answer) => Boolean(answer.errors);
 
-/** @param {FormAnswer | null} answer */
+/**
+ * Pass on an answer. What an event has done counts also if a later event was answered before it; what the answer says about the form does not.
+ * @param {FormAnswer | null} answer
+ */
 function receive(answer) {
   if (!answer?.request) return;
-  emit("fg:answer", answer);
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
-  if (answer.request <= state.shown) return; // a later event was answered already
   showImagesOf(answer.source, answer.reload_images ?? false);
-  if (typeof answer.model === "string") state.model = answer.model;
   if (answer.notice) notice(answer.notice);
-  if (!isAboutForm(answer)) { // an event that says nothing about the form
+  if (!isAboutForm(answer)) {
     if (answer.message) notice(answer.message);
     emit("fg:changed");
-    return;
-  }
-  state.shown = answer.request;
-  document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
-  emit("fg:form", answer);
+  } else if (answer.request > state.shown) showForm(answer);
   if (answer.kind === "restore") {
     resolveRestored();
     if (store.unsent()) edited(); // it was typed while the app was down
   }
+  emit("fg:answer", answer);
+}
+
+/** @param {FormShown} answer the latest one about the form */
+function showForm(answer) {
+  state.shown = answer.request;
+  if (typeof answer.model === "string") state.model = answer.model;
+  document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
+  emit("fg:form", answer);
 }
 
 /** Send an edit for every change of a field (keys, paste, drop, dictation); Gradio's text boxes report printing keys only. */

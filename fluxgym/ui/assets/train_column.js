@@ -206,11 +206,12 @@ function setButton(button, text, isBlocked) {
 }
 
 /**
- * Show an answer to Start: the dialog for a taken name, the first error, or the page of the run that was started.
+ * Show what Start has done: the dialog for a taken name, the first error, or the page of the run that was started.
  * @param {TrainColumn} column
- * @param {FormShown} answer
+ * @param {FormAnswer} answer
  */
-function showOutcome(column, { taken, pressed, started, message }) {
+function showOutcome(column, { kind, taken, pressed, started, message }) {
+  if (kind === "start" || kind === "choose") startAnswered();
   if (taken) column.taken.ask(taken);
   if (pressed && !started && column.errors.length) goToField(column.errors[0].field);
   if (pressed && message) notice(message);
@@ -228,12 +229,11 @@ export function mount({ element, trigger, props, watch }) {
   const column = new TrainColumn(element, /** @type {HTMLElement} */ (document.getElementById("fg-recipe")), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
-  document.addEventListener("fg:answer", ({ detail }) => { if (detail.kind === "start" || detail.kind === "choose") startAnswered(); });
+  document.addEventListener("fg:answer", (event) => showOutcome(column, event.detail));
   document.addEventListener("fg:form", (event) => {
     const answer = event.detail;
     showFields(answer);
     column.show(answer);
-    showOutcome(column, answer);
   });
   document.addEventListener("fg:queue", (event) => {
     column.queue = ahead(event.detail, numDevices);
