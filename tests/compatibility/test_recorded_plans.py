@@ -54,6 +54,7 @@ def reworded(message: str) -> str:
         "data sets of foreign code are": "custom data set classes are",
         "the autoencoder of FLUX is given": "FLUX's VAE is given",
         "The LoRA has no name yet; type one.": "Give your LoRA a name.",
+        "must be a number above 0, such as": "must be a number above 0 and at most 10, such as",  # 900 is above 0
     }
     for old, new in words.items():
         message = message.replace(old, new)
