@@ -17,7 +17,12 @@ This file is generated from `fluxgym/config/settings.py`. Write it again with `p
 """
 TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced"}
 HEAD = "| label | key | flag | values | default | |\n|---|---|---|---|---|---|\n"
-VALUES = {Kind.SWITCH: "true or false", Kind.RATE: f"a number above 0, at most {MAX_RATE}", Kind.INTEGER: "a whole number", Kind.NUMBER: "a number"}
+VALUES = {
+    Kind.SWITCH: "true or false",
+    Kind.RATE: f"a number above 0, at most {MAX_RATE}",
+    Kind.INTEGER: "a whole number",
+    Kind.NUMBER: "a number",
+}
 
 
 def document(settings: Iterable[Setting] = ROWS) -> str:
