@@ -194,7 +194,7 @@ def test_failed_page_has_cause_evidence_and_what_to_do(app, page):
         file.write("torch.OutOfMemoryError: CUDA out of memory.\nGPU 0: 104 MiB free\n")
     record_end(run, "failed", reason_code="cuda_oom", exit_code=1, last_step=41)
     show(page, app, "dog")
-    cause = card(page, "The GPU ran out of memory at step 41")
+    cause = card(page, "The GPU ran out of memory after step 41")
     expect(cause).to_contain_text("The GPU is full.")
     expect(cause).to_contain_text("exit code 1")
     expect(cause.locator(".evidence")).to_have_text("torch.OutOfMemoryError: CUDA out of memory.\nGPU 0: 104 MiB free")

@@ -32,7 +32,7 @@ def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
     title = advice.title if advice else "It has stopped"
     step = record.last_step if record else None
     return RunEnding(
-        title=f"{title} at step {step}" if advice and advice.names_step and step else title,
+        title=f"{title} after step {step}" if advice and advice.names_step and step else title,
         reason=session.reason,
         exit=_exit_text(record) if is_failed else "",
         evidence=evidence(tail(run.training_log, LOG_LINES)) if is_failed else [],

@@ -73,7 +73,7 @@ class Learner:
             )
         raise TrainerError(
             f"the loss became {loss} at step {step + 1}; the likely cause is a learning rate that is too high "
-            f"(--learning_rate is {self.learning_rate}). Resume from an earlier checkpoint with a lower one.",
+            f"(--learning_rate is {self.learning_rate}). Start again with a lower one, or resume from a checkpoint before this step.",
             reason_code=ReasonCode.NAN,
         )
 

@@ -30,7 +30,7 @@ def test_failure_has_cause_evidence_exit_code_and_advice(tmp_path):
     run = failed(tmp_path, exit_code=1)
     run.training_log.write_text("loading\nstep 41\ntorch.OutOfMemoryError: CUDA out of memory.\nGPU 0: 104 MiB free\n\n")
     found = explain(run)
-    assert found.title == "The GPU ran out of memory at step 41"
+    assert found.title == "The GPU ran out of memory after step 41"
     assert found.reason == "Why it failed."
     assert found.exit == "The trainer ended with exit code 1."
     assert found.evidence == ["torch.OutOfMemoryError: CUDA out of memory.", "GPU 0: 104 MiB free"]
