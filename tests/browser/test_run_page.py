@@ -31,6 +31,13 @@ def card(page: Page, title: str):
     return page.locator("#fg-run-page").get_by_role("region", name=title, exact=True)
 
 
+# Buttons of the run's page that are cut off at the right, and prompts of samples that are scrolled away; a row of samples and a filter scroll.
+OUT_OF_VIEW = """[...document.querySelectorAll("#fg-run-page :is(button, a.btn, .matrix > .p)")].filter((element) => {
+  const { left, right } = element.getBoundingClientRect();
+  return element.checkVisibility() && !element.closest(".pic, .seg") && (left < 0 || right > innerWidth);
+}).map((element) => `${element.textContent} ${JSON.stringify(element.getBoundingClientRect())}`)"""
+
+
 def show(page: Page, app: App, slug: str) -> None:
     """Open the page of a run."""
     page.goto(f"{app.url}#run/{slug}")
@@ -282,6 +289,7 @@ def test_no_state_of_the_page_scrolls_sideways(app, page, running, done, width):
         show(page, app, slug)
         expect(card(page, "Loss").locator("canvas")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), slug
+        assert page.evaluate(OUT_OF_VIEW) == [], slug
 
 
 def test_a_real_training_is_followed_to_its_end(app, page):

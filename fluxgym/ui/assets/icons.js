@@ -3,12 +3,21 @@
 import { address } from "./api.js";
 import { svg } from "./dom.js";
 
+/** Put the sprite into the page: an icon of another file is fetched again for each new part of the page, and missing until it has come. */
+async function addSprite() {
+  const answer = await fetch(address("assets/icons.svg"));
+  if (!answer.ok) return;
+  const sprite = document.importNode(new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement, true);
+  for (const [name, value] of Object.entries({ class: "fg-sprite", "aria-hidden": "true", width: "0", height: "0" })) sprite.setAttribute(name, value);
+  document.body.append(sprite);
+}
+
 /**
  * @param {string} className
  * @param {string} id
  */
 function use(className, id) {
-  return svg("svg", { class: className, "aria-hidden": "true" }, svg("use", { href: address(`assets/icons.svg#${id}`) }));
+  return svg("svg", { class: className, "aria-hidden": "true" }, svg("use", { href: `#${id}` }));
 }
 
 /**
@@ -22,3 +31,5 @@ export const icon = (name, className = "i") => use(className, `i-${name}`);
  * @param {string} shape running, queued, stopped, done, failed, none or bad
  */
 export const dot = (shape) => use("dot", `d-${shape}`);
+
+addSprite();
