@@ -7,7 +7,10 @@ from fluxgym.contract.codes import ReasonCode
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """title is the cause in a few words; lines are what to do, the most likely remedy first. names_step: "… after step 41", the last one that was completed, may follow the title."""
+    """title is the cause in a few words; lines are what to do, the most likely remedy first.
+
+    names_step: "… after step 41", the last one that was completed, may follow the title.
+    """
 
     title: str
     lines: tuple[str, ...]
