@@ -145,8 +145,16 @@ def test_choices_made_while_the_app_is_down_are_kept_like_typing(app: App, page)
     expect(page.get_by_label("Enable monitoring")).not_to_be_checked()
 
 
-def test_a_browser_that_keeps_nothing_says_so(app: App, page):
-    page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };",
+        "for (const name of ['getItem', 'setItem', 'removeItem']) Storage.prototype[name] = () => { throw new DOMException('', 'SecurityError'); };",
+    ],
+    ids=["full", "blocked"],
+)
+def test_a_browser_that_keeps_nothing_says_so(app: App, page, script):
+    page.add_init_script(script)
     open_page(page, app)
     type_over(page, "LoRA name", "cat")
     expect(page.locator(".fg-draft")).to_have_text("Saved for this tab only; this browser keeps nothing")

@@ -184,3 +184,13 @@ def test_a_delete_does_not_wait_for_its_files_to_go(run, monkeypatch):
     make_run(run.folder.parent, "dog", status="stopped")
     delete(OutputsPaths(run.folder.parent).run("dog"))
     wait_for(lambda: not list(staging.parent.iterdir()))
+
+
+@pytest.mark.parametrize("remove", [forget, delete])
+def test_a_run_that_was_started_again_since_the_button_was_drawn_stays(run, remove):
+    with pytest.raises(SessionError, match="started again"):
+        remove(run, run_id="another")
+    assert run.ui_state.exists()
+    assert run.lora.exists()
+    remove(run, run_id=f"id-{run.slug}")
+    assert not run.ui_state.exists()
