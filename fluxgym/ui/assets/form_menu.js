@@ -57,7 +57,7 @@ function items() {
 /** @param {{ element: HTMLElement }} part */
 export function mount({ element }) {
   const saved = h("span", { class: "small faint fg-draft" });
-  fill(element, h("header", { class: "card-head" },
+  fill(element, h("header", { class: "card-head" }, h("h1", { class: "vh" }, "Train a LoRA"),
     h("h2", { id: "fg-step-1" }, h("span", { class: "num", "aria-hidden": "true" }, "1"), h("span", { class: "vh" }, "Step 1: "), "LoRA"), saved, popupMenu({ label: "More for this form", items })));
   /** @type {number | undefined} */
   let timer;

@@ -105,7 +105,7 @@ export function imageCard(item, card) {
   });
   return h("li", { class: "image fg-image" },
     h("div", { class: "thumb-box" },
-      h("label", { class: "thumb" }, check, h("img", { src: address(item.thumb), alt: item.name, loading: "lazy", width: 160, height: 160 })), remove),
+      h("label", { class: "thumb" }, check, h("img", { src: address(item.thumb), alt: "", loading: "lazy", width: 160, height: 160 })), remove),
     h("span", { class: "small cut soft fg-filename", title: item.name }, item.name), text, line);
 }
 
