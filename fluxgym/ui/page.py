@@ -127,6 +127,7 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     """Return the page."""
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     with page, gr.Column(elem_id="fg-app"):
+        _slot("fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8"))  # in the page: from a file, each new icon is fetched again
         js_module("navigation")
         js_module("banner", RUNS)
         train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
