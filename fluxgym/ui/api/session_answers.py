@@ -1,7 +1,14 @@
 """The answers of the JSON API about the lists of runs: rows, banner, actions, comparison. See answers.py for what all answers share."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
+from fluxgym.contract.codes import Status
+from fluxgym.sessions.origin import Origin
+
+Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,20 +25,42 @@ class StatusWord:
 
     word: str
     symbol: str
-    shape: str
+    shape: Shape
+
+
+class ProgressFigures(TypedDict, total=False):
+    """The trainer's last known figures, as sessions/listing.py makes them. A figure that is not known is left out, so it is no dataclass.
+
+    Times are in seconds. phase is a Phase, or that of another trainer.
+    """
+
+    time: int | float
+    attempt: int | float
+    phase: str
+    step: int | float
+    total_steps: int | float
+    epoch: int | float
+    loss: int | float
+    lr: int | float
+    s_per_it: int | float
+    vram_mb: int | float
+    rss_mb: int | float
+    item: int | float
+    num_items: int | float
+    eta_s: int | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
-    origin is "trained", "copy" or "import"; parent is the slug of the run that it was made from. attempt_started is when the running attempt
+    parent is the slug of the run that it was made from. attempt_started is when the running attempt
     started. lora is the address of the trained LoRA.
     """
 
     slug: str
     lora_name: str
-    status: str
+    status: Status
     shown: StatusWord
     activity: str
     reason_code: str
@@ -39,13 +68,13 @@ class SessionRow:
     started: float
     began: str
     ended: float | None
-    origin: str
+    origin: Origin
     parent: str
     model: str
     max_train_epochs: int | None
     checkpointing: bool
     monitoring: bool
-    progress: dict[str, Any]
+    progress: ProgressFigures
     total_steps: int | None
     duration_s: float | None
     attempt: int

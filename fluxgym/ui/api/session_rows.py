@@ -18,11 +18,11 @@ from fluxgym.sessions.figures import figures_of, first_start
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
-from fluxgym.ui.api.session_answers import ResumeOffer, SessionRow, StatusWord
+from fluxgym.ui.api.session_answers import ResumeOffer, SessionRow, Shape, StatusWord
 
 RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
 # The word, the guide's symbol, and the shape of each status.
-STATUS_TEXTS = {
+STATUS_TEXTS: dict[Status, tuple[str, str, Shape]] = {
     Status.RUNNING: ("Running", "🟢", "running"),
     Status.STARTING: ("Starting", "🟡", "queued"),
     Status.QUEUED: ("Queued", "🟡", "queued"),
@@ -68,7 +68,7 @@ class SessionRows:
         executing = not is_live and has_process(snapshot)
         began, figures, record = began_at(snapshot, session, origin), figures_of(snapshot), snapshot.process_record
         return SessionRow(
-            **session.to_json() | {"started": began.at},
+            **vars(session) | {"started": began.at},
             began=began.word,
             shown=shown_status(session, origin, is_stopping=is_live and run.stop.exists()),
             activity=activity_of(session),

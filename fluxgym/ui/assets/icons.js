@@ -3,6 +3,8 @@
 import { address } from "./api.js";
 import { svg } from "./dom.js";
 
+/** @import { StatusWord } from "./types.js" */
+
 /** Put the sprite into the page: an icon of another file is fetched again for each new part of the page, and missing until it has come. */
 async function addSprite() {
   const answer = await fetch(address("assets/icons.svg"));
@@ -28,7 +30,7 @@ export const icon = (name, className = "i") => use(className, `i-${name}`);
 
 /**
  * The shape of a status.
- * @param {string} shape running, queued, stopped, done, failed, none or bad
+ * @param {StatusWord["shape"]} shape
  */
 export const dot = (shape) => use("dot", `d-${shape}`);
 

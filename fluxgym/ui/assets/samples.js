@@ -62,7 +62,7 @@ function below({ step, epoch, label }, file) {
  */
 function waiting({ upcoming }, session) {
   const { time, step, s_per_it: speed } = session?.progress ?? {};
-  if (!upcoming || upcoming.step === null || typeof speed !== "number" || typeof step !== "number") return "";
+  if (!upcoming || upcoming.step === null || time === undefined || typeof speed !== "number" || typeof step !== "number") return "";
   const left = time + (upcoming.step - step) * speed - now();
   return left > 0 ? `in about ${span(left)}` : "soon";
 }

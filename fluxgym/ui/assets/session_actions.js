@@ -132,7 +132,7 @@ export async function deleteRuns(sessions) {
  */
 function stopText(session) {
   const { step, phase } = session.progress ?? {};
-  const trains = ["training", "sampling", "validating", "saving"].includes(phase);
+  const trains = ["training", "sampling", "validating", "saving"].includes(phase ?? "");
   if (phase === "verifying") return "The training is done and the LoRA is being checked. Without the check it is not known whether the file is complete; it can be checked later.";
   if (trains && step) return `The trainer finishes the current step, saves a checkpoint and ends. You can resume it from there. It is at step ${whole(step)}.`;
   if (step) return "It has not trained since it was resumed. It ends now and keeps its checkpoints.";

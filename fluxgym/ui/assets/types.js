@@ -173,7 +173,7 @@
  * about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
  * @typedef {object} FormAnswer
  * @property {number} request
- * @property {string} kind
+ * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply" | "keep" | "start" | "choose" | "reset" | "put" | ""} kind
  * @property {Record<string, [any, any]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
@@ -347,6 +347,32 @@
  */
 
 /**
+ * What a run is on this machine.
+ * @typedef {"trained" | "copy" | "import"} Origin
+ */
+
+/**
+ * The trainer's last known figures, as sessions/listing.py makes them. A figure that is not known is left out, so it is no dataclass.
+ *
+ * Times are in seconds. phase is a Phase, or that of another trainer.
+ * @typedef {object} ProgressFigures
+ * @property {number} [time]
+ * @property {number} [attempt]
+ * @property {string} [phase]
+ * @property {number} [step]
+ * @property {number} [total_steps]
+ * @property {number} [epoch]
+ * @property {number} [loss]
+ * @property {number} [lr]
+ * @property {number} [s_per_it]
+ * @property {number} [vram_mb]
+ * @property {number} [rss_mb]
+ * @property {number} [item]
+ * @property {number} [num_items]
+ * @property {number} [eta_s]
+ */
+
+/**
  * A run with which an action on several runs was not possible, and why.
  * @typedef {object} Refused
  * @property {string} slug
@@ -479,12 +505,12 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * origin is "trained", "copy" or "import"; parent is the slug of the run that it was made from. attempt_started is when the running attempt
+ * parent is the slug of the run that it was made from. attempt_started is when the running attempt
  * started. lora is the address of the trained LoRA.
  * @typedef {object} SessionRow
  * @property {string} slug
  * @property {string} lora_name
- * @property {string} status
+ * @property {Status} status
  * @property {StatusWord} shown
  * @property {string} activity
  * @property {string} reason_code
@@ -492,13 +518,13 @@
  * @property {number} started
  * @property {string} began
  * @property {number | null} ended
- * @property {string} origin
+ * @property {Origin} origin
  * @property {string} parent
  * @property {string} model
  * @property {number | null} max_train_epochs
  * @property {boolean} checkpointing
  * @property {boolean} monitoring
- * @property {Record<string, any>} progress
+ * @property {ProgressFigures} progress
  * @property {number | null} total_steps
  * @property {number | null} duration_s
  * @property {number} attempt
@@ -533,11 +559,16 @@
  */
 
 /**
+ * Status of a run, as in `ui_state.json` and `exit.json`.
+ * @typedef {"starting" | "queued" | "running" | "stopped" | "completed" | "failed" | "unreadable"} Status
+ */
+
+/**
  * How a row shows its status: a word, the guide's symbol for screen readers, and the name of the SVG shape and color.
  * @typedef {object} StatusWord
  * @property {string} word
  * @property {string} symbol
- * @property {string} shape
+ * @property {"running" | "queued" | "stopped" | "done" | "failed" | "bad" | "none"} shape
  */
 
 /**

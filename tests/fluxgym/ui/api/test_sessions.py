@@ -153,6 +153,14 @@ def test_a_damaged_state_gets_a_row_and_hides_nothing(client, settings):
     assert found["cat"]["status"] == "stopped"
 
 
+def test_figures_of_the_progress_are_sent_as_they_are_and_unknown_ones_are_left_out(client, settings):
+    line = {"time": 1.0, "phase": "of a newer trainer", "step": 3, "total_steps": 9.5, "loss": 0.5}
+    stopped(settings, "cat").progress.write_text(json.dumps(line) + "\n")
+    answer = client.get("sessions")
+    assert json.dumps(line, separators=(",", ":")) in answer.text
+    assert value(answer)["rows"][0]["progress"] == line
+
+
 def test_resume_is_offered_where_it_can_be_done(client, settings):
     run = stopped(settings, "cat")
     assert resume_preview(run) is None
