@@ -1,6 +1,7 @@
 """The answers of the JSON API about the lists of runs: rows, banner, actions, comparison. See answers.py for what all answers share."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
@@ -11,12 +12,48 @@ from fluxgym.sessions.origin import Origin
 Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResumeOffer:
-    """The button that continues a run: its label, and one sentence about what it does."""
+class StepAction(StrEnum):
+    """What the button of a run's next step does: LOAD fills the form, all but DOWNLOAD and LOAD are requests to the app."""
 
-    label: str
+    KILL = "kill"
+    CANCEL = "cancel"
+    STOP = "stop"
+    REPAIR = "repair"
+    RESUME = "resume"
+    LOAD = "load"
+    DOWNLOAD = "download"
+
+
+class MenuItem(StrEnum):
+    """An item of a run's menu."""
+
+    NEXT = "next"
+    EDIT = "edit"
+    DUPLICATE = "duplicate"
+    HISTORY = "history"
+    TEMPLATE = "template"
+    EXPORT = "export"
+    FORGET = "forget"
+    DELETE = "delete"
+
+
+class PageState(StrEnum):
+    """The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started."""
+
+    LIVE = "live"
+    DONE = "done"
+    ENDED = "ended"
+    NEW = "new"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextStep:
+    """The button of a run's next step, and one sentence about what it does. href is the address of a download."""
+
+    action: StepAction
+    text: str
     help: str
+    href: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +92,8 @@ class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
     parent is the slug of the run that it was made from. attempt_started is when the running attempt
-    started. lora is the address of the trained LoRA.
+    started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
+    "" where the next step is none. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
     """
 
     slug: str
@@ -82,9 +120,13 @@ class SessionRow:
     folder: str
     run_id: str | None
     lora: str | None
+    is_live: bool
     is_stopping: bool
-    is_executing: bool
-    resume: ResumeOffer | None
+    next_step: NextStep
+    stop_text: str
+    menu: list[MenuItem]
+    edit_text: str | None
+    page_state: PageState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,11 +213,12 @@ class ActionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryVersion:
-    """Earlier settings of a run, and how the current ones differ."""
+    """Earlier settings of a run, how the current ones differ, and whether they can be restored now."""
 
     id: str
     kept_at: float
     changes: list[str]
+    can_restore: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ import { address } from "./api.js";
 import { card } from "./card.js";
 import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
 import { icon } from "./icons.js";
-import { isLive } from "./session_text.js";
 import { lossText, plural, whole } from "./text.js";
 
 /** @import { LoraFile, LoraFiles, SessionRow } from "./types.js" */
@@ -99,7 +98,7 @@ export function checkpointsCard({ onchoose, onresume }) {
       if (next.chosen !== undefined) chosen = next.chosen;
       if (next.session) {
         isChoice = next.session.status === "completed";
-        put(empty, isLive(next.session) ? "The LoRA files appear here as they are saved." : "This run has no LoRA file.");
+        put(empty, next.session.is_live ? "The LoRA files appear here as they are saved." : "This run has no LoRA file.");
       }
       show();
     },

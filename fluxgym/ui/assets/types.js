@@ -222,11 +222,12 @@
  */
 
 /**
- * Earlier settings of a run, and how the current ones differ.
+ * Earlier settings of a run, how the current ones differ, and whether they can be restored now.
  * @typedef {object} HistoryVersion
  * @property {string} id
  * @property {number} kept_at
  * @property {string[]} changes
+ * @property {boolean} can_restore
  */
 
 /**
@@ -319,6 +320,11 @@
  */
 
 /**
+ * An item of a run's menu.
+ * @typedef {"next" | "edit" | "duplicate" | "history" | "template" | "export" | "forget" | "delete"} MenuItem
+ */
+
+/**
  * A base model by which the list can be filtered.
  * @typedef {object} ModelChoice
  * @property {string} id
@@ -347,8 +353,22 @@
  */
 
 /**
+ * The button of a run's next step, and one sentence about what it does. href is the address of a download.
+ * @typedef {object} NextStep
+ * @property {StepAction} action
+ * @property {string} text
+ * @property {string} help
+ * @property {string | null} href
+ */
+
+/**
  * What a run is on this machine.
  * @typedef {"trained" | "copy" | "import"} Origin
+ */
+
+/**
+ * The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started.
+ * @typedef {"live" | "done" | "ended" | "new"} PageState
  */
 
 /**
@@ -385,13 +405,6 @@
  * @property {string[]} names
  * @property {string} find
  * @property {string} text
- */
-
-/**
- * The button that continues a run: its label, and one sentence about what it does.
- * @typedef {object} ResumeOffer
- * @property {string} label
- * @property {string} help
  */
 
 /**
@@ -506,7 +519,8 @@
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
  * parent is the slug of the run that it was made from. attempt_started is when the running attempt
- * started. lora is the address of the trained LoRA.
+ * started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
+ * "" where the next step is none. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
  * @property {string} lora_name
@@ -532,9 +546,13 @@
  * @property {string} folder
  * @property {string | null} run_id
  * @property {string | null} lora
+ * @property {boolean} is_live
  * @property {boolean} is_stopping
- * @property {boolean} is_executing
- * @property {ResumeOffer | null} resume
+ * @property {NextStep} next_step
+ * @property {string} stop_text
+ * @property {MenuItem[]} menu
+ * @property {string | null} edit_text
+ * @property {PageState} page_state
  */
 
 /**
@@ -569,6 +587,11 @@
  * @property {string} word
  * @property {string} symbol
  * @property {"running" | "queued" | "stopped" | "done" | "failed" | "bad" | "none"} shape
+ */
+
+/**
+ * What the button of a run's next step does: LOAD fills the form, all but DOWNLOAD and LOAD are requests to the app.
+ * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "load" | "download"} StepAction
  */
 
 /**
