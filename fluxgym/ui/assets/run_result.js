@@ -125,6 +125,16 @@ function downloadLine() {
 }
 
 /**
+ * @param {string} action
+ * @param {string} text
+ * @param {string} help
+ * @param {() => unknown} onclick
+ */
+function actionButton(action, text, help, onclick) {
+  return h("button", { type: "button", class: "btn", "data-action": action, title: help, onclick }, text);
+}
+
+/**
  * The card. Returns {element, show, setActions}.
  * @param {{ onopen: (column: number, prompt: number) => void, ontrain: () => unknown, onnew: () => unknown }} on
  */
@@ -162,11 +172,8 @@ export function runResult({ onopen, ontrain, onnew }) {
      * @param {Element} menu
      */
     setActions(canTrainFurther, edit, menu) {
-      const button = (/** @type {string} */ action, /** @type {string} */ text, /** @type {string} */ help, /** @type {() => unknown} */ onclick) =>
-        h("button", { type: "button", class: "btn", "data-action": action, title: help, onclick }, text);
-      fill(actions, canTrainFurther ? button("further", "Train further…", "Continues this run with more epochs", ontrain) : null,
-        edit,
-        button("new", "New training", "Empties the form on the Train page", onnew), menu);
+      fill(actions, canTrainFurther ? actionButton("further", "Train further…", "Continues this run with more epochs", ontrain) : null, edit,
+        actionButton("new", "New training", "Empties the form on the Train page", onnew), menu);
     },
   };
 }
