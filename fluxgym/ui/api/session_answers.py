@@ -66,7 +66,7 @@ class StatusWord:
 
 
 class ProgressFigures(TypedDict, total=False):
-    """The trainer's last known figures, as sessions/listing.py makes them. A figure that is not known is left out, so it is no dataclass.
+    """The trainer's last known figures, as sessions/listing.py makes them. A dataclass could not leave out the unknown ones.
 
     Times are in seconds. phase is a Phase, or that of another trainer.
     """
@@ -93,7 +93,7 @@ class SessionRow:
 
     parent is the slug of the run that it was made from. attempt_started is when the running attempt
     started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
-    "" where the next step is none. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
+    "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
     """
 
     slug: str
