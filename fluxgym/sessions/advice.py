@@ -17,7 +17,9 @@ class Advice:
     names_step: bool = False
 
 
-EDIT = "Choose “Edit as new training”"
+EDIT_LABEL = "Edit as new training"  # the button that fills the form with a run's settings
+REPAIR_LABEL = "Repair"
+EDIT = f"Choose “{EDIT_LABEL}”"
 CLOSE_GPU_PROGRAMS = "Close other programs that use the GPU."
 TABLE = {
     ReasonCode.BAD_INPUT: Advice(
@@ -86,7 +88,9 @@ TABLE = {
     ),
     ReasonCode.UNREADABLE: Advice(
         title="The run’s settings cannot be read",
-        lines=("Choose “Repair”: it restores the settings from the history, or from the run’s other files. The damaged file is kept.",),
+        lines=(
+            f"Choose “{REPAIR_LABEL}”: it restores the settings from the history, or from the run’s other files. The damaged file is kept.",
+        ),
     ),
     ReasonCode.USER: Advice(title="Stopped by you", lines=()),
     ReasonCode.UNKNOWN: Advice(

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fluxgym.config.settings import STATE_KEYS, TrainConfig
-from fluxgym.contract.codes import Status
-from fluxgym.engines.registry import status_of
+from fluxgym.contract.codes import ENDED, Status
+from fluxgym.engines.registry import is_executing, status_of
 from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
@@ -91,6 +91,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
+RESTORABLE = ENDED - {Status.COMPLETED}  # the settings of a completed run tell how it was trained
+
+
+def can_restore(run: RunPaths, status: Status) -> bool:
+    """Return True if earlier settings of a run of this status can be restored now."""
+    return status in RESTORABLE and not is_executing(run)
+
+
 def restore(run: RunPaths, version_id: str) -> list[str]:
     """Restore an earlier state's settings, after the current ones were saved as a version; return the differences.
 
@@ -101,7 +109,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         version, current = find_version(run, version_id), read_state(run)
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
         ensure_ended(run)
-        if status_of(run, current).status is Status.COMPLETED:
+        if status_of(run, current).status not in RESTORABLE:
             raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
         save_version(run)
         update_state(run, {name: version.state.get(name) for name in STATE_KEYS})

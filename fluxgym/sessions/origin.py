@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
+from fluxgym.contract.codes import Status
 from fluxgym.contract.progress import is_number
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
@@ -24,6 +25,11 @@ def origin_of(run: RunPaths, state: State) -> Origin:
     if not isinstance(parent, dict) or run.launch.exists() or run.training_log.exists():
         return Origin.TRAINED
     return Origin.IMPORT if "imported_at" in parent or state.get("reason") == IMPORTED else Origin.COPY
+
+
+def is_unstarted(status: Status, origin: Origin) -> bool:
+    """Return True if a run of this status and origin is a copy or an import that was not started here."""
+    return origin is not Origin.TRAINED and status is Status.STOPPED
 
 
 def imported_at(state: State) -> float | None:

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 from pydantic import TypeAdapter
@@ -115,6 +115,7 @@ class FormEvents:
         """Return the answer to an event: request (its number), patch, source ([sent, new]) and what the page shows beside the form."""
         if request.kind not in self._kinds:
             answer: JsonObject = {"message": UNKNOWN_REQUEST}
+            request = replace(request, kind="")
         else:
             try:
                 answer = self._kinds[request.kind](request)

@@ -274,14 +274,21 @@ def test_banner_of_a_running_training_names_it_in_the_title(app, page):
     expect(row(page, "My Cat")).not_to_contain_text("Monitoring")  # it says nothing about a run that has ended
 
 
-def test_stop_before_the_first_step_says_that_nothing_is_saved(app, page):
+def test_stop_says_what_is_saved_before_and_after_the_first_step(app, page):
     run = make_run(app.outputs, "my-cat", lora_name="My Cat")
     launch(run, 'progress(0, phase="caching", item=2, num_items=9)\nopen(f"{folder}/ready", "w"); time.sleep(60)')
     wait_until_running(run)
     open_list(page, app)
     expect(row(page, "My Cat")).to_contain_text("Preparing the images, 2 of 9")
     row(page, "My Cat").get_by_role("button", name="Stop…").click()
-    expect(page.get_by_role("dialog")).to_contain_text("Nothing has been trained yet, so nothing is saved.")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Nothing has been trained yet, so nothing is saved.")
+    dialog.get_by_role("button", name="Cancel").click()
+    with run.progress.open("a") as file:
+        file.write(json.dumps({"time": time.time(), "attempt": 1, "phase": "training", "step": 3, "total_steps": 4}) + "\n")
+    expect(row(page, "My Cat")).to_contain_text("3 / 4")
+    row(page, "My Cat").get_by_role("button", name="Stop…").click()
+    expect(dialog).to_contain_text("It is at step 3.")
 
 
 def test_run_page_shows_curve_samples_and_log(app, page, run):

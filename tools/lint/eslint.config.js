@@ -17,6 +17,8 @@ export default [
     linterOptions: { reportUnusedDisableDirectives: "error" },
     rules: {
       "eqeqeq": "error",
+      "max-lines": ["error", 300],
+      "max-lines-per-function": ["error", 50],
       "no-implicit-globals": "error",
       "no-unused-expressions": ["error", { allowShortCircuit: true, allowTernary: true }],
       "no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
@@ -26,4 +28,5 @@ export default [
       "prefer-const": "error",
     },
   },
+  { files: ["fluxgym/ui/assets/types.js"], rules: { "max-lines": "off" } }, // made by `make types`
 ];

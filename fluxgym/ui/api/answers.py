@@ -7,9 +7,12 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fluxgym.errors import Level
+
+# The events of the form; "" stands for one that the app does not know.
+FormKind = Literal["restore", "typed", "model", "images", "open", "fresh", "apply", "keep", "start", "choose", "reset", "put", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +185,7 @@ class FormAnswer:
     """
 
     request: int
-    kind: str
+    kind: FormKind
     patch: dict[str, tuple[Any, Any]]
     source: tuple[str, str]
     kept: int | None = None

@@ -16,12 +16,15 @@ from fluxgym.ui.api.answers import FormAnswer, FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import API
+from fluxgym.ui.api.session_answers import ProgressFigures
 
 Schema = Mapping[str, Any]
 PREFIX = API.rpartition("/")[0]  # addresses in the scripts are below it
 SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 HEADER = "// The types of the JSON API, made from its OpenAPI description by `make types`. Do not edit.\n"
 GRADIO_VALUES: dict[str, type] = {value.__name__: value for value in (FormAnswer, FormSetup, ImagesSetup, RunsSetup)}
+# Answers whose unknown fields are left out of the JSON; those of the others are null.
+PARTIAL = {*GRADIO_VALUES, ProgressFigures.__name__}
 METHODS = ("get", "post", "patch", "delete", "put")
 
 
@@ -46,7 +49,7 @@ def types_js(description: Schema) -> str:
     """Return the script with a type per answer and request, and a type per method that maps an address to its answer."""
     schemas: Schema = description["components"]["schemas"]
     requests = _request_names(description)
-    types = [_typedef(name, schema, is_optional=name in requests or name in GRADIO_VALUES) for name, schema in sorted(schemas.items())]
+    types = [_typedef(name, schema, is_optional=name in requests or name in PARTIAL) for name, schema in sorted(schemas.items())]
     answers = [_answers(method, description["paths"]) for method in METHODS]
     return "\n".join([HEADER, *types, *answers, "export {};\n"])
 
@@ -98,7 +101,7 @@ def _type(schema: Schema) -> str:
     if "$ref" in schema:
         return _name(schema)
     if "anyOf" in schema:
-        return " | ".join(_type(option) for option in schema["anyOf"])
+        return " | ".join(dict.fromkeys(_type(option) for option in schema["anyOf"]))
     if "enum" in schema:
         return " | ".join(f'"{value}"' for value in schema["enum"])
     match schema.get("type"):

@@ -6,9 +6,9 @@ from fluxgym.contract.codes import Status
 from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import RunPaths
-from fluxgym.sessions.advice import advice_for
+from fluxgym.sessions.advice import EDIT_LABEL, advice_for
 from fluxgym.sessions.listing import Session
-from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.origin import Origin, is_unstarted
 from fluxgym.ui.api.run_answers import RunEnding
 
 LOG_LINES = 60
@@ -21,10 +21,10 @@ def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
     """Return why a run ended early, None for one that is alive or completed."""
     if session.status not in (Status.STOPPED, Status.FAILED, Status.UNREADABLE):
         return None
-    if origin is not Origin.TRAINED and session.status is Status.STOPPED:
+    if is_unstarted(session.status, origin):
         return RunEnding(
             title="Not started yet" if origin is Origin.COPY else "Imported", reason=session.reason, exit="", evidence=[],
-            advice=["“Edit as new training” fills the form with these settings and images. Change what you like, and start it."],
+            advice=[f"“{EDIT_LABEL}” fills the form with these settings and images. Change what you like, and start it."],
         )  # fmt: skip
     record = read_exit(run)
     is_failed = session.status is Status.FAILED

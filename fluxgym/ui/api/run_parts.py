@@ -220,9 +220,11 @@ def monitor(run: RunPaths) -> MonitorState:
     return MonitorState(is_alive=alive, pid=read_pid(run.monitor_pid) if alive else None, lines=tail(run.monitor_log, MONITOR_LINES))
 
 
-def versions(run: RunPaths, state: State) -> list[HistoryVersion]:
+def versions(run: RunPaths, state: State, *, status: Status) -> list[HistoryVersion]:
     """Return the earlier settings of a run, newest first, and how the current ones differ."""
+    found = [(version, history.diff(version.state, state)) for version in history.versions(run)]
+    can_restore = bool(found) and history.can_restore(run, status)
     return [
-        HistoryVersion(id=version.id, kept_at=version.kept_at, changes=history.diff(version.state, state))
-        for version in history.versions(run)
+        HistoryVersion(id=version.id, kept_at=version.kept_at, changes=changes, can_restore=can_restore and bool(changes))
+        for version, changes in found
     ]

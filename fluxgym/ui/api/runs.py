@@ -69,7 +69,7 @@ class RunRoutes:
             "samples": sample_matrix(run, state, record, progress=session.progress, is_live=session.status in LIVE),
             "files": run_parts.lora_files(run, record, status=session.status),
             "settings": run_parts.setting_rows(state, run_parts.parent_state(self._outputs, state), models),
-            "history": run_parts.versions(run, state),
+            "history": run_parts.versions(run, state, status=session.status),
             "monitor": run_parts.monitor(run),
             "ending": ending(run, session, origin_of(run, state)),
         }

@@ -1,15 +1,59 @@
 """The answers of the JSON API about the lists of runs: rows, banner, actions, comparison. See answers.py for what all answers share."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
+from fluxgym.contract.codes import Status
+from fluxgym.sessions.origin import Origin
+
+Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
+
+
+class StepAction(StrEnum):
+    """What the button of a run's next step does: LOAD fills the form, all but DOWNLOAD and LOAD are requests to the app."""
+
+    KILL = "kill"
+    CANCEL = "cancel"
+    STOP = "stop"
+    REPAIR = "repair"
+    RESUME = "resume"
+    LOAD = "load"
+    DOWNLOAD = "download"
+
+
+class MenuItem(StrEnum):
+    """An item of a run's menu."""
+
+    NEXT = "next"
+    EDIT = "edit"
+    DUPLICATE = "duplicate"
+    HISTORY = "history"
+    TEMPLATE = "template"
+    EXPORT = "export"
+    FORGET = "forget"
+    DELETE = "delete"
+
+
+class PageState(StrEnum):
+    """The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started."""
+
+    LIVE = "live"
+    DONE = "done"
+    ENDED = "ended"
+    NEW = "new"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOffer:
-    """The button that continues a run: its label, and one sentence about what it does."""
+class NextStep:
+    """The button of a run's next step, and one sentence about what it does. href is the address of a download."""
 
-    label: str
+    action: StepAction
+    text: str
     help: str
+    href: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,20 +62,43 @@ class StatusWord:
 
     word: str
     symbol: str
-    shape: str
+    shape: Shape
+
+
+class ProgressFigures(TypedDict, total=False):
+    """The trainer's last known figures, as sessions/listing.py makes them. A dataclass could not leave out the unknown ones.
+
+    Times are in seconds. phase is a Phase, or that of another trainer.
+    """
+
+    time: int | float
+    attempt: int | float
+    phase: str
+    step: int | float
+    total_steps: int | float
+    epoch: int | float
+    loss: int | float
+    lr: int | float
+    s_per_it: int | float
+    vram_mb: int | float
+    rss_mb: int | float
+    item: int | float
+    num_items: int | float
+    eta_s: int | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
-    origin is "trained", "copy" or "import"; parent is the slug of the run that it was made from. attempt_started is when the running attempt
-    started. lora is the address of the trained LoRA.
+    parent is the slug of the run that it was made from. attempt_started is when the running attempt
+    started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
+    "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
     """
 
     slug: str
     lora_name: str
-    status: str
+    status: Status
     shown: StatusWord
     activity: str
     reason_code: str
@@ -39,13 +106,13 @@ class SessionRow:
     started: float
     began: str
     ended: float | None
-    origin: str
+    origin: Origin
     parent: str
     model: str
     max_train_epochs: int | None
     checkpointing: bool
     monitoring: bool
-    progress: dict[str, Any]
+    progress: ProgressFigures
     total_steps: int | None
     duration_s: float | None
     attempt: int
@@ -53,9 +120,13 @@ class SessionRow:
     folder: str
     run_id: str | None
     lora: str | None
+    is_live: bool
     is_stopping: bool
-    is_executing: bool
-    resume: ResumeOffer | None
+    next_step: NextStep
+    stop_text: str
+    menu: list[MenuItem]
+    edit_text: str | None
+    page_state: PageState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +213,12 @@ class ActionResult:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryVersion:
-    """Earlier settings of a run, and how the current ones differ."""
+    """Earlier settings of a run, how the current ones differ, and whether they can be restored now."""
 
     id: str
     kept_at: float
     changes: list[str]
+    can_restore: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fluxgym.app_settings import Settings
-from fluxgym.contract.codes import LIVE, Phase, Status
+from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.device_queue import Queue, Ticket
 from fluxgym.engines.registry import has_process
@@ -14,15 +14,16 @@ from fluxgym.runs.files import is_regular, read_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.figures import figures_of, first_start
 from fluxgym.sessions.listing import Session
-from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
+from fluxgym.sessions.origin import Origin, imported_at, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
-from fluxgym.ui.api.session_answers import ResumeOffer, SessionRow, StatusWord
+from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, menu_items, next_step, page_state, stop_text
+from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
-RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
 # The word, the guide's symbol, and the shape of each status.
-STATUS_TEXTS = {
+STATUS_TEXTS: dict[Status, tuple[str, str, Shape]] = {
     Status.RUNNING: ("Running", "🟢", "running"),
     Status.STARTING: ("Starting", "🟡", "queued"),
     Status.QUEUED: ("Queued", "🟡", "queued"),
@@ -36,9 +37,9 @@ ORIGIN_TEXTS = {
     Origin.COPY: StatusWord(word="Not started", symbol="🔵", shape="none"),
     Origin.IMPORT: StatusWord(word="Imported", symbol="🔵", shape="none"),
 }
-PHASE_TEXTS = {
+PHASE_TEXTS: dict[str, str] = {  # of training, a row shows the figures
     Phase.STARTING: "Loading the trainer", Phase.DOWNLOADING: "Downloading", Phase.LOADING: "Loading the model",
-    Phase.CACHING: "Preparing the images", Phase.TRAINING: "Training", Phase.SAMPLING: "Generating samples", Phase.VALIDATING: "Validating",
+    Phase.CACHING: "Preparing the images", Phase.SAMPLING: "Generating samples", Phase.VALIDATING: "Validating",
     Phase.SAVING: "Saving", Phase.VERIFYING: "Checking the LoRA", Phase.DONE: "Done",
 }  # fmt: skip
 
@@ -63,14 +64,13 @@ class SessionRows:
         run = self._outputs.run(session.slug)
         state = read_state_or_empty(run)
         snapshot = RunSnapshot(run, state)
-        origin = origin_of(run, state)
-        is_live = session.status in LIVE
-        executing = not is_live and has_process(snapshot)
+        situation = _situation(snapshot, session)
+        origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
         began, figures, record = began_at(snapshot, session, origin), figures_of(snapshot), snapshot.process_record
         return SessionRow(
-            **session.to_json() | {"started": began.at},
+            **vars(session) | {"started": began.at},
             began=began.word,
-            shown=shown_status(session, origin, is_stopping=is_live and run.stop.exists()),
+            shown=shown_status(session, origin, is_stopping=situation.is_stopping),
             activity=activity_of(session),
             ended=None if is_live else ended_at(snapshot),
             origin=origin,
@@ -80,10 +80,14 @@ class SessionRows:
             duration_s=None if is_live else figures.duration_s,
             attempt=record.attempt if record is not None else 1,
             attempt_started=record.started_at if record is not None and session.status is Status.RUNNING else None,
-            lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-            is_stopping=is_live and run.stop.exists(),
-            is_executing=executing,
-            resume=resume_offer(run) if session.status in RESUMABLE and not executing else None,
+            lora=situation.lora,
+            is_live=is_live,
+            is_stopping=situation.is_stopping,
+            next_step=step,
+            stop_text=stop_text(session.progress) if step.action is StepAction.STOP else "",
+            menu=menu_items(situation, step),
+            edit_text=EDIT_LABEL if session.status is not Status.UNREADABLE else None,
+            page_state=page_state(session.status, origin),
         )
 
     def model_title(self, model_id: str) -> str:
@@ -91,22 +95,38 @@ class SessionRows:
         return self._titles.get(model_id, model_id).partition(" (")[0]
 
 
+def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
+    """Return what decides which actions a run has."""
+    run, is_live = snapshot.run, session.status in LIVE
+    executing = not is_live and has_process(snapshot)
+    return RunSituation(
+        status=session.status,
+        origin=origin_of(run, snapshot.state),
+        is_stopping=is_live and run.stop.exists(),
+        is_executing=executing,
+        lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
+        resume=resume_offer(run) if session.status in ENDED and not executing else None,
+    )
+
+
 def shown_status(session: Session, origin: Origin, *, is_stopping: bool) -> StatusWord:
     """Return how the page shows a status; a copy or an import that was not started is neither stopped nor completed."""
     if is_stopping:
         return STOPPING
-    if origin is not Origin.TRAINED and session.status is Status.STOPPED:
+    if is_unstarted(session.status, origin):
         return ORIGIN_TEXTS[origin]
     word, symbol, shape = STATUS_TEXTS[session.status]
     return StatusWord(word=word, symbol=symbol, shape=shape)
 
 
 def activity_of(session: Session) -> str:
-    """Return what a live run is doing now, "" if it is not running."""
-    if session.status is not Status.RUNNING:
+    """Return what a running run does besides training: "Preparing the images, 3 of 20"; "" while it trains or if it is not running."""
+    phase = str(session.progress.get("phase") or Phase.STARTING)
+    item, total = session.progress.get("item"), session.progress.get("num_items")
+    if session.status is not Status.RUNNING or phase == Phase.TRAINING:
         return ""
-    phase = str(session.progress.get("phase") or Phase.STARTING.value)
-    return {known.value: text for known, text in PHASE_TEXTS.items()}.get(phase, phase)
+    text = PHASE_TEXTS.get(phase, phase)
+    return text if item is None or total is None else f"{text}, {item} of {total}"
 
 
 def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Moment:

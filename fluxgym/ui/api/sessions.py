@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
-from fluxgym.engines.registry import engine_for
+from fluxgym.engines.registry import engine_for, status_of
 from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
@@ -21,7 +21,7 @@ from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.figures import FigureCache
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.origin import is_unstarted
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
@@ -185,7 +185,8 @@ class SessionRoutes:
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""
         run = self._existing(slug)
-        return HistoryPage(versions=versions(run, read_state(run)))
+        state = read_state(run)
+        return HistoryPage(versions=versions(run, state, status=status_of(run, state).status))
 
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""
@@ -219,7 +220,7 @@ def _status_filter(entry: Entry) -> Filter:
     """Return the filter that shows an entry; a copy or an import that was not started, and an unreadable one, have none of their own."""
     if entry.status is Status.STARTING:
         return Filter.RUNNING
-    if entry.origin is not Origin.TRAINED and entry.status is Status.STOPPED:
+    if is_unstarted(entry.status, entry.origin):
         return Filter.ALL
     return Filter.ALL if entry.status is Status.UNREADABLE else Filter(entry.status.value)
 

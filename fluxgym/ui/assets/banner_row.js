@@ -4,7 +4,7 @@ import { attribute, fill, find, findAll, focusedIn, h, put, redraw } from "./dom
 import { seconds } from "./clock.js";
 import { menu } from "./menu.js";
 import { buttons, buttonsKey, facts, openLink, progressLine, shortFacts, showParts, showProgress, statusDot, statusWord } from "./session_row.js";
-import { folderName, isLive, sentence } from "./session_text.js";
+import { folderName, sentence } from "./session_text.js";
 
 /** @import { Act } from "./session_actions.js" */
 /** @import { Part } from "./session_row.js" */
@@ -75,8 +75,8 @@ function showSentence(what, session, { isFull, extra }) {
  * @param {SessionRow} session
  */
 function showFacts(meta, session) {
-  const { began, started, ended, max_train_epochs: epochs, checkpointing, monitoring, status, resume } = session;
-  redraw(meta, [began, started, ended, epochs, checkpointing, monitoring, status, resume], () => fill(meta, facts(session)));
+  const { began, started, ended, max_train_epochs: epochs, checkpointing, monitoring, status, next_step: step } = session;
+  redraw(meta, [began, started, ended, epochs, checkpointing, monitoring, status, step], () => fill(meta, facts(session)));
 }
 
 /**
@@ -100,7 +100,7 @@ function showButtons(row, session, act) {
   const slot = find(row, ".fg-buttons");
   redraw(slot, buttonsKey(session), () => {
     const focused = focusedIn(slot)?.dataset.action;
-    fill(slot, buttons(session, act));
+    fill(slot, buttons(() => row.session, session, act));
     if (focused) (findAll(slot, `[data-action="${focused}"]`)[0] ?? findAll(slot, "button, a")[0])?.focus();
   });
 }
@@ -121,6 +121,6 @@ export function showRow(row, session, act, { isFull = false, extra = [], hasBar 
     const show = session.status === "running" && hasBar ? showTraining : showSentence;
     show(find(row, ".what"), session, { isFull, extra });
     showButtons(row, session, act);
-    if (isLive(session)) row.querySelector(".fg-message")?.remove();
+    if (session.is_live) row.querySelector(".fg-message")?.remove();
   });
 }

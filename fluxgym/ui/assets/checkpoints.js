@@ -4,10 +4,11 @@ import { address } from "./api.js";
 import { card } from "./card.js";
 import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
 import { icon } from "./icons.js";
-import { isLive } from "./session_text.js";
 import { lossText, plural, whole } from "./text.js";
 
 /** @import { LoraFile, LoraFiles, SessionRow } from "./types.js" */
+
+/** @typedef {{ onchoose: (name: string) => void, onresume: (file: LoraFile) => void }} CheckpointActions */
 
 const FIRST_ROWS = 6;
 const known = (/** @type {number | null} */ value) => (value === null ? "–" : whole(value));
@@ -47,61 +48,70 @@ function showFile(row, file, onresume) {
     h("a", { class: "btn s", href: address(file.url), download: file.name, title: file.name, "aria-label": `Download ${file.name}, ${file.size}` }, icon("download"), h("span", {}, file.size)));
 }
 
-/**
- * The card. Returns {element, reset, show}.
- * @param {{ onchoose: (name: string) => void, onresume: (file: LoraFile) => void }} on
- */
-export function checkpointsCard({ onchoose, onresume }) {
+class Checkpoints {
   /** @type {LoraFile[]} */
-  let files = [];
+  files = [];
   /** @type {string | null} */
-  let chosen = null;
-  let isChoice = false;
-  let isUnfolded = false;
-  const count = h("span", { class: "small faint" });
-  const { table, body } = filesTable();
-  const more = h("button", { type: "button", class: "link", onclick: () => { isUnfolded = true; show(); } });
-  const foot = h("footer", { class: "small" }, more);
-  const empty = h("p", { class: "body soft" });
-  const element = card("fg-h-files", "Checkpoints", { tools: count }, h("div", { class: "scroll" }, table), foot, empty);
+  chosen = null;
+  isChoice = false;
+  isUnfolded = false;
+
+  /** @param {CheckpointActions} on */
+  constructor(on) {
+    this.on = on;
+    this.count = h("span", { class: "small faint" });
+    this.more = h("button", { type: "button", class: "link", onclick: () => { this.isUnfolded = true; this.draw(); } });
+    this.foot = h("footer", { class: "small" }, this.more);
+    this.empty = h("p", { class: "body soft" });
+    const { table, body } = filesTable();
+    this.table = table;
+    this.body = body;
+    this.element = card("fg-h-files", "Checkpoints", { tools: this.count }, h("div", { class: "scroll" }, table), this.foot, this.empty);
+  }
 
   /**
    * @param {HTMLElement} row
    * @param {LoraFile} file
    */
-  function update(row, file) {
+  update(row, file) {
     const radio = /** @type {HTMLInputElement} */ (find(row, "input"));
-    radio.checked = file.name === chosen;
-    row.classList.toggle("sel", isChoice && file.name === chosen);
-    redraw(row, file, () => showFile(row, file, onresume));
+    radio.checked = file.name === this.chosen;
+    row.classList.toggle("sel", this.isChoice && file.name === this.chosen);
+    redraw(row, file, () => showFile(row, file, this.on.onresume));
   }
 
-  function show() {
-    const shown = isUnfolded ? files : files.filter((file, index) => index < FIRST_ROWS || file.name === chosen);
-    table.classList.toggle("no-choice", !isChoice);
+  draw() {
+    const { files, table, foot, on } = this;
+    const shown = this.isUnfolded ? files : files.filter((file, index) => index < FIRST_ROWS || file.name === this.chosen);
+    table.classList.toggle("no-choice", !this.isChoice);
     table.classList.toggle("no-val", files.every((file) => file.val_loss === null));
-    keyed(body, shown, (file) => file.name, (file) => makeRow(file, onchoose), update);
+    keyed(this.body, shown, (file) => file.name, (file) => makeRow(file, on.onchoose), (row, file) => this.update(row, file));
     attribute(table, "hidden", files.length ? null : "");
-    empty.hidden = files.length > 0;
+    this.empty.hidden = files.length > 0;
     foot.hidden = shown.length === files.length;
-    put(more, `Show ${files.length - shown.length} more`);
-    put(count, files.length > 1 ? plural(files.length, "file") : "");
+    put(this.more, `Show ${files.length - shown.length} more`);
+    put(this.count, files.length > 1 ? plural(files.length, "file") : "");
   }
 
-  return {
-    element,
-    reset() {
-      isUnfolded = false;
-    },
-    /** @param {{ files?: LoraFiles | null, chosen?: string | null, session?: SessionRow | null }} next */
-    show(next) {
-      if (next.files) files = next.files.files;
-      if (next.chosen !== undefined) chosen = next.chosen;
-      if (next.session) {
-        isChoice = next.session.status === "completed";
-        put(empty, isLive(next.session) ? "The LoRA files appear here as they are saved." : "This run has no LoRA file.");
-      }
-      show();
-    },
-  };
+  /** Fold the list for another run. */
+  reset() {
+    this.isUnfolded = false;
+  }
+
+  /** @param {{ files?: LoraFiles | null, chosen?: string | null, session?: SessionRow | null }} next */
+  show({ files, chosen, session }) {
+    if (files) this.files = files.files;
+    if (chosen !== undefined) this.chosen = chosen;
+    if (session) {
+      this.isChoice = session.status === "completed";
+      put(this.empty, session.is_live ? "The LoRA files appear here as they are saved." : "This run has no LoRA file.");
+    }
+    this.draw();
+  }
 }
+
+/**
+ * The card of the LoRA files.
+ * @param {CheckpointActions} on
+ */
+export const checkpointsCard = (on) => new Checkpoints(on);

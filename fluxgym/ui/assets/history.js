@@ -28,7 +28,7 @@ function restoring(id, onrestore) {
 }
 
 /**
- * The list. Returns {element, show(versions, isLocked)}; no version can be restored while it is locked.
+ * The list. Returns {element, show(versions)}.
  * @param {Restore} onrestore
  */
 export function historyList(onrestore) {
@@ -38,19 +38,16 @@ export function historyList(onrestore) {
 
   return {
     element,
-    /**
-     * @param {HistoryVersion[]} versions
-     * @param {boolean} isLocked
-     */
-    show(versions, isLocked) {
-      keyed(element, versions, (version) => version.id, make, (item, { id, changes }) => {
+    /** @param {HistoryVersion[]} versions */
+    show(versions) {
+      keyed(element, versions, (version) => version.id, make, (item, { id, changes, can_restore: canRestore }) => {
         const list = find(item, "ul");
         const actions = find(item, "div");
         redraw(list, changes, () => {
           fill(list, changes.length ? changes.map((change) => h("li", {}, change)) : h("li", {}, "Same as the current settings."));
           fill(actions, restoring(id, onrestore));
         });
-        actions.hidden = isLocked || !changes.length;
+        actions.hidden = !canRestore;
       });
     },
   };

@@ -2,6 +2,8 @@
 
 import { svg } from "./dom.js";
 
+/** @import { StatusWord } from "./types.js" */
+
 /**
  * @param {string} className
  * @param {string} id
@@ -18,6 +20,6 @@ export const icon = (name, className = "i") => use(className, `i-${name}`);
 
 /**
  * The shape of a status.
- * @param {string} shape running, queued, stopped, done, failed, none or bad
+ * @param {StatusWord["shape"]} shape
  */
 export const dot = (shape) => use("dot", `d-${shape}`);

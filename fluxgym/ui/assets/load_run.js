@@ -6,12 +6,12 @@ import { notice } from "./notices.js";
 import { go } from "./router.js";
 import { unsavedChanges } from "./unsaved.js";
 
-/** @import { SessionRow } from "./types.js" */
+/** @import { FormAnswer, SessionRow } from "./types.js" */
 
 /**
  * Send an event that replaces the form's content, after a confirmation if the form has unsaved changes, and show the form.
  * @param {string} sentence what happens
- * @param {string} kind of the event
+ * @param {FormAnswer["kind"]} kind of the event
  * @param {object} [details]
  */
 async function replaceForm(sentence, kind, details = {}) {

@@ -7,12 +7,11 @@ import { loadIntoForm } from "./load_run.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
 import { deleteRuns, forget } from "./session_actions.js";
-import { canRestore, isLive, nextStep } from "./session_text.js";
 
 /** @import { Act } from "./session_actions.js" */
-/** @import { SessionRow } from "./types.js" */
+/** @import { MenuItem, SessionRow } from "./types.js" */
 
-/** @typedef {{ text: string, isOffered: (session: SessionRow) => boolean, run: (session: SessionRow, act: Act) => Promise<unknown>, danger?: true }} Item */
+/** @typedef {{ name: MenuItem, text: (session: SessionRow) => string, run: (session: SessionRow, act: Act) => Promise<unknown>, danger?: true }} Item */
 
 /**
  * Let a queued run be the next one.
@@ -57,7 +56,7 @@ async function history(session, act) {
   }
   const { versions } = answer.value;
   const list = historyList((version) => act.request(session, "restore", { version }));
-  list.show(versions, !canRestore(session));
+  list.show(versions);
   await question({
     title: `Earlier settings of ${session.lora_name}`,
     text: versions.length ? "Saved at each resume, restore and replacement. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
@@ -95,21 +94,17 @@ async function template(session, act) {
   if (done) act.done();
 }
 
-/** @param {SessionRow} session */
-const isReadable = (session) => session.status !== "unreadable";
-/** @param {SessionRow} session */
-const hasEnded = (session) => !isLive(session) && !session.is_executing;
 /** @type {(Item | null)[]} null is a line */
 const ITEMS = [
-  { text: "Next in line", isOffered: (session) => session.status === "queued", run: next },
-  { text: "Edit as new training", isOffered: (session) => isReadable(session) && nextStep(session).action !== "load", run: loadIntoForm },
-  { text: "Duplicate…", isOffered: isReadable, run: duplicate },
-  { text: "History…", isOffered: isReadable, run: history },
-  { text: "Save as template…", isOffered: isReadable, run: template },
-  { text: "Export…", isOffered: isReadable, run: exporting },
+  { name: "next", text: () => "Next in line", run: next },
+  { name: "edit", text: (session) => session.edit_text ?? "", run: loadIntoForm },
+  { name: "duplicate", text: () => "Duplicate…", run: duplicate },
+  { name: "history", text: () => "History…", run: history },
+  { name: "template", text: () => "Save as template…", run: template },
+  { name: "export", text: () => "Export…", run: exporting },
   null,
-  { text: "Forget", isOffered: hasEnded, run: (session) => forget([session]) },
-  { text: "Delete…", isOffered: hasEnded, run: (session) => deleteRuns([session]), danger: true },
+  { name: "forget", text: () => "Forget", run: (session) => forget([session]) },
+  { name: "delete", text: () => "Delete…", run: (session) => deleteRuns([session]), danger: true },
 ];
 
 /**
@@ -119,8 +114,8 @@ const ITEMS = [
  */
 export function menu(current, act) {
   const items = () => {
-    const offered = ITEMS.filter((item) => !item || item.isOffered(current()));
-    const found = offered.map((item) => item && { text: item.text, danger: item.danger, onclick: () => item.run(current(), act) });
+    const offered = ITEMS.filter((item) => !item || current().menu.includes(item.name));
+    const found = offered.map((item) => item && { text: item.text(current()), danger: item.danger, onclick: () => item.run(current(), act) });
     return found.at(-1) ? found : found.slice(0, -1); // a live run has nothing below the line
   };
   return popupMenu({ label: `More for ${current().lora_name}`, items });

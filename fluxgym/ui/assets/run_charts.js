@@ -85,68 +85,87 @@ function lossRange([, rawLosses, smoothed, validation], isLog) {
   return rangeOf([...known(smoothed), ...known(validation), ...ends], isLog);
 }
 
-/** The card of the loss. Returns {element, show(curve, isLive)}. */
-export function lossCard() {
+class LossCard {
   /** @type {{ training: Points, validation: [number, number][] }} */
-  let points = { training: [], validation: [] };
+  points = { training: [], validation: [] };
   /** @type {[number[], Values, Values, Values]} */
-  let data = [[], [], [], []];
-  let weight = SMOOTHING;
-  const legend = lossLegend();
-  const scale = segmented({ label: "Scale", choose: setScale });
-  const texts = (/** @type {number} */ index) => data.slice(1).map((values) => figure(lastKnown(values, index)));
-  const plot = chart({
-    label: "Loss by step", range: (isLog) => lossRange(data, isLog), select,
-    describe: (index) => {
-      const named = texts(index).map((text, line) => text && `${["raw", "smoothed", "validation"][line]} ${text}`);
-      return `Step ${data[0][index]}: ${named.filter(Boolean).join(", ")}`;
-    },
-    series: [{ token: "series-1", width: 1, alpha: 0.38 }, { token: "series-1" }, { token: "series-2", dash: [4, 3], points: true }],
-  });
-  plot.element.classList.add("tall");
-  const empty = h("p", { class: "soft" });
-  const tools = h("div", { class: "line end" }, smoothing((value) => { weight = value; draw(); }), scale.element);
-  const body = h("div", { class: "stack tight", hidden: true }, legend.element, plot.element);
-  const element = card("fg-h-loss", "Loss", { tools }, h("div", { class: "body" }, body, empty));
-  scale.element.classList.add("s");
-  setScale("linear");
+  data = [[], [], [], []];
+  weight = SMOOTHING;
+
+  constructor() {
+    this.legend = lossLegend();
+    this.scale = segmented({ label: "Scale", choose: (name) => this.setScale(name) });
+    this.scale.element.classList.add("s");
+    this.plot = this.makePlot();
+    this.empty = h("p", { class: "soft" });
+    this.tools = h("div", { class: "line end" }, smoothing((weight) => { this.weight = weight; this.draw(); }), this.scale.element);
+    this.body = h("div", { class: "stack tight", hidden: true }, this.legend.element, this.plot.element);
+    this.element = card("fg-h-loss", "Loss", { tools: this.tools }, h("div", { class: "body" }, this.body, this.empty));
+    this.setScale("linear");
+  }
+
+  makePlot() {
+    const plot = chart({
+      label: "Loss by step", range: (isLog) => lossRange(this.data, isLog),
+      select: (index) => this.select(index), describe: (index) => this.describe(index),
+      series: [{ token: "series-1", width: 1, alpha: 0.38 }, { token: "series-1" }, { token: "series-2", dash: [4, 3], points: true }],
+    });
+    plot.element.classList.add("tall");
+    return plot;
+  }
+
+  /**
+   * The raw, the smoothed and the validation loss as text.
+   * @param {number} index
+   */
+  texts(index) {
+    const [, ...lines] = this.data;
+    return lines.map((values) => figure(lastKnown(values, index)));
+  }
+
+  /** @param {number} index */
+  describe(index) {
+    const named = this.texts(index).map((text, line) => text && `${["raw", "smoothed", "validation"][line]} ${text}`);
+    return `Step ${this.data[0][index]}: ${named.filter(Boolean).join(", ")}`;
+  }
 
   /** @param {string} name */
-  function setScale(name) {
-    scale.show([["linear", "Linear"], ["log", "Log"]], name);
-    plot.setLog(name === "log");
+  setScale(name) {
+    this.scale.show([["linear", "Linear"], ["log", "Log"]], name);
+    this.plot.setLog(name === "log");
   }
 
   /** @param {number | null} index */
-  function select(index) {
-    const at = index ?? data[0].length - 1;
-    legend.show(data[0][at], texts(at));
+  select(index) {
+    const at = index ?? this.data[0].length - 1;
+    this.legend.show(this.data[0][at], this.texts(at));
   }
 
-  function draw() {
-    data = lossData(points.training, points.validation, weight);
-    const isEmpty = data[0].length === 0;
+  draw() {
+    const { points, legend } = this;
+    this.data = lossData(points.training, points.validation, this.weight);
+    const isEmpty = this.data[0].length === 0;
     legend.setValidated(points.validation.length > 0);
-    body.hidden = isEmpty;
-    tools.hidden = isEmpty;
-    empty.hidden = !isEmpty;
-    plot.show(data);
-    if (isEmpty) select(null);
+    this.body.hidden = isEmpty;
+    this.tools.hidden = isEmpty;
+    this.empty.hidden = !isEmpty;
+    this.plot.show(this.data);
+    if (isEmpty) this.select(null);
   }
 
-  return {
-    element,
-    /**
-     * @param {Curve} curve
-     * @param {boolean} isLive
-     */
-    show(curve, isLive) {
-      points = { training: curve.training(), validation: curve.validation() };
-      put(empty, isLive ? "The loss appears here with the first training steps." : "This run recorded no loss.");
-      draw();
-    },
-  };
+  /**
+   * @param {Curve} curve
+   * @param {boolean} isLive
+   */
+  show(curve, isLive) {
+    this.points = { training: curve.training(), validation: curve.validation() };
+    put(this.empty, isLive ? "The loss appears here with the first training steps." : "This run recorded no loss.");
+    this.draw();
+  }
 }
+
+/** The card of the loss. */
+export const lossCard = () => new LossCard();
 
 /** The card of the learning rate. Returns {element, show(curve)}. */
 export function rateCard() {

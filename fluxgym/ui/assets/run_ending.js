@@ -1,7 +1,7 @@
 // A run that ended before its last step: the cause, the evidence, and what to do. Also a copy that was not started yet.
 
 import { card } from "./card.js";
-import { attribute, fill, h, keyed, put, redraw } from "./dom.js";
+import { fill, h, keyed, put, redraw } from "./dom.js";
 import { dot } from "./icons.js";
 
 /** @import { RunEnding, SessionRow } from "./types.js" */
@@ -47,8 +47,9 @@ export function adviceCard() {
     show({ ending, session }) {
       keyed(lines, ending.advice, (line) => line, (line) => h("li", {}, line), () => {});
       lines.hidden = !ending.advice.length;
-      put(help, session.resume?.help ?? "");
-      attribute(help, "hidden", session.resume ? null : "");
+      const { action, help: text } = session.next_step;
+      help.hidden = action !== "resume";
+      put(help, help.hidden ? "" : text);
     },
   };
 }

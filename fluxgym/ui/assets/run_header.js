@@ -4,7 +4,7 @@ import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
 import { count, duration, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
 import { endsAt, setBar, statusWord } from "./session_row.js";
-import { activity, folderName, isLive, shareOf } from "./session_text.js";
+import { folderName, shareOf } from "./session_text.js";
 import { figure, plural, speed, whole } from "./text.js";
 
 /** @import { RunFacts, SessionRow } from "./types.js" */
@@ -19,7 +19,7 @@ const BAR_COLORS = { running: "running", starting: "running", queued: "none", st
  * @param {SessionRow} session
  */
 export function statusLine(session) {
-  const hasEnded = session.ended !== null && session.origin === "trained" && !isLive(session);
+  const hasEnded = session.ended !== null && session.origin === "trained" && !session.is_live;
   const line = statusWord(session, hasEnded ? session.ended : null);
   line.prepend(dot(session.shown.shape));
   return line;
@@ -34,7 +34,7 @@ function facts(session, about) {
   const start = session.status === "queued" ? null : about.began_at;
   const times = start === null ? `${session.began.toLowerCase()} ${shortStamp(session.started)}` : `started ${shortStamp(start)}`;
   const waited = about.queued_at === null ? "" : `, queued ${shortStamp(about.queued_at)}`;
-  const took = isLive(session) ? null : about.trained_s;
+  const took = session.is_live ? null : about.trained_s;
   return [
     about.model ? h("span", {}, about.model) : null,
     about.trigger ? h("span", {}, "trigger word ", h("code", {}, about.trigger)) : null,
@@ -51,8 +51,8 @@ function facts(session, about) {
  * @param {SessionRow} session
  */
 function figures(session) {
-  const p = session.progress ?? {};
-  const live = isLive(session);
+  const p = session.progress;
+  const live = session.is_live;
   /** @type {Figure[]} */
   const list = [];
   if (typeof p.step === "number") list.push({ title: "Step", value: whole(p.step), about: p.total_steps ? `of ${whole(p.total_steps)}` : "" });
@@ -128,9 +128,9 @@ export function runHeader() {
       attribute(element, "aria-label", session.lora_name);
       attribute(element, "data-status", session.status);
       redraw(status, [session.shown, session.ended], () => fill(status, statusLine(session)));
-      put(doing, session.status === "running" ? activity(session) : "");
-      if (known) redraw(about, [known, session.began, session.started, isLive(session), new Date().getDate()], () => fill(about, facts(session, known)));
-      const text = isLive(session) ? session.reason : "";
+      put(doing, session.status === "running" ? session.activity : "");
+      if (known) redraw(about, [known, session.began, session.started, session.is_live, new Date().getDate()], () => fill(about, facts(session, known)));
+      const text = session.is_live ? session.reason : "";
       reason.hidden = !text;
       put(reason, text);
       bar.show(session);

@@ -1,34 +1,21 @@
 // Which cards a run's page shows in which column, by the run's state.
 
 import { attribute, fill, h } from "./dom.js";
-import { isLive } from "./session_text.js";
 
-/** @import { SessionRow } from "./types.js" */
+/** @import { PageState } from "./types.js" */
 
-/** @typedef {"live" | "done" | "ended" | "new"} State "ended" is before the last step; "new" is a copy or an import that was not started. */
 /** @typedef {"result" | "cause" | "advice" | "loss" | "rate" | "samples" | "log" | "files" | "settings" | "monitor" | "history"} CardName */
 /** @typedef {{ class: string } & Partial<Record<"h" | "a" | "b" | "c" | "l", CardName[]>>} Layout cards by column */
 
 /** @type {CardName[]} */
 const SIDE = ["files", "rate", "settings", "monitor", "history"];
-/** @type {Record<State, Layout>} Columns a, b, c, h above and l under them; at 1800 px three of them stand side by side. */
+/** @type {Record<PageState, Layout>} Columns a, b, c, h above and l under them; at 1800 px three of them stand side by side. */
 const LAYOUTS = {
   live: { class: "cols three runcols", a: ["loss"], b: ["samples"], c: SIDE, l: ["log"] },
   done: { class: "cols three done", h: ["result"], a: ["samples"], b: ["loss", "log"], c: SIDE },
   ended: { class: "cols three failcols", a: ["cause", "log"], b: ["loss", "samples"], c: ["advice", ...SIDE] },
   new: { class: "cols three failcols", a: ["cause"], b: ["settings"], c: ["advice", "files", "history"] },
 };
-
-/**
- * The state of a run's page.
- * @param {SessionRow} session
- * @returns {State}
- */
-export function stateOf(session) {
-  if (isLive(session)) return "live";
-  if (session.status === "completed") return "done";
-  return session.origin !== "trained" && session.status === "stopped" ? "new" : "ended";
-}
 
 /**
  * The grid of cards. Returns {element, arrange(state)}.
@@ -39,7 +26,7 @@ export function runGrid(cards) {
   const columns = { h: h("div", { class: "h" }), a: h("div", { class: "stack a" }), b: h("div", { class: "stack b" }), c: h("div", { class: "stack c" }), l: h("div", { class: "stack l" }) };
   return {
     element,
-    /** @param {State} state */
+    /** @param {PageState} state */
     arrange(state) {
       if (element.dataset.state === state) return;
       element.dataset.state = state;

@@ -10,18 +10,16 @@ import { openRun, route } from "./router.js";
 import { lossCard, rateCard } from "./run_charts.js";
 import { adviceCard, causeCard } from "./run_ending.js";
 import { runHeader } from "./run_header.js";
-import { runGrid, stateOf } from "./run_layout.js";
+import { runGrid } from "./run_layout.js";
 import { logCard } from "./run_log.js";
 import { runResult } from "./run_result.js";
 import { resumeFrom, trainFurther } from "./run_resume.js";
 import { historyCard, monitorCard, settingsCard } from "./run_settings.js";
 import { samplesCard } from "./samples.js";
 import { actions } from "./session_actions.js";
-import { isLive, nextStep } from "./session_text.js";
 import { stepButton } from "./session_row.js";
 
-/** @import { State } from "./run_layout.js" */
-/** @import { RunChanges, SessionRow } from "./types.js" */
+/** @import { PageState, RunChanges, SessionRow } from "./types.js" */
 
 /** @typedef {Omit<RunChanges, "seen" | "is_missing">} Parts the parts of a run; null if they did not change or are not known */
 
@@ -75,14 +73,13 @@ class RunPage {
 
   makeCards() {
     const samples = samplesCard({ onchoose: (name) => this.choose(name) });
-    const edit = () => loadIntoForm(this.session);
     return {
       samples, cause: causeCard(), advice: adviceCard(), loss: lossCard(), rate: rateCard(), log: logCard(),
       result: runResult({
-        onopen: (column, prompt) => samples.open(column, prompt), ontrain: () => trainFurther(this.session, this.act), onedit: edit, onnew: newTraining,
+        onopen: (column, prompt) => samples.open(column, prompt), ontrain: () => trainFurther(this.session, this.act), onnew: newTraining,
       }),
       files: checkpointsCard({ onchoose: (name) => this.choose(name), onresume: (file) => resumeFrom(this.session, this.act, file) }),
-      settings: settingsCard({ onedit: edit }),
+      settings: settingsCard({ onedit: () => loadIntoForm(this.session) }),
       monitor: monitorCard({ onrefresh: () => this.refresh() }),
       history: historyCard({ onrestore: (version) => this.restore(version) }),
     };
@@ -139,7 +136,7 @@ class RunPage {
     }
     const { value: answer } = await get(path("runs", wanted), { seen: this.seen });
     if (answer && wanted === this.slug) this.receive(answer);
-    return this.known.session && isLive(this.known.session) ? LIVE_S : ENDED_S;
+    return this.known.session?.is_live ? LIVE_S : ENDED_S;
   }
 
   /** @param {RunChanges} answer */
@@ -169,7 +166,7 @@ class RunPage {
    */
   show(changed) {
     const { known, session, header } = this;
-    const state = stateOf(session);
+    const state = session.page_state;
     this.grid.arrange(state);
     header.element.hidden = state === "done";
     header.show({ session, facts: known.facts });
@@ -178,16 +175,16 @@ class RunPage {
     this.showCurves(changed, state);
     this.showLog(changed, state);
     const { settings, monitor, history } = this.cards;
-    if (changed.settings || changed.facts) settings.show(changed);
+    if (changed.settings || changed.facts || changed.session) settings.show(changed);
     if (changed.monitor || changed.session) monitor.show(changed);
-    if (changed.history || changed.session) history.show(changed);
+    if (changed.history) history.show(changed);
     this.showActions(state);
   }
 
   /**
    * The LoRA files, the samples that belong to them, and the result with the chosen one.
    * @param {Parts} changed
-   * @param {State} state
+   * @param {PageState} state
    */
   showFiles(changed, state) {
     const { known, session, cards } = this;
@@ -210,7 +207,7 @@ class RunPage {
 
   /**
    * @param {Parts} changed
-   * @param {State} state
+   * @param {PageState} state
    */
   showCurves(changed, state) {
     if (changed.curve) this.curve.add(changed.curve);
@@ -221,7 +218,7 @@ class RunPage {
 
   /**
    * @param {Parts} changed
-   * @param {State} state
+   * @param {PageState} state
    */
   showLog(changed, state) {
     if (changed.log) this.cards.log.show(changed.log);
@@ -230,12 +227,12 @@ class RunPage {
 
   /**
    * The buttons, which are created again only if they change; the focus stays on the same action.
-   * @param {State} state
+   * @param {PageState} state
    */
   showActions(state) {
     const { session, known, body } = this;
     const canTrainFurther = known.facts?.can_train_further ?? false;
-    redraw(body, [state, session.slug, session.run_id, nextStep(session), canTrainFurther], () => {
+    redraw(body, [state, session.slug, session.run_id, session.next_step, canTrainFurther], () => {
       const focused = focusedIn(body)?.dataset.action;
       this.fillActions(state, canTrainFurther);
       if (focused) findAll(body, `[data-action="${focused}"]`)[0]?.focus();
@@ -243,7 +240,7 @@ class RunPage {
   }
 
   /**
-   * @param {State} state
+   * @param {PageState} state
    * @param {boolean} canTrainFurther
    */
   fillActions(state, canTrainFurther) {
@@ -251,9 +248,9 @@ class RunPage {
     const hasEnded = state === "ended" || state === "new";
     const step = this.stepOf(session, hasEnded ? "btn primary big wide" : "btn");
     const more = menu(() => this.session, this.act);
-    if (state === "done") cards.result.setActions(canTrainFurther, more);
+    if (state === "done") cards.result.setActions(canTrainFurther, this.editButton("btn"), more);
     else fill(header.actions, state === "live" ? [step, this.editButton("btn")] : null, more);
-    const isEditable = hasEnded && session.status !== "unreadable";
+    const isEditable = hasEnded && session.edit_text !== null;
     fill(cards.advice.actions, hasEnded ? step : null, isEditable ? this.editButton(step ? "btn wide" : "btn primary big wide") : null);
   }
 
@@ -263,8 +260,9 @@ class RunPage {
    * @param {string} className
    */
   stepOf(session, className) {
-    if (["load", "download"].includes(nextStep(session).action)) return null;
-    const button = stepButton(session, this.act);
+    const { action } = session.next_step;
+    if (action === "load" || action === "download") return null;
+    const button = stepButton(() => this.known.session, session, this.act);
     button.className = className;
     return button;
   }
@@ -272,7 +270,7 @@ class RunPage {
   /** @param {string} className */
   editButton(className) {
     return h("button", { type: "button", class: className, "data-action": "edit", title: "Fills the form on the Train page with this run’s settings and images",
-      onclick: () => loadIntoForm(this.session) }, "Edit as new training");
+      onclick: () => loadIntoForm(this.session) }, this.session.edit_text);
   }
 }
 

@@ -35,7 +35,7 @@ function nameOf(file) {
  * @param {LoraFile | null} file
  */
 function sentenceOf({ session, facts, files }, file) {
-  const steps = session.progress?.step;
+  const steps = session.progress.step;
   const took = facts?.trained_s ? `Trained in ${duration(facts.trained_s)}` : "Trained";
   const what = [steps ? plural(steps, "step") : "", facts?.num_images ? `on ${plural(facts.num_images, "image")}` : ""].filter(Boolean).join(" ");
   const loss = file && file.val_loss !== null ? `, validation loss ${lossText(file.val_loss)}` : "";
@@ -125,10 +125,20 @@ function downloadLine() {
 }
 
 /**
- * The card. Returns {element, show, setActions}.
- * @param {{ onopen: (column: number, prompt: number) => void, ontrain: () => unknown, onedit: () => unknown, onnew: () => unknown }} on
+ * @param {string} action
+ * @param {string} text
+ * @param {string} help
+ * @param {() => unknown} onclick
  */
-export function runResult({ onopen, ontrain, onedit, onnew }) {
+function actionButton(action, text, help, onclick) {
+  return h("button", { type: "button", class: "btn", "data-action": action, title: help, onclick }, text);
+}
+
+/**
+ * The card. Returns {element, show, setActions}.
+ * @param {{ onopen: (column: number, prompt: number) => void, ontrain: () => unknown, onnew: () => unknown }} on
+ */
+export function runResult({ onopen, ontrain, onnew }) {
   const sample = sampleFigure(onopen);
   const status = h("p");
   const title = h("h1", { id: "fg-h-done", class: "fg-name" });
@@ -156,16 +166,14 @@ export function runResult({ onopen, ontrain, onedit, onnew }) {
       trigger.show(facts?.trigger ?? "");
     },
     /**
-     * Train further, Edit as new training, New training and the menu.
+     * Train further, the button that fills the form, New training and the menu.
      * @param {boolean} canTrainFurther
+     * @param {Element} edit
      * @param {Element} menu
      */
-    setActions(canTrainFurther, menu) {
-      const button = (/** @type {string} */ action, /** @type {string} */ text, /** @type {string} */ help, /** @type {() => unknown} */ onclick) =>
-        h("button", { type: "button", class: "btn", "data-action": action, title: help, onclick }, text);
-      fill(actions, canTrainFurther ? button("further", "Train further…", "Continues this run with more epochs", ontrain) : null,
-        button("edit", "Edit as new training", "Fills the form on the Train page with this run’s settings and images", onedit),
-        button("new", "New training", "Empties the form on the Train page", onnew), menu);
+    setActions(canTrainFurther, edit, menu) {
+      fill(actions, canTrainFurther ? actionButton("further", "Train further…", "Continues this run with more epochs", ontrain) : null, edit,
+        actionButton("new", "New training", "Empties the form on the Train page", onnew), menu);
     },
   };
 }

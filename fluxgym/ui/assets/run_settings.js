@@ -3,7 +3,6 @@
 import { card, refreshButton } from "./card.js";
 import { fill, h, put } from "./dom.js";
 import { historyList } from "./history.js";
-import { canRestore, isLive as isLiveRun } from "./session_text.js";
 import { word } from "./text.js";
 
 /** @import { Restore } from "./history.js" */
@@ -46,7 +45,7 @@ export function settingsCard({ onedit }) {
   const all = h("dl", { class: "kv" });
   const summary = h("summary", { class: "link" });
   const fold = h("details", {}, summary, all);
-  const edit = h("button", { type: "button", class: "link", onclick: onedit }, "Edit as new training");
+  const edit = h("button", { type: "button", class: "link", onclick: onedit });
   const element = card("fg-h-settings", "Settings", {}, h("div", { class: "body stack" }, sentence, changed), h("footer", { class: "small stack tight" }, fold, h("div", {}, edit)));
   /** @type {SettingRow[]} */
   let rows = [];
@@ -57,6 +56,8 @@ export function settingsCard({ onedit }) {
     show(next) {
       if (next.settings) rows = next.settings;
       if (next.facts) facts = next.facts;
+      if (next.session) put(edit, next.session.edit_text ?? "");
+      if (!next.settings && !next.facts) return;
       const own = rows.filter((row) => row.default !== null || row.parent !== null);
       element.hidden = rows.length === 0;
       put(sentence, differences(rows, facts));
@@ -94,7 +95,7 @@ export function monitorCard({ onrefresh }) {
     /** @param {Changed} next */
     show(next) {
       if (next.monitor) monitor = next.monitor;
-      if (next.session) isLive = isLiveRun(next.session);
+      if (next.session) isLive = next.session.is_live;
       put(state, monitorText(monitor, isLive));
       put(lines, monitor.lines.join("\n"));
       lines.hidden = !monitor.lines.length;
@@ -109,17 +110,13 @@ export function monitorCard({ onrefresh }) {
 export function historyCard({ onrestore }) {
   const list = historyList(onrestore);
   const element = card("fg-h-history", "History", {}, h("div", { class: "body" }, list.element));
-  /** @type {HistoryVersion[]} */
-  let versions = [];
-  let isLocked = true;
   return {
     element,
     /** @param {Changed} next */
     show(next) {
-      if (next.history) versions = next.history;
-      if (next.session) isLocked = !canRestore(next.session);
-      element.hidden = versions.length === 0;
-      list.show(versions, isLocked);
+      if (!next.history) return;
+      element.hidden = next.history.length === 0;
+      list.show(next.history);
     },
   };
 }

@@ -10,7 +10,6 @@ import { Selection, selectionBar } from "./runs_selection.js";
 import { runsTable } from "./runs_table.js";
 import { runsToolbar } from "./runs_toolbar.js";
 import { actions, deleteRuns, forget } from "./session_actions.js";
-import { isLive } from "./session_text.js";
 import { plural, whole } from "./text.js";
 
 /** @import { Filter, RunsSetup, SessionPage, SessionRow, Sort } from "./types.js" */
@@ -118,7 +117,7 @@ class RunsPage {
    * @param {(sessions: SessionRow[]) => Promise<string[]>} action
    */
   async remove(action) {
-    this.selection.remove(await action(this.selection.all.filter((session) => !isLive(session))));
+    this.selection.remove(await action(this.selection.all.filter((session) => !session.is_live)));
     this.show();
   }
 

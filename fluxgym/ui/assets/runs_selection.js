@@ -2,7 +2,6 @@
 
 import { h, put } from "./dom.js";
 import { icon } from "./icons.js";
-import { isLive } from "./session_text.js";
 import { whole } from "./text.js";
 
 /** @import { SessionRow } from "./types.js" */
@@ -75,7 +74,7 @@ export function selectionBar(on) {
       element.hidden = selected.length === 0;
       put(text, `${whole(selected.length)} selected${notShown ? `, ${whole(notShown)} not shown` : ""}`);
       compare.hidden = selected.length !== 2;
-      forgetting.hidden = deleting.hidden = selected.every(isLive);
+      forgetting.hidden = deleting.hidden = selected.every((session) => session.is_live);
     },
   };
 }

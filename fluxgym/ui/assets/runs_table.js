@@ -5,7 +5,7 @@ import { count, stamp } from "./clock.js";
 import { icon } from "./icons.js";
 import { menu } from "./menu.js";
 import { began, buttonsKey, endsAt, openLink, showDuration, statusDot, statusWord, stepButton } from "./session_row.js";
-import { activity, folderName, rowKey, sentence, stepsText } from "./session_text.js";
+import { folderName, rowKey, sentence, stepsText } from "./session_text.js";
 import { lossText } from "./text.js";
 
 /** @import { Act } from "./session_actions.js" */
@@ -35,7 +35,7 @@ const COLUMNS = [
  * @param {SessionRow} session
  */
 function detail(session) {
-  if (session.status === "running") return activity(session);
+  if (session.status === "running") return session.activity;
   return session.status === "completed" ? "" : sentence(session);
 }
 
@@ -91,14 +91,14 @@ function showCells(row, session, act) {
   put(find(name, ".fg-slug"), folderName(session));
   showStatus(status, session);
   put(steps, stepsText(session));
-  put(loss, typeof session.progress?.loss === "number" ? lossText(session.progress.loss) : "");
+  put(loss, typeof session.progress.loss === "number" ? lossText(session.progress.loss) : "");
   put(model, session.model);
   const when = find(date, "span");
   redraw(when, [session.began, session.started, stamp(session.started).slice(0, 10)], () => fill(when, began(session)));
   showDuration(find(duration, "span"), session);
   attribute(duration, "title", session.attempt > 1 ? `Of attempt ${session.attempt} alone` : null);
   const slot = find(actions, ".fg-buttons");
-  redraw(slot, buttonsKey(session), () => fill(slot, stepButton(session, act)));
+  redraw(slot, buttonsKey(session), () => fill(slot, stepButton(() => row.session, session, act)));
 }
 
 /**

@@ -62,10 +62,13 @@ function below({ step, epoch, label }, file) {
  */
 function waiting({ upcoming }, session) {
   const { time, step, s_per_it: speed } = session?.progress ?? {};
-  if (!upcoming || upcoming.step === null || typeof speed !== "number" || typeof step !== "number") return "";
+  if (!upcoming || upcoming.step === null || time === undefined || typeof speed !== "number" || typeof step !== "number") return "";
   const left = time + (upcoming.step - step) * speed - now();
   return left > 0 ? `in about ${span(left)}` : "soon";
 }
+
+/** @param {SessionRow | null} session */
+const hasEndedEarly = (session) => session?.page_state === "ended" || session?.page_state === "new";
 
 class Samples {
   /** @type {SampleMatrix} */
@@ -149,7 +152,7 @@ class Samples {
     put(this.title, hasChoice ? "Choose another epoch" : "Samples");
     put(this.note, hasChoice ? "Download uses the chosen one" : matrix.interval);
     area.hidden = matrix.columns.length === 0;
-    this.element.hidden = area.hidden && ["stopped", "failed", "unreadable"].includes(this.session?.status ?? "");
+    this.element.hidden = area.hidden && hasEndedEarly(this.session);
     this.empty.hidden = !area.hidden;
     put(this.empty, matrix.empty);
     if (grid.style.getPropertyValue("--n") !== count) grid.style.setProperty("--n", count);

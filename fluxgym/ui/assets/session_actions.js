@@ -7,10 +7,10 @@ import { send } from "./form.js";
 import { loadIntoForm } from "./load_run.js";
 import { notice } from "./notices.js";
 import { go } from "./router.js";
-import { listed, plural, sizeText, whole, word } from "./text.js";
+import { listed, plural, sizeText, word } from "./text.js";
 import * as store from "./browser_store.js";
 
-/** @import { ActionRequest, Contents, Refused, SessionRow } from "./types.js" */
+/** @import { ActionRequest, Contents, Refused, SessionRow, StepAction } from "./types.js" */
 
 /** @typedef {ReturnType<typeof actions>} Act */
 
@@ -127,32 +127,19 @@ export async function deleteRuns(sessions) {
 }
 
 /**
- * What a stop does now. Before the first step of an attempt there is nothing to save.
- * @param {SessionRow} session
- */
-function stopText(session) {
-  const { step, phase } = session.progress ?? {};
-  const trains = ["training", "sampling", "validating", "saving"].includes(phase);
-  if (phase === "verifying") return "The training is done and the LoRA is being checked. Without the check it is not known whether the file is complete; it can be checked later.";
-  if (trains && step) return `The trainer finishes the current step, saves a checkpoint and ends. You can resume it from there. It is at step ${whole(step)}.`;
-  if (step) return "It has not trained since it was resumed. It ends now and keeps its checkpoints.";
-  return "Nothing has been trained yet, so nothing is saved. Its settings and images are kept.";
-}
-
-/**
  * Ask before a stop; other actions need no question.
- * @param {string} action
+ * @param {StepAction} action
  * @param {SessionRow} session
  */
 async function confirmed(action, session) {
-  if (action === "stop") return question({ title: `Stop ${session.lora_name}?`, text: stopText(session), yes: "Stop" });
+  if (action === "stop") return question({ title: `Stop ${session.lora_name}?`, text: session.stop_text, yes: "Stop" });
   if (action === "kill") {
     return question({ title: `Stop ${session.lora_name} now?`, text: "Ends the trainer at once. The steps since the last checkpoint are lost.", yes: "Stop now", danger: true });
   }
   return true;
 }
 
-/** @type {Record<string, string>} what a button says while its action is requested */
+/** @type {Partial<Record<StepAction, string>>} what a button says while its action is requested */
 const BUSY = { resume: "Resuming…", repair: "Repairing…", cancel: "Canceling…", stop: "Stopping…", kill: "Stopping…" };
 
 /**
@@ -187,7 +174,7 @@ function open(session) {
 
 /**
  * Do an action of the app, with its button disabled and renamed meanwhile.
- * @param {string} action
+ * @param {StepAction} action
  * @param {SessionRow} session
  * @param {HTMLButtonElement} button
  */
@@ -212,7 +199,7 @@ async function press(action, session, button) {
  */
 export function actions(ask) {
   /**
-   * @param {string} action
+   * @param {StepAction | "open"} action
    * @param {SessionRow} session
    * @param {HTMLButtonElement} [button]
    */

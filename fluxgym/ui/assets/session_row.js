@@ -1,9 +1,10 @@
 // The parts of a run in the banner, in the table of runs and on its page: status as shape, word and color; progress; facts; next step.
 
+import { address } from "./api.js";
 import { attribute, fill, find, h, put } from "./dom.js";
 import { count, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot, icon } from "./icons.js";
-import { activity, isLive, nextStep, sentence, shareOf, stepsText } from "./session_text.js";
+import { rowKey, sentence, shareOf, stepsText } from "./session_text.js";
 import { lossText, plural, speed } from "./text.js";
 
 /** @import { Attribute, Child } from "./dom.js" */
@@ -40,8 +41,8 @@ export function statusWord(session, moment = null) {
  * @param {SessionRow} session
  */
 export function endsAt(session) {
-  const at = seconds(session.progress?.time);
-  const left = session.progress?.eta_s;
+  const at = seconds(session.progress.time);
+  const left = session.progress.eta_s;
   return typeof left === "number" && at !== null ? at + left : null;
 }
 
@@ -50,11 +51,11 @@ export function endsAt(session) {
  * @param {SessionRow} session
  */
 function figures(session) {
-  const p = session.progress ?? {};
+  const p = session.progress;
   const at = seconds(p.time);
   /** @type {Part[]} */
   const parts = [];
-  if (activity(session)) parts.push({ key: "fg-phase", text: activity(session) });
+  if (session.activity) parts.push({ key: "fg-phase", text: session.activity });
   const end = endsAt(session);
   if (end !== null) parts.push({ key: "fg-eta", at: end, counts: "down" });
   if (p.epoch && p.epoch <= (session.max_train_epochs ?? 0)) parts.push({ key: "fg-epoch", text: `epoch ${p.epoch} of ${session.max_train_epochs}` });
@@ -121,7 +122,7 @@ export function showProgress(line, session, more = []) {
   setBar(bar, session.status === "completed" ? 1 : shareOf(session) ?? 0);
   attribute(bar, "aria-label", session.lora_name);
   put(find(line, ".fg-steps b"), stepsText(session));
-  showParts(find(line, ".fg-figures"), [...(isLive(session) ? figures(session) : []), ...more]);
+  showParts(find(line, ".fg-figures"), [...(session.is_live ? figures(session) : []), ...more]);
 }
 
 /**
@@ -139,7 +140,7 @@ function yesOrNo(isYes) {
  */
 function switches(session, { between = " ", isFull = false } = {}) {
   const parts = [{ key: `checkpointing ${session.checkpointing}`, element: [`Checkpointing${between}`, ...yesOrNo(session.checkpointing)] }];
-  if (isFull || isLive(session)) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
+  if (isFull || session.is_live) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
   return parts;
 }
 
@@ -157,10 +158,10 @@ export function shortFacts(session) {
   if (session.status === "unreadable") return [{ key: "fg-began", element: [began(session)] }];
   /** @type {Part[]} */
   const parts = session.status === "queued" ? [] : [{ key: `${session.began} ${session.started}`, element: [began(session)] }];
-  if (session.max_train_epochs && !session.progress?.epoch) parts.push({ key: "fg-epochs", text: plural(session.max_train_epochs, "epoch") });
+  if (session.max_train_epochs && !session.progress.epoch) parts.push({ key: "fg-epochs", text: plural(session.max_train_epochs, "epoch") });
   const steps = stepsText(session);
   const total = steps.split(" / ").at(-1) ?? "";
-  if (!isLive(session) && steps && !sentence(session).includes(total)) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
+  if (!session.is_live && steps && !sentence(session).includes(total)) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
   return [...parts, ...switches(session)];
 }
 
@@ -186,7 +187,7 @@ export function facts(session) {
     moment("Ended", seconds(session.ended)),
     session.max_train_epochs ? h("span", {}, `Epochs: ${session.max_train_epochs}`) : null,
     ...(session.status === "unreadable" ? [] : switches(session, { between: ": ", isFull: true }).map((part) => h("span", {}, part.element))),
-    session.resume ? h("span", { class: "fg-resume" }, session.resume.help) : null,
+    session.next_step.action === "resume" ? h("span", { class: "fg-resume" }, session.next_step.help) : null,
   ].filter((part) => part !== null);
 }
 
@@ -205,16 +206,20 @@ export function showDuration(element, session) {
 }
 
 /**
- * The button of the next step. It keeps the slug and run id that it was created with, so that it acts on that run even after the list
- * has changed.
+ * The button of the next step. It acts on the run that it was created for, even after the list has changed.
+ * @param {() => SessionRow | null} current returns the run as it is now
  * @param {SessionRow} session
  * @param {Act} act
  */
-export function stepButton(session, act) {
-  const step = nextStep(session);
+export function stepButton(current, session, act) {
+  const latest = () => {
+    const now = current();
+    return now && rowKey(now) === rowKey(session) ? now : session;
+  };
+  const step = session.next_step;
   const attributes = { class: "btn s", "data-action": step.action, title: step.help, "aria-label": `${step.text}: ${session.lora_name}` };
-  if (step.href) return h("a", { ...attributes, href: step.href, download: "" }, icon("download"), step.text);
-  return h("button", { ...attributes, type: "button", onclick: (event) => act(step.action, session, event.currentTarget) }, step.text);
+  if (step.href) return h("a", { ...attributes, href: address(step.href), download: "" }, icon("download"), step.text);
+  return h("button", { ...attributes, type: "button", onclick: (event) => act(step.action, latest(), event.currentTarget) }, step.text);
 }
 
 /**
@@ -234,16 +239,17 @@ export function openLink(session, act, attributes, text) {
 
 /**
  * The buttons of a run's row.
+ * @param {() => SessionRow} current
  * @param {SessionRow} session
  * @param {Act} act
  */
-export function buttons(session, act) {
+export function buttons(current, session, act) {
   const open = openLink(session, act, { class: "btn s not-phone", "data-action": "open", "aria-label": `Open: ${session.lora_name}` }, "Open");
-  return session.status === "unreadable" ? [stepButton(session, act)] : [open, stepButton(session, act)];
+  return session.status === "unreadable" ? [stepButton(current, session, act)] : [open, stepButton(current, session, act)];
 }
 
 /**
  * What a row's buttons depend on; they are created again only if it changes.
  * @param {SessionRow} session
  */
-export const buttonsKey = (session) => [session.slug, session.run_id, nextStep(session)];
+export const buttonsKey = (session) => [session.slug, session.run_id, session.next_step];

@@ -173,7 +173,7 @@
  * about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
  * @typedef {object} FormAnswer
  * @property {number} request
- * @property {string} kind
+ * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply" | "keep" | "start" | "choose" | "reset" | "put" | ""} kind
  * @property {Record<string, [any, any]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
@@ -222,11 +222,12 @@
  */
 
 /**
- * Earlier settings of a run, and how the current ones differ.
+ * Earlier settings of a run, how the current ones differ, and whether they can be restored now.
  * @typedef {object} HistoryVersion
  * @property {string} id
  * @property {number} kept_at
  * @property {string[]} changes
+ * @property {boolean} can_restore
  */
 
 /**
@@ -319,6 +320,11 @@
  */
 
 /**
+ * An item of a run's menu.
+ * @typedef {"next" | "edit" | "duplicate" | "history" | "template" | "export" | "forget" | "delete"} MenuItem
+ */
+
+/**
  * A base model by which the list can be filtered.
  * @typedef {object} ModelChoice
  * @property {string} id
@@ -347,6 +353,46 @@
  */
 
 /**
+ * The button of a run's next step, and one sentence about what it does. href is the address of a download.
+ * @typedef {object} NextStep
+ * @property {StepAction} action
+ * @property {string} text
+ * @property {string} help
+ * @property {string | null} href
+ */
+
+/**
+ * What a run is on this machine.
+ * @typedef {"trained" | "copy" | "import"} Origin
+ */
+
+/**
+ * The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started.
+ * @typedef {"live" | "done" | "ended" | "new"} PageState
+ */
+
+/**
+ * The trainer's last known figures, as sessions/listing.py makes them. A dataclass could not leave out the unknown ones.
+ *
+ * Times are in seconds. phase is a Phase, or that of another trainer.
+ * @typedef {object} ProgressFigures
+ * @property {number} [time]
+ * @property {number} [attempt]
+ * @property {string} [phase]
+ * @property {number} [step]
+ * @property {number} [total_steps]
+ * @property {number} [epoch]
+ * @property {number} [loss]
+ * @property {number} [lr]
+ * @property {number} [s_per_it]
+ * @property {number} [vram_mb]
+ * @property {number} [rss_mb]
+ * @property {number} [item]
+ * @property {number} [num_items]
+ * @property {number} [eta_s]
+ */
+
+/**
  * A run with which an action on several runs was not possible, and why.
  * @typedef {object} Refused
  * @property {string} slug
@@ -359,13 +405,6 @@
  * @property {string[]} names
  * @property {string} find
  * @property {string} text
- */
-
-/**
- * The button that continues a run: its label, and one sentence about what it does.
- * @typedef {object} ResumeOffer
- * @property {string} label
- * @property {string} help
  */
 
 /**
@@ -479,12 +518,13 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * origin is "trained", "copy" or "import"; parent is the slug of the run that it was made from. attempt_started is when the running attempt
- * started. lora is the address of the trained LoRA.
+ * parent is the slug of the run that it was made from. attempt_started is when the running attempt
+ * started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
+ * "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
  * @property {string} lora_name
- * @property {string} status
+ * @property {Status} status
  * @property {StatusWord} shown
  * @property {string} activity
  * @property {string} reason_code
@@ -492,13 +532,13 @@
  * @property {number} started
  * @property {string} began
  * @property {number | null} ended
- * @property {string} origin
+ * @property {Origin} origin
  * @property {string} parent
  * @property {string} model
  * @property {number | null} max_train_epochs
  * @property {boolean} checkpointing
  * @property {boolean} monitoring
- * @property {Record<string, any>} progress
+ * @property {ProgressFigures} progress
  * @property {number | null} total_steps
  * @property {number | null} duration_s
  * @property {number} attempt
@@ -506,9 +546,13 @@
  * @property {string} folder
  * @property {string | null} run_id
  * @property {string | null} lora
+ * @property {boolean} is_live
  * @property {boolean} is_stopping
- * @property {boolean} is_executing
- * @property {ResumeOffer | null} resume
+ * @property {NextStep} next_step
+ * @property {string} stop_text
+ * @property {MenuItem[]} menu
+ * @property {string | null} edit_text
+ * @property {PageState} page_state
  */
 
 /**
@@ -533,11 +577,21 @@
  */
 
 /**
+ * Status of a run, as in `ui_state.json` and `exit.json`.
+ * @typedef {"starting" | "queued" | "running" | "stopped" | "completed" | "failed" | "unreadable"} Status
+ */
+
+/**
  * How a row shows its status: a word, the guide's symbol for screen readers, and the name of the SVG shape and color.
  * @typedef {object} StatusWord
  * @property {string} word
  * @property {string} symbol
- * @property {string} shape
+ * @property {"running" | "queued" | "stopped" | "done" | "failed" | "bad" | "none"} shape
+ */
+
+/**
+ * What the button of a run's next step does: LOAD fills the form, all but DOWNLOAD and LOAD are requests to the app.
+ * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "load" | "download"} StepAction
  */
 
 /**

@@ -2,12 +2,14 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import pytest
 
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
+from fluxgym.ui.api.answers import FormKind
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormRequest
 from tests.support.drafts import new_draft_id
@@ -291,7 +293,13 @@ def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, setting
 def test_an_event_that_the_page_never_sends_gets_a_sentence(page, data):
     answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), None))
     assert "reload the page" in answer["message"]
-    assert answer["patch"] == {}
+    assert (answer["kind"], answer["patch"]) == ("", {})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in get_args(FormKind) if kind])
+def test_every_kind_of_the_answer_is_that_of_an_event(page, kind):
+    answer = page.send(kind)
+    assert (answer["kind"], "unknown request" in answer.get("message", "")) == (kind, False)
 
 
 @pytest.mark.parametrize("kind", ["restore", "typed", "model", "images", "open", "fresh", "apply", "keep", "start", "choose"])

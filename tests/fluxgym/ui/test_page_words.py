@@ -2,9 +2,12 @@
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
+from fluxgym.sessions.advice import EDIT_LABEL
+from fluxgym.ui.api import row_actions
 from fluxgym.ui.page import ASSETS
 
 SCRIPTS = sorted(path for path in ASSETS.glob("*.js") if path.name != "types.js")
@@ -31,6 +34,14 @@ def texts_of(module: str) -> list[str]:
 def test_a_straight_apostrophe_is_found():
     assert [bool(STRAIGHT.search(text)) for text in sentences_of('// it\'s\nh("the run\'s log", "the run’s log");')] == [True, False]
     assert [bool(STRAIGHT.search(text)) for text in texts_of('"""It\'s."""\nA = "the run\'s log"\n')] == [True]
+
+
+def test_what_a_run_offers_is_worded_in_python_alone():
+    offered = {text for text in texts_of(Path(row_actions.__file__).read_text(encoding="utf-8")) if " " in text}
+    typed = {text for path in SCRIPTS for text in sentences_of(path.read_text(encoding="utf-8"))}
+    typed |= {text for path in PYTHON if path.name != "row_actions.py" for text in texts_of(path.read_text(encoding="utf-8"))}
+    assert offered & typed == set()
+    assert [text for text in typed if EDIT_LABEL in text] == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

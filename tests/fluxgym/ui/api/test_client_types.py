@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.contract.codes import Status
+from fluxgym.sessions.listing import SHOWN
+from fluxgym.sessions.origin import Origin
 from fluxgym.ui.api.client_types import describe_api, types_js
+from fluxgym.ui.api.session_answers import ProgressFigures
 
 DESCRIPTION = describe_api()
 OPERATIONS = {
@@ -14,6 +18,20 @@ OPERATIONS = {
 
 def test_the_committed_types_are_current():
     assert Path("fluxgym/ui/assets/types.js").read_text(encoding="utf-8") == types_js(DESCRIPTION), "run: make types"
+
+
+@pytest.mark.parametrize(("kind", "values"), [("Status", Status), ("Origin", Origin)])
+def test_a_closed_set_of_words_is_a_union_so_that_tsc_finds_a_misspelled_one(kind, values):
+    text = types_js(DESCRIPTION)
+    union = " | ".join(f'"{value}"' for value in values)
+    assert f" * @typedef {{{union}}} {kind}\n" in text
+    assert f" * @property {{{kind}}} {kind.lower()}\n" in text
+
+
+def test_figures_of_the_progress_are_those_of_a_session_and_may_be_missing():
+    assert list(ProgressFigures.__annotations__) == [*SHOWN, "eta_s"]
+    text = types_js(DESCRIPTION)
+    assert all(f" * @property {{{'string' if name == 'phase' else 'number'}}} [{name}]\n" in text for name in SHOWN)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -56,6 +74,7 @@ def made_up(**properties: object) -> str:
     ("schema", "shown"),
     [
         ({"type": "string"}, "string"), ({"type": "integer"}, "number"), ({"anyOf": [{"type": "number"}, {"type": "null"}]}, "number | null"),
+        ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, "number"),
         ({"type": "array", "items": {"$ref": "#/components/schemas/Row"}}, "Row[]"),
         ({"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "null"}]}}, "(number | null)[]"),
         ({"type": "array", "prefixItems": [{"type": "integer"}, {"type": "number"}]}, "[number, number]"),

@@ -1,11 +1,14 @@
 """The parts of a run's page say what is known: facts, LoRA files with their validation loss, settings that differ, the monitor and the history."""
 
+import os
+
 import pytest
 
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.codes import Status
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.listing import session_of
@@ -172,5 +175,23 @@ def test_history_has_the_changes_since_each_version(run):
     update_state(run, {"max_train_epochs": 4})
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
-    found = run_parts.versions(run, read_state(run))
-    assert [version.changes for version in found] == [["max_train_epochs: 4 → 9"]]
+    save_version(run)
+    found = run_parts.versions(run, read_state(run), status=Status.STOPPED)
+    assert [(version.changes, version.can_restore) for version in found] == [([], False), (["max_train_epochs: 4 → 9"], True)]
+
+
+@pytest.mark.parametrize("status", Status)
+def test_earlier_settings_of_a_run_that_stopped_or_failed_can_be_restored(run, status):
+    save_version(run)
+    update_state(run, {"max_train_epochs": 9})
+    (version,) = run_parts.versions(run, read_state(run), status=status)
+    assert version.can_restore is (status in (Status.STOPPED, Status.FAILED))
+
+
+def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive(run):
+    save_version(run)
+    update_state(run, {"max_train_epochs": 9})
+    me = identify(os.getpid(), "id-cat")
+    record_processes(run, "id-cat", 1, me, me)
+    (version,) = run_parts.versions(run, read_state(run), status=Status.STOPPED)
+    assert not version.can_restore

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.supervisor.finalize import record_outcome
 from fluxgym.supervisor.supervisor import CANCELED
-from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS, SessionRows
+from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS, SessionRows, activity_of
 from tests.support.runs import dead_process, make_run, order_of, record_processes
 from tests.support.small_world import small_world
 
@@ -89,6 +90,19 @@ def test_an_odd_time_of_the_end_is_not_known(settings, value):
     assert row_of(settings, run).ended == 50.0
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ({}, "Loading the trainer"), ({"phase": "training", "step": 3}, ""), ({"phase": "saving"}, "Saving"),
+        ({"phase": "caching", "item": 3, "num_items": 20}, "Preparing the images, 3 of 20"), ({"phase": "of a newer trainer"}, "of a newer trainer"),
+    ],
+)  # fmt: skip
+def test_a_running_run_says_what_it_does_besides_training(settings, line, text):
+    session = session_of(make_run(settings.outputs))
+    assert activity_of(replace(session, status=Status.RUNNING, progress=line)) == text
+    assert activity_of(replace(session, status=Status.STOPPED, progress=line)) == ""
+
+
 def test_every_status_and_phase_has_words():
     assert set(STATUS_TEXTS) == set(Status)
-    assert set(PHASE_TEXTS) == set(Phase)
+    assert set(PHASE_TEXTS) == set(Phase) - {Phase.TRAINING}

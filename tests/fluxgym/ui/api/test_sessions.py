@@ -149,8 +149,16 @@ def test_a_damaged_state_gets_a_row_and_hides_nothing(client, settings):
     stopped(settings, "bad").ui_state.write_text("{")
     found = {row["slug"]: row for row in rows(client)}
     assert found["bad"]["status"] == "unreadable"
-    assert found["bad"]["resume"] is None
+    assert (found["bad"]["next_step"]["action"], found["bad"]["edit_text"]) == ("repair", None)
     assert found["cat"]["status"] == "stopped"
+
+
+def test_figures_of_the_progress_are_sent_as_they_are_and_unknown_ones_are_left_out(client, settings):
+    line = {"time": 1.0, "phase": "of a newer trainer", "step": 3, "total_steps": 9.5, "loss": 0.5}
+    stopped(settings, "cat").progress.write_text(json.dumps(line) + "\n")
+    answer = client.get("sessions")
+    assert json.dumps(line, separators=(",", ":")) in answer.text
+    assert value(answer)["rows"][0]["progress"] == line
 
 
 def test_resume_is_offered_where_it_can_be_done(client, settings):
@@ -158,8 +166,9 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     assert resume_preview(run) is None
     write_checkpoint(run, 4)
     (row,) = rows(client)
-    assert row["resume"]["label"] == "Resume from step 4"
-    assert "checkpoint" in row["resume"]["help"] or "state" in row["resume"]["help"]
+    step = row["next_step"]
+    assert (step["action"], step["text"]) == ("resume", "Resume from step 4")
+    assert "checkpoint" in step["help"] or "state" in step["help"]
     write_checkpoint(run, 10)
     assert resume_preview(run) is None
 
@@ -310,4 +319,6 @@ def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_remo
         json.dumps({"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""})
     )
     (row,) = rows(client)
-    assert (row["status"], row["is_executing"], row["resume"]) == ("stopped", True, None)
+    assert (row["status"], row["is_live"], row["next_step"]["action"]) == ("stopped", False, "stop")
+    assert row["stop_text"].startswith("Nothing has been trained yet")
+    assert "forget" not in row["menu"]

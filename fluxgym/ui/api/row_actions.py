@@ -1,0 +1,108 @@
+"""What the page offers for a run: the button of its next step, the items of its menu, what a stop does, and the state of its page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fluxgym.contract.codes import LIVE, Phase, Status
+from fluxgym.sessions.advice import REPAIR_LABEL
+from fluxgym.sessions.origin import Origin, is_unstarted
+from fluxgym.ui.api.session_answers import MenuItem, NextStep, PageState, StepAction
+
+TRAINS = frozenset({Phase.TRAINING, Phase.SAMPLING, Phase.VALIDATING, Phase.SAVING})  # phases in which a stop saves a checkpoint
+STOP_NOW = NextStep(action=StepAction.KILL, text="Stop now…", help="Ends the trainer at once")
+CANCEL = NextStep(action=StepAction.CANCEL, text="Cancel", help="Removes it from the queue; its settings and images stay")
+STOP = NextStep(action=StepAction.STOP, text="Stop…", help="Asks first, and says what is saved")
+REPAIR = NextStep(
+    action=StepAction.REPAIR,
+    text=REPAIR_LABEL,
+    help="Restores the settings from the run’s history, or from its command and LoRA. The damaged file is kept",
+)
+START = NextStep(action=StepAction.LOAD, text="Start…", help="Fills the form with its settings and images, to be started from there")
+RETRY = NextStep(action=StepAction.LOAD, text="Retry…", help="Fills the form with its settings; change what failed, then start it")
+START_AGAIN = NextStep(
+    action=StepAction.LOAD, text="Start again…", help="Fills the form with its settings and images; it has no checkpoint to resume from"
+)
+STOP_WHILE_VERIFYING = (
+    "The training is done and the LoRA is being checked. Without the check it is not known whether the file is complete; it can be checked "
+    "later."
+)
+STOP_AFTER_RESUME = "It has not trained since it was resumed. It ends now and keeps its checkpoints."
+STOP_BEFORE_TRAINING = "Nothing has been trained yet, so nothing is saved. Its settings and images are kept."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOffer:
+    """The button that continues a run: its label, and one sentence about what it does."""
+
+    label: str
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSituation:
+    """What decides which actions a run has.
+
+    is_executing is true while a process of a run is alive that is not live by its status. lora is the address of the trained LoRA.
+    """
+
+    status: Status
+    origin: Origin
+    is_stopping: bool
+    is_executing: bool
+    lora: str | None
+    resume: ResumeOffer | None
+
+    @property
+    def is_live(self) -> bool:
+        """Return True if the run trains, starts or waits."""
+        return self.status in LIVE
+
+
+def next_step(run: RunSituation) -> NextStep:
+    """Return the next step of a run besides Open."""
+    if run.is_stopping:
+        return STOP_NOW
+    if run.status is Status.QUEUED:
+        return CANCEL
+    if run.is_live or run.is_executing:
+        return STOP
+    if run.status is Status.UNREADABLE:
+        return REPAIR
+    if run.resume is not None:
+        return NextStep(action=StepAction.RESUME, text=run.resume.label, help=run.resume.help)
+    if run.origin is not Origin.TRAINED and run.lora is None:
+        return START
+    if run.lora is not None and run.status is not Status.FAILED:
+        return NextStep(action=StepAction.DOWNLOAD, text="Download", help="The trained LoRA", href=run.lora)
+    return RETRY if run.status is Status.FAILED else START_AGAIN
+
+
+def menu_items(run: RunSituation, step: NextStep) -> list[MenuItem]:
+    """Return the items of a run's menu; the settings are loaded by the button of the next step, or by an item."""
+    items = [MenuItem.NEXT] if run.status is Status.QUEUED else []
+    if run.status is not Status.UNREADABLE:
+        items += [] if step.action is StepAction.LOAD else [MenuItem.EDIT]
+        items += [MenuItem.DUPLICATE, MenuItem.HISTORY, MenuItem.TEMPLATE, MenuItem.EXPORT]
+    return items if run.is_live or run.is_executing else [*items, MenuItem.FORGET, MenuItem.DELETE]
+
+
+def page_state(status: Status, origin: Origin) -> PageState:
+    """Return the state of a run's page, which decides what cards it has."""
+    if status in LIVE:
+        return PageState.LIVE
+    if status is Status.COMPLETED:
+        return PageState.DONE
+    return PageState.NEW if is_unstarted(status, origin) else PageState.ENDED
+
+
+def stop_text(progress: Mapping[str, Any]) -> str:
+    """Return what a stop does now; before the first step of an attempt there is nothing to save."""
+    step, phase = progress.get("step"), progress.get("phase")
+    if phase == Phase.VERIFYING:
+        return STOP_WHILE_VERIFYING
+    if not step:
+        return STOP_BEFORE_TRAINING
+    if phase not in TRAINS:
+        return STOP_AFTER_RESUME
+    return f"The trainer finishes the current step, saves a checkpoint and ends. You can resume it from there. It is at step {step:,.0f}."

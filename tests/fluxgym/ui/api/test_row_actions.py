@@ -1,0 +1,91 @@
+"""What the page offers for a run in each situation: its next step, its menu, the state of its page, and what a stop does."""
+
+from dataclasses import replace
+
+import pytest
+
+from fluxgym.contract.codes import Phase, Status
+from fluxgym.sessions.origin import Origin
+from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, menu_items, next_step, page_state, stop_text
+
+STOPPED = RunSituation(status=Status.STOPPED, origin=Origin.TRAINED, is_stopping=False, is_executing=False, lora=None, resume=None)
+LORA = "runs/cat/loras/cat.safetensors"
+RESUME = ResumeOffer(label="Resume from step 4", help="Continues from step 4 of 10")
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "text"),
+    [
+        ({"status": "running", "is_stopping": True}, "kill", "Stop now…"),
+        ({"status": "queued", "is_stopping": True}, "kill", "Stop now…"),
+        ({"status": "queued"}, "cancel", "Cancel"),
+        ({"status": "starting"}, "stop", "Stop…"),
+        ({"status": "running", "lora": LORA}, "stop", "Stop…"),
+        ({"is_executing": True, "lora": LORA}, "stop", "Stop…"),
+        ({"status": "unreadable", "lora": LORA}, "repair", "Repair"),
+        ({"resume": RESUME, "lora": LORA}, "resume", "Resume from step 4"),
+        ({"status": "failed", "resume": RESUME}, "resume", "Resume from step 4"),
+        ({"origin": "copy"}, "load", "Start…"),
+        ({"origin": "import"}, "load", "Start…"),
+        ({"origin": "import", "lora": LORA}, "download", "Download"),
+        ({"status": "completed", "lora": LORA}, "download", "Download"),
+        ({"status": "failed", "lora": LORA}, "load", "Retry…"),
+        ({"status": "failed"}, "load", "Retry…"),
+        ({}, "load", "Start again…"),
+        ({"status": "completed"}, "load", "Start again…"),
+    ],
+)
+def test_the_next_step_follows_from_what_the_run_is(changes, action, text):
+    step = next_step(situation(**changes))
+    assert (step.action, step.text, step.href) == (action, text, LORA if action == "download" else None)
+    assert step.help
+
+
+def situation(**changes):
+    kinds = {"status": Status, "origin": Origin}
+    return replace(STOPPED, **{name: kinds[name](value) if name in kinds else value for name, value in changes.items()})
+
+
+SETTINGS = ["duplicate", "history", "template", "export"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"status": "queued"}, ["next", "edit", *SETTINGS]),
+        ({"status": "running"}, ["edit", *SETTINGS]),
+        ({"is_executing": True}, ["edit", *SETTINGS]),
+        ({"resume": RESUME}, ["edit", *SETTINGS, "forget", "delete"]),
+        ({}, [*SETTINGS, "forget", "delete"]),  # the button loads the settings
+        ({"status": "unreadable"}, ["forget", "delete"]),
+    ],
+)
+def test_the_menu_offers_what_can_be_done(changes, expected):
+    run = situation(**changes)
+    assert menu_items(run, next_step(run)) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "origin", "state"),
+    [
+        ("starting", "trained", "live"), ("queued", "copy", "live"), ("running", "trained", "live"), ("completed", "trained", "done"),
+        ("completed", "import", "done"), ("stopped", "trained", "ended"), ("failed", "copy", "ended"), ("unreadable", "trained", "ended"),
+        ("stopped", "copy", "new"), ("stopped", "import", "new"),
+    ],
+)  # fmt: skip
+def test_the_page_of_a_copy_or_an_import_is_new_until_it_was_started(status, origin, state):
+    assert page_state(Status(status), Origin(origin)) == state
+
+
+@pytest.mark.parametrize("phase", [Phase.TRAINING, Phase.SAMPLING, Phase.VALIDATING, Phase.SAVING])
+def test_a_stop_while_it_trains_saves_a_checkpoint(phase):
+    text = "The trainer finishes the current step, saves a checkpoint and ends. You can resume it from there. It is at step 1,234."
+    assert stop_text({"phase": phase.value, "step": 1234}) == text
+    assert stop_text({"phase": phase.value, "step": 0}).startswith("Nothing has been trained yet")
+
+
+def test_a_stop_while_it_does_not_train_saves_nothing():
+    assert stop_text({}).startswith("Nothing has been trained yet")
+    assert stop_text({"step": 40}).startswith("It has not trained since it was resumed.")
+    assert stop_text({"step": 40, "phase": "loading"}).startswith("It has not trained since it was resumed.")
+    assert stop_text({"step": 40, "phase": "verifying"}).startswith("The training is done and the LoRA is being checked.")
