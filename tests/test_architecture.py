@@ -4,8 +4,11 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 APP_ORDER = (
@@ -29,6 +32,11 @@ FLUX1_TOOLS = {
     "networks/lora_flux.py": "kohya's network module for FLUX.1",
     "networks/lora_keys.py": "names of LoRA files are read without a model file that would say the family",
     "networks/lora_merge.py": "names of LoRA files are read without a model file that would say the family",
+}  # fmt: skip
+MAX_PARAMETERS = 5
+# Functions with more parameters, and why. This table may only shrink.
+MANY_PARAMETERS = {
+    "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
@@ -200,6 +208,45 @@ def test_modules_have_a_docstring_and_at_most_400_lines():
         if text.count("\n") > (60 if path == Path("app.py") else 400):
             found.append(f"{path} has {text.count(chr(10))} lines")
     assert found == []
+
+
+def functions(tree: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield every function under a node with its qualified name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{owner}{node.name}", node
+        is_owner = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from functions(node, f"{owner}{node.name}." if is_owner else owner)
+
+
+def num_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return how many parameters a function has besides self; a constructor's keyword-only collaborators do not count."""
+    args = function.args
+    names = [arg.arg for arg in (*args.posonlyargs, *args.args)]
+    names = names[1:] if names[:1] in (["self"], ["cls"]) else names
+    keywords = [] if function.name == "__init__" else [arg.arg for arg in args.kwonlyargs]
+    return len(names) + len(keywords) + (args.vararg is not None) + (args.kwarg is not None)
+
+
+def test_functions_have_at_most_5_parameters():
+    found = set()
+    for path in sources("fluxgym", "sd-scripts"):
+        for name, function in functions(ast.parse((ROOT / path).read_text())):
+            found |= {f"{path}: {name}"} if num_parameters(function) > MAX_PARAMETERS else set()
+    assert found == set(MANY_PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f(a, b, /, c, *rest, d, **others): ...", 6),
+        ("async def f(self, a, *, b): ...", 2),
+        ("def __init__(self, a, b, *, c, d, e, f): ...", 2),
+    ],
+)
+def test_parameters_are_counted(source, expected):
+    (function,) = ast.parse(source).body
+    assert num_parameters(function) == expected
 
 
 def test_tests_mirror_the_sources():

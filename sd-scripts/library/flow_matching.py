@@ -5,6 +5,7 @@ Shape suffixes: B batch, C channels, H W latent height and width.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -71,21 +72,32 @@ def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Ten
     return (1 - sigma) * latents_BCHW + sigma * noise_BCHW
 
 
-def prediction_and_target(
-    config: LossConfig, output_BCHW: Tensor, noisy_BCHW: Tensor, latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
+@dataclass(frozen=True, kw_only=True)
+class NoisyLatents:
+    """Images (B, C, H, W), the noise of the target, the noise levels (B,), and the mix of images and noise that the transformer gets.
+
+    `noisy` is add_noise(latents, noise, sigmas), or with other noise for --ip_noise_gamma.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    sigmas: Tensor
+    noisy: Tensor
+
+
+def prediction_and_target(config: LossConfig, output_BCHW: Tensor, inputs: NoisyLatents) -> tuple[Tensor, Tensor, Tensor | None]:
     """Turn the transformer's output into what is compared, by model_prediction_type -> prediction, target, weights (B,) or None.
 
     raw: the output. additive: output + x_t. sigma_scaled: x_t - sigma * output, weighted by weighting_scheme. The target is noise - x_0
     for all three, as in kohya.
     """
-    target_BCHW = noise_BCHW - latents_BCHW
+    target_BCHW = inputs.noise - inputs.latents
     if config.model_prediction_type == "raw":
         return output_BCHW, target_BCHW, None
     if config.model_prediction_type == "additive":
-        return output_BCHW + noisy_BCHW, target_BCHW, None
-    scaled_BCHW = noisy_BCHW - _broadcastable(sigmas_B) * output_BCHW
-    return scaled_BCHW, target_BCHW, loss_weights(config.weighting_scheme, sigmas_B)
+        return output_BCHW + inputs.noisy, target_BCHW, None
+    scaled_BCHW = inputs.noisy - _broadcastable(inputs.sigmas) * output_BCHW
+    return scaled_BCHW, target_BCHW, loss_weights(config.weighting_scheme, inputs.sigmas)
 
 
 def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:

@@ -14,7 +14,7 @@ from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
 from networks.lora_file import read_lora
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.network_args import LoRAOptions, parse_network_args, warn_ineffective_args
 
 PREFIXES = (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX)
@@ -96,26 +96,24 @@ def create(config: NetworkConfig, flux: nn.Module, text_encoders: Mapping[str, n
     if config.network_module == NetworkModule.LYCORIS:
         network: TrainedNetwork = lycoris_kohya.create(config, flux, clip, trains_flux=parts.trains_flux, seed=seed)
     else:
-        network = _create_lora(config, flux if parts.trains_flux else None, clip, t5, seed)
-    network.max_norm = config.scale_weight_norms
+        models = {FLUX_PREFIX: flux if parts.trains_flux else None, CLIP_PREFIX: clip, T5_PREFIX: t5}
+        network = _create_lora(config, {prefix: model for prefix, model in models.items() if model is not None}, seed)
     if not any(network.trainable_parameters(prefix) for prefix in PREFIXES):
         raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
     return network
 
 
-def _create_lora(config: NetworkConfig, flux: nn.Module | None, clip: nn.Module | None, t5: nn.Module | None, seed: int) -> LoRANetwork:
+def _create_lora(config: NetworkConfig, models: Mapping[str, nn.Module], seed: int) -> LoRANetwork:
     initial = read_lora(config.network_weights, "--network_weights") if config.network_weights else None
-    network = create_network(
-        flux,
-        clip,
-        t5=t5,
+    spec = LoRASpec(
         rank=config.network_dim,
         alpha=config.network_alpha,
-        seed=seed,
-        network_dropout=config.network_dropout,
+        dropout=config.network_dropout,
+        max_norm=config.scale_weight_norms,
         ranks=initial.ranks() if initial and config.dim_from_weights else None,
         options=parse_network_args(config.network_args),
     )
+    network = create_network(models, spec, seed=seed)
     if initial:
         network.load_matching_weights(initial.tensors, config.network_weights)
     return network

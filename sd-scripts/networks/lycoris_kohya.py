@@ -64,9 +64,9 @@ class PackageNetwork(nn.Module):
 class LycorisNetwork(TrainedNetwork):
     """The network of the LyCORIS package, applied to the models."""
 
-    def __init__(self, inner: PackageNetwork, seed: int, options: LoRAOptions) -> None:
-        super().__init__()
-        self.inner, self.seed, self.options = inner.eval(), seed, options
+    def __init__(self, inner: PackageNetwork, seed: int, *, max_norm: float, options: LoRAOptions) -> None:
+        super().__init__(max_norm=max_norm, options=options)
+        self.inner, self.seed = inner.eval(), seed
 
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
         """Return the trainable parameters of one part."""
@@ -158,7 +158,7 @@ def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, tr
         raise TrainerError(f"--network_args do not fit this model: LyCORIS reports: {error}") from None
     inner.apply_to(encoders, flux, bool(encoders), trains_flux)
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
-    network = LycorisNetwork(inner, seed, LoRAOptions(**ratios)).to(_device(flux))
+    network = LycorisNetwork(inner, seed, max_norm=config.scale_weight_norms, options=LoRAOptions(**ratios)).to(_device(flux))
     if config.network_weights:
         network.load_matching_weights(open_weights(config.network_weights, "--network_weights"), config.network_weights)
     return network

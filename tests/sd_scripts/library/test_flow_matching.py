@@ -93,9 +93,9 @@ def test_predictions_and_targets(kind):
     noisy = (1 - s) * latents.numpy() + s * noise.numpy()
     ours = flow_matching.add_noise(latents, noise, sigmas)
     assert np.allclose(ours, noisy, atol=1e-6)
-    prediction, target, weights = flow_matching.prediction_and_target(
-        arguments(model_prediction_type=kind, weighting_scheme="sigma_sqrt"), output, ours, latents, noise, sigmas
-    )
+    config = arguments(model_prediction_type=kind, weighting_scheme="sigma_sqrt")
+    inputs = flow_matching.NoisyLatents(latents=latents, noise=noise, sigmas=sigmas, noisy=ours)
+    prediction, target, weights = flow_matching.prediction_and_target(config, output, inputs)
     expected = {"raw": output.numpy(), "additive": output.numpy() + noisy, "sigma_scaled": noisy - s * output.numpy()}[kind]
     assert np.allclose(prediction, expected, atol=1e-5)
     assert np.allclose(target, noise.numpy() - latents.numpy())

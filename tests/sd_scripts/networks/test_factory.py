@@ -7,8 +7,9 @@ from safetensors.torch import save_file
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks import factory
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
+from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
 from tests.support.trainer_config import trainer_config
@@ -48,7 +49,9 @@ def test_dropout_norm_and_rank_come_from_the_flags(capsys):
 @torch.no_grad()
 def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
     source = make_flux()
-    network = create_network(source, None, rank=6, alpha=3.0, seed=5, img_attn_dim=2, train_blocks="double")
+    network = create_network(
+        {FLUX_PREFIX: source}, LoRASpec(rank=6, alpha=3.0, options=LoRAOptions(img_attn_dim=2, train_blocks="double")), seed=5
+    )
     randomize_lora(network)
     weights = network.weights()
     save_file(to_diffusers(weights) if form == "diffusers" else weights, tmp_path / "old.safetensors")

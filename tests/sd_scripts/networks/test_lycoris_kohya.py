@@ -13,7 +13,7 @@ from library.placement.activations import BlockCheckpointing
 from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.factory import parameter_groups
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 from tests.support.trainer_config import trainer_config
 
@@ -137,7 +137,7 @@ def test_begun_from_a_file(tmp_path):
     again = make_flux()
     create(config_of("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip())
     assert torch.equal(output(again), output(flux))
-    lora = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
+    lora = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0).weights()
     save_file(lora, tmp_path / "lora.safetensors")
     with pytest.raises(TrainerError, match=r"lora\.safetensors does not fit"):
         create(config_of("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None)
