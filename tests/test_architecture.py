@@ -5,10 +5,15 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import is_dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
+
+from library import config
 
 ROOT = Path(__file__).parents[1]
 APP_ORDER = (
@@ -247,6 +252,26 @@ def test_functions_have_at_most_5_parameters():
 def test_parameters_are_counted(source, expected):
     (function,) = ast.parse(source).body
     assert num_parameters(function) == expected
+
+
+def enum_settings() -> set[str]:
+    """Return the names of the trainer's settings that have an enum."""
+    groups = [value for value in vars(config).values() if is_dataclass(value)]
+    hints = [(name, hint) for group in groups for name, hint in get_type_hints(group).items()]
+    return {name for name, hint in hints if any(isinstance(kind, type) and issubclass(kind, StrEnum) for kind in (hint, *get_args(hint)))}
+
+
+def test_settings_that_have_an_enum_are_not_compared_with_texts():
+    found, names = [], enum_settings()
+    assert "timestep_sampling" in names
+    for path in sources("sd-scripts"):
+        if path.parts[1:3] == ("library", "cli"):  # the flags as they were typed
+            continue
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr in names:
+                texts = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+                found += [f"{path}:{node.lineno}"] if texts else []
+    assert found == []
 
 
 def test_tests_mirror_the_sources():

@@ -19,10 +19,10 @@ from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
-from pocket.measures import colors_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLORS, SHAPES, shape_caption
 from pocket.transformer import PARAMS
 from tests.support.pocket_latents import latents_of
+from tests.support.pocket_measures import colors_seen, nearest_rms, num_nearest_to
 from tests.support.tiny_models import make_flux, save
 
 ROOT = Path(__file__).parents[2]

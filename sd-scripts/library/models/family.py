@@ -45,14 +45,13 @@ class StepInputs:
     """The inputs of one prediction.
 
     `noisy` are latents (B, C, H, W), `sigmas` noise levels (B,) in [0, 1] with 1 for pure noise, `text` the tensors of finish_text, `guidance` the
-    scale that a distilled model embeds, `control` the latents of reference images for models that edit.
+    scale that a distilled model embeds.
     """
 
     noisy: Tensor
     sigmas: Tensor
     text: Mapping[str, Tensor]
     guidance: float
-    control: tuple[Tensor, ...] = ()
 
 
 class TensorStore(Protocol):

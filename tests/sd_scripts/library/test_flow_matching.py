@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from library import flow_matching
-from library.config import LossConfig
+from library.config import LossConfig, WeightingScheme
 from library.errors import TrainerError
 from library.randomness import generator
 
@@ -108,7 +108,7 @@ def test_predictions_and_targets(kind):
 def test_cosmap_weights():
     s = np.array([0.1, 0.5, 0.9])
     expected = 2 / (np.pi * (1 - 2 * s + 2 * s**2))
-    assert np.allclose(flow_matching.loss_weights("cosmap", torch.tensor(s)), expected)
+    assert np.allclose(flow_matching.loss_weights(WeightingScheme.COSMAP, torch.tensor(s)), expected)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "huber", "smooth_l1"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pocket.measures import colors_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLORS, SHAPES, Shape, draw_shape
+from tests.support.pocket_measures import colors_seen, nearest_rms, num_nearest_to
 
 
 @pytest.mark.parametrize("shape", SHAPES)
