@@ -166,7 +166,7 @@ def _encode(base: BaseModel, prompt: SamplePrompt, loras: list[Attachment]) -> E
     encoders = base.load_text_encoders()
     for lora in [] if base.base_weights else loras:
         for part, model in encoders.parts().items():
-            lora.attach(model, base.family.lora_prefixes[part], device=base.device)
+            lora.attach(model, base.family.lora_parts[part].prefix, device=base.device)
     with autocast(base.device, base.dtype):
         text = base.family.encode_text(encoders, [prompt.prompt], frozenset())
         negative_text = None if prompt.scale == 1 else base.family.encode_text(encoders, [prompt.negative_prompt], frozenset())
@@ -179,7 +179,7 @@ def _integrate(base: BaseModel, placement: PlacementConfig, encoded: EncodedProm
     """Return the image's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     flux = base.load_transformer(placement)
     for lora in [] if base.base_weights else loras:
-        lora.attach(flux, base.family.lora_prefixes[TRANSFORMER], device=base.device)
+        lora.attach(flux, base.family.lora_parts[TRANSFORMER].prefix, device=base.device)
     if base.dtype == torch.float16:
         raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(base.device, base.dtype):

@@ -32,11 +32,30 @@ FLUX1 = "library.models.flux1"
 FLUX1_TOOLS = {
     "flux_minimal_inference.py": "kohya's command for FLUX.1: its help states FLUX.1's limits",
     "pretrain_pocket.py": "makes a small FLUX.1",
-    "networks/factory.py": "kohya's learning rates and curves are by FLUX.1's parts",
     "networks/flux_merge_lora.py": "kohya's command for FLUX.1 files",
     "networks/lora_flux.py": "kohya's network module for FLUX.1",
     "networks/lora_keys.py": "names of LoRA files are read without a model file that would say the family",
     "networks/lora_merge.py": "names of LoRA files are read without a model file that would say the family",
+}  # fmt: skip
+# Files outside models/flux1/ and pocket/ that name FLUX.1's files and parts, and why. CONTRIBUTING.md lists them; this table may only shrink.
+FLUX1_NAMES = {
+    "sd-scripts/flux_minimal_inference.py": "kohya's command for FLUX.1",
+    "sd-scripts/library/cli/checks.py": "kohya's flags",
+    "sd-scripts/library/cli/flags.py": "kohya's flags",
+    "sd-scripts/library/cli/flag_support.py": "kohya's flags",
+    "sd-scripts/library/config.py": "kohya's flags",
+    "sd-scripts/library/training/compatibility.py": "kohya's flags",
+    "sd-scripts/library/training/trackers.py": "kohya's flags",
+    "sd-scripts/networks/factory.py": "kohya's --network_args train_t5xxl",
+    "sd-scripts/networks/flux_merge_lora.py": "kohya's command for FLUX.1",
+    "sd-scripts/networks/lycoris_kohya.py": "kohya's --network_args train_t5xxl",
+    "sd-scripts/networks/network_args.py": "kohya's --network_args train_t5xxl",
+    "fluxgym/config/trainer_flags.py": "kohya's flags",
+    "fluxgym/contract/model_kinds.py": "the roles of model files",
+    "fluxgym/models/catalog.py": "the roles of model files",
+    "fluxgym/models/identify.py": "the roles of model files",
+    "fluxgym/sessions/transfer.py": "kohya's flags",
+    "fluxgym/trainers/options.py": "kohya's flags",
 }  # fmt: skip
 MAX_PARAMETERS = 5
 # Functions with more parameters, and why. This table may only shrink.
@@ -131,6 +150,38 @@ def test_only_the_registry_knows_flux1():
             continue
         found |= {relative for name in imports(path) if name.startswith(FLUX1)}
     assert found == set(FLUX1_TOOLS)
+
+
+def code_words(path: Path) -> Iterator[str]:
+    """Yield the names and texts of a file's code: all but comments, imports and docstrings."""
+    tree = ast.parse((ROOT / path).read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements:
+            yield node.value
+        yield from (str(getattr(node, field)) for field in ("id", "attr", "arg") if getattr(node, field, None))
+
+
+def files_with(pattern: str) -> set[str]:
+    """Return the files of app and trainer whose code has a word that matches, outside of FLUX.1's own files and the registry."""
+    own = (
+        "sd-scripts/library/models/flux1/",
+        "sd-scripts/library/models/registry.py",
+        "sd-scripts/pocket/",
+        "sd-scripts/pretrain_pocket.py",
+    )
+    paths = [path for path in sources("fluxgym", "sd-scripts") if not str(path).startswith(own)]
+    return {str(path) for path in paths if any(re.search(pattern, word) for word in code_words(path))}
+
+
+def test_only_the_family_has_flux1s_name_in_metadata():
+    assert files_with(r"(?i)flux-?1") == set()
+
+
+def test_files_that_name_flux1s_parts_are_listed_here_and_in_contributing():
+    assert files_with(r"clip_l\b|t5xxl|(CLIP|T5)_PREFIX|lora_te\d") == set(FLUX1_NAMES)
+    recipe = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add a model family")[2].partition("\n## ")[0]
+    assert [path for path in (*FLUX1_NAMES, *(f"sd-scripts/{path}" for path in FLUX1_TOOLS)) if f"`{path}`" not in recipe] == []
 
 
 def test_modules_import_each_other_without_cycles():

@@ -24,7 +24,7 @@ class TrainedNetwork(nn.Module, ABC):
 
     @abstractmethod
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
-        """Return the trainable parameters of one part (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX), by module and tensor name."""
+        """Return the trainable parameters of one part, which has this prefix, by module and tensor name."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from library.models.registry import find_family
 from library.sampling import PromptTexts
 from library.training.base_model import BaseModel
 from library.training.preflight import Run
+from networks.factory import trained_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,9 @@ class LoadedModels:
     prompts: PromptTexts
     train: frozenset[Part]
 
-    def trained_encoders(self) -> dict[Part, nn.Module]:
-        """Return the text encoders that the network trains."""
-        return {part: model for part, model in (self.encoders.parts() if self.encoders else {}).items() if part in self.train}
+    def by_part(self) -> dict[Part, nn.Module]:
+        """Return the models in memory that a LoRA can train."""
+        return {TRANSFORMER: self.transformer} | (self.encoders.parts() if self.encoders is not None else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ def load_models(run: Run, data: TrainingData) -> LoadedModels:
 def _load_text(run: Run, data: TrainingData, base: BaseModel) -> _Text:
     """Load the encoders and encode captions and prompts; cached captions free encoders before the transformer is loaded."""
     encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
-    train = run.plan.parts(base.family.lora_prefixes) - {TRANSFORMER}
+    train = trained_parts(run.config.network, base.family.lora_parts) - {TRANSFORMER}
     if caches:
         data.cache_text(base.family, encoders, train, run.on_item)
     prompts = PromptTexts(base.family, encoders, run.prompts, train)

@@ -21,7 +21,6 @@ from library.sample_prompts import SamplePrompt, read_prompts
 from library.training.reporting import ProgressLog
 from library.training.trackers import check_trackers
 from networks import factory
-from networks.factory import NetworkPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,6 @@ class Run:
     """What is known of a training before anything is loaded."""
 
     config: TrainerConfig
-    plan: NetworkPlan
     prompts: list[SamplePrompt]
     device: torch.device
     dtype: torch.dtype
@@ -50,10 +48,10 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> R
     dtype = compute_dtype(config.placement, device)
     if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
-    plan = factory.plan(config)
+    factory.check(config)
     _check_before_loading(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
-    return Run(config=config, plan=plan, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
+    return Run(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
 def _check_before_loading(config: TrainerConfig) -> None:

@@ -98,7 +98,7 @@ class _Setup:
         optim, seed = self.run.config.optim, self.run.config.run.seed
         torch.manual_seed(derived_seed(seed, "network"))  # for layers that draw without a generator of their own
         network = self._create_network()
-        optimizer = create_optimizer(optim, parameter_groups(optim, network))
+        optimizer = create_optimizer(optim, parameter_groups(optim, network, self.models.family.lora_parts))
         return Learner(
             network=network,
             optimizer=optimizer,
@@ -111,8 +111,7 @@ class _Setup:
 
     def _create_network(self) -> TrainedNetwork:
         config, models = self.run.config, self.models
-        by_prefix = {models.family.lora_prefixes[part]: model for part, model in models.trained_encoders().items()}
-        network = factory.create(config.network, models.transformer, by_prefix, seed=config.run.seed).to(self.run.device)
+        network = factory.create(config.network, models.family.lora_parts, models.by_part(), seed=config.run.seed).to(self.run.device)
         return network.to(torch.bfloat16) if config.placement.full_bf16 else network
 
     def _create_saver(self, network: TrainedNetwork) -> Saver:
@@ -132,7 +131,7 @@ class _Setup:
             "resolution": data.resolution,
             **data.metadata(),
         }
-        return fixed_metadata(self.run.config, is_dev=self.models.family.version == "dev", figures=figures)
+        return fixed_metadata(self.run.config, self.models.family.spec, figures)
 
     def _resume(self, learner: Learner, checkpoint: TrainState) -> None:
         """Restore the learner; raises TrainerError if the checkpoint does not fit the network or the optimizer."""

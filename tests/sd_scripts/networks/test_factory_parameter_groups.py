@@ -2,6 +2,7 @@
 
 import pytest
 
+from library.models.flux1.family import LORA_PARTS
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.factory import parameter_groups
 from networks.lora_flux import LoRASpec, create_network
@@ -16,7 +17,7 @@ def groups(network_args=(), **rates):
     network = create_network(models, LoRASpec(rank=2, alpha=1.0, options=options), seed=0)
     config = trainer_config(**{"learning_rate": 1e-3} | rates).optim
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    found = [(group["lr"], {names[id(p)] for p in group["params"]}) for group in parameter_groups(config, network)]
+    found = [(group["lr"], {names[id(p)] for p in group["params"]}) for group in parameter_groups(config, network, LORA_PARTS)]
     return network, found
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from library.errors import TrainerError
+from library.models.flux1.family import LORA_PARTS
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
@@ -17,7 +18,7 @@ from tests.support.trainer_config import trainer_config
 def make_learner(*, ema_decay=None, max_grad_norm=1.0):
     optim = trainer_config(learning_rate=0.1, optimizer_type="SGD").optim
     network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=1, alpha=1.0), seed=0)
-    optimizer = create_optimizer(optim, parameter_groups(optim, network))
+    optimizer = create_optimizer(optim, parameter_groups(optim, network, LORA_PARTS))
     return Learner(
         network=network,
         optimizer=optimizer,
