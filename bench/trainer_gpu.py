@@ -85,6 +85,7 @@ def make_training(tier: str, checkpoint: Path, device: str):
     import torch
 
     from library.cli.parse import parse
+    from library.models.family import TRANSFORMER
     from library.models.registry import find_family
     from library.optim.optimizers import create_optimizer
     from library.training.base_model import BaseModel
@@ -96,8 +97,8 @@ def make_training(tier: str, checkpoint: Path, device: str):
     config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
     base = BaseModel(find_family(config.model), config.model, (), device=torch.device(device), dtype=torch.bfloat16)
     flux = base.load_transformer(config.placement)
-    network = factory.create(config.network, flux, {}, seed=config.run.seed).to(device)
-    return flux, network, create_optimizer(config.optim, parameter_groups(config.optim, network))
+    network = factory.create(config.network, base.family.lora_parts, {TRANSFORMER: flux}, seed=config.run.seed).to(device)
+    return flux, network, create_optimizer(config.optim, parameter_groups(config.optim, network, base.family.lora_parts))
 
 
 def run_step(flux, network, optimizer, device: str) -> None:

@@ -9,7 +9,7 @@ import gc
 import logging
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS
 from library.sample_prompts import RANGES, SamplePrompt
-from library.sampling import initial_noise, sample_latents, to_image
+from library.sampling import EncodedPrompt, initial_noise, sample_latents, to_image
 from library.training.base_model import BaseModel
 from networks.lora_inference import Attachment, read_attachment
 
@@ -36,8 +36,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16, "float32": torch.float32,
     "fp32": torch.float32, "float": torch.float32,
 }  # fmt: skip
-
-Texts = tuple[Mapping[str, Tensor], Mapping[str, Tensor] | None]  # of the prompt and, with guidance, of the negative prompt
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -127,11 +125,13 @@ def draw(args: argparse.Namespace) -> Image.Image:
         prompt=args.prompt, width=args.width, height=args.height, seed=args.seed, sample_steps=args.steps or family.sampling_defaults.steps,
         guidance_scale=args.guidance, scale=args.cfg_scale, negative_prompt=args.negative_prompt or "",
     ).on_grid()  # fmt: skip
-    texts = _encode(_base(args, family, loras, _dtype(args.t5xxl_dtype or args.clip_l_dtype or args.dtype, device), device), prompt, loras)
+    encoded = _encode(
+        _base(args, family, loras, _dtype(args.t5xxl_dtype or args.clip_l_dtype or args.dtype, device), device), prompt, loras
+    )
     kind = args.flux_dtype or args.dtype
     base = _base(args, family, loras, _dtype(args.dtype if kind in KINDS else kind, device), device)
     placement = PlacementConfig(base_quantization=Quantization(kind) if kind in KINDS else None, blocks_to_swap=args.blocks_to_swap)
-    latents = _integrate(base, placement, prompt, texts, loras)
+    latents = _integrate(base, placement, encoded, loras)
     vae = family.load_vae(base.files, _dtype(args.ae_dtype or args.dtype, device), device)
     return to_image(family.decode_latents(vae, latents))
 
@@ -161,29 +161,29 @@ def _base(args: argparse.Namespace, family: ModelFamily, loras: list[Attachment]
     return BaseModel(family, _files(args), merged, device=device, dtype=dtype)
 
 
-def _encode(base: BaseModel, prompt: SamplePrompt, loras: list[Attachment]) -> Texts:
-    """Return the prompt's text and, with guidance, the negative prompt's; the encoders are gone afterwards."""
+def _encode(base: BaseModel, prompt: SamplePrompt, loras: list[Attachment]) -> EncodedPrompt:
+    """Encode the prompt and, with guidance, the negative prompt; the encoders are gone afterwards."""
     encoders = base.load_text_encoders()
     for lora in [] if base.base_weights else loras:
         for part, model in encoders.parts().items():
-            lora.attach(model, base.family.lora_prefixes[part], device=base.device)
+            lora.attach(model, base.family.lora_parts[part].prefix, device=base.device)
     with autocast(base.device, base.dtype):
         text = base.family.encode_text(encoders, [prompt.prompt], frozenset())
         negative_text = None if prompt.scale == 1 else base.family.encode_text(encoders, [prompt.negative_prompt], frozenset())
     del encoders
     _free_memory()
-    return text, negative_text
+    return EncodedPrompt(prompt=prompt, text=text, negative_text=negative_text)
 
 
-def _integrate(base: BaseModel, placement: PlacementConfig, prompt: SamplePrompt, texts: Texts, loras: list[Attachment]) -> Tensor:
+def _integrate(base: BaseModel, placement: PlacementConfig, encoded: EncodedPrompt, loras: list[Attachment]) -> Tensor:
     """Return the image's latents (1, 16, H/8, W/8); the transformer is gone afterwards."""
     flux = base.load_transformer(placement)
     for lora in [] if base.base_weights else loras:
-        lora.attach(flux, base.family.lora_prefixes[TRANSFORMER], device=base.device)
+        lora.attach(flux, base.family.lora_parts[TRANSFORMER].prefix, device=base.device)
     if base.dtype == torch.float16:
         raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(base.device, base.dtype):
-        latents = sample_latents(base.family, flux, prompt, texts, initial_noise(base.family.geometry, prompt, 0, None))
+        latents = sample_latents(base.family, flux, encoded, initial_noise(base.family.geometry, encoded.prompt, 0, None))
     if not latents.isfinite().all():
         raise TrainerError("the image came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
     del flux

@@ -4,8 +4,16 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from library import config
 
 ROOT = Path(__file__).parents[1]
 APP_ORDER = (
@@ -24,11 +32,35 @@ FLUX1 = "library.models.flux1"
 FLUX1_TOOLS = {
     "flux_minimal_inference.py": "kohya's command for FLUX.1: its help states FLUX.1's limits",
     "pretrain_pocket.py": "makes a small FLUX.1",
-    "networks/factory.py": "kohya's learning rates and curves are by FLUX.1's parts",
     "networks/flux_merge_lora.py": "kohya's command for FLUX.1 files",
     "networks/lora_flux.py": "kohya's network module for FLUX.1",
     "networks/lora_keys.py": "names of LoRA files are read without a model file that would say the family",
     "networks/lora_merge.py": "names of LoRA files are read without a model file that would say the family",
+}  # fmt: skip
+# Files outside models/flux1/ and pocket/ that name FLUX.1's files and parts, and why. CONTRIBUTING.md lists them; this table may only shrink.
+FLUX1_NAMES = {
+    "sd-scripts/flux_minimal_inference.py": "kohya's command for FLUX.1",
+    "sd-scripts/library/cli/checks.py": "kohya's flags",
+    "sd-scripts/library/cli/flags.py": "kohya's flags",
+    "sd-scripts/library/cli/flag_support.py": "kohya's flags",
+    "sd-scripts/library/config.py": "kohya's flags",
+    "sd-scripts/library/training/compatibility.py": "kohya's flags",
+    "sd-scripts/library/training/trackers.py": "kohya's flags",
+    "sd-scripts/networks/factory.py": "kohya's --network_args train_t5xxl",
+    "sd-scripts/networks/flux_merge_lora.py": "kohya's command for FLUX.1",
+    "sd-scripts/networks/lycoris_kohya.py": "kohya's --network_args train_t5xxl",
+    "sd-scripts/networks/network_args.py": "kohya's --network_args train_t5xxl",
+    "fluxgym/config/trainer_flags.py": "kohya's flags",
+    "fluxgym/contract/model_kinds.py": "the roles of model files",
+    "fluxgym/models/catalog.py": "the roles of model files",
+    "fluxgym/models/identify.py": "the roles of model files",
+    "fluxgym/sessions/transfer.py": "kohya's flags",
+    "fluxgym/trainers/options.py": "kohya's flags",
+}  # fmt: skip
+MAX_PARAMETERS = 5
+# Functions with more parameters, and why. This table may only shrink.
+MANY_PARAMETERS = {
+    "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 # "file -> package" pairs that still break the import order. This list may only shrink.
@@ -120,6 +152,38 @@ def test_only_the_registry_knows_flux1():
     assert found == set(FLUX1_TOOLS)
 
 
+def code_words(path: Path) -> Iterator[str]:
+    """Yield the names and texts of a file's code: all but comments, imports and docstrings."""
+    tree = ast.parse((ROOT / path).read_text())
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements:
+            yield node.value
+        yield from (str(getattr(node, field)) for field in ("id", "attr", "arg") if getattr(node, field, None))
+
+
+def files_with(pattern: str) -> set[str]:
+    """Return the files of app and trainer whose code has a word that matches, outside of FLUX.1's own files and the registry."""
+    own = (
+        "sd-scripts/library/models/flux1/",
+        "sd-scripts/library/models/registry.py",
+        "sd-scripts/pocket/",
+        "sd-scripts/pretrain_pocket.py",
+    )
+    paths = [path for path in sources("fluxgym", "sd-scripts") if not str(path).startswith(own)]
+    return {str(path) for path in paths if any(re.search(pattern, word) for word in code_words(path))}
+
+
+def test_only_the_family_has_flux1s_name_in_metadata():
+    assert files_with(r"(?i)flux-?1") == set()
+
+
+def test_files_that_name_flux1s_parts_are_listed_here_and_in_contributing():
+    assert files_with(r"clip_l\b|t5xxl|(CLIP|T5)_PREFIX|lora_te\d") == set(FLUX1_NAMES)
+    recipe = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add a model family")[2].partition("\n## ")[0]
+    assert [path for path in (*FLUX1_NAMES, *(f"sd-scripts/{path}" for path in FLUX1_TOOLS)) if f"`{path}`" not in recipe] == []
+
+
 def test_modules_import_each_other_without_cycles():
     graph: dict[str, set[str]] = {}
     modules = {}
@@ -199,6 +263,65 @@ def test_modules_have_a_docstring_and_at_most_400_lines():
             found.append(f"{path} has no docstring")
         if text.count("\n") > (60 if path == Path("app.py") else 400):
             found.append(f"{path} has {text.count(chr(10))} lines")
+    assert found == []
+
+
+def functions(tree: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield every function under a node with its qualified name."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{owner}{node.name}", node
+        is_owner = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from functions(node, f"{owner}{node.name}." if is_owner else owner)
+
+
+def num_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return how many parameters a function has besides self; a constructor's keyword-only collaborators do not count."""
+    args = function.args
+    names = [arg.arg for arg in (*args.posonlyargs, *args.args)]
+    names = names[1:] if names[:1] in (["self"], ["cls"]) else names
+    keywords = [] if function.name == "__init__" else [arg.arg for arg in args.kwonlyargs]
+    return len(names) + len(keywords) + (args.vararg is not None) + (args.kwarg is not None)
+
+
+def test_functions_have_at_most_5_parameters():
+    found = set()
+    for path in sources("fluxgym", "sd-scripts"):
+        for name, function in functions(ast.parse((ROOT / path).read_text())):
+            found |= {f"{path}: {name}"} if num_parameters(function) > MAX_PARAMETERS else set()
+    assert found == set(MANY_PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f(a, b, /, c, *rest, d, **others): ...", 6),
+        ("async def f(self, a, *, b): ...", 2),
+        ("def __init__(self, a, b, *, c, d, e, f): ...", 2),
+    ],
+)
+def test_parameters_are_counted(source, expected):
+    (function,) = ast.parse(source).body
+    assert num_parameters(function) == expected
+
+
+def enum_settings() -> set[str]:
+    """Return the names of the trainer's settings that have an enum."""
+    groups = [value for value in vars(config).values() if is_dataclass(value)]
+    hints = [(name, hint) for group in groups for name, hint in get_type_hints(group).items()]
+    return {name for name, hint in hints if any(isinstance(kind, type) and issubclass(kind, StrEnum) for kind in (hint, *get_args(hint)))}
+
+
+def test_settings_that_have_an_enum_are_not_compared_with_texts():
+    found, names = [], enum_settings()
+    assert "timestep_sampling" in names
+    for path in sources("sd-scripts"):
+        if path.parts[1:3] == ("library", "cli"):  # the flags as they were typed
+            continue
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr in names:
+                texts = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+                found += [f"{path}:{node.lineno}"] if texts else []
     assert found == []
 
 

@@ -8,7 +8,8 @@ import torch
 
 from bench.trainer_gpu import DEV
 from library.cli.parse import parse
-from library.models.flux1.family import Flux1Family
+from library.models.family import TRANSFORMER
+from library.models.flux1.family import LORA_PARTS, Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids
 from library.models.flux1.transformer import Flux, FluxParams
 from library.placement.activations import BlockCheckpointing
@@ -90,7 +91,7 @@ def make_training(flags: list[str], *, rank: int = 16) -> tuple[Flux, LoRANetwor
     flux.eval().requires_grad_(False)
     layout.finish(flux, flux.blocks)
     flux.block_runner = BlockCheckpointing()
-    return flux, factory.create(config.network, flux, {}, seed=config.run.seed).to(DEVICE)
+    return flux, factory.create(config.network, LORA_PARTS, {TRANSFORMER: flux}, seed=config.run.seed).to(DEVICE)
 
 
 def _fill(module: torch.nn.Module, device: torch.device) -> None:

@@ -34,6 +34,13 @@ class NetworkModule(StrEnum):
     LYCORIS = "lycoris.kohya"
 
 
+class RateFlag(StrEnum):
+    """Whose values are the learning rates of a model's parts."""
+
+    UNET = "unet_lr"
+    TEXT_ENCODER = "text_encoder_lr"
+
+
 class TimestepSampling(StrEnum):
     """How noise levels are drawn."""
 
@@ -178,14 +185,16 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Optimizer, learning rates, schedule, accumulation, clipping and averaging. A step count up to 1.0 is a share of all steps."""
+    """Optimizer, learning rates, schedule, accumulation, clipping and averaging. A step count up to 1.0 is a share of all steps.
+
+    text_encoder_lr has at least one value.
+    """
 
     optimizer_type: str
     optimizer_args: tuple[str, ...] = ()
     learning_rate: float
     unet_lr: float
-    clip_lr: float
-    t5_lr: float
+    text_encoder_lr: tuple[float, ...]
     lr_scheduler: str
     lr_scheduler_type: str = ""
     lr_scheduler_args: tuple[str, ...] = ()
@@ -198,6 +207,11 @@ class OptimConfig:
     gradient_accumulation_steps: int
     max_grad_norm: float
     ema_decay: float | None = None
+
+    def rate(self, flag: RateFlag, index: int) -> float:
+        """Return a flag's value at an index; the last value holds for all indices beyond it."""
+        rates = (self.unet_lr,) if flag == RateFlag.UNET else self.text_encoder_lr
+        return rates[min(index, len(rates) - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)

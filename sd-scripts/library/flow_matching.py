@@ -5,12 +5,13 @@ Shape suffixes: B batch, C channels, H W latent height and width.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from library.config import LossConfig
+from library.config import HuberSchedule, LossConfig, LossType, PredictionType, TimestepSampling, WeightingScheme
 from library.errors import TrainerError
 from library.models.noise_shift import resolution_mu, shifted
 
@@ -24,9 +25,9 @@ def sample_sigmas(config: LossConfig, batch_size: int, height: int, width: int, 
     uniform: U(0, 1) · sigmoid: sigmoid(scale * n) · shift: k u / (1 + (k - 1) u) · flux_shift: e^mu / (e^mu + 1/u - 1), mu linear in the
     number of tokens · sigma: from the schedule of 1000 shifted levels, at an index that weighting_scheme draws.
     """
-    if config.timestep_sampling == "sigma":
+    if config.timestep_sampling == TimestepSampling.SIGMA:
         return _scheduled_sigmas(config, batch_size, random)
-    if config.timestep_sampling == "uniform":
+    if config.timestep_sampling == TimestepSampling.UNIFORM:
         sigmas = torch.rand(batch_size, generator=random)
     else:
         u = torch.sigmoid(config.sigmoid_scale * torch.randn(batch_size, generator=random))
@@ -36,9 +37,9 @@ def sample_sigmas(config: LossConfig, batch_size: int, height: int, width: int, 
 
 
 def _shift_by_name(config: LossConfig, u: Tensor, height: int, width: int) -> Tensor:
-    if config.timestep_sampling == "shift":
+    if config.timestep_sampling == TimestepSampling.SHIFT:
         return shifted(u, config.discrete_flow_shift)
-    return flux_shifted(u, height, width) if config.timestep_sampling == "flux_shift" else u
+    return flux_shifted(u, height, width) if config.timestep_sampling == TimestepSampling.FLUX_SHIFT else u
 
 
 def flux_shifted(u: Tensor, height: int, width: int) -> Tensor:
@@ -57,10 +58,10 @@ def _scheduled_sigmas(config: LossConfig, batch_size: int, random: torch.Generat
 
 def density(config: LossConfig, batch_size: int, random: torch.Generator) -> Tensor:
     """Draw u in [0, 1] by weighting_scheme, as in SD3 (Esser et al. 2024): logit_normal, mode, else uniform."""
-    if config.weighting_scheme == "logit_normal":
+    if config.weighting_scheme == WeightingScheme.LOGIT_NORMAL:
         return torch.sigmoid(config.logit_mean + config.logit_std * torch.randn(batch_size, generator=random))
     u = torch.rand(batch_size, generator=random)
-    if config.weighting_scheme == "mode":
+    if config.weighting_scheme == WeightingScheme.MODE:
         return 1 - u - config.mode_scale * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
     return u
 
@@ -71,28 +72,39 @@ def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Ten
     return (1 - sigma) * latents_BCHW + sigma * noise_BCHW
 
 
-def prediction_and_target(
-    config: LossConfig, output_BCHW: Tensor, noisy_BCHW: Tensor, latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
+@dataclass(frozen=True, kw_only=True)
+class NoisyLatents:
+    """Images (B, C, H, W), the noise of the target, the noise levels (B,), and the mix of images and noise that the transformer gets.
+
+    `noisy` is add_noise(latents, noise, sigmas), or with other noise for --ip_noise_gamma.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    sigmas: Tensor
+    noisy: Tensor
+
+
+def prediction_and_target(config: LossConfig, output_BCHW: Tensor, inputs: NoisyLatents) -> tuple[Tensor, Tensor, Tensor | None]:
     """Turn the transformer's output into what is compared, by model_prediction_type -> prediction, target, weights (B,) or None.
 
     raw: the output. additive: output + x_t. sigma_scaled: x_t - sigma * output, weighted by weighting_scheme. The target is noise - x_0
     for all three, as in kohya.
     """
-    target_BCHW = noise_BCHW - latents_BCHW
-    if config.model_prediction_type == "raw":
+    target_BCHW = inputs.noise - inputs.latents
+    if config.model_prediction_type == PredictionType.RAW:
         return output_BCHW, target_BCHW, None
-    if config.model_prediction_type == "additive":
-        return output_BCHW + noisy_BCHW, target_BCHW, None
-    scaled_BCHW = noisy_BCHW - _broadcastable(sigmas_B) * output_BCHW
-    return scaled_BCHW, target_BCHW, loss_weights(config.weighting_scheme, sigmas_B)
+    if config.model_prediction_type == PredictionType.ADDITIVE:
+        return output_BCHW + inputs.noisy, target_BCHW, None
+    scaled_BCHW = inputs.noisy - _broadcastable(inputs.sigmas) * output_BCHW
+    return scaled_BCHW, target_BCHW, loss_weights(config.weighting_scheme, inputs.sigmas)
 
 
-def loss_weights(scheme: str, sigmas_B: Tensor) -> Tensor | None:
+def loss_weights(scheme: WeightingScheme, sigmas_B: Tensor) -> Tensor | None:
     """SD3's weight of a noise level: sigma^-2 for sigma_sqrt, 2 / (pi * (1 - 2 sigma + 2 sigma^2)) for cosmap, else None."""
-    if scheme == "sigma_sqrt":
+    if scheme == WeightingScheme.SIGMA_SQRT:
         return sigmas_B**-2.0
-    if scheme == "cosmap":
+    if scheme == WeightingScheme.COSMAP:
         return 2 / (math.pi * (1 - 2 * sigmas_B + 2 * sigmas_B**2))
     return None
 
@@ -107,13 +119,13 @@ def loss_by_image(
 
 def _loss(config: LossConfig, prediction: Tensor, target: Tensor, sigmas_B: Tensor) -> Tensor:
     """(B, C, H, W) -> the same."""
-    if config.loss_type == "l2":
+    if config.loss_type == LossType.L2:
         return F.mse_loss(prediction, target, reduction="none")
-    if config.loss_type == "l1":
+    if config.loss_type == LossType.L1:
         return F.l1_loss(prediction, target, reduction="none")
     threshold = _broadcastable(huber_threshold(config, sigmas_B))
     root = torch.sqrt((prediction - target) ** 2 + threshold**2) - threshold
-    return (2 * threshold if config.loss_type == "huber" else 2) * root
+    return (2 * threshold if config.loss_type == LossType.HUBER else 2) * root
 
 
 def huber_threshold(config: LossConfig, sigmas_B: Tensor) -> Tensor:
@@ -121,18 +133,18 @@ def huber_threshold(config: LossConfig, sigmas_B: Tensor) -> Tensor:
 
     Raises TrainerError for kohya's default schedule "snr", which flow matching has no meaning for.
     """
-    if config.huber_schedule == "snr":
+    if config.huber_schedule == HuberSchedule.SNR:
         raise TrainerError(
             f"--loss_type {config.loss_type} needs --huber_schedule constant or exponential: FLUX has no signal-to-noise schedule."
         )
-    if config.huber_schedule == "exponential":
+    if config.huber_schedule == HuberSchedule.EXPONENTIAL:
         return config.huber_scale * torch.exp(math.log(config.huber_c) * sigmas_B)
     return torch.full_like(sigmas_B, config.huber_c * config.huber_scale)
 
 
 def check_loss(config: LossConfig) -> None:
     """Raise TrainerError for a loss that no step could compute."""
-    if config.loss_type in ("huber", "smooth_l1"):
+    if config.loss_type in (LossType.HUBER, LossType.SMOOTH_L1):
         huber_threshold(config, torch.zeros(1))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from library import flow_matching
 from library.config import LossConfig
 from library.data.dataset import Batch
+from library.flow_matching import NoisyLatents
 from library.models.family import ModelFamily, Part, StepInputs, TextEncoders
 from library.placement.layout import autocast
 from library.randomness import generator
@@ -92,34 +93,34 @@ class FlowMatchingLoss:
         batch_size, _, height, width = latents_BCHW.shape
         sigmas = flow_matching.sample_sigmas(self.config, batch_size, height, width, draws).to(self.device)
         noisy = flow_matching.add_noise(latents_BCHW, self._perturbed(noise, step, micro), sigmas)
-        return self._losses(batch, latents_BCHW, noise, sigmas, noisy)
+        return self._losses(batch, NoisyLatents(latents=latents_BCHW, noise=noise, sigmas=sigmas, noisy=noisy))
 
     def at_sigmas(self, batch: Batch, latents_BCHW: Tensor, noise_BCHW: Tensor, sigmas_B: Tensor) -> Tensor:
         """Return the loss of each image (B,) at given noise and noise levels."""
         noisy = flow_matching.add_noise(latents_BCHW, noise_BCHW, sigmas_B)
-        return self._losses(batch, latents_BCHW, noise_BCHW, sigmas_B, noisy)
+        return self._losses(batch, NoisyLatents(latents=latents_BCHW, noise=noise_BCHW, sigmas=sigmas_B, noisy=noisy))
 
-    def _losses(self, batch: Batch, latents: Tensor, noise: Tensor, sigmas: Tensor, noisy: Tensor) -> Tensor:
-        output = self._output(batch, noisy, sigmas)
-        prediction, target, weights = flow_matching.prediction_and_target(self.config, output.float(), noisy, latents, noise, sigmas)
+    def _losses(self, batch: Batch, inputs: NoisyLatents) -> Tensor:
+        output = self._output(batch, inputs)
+        prediction, target, weights = flow_matching.prediction_and_target(self.config, output.float(), inputs)
         if batch.preserves is not None:
-            output = self._output_without_network(batch, noisy, sigmas)
-            prior, _, _ = flow_matching.prediction_and_target(self.config, output.float(), noisy, latents, noise, sigmas)
+            output = self._output_without_network(batch, inputs)
+            prior, _, _ = flow_matching.prediction_and_target(self.config, output.float(), inputs)
             target = torch.where(batch.preserves.to(self.device)[:, None, None, None], prior, target)
         masks = None if batch.masks is None else batch.masks.to(self.device)
-        losses = flow_matching.loss_by_image(self.config, prediction, target, sigmas, masks) * batch.loss_weights.to(self.device)
+        losses = flow_matching.loss_by_image(self.config, prediction, target, inputs.sigmas, masks) * batch.loss_weights.to(self.device)
         return losses if weights is None else losses * weights
 
-    def _output(self, batch: Batch, noisy: Tensor, sigmas: Tensor) -> Tensor:
+    def _output(self, batch: Batch, inputs: NoisyLatents) -> Tensor:
         with autocast(self.device, self.dtype):
-            return self._velocity(noisy, sigmas, batch)
+            return self._velocity(batch, inputs)
 
-    def _output_without_network(self, batch: Batch, noisy: Tensor, sigmas: Tensor) -> Tensor:
+    def _output_without_network(self, batch: Batch, inputs: NoisyLatents) -> Tensor:
         """Return what the frozen models predict alone: the target of images with diff_output_preservation."""
         self.network.set_multiplier(0.0)
         try:
             with torch.no_grad():
-                return self._output(batch, noisy, sigmas)
+                return self._output(batch, inputs)
         finally:
             self.network.set_multiplier(1.0)
 
@@ -134,7 +135,8 @@ class FlowMatchingLoss:
             gamma *= torch.rand((), generator=draws).item()
         return noise + gamma * disturbance
 
-    def _velocity(self, noisy: Tensor, sigmas: Tensor, batch: Batch) -> Tensor:
-        """(B, C, H, W) noisy latents -> (B, C, H, W) predicted velocity."""
-        inputs = StepInputs(noisy=noisy, sigmas=sigmas, text=self.inputs.text(batch), guidance=self.config.guidance_scale)
-        return self.family.predict_velocity(self.transformer, inputs)
+    def _velocity(self, batch: Batch, inputs: NoisyLatents) -> Tensor:
+        """Return the predicted velocity (B, C, H, W)."""
+        text = self.inputs.text(batch)
+        step = StepInputs(noisy=inputs.noisy, sigmas=inputs.sigmas, text=text, guidance=self.config.guidance_scale)
+        return self.family.predict_velocity(self.transformer, step)

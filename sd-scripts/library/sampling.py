@@ -5,6 +5,7 @@ Sampling does not change the training: its noise comes from generators of its ow
 
 import glob
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -78,26 +79,30 @@ class ImageSampler:
     def _latents(self, prompt: SamplePrompt, index: int, check: Callable[[], None]) -> Tensor:
         device = next(self.vae.parameters()).device
         with autocast(device, self.dtype):
-            prompt_embeds = self.texts.conditioning(prompt.prompt, device)
-            negative_embeds = self.texts.conditioning(prompt.negative_prompt, device) if prompt.scale != 1.0 else None
+            text = self.texts.conditioning(prompt.prompt, device)
+            negative_text = self.texts.conditioning(prompt.negative_prompt, device) if prompt.scale != 1.0 else None
+            encoded = EncodedPrompt(prompt=prompt, text=text, negative_text=negative_text)
             noise = initial_noise(self.family.geometry, prompt, index, self.seed)
-            return sample_latents(self.family, self.transformer, prompt, (prompt_embeds, negative_embeds), noise, check)
+            return sample_latents(self.family, self.transformer, encoded, noise, check)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPrompt:
+    """A prompt with the tensors of its text and, for classifier-free guidance, of its negative prompt."""
+
+    prompt: SamplePrompt
+    text: Mapping[str, Tensor]
+    negative_text: Mapping[str, Tensor] | None = None
 
 
 def sample_latents(
-    family: ModelFamily,
-    transformer: nn.Module,
-    prompt: SamplePrompt,
-    texts: tuple[Mapping[str, Tensor], Mapping[str, Tensor] | None],
-    noise: Tensor,
-    check: Callable[[], None] = lambda: None,
+    family: ModelFamily, transformer: nn.Module, encoded: EncodedPrompt, noise: Tensor, check: Callable[[], None] = lambda: None
 ) -> Tensor:
     """Integrate from noise to an image's latents by Euler steps: (1, C, H, W) -> the same, float32.
 
-    `texts` are the tensors of the prompt and, for classifier-free guidance, of the negative prompt. `check` is called before every step and may
-    raise.
+    `check` is called before every step and may raise.
     """
-    text, negative_text = texts
+    prompt = encoded.prompt
     device = next(transformer.parameters()).device
     x = noise.to(device)
     sigmas = family.sampling_sigmas(prompt.sample_steps, (noise.shape[-2], noise.shape[-1])).tolist()
@@ -109,9 +114,9 @@ def sample_latents(
             inputs = StepInputs(noisy=x, sigmas=time, text=text, guidance=prompt.guidance_scale)
             return family.predict_velocity(transformer, inputs).float()
 
-        v = velocity(text)
-        if negative_text is not None:
-            unguided = velocity(negative_text)
+        v = velocity(encoded.text)
+        if encoded.negative_text is not None:
+            unguided = velocity(encoded.negative_text)
             v = unguided + prompt.scale * (v - unguided)
         x = x + (after - now) * v
     return x

@@ -17,12 +17,14 @@ from networks.network_args import LoRAOptions
 class TrainedNetwork(nn.Module, ABC):
     """A trainable network over frozen models; `parameters` are trained, `weights` are saved."""
 
-    max_norm: float = 0.0  # --scale_weight_norms; 0 disables the limit
-    options: LoRAOptions = LoRAOptions()
+    def __init__(self, *, max_norm: float, options: LoRAOptions) -> None:
+        """`max_norm` limits the norm of each module's weight change (--scale_weight_norms); 0 disables the limit."""
+        super().__init__()
+        self.max_norm, self.options = max_norm, options
 
     @abstractmethod
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
-        """Return the trainable parameters of one part (FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX), by module and tensor name."""
+        """Return the trainable parameters of one part, which has this prefix, by module and tensor name."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -101,9 +103,9 @@ class TrainedNetwork(nn.Module, ABC):
 class LoRANetwork(TrainedNetwork):
     """A network of LoRA modules, with kohya's names."""
 
-    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, options: LoRAOptions) -> None:
-        super().__init__()
-        self.loras, self.micro_step, self.options = modules, micro_step, options
+    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, *, max_norm: float, options: LoRAOptions) -> None:
+        super().__init__(max_norm=max_norm, options=options)
+        self.loras, self.micro_step = modules, micro_step
         for module in modules:
             self.add_module(module.name, module)
 

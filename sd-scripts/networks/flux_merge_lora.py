@@ -22,6 +22,7 @@ import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
 from library.command import Parser, number
 from library.errors import TrainerError
+from library.models.flux1.family import SPECS
 from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, T5_PREFIX
 from library.models.layer_names import kohya_name
 from library.weights.safetensors_file import WeightFile
@@ -107,7 +108,7 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
         changes[key] = Change(partial(_merged, pairs, args), dtype)
     if dtype is not None:
         changes |= {key: Change(lambda tensor: tensor, dtype) for key in floating(Path(path)) - set(changes)}
-    kind = "flux-1-dev" if any("guidance_in." in key for key in file.names) else "flux-1-schnell"
+    kind = SPECS["dev" if any("guidance_in." in key for key in file.names) else "schnell"].architecture
     writes_modelspec = prefix == FLUX_PREFIX and not args.no_metadata
     copy_with_changes(
         Path(path), target, changes, file.metadata | (_modelspec(target, kind, [path, *args.models]) if writes_modelspec else {})
@@ -139,7 +140,7 @@ def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
         down, up = sum_of(pairs, exact=args.concat, device=args.working_device)
         ranks.add(len(down))
         tensors |= {f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up, f"{module}.alpha": torch.tensor(float(len(down)))}
-    kind = _first(loras, "modelspec.architecture", "flux-1-dev/lora")
+    kind = _first(loras, "modelspec.architecture", SPECS["dev"].lora_architecture)
     metadata = _network_metadata(loras, ranks) | ({} if args.no_metadata else _modelspec(Path(args.save_to), kind, args.models))
     write_lora(tensors, args.save_to, metadata, diffusers=False, dtype=PRECISIONS[args.save_precision or args.precision])
     return f"saved {args.save_to}: {len(parts)} modules of rank {min(ranks)} to {max(ranks)}"
@@ -164,7 +165,7 @@ def _first(loras: list[LoRAFile], key: str, otherwise: str) -> str:
 
 def _network_metadata(loras: list[LoRAFile], ranks: set[int]) -> dict[str, str]:
     rank = str(min(ranks)) if len(ranks) == 1 else "Dynamic"
-    version = _first(loras, "ss_base_model_version", "flux1")
+    version = _first(loras, "ss_base_model_version", SPECS["dev"].base_model_version)
     return {
         "ss_v2": "False", "ss_base_model_version": version, "ss_network_module": "networks.lora_flux", "ss_network_dim": rank,
         "ss_network_alpha": rank,
@@ -175,7 +176,7 @@ def _modelspec(target: Path, architecture: str, sources: Iterable[str]) -> dict[
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
-        "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+        "modelspec.implementation": SPECS["dev"].implementation,
         "modelspec.title": target.stem,
         "modelspec.date": datetime.now(UTC).isoformat("T", "seconds"),
         "modelspec.merged_from": ", ".join(Path(source).stem for source in sources),

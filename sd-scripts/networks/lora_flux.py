@@ -6,83 +6,73 @@ in lora_module.py, their options in network_args.py.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from torch import nn
 
-from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX
+from library.models.flux1.layer_names import FLUX_PREFIX, LAYER_NAMES
 from library.models.layer_names import kohya_name
 from networks.base import LoRANetwork
-from networks.lora_module import DropoutRates, LoRAModule, MicroStep, SplitLoRAModule
+from networks.lora_module import Dropout, DropoutRates, LoRAModule, LoRATarget, MicroStep, SplitLoRAModule
 from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice
 
 BLOCK = re.compile(r"(double|single)_blocks\.(\d+)\.(.+)")
 
 
-@dataclass(frozen=True)
-class Target:
-    """A Linear to train: its name in kohya's format, its module path, and the rank and alpha of its LoRA."""
+@dataclass(frozen=True, kw_only=True)
+class LoRASpec:
+    """Size, dropout, limit and options of a LoRA.
 
-    name: str
-    path: str
-    linear: nn.Linear
+    `ranks` maps module names to (rank, alpha) and takes precedence over rank, alpha and options: only its modules are trained. `dropout` is the
+    probability of kohya's --network_dropout, a `max_norm` of 0 disables the limit of the modules' norms.
+    """
+
     rank: int
     alpha: float
+    dropout: float = 0.0
+    max_norm: float = 0.0
+    ranks: Mapping[str, tuple[int, float]] | None = None
+    options: LoRAOptions = field(default_factory=LoRAOptions)
 
 
 RankOf = Callable[[str, str], tuple[int, float]]  # (kohya's name, the module's path) -> (rank, alpha); rank 0 means not trained
 
 
-def create_network(
-    flux: nn.Module | None,
-    clip: nn.Module | None,
-    *,
-    rank: int,
-    alpha: float,
-    seed: int,
-    t5: nn.Module | None = None,
-    network_dropout: float = 0.0,
-    ranks: Mapping[str, tuple[int, float]] | None = None,
-    options: LoRAOptions | None = None,
-    **choices: Any,
-) -> LoRANetwork:
-    """Create a LoRA for the selected Linears of each model that is not None, and replace the forward of these Linears.
+def create_network(models: Mapping[str, nn.Module], spec: LoRASpec, *, seed: int) -> LoRANetwork:
+    """Create a LoRA for the selected Linears of each model, and replace the forward of these Linears.
 
-    `choices` are fields of LoRAOptions, for callers without `options`. `ranks` maps module names to (rank, alpha) and takes precedence over
-    rank, alpha and options: only its modules are trained. Raises TrainerError for options that do not fit the model.
+    `models` are by the prefix of their module names. Raises TrainerError for options that do not fit the model.
     """
-    options = options or LoRAOptions(**choices)
-    rank_of = _ranks_by_name(ranks) if ranks is not None else _ranks_by_options(flux, rank, alpha, options)
-    targets = [
-        target for prefix, model in ((FLUX_PREFIX, flux), (CLIP_PREFIX, clip), (T5_PREFIX, t5)) for target in _find(prefix, model, rank_of)
-    ]
+    options = spec.options
+    rank_of = _ranks_by_options(models.get(FLUX_PREFIX), spec) if spec.ranks is None else _ranks_by_name(spec.ranks)
+    targets = [target for prefix, model in models.items() for target in _find(prefix, model, rank_of)]
     micro_step = MicroStep(seed)
-    rates = DropoutRates(neuron=network_dropout, rank=options.rank_dropout, module=options.module_dropout)
-    loras = [_attach(target, seed, rates, micro_step, split_qkv=options.split_qkv) for target in targets]
+    rates = DropoutRates(neuron=spec.dropout, rank=options.rank_dropout, module=options.module_dropout)
+    loras = [
+        _attach(target, seed, Dropout(rates, micro_step, target.name) if rates else None, split_qkv=options.split_qkv) for target in targets
+    ]
     if options.verbose:
         print("\n".join(f"{target.name}: rank {target.rank}, alpha {target.alpha:g}" for target in targets), flush=True)
-    return LoRANetwork(loras, micro_step, options)
+    return LoRANetwork(loras, micro_step, max_norm=spec.max_norm, options=options)
 
 
-def _find(prefix: str, model: nn.Module | None, rank_of: RankOf) -> Iterator[Target]:
-    for path, linear in model.named_modules() if model is not None else ():
+def _find(prefix: str, model: nn.Module, rank_of: RankOf) -> Iterator[LoRATarget]:
+    for path, linear in model.named_modules():
         if isinstance(linear, nn.Linear) and LAYER_NAMES.is_trainable(prefix, path):
             name = kohya_name(prefix, path)
             rank, alpha = rank_of(name, path)
             if rank:
-                yield Target(name, path, linear, rank, alpha)
+                yield LoRATarget(name=name, linear=linear, rank=rank, alpha=alpha)
 
 
-def _attach(target: Target, seed: int, rates: DropoutRates, micro_step: MicroStep, *, split_qkv: bool) -> LoRAModule:
+def _attach(target: LoRATarget, seed: int, dropout: Dropout | None, *, split_qkv: bool) -> LoRAModule:
     sizes = _sizes(target) if split_qkv else None
-    common = (target.name, target.linear, target.rank, target.alpha, seed)
-    lora = SplitLoRAModule(*common, sizes, rates, micro_step) if sizes else LoRAModule(*common, rates, micro_step)
+    lora = SplitLoRAModule(target, sizes, seed=seed, dropout=dropout) if sizes else LoRAModule(target, seed=seed, dropout=dropout)
     target.linear.forward = lora.forward  # type: ignore[method-assign, assignment]
     return lora.to(target.linear.weight.device)
 
 
-def _sizes(target: Target) -> list[int] | None:
+def _sizes(target: LoRATarget) -> list[int] | None:
     """Return the output rows of each projection that a Linear concatenates; None for a single projection."""
     layer = LAYER_NAMES.layer_at(target.name)
     if layer is None or len(layer.parts) == 1:
@@ -94,8 +84,9 @@ def _ranks_by_name(ranks: Mapping[str, tuple[int, float]]) -> RankOf:
     return lambda name, path: ranks.get(name, (0, 0.0))
 
 
-def _ranks_by_options(flux: nn.Module | None, rank: int, alpha: float, options: LoRAOptions) -> RankOf:
+def _ranks_by_options(flux: nn.Module | None, spec: LoRASpec) -> RankOf:
     """Return the ranks as kohya selects them: by name pattern, else by layer type and block; input layers only if in_dims is set."""
+    rank, alpha, options = spec.rank, spec.alpha, spec.options
     blocks = {kind: _blocks(flux, kind, options) for kind in ("double", "single")}
 
     def rank_of(name: str, path: str) -> tuple[int, float]:

@@ -42,10 +42,10 @@ def read_attachment(path: str, multiplier: float) -> Attachment:
 
 def _attach(linear: nn.Linear, pair: LoRAPair, scale: float, device: torch.device) -> None:
     frozen = linear.forward
-    down, up = pair.down.to(device, torch.float32), pair.up.to(device, torch.float32)
+    factors = pair.down.to(device, torch.float32), pair.up.to(device, torch.float32)
 
     def forward(x: Tensor) -> Tensor:
         """Return the layer's output plus the LoRA's: (..., in) -> (..., out)."""
-        return add_lora(frozen(x), x, down, up, scale)
+        return add_lora(frozen(x), x, factors, scale)
 
     linear.forward = forward  # type: ignore[method-assign, assignment]

@@ -66,15 +66,28 @@ class Dropout:
         return torch.rand(shape, generator=draws)
 
 
-def add_lora(out: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float, dropout: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Return out + scale * up(down(x)): (..., O) and (..., I) with down (R, I) and up (O, R) -> (..., O), in out's dtype.
+def add_lora(
+    out: Tensor, x: Tensor, factors: tuple[Tensor, Tensor], scale: float, dropout: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Return out + scale * up(down(x)): (..., O) and (..., I) with factors (R, I) and (O, R) -> (..., O), in out's dtype.
 
     `dropout` is applied to down(x). To write no other tensor of the size of `out`, the scale is applied to down(x), and addmm adds `out`.
     """
+    down, up = factors
     narrow = F.linear(x, down.to(x.dtype)) * scale
     narrow = narrow if dropout is None else dropout(narrow)
     sum_TO = torch.addmm(out.flatten(0, -2), narrow.flatten(0, -2).to(out.dtype), up.t().to(out.dtype))
     return sum_TO.view_as(out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRATarget:
+    """A frozen Linear to train: its name in kohya's format, and the rank and alpha of its LoRA."""
+
+    name: str
+    linear: nn.Linear
+    rank: int
+    alpha: float
 
 
 class LoRAModule(nn.Module):
@@ -84,23 +97,14 @@ class LoRAModule(nn.Module):
     lora_down: nn.Module  # a Linear; a ModuleList of Linears in a SplitLoRAModule
     lora_up: nn.Module
 
-    def __init__(
-        self,
-        name: str,
-        linear: nn.Linear,
-        rank: int,
-        alpha: float,
-        seed: int,
-        rates: DropoutRates | None = None,
-        micro_step: MicroStep | None = None,
-    ) -> None:
+    def __init__(self, target: LoRATarget, *, seed: int, dropout: Dropout | None = None) -> None:
         super().__init__()
-        self.name, self.multiplier = name, 1.0
-        self.rank, self.scale = rank, alpha / rank
-        self.dropout = Dropout(rates, micro_step, name) if rates and micro_step else None
-        self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self._frozen_forward = linear.forward
-        self._make_factors(linear, generator(seed, "lora", name))
+        self.name, self.multiplier = target.name, 1.0
+        self.rank, self.scale = target.rank, target.alpha / target.rank
+        self.dropout = dropout
+        self.register_buffer("alpha", torch.tensor(float(target.alpha)))
+        self._frozen_forward = target.linear.forward
+        self._make_factors(target.linear, generator(seed, "lora", target.name))
 
     def _make_factors(self, linear: nn.Linear, random: torch.Generator) -> None:
         self.lora_down, self.lora_up = _factors(linear.in_features, self.rank, linear.out_features, random)
@@ -110,8 +114,8 @@ class LoRAModule(nn.Module):
         out = self._frozen_forward(x)
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
-        ((down, up),) = self.factors()
-        return add_lora(out, x, down, up, self.multiplier * self.scale, self.dropout)
+        (factors,) = self.factors()
+        return add_lora(out, x, factors, self.multiplier * self.scale, self.dropout)
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:
         """Return the trained (down, up) pairs: (rank, in) and (out, rank)."""
@@ -147,22 +151,12 @@ class SplitLoRAModule(LoRAModule):
     lora_down: nn.ModuleList
     lora_up: nn.ModuleList
 
-    def __init__(
-        self,
-        name: str,
-        linear: nn.Linear,
-        rank: int,
-        alpha: float,
-        seed: int,
-        sizes: Sequence[int],
-        rates: DropoutRates | None = None,
-        micro_step: MicroStep | None = None,
-    ) -> None:
+    def __init__(self, target: LoRATarget, sizes: Sequence[int], *, seed: int, dropout: Dropout | None = None) -> None:
         """`sizes` are the output rows of each part; raises ValueError if their sum differs from the Linear's."""
-        if sum(sizes) != linear.out_features:
-            raise ValueError(f"{name}: parts of {list(sizes)} rows do not make up {linear.out_features}")
+        if sum(sizes) != target.linear.out_features:
+            raise ValueError(f"{target.name}: parts of {list(sizes)} rows do not make up {target.linear.out_features}")
         self.sizes = list(sizes)
-        super().__init__(name, linear, rank, alpha, seed, rates, micro_step)
+        super().__init__(target, seed=seed, dropout=dropout)
 
     def _make_factors(self, linear: nn.Linear, random: torch.Generator) -> None:
         pairs = [_factors(linear.in_features, self.rank, size, random) for size in self.sizes]
@@ -174,9 +168,9 @@ class SplitLoRAModule(LoRAModule):
         if self.multiplier == 0 or (self.dropout and self.dropout.skips_module()):
             return out
         parts = []
-        for index, (part, (down, up)) in enumerate(zip(out.split(self.sizes, dim=-1), self.factors(), strict=True)):
+        for index, (part, factors) in enumerate(zip(out.split(self.sizes, dim=-1), self.factors(), strict=True)):
             dropout = partial(self.dropout, index=index) if self.dropout else None
-            parts.append(add_lora(part, x, down, up, self.multiplier * self.scale, dropout))
+            parts.append(add_lora(part, x, factors, self.multiplier * self.scale, dropout))
         return torch.cat(parts, dim=-1)
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:

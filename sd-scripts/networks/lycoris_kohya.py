@@ -64,9 +64,9 @@ class PackageNetwork(nn.Module):
 class LycorisNetwork(TrainedNetwork):
     """The network of the LyCORIS package, applied to the models."""
 
-    def __init__(self, inner: PackageNetwork, seed: int, options: LoRAOptions) -> None:
-        super().__init__()
-        self.inner, self.seed, self.options = inner.eval(), seed, options
+    def __init__(self, inner: PackageNetwork, seed: int, *, max_norm: float, options: LoRAOptions) -> None:
+        super().__init__(max_norm=max_norm, options=options)
+        self.inner, self.seed = inner.eval(), seed
 
     def trainable_parameters(self, prefix: str) -> dict[str, nn.Parameter]:
         """Return the trainable parameters of one part."""
@@ -136,29 +136,33 @@ def parse(pairs: Iterable[str]) -> dict[str, Any]:
     return values | {"algo": values["algo"].lower()}
 
 
-def create(config: NetworkConfig, flux: nn.Module, clip: nn.Module | None, *, trains_flux: bool, seed: int) -> LycorisNetwork:
-    """Create LyCORIS' network with its kohya interface, apply it to the models, and load --network_weights."""
+def create(
+    config: NetworkConfig, transformer: nn.Module, encoders: list[nn.Module], *, trains_transformer: bool, seed: int
+) -> LycorisNetwork:
+    """Create LyCORIS' network with its kohya interface, apply it to the models, and load --network_weights.
+
+    `encoders` are the text encoders to train.
+    """
     from lycoris.kohya import create_network
 
     arguments = parse(config.network_args)
     _check_preset(arguments)
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
         arguments.setdefault("bypass_mode", True)  # adds to the layer's output: exact in any precision of the frozen weight
-    elif any(isinstance(module, QuantizedLinear) for module in flux.modules()):
+    elif any(isinstance(module, QuantizedLinear) for module in transformer.modules()):
         what = "dora_wd=True" if arguments.get("dora_wd") else f"algo={arguments['algo']}"
         raise TrainerError(
             f"--network_args {what} works on the frozen weights themselves, which are quantized; leave out --fp8_base or --base_quantization."
         )
     given = arguments | {"dropout": arguments.get("dropout") or config.network_dropout}
     torch.manual_seed(derived_seed(seed, "lycoris"))
-    encoders = [clip] if clip is not None else []
     try:
-        inner = create_network(1.0, config.network_dim, config.network_alpha, None, encoders, flux, warn_on_unmatched=False, **given)
+        inner = create_network(1.0, config.network_dim, config.network_alpha, None, encoders, transformer, warn_on_unmatched=False, **given)
     except ValueError as error:
         raise TrainerError(f"--network_args do not fit this model: LyCORIS reports: {error}") from None
-    inner.apply_to(encoders, flux, bool(encoders), trains_flux)
+    inner.apply_to(encoders, transformer, bool(encoders), trains_transformer)
     ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
-    network = LycorisNetwork(inner, seed, LoRAOptions(**ratios)).to(_device(flux))
+    network = LycorisNetwork(inner, seed, max_norm=config.scale_weight_norms, options=LoRAOptions(**ratios)).to(_device(transformer))
     if config.network_weights:
         network.load_matching_weights(open_weights(config.network_weights, "--network_weights"), config.network_weights)
     return network
@@ -173,5 +177,5 @@ def _check_preset(arguments: Mapping[str, Any]) -> None:
         raise TrainerError(f"--network_args preset={preset} is neither a file nor one of {', '.join(PRESET)}.")
 
 
-def _device(flux: nn.Module) -> torch.device:
-    return next(flux.parameters()).device
+def _device(transformer: nn.Module) -> torch.device:
+    return next(transformer.parameters()).device

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from library.config import ModelConfig
 from library.models.family import DeviceStore
-from library.models.flux1.layer_names import CLIP_PREFIX
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.models.flux1.text_encoders import CLIP
 from library.models.registry import find_family
 from library.sample_prompts import SamplePrompt
-from library.sampling import initial_noise, sample_latents, to_image
+from library.sampling import EncodedPrompt, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from pocket.vae import PIXELS
 
 DEVICE = torch.device("cpu")
@@ -42,8 +42,9 @@ class Gallery:
         weights = {name: tensor.float() for name, tensor in open_weights(path, "the LoRA").items()}
         down = next(tensor for name, tensor in weights.items() if name.endswith("lora_down.weight"))
         alpha = next(tensor for name, tensor in weights.items() if name.endswith("alpha"))
-        clip = self.encoders.parts()[CLIP] if any(name.startswith(CLIP_PREFIX) for name in weights) else None
-        create_network(self.flux, clip, rank=down.shape[0], alpha=alpha.item(), seed=0).load(weights, str(path))
+        trains_clip = any(name.startswith(CLIP_PREFIX) for name in weights)
+        models = {FLUX_PREFIX: self.flux} | ({CLIP_PREFIX: self.encoders.parts()[CLIP]} if trains_clip else {})
+        create_network(models, LoRASpec(rank=down.shape[0], alpha=alpha.item()), seed=0).load(weights, str(path))
 
     @torch.no_grad()
     def draw(self, prompts: Iterable[SamplePrompt]) -> Tensor:
@@ -53,7 +54,7 @@ class Gallery:
     def _draw_one(self, prompt: SamplePrompt, index: int) -> Tensor:
         text = self.family.encode_text(self.encoders, [prompt.prompt], frozenset())
         noise = initial_noise(self.family.geometry, prompt, index, None)
-        return sample_latents(self.family, self.flux, prompt, (text, None), noise)
+        return sample_latents(self.family, self.flux, EncodedPrompt(prompt=prompt, text=text), noise)
 
     @torch.no_grad()
     def pixels(self, latents: Tensor) -> np.ndarray:

@@ -42,15 +42,26 @@ def shape_caption(foreground: str, shape: str, background: str, size: str = "") 
     return f"{article} {size}{foreground} {shape} on a {background} background".replace("on a orange", "on an orange")
 
 
-def draw_shape(
-    foreground: str, shape: str, background: str, *, radius: float, center: tuple[float, float], turn: float, size: int
-) -> np.ndarray:
-    """Draw one shape -> (size, size, 3) uint8; radius and center are fractions of the image size, turn is in radians."""
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """An outline of SHAPES; radius and center are fractions of the image size, turn is in radians."""
+
+    name: str
+    radius: float
+    center: tuple[float, float]
+    turn: float
+
+
+def draw_shape(shape: Shape, foreground: str, background: str, size: int) -> np.ndarray:
+    """Draw one shape -> (size, size, 3) uint8."""
+    radius, center = shape.radius, shape.center
     canvas = Image.new("RGB", (size * OVERSAMPLING,) * 2, COLORS[background])
     pen = ImageDraw.Draw(canvas)
-    points = [((x * radius + center[0]) * canvas.width, (y * radius + center[1]) * canvas.height) for x, y in outline(shape, turn)]
+    points = [
+        ((x * radius + center[0]) * canvas.width, (y * radius + center[1]) * canvas.height) for x, y in outline(shape.name, shape.turn)
+    ]
     pen.polygon(points, fill=COLORS[foreground])
-    if shape == "ring":
+    if shape.name == "ring":
         hole = [
             ((x * radius * 0.55 + center[0]) * canvas.width, (y * radius * 0.55 + center[1]) * canvas.height)
             for x, y in outline("circle", 0)
@@ -94,12 +105,11 @@ def _heart(t: float) -> tuple[float, float]:
 def random_shape(random: np.random.Generator, size: int) -> Scene:
     """Draw a random shape on a background of another color."""
     foreground, background = random.choice(list(COLORS), 2, replace=False)
-    shape, words = random.choice(SHAPES), random.choice(list(SIZES), p=[0.6, 0.2, 0.2])
+    name, words = random.choice(SHAPES), random.choice(list(SIZES), p=[0.6, 0.2, 0.2])
     radius = SIZES[words] * random.uniform(0.92, 1.08)
     center = tuple(random.uniform(0.5 - (0.48 - radius) * 0.5, 0.5 + (0.48 - radius) * 0.5, 2))
-    turn = random.uniform(-0.15, 0.15)
-    pixels = draw_shape(foreground, shape, background, radius=radius, center=center, turn=turn, size=size)
-    return Scene(pixels, shape_caption(foreground, shape, background, words))
+    shape = Shape(name=name, radius=radius, center=center, turn=random.uniform(-0.15, 0.15))
+    return Scene(draw_shape(shape, foreground, background, size), shape_caption(foreground, name, background, words))
 
 
 def random_pattern(random: np.random.Generator, size: int) -> Scene:

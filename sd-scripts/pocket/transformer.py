@@ -39,6 +39,7 @@ PARAMS = FluxParams(
 )
 SHIFT = math.exp(0.5 + 0.65 * (16 - 256) / 3840)  # FLUX's resolution-dependent shift at 16 image tokens
 PHOTO_SHARE, CAPTION_DROP = 0.2, 0.1
+PRETRAIN_BATCH, PRETRAIN_RATE = 64, 1e-3
 MAX_GUIDANCE, CFG_PER_GUIDANCE = 5.0, 0.6  # an embedded guidance g means a classifier-free scale of 1 + 0.6 (g - 1)
 CPU = torch.device("cpu")
 log = logging.getLogger(__name__)
@@ -77,6 +78,14 @@ class Corpus:
     def empty(self, size: int) -> tuple[Tensor, Tensor]:
         """Return the CLIP ids and T5 ids of the empty caption, `size` times."""
         return self.clip_ids[-1:].expand(size, -1), self.t5_ids[-1:].expand(size, -1)
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Noisy latents (B, 16, 8, 8) and their noise levels (B,)."""
+
+    latents: Tensor
+    sigmas: Tensor
 
 
 @torch.no_grad()
@@ -130,28 +139,20 @@ def new_networks(tokenizers: Tokenizers) -> Networks:
     return Networks(flux, clip, t5)
 
 
-def pretrain(
-    networks: Networks,
-    corpus: Corpus,
-    num_steps: int,
-    save: Callable[[Networks], None],
-    *,
-    batch_size: int = 64,
-    learning_rate: float = 1e-3,
-) -> Networks:
+def pretrain(networks: Networks, corpus: Corpus, num_steps: int, save: Callable[[Networks], None]) -> Networks:
     """Train all three networks by flow matching and return their moving average; calls `save` with it every 400 steps."""
     random = torch.Generator().manual_seed(4)
     average = copy.deepcopy(networks)
     parameters = [p for p in networks.modules().parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(parameters, lr=PRETRAIN_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     for step in range(num_steps):
-        latents, clip_ids, t5_ids = corpus.batch(batch_size, random)
-        sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
-        guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
+        latents, *words = corpus.batch(PRETRAIN_BATCH, random)
+        sigmas, noise = _sigmas(PRETRAIN_BATCH, random), torch.randn(latents.shape, generator=random)
+        guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(PRETRAIN_BATCH, generator=random)
         with autocast(CPU, fast_dtype(torch.bfloat16, CPU)):
-            predicted = velocity(networks, _mix(latents, noise, sigmas), sigmas, guidance, clip_ids, t5_ids)
+            predicted = velocity(networks, Noisy(_mix(latents, noise, sigmas), sigmas), guidance, *words)
         loss = (predicted.float() - pack_latents(noise - latents)).square().mean()
-        _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
+        _update(optimizer, parameters, loss, PRETRAIN_RATE * _cosine(step, num_steps))
         _update_average(average, networks, min(0.999, (step + 1) / (step + 20)))
         if step % 50 == 0:
             log.info("flux %d/%d loss %.4f", step, num_steps, loss.item())
@@ -170,14 +171,13 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
         latents, clip_ids, t5_ids = corpus.batch(batch_size, random)
         sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
         guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
-        noisy = _mix(latents, noise, sigmas)
+        noisy = Noisy(_mix(latents, noise, sigmas), sigmas)
         with autocast(CPU, fast_dtype(torch.bfloat16, CPU)):
-            target = guided_velocity(
-                teacher, noisy, sigmas, 1 + CFG_PER_GUIDANCE * (guidance - 1), (clip_ids, t5_ids), corpus.empty(batch_size)
-            )
+            scale = 1 + CFG_PER_GUIDANCE * (guidance - 1)
+            target = guided_velocity(teacher, noisy, scale, (clip_ids, t5_ids), corpus.empty(batch_size))
             with torch.no_grad():
                 context = encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids)
-            predicted = _flux(networks.flux, noisy, sigmas, guidance, *context)
+            predicted = _flux(networks.flux, noisy, guidance, *context)
         loss = (predicted.float() - target).square().mean()
         _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
         _update_average(average, networks, min(0.995, (step + 1) / (step + 20)))
@@ -186,26 +186,27 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
     return average
 
 
-def velocity(networks: Networks, noisy: Tensor, sigmas: Tensor, guidance: Tensor, clip_ids: Tensor, t5_ids: Tensor) -> Tensor:
+def velocity(networks: Networks, noisy: Noisy, guidance: Tensor, clip_ids: Tensor, t5_ids: Tensor) -> Tensor:
     """Return the predicted velocity, packed: (B, 16, 8, 8) noisy latents -> (B, 16, 64)."""
-    return _flux(networks.flux, noisy, sigmas, guidance, encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids))
+    return _flux(networks.flux, noisy, guidance, encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids))
 
 
 @torch.no_grad()
 def guided_velocity(
-    networks: Networks, noisy: Tensor, sigmas: Tensor, scale: Tensor, words: tuple[Tensor, Tensor], negative_embeds: tuple[Tensor, Tensor]
+    networks: Networks, noisy: Noisy, scale: Tensor, words: tuple[Tensor, Tensor], negative_words: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Return unconditional + scale * (conditional - unconditional) in float32: classifier-free guidance (Ho and Salimans, 2022)."""
-    one = torch.ones(len(noisy))
-    both = [torch.cat(pair) for pair in zip(words, negative_embeds, strict=True)]
-    doubled = velocity(networks, noisy.repeat(2, 1, 1, 1), sigmas.repeat(2), one.repeat(2), *both).float()
+    one = torch.ones(len(noisy.latents))
+    both = [torch.cat(pair) for pair in zip(words, negative_words, strict=True)]
+    doubled = velocity(networks, Noisy(noisy.latents.repeat(2, 1, 1, 1), noisy.sigmas.repeat(2)), one.repeat(2), *both).float()
     conditional, unconditional = doubled.chunk(2)
     return unconditional + scale[:, None, None] * (conditional - unconditional)
 
 
-def _flux(flux: Flux, noisy: Tensor, sigmas: Tensor, guidance: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
-    B, _, h, w = noisy.shape
-    predicted: Tensor = flux(pack_latents(noisy), image_ids(B, h, w), context, text_ids(B, context.shape[1]), sigmas, pooled, guidance)
+def _flux(flux: Flux, noisy: Noisy, guidance: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+    B, _, h, w = noisy.latents.shape
+    tokens, ids = pack_latents(noisy.latents), (image_ids(B, h, w), text_ids(B, context.shape[1]))
+    predicted: Tensor = flux(tokens, ids[0], context, ids[1], noisy.sigmas, pooled, guidance)
     return predicted
 
 

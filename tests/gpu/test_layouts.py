@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
 from library.placement.quantization import KINDS, QuantizedLinear, quantize_blocks
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.base_model import load_transformer
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux, save
@@ -32,7 +33,7 @@ def on_card(x):
 
 
 def gradients(flux):
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1).to(CUDA)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1).to(CUDA)
     randomize_lora(network)
     with torch.autocast("cuda", torch.bfloat16):
         out = flux(**on_card(flux_inputs(PARAMS)))
@@ -101,7 +102,7 @@ def test_the_card_rounds_as_the_cpu_does(kind):
 def test_a_lora_merged_into_quantized_blocks_is_there_when_they_are_swapped(tmp_path):
     flux = make_flux()
     save(flux, tmp_path / "flux.safetensors")
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
     randomize_lora(network)
     save_file(network.weights(), tmp_path / "lora.safetensors")
     drawn = [

@@ -15,8 +15,8 @@ from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
 from pocket.gallery import Gallery
-from pocket.measures import nearest_rms
 from tests.support.pocket_latents import latents_of
+from tests.support.pocket_measures import nearest_rms
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"

@@ -5,7 +5,8 @@ import json
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from networks.lora_flux import create_network
+from library.models.flux1.layer_names import CLIP_PREFIX
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.lora import randomize_lora
 from tests.support.stops import Stop, run_until
 from tests.support.tiny_models import make_clip
@@ -52,7 +53,7 @@ def test_t5_clip_and_flux_on_a_merged_lora_train_and_save_diffusers_keys(models,
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 1 --d 7\n")
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)
-    network = create_network(None, make_clip(), rank=2, alpha=1.0, seed=0)
+    network = create_network({CLIP_PREFIX: make_clip()}, LoRASpec(rank=2, alpha=1.0), seed=0)
     randomize_lora(network)
     save_file(network.weights(), tmp_path / "base.safetensors")
     argv = without_cached_text(trainer_flags(models, dataset, tmp_path / "out", epochs=1))

@@ -19,10 +19,10 @@ from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import RunPaths
 from library.weights.safetensors_file import WeightFile
 from pocket.gallery import Gallery, prompts_of
-from pocket.measures import colors_seen, nearest_rms, num_nearest_to
 from pocket.scenes import COLORS, SHAPES, shape_caption
 from pocket.transformer import PARAMS
 from tests.support.pocket_latents import latents_of
+from tests.support.pocket_measures import colors_seen, nearest_rms, num_nearest_to
 from tests.support.tiny_models import make_flux, save
 
 ROOT = Path(__file__).parents[2]
@@ -130,9 +130,10 @@ def test_trained_lora_draws_the_cat_and_keeps_other_images(seed, base, before, p
 def test_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp_path):
     from safetensors.torch import save_file
 
-    from networks.lora_flux import create_network
+    from library.models.flux1.layer_names import FLUX_PREFIX
+    from networks.lora_flux import LoRASpec, create_network
 
-    save_file(create_network(base.flux, None, rank=16, alpha=16.0, seed=1).weights(), tmp_path / "untrained.safetensors")
+    save_file(create_network({FLUX_PREFIX: base.flux}, LoRASpec(rank=16, alpha=16.0), seed=1).weights(), tmp_path / "untrained.safetensors")
     ratio, num_cats = judgement(Gallery(MODELS / "pocket", tmp_path / "untrained.safetensors").draw(cat_prompts()), before, photos, others)
     assert ratio > 0.65
     assert num_cats <= 2

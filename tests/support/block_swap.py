@@ -5,10 +5,11 @@ import weakref
 
 import torch
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import swap_blocks
 from library.placement.quantization import quantize_blocks
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_flux
 
@@ -54,7 +55,7 @@ def make_swapped_flux(*, swapped, checkpointing, kind=None):
     if swapped:
         blocks = flux.blocks
         swap_blocks(blocks, transfer, is_checkpointed=checkpointing)
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
     randomize_lora(network)
     return flux, network, transfer
 

@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -44,6 +45,21 @@ CACHE_ONE_DAY = {"Cache-Control": "private, max-age=86400"}
 REVALIDATE = {"Cache-Control": "no-cache"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """A kind of files of a run: its subfolder, the end of its names, and how a browser receives it."""
+
+    folder: str = ""
+    suffix: str
+    media_type: str
+    headers: Mapping[str, str]
+    is_download: bool = False
+
+
+SAMPLE = RunFile(folder=SAMPLE_FOLDER, suffix=".png", media_type="image/png", headers=CACHE_ONE_DAY)
+LORA = RunFile(suffix=".safetensors", media_type="application/octet-stream", headers=REVALIDATE, is_download=True)
+
+
 class FileRoutes:
     """The routes under /fluxgym/ that send and receive files."""
 
@@ -78,27 +94,24 @@ class FileRoutes:
 
     def sample(self, slug: str, name: str) -> Response:
         """Send a sample image."""
-        return self._file(slug, SAMPLE_FOLDER, name, ".png", "image/png", CACHE_ONE_DAY)
+        return self._file(slug, name, SAMPLE)
 
     def lora(self, slug: str, name: str) -> Response:
         """Send a LoRA file as a download."""
-        return self._file(slug, "", name, ".safetensors", "application/octet-stream", REVALIDATE, filename=name)
+        return self._file(slug, name, LORA)
 
-    def _file(
-        self, slug: str, folder: str, name: str, suffix: str, media_type: str, headers: dict[str, str], filename: str | None = None
-    ) -> Response:
-        """Send a regular file of a run's folder, or of its subfolder folder; links and paths give 404."""
+    def _file(self, slug: str, name: str, kind: RunFile) -> Response:
+        """Send a regular file of a run; links and paths give 404."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
             return NOT_FOUND
-        path = run.folder / folder / name
-        is_name = (
-            name == Path(name).name and not name.startswith(".") and name.endswith(suffix) and len(os.fsencode(name)) <= MAX_NAME_BYTES
-        )
+        path = run.folder / kind.folder / name
+        is_name = name == Path(name).name and not name.startswith(".") and name.endswith(kind.suffix)
+        is_name = is_name and len(os.fsencode(name)) <= MAX_NAME_BYTES
         if not is_name or not is_regular(run.ui_state) or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
             return NOT_FOUND
-        return FileResponse(path, media_type=media_type, headers=headers, filename=filename)
+        return FileResponse(path, media_type=kind.media_type, headers=kind.headers, filename=name if kind.is_download else None)
 
     def log(self, slug: str) -> Response:
         """Send the whole training.log as a download: as much as there is now, because the trainer may append to it meanwhile."""

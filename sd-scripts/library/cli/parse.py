@@ -203,12 +203,12 @@ def _optimizer_type(given: dict[str, Any]) -> str:
     return "Lion" if given["use_lion_optimizer"] else "AdamW"
 
 
-def _rates(given: dict[str, Any]) -> dict[str, float]:
-    """Return the learning rates; --unet_lr and --text_encoder_lr (CLIP-L, T5; one value is for both) override --learning_rate."""
+def _rates(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the learning rates; --unet_lr and --text_encoder_lr override --learning_rate."""
     base = float(given["learning_rate"])
-    text = given["text_encoder_lr"] or [base]
+    text = tuple(float(rate) for rate in given["text_encoder_lr"] or [base])
     unet = base if given["unet_lr"] is None else float(given["unet_lr"])
-    return {"learning_rate": base, "unet_lr": unet, "clip_lr": float(text[0]), "t5_lr": float(text[min(1, len(text) - 1)])}
+    return {"learning_rate": base, "unet_lr": unet, "text_encoder_lr": text}
 
 
 def _loss_defaults(given: dict[str, Any]) -> dict[str, Any]:

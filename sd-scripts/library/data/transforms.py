@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -104,21 +105,29 @@ def fit_face(
     largest = max(smallest, min(1.0, side / (face_size * low)))
     scale = smallest + (largest - smallest) * torch.rand((), generator=random, dtype=torch.float64).item()
     resized = max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale))
-    starts = [_start(face[axis] * scale, resized[axis], bucket[axis], face_size, side, subset, random) for axis in range(2)]
+    axes = [_Axis(face[axis] * scale, resized[axis], bucket[axis]) for axis in range(2)]
+    jitter = face_size / 20 if low != high and face_size > side // 10 and face_size >= MIN_FACE else 0.0
+    starts = [_random_start(axis, random) if subset.random_crop else _start(axis, jitter, random) for axis in axes]
     left_over = np.maximum(1, np.subtract(resized, bucket))
     x, y = (np.clip(starts, 0, left_over) / left_over).tolist()
     return Fit(bucket, resized), (x, y)
 
 
-def _start(
-    center: float, length: int, target: int, face_size: int, side: int, subset: Subset, random: torch.Generator
-) -> float:  # fmt: skip
-    """Return where the crop starts on one axis: the face centered, shifted by a twentieth of it, or far with random_crop."""
-    start = center - target // 2
-    if subset.random_crop:
-        reach = max(length - center, center)
-        return start + reach * (torch.rand(2, generator=random, dtype=torch.float64).sum().item() - 1)
-    low, high = subset.face_crop_aug_range or NO_FACE_RANGE
-    if low != high and face_size > side // 10 and face_size >= MIN_FACE:
-        start += face_size / 20 * (2 * torch.rand((), generator=random, dtype=torch.float64).item() - 1)
-    return start
+class _Axis(NamedTuple):
+    """One axis of a crop in pixels: the face's center, the image's length and the crop's."""
+
+    center: float
+    length: int
+    target: int
+
+
+def _random_start(axis: _Axis, random: torch.Generator) -> float:
+    """Return where the crop starts with random_crop: the face is more often near the center."""
+    reach = max(axis.length - axis.center, axis.center)
+    return axis.center - axis.target // 2 + reach * (torch.rand(2, generator=random, dtype=torch.float64).sum().item() - 1)
+
+
+def _start(axis: _Axis, jitter: float, random: torch.Generator) -> float:
+    """Return where the crop starts with the face centered, shifted by up to `jitter` pixels."""
+    start = axis.center - axis.target // 2
+    return start + jitter * (2 * torch.rand((), generator=random, dtype=torch.float64).item() - 1) if jitter else start

@@ -11,12 +11,53 @@ from typing import Any, NewType, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from library.config import ModelConfig
+from library.config import ModelConfig, RateFlag
 from library.models.layer_names import LayerNames
 from library.weights.model_files import StoreTensor
 
 Part = NewType("Part", str)  # a model of the family that a LoRA can train; the text encoders' names are the family's own
 TRANSFORMER = Part("transformer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAPart:
+    """How kohya's flags and files name a model that a LoRA can train.
+
+    Attributes:
+        prefix: How the names of its modules begin, such as "lora_te1".
+        log_name: Its name in logs of learning rates.
+        rate_flag: The flag with its learning rate.
+        rate_index: The index of its learning rate in the values of that flag.
+        switch: The key of --network_args without which it is not trained; None if the flags decide alone.
+    """
+
+    prefix: str
+    log_name: str
+    rate_flag: RateFlag
+    rate_index: int = 0
+    switch: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What the metadata of a LoRA says about the model that it changes.
+
+    Attributes:
+        base_model_version: kohya's ss_base_model_version.
+        model_type: kohya's ss_model_type.
+        architecture: The model's modelspec.architecture.
+        implementation: modelspec.implementation.
+    """
+
+    base_model_version: str
+    model_type: str
+    architecture: str
+    implementation: str
+
+    @property
+    def lora_architecture(self) -> str:
+        """The modelspec.architecture of a LoRA."""
+        return f"{self.architecture}/lora"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +86,13 @@ class StepInputs:
     """The inputs of one prediction.
 
     `noisy` are latents (B, C, H, W), `sigmas` noise levels (B,) in [0, 1] with 1 for pure noise, `text` the tensors of finish_text, `guidance` the
-    scale that a distilled model embeds, `control` the latents of reference images for models that edit.
+    scale that a distilled model embeds.
     """
 
     noisy: Tensor
     sigmas: Tensor
     text: Mapping[str, Tensor]
     guidance: float
-    control: tuple[Tensor, ...] = ()
 
 
 class TensorStore(Protocol):
@@ -134,8 +174,12 @@ class FamilyOf(Protocol[Transformer, Encoders, Vae]):
     version: str
     geometry: LatentGeometry
     layer_names: LayerNames
-    lora_prefixes: Mapping[Part, str]
+    lora_parts: Mapping[Part, LoRAPart]  # in the order of parameter groups
     tokenized_parts: frozenset[Part]  # text encoders that finish_text runs if they are trained: captions are cached as their token ids
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the metadata of a LoRA says about this version."""
 
     @property
     def sampling_defaults(self) -> SamplingDefaults:

@@ -6,7 +6,7 @@ from typing import Any
 
 from library.config import ModelConfig
 from library.models.family import FamilyOf, ModelFamily
-from library.models.flux1.family import is_flux1, open_flux1
+from library.models.flux1.family import Flux1Family, is_flux1, open_flux1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class FamilyEntry:
     open: Callable[[ModelConfig], FamilyOf[Any, Any, Any]]  # each family has classes of its own
 
 
-FAMILIES = (FamilyEntry(name="flux1", recognizes=is_flux1, open=open_flux1),)
+FAMILIES = (FamilyEntry(name=Flux1Family.name, recognizes=is_flux1, open=open_flux1),)
 
 
 def find_family(files: ModelConfig, families: Sequence[FamilyEntry] = FAMILIES) -> ModelFamily:

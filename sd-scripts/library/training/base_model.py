@@ -27,7 +27,7 @@ class BaseModel:
             TrainerError: If a file is missing, damaged, or of another model.
         """
         encoders = self.family.load_text_encoders(self.files, TextEncoderLayout(self.device, self.dtype), self.dtype)
-        merge_base_weights(self.base_weights, {self.family.lora_prefixes[part]: model for part, model in encoders.parts().items()})
+        merge_base_weights(self.base_weights, {self.family.lora_parts[part].prefix: model for part, model in encoders.parts().items()})
         return encoders
 
     def load_vae(self) -> nn.Module:
@@ -46,7 +46,7 @@ class BaseModel:
         """
         family, layout = self.family, TransformerLayout(placement, self.device, self.dtype, self.family.swapped_blocks)
         transformer = family.load_transformer(self.files, layout, self.dtype)
-        merge_base_weights(self.base_weights, {family.lora_prefixes[TRANSFORMER]: transformer})
+        merge_base_weights(self.base_weights, {family.lora_parts[TRANSFORMER].prefix: transformer})
         layout.finish(transformer, family.blocks(transformer))
         family.run_blocks_with(transformer, layout.block_runner())
         return transformer

@@ -46,28 +46,31 @@ class TrainState:
     begun_by: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(
-    folder: Path,
-    network: TrainedNetwork,
-    optimizer: torch.optim.Optimizer,
-    scheduler: LRScheduler,
-    state: TrainState,
-    extra: Mapping[str, Mapping[str, Tensor]] | None = None,
-) -> None:
-    """Write a checkpoint atomically; on failure, an older checkpoint of the same name is kept.
+@dataclass(frozen=True, kw_only=True)
+class CheckpointParts:
+    """What a checkpoint holds of a training in progress.
 
     `extra` contains further tensors by file name: {"average": {...}} becomes average.safetensors.
     """
+
+    network: TrainedNetwork
+    optimizer: torch.optim.Optimizer
+    scheduler: LRScheduler
+    extra: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+def save_checkpoint(folder: Path, parts: CheckpointParts, state: TrainState) -> None:
+    """Write a checkpoint atomically; on failure, an older checkpoint of the same name is kept."""
     with complete_folder(folder) as tmp_path:
-        save_tensors(network.weights(), tmp_path / NETWORK)
+        save_tensors(parts.network.weights(), tmp_path / NETWORK)
         tensors: dict[str, Tensor] = {}
-        skeleton = _take_tensors(optimizer.state_dict(), "", tensors)
+        skeleton = _take_tensors(parts.optimizer.state_dict(), "", tensors)
         if tensors:  # plain SGD has no state
             save_tensors(tensors, tmp_path / OPTIMIZER)
         write_json(skeleton, tmp_path / OPTIMIZER_JSON)
-        for name, part in (extra or {}).items():
+        for name, part in parts.extra.items():
             save_tensors(part, tmp_path / f"{name}.safetensors")
-        write_json(_plain(scheduler.state_dict()), tmp_path / SCHEDULER)
+        write_json(_plain(parts.scheduler.state_dict()), tmp_path / SCHEDULER)
         write_json(asdict(state), tmp_path / TRAIN_STATE)
         manifest = Manifest(
             files={path.name: digest(path) for path in sorted(tmp_path.iterdir())}, step=state.step, epoch=state.epoch,

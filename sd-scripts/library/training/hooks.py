@@ -212,7 +212,7 @@ class SaveHook(Hook):
             losses=self.reporter.losses,
             log_folder=self.reporter.log_folder,
         )
-        self.saver.save_state(suffix, self.learner.optimizer, self.learner.scheduler, state, self.learner.extra_parts())
+        self.saver.save_state(suffix, self.learner.checkpoint_parts(), state)
 
 
 class ValidationHook(Hook):

@@ -1,7 +1,6 @@
 """Optimization of the network: optimizer, learning rate schedule, gradient clipping and the average of the weights."""
 
 import math
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from library.errors import TrainerError
 from library.optim.averaging import AVERAGE, Average, weights_for_use
 from library.optim.optimizers import clip_gradients, rates_of
 from library.randomness import derived_seed
-from library.training.checkpoint import load_checkpoint
+from library.training.checkpoint import CheckpointParts, load_checkpoint
 from library.training.kohya_state import is_kohya_state, load_kohya_state
 from networks.base import TrainedNetwork
 
@@ -102,6 +101,7 @@ class Learner:
         """Return a context in which the network has the averaged weights, or the evaluation weights of a schedule-free optimizer."""
         return weights_for_use(self.network, self.optimizer, self.average)
 
-    def extra_parts(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return the further tensors of a checkpoint, by the name of their file."""
-        return {} if self.average is None else {AVERAGE: self.average.tensors()}
+    def checkpoint_parts(self) -> CheckpointParts:
+        """Return what a checkpoint holds: network, optimizer, schedule and the averaged weights."""
+        extra = {} if self.average is None else {AVERAGE: self.average.tensors()}
+        return CheckpointParts(network=self.network, optimizer=self.optimizer, scheduler=self.scheduler, extra=extra)

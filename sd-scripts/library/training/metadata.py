@@ -15,6 +15,7 @@ from torch import Tensor
 
 from library.config import TrainerConfig
 from library.errors import TrainerError
+from library.models.family import ModelSpec
 from library.weights.model_files import fingerprint
 from networks.lora_file import tensor_hashes
 
@@ -29,8 +30,8 @@ FROM_FLAGS = (
 MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
 
-def fixed_metadata(config: TrainerConfig, *, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata that all saves of a training share; `figures` are its counts and datasets by name without `ss_`.
+def fixed_metadata(config: TrainerConfig, model: ModelSpec, figures: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata that all saves of a training of a model share; `figures` are its counts and datasets by name without `ss_`.
 
     Tables and lists are written as JSON, missing values as "None", as kohya does.
     """
@@ -38,8 +39,8 @@ def fixed_metadata(config: TrainerConfig, *, is_dev: bool, figures: Mapping[str,
     transformer, vae = config.model.pretrained_model_name_or_path, config.model.ae
     values |= {
         "v2": False,
-        "base_model_version": "flux1",
-        "model_type": "dev" if is_dev else "schnell",
+        "base_model_version": model.base_model_version,
+        "model_type": model.model_type,
         "network_args": _network_args(config),
         "optimizer": _optimizer_text(config),
         "sd_model_name": Path(transformer).name,
@@ -47,7 +48,7 @@ def fixed_metadata(config: TrainerConfig, *, is_dev: bool, figures: Mapping[str,
         "vae_name": Path(vae).name,
         "new_vae_hash": fingerprint(vae),
     } | dict(figures)
-    return {f"ss_{name}": _text(value) for name, value in values.items()} | _modelspec(config, is_dev, figures)
+    return {f"ss_{name}": _text(value) for name, value in values.items()} | _modelspec(config, model, figures)
 
 
 def metadata_at(fixed: Mapping[str, str], weights: Mapping[str, Tensor], *, epoch: int, step: int, minimal: bool) -> dict[str, str]:
@@ -64,11 +65,11 @@ def metadata_at(fixed: Mapping[str, str], weights: Mapping[str, Tensor], *, epoc
     return {**fixed, **changing, **tensor_hashes(weights)}
 
 
-def _modelspec(config: TrainerConfig, is_dev: bool, figures: Mapping[str, Any]) -> dict[str, str]:
+def _modelspec(config: TrainerConfig, model: ModelSpec, figures: Mapping[str, Any]) -> dict[str, str]:
     spec: dict[str, str | None] = {
         "sai_model_spec": "1.0.1",
-        "architecture": f"flux-1-{'dev' if is_dev else 'schnell'}/lora",
-        "implementation": "https://github.com/black-forest-labs/flux",
+        "architecture": model.lora_architecture,
+        "implementation": model.implementation,
         "title": config.save.output_name,
         "resolution": "x".join(str(side) for side in figures["resolution"]),
     }

@@ -13,7 +13,7 @@ from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_n
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
 from library.files import disk_errors, remove, save_tensors
-from library.training.checkpoint import TrainState, is_complete, save_checkpoint
+from library.training.checkpoint import CheckpointParts, TrainState, is_complete, save_checkpoint
 from library.training.metadata import metadata_at
 from networks.base import TrainedNetwork
 from networks.lora_keys import to_diffusers
@@ -59,17 +59,10 @@ class Saver:
             raise TrainerError(f"the saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
         _check_numbers(found, path)
 
-    def save_state(
-        self,
-        suffix: str,
-        optimizer: torch.optim.Optimizer,
-        scheduler: torch.optim.lr_scheduler.LRScheduler,
-        state: TrainState,
-        extra: Mapping[str, Mapping[str, Tensor]] | None = None,
-    ) -> Path:
+    def save_state(self, suffix: str, parts: CheckpointParts, state: TrainState) -> Path:
         """Write the checkpoint `{name}{suffix}-state` atomically and return its folder."""
         path = self.folder / state_name(self.name, suffix)
-        save_checkpoint(path, self.network, optimizer, scheduler, state, extra)
+        save_checkpoint(path, parts, state)
         return path
 
     def drop_old_epochs(self, epoch: int) -> None:

@@ -12,7 +12,8 @@ from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.runs.launch_spec import to_words
 from library.cli.parse import parse
 from library.config import PlacementConfig, TrainerConfig
-from library.models.flux1.family import Flux1Family
+from library.models.family import TRANSFORMER
+from library.models.flux1.family import LORA_PARTS, Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.models.flux1.transformer import Flux, FluxParams
 from library.placement.activations import BlockCheckpointing
@@ -67,7 +68,7 @@ def measure(case: Case) -> dict:
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
         config = _config(case)
         flux, weights = _make_flux(case, config.placement, ledger)
-        network = factory.create(config.network, flux, {}, seed=config.run.seed).to(CUDA)
+        network = factory.create(config.network, LORA_PARTS, {TRANSFORMER: flux}, seed=config.run.seed).to(CUDA)
         parameters = list(network.parameters())
         lora = ledger.live - weights
         state = _optimizer_state(config.optim.optimizer_type, parameters)

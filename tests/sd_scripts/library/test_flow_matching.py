@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from library import flow_matching
-from library.config import LossConfig
+from library.config import LossConfig, WeightingScheme
 from library.errors import TrainerError
 from library.randomness import generator
 
@@ -93,9 +93,9 @@ def test_predictions_and_targets(kind):
     noisy = (1 - s) * latents.numpy() + s * noise.numpy()
     ours = flow_matching.add_noise(latents, noise, sigmas)
     assert np.allclose(ours, noisy, atol=1e-6)
-    prediction, target, weights = flow_matching.prediction_and_target(
-        arguments(model_prediction_type=kind, weighting_scheme="sigma_sqrt"), output, ours, latents, noise, sigmas
-    )
+    config = arguments(model_prediction_type=kind, weighting_scheme="sigma_sqrt")
+    inputs = flow_matching.NoisyLatents(latents=latents, noise=noise, sigmas=sigmas, noisy=ours)
+    prediction, target, weights = flow_matching.prediction_and_target(config, output, inputs)
     expected = {"raw": output.numpy(), "additive": output.numpy() + noisy, "sigma_scaled": noisy - s * output.numpy()}[kind]
     assert np.allclose(prediction, expected, atol=1e-5)
     assert np.allclose(target, noise.numpy() - latents.numpy())
@@ -108,7 +108,7 @@ def test_predictions_and_targets(kind):
 def test_cosmap_weights():
     s = np.array([0.1, 0.5, 0.9])
     expected = 2 / (np.pi * (1 - 2 * s + 2 * s**2))
-    assert np.allclose(flow_matching.loss_weights("cosmap", torch.tensor(s)), expected)
+    assert np.allclose(flow_matching.loss_weights(WeightingScheme.COSMAP, torch.tensor(s)), expected)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "huber", "smooth_l1"])

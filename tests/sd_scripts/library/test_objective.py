@@ -7,12 +7,13 @@ import torch
 
 from library.data.dataset import Batch
 from library.models.flux1.family import Flux1Family
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.math import unpack_latents
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.optimizers import clip_gradients, create_optimizer
 from library.placement.activations import BlockCheckpointing
 from library.randomness import generator
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.golden import loss_curve as golden
 from tests.support.trainer_config import trainer_config
 
@@ -29,7 +30,7 @@ def make_parts(*extra):
     config = trainer_config(*FLAGS, *extra)
     flux = golden.base_model()
     flux.block_runner = BlockCheckpointing() if config.placement.gradient_checkpointing else None
-    network = create_network(flux, None, rank=golden.RANK, alpha=golden.ALPHA, seed=0)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=golden.RANK, alpha=golden.ALPHA), seed=0)
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = {name: golden.first_weights(name, tuple(tensor.shape)) for name, tensor in weights.items() if not name.endswith("alpha")}
     network.load(weights | first, "golden")

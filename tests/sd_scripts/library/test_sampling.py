@@ -11,7 +11,7 @@ from library.models.family import Part
 from library.models.flux1.family import Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.sample_prompts import SamplePrompt
-from library.sampling import ImageSampler, PromptTexts, initial_noise, sample_latents, sample_path
+from library.sampling import EncodedPrompt, ImageSampler, PromptTexts, initial_noise, sample_latents, sample_path
 from tests.support.tiny_models import PARAMS, make_flux
 
 FAMILY = Flux1Family("dev")
@@ -35,7 +35,7 @@ def test_drawing_equals_diffusers_scheduler_step_by_step():
     for t in reference.timesteps:
         v = flux(x, ids, text["t5_out"], text_ids(1, 5), t[None] / 1000, text["clip_pooled"], torch.tensor([2.0]))
         x = reference.step(v, t, x, return_dict=False)[0]
-    ours = sample_latents(FAMILY, flux, prompt, (text, None), noise)
+    ours = sample_latents(FAMILY, flux, EncodedPrompt(prompt=prompt, text=text), noise)
     assert torch.allclose(ours, unpack_latents(x, 12, 8), atol=1e-4)
 
 

@@ -1,22 +1,28 @@
 """What is saved comes back, norms stay below their limit, and a resume with dropout is the uninterrupted training bit for bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
+from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 
-DROPOUTS = {"network_dropout": 0.2, "rank_dropout": 0.2, "module_dropout": 0.2}
+SIZE = {"rank": 4, "alpha": 4.0}
+SINGLE = LoRAOptions(train_blocks="single")
+DROPOUTS = LoRASpec(**SIZE, dropout=0.2, options=LoRAOptions(rank_dropout=0.2, module_dropout=0.2))
 
 
-def training(**choices):
+def training(spec):
     flux = make_flux()
     flux.block_runner = BlockCheckpointing()
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1, **choices)
+    network = create_network({FLUX_PREFIX: flux}, spec, seed=1)
     randomize_lora(network)
     return flux, network, torch.optim.AdamW(network.parameters(), lr=1e-2)
 
@@ -35,36 +41,36 @@ def train(flux, network, optimizer, steps, *, micro_steps=2):
 
 @pytest.mark.parametrize("split_qkv", [False, True])
 def test_a_resume_with_dropout_is_bit_identical(split_qkv):
-    choices = DROPOUTS | {"split_qkv": split_qkv}
-    straight, stopped, resumed = (training(**choices) for _ in range(3))
+    spec = replace(DROPOUTS, options=replace(DROPOUTS.options, split_qkv=split_qkv))
+    straight, stopped, resumed = (training(spec) for _ in range(3))
     train(*straight, range(4))
     train(*stopped, range(2))
     resumed[1].load(stopped[1].weights(), "a checkpoint")
     resumed[2].load_state_dict(stopped[2].state_dict())
     train(*resumed, range(2, 4))
     assert all(torch.equal(a, b) for a, b in zip(straight[1].parameters(), resumed[1].parameters(), strict=True))
-    without = training(split_qkv=split_qkv)
+    without = training(LoRASpec(**SIZE, options=LoRAOptions(split_qkv=split_qkv)))
     train(*without, range(4))
     assert not all(torch.equal(a, b) for a, b in zip(straight[1].parameters(), without[1].parameters(), strict=True))
 
 
 @torch.no_grad()
 def test_a_preview_between_steps_sees_no_dropout():
-    flux, network, optimizer = training(**DROPOUTS)
+    flux, network, optimizer = training(DROPOUTS)
     with torch.enable_grad():
         train(flux, network, optimizer, range(1))
     assert torch.equal(flux(**flux_inputs(PARAMS)), flux(**flux_inputs(PARAMS)))
     plain = make_flux()
-    create_network(plain, None, rank=4, alpha=4.0, seed=1).load(network.weights(), "a file")
+    create_network({FLUX_PREFIX: plain}, LoRASpec(**SIZE), seed=1).load(network.weights(), "a file")
     assert torch.equal(flux(**flux_inputs(PARAMS)), plain(**flux_inputs(PARAMS)))
 
 
 @pytest.mark.parametrize("split_qkv", [False, True])
 def test_norms_above_the_limit_are_brought_to_it_and_others_are_left(split_qkv):
-    network = training(split_qkv=split_qkv)[1]
-    before = {lora.name: delta(lora) for lora in network.loras}
+    spec = LoRASpec(**SIZE, options=LoRAOptions(split_qkv=split_qkv))
+    before = {lora.name: delta(lora) for lora in training(spec)[1].loras}
     limit = float(np.median([np.linalg.norm(each) for each in before.values()]))
-    network.max_norm = limit
+    network = training(replace(spec, max_norm=limit))[1]
     network.after_step()
     for lora in network.loras:
         old, new = before[lora.name], delta(lora)
@@ -78,29 +84,35 @@ def delta(lora):
     return saved["lora_up.weight"] @ saved["lora_down.weight"] * saved["alpha"] / len(saved["lora_down.weight"])
 
 
+def lora(spec, *, seed=0):
+    """Return a LoRA over a transformer of its own."""
+    return create_network({FLUX_PREFIX: make_flux()}, spec, seed=seed)
+
+
 @torch.no_grad()
 def test_a_start_takes_what_fits_and_tells_it(capsys):
-    source = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
+    source = lora(LoRASpec(rank=4, alpha=2.0, options=SINGLE))
     randomize_lora(source)
     flux, expected = make_flux(), make_flux()
-    create_network(flux, make_clip(), rank=4, alpha=4.0, seed=1).load_matching_weights(source.weights(), "old.safetensors")
+    network = create_network({FLUX_PREFIX: flux, CLIP_PREFIX: make_clip()}, LoRASpec(**SIZE), seed=1)
+    network.load_matching_weights(source.weights(), "old.safetensors")
     assert "18 tensors are loaded, 48 start fresh, 0 are not used" in capsys.readouterr().out
-    create_network(expected, None, rank=4, alpha=2.0, seed=0, train_blocks="single").load(source.weights(), "x")
+    create_network({FLUX_PREFIX: expected}, LoRASpec(rank=4, alpha=2.0, options=SINGLE), seed=0).load(source.weights(), "x")
     assert torch.allclose(
         flux(**flux_inputs(PARAMS)), expected(**flux_inputs(PARAMS)), atol=1e-5
     )  # another alpha does not change the effect
 
 
 def test_a_start_that_does_not_fit_is_named():
-    network = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
-    double = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="double").weights()
+    network = lora(LoRASpec(rank=4, alpha=2.0, options=SINGLE))
+    double = lora(LoRASpec(rank=4, alpha=2.0, options=LoRAOptions(train_blocks="double"))).weights()
     with pytest.raises(TrainerError, match=r"old\.safetensors.*no trained tensor in common"):
         network.load_matching_weights(double, "old.safetensors")
-    wider = create_network(make_flux(), None, rank=5, alpha=2.0, seed=0, train_blocks="single").weights()
+    wider = lora(LoRASpec(rank=5, alpha=2.0, options=SINGLE)).weights()
     with pytest.raises(TrainerError, match=r"old\.safetensors.*\[5, 64\], not \[4, 64\]"):
         network.load_matching_weights(wider, "old.safetensors")
-    split = create_network(make_flux(), None, rank=1, alpha=2.0, seed=0, train_blocks="single", split_qkv=True)
-    mixed = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
+    split = lora(LoRASpec(rank=1, alpha=2.0, options=LoRAOptions(train_blocks="single", split_qkv=True)))
+    mixed = lora(LoRASpec(rank=4, alpha=2.0, options=SINGLE))
     randomize_lora(mixed)
     with pytest.raises(TrainerError, match="split_qkv"):
         split.load_matching_weights({name: tensor for name, tensor in mixed.weights().items() if "linear1" in name}, "x")

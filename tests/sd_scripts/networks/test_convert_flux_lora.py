@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from networks.command_line import run_command
 from networks.convert_flux_lora import build_parser, convert
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux
 
@@ -22,7 +23,7 @@ def go(*argv):
 
 
 def make_lora(path):
-    network = create_network(make_flux(), make_clip(), rank=4, alpha=1.0, seed=0)
+    network = create_network({FLUX_PREFIX: make_flux(), CLIP_PREFIX: make_clip()}, LoRASpec(rank=4, alpha=1.0), seed=0)
     randomize_lora(network)
     save_file(network.weights(torch.bfloat16), path, {"ss_seed": "7"})
 

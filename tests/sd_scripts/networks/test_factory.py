@@ -3,15 +3,48 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
+from library.config import RateFlag
 from library.errors import TrainerError
-from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from library.models.family import TRANSFORMER, LoRAPart, Part
+from library.models.flux1.family import LORA_PARTS
+from library.models.flux1.layer_names import FLUX_PREFIX
+from library.models.flux1.text_encoders import CLIP, T5
 from networks import factory
-from networks.lora_flux import create_network
+from networks.base import TrainedNetwork
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
+from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
 from tests.support.trainer_config import trainer_config
+
+
+class OneParameterPerPart(TrainedNetwork):
+    """A network of another family's parts, of which only the parameters matter."""
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.parts = {prefix: nn.Parameter(torch.zeros(1)) for prefix in ("lora_dit", "lora_qwen")}
+
+    def trainable_parameters(self, prefix):
+        return {f"{prefix}_a.weight": self.parts[prefix]}
+
+    def state(self):
+        return {}
+
+    def load_weights(self, weights):
+        """Do nothing."""
+
+    def set_multiplier(self, multiplier):
+        """Do nothing."""
+
+    def start_micro_step(self, step, micro):
+        """Do nothing."""
+
+    def after_step(self):
+        """Do nothing."""
 
 
 def config_of(*network_args, **flags):
@@ -19,21 +52,39 @@ def config_of(*network_args, **flags):
 
 
 def create(config, flux, clip=None, t5=None):
-    models = {CLIP_PREFIX: clip, T5_PREFIX: t5}
-    return factory.create(config.network, flux, {prefix: model for prefix, model in models.items() if model}, seed=config.run.seed)
+    models = {TRANSFORMER: flux, CLIP: clip, T5: t5}
+    return factory.create(config.network, LORA_PARTS, {part: model for part, model in models.items() if model}, seed=config.run.seed)
 
 
 def trained(*network_args, **changes):
-    network = create(config_of(*network_args, **changes), make_flux(), make_clip(), make_t5())
-    return {prefix for prefix in factory.PREFIXES if network.trainable_parameters(prefix)}
+    config = config_of(*network_args, **changes)
+    network = create(config, make_flux(), make_clip(), make_t5())
+    found = {part for part, names in LORA_PARTS.items() if network.trainable_parameters(names.prefix)}
+    assert found == factory.trained_parts(config.network, LORA_PARTS)
+    return found
 
 
 def test_the_flags_choose_the_parts():
-    assert trained() == {FLUX_PREFIX, CLIP_PREFIX}
-    assert trained(network_train_unet_only=True) == {FLUX_PREFIX}
-    assert trained(network_train_text_encoder_only=True) == {CLIP_PREFIX}
-    assert trained("train_t5xxl=True") == {FLUX_PREFIX, CLIP_PREFIX, T5_PREFIX}
-    assert trained("train_t5xxl=True", network_train_text_encoder_only=True) == {CLIP_PREFIX, T5_PREFIX}
+    assert trained() == {TRANSFORMER, CLIP}
+    assert trained(network_train_unet_only=True) == {TRANSFORMER}
+    assert trained(network_train_text_encoder_only=True) == {CLIP}
+    assert trained("train_t5xxl=True") == {TRANSFORMER, CLIP, T5}
+    assert trained("train_t5xxl=True", network_train_text_encoder_only=True) == {CLIP, T5}
+
+
+def test_parts_of_another_family_are_chosen_by_their_own_data():
+    encoder = Part("qwen")
+    parts = {
+        TRANSFORMER: LoRAPart(prefix="lora_dit", log_name="dit", rate_flag=RateFlag.UNET),
+        encoder: LoRAPart(prefix="lora_qwen", log_name="qwen", rate_flag=RateFlag.TEXT_ENCODER, rate_index=1),
+    }
+    config = config_of(text_encoder_lr=[1e-4, 1e-5], unet_lr=1e-3)
+    assert factory.trained_parts(config.network, parts) == {TRANSFORMER, encoder}
+    assert factory.trained_parts(config_of(network_train_unet_only=True).network, parts) == {TRANSFORMER}
+    network = OneParameterPerPart(max_norm=0.0, options=LoRAOptions())
+    groups = factory.parameter_groups(config.optim, network, parts)
+    assert [(group["name"], group["lr"]) for group in groups] == [("dit", 1e-3), ("qwen", 1e-5)]
+    assert [group["params"][0] for group in groups] == [network.parts["lora_dit"], network.parts["lora_qwen"]]
 
 
 def test_dropout_norm_and_rank_come_from_the_flags(capsys):
@@ -48,7 +99,9 @@ def test_dropout_norm_and_rank_come_from_the_flags(capsys):
 @torch.no_grad()
 def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
     source = make_flux()
-    network = create_network(source, None, rank=6, alpha=3.0, seed=5, img_attn_dim=2, train_blocks="double")
+    network = create_network(
+        {FLUX_PREFIX: source}, LoRASpec(rank=6, alpha=3.0, options=LoRAOptions(img_attn_dim=2, train_blocks="double")), seed=5
+    )
     randomize_lora(network)
     weights = network.weights()
     save_file(to_diffusers(weights) if form == "diffusers" else weights, tmp_path / "old.safetensors")
@@ -74,7 +127,7 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
 )
 def test_what_contradicts_itself_is_named(changes, named):
     with pytest.raises(TrainerError, match=named):
-        factory.plan(config_of(**changes))
+        factory.check(config_of(**changes))
 
 
 def test_a_network_of_nothing_is_refused():

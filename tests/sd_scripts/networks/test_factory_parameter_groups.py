@@ -2,8 +2,10 @@
 
 import pytest
 
+from library.models.flux1.family import LORA_PARTS
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from networks.factory import parameter_groups
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.network_args import parse_network_args
 from tests.support.tiny_models import make_clip, make_flux, make_t5
 from tests.support.trainer_config import trainer_config
@@ -11,11 +13,11 @@ from tests.support.trainer_config import trainer_config
 
 def groups(network_args=(), **rates):
     options = parse_network_args(network_args)
-    t5 = make_t5() if options.train_t5xxl else None
-    network = create_network(make_flux(), make_clip(), t5=t5, rank=2, alpha=1.0, seed=0, options=options)
+    models = {FLUX_PREFIX: make_flux(), CLIP_PREFIX: make_clip()} | ({T5_PREFIX: make_t5()} if options.train_t5xxl else {})
+    network = create_network(models, LoRASpec(rank=2, alpha=1.0, options=options), seed=0)
     config = trainer_config(**{"learning_rate": 1e-3} | rates).optim
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    found = [(group["lr"], {names[id(p)] for p in group["params"]}) for group in parameter_groups(config, network)]
+    found = [(group["lr"], {names[id(p)] for p in group["params"]}) for group in parameter_groups(config, network, LORA_PARTS)]
     return network, found
 
 

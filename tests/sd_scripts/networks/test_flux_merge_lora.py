@@ -7,12 +7,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_clip_l
 from networks.command_line import run_command
 from networks.flux_merge_lora import build_parser, merge, sum_of
 from networks.lora_file import LoRAPair, read_lora
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
@@ -31,7 +32,7 @@ def fixture_files(tmp_path):
     )
     save_file({name: tensor.contiguous() for name, tensor in clip.state_dict().items()}, tmp_path / "clip_l.safetensors")
     for seed, name in enumerate(("one", "two")):
-        network = create_network(flux, clip, rank=3 + seed, alpha=1.0 + seed, seed=seed)
+        network = create_network({FLUX_PREFIX: flux, CLIP_PREFIX: clip}, LoRASpec(rank=3 + seed, alpha=1.0 + seed), seed=seed)
         randomize_lora(network)
         weights = network.weights()
         save_file(to_diffusers(weights) if seed else weights, tmp_path / f"{name}.safetensors", {"ss_base_model_version": "flux1"})
@@ -44,7 +45,7 @@ def drawn_with(files, ratios):
     flux = load_flux(str(files / "flux.safetensors"), dtype=torch.float32, device="cpu")
     for name, ratio in ratios.items():
         lora = read_lora(files / f"{name}.safetensors", "a LoRA")
-        network = create_network(flux, None, rank=1, alpha=1.0, seed=0, ranks=lora.ranks())
+        network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=1, alpha=1.0, ranks=lora.ranks()), seed=0)
         network.load_matching_weights(lora.tensors, name)
         network.set_multiplier(ratio)
     return flux(**flux_inputs(PARAMS))
@@ -87,7 +88,7 @@ def test_the_text_encoders_part_goes_into_the_text_encoder(files, capsys):
     clip = make_clip()
     clip.load_state_dict(load_file(files / "clip_l.safetensors"))
     lora = read_lora(files / "one.safetensors", "a LoRA")
-    network = create_network(None, clip, rank=1, alpha=1.0, seed=0, ranks=lora.ranks())
+    network = create_network({CLIP_PREFIX: clip}, LoRASpec(rank=1, alpha=1.0, ranks=lora.ranks()), seed=0)
     network.load_matching_weights(lora.tensors, "one")
     ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
     assert torch.allclose(load_clip_l(str(merged), dtype=None, device="cpu")(ids), clip(ids), atol=1e-5)

@@ -10,11 +10,12 @@ from diffusers.loaders.lora_pipeline import FluxLoraLoaderMixin
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from library.models.flux1.transformer import FluxParams
 from library.placement.activations import BlockCheckpointing
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
-from networks.network_args import parse_network_args
+from networks.network_args import LoRAOptions, parse_network_args
 from tests.support.diffusers_reference import flux_in_diffusers
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
@@ -41,7 +42,9 @@ def fixture_true_width():
 @pytest.mark.parametrize("split_qkv", [False, True])
 def test_a_saved_lora_read_by_diffusers_changes_its_output_as_ours(split_qkv, true_width, tmp_path):
     flux, reference, x, before = true_width
-    network = create_network(flux, None, rank=4, alpha=2.0, seed=1, split_qkv=split_qkv, in_dims=(2, 3, 4, 2, 3))
+    network = create_network(
+        {FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=2.0, options=LoRAOptions(split_qkv=split_qkv, in_dims=(2, 3, 4, 2, 3))), seed=1
+    )
     assert torch.equal(flux(**x), before)  # an untrained LoRA changes nothing
     randomize_lora(network)
     after = flux(**x)
@@ -75,7 +78,7 @@ def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(for
     theirs.load_state_dict(clip.state_dict())
     ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
     before = clip(ids)
-    network = create_network(None, clip, rank=3, alpha=1.5, seed=0)
+    network = create_network({CLIP_PREFIX: clip}, LoRASpec(rank=3, alpha=1.5), seed=0)
     randomize_lora(network)
     save_file(to_diffusers(network.weights()) if form == "diffusers" else network.weights(), tmp_path / "lora.safetensors")
     state, alphas = FluxLoraLoaderMixin.lora_state_dict(str(tmp_path / "lora.safetensors"), return_alphas=True, local_files_only=True)
@@ -85,7 +88,7 @@ def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(for
 
 
 def test_kohyas_names():
-    names = {lora.name for lora in create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).loras}
+    names = {lora.name for lora in create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0).loras}
     double = {f"{stream}_{part}" for stream in ("img", "txt") for part in ("attn_qkv", "attn_proj", "mlp_0", "mlp_2", "mod_lin")}
     expected = {f"lora_unet_double_blocks_0_{part}" for part in double}
     expected |= {f"lora_unet_single_blocks_{i}_{part}" for i in range(2) for part in ("linear1", "linear2", "modulation_lin")}
@@ -100,20 +103,26 @@ def ranks_of(network):
 def test_every_argument_trains_the_modules_that_kohya_trains(case):
     deep = replace(PARAMS, depth=2, depth_single_blocks=3)
     options = parse_network_args([f"{key}={value}" for key, value in KOHYAS[case]["network_args"].items()])
-    t5 = make_t5() if options.train_t5xxl else None
-    network = create_network(make_flux(deep), make_clip(), t5=t5, rank=4, alpha=2.0, seed=0, options=options)
+    models = {FLUX_PREFIX: make_flux(deep), CLIP_PREFIX: make_clip()} | ({T5_PREFIX: make_t5()} if options.train_t5xxl else {})
+    network = create_network(models, LoRASpec(rank=4, alpha=2.0, options=options), seed=0)
     assert ranks_of(network) == KOHYAS[case]["modules"]
 
 
 def test_ranks_from_a_file_overrule_everything():
     flux = make_flux()
     listed = {"lora_unet_single_blocks_1_linear2": (3, 1.5), "lora_unet_img_in": (2, 2.0)}
-    network = create_network(flux, make_clip(), rank=4, alpha=1.0, seed=0, ranks=listed, train_blocks="double")
+    network = create_network(
+        {FLUX_PREFIX: flux, CLIP_PREFIX: make_clip()},
+        LoRASpec(rank=4, alpha=1.0, ranks=listed, options=LoRAOptions(train_blocks="double")),
+        seed=0,
+    )
     assert ranks_of(network) == {name: list(rank) for name, rank in listed.items()}
 
 
 def test_verbose_tells_every_module(capsys):
-    create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks="double", verbose=True)
+    create_network(
+        {FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0, options=LoRAOptions(train_blocks="double", verbose=True)), seed=0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
     assert "lora_unet_double_blocks_0_img_mlp_2: rank 2, alpha 1" in lines
@@ -123,7 +132,7 @@ def test_alpha_scales_the_change():
     x, outputs = flux_inputs(PARAMS), {}
     for alpha in (1.0, 2.0):
         flux = make_flux()
-        network = create_network(flux, None, rank=4, alpha=alpha, seed=1)
+        network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=alpha), seed=1)
         before = flux(**x)
         with torch.no_grad():
             network.loras[-1].lora_up.weight.fill_(1e-3)  # modulation of the last block
@@ -135,7 +144,7 @@ def test_gradients_are_the_same_with_checkpointing():
     gradients = []
     for checkpointing in (False, True):
         flux = make_flux()
-        network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+        network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
         randomize_lora(network)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
         flux(**flux_inputs(PARAMS)).square().mean().backward()
@@ -145,23 +154,25 @@ def test_gradients_are_the_same_with_checkpointing():
 
 
 def test_weights_survive_saving_and_loading():
-    first = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0)
+    first = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0)
     randomize_lora(first)
-    second = create_network(make_flux(), None, rank=2, alpha=1.0, seed=5)
+    second = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=5)
     second.load(first.weights(), "a file")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_what_does_not_fit_is_refused_by_name():
-    network = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0)
+    network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0)
     weights = network.weights()
     name = sorted(weights)[0]
     with pytest.raises(TrainerError, match=r"a\.safetensors.*lora_unet"):
         network.load({key: value for key, value in weights.items() if key != name}, "a.safetensors")
-    wider = create_network(make_flux(), None, rank=3, alpha=1.0, seed=0).weights()
+    wider = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=3, alpha=1.0), seed=0).weights()
     with pytest.raises(TrainerError, match=r"a\.safetensors"):
         network.load(wider, "a.safetensors")
     with pytest.raises(TrainerError, match="train_blocks=some"):
-        create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks="some")
+        create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0, options=LoRAOptions(train_blocks="some")), seed=0)
     with pytest.raises(TrainerError, match=r"train_double_block_indices=0-1.*0 to 0"):
-        create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_double_block_indices="0-1")
+        create_network(
+            {FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0, options=LoRAOptions(train_double_block_indices="0-1")), seed=0
+        )

@@ -4,17 +4,20 @@ import pytest
 import torch
 
 from library.errors import TrainerError
-from networks.lora_flux import create_network
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers, to_kohya
+from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux, make_t5
 
 
-def lora(**choices):
-    settings = {"rank": 4, "alpha": 2.0, "in_dims": (1, 2, 3, 1, 2)} | choices
-    network = create_network(make_flux(), make_clip(), t5=make_t5(), seed=1, **settings)
+def lora(*, rank, alpha, split_qkv):
+    models = {FLUX_PREFIX: make_flux(), CLIP_PREFIX: make_clip(), T5_PREFIX: make_t5()}
+    options = LoRAOptions(in_dims=(1, 2, 3, 1, 2), split_qkv=split_qkv)
+    network = create_network(models, LoRASpec(rank=rank, alpha=alpha, options=options), seed=1)
     randomize_lora(network)
-    return network.weights(settings.get("dtype"))
+    return network.weights()
 
 
 def same(first, second):
@@ -31,7 +34,7 @@ def test_kohyas_tensors_come_back_as_they_were(rank, alpha, split_qkv):
 
 
 def test_an_untrained_lora_comes_back_too():
-    weights = create_network(make_flux(), None, rank=12, alpha=1.0, seed=1).weights()
+    weights = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=12, alpha=1.0), seed=1).weights()
     assert same(to_kohya(to_diffusers(weights)), weights)
 
 

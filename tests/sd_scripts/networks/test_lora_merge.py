@@ -8,7 +8,7 @@ from library.config import BaseWeights
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.placement.quantization import quantize_blocks
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
 from networks.lora_merge import merge_base_weights, text_identity
 from tests.support.lora import randomize_lora
@@ -19,8 +19,8 @@ from tests.support.trainer_config import trainer_config
 @pytest.fixture(name="paths")
 def fixture_paths(tmp_path):
     paths = []
-    for seed, clip in enumerate((None, make_clip())):
-        network = create_network(make_flux(), clip, rank=3, alpha=1.0, seed=seed)
+    for seed, encoders in enumerate(({}, {CLIP_PREFIX: make_clip()})):
+        network = create_network({FLUX_PREFIX: make_flux(), **encoders}, LoRASpec(rank=3, alpha=1.0), seed=seed)
         randomize_lora(network)
         paths.append(str(tmp_path / f"{seed}.safetensors"))
         save_file(to_diffusers(network.weights()) if seed else network.weights(), paths[-1])
@@ -36,7 +36,7 @@ def test_merged_is_base_plus_lora(paths):
     merged, expected = make_flux(), make_flux()
     merge_base_weights(files(paths, (0.5, 1.0)), {FLUX_PREFIX: merged})
     for seed, multiplier in enumerate((0.5, 1.0)):
-        network = create_network(expected, None, rank=3, alpha=1.0, seed=seed)
+        network = create_network({FLUX_PREFIX: expected}, LoRASpec(rank=3, alpha=1.0), seed=seed)
         randomize_lora(network)
         network.set_multiplier(multiplier)
     change = (expected(**flux_inputs(PARAMS)) - make_flux()(**flux_inputs(PARAMS))).norm()

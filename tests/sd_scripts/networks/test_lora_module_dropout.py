@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_module import Dropout, DropoutRates, MicroStep
+from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
@@ -54,13 +56,19 @@ def test_masks_belong_to_step_micro_step_and_module():
     assert not any(torch.equal(first, other) for other in (mask(4, 1, "a"), mask(3, 0, "a"), mask(3, 1, "b"), mask(3, 1, "a", 1)))
 
 
+def spec(kind, rate, *, split_qkv):
+    of_options = {kind: rate} if kind != "dropout" else {}
+    options = LoRAOptions(split_qkv=split_qkv, **of_options)
+    return LoRASpec(rank=4, alpha=4.0, dropout=rate if kind == "dropout" else 0.0, options=options)
+
+
 @pytest.mark.parametrize("split_qkv", [False, True])
-@pytest.mark.parametrize("kind", ["network_dropout", "rank_dropout", "module_dropout"])
+@pytest.mark.parametrize("kind", ["dropout", "rank_dropout", "module_dropout"])
 def test_a_recompute_sees_the_same_masks(kind, split_qkv):
     gradients = []
     for checkpointing in (False, True, False):
         flux = make_flux()
-        network = create_network(flux, None, rank=4, alpha=4.0, seed=1, split_qkv=split_qkv, **{kind: 0.4 if len(gradients) < 2 else 0.0})
+        network = create_network({FLUX_PREFIX: flux}, spec(kind, 0.4 if len(gradients) < 2 else 0.0, split_qkv=split_qkv), seed=1)
         randomize_lora(network)
         flux.block_runner = BlockCheckpointing() if checkpointing else None
         network.start_micro_step(5, 0)

@@ -12,13 +12,17 @@ def factors(dtype=torch.float64):
     return {name: torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for name, shape in shapes.items()}
 
 
+def fused(out, x, down, up, scale):
+    return add_lora(out, x, (down, up), scale)
+
+
 def formula(out, x, down, up, scale):
     return out + scale * (x @ down.t()) @ up.t()
 
 
 def test_value_and_gradients_equal_the_formula():
     tensors = {name: tensor.requires_grad_() for name, tensor in factors().items()}
-    ours, plain = add_lora(**tensors, scale=0.25), formula(**tensors, scale=0.25)
+    ours, plain = fused(**tensors, scale=0.25), formula(**tensors, scale=0.25)
     assert torch.allclose(ours, plain)
     weights = torch.randn(ours.shape, dtype=torch.float64)
     gradients = [torch.autograd.grad((result * weights).sum(), tuple(tensors.values())) for result in (ours, plain)]
@@ -30,6 +34,6 @@ def test_bfloat16_stays_within_its_rounding(autocast):
     exact, rounded = factors(), factors(torch.bfloat16)
     weights = {name: factors(torch.float32)[name] for name in ("down", "up")}  # as they are trained
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        ours = add_lora(rounded["out"], rounded["x"], **weights, scale=0.25)
+        ours = fused(rounded["out"], rounded["x"], **weights, scale=0.25)
     assert ours.dtype == torch.bfloat16
     assert (ours.double() - formula(**exact, scale=0.25)).abs().max() < 0.05

@@ -8,12 +8,15 @@ from lycoris.kohya import create_network_from_weights
 from safetensors.torch import save_file
 
 from library.errors import TrainerError
+from library.models.family import TRANSFORMER
+from library.models.flux1.family import LORA_PARTS
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
+from library.models.flux1.text_encoders import CLIP
 from library.placement.activations import BlockCheckpointing
 from library.placement.quantization import quantize_blocks
 from networks import factory, lycoris_kohya
 from networks.factory import parameter_groups
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 from tests.support.trainer_config import trainer_config
 
@@ -26,13 +29,14 @@ def config_of(*network_args, **flags):
 
 
 def create(config, flux, clip):
-    return factory.create(config.network, flux, {CLIP_PREFIX: clip} if clip else {}, seed=config.run.seed)
+    models = {TRANSFORMER: flux} | ({CLIP: clip} if clip else {})
+    return factory.create(config.network, LORA_PARTS, models, seed=config.run.seed)
 
 
 def training(config):
     flux = make_flux()
     network = create(config, flux, make_clip())
-    return flux, network, torch.optim.AdamW(parameter_groups(config.optim, network))
+    return flux, network, torch.optim.AdamW(parameter_groups(config.optim, network, LORA_PARTS))
 
 
 def train(flux, network, optimizer, steps):
@@ -101,7 +105,7 @@ def test_it_learns_beside_a_float8_base():
     config = config_of("algo=lokr")
     network = create(config, flux, None)
     before = output(flux)
-    train(flux, network, torch.optim.AdamW(parameter_groups(config.optim, network)), range(2))
+    train(flux, network, torch.optim.AdamW(parameter_groups(config.optim, network, LORA_PARTS)), range(2))
     assert (output(flux) - before).norm() > 0.01
 
 
@@ -137,7 +141,7 @@ def test_begun_from_a_file(tmp_path):
     again = make_flux()
     create(config_of("algo=loha", network_weights=str(tmp_path / "loha.safetensors")), again, make_clip())
     assert torch.equal(output(again), output(flux))
-    lora = create_network(make_flux(), None, rank=2, alpha=1.0, seed=0).weights()
+    lora = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0).weights()
     save_file(lora, tmp_path / "lora.safetensors")
     with pytest.raises(TrainerError, match=r"lora\.safetensors does not fit"):
         create(config_of("algo=loha", network_weights=str(tmp_path / "lora.safetensors")), make_flux(), None)
@@ -157,20 +161,20 @@ def test_what_cannot_be_is_named(pair):
 
 
 def create_checked(config):
-    factory.plan(config)
+    factory.check(config)
     create(config, make_flux(), None)
 
 
 def test_other_flags_that_cannot_be_are_named():
     for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
         with pytest.raises(TrainerError, match=named):
-            factory.plan(config_of("algo=lokr", **changes))
+            factory.check(config_of("algo=lokr", **changes))
 
 
 def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
-        factory.plan(config_of("algo=lokr"))
+        factory.check(config_of("algo=lokr"))
 
 
 def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():

@@ -6,9 +6,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from networks.command_line import run_command
 from networks.lora_file import read_lora
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
 from networks.resize_lora import build_parser, rank_for, resize
 from tests.support.lora import randomize_lora
@@ -21,7 +22,7 @@ def go(*argv):
 
 @pytest.fixture(name="lora", params=["kohya", "diffusers"])
 def fixture_lora(request, tmp_path):
-    network = create_network(make_flux(), make_clip(), rank=6, alpha=3.0, seed=0)
+    network = create_network({FLUX_PREFIX: make_flux(), CLIP_PREFIX: make_clip()}, LoRASpec(rank=6, alpha=3.0), seed=0)
     randomize_lora(network)
     weights = network.weights()
     path = tmp_path / "lora.safetensors"

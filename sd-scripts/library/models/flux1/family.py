@@ -6,9 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from library.config import ModelConfig
+from library.config import ModelConfig, RateFlag
 from library.errors import TrainerError
-from library.models.family import TRANSFORMER, BlockRunner, FamilyOf, LatentGeometry, Part, SamplingDefaults, StepInputs, TensorStore
+from library.models.family import (
+    TRANSFORMER,
+    BlockRunner,
+    FamilyOf,
+    LatentGeometry,
+    LoRAPart,
+    ModelSpec,
+    Part,
+    SamplingDefaults,
+    StepInputs,
+    TensorStore,
+)
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX
 from library.models.flux1.loading import load_flux, open_flux
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
@@ -20,6 +31,20 @@ from library.weights.model_files import fingerprint
 
 T5_LENGTHS = {"dev": 512, "schnell": 256}  # tokens per caption that each version was trained with
 SAMPLING_DEFAULTS = {"dev": SamplingDefaults(steps=50, guidance=3.5), "schnell": SamplingDefaults(steps=4, guidance=3.5)}
+SPECS = {
+    version: ModelSpec(
+        base_model_version="flux1",
+        model_type=version,
+        architecture=f"flux-1-{version}",
+        implementation="https://github.com/black-forest-labs/flux",
+    )
+    for version in ("dev", "schnell")
+}
+LORA_PARTS: Mapping[Part, LoRAPart] = {
+    TRANSFORMER: LoRAPart(prefix=FLUX_PREFIX, log_name="unet", rate_flag=RateFlag.UNET),
+    CLIP: LoRAPart(prefix=CLIP_PREFIX, log_name="textencoder", rate_flag=RateFlag.TEXT_ENCODER),
+    T5: LoRAPart(prefix=T5_PREFIX, log_name="textencoder 2", rate_flag=RateFlag.TEXT_ENCODER, rate_index=1, switch="train_t5xxl"),
+}
 MAX_SWAPPED = 35  # kohya's maximum for --blocks_to_swap: 17 of 19 double blocks and 36 of 38 single blocks
 MIN_RESIDENT = 1  # blocks of each kind that stay on the device
 
@@ -30,11 +55,16 @@ class Flux1Family:
     name = "flux1"
     geometry = LatentGeometry(channels=Z_CHANNELS, pixels=8, patch=2)
     layer_names = LAYER_NAMES
-    lora_prefixes: Mapping[Part, str] = {TRANSFORMER: FLUX_PREFIX, CLIP: CLIP_PREFIX, T5: T5_PREFIX}
+    lora_parts = LORA_PARTS
     tokenized_parts = frozenset({CLIP})
 
     def __init__(self, version: str) -> None:
         self.version = version
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What kohya and Stability AI call this version."""
+        return SPECS[self.version]
 
     @property
     def sampling_defaults(self) -> SamplingDefaults:

@@ -1,15 +1,16 @@
 """A second model family is an object that keeps the interface and an entry in the list: here a made-up one that trains a step."""
 
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from library.config import ModelConfig
+from library.config import ModelConfig, RateFlag
 from library.data.dataset import Batch
-from library.models.family import TRANSFORMER, DeviceStore, LatentGeometry, SamplingDefaults, StepInputs
+from library.models.family import TRANSFORMER, DeviceStore, LatentGeometry, LoRAPart, ModelSpec, SamplingDefaults, StepInputs
 from library.models.flux1.family import Flux1Family
 from library.models.layer_names import Layer, LayerNames, Stack
 from library.models.registry import FAMILIES, FamilyEntry, find_family
@@ -32,7 +33,9 @@ class TinyFamily:
 
     name, version = "tiny", "one"
     geometry = LatentGeometry(channels=4, pixels=2, patch=1)
-    layer_names, lora_prefixes, tokenized_parts = NAMES, {TRANSFORMER: "lora_tiny"}, frozenset()
+    layer_names, tokenized_parts = NAMES, frozenset()
+    lora_parts = MappingProxyType({TRANSFORMER: LoRAPart(prefix="lora_tiny", log_name="tiny", rate_flag=RateFlag.UNET)})
+    spec = ModelSpec(base_model_version="tiny", model_type="one", architecture="tiny-one", implementation="here")
     sampling_defaults = SamplingDefaults(steps=2, guidance=1.0)
 
     def load_transformer(self, files, store, dtype):

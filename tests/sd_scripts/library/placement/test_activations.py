@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing, HostActivations, keep_activations_on_host
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
@@ -25,7 +26,7 @@ def test_activations_on_the_host_give_the_same_gradients(checkpointing):
     for offloaded in (False, True):
         flux = make_flux()
         flux.block_runner = BlockCheckpointing() if checkpointing else None
-        network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+        network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
         randomize_lora(network)
         host = CountingHost(flux, min_bytes=1)
         if offloaded:

@@ -5,10 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.math import image_ids, text_ids
 from library.models.flux1.transformer import FluxParams, product_bytes
 from library.placement.activations import BlockCheckpointing, products_budget
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import make_flux
 
 WIDE = FluxParams(
@@ -29,7 +30,7 @@ class AttentionCounter(TorchDispatchMode):
 
 def trained_flux():
     flux = make_flux(WIDE).to(torch.bfloat16)
-    network = create_network(flux, None, rank=4, alpha=2.0, seed=1)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=2.0), seed=1)
     random = torch.Generator().manual_seed(9)
     for lora in network.loras:
         lora.lora_up.weight.data.copy_(torch.randn(lora.lora_up.weight.shape, generator=random) * 0.1)

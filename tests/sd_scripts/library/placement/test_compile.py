@@ -5,10 +5,11 @@ import torch
 
 from library.config import PlacementConfig
 from library.errors import TrainerError
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.math import image_ids, text_ids
 from library.placement import compile
 from library.placement.activations import BlockCheckpointing
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support import block_swap
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
@@ -32,7 +33,7 @@ def gradients(flux, network):
 
 def test_gradients_are_those_of_uncompiled_blocks_with_products_kept_or_not():
     flux = make_flux()
-    network = create_network(flux, None, rank=4, alpha=1.0, seed=1)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=1.0), seed=1)
     flux.block_runner = BlockCheckpointing()
     plain = gradients(flux, network)
     assert compile.compile_blocks(flux.blocks, config(), CPU) == "aot_eager"

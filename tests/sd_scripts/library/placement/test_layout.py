@@ -8,12 +8,13 @@ import torch
 from bench.trainer_gpu import DEV
 from library.config import PlacementConfig, Quantization
 from library.models.flux1.family import Flux1Family
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.transformer import Flux, FluxParams
 from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import swap_blocks
 from library.placement.layout import TransformerLayout, num_blocks_to_swap
 from library.placement.quantization import QuantizedLinear
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.block_swap import RecordingTransfer
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
@@ -57,7 +58,7 @@ def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkp
         if is_swapped:
             swapped = FAMILY.swapped_blocks(flux, wanted)
             swap_blocks(swapped, transfer, is_checkpointed=checkpointing)
-        network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+        network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
         randomize_lora(network)
         out = [flux(**flux_inputs(params)).square().mean() for _ in range(2)]
         sum(out).backward()
@@ -77,7 +78,7 @@ def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes():
     layout.prepare(flux, flux.blocks)
     layout.finish(flux, flux.blocks)
     flux.block_runner = layout.block_runner()
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
     flux(**flux_inputs(PARAMS)).square().mean().backward()
     used = [note for note in transfer.notes if note.startswith("use")]
     assert used == [f"use {index}" for index in (0, 1, 2, 3, 4, 4, 3, 2, 1, 0)]  # forward, then the recompute

@@ -10,6 +10,7 @@ from bitsandbytes.functional import dequantize_4bit, int8_vectorwise_dequant, in
 from safetensors.torch import save_file
 from torch import nn
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.placement.quantization import (
     KINDS,
@@ -21,7 +22,7 @@ from library.placement.quantization import (
     quantize_rows,
     quantized_store,
 )
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
@@ -102,7 +103,7 @@ def test_a_model_is_close_and_smaller(kind):
 def test_the_loras_gradients_pass_through(kind):
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
-    network = create_network(flux, None, rank=4, alpha=4.0, seed=1)
+    network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
     randomize_lora(network)
     flux(**flux_inputs(PARAMS)).square().mean().backward()
     assert all(p.grad.abs().sum() > 0 for p in network.parameters())

@@ -5,9 +5,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing
 from library.placement.quantization import quantize_blocks
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.base_model import load_transformer
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux, save
@@ -62,7 +63,7 @@ def test_cpu_offload_checkpointing_implies_gradient_checkpointing():
 @torch.no_grad()
 def test_base_weights_are_merged_before_the_blocks_are_quantized_for_good(path, tmp_path):
     merged = make_flux()
-    network = create_network(merged, None, rank=3, alpha=1.0, seed=1)
+    network = create_network({FLUX_PREFIX: merged}, LoRASpec(rank=3, alpha=1.0), seed=1)
     randomize_lora(network)
     save_file(network.weights(), tmp_path / "lora.safetensors")
     loaded = load_transformer(path, lora_files=[tmp_path / "lora.safetensors"])

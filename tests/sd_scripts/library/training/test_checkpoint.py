@@ -9,11 +9,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fluxgym.contract.files import MANIFEST
 from library.errors import TrainerError
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
-from library.training.checkpoint import TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
-from networks.lora_flux import create_network
+from library.training.checkpoint import CheckpointParts, TrainState, load_checkpoint, read_train_state, save_checkpoint, verify_checkpoint
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import make_flux
 from tests.support.trainer_config import trainer_config
 
@@ -27,12 +28,16 @@ OPTIMIZERS = {
 
 
 def training(kind="AdamW", dtype=torch.float32, schedule="cosine"):
-    network = create_network(make_flux(), None, rank=4, alpha=4.0, seed=1).to(dtype)
+    network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=4, alpha=4.0), seed=1).to(dtype)
     config = trainer_config(optimizer_type=kind, lr_scheduler=schedule, learning_rate=1e-2, optimizer_args=OPTIMIZERS[kind]).optim
     if OPTIMIZER_CLASSES.get(kind.lower(), ("torch", ""))[0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
         pytest.importorskip(OPTIMIZER_CLASSES[kind.lower()][0])
     optimizer = create_optimizer(config, [{"params": list(network.parameters()), "lr": 1e-2}])
     return network, optimizer, create_scheduler(config, optimizer, 20)
+
+
+def parts(network, optimizer, scheduler, **extra):
+    return CheckpointParts(network=network, optimizer=optimizer, scheduler=scheduler, extra=extra)
 
 
 def go_on(network, optimizer, scheduler, first, last):
@@ -52,7 +57,7 @@ def test_a_restored_training_goes_on_as_if_it_had_never_stopped(kind, dtype, tmp
     go_on(*straight, 0, 6)
     stopped = training(kind, dtype)
     go_on(*stopped, 0, 3)
-    save_checkpoint(tmp_path / "a-state", *stopped, STATE)
+    save_checkpoint(tmp_path / "a-state", parts(*stopped), STATE)
     resumed = training(kind, dtype)
     load_checkpoint(tmp_path / "a-state", *resumed)
     assert read_train_state(tmp_path / "a-state") == STATE
@@ -71,7 +76,7 @@ def tensors_of(optimizer):
 def fixture_folder(tmp_path):
     network, optimizer, scheduler = training()
     go_on(network, optimizer, scheduler, 0, 1)
-    save_checkpoint(tmp_path / "a-state", network, optimizer, scheduler, STATE)
+    save_checkpoint(tmp_path / "a-state", parts(network, optimizer, scheduler), STATE)
     return tmp_path / "a-state"
 
 
@@ -110,13 +115,13 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(folder, monke
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr("library.training.checkpoint.write_json", refuse)
     with pytest.raises(TrainerError, match="disk is full"):
-        save_checkpoint(folder, *training(), STATE)
+        save_checkpoint(folder, parts(*training()), STATE)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_another_network_is_refused(folder):
-    network = create_network(make_flux(), None, rank=2, alpha=2.0, seed=1)
+    network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=2.0), seed=1)
     optimizer = torch.optim.AdamW(network.parameters())
     with pytest.raises(TrainerError, match="does not fit"):
         load_checkpoint(folder, network, optimizer, LambdaLR(optimizer, lambda _: 1.0))
@@ -124,7 +129,7 @@ def test_another_network_is_refused(folder):
 
 def test_the_whole_one_before_a_damaged_one_is_offered(folder):
     for name, step in (("b-state", 7), ("c-state", 9)):
-        save_checkpoint(folder.with_name(name), *training(), replace(STATE, step=step))
+        save_checkpoint(folder.with_name(name), parts(*training()), replace(STATE, step=step))
     (folder.with_name("c-state") / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(TrainerError, match=r"model\.safetensors has changed .* Resume from .*b-state, which is complete\."):
         read_train_state(folder.with_name("c-state"))
@@ -134,7 +139,7 @@ def test_the_whole_one_before_a_damaged_one_is_offered(folder):
 
 def test_further_parts_and_older_checkpoints(folder):
     part = {"x": torch.arange(3.0)}
-    save_checkpoint(folder, *training(), replace(STATE, losses=[1.5], log_folder="logs"), {"average": part})
+    save_checkpoint(folder, parts(*training(), average=part), replace(STATE, losses=[1.5], log_folder="logs"))
     assert torch.equal(load_checkpoint(folder, *training())["average"]["x"], part["x"])
     assert read_train_state(folder).losses == [1.5]
     older = json.loads((folder / "train_state.json").read_text())

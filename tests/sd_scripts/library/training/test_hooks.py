@@ -28,7 +28,7 @@ class Recorded:
     def weights_for_use(self):
         return nullcontext()
 
-    def extra_parts(self):
+    def checkpoint_parts(self):
         return {}
 
     def has_images(self, label):
@@ -44,7 +44,7 @@ class Recorded:
         self.done.append(f"lora{suffix} epoch {epoch} step {step}")
         return f"cat{suffix}.safetensors"
 
-    def save_state(self, suffix, optimizer, scheduler, state, extra):
+    def save_state(self, suffix, parts, state):
         self.done.append(f"state{suffix}")
         self.states.append(state)
 

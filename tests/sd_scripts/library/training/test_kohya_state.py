@@ -10,16 +10,17 @@ from safetensors.torch import save_file
 from torch.optim.lr_scheduler import LambdaLR
 
 from library.errors import TrainerError
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.optim.optimizers import create_optimizer
 from library.training.kohya_state import is_kohya_state, load_kohya_state, position_of, unpickle
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import make_flux
 from tests.support.trainer_config import trainer_config
 
 
 def parts(optimizer="AdamW", halves=(0, 1)):
     """Return a network in two groups, in the order of `halves`: kohya puts the text encoder's first, this trainer the transformer's."""
-    network = create_network(make_flux(), None, rank=2, alpha=2.0, seed=1)
+    network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=2.0), seed=1)
     parameters = list(network.parameters())
     both = [parameters[:6], parameters[6:]]
     made = create_optimizer(trainer_config(optimizer_type=optimizer).optim, [{"params": both[half], "lr": 0.01} for half in halves])
@@ -123,10 +124,10 @@ def test_what_does_not_fit_or_is_torn_is_named(folder, tmp_path):
     write(folder, *made)
     with pytest.raises(TrainerError, match="belongs to another optimizer"):
         load_kohya_state(folder, *parts("AdamW8bit"), 1)
-    network = create_network(make_flux(), None, rank=2, alpha=1.0, seed=1)
+    network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=1)
     with pytest.raises(TrainerError, match="--network_alpha 2, now it is 1"):
         load_kohya_state(folder, network, *parts()[1:], 1)
-    other = create_network(make_flux(), None, rank=3, alpha=2.0, seed=1)
+    other = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=3, alpha=2.0), seed=1)
     with pytest.raises(TrainerError, match="does not fit"):
         load_kohya_state(folder, other, *parts()[1:], 1)
     (folder / "optimizer.bin").write_bytes((folder / "optimizer.bin").read_bytes()[:100])

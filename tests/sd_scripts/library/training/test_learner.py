@@ -4,19 +4,21 @@ import pytest
 import torch
 
 from library.errors import TrainerError
+from library.models.flux1.family import LORA_PARTS
+from library.models.flux1.layer_names import FLUX_PREFIX
 from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
 from library.training.learner import Learner
 from networks.factory import parameter_groups
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import make_flux
 from tests.support.trainer_config import trainer_config
 
 
 def make_learner(*, ema_decay=None, max_grad_norm=1.0):
     optim = trainer_config(learning_rate=0.1, optimizer_type="SGD").optim
-    network = create_network(make_flux(), None, rank=1, alpha=1.0, seed=0)
-    optimizer = create_optimizer(optim, parameter_groups(optim, network))
+    network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=1, alpha=1.0), seed=0)
+    optimizer = create_optimizer(optim, parameter_groups(optim, network, LORA_PARTS))
     return Learner(
         network=network,
         optimizer=optimizer,
@@ -98,6 +100,6 @@ def test_the_average_is_in_the_network_only_while_it_is_used():
     assert torch.equal(weight_of(learner), trained)
     assert (used - trained).norm() > 0
     assert (used - trained).norm() < (start - trained).norm()
-    average = learner.extra_parts()["average"]
+    average = learner.checkpoint_parts().extra["average"]
     assert any(torch.equal(tensor, used) for tensor in average.values() if tensor.shape == used.shape)
-    assert make_learner().extra_parts() == {}
+    assert make_learner().checkpoint_parts().extra == {}

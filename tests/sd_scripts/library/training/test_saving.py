@@ -8,9 +8,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from fluxgym.contract.files import epoch_suffix, step_suffix
 from library.errors import TrainerError
-from library.training.checkpoint import TrainState, is_complete
+from library.models.flux1.layer_names import FLUX_PREFIX
+from library.training.checkpoint import CheckpointParts, TrainState, is_complete
 from library.training.saving import Saver
-from networks.lora_flux import create_network
+from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import make_flux
 from tests.support.trainer_config import trainer_config
 
@@ -19,7 +20,9 @@ from tests.support.trainer_config import trainer_config
 def fixture_make_saver(tmp_path):
     def make(**changes):
         config = trainer_config(output_dir=tmp_path, output_name="cat", **changes).save
-        return Saver(config, create_network(make_flux(), None, rank=1, alpha=1.0, seed=0), {"ss_seed": "42"}, epoch_interval=2)
+        return Saver(
+            config, create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=1, alpha=1.0), seed=0), {"ss_seed": "42"}, epoch_interval=2
+        )
 
     return make
 
@@ -90,7 +93,8 @@ def test_without_retention_everything_stays(make_saver, tmp_path):
 def write_state(saver, suffix, step):
     optimizer = torch.optim.AdamW(saver.network.parameters())
     state = TrainState(step=step, epoch=1, batch_in_epoch=0, total_steps=9, seed=1, fixed={})
-    return saver.save_state(suffix, optimizer, LambdaLR(optimizer, lambda _: 1.0), state)
+    parts = CheckpointParts(network=saver.network, optimizer=optimizer, scheduler=LambdaLR(optimizer, lambda _: 1.0))
+    return saver.save_state(suffix, parts, state)
 
 
 @pytest.mark.parametrize("harm", [None, "the new one is damaged", "no new one was written"])

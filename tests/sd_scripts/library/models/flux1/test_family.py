@@ -84,7 +84,7 @@ def test_release_frees_t5_unless_it_is_kept(files):
     assert encoders.t5 is not None
     encoders.release(frozenset({CLIP}))
     assert set(encoders.parts()) == {CLIP}
-    assert set(FAMILY.lora_prefixes) == {TRANSFORMER, CLIP, T5}
+    assert set(FAMILY.lora_parts) == {TRANSFORMER, CLIP, T5}
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pocket.measures import colors_seen, nearest_rms, num_nearest_to
-from pocket.scenes import COLORS, SHAPES, draw_shape
+from pocket.scenes import COLORS, SHAPES, Shape, draw_shape
+from tests.support.pocket_measures import colors_seen, nearest_rms, num_nearest_to
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -13,7 +13,7 @@ def test_color_measure_of_drawn_scenes_finds_their_colors(shape):
     random = np.random.default_rng(0)
     for _ in range(20):
         foreground, background = random.choice(list(COLORS), 2, replace=False)
-        pixels = draw_shape(foreground, shape, background, radius=0.33, center=(0.5, 0.5), turn=0.1, size=64)
+        pixels = draw_shape(Shape(name=shape, radius=0.33, center=(0.5, 0.5), turn=0.1), foreground, background, 64)
         noisy = np.clip(pixels + random.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
         assert colors_seen(noisy) == (background, foreground)
 

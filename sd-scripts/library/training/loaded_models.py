@@ -1,0 +1,96 @@
+"""The frozen models of a training, loaded and freed in an order that fits in memory."""
+
+import gc
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fluxgym.contract.codes import Phase
+from library.data.dataset import TrainingData
+from library.models.family import TRANSFORMER, ModelFamily, Part, TextEncoders
+from library.models.registry import find_family
+from library.sampling import PromptTexts
+from library.training.base_model import BaseModel
+from library.training.preflight import Run
+from networks.factory import trained_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModels:
+    """The frozen models of a training, of one family.
+
+    `encoders` is None if captions are cached and no text encoder is trained. `train` are the text encoders that the network trains, `prompts` the
+    encoded texts of the sample prompts.
+    """
+
+    family: ModelFamily
+    transformer: nn.Module
+    vae: nn.Module
+    encoders: TextEncoders | None
+    prompts: PromptTexts
+    train: frozenset[Part]
+
+    def by_part(self) -> dict[Part, nn.Module]:
+        """Return the models in memory that a LoRA can train."""
+        return {TRANSFORMER: self.transformer} | (self.encoders.parts() if self.encoders is not None else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """What encodes text: see LoadedModels."""
+
+    prompts: PromptTexts
+    encoders: TextEncoders | None
+    train: frozenset[Part]
+
+
+def load_models(run: Run, data: TrainingData) -> LoadedModels:
+    """Load the models, and encode the captions, images and prompts that the flags cache.
+
+    Raises:
+        TrainerError: If a file is missing, damaged, or of another model.
+        StopRequested: If a stop was requested meanwhile.
+    """
+    config = run.config
+    run.progress.enter(Phase.LOADING)
+    base = BaseModel(find_family(config.model), config.model, config.network.base_weights, device=run.device, dtype=run.dtype)
+    text = _load_text(run, data, base)
+    vae = _load_vae(run, data, base)
+    run.progress.enter(Phase.LOADING)
+    transformer = base.load_transformer(config.placement)
+    run.stop.check()
+    return LoadedModels(
+        family=base.family, transformer=transformer, vae=vae, encoders=text.encoders, prompts=text.prompts, train=text.train
+    )
+
+
+def _load_text(run: Run, data: TrainingData, base: BaseModel) -> _Text:
+    """Load the encoders and encode captions and prompts; cached captions free encoders before the transformer is loaded."""
+    encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
+    train = trained_parts(run.config.network, base.family.lora_parts) - {TRANSFORMER}
+    if caches:
+        data.cache_text(base.family, encoders, train, run.on_item)
+    prompts = PromptTexts(base.family, encoders, run.prompts, train)
+    if caches:
+        encoders.release(train)
+    text = _Text(prompts=prompts, encoders=encoders if train or not caches else None, train=train)
+    del encoders
+    _free_memory()
+    run.stop.check()
+    return text
+
+
+def _load_vae(run: Run, data: TrainingData, base: BaseModel) -> nn.Module:
+    """Load the VAE, and encode the images if latents are cached."""
+    vae = base.load_vae()
+    if run.config.data.cache_latents:
+        data.cache_latents(base.family, vae, run.on_item)
+    run.stop.check()
+    return vae
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
