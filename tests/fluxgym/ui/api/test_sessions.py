@@ -159,7 +159,7 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     write_checkpoint(run, 4)
     (row,) = rows(client)
     assert row["resume"]["label"] == "Resume from step 4"
-    assert "checkpoint" in row["resume"]["help"] or "state" in row["resume"]["help"]
+    assert row["resume"]["help"] == "Continues from step 4 of 10 (cat-step00000004-state)"
     write_checkpoint(run, 10)
     assert resume_preview(run) is None
 
