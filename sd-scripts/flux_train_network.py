@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:
-        print("stopped as asked; the state is saved" if progress.step else "stopped as asked, before the first step", flush=True)
+        print("stopped on request; the state is saved" if progress.step else "stopped on request before the first step", flush=True)
         return EXIT_STOPPED
     except (MemoryError, OSError, RuntimeError) as error:
         known = explain_error(error)

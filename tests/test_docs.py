@@ -58,6 +58,12 @@ def test_make_targets_are_all_documented():
     assert set(phony[1].split()) == set(re.findall(r"^make (\w+)", COMMANDS, re.MULTILINE))
 
 
+def test_make_check_runs_every_test_of_the_repository_itself():
+    quick = re.search(r"^QUICK \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert quick is not None
+    assert {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py")} <= set(quick[1].split())
+
+
 def test_flags_in_readme_and_commands_exist():
     known = flags_of(build_app_parser()) | flags_of(build_terminal_parser())
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w-])", README + COMMANDS))

@@ -75,7 +75,7 @@ def check_flag(name: str, value: Any) -> None:
         raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
     if flag is None:
         near = get_close_matches(name, all_flags(), n=1)
-        hint = f" Did you mean {near[0]}?" if near else " kohya's flag names are meant, without the dashes."
+        hint = f" Did you mean {near[0]}?" if near else " Use kohya's flag names, without the dashes."
         raise ConfigError(f"The advanced setting “{name}” is not known.{hint}", field="advanced")
     if name in NOT_FOR_A_RUN:
         raise ConfigError(f"The advanced setting “{name}” is set by FluxGym itself; leave it out.", field="advanced")

@@ -1,4 +1,4 @@
-"""The command's ends: what it prints and which code it exits with, without a training."""
+"""The output and the exit codes of the command, without a training."""
 
 import pytest
 import torch

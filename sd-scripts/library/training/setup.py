@@ -232,7 +232,7 @@ def _resume(run: _Run, data: TrainingData, learner: Learner, checkpoint: TrainSt
         print_changed_settings(checkpoint, other_settings(run.config, data))
     learner.resume(folder, checkpoint.step)
     if checkpoint.step == run.progress.total_steps:
-        print(f"the checkpoint stands at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
+        print(f"the checkpoint is at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
 
 
 def _create_reporter(run: _Run, data: TrainingData, position: Position, checkpoint: TrainState | None) -> Reporter:

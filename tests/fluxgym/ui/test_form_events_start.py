@@ -1,4 +1,4 @@
-"""Start in the form's events: the run it makes, a taken name, a second press, and what stands in its way."""
+"""Start in the form's events: the run it makes, a taken name, a second press, and what prevents it."""
 
 import pytest
 
@@ -82,7 +82,7 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, setting
     [({"lora_name": ""}, "lora_name"), ({"lora_name": "cat", "learning_rate": "abc"}, "learning_rate"), ({"lora_name": "../x"}, "lora_name"),
      ({"lora_name": "cat", "seed": ""}, "seed"), ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
 )  # fmt: skip
-def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(page, draft, settings, changes, field):
+def test_start_reports_a_problem_beside_its_field_and_leaves_nothing(page, draft, settings, changes, field):
     write_cats(draft.images.path, count=4)
     page.typed(**changes)
     answer = page.send("start")

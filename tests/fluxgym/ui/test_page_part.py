@@ -1,4 +1,4 @@
-"""The page's scripts hang together: each uses what it imports, what it imports is there, and whatever one tells another is heard."""
+"""The page's scripts fit together: each import exists and is used, each export is used, and each event has a sender and a listener."""
 
 import json
 import re

@@ -58,7 +58,7 @@ def png(size: int = 70) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_page_is_there_and_asks_no_other_host(client):
+def test_the_page_is_served_and_requests_no_other_host(client):
     page = client.get("/")
     assert page.status_code == 200
     assert len(page.content) < 300_000
@@ -166,7 +166,7 @@ def test_an_upload_cannot_leave_its_draft(client, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_too_large_a_file_is_refused_before_and_while_it_comes(client, monkeypatch):
+def test_too_large_a_file_is_refused_before_and_during_its_upload(client, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", 1000)
     address = f"/fluxgym/drafts/{new_draft_id()}/images/a.png"
     assert client.put(address, content=png(200)).status_code == 413
@@ -183,7 +183,7 @@ def test_a_draft_has_an_id_that_cannot_be_guessed(client):
     assert "reload" in error(client.put("/fluxgym/drafts/mine/images/a.png", content=png()), 404)
 
 
-def test_a_run_goes_out_and_comes_in_again(client, settings, run):
+def test_an_exported_run_is_imported_again(client, settings, run):
     state = client.get("/fluxgym/runs/cat/export/state.json")
     assert state.json()["lora_name"] == "cat"
     assert 'filename="cat.json"' in state.headers["content-disposition"]

@@ -79,7 +79,7 @@ def delta(lora):
 
 
 @torch.no_grad()
-def test_a_start_takes_what_fits_and_tells_it(capsys):
+def test_a_start_loads_matching_tensors_and_reports_the_others(capsys):
     source = create_network(make_flux(), None, rank=4, alpha=2.0, seed=0, train_blocks="single")
     randomize_lora(source)
     flux, expected = make_flux(), make_flux()

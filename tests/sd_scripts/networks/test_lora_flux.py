@@ -1,4 +1,4 @@
-"""The LoRA changes FLUX's output as diffusers' own loader says it does, and carries kohya's names."""
+"""The LoRA changes FLUX's output as with diffusers' own loader, and has kohya's names."""
 
 import json
 from dataclasses import replace
@@ -112,7 +112,7 @@ def test_ranks_from_a_file_overrule_everything():
     assert ranks_of(network) == {name: list(rank) for name, rank in listed.items()}
 
 
-def test_verbose_tells_every_module(capsys):
+def test_verbose_prints_every_module(capsys):
     create_network(make_flux(), None, rank=2, alpha=1.0, seed=0, train_blocks="double", verbose=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10

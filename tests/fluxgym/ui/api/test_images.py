@@ -171,7 +171,7 @@ def test_clearing_takes_them_out_of_the_form_only(client, settings):
     assert len(list(OutputsPaths(settings.outputs).run("cat").dataset.iterdir())) == 4
 
 
-def test_the_example_comes_at_one_click(client, settings, empty):
+def test_the_example_is_added_at_one_click(client, settings, empty):
     make_run(settings.outputs, "example-cat")
     answer = value(client.post(f"drafts/{empty.id}/example"))
     assert answer == {"source": "", "name": "example-cat-2", "trigger": "sks cat"}

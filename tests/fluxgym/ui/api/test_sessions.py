@@ -177,7 +177,7 @@ def test_a_button_of_an_earlier_start_does_nothing(client, settings):
         ("%ff/stop", 404, "no run"), ("cat/__init__", 409, "reload"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_said(client, settings, path, status, word):
+def test_an_action_that_is_not_possible_is_refused_with_its_reason(client, settings, path, status, word):
     stopped(settings, "cat", base_model="pocket")
     assert word in error(client.post(f"sessions/{path}", json={}), status)
 
@@ -301,7 +301,7 @@ def test_folders_that_no_run_can_have_hide_no_row(client, settings):
     assert [session.slug for session in list_sessions(settings.outputs)] == ["cat"]
 
 
-def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_removed(client, settings):
+def test_nothing_is_offered_while_the_trainer_is_live_though_its_pid_file_was_removed(client, settings):
     run = make_run(settings.outputs, "cat", status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)
