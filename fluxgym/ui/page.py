@@ -13,6 +13,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.setting_spec import Group, Kind
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
+from fluxgym.dataset.example import NUM_IMAGES
 from fluxgym.engines.devices import devices_of, num_gpus
 from fluxgym.models.catalog import list_models
 from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
@@ -24,7 +25,7 @@ from fluxgym.ui.form_events import FormEvents, FormRequest
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
-IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24)
+IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
 SAVE_UNSENT = (
@@ -60,7 +61,7 @@ class TrainPage:
 def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
     """Add the three steps and Advanced; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
     with gr.Column(elem_id="fg-train", min_width=0):
-        js_module("welcome")
+        js_module("welcome", IMAGES)
         with gr.Column(elem_id="fg-steps", elem_classes="steps", min_width=0):
             with gr.Column(elem_classes=["card", "one"], min_width=0):
                 js_module("form_menu")

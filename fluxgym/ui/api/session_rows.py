@@ -14,6 +14,7 @@ from fluxgym.runs.files import is_regular, read_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.status import SYMBOLS
 from fluxgym.sessions.figures import figures_of, first_start
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin, imported_at, origin_of, parent_of
@@ -21,20 +22,16 @@ from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.ui.api.session_answers import ResumeOffer, SessionRow, StatusWord
 
 RESUMABLE = (Status.STOPPED, Status.FAILED, Status.COMPLETED)
-# The word, the guide's symbol, and the shape of each status.
+# The word and the shape of each status.
 STATUS_TEXTS = {
-    Status.RUNNING: ("Running", "🟢", "running"),
-    Status.STARTING: ("Starting", "🟡", "queued"),
-    Status.QUEUED: ("Queued", "🟡", "queued"),
-    Status.STOPPED: ("Stopped", "🔵", "stopped"),
-    Status.COMPLETED: ("Completed", "✅", "done"),
-    Status.FAILED: ("Failed", "❌", "failed"),
-    Status.UNREADABLE: ("Cannot be read", "⚠️", "bad"),
-}
-STOPPING = StatusWord(word="Stopping", symbol="🟡", shape="queued")
+    Status.RUNNING: ("Running", "running"), Status.STARTING: ("Starting", "queued"), Status.QUEUED: ("Queued", "queued"),
+    Status.STOPPED: ("Stopped", "stopped"), Status.COMPLETED: ("Completed", "done"), Status.FAILED: ("Failed", "failed"),
+    Status.UNREADABLE: ("Cannot be read", "bad"),
+}  # fmt: skip
+STOPPING = StatusWord(word="Stopping", symbol=SYMBOLS[Status.STARTING], shape="queued")
 ORIGIN_TEXTS = {
-    Origin.COPY: StatusWord(word="Not started", symbol="🔵", shape="none"),
-    Origin.IMPORT: StatusWord(word="Imported", symbol="🔵", shape="none"),
+    Origin.COPY: StatusWord(word="Not started", symbol=SYMBOLS[Status.STOPPED], shape="none"),
+    Origin.IMPORT: StatusWord(word="Imported", symbol=SYMBOLS[Status.STOPPED], shape="none"),
 }
 PHASE_TEXTS = {
     Phase.STARTING: "Loading the trainer", Phase.DOWNLOADING: "Downloading", Phase.LOADING: "Loading the model",
@@ -97,8 +94,8 @@ def shown_status(session: Session, origin: Origin, *, is_stopping: bool) -> Stat
         return STOPPING
     if origin is not Origin.TRAINED and session.status is Status.STOPPED:
         return ORIGIN_TEXTS[origin]
-    word, symbol, shape = STATUS_TEXTS[session.status]
-    return StatusWord(word=word, symbol=symbol, shape=shape)
+    word, shape = STATUS_TEXTS[session.status]
+    return StatusWord(word=word, symbol=SYMBOLS[session.status], shape=shape)
 
 
 def activity_of(session: Session) -> str:

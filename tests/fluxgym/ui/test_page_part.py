@@ -6,11 +6,12 @@ import re
 import pytest
 
 from fluxgym.contract.codes import LIVE
+from fluxgym.dataset.example import NUM_IMAGES
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import ASSETS, SAVE_UNSENT, STYLES, build_page, head
+from fluxgym.ui.page import ASSETS, IMAGES, SAVE_UNSENT, STYLES, build_page, head
 from tests.support.small_world import small_world
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
@@ -65,6 +66,11 @@ def test_no_moment_of_the_servers_is_compared_with_the_browsers_clock():
     for name, text in SCRIPTS.items():
         if name != "clock.js":
             assert "Date.now() / 1000" not in text, f"{name} must ask clock.js for the time"
+
+
+def test_no_script_has_the_number_of_example_photos():
+    assert [name for name, text in SCRIPTS.items() if re.search(r"\b\d+ (example|cat) ", text)] == []
+    assert IMAGES.num_example == NUM_IMAGES
 
 
 def test_no_script_parses_text_as_html():
