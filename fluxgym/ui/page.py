@@ -20,7 +20,8 @@ from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.files import ASSETS, VENDOR
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
-from fluxgym.ui.form_events import FormEvents, FormRequest
+from fluxgym.ui.form_events import FormEvents
+from fluxgym.ui.form_request import FormRequest
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
@@ -138,13 +139,21 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     return page
 
 
+def sent_form(event: gr.EventData) -> object:
+    """Return what form.js sent with an event, None if another program sent something else."""
+    try:
+        return event.form
+    except (AttributeError, TypeError):
+        return None
+
+
 def _wire(train: TrainPage, events: FormEvents) -> None:
     """Connect the form's events. form.js triggers them: `input` to save what is typed in the browser, `select` to send an event to the app."""
     fields = [train.fields[name] for name in NAMES]
 
     def respond(values: Mapping[Component, Any], event: gr.EventData) -> dict[str, Any]:
         typed = {name: values[field] for name, field in train.fields.items()}
-        return events.answer(FormRequest.from_event(event._data, typed, values[train.gpus]))
+        return events.answer(FormRequest.from_event(sent_form(event), typed, values[train.gpus]))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet

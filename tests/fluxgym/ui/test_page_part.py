@@ -3,6 +3,7 @@
 import json
 import re
 
+import gradio
 import pytest
 
 from fluxgym.contract.codes import LIVE
@@ -11,7 +12,7 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import ASSETS, IMAGES, SAVE_UNSENT, STYLES, build_page, head
+from fluxgym.ui.page import ASSETS, IMAGES, SAVE_UNSENT, STYLES, build_page, head, sent_form
 from tests.support.small_world import small_world
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
@@ -99,6 +100,11 @@ def test_no_event_of_the_form_writes_to_a_field_but_the_patch(page):
     for function in page.fns.values():
         written = [block._id for block in function.outputs if block._id in fields]
         assert not written or (function.fn is None and "answer?.patch" in function.js and set(written) == fields)
+
+
+@pytest.mark.parametrize(("data", "form"), [({"form": {"request": 1}}, {"request": 1}), ({}, None), (None, None), (3, None), ([], None)])
+def test_an_event_without_a_form_is_empty(data, form):
+    assert sent_form(gradio.EventData(None, data)) == form
 
 
 def test_the_scripts_have_the_servers_list_of_live_statuses():

@@ -7,7 +7,7 @@ from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft
-from fluxgym.ui import form_events
+from fluxgym.ui import form_start
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import stop_and_wait
@@ -54,7 +54,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, sett
     assert answer["taken"]["resume"] is None
     assert answer["taken"]["replace"] == "Replace cat"
     assert answer["patch"] == {}
-    answer = page.send("choose", if_exists="new")
+    answer = page.send("start", if_exists="new")
     assert answer["started"] == {"slug": "cat-2"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
@@ -70,7 +70,7 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, setting
     assert page.send("start")["started"] == {"slug": "cat"}
     page.typed(lora_name="Cat", num_repeats="3")
     assert "taken" in page.send("start")  # other settings are another training
-    monkeypatch.setattr(form_events, "TWICE_S", 0.0)
+    monkeypatch.setattr(form_start, "TWICE_S", 0.0)
     page.typed(**TRAINABLE)
     assert "taken" in page.send("start")  # later it is a question again
     (tmp_path / "cat").unlink()
