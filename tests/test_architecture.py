@@ -88,6 +88,16 @@ def test_app_imports_follow_the_order():
     assert found == set()
 
 
+def test_page_and_sessions_use_engines_only_through_their_interface():
+    interface = ("base", "registry", "machine")  # machine only describes this host
+    found = []
+    for path in sources("fluxgym"):
+        if path.parts[1] in ("ui", "cli", "sessions"):
+            names = [name for name in imports(path) if name.startswith("fluxgym.engines.")]
+            found += [f"{path}: {name}" for name in names if name.split(".")[2] not in interface]
+    assert found == []
+
+
 def test_trainer_imports_follow_the_order():
     found = set()
     known = {name for names in TRAINER_ORDER for name in names}

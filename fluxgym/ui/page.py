@@ -14,8 +14,10 @@ from fluxgym.config.setting_spec import Group, Kind
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
 from fluxgym.dataset.example import NUM_IMAGES
-from fluxgym.engines.devices import devices_of, num_gpus
+from fluxgym.engines.base import Engine
+from fluxgym.engines.registry import engine_for
 from fluxgym.models.catalog import list_models
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.files import ASSETS, VENDOR
@@ -59,7 +61,7 @@ class TrainPage:
     form: gr.HTML
 
 
-def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
+def add_train_page(models: list[tuple[str, str]], engine: Engine) -> TrainPage:
     """Add the three steps and Advanced; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
     with gr.Column(elem_id="fg-train", min_width=0):
         js_module("welcome", IMAGES)
@@ -70,18 +72,19 @@ def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
                     fields = _add_fields(Group.LORA, models)
             with gr.Column(elem_classes="two", min_width=0):
                 js_module("images", IMAGES)
-            form, gpus = _add_train_column(models, num_gpus)
+            form, gpus = _add_train_column(models, engine)
             fields |= _add_advanced(models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _add_train_column(models: list[tuple[str, str]], num_gpus: int) -> tuple[gr.HTML, gr.Dropdown]:
+def _add_train_column(models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
+    num_gpus = engine.num_gpus()
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
             choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
-            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(devices_of(None)))
+            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices()))
             form = js_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
@@ -131,7 +134,9 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     with page, gr.Column(elem_id="fg-app"):
         js_module("navigation")
         js_module("banner", RUNS)
-        train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
+        train = add_train_page(
+            [(model.title, model.id) for model in list_models(settings.models)], engine_for(OutputsPaths(settings.outputs))
+        )
         js_module("runs", RUNS)
         js_module("run_page")
         js_module("notices")

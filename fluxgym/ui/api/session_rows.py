@@ -7,10 +7,9 @@ from urllib.parse import quote
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Phase, Status
 from fluxgym.contract.progress import is_number
-from fluxgym.engines.device_queue import Queue, Ticket
-from fluxgym.engines.registry import has_process
+from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
-from fluxgym.runs.files import is_regular, read_json
+from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
@@ -112,8 +111,8 @@ def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Moment:
     if session.status is Status.UNREADABLE:
         return Moment(word="Changed", at=session.started)
     if session.status is Status.QUEUED:
-        ticket = Ticket.from_json(read_json(run.ticket))
-        return Moment(word="Queued", at=float(ticket.since) if ticket is not None else session.started)
+        since = engine_of(run).waiting_since(run)
+        return Moment(word="Queued", at=session.started if since is None else since)
     if origin is Origin.COPY:
         return Moment(word="Copied", at=session.started)
     if origin is Origin.IMPORT:
@@ -151,8 +150,3 @@ def resume_offer(run: RunPaths) -> ResumeOffer | None:
     if found is None:
         return None
     return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
-
-
-def queue_order(outputs: OutputsPaths) -> list[str]:
-    """Return the slugs of the waiting runs in the order of the queue."""
-    return [ticket.slug for ticket in Queue(outputs).tickets()]
