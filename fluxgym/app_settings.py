@@ -70,8 +70,8 @@ class Parser(argparse.ArgumentParser):
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
     """Add the flags that every command takes."""
-    parser.add_argument("--outputs", metavar="DIR", help="where the runs lie (default: outputs/ beside app.py)")
-    parser.add_argument("--models", metavar="DIR", help="where the models lie (default: models/ beside app.py)")
+    parser.add_argument("--outputs", metavar="DIR", help="folder of the runs (default: outputs/ beside app.py)")
+    parser.add_argument("--models", metavar="DIR", help="folder of the models (default: models/ beside app.py)")
     parser.add_argument("--sd-scripts", metavar="DIR", help="the trainer's folder (default: sd-scripts/ beside app.py)")
 
 

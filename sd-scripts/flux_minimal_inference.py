@@ -47,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--t5xxl", required=True, help="the T5 text encoder")
     add("--ae", required=True, help="the VAE")
     add("--model_type", choices=["flux"], default="flux", help="only flux")
-    add("--tokenizer_cache_dir", help="where the tokenizers lie, if not beside the encoders")
-    add("--apply_t5_attn_mask", action="store_true", help="let the model not see T5's padding")
+    add("--tokenizer_cache_dir", help="folder of the tokenizers, if they are not beside the encoders")
+    add("--apply_t5_attn_mask", action="store_true", help="mask T5's padding in the transformer's attention")
     add("--prompt", default="A photo of a cat", help="what to draw")
     add("--negative_prompt", help="what not to draw; needs --cfg_scale")
     add("--cfg_scale", type=number, default=1.0, help="strength of classifier-free guidance; 1 is off")
@@ -185,7 +185,7 @@ def _integrate(base: BaseModel, placement: PlacementConfig, encoded: EncodedProm
     with autocast(base.device, base.dtype):
         latents = sample_latents(base.family, flux, encoded, initial_noise(base.family.geometry, encoded.prompt, 0, None))
     if not latents.isfinite().all():
-        raise TrainerError("the image came out as no numbers (NaN); a LoRA or its multiplier is broken, or a precision too small.")
+        raise TrainerError("the image contains NaN; a LoRA is damaged, its multiplier is too large, or a precision is too low.")
     del flux
     _free_memory()
     return latents

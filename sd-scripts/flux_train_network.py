@@ -8,7 +8,7 @@ import sys
 import torch
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import EXIT_STOPPED, ReasonCode
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
 from library.errors import TrainerError
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:
-        print("stopped as asked; the state is saved" if progress.step else "stopped as asked, before the first step", flush=True)
+        print("stopped on request; the state is saved" if progress.step else "stopped on request before the first step", flush=True)
         return EXIT_STOPPED
     except (MemoryError, OSError, RuntimeError) as error:
         known = explain_error(error)
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:
     progress.fail(reason_code, sentence)
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
     return 2
 
 

@@ -63,9 +63,6 @@ MANY_PARAMETERS = {
     "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
-# "file -> package" pairs that still break the import order. This list may only shrink.
-KNOWN_VIOLATIONS: frozenset[str] = frozenset({
-})  # fmt: skip
 
 
 @cache
@@ -120,7 +117,17 @@ def test_app_imports_follow_the_order():
                 continue
             if level(app_package(name), APP_ORDER) >= level(own, APP_ORDER):
                 found.add(f"{path} -> {app_package(name)}")
-    assert found - KNOWN_VIOLATIONS == set()
+    assert found == set()
+
+
+def test_page_and_sessions_use_engines_only_through_their_interface():
+    interface = ("base", "registry", "machine")  # machine only describes this host
+    found = []
+    for path in sources("fluxgym"):
+        if path.parts[1] in ("ui", "cli", "sessions"):
+            names = [name for name in imports(path) if name.startswith("fluxgym.engines.")]
+            found += [f"{path}: {name}" for name in names if name.split(".")[2] not in interface]
+    assert found == []
 
 
 def test_trainer_imports_follow_the_order():
@@ -139,7 +146,7 @@ def test_trainer_imports_follow_the_order():
                 continue
             if level(other, TRAINER_ORDER) >= level(own, TRAINER_ORDER):
                 found.add(f"{path} -> {other}")
-    assert found - KNOWN_VIOLATIONS == set()
+    assert found == set()
 
 
 def test_only_the_registry_knows_flux1():
@@ -208,12 +215,7 @@ def test_modules_import_each_other_without_cycles():
 
     for node in sorted(graph):
         visit(node, ())
-    assert cycles - KNOWN_VIOLATIONS == set()
-
-
-def test_known_violations_still_exist():
-    files = {re.split(r": | -> ", line)[0] for line in KNOWN_VIOLATIONS if line.startswith(("fluxgym/", "sd-scripts/"))}
-    assert all((ROOT / file).is_file() for file in files)
+    assert cycles == set()
 
 
 def test_app_never_imports_the_trainer_and_the_trainer_imports_only_the_contract():
@@ -235,7 +237,7 @@ def test_contract_and_run_folder_import_only_the_standard_library():
         if len(path.parts) > 2 and path.parts[1] in allowed:
             names = {name.split(".")[0] for name in imports(path) if not name.startswith(f"fluxgym.{path.parts[1]}.")}
             found += [f"{path}: {name}" for name in sorted(names - sys.stdlib_module_names - allowed[path.parts[1]])]
-    assert set(found) - KNOWN_VIOLATIONS == set()
+    assert found == []
 
 
 def test_only_the_page_imports_gradio_and_nothing_heavy_is_imported_at_start():

@@ -1,8 +1,12 @@
 """Tests that README, docs/ and CONTRIBUTING.md match the code: commands, flags, variables, paths, packages and the proofs of the guide."""
 
 import argparse
+import json
 import re
+import shutil
 import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,12 @@ def test_make_targets_are_all_documented():
     phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony is not None
     assert set(phony[1].split()) == set(re.findall(r"^make (\w+)", COMMANDS, re.MULTILINE))
+
+
+def test_make_check_runs_every_test_of_the_repository_itself():
+    quick = re.search(r"^QUICK \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert quick is not None
+    assert {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py")} <= set(quick[1].split())
 
 
 def test_flags_in_readme_and_commands_exist():
@@ -150,3 +160,56 @@ def test_proofs_name_tests_that_exist(row):
     assert named or proof.strip().startswith("not yet: ")
     for path, name in named:
         assert re.search(rf"^(def {name}\(|{name} = )", (ROOT / path).read_text(), re.MULTILINE), f"{path} has no {name}"
+
+
+# Run in a copy of fluxgym/ that has the example's setting: what the form shows of it, the command line with it, and the page of the documentation.
+REPORT_ON_SETTING = """
+import json
+from fluxgym.config.setting_spec import Group
+from fluxgym.config.settings import TrainConfig
+from fluxgym.config.settings_docs import document
+from fluxgym.trainers.options import setting_options
+from fluxgym.ui.form import NAMES, component, describe_settings, rows_of
+
+field = component(next(row for row in rows_of(Group.ADVANCED) if row.name == "network_dropout")).get_config()
+report = {
+    "names": NAMES, "field": {name: field[name] for name in ("label", "elem_id", "value")}, "section": describe_settings()["network_dropout"].section,
+    "options": [setting_options(TrainConfig(lora_name="x", network_dropout=rate)).get("--network_dropout") for rate in (0.0, 0.5)],
+    "stored": TrainConfig.from_state({"lora_name": "x", "network_dropout": "0.5"}).to_state()["network_dropout"], "document": document(),
+}
+print(json.dumps(report))
+"""
+
+
+@pytest.fixture(name="with_example", scope="module")
+def fixture_with_example(tmp_path_factory):
+    """Return what a copy of the app reports that has the setting of "Add a setting" in CONTRIBUTING.md."""
+    section = re.search(r"^## Add a setting$(.*?)^## ", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert section is not None
+    row, field = (textwrap.dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```$", section[1], re.MULTILINE | re.DOTALL))
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "fluxgym", copy / "fluxgym", ignore=shutil.ignore_patterns("__pycache__", "vendor"))
+    path = copy / "fluxgym" / "config" / "settings.py"
+    source = path.read_text()
+    for before, added in (("    Setting(\n        name=OTHER_FLAGS,", row), ("    advanced: Mapping[str, Any] = field(", field)):
+        assert source.count(before) == 1
+        source = source.replace(before, textwrap.indent(added, "    ") + before)
+    path.write_text(source)
+    done = subprocess.run([sys.executable, "-c", REPORT_ON_SETTING], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_example_of_add_a_setting_is_a_field_in_a_group_of_advanced(with_example):
+    assert "network_dropout" in with_example["names"]
+    assert with_example["field"] == {"label": "LoRA dropout", "elem_id": "field-network_dropout", "value": "0"}
+    assert with_example["section"] == "Network"
+
+
+def test_the_example_of_add_a_setting_is_stored_and_reaches_the_command_line(with_example):
+    assert with_example["stored"] == 0.5
+    assert with_example["options"] == [None, ["0.5"]]
+
+
+def test_the_example_of_add_a_setting_is_in_the_documentation_of_settings(with_example):
+    assert "| LoRA dropout | `network_dropout` | `--network_dropout` | a number from 0 to 1 | `0.0` |" in with_example["document"]

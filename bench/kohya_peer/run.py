@@ -47,7 +47,7 @@ def _shrink_t5() -> None:
 
 
 def _read_tokenizers_as_json() -> None:
-    """Let kohya's tokenizer classes be read from tokenizer.json, with the longest text that tokenizer_config.json tells."""
+    """Let kohya's tokenizer classes be read from tokenizer.json, with the longest text that tokenizer_config.json gives."""
     from transformers import PreTrainedTokenizerFast
 
     from library import strategy_flux

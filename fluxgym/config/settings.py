@@ -17,6 +17,7 @@ from fluxgym.errors import ConfigError
 OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
 MAX_COUNT, MAX_STEPS = 100_000, 10_000_000
 SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+# In the order of the form; a test holds them equal to the choices in flags.json.
 TIMESTEP_SAMPLINGS = ("shift", "sigmoid", "flux_shift", "uniform", "sigma")
 
 ROWS = (
@@ -144,7 +145,9 @@ SET_BY_FORM = {
     for setting in OWN_KEYS
     for flag in (*((setting.flag,) if setting.emit is not Emit.NEVER else ()), *setting.replaces)
 }
-DATASET_KEYS = {setting.name: setting.dataset_key for setting in IN_ADVANCED if setting.emit is Emit.DATASET} | DATASET_FLAGS
+DATASET_KEYS = {setting.name: setting.dataset_key for setting in IN_ADVANCED if setting.emit is Emit.DATASET} | {
+    name: name for name in DATASET_FLAGS
+}
 NOT_ON_COMMAND_LINE = frozenset({*DATASET_KEYS, *SUBSET_FLAGS, *(setting.name for setting in IN_ADVANCED if setting.emit is Emit.NEVER)})
 
 

@@ -13,13 +13,8 @@ from typing import Any
 from fluxgym.config.values import is_text
 from fluxgym.errors import ConfigError
 
-DATASET_FLAGS = {
-    "min_bucket_reso": "min_bucket_reso",
-    "max_bucket_reso": "max_bucket_reso",
-    "bucket_reso_steps": "bucket_reso_steps",
-    "bucket_no_upscale": "bucket_no_upscale",
-    "resize_interpolation": "resize_interpolation",
-}
+# Flags that a data set in dataset.toml has under the same name, and then those that one of its folders has.
+DATASET_FLAGS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale", "resize_interpolation")
 SUBSET_FLAGS = (
     "keep_tokens", "shuffle_caption", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator",
     "enable_wildcard", "flip_aug", "random_crop", "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate",
@@ -75,7 +70,7 @@ def check_flag(name: str, value: Any) -> None:
         raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
     if flag is None:
         near = get_close_matches(name, all_flags(), n=1)
-        hint = f" Did you mean {near[0]}?" if near else " kohya's flag names are meant, without the dashes."
+        hint = f" Did you mean {near[0]}?" if near else " Use kohya's flag names, without the dashes."
         raise ConfigError(f"The advanced setting “{name}” is not known.{hint}", field="advanced")
     if name in NOT_FOR_A_RUN:
         raise ConfigError(f"The advanced setting “{name}” is set by FluxGym itself; leave it out.", field="advanced")

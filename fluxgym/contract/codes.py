@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 EXIT_STOPPED = 143  # exit code of a trainer that saved its state after SIGTERM
+ERROR_PREFIX = "error: "  # begins the line of a trainer's output that says in a sentence why it ended
 
 
 class Status(StrEnum):

@@ -41,7 +41,7 @@ def held_out_indices(count: int, share: float, seed: int) -> set[int]:
 def regularization_repeats(own_repeats: Sequence[int], total: int) -> list[int]:
     """Return the repeats of regularization images so that they sum to `total`, the repeats of all training images.
 
-    Each image first gets its own repeats, in order, until the total is reached; the rest is dealt evenly, one more for the first images.
+    Each image first gets its own repeats, in order, until the total is reached; the rest is distributed evenly, with one more for each of the first images.
     """
     repeats = []
     left = total if own_repeats else 0

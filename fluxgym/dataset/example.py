@@ -8,10 +8,11 @@ CROPS = (
     (100, 0, 360, 260, "eyes and ears"), (110, 40, 370, 300, "nose and whiskers"), (40, 0, 340, 300, "portrait"),
     (140, 0, 440, 300, "portrait, ear"), (90, 30, 350, 290, "close-up"),
 )  # fmt: skip
+NUM_IMAGES = len(CROPS)
 
 
-def write_example(folder: Path) -> int:
-    """Write the images and captions into a folder; returns their number."""
+def write_example(folder: Path) -> None:
+    """Write the images and captions into a folder."""
     from PIL import Image
     from skimage import data  # loads slowly
 
@@ -20,4 +21,3 @@ def write_example(folder: Path) -> int:
     for index, (left, top, right, bottom, words) in enumerate(CROPS, 1):
         photo.crop((left, top, right, bottom)).save(folder / f"cat-{index}.png")
         (folder / f"cat-{index}.txt").write_text(f"{TRIGGER}, {words}\n", encoding="utf-8")
-    return len(CROPS)

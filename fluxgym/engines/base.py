@@ -1,7 +1,6 @@
 """What FluxGym needs of an engine, which executes runs: submit and cancel runs, observe them, and assign devices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,22 +16,6 @@ class Mode(StrEnum):
     TRAIN = "train"
     STOP_ONLY = "stop"
     VERIFY_ONLY = "verify"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineHandle:
-    """A submitted job, by the engine's own name for it."""
-
-    engine: str
-    job_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capacity:
-    """The devices of which a run may take any, and the names of the runs that wait for one, the next first."""
-
-    devices: tuple[str, ...]
-    waiting: tuple[str, ...]
 
 
 class Lease(Protocol):
@@ -53,9 +36,7 @@ class Lease(Protocol):
 class Engine(Protocol):
     """Where the runs of one outputs folder execute. Files say what happened to a run; only its engine knows whether it still executes."""
 
-    name: str
-
-    def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> EngineHandle:
+    def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
         Raises LaunchError if it does neither.
@@ -79,8 +60,23 @@ class Engine(Protocol):
     def move(self, run: RunPaths, position: int) -> None:
         """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
 
-    def capacity(self) -> Capacity:
-        """Return the devices and the waiting runs."""
+    def waiting(self) -> tuple[str, ...]:
+        """Return the slugs of the runs that wait for a device, the next first."""
+
+    def waiting_since(self, run: RunPaths) -> float | None:
+        """Return when a run began to wait, in seconds since the epoch, None if it does not wait."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Return the names of the devices of which a run may take any: "cpu", or "gpu-0" and so on."""
+
+    def num_gpus(self) -> int:
+        """Return the number of GPUs from which a user can choose."""
+
+    def assign(self, spec: LaunchSpec, gpus: str | None) -> LaunchSpec:
+        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device."""
+
+    def chosen_gpus(self, spec: LaunchSpec) -> str | None:
+        """Return the GPUs that a user named for a launch, None if there was no choice or the engine does not have them."""
 
     def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
         """Wait for the devices of a run and return them, None if it was canceled before. Called by the supervisor.

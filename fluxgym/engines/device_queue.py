@@ -68,6 +68,10 @@ class Queue:
         found = [ticket for path in named if (ticket := Ticket.from_json(read_json(path))) and ticket.slug == path.stem]
         return sorted(found, key=lambda ticket: (ticket.position, ticket.since, ticket.slug))
 
+    def ticket(self, run: RunPaths) -> Ticket | None:
+        """Return the ticket of a run, None if it does not wait."""
+        return Ticket.from_json(read_json(run.ticket))
+
     def join(self, run: RunPaths, run_id: str, devices: Sequence[str]) -> None:
         """Write a ticket at the end of the queue, or at the position that this start has had before."""
         with self._lock():

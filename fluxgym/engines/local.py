@@ -4,18 +4,18 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.engines.base import Capacity, EngineHandle, Mode
+from fluxgym.engines.base import Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
-from fluxgym.engines.devices import DeviceLease, acquire_devices, devices_of
+from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
+from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import tail
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -34,7 +34,6 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, derive_status
 
-PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 QUEUE_POLL_S = 1.0
@@ -45,23 +44,19 @@ log = logging.getLogger(__name__)
 class LocalEngine:
     """Runs of one outputs folder on this machine. State is in files and in /proc, so any process may create one."""
 
-    name = "local"
-
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
         self._queue = Queue(outputs)
 
-    def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> EngineHandle:
+    def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
         Raises LaunchError if it does neither.
         """
         record = read_record(run)
         if record is not None and record.supervisor is not None and is_alive(record.supervisor) and _is_of(record, spec):
-            return EngineHandle(engine=self.name, job_id=str(record.supervisor.pid))
-        process = _spawn(run, mode)
-        _wait_until_recorded(run, spec, process)
-        return EngineHandle(engine=self.name, job_id=str(process.pid))
+            return
+        _wait_until_recorded(run, spec, _spawn(run, mode))
 
     def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
         """Request a stop and return at once; False if nothing of the run is alive or waiting."""
@@ -101,9 +96,31 @@ class LocalEngine:
         """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
         self._queue.move(run.slug, position)
 
-    def capacity(self) -> Capacity:
-        """Return this machine's devices and the waiting runs."""
-        return Capacity(devices=tuple(devices_of(None)), waiting=tuple(ticket.slug for ticket in self._queue.tickets()))
+    def waiting(self) -> tuple[str, ...]:
+        """Return the slugs of the waiting runs, the next first."""
+        return tuple(ticket.slug for ticket in self._queue.tickets())
+
+    def waiting_since(self, run: RunPaths) -> float | None:
+        """Return when a run joined the queue, None if it does not wait."""
+        ticket = self._queue.ticket(run)
+        return None if ticket is None else float(ticket.since)
+
+    def devices(self) -> tuple[str, ...]:
+        """Return this machine's devices that runs may use."""
+        return tuple(devices_of(None))
+
+    def num_gpus(self) -> int:
+        """Return the number of NVIDIA GPUs of this machine."""
+        return num_gpus()
+
+    def assign(self, spec: LaunchSpec, gpus: str | None) -> LaunchSpec:
+        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device."""
+        return replace(spec, env={VISIBLE: gpus} if gpus else {}, devices=device_request(gpus))
+
+    def chosen_gpus(self, spec: LaunchSpec) -> str | None:
+        """Return the GPUs that a user named for a launch, None if there was no choice or this machine does not have them."""
+        gpus = None if spec.devices.any_free else spec.env.get(VISIBLE)
+        return gpus if gpus and are_there(gpus) else None
 
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
@@ -153,14 +170,6 @@ class LocalEngine:
             log.warning("the supervisor of %s, which waits in the queue, could not be restarted: %s", ticket.slug, error)
             return False
         return True
-
-
-def start_detached(argv: Sequence[str], output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-    """Start a program in its own session, so that it outlives this process; its output goes to a file or nowhere."""
-    target = output or subprocess.DEVNULL
-    process = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=target, stderr=target, start_new_session=True)
-    threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay a zombie while this process is alive
-    return process
 
 
 def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:

@@ -1,5 +1,7 @@
 """The engine of a run or of an outputs folder, and what it says about one run."""
 
+from collections.abc import Callable, Mapping
+
 from fluxgym.engines.base import Engine
 from fluxgym.engines.local import LocalEngine
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -7,10 +9,12 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State
 from fluxgym.runs.status import EXECUTING, EngineState, SessionStatus, derive_status, is_monitored
 
+ENGINES: Mapping[str, Callable[[OutputsPaths], Engine]] = {"local": LocalEngine}
+
 
 def engine_for(outputs: OutputsPaths) -> Engine:
     """Return the engine that runs of an outputs folder execute on."""
-    return LocalEngine(outputs)
+    return ENGINES["local"](outputs)
 
 
 def engine_of(run: RunPaths) -> Engine:

@@ -13,7 +13,7 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
-SYMBOLS = {
+SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
 }  # fmt: skip

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.engines.local import start_detached
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import FluxGymError, SessionError, SessionNotFound, StorageError
+from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.listing import Session, list_sessions

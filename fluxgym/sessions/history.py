@@ -110,7 +110,7 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
         ensure_ended(run)
         if status_of(run, current).status not in RESTORABLE:
-            raise SessionError(f"{run.slug} is completed, and its settings tell how; duplicate it, and restore earlier ones in the copy.")
+            raise SessionError(f"{run.slug} is completed, and its settings record how; duplicate it, and restore earlier ones in the copy.")
         save_version(run)
         update_state(run, {name: version.state.get(name) for name in STATE_KEYS})
     return diff(current, version.state)

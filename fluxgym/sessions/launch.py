@@ -1,9 +1,6 @@
 """From a plan to a running supervisor: used by start and by resume."""
 
-from dataclasses import replace
-
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.devices import VISIBLE, device_request
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError
 from fluxgym.planning.plan import TrainingPlan
@@ -14,8 +11,7 @@ from fluxgym.runs.state import update_state
 
 def launch_spec(planned: TrainingPlan, run_id: str, attempt: int, gpus: str | None) -> LaunchSpec:
     """Return what an attempt launches, on the GPUs that a person named ("0,1"), else on any free device."""
-    env = {VISIBLE: gpus} if gpus else {}
-    return replace(planned.launch_spec(run_id, attempt), env=env, devices=device_request(gpus))
+    return engine_of(planned.run).assign(planned.launch_spec(run_id, attempt), gpus)
 
 
 def launch(run: RunPaths, spec: LaunchSpec, verb: str) -> RunPaths:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.engines.base import Mode
-from fluxgym.engines.devices import VISIBLE, are_there
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NothingToResume, SessionNotFound
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import write_text
-from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, write_launch_spec
+from fluxgym.runs.launch_spec import clear_stop_request, read_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import duration_text, read_last_training
@@ -50,7 +49,8 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     _check_resumable(planned, checkpoint)
     record = read_record(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
-    spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, _gpus_of(latest))
+    gpus = None if latest is None else engine_of(run).chosen_gpus(latest)
+    spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
     save_version(run)
@@ -70,12 +70,6 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
     planned.raise_error()
     if _done(run, checkpoint) >= steps:
         raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
-
-
-def _gpus_of(before: LaunchSpec | None) -> str | None:
-    """Return the GPUs that the user chose for the previous attempt, None if there was no choice or this machine does not have them."""
-    gpus = before.env.get(VISIBLE) if before is not None and not before.devices.any_free else None
-    return gpus if gpus and are_there(gpus) else None
 
 
 @dataclass(frozen=True, kw_only=True)

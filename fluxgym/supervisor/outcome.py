@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxgym.contract.codes import EXIT_STOPPED, ReasonCode, Status
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode, Status
 from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.stall import Stall
 
@@ -225,7 +225,7 @@ def _failed(context: ExitContext) -> tuple[Status, str, str]:
     for code, phrases in PHRASES.items():
         if any(phrase in log_end for phrase in phrases):
             return Status.FAILED, code, SENTENCES[code].format(again=context.again)
-    message = next((text.removeprefix("error: ") for text in reversed(context.log_end) if text.startswith("error: ")), "")
+    message = next((text.removeprefix(ERROR_PREFIX) for text in reversed(context.log_end) if text.startswith(ERROR_PREFIX)), "")
     if message:
         return Status.FAILED, ReasonCode.BAD_INPUT, _capitalized(message)
     exit_words = _exit_words(context.exit_code or 0)

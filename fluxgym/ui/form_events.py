@@ -5,95 +5,33 @@ applies to the fields that did not change since (APPLY_PATCH in form.py). So no 
 All events only read files and save the draft, except Start, which answers once the run's supervisor is running.
 """
 
-import json
-import logging
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from dataclasses import replace
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.settings import SETTINGS, STATE_KEYS
-from fluxgym.contract.progress import is_number
-from fluxgym.engines.registry import is_executing
-from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.config.settings import SETTINGS
+from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import default_model
-from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.state import read_state, timestamp_of
+from fluxgym.runs.state import read_state
 from fluxgym.sessions import templates
-from fluxgym.sessions.drafts import Draft, FormOrder, open_draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
-from fluxgym.sessions.preconditions import first_free_run
-from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import FormAnswer
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject
-from fluxgym.ui.api.session_rows import resume_offer
 from fluxgym.ui.form import NAMES
+from fluxgym.ui.form_draft import FormDrafts, mapping
 from fluxgym.ui.form_reply import Form, Reply
+from fluxgym.ui.form_request import FormRequest
+from fluxgym.ui.form_start import Start, started
 from fluxgym.ui.form_values import State, Typed
 
-logger = logging.getLogger(__name__)
-TWICE_S = 10.0
 FORM_ANSWER = TypeAdapter(FormAnswer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FormRequest:
-    """One event of the form: what the page knew when it was sent.
-
-    typed are the fields' values by name. source is the slug of the run whose images the form shows, "" for the draft's own. model is the
-    base model whose defaults the form shows. page tells the tab from others, edited_at is when its fields were last edited and sent_at when
-    the event was sent, in seconds by the app's clock. details are the event's own values.
-    """
-
-    number: int
-    kind: str
-    draft: str
-    source: str
-    model: str
-    gpus: str
-    typed: Typed
-    page: str
-    edited_at: float
-    sent_at: float
-    details: Mapping[str, Any]
-
-    @classmethod
-    def from_event(cls, data: object, typed: Typed, gpus: object) -> Self:
-        """Read the event's data, which comes from the browser; what is missing or of the wrong type is empty."""
-        event = data if isinstance(data, Mapping) else {}
-
-        def text(name: str) -> str:
-            value = event.get(name)
-            return value if isinstance(value, str) else ""
-
-        def seconds(name: str) -> float:
-            value: Any = event.get(name)
-            return float(value) if is_number(value) else 0.0
-
-        number = event.get("request")
-        return cls(
-            number=number if isinstance(number, int) else 0,
-            kind=text("kind"), draft=text("draft"), source=text("source"), model=text("model"),
-            gpus=str(gpus or ""), typed=typed, page=text("page"), edited_at=seconds("edited_at"), sent_at=seconds("sent_at"), details=event,
-        )  # fmt: skip
-
-    def text(self, name: str) -> str:
-        """Return one of the event's own values, "" if it is not a string."""
-        value = self.details.get(name)
-        return value if isinstance(value, str) else ""
-
-    def order(self, *, is_new: bool) -> FormOrder | None:
-        """Return the order of the form's content, None if the page did not say it; is_new if the event itself changes the content."""
-        if not self.page:
-            return None
-        return FormOrder(page=self.page[:100], number=self.number, edited_at=self.sent_at if is_new else self.edited_at)
 
 
 class FormEvents:
@@ -105,10 +43,12 @@ class FormEvents:
         self._images = images
         self._index = index
         self._form = Form(settings)
+        self._drafts = FormDrafts(settings.outputs)
+        self._start = Start(settings, self._drafts)
         self._kinds: dict[str, Callable[[FormRequest], JsonObject]] = {
             "restore": self.restore, "typed": self.edited, "model": self.choose_model, "images": self.images_changed, "open": self.open,
-            "fresh": self.fresh, "apply": self.apply_template, "keep": self.save_template, "start": self.start, "choose": self.start,
-            "reset": self.reset, "put": self.put_back,
+            "fresh": self.fresh, "apply_template": self.apply_template, "save_template": self.save_template, "start": self.start,
+            "reset": self.reset, "put_back": self.put_back,
         }  # fmt: skip
 
     def answer(self, request: FormRequest) -> JsonObject:
@@ -128,13 +68,11 @@ class FormEvents:
 
     def restore(self, request: FormRequest) -> JsonObject:
         """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
-        draft = self._draft(request)
-        unsent, saved = _loaded(request.text("unsent")), draft.read_form()
-        kept = saved if unsent is None or _is_before(unsent, saved) else unsent
+        kept = self._drafts.read(request)
         if kept is not None:
-            typed = _mapping(kept.get("typed"))
+            typed = mapping(kept.get("typed"))
             exact = {name: value for name, value in typed.items() if name in NAMES and form_values.is_typed(name, value)}
-            filled = self._filled(request, _mapping(kept.get("state")), self._existing(kept.get("source")), exact)
+            filled = self._filled(request, mapping(kept.get("state")), self._existing(kept.get("source")), exact)
             return filled | {"draft": True}
         run = last_session(self._outputs, self._index, request.text("viewed") or None)
         try:
@@ -173,19 +111,7 @@ class FormEvents:
 
     def _saved(self, request: FormRequest, typed: Typed, **more: Any) -> JsonObject:
         state, reply = self._reply(request.draft, request.source, typed)
-        return self._kept(request, state, typed, reply.answer) | more
-
-    def _kept(self, request: FormRequest, state: State, typed: Typed, answer: JsonObject) -> JsonObject:
-        """Write the draft, with the fields exactly as they are, unless newer content is saved already.
-
-        If that fails, the answer has the reason, and the browser keeps what was typed.
-        """
-        try:
-            order = request.order(is_new=typed != request.typed)
-            self._draft(request).write_form({"state": state, "typed": typed, "source": request.source}, order)
-        except FluxGymError as error:
-            return answer | {"message": str(error), "draft": False}
-        return answer | {"draft": True, "kept": request.number}
+        return reply.answer | self._drafts.write(request, state, typed) | more
 
     def choose_model(self, request: FormRequest) -> JsonObject:
         """Bring another model's defaults into the fields that still show those of the model before."""
@@ -195,7 +121,7 @@ class FormEvents:
 
     def fresh(self, request: FormRequest) -> JsonObject:
         """Empty the form for another training: the defaults, no images. Runs are not touched."""
-        message = _clear_draft(self._draft(request), request)
+        message = self._drafts.clear(request)
         return self._filled(request, self._form.defaults(self._default_model()), "") | message
 
     def apply_template(self, request: FormRequest) -> JsonObject:
@@ -213,7 +139,7 @@ class FormEvents:
 
     def put_back(self, request: FormRequest) -> JsonObject:
         """Undo a reset: set fields to the values that they had."""
-        values = {name: value for name, value in _mapping(request.details.get("values")).items() if name in NAMES}
+        values = {name: value for name, value in mapping(request.details.get("values")).items() if name in NAMES}
         earlier = {name: value for name, value in values.items() if form_values.is_typed(name, value)}
         answer = self._saved(request, request.typed | earlier, shown=request.typed | earlier)
         return answer | _not_taken([SETTINGS[name].label for name in values.keys() - earlier.keys()])
@@ -235,65 +161,26 @@ class FormEvents:
 
     def start(self, request: FormRequest) -> JsonObject:
         """Start the training that the form describes, or say beside the fields what prevents it."""
-        chosen = request.text("if_exists")
-        if_exists = cast(IfExists, chosen) if chosen in ("resume", "new", "replace") else None
         state, reply = self._reply(request.draft, request.source, request.typed, pressed=True)
-        planned, answer = reply.planned, reply.answer
-        if if_exists is None and (slug := self._recent_duplicate(planned)):  # a second press, before the page had the first one's answer
-            return _started(slug, answer)
-        answer = self._kept(request, state, request.typed, answer)
+        if slug := self._start.first_press(request, reply.planned):  # the page did not have the answer to it yet
+            return started(slug, reply.answer)
+        answer = reply.answer | self._drafts.write(request, state, request.typed)
         if answer["errors"] or any(line["level"] == "error" for line in answer["lines"]):
             return answer
-        try:
-            run = start_plan(planned, self._settings, if_exists=if_exists, gpus=request.gpus or None)
-        except NameTaken:
-            if if_exists is None and (slug := self._recent_duplicate(planned)):
-                return _started(slug, answer)
-            return answer | {"taken": self._choice(planned.run.slug)}
-        except FluxGymError as error:
-            return _refused(answer, error)
-        if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
-            _clear_draft(self._draft(request), request, images=not request.source)
-        return _started(run.slug, answer)
-
-    def _recent_duplicate(self, planned: TrainingPlan) -> str:
-        """Return the slug of a run that was started with these settings within the last TWICE_S seconds, "" if there is none."""
-        run = planned.run
-        try:
-            started = read_state(run)
-        except FluxGymError:
-            return ""
-        is_same = {"advanced": {}} | {name: started.get(name) for name in STATE_KEYS if name in started} == planned.config.to_state()
-        is_new = 0 <= time.time() - timestamp_of(started) < TWICE_S
-        return run.slug if is_same and is_new and is_executing(run) else ""
-
-    def _choice(self, slug: str) -> JsonObject:
-        """Return what can be done about a taken name, each named by what it will do."""
-        version = first_free_run(self._outputs, slug, first_version=2).slug
-        resuming = resume_offer(self._outputs.run(slug))
-        return {
-            "title": f"{slug} exists already",
-            "sentence": "A training has this name. It stays as it is until you choose.",
-            "resume": resuming and resuming.label,
-            "new": f"Start as {version}",
-            "replace": None if is_executing(self._outputs.run(slug)) else f"Replace {slug}",
-        }
+        return self._start.start(request, reply.planned, answer)
 
     def open(self, request: FormRequest) -> JsonObject:
         """Fill the form with a run's settings and images. What was typed or uploaded and not started is discarded only if the event says so."""
-        draft, replace = self._draft(request), request.details.get("replace") is True
-        if draft.read_form() is not None and not replace:
+        replace = request.details.get("replace") is True
+        if self._drafts.of(request).read_form() is not None and not replace:
             return {"draft": True}
         try:
             run = self._outputs.run(request.text("slug"))
             state = read_state(run)
         except FluxGymError:  # its page says what is wrong with it
             return {}
-        message = _clear_draft(draft, request, images=replace)
+        message = self._drafts.clear(request, images=replace)
         return self._filled(request, state, run.slug) | message
-
-    def _draft(self, request: FormRequest) -> Draft:
-        return open_draft(self._settings.outputs, request.draft)
 
     def _existing(self, source: object) -> str:
         """Return a source that is still there, "" for one that is not."""
@@ -318,41 +205,6 @@ def _content(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _clear_draft(draft: Draft, request: FormRequest, *, images: bool = True) -> JsonObject:
-    """Clear a draft, its images too or not, unless it is newer; returns a message for the page if that cannot be done now."""
-    try:
-        if draft.forget_form(request.order(is_new=True)) and images:
-            draft.forget_images()
-    except (FluxGymError, OSError) as error:
-        logger.warning("the draft %s was not cleared: %s", draft.id, error)
-        return {"message": str(error)}
-    return {}
-
-
-def _started(slug: str, answer: JsonObject) -> JsonObject:
-    """Answer Start with the run that it made."""
-    return answer | {"source": slug, "started": {"slug": slug}, "draft": False, "reload_images": True}
-
-
-def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:
-    """Put a refusal beside its field, or below the checks when it is about none."""
-    if error.field in SETTINGS:
-        return answer | {"errors": {**answer["errors"], error.field: str(error)}}
-    return answer | {"message": str(error)}
-
-
-def _loaded(unsent: str) -> JsonObject | None:
-    """Return the form that the browser could not send when it was typed, None if it cannot be read."""
-    try:
-        kept = json.loads(unsent or "null")
-        typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
-        exact = {name: value for name, value in typed.items() if form_values.is_typed(name, value)}
-        state = form_values.to_state(form_values.from_state({}) | exact)[0]
-        return {"state": state, "typed": exact, "source": kept.get("source", ""), "edited_at": kept.get("edited_at")}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
 def _not_taken(labels: list[str]) -> JsonObject:
     """Return a message that names the fields that could not get their earlier values."""
     if not labels:
@@ -360,14 +212,3 @@ def _not_taken(labels: list[str]) -> JsonObject:
     return {
         "message": f"The saved {'value' if len(labels) == 1 else 'values'} of {', '.join(sorted(labels))} cannot be shown in the form. Check before you start."
     }
-
-
-def _is_before(unsent: JsonObject, saved: JsonObject | None) -> bool:
-    """Return True if what a browser could not send is older than the draft, which another tab has saved since."""
-    order = FormOrder.from_json(_mapping(saved).get("order"))
-    edited_at: Any = unsent["edited_at"]
-    return order is not None and is_number(edited_at) and FormOrder(page="", number=0, edited_at=edited_at).is_before(order)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -7,10 +7,12 @@ from pathlib import Path
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
 from fluxgym.config.vram_tiers import DESCRIPTIONS
-from fluxgym.engines.devices import devices_of
+from fluxgym.engines.base import Engine
+from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
@@ -33,6 +35,7 @@ class Form:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._engine = engine_for(OutputsPaths(settings.outputs))
 
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
         """Return the plan and everything that stands beside the fields; `pressed` after a press on Start, when an empty name is an error too.
@@ -47,7 +50,7 @@ class Form:
             errors.pop("lora_name", None)
         answer: JsonObject = {
             "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed,
-            "notes": _notes(planned), "images": planned.images.count, "changed": self._changed(state),
+            "notes": _notes(planned, self._engine), "images": planned.images.count, "changed": self._changed(state),
         }  # fmt: skip
         answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
         return Reply(planned=planned, answer=answer)
@@ -101,9 +104,9 @@ def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
     return [{"level": Level.ERROR, "text": errors[name], "field": name} for name in SETTINGS if name in errors] + others
 
 
-def _notes(planned: TrainingPlan) -> dict[str, str]:
+def _notes(planned: TrainingPlan, engine: Engine) -> dict[str, str]:
     """Return what is known about the model's files and the GPU memory, to be shown below these fields."""
-    notes = {"vram": f"{DESCRIPTIONS[planned.config.vram]}.{NO_GPU if devices_of(None) == ['cpu'] else ''}"}
+    notes = {"vram": f"{DESCRIPTIONS[planned.config.vram]}.{NO_GPU if engine.devices() == ('cpu',) else ''}"}
     if planned.model is not None and planned.files is not None:
         notes["base_model"] = f"All files are on disk. License: {planned.model.license or 'unknown'}."
     return notes

@@ -13,18 +13,22 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.setting_spec import Group, Kind
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
-from fluxgym.engines.devices import devices_of, num_gpus
+from fluxgym.dataset.example import NUM_IMAGES
+from fluxgym.engines.base import Engine
+from fluxgym.engines.registry import engine_for
 from fluxgym.models.catalog import list_models
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.files import ASSETS, VENDOR
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
-from fluxgym.ui.form_events import FormEvents, FormRequest
+from fluxgym.ui.form_events import FormEvents
+from fluxgym.ui.form_request import FormRequest
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
-IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24)
+IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
 SAVE_UNSENT = (
@@ -57,10 +61,10 @@ class TrainPage:
     form: gr.HTML
 
 
-def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
+def add_train_page(models: list[tuple[str, str]], engine: Engine) -> TrainPage:
     """Add the three steps and Advanced; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
     with gr.Column(elem_id="fg-train", min_width=0):
-        js_module("welcome")
+        js_module("welcome", IMAGES)
         with gr.Column(elem_id="fg-steps", elem_classes="steps", min_width=0):
             with gr.Column(elem_classes=["card", "one"], min_width=0):
                 js_module("form_menu")
@@ -68,18 +72,19 @@ def add_train_page(models: list[tuple[str, str]], num_gpus: int) -> TrainPage:
                     fields = _add_fields(Group.LORA, models)
             with gr.Column(elem_classes="two", min_width=0):
                 js_module("images", IMAGES)
-            form, gpus = _add_train_column(models, num_gpus)
+            form, gpus = _add_train_column(models, engine)
             fields |= _add_advanced(models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _add_train_column(models: list[tuple[str, str]], num_gpus: int) -> tuple[gr.HTML, gr.Dropdown]:
+def _add_train_column(models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
+    num_gpus = engine.num_gpus()
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
             choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
-            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(devices_of(None)))
+            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices()))
             form = js_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
@@ -130,12 +135,22 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
         _slot("fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8"))  # in the page: from a file, each new icon is fetched again
         js_module("navigation")
         js_module("banner", RUNS)
-        train = add_train_page([(model.title, model.id) for model in list_models(settings.models)], num_gpus())
+        train = add_train_page(
+            [(model.title, model.id) for model in list_models(settings.models)], engine_for(OutputsPaths(settings.outputs))
+        )
         js_module("runs", RUNS)
         js_module("run_page")
         js_module("notices")
         _wire(train, events)
     return page
+
+
+def sent_form(event: gr.EventData) -> object:
+    """Return what form.js sent with an event, None if another program sent something else."""
+    try:
+        return event.form
+    except (AttributeError, TypeError):
+        return None
 
 
 def _wire(train: TrainPage, events: FormEvents) -> None:
@@ -144,7 +159,7 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
 
     def respond(values: Mapping[Component, Any], event: gr.EventData) -> dict[str, Any]:
         typed = {name: values[field] for name, field in train.fields.items()}
-        return events.answer(FormRequest.from_event(event._data, typed, values[train.gpus]))
+        return events.answer(FormRequest.from_event(sent_form(event), typed, values[train.gpus]))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet

@@ -45,5 +45,5 @@ def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
         full = disk_full(error.filename or "a file")
         return str(full), full.reason_code
     if "does not have a deterministic implementation" in text:
-        return f"--deterministic cannot be held: {text.split('. ')[0]}.", ReasonCode.BAD_INPUT
+        return f"--deterministic is not possible: {text.split('. ')[0]}.", ReasonCode.BAD_INPUT
     return None

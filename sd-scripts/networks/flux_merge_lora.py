@@ -133,7 +133,7 @@ def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Te
 
 def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
     if not args.save_to:
-        raise TrainerError("--save_to is missing: where is the merged LoRA to go?")
+        raise TrainerError("--save_to is missing; name the file to write.")
     tensors: dict[str, Tensor] = {}
     ranks = set()
     for module, pairs in parts.items():

@@ -1,4 +1,4 @@
-"""The main job in a real browser: images in, Start, everything that can go away goes away, and a LoRA comes out."""
+"""The main job in a real browser: images, Start, interruptions of the page, the app and the connection, and the finished LoRA."""
 
 import re
 

@@ -177,7 +177,7 @@ def test_start_can_be_pressed_again_after_an_answer_that_is_only_a_message(app: 
     assert all("reload the page" in answer["message"] and "errors" not in answer for answer in page.evaluate("window.answers"))
 
 
-@pytest.mark.parametrize("kind", ["start", "keep"])
+@pytest.mark.parametrize("kind", ["start", "save_template"])
 def test_what_an_event_has_done_is_shown_also_if_a_later_event_is_answered_before(app: App, page, kind):
     open_page(page, app)
     page.locator("#fg-example").click()
@@ -186,7 +186,7 @@ def test_what_an_event_has_done_is_shown_also_if_a_later_event_is_answered_befor
     if kind == "start":
         page.locator("#start").click()
     else:
-        page.evaluate("import('/fluxgym/assets/form.js').then((form) => form.send('keep', { name: 'my template' }))")
+        page.evaluate("import('/fluxgym/assets/form.js').then((form) => form.send('save_template', { name: 'my template' }))")
     page.wait_for_function("typeof window.release === 'function'")
     page.get_by_label("Max train epochs").fill("7")
     wait_until_saved(page)

@@ -1,4 +1,4 @@
-"""The guide's sentences about the page, looked at in a real browser: where the banner stands, its examples, what a refresh brings back."""
+"""The guide's sentences about the page, in a real browser: the position of the banner, its examples, and what a refresh restores."""
 
 import json
 import re

@@ -270,7 +270,7 @@ def test_log_is_searched_and_downloaded_whole_and_stops_following_when_scrolled(
     assert download.value.path().read_bytes() == running.training_log.read_bytes()
 
 
-def test_a_run_that_is_gone_or_never_was_is_said_to_be_missing(app, page, done):
+def test_a_run_that_was_deleted_or_never_existed_is_shown_as_missing(app, page, done):
     page.goto(f"{app.url}#run/nothing")
     expect(page.locator(".fg-run-none")).to_contain_text("There is no run “nothing”")
     page.evaluate("location.hash = '#run/done-cat'")

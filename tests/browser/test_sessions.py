@@ -1,4 +1,4 @@
-"""The banner in a real browser: every button of it pressed, two browsers that agree, an app that dies under an open page."""
+"""The banner in a real browser: each of its buttons, two browsers that show the same, and an app that ends while a page is open."""
 
 import json
 import time

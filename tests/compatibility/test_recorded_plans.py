@@ -55,6 +55,7 @@ def reworded(message: str) -> str:
         "the autoencoder of FLUX is given": "FLUX's VAE is given",
         "The LoRA has no name yet; type one.": "Give your LoRA a name.",
         "must be a number above 0, such as": "must be a number above 0 and at most 10, such as",  # 900 is above 0
+        "kohya's flag names are meant, without": "Use kohya's flag names, without",
     }
     for old, new in words.items():
         message = message.replace(old, new)

@@ -1,4 +1,4 @@
-"""The benches run: their tables are made of figures that were measured, each beside its peer. No time is asserted."""
+"""The benches run, and their tables consist of measured figures, each beside its peer. No time is asserted."""
 
 from bench import launcher, sessions
 from bench.table import table

@@ -1,4 +1,4 @@
-"""The short form of the fault suite: a few of each; `make faults` tries them as often as it takes to believe."""
+"""The short form of the fault suite: a few of each; `make faults` injects many."""
 
 import pytest
 

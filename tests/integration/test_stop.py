@@ -1,4 +1,4 @@
-"""Stop reaches a trainer wherever it is in its life and whatever became of its files, and never another's."""
+"""Stop reaches a trainer in every phase, even if its files were removed or damaged, and never another run's trainer."""
 
 import json
 import os

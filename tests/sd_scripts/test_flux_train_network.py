@@ -1,9 +1,10 @@
-"""The command's ends: what it prints and which code it exits with, without a training."""
+"""The output and the exit codes of the command, without a training."""
 
 import pytest
 import torch
 
 import flux_train_network as command
+from fluxgym.contract.codes import ERROR_PREFIX
 
 
 @pytest.fixture(autouse=True)
@@ -19,4 +20,6 @@ def test_a_config_is_written_and_nothing_trained(tmp_path, capsys):
     assert (tmp_path / "run.toml").read_text() == "sdpa = true\n"
     assert f"wrote {tmp_path / 'run.toml'}" in capsys.readouterr().out
     assert command.main(argv) == 2
-    assert "already exists" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{ERROR_PREFIX}--config_file")
+    assert "already exists" in line

@@ -9,7 +9,8 @@ from fluxgym.sessions.drafts import Draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES, component
-from fluxgym.ui.form_events import FormEvents, FormRequest
+from fluxgym.ui.form_events import FormEvents
+from fluxgym.ui.form_request import FormRequest
 
 # What the fields hold when Gradio has built them, before any event.
 BUILT = {name: component(setting).get_config()["value"] for name, setting in SETTINGS.items()}

@@ -1,4 +1,4 @@
-"""The measures give the right answer on images whose answer is known, and tell color from noise."""
+"""The measures give the known values of test images, and distinguish color from noise."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """State folders that kohya's trainer saves: is one complete, and at which step was it saved. Never loads one.
 
 kohya writes into the final folder directly and leaves no manifest. accelerate writes the state of the random numbers last, so a complete
-folder's is not older than its first file; each file's own format tells whether the file is whole.
+folder's is not older than its first file; each file's own format shows whether the file is complete.
 """
 
 import zipfile

@@ -123,11 +123,15 @@ class FormSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesSetup:
-    """The types of files that can be added to the form, for a file input, and the number of images per page, on a wide screen too."""
+    """The types of files that can be added to the form, for a file input, and the number of images per page, on a wide screen too.
+
+    num_example is the number of example photos.
+    """
 
     file_types: str
     page_size: int
     wide_page_size: int
+    num_example: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Route of the banner: what runs, what waits, what needs attention, and the line about the machine."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
@@ -10,13 +10,14 @@ from starlette.responses import Response
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.machine import describe
+from fluxgym.engines.registry import engine_for
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.index import Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
 from fluxgym.ui.api.session_answers import Banner, BannerCounts, RunningNow, SessionRow
-from fluxgym.ui.api.session_rows import SessionRows, queue_order
+from fluxgym.ui.api.session_rows import SessionRows
 
 MAX_ROWS = 3
 MAX_ROWS_UNFOLDED = 30
@@ -61,7 +62,7 @@ class BannerRoutes:
         seen. all requests every row that needs attention.
         """
         entries = self._index.entries(everything=not version)
-        parts = _parts(entries, _seen(seen), open, queue_order(self._outputs))
+        parts = _parts(entries, _seen(seen), open, engine_for(self._outputs).waiting())
         limit = MAX_ROWS_UNFOLDED if all else MAX_ROWS
         shown = parts.urgent[:limit] or []
         shown += parts.ended[: max(0, MAX_ROWS - len(shown))]
@@ -112,7 +113,7 @@ def _seen(text: str) -> Mapping[str, str]:
     return {slug: key for slug, key in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
 
 
-def _parts(entries: list[Entry], seen: Mapping[str, str], open_slug: str, order: list[str]) -> Parts:
+def _parts(entries: list[Entry], seen: Mapping[str, str], open_slug: str, order: Sequence[str]) -> Parts:
     """Divide the entries, newest first, without the run that is open."""
     positions = {slug: number for number, slug in enumerate(order)}
     others = [entry for entry in entries if entry.slug != open_slug]

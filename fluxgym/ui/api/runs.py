@@ -76,7 +76,7 @@ class RunRoutes:
 
 
 def _known(seen: str) -> JsonObject:
-    """Return what the page has already; the page sends back what an answer told it."""
+    """Return what the page has already; the page sends back what it got with an earlier answer."""
     try:
         known = json.loads(seen or "{}")
     except (ValueError, RecursionError):

@@ -7,13 +7,13 @@ from urllib.parse import quote
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.contract.progress import is_number
-from fluxgym.engines.device_queue import Queue, Ticket
-from fluxgym.engines.registry import has_process
+from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
-from fluxgym.runs.files import is_regular, read_json
+from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.status import SYMBOLS
 from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.figures import figures_of, first_start
 from fluxgym.sessions.listing import Session
@@ -22,20 +22,16 @@ from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
-# The word, the guide's symbol, and the shape of each status.
-STATUS_TEXTS: dict[Status, tuple[str, str, Shape]] = {
-    Status.RUNNING: ("Running", "🟢", "running"),
-    Status.STARTING: ("Starting", "🟡", "queued"),
-    Status.QUEUED: ("Queued", "🟡", "queued"),
-    Status.STOPPED: ("Stopped", "🔵", "stopped"),
-    Status.COMPLETED: ("Completed", "✅", "done"),
-    Status.FAILED: ("Failed", "❌", "failed"),
-    Status.UNREADABLE: ("Cannot be read", "⚠️", "bad"),
-}
-STOPPING = StatusWord(word="Stopping", symbol="🟡", shape="queued")
+# The word and the shape of each status.
+STATUS_TEXTS: dict[Status, tuple[str, Shape]] = {
+    Status.RUNNING: ("Running", "running"), Status.STARTING: ("Starting", "queued"), Status.QUEUED: ("Queued", "queued"),
+    Status.STOPPED: ("Stopped", "stopped"), Status.COMPLETED: ("Completed", "done"), Status.FAILED: ("Failed", "failed"),
+    Status.UNREADABLE: ("Cannot be read", "bad"),
+}  # fmt: skip
+STOPPING = StatusWord(word="Stopping", symbol=SYMBOLS[Status.STARTING], shape="queued")
 ORIGIN_TEXTS = {
-    Origin.COPY: StatusWord(word="Not started", symbol="🔵", shape="none"),
-    Origin.IMPORT: StatusWord(word="Imported", symbol="🔵", shape="none"),
+    Origin.COPY: StatusWord(word="Not started", symbol=SYMBOLS[Status.STOPPED], shape="none"),
+    Origin.IMPORT: StatusWord(word="Imported", symbol=SYMBOLS[Status.STOPPED], shape="none"),
 }
 PHASE_TEXTS: dict[str, str] = {  # of training, a row shows the figures
     Phase.STARTING: "Loading the trainer", Phase.DOWNLOADING: "Downloading", Phase.LOADING: "Loading the model",
@@ -115,8 +111,8 @@ def shown_status(session: Session, origin: Origin, *, is_stopping: bool) -> Stat
         return STOPPING
     if is_unstarted(session.status, origin):
         return ORIGIN_TEXTS[origin]
-    word, symbol, shape = STATUS_TEXTS[session.status]
-    return StatusWord(word=word, symbol=symbol, shape=shape)
+    word, shape = STATUS_TEXTS[session.status]
+    return StatusWord(word=word, symbol=SYMBOLS[session.status], shape=shape)
 
 
 def activity_of(session: Session) -> str:
@@ -135,8 +131,8 @@ def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Moment:
     if session.status is Status.UNREADABLE:
         return Moment(word="Changed", at=session.started)
     if session.status is Status.QUEUED:
-        ticket = Ticket.from_json(read_json(run.ticket))
-        return Moment(word="Queued", at=float(ticket.since) if ticket is not None else session.started)
+        since = engine_of(run).waiting_since(run)
+        return Moment(word="Queued", at=session.started if since is None else since)
     if origin is Origin.COPY:
         return Moment(word="Copied", at=session.started)
     if origin is Origin.IMPORT:
@@ -174,8 +170,3 @@ def resume_offer(run: RunPaths) -> ResumeOffer | None:
     if found is None:
         return None
     return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
-
-
-def queue_order(outputs: OutputsPaths) -> list[str]:
-    """Return the slugs of the waiting runs in the order of the queue."""
-    return [ticket.slug for ticket in Queue(outputs).tickets()]

@@ -175,7 +175,7 @@ class Advanced {
     const before = Object.fromEntries(Object.entries(patch).map(([name, [sent]]) => [name, sent ?? ""]));
     const number = Object.keys(before).length;
     if (!number) return;
-    notice(`${plural(number, "setting is", "settings are")} back to this model’s defaults.`, { undo: () => send("put", { values: before }) });
+    notice(`${plural(number, "setting is", "settings are")} back to this model’s defaults.`, { undo: () => send("put_back", { values: before }) });
   }
 }
 

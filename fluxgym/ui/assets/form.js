@@ -54,7 +54,8 @@ export function send(kind, details = {}) {
   state.request += 1;
   edits.sent.set(state.request, edits.count);
   const order = { page: PAGE, edited_at: state.editedAt, sent_at: now() }; // the app drops content that is older than what it has
-  state.trigger?.("select", { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...order, ...details });
+  const form = { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...order, ...details };
+  state.trigger?.("select", { form });
 }
 
 /** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */

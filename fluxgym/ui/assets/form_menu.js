@@ -26,7 +26,7 @@ async function save() {
     text: "All settings except the LoRA’s name. A template with the same name is replaced.",
     check: async (name) => (name.trim() ? "" : "Enter a name."),
   });
-  if (done) send("keep", { name: done.value });
+  if (done) send("save_template", { name: done.value });
 }
 
 /** A select of the templates, for a dialog. */
@@ -37,7 +37,7 @@ function choice() {
 /** Fill the form with a template. */
 async function apply() {
   const select = choice();
-  if (await question({ title: "Apply a template", text: "The LoRA name and a trigger word that you entered do not change.", body: [select], yes: "Apply" })) send("apply", { name: select.value });
+  if (await question({ title: "Apply a template", text: "The LoRA name and a trigger word that you entered do not change.", body: [select], yes: "Apply" })) send("apply_template", { name: select.value });
 }
 
 /** Delete a template. */

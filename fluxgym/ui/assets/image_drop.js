@@ -6,7 +6,6 @@ import { chosen, dropped } from "./uploads.js";
 
 /** @import { Found } from "./uploads.js" */
 
-const EXAMPLE = "Use the 8 example cat photos";
 const TIPS = [
   ["What works well", "Sharp images of one subject, from several angles, with different backgrounds."],
   ["What to write", "A caption names what changes between images, not what you teach."],
@@ -41,15 +40,16 @@ export function dropArea({ fileTypes, onfiles }) {
 
 /**
  * The line that offers the example photos.
- * @param {{ onuse: () => Promise<unknown> }} options
+ * @param {{ count: number, onuse: () => Promise<unknown> }} options
  */
-export function exampleLine({ onuse }) {
-  const button = h("button", { type: "button", class: "link", id: "fg-example", onclick: () => use() }, EXAMPLE);
+export function exampleLine({ count, onuse }) {
+  const text = `Use the ${count} example cat photos`;
+  const button = h("button", { type: "button", class: "link", id: "fg-example", onclick: () => use() }, text);
   async function use() {
     button.disabled = true;
     put(button, "Adding the example photos…");
     await onuse();
-    put(button, EXAMPLE);
+    put(button, text);
     button.disabled = false;
   }
   return { element: h("div", { class: "line fg-empty" }, h("span", { class: "soft" }, "No images at hand?"), button), use };

@@ -46,7 +46,7 @@ class Images {
     this.counts = h("span", { class: "vh fg-counts", role: "status" });
     this.menu = popupMenu({ label: "More for images", items: () => [{ text: "Remove all", danger: true, onclick: () => this.removeAll() }] });
     this.drop = dropArea({ fileTypes: setup.file_types, onfiles: (files) => { if (files.length) upload(() => this.send(files)); } });
-    this.example = exampleLine({ onuse: () => this.addExample() });
+    this.example = exampleLine({ count: setup.num_example, onuse: () => this.addExample() });
     this.uploading = uploadState();
     this.search = imageSearch({ onchange: () => this.first() });
     this.bulk = bulkBar({ changed: () => this.changed(), selectAll: () => this.selectAll(), clear: () => this.clearSelection() });

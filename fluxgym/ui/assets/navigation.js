@@ -54,7 +54,7 @@ function showMachine(element, [processor, ...more]) {
 }
 
 /**
- * "33% · my-cat — FluxGym" while a run trains, so that the tab tells how far it is.
+ * "33% · my-cat — FluxGym" while a run trains, so that the tab shows the progress.
  * @param {RunningNow | null} running
  */
 function showTitle(running) {

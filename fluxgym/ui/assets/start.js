@@ -25,7 +25,7 @@ export async function start(details = {}) {
     notice(`Not started. ${refused}`);
     return;
   }
-  send(details.if_exists ? "choose" : "start", details);
+  send("start", details);
 }
 
 /** Allow the next press after an answer to the last one. */

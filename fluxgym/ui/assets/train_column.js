@@ -211,7 +211,7 @@ function setButton(button, text, isBlocked) {
  * @param {FormAnswer} answer
  */
 function showOutcome(column, { kind, taken, pressed, started, message }) {
-  if (kind === "start" || kind === "choose") startAnswered();
+  if (kind === "start") startAnswered();
   if (taken) column.taken.ask(taken);
   if (pressed && !started && column.errors.length) goToField(column.errors[0].field);
   if (pressed && message) notice(message);

@@ -272,10 +272,13 @@
 
 /**
  * The types of files that can be added to the form, for a file input, and the number of images per page, on a wide screen too.
+ *
+ * num_example is the number of example photos.
  * @typedef {object} ImagesSetup
  * @property {string} file_types
  * @property {number} page_size
  * @property {number} wide_page_size
+ * @property {number} num_example
  */
 
 /**

@@ -46,7 +46,9 @@ def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage
         for mine, found in zip((train, held_out), _of_dataset(dataset, seed), strict=True):
             mine.extend(found)
     if not held_out and (asked := next((s for d in datasets for s in d.subsets if s.validation_split and not s.is_reg), None)):
-        raise TrainerError(f"validation_split {asked.validation_split} of the images in {asked.name} is not even one; hold out more.")
+        raise TrainerError(
+            f"validation_split {asked.validation_split} of the images in {asked.name} is less than one image; hold out more."
+        )
     return train, held_out
 
 

@@ -92,7 +92,7 @@ class Learner:
         """Raise TrainerError (bad_output) if the training has not changed the network's effect."""
         if not self.network.has_learned(self._first_digests):
             raise TrainerError(
-                f"nothing was learned in {step} steps: every weight is what it was; the learning rate {self.learning_rate} or the "
+                f"nothing was learned in {step} steps: no weight has changed; the learning rate {self.learning_rate} or the "
                 "alpha is too small, or the warm-up too long.",
                 reason_code=ReasonCode.BAD_OUTPUT,
             )

@@ -76,7 +76,7 @@ def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: Trai
     first = _first_position(config, steps_per_epoch, StartConfig(**checkpoint.begun_by))
     if checkpoint.step > first.total_steps:
         raise TrainerError(
-            f"--resume {config.run.resume} stands at step {checkpoint.step}, beyond the {first.total_steps} that are asked for: "
+            f"--resume {config.run.resume} is at step {checkpoint.step}, beyond the {first.total_steps} steps of this training: "
             "nothing is left to train."
         )
     return replace(first, step=checkpoint.step, epoch=checkpoint.epoch, batch_in_epoch=checkpoint.batch_in_epoch, is_resumed=True)

@@ -141,7 +141,7 @@ class _Setup:
             print_changed_settings(checkpoint, other_settings(self.run.config, self.data))
         learner.resume(folder, checkpoint.step)
         if checkpoint.step == self.position.total_steps:
-            print(f"the checkpoint stands at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
+            print(f"the checkpoint is at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
 
     def _create_reporter(self) -> Reporter:
         config, position, checkpoint = self.run.config, self.position, self.checkpoint

@@ -1,4 +1,4 @@
-"""What is kept of runs, from the terminal: each command does it, each mistake is one sentence."""
+"""The terminal commands for history, templates, transfer and cleanup: each does its work, and each mistake is reported in one sentence."""
 
 import json
 import stat
@@ -155,7 +155,7 @@ def test_a_name_that_nothing_can_have_is_one_sentence(words, cli):
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
-def test_a_time_beyond_the_calendar_is_told_as_unknown(outputs, capsys, monkeypatch):
+def test_a_time_beyond_the_calendar_is_shown_as_unknown(outputs, capsys, monkeypatch):
     make_run(outputs.root, "old", timestamp=5.0)
     monkeypatch.setattr("fluxgym.sessions.listing.timestamp_of", lambda state: 1e14)  # not every file system can hold such a time
     assert main(["sessions", "--outputs", str(outputs.root)]) == 0

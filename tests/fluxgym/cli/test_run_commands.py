@@ -1,4 +1,4 @@
-"""The terminal: the same truth, one sentence for a mistake, never a traceback."""
+"""The terminal commands for runs: the same status as on the page, and one sentence for a mistake, never a traceback."""
 
 import json
 import subprocess
@@ -91,7 +91,7 @@ def test_a_mistake_is_one_sentence(words, named, run_cli):
     assert named in err
 
 
-def test_two_runs_of_one_name_are_told_apart(run_cli):
+def test_two_runs_of_one_name_are_distinguished(run_cli):
     for slug in ("a", "b"):
         make_run(run_cli.outputs, slug, lora_name="Twin")
     code, _, err = run_cli("stop", "Twin")

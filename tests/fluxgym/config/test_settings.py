@@ -12,7 +12,6 @@ from fluxgym.config.settings import (
     ROWS,
     SET_BY_FORM,
     SETTINGS,
-    TIMESTEP_SAMPLINGS,
     TrainConfig,
 )
 from fluxgym.config.trainer_flags import all_flags
@@ -122,7 +121,7 @@ def test_every_setting_of_the_dataset_has_a_key_there():
 def test_choices_are_the_trainers():
     values = {name: {choice.value for choice in SETTINGS[name].choices} for name in SETTINGS}
     assert values["vram"] == set(TIERS)
-    assert values["timestep_sampling"] == set(TIMESTEP_SAMPLINGS)
+    assert values["timestep_sampling"] == set(all_flags()["timestep_sampling"].choices)
     assert values["lr_scheduler"] - {""} <= set(SCHEDULES)
 
 

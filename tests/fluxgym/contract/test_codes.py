@@ -2,7 +2,7 @@
 
 import json
 
-from fluxgym.contract.codes import ENDED, FINISHED, LIVE, Phase, ReasonCode, Status
+from fluxgym.contract.codes import ENDED, ERROR_PREFIX, EXIT_STOPPED, FINISHED, LIVE, Phase, ReasonCode, Status
 
 
 def test_values_are_those_of_earlier_versions():
@@ -14,6 +14,10 @@ def test_values_are_those_of_earlier_versions():
         "bad_input", "bad_model", "bad_output", "cuda_oom", "disk_full", "driver", "interrupted", "launch", "nan", "not_verified", "ram_oom",
         "stalled", "storage", "supervisor", "unknown", "unreadable", "user",
     ]  # fmt: skip
+
+
+def test_the_end_of_a_trainer_is_read_as_in_logs_of_earlier_versions():
+    assert (EXIT_STOPPED, ERROR_PREFIX) == (143, "error: ")
 
 
 def test_groups_of_codes_are_those_of_earlier_versions():

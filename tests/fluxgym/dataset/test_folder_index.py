@@ -121,7 +121,7 @@ def test_captions_beyond_the_limit_are_read_again_and_not_kept(folder, clock, sc
     assert scans == ["cats", "cats"]
 
 
-def test_a_folder_that_comes_later_is_found(tmp_path, clock):
+def test_a_folder_that_is_created_later_is_found(tmp_path, clock):
     index = FolderIndex(tmp_path / "later")
     settle(index, clock)
     assert index.count() == 0

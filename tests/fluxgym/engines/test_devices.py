@@ -53,7 +53,7 @@ def test_a_card_that_the_driver_does_not_count_is_one_gpu(machine, monkeypatch, 
 
 
 @pytest.mark.parametrize(("gpus", "there"), [("0", True), ("0,1", True), ("2", False), ("0,2", False)])
-def test_gpus_that_are_gone_are_known(machine, gpus, there):
+def test_missing_gpus_are_detected(machine, gpus, there):
     machine(2)
     assert are_there(gpus) is there
 

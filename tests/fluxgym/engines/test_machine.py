@@ -1,4 +1,4 @@
-"""One line about the machine, wherever the runs are kept."""
+"""One line about the machine, for any outputs folder."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The checks before Start say what stands in the way, and how many steps there will be."""
+"""The checks before Start report what prevents it, and the number of steps."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ def test_all_green(look):
     ("changes", "field"),
     [({"lora_name": ""}, "lora_name"), ({"base_model": "flux-dev"}, "base_model"), ({"resolution": 100}, "resolution")],
 )
-def test_what_stands_in_the_way_is_at_its_field(changes, field, look):
+def test_a_problem_that_prevents_start_is_reported_at_its_field(changes, field, look):
     found = look(**changes)
     assert not found.can_start
     assert field in [line.field for line in found.problems if line.level == "error"]
@@ -47,12 +47,12 @@ def test_no_images_yet(look, tmp_path):
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_what_the_tier_switches_is_told(tier, look):
+def test_the_options_of_a_tier_are_reported(tier, look):
     (line,) = [line for line in look(vram=tier).problems if line.field == "vram"]
     assert (line.level, line.message) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
 
 
-def test_what_the_transformer_really_is_is_told(look, tmp_path):
+def test_the_kind_of_the_transformer_file_is_reported(look, tmp_path):
     write_one_tensor(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
     (line,) = [line for line in look().problems if line.field == "base_model"]
     assert "the transformer is FLUX.1 schnell in" in line.message

@@ -49,6 +49,6 @@ def test_on_a_full_disk_the_reserved_room_holds_the_end(run, full_disk):
     assert os.path.getsize(run.exit_reserve) == RESERVED_BYTES  # noqa: PTH202
 
 
-def test_without_reserved_room_a_full_disk_is_told(run, full_disk):
+def test_a_full_disk_without_reserved_space_is_reported(run, full_disk):
     with pytest.raises(StorageError, match=r"exit"):
         write_exit_record(run, end())

@@ -139,7 +139,7 @@ def test_a_new_start_forgets_every_wish_to_stop(tmp_path, full_disk):
     assert not run.stop_reserve.exists()
 
 
-def test_without_reserved_room_a_full_disk_is_told(tmp_path, full_disk):
+def test_a_full_disk_without_reserved_space_is_reported(tmp_path, full_disk):
     run = make_run(tmp_path)
     full_disk()
     with pytest.raises(StorageError, match="stop"):

@@ -1,4 +1,4 @@
-"""process.json: whose processes a folder's are, when the folder was moved, copied or spoilt."""
+"""process.json: the processes of a folder that was moved, copied or damaged."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def test_a_record_comes_back_as_it_was_written(run):
     assert is_executing(run)
 
 
-def test_a_copy_of_a_live_runs_folder_lives_not(run, tmp_path):
+def test_a_copy_of_a_live_runs_folder_is_not_live(run, tmp_path):
     copy = RunPaths(shutil.copytree(run.folder, tmp_path / "copy"))
     assert read_record(copy) is None
     assert not is_executing(copy)

@@ -1,4 +1,4 @@
-"""From any script's letters to a folder's name, or one plain sentence."""
+"""LoRA names in any script become folder names, or are refused in one sentence."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ def test_a_name_that_gives_nothing_is_refused_in_one_sentence(name):
 
 
 @given(st.text(max_size=250))
-def test_whatever_comes_out_is_a_plain_folder_name(name):
+def test_every_result_is_a_plain_folder_name(name):
     try:
         slug = slug_of(name)
     except BadName:

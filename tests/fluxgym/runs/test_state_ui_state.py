@@ -20,7 +20,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "named"), DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_said_in_a_sentence(damage, named, tmp_path):
+def test_damage_is_reported_in_one_sentence(damage, named, tmp_path):
     run = make_run(tmp_path)
     run.ui_state.write_bytes(damage)
     with pytest.raises(UnreadableState, match=named):

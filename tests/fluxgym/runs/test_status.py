@@ -69,7 +69,7 @@ def test_the_guides_remedy_of_removing_training_pid(tmp_path):
     assert "still alive" in shown(run).reason
 
 
-def test_a_start_that_never_came_up(tmp_path):
+def test_a_start_without_a_supervisor_is_shown_as_stopped_after_a_while(tmp_path):
     assert shown(make_run(tmp_path, "new")).status is Status.STARTING
     assert shown(make_run(tmp_path, "old", timestamp=1234567890.1)).status is Status.STOPPED
 

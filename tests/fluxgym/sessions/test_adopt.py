@@ -60,7 +60,7 @@ def everything(folder):
     return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*"))
 
 
-def test_what_can_be_known_is_taken_over(theirs, tmp_path):
+def test_adopt_copies_what_the_files_record(theirs, tmp_path):
     before = everything(theirs)
     outputs = OutputsPaths(tmp_path / "outputs")
     assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "hardened", "my-cat"]
@@ -133,7 +133,7 @@ def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
     assert not run.ui_state.exists()
 
 
-def test_images_that_cannot_be_taken_are_told(theirs, tmp_path):
+def test_images_that_cannot_be_copied_are_reported(theirs, tmp_path):
     (theirs / "datasets" / "my-cat" / "cat 1.txt").write_bytes(b"caf\xe9")
     adopt(theirs, OutputsPaths(tmp_path / "outputs"))
     run = OutputsPaths(tmp_path / "outputs").run("my-cat")
@@ -141,7 +141,7 @@ def test_images_that_cannot_be_taken_are_told(theirs, tmp_path):
     assert not run.dataset.exists()
 
 
-def test_what_cannot_be_read_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(SessionNotFound, match="Permission denied"):
         adopt(tmp_path, OutputsPaths(tmp_path / "outputs"))

@@ -15,7 +15,7 @@ def test_advice_is_sentences_under_a_short_title(code):
     found = advice_for(code)
     assert 0 < len(found.title) <= 60
     assert not found.title.endswith(".")
-    assert found.lines or code is ReasonCode.USER
+    assert bool(found.lines) == (code is not ReasonCode.USER)
     assert all(line[0].isupper() or line[0] == "“" for line in found.lines)
     assert all(line.endswith(".") for line in found.lines)
 

@@ -88,7 +88,7 @@ def test_delete_takes_everything_and_says_what(run):
 
 
 @pytest.mark.parametrize("do", [forget, delete])
-def test_what_lives_is_left_alone(run, do):
+def test_a_live_run_is_not_deleted_or_forgotten(run, do):
     live(run)
     run.ui_state.unlink()  # even when its state is gone
     with pytest.raises(AlreadyRunning):
@@ -146,7 +146,7 @@ def refuse(self, *_, **__):
     raise PermissionError(13, "Permission denied")
 
 
-def test_of_a_linked_run_the_link_goes_and_an_interrupted_delete_is_finished(run, tmp_path):
+def test_delete_of_a_linked_run_removes_the_link_and_an_interrupted_delete_is_finished(run, tmp_path):
     (tmp_path / "outputs" / "link").symlink_to(run.folder)
     left = OutputsPaths(tmp_path / "outputs").deleted / "left"
     left.mkdir(parents=True)

@@ -28,7 +28,7 @@ def make(outputs, days):
     return draft
 
 
-def test_drafts_go_when_nothing_of_them_was_touched_for_long(tmp_path):
+def test_drafts_that_were_not_changed_for_long_are_removed(tmp_path):
     forgotten, kept, edited = make(tmp_path, DRAFT_DAYS + 1), make(tmp_path, DRAFT_DAYS - 1), make(tmp_path, DRAFT_DAYS + 1)
     edited.images.set_caption("cat 0.png", "still at it")
     remove_leftovers(tmp_path)
@@ -36,7 +36,7 @@ def test_drafts_go_when_nothing_of_them_was_touched_for_long(tmp_path):
     assert kept.images.count() == edited.images.count() == 1
 
 
-def test_what_a_killed_start_import_or_export_left_goes(tmp_path):
+def test_leftovers_of_a_killed_start_import_or_export_are_removed(tmp_path):
     new = OutputsPaths(tmp_path).new
     (new / "import-1" / "cat").mkdir(parents=True)
     (new / "export-2").write_bytes(b"half")

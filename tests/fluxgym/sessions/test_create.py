@@ -1,4 +1,4 @@
-"""Duplicate: settings, images and captions under a new name, which knows its parent and starts in its own folder."""
+"""Duplicate: settings, images and captions under a new name, with its parent recorded, and started in its own folder."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

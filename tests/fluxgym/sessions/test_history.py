@@ -1,4 +1,4 @@
-"""History: every start and resume keeps what was; any version is read, compared, restored."""
+"""History: every start and resume keeps the earlier settings; any version can be read, compared and restored."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_restore_brings_settings_back_and_keeps_the_present_ones(run):
     assert versions(run)[0].state["max_train_epochs"] == 99
 
 
-def test_restore_refuses_what_lives_and_what_is_unknown(run):
+def test_restore_refuses_a_live_run_and_an_unknown_version(run):
     save_version(run)
     with pytest.raises(SessionNotFound, match="there are: id-cat-1"):
         find_version(run, "../../x")
@@ -82,7 +82,7 @@ def test_restore_refuses_what_lives_and_what_is_unknown(run):
         restore(run, "id-cat-1")
 
 
-def test_restore_leaves_a_run_alone_whose_trainer_lives_unseen(run):
+def test_restore_refuses_a_run_whose_live_trainer_is_not_recorded(run):
     save_version(run)
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, None, me)  # and no training.pid: the list says Stopped

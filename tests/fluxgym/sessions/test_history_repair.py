@@ -30,7 +30,7 @@ def test_the_newest_settings_of_the_history_and_the_end_that_was_written_come_ba
     assert [str(session.status) for session in list_sessions(tmp_path)] == ["failed"]
 
 
-def test_without_a_history_the_command_tells(run):
+def test_without_a_history_the_settings_come_from_the_command(run):
     run.train_sh.write_text("accelerate launch x.py --max_train_epochs 12 --learning_rate 1e-4\n")
     run.ui_state.write_text("")
     state = repair(run)

@@ -1,4 +1,4 @@
-"""The page's index: what it keeps between looks never differs from what a fresh look at the files says."""
+"""The page's index: what it caches never differs from the files."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_it_follows_every_kind_of_change(tmp_path, runs):
     assert seen(index) == []
 
 
-def test_a_process_that_lives_is_seen_whatever_the_state_says(tmp_path, runs):
+def test_a_live_process_is_seen_whatever_the_state_has(tmp_path, runs):
     index = SessionIndex(tmp_path)
     index.entries()
     me = identify(os.getpid(), "id-run-1")

@@ -182,7 +182,7 @@ def test_a_damaged_supervisor_does_not_hide_a_living_trainer(tmp_path):
     assert session.status is Status.RUNNING
 
 
-def test_an_attempt_that_has_not_said_anything_shows_nothing_of_the_one_before(tmp_path):
+def test_an_attempt_without_progress_shows_nothing_of_the_one_before(tmp_path):
     run = make_run(tmp_path, status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 2, me, me)

@@ -28,7 +28,7 @@ def test_a_copy_is_a_copy_until_it_is_started(run):
     assert origin_of(copy, read_state(copy)) is Origin.TRAINED
 
 
-def test_an_import_knows_when_it_arrived(run, tmp_path):
+def test_an_import_records_its_time(run, tmp_path):
     export_state(run, tmp_path / "cat.json")
     (imported,) = import_file(tmp_path / "cat.json", OutputsPaths(tmp_path / "outputs"))
     state = read_state(imported)

@@ -1,4 +1,4 @@
-"""Whatever is asked of a run is refused in the same cases: it lives here, elsewhere, without a record, or waits."""
+"""Every action on a run is refused in the same cases: it is live here, on another host or without a record, or it waits in the queue."""
 
 import os
 import subprocess
@@ -62,7 +62,7 @@ def fixture_start_orphan():
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("situation", ["here", "elsewhere", "waiting", "orphan"])
-def test_nothing_is_done_to_what_lives(action, situation, start_orphan, tmp_path):
+def test_a_live_run_is_never_changed(action, situation, start_orphan, tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     save_version(run)
     {"here": lives_here, "elsewhere": lives_elsewhere, "waiting": waits, "orphan": start_orphan}[situation](run)
@@ -72,7 +72,7 @@ def test_nothing_is_done_to_what_lives(action, situation, start_orphan, tmp_path
     assert read_state(run) == before
 
 
-def test_what_has_ended_may_be_touched_though_its_state_is_damaged(tmp_path):
+def test_an_ended_run_may_be_changed_though_its_state_is_damaged(tmp_path):
     run = make_run(tmp_path, status="stopped")
     ensure_ended(run)
     run.ui_state.write_text("{")
@@ -90,7 +90,7 @@ def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, start_orphan
     assert [run.slug for run in OutputsPaths(tmp_path).runs()] == ["run-3"]
 
 
-def test_a_name_whose_removed_run_still_lives_is_not_given_to_a_new_one(tmp_path, start_orphan):
+def test_a_name_is_not_reused_while_its_removed_run_is_live(tmp_path, start_orphan):
     run = OutputsPaths(tmp_path).run("cat-2")
     assert is_name_available(run)
     start_orphan(run)

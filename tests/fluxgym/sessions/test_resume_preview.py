@@ -43,6 +43,6 @@ def test_a_completed_run_is_offered_only_when_it_got_more_epochs(run):
     assert (resume_preview(run).step, resume_preview(run).total_steps) == (320, 1200)
 
 
-def test_without_settings_there_is_nothing_to_go_on_with(run):
+def test_a_run_without_settings_has_no_resume_preview(run):
     run.ui_state.unlink()
     assert resume_preview(run) is None

@@ -126,7 +126,7 @@ def test_a_full_disk(world, images, monkeypatch):
         start_run(world, images)
 
 
-def test_the_same_name_asks_and_each_answer_keeps_the_old_run(world, images):
+def test_a_taken_name_needs_a_choice_and_each_choice_keeps_the_old_run(world, images):
     first = start_run(world, images)
     wait_until_ended(first)
     before = first.lora.read_bytes()
@@ -231,7 +231,7 @@ def test_hand_edited_epochs_count(stopped, world):
     wait_until_ended(stopped)
 
 
-def test_the_list_tells_the_same(stopped, world):
+def test_the_list_shows_the_same(stopped, world):
     (session,) = list_sessions(world.outputs)
     row = session.to_json()
     assert (row["slug"], row["lora_name"], row["status"], row["reason_code"], row["max_train_epochs"]) == (

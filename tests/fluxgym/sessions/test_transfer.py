@@ -47,7 +47,7 @@ def pack(path, **files):
 STATE = json.dumps({"lora_name": "cat"})
 
 
-def test_a_whole_run_goes_over(run, outputs, tmp_path):
+def test_a_whole_run_is_transferred(run, outputs, tmp_path):
     export_archive([run], tmp_path / "x.zip", Export(images=True, lora=True))
     (taken,) = import_file(tmp_path / "x.zip", outputs)
     assert diff(read_state(run), read_state(taken)) == []
@@ -92,7 +92,7 @@ def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path)
         export_archive([], tmp_path / "none.zip", Export())
 
 
-def test_all_of_an_archive_comes_in_or_nothing(run, outputs, tmp_path, monkeypatch):
+def test_an_archive_is_imported_completely_or_not_at_all(run, outputs, tmp_path, monkeypatch):
     make_run(tmp_path / "a", "dog", status="stopped")
     export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
     moved = []
@@ -117,7 +117,7 @@ def test_files_older_than_zip_itself_are_exported(run, outputs, tmp_path):
     assert len(import_file(tmp_path / "x.zip", outputs)) == 1
 
 
-def test_settings_come_in_as_a_config_takes_them(outputs, tmp_path):
+def test_imported_settings_are_stored_as_the_config_parses_them(outputs, tmp_path):
     state = {"lora_name": "cat", "max_train_epochs": "12", "timestamp": "long ago", "run_id": {"a": 1}, "mine": {"kept": [1]}, "host": "x"}
     (tmp_path / "x.json").write_text(json.dumps(state))
     (taken,) = import_file(tmp_path / "x.json", outputs)

@@ -54,7 +54,7 @@ def write(lora, header, data):
 
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F4", "C64", "nonsense"])
-def test_of_a_dtype_that_is_not_known_nothing_is_claimed(lora, dtype):
+def test_an_unknown_dtype_cannot_be_checked(lora, dtype):
     write(lora, {"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4]}}, b"\x7f" * 4)
     assert "cannot be checked" in reason(lora)
 

@@ -58,7 +58,7 @@ def test_fluxgyms_flags(tier, tmp_path):
     parse(words[3:])
 
 
-def test_advanced_settings_replace_and_add_but_never_stand_twice(tmp_path):
+def test_advanced_settings_replace_and_add_and_no_flag_occurs_twice(tmp_path):
     words = argv(
         tmp_path,
         advanced={

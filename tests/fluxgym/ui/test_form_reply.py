@@ -1,4 +1,4 @@
-"""What stands beside the fields: steps, checks, command and TOML, and a model's defaults in untouched fields only."""
+"""The answer that is shown beside the fields: steps, checks, command and TOML, and a model's defaults in untouched fields only."""
 
 import tomllib
 

@@ -1,15 +1,17 @@
-"""The page's scripts hang together: each uses what it imports, what it imports is there, and whatever one tells another is heard."""
+"""The page's scripts fit together: each import exists and is used, each export is used, and each event has a sender and a listener."""
 
 import re
 
+import gradio
 import pytest
 
 from fluxgym.contract.codes import Status
+from fluxgym.dataset.example import NUM_IMAGES
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import ASSETS, SAVE_UNSENT, STYLES, build_page, head
+from fluxgym.ui.page import ASSETS, IMAGES, SAVE_UNSENT, STYLES, build_page, head, sent_form
 from tests.support.small_world import small_world
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
@@ -66,6 +68,11 @@ def test_no_moment_of_the_servers_is_compared_with_the_browsers_clock():
             assert "Date.now() / 1000" not in text, f"{name} must ask clock.js for the time"
 
 
+def test_no_script_has_the_number_of_example_photos():
+    assert [name for name, text in SCRIPTS.items() if re.search(r"\b\d+ (example|cat) ", text)] == []
+    assert IMAGES.num_example == NUM_IMAGES
+
+
 def test_no_script_parses_text_as_html():
     for name, text in SCRIPTS.items():
         for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "createContextualFragment", "DOMParser"):
@@ -99,3 +106,8 @@ def test_no_script_decides_by_a_list_of_statuses():
     found = re.compile(rf"\[{status}(?:, {status})+\]")
     assert found.search('["stopped", "failed"].includes(session.status)')
     assert [name for name, text in SCRIPTS.items() if found.search(text)] == []
+
+
+@pytest.mark.parametrize(("data", "form"), [({"form": {"request": 1}}, {"request": 1}), ({}, None), (None, None), (3, None), ([], None)])
+def test_an_event_without_a_form_is_empty(data, form):
+    assert sent_form(gradio.EventData(None, data)) == form

@@ -34,7 +34,7 @@ def test_a_path_that_cannot_be_written_is_not_a_full_disk(tmp_path):
     assert caught.value.reason_code == "storage"
 
 
-def test_a_full_disk_is_said_in_a_sentence(tmp_path):
+def test_a_full_disk_is_reported_in_one_sentence(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:

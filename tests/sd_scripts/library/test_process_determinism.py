@@ -18,7 +18,7 @@ def fixture_restore(monkeypatch):
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
-def test_torch_is_told_before_the_gpu_is_used():
+def test_torch_is_configured_before_the_gpu_is_used():
     compute_deterministically()
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.deterministic

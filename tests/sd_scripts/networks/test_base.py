@@ -90,7 +90,7 @@ def lora(spec, *, seed=0):
 
 
 @torch.no_grad()
-def test_a_start_takes_what_fits_and_tells_it(capsys):
+def test_a_start_loads_matching_tensors_and_reports_the_others(capsys):
     source = lora(LoRASpec(rank=4, alpha=2.0, options=SINGLE))
     randomize_lora(source)
     flux, expected = make_flux(), make_flux()

@@ -1,4 +1,4 @@
-"""The flags lead to the network that they name; what contradicts itself is refused before any model is loaded."""
+"""The flags make the network that they name; contradictions are refused before any model is loaded."""
 
 import pytest
 import torch

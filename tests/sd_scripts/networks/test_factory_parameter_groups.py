@@ -1,4 +1,4 @@
-"""Every part learns at the rate that the flags give it; a rate of 0 learns nothing and costs nothing."""
+"""Every part is trained at the rate of its flag; a rate of 0 trains nothing and costs nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The LoRA changes FLUX's output as diffusers' own loader says it does, and carries kohya's names."""
+"""The LoRA changes FLUX's output as with diffusers' own loader, and has kohya's names."""
 
 import json
 from dataclasses import replace
@@ -119,7 +119,7 @@ def test_ranks_from_a_file_overrule_everything():
     assert ranks_of(network) == {name: list(rank) for name, rank in listed.items()}
 
 
-def test_verbose_tells_every_module(capsys):
+def test_verbose_prints_every_module(capsys):
     create_network(
         {FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0, options=LoRAOptions(train_blocks="double", verbose=True)), seed=0
     )

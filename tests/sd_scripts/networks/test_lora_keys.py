@@ -1,4 +1,4 @@
-"""Both kinds of names mean the same LoRA, and both ways in a row give the same tensors."""
+"""Both kinds of names mean the same LoRA, and a conversion there and back gives the same tensors."""
 
 import pytest
 import torch

@@ -41,7 +41,7 @@ def test_what_cannot_be_is_named(pair):
     assert named in str(caught.value)
 
 
-def test_what_kohya_ignores_is_told(capsys):
+def test_arguments_that_kohya_ignores_are_reported(capsys):
     assert parse_network_args(["conv_dim=4", "conv_alpha=1"]) == LoRAOptions()
     warn_ineffective_args(["conv_dim=4", "img_attn_dim=2"])
     out = capsys.readouterr().err

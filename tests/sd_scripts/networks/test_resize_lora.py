@@ -71,7 +71,7 @@ def test_the_rank_is_the_smallest_that_reaches_the_target(method, target, highes
     assert rank_for(torch.zeros(4), "sv_fro", 0.5, 4) == 1
 
 
-def test_a_dynamic_rank_is_told(lora, tmp_path, capsys):
+def test_a_dynamic_rank_is_printed(lora, tmp_path, capsys):
     argv = ("--model", lora, "--save_to", tmp_path / "d.safetensors", "--new_rank", 6, "--dynamic_method", "sv_fro", "--dynamic_param", 0.9)
     assert go(*argv, "--verbose", "--new_conv_rank", 4, "--save_precision", "bf16") == 0
     out, err = capsys.readouterr()

@@ -25,7 +25,7 @@ def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams
     file = ModelFiles(path, "the FLUX model", folders=("transformer",), prefixes=FILE_PREFIXES[FLUX_PREFIX], mapped=mapped)
     file.translate(LAYER_NAMES.recipes(file.stored_names()))
     try:
-        params = params_from_shapes({name: file.shape(name) for name in file.names if _tells(name)})
+        params = params_from_shapes({name: file.shape(name) for name in file.names if _is_of_transformer(name)})
     except KeyError as error:
         raise file.wrong_model_error("a FLUX transformer", str(error.args[0])) from None
     except StopIteration:
@@ -39,7 +39,7 @@ def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams
     return file, params
 
 
-def _tells(name: str) -> bool:
+def _is_of_transformer(name: str) -> bool:
     """Return True if a tensor belongs to the transformer; a piece of it may be missing, which is named when it is read."""
     return name.startswith(("img_in.", "txt_in.", "vector_in.", "guidance_in.", "double_blocks.", "single_blocks."))
 

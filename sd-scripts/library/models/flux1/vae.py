@@ -18,7 +18,7 @@ from library.errors import TrainerError
 from library.models.flux1.layer_names import vae_recipes
 from library.weights.model_files import ModelFiles
 
-SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; nothing in the files tells them
+SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; no file contains them
 Z_CHANNELS = 16  # of FLUX's latents; those of Stable Diffusion have 4
 
 
@@ -37,7 +37,7 @@ class VAEParams:
 
 
 def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> VAEParams:
-    """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that tells them is not there."""
+    """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that gives them is missing."""
     found = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
     blocks = [(int(match[1]), int(match[2])) for match in found if match]
     levels = range(1 + max((level for level, _ in blocks), default=-1))

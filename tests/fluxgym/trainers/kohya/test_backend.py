@@ -70,7 +70,7 @@ def test_each_attempt_is_given_the_epoch_of_its_checkpoint(folder, checkout):
     assert parse_words(KOHYA.command(third, run)[3:]) == {"--seed": ("1",), "--resume": (str(later),), "--initial_epoch": ("7",)}
 
 
-def test_a_checkout_without_initial_epoch_is_only_told_to_resume(folder, checkout):
+def test_a_checkout_without_initial_epoch_gets_only_resume(folder, checkout):
     source = checkout / "library" / "train_util.py"
     source.write_text(source.read_text().replace('"--initial_epoch"', '"--other"'))
     spec = LaunchSpec(run_id="x", attempt=1, backend="kohya", trainer_dir=str(checkout), resume_from=str(folder))

@@ -1,4 +1,4 @@
-"""kohya's lines, as its trainer was seen to print them, become phase, step, epoch and loss; whatever else stands there changes nothing."""
+"""Lines that kohya's trainer prints become phase, step, epoch and loss; other lines change nothing."""
 
 import time
 
@@ -31,11 +31,11 @@ def heard(*lines):
         (b"                    INFO     model saved.                       train_network.py:1729", "done"),
     ],
 )
-def test_its_words_tell_the_phase(line, phase):
+def test_a_line_sets_the_phase(line, phase):
     assert heard(ATTEMPT_LINE, line).phase == phase
 
 
-def test_its_bar_tells_step_loss_and_speed():
+def test_a_progress_bar_gives_step_loss_and_speed():
     output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=0.4567))
     assert output.fields() == {"phase": "training", "step": 7, "total_steps": 40, "epoch": 1, "loss": 0.457, "s_per_it": 1.25}
     output.feed_line(progress_bar(20, rate=0.1, avr_loss=1e-5))
@@ -65,7 +65,7 @@ def test_gradients_that_are_gathered_make_epochs_shorter():
     assert heard(*lines, b"epoch 2/4").step == 4  # ten batches are four steps
 
 
-def test_a_bar_of_images_tells_the_item():
+def test_a_progress_bar_of_images_gives_the_item():
     output = heard(ATTEMPT_LINE, b"INFO caching latents...", b" 25%|##5       | 1/4 [00:00<00:02,  1.31it/s]")
     assert output.fields() == {"phase": "caching", "step": 0, "item": 1, "num_items": 4}
     output.feed_line(b"INFO model loading: Loading state dict from x")

@@ -67,7 +67,7 @@ def test_nothing_new_writes_nothing(run):
     assert len(lines_of(run)) == 1
 
 
-def test_phases_that_pass_between_two_looks_are_told(run):
+def test_phases_between_two_polls_are_written(run):
     progress = KohyaProgress(run, 1)
     progress.poll()
     say(run, b"\r", progress_bar(9, avr_loss=1), b"\nsaving checkpoint: x\nINFO generating sample images at\n")

@@ -128,7 +128,7 @@ def test_a_run_that_is_open_is_left_out(client, settings):
 
 
 @pytest.mark.parametrize("seen", ["{", "[]", "5", '{"cat": 5}', "[" * 10_000])
-def test_odd_memories_of_a_browser_count_as_nothing_seen(client, settings, seen):
+def test_odd_values_of_seen_count_as_nothing_seen(client, settings, seen):
     make(settings, "cat", "failed", reason_code="nan")
     assert banner(client, seen=seen)["counts"]["attention"] == 1
 

@@ -125,7 +125,7 @@ def test_no_more_than_a_few_curves_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("seen", [None, "x", {}, [1], [None, None, None], ["x", 1, "y"], [[], {}, 3]])
-def test_anything_may_be_said_to_be_seen(path, seen):
+def test_any_value_of_seen_is_accepted(path, seen):
     write(path, [1, 2])
     assert Curves().changes(path, seen)[0].replace
 

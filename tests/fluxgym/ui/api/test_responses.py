@@ -128,7 +128,7 @@ def test_a_known_version_is_not_sent_again(client):
 
 
 @pytest.mark.parametrize("version", [None, "known"])
-def test_every_answer_tells_the_servers_clock(client, version):
+def test_every_answer_has_the_servers_time(client, version):
     known = value(client.get("figures"))["version"]
     before = time.time()
     response = client.get("figures", params={} if version is None else {"version": known})

@@ -64,7 +64,7 @@ def test_what_has_been_seen_is_not_sent_again(ask, run):
     assert ask() == {}
 
 
-def test_new_points_come_alone(ask, run):
+def test_only_new_points_are_sent(ask, run):
     write_step(run, 1)
     assert ask()["curve"]["replace"]
     write_step(run, 2, 0.5)
@@ -79,7 +79,7 @@ def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
     assert ask()["curve"] == CURVE | {"points": [[2, 0.1]], "rates": [None]}
 
 
-def test_the_log_comes_in_pieces_and_half_a_letter_waits(ask, run):
+def test_the_log_is_sent_in_pieces_that_never_split_a_character(ask, run):
     run.training_log.write_bytes("über".encode())
     assert ask()["log"] == {"text": "über", "replace": True}
     with run.training_log.open("ab") as file:
@@ -122,7 +122,7 @@ def test_a_path_in_place_of_a_run_is_not_a_route(client, run, slug):
     ["null", "x", "[]", '{"log": "x", "curve": 3}', '{"log": [0, -5], "curve": [1, 2, 3]}', '{"log": [null, {}]}', "[" * 10_000, "7",
      '{"log": [1e400, 1e400]}', '{"session": {}, "samples": [1]}'],
 )  # fmt: skip
-def test_anything_may_be_said_to_be_seen(client, run, seen):
+def test_any_value_of_seen_is_accepted(client, run, seen):
     write_step(run, 1)
     run.training_log.write_text("x\n")
     answer = value(client.get("runs/cat", params={"seen": seen}))

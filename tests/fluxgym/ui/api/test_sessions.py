@@ -168,7 +168,7 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     (row,) = rows(client)
     step = row["next_step"]
     assert (step["action"], step["text"]) == ("resume", "Resume from step 4")
-    assert "checkpoint" in step["help"] or "state" in step["help"]
+    assert step["help"] == "Continues from step 4 of 10 (cat-step00000004-state)"
     write_checkpoint(run, 10)
     assert resume_preview(run) is None
 
@@ -186,7 +186,7 @@ def test_a_button_of_an_earlier_start_does_nothing(client, settings):
         ("%ff/stop", 404, "no run"), ("cat/__init__", 409, "reload"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_said(client, settings, path, status, word):
+def test_an_action_that_is_not_possible_is_refused_with_its_reason(client, settings, path, status, word):
     stopped(settings, "cat", base_model="pocket")
     assert word in error(client.post(f"sessions/{path}", json={}), status)
 
@@ -310,7 +310,7 @@ def test_folders_that_no_run_can_have_hide_no_row(client, settings):
     assert [session.slug for session in list_sessions(settings.outputs)] == ["cat"]
 
 
-def test_nothing_is_offered_while_the_trainer_lives_though_its_pid_file_was_removed(client, settings):
+def test_nothing_is_offered_while_the_trainer_is_live_though_its_pid_file_was_removed(client, settings):
     run = make_run(settings.outputs, "cat", status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)

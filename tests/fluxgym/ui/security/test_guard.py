@@ -1,4 +1,4 @@
-"""Who is let through to any route: the right host, the right origin, a known route, and where a token is demanded, who has it."""
+"""Which requests reach a route: those with an allowed host and origin, to a known route, and with the token if one is set."""
 
 import pytest
 from starlette.applications import Starlette
@@ -91,7 +91,7 @@ def test_a_cross_site_image_tag_reaches_nothing_but_a_link_opens_the_page():
         "/file=app.py", "/fluxgym", "/gradio_api/deep_link", "/gradio_api/process_recording", "/custom_component/x",
     ],
 )  # fmt: skip
-def test_what_nothing_needs_is_not_there(path):
+def test_unused_routes_are_not_served(path):
     assert not is_known_route(path)
     assert client().get(path).status_code == 404
 
@@ -103,7 +103,7 @@ def test_no_route_answers_without_the_token(route):
     assert "reached" not in answer.text
 
 
-def test_a_script_comes_in_with_bearer():
+def test_a_script_is_accepted_with_a_bearer_token():
     assert client(TOKEN).get("/config", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert client(TOKEN).get("/config", headers={"authorization": "Bearer wrong"}).status_code == 401
 
@@ -140,7 +140,7 @@ def test_a_login_form_without_end_is_not_read_to_its_end():
     assert client(TOKEN).post("/login", content=b"token=" + b"x" * 100_000).status_code == 401
 
 
-def test_the_page_may_ask_no_other_host():
+def test_the_page_may_request_no_other_host():
     policy = client().get("/").headers["content-security-policy"]
     assert "connect-src 'self'" in policy
     assert "http" not in policy
@@ -152,7 +152,7 @@ def test_the_proxys_prefix_is_taken_off():
     assert client(root_path="/gym").get("/gymnastics/config").status_code == 404
 
 
-def test_no_client_tells_gradio_what_its_own_address_is():
+def test_no_client_can_set_gradios_own_address():
     async def reply(request: Request) -> PlainTextResponse:
         return PlainTextResponse(",".join(request.headers))
 

@@ -112,7 +112,7 @@ def test_every_known_route_is_reached_with_the_token(client, reached, method, pa
 
 
 @by_route([route for route in ROUTES if route not in KNOWN])
-def test_what_nothing_needs_is_not_there_even_with_the_token(client, reached, method, path):
+def test_unused_routes_are_not_served_even_with_the_token(client, reached, method, path):
     response = client.request(method, path, headers=JSON | {"authorization": f"Bearer {TOKEN}"})
     assert (response.status_code, reached) == (404, [])
 

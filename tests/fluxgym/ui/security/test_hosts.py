@@ -25,7 +25,7 @@ def test_not_local(name):
     assert not is_local(name)
 
 
-def test_wildcards_stand_for_names_below_only():
+def test_wildcards_match_subdomains_only():
     assert is_allowed("a.pods.example", ["*.Pods.example"], None)
     assert not is_allowed("pods.example", ["*.pods.example"], None)
     assert not is_allowed("evilpods.example", ["*.pods.example"], None)

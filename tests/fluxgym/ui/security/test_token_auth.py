@@ -33,5 +33,5 @@ def test_made_tokens_differ_and_are_long():
     assert len(make_token()) >= 32
 
 
-def test_the_form_escapes_what_it_is_told():
+def test_the_form_escapes_its_values():
     assert "<script>alert" not in login_page("/x?<script>alert(1)</script>", "<script>alert(1)</script>", "nonce")

@@ -102,7 +102,7 @@ def test_what_is_missing_is_named(missing):
         parse(NEEDED[:index] + NEEDED[index + 2 :])
 
 
-def test_what_a_dataset_config_overrules_is_told(capsys):
+def test_flags_that_a_dataset_config_overrides_are_reported(capsys):
     parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"])
     assert "--reg_data_dir has no effect" in capsys.readouterr().err
 
@@ -114,7 +114,7 @@ def test_what_a_dataset_config_overrules_is_told(capsys):
         ["--sample_every_n_steps", "3"], ["--skip_until_initial_step"], ["--lr_scheduler_args", "a=1"],
     ],
 )  # fmt: skip
-def test_what_another_flag_takes_the_effect_from_is_told(given, capsys):
+def test_flags_that_another_flag_disables_are_reported(given, capsys):
     parse([*NEEDED, "--seed", "1", *given])
     assert f"warning: {given[0]} has no effect" in capsys.readouterr().err
 
@@ -125,7 +125,7 @@ def test_other_spellings_mean_the_same():
     assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network.network_alpha == 8
 
 
-def test_caching_to_disk_means_caching_and_a_missing_seed_is_told(capsys):
+def test_caching_to_disk_means_caching_and_a_missing_seed_is_reported(capsys):
     config = parse([*NEEDED, "--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"])
     assert config.data.cache_latents
     assert config.data.cache_text_encoder_outputs

@@ -70,7 +70,7 @@ def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
     assert at("k, a, b", token_warmup_step=10, token_warmup_min=1) == "k"
 
 
-def test_a_caption_may_be_named_without_the_face_that_the_images_name_tells(tmp_path):
+def test_a_caption_file_may_lack_the_face_of_the_images_name(tmp_path):
     subset = Subset(image_dir="x", caption_extension=".txt")
     (tmp_path / "ann_b.txt").write_text("ann")
     assert read_caption(tmp_path / "ann_b_10_20_30_40.png", subset) == "ann"

@@ -170,7 +170,7 @@ def test_masks_beside_the_images(make, cats, tmp_path, capsys):
         make([subset], masked_loss=True)
 
 
-def test_masked_loss_without_a_mask_is_told(make, capsys):
+def test_masked_loss_without_a_mask_is_reported(make, capsys):
     make(masked_loss=True)
     assert "--masked_loss has no effect" in capsys.readouterr().err
 
@@ -274,7 +274,7 @@ def test_a_caption_that_is_not_utf8_is_named(make, cats):
         make()
 
 
-def test_an_empty_folder_beside_others_is_told(make, cats, tmp_path, capsys):
+def test_an_empty_folder_beside_others_is_reported(make, cats, tmp_path, capsys):
     (tmp_path / "reg").mkdir()
     data = make([{"image_dir": str(cats)}, {"image_dir": str(tmp_path / "reg"), "is_reg": True}])
     assert data.num_reg_images == 0

@@ -1,4 +1,4 @@
-"""What a LoRA tells of its images, by kohya's names; what --debug_dataset prints."""
+"""The metadata of a LoRA about its images, under kohya's names, and the output of --debug_dataset."""
 
 import json
 

@@ -90,7 +90,7 @@ def test_kohyas_named_folders(tmp_path):
         read_datasets(trainer_config(train_data_dir=str(tmp_path / "notes"), resolution="64").data)
 
 
-def test_flags_stand_below_the_file(write):
+def test_the_file_takes_precedence_over_flags(write):
     flags = {"color_aug": True, "face_crop_aug_range": "2.0,4.0", "dataset_repeats": 3, "validation_split": 0.5, "alpha_mask": True}
     (dataset,) = write("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "color_aug = false\nvalidation_seed = 7\n", **flags)
     (subset,) = dataset.subsets

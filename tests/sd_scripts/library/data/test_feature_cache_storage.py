@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written_means_memory(tmp_path, monkeypatch):
     assert not (tmp_path / CACHE_FOLDER / f"{KEY}.safetensors").exists()
 
 
-def test_memory_is_bounded_and_threads_read_alike(tmp_path, monkeypatch):
+def test_memory_is_bounded_and_all_threads_read_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "MEMORY_BYTES", 400)
     cache = Cache(to_disk=True)
     keys = [key_of(index) for index in range(8)]

@@ -72,7 +72,7 @@ def test_regularization_images_are_never_held_out_and_balance_what_is_trained_on
     assert sum(image.num_repeats for image in train if image.subset.is_reg) == 14
 
 
-def test_a_share_that_holds_nothing_out_is_named(cats):
+def test_a_share_that_holds_out_no_image_is_refused(cats):
     with pytest.raises(TrainerError, match=r"validation_split 0\.05 .*cats"):
         find(cats, validation_split=0.05)
 

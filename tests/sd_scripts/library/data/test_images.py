@@ -27,7 +27,7 @@ def test_turned_ones_are_set_upright(photo, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
-def test_the_size_told_is_the_size_read(name, photo, tmp_path):
+def test_the_reported_size_is_the_size_that_is_read(name, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / name, exif=exif)
@@ -35,7 +35,7 @@ def test_the_size_told_is_the_size_read(name, photo, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "I;16", "1"])
-def test_every_mode_becomes_rgb_that_looks_alike(mode, photo, tmp_path):
+def test_every_mode_becomes_similar_rgb(mode, photo, tmp_path):
     if mode == "I;16":
         odd = Image.fromarray(np.asarray(photo.convert("L"), np.uint16) * 257)
     else:

@@ -78,7 +78,7 @@ def test_what_cannot_be_is_one_sentence_that_names_it(subset, dataset, flags, na
     assert str(caught.value).count("\n") == 0
 
 
-def test_what_is_accepted_without_effect_is_told(write, capsys):
+def test_keys_without_effect_are_reported(write, capsys):
     write("cache_info = true", "network_multiplier = 0.5")
     printed = capsys.readouterr().err
     assert "network_multiplier has no effect" in printed

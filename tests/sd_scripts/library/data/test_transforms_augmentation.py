@@ -1,4 +1,4 @@
-"""Colors and cuts around faces: how often, how far, and never beside the image."""
+"""Color changes and crops around faces: how often, how far, and always inside the image."""
 
 import colorsys
 
@@ -38,7 +38,7 @@ def test_hue_turns_by_sixteen_degrees_at_most_and_gamma_by_a_twentieth():
     assert low <= min(levels) < 128 < max(levels) <= high
 
 
-def test_a_name_tells_of_a_face(tmp_path):
+def test_a_file_name_gives_the_face(tmp_path):
     assert face_of(tmp_path / "ann_b_10_20_30_40.png") == (10, 20, 30, 40)
     assert face_of(tmp_path / "ann_20_30_40.png") is None
     assert face_of(tmp_path / "_10_20_30_40.png") is None
@@ -56,7 +56,7 @@ def cut(seed, size=(600, 400), bucket=(128, 128), face=FACE, **options):
     return fit.resized[0] / size[0], start
 
 
-def test_the_face_fills_the_share_that_the_range_tells():
+def test_the_face_fills_a_share_within_the_range():
     scales = [cut(seed)[0] for seed in range(100)]
     assert min(scales) == pytest.approx(128 / 100 / 4, abs=0.02)  # a quarter of the side, though not smaller than covers the bucket
     assert max(scales) == pytest.approx(128 / 100 / 2, abs=0.02)

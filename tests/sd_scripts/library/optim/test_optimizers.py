@@ -101,7 +101,7 @@ def test_the_rates_bear_kohyas_names():
     assert rates_of(prodigy) == {"unet": 0.5, "d*lr/unet": 0.5e-6}  # Prodigy begins with d = 1e-6
 
 
-def test_one_that_finds_its_rate_takes_one_factor_for_all_parts(capsys):
+def test_an_optimizer_that_estimates_its_rate_takes_one_factor_for_all_parts(capsys):
     pytest.importorskip("prodigyopt")
     groups = [{"params": [weights()], "lr": 1.0}, {"params": [weights()], "lr": 0.5}]
     with pytest.raises(TrainerError, match="one learning rate"):
@@ -110,7 +110,7 @@ def test_one_that_finds_its_rate_takes_one_factor_for_all_parts(capsys):
     assert "expects a factor around 1.0" in capsys.readouterr().err
 
 
-def test_a_missing_package_is_told_with_the_way_out(monkeypatch):
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(TrainerError, match="pip install prodigyopt"):
         create_optimizer(optim_config(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1.0}])

@@ -32,7 +32,7 @@ def test_the_next_block_is_fetched_while_one_computes_forward_and_backward():
     ]  # fmt: skip
 
 
-def test_sampling_goes_round():
+def test_sampling_starts_again_at_the_first_block():
     flux, _, transfer = make_swapped_flux(swapped=True, checkpointing=True)
     with torch.no_grad():
         flux(**flux_inputs(PARAMS))

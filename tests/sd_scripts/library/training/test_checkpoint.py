@@ -80,7 +80,7 @@ def fixture_folder(tmp_path):
     return tmp_path / "a-state"
 
 
-def test_the_manifest_tells_size_and_hash_of_every_file(folder):
+def test_the_manifest_has_size_and_hash_of_every_file(folder):
     manifest = json.loads((folder / MANIFEST).read_text())
     assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
     assert all(manifest["files"][path.name]["bytes"] == path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST)

@@ -76,7 +76,7 @@ def test_other_images_are_refused(change):
         check_fixed(state, fixed_settings(trainer_config(), data(image(**change))), "x-state")
 
 
-def test_older_checkpoints_tell_of_less():
+def test_a_checkpoint_of_an_earlier_version_with_fewer_settings_is_accepted():
     check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(trainer_config("--network_dim", "8"), data()), "x-state")
 
 
@@ -88,7 +88,7 @@ def fixture_models(tmp_path):
     return [word for flag, name in names.items() for word in (f"--{flag}", str(tmp_path / f"{name}.safetensors"))]
 
 
-def test_changed_settings_are_told(models, capsys):
+def test_changed_settings_are_printed(models, capsys):
     state = replace(STATE, settings=other_settings(trainer_config("--learning_rate", "0.1", "--ema_decay", "0.9", *models), data()))
     same = trainer_config("--learning_rate", "0.1", "--ema_decay", "0.9", "--save_every_n_steps", "5", "--output_dir", "o", *models)
     print_changed_settings(state, other_settings(same, data()))
@@ -98,7 +98,7 @@ def test_changed_settings_are_told(models, capsys):
 
 
 @pytest.mark.parametrize("name", ["flux", "ae", "clip_l", "t5xxl", "base"])
-def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models, tmp_path, name, capsys):
+def test_another_model_under_the_same_name_is_reported_and_a_moved_one_is_not(models, tmp_path, name, capsys):
     state = replace(STATE, settings=other_settings(trainer_config(*models), data()))
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / f"{name}.safetensors"
@@ -114,7 +114,7 @@ def test_another_model_under_the_same_name_is_told_and_a_moved_one_is_not(models
     ("options", "words"),
     [({"flip_aug": True}, "data set 1, subset 1, flip_aug off → True"), ({"validation_split": 0.2}, "validation_split off → 0.2")],
 )
-def test_another_option_of_a_data_set_is_told(models, options, words, capsys):
+def test_another_option_of_a_data_set_is_reported(models, options, words, capsys):
     state = replace(STATE, settings=other_settings(trainer_config(*models), with_options()))
     print_changed_settings(state, other_settings(trainer_config(*models), with_options()))
     assert capsys.readouterr().out == ""

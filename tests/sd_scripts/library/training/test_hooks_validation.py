@@ -96,7 +96,7 @@ def test_it_is_the_same_again_and_moves_no_generator(make):
     assert not torch.equal(third.loss.asked[0][2], first.loss.asked[0][2])
 
 
-def test_batches_may_be_fewer_and_images_weigh_alike(make):
+def test_batches_may_be_fewer_and_images_have_equal_weight(make):
     by_image = iter([torch.tensor([1.0, 3.0])] * 4 + [torch.tensor([8.0])] * 4)
     assert make(dataset={"batch_size": 2}, seen=Seen(by_image)).compute() == pytest.approx(4.0)
     fewer = make(max_validation_steps=1)

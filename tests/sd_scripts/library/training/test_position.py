@@ -52,7 +52,7 @@ def test_nothing_left_to_train_is_refused():
         start_position(trainer_config(**LENGTH, initial_step=40), 10, None)
     with pytest.raises(TrainerError, match="--initial_epoch 5 leaves nothing"):
         start_position(trainer_config(**LENGTH, initial_epoch=5), 10, None)
-    with pytest.raises(TrainerError, match="stands at step 13, beyond the 10"):
+    with pytest.raises(TrainerError, match="is at step 13, beyond the 10"):
         start_position(trainer_config(max_train_epochs=1), 10, STATE)
 
 

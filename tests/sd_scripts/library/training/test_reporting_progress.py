@@ -19,7 +19,7 @@ def test_lines_carry_what_applies(tmp_path, monkeypatch):
     assert line["rss_mb"] > 0
 
 
-def test_parts_are_thinned_but_the_last_is_told(tmp_path):
+def test_parts_are_thinned_but_the_last_is_written(tmp_path):
     progress = ProgressLog(str(tmp_path))
     for done in range(1, 1001):
         progress.enter_part("caching", done, 1000)

@@ -1,4 +1,4 @@
-"""Kohya's file names, and which old ones go."""
+"""kohya's file names, and which old files are removed."""
 
 import pytest
 import torch

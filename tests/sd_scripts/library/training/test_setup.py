@@ -26,7 +26,7 @@ def large_models():
 
 
 @pytest.mark.parametrize("train_clip", [True, False])
-def test_t5_is_gone_before_the_transformer_comes(train_clip, tmp_path, monkeypatch):
+def test_t5_is_released_before_the_transformer_is_loaded(train_clip, tmp_path, monkeypatch):
     """Their weights are the two largest things of a training: 9 and 24 GB that must never be in memory together."""
     write_tiny_models(tmp_path / "models")
     write_cats(tmp_path / "images" / "1_cat", count=1, size=64)

@@ -32,7 +32,7 @@ def test_kohyas_names_and_a_curve_that_goes_on(tmp_path):
     argv = ("--logging_dir", str(tmp_path), "--log_prefix", "cat-", "--log_config", "--learning_rate", "0.5")
     first = trackers_of(*argv)
     assert first.log_folder.startswith("cat-20")
-    log_steps(first, [1, 2, 3, 4])  # killed after step 4; its checkpoint stands at step 2
+    log_steps(first, [1, 2, 3, 4])  # killed after step 4; its checkpoint is at step 2
     resumed = trackers_of(*argv, log_folder=first.log_folder, step=2)
     assert resumed.log_folder == first.log_folder
     log_steps(resumed, [3, 4, 5])
@@ -65,7 +65,7 @@ class FakeWandb:
         self.finished = True
 
 
-def test_wandb_is_told_step_and_epoch_and_goes_on_with_its_run(tmp_path, monkeypatch):
+def test_wandb_gets_step_and_epoch_and_continues_its_run(tmp_path, monkeypatch):
     wandb = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     config = tmp_path / "trackers.toml"

@@ -99,7 +99,7 @@ def test_a_stop_leaves_no_trace(case, models, dataset, tmp_path):
     assert sorted(path.name for path in straight.glob("*.safetensors")) == sorted(path.name for path in stopped.glob("*.safetensors"))
 
 
-def test_a_beginning_is_told_by_the_checkpoint_when_the_flags_leave_it_out(models, dataset, tmp_path):
+def test_the_initial_epoch_comes_from_the_checkpoint_if_the_flags_do_not_have_it(models, dataset, tmp_path):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     begun = flags(models, dataset, straight, *QUICK, "--initial_epoch", "2", "--lr_scheduler", "cosine", epochs=3)
     assert not train(begun, straight)
@@ -108,7 +108,7 @@ def test_a_beginning_is_told_by_the_checkpoint_when_the_flags_leave_it_out(model
     assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
 
 
-def test_who_learned_nothing_is_not_done(models, dataset, tmp_path):
+def test_a_training_that_changed_no_weight_fails(models, dataset, tmp_path):
     with pytest.raises(TrainerError, match="nothing was learned in 6 steps") as caught:
         train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
     assert caught.value.reason_code == "bad_output"
@@ -128,7 +128,7 @@ def test_a_checkpoint_beyond_the_end_is_refused_and_the_lora_stays(models, datas
     fewer = flags(models, dataset, tmp_path, *QUICK)
     index = fewer.index("--max_train_epochs")
     fewer[index : index + 2] = ["--max_train_steps", "3"]
-    with pytest.raises(TrainerError, match="stands at step 6, beyond the 3"):
+    with pytest.raises(TrainerError, match="is at step 6, beyond the 3"):
         train(fewer, tmp_path)
     assert (tmp_path / "cat.safetensors").read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""The loop over parts that only record: which moment comes when, where a stop ends it, and how the position moves."""
+"""The loop over parts that only record: the order of its calls, where a stop ends it, and how the position advances."""
 
 from types import SimpleNamespace
 

@@ -204,7 +204,7 @@ def test_memory_while_loading_is_what_is_kept_and_the_largest_tensor(kind, mappe
     assert figures["peak"] < 1.03 * figures["kept"] + 2 * largest, figures
 
 
-def test_a_fingerprint_tells_of_every_shard_and_every_file_of_a_folder(tmp_path):
+def test_a_fingerprint_covers_every_shard_and_every_file_of_a_folder(tmp_path):
     index = {"weight_map": {"a": "m-00001-of-00002.safetensors", "b": "m-00002-of-00002.safetensors"}}
     for copy in ("one", "two"):
         folder = tmp_path / copy

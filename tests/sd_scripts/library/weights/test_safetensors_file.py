@@ -62,7 +62,7 @@ def test_a_mapped_tensor_is_the_files_own_pages_and_can_be_given_back(path):
     assert torch.equal(first, torch.arange(600.0).reshape(2, 300))
 
 
-def test_the_fingerprint_tells_one_changed_weight(tmp_path):
+def test_the_fingerprint_changes_with_one_weight(tmp_path):
     tensors = {"w": torch.zeros(1 << 10)}
     save_file(tensors, tmp_path / "one.safetensors")
     save_file(tensors, tmp_path / "same.safetensors")

@@ -1,4 +1,4 @@
-"""CLIP-L and T5 load from every form that they come in, to transformers' own outputs."""
+"""CLIP-L and T5 are loaded from every file format and give transformers' own outputs."""
 
 import pytest
 import torch

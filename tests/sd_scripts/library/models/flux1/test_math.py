@@ -1,4 +1,4 @@
-"""Patches, positions and rotations are what they say they are."""
+"""Patches, positions and rotations equal their definitions."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Start in the form's events: the run it makes, a taken name, a second press, and what stands in its way."""
+"""Start in the form's events: the run it makes, a taken name, a second press, and what prevents it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft
-from fluxgym.ui import form_events
+from fluxgym.ui import form_start
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import stop_and_wait
@@ -54,7 +54,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, sett
     assert answer["taken"]["resume"] is None
     assert answer["taken"]["replace"] == "Replace cat"
     assert answer["patch"] == {}
-    answer = page.send("choose", if_exists="new")
+    answer = page.send("start", if_exists="new")
     assert answer["started"] == {"slug": "cat-2"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
@@ -70,7 +70,7 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, setting
     assert page.send("start")["started"] == {"slug": "cat"}
     page.typed(lora_name="Cat", num_repeats="3")
     assert "taken" in page.send("start")  # other settings are another training
-    monkeypatch.setattr(form_events, "TWICE_S", 0.0)
+    monkeypatch.setattr(form_start, "TWICE_S", 0.0)
     page.typed(**TRAINABLE)
     assert "taken" in page.send("start")  # later it is a question again
     (tmp_path / "cat").unlink()
@@ -82,7 +82,7 @@ def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, setting
     [({"lora_name": ""}, "lora_name"), ({"lora_name": "cat", "learning_rate": "abc"}, "learning_rate"), ({"lora_name": "../x"}, "lora_name"),
      ({"lora_name": "cat", "seed": ""}, "seed"), ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
 )  # fmt: skip
-def test_start_says_beside_the_field_what_stands_in_the_way_and_leaves_nothing(page, draft, settings, changes, field):
+def test_start_reports_a_problem_beside_its_field_and_leaves_nothing(page, draft, settings, changes, field):
     write_cats(draft.images.path, count=4)
     page.typed(**changes)
     answer = page.send("start")

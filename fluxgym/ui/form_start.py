@@ -1,0 +1,89 @@
+"""Start: makes the run that the form describes, asks what to do about a taken name, and recognizes a second press."""
+
+import time
+from typing import cast
+
+from fluxgym.app_settings import Settings
+from fluxgym.config.settings import SETTINGS, STATE_KEYS
+from fluxgym.engines.registry import is_executing
+from fluxgym.errors import FluxGymError, NameTaken
+from fluxgym.planning.plan import TrainingPlan
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import read_state, timestamp_of
+from fluxgym.sessions.preconditions import first_free_run
+from fluxgym.sessions.start import IfExists, start_plan
+from fluxgym.ui.api.responses import JsonObject
+from fluxgym.ui.api.session_rows import resume_offer
+from fluxgym.ui.form_draft import FormDrafts
+from fluxgym.ui.form_request import FormRequest
+
+TWICE_S = 10.0
+
+
+class Start:
+    """Starts the plans of the form in one outputs folder."""
+
+    def __init__(self, settings: Settings, drafts: FormDrafts) -> None:
+        self._settings = settings
+        self._outputs = OutputsPaths(settings.outputs)
+        self._drafts = drafts
+
+    def first_press(self, request: FormRequest, planned: TrainingPlan) -> str:
+        """Return the slug of the run that an earlier press on Start has made with the same settings, "" if there is none."""
+        return "" if _if_exists(request) else self._recent_duplicate(planned)
+
+    def start(self, request: FormRequest, planned: TrainingPlan, answer: JsonObject) -> JsonObject:
+        """Start a plan without errors; add the run, a question about its name or the reason of a refusal to the answer about the form."""
+        if_exists = _if_exists(request)
+        try:
+            run = start_plan(planned, self._settings, if_exists=if_exists, gpus=request.gpus or None)
+        except NameTaken:
+            if slug := self.first_press(request, planned):
+                return started(slug, answer)
+            return answer | {"taken": self._choice(planned.run.slug)}
+        except FluxGymError as error:
+            return _refused(answer, error)
+        if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
+            self._drafts.clear(request, images=not request.source)
+        return started(run.slug, answer)
+
+    def _recent_duplicate(self, planned: TrainingPlan) -> str:
+        """Return the slug of a run that was started with these settings within the last TWICE_S seconds, "" if there is none."""
+        run = planned.run
+        try:
+            state = read_state(run)
+        except FluxGymError:
+            return ""
+        is_same = {"advanced": {}} | {name: state.get(name) for name in STATE_KEYS if name in state} == planned.config.to_state()
+        is_new = 0 <= time.time() - timestamp_of(state) < TWICE_S
+        return run.slug if is_same and is_new and is_executing(run) else ""
+
+    def _choice(self, slug: str) -> JsonObject:
+        """Return what can be done about a taken name, each named by what it will do."""
+        version = first_free_run(self._outputs, slug, first_version=2).slug
+        resuming = resume_offer(self._outputs.run(slug))
+        return {
+            "title": f"{slug} exists already",
+            "sentence": "A training has this name. It stays as it is until you choose.",
+            "resume": resuming and resuming.label,
+            "new": f"Start as {version}",
+            "replace": None if is_executing(self._outputs.run(slug)) else f"Replace {slug}",
+        }
+
+
+def started(slug: str, answer: JsonObject) -> JsonObject:
+    """Return the answer to Start with the run that it made."""
+    return answer | {"source": slug, "started": {"slug": slug}, "draft": False, "reload_images": True}
+
+
+def _if_exists(request: FormRequest) -> IfExists | None:
+    """Return what the user chose to do about a taken name, None before that."""
+    chosen = request.text("if_exists")
+    return cast(IfExists, chosen) if chosen in ("resume", "new", "replace") else None
+
+
+def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:
+    """Put a refusal beside its field, or below the checks when it is about none."""
+    if error.field in SETTINGS:
+        return answer | {"errors": {**answer["errors"], error.field: str(error)}}
+    return answer | {"message": str(error)}
