@@ -12,7 +12,9 @@ from typing import Any, Literal
 from fluxgym.errors import Level
 
 # The events of the form; "" stands for one that the app does not know.
-FormKind = Literal["restore", "typed", "model", "images", "open", "fresh", "apply", "keep", "start", "choose", "reset", "put", ""]
+FormKind = Literal[
+    "restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start", "reset", "put_back", ""
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ export function setSource(next) {
 
 // Edits are sent one at a time; while one is not answered, the next waits, and takes all later ones with it. count is the number of edits so
 // far, confirmed how many of them the app has saved, and sent how many there were when a request was sent.
-/** @type {{ count: number, confirmed: number, sent: Map<number, number>, inFlight: number, next: string, timer: number | undefined }} */
+/** @type {{ count: number, confirmed: number, sent: Map<number, number>, inFlight: number, next: FormAnswer["kind"], timer: number | undefined }} */
 const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: undefined };
 const ANSWER_MS = 10_000;
 const CHOSEN_MS = 100; // until Gradio shows what was chosen, and has reported it unless the app is down
@@ -47,7 +47,7 @@ const PAGE = String(Math.random()); // tells this tab's edits from those of othe
 
 /**
  * Send an event of the form.
- * @param {string} kind
+ * @param {FormAnswer["kind"]} kind
  * @param {object} details
  */
 export function send(kind, details = {}) {
@@ -58,7 +58,10 @@ export function send(kind, details = {}) {
   state.trigger?.("select", { form });
 }
 
-/** A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value. */
+/**
+ * A field was edited: "typed", or "model" for the base model. Waits until Gradio has the new value.
+ * @param {"typed" | "model"} kind
+ */
 export function edited(kind = "typed") {
   edits.count += 1;
   state.editedAt = now();

@@ -173,7 +173,7 @@
  * about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
  * @typedef {object} FormAnswer
  * @property {number} request
- * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply" | "keep" | "start" | "choose" | "reset" | "put" | ""} kind
+ * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | ""} kind
  * @property {Record<string, [any, any]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
