@@ -7,9 +7,11 @@ alive. If there are more than MAX_CHECKED_PER_POLL runs, each call checks a part
 import os
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Generic, TypeVar
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
@@ -24,6 +26,7 @@ from fluxgym.sessions.origin import Origin, origin_of
 MAX_CHECKED_PER_POLL = 3000
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
 Signature = tuple[int, int, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,10 @@ class SessionIndex:
         self._lock = threading.Lock()
 
     def entries(self, *, everything: bool = False) -> list[Entry]:
-        """Return every run, newest first; raises StorageError if the folder itself cannot be read."""
+        """Return every run, newest first; raises StorageError if the folder itself cannot be read.
+
+        The list is the same object until an entry changes (OfEntries); callers do not change it.
+        """
         with self._lock:
             try:
                 new = self._refresh_names(everything)
@@ -152,6 +158,21 @@ class SessionIndex:
         if self._entries.pop(name, None) is not None:
             self._order = None
         self._signatures.pop(name, None)
+
+
+class OfEntries(Generic[T]):
+    """A value that is computed from all entries, and again only after a change: until then, an index returns the same list."""
+
+    def __init__(self, compute: Callable[[list[Entry]], T]) -> None:
+        self._compute = compute
+        self._known: tuple[list[Entry], T] | None = None
+
+    def __call__(self, entries: list[Entry]) -> T:
+        """Return the value of these entries."""
+        known = self._known
+        if known is None or known[0] is not entries:
+            known = self._known = (entries, self._compute(entries))
+        return known[1]
 
 
 def _entry(run: RunPaths, written_at: float) -> Entry:

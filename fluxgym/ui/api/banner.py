@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -12,7 +13,7 @@ from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.machine import describe
 from fluxgym.engines.registry import engine_for
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.index import Entry, SessionIndex
+from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
@@ -25,8 +26,22 @@ RUNNING = (Status.RUNNING, Status.STARTING)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What follows from all runs, whichever page asks: running in the order of their start, queued and attention newest first.
+
+    attention are those that need it until they were seen. last_end is the time of the latest end.
+    """
+
+    by_slug: dict[str, Entry]
+    running: list[Entry]
+    queued: list[Entry]
+    attention: list[Entry]
+    last_end: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The runs of the banner by what they do; queued is in the order of the queue, ended newest first."""
+    """The runs of one page's banner by what they do; queued is in the order of the queue; ended are the newest, at most MAX_ROWS."""
 
     running: list[Entry]
     queued: list[Entry]
@@ -47,6 +62,7 @@ class BannerRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
+        self._summary = OfEntries(_summarize)
 
     @property
     def router(self) -> APIRouter:
@@ -62,26 +78,26 @@ class BannerRoutes:
         seen. all requests every row that needs attention.
         """
         entries = self._index.entries(everything=not version)
-        parts = _parts(entries, _seen(seen), open, engine_for(self._outputs).waiting())
+        summary, order = self._summary(entries), engine_for(self._outputs).waiting()
+        parts = _parts(entries, summary, without=open, seen=_seen(seen), order=order)
         limit = MAX_ROWS_UNFOLDED if all else MAX_ROWS
         shown = parts.urgent[:limit] or []
         shown += parts.ended[: max(0, MAX_ROWS - len(shown))]
         hidden = parts.urgent[limit:]
-        counted = _parts(entries, _seen(seen), "", [])  # the open run is left out of the rows, and counted if it runs or waits
         is_queue_shown = bool(parts.queued) and parts.queued[0] in shown
         answer = Banner(
             version="",
-            counts=BannerCounts(
-                running=len(counted.running), queued=len(counted.queued), attention=len(parts.attention), total=len(entries)
+            counts=BannerCounts(  # the open run is left out of the rows, and counted if it runs or waits
+                running=len(summary.running), queued=len(summary.queued), attention=len(parts.attention), total=len(entries)
             ),
             rows=[row for entry in shown if (row := self._row(entry))],
             waiting=len(parts.queued) - 1 if is_queue_shown else 0,
             waiting_names=[entry.lora_name for entry in parts.queued[1:4]] if is_queue_shown else [],
             more=len(hidden),
             more_attention=sum(entry.needs_attention for entry in hidden),
-            last_end=max((entry.changed for entry in entries if entry.status not in LIVE and entry.origin is Origin.TRAINED), default=0.0),
-            open_end=next((entry.end for entry in entries if entry.slug == open), ""),
-            running=self._running(entries),
+            last_end=summary.last_end,
+            open_end=summary.by_slug[open].end if open in summary.by_slug else "",
+            running=self._running(summary),
             machine=describe(self._settings.outputs),
         )
         return if_changed(answer, version)
@@ -90,9 +106,9 @@ class BannerRoutes:
         session = session_of(self._outputs.run(entry.slug))
         return self._rows.row(session) if session is not None else None
 
-    def _running(self, entries: list[Entry]) -> RunningNow | None:
+    def _running(self, summary: Summary) -> RunningNow | None:
         """Return the run that trains, the one that was started first if there are several."""
-        entry = next((entry for entry in reversed(entries) if entry.status is Status.RUNNING), None)
+        entry = next((entry for entry in summary.running if entry.status is Status.RUNNING), None)
         session = session_of(self._outputs.run(entry.slug)) if entry is not None else None
         if session is None:
             return None
@@ -113,15 +129,25 @@ def _seen(text: str) -> Mapping[str, str]:
     return {slug: key for slug, key in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
 
 
-def _parts(entries: list[Entry], seen: Mapping[str, str], open_slug: str, order: Sequence[str]) -> Parts:
-    """Divide the entries, newest first, without the run that is open."""
-    positions = {slug: number for number, slug in enumerate(order)}
-    others = [entry for entry in entries if entry.slug != open_slug]
-    running = sorted(
-        (entry for entry in others if entry.status in RUNNING), key=lambda entry: (entry.status is Status.STARTING, entry.started)
+def _summarize(entries: list[Entry]) -> Summary:
+    running = [entry for entry in entries if entry.status in RUNNING]
+    return Summary(
+        by_slug={entry.slug: entry for entry in entries},
+        running=sorted(running, key=lambda entry: (entry.status is Status.STARTING, entry.started)),
+        queued=[entry for entry in entries if entry.status is Status.QUEUED],
+        attention=[entry for entry in entries if entry.needs_attention],
+        last_end=max((entry.changed for entry in entries if entry.status not in LIVE and entry.origin is Origin.TRAINED), default=0.0),
     )
-    queued = [entry for entry in others if entry.status is Status.QUEUED]
+
+
+def _parts(entries: list[Entry], summary: Summary, *, without: str, seen: Mapping[str, str], order: Sequence[str]) -> Parts:
+    """Divide the entries, newest first, without the run that is open; order is that of the queue."""
+    positions = {slug: number for number, slug in enumerate(order)}
+    running = [entry for entry in summary.running if entry.slug != without]
+    queued = [entry for entry in summary.queued if entry.slug != without]
     queued.sort(key=lambda entry: positions.get(entry.slug, len(order)))
-    attention = [entry for entry in others if entry.needs_attention and seen.get(entry.slug) != entry.end]
-    shown = {id(entry) for entry in (*running, *queued, *attention)}
-    return Parts(running=running, queued=queued, attention=attention, ended=[entry for entry in others if id(entry) not in shown])
+    attention = [entry for entry in summary.attention if entry.slug != without and seen.get(entry.slug) != entry.end]
+    shown = {entry.slug for entry in (*running, *queued, *attention)} | {without}
+    return Parts(
+        running=running, queued=queued, attention=attention, ended=list(islice((e for e in entries if e.slug not in shown), MAX_ROWS))
+    )

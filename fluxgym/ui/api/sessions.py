@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from fluxgym.sessions import cleanup, history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.figures import FigureCache
-from fluxgym.sessions.index import Entry, SessionIndex
+from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import is_unstarted
 from fluxgym.sessions.resume import resume
@@ -98,6 +98,7 @@ class SessionRoutes:
         self._index = index
         self._rows = SessionRows(settings)
         self._figures = FigureCache(self._outputs)
+        self._counts, self._models = OfEntries(count_entries), OfEntries(models_of)
         self._engine = engine_for(self._outputs)
         self._actions = self._build_actions()
 
@@ -116,14 +117,13 @@ class SessionRoutes:
         chosen = self._sorted(_filtered(entries, query), query)
         page = min(query.page, max(0, (len(chosen) - 1) // query.page_size))
         found = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * query.page_size : (page + 1) * query.page_size]]
-        models = sorted({entry.base_model for entry in entries if entry.base_model})
         answer = SessionPage(
             version="",
-            counts=count_entries(entries, len(chosen)),
+            counts=replace(self._counts(entries), shown=len(chosen)),
             rows=[self.row(session) for session in found if session],
             page=page,
             page_size=query.page_size,
-            models=[ModelChoice(id=model, title=self._rows.model_title(model)) for model in models],
+            models=[ModelChoice(id=model, title=self._rows.model_title(model)) for model in self._models(entries)],
         )
         return if_changed(answer, query.version)
 
@@ -225,10 +225,15 @@ def _status_filter(entry: Entry) -> Filter:
     return Filter.ALL if entry.status is Status.UNREADABLE else Filter(entry.status.value)
 
 
-def count_entries(entries: Sequence[Entry], shown: int) -> SessionCounts:
-    """Count the runs that each filter shows."""
+def count_entries(entries: Sequence[Entry]) -> SessionCounts:
+    """Count the runs that each filter shows; shown is their number without a filter."""
     counts = Counter(_status_filter(entry) for entry in entries)
     return SessionCounts(
         total=len(entries), running=counts[Filter.RUNNING], queued=counts[Filter.QUEUED], stopped=counts[Filter.STOPPED],
-        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], shown=shown,
+        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], shown=len(entries),
     )  # fmt: skip
+
+
+def models_of(entries: Sequence[Entry]) -> list[str]:
+    """Return the ids of the base models, sorted."""
+    return sorted({entry.base_model for entry in entries if entry.base_model})
