@@ -101,6 +101,12 @@ def test_no_event_of_the_form_writes_to_a_field_but_the_patch(page):
         assert not written or (function.fn is None and "answer?.patch" in function.js and set(written) == fields)
 
 
+def test_no_event_waits_in_the_queue_which_polls_slowly(page):
+    assert page.fns
+    assert not any(function.queue for function in page.fns.values())
+    assert page._queue.sleep_when_free >= 0.1
+
+
 def test_no_script_decides_by_a_list_of_statuses():
     status = f'"(?:{"|".join(Status)})"'
     found = re.compile(rf"\[{status}(?:, {status})+\]")
