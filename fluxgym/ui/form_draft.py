@@ -12,7 +12,7 @@ from fluxgym.sessions.drafts import Draft, FormOrder, open_draft
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
 from fluxgym.ui.form import NAMES
-from fluxgym.ui.form_request import FormRequest
+from fluxgym.ui.form_request import FormRequest, readable
 from fluxgym.ui.form_values import State, Typed
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class FormDrafts:
 def _loaded(unsent: str) -> JsonObject | None:
     """Return the form that the browser could not send when it was typed, None if it cannot be read."""
     try:
-        kept = json.loads(unsent or "null")
+        kept = readable(json.loads(unsent or "null"))
         typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
         exact = {name: value for name, value in typed.items() if form_values.is_typed(name, value)}
         state = form_values.to_state(form_values.from_state({}) | exact)[0]

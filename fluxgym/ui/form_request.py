@@ -1,5 +1,6 @@
 """One event of the form, as the page sends it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,6 +8,8 @@ from typing import Any, Self
 from fluxgym.contract.progress import is_number
 from fluxgym.sessions.drafts import FormOrder
 from fluxgym.ui.form_values import Typed
+
+MAX_NUMBER = 2**53  # what a number in JavaScript counts exactly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class FormRequest:
     @classmethod
     def from_event(cls, data: object, typed: Typed, gpus: object) -> Self:
         """Read the event's data, which comes from the browser; what is missing or of the wrong type is empty."""
-        event = data if isinstance(data, Mapping) else {}
+        event = readable(data) if isinstance(data, Mapping) else {}
 
         def text(name: str) -> str:
             value = event.get(name)
@@ -45,9 +48,9 @@ class FormRequest:
 
         number = event.get("request")
         return cls(
-            number=number if isinstance(number, int) else 0,
+            number=number if isinstance(number, int) and 0 <= number <= MAX_NUMBER else 0,
             kind=text("kind"), draft=text("draft"), source=text("source"), model=text("model"),
-            gpus=str(gpus or ""), typed=typed, page=text("page"), edited_at=seconds("edited_at"), sent_at=seconds("sent_at"), details=event,
+            gpus=str(gpus or ""), typed=readable(typed), page=text("page"), edited_at=seconds("edited_at"), sent_at=seconds("sent_at"), details=event,
         )  # fmt: skip
 
     def text(self, name: str) -> str:
@@ -60,3 +63,8 @@ class FormRequest:
         if not self.page:
             return None
         return FormOrder(page=self.page[:100], number=self.number, edited_at=self.sent_at if is_new else self.edited_at)
+
+
+def readable(value: Any) -> Any:
+    """Return a copy of a JSON value whose texts are valid Unicode, as files and answers need it; half of a surrogate pair becomes "?"."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

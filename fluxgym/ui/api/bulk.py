@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from fluxgym.app_settings import Settings
 from fluxgym.errors import FluxGymError, SessionNotFound
@@ -35,7 +37,7 @@ class BulkRequest:
 class SweepRequest:
     """Forget ended runs that were started more than this many days ago."""
 
-    days: int
+    days: Annotated[int, Field(ge=0, le=MAX_DAYS)]
 
 
 class BulkRoutes:
@@ -106,7 +108,7 @@ class BulkRoutes:
 
     def sweep(self, request: SweepRequest) -> BulkResult:
         """Take ended runs that were started some days ago off the list."""
-        return BulkResult(slugs=cleanup.sweep(self._settings.outputs, min(max(request.days, 0), MAX_DAYS)))
+        return BulkResult(slugs=cleanup.sweep(self._settings.outputs, request.days))
 
 
 def _contents(run: RunPaths) -> cleanup.Contents | None:

@@ -36,7 +36,7 @@ ORIGIN_TEXTS = {
 PHASE_TEXTS: dict[str, str] = {  # of training, a row shows the figures
     Phase.STARTING: "Loading the trainer", Phase.DOWNLOADING: "Downloading", Phase.LOADING: "Loading the model",
     Phase.CACHING: "Preparing the images", Phase.SAMPLING: "Generating samples", Phase.VALIDATING: "Validating",
-    Phase.SAVING: "Saving", Phase.VERIFYING: "Checking the LoRA", Phase.DONE: "Done",
+    Phase.SAVING: "Saving", Phase.VERIFYING: "Checking the LoRA", Phase.DONE: "Finishing",
 }  # fmt: skip
 
 

@@ -111,8 +111,13 @@ class Advanced {
       const field = fieldElement(name);
       if (field) field.hidden = !visible.has(name);
     }
-    put(this.found, visible.size ? `${visible.size} shown` : "No setting matches.");
+    put(this.found, visible.size ? `${visible.size} shown` : this.nothing());
     this.showGroups(found);
+  }
+
+  /** Why no setting is shown. */
+  nothing() {
+    return this.only.checked && !this.words.value ? "All settings are at this model’s defaults." : "No setting matches.";
   }
 
   /** @param {[string, FieldText][]} found the settings that match */

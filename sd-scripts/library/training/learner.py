@@ -72,7 +72,7 @@ class Learner:
             )
         raise TrainerError(
             f"the loss became {loss} at step {step + 1}; the likely cause is a learning rate that is too high "
-            f"(--learning_rate is {self.learning_rate}). Start again with a lower one, or resume from a checkpoint before this step.",
+            f"(--learning_rate is {self.learning_rate}). Start again with a lower one.",
             reason_code=ReasonCode.NAN,
         )
 

@@ -125,10 +125,11 @@ def test_a_preview_of_impossible_days_is_refused(client, days):
     assert "reload" in error(client.get("sweep", params={"days": days}), 400)
 
 
-@pytest.mark.parametrize("days", [10**30, -(10**30)])
-def test_a_sweep_takes_days_of_any_size(client, settings, days):
-    make_run(settings.outputs, "cat", status="completed", timestamp=1000.0)
-    assert value(client.post("sweep", json={"days": days}))["slugs"] == ([] if days > 0 else ["cat"])
+@pytest.mark.parametrize("days", [10**30, -(10**30), -5])
+def test_a_sweep_of_impossible_days_forgets_nothing(client, settings, days):
+    run = make_run(settings.outputs, "cat", status="completed")
+    assert "reload" in error(client.post("sweep", json={"days": days}), 400)
+    assert run.ui_state.exists()
 
 
 @pytest.mark.parametrize("body", [{}, {"runs": "cat"}, {"runs": ["cat"]}, {"runs": [{"run_id": "x"}]}, []])
