@@ -252,6 +252,30 @@ def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
     expect(page.get_by_label("LoRA name")).to_be_focused()
 
 
+# The parts of the form that are drawn over the navigation or the start bar while the page is scrolled from its top to its end.
+DRAWN_OVER = """async () => {
+  const found = new Set();
+  for (let y = 0; y < document.documentElement.scrollHeight; y += 12) {
+    scrollTo({ top: y, behavior: "instant" });
+    for (const bar of document.querySelectorAll("header.top, .startbar")) {
+      const { top, bottom } = bar.getBoundingClientRect();
+      for (let x = 8; x < innerWidth - 24; x += 24) {
+        const element = document.elementFromPoint(x, (top + bottom) / 2);
+        if (element && !bar.contains(element) && element.closest(".fg-field, .card")) found.add(element.textContent.trim().slice(0, 40));
+      }
+    }
+  }
+  return [...found];
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_part_of_the_form_is_drawn_over_the_navigation_or_the_start_bar(app, page, width):
+    page.set_viewport_size({"width": width, "height": 700})
+    open_page(page, app)
+    assert page.evaluate(DRAWN_OVER) == []
+
+
 def test_start_names_the_runs_that_are_ahead(app, page):
     def busy(route):
         answer = route.fetch()
