@@ -6,6 +6,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from fluxgym.runs.state import update_state
 from tests.support.page import App
 from tests.support.runs import make_run
 
@@ -85,6 +86,16 @@ def test_two_runs_are_compared(app, page, runs):
     expect(card.get_by_role("row", name="Seed 42 42")).to_have_count(0)
     card.get_by_role("switch", name="Differences only").uncheck()
     expect(card.get_by_role("row", name="Seed 42 42")).to_be_visible()
+
+
+def test_two_runs_of_one_name_are_compared_by_their_folders(app, page, runs):
+    update_state(runs[2], {"lora_name": "corgi"})
+    open_runs(page, app)
+    for box in page.get_by_label("Select corgi").all():
+        box.check()
+    page.get_by_role("button", name="Compare").click()
+    card = page.get_by_role("region", name="Compare corgi and cat")
+    expect(card.get_by_role("columnheader", name="cat")).to_be_visible()
 
 
 def test_several_runs_are_deleted_after_one_question(app, page, runs):

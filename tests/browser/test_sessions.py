@@ -124,6 +124,7 @@ def test_delete_counts_what_is_lost_and_focuses_cancel(app, page, run, width):
     unfold(page)
     choose(page, "My Cat", "Delete")
     dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Deletes the folder my-cat, ")
     expect(dialog).to_contain_text("Includes 1 LoRA file and 2 images. This cannot be undone.")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Escape")

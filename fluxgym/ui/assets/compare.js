@@ -58,13 +58,19 @@ function lossChart() {
     /** @param {ComparedRun[]} runs */
     show(runs) {
       data = curves(runs);
-      names = runs.map((run) => run.lora_name);
+      names = distinctNames(runs);
       labels.forEach((label, index) => put(label, names[index]));
       element.hidden = data[0].length === 0;
       plot.show(data);
     },
   };
 }
+
+/**
+ * The names of the runs, or of their folders if two runs have the same name.
+ * @param {{ slug: string, lora_name: string }[]} runs
+ */
+const distinctNames = (runs) => runs.map(new Set(runs.map((run) => run.lora_name)).size === runs.length ? (run) => run.lora_name : (run) => run.slug);
 
 /**
  * @param {Comparison} comparison
@@ -74,7 +80,7 @@ function settingsTable(comparison, onlyDifferences) {
   const rows = comparison.settings.filter((row) => !onlyDifferences || row.differs);
   const body = rows.map((row) => h("tr", {}, h("td", {}, row.label), row.values.map((value) => h("td", { class: row.differs && !onlyDifferences ? "strong" : null }, value || "–"))));
   if (!rows.length) body.push(h("tr", {}, h("td", { colspan: 3, class: "soft" }, "Nothing differs.")));
-  const heads = comparison.runs.map((run, index) => h("th", { scope: "col" }, h("span", { class: "line keep" }, key(index), run.lora_name)));
+  const heads = distinctNames(comparison.runs).map((name, index) => h("th", { scope: "col" }, h("span", { class: "line keep" }, key(index), name)));
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Setting"), heads)), h("tbody", {}, body));
 }
 
@@ -101,7 +107,7 @@ export function comparison() {
       const answer = /** @type {import("./api.js").Answer<Comparison>} */ (await get(where(sessions)));
       found = answer.value ?? null;
       element.hidden = false;
-      put(title, `Compare ${listed(sessions.map((session) => session.lora_name))}`);
+      put(title, `Compare ${listed(distinctNames(sessions))}`);
       put(problem, errorOf(answer));
       problem.hidden = Boolean(found);
       content.hidden = !found;

@@ -97,7 +97,7 @@ export async function forget(sessions) {
 function deleteQuestion(sessions, contents) {
   const size = sizeText(contents.num_bytes);
   const inside = contentsText(contents);
-  const [title, folders] = sessions.length === 1 ? [`Delete ${sessions[0].lora_name}?`, "the run’s folder"]
+  const [title, folders] = sessions.length === 1 ? [`Delete ${sessions[0].lora_name}?`, `the folder ${sessions[0].slug}`]
     : [`Delete ${sessions.length} runs?`, `the folders of ${namesOf(sessions)}`];
   const text = `Deletes ${folders}, ${plural(contents.num_files, "file")}, ${size}. ${inside ? `Includes ${inside}` : "No LoRA file is included"}. This cannot be undone.`;
   return { title, text, danger: true, yes: `Delete ${size}` };
