@@ -250,6 +250,16 @@ def test_only_the_page_imports_gradio_and_nothing_heavy_is_imported_at_start():
     assert found == []
 
 
+def test_json_api_uses_neither_gradio_nor_the_other_parts_of_the_page():
+    api = [path for path in sources("fluxgym") if path.parts[1:3] == ("ui", "api")]
+    others = [f"{path}: {name}" for path in api for name in imports(path) if re.match(r"fluxgym\.ui\.(?!api\b)", name)]
+    assert others == []
+    modules = sorted(".".join(path.with_suffix("").parts) for path in api if path.name != "__init__.py")
+    code = f"import sys, {', '.join(modules)}; print([m for m in ('gradio', 'gradio_client') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_page_starts_without_heavy_libraries():
     heavy = sorted(HEAVY - {"numpy"})
     code = f"import sys, fluxgym.ui.page, fluxgym.cli.main; print([m for m in {heavy!r} if m in sys.modules])"
