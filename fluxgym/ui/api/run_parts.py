@@ -54,10 +54,10 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
 
 
 def model_title(state: State, models: Path) -> str:
-    """Return the title of a run's base model without what stands in parentheses; its id if the catalog does not have it."""
+    """Return the short title of a run's base model, its id if the catalog does not have it."""
     model = str(state.get("base_model") or "")
     try:
-        return get_model(model, models).title.partition(" (")[0]
+        return get_model(model, models).short_title
     except FluxGymError:
         return model
 
