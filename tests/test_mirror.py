@@ -47,7 +47,7 @@ def test_tests_mirror_the_sources():
 
 
 def dotted_name(path: Path) -> str:
-    """Return the name by which a source file is imported; the folder sd-scripts is no package."""
+    """Return the name by which a source file is imported; sd-scripts is not a package."""
     return ".".join(path.with_suffix("").parts[path.parts[0] == "sd-scripts" :])
 
 
