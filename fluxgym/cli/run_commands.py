@@ -161,7 +161,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
         else:
             cancel_waiting(run)
             wait_until_ended(run)
-            print(f"Cancelled {run.slug}.")
+            print(f"Canceled {run.slug}.")
     lines = [f"{position}. {slug}: {_reason(settings, slug)}" for position, slug in enumerate(engine.waiting(), 1)]
     return print_lines(*lines, if_empty="No run is waiting.")
 

@@ -39,7 +39,7 @@ class Form:
         self._engine = engine_for(OutputsPaths(settings.outputs))
 
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
-        """Return the plan and everything that stands beside the fields; `pressed` after a press on Start, when an empty name is an error too.
+        """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
         errors are those of fields whose content is not a value at all.
         """

@@ -28,7 +28,7 @@ class Start:
         self._drafts = drafts
 
     def first_press(self, request: FormRequest, planned: TrainingPlan) -> str:
-        """Return the slug of the run that an earlier press on Start has made with the same settings, "" if there is none."""
+        """Return the slug of the run that an earlier click on Start has made with the same settings, "" if there is none."""
         return "" if _if_exists(request) else self._recent_duplicate(planned)
 
     def start(self, request: FormRequest, planned: TrainingPlan, answer: JsonObject) -> JsonObject:

@@ -63,7 +63,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, sett
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
 
-def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
+def test_a_second_click_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
     write_cats(draft.images.path, count=4)
     run = OutputsPaths(settings.outputs).run("cat")
     monkeypatch.setenv("TEST_HOLD", str(tmp_path))
