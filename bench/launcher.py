@@ -1,4 +1,4 @@
-"""What lies between a press on Start and the trainer, and what watches it: seconds, memory, CPU."""
+"""What lies between a click on Start and the trainer, and what watches it: seconds, memory, CPU."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""The architecture rules: import order, start-up weight, file size, mirrored tests, pinned dependencies. One test per rule, every offender listed."""
+"""The architecture rules: import order, start-up weight, file size, pinned dependencies. One test per rule, every offender listed."""
 
 import ast
 import re
@@ -7,15 +7,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 
 from library import config
+from tests.support.source_tree import ROOT, imports, sources, tracked
 
-ROOT = Path(__file__).parents[1]
 APP_ORDER = (
     ("contract",), ("errors",), ("app_settings", "config"), ("runs",), ("dataset", "models"), ("trainers",), ("planning",), ("engines",),
     ("supervisor",), ("sessions",), ("cli", "ui"), ("__main__", "launch"),
@@ -63,31 +62,6 @@ MANY_PARAMETERS = {
     "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
-
-
-@cache
-def tracked() -> tuple[Path, ...]:
-    """Return the files under version control, relative to the root."""
-    lines = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return tuple(Path(line) for line in lines if (ROOT / line).is_file())
-
-
-def sources(*tops: str) -> list[Path]:
-    """Return the tracked Python files, of the given top-level folders or of all."""
-    return [path for path in tracked() if path.suffix == ".py" and (not tops or path.parts[0] in tops)]
-
-
-@cache
-def imports(path: Path, *, top_level_only: bool = False) -> frozenset[str]:
-    """Return the dotted names that a file imports; `from a import b` counts as a.b. Imports under TYPE_CHECKING count too."""
-    tree = ast.parse((ROOT / path).read_text())
-    found = set()
-    for node in tree.body if top_level_only else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(found)
 
 
 def level(package: str, order: tuple[tuple[str, ...], ...]) -> int:
@@ -250,6 +224,16 @@ def test_only_the_page_imports_gradio_and_nothing_heavy_is_imported_at_start():
     assert found == []
 
 
+def test_json_api_uses_neither_gradio_nor_the_other_parts_of_the_page():
+    api = [path for path in sources("fluxgym") if path.parts[1:3] == ("ui", "api")]
+    others = [f"{path}: {name}" for path in api for name in imports(path) if re.match(r"fluxgym\.ui\.(?!api\b)", name)]
+    assert others == []
+    modules = sorted(".".join(path.with_suffix("").parts) for path in api if path.name != "__init__.py")
+    code = f"import sys, {', '.join(modules)}; print([m for m in ('gradio', 'gradio_client') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_page_starts_without_heavy_libraries():
     heavy = sorted(HEAVY - {"numpy"})
     code = f"import sys, fluxgym.ui.page, fluxgym.cli.main; print([m for m in {heavy!r} if m in sys.modules])"
@@ -324,27 +308,6 @@ def test_settings_that_have_an_enum_are_not_compared_with_texts():
             if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr in names:
                 texts = [each for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
                 found += [f"{path}:{node.lineno}"] if texts else []
-    assert found == []
-
-
-def test_tests_mirror_the_sources():
-    found = []
-    for path in sources("tests"):
-        if path.parts[1] not in ("fluxgym", "sd_scripts") or not path.name.startswith("test_"):
-            continue
-        folder = Path("sd-scripts" if path.parts[1] == "sd_scripts" else "fluxgym", *path.parts[2:-1])
-        name = path.stem.removeprefix("test_")
-        modules = [file.stem for file in (ROOT / folder).glob("*.py")]
-        if not any(name == module or name.startswith(f"{module}_") for module in modules):
-            found.append(f"{path} tests no module of {folder}")
-    assert found == []
-
-
-def test_no_test_module_imports_another():
-    found = []
-    for path in sources():
-        names = {name for name in imports(path) if name.startswith("tests.") and ".test_" in name}
-        found += [f"{path}: {name}; helpers belong to tests/support, fixtures to a conftest.py" for name in sorted(names)]
     assert found == []
 
 

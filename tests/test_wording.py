@@ -47,6 +47,10 @@ WORDS = {
     rf"(?<!which )\b({NUMBERS}) (?!of |as |in |to )(\w+ )?(a|an) ({UNITS})\b": "per: one per line, 8 steps/s",
     rf"\b({COUNTED}) (a|an) ({UNITS}|minute|hour|byte)\b": "per: seconds per step",
     r"\bautoencoders?\b": "VAE",
+    r"\bcancell(ed|ing)\b": "canceled, canceling (American spelling)",
+    r"\bpress(es)? on start\b": "click on Start",
+    r"\bstands? beside\b": "is shown beside",
+    r"\bat every look\b": "each time that …",
     r"\b(said|told)(?= ?(=|\||\[)|\.\w)": "message, output, spec: what it is",
 }
 

@@ -22,7 +22,7 @@ from fluxgym.sessions import demo
 from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
 from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.resume import resume, resume_preview
-from fluxgym.sessions.start import StartRequest, start
+from fluxgym.sessions.start import IfExists, StartRequest, start
 
 Add = Callable[..., argparse.ArgumentParser]
 MARKS = {"ok": "✅", "warning": "⚠️", "error": "❌"}
@@ -50,7 +50,7 @@ def _add_start(add: Add) -> None:
     starting.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of images and .txt captions")
     starting.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
     starting.add_argument("--gpus", metavar="0,1", help="the GPUs to use")
-    starting.add_argument("--if-exists", choices=("resume", "new", "replace"), help="what to do when a run has this name already")
+    starting.add_argument("--if-exists", choices=[choice.value for choice in IfExists], help="what to do when a run has this name already")
 
 
 def _add_stop_and_resume(add: Add) -> None:
@@ -99,7 +99,8 @@ def _local_time(seconds: float) -> str:
 
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
-    request = StartRequest(state=read_state_file(args.state), images=image_folder(args.images), if_exists=args.if_exists, gpus=args.gpus)
+    if_exists = IfExists(args.if_exists) if args.if_exists else None
+    request = StartRequest(state=read_state_file(args.state), images=image_folder(args.images), if_exists=if_exists, gpus=args.gpus)
     try:
         run = start(request, settings)
     except NameTaken as error:
@@ -160,7 +161,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
         else:
             cancel_waiting(run)
             wait_until_ended(run)
-            print(f"Cancelled {run.slug}.")
+            print(f"Canceled {run.slug}.")
     lines = [f"{position}. {slug}: {_reason(settings, slug)}" for position, slug in enumerate(engine.waiting(), 1)]
     return print_lines(*lines, if_empty="No run is waiting.")
 

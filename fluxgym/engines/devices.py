@@ -10,7 +10,8 @@ from typing import IO
 from fluxgym.runs.files import local_locks, try_lock
 from fluxgym.runs.launch_spec import DeviceRequest
 
-GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/dxg"), Path("/dev/kfd"))
+NVIDIA = Path("/proc/driver/nvidia/gpus")  # has a folder for each GPU
+GPU_SIGNS = (NVIDIA, Path("/dev/dxg"), Path("/dev/kfd"))
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 

@@ -33,11 +33,12 @@ from fluxgym.runs.process_identity import (
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, derive_status
+from fluxgym.trainers.script import SCRIPT
 
 START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 QUEUE_POLL_S = 1.0
-PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", "flux_train_network.py")  # the second is the supervisor of earlier versions
+PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import psutil
 
+from fluxgym.engines.devices import NVIDIA
+
 GIB = 1 << 30
-NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def describe(folder: Path) -> list[str]:

@@ -37,6 +37,11 @@ class Model:
     files: Mapping[str, tuple[str, ...]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def short_title(self) -> str:
+        """The title without its remark in parentheses."""
+        return self.title.partition(" (")[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoundFiles:

@@ -10,7 +10,7 @@ PROMPT_FLAGS = ("w", "h", "d")
 def sample_prompts(config: TrainConfig) -> str:
     """Return the trainer's prompt lines: the form's, else the trigger; each with the training's size and seed where it names none.
 
-    kohya's own defaults would be 512 pixels a side and another image at every look.
+    kohya's own defaults would be 512 × 512 pixels and a random seed, so that each sampling would generate a different image.
     """
     lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
     lines = lines or [config.concept_sentence.strip() or config.lora_name]

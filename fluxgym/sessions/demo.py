@@ -7,7 +7,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import RunPaths
-from fluxgym.sessions.start import StartRequest, start
+from fluxgym.sessions.start import IfExists, StartRequest, start
 
 NAME = "demo-cat"
 NUM_SEEDS = 8
@@ -32,7 +32,7 @@ def start_demo(settings: Settings) -> RunPaths:
     try:
         with tempfile.TemporaryDirectory() as folder:
             write_example(Path(folder))
-            return start(StartRequest(state=demo_state(), images=Path(folder), if_exists="new"), settings)
+            return start(StartRequest(state=demo_state(), images=Path(folder), if_exists=IfExists.NEW), settings)
     except OSError as error:
         raise storage_error(error, settings.outputs) from error
 

@@ -150,10 +150,10 @@ def _settings(run: RunPaths) -> State:
 
 def _recorded_end(run: RunPaths) -> State:
     """Return status and identity of the run from exit.json, process.json and launch.json."""
-    end, record, order = read_exit(run), read_record(run), read_launch_spec(run)
+    end, record, spec = read_exit(run), read_record(run), read_launch_spec(run)
     known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
-    if order is not None:
-        known["run_id"] = order.run_id
+    if spec is not None:
+        known["run_id"] = spec.run_id
     if end is not None:
         known |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
     return {name: value for name, value in known.items() if value not in (None, "")}

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
@@ -32,7 +33,14 @@ from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.options import train_sh
 
 ARCHIVED_STATE = "state.json"
-IfExists = Literal["resume", "new", "replace"]
+
+
+class IfExists(StrEnum):
+    """What Start does if a run has the name already."""
+
+    RESUME = "resume"
+    NEW = "new"
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +94,10 @@ def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists
             "(the old one is archived).",
             field="lora_name",
         )
-    if if_exists == "new":
+    if if_exists == IfExists.NEW:
         return first_free_run(outputs, slug, first_version=2)
     ensure_ended(run)
-    return None if if_exists == "resume" else run
+    return None if if_exists == IfExists.RESUME else run
 
 
 def _is_free(folder: Path) -> bool:
@@ -133,7 +141,7 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
         _copy_images(planned, staging)
         is_copy = _is_unstarted_copy(run)
         _write_files(staging, planned, spec, _parent(run) if is_copy else None)
-        if (if_exists == "replace" or is_copy) and not _is_free(run.folder):
+        if (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder):
             save_version(run, into=staging)
             _archive(run, outputs)
     return spec

@@ -6,9 +6,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from fluxgym.config.defaults import shown_value
 from fluxgym.config.setting_spec import Group, Kind, Section, Setting
 from fluxgym.config.settings import SETTINGS
-from fluxgym.contract.progress import is_number
 from fluxgym.ui.api.answers import FieldText
 
 NAMES = tuple(SETTINGS)
@@ -26,15 +26,6 @@ CSS_KINDS = {Kind.INTEGER: "number", Kind.RATE: "number", Kind.SWITCH: "check"}
 def elem_id(name: str) -> str:
     """Return the id of a field's element in the page."""
     return f"field-{name}"
-
-
-def shown_value(setting: Setting, value: Any) -> Any:
-    """Return a value as its field shows it: switches as they are, everything else as text; "" for None."""
-    if setting.kind is Kind.SWITCH:
-        return value is True
-    if isinstance(value, float) and value.is_integer() and is_number(value):
-        value = int(value)
-    return "" if value is None else str(value)
 
 
 def rows_of(group: Group) -> list[Setting]:

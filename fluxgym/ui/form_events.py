@@ -51,7 +51,7 @@ class FormEvents:
             "reset": self.reset, "put_back": self.put_back,
         }  # fmt: skip
 
-    def answer(self, request: FormRequest) -> JsonObject:
+    def respond(self, request: FormRequest) -> JsonObject:
         """Return the answer to an event: request (its number), patch, source ([sent, new]) and what the page shows beside the form."""
         if request.kind not in self._kinds:
             answer: JsonObject = {"message": UNKNOWN_REQUEST}

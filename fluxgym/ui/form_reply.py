@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
+from fluxgym.config.defaults import DEFAULTS, when_empty
 from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
 from fluxgym.config.vram_tiers import DESCRIPTIONS
 from fluxgym.engines.base import Engine
@@ -38,7 +39,7 @@ class Form:
         self._engine = engine_for(OutputsPaths(settings.outputs))
 
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
-        """Return the plan and everything that stands beside the fields; `pressed` after a press on Start, when an empty name is an error too.
+        """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
         errors are those of fields whose content is not a value at all.
         """
@@ -84,12 +85,12 @@ class Form:
             own: Mapping[str, object] = get_model(model, self._settings.models).defaults
         except FluxGymError:
             own = {}
-        return {**form_values.DEFAULTS, "base_model": model, "advanced": {}, **own}
+        return {**DEFAULTS, "base_model": model, "advanced": {}, **own}
 
     def explicit(self, state: State) -> State:
         """Return the state with an emptied field as an explicit value, so that the model's default does not fill it again."""
         advanced = self.defaults(state["base_model"])["advanced"]
-        return state | {"advanced": {name: form_values.when_empty(name) for name in advanced} | state["advanced"]}
+        return state | {"advanced": {name: when_empty(name) for name in advanced} | state["advanced"]}
 
 
 def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:

@@ -1,7 +1,6 @@
 """Start: makes the run that the form describes, asks what to do about a taken name, and recognizes a second press."""
 
 import time
-from typing import cast
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS, STATE_KEYS
@@ -29,7 +28,7 @@ class Start:
         self._drafts = drafts
 
     def first_press(self, request: FormRequest, planned: TrainingPlan) -> str:
-        """Return the slug of the run that an earlier press on Start has made with the same settings, "" if there is none."""
+        """Return the slug of the run that an earlier click on Start has made with the same settings, "" if there is none."""
         return "" if _if_exists(request) else self._recent_duplicate(planned)
 
     def start(self, request: FormRequest, planned: TrainingPlan, answer: JsonObject) -> JsonObject:
@@ -43,7 +42,7 @@ class Start:
             return answer | {"taken": self._choice(planned.run.slug)}
         except FluxGymError as error:
             return _refused(answer, error)
-        if if_exists != "resume":  # a resumed run has its own settings and images; what was typed is not in it
+        if if_exists != IfExists.RESUME:  # a resumed run has its own settings and images; what was typed is not in it
             self._drafts.clear(request, images=not request.source)
         return started(run.slug, answer)
 
@@ -79,7 +78,7 @@ def started(slug: str, answer: JsonObject) -> JsonObject:
 def _if_exists(request: FormRequest) -> IfExists | None:
     """Return what the user chose to do about a taken name, None before that."""
     chosen = request.text("if_exists")
-    return cast(IfExists, chosen) if chosen in ("resume", "new", "replace") else None
+    return IfExists(chosen) if chosen in tuple(IfExists) else None
 
 
 def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:

@@ -6,18 +6,17 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from fluxgym.config.defaults import DEFAULTS, shown_value
 from fluxgym.config.setting_spec import Kind, Setting
-from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, TrainConfig, check_advanced
+from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, check_advanced
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError
-from fluxgym.ui.form import NAMES, shown_value
 
 NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 State = dict[str, Any]
 Typed = dict[str, Any]
 Errors = dict[str, str]
 ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
-DEFAULTS = TrainConfig(lora_name="unnamed").to_state() | {"lora_name": ""}
 
 
 def to_state(typed: Typed) -> tuple[State, Errors]:
@@ -108,7 +107,7 @@ def from_state(state: Mapping[str, Any]) -> Typed:
     """Return what the fields show for a state; what it lacks is shown with its default."""
     advanced = state.get("advanced")
     advanced = dict(advanced) if isinstance(advanced, Mapping) else {}
-    shown = {name: _shown(name, state.get(name)) for name in NAMES if name in DEFAULTS}
+    shown = {name: _shown(name, state.get(name)) for name in SETTINGS if name in DEFAULTS}
     for name in ADVANCED_NAMES:
         shown[name] = _fitting(name, advanced.pop(name, SETTINGS[name].default))
     shown[OTHER_FLAGS] = "\n".join(f"{name} = {_written(value)}" for name, value in advanced.items())
@@ -144,7 +143,7 @@ def _can_show(name: str, value: Any) -> bool:
 def unfit(state: Mapping[str, Any]) -> list[str]:
     """Return the labels of the settings whose value in a state their fields cannot show."""
     advanced = state.get("advanced")
-    values = {name: state.get(name) for name in NAMES if name in DEFAULTS}
+    values = {name: state.get(name) for name in SETTINGS if name in DEFAULTS}
     values |= {name: advanced.get(name) for name in ADVANCED_NAMES} if isinstance(advanced, Mapping) else {}
     labels = [SETTINGS[name].label for name, value in values.items() if not _can_show(name, value)]
     return labels if advanced is None or isinstance(advanced, Mapping) else [*labels, "Advanced"]
@@ -173,11 +172,3 @@ def _is_usable(name: str, value: Any) -> bool:
     except ConfigError:
         return False
     return True
-
-
-def when_empty(name: str) -> Any:
-    """Return what an advanced setting means when its field was emptied: the trainer's own default; buckets are on, switches as FluxGym has them."""
-    flag = all_flags()[name]
-    if flag.type == "flag":
-        return True
-    return "" if flag.default is None else flag.default

@@ -161,7 +161,7 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
 
     def respond(values: Mapping[Component, Any], event: gr.EventData) -> dict[str, Any]:
         typed = {name: values[field] for name, field in train.fields.items()}
-        return events.answer(FormRequest.from_event(sent_form(event), typed, values[train.gpus]))
+        return events.respond(FormRequest.from_event(sent_form(event), typed, values[train.gpus]))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet

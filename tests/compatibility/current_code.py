@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.setting_spec import Kind
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
@@ -125,7 +126,7 @@ WORDS = ("label", "info", "placeholder")
 
 def form_fields() -> list[dict[str, Any]]:
     """Return the fields in the form's order: component, choices, default, range, and the words apart from these."""
-    defaults = form_values.from_state(form_values.DEFAULTS)
+    defaults = form_values.from_state(DEFAULTS)
     return [_form_field(entry, defaults) for entry in SETTINGS.values()]
 
 

@@ -73,7 +73,7 @@ def test_runs_are_duplicated_exported_imported_forgotten_and_deleted(old, tmp_pa
     assert not {"failed-cat", "copied-cat"} & rows.keys()
 
 
-def test_a_queued_run_of_another_start_is_cancelled(old):
+def test_a_queued_run_of_another_start_is_canceled(old):
     old.run("queue", "cancel", "queued-cat")
     row = old.sessions()["queued-cat"]
     assert (row["status"], row["reason_code"]) == ("stopped", "user")

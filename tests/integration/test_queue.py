@@ -210,7 +210,7 @@ def test_restart_of_queued_runs_does_not_block_the_caller(line, monkeypatch):
         wait_for(lambda each=each: is_alive(read_record(each).supervisor))
 
 
-def test_dead_queued_run_blocks_no_other_and_can_be_cancelled(line):
+def test_dead_queued_run_blocks_no_other_and_can_be_canceled(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     second, third = line.start("second"), line.start("third")

@@ -30,7 +30,7 @@ class FormPage:
         """Send an event, with a number or the next one, and apply the answer."""
         self.number = self.number + 1 if number is None else number
         data = {"request": self.number, "kind": kind, "draft": self.draft.id, "source": self.source, "model": self.model, **details}
-        answer = self.events.answer(FormRequest.from_event(data, dict(self.fields), gpus))
+        answer = self.events.respond(FormRequest.from_event(data, dict(self.fields), gpus))
         json.dumps(answer, allow_nan=False)
         assert (answer["request"], answer["kind"], answer["source"][0]) == (self.number, kind, self.source)
         for name, (sent, new) in answer["patch"].items():

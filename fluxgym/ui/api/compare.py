@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from fluxgym.app_settings import Settings
+from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import SETTINGS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionError, SessionNotFound
@@ -19,7 +20,6 @@ from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.run_parts import shown
 from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
 from fluxgym.ui.api.session_rows import SessionRows
-from fluxgym.ui.form_values import DEFAULTS
 
 MAX_COMPARED = 2
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fluxgym.config.defaults import DEFAULTS, when_empty
 from fluxgym.config.settings import IN_ADVANCED, SETTINGS
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.codes import Status
@@ -30,7 +31,6 @@ from fluxgym.trainers.base import backend_of
 from fluxgym.ui.api.loss_curve import TrainingRecord
 from fluxgym.ui.api.run_answers import LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
 from fluxgym.ui.api.session_answers import HistoryVersion
-from fluxgym.ui.form_values import DEFAULTS, when_empty
 
 MONITOR_LINES = 12
 WAITED_S = 60.0
@@ -54,10 +54,10 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
 
 
 def model_title(state: State, models: Path) -> str:
-    """Return the title of a run's base model without what stands in parentheses; its id if the catalog does not have it."""
+    """Return the short title of a run's base model, its id if the catalog does not have it."""
     model = str(state.get("base_model") or "")
     try:
-        return get_model(model, models).title.partition(" (")[0]
+        return get_model(model, models).short_title
     except FluxGymError:
         return model
 

@@ -53,7 +53,7 @@ class SessionRows:
 
     def __init__(self, settings: Settings) -> None:
         self._outputs = OutputsPaths(settings.outputs)
-        self._titles = {model.id: model.title for model in list_models(settings.models)}
+        self._titles = {model.id: model.short_title for model in list_models(settings.models)}
 
     def row(self, session: Session) -> SessionRow:
         """Return a session as a row, with what its buttons need."""
@@ -88,7 +88,7 @@ class SessionRows:
 
     def model_title(self, model_id: str) -> str:
         """Return the short title of a base model, its id if the catalog does not have it."""
-        return self._titles.get(model_id, model_id).partition(" (")[0]
+        return self._titles.get(model_id, model_id)
 
 
 def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:

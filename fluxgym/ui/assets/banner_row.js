@@ -13,7 +13,7 @@ import { folderName, sentence } from "./session_text.js";
 /** @typedef {HTMLElement & { session: SessionRow }} Row */
 
 /**
- * The time that stands beside the status: since when a run waits, when it failed.
+ * The time shown beside the status: since when a run waits, when it failed.
  * @param {SessionRow} session
  */
 function momentOf(session) {

@@ -1,4 +1,4 @@
-"""All model families, and which of them a training's files belong to. A new family is one folder and one line here."""
+"""All model families, and which of them a training's files belong to. CONTRIBUTING.md lists what a new family changes elsewhere."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

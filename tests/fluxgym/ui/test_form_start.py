@@ -1,5 +1,7 @@
 """Start in the form's events: the run it makes, a taken name, a second press, and what prevents it."""
 
+from dataclasses import fields
+
 import pytest
 
 from fluxgym.errors import AlreadyRunning
@@ -7,7 +9,9 @@ from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft
+from fluxgym.sessions.start import IfExists
 from fluxgym.ui import form_start
+from fluxgym.ui.api.answers import TakenName
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, state_of, wait_for
 from tests.support.small_world import stop_and_wait
@@ -59,7 +63,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, sett
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
 
-def test_a_second_press_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
+def test_a_second_click_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
     write_cats(draft.images.path, count=4)
     run = OutputsPaths(settings.outputs).run("cat")
     monkeypatch.setenv("TEST_HOLD", str(tmp_path))
@@ -122,3 +126,7 @@ def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(page, draft,
     assert page.send("start")["source"] == ["", "cat"]
     assert calls == ["plan", "sizes"]
     stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
+
+
+def test_the_choices_about_a_taken_name_are_those_of_start():
+    assert {field.name for field in fields(TakenName)} >= set(IfExists)

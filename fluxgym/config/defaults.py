@@ -1,0 +1,27 @@
+"""The settings' defaults, and how a setting's value is shown: what the page's form and its JSON API both need, without Gradio."""
+
+from typing import Any
+
+from fluxgym.config.setting_spec import Kind, Setting
+from fluxgym.config.settings import TrainConfig
+from fluxgym.config.trainer_flags import all_flags
+from fluxgym.contract.progress import is_number
+
+DEFAULTS = TrainConfig(lora_name="unnamed").to_state() | {"lora_name": ""}
+
+
+def when_empty(name: str) -> Any:
+    """Return what an advanced setting means when its field was emptied: the trainer's own default; buckets are on, switches as FluxGym has them."""
+    flag = all_flags()[name]
+    if flag.type == "flag":
+        return True
+    return "" if flag.default is None else flag.default
+
+
+def shown_value(setting: Setting, value: Any) -> Any:
+    """Return a value as its field shows it: switches as they are, everything else as text; "" for None."""
+    if setting.kind is Kind.SWITCH:
+        return value is True
+    if isinstance(value, float) and value.is_integer() and is_number(value):
+        value = int(value)
+    return "" if value is None else str(value)
