@@ -329,6 +329,6 @@ def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, setti
 def test_half_a_character_and_huge_numbers_are_answered_in_valid_unicode(page):
     data = {"request": 2**64, "kind": "typed", "draft": page.draft.id, "source": "\ud800", "unsent": '{"values": {"lora_name": "\\ud800"}}'}
     for kind in ("typed", "restore"):
-        answer = page.events.answer(FormRequest.from_event(data | {"kind": kind}, dict(page.fields) | {"vram": "\ud800"}, ""))
+        answer = page.events.respond(FormRequest.from_event(data | {"kind": kind}, dict(page.fields) | {"vram": "\ud800"}, ""))
         assert json.dumps(answer, ensure_ascii=False).encode()
         assert answer["request"] == 0
