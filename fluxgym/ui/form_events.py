@@ -21,7 +21,7 @@ from fluxgym.sessions import templates
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.ui import form_values
-from fluxgym.ui.api.answers import FormAnswer
+from fluxgym.ui.api.answers import FormAnswer, FormKind
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject
 from fluxgym.ui.form import NAMES
@@ -31,6 +31,7 @@ from fluxgym.ui.form_request import FormRequest
 from fluxgym.ui.form_start import Start, started
 from fluxgym.ui.form_values import State, Typed
 
+Handler = Callable[[FormRequest], JsonObject]
 FORM_ANSWER = TypeAdapter(FormAnswer)
 
 
@@ -45,11 +46,12 @@ class FormEvents:
         self._form = Form(settings)
         self._drafts = FormDrafts(settings.outputs)
         self._start = Start(settings, self._drafts)
-        self._kinds: dict[str, Callable[[FormRequest], JsonObject]] = {
+        handlers: dict[FormKind, Handler] = {
             "restore": self.restore, "typed": self.edited, "model": self.choose_model, "images": self.images_changed, "open": self.open,
             "fresh": self.fresh, "apply_template": self.apply_template, "save_template": self.save_template, "start": self.start,
             "reset": self.reset, "put_back": self.put_back,
         }  # fmt: skip
+        self._kinds: Mapping[str, Handler] = {str(kind): handler for kind, handler in handlers.items()}
 
     def respond(self, request: FormRequest) -> JsonObject:
         """Return the answer to an event: request (its number), patch, source ([sent, new]) and what the page shows beside the form."""
