@@ -12,6 +12,7 @@ from typing import Any, Self
 from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
 from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, check_flag
 from fluxgym.config.vram_tiers import TITLES
+from fluxgym.contract.limits import MAX_RANK
 from fluxgym.errors import ConfigError
 
 OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
@@ -101,7 +102,7 @@ ROWS = (
         help="The guidance value that FLUX.1-dev gets during training, usually 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
     ),
     Setting(
-        name="network_dim", kind=Kind.INTEGER, label="LoRA rank", section=Section.NETWORK, default=4, minimum=1, maximum=4096,
+        name="network_dim", kind=Kind.INTEGER, label="LoRA rank", section=Section.NETWORK, default=4, minimum=1, maximum=MAX_RANK,
         help="How much the LoRA can learn. A higher rank makes a larger file.", flag="--network_dim", emit=Emit.ALWAYS, metadata_key="ss_network_dim",
     ),
     Setting(

@@ -37,6 +37,7 @@ class Flag:
     choices: tuple[Any, ...] | None
     nargs: str | None
     minimum: float | None
+    maximum: float | None
     help: str
     support: str
     reason: str
@@ -54,6 +55,7 @@ def all_flags() -> dict[str, Flag]:
             choices=tuple(row["choices"]) if row.get("choices") else None,
             nargs=row.get("nargs"),
             minimum=row.get("minimum"),
+            maximum=row.get("maximum"),
             help=row.get("help", ""),
             support=row.get("support", "honored"),
             reason=row.get("reason", ""),
@@ -100,6 +102,8 @@ def _check_value(flag: Flag, value: Any) -> None:
             )
         if flag.minimum is not None and item < flag.minimum:
             raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {item}.", field="advanced")
+        if flag.maximum is not None and item > flag.maximum:
+            raise ConfigError(f"The advanced setting “{flag.name}” must be at most {flag.maximum:g}, not {item}.", field="advanced")
         if flag.choices and item not in flag.choices:
             raise ConfigError(
                 f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{item}”.", field="advanced"

@@ -7,8 +7,12 @@ from typing import NoReturn
 import torch
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.limits import MAX_RANK
 from library.errors import TrainerError
 from library.files import FULL, disk_full
+
+MAX_RATE = 1e30  # Prodigy's factors are around 1; a rate far beyond overflows float32
+MAX_RATIO = 1e6  # LoRA+'s ratio is around 16; MAX_RATE times this, and times 10 in Adam's first step, is within float32
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,8 +25,23 @@ class Parser(argparse.ArgumentParser):
 
 def finite(text: str) -> float:
     """Parse a finite number; raises ValueError for any other text."""
-    if not math.isfinite(value := float(text)):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
         raise ValueError("it must be a finite number")
+    return value
+
+
+def rank(text: str) -> int:
+    """Parse a rank; raises ValueError for a text that is no whole number from 0 to MAX_RANK."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= MAX_RANK:
+        raise ValueError(f"a rank is a whole number from 0 to {MAX_RANK}")
     return value
 
 

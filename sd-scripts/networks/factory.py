@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from fluxgym.contract.limits import MAX_RANK
 from library.config import NetworkConfig, NetworkModule, OptimConfig, TrainerConfig
 from library.errors import TrainerError
 from library.models.family import TRANSFORMER, LoRAPart, Part
@@ -13,7 +14,7 @@ from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
 from networks.lora_file import read_lora
 from networks.lora_flux import LoRASpec, create_network
-from networks.network_args import LoRAOptions, parse_network_args, warn_ineffective_args
+from networks.network_args import LoRAOptions, check_rank, parse_network_args, warn_ineffective_args
 
 Groups = dict[float, list[nn.Parameter]]
 Parts = Mapping[Part, LoRAPart]  # of a model family
@@ -28,6 +29,8 @@ def check(config: TrainerConfig) -> None:
     """
     if config.network.network_module == NetworkModule.LYCORIS:
         lycoris_kohya.check(config.network, config.save.save_keys)
+    else:
+        check_rank(config.network.network_dim, MAX_RANK)
     trains_t5 = _is_on(config.network, T5_SWITCH)
     _check_parts(config.network)
     if trains_t5 and config.data.cache_text_encoder_outputs:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fluxgym.contract.limits import MAX_RANK
 from library.command import finite
 from library.config import NetworkConfig, SaveKeys
 from library.errors import TrainerError
@@ -19,7 +20,7 @@ from library.placement.quantization import QuantizedLinear
 from library.randomness import derived_seed
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
-from networks.network_args import LoRAOptions, switch
+from networks.network_args import RATIOS, LoRAOptions, check_rank, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that support bypass_mode, also over quantized layers
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not load as they were saved
@@ -32,21 +33,25 @@ REFUSED = {
 }
 TEXTS = ("algo", "preset")
 SWITCHES = ("use_tucker", "rescaled", "dora_wd", "wd_on_output", "full_matrix", "bypass_mode", "unbalanced_factorization", "decompose_both")
-NUMBERS = (
-    "dropout",
-    "rank_dropout",
-    "module_dropout",
-    "constraint",
-    "loraplus_lr_ratio",
-    "loraplus_unet_lr_ratio",
-    "loraplus_text_encoder_lr_ratio",
-)
+NUMBERS = ("dropout", "rank_dropout", "module_dropout", "constraint", "conv_alpha", *RATIOS)
 COUNTS = ("factor", "block_size", "conv_dim")
-KINDS: dict[str, Callable[[str], Any]] = (
-    dict.fromkeys(TEXTS, str)
-    | dict.fromkeys(SWITCHES, switch)
-    | dict.fromkeys((*NUMBERS, "conv_alpha"), finite)
-    | dict.fromkeys(COUNTS, int)
+MAX_COUNT = 2**31 - 1
+FULL_RANK = 1_000_000  # LoKr trains full matrices above the layers' width, and LyCORIS' examples give 100000 for that
+
+
+def _count(text: str) -> int:
+    """Parse a whole number; raises ValueError for any other text, and one beyond MAX_COUNT."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = MAX_COUNT + 1
+    if abs(value) > MAX_COUNT:
+        raise ValueError(f"it must be a whole number of at most {MAX_COUNT}")
+    return value
+
+
+KINDS: Mapping[str, Callable[[str], Any]] = (
+    dict.fromkeys(TEXTS, str) | dict.fromkeys(SWITCHES, switch) | dict.fromkeys(NUMBERS, finite) | dict.fromkeys(COUNTS, _count)
 )
 
 
@@ -112,6 +117,9 @@ def check(config: NetworkConfig, save_keys: SaveKeys) -> None:
     algo = arguments["algo"]
     if algo not in ALGORITHMS:
         raise TrainerError(f"--network_args algo={algo} is not supported; use one of {', '.join(ALGORITHMS)}.")
+    check_rank(config.network_dim, FULL_RANK if algo == "lokr" else MAX_RANK)
+    _ratios(arguments)
+    _check_preset(arguments)
     if config.dim_from_weights:
         raise TrainerError(
             "--dim_from_weights reads ranks, which not every algorithm of LyCORIS has; give --network_dim and --network_args."
@@ -146,7 +154,6 @@ def create(
     from lycoris.kohya import create_network
 
     arguments = parse(config.network_args)
-    _check_preset(arguments)
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
         arguments.setdefault("bypass_mode", True)  # adds to the layer's output: exact in any precision of the frozen weight
     elif any(isinstance(module, QuantizedLinear) for module in transformer.modules()):
@@ -161,11 +168,15 @@ def create(
     except ValueError as error:
         raise TrainerError(f"--network_args do not fit this model: LyCORIS reports: {error}") from None
     inner.apply_to(encoders, transformer, bool(encoders), trains_transformer)
-    ratios = {name: value for name, value in arguments.items() if name.startswith("loraplus")}
-    network = LycorisNetwork(inner, seed, max_norm=config.scale_weight_norms, options=LoRAOptions(**ratios)).to(_device(transformer))
+    network = LycorisNetwork(inner, seed, max_norm=config.scale_weight_norms, options=_ratios(arguments)).to(_device(transformer))
     if config.network_weights:
         network.load_matching_weights(open_weights(config.network_weights, "--network_weights"), config.network_weights)
     return network
+
+
+def _ratios(arguments: Mapping[str, Any]) -> LoRAOptions:
+    """Return LoRA+'s ratios; raises TrainerError for one out of range."""
+    return LoRAOptions(**{name: arguments[name] for name in RATIOS if name in arguments})
 
 
 def _check_preset(arguments: Mapping[str, Any]) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from library.command import finite
+from library.command import MAX_RATE, MAX_RATIO, finite, rank
 from library.errors import TrainerError, warn
 
 TRAIN_BLOCKS = ("all", "double", "single")
 PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")
 INPUTS = ("img_in", "time_in", "vector_in", "guidance_in", "txt_in")
+RATIOS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 WITHOUT_EFFECT = ("conv_dim", "conv_alpha")
 REFUSED = {
     "ggpo_beta": "its perturbations need the gradients of the previous step, which no checkpoint contains, so a resumed training would differ",
@@ -58,12 +59,9 @@ class LoRAOptions:
         for name in ("rank_dropout", "module_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise _wrong(name, getattr(self, name), "it must be at least 0 and below 1")
-        for name in ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"):
-            if (ratio := getattr(self, name)) is not None and ratio <= 0:
-                raise _wrong(name, ratio, "it must be above 0")
-        ranks = [getattr(self, f"{part}_dim") for part in PARTS] + list(self.in_dims) + [rank for _, rank in self.network_reg_dims]
-        if any(rank is not None and rank < 0 for rank in ranks):
-            raise TrainerError("--network_args: a rank must not be below 0.")
+        for name in RATIOS:
+            if (ratio := getattr(self, name)) is not None and not 0 < ratio <= MAX_RATIO:
+                raise _wrong(name, ratio, f"it must be above 0 and at most {MAX_RATIO:g}")
 
 
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
@@ -77,7 +75,7 @@ def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
             continue
         try:
             values[key] = KINDS[key](text.strip())
-        except (ValueError, re.error) as error:
+        except ValueError as error:
             raise _wrong(key, text, str(error)) from None
     return LoRAOptions(**values)
 
@@ -105,6 +103,12 @@ def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
     return chosen
 
 
+def check_rank(value: int, highest: int) -> None:
+    """Raise TrainerError if --network_dim is above a limit."""
+    if value > highest:
+        raise TrainerError(f"--network_dim {value} is too large; it must be at most {highest}.")
+
+
 def _unknown(pair: str, key: str) -> TrainerError:
     if key in REFUSED:
         return TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
@@ -123,23 +127,30 @@ def switch(text: str) -> bool:
 
 
 def _rate(text: str) -> float:
-    if (value := finite(text)) <= 0:
-        raise ValueError("a learning rate must be above 0")
+    if not 0 < (value := finite(text)) <= MAX_RATE:
+        raise ValueError(f"a learning rate must be above 0 and at most {MAX_RATE:g}")
     return value
 
 
 def _ranks(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.removeprefix("[").removesuffix("]").split(","))
+    return tuple(rank(part) for part in text.removeprefix("[").removesuffix("]").split(","))
+
+
+def _pattern(text: str) -> str:
+    try:
+        return re.compile(text).pattern
+    except (re.error, OverflowError) as error:
+        raise ValueError(f"“{text}” is not a regular expression ({error})") from None
 
 
 def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, Any], ...]]:
-    """Return a parser of "pattern=value,pattern=value", which raises ValueError or re.error for a malformed part."""
+    """Return a parser of "pattern=value,pattern=value", which raises ValueError for a malformed part."""
 
     def read(text: str) -> tuple[tuple[str, Any], ...]:
         pairs = [part.strip().rpartition("=") for part in text.split(",") if part.strip()]
         if not all(equals for _, equals, _ in pairs):
             raise ValueError("write pattern=value,pattern=value")
-        return tuple((re.compile(pattern.strip()).pattern, kind(value.strip())) for pattern, _, value in pairs)
+        return tuple((_pattern(pattern.strip()), kind(value.strip())) for pattern, _, value in pairs)
 
     return read
 
@@ -147,10 +158,10 @@ def _by_pattern(kind: Callable[[str], Any]) -> Callable[[str], tuple[tuple[str, 
 def _kind(name: str, annotation: object) -> Callable[[str], Any]:
     special: dict[str, Callable[[str], Any]] = {
         "in_dims": _ranks,
-        "network_reg_dims": _by_pattern(int),
+        "network_reg_dims": _by_pattern(rank),
         "network_reg_lrs": _by_pattern(_rate),
     }
-    plain: dict[object, Callable[[str], Any]] = {bool: switch, str: str, float: finite, int | None: int, float | None: finite}
+    plain: dict[object, Callable[[str], Any]] = {bool: switch, str: str, float: finite, int | None: rank, float | None: finite}
     return special.get(name) or plain[annotation]
 
 

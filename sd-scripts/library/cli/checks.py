@@ -4,12 +4,12 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from library.cli.flags import AT_LEAST
+from library.cli.flags import AT_LEAST, AT_MOST
+from library.command import MAX_RATE
 from library.config import NetworkModule
 from library.errors import TrainerError
 
 REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
-MAX_RATE = 1e30  # Prodigy's factors are around 1; a rate far beyond overflows float32
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
 ONLY = {"network_module": tuple(NetworkModule), "model_type": ("flux",), "save_model_as": ("safetensors",)}
 
@@ -45,6 +45,9 @@ def _check_ranges(args: Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < low:
             raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
+    for name, high in AT_MOST.items():
+        if (getattr(args, name) or 0) > high:
+            raise TrainerError(f"--{name} {getattr(args, name)} is too large; it must be at most {high:g}.")
     for name, only in ONLY.items():
         if getattr(args, name) not in (None, *only):
             raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {' or '.join(only)}.")
@@ -52,10 +55,11 @@ def _check_ranges(args: Namespace) -> None:
 
 def _check_rates(args: Namespace) -> None:
     for name in ("learning_rate", "unet_lr"):
-        if (rate := getattr(args, name)) is not None and not 0 < rate <= MAX_RATE:
-            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_RATE}.")
-    if any(rate < 0 for rate in args.text_encoder_lr or []):
-        raise TrainerError(f"--text_encoder_lr {min(args.text_encoder_lr)} must not be below 0.")
+        if (rate := getattr(args, name)) is not None and rate <= 0:
+            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_RATE:g}.")
+    for rate in args.text_encoder_lr or ():
+        if not 0 <= rate <= MAX_RATE:
+            raise TrainerError(f"--text_encoder_lr {rate} must be at least 0 and at most {MAX_RATE:g}.")
     if args.ema_decay is not None and not 0 < args.ema_decay < 1:
         raise TrainerError(f"--ema_decay {args.ema_decay} must be between 0 and 1, for instance 0.99.")
 

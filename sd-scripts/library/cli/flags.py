@@ -14,7 +14,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
-from library.command import Parser, number
+from library.command import MAX_RATE, Parser, number
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
 AT_LEAST = {
@@ -30,6 +30,7 @@ AT_LEAST = {
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
     "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
+AT_MOST = {"learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": 1e6}
 
 ADDITIONS: list[dict[str, Any]] = [
     {
@@ -68,14 +69,14 @@ ADDITIONS: list[dict[str, Any]] = [
 
 
 def rows() -> list[dict[str, Any]]:
-    """Return every flag with type, default, choices, nargs, minimum, and how this trainer takes it: honored, ignored or refused, and why."""
+    """Return every flag with type, default, choices, nargs, minimum, maximum, and how this trainer takes it: honored, ignored or refused, and why."""
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     return [_row(row, row["flag"][2:]) for row in table + ADDITIONS]
 
 
 def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
-    minimum = {"minimum": AT_LEAST[name]} if name in AT_LEAST else {}
-    return row | minimum | dict(zip(("support", "reason"), support_of(name), strict=True))
+    limits = {key: table[name] for key, table in (("minimum", AT_LEAST), ("maximum", AT_MOST)) if name in table}
+    return row | limits | dict(zip(("support", "reason"), support_of(name), strict=True))
 
 
 def support_of(name: str) -> tuple[str, str]:

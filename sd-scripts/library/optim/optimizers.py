@@ -3,12 +3,13 @@
 import ast
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeGuard
 
 import torch
 from torch import nn
 
+from library.command import MAX_RATE
 from library.config import OptimConfig
 from library.errors import TrainerError, warn
 
@@ -58,6 +59,7 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
     """
     name = config.optimizer_type
     options = parse_arguments("--optimizer_args", config.optimizer_args)
+    _check_own_flags(options)
     rate: float | None = config.learning_rate
     if name.lower() == "adafactor" and _sets_its_own_rate(options):
         rate, groups = None, [{key: value for key, value in group.items() if key != "lr"} for group in groups]
@@ -65,10 +67,11 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
         options = {"momentum": 0.9, "nesterov": True} | options
     _check_rates(name, groups)
     make = _class_of(name)
+    _check_kinds(name, make, options)
     try:
         optimizer = make(groups, lr=rate, **options)
     except (TypeError, ValueError) as error:
-        raise TrainerError(f"--optimizer_args does not fit {name}: {error}.") from None
+        raise TrainerError(f"--optimizer_args {' '.join(config.optimizer_args)} does not fit {name}: {error}.") from None
     if is_schedule_free(optimizer):
         optimizer.train()
     return optimizer
@@ -90,6 +93,38 @@ def _class_of(name: str) -> Callable[..., torch.optim.Optimizer]:
     if inspect.signature(found.step).parameters.get("closure", _OPTIONAL).default is inspect.Parameter.empty:
         raise TrainerError(f"--optimizer_type {name} is not supported: it computes the loss several times per step.")
     return found
+
+
+def _check_own_flags(options: Mapping[str, Any]) -> None:
+    """Raise TrainerError for an argument that has a flag of its own, or that is the trained weights."""
+    if "lr" in options:
+        raise TrainerError(f"--optimizer_args lr={options['lr']} is not supported; use --learning_rate.")
+    if "params" in options:
+        raise TrainerError(f"--optimizer_args params={options['params']} is not supported; the network's weights are trained.")
+
+
+def _check_kinds(name: str, make: Callable[..., object], options: Mapping[str, Any]) -> None:
+    """Raise TrainerError naming the first argument that the optimizer does not have, or whose default is of another kind."""
+    parameters = inspect.signature(make).parameters
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    for key, value in options.items():
+        if key not in parameters:
+            if takes_any:
+                continue
+            known = ", ".join(each for each in parameters if each not in ("params", "lr"))
+            raise TrainerError(f"--optimizer_args {key}={value} is not an argument of {name}; use one of {known}.")
+        if remedy := _other_kind(parameters[key].default, value):
+            raise TrainerError(f"--optimizer_args {key}={value} does not fit {name}; write {remedy}.")
+
+
+def _other_kind(default: object, value: object) -> str:
+    """Return what to write in place of a value that is of another kind than the default; "" if it is of the same kind."""
+    if isinstance(default, (tuple, list)) and default:
+        fits = isinstance(value, (tuple, list)) and len(value) == len(default) and all(isinstance(each, (int, float)) for each in value)
+        return "" if fits else f"{len(default)} numbers such as ({','.join(map(str, default))})"
+    if isinstance(default, (int, float)) and value is not None and not isinstance(value, (int, float)):
+        return f"True or False, such as {default}" if isinstance(default, bool) else f"a number such as {default}"
+    return ""
 
 
 def _sets_its_own_rate(options: dict[str, Any]) -> bool:
@@ -130,7 +165,9 @@ def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 
 def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Parse `key=value` pairs whose values are Python literals; raises TrainerError naming the flag and the first malformed pair."""
+    """Parse `key=value` pairs whose values are Python literals; raises TrainerError naming the flag and the first pair that is
+    malformed or has a number beyond MAX_RATE.
+    """
     parsed = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -138,9 +175,20 @@ def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
             if not (key.isidentifier() and equals):
                 raise ValueError
             parsed[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise TrainerError(f"{flag} {pair} cannot be read; write key=value with a number, True, False or a quoted text.") from None
+        if not _is_in_range(parsed[key]):
+            raise TrainerError(f"{flag} {pair} is not supported; a number must be from -{MAX_RATE:g} to {MAX_RATE:g}.")
     return parsed
+
+
+def _is_in_range(value: object) -> bool:
+    """Return True if all numbers of a literal are within MAX_RATE, so that float32 has them."""
+    if isinstance(value, (tuple, list, set)):
+        return all(map(_is_in_range, value))
+    if isinstance(value, dict):
+        return all(map(_is_in_range, value.values()))
+    return not isinstance(value, (int, float, complex)) or abs(value) <= MAX_RATE
 
 
 def clip_gradients(network: nn.Module, max_norm: float) -> None:

@@ -14,6 +14,11 @@ SCHEDULES = (
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "cosine_with_min_lr",
     "warmup_stable_decay", "piecewise_constant", "adafactor",
 )  # fmt: skip
+OWN = {
+    "optimizer": "the trainer's optimizer is scheduled",
+    "num_warmup_steps": "use --lr_warmup_steps",
+    "num_training_steps": "use --max_train_steps or --max_train_epochs",
+}  # arguments of the named schedules that the trainer sets itself
 WITHOUT_WARMUP = ("constant", "piecewise_constant", "adafactor")
 
 
@@ -34,14 +39,23 @@ def create_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, num_
         if optimizer.defaults.get("relative_step"):
             return _adafactor(config, optimizer)
         return _named(config, optimizer, num_steps, special)
-    except (TypeError, ValueError) as error:
-        raise TrainerError(f"--lr_scheduler {config.lr_scheduler_type or config.lr_scheduler} cannot be made: {error}") from None
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        name, arguments = config.lr_scheduler_type or config.lr_scheduler, " ".join(config.lr_scheduler_args)
+        subject = f"--lr_scheduler_args {arguments} does not fit {name}" if arguments else f"--lr_scheduler {name} cannot be made"
+        raise TrainerError(f"{subject}: {error}.") from None
 
 
 def _unscheduled(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRScheduler:
     if config.lr_scheduler != "constant" or config.lr_scheduler_type or config.lr_warmup_steps:
         warn("--lr_scheduler has no effect: a schedule-free optimizer needs none (its warm-up is an optimizer argument)")
     return LambdaLR(optimizer, lambda _: 1.0)
+
+
+def _check_own_arguments(special: dict[str, Any]) -> None:
+    """Raise TrainerError for an argument that the trainer sets itself."""
+    for name, remedy in OWN.items():
+        if name in special:
+            raise TrainerError(f"--lr_scheduler_args {name}={special[name]} is not supported; {remedy}.")
 
 
 def _custom_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, special: dict[str, Any]) -> LRScheduler:
@@ -72,6 +86,7 @@ def _named(config: OptimConfig, optimizer: torch.optim.Optimizer, num_steps: int
         raise TrainerError(f"--lr_scheduler {name} is not supported; use one of {', '.join(SCHEDULES)}.")
     if name == "adafactor":
         raise TrainerError("--lr_scheduler adafactor needs --optimizer_type Adafactor with relative_step=True.")
+    _check_own_arguments(special)
     if name in WITHOUT_WARMUP:
         _refuse_warmup(config, name)
     if name == "piecewise_constant":

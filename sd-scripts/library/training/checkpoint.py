@@ -132,7 +132,7 @@ def _alternative(folder: Path) -> str:
     candidates = folder.parent.glob(f"*{STATE_ENDING}/{MANIFEST}") if folder.parent.is_dir() else ()
     complete = [found.parent for found in candidates if found.parent != folder and is_complete(found.parent)]
     if not complete:
-        return " The folder has no other complete checkpoint."
+        return " Give the folder of a saved state, or leave --resume out to start from the beginning."
     return f" Resume from {max(complete, key=lambda other: read_manifest(other).step)}, which is complete."
 
 

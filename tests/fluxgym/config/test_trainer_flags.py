@@ -33,6 +33,8 @@ def test_every_dataset_key_is_a_flag():
         ("train_batch_size", True, "True"),
         ("train_batch_size", 0, "at least 1"),
         ("bucket_reso_steps", 0, "at least 16"),
+        ("unet_lr", 1e308, "at most 1e[+]30"),
+        ("network_alpha", 1e308, "at most 1e[+]06"),
         ("loss_type", "l3", "l3"),
         ("max_grad_norm", float("nan"), "nan"),
         ("metadata_author", "--config_file", "dash"),

@@ -171,6 +171,26 @@ def test_other_flags_that_cannot_be_are_named():
             factory.check(config_of("algo=lokr", **changes))
 
 
+@pytest.mark.parametrize(
+    ("pair", "limit"),
+    [
+        ("loraplus_lr_ratio=1e308", "at most 1e+06"), ("factor=1e3", "whole number"), ("block_size=99999999999999999999", "at most 2147483647"),
+        ("conv_alpha=x", "finite number"), ("preset=nowhere.toml", "neither a file"),
+    ],
+)  # fmt: skip
+def test_an_argument_out_of_range_is_refused_before_the_models_are_loaded(pair, limit):
+    with pytest.raises(TrainerError, match=f"--network_args {pair.split('=')[0]}") as caught:
+        factory.check(config_of(pair))
+    assert limit in str(caught.value)
+
+
+def test_the_rank_is_limited_and_lokr_may_have_the_full_one():
+    factory.check(config_of("algo=lokr", network_dim=100_000))
+    for algo, rank, limit in (("loha", 4097, 4096), ("lokr", 10**20, 1_000_000)):
+        with pytest.raises(TrainerError, match=f"--network_dim {rank} is too large; it must be at most {limit}"):
+            factory.check(config_of(f"algo={algo}", network_dim=rank))
+
+
 def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):

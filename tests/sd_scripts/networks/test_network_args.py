@@ -37,8 +37,39 @@ def test_values_are_read():
 def test_what_cannot_be_is_named(pair):
     with pytest.raises(TrainerError, match="--network_args") as caught:
         parse_network_args([pair])
-    named = "a rank must not be below 0" if pair == "img_attn_dim=-1" else pair.split("=")[0]
-    assert named in str(caught.value)
+    assert pair.split("=")[0] in str(caught.value)
+
+
+HUGE = "99999999999999999999"
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "img_attn_dim=1e3", "img_attn_dim=x", f"single_mod_dim={HUGE}", "txt_mlp_dim=4097", f"in_dims=1,2,3,4,{HUGE}", "in_dims=1,2,3,4,1.5",
+        f"network_reg_dims=single_blocks_0={HUGE}", "network_reg_dims=single_blocks_0=-1",
+    ],
+)  # fmt: skip
+def test_a_rank_beyond_the_limit_is_refused_with_the_limit(pair):
+    name, _, text = pair.partition("=")
+    with pytest.raises(TrainerError) as caught:
+        parse_network_args([pair])
+    assert str(caught.value) == f"--network_args {name}={text} is not supported; a rank is a whole number from 0 to 4096."
+
+
+@pytest.mark.parametrize(
+    ("pair", "limit"),
+    [
+        ("loraplus_lr_ratio=1e308", "at most 1e+06"), ("loraplus_unet_lr_ratio=1e40", "at most 1e+06"),
+        ("loraplus_text_encoder_lr_ratio=1e7", "at most 1e+06"), ("network_reg_lrs=img=1e308", "at most 1e+30"),
+        ("rank_dropout=x", "it must be a finite number"), ("loraplus_lr_ratio=many", "it must be a finite number"),
+        ("network_reg_dims=(=3", "“(” is not a regular expression"),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_range_is_refused_with_the_limit(pair, limit):
+    with pytest.raises(TrainerError, match=re.escape(f"--network_args {pair.split('=')[0]}=")) as caught:
+        parse_network_args([pair])
+    assert limit in str(caught.value)
 
 
 def test_arguments_that_kohya_ignores_are_reported(capsys):

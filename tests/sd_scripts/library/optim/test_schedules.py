@@ -63,7 +63,13 @@ def test_a_schedule_of_torch_or_by_its_path():
         ({"lr_scheduler_type": "nowhere.Sawtooth"}, "nowhere"),
         ({"lr_scheduler_type": "ReduceLROnPlateau"}, "ReduceLROnPlateau"),
         ({"lr_scheduler_type": "StepLR"}, "step_size"),
-        ({"lr_scheduler": "cosine", "lr_scheduler_args": ["peaks=2"]}, "peaks"),
+        ({"lr_scheduler": "cosine", "lr_scheduler_args": ["peaks=2"]}, "--lr_scheduler_args peaks=2 does not fit cosine: .*peaks"),
+        (
+            {"lr_scheduler": "cosine", "lr_scheduler_args": ["num_warmup_steps=2"]},
+            "num_warmup_steps=2 is not supported; use --lr_warmup_steps",
+        ),
+        ({"lr_scheduler": "polynomial", "lr_scheduler_args": ["power=1e400"]}, "--lr_scheduler_args power=1e400 is not supported"),
+        ({"lr_scheduler": "piecewise_constant", "lr_scheduler_args": ["step_rules=5"]}, "step_rules=5 does not fit piecewise_constant"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(changes, named):

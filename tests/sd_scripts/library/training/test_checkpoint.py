@@ -100,7 +100,7 @@ def test_damage_is_named(folder, name, harm):
 
 
 def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(TrainerError, match="no such folder"):
+    with pytest.raises(TrainerError, match=r"no such folder\. Give the folder of a saved state, or leave --resume out"):
         read_train_state(tmp_path / "nowhere-state")
     (tmp_path / "kohya-state").mkdir()
     (tmp_path / "kohya-state" / "optimizer.bin").write_bytes(b"pickle")
