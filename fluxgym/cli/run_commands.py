@@ -13,7 +13,7 @@ from fluxgym.cli.terminal import image_folder, print_lines, printable, read_stat
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import NameTaken, SettingsError
+from fluxgym.errors import NameTaken, SettingsError, UnreadableState
 from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
@@ -162,12 +162,17 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
             cancel_waiting(run)
             wait_until_ended(run)
             print(f"Canceled {run.slug}.")
-    lines = [f"{position}. {slug}: {_reason(settings, slug)}" for position, slug in enumerate(engine.waiting(), 1)]
+    reasons = [(position, slug, _reason(settings, slug)) for position, slug in enumerate(engine.waiting(), 1)]
+    lines = [f"{position}. {slug}: {reason}" for position, slug, reason in reasons if reason is not None]
     return print_lines(*lines, if_empty="No run is waiting.")
 
 
-def _reason(settings: Settings, slug: str) -> str:
-    return str(read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it starts"))
+def _reason(settings: Settings, slug: str) -> str | None:
+    """Return what a run waits for, None if the run cannot be read: it may be gone while its ticket still exists."""
+    try:
+        return str(read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it starts"))
+    except UnreadableState:
+        return None
 
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:

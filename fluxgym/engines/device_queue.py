@@ -81,9 +81,11 @@ class Queue:
             since = earlier.since if earlier else time.time()
             self._write(Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since))
 
-    def remove(self, run: RunPaths) -> None:
-        """Remove the ticket of a run."""
-        run.ticket.unlink(missing_ok=True)
+    def remove(self, run: RunPaths, run_id: str) -> None:
+        """Remove the ticket of a start; that of another start, which took the name of a removed run, stays."""
+        ticket = self.ticket(run)
+        if ticket is None or ticket.run_id == run_id:
+            run.ticket.unlink(missing_ok=True)
 
     def ahead_of(self, run: RunPaths) -> list[Ticket]:
         """Return the tickets ahead of a run that want one of its devices and whose supervisors are alive."""

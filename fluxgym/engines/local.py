@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.engines.base import Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import tail
+from fluxgym.runs.files import is_missing, tail
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
@@ -31,13 +31,14 @@ from fluxgym.runs.process_identity import (
     read_record,
 )
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import read_state, update_state
 from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, derive_status
 from fluxgym.trainers.script import SCRIPT
 
 START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 QUEUE_POLL_S = 1.0
+NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class LocalEngine:
                 time.sleep(QUEUE_POLL_S)
             return None
         finally:
-            self._queue.remove(run)
+            self._queue.remove(run, spec.run_id)
 
     def _state(self, run: RunPaths) -> EngineState:
         return _state_of(read_record(run), time.time())
@@ -162,8 +163,11 @@ class LocalEngine:
             if self._queue.is_active(ticket):
                 return False
             spec = read_launch_spec(run)
-            if spec is None or spec.run_id != ticket.run_id or self._status(run) is not Status.QUEUED:
-                self._queue.remove(run)
+            if spec is None:
+                self._end_unstartable(run, ticket)
+                return False
+            if spec.run_id != ticket.run_id or self._status(run) is not Status.QUEUED:
+                self._queue.remove(run, ticket.run_id)
                 return False
             self._queue.mark_restarted(ticket)
             _spawn(run, Mode.TRAIN)
@@ -171,6 +175,16 @@ class LocalEngine:
             log.warning("the supervisor of %s, which waits in the queue, could not be restarted: %s", ticket.slug, error)
             return False
         return True
+
+    def _end_unstartable(self, run: RunPaths, ticket: Ticket) -> None:
+        """Remove the ticket of a run without a launch spec, and record that the run failed if its folder still waits for this start."""
+        is_gone = is_missing(run.ui_state)
+        if not is_gone and read_state(run).get("run_id") == ticket.run_id and self._status(run) is Status.QUEUED:
+            log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", run.slug)
+            update_state(
+                run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": NO_LAUNCH_SPEC, "completed_at": time.time()}
+            )
+        self._queue.remove(run, ticket.run_id)
 
 
 def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:

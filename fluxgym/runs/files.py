@@ -64,6 +64,17 @@ def is_regular(path: Path) -> bool:
         return False
 
 
+def is_missing(path: Path) -> bool:
+    """Return True if a path or its folder does not exist; False if that cannot be known, such as while a network drive fails."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def remove_file(path: Path) -> OSError | None:
     """Remove a file if it exists; returns the error if that fails."""
     try:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import read_json, reserve, write_json, write_reserved
+from fluxgym.runs.files import is_missing, read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import read_state_or_empty
 
 GRACE_S = 60.0
 TrainerOptions = Mapping[str, tuple[str, ...] | None]  # flag -> values; None is a switch
@@ -179,6 +180,18 @@ def read_launch_spec(run: RunPaths) -> LaunchSpec | None:
         return LaunchSpec.from_json(read_json(run.launch))
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def holds_start(run: RunPaths, run_id: str) -> bool:
+    """Return True if a folder still holds the start of this run_id: it was not removed, moved away or replaced by another start.
+
+    A damaged launch.json or ui_state.json counts as this start's, since only its folder matters.
+    """
+    spec = read_launch_spec(run)
+    named = spec.run_id if spec is not None else read_state_or_empty(run).get("run_id")
+    if named is not None:
+        return bool(named == run_id)
+    return not (is_missing(run.launch) and is_missing(run.ui_state))
 
 
 def reserve_stop_request(run: RunPaths) -> None:

@@ -14,7 +14,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import remove_file, tail
-from fluxgym.runs.launch_spec import LaunchSpec
+from fluxgym.runs.launch_spec import LaunchSpec, holds_start
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
@@ -40,8 +40,8 @@ def finalize(attempt: Attempt, *, restarts: int) -> None:
 def record_outcome(run: RunPaths, spec: LaunchSpec, outcome: Outcome, *, attempt: Attempt | None = None) -> None:
     """Write the outcome into exit.json and ui_state.json, as far as the disk permits; attempt is None if no trainer was started."""
     log.info("ended: %s %s %s", outcome.status.value, outcome.reason_code, outcome.reason)
-    if _runs_another(run, spec):
-        log.error("%s was started again meanwhile; its state is not changed", run.slug)
+    if _runs_another(run, spec) or not holds_start(run, spec.run_id):
+        log.error("%s was removed, moved or started again meanwhile; its state is not changed", run.slug)
         return
     ended_at = time.time()
     record = ExitRecord(

@@ -16,7 +16,7 @@ from fluxgym.engines.base import Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import reason_code_of, write_text
-from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request, write_launch_spec
+from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, holds_start, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
@@ -59,7 +59,8 @@ class Supervisor:
             self._record_failure(ReasonCode.LAUNCH, f"It could not wait for its devices: {error}")
             return
         if lease is None:
-            record_outcome(self.run, self.spec, CANCELED)
+            if not self._has_vanished():
+                record_outcome(self.run, self.spec, CANCELED)
             return
         try:
             while self._run_attempt(lease):
@@ -89,16 +90,29 @@ class Supervisor:
     def _acquire_devices(self) -> Lease | None:
         """Wait for the run's devices and return them, None if it was canceled before."""
         return engine_of(self.run).acquire(
-            self.run, self.spec, is_canceled=lambda: self._stop_request() is not None, waiting=self._record_waiting
+            self.run, self.spec, is_canceled=lambda: self._stop_request() is not None or not self._is_there(), waiting=self._record_waiting
         )
+
+    def _is_there(self) -> bool:
+        return holds_start(self.run, self.spec.run_id)
+
+    def _has_vanished(self) -> bool:
+        """Return True, and log it, if the folder was removed, moved away or replaced; then nothing may be started or written in it."""
+        if self._is_there():
+            return False
+        log.warning("%s was removed, moved or replaced; nothing is started", self.run.folder)
+        return True
 
     def _record_waiting(self, reason: str) -> None:
         log.info("queued: %s", reason)
-        try_update_state(self.run, {"status": Status.QUEUED, "reason": reason})
+        if self._is_there():  # to lock the state would create the folder again
+            try_update_state(self.run, {"status": Status.QUEUED, "reason": reason})
 
     def _run_attempt(self, lease: Lease) -> bool:
         """Run the trainer once; returns True if it stalled and has to be started again."""
         started_at, self.attempt = time.time(), None
+        if self._has_vanished():
+            return False
         try:
             child = start_trainer(self.run, self.spec, lease)
         except OSError as error:
@@ -132,7 +146,7 @@ class Supervisor:
     def _prepare_restart(self, attempt: Attempt, stall: Stall) -> bool:
         """Prepare the next attempt after a pause; returns False if a restart is useless or a stop is requested meanwhile."""
         last = last_line(self.run, self.spec)
-        if attempt.stop_requested or attempt.code == 0 or is_done(last):
+        if attempt.stop_requested or attempt.code == 0 or is_done(last) or self._has_vanished():
             return False
         pause_s = self.restarts.allow(last.get("step") or 0)
         if pause_s is None:
@@ -145,6 +159,8 @@ class Supervisor:
         try_update_state(self.run, {"status": Status.STARTING, "reason": reason})
         if self._is_stopped_within(pause_s * self.spec.stall_scale):
             attempt.stop_requested = True
+            return False
+        if self._has_vanished():
             return False
         return self._write_next_attempt(checkpoint.folder if checkpoint else None)
 

@@ -19,7 +19,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import request_stop, wait_until_ended
-from tests.support.runs import PRELUDE, make_run, wait_for
+from tests.support.runs import PRELUDE, launch_broken, make_run, wait_for
 
 HOLD = "while os.path.exists(f'{folder}/hold'): time.sleep(0.02)\nopen(f'{folder}/../order', 'a').write(name + ' ')\nprogress(4); lora()"
 
@@ -31,13 +31,14 @@ class Line:
         self.outputs = OutputsPaths(outputs)
         self.queue, self.engine = Queue(self.outputs), engine_for(self.outputs)
 
-    def start(self, name, devices=("cpu",), *, any_free=False, **more):
-        run = make_run(self.outputs.root, name)
+    def start(self, name, devices=("cpu",), *, any_free=False, run_id="", **more):
+        run_id = run_id or f"id-{name}"
+        run = make_run(self.outputs.root, name, run_id=run_id)
         (run.folder / "hold").touch()
         argv = [sys.executable, "-c", PRELUDE + HOLD, str(run.folder), name]
         request = DeviceRequest.from_names(devices, any_free=any_free)
         order = LaunchSpec(
-            run_id=f"id-{name}", attempt=1, argv=tuple(argv), trainer_dir=str(run.folder), expected_steps=4, devices=request, **more
+            run_id=run_id, attempt=1, argv=tuple(argv), trainer_dir=str(run.folder), expected_steps=4, devices=request, **more
         )
         write_launch_spec(run, order)
         engine_of(run).submit(run, order)
@@ -221,6 +222,64 @@ def test_dead_queued_run_blocks_no_other_and_can_be_canceled(line):
     assert request_stop(second)
     line.wait_for(second, Status.STOPPED)
     assert line.names() == []
+
+
+def move_away(run):
+    run.folder.rename(run.folder.with_name("moved"))
+
+
+@pytest.mark.parametrize("vanish", [lambda run: shutil.rmtree(run.folder), move_away], ids=["removed", "moved"])
+def test_queued_run_whose_folder_vanishes_leaves_the_queue_and_recreates_nothing(line, vanish):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second = line.start("second")
+    line.wait_for(second, Status.QUEUED)
+    record = read_record(second)
+    vanish(second)
+    wait_for(lambda: not is_alive(record.supervisor), 10)
+    assert line.names() == []
+    assert not second.folder.exists()
+    moved = line.outputs.run("moved")
+    assert not moved.training_log.exists()
+    assert not moved.exit.exists()
+    assert not moved.folder.exists() or "nothing is started" in moved.monitor_log.read_text().splitlines()[-1]
+    line.release(first)
+    wait_until_ended(first)
+
+
+def test_new_run_with_the_name_of_a_vanished_one_keeps_its_own_ticket(line):
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    second = line.start("second")
+    line.wait_for(second, Status.QUEUED)
+    record = read_record(second)
+    move_away(second)
+    again = line.start("second", run_id="id-of-another-start")
+    wait_for(lambda: not is_alive(record.supervisor), 10)
+    line.wait_for(again, Status.QUEUED)
+    assert line.queue.ticket(again).run_id == "id-of-another-start"
+    line.release(first, again)
+    assert wait_until_ended(again).status == "completed"
+
+
+VANISH = """
+import shutil
+from fluxgym.engines.local import LocalEngine
+acquire = LocalEngine.acquire
+def vanishing(self, run, *rest, **more):
+    lease = acquire(self, run, *rest, **more)
+    shutil.rmtree(run.folder)
+    return lease
+LocalEngine.acquire = vanishing
+"""
+
+
+def test_run_whose_folder_vanishes_just_before_its_trainer_starts_is_not_recreated(tmp_path):
+    run = make_run(tmp_path / "outputs")
+    process = launch_broken(run, f"open({str(tmp_path / 'started')!r}, 'w')", VANISH)
+    assert process.wait(timeout=30) == 0
+    assert not run.folder.exists()
+    assert not (tmp_path / "started").exists()
 
 
 def test_device_stays_locked_while_the_trainer_outlives_its_supervisor(line):

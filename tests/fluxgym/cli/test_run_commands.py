@@ -1,13 +1,15 @@
 """The terminal commands for runs: the same status as on the page, and one sentence for a mistake, never a traceback."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from fluxgym.cli.main import main
-from fluxgym.runs.paths import RunPaths
+from fluxgym.engines.device_queue import Queue
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, wait_for
@@ -48,6 +50,15 @@ def test_start_wait_sessions(run_cli):
         "slug", "lora_name", "status", "reason_code", "reason", "started", "max_train_epochs", "checkpointing", "monitoring", "progress", "folder",
         "run_id",
     ]  # fmt: skip
+
+
+def test_queue_skips_a_ticket_whose_run_cannot_be_read(run_cli):
+    outputs = OutputsPaths(run_cli.outputs)
+    for name in ("gone", "cat"):
+        run = make_run(outputs.root, name, status="queued", reason="Waiting for the CPU; it is next.")
+        Queue(outputs).join(run, f"id-{name}", ["cpu"])
+    shutil.rmtree(outputs.run("gone").folder)
+    assert run_cli("queue") == (0, "2. cat: Waiting for the CPU; it is next.\n", "")
 
 
 def test_stop_and_resume_by_either_name(run_cli):

@@ -11,13 +11,15 @@ import pytest
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import LocalEngine
+from fluxgym.engines.registry import status_of
 from fluxgym.errors import LaunchError
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify, is_frozen
 from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.state import read_state
 from fluxgym.runs.status import EnginePhase
-from tests.support.runs import make_run, record_processes, wait_for
+from tests.support.runs import dead_process, make_run, record_processes, wait_for
 
 
 @pytest.fixture(name="run")
@@ -145,3 +147,28 @@ def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, 
     run.ui_state.write_text("{")
     assert engine.reconcile() == ()
     assert engine.waiting() == ("cat",)
+
+
+@pytest.mark.parametrize("damage", ["", "{", None], ids=["empty", "torn", "missing"])
+def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_path, caplog, damage):
+    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
+    record_processes(run, "id-cat", 1, dead_process("id-cat"), None)
+    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    if damage is not None:
+        run.launch.write_text(damage)
+    assert engine.reconcile() == ()
+    end = status_of(run, read_state(run))
+    assert (end.status, end.reason_code) == ("failed", "launch")
+    assert "launch.json" in end.reason
+    assert "tart it again" in end.reason
+    assert engine.waiting() == ()
+    assert [(record.levelname, "launch.json" in record.getMessage()) for record in caplog.records] == [("WARNING", True)]
+
+
+def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, tmp_path):
+    run = make_run(tmp_path, status="queued", run_id="of another start")
+    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    run.launch.write_text("{")
+    assert engine.reconcile() == ()
+    assert engine.waiting() == ()
+    assert read_state(run)["status"] == "queued"
