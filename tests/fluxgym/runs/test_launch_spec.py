@@ -12,6 +12,7 @@ from fluxgym.runs.files import RESERVED_BYTES
 from fluxgym.runs.launch_spec import (
     DeviceRequest,
     LaunchSpec,
+    holds_start,
     read_launch_spec,
     read_stop_request,
     reserve_stop_request,
@@ -144,3 +145,33 @@ def test_a_full_disk_without_reserved_space_is_reported(tmp_path, full_disk):
     full_disk()
     with pytest.raises(StorageError, match="stop"):
         write_stop_request(run, "x", 1, 60.0)
+
+
+HELD = {  # launch.json, ui_state.json (None: missing), whether the folder holds the start "x"
+    "both name it": ("x", "x", True),
+    "launch.json names another start": ("y", "x", False),
+    "launch.json is damaged": ("{", "x", True),
+    "launch.json is missing": (None, "x", True),
+    "launch.json is missing and the state is of another start": (None, "y", False),
+    "both are damaged": ("{", "{", True),
+    "both are missing": (None, None, False),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_folder_holds_a_start_unless_it_is_gone_or_names_another(name, tmp_path):
+    launched, stored, is_held = HELD[name]
+    run = make_run(tmp_path, run_id=stored)
+    write_launch_spec(run, replace(SPEC, run_id=launched or ""))
+    for path, value in ((run.launch, launched), (run.ui_state, stored)):
+        if value is None:
+            path.unlink()
+        elif value == "{":
+            path.write_text(value)
+    assert holds_start(run, "x") is is_held
+
+
+def test_removed_folder_holds_no_start(tmp_path):
+    run = make_run(tmp_path, run_id="x")
+    run.folder.rename(tmp_path / "moved")
+    assert not holds_start(run, "x")
