@@ -35,7 +35,7 @@ def finite(text: str) -> float:
 
 
 def rank(text: str) -> int:
-    """Parse a rank; raises ValueError for a text that is no whole number from 0 to MAX_RANK."""
+    """Parse a rank; raises ValueError for a text other than a whole number from 0 to MAX_RANK."""
     try:
         value = int(text)
     except ValueError:
