@@ -93,7 +93,7 @@ def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
         return set(range(num_blocks))
     chosen: set[int] = set()
     for part in filter(None, (part.strip() for part in ("" if text == "none" else text).split(","))):
-        match = re.fullmatch(r"(\d+)(?:\s*-\s*(\d+))?", part)
+        match = re.fullmatch(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", part)
         if match is None:
             raise _wrong(name, text, 'write block numbers such as "0-3,8", "all" or "none"')
         first, last = int(match[1]), int(match[2] or match[1])

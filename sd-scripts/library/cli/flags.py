@@ -14,7 +14,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
-from library.command import MAX_RATE, Parser, number
+from library.command import MAX_RATE, MAX_RATIO, Parser, number
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
 AT_LEAST = {
@@ -30,7 +30,10 @@ AT_LEAST = {
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
     "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
-AT_MOST = {"learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": 1e6}
+AT_MOST = {
+    "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": 1e6,
+    "huber_c": 1e6, "huber_scale": 1e6, "lr_scheduler_min_lr_ratio": MAX_RATIO,
+}  # fmt: skip
 
 ADDITIONS: list[dict[str, Any]] = [
     {
