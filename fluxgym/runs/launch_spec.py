@@ -185,13 +185,13 @@ def read_launch_spec(run: RunPaths) -> LaunchSpec | None:
 def holds_start(run: RunPaths, run_id: str) -> bool:
     """Return True if a folder still holds the start of this run_id: it was not removed, moved away or replaced by another start.
 
-    A damaged launch.json or ui_state.json counts as this start's, since only its folder matters.
+    One of launch.json and ui_state.json has to name it; if neither can be read, it is enough that one exists.
     """
     spec = read_launch_spec(run)
-    named = spec.run_id if spec is not None else read_state_or_empty(run).get("run_id")
-    if named is not None:
-        return bool(named == run_id)
-    return not (is_missing(run.launch) and is_missing(run.ui_state))
+    named = [spec.run_id if spec is not None else None, read_state_or_empty(run).get("run_id")]  # users may have edited them
+    if named == [None, None]:
+        return not (is_missing(run.launch) and is_missing(run.ui_state))
+    return run_id in named
 
 
 def reserve_stop_request(run: RunPaths) -> None:

@@ -149,7 +149,9 @@ def test_a_full_disk_without_reserved_space_is_reported(tmp_path, full_disk):
 
 HELD = {  # launch.json, ui_state.json (None: missing), whether the folder holds the start "x"
     "both name it": ("x", "x", True),
-    "launch.json names another start": ("y", "x", False),
+    "only ui_state.json names it": ("y", "x", True),
+    "only launch.json names it": ("x", "y", True),
+    "both name another start": ("y", "y", False),
     "launch.json is damaged": ("{", "x", True),
     "launch.json is missing": (None, "x", True),
     "launch.json is missing and the state is of another start": (None, "y", False),
