@@ -32,6 +32,7 @@ def names(page: Page):
 def open_runs(page: Page, app: App) -> None:
     page.goto(f"{app.url}#runs")
     expect(page.get_by_role("heading", name="All runs")).to_be_attached()
+    expect(names(page).first).to_be_attached()
 
 
 def test_filters_count_and_sort(app, page, runs):
