@@ -28,7 +28,7 @@ class Start:
         self._drafts = drafts
 
     def first_press(self, request: FormRequest, planned: TrainingPlan) -> str:
-        """Return the slug of the run that an earlier click on Start has made with the same settings, "" if there is none."""
+        """Return the slug of the run that an earlier click on Start has made with the same settings, else ""."""
         return "" if _if_exists(request) else self._recent_duplicate(planned)
 
     def start(self, request: FormRequest, planned: TrainingPlan, answer: JsonObject) -> JsonObject:
@@ -47,7 +47,7 @@ class Start:
         return started(run.slug, answer)
 
     def _recent_duplicate(self, planned: TrainingPlan) -> str:
-        """Return the slug of a run that was started with these settings within the last TWICE_S seconds, "" if there is none."""
+        """Return the slug of a run that was started with these settings within the last TWICE_S seconds, else ""."""
         run = planned.run
         try:
             state = read_state(run)

@@ -118,7 +118,7 @@ def _check_kinds(name: str, make: Callable[..., object], options: Mapping[str, A
 
 
 def _other_kind(default: object, value: object) -> str:
-    """Return what to write in place of a value that is of another kind than the default; "" if it is of the same kind."""
+    """Return what to write instead of a value that is of another kind than the default; "" if it is of the same kind."""
     if isinstance(default, (tuple, list)) and default:
         fits = isinstance(value, (tuple, list)) and len(value) == len(default) and all(isinstance(each, (int, float)) for each in value)
         return "" if fits else f"{len(default)} numbers such as ({','.join(map(str, default))})"
