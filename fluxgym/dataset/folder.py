@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,18 +108,20 @@ class ImageFolder:
         else:
             _remove(path)
 
-    def add(self, source: Path, name: str) -> str:
-        """Move an image or caption file into the folder and return its new name.
+    def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
+        """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
         Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. An image of a taken name or stem gets a number.
         """
         name = safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
+            prepare()
             return self._move(source, Path(name).stem + CAPTION)
         if not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="images")
         self._check_image(source, name)
+        prepare()
         with self.changing():
             return self._move(source, self._free(name))
 

@@ -116,12 +116,14 @@ class Draft:
             DatasetError: If the draft holds other images that were not started, which another tab may show.
         """
         with self.images.changing():
-            if not self.is_empty():
-                if not self.is_copy_of(run):
-                    raise DatasetError(self._other_tab_message(run), field="images")
-                return
-            if ImageFolder(run.dataset).count():
+            self.check_shows(run)
+            if self.is_empty() and ImageFolder(run.dataset).count():
                 self._copy(run)
+
+    def check_shows(self, run: RunPaths) -> None:
+        """Raise DatasetError if the draft holds other images than a run's, which were not started and which another tab may show."""
+        if not self.is_empty() and not self.is_copy_of(run):
+            raise DatasetError(self._other_tab_message(run), field="images")
 
     def _copy(self, run: RunPaths) -> None:
         tmp_path = self.folder / f"new-{secrets.token_hex(4)}"

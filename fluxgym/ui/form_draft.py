@@ -58,13 +58,22 @@ class FormDrafts:
 
 
 def _loaded(unsent: str) -> JsonObject | None:
-    """Return the form that the browser could not send when it was typed, None if it cannot be read."""
+    """Return the form that the browser could not send when it was typed, None if it cannot be read.
+
+    model is the one whose defaults the fields showed.
+    """
     try:
         kept = readable(json.loads(unsent or "null"))
         typed = {name: value for name, value in kept["values"].items() if name in NAMES}  # another version's may be gone by now
         exact = {name: value for name, value in typed.items() if form_values.is_typed(name, value)}
         state = form_values.to_state(form_values.from_state({}) | exact)[0]
-        return {"state": state, "typed": exact, "source": kept.get("source", ""), "edited_at": kept.get("edited_at")}
+        return {
+            "state": state,
+            "typed": exact,
+            "source": kept.get("source", ""),
+            "model": kept.get("model"),
+            "edited_at": kept.get("edited_at"),
+        }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

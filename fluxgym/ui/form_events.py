@@ -74,6 +74,8 @@ class FormEvents:
         if kept is not None:
             typed = mapping(kept.get("typed"))
             exact = {name: value for name, value in typed.items() if name in NAMES and form_values.is_typed(name, value)}
+            if isinstance(shown_model := kept.get("model"), str) and shown_model != exact.get("base_model", shown_model):
+                exact = self._with_model_defaults(form_values.from_state({}) | exact, shown_model)
             filled = self._filled(request, mapping(kept.get("state")), self._existing(kept.get("source")), exact)
             return filled | {"draft": True}
         run = last_session(self._outputs, self._index, request.text("viewed") or None)
@@ -117,9 +119,13 @@ class FormEvents:
 
     def choose_model(self, request: FormRequest) -> JsonObject:
         """Bring another model's defaults into the fields that still show those of the model before."""
-        state, _ = form_values.to_state(request.typed)
-        shown = form_values.from_state(self._form.with_other_model(state, request.model))
+        shown = self._with_model_defaults(request.typed, request.model)
         return self._saved(request, shown, shown=shown, model=shown["base_model"])
+
+    def _with_model_defaults(self, typed: Typed, before: str) -> Typed:
+        """Return the fields with the chosen model's defaults in those that still show the defaults of the model before."""
+        state, _ = form_values.to_state(typed)
+        return form_values.retyped(typed, state, self._form.with_other_model(state, before))
 
     def fresh(self, request: FormRequest) -> JsonObject:
         """Empty the form for another training: the defaults, no images. Runs are not touched."""
@@ -129,7 +135,7 @@ class FormEvents:
     def apply_template(self, request: FormRequest) -> JsonObject:
         """Fill the fields with a template; the LoRA's name, and a trigger that is there, stay."""
         state, _ = form_values.to_state(request.typed)
-        shown = form_values.from_state(templates.apply(self._outputs, request.text("name"), state))
+        shown = form_values.retyped(request.typed, state, templates.apply(self._outputs, request.text("name"), state))
         return self._saved(request, shown, shown=shown, model=shown["base_model"], notice=f"Applied the template {request.text('name')}.")
 
     def reset(self, request: FormRequest) -> JsonObject:

@@ -114,6 +114,12 @@ def from_state(state: Mapping[str, Any]) -> Typed:
     return shown
 
 
+def retyped(typed: Typed, before: State, after: State) -> Typed:
+    """Return the fields after their state has changed; a field whose value is the same stays exactly as it was typed, "007" for example."""
+    old, new = from_state(before), from_state(after)
+    return {name: new[name] if name in new and new[name] != old[name] else value for name, value in typed.items()}
+
+
 def _shown(name: str, value: Any) -> Any:
     return _fitting(name, DEFAULTS[name] if value is None else value)
 

@@ -89,8 +89,9 @@ class TemplateList:
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded:
-    """The name under which an uploaded file was saved."""
+    """The name under which an uploaded file was saved, and whose images the form shows now: "" for the draft's own."""
 
+    source: str
     name: str
 
 

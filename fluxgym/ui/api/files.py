@@ -195,9 +195,14 @@ class FileRoutes:
         except FluxGymError:
             return NOT_FOUND
 
-    async def upload(self, draft: str, name: str, request: Request) -> Uploaded:
-        """Receive one image or caption into a draft."""
-        return Uploaded(name=await receive(request, name, open_draft(self._settings.outputs, draft).images))
+    async def upload(self, draft: str, name: str, request: Request, source: str = "") -> Uploaded:
+        """Receive one image or caption into a draft, after copying the images of the run that the form shows (source)."""
+        own = open_draft(self._settings.outputs, draft)
+        run = self._outputs.run(source) if source else None
+        if run is not None:
+            await run_in_threadpool(own.check_shows, run)
+        prepare = partial(own.copy_images_from, run) if run is not None else lambda: None
+        return Uploaded(source="", name=await receive(request, name, own.images, prepare=prepare))
 
 
 def _first_bytes(file: BinaryIO, size: int) -> Iterator[bytes]:

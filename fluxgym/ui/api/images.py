@@ -104,7 +104,6 @@ class ImageRoutes:
         router.add_api_route(f"{draft}/add-text", self.add_text, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/replace", self.replace, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/undo", self.undo, methods=["POST"], response_model=ImageCounts)
-        router.add_api_route(f"{draft}/copy", self.copy, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/example", self.example, methods=["POST"], response_model=ExampleAdded)
         router.add_api_route(f"{draft}/unsaved", self.unsaved, response_model=Unsaved)
         return router
@@ -203,10 +202,6 @@ class ImageRoutes:
         """Return what replacing the form's content would discard: whether fields were edited, and the number of the draft's own images."""
         own = self._draft(draft)
         return Unsaved(typed=own.read_form() is not None, images=own.images.count())
-
-    def copy(self, draft: str, source: str = "") -> ImageCounts:
-        """Copy a run's images into the draft, so that uploads can be added to them."""
-        return _counts(self._own(draft, source).images)
 
     def example(self, draft: str, source: str = "") -> ExampleAdded:
         """Add the example photos to the draft."""

@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -20,8 +21,8 @@ CHECK_BYTES = 8 << 20
 IDLE_S = 60.0
 
 
-async def receive(request: Request, name: str, folder: ImageFolder) -> str:
-    """Add a request's image or caption to a folder and return its name there.
+async def receive(request: Request, name: str, folder: ImageFolder, *, prepare: Callable[[], object] = lambda: None) -> str:
+    """Add a request's image or caption to a folder and return its name there; prepare is called before a valid one is added.
 
     Raises:
         TooLarge: If the file exceeds its limit.
@@ -35,7 +36,7 @@ async def receive(request: Request, name: str, folder: ImageFolder) -> str:
     path = await run_in_threadpool(_prepare, folder.path.parent, int(declared) if declared.isdigit() else limit)
     try:
         await _write(request.stream(), path, name, limit)
-        return await run_in_threadpool(folder.add, path, name)
+        return await run_in_threadpool(partial(folder.add, prepare=prepare), path, name)
     except ClientDisconnect:
         raise DatasetError(f"{name}: the connection was interrupted; upload it again.", field="images") from None
     except OSError as error:

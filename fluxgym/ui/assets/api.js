@@ -122,9 +122,10 @@ export const remove = (where, query = {}) => request("DELETE", `api/${where}`, {
  * @template {string} P
  * @param {P} where
  * @param {Blob} file
+ * @param {Query} [query]
  * @returns {Promise<Answer<PutAnswer<P>>>}
  */
-export const upload = (where, file) => request("PUT", where, { body: file });
+export const upload = (where, file, query = {}) => request("PUT", where, { body: file, query });
 
 /**
  * The sentence about an answer that is not a value, "" for one that is.

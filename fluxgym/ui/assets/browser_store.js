@@ -82,7 +82,7 @@ export function setSeenEnd(slug, key) {
 
 /**
  * The edited form that the app has not saved yet, or null.
- * @returns {{ page: string, count: number, values: Record<string, string | boolean>, source: string, edited_at: number } | null}
+ * @returns {{ page: string, count: number, values: Record<string, string | boolean>, source: string, model: string, edited_at: number } | null}
  */
 export function unsent() {
   try {
@@ -93,14 +93,10 @@ export function unsent() {
 }
 
 /**
- * Save the form's values by field name until the app confirms edit number `count` of the page `id`; returns whether the browser took them.
- * @param {string} id
- * @param {number} count
- * @param {Record<string, string | boolean>} values
- * @param {string} source
- * @param {number} editedAt
+ * Save the form's values by field name until the app confirms edit number `count` of a page; returns whether the browser took them.
+ * @param {NonNullable<ReturnType<typeof unsent>>} form
  */
-export const keepUnsent = (id, count, values, source, editedAt) => write("unsent", JSON.stringify({ page: id, count, values, source, edited_at: editedAt }));
+export const keepUnsent = (form) => write("unsent", JSON.stringify(form));
 
 /**
  * Forget the saved values of a page if the app has confirmed as many edits.

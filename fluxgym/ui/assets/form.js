@@ -104,7 +104,7 @@ let isKept = true; // whether the browser has taken the latest edit
  */
 export function saveUnsent(values) {
   if (edits.count <= edits.confirmed) return;
-  isKept = store.keepUnsent(PAGE, edits.count, values, state.source, state.editedAt);
+  isKept = store.keepUnsent({ page: PAGE, count: edits.count, values, source: state.source, model: state.model, edited_at: state.editedAt });
   emit("fg:edited");
 }
 

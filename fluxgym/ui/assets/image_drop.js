@@ -67,7 +67,9 @@ export function uploadState() {
       put(progress, text);
     },
     /** @param {string} sentence */
-    addError: (sentence) => errors.append(h("li", {}, sentence)),
+    addError(sentence) {
+      if (![...errors.children].some((item) => item.textContent === sentence)) errors.append(h("li", {}, sentence));
+    },
     clearErrors: () => fill(errors),
   };
 }

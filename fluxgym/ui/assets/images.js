@@ -239,12 +239,9 @@ class Images {
   async send(files) {
     this.uploading.clearErrors();
     this.uploading.show("Uploading");
-    const copied = await postEdit("copy");
-    if (this.accept(copied)) {
-      await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
-    }
+    const saved = await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
     this.uploading.show("");
-    if (copied.value) await this.changed();
+    if (saved) await this.changed();
   }
 }
 

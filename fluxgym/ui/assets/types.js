@@ -640,8 +640,9 @@
  */
 
 /**
- * The name under which an uploaded file was saved.
+ * The name under which an uploaded file was saved, and whose images the form shows now: "" for the draft's own.
  * @typedef {object} Uploaded
+ * @property {string} source
  * @property {string} name
  */
 
@@ -665,7 +666,6 @@
  * The answer to POST of an address below /fluxgym/.
  * @template {string} P
  * @typedef {P extends `api/drafts/${string}/add-text` ? ImageCounts :
- *   P extends `api/drafts/${string}/copy` ? ImageCounts :
  *   P extends `api/drafts/${string}/example` ? ExampleAdded :
  *   P extends `api/drafts/${string}/remove` ? ImageCounts :
  *   P extends `api/drafts/${string}/replace` ? ImageCounts :

@@ -2,6 +2,8 @@
 
 import { path, upload as uploading } from "./api.js";
 import * as store from "./browser_store.js";
+import { source } from "./form.js";
+import { edit } from "./image_edits.js";
 
 const AT_ONCE = 2;
 
@@ -77,7 +79,16 @@ function named(files) {
 }
 
 /**
- * Send files to the draft, images before captions.
+ * Send one file to the draft. The first one that is accepted also copies the images of the run that the form shows, so that it is an edit.
+ * @param {{ file: File, name: string }} one
+ */
+function sendOne({ file, name }) {
+  const where = path("drafts", store.draft(), "images", name);
+  return source() ? edit((query) => uploading(where, file, query)) : uploading(where, file);
+}
+
+/**
+ * Send files to the draft, images before captions. Returns how many were saved.
  * @param {Found[]} files
  * @param {{ report: (done: number, all: number) => void, fail: (sentence: string) => void }} on report is called after each file, fail for one
  *   that was refused
@@ -85,11 +96,13 @@ function named(files) {
 export async function sendFiles(files, { report, fail }) {
   const queue = named(files);
   let done = 0;
+  let saved = 0;
   report(done, queue.length);
-  const one = async (/** @type {{ file: File, name: string }} */ { file, name }) => {
-    const answer = await uploading(path("drafts", store.draft(), "images", name), file);
-    if (answer.offline) fail(`${name}: the connection was interrupted; upload it again.`);
+  const one = async (/** @type {{ file: File, name: string }} */ next) => {
+    const answer = await sendOne(next);
+    if (answer.offline) fail(`${next.name}: the connection was interrupted; upload it again.`);
     else if (answer.error) fail(answer.error.message);
+    else saved += 1;
     done += 1;
     report(done, queue.length);
   };
@@ -97,4 +110,5 @@ export async function sendFiles(files, { report, fail }) {
     const worker = async () => { for (let next = part.shift(); next; next = part.shift()) await one(next); };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
   }
+  return saved;
 }

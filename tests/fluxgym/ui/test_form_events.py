@@ -94,6 +94,28 @@ def test_the_newer_of_the_draft_and_of_what_could_not_be_sent_comes_back(page, e
     assert page.fields["lora_name"] == name
 
 
+def test_a_model_chosen_while_the_app_was_down_brings_its_defaults_after_a_reload(page):
+    held = dict(page.fields) | {"base_model": "flux-dev", "max_train_epochs": "007"}
+    page.open(unsent=json.dumps({"values": held, "source": "", "model": "pocket"}))
+    assert [page.fields[name] for name in ("base_model", "resolution", "max_train_epochs")] == ["flux-dev", "512", "007"]
+    page.open(unsent=json.dumps({"values": held | {"resolution": "640"}, "source": "", "model": "pocket"}))
+    assert page.fields["resolution"] == "640"
+    page.open(unsent=json.dumps({"values": held, "source": "", "model": "flux-dev"}))
+    assert page.fields["resolution"] == held["resolution"]
+
+
+def test_another_model_or_a_template_leaves_what_it_does_not_change_exactly_as_typed(page):
+    page.send("save_template", name="mine")
+    page.fields |= AS_TYPED | {"base_model": "flux-dev"}
+    page.send("model", model="pocket")
+    assert {name: page.fields[name] for name in AS_TYPED} == AS_TYPED
+    assert page.fields["resolution"] == "512"
+    page.fields |= {"num_repeats": "010"}
+    page.send("apply_template", name="mine")
+    assert page.fields["num_repeats"] == "010"
+    assert page.fields["resolution"] != "512"
+
+
 @pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}', "7", "[" * 100_000])
 def test_a_damaged_memory_of_the_browser_is_left_alone(page, unsent):
     page.open(unsent=unsent)

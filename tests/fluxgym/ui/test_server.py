@@ -139,7 +139,7 @@ def test_a_run_that_is_a_link_elsewhere_serves_nothing(client, settings, tmp_pat
 
 def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
     draft = new_draft_id()
-    assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.png", content=png()).json() == {"name": "my cat.png"}
+    assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.png", content=png()).json() == {"source": "", "name": "my cat.png"}
     assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
     assert open_draft(settings.outputs, draft).images.caption("my cat.png") == "sks cat, ünïcode"
     assert client.get(f"/fluxgym/drafts/{draft}/images/my%20cat.png").status_code == 200
@@ -157,6 +157,34 @@ def test_upload_that_is_not_an_image_is_refused_in_one_sentence_and_leaves_nothi
     answer = client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=content)
     assert word in error(answer, 400)
     assert list(open_draft(settings.outputs, draft).images.path.glob("*")) == []
+
+
+def test_an_upload_to_a_runs_images_copies_them_first(client, settings, run):
+    own = open_draft(settings.outputs, new_draft_id())
+    base = f"/fluxgym/drafts/{own.id}/images"
+    assert client.put(f"{base}/new.png?source=cat", content=png()).json() == {"source": "", "name": "new.png"}
+    assert client.put(f"{base}/new.txt?source=cat", content=b"a caption").status_code == 200  # sent before the first was answered
+    assert own.images.names() == ["cat 0.png", "new.png"]
+    assert own.is_copy_of(run)
+    assert [path.name for path in run.dataset.glob("*.png")] == ["cat 0.png"]
+
+
+def test_an_upload_that_is_refused_copies_none_of_a_runs_images(client, settings):
+    own = open_draft(settings.outputs, new_draft_id())
+    for name, content in (("new.png", b"just text"), ("new.txt", b"\xff"), ("new.exe", b"MZ"), ("new.png", b"")):
+        error(client.put(f"/fluxgym/drafts/{own.id}/images/{name}?source=cat", content=content), 400)
+    assert own.is_empty()
+    for source in ("../..", ".fluxgym", "x" * 5000):
+        error(client.put(f"/fluxgym/drafts/{own.id}/images/new.png", params={"source": source}, content=png()), 404)
+    assert own.is_empty()
+
+
+def test_an_upload_to_a_runs_images_never_mixes_with_those_of_another_tab(client, settings):
+    own = open_draft(settings.outputs, new_draft_id())
+    write_cats(own.images.path, count=4)
+    answer = client.put(f"/fluxgym/drafts/{own.id}/images/new.png?source=cat", content=png())
+    assert "4 images that were not started" in error(answer, 400)
+    assert own.images.count() == 4
 
 
 def test_an_upload_cannot_leave_its_draft(client, tmp_path):

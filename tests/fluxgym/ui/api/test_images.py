@@ -99,7 +99,6 @@ def test_another_runs_images_never_mix_with_those_of_the_draft_nor_replace_them(
     write_cats(run.dataset, count=1)
     base, dog = f"drafts/{draft.id}", {"source": "dog"}
     for response in (
-        client.post(f"{base}/copy", params=dog),
         client.patch(f"{base}/images/cat 0.png", params=dog, json={"caption": "x"}),
         client.delete(f"{base}/images/cat 0.png", params=dog),
     ):
@@ -107,7 +106,6 @@ def test_another_runs_images_never_mix_with_those_of_the_draft_nor_replace_them(
     assert value(client.delete(f"{base}/images", params=dog))["source"] == ""  # what was uploaded in another tab is shown now
     assert value(client.get(f"{base}/unsaved")) == {"typed": False, "images": 4}
     assert draft.images.caption("cat 0.png") == "sks cat, crop 0"
-    assert counts(value(client.post(f"{base}/copy"))) == {"source": "", "count": 4, "captioned": 4}
 
 
 def test_two_tabs_that_edit_one_runs_images_edit_one_copy(client, settings, empty):
@@ -122,7 +120,8 @@ def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     (run.dataset / "cat 1.txt").write_bytes(b"\xff\xfe")
-    assert "UTF-8" in error(client.post(f"drafts/{empty.id}/copy", params={"source": "cat"}), 400)
+    edited = client.patch(f"drafts/{empty.id}/images/cat 0.png", params={"source": "cat"}, json={"caption": "x"})
+    assert "UTF-8" in error(edited, 400)
     assert empty.images.names() == []
     assert [path.name for path in empty.folder.iterdir() if path.is_dir()] == []
 
@@ -197,7 +196,7 @@ def test_name_that_is_not_an_image_of_the_data_set_is_refused(client, draft, nam
 def test_a_source_cannot_leave_outputs(client, draft, source):
     base, query = f"drafts/{draft.id}", {"source": source}
     for response in (
-        client.get(f"{base}/images", params=query), client.post(f"{base}/copy", params=query), client.post(f"{base}/example", params=query),
+        client.get(f"{base}/images", params=query), client.post(f"{base}/example", params=query),
         client.delete(f"{base}/images", params=query), client.delete(f"{base}/images/cat 0.png", params=query),
         client.patch(f"{base}/images/cat 0.png", params=query, json={"caption": "x"}),
     ):  # fmt: skip
@@ -215,7 +214,6 @@ def test_a_source_that_is_gone_has_no_images(client, settings, draft, source):
 @pytest.mark.parametrize("draft_id", ["..", "..%2Fx", "mine", "%00", "A" * 32, "x" * 5000, "%0A"])
 def test_a_draft_without_an_id_is_refused(client, draft_id):
     for response in (
-        client.post(f"drafts/{draft_id}/copy"),
         client.get(f"drafts/{draft_id}/images"),
         client.get(f"drafts/{draft_id}/unsaved"),
     ):
