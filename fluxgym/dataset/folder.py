@@ -4,14 +4,16 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
+from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.dataset.folder_index import CAPTION, MAX_CAPTION, Captions, images_among, index_of, scan
+from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, images_among, index_of, pair_entries, read_caption, scan
 from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import file_lock, open_regular, remove_file, storage_error, write_text
@@ -62,11 +64,11 @@ class ImageFolder:
 
     def items_of(self, names: list[str]) -> list[Item]:
         """Return images by name with their captions."""
-        items = []
+        items, files = [], self.caption_files()
         for name in names:
             try:
                 status = (self.path / name).stat()
-                items.append(Item(name, self.caption(name), status.st_size, status.st_mtime_ns))
+                items.append(Item(name, self._text(files.get(name)), status.st_size, status.st_mtime_ns))
             except (OSError, DatasetError):
                 continue  # removed since the names were listed
         return items
@@ -93,11 +95,14 @@ class ImageFolder:
 
     def caption(self, name: str) -> str:
         """Return an image's caption."""
-        try:
-            with open_regular((self.path / name).with_suffix(CAPTION)) as file:
-                return file.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
-        except OSError:
-            return ""
+        return self._text(self.caption_files().get(name))
+
+    def caption_files(self) -> Mapping[str, str]:
+        """Return the names of the caption files by image, for the images that have one."""
+        return pair_entries(scan(self.path)).of
+
+    def _text(self, caption: str | None) -> str:
+        return "" if caption is None else read_caption(self.path / caption)
 
     def set_caption(self, name: str, text: str) -> None:
         """Write an image's caption; an empty one removes the file."""
@@ -117,7 +122,8 @@ class ImageFolder:
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             prepare()
-            return self._move(source, Path(name).stem + CAPTION)
+            with self.changing():
+                return self._move(source, self._free_caption(name))
         if not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="images")
         self._check_image(source, name)
@@ -134,9 +140,9 @@ class ImageFolder:
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
-            source.read_text(encoding="utf-8")
+            decode_caption(source.read_bytes())
         except UnicodeDecodeError:
-            raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="images") from None
+            raise DatasetError(undecodable_sentence(name), field="images") from None
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
@@ -153,6 +159,12 @@ class ImageFolder:
         while free in taken:
             free, number = f"{stem}-{number}", number + 1
         return free + suffix
+
+    def _free_caption(self, name: str) -> str:
+        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
+        plain = caption_name(name)
+        own = Path(name).stem + CAPTION
+        return own if own != plain and (self.path / plain).exists() else plain
 
     def _move(self, source: Path, name: str) -> str:
         try:
@@ -198,44 +210,69 @@ def safe_name(name: str) -> str:
     return stem + suffix
 
 
-def copy_into(source: Path, target: Path, default_caption: str, *, extension: str = CAPTION) -> int:
-    """Copy (hard-link where possible) a folder's images and captions; images without a caption get `default_caption`.
+@dataclass(frozen=True, kw_only=True)
+class CaptionRules:
+    """How captions become a run's: the extension of their files, the text of images without one, and whether lines are alternatives."""
 
-    Captions are read from files that end in `extension`, else in .txt, and always copied, as .txt: a later edit changes one run only, and
-    who looks into a run need not know what they were called. Returns the number of images. Raises DatasetError when there are none,
-    StorageError when the disk refuses.
+    extension: str = CAPTION
+    default: str = ""
+    wildcards: bool = False
+
+
+def copy_into(source: Path, target: Path) -> int:
+    """Copy (hard-link where possible) a folder's images and captions, these unchanged but as .txt; returns the number of images.
+
+    Captions are never linked: a later edit changes one run only. Raises DatasetError when there are no images, StorageError when the disk
+    refuses.
     """
-    if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_image_name(f"x{extension}"):
-        raise DatasetError(
-            f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
-        )
-    names = ImageFolder(source).names()
+    return _copy(source, target, CAPTION, _content)
+
+
+def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
+    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line, the default where there is none.
+
+    Raises DatasetError for a caption in an unknown encoding, because replaced characters would be trained on.
+    """
+
+    def read(path: Path) -> bytes:
+        try:
+            text = trained_text(decode_caption(_content(path)), wildcards=rules.wildcards)
+        except UnicodeDecodeError:
+            raise DatasetError(undecodable_sentence(path.name), field="images") from None
+        return f"{text}\n".encode() if text else b""
+
+    return _copy(source, target, rules.extension, read, f"{rules.default}\n".encode() if rules.default else b"")
+
+
+def _content(caption: Path) -> bytes:
+    with open_regular(caption) as file:
+        return file.read()
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise DatasetError naming the first image whose name is not UTF-8, which dataset.toml and the trainer could not name."""
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
         raise DatasetError(f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="images")
+
+
+def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], bytes], default: bytes = b"") -> int:
+    entries = scan(source)
+    names = sorted(images_among(entries))
+    check_names(names)
     if not names:
         raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="images")
+    captions = pair_entries(entries, extension).of
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             _link(source / name, target / name)
-            caption = _strict_caption(source / name, extension) or _strict_caption(source / name, CAPTION) or default_caption
-            if caption:
-                (target / name).with_suffix(CAPTION).write_text(caption + "\n", encoding="utf-8")
+            content = (read(source / captions[name]) if name in captions else b"") or default
+            if content:
+                (target / name).with_suffix(CAPTION).write_bytes(content)
     except OSError as error:
         raise storage_error(error, target) from error
     return len(names)
-
-
-def _strict_caption(image: Path, extension: str) -> str:
-    """Return a caption; raises DatasetError if it is not UTF-8, because replaced characters would be trained on."""
-    path = image.with_suffix(extension)
-    try:
-        return path.read_text(encoding="utf-8-sig").strip()
-    except FileNotFoundError:
-        return ""
-    except UnicodeDecodeError:
-        raise DatasetError(f"The caption {path.name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 
 
 def _link(source: Path, target: Path) -> None:

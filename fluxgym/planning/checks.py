@@ -1,15 +1,27 @@
 """The checks before Start: model files, images, steps and disk, each with a result for the user. They only read files and never raise."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import DESCRIPTIONS
 from fluxgym.contract.buckets import Size
-from fluxgym.dataset.folder import ImageFolder, sizes
+from fluxgym.contract.caption_files import CAPTION, trained_text
+from fluxgym.contract.dataset_notes import (
+    MAX_NAMED,
+    DatasetLook,
+    cut_captions_sentence,
+    no_images_sentence,
+    notes,
+    undecodable_sentence,
+)
+from fluxgym.dataset.dataset_spec import caption_rules
+from fluxgym.dataset.folder import check_names, sizes
+from fluxgym.dataset.folder_index import index_of
 from fluxgym.errors import DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
+from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
 from fluxgym.runs.files import check_free_space
@@ -20,7 +32,10 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """The images of a training: sizes (width, height) in the order of their names; is_complete is False if some cannot be read."""
+    """The images of a training: sizes (width, height) in the order of their names; is_complete is False if some cannot be read.
+
+    captions are the texts by image name, "" where there is none.
+    """
 
     folder: Path
     count: int = 0
@@ -29,6 +44,7 @@ class ImageSet:
     regularization: Path | None = None
     regularization_sizes: tuple[Size, ...] = ()
     is_complete: bool = True
+    captions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Findings:
@@ -78,22 +94,60 @@ def report_tier(config: TrainConfig, findings: Findings) -> None:
 
 
 def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
-    """Return the images and regularization images, and report missing captions."""
-    counts = findings.attempt(ImageFolder(folder).tally, IMAGES)
-    if counts:
-        _report_counts(config, counts.images, counts.captioned, findings)
+    """Return the images and regularization images, and report what of them would be lost or misread."""
+    rules = findings.attempt(lambda: caption_rules(config), "advanced")
+    extension = CAPTION if rules is None else rules.extension
+    look = findings.attempt(lambda: index_of(folder, extension).look(), IMAGES)
+    if look is not None:
+        _report_look(config, look, extension, findings)
     num_problems = len(findings.problems)
     regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
+    if regularization is not None:
+        _report_regularization(regularization, extension, findings)
     own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
     return ImageSet(
         folder=folder,
-        count=counts.images if counts else 0,
-        captioned=counts.captioned if counts else 0,
+        count=len(look.captions) if look else 0,
+        captioned=sum(map(bool, look.captions.values())) if look else 0,
         sizes=own,
         regularization=regularization,
         regularization_sizes=others,
-        is_complete=len(findings.problems) == num_problems,
+        is_complete=all(problem.level is not Level.ERROR for problem in findings.problems[num_problems:]),
+        captions={} if look is None else look.captions,
     )
+
+
+def _report_look(config: TrainConfig, look: DatasetLook, extension: str, findings: Findings) -> None:
+    """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
+    if not look.captions:
+        findings.refuse(DatasetError(no_images_sentence(look.subfolders) or "Add at least one image."), IMAGES)
+        return
+    _report_counts(config, len(look.captions), sum(map(bool, look.captions.values())), findings)
+    findings.attempt(lambda: check_names(look.captions), IMAGES)
+    _report_undecodable(look, findings)
+    trigger = "" if config.concept_sentence.strip() in _added_text(config) else config.concept_sentence
+    for sentence in notes(look, extension=extension, trigger=trigger):
+        findings.add(Level.WARNING, sentence, IMAGES)
+
+
+def _added_text(config: TrainConfig) -> str:
+    return " ".join(str(config.advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix"))
+
+
+def _report_undecodable(look: DatasetLook, findings: Findings) -> None:
+    for name in look.undecodable[:MAX_NAMED]:
+        findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
+
+
+def _report_regularization(folder: Path, extension: str, findings: Findings) -> None:
+    look = findings.attempt(lambda: index_of(folder, extension).look(), "reg_data_dir")
+    if look is not None and not look.captions:
+        sentence = no_images_sentence(look.subfolders) or "Choose a folder with images, or leave it empty."
+        findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
+    elif look is not None:
+        _report_undecodable(look, findings)
+        for sentence in notes(look, extension=extension):
+            findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
 
 
 def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
@@ -101,9 +155,6 @@ def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
 
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
-    if not images:
-        findings.refuse(DatasetError("Add at least one image."), IMAGES)
-        return
     findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {_without(images - captioned)}.", IMAGES)
     if captioned < images and not config.concept_sentence:
         message = f"{_without(images - captioned).capitalize()} and no trigger word that stands for it."
@@ -112,6 +163,19 @@ def _report_counts(config: TrainConfig, images: int, captioned: int, findings: F
 
 def _without(missing: int) -> str:
     return f"{missing} without a caption" if missing else "all with a caption"
+
+
+def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:
+    """Report captions of which the text encoder reads the first part only."""
+    advanced = config.advanced
+    limit = token_limit(files, advanced.get("t5xxl_max_token_length"))
+    around = [str(advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix")]
+    texts = {}
+    for name, text in images.captions.items():
+        lines = trained_text(text, wildcards=bool(advanced.get("enable_wildcard"))).split("\n")
+        texts[name] = "\n".join(" ".join(filter(None, (around[0], line, around[1]))) for line in lines)
+    if sentence := cut_captions_sentence(too_long(texts, files, limit), limit):
+        findings.add(Level.WARNING, sentence, IMAGES)
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

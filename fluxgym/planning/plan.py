@@ -13,7 +13,17 @@ from fluxgym.config.settings import TrainConfig, check_advanced
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
-from fluxgym.planning.checks import IMAGES, Findings, ImageSet, check_disk, check_model, read_images, report_small_images, report_tier
+from fluxgym.planning.checks import (
+    IMAGES,
+    Findings,
+    ImageSet,
+    check_disk,
+    check_model,
+    read_images,
+    report_long_captions,
+    report_small_images,
+    report_tier,
+)
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
@@ -124,6 +134,8 @@ def plan(
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
     steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
     report_small_images(config, image_set, findings)
+    if files is not None:
+        report_long_captions(config, image_set, files, findings)
     if resume is None:
         check_disk(settings.outputs, findings)
     resume_from = None if resume is None else resume.folder

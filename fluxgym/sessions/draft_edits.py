@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from fluxgym.contract.caption_files import CAPTION
 from fluxgym.dataset.folder import stems_of
-from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.errors import DatasetError, FluxGymError
 from fluxgym.runs.files import read_json, storage_error, write_json
 from fluxgym.sessions.drafts import Draft

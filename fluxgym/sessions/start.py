@@ -15,8 +15,8 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_FOLDER, UI_STATE
-from fluxgym.dataset.folder import copy_into
-from fluxgym.dataset.folder_index import CAPTION
+from fluxgym.dataset.dataset_spec import caption_rules
+from fluxgym.dataset.folder import copy_for_training
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan
@@ -148,8 +148,7 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
 
 
 def _copy_images(planned: TrainingPlan, staging: RunPaths) -> None:
-    extension = str(planned.config.advanced.get("caption_extension", CAPTION))
-    count = copy_into(planned.images.folder, staging.dataset, planned.config.concept_sentence, extension=extension)
+    count = copy_for_training(planned.images.folder, staging.dataset, caption_rules(planned.config))
     if count != planned.images.count:
         raise DatasetError("The images changed while the training was being started. Start again.", field="images")
 
