@@ -20,11 +20,13 @@ from fluxgym.contract.dataset_notes import (
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import check_names, sizes
 from fluxgym.dataset.folder_index import index_of
-from fluxgym.errors import DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
+from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
+from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
 from fluxgym.runs.files import check_free_space
+from fluxgym.trainers.options import draws_samples
 
 IMAGES = "images"  # the field that stands for the images
 Found = TypeVar("Found")
@@ -55,7 +57,8 @@ class Findings:
 
     def add(self, level: Level, message: str, field: str | None = None) -> None:
         """Add a result."""
-        self._append(Problem(level=level, message=message, field=field))
+        code = ConfigError.__name__ if level is Level.ERROR else ""
+        self._append(Problem(level=level, message=message, field=field, code=code))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
         """Add an error as a result; `field` is used if the error names none."""
@@ -176,6 +179,14 @@ def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFile
         texts[name] = "\n".join(" ".join(filter(None, (around[0], line, around[1]))) for line in lines)
     if sentence := cut_captions_sentence(too_long(texts, files, limit), limit):
         findings.add(Level.WARNING, sentence, IMAGES)
+
+
+def report_sample_prompts(config: TrainConfig, findings: Findings) -> None:
+    """Report sample prompts that the trainer would refuse; they prevent Start only if samples are drawn."""
+    level = Level.ERROR if draws_samples(config) else Level.WARNING
+    has_own = bool(config.sample_prompts.strip())
+    for sentence in check_sample_prompts(config.sample_prompts if has_own else sample_prompts(config)):
+        findings.add(level, sentence, "sample_prompts" if has_own else "concept_sentence")
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

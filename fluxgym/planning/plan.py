@@ -21,6 +21,7 @@ from fluxgym.planning.checks import (
     check_model,
     read_images,
     report_long_captions,
+    report_sample_prompts,
     report_small_images,
     report_tier,
 )
@@ -31,6 +32,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
 from fluxgym.trainers.options import trainer_options
+from fluxgym.trainers.settings_check import needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
@@ -129,6 +131,7 @@ def plan(
     model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
     files = check_model(model, settings.models, findings)
     report_tier(config, findings)
+    report_sample_prompts(config, findings)
     image_set = read_images(config, images, settings.models, findings)
     can_write = are_usable and image_set.is_complete
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
@@ -141,7 +144,7 @@ def plan(
     resume_from = None if resume is None else resume.folder
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
     if options:
-        findings.problems += backend_for(settings.sd_scripts).check(options, settings.sd_scripts)
+        findings.problems += _check_with_trainer(config, options, image_set, settings)
     return TrainingPlan(
         config=config,
         run=run,
@@ -157,6 +160,19 @@ def plan(
         estimates=Estimates(),
         problems=tuple(findings.problems),
     )
+
+
+def _check_with_trainer(config: TrainConfig, options: TrainerOptions, images: ImageSet, settings: Settings) -> tuple[Problem, ...]:
+    """Return what the trainer refuses: options that it does not have, and values that only its own checks know."""
+    backend = backend_for(settings.sd_scripts)
+    problems = backend.check(options, settings.sd_scripts)
+    if problems or not images.count or not needs_trainer(config):
+        return problems
+    try:
+        toml = dataset_toml(config, images.folder, images.regularization)
+    except ConfigError:
+        return ()  # reported already
+    return backend.check_settings(options, toml, settings.sd_scripts)
 
 
 def read_config(state: Mapping[str, Any], models: Path, findings: Findings, *, with_defaults: bool = True) -> TrainConfig:

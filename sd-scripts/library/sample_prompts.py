@@ -1,27 +1,13 @@
 """Prompts of sample images: kohya's lines with flags, TOML and JSON files."""
 
 import json
-import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from fluxgym.contract.sample_prompts import FLAGS, RANGES, read_prompt
 from library.errors import TrainerError
-
-FLAGS = {
-    "w": ("width", int),
-    "h": ("height", int),
-    "d": ("seed", int),
-    "s": ("sample_steps", int),
-    "g": ("guidance_scale", float),
-    "l": ("scale", float),
-    "n": ("negative_prompt", str),
-}
-SAMPLER = "ss"
-RANGES = {
-    "width": (1, 8192), "height": (1, 8192), "seed": (0, 2**63 - 1), "sample_steps": (1, 1000), "guidance_scale": (0, 100), "scale": (0, 100),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +47,11 @@ def read_prompts(path: str) -> list[SamplePrompt]:
 
 def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
     """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for an unknown flag or a value out of range."""
-    prompt, *parts = re.split(r" --(?=\w)", line)
-    values: dict[str, Any] = {}
-    for part in parts:
-        flag, _, value = part.strip().partition(" ")
-        if flag == SAMPLER:
-            continue  # FLUX is always sampled by Euler steps
-        if flag not in FLAGS:
-            raise TrainerError(f"{source}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
-        name, kind = FLAGS[flag]
-        try:
-            values[name] = kind(value.strip())
-        except ValueError:
-            raise TrainerError(f"{source}: --{flag} {value} is not a number.") from None
-        if name in RANGES and not RANGES[name][0] <= values[name] <= RANGES[name][1]:
-            raise TrainerError(f"{source}: --{flag} {value} must be between {RANGES[name][0]} and {RANGES[name][1]}.")
-    return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
+    try:
+        prompt, values = read_prompt(line)
+    except ValueError as error:
+        raise TrainerError(f"{source}: {error}") from None
+    return SamplePrompt(prompt=prompt, **cast("dict[str, Any]", values)).on_grid()
 
 
 def _tables_of(text: str, file: Path) -> list[Any]:

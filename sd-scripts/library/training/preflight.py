@@ -3,6 +3,7 @@
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -48,14 +49,15 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> R
     dtype = compute_dtype(config.placement, device)
     if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
-    factory.check(config)
-    _check_before_loading(config)
+    check_settings(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
     return Run(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
-def _check_before_loading(config: TrainerConfig) -> None:
-    """Raise TrainerError now for what would be refused only after minutes of loading: optimizer, schedule, loss, compiler, trackers."""
+def check_settings(config: TrainerConfig) -> None:
+    """Raise TrainerError now for what would be refused only after minutes of loading: network, optimizer, schedule, loss, compiler, trackers."""
+    factory.check(config)
+    _check_weight_files(config)
     target = config.save.output_dir / lora_name(config.save.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
@@ -65,3 +67,13 @@ def _check_before_loading(config: TrainerConfig) -> None:
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
     with redirect_stderr(StringIO()):  # the warnings are printed when the real ones are made
         create_scheduler(config.optim, create_optimizer(config.optim, stand_in), config.run.max_train_steps)
+
+
+def _check_weight_files(config: TrainerConfig) -> None:
+    named = [
+        ("--network_weights", config.network.network_weights),
+        *(("--base_weights", each.path) for each in config.network.base_weights),
+    ]
+    for flag, path in named:
+        if path and not Path(path).exists():
+            raise TrainerError(f"{flag} {path} is missing.")
