@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fluxgym.config.settings import TrainConfig
-from fluxgym.config.vram_tiers import DESCRIPTIONS
+from fluxgym.config.vram_tiers import DESCRIPTIONS, TITLES, best_tier, is_above
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
@@ -26,8 +26,10 @@ from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization
 from fluxgym.models.identify import identify
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
 from fluxgym.runs.files import check_free_space
+from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
 from fluxgym.trainers.options import draws_samples
 
+LARGE_MODEL_BYTES = 2 * 10**9  # FLUX.1 has 12 to 24 GB, the pocket model 17 MB
 IMAGES = "images"  # the field that stands for the images
 Found = TypeVar("Found")
 
@@ -91,9 +93,30 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
     return files
 
 
-def report_tier(config: TrainConfig, findings: Findings) -> None:
-    """Report what the VRAM tier switches."""
-    findings.add(Level.OK, f"GPU memory {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
+def report_tier(config: TrainConfig, files: FoundFiles | None, findings: Findings) -> None:
+    """Report what the VRAM tier switches, and if there is no GPU, or one with less memory than the tier is for."""
+    tier, switches = config.vram, DESCRIPTIONS[config.vram]
+    if not has_gpu():
+        is_large = files is not None and _size(files.transformer) > LARGE_MODEL_BYTES
+        slow = " A model of this size needs days there." if is_large else ""
+        message = f"No GPU was found: this training runs on the CPU.{slow} GPU memory {tier} still sets: {switches}."
+        findings.add(Level.WARNING if is_large else Level.OK, message, "vram")
+        return
+    memory = smallest_memory_gib()
+    if memory is None or not is_above(tier, memory):
+        findings.add(Level.OK, f"GPU memory {tier}: {switches}.", "vram")
+        return
+    better = best_tier(memory)
+    remedy = f"choose {TITLES[better]}" if better else "no choice is for so small a card"
+    message = f"This GPU has {memory:.0f} GiB of memory, and GPU memory {tier} is for larger cards: it may run out of memory; {remedy}."
+    findings.add(Level.WARNING, message, "vram")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else LARGE_MODEL_BYTES + 1  # a folder of diffusers' form is a whole FLUX
+    except OSError:
+        return 0
 
 
 def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:

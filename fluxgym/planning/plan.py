@@ -130,7 +130,7 @@ def plan(
     run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))
     model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
     files = check_model(model, settings.models, findings)
-    report_tier(config, findings)
+    report_tier(config, files, findings)
     report_sample_prompts(config, findings)
     image_set = read_images(config, images, settings.models, findings)
     can_write = are_usable and image_set.is_complete

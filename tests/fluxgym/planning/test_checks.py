@@ -8,6 +8,7 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
 from fluxgym.errors import DatasetError, StorageError
+from fluxgym.planning import checks
 from fluxgym.planning.plan import plan
 from fluxgym.runs import files
 from fluxgym.sessions.start import StartRequest, start
@@ -46,10 +47,44 @@ def test_no_images_yet(look, tmp_path):
     assert found.steps is None
 
 
+@pytest.fixture(name="gpu")
+def fixture_gpu(monkeypatch):
+    """Return a function that gives this machine a GPU of some GiB, or none."""
+
+    def have(memory_gib):
+        monkeypatch.setattr(checks, "has_gpu", lambda: memory_gib is not None)
+        monkeypatch.setattr(checks, "smallest_memory_gib", lambda: memory_gib)
+
+    return have
+
+
+def tier_line(found):
+    (line,) = [line for line in found.problems if line.field == "vram"]
+    return line.level, line.message
+
+
 @pytest.mark.parametrize("tier", TIERS)
-def test_the_options_of_a_tier_are_reported(tier, look):
-    (line,) = [line for line in look(vram=tier).problems if line.field == "vram"]
-    assert (line.level, line.message) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
+def test_the_options_of_a_tier_are_reported(tier, look, gpu):
+    gpu(48.0)
+    assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
+
+
+@pytest.mark.parametrize(("tier", "memory", "better"), [("24G", 23.99, "20G"), ("20G", 15.99, "16G"), ("8G", 6.0, "no choice")])
+def test_a_tier_above_the_cards_memory_is_a_warning_with_the_one_that_fits(tier, memory, better, look, gpu):
+    gpu(memory)
+    level, message = tier_line(look(vram=tier))
+    assert level == "warning"
+    assert f"This GPU has {memory:.0f} GiB of memory" in message
+    assert better in message
+
+
+@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (checks.LARGE_MODEL_BYTES + 1, "warning")])
+def test_without_a_gpu_the_checks_say_so(num_bytes, level, look, gpu, monkeypatch):
+    gpu(None)
+    monkeypatch.setattr(checks, "_size", lambda path: num_bytes)
+    found, message = tier_line(look())
+    assert found == level
+    assert message.startswith("No GPU was found: this training runs on the CPU.")
 
 
 def test_the_kind_of_the_transformer_file_is_reported(look, tmp_path):

@@ -19,7 +19,9 @@ MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae"
 def fixture_ask(tmp_path):
     images = write_cats(tmp_path / "images", count=1)
     toml = f'[general]\ncaption_extension = ".txt"\n%s\n[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{images}"\n'
-    return lambda general="", **options: check_with_trainer(MODELS | {f"--{name}": value for name, value in options.items()}, toml % general, TRAINER)
+    return lambda general="", **options: check_with_trainer(
+        MODELS | {f"--{name}": value for name, value in options.items()}, toml % general, TRAINER
+    )
 
 
 @pytest.mark.slow
