@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -54,7 +55,7 @@ class Settings:
             outputs=_folder(given("outputs", cls.outputs)),
             models=_folder(given("models", cls.models)),
             sd_scripts=_folder(given("sd_scripts", cls.sd_scripts)),
-            root_path=given("root_path", "").rstrip("/"),
+            root_path=_root_path(given("root_path", "")),
             token=given("token", "").strip() or None,
             allowed_hosts=tuple(host.strip().lower() for host in hosts if host.strip()),
         )
@@ -91,6 +92,14 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 0 <= int(text) <= 65535:
         raise SettingsError(f"The port must be a whole number up to 65535, not “{text[:40]}”.")
     return int(text)
+
+
+def _root_path(text: str) -> str:
+    """Return a URL prefix with a slash in front and none at its end, "" for none; raises SettingsError for anything else."""
+    plain = text.strip().strip("/")
+    if not re.fullmatch(r"([\w.~%-]+(/[\w.~%-]+)*)?", plain, re.ASCII) or ".." in plain.split("/"):
+        raise SettingsError(f"--root-path must be the path under which a proxy serves the page, such as /fluxgym, not “{text[:80]}”.")
+    return f"/{plain}" if plain else ""
 
 
 def _folder(text: str) -> Path:

@@ -1,5 +1,6 @@
 """Prompts of sample images: kohya's lines with flags, TOML and JSON files."""
 
+import errno
 import json
 import tomllib
 from dataclasses import dataclass, replace
@@ -8,6 +9,8 @@ from typing import Any, cast
 
 from fluxgym.contract.sample_prompts import FLAGS, RANGES, read_prompt
 from library.errors import TrainerError
+
+SUFFIXES = (".txt", ".toml", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +36,24 @@ def read_prompts(path: str) -> list[SamplePrompt]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise TrainerError(f"--sample_prompts {path} is missing.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise TrainerError(_missing(path)) from None
     except UnicodeDecodeError:
         raise TrainerError(f"--sample_prompts {path} is not UTF-8 text.") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise TrainerError(_missing(path)) from None
         raise TrainerError(f"--sample_prompts {path} cannot be read: {error.strerror}.") from None
     if file.suffix in (".json", ".toml"):
         return [_from_table(table, f"{path}, prompt {number}") for number, table in enumerate(_tables_of(text, file), 1)]
     lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
     return [parse_line(line, f"{path}, line {number}") for number, line in lines if line and not line.startswith("#")]
+
+
+def _missing(path: str) -> str:
+    if Path(path).suffix in SUFFIXES:
+        return f"--sample_prompts {path} is missing."
+    return f"--sample_prompts “{path[:80]}” is not a file: the flag takes the name of a .txt file with one prompt per line, not a prompt itself."
 
 
 def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:

@@ -45,3 +45,17 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path):
 def test_odd_flags_are_named(argv):
     with pytest.raises(SettingsError, match=r"port|prt"):
         Settings.from_args(argv, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("8044/", "/8044"), ("/fluxgym/", "/fluxgym"), ("/a/b", "/a/b"), ("", ""), ("/", ""), (" proxy/7860 ", "/proxy/7860")],
+)
+def test_a_root_path_gets_its_slash(text, path):
+    assert Settings.from_args(["--root-path", text], {}).root_path == path
+
+
+@pytest.mark.parametrize("text", ["https://x.example/a", "a b", "/a/../b", "/a?b"])
+def test_a_root_path_that_is_no_path_is_refused(text):
+    with pytest.raises(SettingsError, match="--root-path must be the path"):
+        Settings.from_args(["--root-path", text], {})

@@ -75,6 +75,8 @@ IGNORED = {
     "fused_backward_pass": "a LoRA's gradients are too small to gain by it; kohya's trainer of LoRAs fuses nothing either",
 }
 
+WITHOUT_WARNING = ("highvram", "lowram")  # FluxGym's and kohya's usual commands have them; a warning in every log would hide the real ones
+
 _UPLOAD = "nothing is uploaded while training; publishing is FluxGym's publish step, after it"
 _DEEPSPEED = "DeepSpeed divides the weights that are trained, and a LoRA's are small; use --blocks_to_swap or --fp8_base to save memory"
 REFUSED = {

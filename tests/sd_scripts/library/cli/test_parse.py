@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from library.cli.flag_support import HONORED, IGNORED, REFUSED
+from fluxgym.config.settings import TrainConfig
+from fluxgym.config.vram_tiers import TIERS
+from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.launch_spec import to_words
+from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.options import trainer_options
+from library.cli.flag_support import HONORED, IGNORED, REFUSED, WITHOUT_WARNING
 from library.cli.flags import TABLE, build_parser, rows
 from library.cli.parse import parse
 from library.errors import TrainerError
@@ -55,9 +61,18 @@ def test_a_refused_flag_is_named_with_its_reason(row):
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "ignored"], ids=lambda row: row["flag"])
-def test_an_ignored_flag_is_warned_of(row, capsys):
+def test_an_ignored_flag_is_warned_of_unless_usual_commands_have_it(row, capsys):
     parse([*NEEDED, "--seed", "1", *given(row)])
-    assert f"warning: {row['flag']} has no effect" in capsys.readouterr().err
+    is_warned = f"warning: {row['flag']} has no effect" in capsys.readouterr().err
+    assert is_warned is (row["flag"][2:] not in WITHOUT_WARNING)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_fluxgyms_own_command_gives_no_warning(tier, capsys, tmp_path):
+    files = FoundFiles(transformer=tmp_path, clip_l=tmp_path, t5xxl=tmp_path, ae=tmp_path)
+    for config in (TrainConfig(lora_name="x", vram=tier), TrainConfig(lora_name="x", vram=tier, sample_every_n_steps=5)):
+        parse(to_words(trainer_options(config, RunPaths(tmp_path), files)))
+    assert capsys.readouterr().err == ""
 
 
 def test_an_honored_flag_says_nothing(capsys):
@@ -95,6 +110,11 @@ def test_an_honored_flag_says_nothing(capsys):
         (["--min_timestep", "700", "--max_timestep", "300"], "min_timestep"),
         (["--use_8bit_adam", "--optimizer_type", "AdamW"], "use_8bit_adam"),
         (["unexpected"], "unexpected"),
+        (["\\"], "a backslash is left over"),
+        ([" "], "a backslash is left over"),
+        (["--sdpa", "\r"], "a backslash is left over"),
+        (["--split_mode", "max"], "--split_mode takes no value; remove “max”"),
+        (["--split_mode=true"], "--split_mode takes no value; remove “true”"),
     ],
 )
 def test_what_cannot_be_is_named(extra, named):
