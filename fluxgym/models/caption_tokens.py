@@ -4,9 +4,9 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fluxgym.models.catalog import TOKENIZERS, FoundFiles
+from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles, caption_tokenizer
 from fluxgym.models.identify import identify
 
 if TYPE_CHECKING:
@@ -16,17 +16,11 @@ DEV, SCHNELL = 512, 256  # as the trainer's T5_LENGTHS; a test holds them equal
 MAX_COUNTED = 100_000
 
 
-def token_limit(files: FoundFiles, chosen: int | None) -> int:
-    """Return the number of tokens that T5 reads of a caption: the chosen one, else the model's, at most its tokenizer's."""
-    limit = chosen or (SCHNELL if "schnell" in identify(files.transformer).words else DEV)
-    folder = tokenizer_folder(files.t5xxl)
+def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
+    """Return the number of tokens that T5 reads of a caption: the advanced setting's, else the model's, at most its tokenizer's."""
+    limit = int(advanced.get(CAPTION_LENGTH) or (SCHNELL if "schnell" in identify(files.transformer).words else DEV))
+    folder = caption_tokenizer(files)
     return limit if folder is None else min(limit, _longest(folder / "tokenizer_config.json"))
-
-
-def tokenizer_folder(t5xxl: Path) -> Path | None:
-    """Return the folder of T5's tokenizer, None if there is none."""
-    names = TOKENIZERS["t5xxl"][:3]
-    return next((folder for name in names if (folder := t5xxl.parent / name).is_dir()), None)
 
 
 def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict[str, int]:
@@ -35,10 +29,10 @@ def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict
     Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, the words are counted, of which
     each has at least one token.
     """
-    folder = tokenizer_folder(files.t5xxl)
+    folder = caption_tokenizer(files)
     found = {}
     for name, text in captions.items():
-        longest = max((line for line in text.splitlines()), key=len, default="")
+        longest = max(text.splitlines(), key=len, default="")
         if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(folder, longest)) > limit:
             found[name] = number
     return found

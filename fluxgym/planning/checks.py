@@ -194,7 +194,7 @@ def _without(missing: int) -> str:
 def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:
     """Report captions of which the text encoder reads the first part only."""
     advanced = config.advanced
-    limit = token_limit(files, advanced.get("t5xxl_max_token_length"))
+    limit = token_limit(files, advanced)
     around = [str(advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix")]
     texts = {}
     for name, text in images.captions.items():

@@ -25,6 +25,7 @@ from fluxgym.planning.checks import (
     report_small_images,
     report_tier,
 )
+from fluxgym.planning.named_checkpoint import check_named_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
@@ -141,6 +142,8 @@ def plan(
         report_long_captions(config, image_set, files, findings)
     if resume is None:
         check_disk(settings.outputs, findings)
+        if named := config.resume_from_checkpoint.strip():
+            findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
     resume_from = None if resume is None else resume.folder
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
     if options:

@@ -14,7 +14,7 @@ from fluxgym.config.settings import IN_ADVANCED, OWN_KEYS, SCHEDULERS, TrainConf
 from fluxgym.errors import ConfigError, Level, Problem, problem_of
 from fluxgym.runs.launch_spec import TrainerOptions, to_words
 
-CHECK_SCRIPT = "check_settings.py"
+CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
 TIMEOUT_S = 120.0
 LABELS = {row.flag: row for row in (*OWN_KEYS, *IN_ADVANCED) if row.flag.startswith("--")}
 # Their values are checked completely by the settings table, so that the trainer need not be asked.

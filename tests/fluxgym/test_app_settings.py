@@ -56,6 +56,6 @@ def test_a_root_path_gets_its_slash(text, path):
 
 
 @pytest.mark.parametrize("text", ["https://x.example/a", "a b", "/a/../b", "/a?b"])
-def test_a_root_path_that_is_no_path_is_refused(text):
+def test_an_invalid_root_path_is_refused(text):
     with pytest.raises(SettingsError, match="--root-path must be the path"):
         Settings.from_args(["--root-path", text], {})

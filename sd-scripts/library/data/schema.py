@@ -112,7 +112,7 @@ NOT_FROM_FLAGS = SUBSET_ONLY | {"num_repeats", "class_tokens", "batch_size", "cu
 
 
 def only_known(table: Any, known: set[str], source: str) -> None:
-    """Raise TrainerError for anything but a table of known keys; another place, or the nearest key, is named."""
+    """Raise TrainerError for anything but a table of known keys; names the table where a key belongs, or the nearest key."""
     if not isinstance(table, Mapping):
         raise TrainerError(f"{source} is not a table.")
     for key in table:
@@ -125,10 +125,10 @@ def _meant(key: str, known: set[str]) -> str:
     name = OTHER_TRAINERS.get(key.lower(), key)
     if name in known:
         return f"; use {name}"
-    places = {"[[datasets.subsets]]": SUBSET_FIELDS, "[[datasets]]": DATASET_FIELDS, "the file itself": ("general", "datasets")}
-    place = next((place for place, names in places.items() if name in names), None)
-    if place is not None:
-        return f"; {name} belongs in {place}" if name == key else f"; use {name} in {place}"
+    tables = {"[[datasets.subsets]]": SUBSET_FIELDS, "[[datasets]]": DATASET_FIELDS, "the file itself": ("general", "datasets")}
+    table = next((table for table, names in tables.items() if name in names), None)
+    if table is not None:
+        return f"; {name} belongs in {table}" if name == key else f"; use {name} in {table}"
     everywhere = {*known, *SUBSET_FIELDS, *DATASET_FIELDS}
     near = get_close_matches(key, sorted(known), n=1) or get_close_matches(key, sorted(everywhere), n=1)
     return f"; perhaps {near[0]} is meant" if near else ""

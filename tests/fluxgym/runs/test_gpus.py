@@ -28,12 +28,12 @@ def test_the_smallest_visible_gpu_counts(tool, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[N/A]", "No devices were found"])
-def test_memory_that_is_not_known_is_none(tool, text):
+def test_unknown_memory_gives_none(tool, text):
     tool(text)
     assert gpus.smallest_memory_gib() is None
 
 
-def test_a_gpu_that_is_hidden_is_none(monkeypatch, tmp_path):
+def test_a_hidden_gpu_does_not_count(monkeypatch, tmp_path):
     monkeypatch.setattr(gpus, "GPU_SIGNS", (tmp_path,))
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
     assert gpus.has_gpu()

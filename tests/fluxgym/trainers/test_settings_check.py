@@ -46,7 +46,7 @@ def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, option
 
 
 @pytest.mark.slow
-def test_what_the_trainer_accepts_is_no_problem(ask):
+def test_what_the_trainer_accepts_gives_no_problem(ask):
     assert ask(optimizer_type=("AdamW",), optimizer_args=("weight_decay=0.01",), lr_scheduler=("cosine",)) == ()
 
 
@@ -61,8 +61,9 @@ def test_a_class_of_the_users_own_is_not_imported(ask, tmp_path, monkeypatch):
 
 
 def fake_trainer(folder, body):
-    folder.mkdir()
-    (folder / settings_check.CHECK_SCRIPT).write_text(f"import json, sys\nrequest = json.load(sys.stdin)\n{body}\n")
+    script = folder / settings_check.CHECK_SCRIPT
+    script.parent.mkdir(parents=True)
+    script.write_text(f"import json, sys\nrequest = json.load(sys.stdin)\n{body}\n")
     return folder
 
 

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from fluxgym.config.defaults import DEFAULTS
+from fluxgym.trainers.settings_check import CHECK_SCRIPT
 from fluxgym.ui.form_reply import Form
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world
@@ -117,7 +118,8 @@ def test_reply_describes_the_gpu_memory_and_the_models_files(form, images):
 def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
     refusal = "--optimizer_type nosuch is not an optimizer; use one of AdamW."
     script = f"import json\nprint(json.dumps({{'error': {refusal!r}, 'unchecked': []}}))"
-    (settings.sd_scripts / "check_settings.py").write_text(script)
+    (settings.sd_scripts / CHECK_SCRIPT).parent.mkdir(parents=True)
+    (settings.sd_scripts / CHECK_SCRIPT).write_text(script)
     answer = form.reply(state(form, advanced={"optimizer_type": "nosuch"}), {}, images).answer
     assert answer["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer; use one of AdamW."}
 

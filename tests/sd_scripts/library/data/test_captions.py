@@ -72,7 +72,7 @@ def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
 
 
 def test_all_lines_of_a_caption_are_trained(tmp_path):
-    """Kohya's trainer drops all lines but the first without a word."""
+    """Kohya's trainer silently drops all lines but the first."""
     (tmp_path / "a.txt").write_text("zqx cat\n\n sitting on a chair \n")
     subset = Subset(image_dir="x", caption_extension=".txt")
     assert read_caption(tmp_path / "a.txt", subset) == "zqx cat sitting on a chair"

@@ -8,8 +8,11 @@ import contextlib
 import json
 import sys
 from argparse import Namespace
+from pathlib import Path
 
-import library  # noqa: F401, makes fluxgym.contract importable
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
 from library.cli.parse import read_flags, to_config
 from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
@@ -23,12 +26,13 @@ def main() -> int:
     """Check what stdin holds; returns the exit code, 0 whatever the result is."""
     argv = json.load(sys.stdin)["argv"]
     with contextlib.redirect_stdout(sys.stderr):
-        error, unchecked = _check(argv)
+        error, unchecked = check(argv)
     print(json.dumps({"error": error, "unchecked": unchecked}))
     return 0
 
 
-def _check(argv: list[str]) -> tuple[str | None, list[str]]:
+def check(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Return the sentence of the first refusal, None if there is none, and the flags that name a class that was not imported."""
     unchecked: list[str] = []
     try:
         flags = read_flags(argv)
