@@ -18,11 +18,11 @@ from fluxgym.ui.page import build_page, head
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.token_auth import TokenAuth
 
-COMPRESSED = ("/fluxgym/assets/", "/assets/")  # below these, and the page itself; a download of model files would only take longer
+COMPRESSED = "/assets/"  # Gradio's; a download of model files would only take longer
 
 
 class PageCompression:
-    """ASGI middleware that compresses the page, its scripts and its style sheets for browsers that accept it."""
+    """ASGI middleware that compresses the page and Gradio's scripts for browsers that accept it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app, self._compressed = app, GZipMiddleware(app, minimum_size=2000, compresslevel=6)

@@ -1,4 +1,4 @@
-"""The file routes: download of page assets, samples, LoRA files, exports and thumbnails; upload of images, captions and archives."""
+"""The file routes: download of samples, LoRA files, exports and thumbnails; upload of images, captions and archives."""
 
 import os
 import secrets
@@ -29,11 +29,8 @@ from fluxgym.ui.api.answers import Imported, Uploaded
 from fluxgym.ui.api.responses import REFUSALS, DescribedRoute, error_response, refusal
 from fluxgym.ui.api.uploads import receive, receive_archive
 
-ASSETS = Path(__file__).parents[1] / "assets"
-VENDOR = ASSETS / "vendor"  # released files of other projects, unchanged
 THUMB_SIDE = 320
 CHUNK_BYTES = 1 << 18
-ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = PlainTextResponse("There is nothing at this address.", 404)
 WITH_IMAGES = Export(images=True)
 EXPORTS = {
@@ -72,7 +69,7 @@ class FileRoutes:
         """The routes, to be included in the application. The OpenAPI description has those that answer in JSON."""
         router = APIRouter(prefix="/fluxgym", route_class=DescribedRoute, responses=REFUSALS)
         downloads: dict[str, Callable[..., object]] = {
-            "/assets/{name}": self.asset, "/runs/{slug}/samples/{name}": self.sample, "/runs/{slug}/loras/{name}": self.lora,
+            "/runs/{slug}/samples/{name}": self.sample, "/runs/{slug}/loras/{name}": self.lora,
             "/runs/{slug}/training.log": self.log, "/runs/{slug}/export/{name}": self.export, "/export/{name}": self.export_several,
             "/states.tar.gz": self.states,
         }  # fmt: skip
@@ -84,13 +81,6 @@ class FileRoutes:
         router.add_api_route("/drafts/{draft}/images/{name}", self.upload, methods=["PUT"], response_model=Uploaded)
         router.add_api_route("/drafts/{draft}/pictures/{name}", self.upload, methods=["PUT"], include_in_schema=False)
         return router
-
-    def asset(self, name: str) -> Response:
-        """Send a script of the page, its icons, or a vendored file."""
-        path = next((path for folder in (ASSETS, VENDOR) if folder.is_dir() for path in folder.iterdir() if path.name == name), None)
-        if path is None or path.suffix not in ASSET_TYPES:
-            return NOT_FOUND
-        return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=REVALIDATE)
 
     def sample(self, slug: str, name: str) -> Response:
         """Send a sample image."""

@@ -12,7 +12,7 @@ from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TRIES, TokenAuth
 
 TOKEN = "a long secret"
-ROUTES = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/fluxgym/assets/dom.js", "/fluxgym/runs/x/loras/x.safetensors")
+ROUTES = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/fluxgym/assets/x/dom.js", "/fluxgym/runs/x/loras/x.safetensors")
 
 
 def client(token: str | None = None, *, base: str = "http://127.0.0.1:7860", allowed: tuple[str, ...] = (), **more) -> TestClient:
