@@ -5,21 +5,19 @@ Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SI
 
 import sys
 
-import torch
-
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
+from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
-from library.training.reporting import ProgressLog, set_up_logging
-from library.training.setup import build_trainer, describe_dataset
+from library.training.progress_log import ProgressLog
+from library.training.settings_check import check_settings
 
 
 def main(argv: list[str]) -> int:
     """Train by kohya's flags; returns the exit code."""
-    torch.set_flush_denormal(True)  # numbers below 1e-38 are as good as zero, and a CPU takes a hundred times longer over them
     stop = StopFlag()
     stop.install()
     progress = ProgressLog(None)
@@ -29,12 +27,9 @@ def main(argv: list[str]) -> int:
             print(f"wrote {write_config(flags)}; nothing was trained", flush=True)
             return 0
         config = to_config(flags)
-        set_up_logging(config.log)
         progress = ProgressLog(config.save.output_dir)
-        if config.run.debug_dataset:
-            print(describe_dataset(config), flush=True)
-            return 0
-        build_trainer(config, progress, stop).run()
+        check_settings(config)
+        _train(config, progress, stop)
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:
@@ -46,6 +41,22 @@ def main(argv: list[str]) -> int:
             raise
         return _refuse(progress, *known)
     return 0
+
+
+def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+    """Train, or describe the data set. PyTorch and transformers are imported here: that takes seconds, which no refusal above waits for."""
+    import torch
+
+    from library.training.reporting import set_up_logging
+    from library.training.setup import build_trainer, describe_dataset
+
+    torch.set_flush_denormal(True)  # numbers below 1e-38 are as good as zero, and a CPU takes a hundred times longer over them
+    set_up_logging(config.log)
+    stop.check()
+    if config.run.debug_dataset:
+        print(describe_dataset(config), flush=True)
+        return
+    build_trainer(config, progress, stop).run()
 
 
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:

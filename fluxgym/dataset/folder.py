@@ -134,7 +134,7 @@ class ImageFolder:
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
-            source.read_text(encoding="utf-8")
+            source.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:
             raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 

@@ -100,7 +100,7 @@ def _lock_all(devices: Sequence[str], holder: str) -> tuple[IO[str], ...] | None
 def current_user(device: str) -> str:
     """Return the run that locked a device last, "" if none did."""
     try:
-        return str(json.loads(_path(device).read_text(encoding="utf-8"))["holder"])
+        return str(json.loads(_path(device).read_text(encoding="utf-8-sig"))["holder"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -39,7 +39,7 @@ def usable_settings(found: dict[str, Any]) -> dict[str, Any]:
 def _from_command(folder: Path) -> dict[str, Any]:
     """Return the settings whose flags train.sh has; it is split into words as a shell would."""
     try:
-        words = shlex.split((folder / TRAIN_SH).read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
+        words = shlex.split((folder / TRAIN_SH).read_text(encoding="utf-8-sig").replace("\\\n", " "), comments=True)
     except (OSError, ValueError):
         return {}
     options = parse_words(words)
@@ -56,7 +56,7 @@ def _from_command(folder: Path) -> dict[str, Any]:
 def _from_toml(folder: Path) -> dict[str, Any]:
     """Return the settings that dataset.toml has."""
     try:
-        dataset = tomllib.loads((folder / DATASET_TOML).read_text(encoding="utf-8"))["datasets"][0]
+        dataset = tomllib.loads((folder / DATASET_TOML).read_text(encoding="utf-8-sig"))["datasets"][0]
         tables = {Emit.DATASET: dict(dataset), Emit.SUBSET: dict(dataset["subsets"][0])}
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return {}
@@ -66,7 +66,7 @@ def _from_toml(folder: Path) -> dict[str, Any]:
 
 def _from_prompts(folder: Path) -> dict[str, Any]:
     try:
-        return {"sample_prompts": (folder / SAMPLE_PROMPTS).read_text(encoding="utf-8").strip()}
+        return {"sample_prompts": (folder / SAMPLE_PROMPTS).read_text(encoding="utf-8-sig").strip()}
     except (OSError, ValueError):
         return {}
 

@@ -5,14 +5,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
@@ -41,30 +39,6 @@ def disk_errors(path: Path) -> Iterator[None]:
 def disk_full(path: Path | str) -> TrainerError:
     """Return the TrainerError (disk_full) for a file that could not be written."""
     return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
-
-
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file atomically; several processes may write the same path.
-
-    Raises TrainerError if the disk is full or the path cannot be written.
-    """
-    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
-    with disk_errors(path):
-        try:
-            save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
-            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files with mode 0600
-            sync(tmp_path)
-            tmp_path.rename(path)
-            sync(path.parent)
-        finally:
-            tmp_path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's umask, which can be read only by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def write_json(value: Any, path: Path) -> None:

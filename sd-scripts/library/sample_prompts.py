@@ -46,7 +46,7 @@ def read_prompts(path: str) -> list[SamplePrompt]:
     """Read prompts from a .txt (one per line, # comments), .toml or .json file; raises TrainerError naming file and line."""
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise TrainerError(f"--sample_prompts {path} is missing.") from None
     except UnicodeDecodeError:

@@ -111,7 +111,7 @@ def _lines(path: Path) -> list[str]:
     """Return a prompt file's lines as the trainer numbers them: without empty lines and comments."""
     try:
         with open_regular(path) as file:
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            lines = file.read().decode("utf-8-sig", "replace").splitlines()
     except OSError:
         return []
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

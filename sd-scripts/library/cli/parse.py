@@ -65,7 +65,9 @@ def _read(argv: list[str]) -> Namespace:
         parser.parse_args(words)
     except TrainerError as error:
         raise TrainerError(f"--config_file {args.config_file}: {error}") from None
-    return parser.parse_args(words + argv)
+    both = parser.parse_args(words + argv)
+    lists = {row["flag"][2:] for row in rows() if row.get("nargs")}  # the command line's values replace those of the file
+    return Namespace(**vars(both) | {name: value for name, value in vars(args).items() if name in lists and value is not None})
 
 
 def _unknown(word: str) -> str:
@@ -155,7 +157,7 @@ def _seed(given: dict[str, Any]) -> int:
 def _seed_of_checkpoint(folder: str | None) -> int | None:
     """Return the seed that a checkpoint records; None without a checkpoint or a record."""
     try:
-        return int(json.loads((Path(folder) / TRAIN_STATE).read_text())["seed"]) if folder else None
+        return int(json.loads((Path(folder) / TRAIN_STATE).read_text(encoding="utf-8-sig"))["seed"]) if folder else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

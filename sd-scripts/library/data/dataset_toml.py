@@ -50,7 +50,7 @@ def _read_table(path: Path) -> Any:
     """Read a .json file as JSON, any other as TOML."""
     kind, read = ("JSON", json.loads) if path.suffix.lower() == ".json" else ("TOML", tomllib.loads)
     try:
-        return read(path.read_text(encoding="utf-8"))
+        return read(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise TrainerError(f"--dataset_config {path} is missing.") from None
     except (ValueError, RecursionError) as error:  # both parsers' errors, and text that is not UTF-8

@@ -22,8 +22,8 @@ from library.data.captions import CaptionContext, caption_at
 from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
-from library.files import save_tensors
 from library.models.family import ModelFamily, Part, TextEncoders
+from library.weights.safetensors_file import save_tensors
 from networks.lora_merge import text_identity
 
 OnItem = Callable[[int, int], None]

@@ -19,8 +19,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault
 from fluxgym.contract.files import MANIFEST, NETWORK, OPTIMIZER, OPTIMIZER_JSON, RUN_ID_VARIABLE, SCHEDULER, STATE_ENDING, TRAIN_STATE
 from library.errors import TrainerError
-from library.files import complete_folder, save_tensors, write_json
+from library.files import complete_folder, write_json
 from library.optim.schedules import resume_scheduler
+from library.weights.safetensors_file import save_tensors
 from networks.base import TrainedNetwork
 
 TENSOR = "__tensor__"
@@ -179,7 +180,7 @@ def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 def _read_json(folder: Path, name: str) -> Any:
     try:
-        return json.loads((folder / name).read_text())
+        return json.loads((folder / name).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         raise TrainerError(f"the checkpoint {folder} is damaged: {name} cannot be read.") from None
 

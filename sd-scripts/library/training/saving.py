@@ -12,9 +12,10 @@ from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_name
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
-from library.files import disk_errors, remove, save_tensors
+from library.files import disk_errors, remove
 from library.training.checkpoint import CheckpointParts, TrainState, is_complete, save_checkpoint
 from library.training.metadata import metadata_at
+from library.weights.safetensors_file import save_tensors
 from networks.base import TrainedNetwork
 from networks.lora_keys import to_diffusers
 

@@ -73,3 +73,13 @@ def test_a_folder_is_not_a_prompt_file_and_a_sampler_is_ignored(tmp_path):
     with pytest.raises(TrainerError, match="directory"):
         read_prompts(str(tmp_path))
     assert parse_line("a cat --ss euler --s 3").sample_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("p.txt", "a cat --w 64\n"), ("p.toml", '[prompt]\nprompt = "a cat"\nwidth = 64\n'), ("p.json", '[{"prompt": "a cat", "width": 64}]')],
+)
+def test_a_byte_order_mark_is_ignored(name, text, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    (prompt,) = read_prompts(str(tmp_path / name))
+    assert (prompt.prompt, prompt.width) == ("a cat", 64)
