@@ -61,6 +61,8 @@ MAX_PARAMETERS = 5
 MANY_PARAMETERS = {
     "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
+# Files that open images in another way than by fluxgym/contract/image_reader.py, and why. This table may only shrink.
+IMAGE_OPENERS = {"sd-scripts/pocket/images.py": "photos that packages bundle, for the pretraining of the pocket model"}
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 
 
@@ -311,6 +313,15 @@ def test_settings_that_have_an_enum_are_not_compared_with_texts():
     assert found == []
 
 
+def test_images_are_opened_only_by_the_reader_of_the_contract():
+    found = set()
+    for path in sources("fluxgym", "sd-scripts"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Attribute) and node.attr == "open" and isinstance(node.value, ast.Name) and node.value.id == "Image":
+                found.add(str(path))
+    assert found == set(IMAGE_OPENERS)
+
+
 def test_no_file_names_a_path_of_one_machine():
     found = []
     for path in tracked():
@@ -322,7 +333,13 @@ def test_no_file_names_a_path_of_one_machine():
 
 def test_dependencies_are_pinned_and_have_a_reason():
     found = []
-    for name in ("requirements.txt", "requirements-optimizers.txt", "requirements-lycoris.txt", "requirements-dev.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-optimizers.txt",
+        "requirements-lycoris.txt",
+        "requirements-images.txt",
+        "requirements-dev.txt",
+    ):
         for line in (ROOT / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r", "--")) and not re.match(r"[\w.\-]+==[\w.\-]+ +# \S", line):
                 found.append(f"{name}: {line}")

@@ -14,7 +14,7 @@ from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.errors import ImportRefused
 from fluxgym.runs.state import MAX_BYTES
 
-PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif")
+PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jxl")
 CHUNK = 1 << 20
 MAX_ENTRIES = 20_000
 MAX_DIRECTORY_BYTES = 8 << 20

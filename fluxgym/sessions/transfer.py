@@ -14,7 +14,7 @@ from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.folder_index import CAPTION
-from fluxgym.dataset.images import check_image, num_pixels
+from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.files import storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -29,7 +29,6 @@ SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
 MAX_DEPTH = 50
-MAX_DECODED_PIXELS = 40_000_000  # decoding more takes too much memory for a check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +159,7 @@ def _prepare(folder: Path) -> RunPaths:
 
 def _check_image(path: Path) -> None:
     try:
-        if num_pixels(path) <= MAX_DECODED_PIXELS:
-            check_image(path)
+        check_image(path)
     except DatasetError as error:
         raise ImportRefused(f"The archive's image cannot be used: {error}") from None
 

@@ -26,6 +26,7 @@ from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded
+from fluxgym.ui.api.image_threads import run_in_image_thread
 from fluxgym.ui.api.responses import REFUSALS, DescribedRoute, error_response, refusal
 from fluxgym.ui.api.uploads import receive, receive_archive
 
@@ -163,27 +164,28 @@ class FileRoutes:
         """Receive an exported file and create its runs."""
         path = await receive_archive(request, name, self._outputs.new)
         try:
-            runs = await run_in_threadpool(import_file, path, self._outputs)
+            runs = await run_in_image_thread(partial(import_file, path, self._outputs))
         except ImportRefused as error:
             raise ImportRefused(str(error).replace(path.name, name[:120])) from None
         finally:
             path.unlink(missing_ok=True)
         return Imported(slugs=[run.slug for run in runs])
 
-    def run_image(self, slug: str, name: str) -> Response:
+    async def run_image(self, slug: str, name: str) -> Response:
         """Send a thumbnail of one of a run's images."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
             return NOT_FOUND
-        return _thumbnail(ImageFolder(run.dataset), name)
+        return await _thumbnail(ImageFolder(run.dataset), name)
 
-    def draft_image(self, draft: str, name: str) -> Response:
+    async def draft_image(self, draft: str, name: str) -> Response:
         """Send a thumbnail of one of a draft's images."""
         try:
-            return _thumbnail(open_draft(self._settings.outputs, draft).images, name)
+            folder = open_draft(self._settings.outputs, draft).images
         except FluxGymError:
             return NOT_FOUND
+        return await _thumbnail(folder, name)
 
     async def upload(self, draft: str, name: str, request: Request, source: str = "") -> Uploaded:
         """Receive one image or caption into a draft, after copying the images of the run that the form shows (source)."""
@@ -203,8 +205,9 @@ def _first_bytes(file: BinaryIO, size: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _thumbnail(folder: ImageFolder, name: str) -> Response:
+async def _thumbnail(folder: ImageFolder, name: str) -> Response:
     try:
-        return Response(thumbnail(folder.image_path(name), THUMB_SIDE), media_type="image/jpeg", headers=CACHE_ONE_DAY)
+        data = await run_in_image_thread(lambda: thumbnail(folder.image_path(name), THUMB_SIDE))
     except DatasetError:
         return NOT_FOUND
+    return Response(data, media_type="image/jpeg", headers=CACHE_ONE_DAY)
