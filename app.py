@@ -6,15 +6,13 @@ import threading
 from dataclasses import replace
 from functools import partial
 
-import uvicorn
-
 from fluxgym.app_settings import Settings
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.cleanup import remove_leftovers
 from fluxgym.ui.security.token_auth import make_token
-from fluxgym.ui.server import listen, make_server
+from fluxgym.ui.server import listen, make_server, serve
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +33,7 @@ def main(argv: list[str]) -> int:
         threading.Thread(target=tidy, daemon=True).start()
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()
-    uvicorn.Server(uvicorn.Config(server, log_level="warning", server_header=False, proxy_headers=False)).run(sockets=[listener])
+    serve(server, listener)
     return 0
 
 
