@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.app_settings import LIMIT_OF_PROXY_DETECTION
 from tests.support.served import connect, exchange, get
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,45 @@ def test_app_with_a_given_token_does_not_print_it(tmp_path):
         assert "given" not in greeting + process.stdout.read()
 
 
+def test_app_behind_a_proxy_prints_the_local_address_and_the_outer_one_if_it_is_given(tmp_path):
+    with started(tmp_path, "--host", "0.0.0.0", "--allow-host", "pod.example", FLUXGYM_TOKEN="0123456789abcdef") as (
+        process,
+        greeting,
+        port,
+    ):
+        assert greeting == f"FluxGym is at http://127.0.0.1:{port}/\n"
+        assert status(f"http://127.0.0.1:{port}/", Authorization="Bearer 0123456789abcdef") == 200
+        process.kill()
+        assert process.stdout.read() + process.stderr.read() == ""
+    with started(tmp_path, "--public-url", "https://pod.example/gym/") as (process, greeting, port):
+        assert greeting == f"FluxGym is at http://127.0.0.1:{port}/gym/\n"
+        assert process.stdout.readline() == "From outside: https://pod.example/gym/\n"
+        token = process.stdout.readline().split()[-1]
+        assert process.stdout.readline() == f"Open https://pod.example/gym/?token={token}\n"
+        assert status(f"http://127.0.0.1:{port}/gym/config", Host="pod.example", Authorization=f"Bearer {token}") == 200
+
+
+def test_app_with_a_token_that_can_be_guessed_says_so(tmp_path):
+    with started(tmp_path, FLUXGYM_TOKEN="sesame") as (process, _, _):
+        assert "only 6 characters" in process.stderr.readline()
+
+
+@pytest.mark.parametrize("given", ["8044/", "8044"])
+def test_app_with_a_root_path_without_slash_serves_its_page(tmp_path, given):
+    with started(tmp_path, "--root-path", given) as (_, greeting, port):
+        assert greeting == f"FluxGym is at http://127.0.0.1:{port}/8044/\n"
+        for path in ("/8044/", "/8044/config", "/8044/fluxgym/assets/dom.js", "/"):
+            assert status(f"http://127.0.0.1:{port}{path}") == 200
+
+
+def test_help_says_what_cannot_be_told_from_a_local_browser(tmp_path):
+    done = subprocess.run(command(tmp_path, "--help"), capture_output=True, text=True, timeout=60)
+    text = " ".join(done.stdout.split())
+    assert " ".join(LIMIT_OF_PROXY_DETECTION.split()) in text
+    for word in ("FLUXGYM_TOKEN", "docs/cloud.md", "HTTP/1.1"):
+        assert word in text
+
+
 def test_app_on_a_used_port_fails_with_one_sentence(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -95,7 +135,10 @@ def test_app_on_a_used_port_fails_with_one_sentence(tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "word"),
-    [(("--port", "99999"), "99999"), (("--port", "http"), "http"), (("--host", "no.such.host.invalid"), "no.such.host.invalid"), (("--prot", "1"), "--prot")],
+    [
+        (("--port", "99999"), "99999"), (("--port", "http"), "http"), (("--host", "no.such.host.invalid"), "no.such.host.invalid"),
+        (("--prot", "1"), "--prot"), (("--root-path", "/a b"), "--root-path"), (("--public-url", "pod"), "--public-url"),
+    ],
 )  # fmt: skip
 def test_app_with_invalid_flags_fails_with_one_sentence(tmp_path, flags, word):
     assert word in refused(tmp_path, *flags)
@@ -142,5 +185,5 @@ def test_no_log_has_a_token_from_an_address(tmp_path):
 def test_help_lists_the_flags(tmp_path):
     done = subprocess.run(command(tmp_path, "--help"), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    for flag in ("--host", "--port", "--outputs", "--models", "--sd-scripts", "--root-path", "--token", "--allow-host"):
+    for flag in ("--host", "--port", "--outputs", "--models", "--sd-scripts", "--root-path", "--token", "--allow-host", "--public-url"):
         assert flag in done.stdout

@@ -4,6 +4,7 @@ It wraps the whole application, so no mounted route (API docs, event streams, up
 """
 
 import logging
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -78,8 +79,9 @@ class Guard:
     def _without_root(self, scope: Scope) -> Scope:
         """Remove root_path from the path if the proxy did not."""
         path: str = scope["path"]
-        if self.root_path and (path + "/").startswith(self.root_path + "/"):
-            return {**scope, "path": path[len(self.root_path) :] or "/", "raw_path": None}
+        prefix = unquote(self.root_path)  # a path of the scope is decoded
+        if prefix and (path + "/").startswith(prefix + "/"):
+            return {**scope, "path": path[len(prefix) :] or "/", "raw_path": None}
         return scope
 
     async def _http(self, connection: Scope, body: UnreadBody) -> None:
