@@ -29,6 +29,7 @@ STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 SCRIPTS = f"${{{ROOT}}}{page_assets().folder}"
 FORM_SCRIPT = f"import(`{SCRIPTS}/form.js`)"
+MAX_SESSIONS = 8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
 QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
@@ -133,6 +134,7 @@ def _add_fields(group: Group, models: list[tuple[str, str]]) -> dict[str, Compon
 def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     """Return the page."""
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
+    page.state_session_capacity = MAX_SESSIONS
     page._queue.sleep_when_free = QUEUE_POLL_S  # private: Gradio has no option for it, and no event of the page is queued
     with page, gr.Column(elem_id="fg-app"):
         _slot("fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8"))  # in the page: from a file, each new icon is fetched again
