@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
+from fluxgym.contract.volumes import sync_file, sync_folder, try_chmod
 from library.errors import TrainerError
 
 OLD_ENDING = ".old" + PARTIAL_ENDING
@@ -52,7 +53,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
-            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files with mode 0600
+            try_chmod(tmp_path, 0o666 & ~_umask())  # safetensors creates files with mode 0600
             sync(tmp_path)
             tmp_path.rename(path)
             sync(path.parent)
@@ -75,10 +76,13 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Call fsync on a file or a folder."""
+    """Make a file, or the renames in a folder, durable where the volume can."""
+    if path.is_dir():
+        sync_folder(path)
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync_file(handle)
     finally:
         os.close(handle)
 

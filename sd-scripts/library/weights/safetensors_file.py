@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import other_format
 from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
@@ -91,14 +91,19 @@ class WeightFile:
             raise self.damaged(f"the tensor {name} has another size than its shape")
         if count == 0:
             return torch.empty(entry.shape, dtype=dtype)
-        if self.mapped:
-            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
+        if self.mapped and (pages := self._map()) is not None:
+            return torch.frombuffer(pages, dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
         return self._read(entry).view(dtype).view(entry.shape)
 
-    def _map(self) -> mmap.mmap:
+    def _map(self) -> mmap.mmap | None:
+        """Return the mapped file, None if its volume cannot map files: then the tensors are read."""
         if self._pages is None:
             with self.path.open("rb") as file:
-                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                try:
+                    self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                except OSError as error:
+                    warn(f"{self.path} is read into memory, because its volume cannot map files ({error.strerror})")
+                    self.mapped = False
         return self._pages
 
     def _offset(self, entry: TensorEntry) -> int:
