@@ -1,12 +1,14 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
-Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SIGTERM after saving the state, 1 anything else.
+Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 the disk is full, 5 a file cannot be written, 143 stopped by SIGTERM after saving
+the state, 1 anything else.
 """
 
 import sys
+from contextlib import suppress
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_CODES, EXIT_REFUSED, EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
 from library.config import TrainerConfig
@@ -60,9 +62,11 @@ def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None
 
 
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:
+    """Report why the training ends and return the exit code, which a full disk cannot take away."""
     progress.fail(reason_code, sentence)
-    print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
-    return 2
+    with suppress(OSError):  # the log may be on the full disk, too
+        print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
+    return EXIT_CODES.get(reason_code, EXIT_REFUSED)
 
 
 if __name__ == "__main__":

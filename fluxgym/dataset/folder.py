@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder_index import CAPTION, MAX_CAPTION, Captions, images_among, index_of, scan
 from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import file_lock, open_regular, remove_file, storage_error, write_text
+from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
 
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
@@ -94,8 +96,8 @@ class ImageFolder:
     def caption(self, name: str) -> str:
         """Return an image's caption."""
         try:
-            with open_regular((self.path / name).with_suffix(CAPTION)) as file:
-                return file.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
+            path = (self.path / name).with_suffix(CAPTION)
+            return read_regular(path, MAX_CAPTION_BYTES).decode("utf-8-sig", "replace").strip()
         except OSError:
             return ""
 
@@ -134,7 +136,9 @@ class ImageFolder:
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
-            source.read_text(encoding="utf-8-sig")
+            read_regular(source, MAX_CAPTION_BYTES).decode("utf-8-sig")
+        except UnsafeFile as error:
+            raise DatasetError(refusal_of(name, error.reason), field="images") from None
         except UnicodeDecodeError:
             raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 
@@ -228,21 +232,34 @@ def copy_into(source: Path, target: Path, default_caption: str, *, extension: st
 
 
 def _strict_caption(image: Path, extension: str) -> str:
-    """Return a caption; raises DatasetError if it is not UTF-8, because replaced characters would be trained on."""
+    """Return a caption, "" if there is no file.
+
+    Raises DatasetError if it is not UTF-8, because replaced characters would be trained on, or if it is a link, a pipe, a device or a giant.
+    """
     path = image.with_suffix(extension)
     try:
-        return path.read_text(encoding="utf-8-sig").strip()
+        return read_regular(path, MAX_CAPTION_BYTES).decode("utf-8-sig").strip()
     except FileNotFoundError:
         return ""
+    except UnsafeFile as error:
+        raise DatasetError(refusal_of(path.name, error.reason), field="images") from None
     except UnicodeDecodeError:
         raise DatasetError(f"The caption {path.name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 
 
+def refusal_of(caption: str, why: str) -> str:
+    """Return the sentence about a caption that is not read, because it is not a regular file or is too large."""
+    return f"The caption {caption} is not read: {why}. Replace it by a text file, or remove it."
+
+
 def _link(source: Path, target: Path) -> None:
+    """Give an image a second name, or copy it on a volume that cannot; an image may be a link, whose target is used."""
+    source = source.resolve()  # a relative symbolic link would be broken there
     try:
-        os.link(source.resolve(), target)  # a relative symbolic link would be broken there
+        os.link(source, target)
     except OSError:
-        shutil.copy2(source, target)
+        ensure_room(target.parent, source.stat().st_size)
+        copy_regular(source, target)
 
 
 def sizes(path: Path) -> Sequence[ImageSize]:

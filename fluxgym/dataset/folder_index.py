@@ -8,14 +8,17 @@ folder's time unchanged. Everything that FluxGym writes changes it.
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import ImageSize, read_size
-from fluxgym.runs.files import open_regular, storage_error
+from fluxgym.runs.files import storage_error
 
 MAX_CAPTION = 20_000
 CAPTION = ".txt"
@@ -29,9 +32,10 @@ ABSENT = (0, 0)
 
 
 class Captions(NamedTuple):
-    """The images' captions by name in order, "" where there is none."""
+    """The images' captions by name in order, "" where there is none; and why files that are captions by name are not read, by file name."""
 
     texts: dict[str, str]
+    refused: Mapping[str, str] = MappingProxyType({})
 
     def missing(self) -> list[str]:
         """Return the names of the images without a caption."""
@@ -131,18 +135,22 @@ class FolderIndex:
         entries = scan(self._path)
         before, self._texts = self._texts, {}
         found: dict[str, str] = {}
+        refused: dict[str, str] = {}
         kept = 0
         for name in sorted(images_among(entries)):
             caption = entries.get(f"{name.rpartition('.')[0]}{CAPTION}")
             if caption is None:
                 found[name] = ""
                 continue
-            signature, text = _caption(caption, before.get(caption.name))
+            try:
+                signature, text = _caption(caption, before.get(caption.name))
+            except UnsafeFile as error:
+                signature, text, refused[caption.name] = None, "", error.reason
             found[name] = text
             kept += len(text)
             if signature is not None and kept <= MAX_KEPT_CHARACTERS:
                 self._texts[caption.name] = signature, text
-        return Captions(found)
+        return Captions(found, refused)
 
 
 def scan(path: Path) -> dict[str, os.DirEntry[str]]:
@@ -162,14 +170,18 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
 
 
 def _caption(entry: os.DirEntry[str], before: tuple[Signature, str] | None) -> tuple[Signature | None, str]:
-    """Return a caption file's signature and text, from before if the file is the same; None and "" if it cannot be read."""
+    """Return a caption file's signature and text, from before if the file is the same; None and "" if it cannot be read.
+
+    Raises UnsafeFile for a link, a pipe, a device or a giant, whose content would be shown and trained on.
+    """
     try:
-        status = entry.stat()
+        status = entry.stat(follow_symlinks=False)
         signature = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
         if before is not None and before[0] == signature:
             return before
-        with open_regular(Path(entry.path)) as file:
-            return signature, file.read(MAX_CAPTION * 4).decode("utf-8-sig", "replace").strip()
+        return signature, read_regular(entry.path, MAX_CAPTION_BYTES).decode("utf-8-sig", "replace").strip()
+    except UnsafeFile:
+        raise
     except OSError:
         return None, ""
 

@@ -8,11 +8,12 @@ from typing import TypeVar
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import DESCRIPTIONS
 from fluxgym.contract.buckets import Size
-from fluxgym.dataset.folder import ImageFolder, sizes
+from fluxgym.dataset.folder import ImageFolder, refusal_of, sizes
 from fluxgym.errors import DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
-from fluxgym.runs.files import check_free_space
+from fluxgym.runs.files import check_free_space, keeps_hosts_apart, without_locks
+from fluxgym.runs.paths import OutputsPaths
 
 IMAGES = "images"  # the field that stands for the images
 Found = TypeVar("Found")
@@ -82,6 +83,7 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
     counts = findings.attempt(ImageFolder(folder).tally, IMAGES)
     if counts:
         _report_counts(config, counts.images, counts.captioned, findings)
+        _refuse_captions(folder, findings)
     num_problems = len(findings.problems)
     regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
     own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
@@ -94,6 +96,12 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
         regularization_sizes=others,
         is_complete=len(findings.problems) == num_problems,
     )
+
+
+def _refuse_captions(folder: Path, findings: Findings) -> None:
+    """Report captions that Start would refuse, because they are links, pipes, devices or giants."""
+    for name, why in ImageFolder(folder).captions().refused.items():
+        findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
 
 
 def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
@@ -123,6 +131,8 @@ def report_small_images(config: TrainConfig, images: ImageSet, findings: Finding
 
 
 def check_disk(outputs: Path, findings: Findings) -> None:
-    """Report the free disk space."""
+    """Report the free disk space, and a volume on which two machines are not kept apart."""
     if free := findings.attempt(lambda: check_free_space(outputs)):
         findings.add(Level.OK, f"{free / 10**9:.0f} GB are free on the disk.")
+    if OutputsPaths(outputs).own.is_dir() and not keeps_hosts_apart(OutputsPaths(outputs).locks):
+        findings.add(Level.WARNING, without_locks(outputs))

@@ -12,11 +12,12 @@ from typing import Any
 from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
+from fluxgym.contract.regular_files import open_regular, read_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
-from fluxgym.runs.files import storage_error, write_text
+from fluxgym.runs.files import ensure_room, storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
@@ -115,6 +116,7 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
+    ensure_room(outputs.root, 0)
     staging = outputs.new / f"import-{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)
@@ -129,14 +131,14 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
 
 def _is_archive(source: Path) -> bool:
     try:
-        with source.open("rb") as file:
+        with open_regular(source, follow_links=True) as file:
             return file.read(2) == b"PK" or source.suffix.lower() == ".zip"
     except OSError as error:
         raise ImportRefused(f"{source} cannot be read: {error.strerror}.") from None
 
 
 def _write_single(source: Path, staging: Path) -> Path:
-    with source.open("rb") as file:
+    with open_regular(source, follow_links=True) as file:
         data = file.read(MAX_BYTES + 1)
     folder = staging / slug_of(str(_checked(data, source.name)["lora_name"]))
     folder.mkdir()
@@ -147,7 +149,7 @@ def _write_single(source: Path, staging: Path) -> Path:
 def _prepare(folder: Path) -> RunPaths:
     """Check an unpacked run and mark its state as imported."""
     run = RunPaths(folder)
-    state = _checked(run.ui_state.read_bytes(), f"{folder.name}/ui_state.json")
+    state = _checked(read_regular(run.ui_state, MAX_BYTES), f"{folder.name}/ui_state.json")
     for name in ImageFolder(run.dataset).names():
         _check_image(run.dataset / name)
     before = state.get("run_id")

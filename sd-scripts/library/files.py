@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
+from fluxgym.contract.volumes import sync_file, sync_folder
 from library.errors import TrainerError
 
 OLD_ENDING = ".old" + PARTIAL_ENDING
@@ -49,10 +50,13 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Call fsync on a file or a folder."""
+    """Make a file, or the renames in a folder, durable where the volume can."""
+    if path.is_dir():
+        sync_folder(path)
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync_file(handle)
     finally:
         os.close(handle)
 

@@ -17,10 +17,11 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.files import SAMPLE_FOLDER
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular, open_regular
+from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
@@ -108,7 +109,7 @@ class FileRoutes:
         """Send the whole training.log as a download: as much as there is now, because the trainer may append to it meanwhile."""
         try:
             run = self._outputs.run(slug)
-            if run.training_log.is_symlink() or run.folder.resolve() != run.folder or not is_regular(run.ui_state):
+            if run.folder.resolve() != run.folder or not is_regular(run.ui_state):
                 return NOT_FOUND
             file = open_regular(run.training_log)
         except (SessionNotFound, OSError):

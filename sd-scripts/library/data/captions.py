@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import read_regular
 from library.data.schema import Subset
 from library.errors import TrainerError
 
@@ -32,11 +34,11 @@ def read_caption(image: Path, subset: Subset) -> str:
     A name with the position of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError if the file is not
     UTF-8 text.
     """
-    path = next((path for path in _caption_paths(image, subset.caption_extension) if path.is_file()), None)
+    path = next((path for path in _caption_paths(image, subset.caption_extension) if path.exists()), None)
     if path is None:
         return subset.class_tokens
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_CAPTION_BYTES, follow_links=True).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise TrainerError(f"the caption {path} is not UTF-8 text; save it as UTF-8.") from None
     except OSError as error:

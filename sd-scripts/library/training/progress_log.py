@@ -11,6 +11,7 @@ from typing import Any
 from fluxgym.contract.codes import Phase, ReasonCode
 from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
 from fluxgym.contract.progress import format_line
+from fluxgym.contract.regular_files import append_regular
 from library.errors import TrainerError
 from library.files import disk_errors
 
@@ -58,8 +59,8 @@ class ProgressLog:
         text = format_line(line | fields | memory_in_use())
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(text)
+            with append_regular(self.path) as file:
+                file.write(text.encode())
 
 
 def memory_in_use() -> dict[str, int | None]:

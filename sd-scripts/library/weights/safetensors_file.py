@@ -18,7 +18,8 @@ from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
 from fluxgym.contract.model_kinds import other_format
 from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
-from library.errors import TrainerError
+from fluxgym.contract.volumes import try_chmod
+from library.errors import TrainerError, warn
 from library.files import disk_errors, sync
 
 DTYPES = {
@@ -95,14 +96,19 @@ class WeightFile:
             raise self.damaged(f"the tensor {name} has another size than its shape")
         if count == 0:
             return torch.empty(entry.shape, dtype=dtype)
-        if self.mapped:
-            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
+        if self.mapped and (pages := self._map()) is not None:
+            return torch.frombuffer(pages, dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
         return self._read(entry).view(dtype).view(entry.shape)
 
-    def _map(self) -> mmap.mmap:
+    def _map(self) -> mmap.mmap | None:
+        """Return the mapped file, None if its volume cannot map files: then the tensors are read."""
         if self._pages is None:
             with self.path.open("rb") as file:
-                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                try:
+                    self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                except OSError as error:
+                    warn(f"{self.path} is read into memory, because its volume cannot map files ({error.strerror})")
+                    self.mapped = False
         return self._pages
 
     def _offset(self, entry: TensorEntry) -> int:
@@ -143,7 +149,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
-            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files with mode 0600
+            try_chmod(tmp_path, 0o666 & ~_umask())  # safetensors creates files with mode 0600
             sync(tmp_path)
             tmp_path.rename(path)
             sync(path.parent)
