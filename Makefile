@@ -20,7 +20,7 @@ dev: .venv/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	touch $@
 
-.venv/.dev: .venv/.runtime requirements-dev.txt requirements-optimizers.txt requirements-lycoris.txt
+.venv/.dev: .venv/.runtime requirements-dev.txt requirements-optimizers.txt requirements-lycoris.txt requirements-images.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 

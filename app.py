@@ -6,15 +6,15 @@ import threading
 from dataclasses import replace
 from functools import partial
 
-import uvicorn
-
 from fluxgym.app_settings import Settings
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.cleanup import remove_leftovers
 from fluxgym.ui.security.token_auth import make_token
-from fluxgym.ui.server import listen, make_server
+from fluxgym.ui.server import listen, make_server, serve
+
+SHORT_TOKEN = 16  # characters; a wrong token can be tried as often as the network allows, so only its length protects
 
 
 def main(argv: list[str]) -> int:
@@ -33,19 +33,24 @@ def main(argv: list[str]) -> int:
         return 1
     for tidy in (engine_for(OutputsPaths(settings.outputs)).reconcile, partial(remove_leftovers, settings.outputs)):
         threading.Thread(target=tidy, daemon=True).start()
+    if settings.token is not None and len(settings.token) < SHORT_TOKEN:
+        sys.stderr.write(f"The token has only {len(settings.token)} characters and can be guessed. A safe one is: {make_token()}\n")
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()
-    uvicorn.Server(uvicorn.Config(server, log_level="warning", server_header=False, proxy_headers=False)).run(sockets=[listener])
+    serve(server, listener)
     return 0
 
 
 def greeting(settings: Settings, made: str | None) -> str:
-    """Return what the terminal shows at the start: the address, and the token if one was made."""
-    named = settings.allowed_hosts[0].removeprefix("*.") if settings.allowed_hosts else "127.0.0.1"
-    shown = named if settings.host in ("0.0.0.0", "::") else settings.host  # what the guard answers to
+    """Return what the terminal shows at the start: the local address, the outer one if it was given, and the token if one was made."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     host = f"[{shown}]" if ":" in shown else shown
-    address = f"FluxGym is at http://{host}:{settings.port}{settings.root_path}/"
-    return f"{address}\n" + (f"Token for this start: {made}\nOpen {address.split()[-1]}?token={made}\n" if made else "")
+    local = f"http://{host}:{settings.port}{settings.root_path}/"
+    outer = f"{settings.public_url}/" if settings.public_url else ""
+    lines = [f"FluxGym is at {local}", *([f"From outside: {outer}"] if outer else [])]
+    if made:
+        lines += [f"Token for this start: {made}", f"Open {outer or local}?token={made}"]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

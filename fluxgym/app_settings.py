@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn, Self
+from urllib.parse import unquote, urlsplit
 
 from fluxgym.errors import SettingsError
 
 PROJECT = Path(__file__).parents[1]
 DEFAULT_PORT = 7860
+HOST_NAME = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+PATH_PART = re.compile(r"(?:[\w.~:@+,;=-]|%[0-9A-Fa-f]{2})+", re.ASCII)
+LIMIT_OF_PROXY_DETECTION = (
+    "Without a token, only requests of this machine that show no sign of a proxy are answered. A proxy or tunnel on this machine that sends HTTP/1.1 "
+    "and a local Host and adds no header cannot be told from a local browser, so set FLUXGYM_TOKEN to a long secret wherever one leads to FluxGym; "
+    "see docs/cloud.md."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +33,14 @@ class Settings:
     models: Path = PROJECT / "models"
     sd_scripts: Path = PROJECT / "sd-scripts"
     root_path: str = ""
+    public_url: str = ""
     token: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = ()
 
     @property
     def is_loopback(self) -> bool:
         """Return True if only this machine can reach the app."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @classmethod
     def from_args(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Self:
@@ -45,20 +51,33 @@ class Settings:
     def from_namespace(cls, args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Self:
         """Make settings of parsed flags, of which any may be absent."""
         hosts = getattr(args, "allow_host", None) or environ.get("FLUXGYM_ALLOWED_HOSTS", "").replace(",", " ").split()
+        allowed = tuple(_allowed_host(host) for host in hosts if host.strip())
 
         def given(name: str, default: object) -> str:
             return str(getattr(args, name, None) or environ.get(f"FLUXGYM_{name.upper()}") or default)
 
+        public_url = _public_url(given("public_url", ""))
+        root_path = _root_path(given("root_path", ""), public_url)
+        outer = urlsplit(public_url).hostname or ""
         return cls(
             host=given("host", cls.host),
             port=_port(given("port", cls.port)),
             outputs=_folder(given("outputs", cls.outputs)),
             models=_folder(given("models", cls.models)),
             sd_scripts=_folder(given("sd_scripts", cls.sd_scripts)),
-            root_path=_root_path(given("root_path", "")),
+            root_path=root_path,
+            public_url=public_url,
             token=given("token", "").strip() or None,
-            allowed_hosts=tuple(host.strip().lower() for host in hosts if host.strip()),
+            allowed_hosts=allowed if not outer or outer in allowed or is_loopback(outer) else (*allowed, outer),
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for localhost and loopback addresses."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,12 +97,19 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return app.py's parser."""
-    parser = Parser(prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few images.", allow_abbrev=False)
+    parser = Parser(
+        prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few images.", epilog=LIMIT_OF_PROXY_DETECTION, allow_abbrev=False
+    )
     parser.add_argument("--host", metavar="H", help="the address to listen on (default 127.0.0.1; any other demands a token)")
     parser.add_argument("--port", metavar="P", help=f"the port to listen on (default {DEFAULT_PORT})")
     add_folders(parser)
-    parser.add_argument("--root-path", metavar="R", help="the prefix under which a proxy serves the page")
-    parser.add_argument("--token", metavar="T", help="the token that visitors must give (better: FLUXGYM_TOKEN)")
+    parser.add_argument("--root-path", metavar="R", help="the URL prefix under which a proxy serves the page, such as /gym")
+    parser.add_argument(
+        "--public-url", metavar="U", help="the page's address behind a proxy: printed at the start, and its host is allowed"
+    )
+    parser.add_argument(
+        "--token", metavar="T", help="the token that visitors must give (better: FLUXGYM_TOKEN, which no list of processes shows)"
+    )
     parser.add_argument("--allow-host", metavar="H", action="append", help="another Host to answer to, such as a proxy's; demands a token")
     return parser
 
@@ -94,12 +120,45 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _root_path(text: str) -> str:
-    """Return a URL prefix with a slash in front and none at its end, "" for none; raises SettingsError for anything else."""
-    plain = text.strip().strip("/")
-    if not re.fullmatch(r"([\w.~%-]+(/[\w.~%-]+)*)?", plain, re.ASCII) or ".." in plain.split("/"):
-        raise SettingsError(f"--root-path must be the path under which a proxy serves the page, such as /fluxgym, not “{text[:80]}”.")
-    return f"/{plain}" if plain else ""
+def _root_path(text: str, public_url: str) -> str:
+    """Return a URL prefix with a leading and without a trailing slash; that of public_url if none is given."""
+    outer = urlsplit(public_url).path
+    parts = text.strip().strip("/").split("/") if text.strip().strip("/") else []
+    if any(not PATH_PART.fullmatch(part) or unquote(part) in (".", "..") for part in parts):
+        raise SettingsError(f"--root-path must be the path of a URL such as /gym, not “{text[:80]}”; --public-url takes a whole address.")
+    path = "".join(f"/{part}" for part in parts)
+    if path and public_url and path != outer:
+        raise SettingsError(f"--root-path is {path}, but --public-url ends in {outer or 'no path'}; leave --root-path out.")
+    return path or outer
+
+
+def _public_url(text: str) -> str:
+    """Return an address without its trailing slash, "" for none."""
+    try:
+        parts = urlsplit(text.strip())
+        name, port = _allowed_host(parts.hostname or ""), parts.port
+    except (ValueError, SettingsError):
+        if not text.strip():
+            return ""
+        raise SettingsError(f"--public-url must be an address such as https://pod.example/gym, not “{text[:80]}”.") from None
+    if parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc or name.startswith("*"):
+        raise SettingsError(f"--public-url must be an address such as https://pod.example/gym, not “{text[:80]}”.")
+    host = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{_root_path(parts.path, '')}"
+
+
+def _allowed_host(text: str) -> str:
+    """Return a host name, "*." before it allowed, or an address, in lower case; a URL's or a host with a port is taken from it."""
+    try:
+        entry = text.strip().lower()
+        entry = f"[{entry}]" if entry.count(":") > 1 and "[" not in entry and "://" not in entry else entry  # an IPv6 address
+        name = urlsplit(entry if "://" in entry else f"//{entry}").hostname or ""
+        name = name.rstrip(".") if ":" in name or name.isascii() else name.encode("idna").decode()
+        if HOST_NAME.fullmatch(name) or ip_address(name):
+            return name
+    except (ValueError, UnicodeError):
+        pass
+    raise SettingsError(f"--allow-host must be a host name such as pod.example or *.pod.example, not “{text[:80]}”.")
 
 
 def _folder(text: str) -> Path:

@@ -9,9 +9,11 @@
     │   └── TooLarge         an upload above the cap
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only
+    │   └── NotReadableNow   too many open files, or no memory: nothing is known about a file's content
     ├── SessionError         a run cannot do what was asked of it
     │   ├── SessionNotFound  no run of that name
     │   ├── UnreadableState  a ui_state.json that cannot be read
+    │   │   └── DamagedState  one that was read, or that is a link or a pipe: it holds no state
     │   ├── NameTaken        the run exists already and the request does not say what to do
     │   ├── AlreadyRunning   its trainer is alive
     │   ├── NothingToResume  no complete checkpoint
@@ -84,6 +86,10 @@ class StorageError(FluxGymError):
     """The disk is full, or the folder cannot be written."""
 
 
+class NotReadableNow(StorageError):
+    """A file or process cannot be looked at now, because too many files are open or memory is out; nothing is known about it."""
+
+
 class SessionError(FluxGymError):
     """A run cannot do what was asked of it."""
 
@@ -94,6 +100,10 @@ class SessionNotFound(SessionError):
 
 class UnreadableState(SessionError):
     """A ui_state.json that cannot be read."""
+
+
+class DamagedState(UnreadableState):
+    """A ui_state.json whose content is not a state, or that is not a regular file; it can be repaired."""
 
 
 class NameTaken(SessionError):

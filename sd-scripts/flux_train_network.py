@@ -1,25 +1,25 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
-Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SIGTERM after saving the state, 1 anything else.
+Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 the disk is full, 5 a file cannot be written, 143 stopped by SIGTERM after saving
+the state, 1 anything else.
 """
 
 import sys
-
-import torch
+from contextlib import suppress
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_CODES, EXIT_REFUSED, EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
+from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
-from library.training.reporting import ProgressLog, set_up_logging
-from library.training.setup import build_trainer, describe_dataset
+from library.training.progress_log import ProgressLog
+from library.training.settings_check import check_settings
 
 
 def main(argv: list[str]) -> int:
     """Train by kohya's flags; returns the exit code."""
-    torch.set_flush_denormal(True)  # numbers below 1e-38 are as good as zero, and a CPU takes a hundred times longer over them
     stop = StopFlag()
     stop.install()
     progress = ProgressLog(None)
@@ -29,12 +29,9 @@ def main(argv: list[str]) -> int:
             print(f"wrote {write_config(flags)}; nothing was trained", flush=True)
             return 0
         config = to_config(flags)
-        set_up_logging(config.log)
         progress = ProgressLog(config.save.output_dir)
-        if config.run.debug_dataset:
-            print(describe_dataset(config), flush=True)
-            return 0
-        build_trainer(config, progress, stop).run()
+        check_settings(config)
+        _train(config, progress, stop)
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code)
     except StopRequested:
@@ -48,10 +45,28 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+    """Train, or describe the data set. PyTorch and transformers are imported here: that takes seconds, which no refusal above waits for."""
+    import torch
+
+    from library.training.reporting import set_up_logging
+    from library.training.setup import build_trainer, describe_dataset
+
+    torch.set_flush_denormal(True)  # numbers below 1e-38 are as good as zero, and a CPU takes a hundred times longer over them
+    set_up_logging(config.log)
+    stop.check()
+    if config.run.debug_dataset:
+        print(describe_dataset(config), flush=True)
+        return
+    build_trainer(config, progress, stop).run()
+
+
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:
+    """Report why the training ends and return the exit code, which a full disk cannot take away."""
     progress.fail(reason_code, sentence)
-    print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
-    return 2
+    with suppress(OSError):  # the log may be on the full disk, too
+        print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
+    return EXIT_CODES.get(reason_code, EXIT_REFUSED)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ FLUX1_NAMES = {
     "sd-scripts/library/config.py": "kohya's flags",
     "sd-scripts/library/training/compatibility.py": "kohya's flags",
     "sd-scripts/library/training/trackers.py": "kohya's flags",
-    "sd-scripts/networks/factory.py": "kohya's --network_args train_t5xxl",
     "sd-scripts/networks/flux_merge_lora.py": "kohya's command for FLUX.1",
-    "sd-scripts/networks/lycoris_kohya.py": "kohya's --network_args train_t5xxl",
+    "sd-scripts/networks/lycoris_args.py": "kohya's --network_args train_t5xxl",
     "sd-scripts/networks/network_args.py": "kohya's --network_args train_t5xxl",
+    "sd-scripts/networks/network_checks.py": "kohya's --network_args train_t5xxl",
     "fluxgym/config/trainer_flags.py": "kohya's flags",
     "fluxgym/contract/model_kinds.py": "the roles of model files",
     "fluxgym/models/catalog.py": "the roles of model files",
@@ -61,6 +61,8 @@ MAX_PARAMETERS = 5
 MANY_PARAMETERS = {
     "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
+# Files that open images in another way than by fluxgym/contract/image_reader.py, and why. This table may only shrink.
+IMAGE_OPENERS = {"sd-scripts/pocket/images.py": "photos that packages bundle, for the pretraining of the pocket model"}
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 
 
@@ -311,6 +313,15 @@ def test_settings_that_have_an_enum_are_not_compared_with_texts():
     assert found == []
 
 
+def test_images_are_opened_only_by_the_reader_of_the_contract():
+    found = set()
+    for path in sources("fluxgym", "sd-scripts"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Attribute) and node.attr == "open" and isinstance(node.value, ast.Name) and node.value.id == "Image":
+                found.add(str(path))
+    assert found == set(IMAGE_OPENERS)
+
+
 def test_no_file_names_a_path_of_one_machine():
     found = []
     for path in tracked():
@@ -322,8 +333,31 @@ def test_no_file_names_a_path_of_one_machine():
 
 def test_dependencies_are_pinned_and_have_a_reason():
     found = []
-    for name in ("requirements.txt", "requirements-optimizers.txt", "requirements-lycoris.txt", "requirements-dev.txt"):
+    for name in (
+        "requirements.txt",
+        "requirements-optimizers.txt",
+        "requirements-lycoris.txt",
+        "requirements-images.txt",
+        "requirements-dev.txt",
+    ):
         for line in (ROOT / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r", "--")) and not re.match(r"[\w.\-]+==[\w.\-]+ +# \S", line):
                 found.append(f"{name}: {line}")
     assert found == []
+
+
+# Files whose text the kernel writes, which has no byte order mark.
+KERNEL_TEXT = {
+    "fluxgym/engines/machine.py", "fluxgym/runs/process_identity.py", "fluxgym/supervisor/stall.py", "fluxgym/supervisor/trainer_process.py",
+}  # fmt: skip
+
+
+def test_text_files_are_read_without_a_byte_order_mark():
+    found = set()
+    for path in sources("fluxgym", "sd-scripts"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "read_text":
+                encodings = [keyword.value for keyword in node.keywords if keyword.arg == "encoding"]
+                if not any(isinstance(each, ast.Constant) and each.value == "utf-8-sig" for each in encodings):
+                    found.add(str(path))
+    assert found == KERNEL_TEXT

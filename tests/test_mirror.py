@@ -7,7 +7,6 @@ from tests.support.source_tree import ROOT, imports, sources
 # Modules that no test module imports and no test file is named after, and the tests that run them. This table may only shrink.
 TESTED_BY = {
     "fluxgym/__main__.py": "tests/integration/test_guide.py",  # the terminal commands
-    "fluxgym/cli/terminal.py": "tests/fluxgym/cli/test_run_commands.py",
     "fluxgym/cli/watch.py": "tests/fluxgym/cli/test_run_commands.py",
     "fluxgym/config/values.py": "tests/fluxgym/config/test_settings.py",
     "fluxgym/contract/limits.py": "tests/sd_scripts/library/training/test_setup.py",

@@ -25,7 +25,7 @@ def read_state_file(path: Path) -> dict[str, object]:
         SettingsError: If the file cannot be read or does not hold a JSON object.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:

@@ -46,7 +46,7 @@ class Flag:
 @cache
 def all_flags() -> dict[str, Flag]:
     """Return every flag by name."""
-    rows = json.loads(Path(__file__).with_name("flags.json").read_text(encoding="utf-8"))
+    rows = json.loads(Path(__file__).with_name("flags.json").read_text(encoding="utf-8-sig"))
     flags = (
         Flag(
             name=str(row["flag"]).lstrip("-"),

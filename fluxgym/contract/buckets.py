@@ -77,18 +77,50 @@ def fit_into_buckets(image: Size, sizes: Sequence[Size]) -> Fit:
 
 
 def fit_without_upscale(image: Size, resolution: Size, step: int) -> Fit:
-    """Shrink an image to at most the resolution's area and crop both sides to multiples of step; enlarge it only to reach one step."""
-    width, height = image
+    """Shrink an image to at most the resolution's area and crop both sides to multiples of step, as kohya does.
+
+    Where a side would be shorter than one step, which kohya cannot train, the bucket is one step there and the image covers it.
+    """
     area = resolution[0] * resolution[1]
-    if width * height > area:
-        ratio = width / height
-        width, height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-    bucket = max(step, width // step * step), max(step, height // step * step)
-    return cover(image, bucket) if min(width, height) < step else Fit(bucket, (width, height))
+    resized = image if image[0] * image[1] <= area else _shrunk(image, area, step)
+    width, height = (side // step * step for side in resized)
+    return Fit((width, height), resized) if width and height else cover(image, _strip((width, height), area, step))
+
+
+def _shrunk(image: Size, area: int, step: int) -> Size:
+    """Return an image's size within an area, with its width or its height a multiple of step: what keeps the aspect ratio better.
+
+    One side is 0 if it would be shorter than one step.
+    """
+    ratio = image[0] / image[1]
+    wide = math.sqrt(area * ratio)
+    width, height = _whole_steps(wide, step), _whole_steps(area / wide, step)
+    height_of_width, width_of_height = _whole_steps(width / ratio, step), _whole_steps(height * ratio, step)
+    if not height or not height_of_width:
+        return (width, 0) if width else (0, height)
+    if abs(width / height_of_width - ratio) < abs(width_of_height / height - ratio):
+        return width, _nearest(width / ratio)
+    return _nearest(height * ratio), height
+
+
+def _strip(bucket: Size, area: int, step: int) -> Size:
+    """Return a bucket with a missing side as one of step pixels there, and at most the area."""
+    longest = max(step, area // step // step * step)
+    width, height = (min(longest, max(step, side)) for side in bucket)
+    return width, height
 
 
 def cover(image: Size, bucket: Size) -> Fit:
-    """Resize an image so that it just covers the bucket; the aspect ratio is kept."""
-    if image[0] / image[1] > bucket[0] / bucket[1]:
-        return Fit(bucket, (max(bucket[0], round(image[0] * bucket[1] / image[1])), bucket[1]))
-    return Fit(bucket, (bucket[0], max(bucket[1], round(image[1] * bucket[0] / image[0]))))
+    """Resize an image so that it just covers the bucket; the aspect ratio is kept, and halves are rounded up, as in kohya."""
+    axis = 1 if image[0] / image[1] > bucket[0] / bucket[1] else 0
+    scale = bucket[axis] / image[axis]
+    width, height = (max(side, _nearest(length * scale)) for side, length in zip(bucket, image, strict=True))
+    return Fit(bucket, (width, height))
+
+
+def _nearest(length: float) -> int:
+    return int(length + 0.5)
+
+
+def _whole_steps(length: float, step: int) -> int:
+    return _nearest(length) // step * step

@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.regular_files import open_regular
+
 # Keys of kohya's train_state.json. Both counts start again at every resume.
 KOHYA_STEP = "current_step"
 KOHYA_EPOCH = "current_epoch"
@@ -71,8 +73,8 @@ def digest(path: Path) -> FileDigest:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file, or of the file that a link leads to, in hex."""
+    with open_regular(path, follow_links=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

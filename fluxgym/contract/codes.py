@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 EXIT_STOPPED = 143  # exit code of a trainer that saved its state after SIGTERM
+EXIT_REFUSED = 2  # exit code of a trainer that says in a sentence what the user can fix
 ERROR_PREFIX = "error: "  # begins the line of a trainer's output that says in a sentence why it ended
 
 
@@ -60,3 +61,8 @@ class ReasonCode(StrEnum):
     UNKNOWN = "unknown"
     UNREADABLE = "unreadable"
     USER = "user"
+
+
+# Exit codes of a trainer that cannot write its reason into progress.jsonl any more.
+EXIT_CODES = {ReasonCode.DISK_FULL: 28, ReasonCode.STORAGE: 5}
+REASON_OF_EXIT = {number: code for code, number in EXIT_CODES.items()}

@@ -19,12 +19,13 @@ class DatasetLook:
     """One look at a folder: its images with the text of their captions ("" without one), and what would be lost.
 
     subfolders are the numbers of images in the folders inside; equal are groups of images of the same content; undecodable are caption
-    files in an unknown encoding.
+    files in an unknown encoding, refused those that are not regular files, with the reason.
     """
 
     captions: Mapping[str, str]
     pairing: Pairing
     undecodable: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
     equal: tuple[tuple[str, ...], ...] = ()
     subfolders: Mapping[str, int] = field(default_factory=dict)
 

@@ -4,7 +4,9 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 
-IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+from fluxgym.contract.image_formats import FORMATS
+
+IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
 EXIF_ORIENTATION = 0x0112
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 

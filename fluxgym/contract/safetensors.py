@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.regular_files import open_regular
+
 MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors library
 LENGTH_BYTES = 8
 
@@ -61,14 +63,14 @@ class Header:
             raise HeaderError(HeaderProblem.MISSING_BYTES if size < self.file_bytes else HeaderProblem.TOO_LONG)
 
 
-def read_header(path: Path) -> Header:
-    """Read the header of a file. The data behind it is not checked; see `Header.check_size`.
+def read_header(path: Path, *, follow_links: bool = True) -> Header:
+    """Read the header of a regular file. The data behind it is not checked; see `Header.check_size`.
 
     Raises:
         HeaderError: If the file is not a .safetensors file, or its header is cut short or damaged.
         OSError: If the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=follow_links) as file:
         start = file.read(LENGTH_BYTES)
         if len(start) < LENGTH_BYTES:
             raise HeaderError(HeaderProblem.MISSING_BYTES)

@@ -13,10 +13,12 @@ from typing import NamedTuple
 from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, images_among, index_of, pair_entries, read_caption, scan
 from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import file_lock, open_regular, remove_file, storage_error, write_text
+from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
 
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
@@ -140,7 +142,9 @@ class ImageFolder:
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
-            decode_caption(source.read_bytes())
+            decode_caption(read_regular(source, MAX_CAPTION_BYTES))
+        except UnsafeFile as error:
+            raise DatasetError(refusal_of(name, error.reason), field="images") from None
         except UnicodeDecodeError:
             raise DatasetError(undecodable_sentence(name), field="images") from None
 
@@ -245,8 +249,11 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
 
 
 def _content(caption: Path) -> bytes:
-    with open_regular(caption) as file:
-        return file.read()
+    """Return what a caption file holds; raises DatasetError for a link, a pipe, a device or a giant."""
+    try:
+        return read_regular(caption, MAX_CAPTION_BYTES)
+    except UnsafeFile as error:
+        raise DatasetError(refusal_of(caption.name, error.reason), field="images") from None
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -275,11 +282,19 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
     return len(names)
 
 
+def refusal_of(caption: str, why: str) -> str:
+    """Return the sentence about a caption that is not read, because it is not a regular file or is too large."""
+    return f"The caption {caption} is not read: {why}. Replace it by a text file, or remove it."
+
+
 def _link(source: Path, target: Path) -> None:
+    """Give an image a second name, or copy it on a volume that cannot; an image may be a link, whose target is used."""
+    source = source.resolve()  # a relative symbolic link would be broken there
     try:
-        os.link(source.resolve(), target)  # a relative symbolic link would be broken there
+        os.link(source, target)
     except OSError:
-        shutil.copy2(source, target)
+        ensure_room(target.parent, source.stat().st_size)
+        copy_regular(source, target)
 
 
 def sizes(path: Path) -> Sequence[ImageSize]:

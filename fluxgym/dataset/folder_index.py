@@ -8,19 +8,21 @@ folder's time unchanged. Everything that FluxGym writes changes it.
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
 from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import FileId, ImageSize, read_size
-from fluxgym.runs.files import open_regular, storage_error
+from fluxgym.runs.files import storage_error
 
 MAX_CAPTION = 20_000
-MAX_CAPTION_BYTES = 4 * MAX_CAPTION
 MAX_FOLDERS = 16
 MAX_KEPT_CHARACTERS = 8_000_000  # of the captions of one folder
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
@@ -31,11 +33,15 @@ ABSENT = (0, 0)
 
 
 class Captions(NamedTuple):
-    """The images' captions by name in order, "" where there is none; undecodable are caption files in an unknown encoding."""
+    """The images' captions by name in order, "" where there is none.
+
+    refused is why files that are captions by name are not read, by file name; undecodable are those in an unknown encoding.
+    """
 
     texts: dict[str, str]
     pairing: Pairing
     undecodable: tuple[str, ...] = ()
+    refused: Mapping[str, str] = MappingProxyType({})
 
     def missing(self) -> list[str]:
         """Return the names of the images without a caption."""
@@ -149,6 +155,7 @@ class FolderIndex:
             captions=captions.texts,
             pairing=captions.pairing,
             undecodable=captions.undecodable,
+            refused=captions.refused,
             equal=extras.equal,
             subfolders=extras.subfolders,
         )
@@ -178,19 +185,23 @@ class FolderIndex:
         pairing = pair_entries(entries, self._extension)
         found: dict[str, str] = {}
         undecodable = []
+        refused: dict[str, str] = {}
         kept = 0
         for name in sorted(images_among(entries)):
             caption = entries.get(pairing.of.get(name, ""))
             if caption is None:
                 found[name] = ""
                 continue
-            read = _caption(caption, before.get(caption.name))
+            try:
+                read = _caption(caption, before.get(caption.name))
+            except UnsafeFile as error:
+                read, refused[caption.name] = _Caption(None, ""), error.reason
             undecodable += [] if read.is_decodable else [caption.name]
             found[name] = read.text
             kept += len(read.text)
             if read.signature is not None and kept <= MAX_KEPT_CHARACTERS:
                 self._texts[caption.name] = read
-        return Captions(found, pairing, tuple(dict.fromkeys(undecodable)))
+        return Captions(found, pairing, tuple(dict.fromkeys(undecodable)), refused)
 
 
 def _file_id(entry: os.DirEntry[str]) -> FileId | None:
@@ -238,14 +249,18 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
 
 
 def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:
-    """Return a caption file's content, from before if the file is the same; one without text and signature if it cannot be read."""
+    """Return a caption file's content, from before if the file is the same; one without text and signature if it cannot be read.
+
+    Raises UnsafeFile for a link, a pipe, a device or a giant, whose content would be shown and trained on.
+    """
     try:
-        status = entry.stat()
+        status = entry.stat(follow_symlinks=False)
         signature = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
         if before is not None and before.signature == signature:
             return before
-        with open_regular(Path(entry.path)) as file:
-            return _decoded(signature, file.read(MAX_CAPTION_BYTES))
+        return _decoded(signature, read_regular(entry.path, MAX_CAPTION_BYTES))
+    except UnsafeFile:
+        raise
     except OSError:
         return _Caption(None, "")
 
@@ -253,8 +268,7 @@ def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:
 def read_caption(path: Path) -> str:
     """Return the text of a caption file as the page shows it, with replaced characters if its encoding is not known; "" if it cannot be read."""
     try:
-        with open_regular(path) as file:
-            return _decoded(None, file.read(MAX_CAPTION_BYTES)).text
+        return _decoded(None, read_regular(path, MAX_CAPTION_BYTES)).text
     except OSError:
         return ""
 
@@ -262,9 +276,7 @@ def read_caption(path: Path) -> str:
 def _decoded(signature: Signature | None, data: bytes) -> _Caption:
     try:
         return _Caption(signature, decode_caption(data))
-    except UnicodeDecodeError as error:
-        if len(data) == MAX_CAPTION_BYTES and error.start >= len(data) - 3:
-            return _decoded(signature, data[: error.start])  # only the first part was read, up to the middle of a character
+    except UnicodeDecodeError:
         return _Caption(signature, data.decode("utf-8", "replace").strip(), is_decodable=False)
 
 

@@ -1,23 +1,24 @@
-"""Check image files, and return their sizes and thumbnails. Results are cached by the file's identity, so that a rename keeps them."""
+"""Check image files, and return their sizes and thumbnails. Results are cached by the file's identity, so that a rename keeps them.
+
+This process never opens an image: the pools of processes do. Headers have their own, so that they do not wait for images to be decoded.
+"""
 
 import functools
-import io
 import os
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeVar
 
-from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
+from fluxgym.contract.image_formats import UnusableImage
+from fluxgym.dataset.image_pool import ImagePool, ImageRequest
 from fluxgym.errors import BadImage
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-MAX_BYTES = 330_000_000  # decoded: 110 megapixels of RGB
-MAX_THUMBNAILS = 4000
+MAX_THUMBNAILS = 1000  # about 15 kB each
 MAX_SIZES = 200_000
-_DECODE_LOCK = threading.Lock()  # decoding a large image takes hundreds of megabytes
+HEADERS = ImagePool(1)
+DECODERS = ImagePool(2)
+Result = TypeVar("Result")
 
 
 class ImageSize(NamedTuple):
@@ -41,80 +42,45 @@ class FileId:
     def of(cls, file: Path | os.DirEntry[str]) -> "FileId":
         """Return a file's identity; raises OSError if it does not exist."""
         status = file.stat()
-        return cls(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, os.fspath(file))
+        return cls(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, os.path.abspath(file))  # noqa: PTH100 (keeps links)
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image completely and return its size; raises BadImage if it is not an image, damaged or too large."""
-    from PIL import Image, UnidentifiedImageError  # loads slowly, and most commands do not need it
-
-    try:
-        with _DECODE_LOCK, Image.open(path) as image:
-            if image.width * image.height * len(image.getbands()) > MAX_BYTES:
-                raise BadImage(
-                    f"{path.name} has {image.width}x{image.height} pixels, more than can be read; make it smaller.", field="images"
-                )
-            image.load()
-            return _size_as_seen(image)
-    except UnidentifiedImageError:
-        raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="images") from None
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="images") from None
+    """Decode an image completely and return its size; raises BadImage if it is not an image, damaged or out of bounds."""
+    return _named(path.name, lambda: _check(FileId.of(path)))
 
 
 def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
-    """Return an image's size, from the cache or from its header; raises BadImage if it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return _read_size(FileId.of(file))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{file.name} is not an image, or is damaged; remove it or save it again.", field="images") from None
-
-
-@functools.lru_cache(maxsize=MAX_SIZES)
-def _read_size(file: FileId) -> ImageSize:
-    """Return an image's size; Pillow reads the header only, but decodes a PNG without EXIF data."""
-    from PIL import Image
-
-    with Image.open(file.path) as image:
-        return _size_as_seen(image)
-
-
-def _size_as_seen(image: "Image.Image") -> ImageSize:
-    return ImageSize(*upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION)))
-
-
-def num_pixels(path: Path) -> int:
-    """Return the number of pixels in an image's header, without decoding; raises BadImage if it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return image.width * image.height
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="images") from None
+    """Return an image's size, from the cache or from its header; raises BadImage if it cannot be read or is out of bounds."""
+    return _named(file.name, lambda: _read_size(FileId.of(file)))
 
 
 def thumbnail(path: Path, side: int) -> bytes:
     """Return an upright JPEG of an image, at most side pixels wide and high; raises BadImage if it cannot be read."""
-    from PIL import Image, UnidentifiedImageError
+    return _named(path.name, lambda: _thumbnail(FileId.of(path), side))
 
+
+def _named(name: str, action: Callable[[], Result]) -> Result:
+    """Return the result of an action; its errors name the file."""
     try:
-        return _thumbnail(FileId.of(path), side)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
-        raise BadImage(f"{path.name} is not an image, or is damaged.", field="images") from None
+        return action()
+    except UnusableImage as error:
+        raise BadImage(f"{name} {error}", field="images") from None
+    except OSError as error:
+        raise BadImage(f"{name} cannot be read ({error.strerror}); remove it or add it again.", field="images") from None
+
+
+def _check(file: FileId) -> ImageSize:
+    result = DECODERS.run(ImageRequest(action="check", path=file.path))
+    return ImageSize(result.width, result.height)
+
+
+@functools.lru_cache(maxsize=MAX_SIZES)
+def _read_size(file: FileId) -> ImageSize:
+    result = HEADERS.run(ImageRequest(action="size", path=file.path))
+    return ImageSize(result.width, result.height)
 
 
 @functools.lru_cache(maxsize=MAX_THUMBNAILS)
 def _thumbnail(file: FileId, side: int) -> bytes:
-    from PIL import Image, ImageOps
-
-    with _DECODE_LOCK, Image.open(file.path) as image:
-        if image.width * image.height * len(image.getbands()) > MAX_BYTES:
-            raise ValueError("too many pixels")
-        image.draft("RGB", (side * 2, side * 2))
-        image.thumbnail((side, side))  # before anything is copied
-        buffer = io.BytesIO()
-        ImageOps.exif_transpose(image).convert("RGB").save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return DECODERS.run(ImageRequest(action="thumbnail", path=file.path, side=side)).data

@@ -4,9 +4,12 @@ import codecs
 from pathlib import Path
 
 from fluxgym.contract.caption_files import CAPTION_EXTENSIONS, decode_caption
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
+from fluxgym.dataset.folder import refusal_of
 from fluxgym.dataset.folder_index import scan
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import open_regular, storage_error, write_text
+from fluxgym.runs.files import storage_error, write_text
 
 
 def captions_to_utf8(folder: Path, encoding: str) -> dict[str, str]:
@@ -32,8 +35,9 @@ def captions_to_utf8(folder: Path, encoding: str) -> dict[str, str]:
 def _converted(path: Path, encoding: str) -> str | None:
     """Return the text of a caption in an encoding, None if it is UTF-8 already."""
     try:
-        with open_regular(path) as file:
-            data = file.read()
+        data = read_regular(path, MAX_CAPTION_BYTES)
+    except UnsafeFile as error:
+        raise DatasetError(refusal_of(path.name, error.reason)) from None
     except OSError as error:
         raise storage_error(error, path) from error
     try:

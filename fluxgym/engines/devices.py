@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from fluxgym.runs.files import local_locks, try_lock
+from fluxgym.runs.files import local_locks, read_json, try_lock
 from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest
 
@@ -97,8 +97,8 @@ def _lock_all(devices: Sequence[str], holder: str) -> tuple[IO[str], ...] | None
 def current_user(device: str) -> str:
     """Return the run that locked a device last, "" if none did."""
     try:
-        return str(json.loads(_path(device).read_text(encoding="utf-8"))["holder"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(_path(device))["holder"])
+    except (KeyError, TypeError):
         return ""
 
 

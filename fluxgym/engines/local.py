@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
+from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
@@ -190,7 +191,7 @@ class LocalEngine:
 
 def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
     options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
-    with run.monitor_log.open("ab") as output:
+    with append_regular(run.monitor_log) as output:
         return start_detached([sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *options], output)
 
 

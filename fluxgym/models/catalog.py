@@ -70,7 +70,7 @@ def _built_in() -> dict[str, Model]:
 
 def _parse(path: Path) -> dict[str, Model]:
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        table = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
         return {str(name): _model(str(name), entry) for name, entry in table.items()}
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(

@@ -75,7 +75,7 @@ def _files(folder: Path) -> list[Path]:
             raise _Problem("folder has no .safetensors file" if not files else "folder has several .safetensors files without an index")
         return files
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _Problem(f"folder's {index.name} cannot be read; download it again") from None

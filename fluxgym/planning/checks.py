@@ -18,15 +18,16 @@ from fluxgym.contract.dataset_notes import (
     undecodable_sentence,
 )
 from fluxgym.dataset.dataset_spec import caption_rules
-from fluxgym.dataset.folder import check_names, sizes
+from fluxgym.dataset.folder import check_names, refusal_of, sizes
 from fluxgym.dataset.folder_index import index_of
 from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
-from fluxgym.runs.files import check_free_space
+from fluxgym.runs.files import check_free_space, keeps_hosts_apart, without_locks
 from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.trainers.options import draws_samples
 
 LARGE_MODEL_BYTES = 2 * 10**9  # FLUX.1 has 12 to 24 GB, the pocket model 17 MB
@@ -150,7 +151,7 @@ def _report_look(config: TrainConfig, look: DatasetLook, extension: str, finding
         return
     _report_counts(config, len(look.captions), sum(map(bool, look.captions.values())), findings)
     findings.attempt(lambda: check_names(look.captions), IMAGES)
-    _report_undecodable(look, findings)
+    _report_unreadable(look, findings)
     trigger = "" if config.concept_sentence.strip() in _added_text(config) else config.concept_sentence
     for sentence in notes(look, extension=extension, trigger=trigger):
         findings.add(Level.WARNING, sentence, IMAGES)
@@ -160,7 +161,10 @@ def _added_text(config: TrainConfig) -> str:
     return " ".join(str(config.advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix"))
 
 
-def _report_undecodable(look: DatasetLook, findings: Findings) -> None:
+def _report_unreadable(look: DatasetLook, findings: Findings) -> None:
+    """Report captions that Start would refuse: links, pipes, devices, giants, and those in an unknown encoding."""
+    for name, why in look.refused.items():
+        findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
     for name in look.undecodable[:MAX_NAMED]:
         findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
 
@@ -171,7 +175,7 @@ def _report_regularization(folder: Path, extension: str, findings: Findings) -> 
         sentence = no_images_sentence(look.subfolders) or "Choose a folder with images, or leave it empty."
         findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
     elif look is not None:
-        _report_undecodable(look, findings)
+        _report_unreadable(look, findings)
         for sentence in notes(look, extension=extension):
             findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
 
@@ -221,6 +225,8 @@ def report_small_images(config: TrainConfig, images: ImageSet, findings: Finding
 
 
 def check_disk(outputs: Path, findings: Findings) -> None:
-    """Report the free disk space."""
+    """Report the free disk space, and a volume on which two machines are not kept apart."""
     if free := findings.attempt(lambda: check_free_space(outputs)):
         findings.add(Level.OK, f"{free / 10**9:.0f} GB are free on the disk.")
+    if OutputsPaths(outputs).own.is_dir() and not keeps_hosts_apart(OutputsPaths(outputs).locks):
+        findings.add(Level.WARNING, without_locks(outputs))

@@ -1,28 +1,33 @@
-"""Files of a run: atomic writes, locks, reserved disk space, the end of a log, and free space."""
+"""Files of a run: atomic writes, bounded reads, locks, reserved disk space, the end of a log, and free space."""
 
 import errno
 import fcntl
+import functools
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from fluxgym.contract.codes import ReasonCode
-from fluxgym.errors import AlreadyRunning, StorageError
+from fluxgym.contract.regular_files import UnsafeFile, open_regular, read_regular, update_regular
+from fluxgym.contract.volumes import sync_file, sync_folder
+from fluxgym.errors import AlreadyRunning, NotReadableNow, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOCK_POLL_S = 0.05
-LOCKS_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+log = logging.getLogger(__name__)
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 RESERVED_BYTES = 4096
-MIN_FREE_BYTES = 500 << 20
+MIN_FREE_BYTES = 500 << 20  # stay free for the trainings that run
+MAX_JSON_BYTES = 4 << 20
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
         with tmp_path.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         tmp_path.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -84,22 +89,30 @@ def remove_file(path: Path) -> OSError | None:
     return None
 
 
-def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
-    """Open a regular file to read; raises OSError for anything else, such as a pipe, which would block."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering)
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Return the content of a JSON file, None if it is missing, damaged, larger than max_bytes, or not a regular file.
 
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, None if it is missing or damaged."""
+    Raises NotReadableNow if that cannot be known.
+    """
     try:
-        with open_regular(path) as file:
-            return parse_json(file.read())
-    except (OSError, ValueError, RecursionError):
+        return parse_json(read_regular(path, max_bytes))
+    except (OSError, ValueError, RecursionError) as error:
+        raise_if_exhausted(error, path)
         return None
+
+
+def raise_if_exhausted(error: Exception, path: Path) -> None:
+    """Raise NotReadableNow for an error of this machine, which says nothing about the file or process that was to be read."""
+    if isinstance(error, OSError) and error.errno in EXHAUSTED:
+        raise _exhausted(error, path) from error
+
+
+def _exhausted(error: OSError, path: Path) -> NotReadableNow:
+    what = "this machine has no memory left" if error.errno == errno.ENOMEM else "too many files are open"
+    return NotReadableNow(
+        f"{path} cannot be opened now, because {what}. Nothing was changed. Close other programs or pages, or raise the limit (ulimit -n), "
+        "and try again."
+    )
 
 
 def parse_json(data: bytes) -> Any:
@@ -110,18 +123,6 @@ def parse_json(data: bytes) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:  # some network file systems do not support it
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
-
-
 def reason_code_of(error: StorageError) -> ReasonCode:
     """Return the reason code of a storage error: DISK_FULL, or STORAGE for every other cause."""
     return ReasonCode.DISK_FULL if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL else ReasonCode.STORAGE
@@ -129,6 +130,10 @@ def reason_code_of(error: StorageError) -> ReasonCode:
 
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Return the error with one sentence about why a file could not be written."""
+    if error.errno in EXHAUSTED:
+        return _exhausted(error, path)
+    if isinstance(error, UnsafeFile):
+        return StorageError(f"{error.filename or path} cannot be used: {error.strerror}. Remove it, or replace it by a regular file.")
     if error.errno in FULL:
         return StorageError(f"The disk is full: {path} could not be written. Free some space and try again.")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
@@ -146,20 +151,65 @@ def local_locks() -> Path:
 def try_lock(path: Path) -> IO[str] | None:
     """Return a file, created if necessary, whose lock is held until it is closed; None if another process holds the lock.
 
-    On a file system without locks, a file in local_locks() is locked instead, which covers the processes of this machine.
+    On a volume without locks, a file in local_locks() is locked instead, which covers the processes of this machine; see `keeps_hosts_apart`.
     """
     try:
         return _locked(path)
-    except OSError as error:
-        if error.errno not in LOCKS_UNSUPPORTED:
-            raise storage_error(error, path) from error
-    try:
-        return _locked(local_locks() / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32])
+    except NoLocks as error:
+        first = error
     except OSError as error:
         raise storage_error(error, path) from error
+    if path.parent != local_locks():
+        _warn_once(path.parent)
+    local = local_locks() / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
+    try:
+        return _locked(local)
+    except NoLocks as error:
+        raise _without_locks(path, first, error) from error
+    except OSError as error:
+        raise storage_error(error, local) from error
+
+
+class NoLocks(OSError):
+    """A volume refuses flock."""
+
+
+def without_locks(folder: Path) -> str:
+    """Return the sentence about a volume without locks, where the locks of this machine are used."""
+    return f"The volume of {folder} has no file locks. Use it from one machine only: two machines are not kept from writing the same files."
+
+
+@functools.cache
+def _warn_once(folder: Path) -> None:
+    log.warning("%s", without_locks(folder))
+
+
+def _without_locks(path: Path, error: OSError, local_error: OSError) -> StorageError:
+    if path.parent == local_locks():
+        which, why = f"The volume of {path.parent} has", error.strerror
+    else:
+        which, why = f"Neither the volume of {path} nor that of {local_locks()} has", local_error.strerror
+    return StorageError(
+        f"{which} file locks ({why}), so two processes could write the same files. Set FLUXGYM_LOCKS to a folder on a local disk of this "
+        "machine, and start again."
+    )
+
+
+def keeps_hosts_apart(folder: Path) -> bool:
+    """Return True if the volume of a folder has locks, or if that cannot be tried there. Without them only one machine may use the folder."""
+    try:
+        lock = _locked(folder / ".lock-test")
+    except NoLocks:
+        return False
+    except OSError:
+        return True
+    if lock is not None:
+        lock.close()
+    return True
 
 
 def _locked(path: Path) -> IO[str] | None:
+    """Return the locked file, None if another process holds the lock; raises NoLocks if the volume has no locks."""
     if path.parent == local_locks():
         _own_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,9 +220,11 @@ def _locked(path: Path) -> IO[str] | None:
     except BlockingIOError:
         file.close()
         return None
-    except OSError:
+    except OSError as error:
         file.close()
-        raise
+        if error.errno in (errno.EIO, errno.ESTALE):
+            raise  # a network drive that fails now may have locks
+        raise NoLocks(error.errno, error.strerror, str(path)) from None
     return file
 
 
@@ -213,10 +265,10 @@ def reserve(path: Path) -> None:
 def write_reserved(path: Path, text: str) -> None:
     """Write a text of at most RESERVED_BYTES into reserved space; raises StorageError if none was reserved."""
     try:
-        with path.open("r+b") as file:
+        with update_regular(path) as file:
             file.write(text.encode().ljust(RESERVED_BYTES))
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
     except OSError as error:
         raise storage_error(error, path) from error
 
@@ -242,15 +294,32 @@ def check_free_space(outputs: Path) -> int:
 
     Raises StorageError if the folder cannot be written or the disk has less than MIN_FREE_BYTES free.
     """
-    existing = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
+    existing = _existing(outputs)
     if not os.access(existing, os.W_OK):
         raise StorageError(f"{outputs} cannot be written; check its permissions, or choose another folder with --outputs.")
+    return ensure_room(outputs, 0)
+
+
+def ensure_room(folder: Path, num_bytes: int) -> int:
+    """Return the free bytes on the disk of a folder, which need not exist.
+
+    Raises StorageError if num_bytes more would leave less than MIN_FREE_BYTES for the trainings that run.
+    """
     try:
-        free = shutil.disk_usage(existing).free
+        free = shutil.disk_usage(_existing(folder)).free
     except OSError as error:
-        raise storage_error(error, outputs) from error
-    if free < MIN_FREE_BYTES:
+        raise storage_error(error, folder) from error
+    if free >= num_bytes + MIN_FREE_BYTES:
+        return free
+    if not num_bytes:
         raise StorageError(
-            f"Only {free >> 20} MB are free on the disk of {outputs}; free at least {MIN_FREE_BYTES >> 20} MB, then start again."
+            f"Only {free >> 20} MB are free on the disk of {folder}; free at least {MIN_FREE_BYTES >> 20} MB, then start again."
         )
-    return free
+    raise StorageError(
+        f"There is not enough room on the disk of {folder}: {num_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free, and "
+        f"{MIN_FREE_BYTES / 1e6:,.0f} MB of these stay reserved for trainings that run. Free disk space, then try again."
+    )
+
+
+def _existing(folder: Path) -> Path:
+    return next(existing for existing in (folder, *folder.parents) if existing.is_dir())

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fluxgym.errors import StorageError
+from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.files import is_missing, read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state_or_empty
@@ -187,8 +187,11 @@ def holds_start(run: RunPaths, run_id: str) -> bool:
 
     One of launch.json and ui_state.json has to name it; if neither can be read, it is enough that one exists.
     """
-    spec = read_launch_spec(run)
-    named = [spec.run_id if spec is not None else None, read_state_or_empty(run).get("run_id")]  # users may have edited them
+    try:
+        spec, state = read_launch_spec(run), read_state_or_empty(run)
+    except NotReadableNow:
+        return True  # as far as is known
+    named = [spec.run_id if spec is not None else None, state.get("run_id")]  # users may have edited them
     if named == [None, None]:
         return not (is_missing(run.launch) and is_missing(run.ui_state))
     return run_id in named

@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from fluxgym.runs.files import open_regular, read_json, write_json
+from fluxgym.contract.regular_files import read_regular
+from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
 from fluxgym.runs.paths import RunPaths
 
 PROC = Path("/proc")
@@ -106,10 +107,15 @@ def start_ticks(pid: int) -> int | None:
 
 
 def stat_fields(pid: int) -> list[bytes] | None:
-    """Return the fields of /proc/PID/stat from the state on (state, parent, group, …), None if there is no such process or it is a zombie."""
+    """Return the fields of /proc/PID/stat from the state on (state, parent, group, …), None if there is no such process or it is a zombie.
+
+    Raises NotReadableNow if that cannot be known.
+    """
+    path = PROC / str(pid) / "stat"
     try:
-        fields = (PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
+        fields = path.read_bytes().rpartition(b")")[2].split()
+    except OSError as error:
+        raise_if_exhausted(error, path)
         return None
     return None if fields[0] in (b"Z", b"X") else fields
 
@@ -118,15 +124,18 @@ def machine_id() -> str:
     """Return /etc/machine-id, "" if there is none, as in many containers."""
     try:
         return MACHINE_ID.read_text().strip()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_if_exhausted(error, MACHINE_ID)
         return ""
 
 
 def boot_id() -> str:
     """Return the kernel's random ID of this boot."""
+    path = PROC / "sys/kernel/random/boot_id"
     try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+        return path.read_text().strip()
+    except OSError as error:
+        raise_if_exhausted(error, path)
         return ""
 
 
@@ -187,9 +196,9 @@ def write_record(run: RunPaths, record: ProcessRecord) -> None:
 
 
 def read_pid(path: Path) -> int | None:
-    """Return the integer in a PID file, None if it is missing or damaged."""
+    """Return the integer in a PID file, None if it is missing or damaged; raises NotReadableNow if that cannot be known."""
     try:
-        with open_regular(path) as file:
-            return int(file.read(64))
-    except (OSError, ValueError):
+        return int(read_regular(path, 64))
+    except (OSError, ValueError) as error:
+        raise_if_exhausted(error, path)
         return None

@@ -1,12 +1,12 @@
 """Read progress.jsonl: its last lines, for which only the end of a large file is read, or all lines."""
 
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fluxgym.contract.codes import FINISHED
 from fluxgym.contract.progress import Line, validate_line
-from fluxgym.runs.files import open_regular, parse_json
+from fluxgym.contract.regular_files import open_regular
+from fluxgym.runs.files import parse_json
 
 TAIL_BYTES = 16_384
 
@@ -48,9 +48,7 @@ def read_last_training(path: Path) -> Line | None:
 def _lines_from_end(path: Path) -> Iterator[Line]:
     """Yield the lines near the end of the file, the last first; a line is parsed when it is requested."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL_BYTES))
             data = file.read()

@@ -1,11 +1,11 @@
 """ui_state.json, read and written, and the folder name of a LoRA name."""
 
-import os
 from typing import Any
 
 from fluxgym.config.values import short
-from fluxgym.errors import BadName, UnreadableState
-from fluxgym.runs.files import open_regular, parse_json, run_lock, write_json
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
+from fluxgym.errors import BadName, DamagedState, UnreadableState
+from fluxgym.runs.files import parse_json, raise_if_exhausted, run_lock, write_json
 from fluxgym.runs.paths import RunPaths
 
 SCHEMA_VERSION = 1
@@ -16,22 +16,28 @@ State = dict[str, Any]
 
 
 def read_state(run: RunPaths) -> State:
-    """Return a run's state; raises UnreadableState with what is wrong with the file and what to do."""
+    """Return a run's state.
+
+    Raises:
+        DamagedState: If the file holds no state, or is a link, a pipe or a giant; says what to do.
+        UnreadableState: If it is missing, or cannot be read.
+        NotReadableNow: If nothing can be known about it now.
+    """
     path = run.ui_state
     try:
-        with open_regular(path, buffering=0) as file:
-            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
+        data = read_regular(path, MAX_BYTES)
+    except UnsafeFile as error:
+        raise DamagedState(f"{path.name} is not a state: {error.strerror}; repair it, or replace it by a regular file.") from None
     except OSError as error:
-        raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions.") from None
-    if len(data) > MAX_BYTES:
-        raise UnreadableState(f"{path.name} is larger than any state ({MAX_BYTES >> 20} MB); restore or delete it.")
+        raise_if_exhausted(error, path)
+        raise UnreadableState(f"{path.name} cannot be read ({error.strerror}); check the file's permissions and its disk.") from None
     try:
         state = parse_json(data)
     except (ValueError, RecursionError) as error:
         what = "is empty" if not data.strip() else f"is not valid JSON ({error})"
-        raise UnreadableState(f"{path.name} {what}; restore it from a backup, or delete it and start again.") from None
+        raise DamagedState(f"{path.name} {what}; restore it from a backup, or delete it and start again.") from None
     if not isinstance(state, dict):
-        raise UnreadableState(f"{path.name} contains no settings; restore it from a backup, or delete it and start again.")
+        raise DamagedState(f"{path.name} contains no settings; restore it from a backup, or delete it and start again.")
     return state
 
 

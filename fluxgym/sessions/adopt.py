@@ -18,10 +18,11 @@ from fluxgym.contract.files import (
     UI_STATE,
     lora_name,
 )
+from fluxgym.contract.regular_files import copy_regular
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.files import ensure_room, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.sessions.create import new_run
@@ -100,14 +101,22 @@ def _write_state(folder: Path, images: Path, run: RunPaths) -> None:
 
 
 def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
-    """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read."""
-    for model in folder.glob(f"*{LORA_ENDING}"):
-        shutil.copy2(model, staging.folder / (slug + model.name[len(folder.name) :] if model.name.startswith(folder.name) else model.name))
-    if (folder / SAMPLE_FOLDER).is_dir():
-        shutil.copytree(folder / SAMPLE_FOLDER, staging.samples, symlinks=True)
-    for name in COPIED:
-        if (folder / name).is_file():
-            shutil.copy2(folder / name, staging.folder / name)
+    """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read.
+
+    Links are not followed: in a folder from elsewhere they may lead to any file of this machine. Raises StorageError if there is too little room.
+    """
+    copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
+    copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
+    copies |= {folder / name: name for name in COPIED}
+    found = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
+    ensure_room(staging.folder, sum(path.stat().st_size for path in found))
+    for path, target in found.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy_regular(path, target)
+
+
+def _own_name(name: str, before: str, slug: str) -> str:
+    return slug + name[len(before) :] if name.startswith(before) else name
 
 
 def _take_images(sources: tuple[Path, ...], target: Path) -> str:

@@ -11,11 +11,14 @@ from pathlib import Path, PurePosixPath
 from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
+from fluxgym.contract.regular_files import UnsafeFile, open_regular
 from fluxgym.errors import ImportRefused
+from fluxgym.runs.files import ensure_room
 from fluxgym.runs.state import MAX_BYTES
 
-PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif")
+PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jxl")
 CHUNK = 1 << 20
+CHECK_BYTES = 8 << 20
 MAX_ENTRIES = 20_000
 MAX_DIRECTORY_BYTES = 8 << 20
 MAX_FILE_BYTES = 4 << 30
@@ -52,14 +55,17 @@ def pack(files: Iterable[tuple[Path, str]]) -> Iterator[bytes]:
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", strict_timestamps=False) as archive:  # type: ignore[call-overload]
         for path, name in files:
-            if path.is_symlink():
-                continue  # it may point outside the run
-            entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
-            entry.compress_type = zipfile.ZIP_STORED if path.suffix.lower() in PACKED else zipfile.ZIP_DEFLATED
-            with path.open("rb") as source, archive.open(entry, "w") as target:
-                while chunk := source.read(CHUNK):
-                    target.write(chunk)
-                    yield from sink.take()
+            try:
+                source = open_regular(path)
+            except UnsafeFile:
+                continue  # a link may point outside the run
+            with source:
+                entry = zipfile.ZipInfo.from_file(path, name, strict_timestamps=False)
+                entry.compress_type = zipfile.ZIP_STORED if path.suffix.lower() in PACKED else zipfile.ZIP_DEFLATED
+                with archive.open(entry, "w") as target:
+                    while chunk := source.read(CHUNK):
+                        target.write(chunk)
+                        yield from sink.take()
     yield from sink.take()
 
 
@@ -77,12 +83,14 @@ def unpack(source: Path, staging: Path) -> list[Path]:
 
     Raises:
         ImportRefused: If the archive holds anything that is not part of an export; the message names it.
+        StorageError: If it does not fit on the disk beside the room that is reserved for trainings that run.
     """
     with _opened(source) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
             raise ImportRefused(f"{source.name} holds {len(entries)} files; at most {MAX_ENTRIES} are taken.")
         targets = _targets([entry for entry in entries if not entry.filename.endswith("/")])
+        ensure_room(staging, sum(entry.file_size for entry in targets.values()))
         left = MAX_TOTAL_BYTES
         for path, entry in targets.items():
             target = staging / path
@@ -145,6 +153,8 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left:
     size = 0
     with target.open("xb") as file:
         for chunk in _chunks(archive, entry):
+            if size // CHECK_BYTES != (size + len(chunk)) // CHECK_BYTES:
+                ensure_room(target.parent, len(chunk))  # the archive may hold more than it says, and others write meanwhile
             size += len(chunk)
             if size > limit:
                 raise ImportRefused(f"“{_shown(entry)}” in the archive is larger than {limit >> 20} MB when unpacked; it was not unpacked.")

@@ -1,5 +1,6 @@
 """Forget, delete, sweep and back up runs; remove abandoned drafts and leftovers of interrupted starts."""
 
+import io
 import logging
 import os
 import secrets
@@ -14,11 +15,14 @@ from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.files import UI_STATE
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import FluxGymError, SessionError, SessionNotFound, StorageError
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import remove_file, storage_error
+from fluxgym.runs.files import raise_if_exhausted, remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import MAX_BYTES
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, ensure_same_run, name_lock
 
@@ -46,8 +50,8 @@ class Contents:
 
 
 def contents(run: RunPaths) -> Contents:
-    """Count what a run's folder holds; raises SessionNotFound when there is none."""
-    _check_exists(run)
+    """Count what a run's folder holds; raises SessionNotFound if it is not a run's."""
+    _check_is_run(run)
     sizes = [status.st_size for path in run.folder.rglob("*") if (status := _status(path)) and not stat.S_ISDIR(status.st_mode)]
     return Contents(
         num_files=len(sizes),
@@ -78,7 +82,7 @@ def forget(run: RunPaths, *, run_id: str | None = None) -> None:
         AlreadyRunning: If the run has a live process.
         SessionError: If the folder holds another run than the one with run_id by now.
     """
-    _check_exists(run)
+    _check_is_run(run)
     _forget(run, engine_of(run).orphans([run]), run_id)
 
 
@@ -102,7 +106,7 @@ def undo_forget(run: RunPaths) -> None:
         SessionError: If it is on the list.
         SessionNotFound: If it has no forgotten state.
     """
-    _check_exists(run)
+    _check_is_run(run)
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         if run.ui_state.exists():
             raise SessionError(f"{run.slug} is on the list.")
@@ -183,18 +187,32 @@ def backup(outputs: Path, target: Path) -> int:
 
 def _add(archive: tarfile.TarFile, run: RunPaths, name: str) -> None:
     try:
-        file = run.ui_state.open("rb")
+        data = read_regular(run.ui_state, MAX_BYTES)
     except FileNotFoundError:
         return  # forgotten in the meantime
     except OSError as error:
-        raise StorageError(f"{run.ui_state} cannot be read ({error.strerror}), so no backup was made; check its permissions.") from None
-    with file:
-        archive.addfile(archive.gettarinfo(arcname=name, fileobj=file), file)
+        raise_if_exhausted(error, run.ui_state)
+        way_out = "repair the run" if isinstance(error, UnsafeFile) else "check its permissions"
+        raise StorageError(f"{run.ui_state} cannot be read ({error.strerror}), so no backup was made; {way_out}.") from None
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = len(data), 0o644, _modified_at(run.ui_state)
+    archive.addfile(entry, io.BytesIO(data))
 
 
-def _check_exists(run: RunPaths) -> None:
+def _modified_at(path: Path) -> float:
+    status = _status(path)
+    return status.st_mtime if status is not None else 0.0
+
+
+def _check_is_run(run: RunPaths) -> None:
+    """Raise SessionNotFound if a folder of outputs/ is missing or was never a run's, such as one where a user keeps other files.
+
+    A run has a state, or a folder .run/, which stays after Forget.
+    """
     if not run.folder.is_dir():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
+    if not os.path.lexists(run.ui_state) and not run.private.is_dir():
+        raise SessionNotFound(f"{run.folder} is not a run: it has no {UI_STATE}, so nothing in it was changed.")
 
 
 def remove_leftovers(outputs: Path) -> None:

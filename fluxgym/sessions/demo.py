@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
+from fluxgym.contract.image_reader import open_image
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import RunPaths
@@ -50,7 +51,7 @@ def compose(run: RunPaths) -> Path | None:
     sheet = Image.new("RGB", (max(map(len, rows)) * ENLARGED, 2 * ENLARGED + GAP), "white")
     for row, paths in enumerate(rows):
         for column, path in enumerate(paths):
-            with Image.open(path) as image:
+            with open_image(path, Image) as image:
                 sheet.paste(image.resize((ENLARGED, ENLARGED), Image.Resampling.NEAREST), (column * ENLARGED, row * (ENLARGED + GAP)))
     target = run.folder / "before-after.png"
     try:

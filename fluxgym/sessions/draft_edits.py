@@ -13,12 +13,15 @@ from itertools import count
 from pathlib import Path
 
 from fluxgym.contract.caption_files import CAPTION
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import copy_regular, read_regular
 from fluxgym.dataset.folder import stems_of
 from fluxgym.errors import DatasetError, FluxGymError
-from fluxgym.runs.files import read_json, storage_error, write_json
+from fluxgym.runs.files import is_regular, read_json, storage_error, write_json
 from fluxgym.sessions.drafts import Draft
 
 TOKEN = re.compile(r"[0-9a-f]{16}")
+MAX_EDIT_BYTES = 1 << 30  # the captions of thousands of images, before and after
 KEPT_S = 3600.0  # an undone edit is gone at once, any other after an hour
 
 
@@ -39,7 +42,7 @@ class DraftEdits:
                 for name in removed:
                     caption = (path / name).with_suffix(CAPTION)
                     if Path(name).stem in shared and caption.is_file():
-                        shutil.copy2(caption, folder)  # the images that stay keep it
+                        copy_regular(caption, folder / caption.name)  # the images that stay keep it
                         (path / name).replace(folder / name)
                     else:
                         self._move(path, folder, name)
@@ -85,7 +88,7 @@ class DraftEdits:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _restore_captions(self, folder: Path) -> None:
-        edit = read_json(folder / "edit.json")
+        edit = read_json(folder / "edit.json", max_bytes=MAX_EDIT_BYTES)
         captions = edit.get("captions", {}) if isinstance(edit, dict) else {}
         known = self.draft.images.images()
         for name, (before, after) in captions.items():
@@ -147,7 +150,7 @@ class DraftEdits:
 
 
 def _content(caption: Path) -> bytes | None:
-    return caption.read_bytes() if caption.is_file() else None
+    return read_regular(caption, MAX_CAPTION_BYTES) if is_regular(caption) else None
 
 
 def _free_stem(stem: str, taken: set[str]) -> str:

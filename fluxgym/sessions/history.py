@@ -1,17 +1,23 @@
 """Earlier states of a run: compare, restore, and repair a state that cannot be read."""
 
 import json
+import logging
+import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import ENDED, Status
+from fluxgym.contract.regular_files import UnsafeFile, copy_regular
+from fluxgym.contract.volumes import sync_folder
 from fluxgym.engines.registry import is_executing, status_of
-from fluxgym.errors import SessionError, SessionNotFound, UnreadableState
+from fluxgym.errors import DamagedState, SessionError, SessionNotFound, UnreadableState
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
 from fluxgym.runs.launch_spec import read_launch_spec
@@ -20,6 +26,8 @@ from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
 from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +47,24 @@ def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
     except UnreadableState:
         return
     target, end = (into or run).history, read_exit(run)
-    if into is not None and run.history.is_dir():
-        shutil.copytree(run.history, target, dirs_exist_ok=True)
+    if into is not None:
+        _copy_versions(run.history, target)
     name, number = re.sub(r"[^A-Za-z0-9_-]", "-", str(state.get("run_id") or "unknown"))[:64], 1
     while (path := target / f"{name}-{number}.json").exists():
         number += 1
     write_json(path, {"kept_at": time.time(), "state": state, "exit": end and asdict(end)})
+
+
+def _copy_versions(source: Path, target: Path) -> None:
+    """Copy the earlier states of a run; links, pipes and folders are not states, and left out. Raises StorageError if the disk is full."""
+    for path in sorted(source.glob("*.json")):
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            copy_regular(path, target / path.name)
+        except UnsafeFile as error:
+            log.warning("%s is not copied: %s", path, error.strerror)
+        except OSError as error:
+            raise storage_error(error, target) from error
 
 
 def versions(run: RunPaths) -> list[Version]:
@@ -117,28 +137,62 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
 
 
 def repair(run: RunPaths) -> State:
-    """Replace a state that cannot be read by one built from the history or the run's other files, and return it.
+    """Replace a damaged state by one built from the history or the run's other files, and return it. The damaged file is kept beside it.
 
     Raises:
-        SessionError: If the state can be read.
+        SessionError: If the state can be read, or if it cannot be known whether it is damaged.
         SessionNotFound: If there is no state file.
+        AlreadyRunning: If the run is live.
     """
-    if not run.ui_state.exists():
+    if not os.path.lexists(run.ui_state):
         raise SessionNotFound(f"There is no run “{run.slug}”.")
-    with run_lock(run.lock):
-        try:
-            read_state(run)
-        except UnreadableState:
-            pass
-        else:
-            raise SessionError(f"The state of {run.slug} can be read, so there is nothing to repair.")
-        state = _settings(run) | _recorded_end(run)
-        try:
-            run.ui_state.rename(run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        except OSError as error:
-            raise storage_error(error, run.ui_state) from error
-        create_state(run, state)
+    with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may happen meanwhile
+        ensure_ended(run)
+        with run_lock(run.lock):
+            _ensure_damaged(run)
+            state = _settings(run) | _recorded_end(run)
+            _replace_damaged(run, state)
     return state
+
+
+def _ensure_damaged(run: RunPaths) -> None:
+    try:
+        read_state(run)
+    except DamagedState:
+        return
+    except UnreadableState as error:
+        raise SessionError(f"It is not known whether the state of {run.slug} is damaged, so nothing was changed: {error}") from None
+    raise SessionError(f"The state of {run.slug} can be read, so there is nothing to repair.")
+
+
+def _replace_damaged(run: RunPaths, state: State) -> None:
+    """Write the new state beside the damaged one, keep that under another name, and rename the new one last; an error leaves all as it was."""
+    new = RunPaths(run.folder / f".repaired-{secrets.token_hex(4)}")
+    kept = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    try:
+        create_state(new, state)
+        has_both = _linked(run.ui_state, kept)
+        if not has_both:
+            run.ui_state.rename(kept)
+        try:
+            new.ui_state.replace(run.ui_state)
+        except OSError:
+            kept.replace(run.ui_state)
+            raise
+        sync_folder(run.folder)
+    except OSError as error:
+        raise storage_error(error, run.ui_state) from error
+    finally:
+        shutil.rmtree(new.folder, ignore_errors=True)
+
+
+def _linked(path: Path, target: Path) -> bool:
+    """Give a file, or a link itself, a second name; returns False if the volume cannot."""
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
 
 
 def _settings(run: RunPaths) -> State:

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
 from fluxgym.engines.registry import status_of
-from fluxgym.errors import UnreadableState
+from fluxgym.errors import NotReadableNow, UnreadableState
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.state import State, read_state, timestamp_of
@@ -68,14 +68,16 @@ class SessionIndex:
         self._root_since = self._root_read = 0.0
         self._turn = 0
         self._order: list[Entry] | None = None
+        self._not_readable: NotReadableNow | None = None
         self._lock = threading.Lock()
 
     def entries(self, *, everything: bool = False) -> list[Entry]:
-        """Return every run, newest first; raises StorageError if the folder itself cannot be read.
+        """Return every run, newest first; raises StorageError if the folder itself, or any run, cannot be read now.
 
         The list is the same object until an entry changes (OfEntries); callers do not change it.
         """
         with self._lock:
+            self._not_readable = None
             try:
                 new = self._refresh_names(everything)
                 for name in self._names_to_check(everything):
@@ -83,6 +85,8 @@ class SessionIndex:
                         self._check(name)
             except OSError as error:
                 raise storage_error(error, self._outputs.root) from error
+            if self._not_readable is not None:
+                raise self._not_readable
             if self._order is None:
                 self._order = sorted(self._entries.values(), key=lambda entry: (-entry.started, entry.slug))
             return self._order
@@ -148,7 +152,11 @@ class SessionIndex:
             signature = (file_status.st_mtime_ns, file_status.st_size, file_status.st_ino)
         if before is not None and not before.may_be_running and self._signatures.get(name) == signature:
             return
-        entry = _entry(self._outputs.run(name), signature[0] / 1e9)
+        try:
+            entry = _entry(self._outputs.run(name), signature[0] / 1e9)
+        except NotReadableNow as error:  # the others are read all the same, and this one the next time
+            self._not_readable = error
+            return
         self._signatures[name] = signature
         if entry != before:
             self._entries[name] = entry

@@ -8,11 +8,13 @@ from typing import Any
 from fluxgym.config.setting_spec import Emit, Kind
 from fluxgym.config.settings import OWN_KEYS, TrainConfig
 from fluxgym.contract.files import DATASET_TOML, SAMPLE_PROMPTS, TRAIN_SH, lora_name
+from fluxgym.contract.regular_files import read_regular
 from fluxgym.contract.safetensors import read_header
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.launch_spec import parse_words
 from fluxgym.runs.state import State
 
+MAX_BYTES = 1 << 20  # of a file of settings
 MODELS_BY_FILE = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
 
 
@@ -39,7 +41,7 @@ def usable_settings(found: dict[str, Any]) -> dict[str, Any]:
 def _from_command(folder: Path) -> dict[str, Any]:
     """Return the settings whose flags train.sh has; it is split into words as a shell would."""
     try:
-        words = shlex.split((folder / TRAIN_SH).read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
+        words = shlex.split(_text(folder / TRAIN_SH).replace("\\\n", " "), comments=True)
     except (OSError, ValueError):
         return {}
     options = parse_words(words)
@@ -56,7 +58,7 @@ def _from_command(folder: Path) -> dict[str, Any]:
 def _from_toml(folder: Path) -> dict[str, Any]:
     """Return the settings that dataset.toml has."""
     try:
-        dataset = tomllib.loads((folder / DATASET_TOML).read_text(encoding="utf-8"))["datasets"][0]
+        dataset = tomllib.loads(_text(folder / DATASET_TOML))["datasets"][0]
         tables = {Emit.DATASET: dict(dataset), Emit.SUBSET: dict(dataset["subsets"][0])}
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return {}
@@ -66,7 +68,7 @@ def _from_toml(folder: Path) -> dict[str, Any]:
 
 def _from_prompts(folder: Path) -> dict[str, Any]:
     try:
-        return {"sample_prompts": (folder / SAMPLE_PROMPTS).read_text(encoding="utf-8").strip()}
+        return {"sample_prompts": _text(folder / SAMPLE_PROMPTS).strip()}
     except (OSError, ValueError):
         return {}
 
@@ -74,8 +76,13 @@ def _from_prompts(folder: Path) -> dict[str, Any]:
 def _from_metadata(folder: Path) -> dict[str, Any]:
     """Return the settings that kohya's trainer wrote into the LoRA file."""
     try:
-        metadata = read_header(folder / lora_name(folder.name)).metadata
+        metadata = read_header(folder / lora_name(folder.name), follow_links=False).metadata
     except (OSError, ValueError):
         return {}
     found = {setting.name: metadata.get(setting.metadata_key) for setting in OWN_KEYS if setting.metadata_key}
     return {name: value for name, value in found.items() if value not in (None, "None")}
+
+
+def _text(path: Path) -> str:
+    """Return the text of a regular file of at most MAX_BYTES; raises OSError or ValueError."""
+    return read_regular(path, MAX_BYTES).decode("utf-8-sig")

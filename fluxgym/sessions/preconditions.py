@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
-from fluxgym.contract.codes import LIVE
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.registry import engine_of, is_executing, status_of
 from fluxgym.errors import AlreadyRunning, SessionError, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import next_version, read_state, read_state_or_empty
+from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.state import State, next_version, read_state, read_state_or_empty
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
@@ -55,9 +56,15 @@ def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> 
             "End the process, or choose another name.",
             field="lora_name",
         )
-    try:
-        derived = status_of(run, read_state(run))
-    except UnreadableState:
-        return
+    derived = status_of(run, _state_or_as_if_running(run))
     if derived.status in LIVE:
         raise AlreadyRunning(f"{run.slug} is {derived.status}. {derived.reason or 'Look at its session in a moment.'}", field="lora_name")
+
+
+def _state_or_as_if_running(run: RunPaths) -> State:
+    """Return a run's state. If it cannot be read, return one that leaves the decision to the run's other files: it may be live on another host."""
+    try:
+        return read_state(run)
+    except UnreadableState:
+        record = read_record(run)
+        return {"status": Status.STOPPED} if record is None else {"status": Status.RUNNING, "run_id": record.run_id}

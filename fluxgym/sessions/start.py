@@ -15,6 +15,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
+from fluxgym.contract.volumes import try_chmod
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import copy_for_training
 from fluxgym.engines.registry import engine_for
@@ -159,7 +160,7 @@ def _write_files(staging: RunPaths, planned: TrainingPlan, spec: LaunchSpec, par
     staging.dataset_toml.write_text(planned.dataset_toml, encoding="utf-8")
     staging.sample_prompts.write_text(planned.sample_prompts, encoding="utf-8")
     staging.train_sh.write_text(train_sh(spec.argv), encoding="utf-8")
-    staging.train_sh.chmod(0o755)
+    try_chmod(staging.train_sh, 0o755)
     write_launch_spec(staging, spec)
     create_state(staging, _first_state(planned.config, spec.run_id) | ({"parent": parent} if parent else {}))
 

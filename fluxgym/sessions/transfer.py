@@ -13,10 +13,11 @@ from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
+from fluxgym.contract.regular_files import open_regular, read_regular
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.dataset.images import check_image, num_pixels
+from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
-from fluxgym.runs.files import storage_error, write_text
+from fluxgym.runs.files import ensure_room, storage_error, write_text
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.sessions.archive import pack, unpack
@@ -29,7 +30,6 @@ SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
 MAX_DEPTH = 50
-MAX_DECODED_PIXELS = 40_000_000  # decoding more takes too much memory for a check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,7 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
+    ensure_room(outputs.root, 0)
     staging = outputs.new / f"import-{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)
@@ -131,14 +132,14 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
 
 def _is_archive(source: Path) -> bool:
     try:
-        with source.open("rb") as file:
+        with open_regular(source, follow_links=True) as file:
             return file.read(2) == b"PK" or source.suffix.lower() == ".zip"
     except OSError as error:
         raise ImportRefused(f"{source} cannot be read: {error.strerror}.") from None
 
 
 def _write_single(source: Path, staging: Path) -> Path:
-    with source.open("rb") as file:
+    with open_regular(source, follow_links=True) as file:
         data = file.read(MAX_BYTES + 1)
     folder = staging / slug_of(str(_checked(data, source.name)["lora_name"]))
     folder.mkdir()
@@ -149,7 +150,7 @@ def _write_single(source: Path, staging: Path) -> Path:
 def _prepare(folder: Path) -> RunPaths:
     """Check an unpacked run and mark its state as imported."""
     run = RunPaths(folder)
-    state = _checked(run.ui_state.read_bytes(), f"{folder.name}/ui_state.json")
+    state = _checked(read_regular(run.ui_state, MAX_BYTES), f"{folder.name}/ui_state.json")
     for name in ImageFolder(run.dataset).names():
         _check_image(run.dataset / name)
     before = state.get("run_id")
@@ -161,8 +162,7 @@ def _prepare(folder: Path) -> RunPaths:
 
 def _check_image(path: Path) -> None:
     try:
-        if num_pixels(path) <= MAX_DECODED_PIXELS:
-            check_image(path)
+        check_image(path)
     except DatasetError as error:
         raise ImportRefused(f"The archive's image cannot be used: {error}") from None
 

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from fluxgym.errors import StorageError
+from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
@@ -52,8 +52,11 @@ class Attempt:
         return None if self.code == UNKNOWN_CODE else self.code
 
     def stop_request(self) -> StopRequest | None:
-        """Return the request to stop this attempt, None if there is none."""
-        return read_stop_request(self.run, self.spec.run_id, self._first_attempt)
+        """Return the request to stop this attempt, None if there is none, or if it cannot be read now: it is polled."""
+        try:
+            return read_stop_request(self.run, self.spec.run_id, self._first_attempt)
+        except NotReadableNow:
+            return None
 
     def has_new_stop_request(self) -> bool:
         """Return True if a stop was requested after the trainer ended."""

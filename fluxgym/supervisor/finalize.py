@@ -10,6 +10,7 @@ from typing import Any
 
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import format_line
+from fluxgym.contract.regular_files import append_regular
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import Checkpoint, list_complete
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
@@ -170,7 +171,7 @@ def _append_progress(run: RunPaths, line: dict[str, Any]) -> None:
     if not line:
         return
     try:
-        with run.progress.open("a", encoding="utf-8") as file:
-            file.write(format_line(line | {"time": time.time()}))
+        with append_regular(run.progress) as file:
+            file.write(format_line(line | {"time": time.time()}).encode())
     except OSError as error:
         log.warning("progress could not be written: %s", error)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode, Status
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, REASON_OF_EXIT, ReasonCode, Status
 from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.stall import Stall
 
@@ -19,6 +19,7 @@ PHRASES = {
 SENTENCES = {  # {again} is the next step that the run has
     ReasonCode.CUDA_OOM: "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then {again}.",
     ReasonCode.DISK_FULL: "The disk is full; free some space, then {again}.",
+    ReasonCode.STORAGE: "A file of the run could not be written; check the disk and the permissions of the outputs folder, then {again}.",
     ReasonCode.DRIVER: "PyTorch and the GPU's driver do not fit together; update the driver, then {again}.",
 }
 UNVERIFIED = "its result could not be checked"
@@ -222,10 +223,12 @@ def _failed(context: ExitContext) -> tuple[Status, str, str]:
     if line.get("reason_code"):
         return Status.FAILED, str(line["reason_code"]), _capitalized(str(line.get("reason") or line["reason_code"]))
     log_end = "\n".join(context.log_end)
+    message = next((text.removeprefix(ERROR_PREFIX) for text in reversed(context.log_end) if text.startswith(ERROR_PREFIX)), "")
+    if context.exit_code is not None and (known := REASON_OF_EXIT.get(context.exit_code)) is not None:
+        return Status.FAILED, known, _capitalized(message) or SENTENCES[known].format(again=context.again)
     for code, phrases in PHRASES.items():
         if any(phrase in log_end for phrase in phrases):
             return Status.FAILED, code, SENTENCES[code].format(again=context.again)
-    message = next((text.removeprefix(ERROR_PREFIX) for text in reversed(context.log_end) if text.startswith(ERROR_PREFIX)), "")
     if message:
         return Status.FAILED, ReasonCode.BAD_INPUT, _capitalized(message)
     exit_words = _exit_words(context.exit_code or 0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.regular_files import append_regular
 from fluxgym.runs.checkpoints import Checkpoint, CheckpointReader, newest_verified
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC
@@ -116,8 +117,9 @@ def dump_stacks(pid: int, training_log: Path) -> None:
     """
     try:
         _request_stacks(pid, training_log)
-        with training_log.open("a", encoding="utf-8") as file:
-            file.write(f"\n== where process {pid} is stuck, from /proc ==\n" + "\n".join(_threads(pid)) + "\n")
+        text = "\n".join(["", f"== where process {pid} is stuck, from /proc ==", *_threads(pid), ""])
+        with append_regular(training_log) as file:
+            file.write(text.encode())
     except OSError as error:
         log.warning("the stacks of the stalled trainer could not be written: %s", error)
 

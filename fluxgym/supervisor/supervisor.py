@@ -14,7 +14,7 @@ from pathlib import Path
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.base import Lease
 from fluxgym.engines.registry import engine_of
-from fluxgym.errors import FluxGymError, StorageError
+from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
 from fluxgym.runs.files import reason_code_of, write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, holds_start, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import RunPaths
@@ -195,7 +195,11 @@ class Supervisor:
             log.error("%s", error)
 
     def _stop_request(self) -> StopRequest | None:
-        return read_stop_request(self.run, self.spec.run_id, self.first_attempt)
+        """Return the request to stop this run, None if there is none, or if it cannot be read now: it is polled."""
+        try:
+            return read_stop_request(self.run, self.spec.run_id, self.first_attempt)
+        except NotReadableNow:
+            return None
 
     def _record_failure(self, code: ReasonCode, reason: str) -> None:
         exit_code = self.attempt.exit_code if self.attempt else None

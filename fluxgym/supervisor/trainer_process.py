@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Lease
+from fluxgym.errors import NotReadableNow
+from fluxgym.runs.files import EXHAUSTED
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
@@ -42,8 +45,11 @@ class AdoptedTrainer:
         self.identity, self.pid = identity, identity.pid
 
     def poll(self) -> int | None:
-        """Return UNKNOWN_CODE once the recorded process has ended."""
-        return None if is_alive(self.identity) else UNKNOWN_CODE
+        """Return UNKNOWN_CODE once the recorded process has ended; None if that cannot be known now."""
+        try:
+            return None if is_alive(self.identity) else UNKNOWN_CODE
+        except NotReadableNow:
+            return None
 
 
 def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
@@ -57,10 +63,9 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.P
         **spec.env,
         **lease.env,
     }
-    with run.training_log.open("ab") as output:
+    with append_regular(run.training_log) as output:
         header = f"== attempt {spec.attempt} of run {spec.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
         output.write(header.encode())
-        output.flush()
         return subprocess.Popen(
             spec.argv,
             cwd=spec.trainer_dir,
@@ -101,7 +106,7 @@ def terminate_process_tree(pgid: int, run: RunPaths, run_id: str, *, kill: bool)
     With kill, SIGKILL is sent at once. Returns the processes that survived it.
     """
     deadline = time.monotonic() + GROUP_END_S
-    while members := descendant_pids(pgid, run, run_id):
+    while members := _descendants_if_known(pgid, run, run_id):
         if time.monotonic() > deadline:
             return members
         is_forced = kill or time.monotonic() > deadline - GROUP_END_S / 2
@@ -110,6 +115,20 @@ def terminate_process_tree(pgid: int, run: RunPaths, run_id: str, *, kill: bool)
         time.sleep(POLL_S)
         _reap(pgid)
     return []
+
+
+def _descendants_if_known(pgid: int, run: RunPaths, run_id: str) -> list[int]:
+    """Return the live processes of a trainer that has ended, [] if /proc cannot be read for GROUP_END_S because too many files are open."""
+    deadline = time.monotonic() + GROUP_END_S
+    while True:
+        try:
+            return descendant_pids(pgid, run, run_id)
+        except (NotReadableNow, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in EXHAUSTED:
+                raise
+            if time.monotonic() > deadline:
+                return []
+        time.sleep(POLL_S)
 
 
 def descendant_pids(pgid: int, run: RunPaths, run_id: str) -> list[int]:

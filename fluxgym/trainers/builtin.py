@@ -7,7 +7,7 @@ from fluxgym.contract.checkpoint_manifest import Manifest, find_fault
 from fluxgym.contract.files import MANIFEST
 from fluxgym.errors import Problem
 from fluxgym.runs.checkpoints import Checkpoint
-from fluxgym.runs.files import read_json
+from fluxgym.runs.files import raise_if_exhausted, read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.script import missing_script, script_command
@@ -45,7 +45,8 @@ class BuiltinBackend:
             if find_fault(folder, manifest, verify=verify) is not None:
                 return None
             written_at = (folder / MANIFEST).stat().st_mtime
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            raise_if_exhausted(error, folder)
             return None
         return Checkpoint(folder=folder, step=manifest.step, epoch=manifest.epoch, total_steps=manifest.total_steps, written_at=written_at)
 

@@ -75,14 +75,19 @@ def _check(name: str, value: Any, field: str, errors: Errors) -> None:
 
 
 def _other_flags(text: str, errors: Errors) -> State:
-    """Read `name = value` lines; the first line that cannot be read or used is named."""
+    """Read `name = value` lines; the first line that cannot be read or used is named. Two lines of a flag with several values are joined."""
     found: State = {}
     for line in text.splitlines():
         name, equals, value = (part.strip() for part in line.partition("="))
         name = name.removeprefix("--")
         if not name:
             continue
-        found[name] = _parsed(name, value) if equals else True
+        parsed, earlier = _parsed(name, value) if equals else True, found.get(name)
+        if isinstance(earlier, list) and isinstance(parsed, list):
+            parsed = earlier + parsed
+        elif name in found:
+            errors.setdefault(OTHER_FLAGS, f"“{name}” is given twice. Keep one of the lines.")
+        found[name] = parsed
         _check(name, found[name], OTHER_FLAGS, errors)
     return found
 

@@ -20,14 +20,18 @@ from fluxgym.models.catalog import list_models
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
-from fluxgym.ui.api.files import ASSETS, VENDOR
+from fluxgym.ui.api.assets import ASSETS, VENDOR, page_assets
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
 from fluxgym.ui.form_events import FormEvents
 from fluxgym.ui.form_request import FormRequest
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
-FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
+SCRIPTS = f"${{{ROOT}}}{page_assets().folder}"
+FORM_SCRIPT = f"import(`{SCRIPTS}/form.js`)"
+MAX_SESSIONS = (
+    8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
+)
 QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
@@ -41,15 +45,15 @@ SAVE_UNSENT = (
 def js_module(name: str, setup: Any = None) -> gr.HTML:
     """Add an element that assets/<name>.js fills; setup is a dataclass that the script gets as the element's value."""
     value = None if setup is None else asdict(setup)
-    script = f"import(`${{{ROOT}}}/fluxgym/assets/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch }}));"
+    script = f"import(`{SCRIPTS}/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch }}));"
     return gr.HTML(value=value, html_template="", js_on_load=script, apply_default_css=False, elem_id=f"fg-{name.replace('_', '-')}")
 
 
 def head(root_path: str = "") -> str:
     """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
     style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
-    names = sorted(path.name for path in ASSETS.glob("*.js") if path.name != "types.js")  # types.js has only comments
-    scripts = "".join(f'<link rel="modulepreload" href="{root_path}/fluxgym/assets/{name}">' for name in names)
+    assets = page_assets()
+    scripts = "".join(f'<link rel="modulepreload" href="{root_path}{assets.folder}/{name}">' for name in assets.scripts)
     return f"<style>{style}</style>{scripts}"
 
 
@@ -132,6 +136,7 @@ def _add_fields(group: Group, models: list[tuple[str, str]]) -> dict[str, Compon
 def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     """Return the page."""
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
+    page.state_session_capacity = MAX_SESSIONS
     page._queue.sleep_when_free = QUEUE_POLL_S  # private: Gradio has no option for it, and no event of the page is queued
     with page, gr.Column(elem_id="fg-app"):
         _slot("fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8"))  # in the page: from a file, each new icon is fetched again

@@ -1,9 +1,14 @@
 """The app as a server: Gradio mounted in a FastAPI app behind the guard, plus the routes of ui/api. Nothing else is served."""
 
+import asyncio
 import errno
+import logging
+import resource
 import socket
+from typing import Any
 
 import gradio as gr
+import uvicorn
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,14 +20,17 @@ from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form_events import FormEvents
 from fluxgym.ui.page import build_page, head
+from fluxgym.ui.security.connections import ConnectionLimits, ConnectionTable, LimitedConfig
 from fluxgym.ui.security.guard import Guard
+from fluxgym.ui.security.log_limit import limit_log
 from fluxgym.ui.security.token_auth import TokenAuth
 
-COMPRESSED = ("/fluxgym/assets/", "/assets/")  # below these, and the page itself; a download of model files would only take longer
+logger = logging.getLogger(__name__)
+COMPRESSED = "/assets/"  # Gradio's; a download of model files would only take longer
 
 
 class PageCompression:
-    """ASGI middleware that compresses the page, its scripts and its style sheets for browsers that accept it."""
+    """ASGI middleware that compresses the page and Gradio's scripts for browsers that accept it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app, self._compressed = app, GZipMiddleware(app, minimum_size=2000, compresslevel=6)
@@ -71,3 +79,36 @@ def listen(settings: Settings) -> socket.socket:
         why = "is taken already; close the other program" if taken else f"cannot be used ({error})"
         raise SettingsError(f"Port {settings.port} on {settings.host} {why}, or choose another with --port.") from None
     return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which logs one line instead of a traceback while no more files can be opened."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen."""
+        asyncio.get_running_loop().set_exception_handler(_log_loop_error)
+        await super().startup(sockets)
+
+
+def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        logger.warning("No more files can be opened, so new connections wait. Raise the limit (ulimit -n) and restart FluxGym.")
+    else:
+        loop.default_exception_handler(context)
+
+
+def http_server(app: ASGIApp, limits: ConnectionLimits) -> Server:
+    """Return the HTTP server of an app, which writes neither addresses nor their queries to a log."""
+    config = LimitedConfig(
+        app, table=ConnectionTable(limits), ws="none", log_config=None, log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False,
+    )  # fmt: skip
+    return Server(config)
+
+
+def serve(app: Guard, listener: socket.socket) -> None:
+    """Serve the app until the process is interrupted."""
+    limit_log()
+    limits = ConnectionLimits.of_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    http_server(app, limits).run(sockets=[listener])

@@ -4,8 +4,6 @@ import argparse
 import math
 from typing import NoReturn
 
-import torch
-
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.limits import MAX_RANK
 from library.errors import TrainerError
@@ -56,7 +54,7 @@ def number(text: str) -> float:
 def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
     """Return a message and a reason code for errors of memory, disk and determinism; None for any other error."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
+    if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text:  # PyTorch's class, which is not imported here
         return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", ReasonCode.CUDA_OOM
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "the machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM

@@ -15,7 +15,6 @@ class MixedPrecision(StrEnum):
     """Precision of the frozen weights and of the arithmetic."""
 
     NO = "no"
-    FP16 = "fp16"
     BF16 = "bf16"
 
 

@@ -5,17 +5,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
+from fluxgym.contract.volumes import sync_file, sync_folder
 from library.errors import TrainerError
 
 OLD_ENDING = ".old" + PARTIAL_ENDING
@@ -43,30 +42,6 @@ def disk_full(path: Path | str) -> TrainerError:
     return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file atomically; several processes may write the same path.
-
-    Raises TrainerError if the disk is full or the path cannot be written.
-    """
-    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
-    with disk_errors(path):
-        try:
-            save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
-            tmp_path.chmod(0o666 & ~_umask())  # safetensors creates files with mode 0600
-            sync(tmp_path)
-            tmp_path.rename(path)
-            sync(path.parent)
-        finally:
-            tmp_path.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's umask, which can be read only by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
 def write_json(value: Any, path: Path) -> None:
     """Write and fsync a JSON file; not atomic, for files in a `complete_folder`."""
     with disk_errors(path):
@@ -75,10 +50,13 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Call fsync on a file or a folder."""
+    """Make a file, or the renames in a folder, durable where the volume can."""
+    if path.is_dir():
+        sync_folder(path)
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync_file(handle)
     finally:
         os.close(handle)
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from library.config import HuberSchedule, LossConfig, LossType, PredictionType, TimestepSampling, WeightingScheme
-from library.errors import TrainerError
 from library.models.noise_shift import resolution_mu, shifted
 
 NUM_TIMESTEPS = 1000
@@ -131,21 +130,12 @@ def _loss(config: LossConfig, prediction: Tensor, target: Tensor, sigmas_B: Tens
 def huber_threshold(config: LossConfig, sigmas_B: Tensor) -> Tensor:
     """The pseudo-Huber loss's threshold: constant, or falling from huber_scale to huber_scale * huber_c as the noise grows (exponential).
 
-    Raises TrainerError for kohya's default schedule "snr", which flow matching has no meaning for.
+    kohya's default schedule "snr" has no meaning for flow matching; the flags are refused with it.
     """
-    if config.huber_schedule == HuberSchedule.SNR:
-        raise TrainerError(
-            f"--loss_type {config.loss_type} needs --huber_schedule constant or exponential: FLUX has no signal-to-noise schedule."
-        )
+    assert config.huber_schedule != HuberSchedule.SNR
     if config.huber_schedule == HuberSchedule.EXPONENTIAL:
         return config.huber_scale * torch.exp(math.log(config.huber_c) * sigmas_B)
     return torch.full_like(sigmas_B, config.huber_c * config.huber_scale)
-
-
-def check_loss(config: LossConfig) -> None:
-    """Raise TrainerError for a loss that no step could compute."""
-    if config.loss_type in (LossType.HUBER, LossType.SMOOTH_L1):
-        huber_threshold(config, torch.zeros(1))
 
 
 def validation_sigmas(min_timestep: int, max_timestep: int) -> list[float]:

@@ -1,11 +1,8 @@
-"""Process-wide settings of the trainer: stop requests by signal, and deterministic algorithms."""
+"""Stop requests by signal. PyTorch is not imported, so that the handlers are installed before it is."""
 
 import faulthandler
-import os
 import signal
 from types import FrameType
-
-import torch
 
 
 class StopRequested(Exception):
@@ -34,14 +31,3 @@ class StopFlag:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.is_set = True
-
-
-def compute_deterministically() -> None:
-    """Make PyTorch use deterministic algorithms only; call it before the first use of the GPU.
-
-    Afterwards, an operation without a deterministic implementation raises RuntimeError.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reuses workspaces in varying order otherwise
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False  # picks kernels by timing them

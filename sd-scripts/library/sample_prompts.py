@@ -35,7 +35,7 @@ def read_prompts(path: str) -> list[SamplePrompt]:
     """Read prompts from a .txt (one per line, # comments), .toml or .json file; raises TrainerError naming file and line."""
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         raise TrainerError(_missing(path)) from None
     except UnicodeDecodeError:

@@ -78,6 +78,14 @@ class TrainedNetwork(nn.Module, ABC):
 
         Raises TrainerError naming `source` if no trained tensor matches or a shape differs.
         """
+        shared = self.check_matching_weights(weights, source)
+        self.load_weights(shared)
+        fresh, unused = len(self.state()) - len(shared), len(weights) - len(shared)
+        if fresh or unused:
+            print(f"{source}: {len(shared)} tensors are loaded, {fresh} start fresh, {unused} are not used", flush=True)
+
+    def check_matching_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+        """Return those of the tensors that this network has too; raises TrainerError as load_matching_weights does."""
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
         if all(name.endswith(".alpha") for name in shared):
@@ -85,10 +93,7 @@ class TrainedNetwork(nn.Module, ABC):
                 f"{source} does not fit this network: they have no trained tensor in common.", reason_code=ReasonCode.BAD_MODEL
             )
         self._check_shapes(own, shared, source)
-        self.load_weights(shared)
-        fresh, unused = len(own) - len(shared), len(weights) - len(shared)
-        if fresh or unused:
-            print(f"{source}: {len(shared)} tensors are loaded, {fresh} start fresh, {unused} are not used", flush=True)
+        return shared
 
     @staticmethod
     def _check_shapes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:

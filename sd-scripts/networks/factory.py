@@ -2,43 +2,25 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
-from fluxgym.contract.limits import MAX_RANK
-from library.config import NetworkConfig, NetworkModule, OptimConfig, TrainerConfig
+from library.config import NetworkConfig, NetworkModule, OptimConfig
 from library.errors import TrainerError
 from library.models.family import TRANSFORMER, LoRAPart, Part
+from library.weights.safetensors_file import open_weights
 from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
-from networks.lora_file import read_lora
+from networks.lora_file import LoRAFile, read_lora
 from networks.lora_flux import LoRASpec, create_network
-from networks.network_args import LoRAOptions, check_rank, parse_network_args, warn_ineffective_args
+from networks.network_args import LoRAOptions, parse_network_args, warn_ineffective_args
+from networks.network_checks import is_on
 
 Groups = dict[float, list[nn.Parameter]]
 Parts = Mapping[Part, LoRAPart]  # of a model family
-T5_SWITCH = "train_t5xxl"
-
-
-def check(config: TrainerConfig) -> None:
-    """Refuse settings of the network that cannot be trained.
-
-    Raises:
-        TrainerError: If flags or --network_args are unknown or contradict each other, or a package is not installed.
-    """
-    if config.network.network_module == NetworkModule.LYCORIS:
-        lycoris_kohya.check(config.network, config.save.save_keys)
-    else:
-        check_rank(config.network.network_dim, MAX_RANK)
-    trains_t5 = _is_on(config.network, T5_SWITCH)
-    _check_parts(config.network)
-    if trains_t5 and config.data.cache_text_encoder_outputs:
-        raise TrainerError("--network_args train_t5xxl=True trains what --cache_text_encoder_outputs keeps fixed; leave one of them out.")
-    if config.placement.torch_compile and _has_dropout(config.network):
-        raise TrainerError(
-            "--torch_compile and dropout in the network exclude each other: each step would be compiled again; leave one out."
-        )
 
 
 def trained_parts(config: NetworkConfig, parts: Parts) -> frozenset[Part]:
@@ -48,31 +30,28 @@ def trained_parts(config: NetworkConfig, parts: Parts) -> frozenset[Part]:
 
 def _is_trained(config: NetworkConfig, part: Part, names: LoRAPart) -> bool:
     is_left_out = config.network_train_text_encoder_only if part == TRANSFORMER else config.network_train_unet_only
-    return not is_left_out and (names.switch is None or _is_on(config, names.switch))
+    return not is_left_out and (names.switch is None or is_on(config, names.switch))
 
 
-def _is_on(config: NetworkConfig, switch: str) -> bool:
-    """Return True if a switch of --network_args is on; LyCORIS has none that choose parts."""
-    return config.network_module == NetworkModule.LORA and bool(getattr(parse_network_args(config.network_args), switch))
+def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> None:
+    """Check a configured network against models without weights, such as FamilyOf.empty_models returns: what `create` would find out later.
 
+    Of LyCORIS, only --network_weights is read: its package creates networks over real weights alone.
 
-def _check_parts(config: NetworkConfig) -> None:
-    if config.network_train_unet_only and config.network_train_text_encoder_only:
-        raise TrainerError("--network_train_unet_only and --network_train_text_encoder_only contradict each other; give one of them.")
-    if config.network_train_unet_only and _is_on(config, T5_SWITCH):
-        raise TrainerError("--network_train_unet_only and --network_args train_t5xxl=True contradict each other; give one of them.")
-    if not 0 <= config.network_dropout < 1:
-        raise TrainerError(f"--network_dropout {config.network_dropout} must be at least 0 and below 1.")
-    if config.dim_from_weights and not config.network_weights:
-        raise TrainerError("--dim_from_weights reads the ranks from --network_weights, which is missing.")
-
-
-def _has_dropout(config: NetworkConfig) -> bool:
-    """Return True if our LoRA modules have dropout; False for LyCORIS, which implements its own."""
+    Raises:
+        TrainerError: If the models lack a block, nothing would be trained, or --network_weights cannot be read or fits no layer.
+    """
     if config.network_module == NetworkModule.LYCORIS:
-        return False
-    options = parse_network_args(config.network_args)
-    return bool(config.network_dropout or options.rank_dropout or options.module_dropout)
+        if config.network_weights:
+            open_weights(config.network_weights, "--network_weights")
+        return
+    initial = read_lora(config.network_weights, "--network_weights") if config.network_weights else None
+    options = replace(parse_network_args(config.network_args), verbose=False)
+    with torch.device("meta"):
+        network = create_network(_by_prefix(config, parts, models), _spec(config, initial, options), seed=0)
+    _check_trains(network, parts)
+    if initial:
+        network.check_matching_weights(initial.tensors, config.network_weights)
 
 
 def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
@@ -88,26 +67,39 @@ def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]
             config, models[TRANSFORMER], encoders, trains_transformer=TRANSFORMER in train, seed=seed
         )
     else:
-        network = _create_lora(config, {names.prefix: models[part] for part, names in parts.items() if part in train}, seed)
+        network = _create_lora(config, _by_prefix(config, parts, models), seed)
+    _check_trains(network, parts)
+    return network
+
+
+def _by_prefix(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
+    """Return those of the models that are trained, by kohya's prefix."""
+    train = trained_parts(config, parts) & models.keys()
+    return {names.prefix: models[part] for part, names in parts.items() if part in train}
+
+
+def _check_trains(network: TrainedNetwork, parts: Parts) -> None:
     if not any(network.trainable_parameters(names.prefix) for names in parts.values()):
         raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
-    return network
 
 
 def _create_lora(config: NetworkConfig, models: Mapping[str, nn.Module], seed: int) -> LoRANetwork:
     initial = read_lora(config.network_weights, "--network_weights") if config.network_weights else None
-    spec = LoRASpec(
+    network = create_network(models, _spec(config, initial, parse_network_args(config.network_args)), seed=seed)
+    if initial:
+        network.load_matching_weights(initial.tensors, config.network_weights)
+    return network
+
+
+def _spec(config: NetworkConfig, initial: LoRAFile | None, options: LoRAOptions) -> LoRASpec:
+    return LoRASpec(
         rank=config.network_dim,
         alpha=config.network_alpha,
         dropout=config.network_dropout,
         max_norm=config.scale_weight_norms,
         ranks=initial.ranks() if initial and config.dim_from_weights else None,
-        options=parse_network_args(config.network_args),
+        options=options,
     )
-    network = create_network(models, spec, seed=seed)
-    if initial:
-        network.load_matching_weights(initial.tensors, config.network_weights)
-    return network
 
 
 def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: Parts) -> list[dict[str, Any]]:

@@ -10,8 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from library.errors import TrainerError
-from library.files import save_tensors
-from library.weights.safetensors_file import WeightFile
+from library.weights.safetensors_file import WeightFile, save_tensors
 from networks.command_line import output_path
 from networks.lora_keys import by_module, is_diffusers, to_diffusers, to_kohya
 

@@ -119,6 +119,17 @@ def test_example_button_makes_the_form_ready_to_start(app, page):
     expect(page.locator(".fg-error")).to_have_count(0)
 
 
+def test_a_page_that_is_opened_again_fetches_no_script_again(app, page):
+    open_page(page, app)
+    page.reload()
+    expect(page.locator(".fg-lines li").first).to_be_attached()
+    sizes = page.evaluate(
+        "performance.getEntriesByType('resource').filter((e) => e.name.includes('/fluxgym/assets/')).map((e) => e.transferSize)"
+    )
+    assert len(sizes) > 50
+    assert max(sizes) == 0
+
+
 def test_values_typed_while_the_app_is_down_are_restored(app, page):
     open_page(page, app)
     page.get_by_label("LoRA name").fill("before")

@@ -48,14 +48,67 @@ def test_odd_flags_are_named(argv):
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
-    [("8044/", "/8044"), ("/fluxgym/", "/fluxgym"), ("/a/b", "/a/b"), ("", ""), ("/", ""), (" proxy/7860 ", "/proxy/7860")],
+    ("given", "expected"),
+    [
+        ("8044/", "/8044"), ("8044", "/8044"), ("/8044/", "/8044"), ("//8044//", "/8044"), (" /gym ", "/gym"), ("/", ""), ("", ""),
+        ("user/me%40x.example/proxy/7860/", "/user/me%40x.example/proxy/7860"), ("/a/b", "/a/b"),
+    ],
+)  # fmt: skip
+def test_root_path_is_normalized(given, expected):
+    assert Settings.from_args(["--root-path", given], {}).root_path == expected
+    assert Settings.from_args([], {"FLUXGYM_ROOT_PATH": given}).root_path == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["https://pod.example/gym", "/a//b", "/a b", "/a?b", "/a#b", '/"><script>', "/ü", "/../a", "/a/%2e%2e/b", "/a%", "/a\\b", "/a\nb"],
 )
-def test_a_root_path_gets_its_slash(text, path):
-    assert Settings.from_args(["--root-path", text], {}).root_path == path
+def test_root_path_that_is_no_path_is_refused_with_an_example(given):
+    with pytest.raises(SettingsError, match=r"--root-path .*/gym"):
+        Settings.from_args(["--root-path", given], {})
 
 
-@pytest.mark.parametrize("text", ["https://x.example/a", "a b", "/a/../b", "/a?b"])
-def test_an_invalid_root_path_is_refused(text):
-    with pytest.raises(SettingsError, match="--root-path must be the path"):
-        Settings.from_args(["--root-path", text], {})
+@pytest.mark.parametrize(
+    ("given", "url", "root_path", "hosts"),
+    [
+        ("https://Pod.example/", "https://pod.example", "", ("pod.example",)),
+        ("https://pod.example:8443/gym/", "https://pod.example:8443/gym", "/gym", ("pod.example",)),
+        ("http://192.0.2.1:80", "http://192.0.2.1:80", "", ("192.0.2.1",)),
+        ("http://[2001:db8::1]/", "http://[2001:db8::1]", "", ("2001:db8::1",)),
+        ("http://localhost:9000/", "http://localhost:9000", "", ()),
+        ("https://bücher.example/", "https://xn--bcher-kva.example", "", ("xn--bcher-kva.example",)),
+    ],
+)
+def test_public_url_gives_the_allowed_host_and_the_root_path(given, url, root_path, hosts):
+    settings = Settings.from_args(["--public-url", given], {})
+    assert (settings.public_url, settings.root_path, settings.allowed_hosts) == (url, root_path, hosts)
+    assert Settings.from_args(["--allow-host", "a.example"], {"FLUXGYM_PUBLIC_URL": given}).allowed_hosts == ("a.example", *hosts)
+
+
+@pytest.mark.parametrize(
+    "given", ["pod.example", "ftp://pod.example", "https://", "https://*.pod.example", "https://a:b@pod.example", "https://pod.example:x", "http://[", "https://p/?x"]
+)  # fmt: skip
+def test_public_url_that_is_no_address_is_refused_with_an_example(given):
+    with pytest.raises(SettingsError, match=r"--public-url .*https://pod.example/gym"):
+        Settings.from_args(["--public-url", given], {})
+
+
+def test_root_path_must_be_the_path_of_the_public_url():
+    assert Settings.from_args(["--public-url", "https://pod.example/gym", "--root-path", "gym/"], {}).root_path == "/gym"
+    for url in ("https://pod.example/other", "https://pod.example"):
+        with pytest.raises(SettingsError, match="leave --root-path out"):
+            Settings.from_args(["--public-url", url, "--root-path", "/gym"], {})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("Pod.Example.", "pod.example"), ("https://pod.example/x", "pod.example"), ("pod.example:443", "pod.example"), ("*.pod.example", "*.pod.example")],
+)  # fmt: skip
+def test_allowed_host_is_taken_from_what_users_enter(given, expected):
+    assert Settings.from_args(["--allow-host", given], {}).allowed_hosts == (expected,)
+
+
+@pytest.mark.parametrize("given", ["*", "*.", "a b", "pod.example.*", "http://", "/b?", "http://["])
+def test_allowed_host_that_is_no_name_is_refused(given):
+    with pytest.raises(SettingsError, match="--allow-host must be"):
+        Settings.from_args(["--allow-host", given], {})

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
-from library.training.reporting import ProgressLog
+from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
 from tests.support.tiny_models import model_flags

@@ -12,11 +12,12 @@ from fluxgym.ui.api.responses import API, add_error_handlers
 from fluxgym.ui.server import make_server
 
 BASE_URL = "http://127.0.0.1:7860"
+LOCAL = ("127.0.0.1", 50000)  # the address of a client on this machine
 
 
 def app_client(settings: Settings, **options: Any) -> TestClient:
     """Return a client of the whole app, the guard included; an error in the app is raised."""
-    return TestClient(make_server(settings), base_url=BASE_URL, **options)
+    return TestClient(make_server(settings), base_url=BASE_URL, client=LOCAL, **options)
 
 
 def router_client(routers: Iterable[APIRouter]) -> TestClient:

@@ -13,6 +13,7 @@ from pathlib import Path
 from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import format_line
+from fluxgym.contract.regular_files import append_regular, open_regular
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.output import KohyaOutput, SavedState
@@ -85,8 +86,8 @@ class KohyaProgress:
         start = {"time": time.time(), "attempt": self._attempt}
         text = "".join(format_line(start | line) for line in lines)
         try:
-            with self._run.progress.open("a", encoding="utf-8") as file:
-                file.write(text)
+            with append_regular(self._run.progress) as file:
+                file.write(text.encode())
         except OSError as error:
             log.warning("progress could not be written: %s", error)
         self._written, self._written_at = lines[-1], time.monotonic()
@@ -110,7 +111,7 @@ class KohyaProgress:
 def _new_pieces(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
     """Yield (offset, bytes) of a log after offset, at most its last MAX_BYTES; a log that became shorter is read from its start."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             offset = 0 if size < offset else max(offset, size - MAX_BYTES)
             file.seek(offset)

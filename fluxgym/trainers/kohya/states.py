@@ -11,7 +11,7 @@ from fluxgym.contract.checkpoint_manifest import KOHYA_EPOCH, KOHYA_STEP, KohyaP
 from fluxgym.contract.files import KOHYA_NETWORKS, KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_RANDOM_STATES, MANIFEST, STATE_FOLDER, TRAIN_STATE
 from fluxgym.contract.safetensors import is_whole
 from fluxgym.runs.checkpoints import Checkpoint
-from fluxgym.runs.files import read_json, write_json
+from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
 
 ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
 CLOCK_SLACK_S = 2.0
@@ -61,7 +61,8 @@ def is_complete(folder: Path, *, verify: bool = False) -> bool:
         if files[KOHYA_RANDOM_STATES].stat().st_mtime < files[TRAIN_STATE].stat().st_mtime - CLOCK_SLACK_S:
             return False  # an older state of this name was being written over
         return all(_is_whole(path, verify=verify) for path in files.values() if path.suffix in (*ZIPPED, ".safetensors"))
-    except OSError:
+    except OSError as error:
+        raise_if_exhausted(error, folder)
         return False
 
 

@@ -1,4 +1,4 @@
-"""The file routes: download of page assets, samples, LoRA files, exports and thumbnails; upload of images, captions and archives."""
+"""The file routes: download of samples, LoRA files, exports and thumbnails; upload of images, captions and archives."""
 
 import os
 import secrets
@@ -17,23 +17,22 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.files import SAMPLE_FOLDER
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular, open_regular
+from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded
+from fluxgym.ui.api.image_threads import run_in_image_thread
 from fluxgym.ui.api.responses import REFUSALS, DescribedRoute, error_response, refusal
 from fluxgym.ui.api.uploads import receive, receive_archive
 
-ASSETS = Path(__file__).parents[1] / "assets"
-VENDOR = ASSETS / "vendor"  # released files of other projects, unchanged
 THUMB_SIDE = 320
 CHUNK_BYTES = 1 << 18
-ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = PlainTextResponse("There is nothing at this address.", 404)
 WITH_IMAGES = Export(images=True)
 EXPORTS = {
@@ -72,7 +71,7 @@ class FileRoutes:
         """The routes, to be included in the application. The OpenAPI description has those that answer in JSON."""
         router = APIRouter(prefix="/fluxgym", route_class=DescribedRoute, responses=REFUSALS)
         downloads: dict[str, Callable[..., object]] = {
-            "/assets/{name}": self.asset, "/runs/{slug}/samples/{name}": self.sample, "/runs/{slug}/loras/{name}": self.lora,
+            "/runs/{slug}/samples/{name}": self.sample, "/runs/{slug}/loras/{name}": self.lora,
             "/runs/{slug}/training.log": self.log, "/runs/{slug}/export/{name}": self.export, "/export/{name}": self.export_several,
             "/states.tar.gz": self.states,
         }  # fmt: skip
@@ -84,13 +83,6 @@ class FileRoutes:
         router.add_api_route("/drafts/{draft}/images/{name}", self.upload, methods=["PUT"], response_model=Uploaded)
         router.add_api_route("/drafts/{draft}/pictures/{name}", self.upload, methods=["PUT"], include_in_schema=False)
         return router
-
-    def asset(self, name: str) -> Response:
-        """Send a script of the page, its icons, or a vendored file."""
-        path = next((path for folder in (ASSETS, VENDOR) if folder.is_dir() for path in folder.iterdir() if path.name == name), None)
-        if path is None or path.suffix not in ASSET_TYPES:
-            return NOT_FOUND
-        return FileResponse(path, media_type=ASSET_TYPES[path.suffix], headers=REVALIDATE)
 
     def sample(self, slug: str, name: str) -> Response:
         """Send a sample image."""
@@ -117,7 +109,7 @@ class FileRoutes:
         """Send the whole training.log as a download: as much as there is now, because the trainer may append to it meanwhile."""
         try:
             run = self._outputs.run(slug)
-            if run.training_log.is_symlink() or run.folder.resolve() != run.folder or not is_regular(run.ui_state):
+            if run.folder.resolve() != run.folder or not is_regular(run.ui_state):
                 return NOT_FOUND
             file = open_regular(run.training_log)
         except (SessionNotFound, OSError):
@@ -173,27 +165,28 @@ class FileRoutes:
         """Receive an exported file and create its runs."""
         path = await receive_archive(request, name, self._outputs.new)
         try:
-            runs = await run_in_threadpool(import_file, path, self._outputs)
+            runs = await run_in_image_thread(partial(import_file, path, self._outputs))
         except ImportRefused as error:
             raise ImportRefused(str(error).replace(path.name, name[:120])) from None
         finally:
             path.unlink(missing_ok=True)
         return Imported(slugs=[run.slug for run in runs])
 
-    def run_image(self, slug: str, name: str) -> Response:
+    async def run_image(self, slug: str, name: str) -> Response:
         """Send a thumbnail of one of a run's images."""
         try:
             run = self._outputs.run(slug)
         except SessionNotFound:
             return NOT_FOUND
-        return _thumbnail(ImageFolder(run.dataset), name)
+        return await _thumbnail(ImageFolder(run.dataset), name)
 
-    def draft_image(self, draft: str, name: str) -> Response:
+    async def draft_image(self, draft: str, name: str) -> Response:
         """Send a thumbnail of one of a draft's images."""
         try:
-            return _thumbnail(open_draft(self._settings.outputs, draft).images, name)
+            folder = open_draft(self._settings.outputs, draft).images
         except FluxGymError:
             return NOT_FOUND
+        return await _thumbnail(folder, name)
 
     async def upload(self, draft: str, name: str, request: Request, source: str = "") -> Uploaded:
         """Receive one image or caption into a draft, after copying the images of the run that the form shows (source)."""
@@ -213,8 +206,9 @@ def _first_bytes(file: BinaryIO, size: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _thumbnail(folder: ImageFolder, name: str) -> Response:
+async def _thumbnail(folder: ImageFolder, name: str) -> Response:
     try:
-        return Response(thumbnail(folder.image_path(name), THUMB_SIDE), media_type="image/jpeg", headers=CACHE_ONE_DAY)
+        data = await run_in_image_thread(lambda: thumbnail(folder.image_path(name), THUMB_SIDE))
     except DatasetError:
         return NOT_FOUND
+    return Response(data, media_type="image/jpeg", headers=CACHE_ONE_DAY)

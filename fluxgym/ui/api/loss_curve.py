@@ -5,7 +5,6 @@ Beyond 2 * MAX_POINTS, only every 2nd, 4th, 8th ... point is sent, counted from 
 
 import os
 import secrets
-import stat
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -15,12 +14,14 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import Line
-from fluxgym.runs.files import open_regular
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.runs.progress import lines_in
 from fluxgym.ui.api.run_answers import CurvePoints
 
 MAX_POINTS = 800
 MAX_CURVES = 16
+MAX_LINE_BYTES = 64 << 10
+MAX_READ_BYTES = 64 << 20  # per request; the next one continues
 Value = TypeVar("Value")
 
 
@@ -105,11 +106,14 @@ class Curve:
             self._add(line)
 
     def _complete_lines(self, file: BinaryIO) -> Iterator[bytes]:
-        for line in file:
-            if not line.endswith(b"\n"):
+        end = self._offset + MAX_READ_BYTES
+        while self._offset < end and (line := file.readline(MAX_LINE_BYTES)):
+            is_complete = line.endswith(b"\n")
+            if not is_complete and len(line) < MAX_LINE_BYTES:
                 return
             self._offset += len(line)
-            yield line
+            if is_complete:
+                yield line  # the end of a line that is too long is not valid, and skipped
 
     def _add(self, line: Line) -> None:
         self._add_time(line)
@@ -184,8 +188,6 @@ class Curves:
         """Return a file's curve, read to its end, and mark it as the last requested; None if it is not a regular file."""
         kept = self._kept.pop(path, None)
         try:
-            if not stat.S_ISREG(path.stat().st_mode):
-                return None  # reading a pipe would block
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
                 curve = kept if kept is not None and kept.is_of(status) else Curve(status)

@@ -8,13 +8,14 @@ from urllib.parse import quote
 
 from fluxgym.config.settings import SETTINGS
 from fluxgym.config.values import to_integer
-from fluxgym.runs.files import open_regular
+from fluxgym.contract.regular_files import read_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
 from fluxgym.ui.api.loss_curve import TrainingRecord
 from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
 
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
+MAX_PROMPTS_BYTES = 1 << 20
 INTERVAL = SETTINGS["sample_every_n_steps"].label
 
 
@@ -110,8 +111,7 @@ def _empty_text(state: State, upcoming: NextSamples | None, *, is_live: bool) ->
 def _lines(path: Path) -> list[str]:
     """Return a prompt file's lines as the trainer numbers them: without empty lines and comments."""
     try:
-        with open_regular(path) as file:
-            lines = file.read().decode("utf-8", "replace").splitlines()
+        lines = read_regular(path, MAX_PROMPTS_BYTES).decode("utf-8-sig", "replace").splitlines()
     except OSError:
         return []
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

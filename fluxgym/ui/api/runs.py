@@ -1,6 +1,7 @@
 """Route of a run's page: the session, and those of its parts that changed since the last request."""
 
 import json
+import os
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from fastapi import APIRouter
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.files import open_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.listing import Session, session_of
@@ -94,7 +95,7 @@ def _log(path: Path, seen: Any) -> tuple[LogPart | None, list[int]]:
     """Return the text that was appended to a log since seen, and the new [inode, offset]. An incomplete UTF-8 character is read next time."""
     try:
         with open_regular(path) as file:
-            status = path.stat()
+            status = os.fstat(file.fileno())
             known = isinstance(seen, list) and len(seen) == 2 and seen[0] == status.st_ino and isinstance(seen[1], int)
             start = seen[1] if known and 0 <= seen[1] <= status.st_size else -1
             again = start < 0 or status.st_size - start > LOG_BYTES

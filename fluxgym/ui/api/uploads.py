@@ -10,11 +10,12 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from fluxgym.contract.image_formats import MAX_FILE_BYTES as MAX_IMAGE_BYTES
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.runs.files import MIN_FREE_BYTES, storage_error
+from fluxgym.ui.api.image_threads import run_in_image_thread
 
-MAX_IMAGE_BYTES = 200 << 20
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_CAPTION_BYTES = 64 << 10
 CHECK_BYTES = 8 << 20
@@ -29,14 +30,16 @@ async def receive(request: Request, name: str, folder: ImageFolder, *, prepare: 
         DatasetError: If it is not a valid image or caption, or the connection broke.
         StorageError: If the disk is full or cannot be written.
     """
-    limit = MAX_CAPTION_BYTES if name.lower().endswith(".txt") else MAX_IMAGE_BYTES
+    is_caption = name.lower().endswith(".txt")
+    limit = MAX_CAPTION_BYTES if is_caption else MAX_IMAGE_BYTES
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(name, limit)
     path = await run_in_threadpool(_prepare, folder.path.parent, int(declared) if declared.isdigit() else limit)
     try:
         await _write(request.stream(), path, name, limit)
-        return await run_in_threadpool(partial(folder.add, prepare=prepare), path, name)
+        run = run_in_threadpool if is_caption else run_in_image_thread
+        return await run(partial(folder.add, path, name, prepare=prepare))
     except ClientDisconnect:
         raise DatasetError(f"{name}: the connection was interrupted; upload it again.", field="images") from None
     except OSError as error:
@@ -111,4 +114,5 @@ def _prepare(folder: Path, expected: int) -> Path:
 
 
 def _too_large(name: str, limit: int) -> TooLarge:
-    return TooLarge(f"{name} is larger than {limit >> 20 or limit >> 10} {'MB' if limit >> 20 else 'kB'}; make it smaller.", field="images")
+    words = f"{limit // 10**6} MB" if limit >= 10**6 else f"{limit // 1000} kB"
+    return TooLarge(f"{name} is larger than {words}; make it smaller.", field="images")

@@ -1,6 +1,5 @@
 // A chart by uPlot: whole steps on the x axis, a linear or a log y axis, colors from the tokens. The pointer or the arrow keys select a step.
 
-import { address } from "./api.js";
 import { onThemeChange, palette } from "./chart_colors.js";
 import { logTicks, ticks } from "./chart_ticks.js";
 import { attribute, h } from "./dom.js";
@@ -34,7 +33,7 @@ let loading = null;
 
 /** uPlot, which is loaded with the first chart. */
 function library() {
-  loading ??= import(address("assets/uPlot.esm.js")).then((module) => module.default).catch((error) => {
+  loading ??= import(new URL("uPlot.esm.js", import.meta.url).href).then((module) => module.default).catch((error) => {
     loading = null;
     throw error;
   });

@@ -26,8 +26,8 @@ import { lossText } from "./text.js";
 
 /** @type {[Sort, string, string, boolean][]} Name, title, class, and whether the first click sorts downwards. */
 const COLUMNS = [
-  ["name", "Run", "", false], ["status", "Status", "", false], ["steps", "Steps", "r", true], ["loss", "Loss", "r", false],
-  ["model", "Model", "", false], ["date", "Date", "", true], ["duration", "Duration", "r", true],
+  ["name", "Run", "", false], ["status", "Status", "", false], ["steps", "Steps", "r fg-at-step", true], ["loss", "Loss", "r extra", false],
+  ["model", "Model", "extra", false], ["date", "Date", "", true], ["duration", "Duration", "r extra", true],
 ];
 
 /**
@@ -70,8 +70,8 @@ function makeRow(session, { act, select }) {
     h("td", { class: "m" }, box),
     h("td", { class: "m" }, openLink(session, act, { class: "name" }, session.lora_name), h("span", { class: "small faint fg-slug" })),
     h("td", { class: "m2" }, h("span", {}), h("span", { class: "small soft fg-detail" })),
-    h("td", { class: "r nowrap" }), h("td", { class: "r" }), h("td", { class: "nowrap" }), h("td", { class: "nowrap" }, h("span", {})),
-    h("td", { class: "r nowrap" }, h("span")), h("td", { class: "m acts" }, h("span", { class: "fg-buttons" })));
+    h("td", { class: "r nowrap fg-at-step" }), h("td", { class: "r extra" }), h("td", { class: "nowrap extra" }), h("td", { class: "nowrap" }, h("span", {})),
+    h("td", { class: "r nowrap extra" }, h("span")), h("td", { class: "m acts" }, h("span", { class: "fg-buttons" })));
   const row = Object.assign(element, { session });
   row.lastElementChild?.append(menu(() => row.session, act));
   return row;

@@ -41,7 +41,10 @@ def is_allowed(name: str, allowed: Iterable[str], own_address: str | None) -> bo
 
 def same_origin(origin: str, host: str) -> bool:
     """Return True if an Origin header names this host; "null" and malformed origins do not."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     if parts.scheme not in DEFAULT_PORTS or parts.path or parts.query:
         return False
     of_origin, of_host = split_host(parts.netloc), split_host(host)

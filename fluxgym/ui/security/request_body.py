@@ -1,13 +1,12 @@
 """The bodies of requests to Gradio and to the JSON API: limited in size, JSON only, and for Gradio without references to files."""
 
 import json
-from collections.abc import Mapping
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
-from fluxgym.ui.api.responses import API, error_response
+from fluxgym.ui.security.refusals import is_api_path, refuse
 
 MAX_MESSAGE_BYTES = 4 << 20
 WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
@@ -29,18 +28,6 @@ async def check_body(scope: Scope, receive: Receive) -> tuple[Receive, Response 
     if body is None:
         return receive, refuse(scope, "The request body is too large.", 413)
     return _replay(body, receive), _refuse_content(scope, body) if is_gradio else None
-
-
-def is_api_path(scope: Scope) -> bool:
-    """Return True for a request to the JSON API."""
-    return str(scope["path"]).startswith(f"{API}/")
-
-
-def refuse(scope: Scope, sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a refusal: an error in JSON for the API, plain text elsewhere."""
-    if is_api_path(scope):
-        return error_response(sentence, status, code="Refused", headers=headers)
-    return PlainTextResponse(sentence, status, headers)
 
 
 def _is_json(headers: Headers) -> bool:

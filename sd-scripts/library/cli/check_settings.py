@@ -14,9 +14,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from library.cli.parse import read_flags, to_config
-from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
-from library.training.preflight import check_settings
+from library.training.preflight import check_before_loading
+from library.training.settings_check import check_settings
 
 IMPORTABLE = ("torch", "transformers", "diffusers", "bitsandbytes", "prodigyopt", "dadaptation", "schedulefree")
 CLASSES = {"optimizer_type": "optimizer_args", "lr_scheduler_type": "lr_scheduler_args"}
@@ -39,7 +39,7 @@ def check(argv: list[str]) -> tuple[str | None, list[str]]:
         unchecked = _remove_own_classes(flags)
         config = to_config(flags)
         check_settings(config)
-        read_datasets(config.data)
+        check_before_loading(config)
     except TrainerError as error:
         return str(error), unchecked
     return None, unchecked

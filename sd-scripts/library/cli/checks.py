@@ -4,13 +4,14 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from library.cli.flags import AT_LEAST, AT_MOST
+from library.cli.flags import AT_LEAST, AT_MOST, MAX_SETTING
 from library.command import MAX_RATE
 from library.config import NetworkModule
 from library.errors import TrainerError
 
 REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
+KEYED = ("network_args", "optimizer_args", "lr_scheduler_args")  # lists of key=value
 ONLY = {"network_module": tuple(NetworkModule), "model_type": ("flux",), "save_model_as": ("safetensors",)}
 
 
@@ -21,7 +22,9 @@ def check_flags(args: Namespace) -> None:
     _check_ranges(args)
     _check_rates(args)
     _check_timesteps(args)
+    _check_loss(args)
     _check_optimizer_switches(args)
+    _check_keys(args)
     _check_precision(args)
     _check_base_weights(args)
     _check_thumbnail(args.metadata_thumbnail)
@@ -44,7 +47,7 @@ def _check_ranges(args: Namespace) -> None:
     for name, low in AT_LEAST.items():
         value = getattr(args, name)
         if value is not None and value < low:
-            raise TrainerError(f"--{name} {value} is too small; it must be at least {low}.")
+            raise TrainerError(f"--{name} {value} is too small; it must be at least {low:.15g}.")
     for name, high in AT_MOST.items():
         if (getattr(args, name) or 0) > high:
             raise TrainerError(f"--{name} {getattr(args, name)} is too large; it must be at most {high:g}.")
@@ -70,6 +73,13 @@ def _check_timesteps(args: Namespace) -> None:
         raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
 
 
+def _check_loss(args: Namespace) -> None:
+    if args.loss_type in ("huber", "smooth_l1") and args.huber_schedule == "snr":  # kohya's default
+        raise TrainerError(
+            f"--loss_type {args.loss_type} needs --huber_schedule constant or exponential: FLUX has no signal-to-noise schedule."
+        )
+
+
 def _check_optimizer_switches(args: Namespace) -> None:
     for switch, meant in (("use_8bit_adam", "adamw8bit"), ("use_lion_optimizer", "lion")):
         if getattr(args, switch) and args.optimizer_type.lower() not in ("", meant):
@@ -78,7 +88,18 @@ def _check_optimizer_switches(args: Namespace) -> None:
         raise TrainerError("--use_8bit_adam contradicts --use_lion_optimizer; give one of them.")
 
 
+def _check_keys(args: Namespace) -> None:
+    """Raise TrainerError for a key of a `key=value` flag that is given twice, since one of its values would be lost."""
+    for name in KEYED:
+        found: dict[str, str] = {}
+        for key, _, value in (pair.partition("=") for pair in getattr(args, name) or ()):
+            if found.setdefault(key, value) != value:
+                raise TrainerError(f"--{name} has {key} twice, {key}={found[key]} and {key}={value}; keep one of them.")
+
+
 def _check_precision(args: Namespace) -> None:
+    if args.mixed_precision == "fp16":
+        raise TrainerError("--mixed_precision fp16 is not supported: FLUX overflows in float16; use bf16.")
     if args.fp8_matmul and (args.base_quantization or ("fp8" if args.fp8_base or args.fp8_base_unet else None)) != "fp8":
         raise TrainerError("--fp8_matmul needs --fp8_base, and no other --base_quantization.")
     if args.full_bf16 and args.mixed_precision != "bf16":
@@ -89,6 +110,9 @@ def _check_base_weights(args: Namespace) -> None:
     num_files, num_multipliers = len(args.base_weights or ()), len(args.base_weights_multiplier or ())
     if num_multipliers > num_files:
         raise TrainerError(f"--base_weights_multiplier has {num_multipliers} values for {num_files} files of --base_weights.")
+    for multiplier in args.base_weights_multiplier or ():
+        if abs(multiplier) > MAX_SETTING:
+            raise TrainerError(f"--base_weights_multiplier {multiplier} must be between {-MAX_SETTING:g} and {MAX_SETTING:g}.")
 
 
 def _check_thumbnail(image: str | None) -> None:

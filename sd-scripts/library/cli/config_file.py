@@ -34,7 +34,7 @@ def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str
 def _settings(path: str) -> dict[str, Any]:
     file, text = config_path(path), ""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
     except FileNotFoundError:
         raise TrainerError(f"--config_file {file} is missing.") from None
@@ -67,7 +67,8 @@ def write_settings(path: str | None, settings: dict[str, Any]) -> Path:
         raise TrainerError(f"--config_file {file} already exists; --output_config does not overwrite files.")
     with disk_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(tomli_w.dumps({name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}))
+        text = tomli_w.dumps({name: str(value) if isinstance(value, Path) else value for name, value in settings.items()})
+        file.write_text(text, encoding="utf-8")
     return file
 
 

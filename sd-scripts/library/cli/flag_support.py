@@ -31,11 +31,17 @@ HONORED = frozenset(
     log_tracker_name log_tracker_config log_config wandb_run_name metadata_thumbnail metadata_preprocessor metadata_is_negative_embedding
     cpu_offload_checkpointing disable_mmap_load_safetensors
     network_dropout dim_from_weights scale_weight_norms base_weights base_weights_multiplier network_train_text_encoder_only
-    torch_compile dynamo_backend
+    torch_compile dynamo_backend highvram lowram skip_cache_check
     """.split()
 )
 
+_ALWAYS = "so it is in any case: "
 NOTES = {
+    "sdpa": _ALWAYS + "attention is PyTorch's scaled dot product attention",
+    "persistent_data_loader_workers": _ALWAYS + "the workers are threads that stay",
+    "highvram": _ALWAYS + "the GPU's memory is not cleared after each image that is cached",
+    "lowram": _ALWAYS + "a model's tensors go to the GPU one by one as they are read",
+    "skip_cache_check": _ALWAYS + "caches know their content, and checking them costs nothing",
     "blocks_to_swap": "in kohya's unit: N swaps N//2 of 19 double blocks and 2*(N - N//2) of 38 single blocks to main memory; at most 35",
     "split_mode": "deprecated by kohya: means --blocks_to_swap 18 where that is not given",
 }  # what to know of a flag that is honored
@@ -43,7 +49,6 @@ NOTES = {
 _OTHER_MODELS = "it belongs to Stable Diffusion 1, 2 or XL; kohya's FLUX trainer ignores it too"
 _NO_SNR = "flow matching has no such noise schedule; kohya's FLUX trainer ignores it too"
 _ATTENTION = "attention is always PyTorch's scaled dot product attention, which computes the same; kohya's FLUX trainer ignores it too"
-_MEMORY = "nothing is held in memory longer than it is needed in any case"
 IGNORED = {
     "v2": _OTHER_MODELS,
     "v_parameterization": _OTHER_MODELS,
@@ -63,9 +68,6 @@ IGNORED = {
     "multires_noise_discount": _NO_SNR,
     "xformers": _ATTENTION,
     "mem_eff_attn": _ATTENTION,
-    "lowram": _MEMORY,
-    "highvram": _MEMORY,
-    "skip_cache_check": "the caches know their content and cost nothing to check",
     "vae_batch_size": "images are encoded one by one: in a batch the last bits would depend on the neighbours, and caches are shared by runs",
     "text_encoder_batch_size": "captions are encoded one by one, for the same caches whatever the batch",
     "cache_info": "sizes and captions are read again at each start, which takes a tenth of a second for a thousand images",
@@ -74,8 +76,6 @@ IGNORED = {
     "ddp_static_graph": "it only concerns several processes",
     "fused_backward_pass": "a LoRA's gradients are too small to gain by it; kohya's trainer of LoRAs fuses nothing either",
 }
-
-WITHOUT_WARNING = ("highvram", "lowram")  # FluxGym's and kohya's usual commands have them; a warning in every log would hide the real ones
 
 _UPLOAD = "nothing is uploaded while training; publishing is FluxGym's publish step, after it"
 _DEEPSPEED = "DeepSpeed divides the weights that are trained, and a LoRA's are small; use --blocks_to_swap or --fp8_base to save memory"

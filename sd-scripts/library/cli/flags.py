@@ -17,6 +17,8 @@ from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
 from library.command import MAX_RATE, MAX_RATIO, Parser, number
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
+MAX_SETTING = 1e6  # far beyond any that is useful; from about 1e38 on, float32 overflows and the loss is not a number
+EITHER_SIGN = ("logit_mean", "mode_scale", "sigmoid_scale", "lr_scheduler_power")
 AT_LEAST = {
     "train_batch_size": 1, "gradient_accumulation_steps": 1, "max_train_steps": 1, "max_train_epochs": 1, "save_every_n_epochs": 1,
     "save_every_n_steps": 1, "sample_every_n_steps": 1, "sample_every_n_epochs": 1, "network_dim": 1, "vae_batch_size": 1,
@@ -28,11 +30,12 @@ AT_LEAST = {
     "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
     "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
-    "network_dropout": 0, "scale_weight_norms": 0,
+    "network_dropout": 0, "scale_weight_norms": 0, **dict.fromkeys(EITHER_SIGN, -MAX_SETTING),
 }  # fmt: skip
 AT_MOST = {
-    "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": 1e6,
-    "huber_c": 1e6, "huber_scale": 1e6, "lr_scheduler_min_lr_ratio": MAX_RATIO,
+    "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": MAX_SETTING,
+    "lr_scheduler_min_lr_ratio": MAX_RATIO, "max_grad_norm": MAX_RATE,
+    **dict.fromkeys((*EITHER_SIGN, "huber_c", "huber_scale", "discrete_flow_shift", "logit_std", "ip_noise_gamma", "prior_loss_weight"), MAX_SETTING),
 }  # fmt: skip
 
 ADDITIONS: list[dict[str, Any]] = [
@@ -73,7 +76,7 @@ ADDITIONS: list[dict[str, Any]] = [
 
 def rows() -> list[dict[str, Any]]:
     """Return every flag with type, default, choices, nargs, minimum, maximum, and how this trainer takes it: honored, ignored or refused, and why."""
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    table = json.loads(TABLE.read_text(encoding="utf-8-sig"))
     return [_row(row, row["flag"][2:]) for row in table + ADDITIONS]
 
 
@@ -98,7 +101,11 @@ def build_parser() -> argparse.ArgumentParser:
             parser.add_argument(row["flag"], action="store_true", help=about)
             continue
         choices = [choice for choice in row.get("choices") or () if choice is not None] or None
-        parser.add_argument(row["flag"], type=_type_of(row), default=row["default"], choices=choices, nargs=row.get("nargs"), help=about)
+        nargs = row.get("nargs")
+        several = (
+            {"nargs": nargs, "action": "extend"} if nargs else {}
+        )  # a flag of several values that is given twice has the values of both
+        parser.add_argument(row["flag"], type=_type_of(row), default=row["default"], choices=choices, help=about, **several)
     return parser
 
 

@@ -14,7 +14,6 @@ from fluxgym.contract.files import TRAIN_STATE
 from library import config
 from library.cli.checks import check_flags, flags_without_effect
 from library.cli.config_file import words_of, write_settings
-from library.cli.flag_support import WITHOUT_WARNING
 from library.cli.flags import build_parser, rows
 from library.config import NetworkModule, TrainerConfig
 from library.data.schema import DATASET_FIELDS, NOT_FROM_FLAGS, SUBSET_FIELDS
@@ -50,7 +49,7 @@ def read_flags(argv: list[str]) -> Namespace:
             continue
         if row["support"] == "refused":
             raise TrainerError(f"{row['flag']} is not supported: {row['reason']}.")
-        if row["support"] == "ignored" and row["flag"][2:] not in WITHOUT_WARNING:
+        if row["support"] == "ignored":
             _warn_no_effect(row["flag"], row["reason"])
     return args
 
@@ -68,7 +67,9 @@ def _read(argv: list[str]) -> Namespace:
         parser.parse_args(words)
     except TrainerError as error:
         raise TrainerError(f"--config_file {args.config_file}: {error}") from None
-    return parser.parse_args(words + argv)
+    both = parser.parse_args(words + argv)
+    lists = {row["flag"][2:] for row in rows() if row.get("nargs")}  # the command line's values replace those of the file
+    return Namespace(**vars(both) | {name: value for name, value in vars(args).items() if name in lists and value is not None})
 
 
 def _refuse_values_of_switches(argv: list[str]) -> None:
@@ -178,7 +179,7 @@ def _seed(given: dict[str, Any]) -> int:
 def _seed_of_checkpoint(folder: str | None) -> int | None:
     """Return the seed that a checkpoint records; None without a checkpoint or a record."""
     try:
-        return int(json.loads((Path(folder) / TRAIN_STATE).read_text())["seed"]) if folder else None
+        return int(json.loads((Path(folder) / TRAIN_STATE).read_text(encoding="utf-8-sig"))["seed"]) if folder else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -12,6 +12,8 @@ import torch
 
 from fluxgym.contract.caption_files import decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import read_regular
 from library.data.schema import Subset
 from library.errors import TrainerError
 
@@ -35,7 +37,7 @@ def read_caption(path: Path | None, subset: Subset) -> str:
     if path is None:
         return subset.class_tokens
     try:
-        text = decode_caption(path.read_bytes())
+        text = decode_caption(read_regular(path, MAX_CAPTION_BYTES, follow_links=True))
     except UnicodeDecodeError:
         sentence = undecodable_sentence(str(path))
         raise TrainerError(f"{sentence[0].lower()}{sentence[1:]}") from None

@@ -55,7 +55,7 @@ def _read_table(path: Path) -> Any:
     kind, read = ("JSON", json.loads) if path.suffix.lower() == ".json" else ("TOML", tomllib.loads)
     text = ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return read(text)
     except FileNotFoundError:
         raise TrainerError(f"--dataset_config {path} is missing.") from None

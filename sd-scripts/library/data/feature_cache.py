@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Lock
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fluxgym.contract.checkpoint_manifest import sha256
@@ -22,8 +21,8 @@ from library.data.captions import CaptionContext, caption_at
 from library.data.image_index import TrainingImage
 from library.data.transforms import load_pixels
 from library.errors import TrainerError
-from library.files import save_tensors
 from library.models.family import ModelFamily, Part, TextEncoders
+from library.weights.safetensors_file import WeightFile, save_tensors
 from networks.lora_merge import text_identity
 
 OnItem = Callable[[int, int], None]
@@ -137,7 +136,7 @@ class Cache:
             return False
         try:
             tensors = _load(path)
-        except (SafetensorError, OSError):
+        except (TrainerError, OSError):
             return False  # damaged: computed again
         self._paths[key] = path
         self._remember(key, tensors)
@@ -161,7 +160,7 @@ class Cache:
                 return self._memory[key]
             try:
                 tensors = _load(self._paths[key])
-            except (SafetensorError, OSError) as error:
+            except (TrainerError, OSError) as error:
                 raise TrainerError(f"the cache file {self._paths[key]} was damaged while training ({error}); resume.") from None
             self._remember(key, tensors)
             return tensors
@@ -217,11 +216,11 @@ def _prepare(cache: Path) -> bool:
 
 
 def _load(path: Path) -> Tensors:
-    """Read a cache file; raises SafetensorError or OSError if it differs from what was written."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        if (file.metadata() or {}).get("sha256") != _checksum(tensors):
-            raise SafetensorError("the checksum does not match")
+    """Read a cache file; raises TrainerError or OSError if it differs from what was written. It is not mapped, which some volumes refuse."""
+    file = WeightFile(path, "the cache file", mapped=False)
+    tensors = {name: file.tensor(name) for name in file.names}
+    if file.metadata.get("sha256") != _checksum(tensors):
+        raise TrainerError("the checksum does not match")
     return tensors
 
 

@@ -165,7 +165,7 @@ def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
 
 
 def _metadata_entries(source: Path) -> Iterator[tuple[str, Any]]:
-    text = source.read_text(encoding="utf-8")
+    text = source.read_text(encoding="utf-8-sig")
     if source.suffix.lower() == ".jsonl":
         for number, line in enumerate(text.splitlines(), 1):
             entry = json.loads(line) if line.strip() else None

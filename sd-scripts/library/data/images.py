@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from fluxgym.contract import dataset_rules
 from fluxgym.contract.buckets import Fit, Size
-from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, is_image_name
+from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.image_formats import UnusableImage
+from fluxgym.contract.image_reader import DECODER_ERRORS, open_image, size_as_seen
 from library.errors import TrainerError, warn
 
 RESAMPLING = {
@@ -22,9 +23,6 @@ RESAMPLING = {
     "box": Image.Resampling.BOX,
 }  # fmt: skip
 STRIP = 8  # an image this many times larger than its bucket after resizing is cropped before, to limit memory
-DAMAGED = (OSError, ValueError, SyntaxError, RuntimeError)  # what Pillow's decoders raise, AVIF's the fourth
-MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; Pillow's own limit
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and refuses above twice as many
 
 
 def list_images(folder: str) -> list[Path]:
@@ -44,9 +42,9 @@ def list_images(folder: str) -> list[Path]:
 def upright_size(path: Path) -> Size:
     """Return width and height after EXIF rotation, without decoding; raises TrainerError if the file is not an image."""
     try:
-        with Image.open(path) as image:
-            return dataset_rules.upright_size(image.size, image.format, lambda: image.getexif().get(EXIF_ORIENTATION))
-    except (*DAMAGED, Image.DecompressionBombError) as error:
+        with open_image(path, Image) as image:
+            return size_as_seen(image, Image)
+    except DECODER_ERRORS as error:
         raise _unreadable(path, error) from None
 
 
@@ -66,18 +64,16 @@ def read_with_alpha(path: Path) -> tuple[Image.Image, Image.Image]:
 
 def _read_upright(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with open_image(path, Image) as image:
             image.load()
             return ImageOps.exif_transpose(image)
-    except (*DAMAGED, Image.DecompressionBombError) as error:
+    except DECODER_ERRORS as error:
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> TrainerError:
-    if isinstance(error, Image.DecompressionBombError):
-        return TrainerError(f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels, too many to decode; save it smaller.")
-    if isinstance(error, UnidentifiedImageError):
-        return TrainerError(f"{path} is not an image; remove it or save it as a real .png or .jpg.")
+    if isinstance(error, UnusableImage):
+        return TrainerError(f"{path} {error}")
     return TrainerError(f"{path} cannot be read as an image ({error}); remove it or save it again.")
 
 

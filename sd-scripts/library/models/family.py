@@ -185,6 +185,13 @@ class FamilyOf(Protocol[Transformer, Encoders, Vae]):
     def sampling_defaults(self) -> SamplingDefaults:
         """What sampling uses where nothing else is requested."""
 
+    def empty_models(self, files: ModelConfig, parts: frozenset[Part]) -> dict[Part, nn.Module]:
+        """Return these parts without weights, on the meta device. Reads headers only.
+
+        Raises:
+            TrainerError: If a file is missing, damaged, or of another model.
+        """
+
     def load_transformer(self, files: ModelConfig, store: TensorStore, dtype: torch.dtype) -> Transformer:
         """Load the frozen transformer; the caller calls `store.finish`.
 

@@ -34,12 +34,7 @@ def compute_dtype(config: PlacementConfig, device: torch.device) -> torch.dtype:
     """Return the precision of the frozen weights and of the arithmetic, by --mixed_precision.
 
     bf16 is float32 on a CPU without fast bfloat16 products, unless --full_bf16 keeps the trained weights in bfloat16 too.
-
-    Raises:
-        TrainerError: For fp16.
     """
-    if config.mixed_precision == MixedPrecision.FP16:
-        raise TrainerError("--mixed_precision fp16 is not supported: FLUX overflows in float16; use bf16.")
     if config.mixed_precision == MixedPrecision.NO:
         return torch.float32
     return torch.bfloat16 if config.full_bf16 else fast_dtype(torch.bfloat16, device)

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault
 from fluxgym.contract.files import MANIFEST, NETWORK, OPTIMIZER, OPTIMIZER_JSON, RUN_ID_VARIABLE, SCHEDULER, STATE_ENDING, TRAIN_STATE
+from fluxgym.contract.regular_files import read_regular
 from library.errors import TrainerError
-from library.files import complete_folder, save_tensors, write_json
+from library.files import complete_folder, write_json
 from library.optim.schedules import resume_scheduler
+from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
 
 TENSOR = "__tensor__"
+MAX_JSON_BYTES = 256 << 20  # the skeleton of an optimizer's state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +142,9 @@ def load_checkpoint(
     folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
     """Restore a verified checkpoint and return its extra tensors; raises TrainerError if it does not fit the network or the optimizer."""
-    network.load(load_file(folder / NETWORK), str(folder))
+    network.load(_tensors(folder / NETWORK), str(folder))
     try:
-        tensors = load_file(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
+        tensors = _tensors(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
         restore_optimizer(optimizer, put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
         resume_scheduler(scheduler, _read_json(folder, SCHEDULER))
     except (KeyError, ValueError) as error:
@@ -150,7 +152,12 @@ def load_checkpoint(
             f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with."
         ) from None
     parts = {path.stem: path for path in folder.glob("*.safetensors") if path.name not in (NETWORK, OPTIMIZER)}
-    return {name: load_file(path) for name, path in parts.items()}
+    return {name: _tensors(path) for name, path in parts.items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint's file; it is read and not mapped, which some volumes refuse."""
+    return open_weights(path, "the checkpoint's file")
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -179,7 +186,7 @@ def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 def _read_json(folder: Path, name: str) -> Any:
     try:
-        return json.loads((folder / name).read_text())
+        return json.loads(read_regular(folder / name, MAX_JSON_BYTES).decode("utf-8-sig"))
     except (OSError, ValueError):
         raise TrainerError(f"the checkpoint {folder} is damaged: {name} cannot be read.") from None
 

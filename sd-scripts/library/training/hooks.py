@@ -262,7 +262,7 @@ class ValidationHook(Hook):
 
     def _is_written(self, step: int) -> bool:
         path = self.reporter.progress.path
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if path and path.is_file() else []
         return any('"val_loss"' in line and _step_of(line) == step for line in lines)
 
     def _validate(self, kind: str, x: int, position: Position) -> None:

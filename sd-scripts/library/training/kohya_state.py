@@ -79,7 +79,7 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
 
 def _numbers(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

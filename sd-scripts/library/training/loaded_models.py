@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
+from library.config import TrainerConfig
 from library.data.dataset import TrainingData
 from library.models.family import TRANSFORMER, ModelFamily, Part, TextEncoders
 from library.models.registry import find_family
 from library.sampling import PromptTexts
 from library.training.base_model import BaseModel
 from library.training.preflight import Run
-from networks.factory import trained_parts
+from networks.factory import check_fit, trained_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def load_models(run: Run, data: TrainingData) -> LoadedModels:
     """
     config = run.config
     run.progress.enter(Phase.LOADING)
-    base = BaseModel(find_family(config.model), config.model, config.network.base_weights, device=run.device, dtype=run.dtype)
+    base = BaseModel(_find_family(config), config.model, config.network.base_weights, device=run.device, dtype=run.dtype)
     text = _load_text(run, data, base)
     vae = _load_vae(run, data, base)
     run.progress.enter(Phase.LOADING)
@@ -63,6 +64,14 @@ def load_models(run: Run, data: TrainingData) -> LoadedModels:
     return LoadedModels(
         family=base.family, transformer=transformer, vae=vae, encoders=text.encoders, prompts=text.prompts, train=text.train
     )
+
+
+def _find_family(config: TrainerConfig) -> ModelFamily:
+    """Return the family of the models; by their headers, refuse a network that does not fit them before minutes of loading."""
+    family = find_family(config.model)
+    train = trained_parts(config.network, family.lora_parts)
+    check_fit(config.network, family.lora_parts, family.empty_models(config.model, train))
+    return family
 
 
 def _load_text(run: Run, data: TrainingData, base: BaseModel) -> _Text:

@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_name
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
-from library.files import disk_errors, remove, save_tensors
+from library.files import disk_errors, remove
 from library.training.checkpoint import CheckpointParts, TrainState, is_complete, save_checkpoint
 from library.training.metadata import metadata_at
+from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
 from networks.lora_keys import to_diffusers
 
@@ -51,10 +51,9 @@ class Saver:
         """Read a saved LoRA and check its tensors; raises TrainerError if the network's tensors are missing or contain NaN or infinity."""
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
-            with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        except (SafetensorError, OSError) as error:
-            raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}.", reason_code=ReasonCode.BAD_OUTPUT) from None
+            found = open_weights(path, "the saved LoRA")
+        except (TrainerError, OSError) as error:
+            raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}", reason_code=ReasonCode.BAD_OUTPUT) from None
         if {name: tensor.shape for name, tensor in found.items()} != expected:
             raise TrainerError(f"the saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
         _check_numbers(found, path)

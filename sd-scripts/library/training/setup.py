@@ -25,7 +25,8 @@ from library.training.loaded_models import LoadedModels, load_models
 from library.training.metadata import fixed_metadata
 from library.training.position import Position, read_checkpoint, start_position, training_length
 from library.training.preflight import Run, check_run
-from library.training.reporting import Console, ProgressLog, Reporter
+from library.training.progress_log import ProgressLog
+from library.training.reporting import Console, Reporter
 from library.training.saving import Saver
 from library.training.trackers import Trackers
 from library.training.trainer import Trainer

@@ -143,7 +143,7 @@ def _options(config: LogConfig) -> dict[str, dict[str, Any]]:
     if path is None:
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise TrainerError(f"--log_tracker_config {path} cannot be read: {error}.") from None
     if unknown := [name for name, table in tables.items() if name not in TRACKERS or not isinstance(table, dict)]:

@@ -264,7 +264,7 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
 
 def _shards(index: Path, what: str) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()))
         files = [index.with_name(Path(name).name) for name in names]
     except (RecursionError, OSError, ValueError, KeyError, AttributeError, TypeError):
         raise TrainerError(

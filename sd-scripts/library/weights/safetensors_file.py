@@ -1,4 +1,4 @@
-"""One .safetensors file: its header, its tensors by name, and its fingerprint.
+"""One .safetensors file: its header, its tensors by name, its fingerprint, and an atomic write.
 
 Damaged files raise a TrainerError that names the problem; tensors are memory-mapped, not copied. See model_files.py for models of several files.
 """
@@ -6,16 +6,21 @@ Damaged files raise a TrainerError that names the problem; tensors are memory-ma
 import hashlib
 import math
 import mmap
-from collections.abc import Iterator, KeysView
+import os
+from collections.abc import Iterator, KeysView, Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import PARTIAL_ENDING
 from fluxgym.contract.model_kinds import other_format
 from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
-from library.errors import TrainerError
+from fluxgym.contract.volumes import try_chmod
+from library.errors import TrainerError, warn
+from library.files import disk_errors, sync
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
@@ -91,14 +96,19 @@ class WeightFile:
             raise self.damaged(f"the tensor {name} has another size than its shape")
         if count == 0:
             return torch.empty(entry.shape, dtype=dtype)
-        if self.mapped:
-            return torch.frombuffer(self._map(), dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
+        if self.mapped and (pages := self._map()) is not None:
+            return torch.frombuffer(pages, dtype=dtype, count=count, offset=self._offset(entry)).view(entry.shape)
         return self._read(entry).view(dtype).view(entry.shape)
 
-    def _map(self) -> mmap.mmap:
+    def _map(self) -> mmap.mmap | None:
+        """Return the mapped file, None if its volume cannot map files: then the tensors are read."""
         if self._pages is None:
             with self.path.open("rb") as file:
-                self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                try:
+                    self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                except OSError as error:
+                    warn(f"{self.path} is read into memory, because its volume cannot map files ({error.strerror})")
+                    self.mapped = False
         return self._pages
 
     def _offset(self, entry: TensorEntry) -> int:
@@ -128,6 +138,30 @@ def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     """Read all tensors of a small .safetensors file into memory; raises TrainerError (bad_model) like WeightFile."""
     file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a .safetensors file atomically; several processes may write the same path.
+
+    Raises TrainerError if the disk is full or the path cannot be written.
+    """
+    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
+    with disk_errors(path):
+        try:
+            save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))
+            try_chmod(tmp_path, 0o666 & ~_umask())  # safetensors creates files with mode 0600
+            sync(tmp_path)
+            tmp_path.rename(path)
+            sync(path.parent)
+        finally:
+            tmp_path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can be read only by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def fingerprint_of_file(path: Path) -> str:

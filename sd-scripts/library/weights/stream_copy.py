@@ -1,6 +1,6 @@
 """Copies a .safetensors file of any size with some tensors changed, with one tensor in memory at a time.
 
-Unchanged tensors are copied byte for byte, also those of unknown dtypes. The write is atomic. For small files see files.save_tensors.
+Unchanged tensors are copied byte for byte, also those of unknown dtypes. The write is atomic. For small files see safetensors_file.save_tensors.
 """
 
 import json

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fluxgym.cli.main import main
+from fluxgym.cli.terminal import read_state_file
 from fluxgym.engines.device_queue import Queue
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.control import wait_until_ended
@@ -131,3 +132,8 @@ def test_every_command_has_help_and_is_light():
     for command in ("sessions", "start", "stop", "resume", "demo"):
         done = subprocess.run([sys.executable, "-m", "fluxgym", command, "--help"], capture_output=True, text=True, check=True)
         assert "usage: python -m fluxgym" in done.stdout
+
+
+def test_a_state_file_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "s.json").write_text('{"lora_name": "é"}', encoding="utf-8-sig")
+    assert read_state_file(tmp_path / "s.json") == {"lora_name": "é"}

@@ -5,12 +5,14 @@ import pytest
 from fluxgym.contract.dataset_rules import held_out_indices, is_image_name, regularization_repeats, upright_size
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.b.jpeg", "a.webp", "a.bmp", "a.gif", "a.tif", "a.tiff", "a.avif", ".a.png"])
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.JPG", "a.b.jpeg", "a.webp", "a.bmp", "a.gif", "a.tif", "a.tiff", "a.avif", "a.HEIC", "a.heif", "a.jxl", ".a.png"]
+)
 def test_is_image_name_of_an_image_is_true(name):
     assert is_image_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "png", ".png", "..png", "a.txt", "a.png.txt", "a.", "a.heic"])
+@pytest.mark.parametrize("name", ["", "png", ".png", "..png", "a.txt", "a.png.txt", "a.", "a.eps", "a.pdf", "a.svg"])
 def test_is_image_name_of_another_file_is_false(name):
     assert not is_image_name(name)
 

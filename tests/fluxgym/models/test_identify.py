@@ -107,3 +107,10 @@ def test_identify_diffusers_folder_names_its_model(tmp_path):
     assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).sentence
     (tmp_path / "empty").mkdir()
     assert "has no .safetensors file" in identify(tmp_path / "empty").sentence
+
+
+def test_an_index_with_a_byte_order_mark_is_read(tmp_path):
+    write(tmp_path / "a-00001-of-00001.safetensors", {"double_blocks.0.img_attn.qkv.weight": "BF16"})
+    weight_map = {"double_blocks.0.img_attn.qkv.weight": "a-00001-of-00001.safetensors"}
+    (tmp_path / "a.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8-sig")
+    assert identify(tmp_path).roles == {"transformer"}

@@ -6,7 +6,6 @@ import tarfile
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -124,26 +123,47 @@ def test_a_backup_is_unpacked_as_the_guide_says(run, tmp_path):
     assert run.ui_state.read_bytes() == kept
 
 
-def test_a_backup_holds_what_links_lead_to_and_says_what_it_cannot_read(run, tmp_path, monkeypatch):
-    linked = make_run(tmp_path / "outputs", "linked", status="stopped")
-    linked.ui_state.rename(tmp_path / "elsewhere.json")
-    linked.ui_state.symlink_to(tmp_path / "elsewhere.json")
+def test_a_backup_holds_what_hard_links_share(run, tmp_path):
     twin = make_run(tmp_path / "outputs", "twin", status="stopped")
     twin.ui_state.unlink()
     twin.ui_state.hardlink_to(run.ui_state)
-    assert backup(tmp_path / "outputs", tmp_path / "x.tar.gz") == 3
+    assert backup(tmp_path / "outputs", tmp_path / "x.tar.gz") == 2
     with tarfile.open(tmp_path / "x.tar.gz") as archive:
         assert {member.name: member.isreg() and archive.extractfile(member).read() for member in archive} == {
-            f"outputs/{each.slug}/ui_state.json": each.ui_state.read_bytes() for each in (run, linked, twin)
+            f"outputs/{each.slug}/ui_state.json": each.ui_state.read_bytes() for each in (run, twin)
         }
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(StorageError, match=r"cat/ui_state\.json cannot be read"):
+
+
+@pytest.mark.parametrize(("make", "named"), [
+    (lambda path, secret: path.symlink_to(secret), "it is a link"),
+    (lambda path, secret: path.write_bytes(bytes(2 << 20)), "it is larger than 1 MB"),
+])  # fmt: skip
+def test_a_backup_never_holds_what_a_link_leads_to_nor_a_giant(make, named, run, tmp_path):
+    (tmp_path / "secret.json").write_text('{"canary": 1}')
+    run.ui_state.unlink()
+    make(run.ui_state, tmp_path / "secret.json")
+    with pytest.raises(StorageError, match=rf"cat/ui_state\.json cannot be read \({named}.*so no backup was made; repair the run"):
         backup(tmp_path / "outputs", tmp_path / "y.tar.gz")
-    assert sorted(path.name for path in tmp_path.glob("*.gz*")) == ["x.tar.gz"]
+    assert list(tmp_path.glob("*.gz*")) == []
 
 
-def refuse(self, *_, **__):
-    raise PermissionError(13, "Permission denied")
+FOLDERS = {
+    "with photos of the user": lambda folder: (folder / "photo.png").write_bytes(b"x"),
+    "empty": lambda folder: None,
+    "with a model alone": lambda folder: (folder / "photos.safetensors").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("fill", FOLDERS.values(), ids=FOLDERS)
+@pytest.mark.parametrize("do", [delete, forget, undo_forget, contents])
+def test_a_folder_that_is_not_a_run_is_left_alone(do, fill, tmp_path):
+    folder = tmp_path / "outputs" / "photos"
+    folder.mkdir(parents=True)
+    fill(folder)
+    before = sorted(folder.iterdir())
+    with pytest.raises(SessionNotFound, match="is not a run"):
+        do(RunPaths(folder))
+    assert sorted(folder.iterdir()) == before
 
 
 def test_delete_of_a_linked_run_removes_the_link_and_an_interrupted_delete_is_finished(run, tmp_path):

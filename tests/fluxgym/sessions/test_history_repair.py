@@ -1,13 +1,18 @@
 """Repair: a damaged state is written again from what is known, and kept beside it; a good one is left alone."""
 
+import os
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from fluxgym.errors import SessionError
+from fluxgym.errors import AlreadyRunning, SessionError, StorageError
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import repair, save_version
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run
+from tests.support.runs import make_run, record_processes
 
 
 @pytest.fixture(name="run")
@@ -46,3 +51,78 @@ def test_a_good_state_and_none_are_left_alone(run):
     with pytest.raises(SessionError, match="no run"):
         repair(run)
     assert not run.ui_state.exists()
+
+
+DAMAGES = {
+    "half": lambda path: path.write_text("{"),
+    "link": lambda path: path.symlink_to("/etc/hostname"),
+    "pipe": os.mkfifo,
+    "giant": lambda path: path.write_bytes(bytes(2 << 20)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_whatever_is_damaged_is_kept_and_repaired(damage, run):
+    run.ui_state.unlink()
+    damage(run.ui_state)
+    before = run.ui_state.lstat()
+    repair(run)
+    assert read_state(run)["lora_name"] == "cat"
+    (kept,) = run.folder.glob("ui_state.damaged-*")
+    assert (kept.lstat().st_ino, kept.lstat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def live_here(run):
+    me = identify(os.getpid(), "id-cat")
+    record_processes(run, "id-cat", 1, me, me)
+
+
+def live_on_another_host(run):
+    other = replace(identify(os.getpid(), "id-cat"), boot_id="other", host="elsewhere")
+    record_processes(run, "id-cat", 1, other, other)
+    run.progress.write_text("{}")  # just now
+
+
+@pytest.mark.parametrize("make_live", [live_here, live_on_another_host])
+def test_the_state_of_a_live_run_is_not_repaired(make_live, run):
+    run.ui_state.write_text("{")
+    make_live(run)
+    with pytest.raises(AlreadyRunning):
+        repair(run)
+    assert run.ui_state.read_text() == "{"
+    assert list(run.folder.glob("ui_state.damaged-*")) == []
+
+
+@pytest.mark.parametrize("broken", ["write", "rename"])
+def test_a_repair_that_fails_leaves_everything_as_it_was(broken, run, monkeypatch):
+    run.ui_state.write_text("{")
+    files = sorted(path.name for path in run.folder.iterdir())
+
+    def refuse(self, target):
+        if broken == "write" or Path(target) == run.ui_state:
+            raise OSError(28, "No space left on device")
+        return self.rename(target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StorageError, match="disk is full"):
+        repair(run)
+    monkeypatch.undo()
+    assert run.ui_state.read_text() == "{"
+    assert sorted(path.name for path in run.folder.iterdir() if not path.name.startswith("ui_state.damaged-")) == files
+    repair(run)
+    assert read_state(run)["lora_name"] == "cat"
+
+
+def test_a_state_that_cannot_be_read_at_all_is_not_called_damaged(run, monkeypatch):
+    before, real = run.ui_state.read_bytes(), os.open
+
+    def failing(path, *rest, **more):
+        if str(path) == str(run.ui_state):
+            raise OSError(5, "Input/output error")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(SessionError, match="not known whether"):
+        repair(run)
+    monkeypatch.undo()
+    assert run.ui_state.read_bytes() == before

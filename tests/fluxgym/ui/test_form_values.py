@@ -118,3 +118,10 @@ def test_any_state_can_be_shown(state):
     assert set(shown) == set(NAMES)
     assert all(isinstance(value, (str, bool)) for value in shown.values())
     json.dumps(shown, allow_nan=False)
+
+
+def test_other_flags_given_twice_are_joined_or_refused():
+    state, errors = to_state(typed(other_flags="network_args = a=1 b=2\nnetwork_args = c=3"))
+    assert (state["advanced"]["network_args"], errors) == (["a=1", "b=2", "c=3"], {})
+    _, errors = to_state(typed(other_flags="max_grad_norm = 1\n--max_grad_norm = 2"))
+    assert errors == {OTHER_FLAGS: "“max_grad_norm” is given twice. Keep one of the lines."}

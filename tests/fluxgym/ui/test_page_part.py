@@ -8,6 +8,7 @@ import pytest
 from fluxgym.contract.codes import Status
 from fluxgym.dataset.example import NUM_IMAGES
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.ui.api.assets import page_assets
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormEvents
@@ -81,7 +82,7 @@ def test_no_script_parses_text_as_html():
 
 def test_what_is_typed_travels_by_name_and_every_script_and_style_is_fetched_beforehand():
     assert all(f'"{name}"' in SAVE_UNSENT for name in NAMES)
-    assert all(f"/prefix/fluxgym/assets/{name}" in head("/prefix") for name in SCRIPTS if name != "types.js")
+    assert all(f"/prefix{page_assets().folder}/{name}" in head("/prefix") for name in SCRIPTS if name != "types.js")
     assert all((ASSETS / name).read_text() in head() for name in STYLES)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from fluxgym.ui.api.files import VENDOR
+from fluxgym.ui.api.assets import VENDOR
 
 ROW = re.compile(r"^\| `(?P<file>[^`]+)` \| `[^`]+` \| `(?P<sha256>[0-9a-f]{64})` \|$", re.MULTILINE)
 

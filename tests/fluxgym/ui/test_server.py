@@ -14,6 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.ui.api import uploads
+from fluxgym.ui.api.assets import ASSETS, page_assets
 from tests.support.api import app_client, error
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
@@ -66,15 +67,25 @@ def test_the_page_is_served_and_requests_no_other_host(client):
 
 
 def test_page_and_scripts_are_compressed_and_model_files_are_not(client):
-    for path, is_compressed in (("/", True), ("/fluxgym/assets/form.js", True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
+    for path, is_compressed in (("/", True), (f"{page_assets().folder}/form.js", True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
         answer = client.get(path, headers={"Accept-Encoding": "gzip"})
         assert answer.status_code == 200
         assert (answer.headers.get("content-encoding") == "gzip") is is_compressed, path
     assert "content-encoding" not in client.get("/", headers={"Accept-Encoding": "identity"}).headers
 
 
-def test_assets_samples_loras_and_thumbnails_are_served(client):
-    assert client.get("/fluxgym/assets/dom.js").headers["content-type"].startswith("text/javascript")
+def test_a_script_is_kept_by_the_browser_as_long_as_no_script_changes(client):
+    assets = page_assets()
+    answer = client.get(f"{assets.folder}/dom.js")
+    assert (answer.status_code, answer.text) == (200, (ASSETS / "dom.js").read_text())
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in answer.headers["cache-control"]
+    assert client.get(f"{assets.folder}/dom.js", headers={"Accept-Encoding": "identity"}).content == answer.content
+    older = client.get("/fluxgym/assets/0123456789ab/dom.js")  # of a page that was opened before an upgrade
+    assert (older.content, older.headers["cache-control"]) == (answer.content, "no-cache")
+
+
+def test_samples_loras_and_thumbnails_are_served(client):
     assert client.get("/fluxgym/runs/cat/samples/cat_000010_00_20250101000000_42.png").headers["content-type"] == "image/png"
     lora = client.get("/fluxgym/runs/cat/loras/cat.safetensors")
     assert lora.headers["content-disposition"].startswith("attachment")
@@ -88,8 +99,8 @@ def test_assets_samples_loras_and_thumbnails_are_served(client):
         "runs/cat/samples/..%2f..%2fsecret.png", "runs/cat/samples/../../secret.png", "runs/..%2f/samples/secret.png", "runs/.fluxgym/samples/x.png",
         "runs/cat/samples/%2fetc%2fpasswd", "runs/cat/loras/ui_state.json", "runs/cat/loras/training.log", "runs/cat/loras/..%2f..%2fsecret.png",
         "runs/cat/loras/..%2f..%2f..%2fmodels%2fsecret.safetensors", "runs/cat/images/..%2f..%2fsecret.png", "runs/cat/images/cat 0.txt",
-        "runs/dog/loras/dog.safetensors", "runs/cat/samples/%00.png", "assets/..%2fserver.py", "assets/..%2f..%2fcli.py", "assets/.",
-        "assets/" + "a" * 300 + ".js",
+        "runs/dog/loras/dog.safetensors", "runs/cat/samples/%00.png", "assets/x/..%2fserver.py", "assets/x/..%2f..%2fcli.py", "assets/.",
+        "assets/x/README.md", "assets/x/" + "a" * 300 + ".js", "assets/dom.js",
         "drafts/../runs/images/x.png", "drafts/00/images/x.png", "runs/cat", "runs",
     ],
 )  # fmt: skip

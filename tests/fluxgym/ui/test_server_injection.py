@@ -72,7 +72,7 @@ def test_hostile_text_is_json_text(client, address):
     "path",
     [
         f"/fluxgym/runs/{quote(HOSTILE)}/loras/x.safetensors",
-        f"/fluxgym/assets/{quote(HOSTILE)}",
+        f"/fluxgym/assets/x/{quote(HOSTILE)}",
         f"/{quote(HOSTILE)}",
         f"{API}/{quote(HOSTILE)}",
     ],

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from library.errors import TrainerError
-from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_errors, save_tensors
+from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_errors
+from library.weights.safetensors_file import save_tensors
 
 
 def test_a_folder_that_fails_vanishes(tmp_path):

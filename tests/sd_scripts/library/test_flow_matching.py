@@ -8,7 +8,6 @@ import torch
 
 from library import flow_matching
 from library.config import LossConfig, WeightingScheme
-from library.errors import TrainerError
 from library.randomness import generator
 
 H, W, B = 8, 12, 4096
@@ -127,11 +126,6 @@ def test_losses(kind):
 def test_exponential_huber_falls_with_the_noise():
     threshold = flow_matching.huber_threshold(arguments(huber_schedule="exponential"), torch.tensor([0.0, 0.5, 1.0]))
     assert torch.allclose(threshold, torch.tensor([1.0, 0.1**0.5, 0.1]))
-
-
-def test_a_schedule_without_meaning_is_refused_by_name():
-    with pytest.raises(TrainerError, match="huber_schedule"):
-        flow_matching.huber_threshold(arguments(loss_type="huber", huber_schedule="snr"), torch.tensor([0.5]))
 
 
 def test_validation_sigmas_are_evenly_inside_the_trained_timesteps():

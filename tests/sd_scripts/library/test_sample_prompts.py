@@ -84,3 +84,13 @@ def test_a_prompt_in_place_of_a_file_is_recognized(prompt):
 def test_a_missing_file_is_named():
     with pytest.raises(TrainerError, match=r"no/such\.txt is missing"):
         read_prompts("no/such.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("p.txt", "a cat --w 64\n"), ("p.toml", '[prompt]\nprompt = "a cat"\nwidth = 64\n'), ("p.json", '[{"prompt": "a cat", "width": 64}]')],
+)
+def test_a_byte_order_mark_is_ignored(name, text, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    (prompt,) = read_prompts(str(tmp_path / name))
+    assert (prompt.prompt, prompt.width) == ("a cat", 64)

@@ -8,7 +8,7 @@ from torch import nn
 from library.config import RateFlag
 from library.errors import TrainerError
 from library.models.family import TRANSFORMER, LoRAPart, Part
-from library.models.flux1.family import LORA_PARTS
+from library.models.flux1.family import LORA_PARTS, Flux1Family
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.text_encoders import CLIP, T5
 from networks import factory
@@ -17,7 +17,7 @@ from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import to_diffusers
 from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
-from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux, make_t5
+from tests.support.tiny_models import NAMES, PARAMS, flux_inputs, make_clip, make_flux, make_t5, write_tiny_models
 from tests.support.trainer_config import trainer_config
 
 
@@ -45,6 +45,9 @@ class OneParameterPerPart(TrainedNetwork):
 
     def after_step(self):
         """Do nothing."""
+
+
+FILES = ("pretrained_model_name_or_path", "clip_l", "t5xxl")
 
 
 def config_of(*network_args, **flags):
@@ -112,25 +115,30 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
     assert torch.allclose(flux(**flux_inputs(PARAMS)), source(**flux_inputs(PARAMS)), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"network_train_unet_only": True, "network_train_text_encoder_only": True}, "--network_train_text_encoder_only"),
-        ({"network_train_unet_only": True, "network_args": ["train_t5xxl=True"]}, "train_t5xxl"),
-        ({"cache_text_encoder_outputs": True, "network_args": ["train_t5xxl=True"]}, "--cache_text_encoder_outputs"),
-        ({"network_dropout": 1.0}, "--network_dropout 1.0"),
-        ({"dim_from_weights": True}, "--network_weights"),
-        ({"torch_compile": True, "network_dropout": 0.1}, "--torch_compile and dropout"),
-        ({"torch_compile": True, "network_args": ["module_dropout=0.1"]}, "--torch_compile and dropout"),
-        ({"network_args": ["img_attn=4"]}, "img_attn=4"),
-    ],
-)
-def test_what_contradicts_itself_is_named(changes, named):
-    with pytest.raises(TrainerError, match=named):
-        factory.check(config_of(**changes))
-
-
 def test_a_network_of_nothing_is_refused():
     nothing = ["train_double_block_indices=none", "train_single_block_indices=none"]
     with pytest.raises(TrainerError, match="nothing would be trained"):
         create(config_of(*nothing, network_train_unet_only=True), make_flux())
+
+
+EVERY_PART = frozenset({TRANSFORMER, CLIP, T5})
+
+
+@pytest.mark.parametrize("network_args", [(), ("train_t5xxl=True", "split_qkv=True"), ("in_dims=1,1,1,1,1", "verbose=True")])
+def test_a_network_fits_models_without_weights_if_it_fits_those_with(network_args, tmp_path, capsys):
+    network = create(config_of(*network_args), make_flux(), make_clip(), make_t5())
+    save_file(network.weights(), tmp_path / "old.safetensors")
+    capsys.readouterr()
+    files = trainer_config(**{flag: str(path) for flag, path in zip(FILES, write_models(tmp_path), strict=True)}).model
+    config = config_of(*network_args, network_weights=str(tmp_path / "old.safetensors"))
+    factory.check_fit(config.network, LORA_PARTS, Flux1Family("dev").empty_models(files, EVERY_PART))
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(TrainerError, match="does not fit this network"):
+        other = config_of(*network_args, network_weights=str(tmp_path / "old.safetensors"), network_dim=3)
+        factory.check_fit(other.network, LORA_PARTS, Flux1Family("dev").empty_models(files, EVERY_PART))
+
+
+def write_models(folder):
+    """Write the tiny models; returns the files of transformer, CLIP and T5."""
+    write_tiny_models(folder)
+    return [folder / NAMES[name] for name in ("flux", "clip_l", "t5xxl")]

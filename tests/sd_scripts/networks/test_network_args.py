@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from library.errors import TrainerError
-from networks import lycoris_kohya
+from networks import lycoris_args
 from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_ineffective_args
 
 
@@ -94,4 +94,4 @@ def test_the_document_names_every_argument_and_no_other():
     lora, lycoris = text.split("## LyCORIS")
     rows = {name for line in lora.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
     assert rows == set(KINDS) | set(REFUSED)
-    assert set(re.findall(r"`(\w+)=?`", lycoris.split("## ")[0])) >= set(lycoris_kohya.KINDS) | set(lycoris_kohya.REFUSED)
+    assert set(re.findall(r"`(\w+)=?`", lycoris.split("## ")[0])) >= set(lycoris_args.KINDS) | set(lycoris_args.REFUSED)

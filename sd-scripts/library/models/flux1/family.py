@@ -1,6 +1,6 @@
 """FLUX.1 as a model family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from library.models.family import (
     TensorStore,
 )
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, LAYER_NAMES, T5_PREFIX
-from library.models.flux1.loading import load_flux, open_flux
+from library.models.flux1.loading import empty_flux, load_flux, open_clip_l, open_flux, open_t5
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
 from library.models.flux1.text_encoders import CLIP, T5, Flux1TextEncoders, encode_clip, load_text_encoders
 from library.models.flux1.transformer import Flux
@@ -70,6 +70,15 @@ class Flux1Family:
     def sampling_defaults(self) -> SamplingDefaults:
         """Steps as BFL's scripts have them."""
         return SAMPLING_DEFAULTS[self.version]
+
+    def empty_models(self, files: ModelConfig, parts: frozenset[Part]) -> dict[Part, nn.Module]:
+        """Return these parts without weights, on the meta device. Reads headers only."""
+        makers: dict[Part, Callable[[], nn.Module]] = {
+            TRANSFORMER: lambda: empty_flux(open_flux(files.pretrained_model_name_or_path)[1]),
+            CLIP: lambda: open_clip_l(files.clip_l)[1],
+            T5: lambda: open_t5(files.t5xxl)[1],
+        }
+        return {part: make() for part, make in makers.items() if part in parts}
 
     def load_transformer(self, files: ModelConfig, store: TensorStore, dtype: torch.dtype) -> Flux:
         """Load the frozen transformer, tensor by tensor."""

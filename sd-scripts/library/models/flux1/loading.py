@@ -44,6 +44,12 @@ def _is_of_transformer(name: str) -> bool:
     return name.startswith(("img_in.", "txt_in.", "vector_in.", "guidance_in.", "double_blocks.", "single_blocks."))
 
 
+def empty_flux(params: FluxParams) -> Flux:
+    """Return a transformer without weights, on the meta device."""
+    with torch.device("meta"):
+        return Flux(params)
+
+
 def load_flux(
     path: str,
     *,
@@ -58,8 +64,7 @@ def load_flux(
     Raises TrainerError (bad_model) when a file is missing, truncated, or not a FLUX transformer, naming what is wrong.
     """
     file, params = open_flux(path, mapped=mapped)
-    with torch.device("meta"):
-        model = Flux(params)
+    model = empty_flux(params)
     store_tensor = prepare(model) if prepare else None
     file.load_into(model, dtype=dtype, device=device, store_tensor=store_tensor)
     return model.eval().requires_grad_(False)
@@ -78,8 +83,8 @@ class ClipTextEncoder(nn.Module):
         return pooled
 
 
-def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> ClipTextEncoder:
-    """Load CLIP-L; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
+def open_clip_l(path: str, *, mapped: bool = True) -> tuple[ModelFiles, ClipTextEncoder]:
+    """Read CLIP-L's headers only: the open files, and the model without weights on the meta device; raises TrainerError as load_clip_l does."""
     file = ModelFiles(path, "the CLIP-L text encoder", folders=("text_encoder",), prefixes=FILE_PREFIXES[CLIP_PREFIX], mapped=mapped)
     file.translate(clip_recipes(file.stored_names()))
     try:
@@ -98,17 +103,18 @@ def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | 
     except KeyError as error:
         raise file.wrong_model_error("a CLIP text encoder", error.args[0]) from None
     with init_empty_weights(include_buffers=False):
-        model = ClipTextEncoder(config)
+        return file, ClipTextEncoder(config)
+
+
+def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> ClipTextEncoder:
+    """Load CLIP-L; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
+    file, model = open_clip_l(path, mapped=mapped)
     file.load_into(model, dtype=dtype, device=device)
     return model.to(device).eval().requires_grad_(False)
 
 
-def load_t5(path: str, *, dtype: torch.dtype | None, store: TensorStore, mapped: bool = True) -> T5EncoderModel:
-    """Load a T5 v1.1 encoder in any precision; its tensors are kept where `store` decides.
-
-    Raises:
-        TrainerError: If it is missing, damaged, or another model (bad_model).
-    """
+def open_t5(path: str, *, mapped: bool = True) -> tuple[ModelFiles, T5EncoderModel]:
+    """Read T5's headers only: the open files, and the model without weights on the meta device; raises TrainerError as load_t5 does."""
     file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=FILE_PREFIXES[T5_PREFIX], mapped=mapped)
     if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
         file.translate(
@@ -133,7 +139,16 @@ def load_t5(path: str, *, dtype: torch.dtype | None, store: TensorStore, mapped:
     except KeyError as error:
         raise file.wrong_model_error("a T5 text encoder", error.args[0]) from None
     with init_empty_weights(include_buffers=False):
-        model = T5EncoderModel(config)
+        return file, T5EncoderModel(config)
+
+
+def load_t5(path: str, *, dtype: torch.dtype | None, store: TensorStore, mapped: bool = True) -> T5EncoderModel:
+    """Load a T5 v1.1 encoder in any precision; its tensors are kept where `store` decides.
+
+    Raises:
+        TrainerError: If it is missing, damaged, or another model (bad_model).
+    """
+    file, model = open_t5(path, mapped=mapped)
     store_tensor = store.prepare(model, list(model.encoder.block))
     file.load_into(model, dtype=dtype, device=store.device_of, ignore=("encoder.embed_tokens.weight",), store_tensor=store_tensor)
     model.encoder.embed_tokens = model.shared

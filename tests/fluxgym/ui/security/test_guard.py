@@ -10,9 +10,10 @@ from starlette.testclient import TestClient
 from fluxgym.ui.security.guard import Guard, is_known_route
 from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TRIES, TokenAuth
+from tests.support.api import BASE_URL, LOCAL
 
 TOKEN = "a long secret"
-ROUTES = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/fluxgym/assets/dom.js", "/fluxgym/runs/x/loras/x.safetensors")
+ROUTES = ("/", "/config", "/gradio_api/info", "/gradio_api/queue/join", "/fluxgym/assets/x/dom.js", "/fluxgym/runs/x/loras/x.safetensors")
 
 
 def client(token: str | None = None, *, base: str = "http://127.0.0.1:7860", allowed: tuple[str, ...] = (), **more) -> TestClient:
@@ -21,7 +22,7 @@ def client(token: str | None = None, *, base: str = "http://127.0.0.1:7860", all
 
     app = Starlette(routes=[Route("/{path:path}", reached, methods=["GET", "POST", "PUT"])])
     guard = Guard(app, token_auth=TokenAuth(token, 7860), allowed_hosts=allowed, beyond_loopback=more.pop("beyond_loopback", False), **more)
-    return TestClient(guard, base_url=base)
+    return TestClient(guard, base_url=base, client=LOCAL)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "127.0.0.1"])
@@ -121,19 +122,57 @@ def test_a_browser_that_gives_the_token_is_known_by_a_strict_cookie():
     assert browser.get("/config").status_code == 200
 
 
-def test_the_token_in_the_address_is_left_behind():
+def test_the_token_in_the_address_is_exchanged_for_the_cookie_and_kept_by_no_address_or_referer():
     browser = client(TOKEN)
-    assert 'href="/"' in browser.get(f"/?token={TOKEN.replace(' ', '%20')}").text
+    welcome = browser.get(f"/?token={TOKEN.replace(' ', '%20')}&run=my-cat", headers={"accept": "text/html"})
+    assert 'href="/?run=my-cat"' in welcome.text
+    assert welcome.headers["referrer-policy"] == "strict-origin"
+    assert welcome.headers["cache-control"] == "no-store"
     assert browser.get("/").status_code == 200
 
 
-def test_who_guesses_has_to_wait():
-    browser = client(TOKEN)
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_a_token_in_the_address_is_taken_off_where_none_is_needed(token):
+    browser = client(token)
+    browser.post("/login", data={"token": TOKEN})
+    answer = browser.get("/?token=a%20long%20secret&run=a%26b", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?run=a%26b")
+    assert browser.get("/?run=x", follow_redirects=False).status_code == 200
+
+
+def test_a_wrong_token_leaves_the_address_bar():
+    page = client(TOKEN).get("/?token=wrong", headers={"accept": "text/html"})
+    assert page.status_code == 401
+    assert "history.replaceState" in page.text
+    assert page.headers["referrer-policy"] == "strict-origin"
+
+
+@pytest.mark.parametrize("path", ["/config?token=a long secret", "/fluxgym/api/sessions?token=a long secret"])
+def test_no_other_address_takes_a_token(path):
+    assert client(TOKEN).get(path).status_code == 401
+
+
+def test_wrong_tokens_throttle_the_one_who_sends_them_and_never_the_right_token():
+    browser, headers = client(TOKEN), {"x-forwarded-for": "192.0.2.1, 192.0.2.7"}
     for _ in range(TRIES):
-        assert browser.post("/login", data={"token": "guess"}).status_code == 401
-    answer = browser.post("/login", data={"token": TOKEN})
-    assert answer.status_code == 429
-    assert int(answer.headers["retry-after"]) > 0
+        assert browser.post("/login", data={"token": "guess"}, headers=headers).status_code == 401
+    for answer in (
+        browser.post("/login", data={"token": "guess"}, headers=headers), browser.get("/?token=guess", headers=headers),
+        browser.get("/config", headers=headers | {"authorization": "Bearer guess"}),
+    ):  # fmt: skip
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) > 0
+    assert browser.post("/login", data={"token": "typo"}, headers={"x-forwarded-for": "192.0.2.8"}).status_code == 401  # another visitor
+    assert browser.get("/config", headers=headers | {"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert browser.post("/login", data={"token": TOKEN}, headers=headers).status_code == 200
+
+
+def test_a_throttled_browser_gets_the_form_with_the_reason():
+    browser, html = client(TOKEN), {"accept": "text/html"}
+    for _ in range(TRIES):
+        browser.post("/login", data={"token": "guess"}, headers=html)
+    answer = browser.post("/login", data={"token": "guess"}, headers=html)
+    assert (answer.status_code, 'type="password"' in answer.text, "Too many wrong tokens" in answer.text) == (429, True, True)
 
 
 def test_a_login_form_without_end_is_not_read_to_its_end():
@@ -158,6 +197,6 @@ def test_no_client_can_set_gradios_own_address():
 
     app = Starlette(routes=[Route("/", reply)])
     guard = Guard(app, token_auth=TokenAuth(None, 7860), allowed_hosts=(), beyond_loopback=False)
-    answer = TestClient(guard, base_url="http://127.0.0.1:7860").get("/", headers={"X-Gradio-Server": "http://evil.example"})
+    answer = TestClient(guard, base_url=BASE_URL, client=LOCAL).get("/", headers={"X-Gradio-Server": "http://evil.example"})
     assert "x-gradio-server" not in answer.text
     assert "host" in answer.text

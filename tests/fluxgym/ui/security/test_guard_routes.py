@@ -16,7 +16,7 @@ from fluxgym.ui.security.guard import Guard, is_known_route
 from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TokenAuth
 from fluxgym.ui.server import make_server
-from tests.support.api import BASE_URL
+from tests.support.api import BASE_URL, LOCAL
 from tests.support.small_world import small_world
 
 TOKEN = "a long secret"
@@ -65,7 +65,7 @@ def client(reached):
         await PlainTextResponse("reached")(scope, receive, send)
 
     guard = Guard(app, token_auth=TokenAuth(TOKEN, 7860), allowed_hosts=(), beyond_loopback=False)
-    return TestClient(guard, base_url=BASE_URL, follow_redirects=False)
+    return TestClient(guard, base_url=BASE_URL, client=LOCAL, follow_redirects=False)
 
 
 def by_route(routes):

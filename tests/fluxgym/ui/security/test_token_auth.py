@@ -1,6 +1,7 @@
-"""The token's comparison, the throttle's memory, and the form."""
+"""The token's comparison, and the throttle's memory."""
 
-from fluxgym.ui.security.token_auth import TRIES, WINDOW_S, Throttle, TokenAuth, login_page, make_token
+from fluxgym.ui.security import token_auth
+from fluxgym.ui.security.token_auth import TRIES, WINDOW_S, Throttle, TokenAuth, make_token
 
 
 def test_the_cookie_outlives_a_restart_with_the_same_token_only():
@@ -33,5 +34,10 @@ def test_made_tokens_differ_and_are_long():
     assert len(make_token()) >= 32
 
 
-def test_the_form_escapes_its_values():
-    assert "<script>alert" not in login_page("/x?<script>alert(1)</script>", "<script>alert(1)</script>", "nonce")
+def test_the_throttle_keeps_a_bounded_number_of_clients(monkeypatch):
+    monkeypatch.setattr(token_auth, "MAX_CLIENTS", 2)
+    throttle = Throttle(lambda: 0.0)
+    for client in ("a", "b", "c"):
+        for _ in range(TRIES):
+            throttle.count_wrong(client)
+    assert [throttle.wait_s(client) > 0 for client in ("a", "b", "c")] == [False, True, True]

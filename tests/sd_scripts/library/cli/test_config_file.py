@@ -83,3 +83,14 @@ def test_what_is_written_is_read_again(tmp_path, capsys):
         write_config(read_flags(["--config_file", path, "--output_config", *flags]))
     with pytest.raises(TrainerError, match="--output_config needs --config_file"):
         write_config(read_flags(["--output_config", *flags]))
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    (tmp_path / "run.toml").write_text(NEEDED, encoding="utf-8-sig")
+    assert read_flags(["--config_file", str(tmp_path / "run.toml")]).ae == "a"
+
+
+def test_a_list_on_the_command_line_replaces_the_one_in_the_file(write):
+    path = write('network_args = ["a=1", "b=2"]\nbase_weights = ["x"]\n')
+    args = read_flags(["--config_file", path, "--network_args", "b=3", "--network_args", "c=4"])
+    assert (args.network_args, args.base_weights) == (["b=3", "c=4"], ["x"])

@@ -16,7 +16,7 @@ from library.training import metadata
 
 ROOT = Path(read_datasets.__code__.co_filename).parents[2]
 SOURCES = [path.read_text() for path in ROOT.rglob("*.py")]
-IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers")  # attention is PyTorch's, and the workers are threads that stay
+IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers", "highvram", "lowram", "skip_cache_check")  # NOTES says why
 
 
 def test_the_three_answers_are_kohyas_flags_and_no_other():

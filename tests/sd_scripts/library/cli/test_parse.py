@@ -4,16 +4,11 @@ import json
 
 import pytest
 
-from fluxgym.config.settings import TrainConfig
-from fluxgym.config.vram_tiers import TIERS
-from fluxgym.models.catalog import FoundFiles
-from fluxgym.runs.launch_spec import to_words
-from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.options import trainer_options
-from library.cli.flag_support import HONORED, IGNORED, REFUSED, WITHOUT_WARNING
+from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.flags import TABLE, build_parser, rows
-from library.cli.parse import parse
+from library.cli.parse import parse, read_flags
 from library.errors import TrainerError
+from tests.support.trainer_process import TIER_FLAGS, trainer_flags
 
 NEEDED = [
     "--pretrained_model_name_or_path",
@@ -61,18 +56,9 @@ def test_a_refused_flag_is_named_with_its_reason(row):
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "ignored"], ids=lambda row: row["flag"])
-def test_an_ignored_flag_is_warned_of_unless_usual_commands_have_it(row, capsys):
+def test_an_ignored_flag_is_warned_of(row, capsys):
     parse([*NEEDED, "--seed", "1", *given(row)])
-    is_warned = f"warning: {row['flag']} has no effect" in capsys.readouterr().err
-    assert is_warned is (row["flag"][2:] not in WITHOUT_WARNING)
-
-
-@pytest.mark.parametrize("tier", TIERS)
-def test_fluxgyms_own_command_gives_no_warning(tier, capsys, tmp_path):
-    files = FoundFiles(transformer=tmp_path, clip_l=tmp_path, t5xxl=tmp_path, ae=tmp_path)
-    for config in (TrainConfig(lora_name="x", vram=tier), TrainConfig(lora_name="x", vram=tier, sample_every_n_steps=5)):
-        parse(to_words(trainer_options(config, RunPaths(tmp_path), files)))
-    assert capsys.readouterr().err == ""
+    assert f"warning: {row['flag']} has no effect" in capsys.readouterr().err
 
 
 def test_an_honored_flag_says_nothing(capsys):
@@ -89,6 +75,9 @@ def test_an_honored_flag_says_nothing(capsys):
         (["--learning_rate", "1e38"], "--learning_rate 1e"),
         (["--learnin_rate", "1"], "--learning_rate"),
         (["--train_batch", "1"], "--train_batch_size"),
+        (["--mixed_precision", "fp16"], "FLUX overflows in float16; use bf16"),
+        (["--loss_type", "huber"], "--huber_schedule constant or exponential"),
+        (["--loss_type", "smooth_l1"], "--huber_schedule constant or exponential"),
         (["--output_name", "a/b"], "output_name a/b"),
         (["--output_name", ".."], "output_name"),
         (["--output_name", "x" * 300], "output_name"),
@@ -101,6 +90,22 @@ def test_an_honored_flag_says_nothing(capsys):
         (["--lr_scheduler_min_lr_ratio", "1e308"], "lr_scheduler_min_lr_ratio 1e[+]308 .* at most 1e[+]06"),
         (["--guidance_scale", "1e308"], "guidance_scale 1e[+]308 .* at most 1e[+]30"),
         (["--scale_weight_norms", "1e308"], "scale_weight_norms 1e[+]308 .* at most 1e[+]30"),
+        *(
+            (["--" + name, "1e308"], f"{name} 1e[+]308 .* at most 1e[+]06")
+            for name in (
+                "discrete_flow_shift",
+                "sigmoid_scale",
+                "logit_mean",
+                "logit_std",
+                "mode_scale",
+                "ip_noise_gamma",
+                "prior_loss_weight",
+                "lr_scheduler_power",
+            )
+        ),
+        *(([f"--{name}=-1e308"], f"{name} -1e[+]308 .* at least -1") for name in ("sigmoid_scale", "logit_mean", "mode_scale")),
+        (["--max_grad_norm", "1e308"], "max_grad_norm 1e[+]308 .* at most 1e[+]30"),
+        (["--base_weights", "a", "--base_weights_multiplier", "1e308"], "base_weights_multiplier 1e[+]308 must be between"),
         (["--max_train_epochs", "many"], "max_train_epochs"),
         (["--learning_rate", "nan"], "learning_rate"),
         (["--learning_rate", "-1"], "learning_rate"),
@@ -157,3 +162,33 @@ def test_caching_to_disk_means_caching_and_a_missing_seed_is_reported(capsys):
     assert config.data.cache_latents
     assert config.data.cache_text_encoder_outputs
     assert str(config.run.seed) in capsys.readouterr().out
+
+
+LISTS = {row["flag"]: ["0.25", "0.5", "0.75"] if row["type"] == "float" else ["a=1", "b=2", "c=3"] for row in rows() if row.get("nargs")}
+
+
+def test_every_flag_of_several_values_is_known():
+    assert set(LISTS) == {
+        "--network_args", "--optimizer_args", "--lr_scheduler_args", "--text_encoder_lr", "--base_weights", "--base_weights_multiplier"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", LISTS)
+def test_a_flag_of_several_values_that_is_given_twice_has_the_values_of_both(flag):
+    first, *others = LISTS[flag]
+    twice = vars(read_flags([flag, first, "--sdpa", flag, *others]))
+    assert twice == vars(read_flags([flag, first, *others, "--sdpa"]))
+    assert len(twice[flag[2:]]) == 3
+
+
+@pytest.mark.parametrize("flag", ["--network_args", "--optimizer_args", "--lr_scheduler_args"])
+@pytest.mark.parametrize("words", [["a=1", "FLAG", "a=2"], ["a=1", "b=1", "a=2"]])
+def test_a_key_that_is_given_twice_with_two_values_is_refused(flag, words):
+    with pytest.raises(TrainerError, match=f"{flag} has a twice, a=1 and a=2; keep one of them"):
+        parse([*NEEDED, flag, *(flag if word == "FLAG" else word for word in words)])
+
+
+@pytest.mark.parametrize("tier", TIER_FLAGS)
+def test_fluxgyms_own_flags_print_no_warning(tier, tmp_path, capsys):
+    parse(trainer_flags(tmp_path, tmp_path / "d.toml", tmp_path, tier=tier))
+    assert capsys.readouterr().err == ""

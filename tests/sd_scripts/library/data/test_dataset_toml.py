@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tomli_w
 
 from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
@@ -148,3 +149,13 @@ def test_masks_lie_in_a_folder_of_the_same_name_or_all_in_one(tmp_path):
     flags = {"train_data_dir": str(tmp_path / "train"), "conditioning_data_dir": str(tmp_path / "masks"), "masked_loss": True}
     (dataset,) = read_datasets(trainer_config(resolution="64", **flags).data)
     assert [s.conditioning_data_dir for s in dataset.subsets] == [str(tmp_path / "masks"), str(tmp_path / "masks/2_cat")]
+
+
+@pytest.mark.parametrize("name", ["d.toml", "d.json"])
+def test_a_byte_order_mark_is_ignored(name, tmp_path):
+    (tmp_path / "cats").mkdir()
+    table = {"datasets": [{"resolution": 64, "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}
+    text = json.dumps(table) if name == "d.json" else tomli_w.dumps(table)
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    (dataset,) = read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
+    assert dataset.resolution == (64, 64)

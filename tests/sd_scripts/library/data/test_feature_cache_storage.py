@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from fluxgym.contract.files import CACHE_FOLDER
-from library import files
 from library.data import feature_cache
 from library.data.feature_cache import KEPT_S, LEFT_BEHIND_S, Cache, key_of
 from library.errors import TrainerError
+from library.weights import safetensors_file
 
 TENSORS = {"latents": torch.arange(24, dtype=torch.float32).reshape(2, 3, 4), "ids": torch.arange(5), "half": torch.ones(3).bfloat16()}
 KEY = key_of("a")
@@ -87,7 +87,7 @@ def is_readable(cache, key):
 
 def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
     """The second one writes whole while the first one is about to rename its file."""
-    sync, nested = files.sync, []
+    sync, nested = safetensors_file.sync, []
 
     def other_run_first(path: Path) -> None:
         if not nested:
@@ -97,7 +97,7 @@ def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
             subprocess.run([sys.executable, "-c", code, KEY, str(tmp_path)], check=True, cwd=Path(feature_cache.__file__).parents[2])
         sync(path)
 
-    monkeypatch.setattr(files, "sync", other_run_first)
+    monkeypatch.setattr(safetensors_file, "sync", other_run_first)
     Cache(to_disk=True).put(KEY, tmp_path, {"x": torch.zeros(3)})
     assert nested
     assert Cache(to_disk=True).find(KEY, tmp_path)

@@ -69,3 +69,10 @@ def test_a_file_in_another_encoding_is_named(read, tmp_path):
     (tmp_path / "meta.json").write_bytes('{"é": 1}'.encode("latin-1"))
     with pytest.raises(TrainerError, match=r"meta\.json is not valid JSON"):
         read_metadata_file(Subset(image_dir="x", metadata_file=str(tmp_path / "meta.json")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("meta.json", '{"cat 0.png": {"caption": "é"}}'), ("meta.jsonl", '{"image_path": "cat 0.png", "caption": "é"}\n')]
+)
+def test_a_byte_order_mark_is_ignored(name, content, read, tmp_path):
+    assert read("\ufeff" + content, name) == [(tmp_path / "cats" / "cat 0.png", "é")]

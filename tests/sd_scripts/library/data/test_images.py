@@ -1,16 +1,19 @@
 """Images as they come: turned, CMYK, 16 bits, transparent, animated; what cannot be read is named."""
 
 import os
+import sys
+import zlib
 
 import numpy as np
+import pillow_jxl  # noqa: F401 (adds JPEG XL to Pillow)
 import pytest
 from PIL import Image
 from skimage import data
 
 from fluxgym.contract.buckets import Fit, cover
-from library.data import images
 from library.data.images import list_images, read_image, read_with_alpha, resize_and_crop, to_pixels, upright_size
 from library.errors import TrainerError
+from tests.support.image_files import ENDLESS_POSTSCRIPT, HEIC, HEIC_SIZE, fake_ghostscript, huge_png, png_chunk, png_with
 
 
 @pytest.fixture(name="photo")
@@ -69,13 +72,42 @@ def test_a_palette_may_have_a_transparent_color(tmp_path):
 
 
 def test_too_many_pixels_are_named_before_they_are_decoded(tmp_path, monkeypatch):
-    Image.new("1", (500, 500)).save(tmp_path / "huge.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+    (tmp_path / "huge.png").write_bytes(huge_png(10_400, 10_400))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
-    for read in (upright_size, read_image):
-        with pytest.raises(TrainerError, match=r"huge\.png has more than 178 million pixels"):
+    for read in (upright_size, read_image, read_with_alpha):
+        with pytest.raises(TrainerError, match=r"huge\.png has 10400x10400 pixels, more than 108 million; make it smaller\."):
             read(tmp_path / "huge.png")
-    assert 2 * (images.MAX_PIXELS // 2) == images.MAX_PIXELS
+
+
+def test_postscript_is_refused_without_starting_ghostscript(tmp_path, monkeypatch):
+    started = fake_ghostscript(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    (tmp_path / "a.png").write_bytes(ENDLESS_POSTSCRIPT)
+    for read in (upright_size, read_image):
+        with pytest.raises(TrainerError, match=r"a\.png is a PostScript \(EPS\) file, not an image"):
+            read(tmp_path / "a.png")
+    assert not started.exists()
+
+
+def test_png_with_long_texts_is_read(tmp_path):
+    text = png_chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"x" * 1_600_000))
+    (tmp_path / "a.png").write_bytes(png_with(text))
+    assert upright_size(tmp_path / "a.png") == read_image(tmp_path / "a.png").size == (90, 60)
+
+
+def test_heic_of_a_phone_and_jpeg_xl_are_read(photo, tmp_path):
+    (tmp_path / "a.HEIC").write_bytes(HEIC)
+    photo.save(tmp_path / "b.jxl", quality=95)
+    assert [path.name for path in list_images(str(tmp_path))] == ["a.HEIC", "b.jxl"]
+    assert upright_size(tmp_path / "a.HEIC") == read_image(tmp_path / "a.HEIC").size == HEIC_SIZE
+    assert np.abs(np.asarray(read_image(tmp_path / "b.jxl"), int) - np.asarray(photo, int)).mean() < 6
+
+
+def test_jpeg_xl_without_its_plugin_names_the_command(photo, tmp_path, monkeypatch):
+    photo.save(tmp_path / "b.jxl")
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(TrainerError, match=r"b\.jxl is a JPEG XL image\. .*pip install -r requirements-images\.txt"):
+        upright_size(tmp_path / "b.jxl")
 
 
 def test_entries_that_are_not_files_are_reported_and_a_broken_link_is_refused(photo, tmp_path, capsys):

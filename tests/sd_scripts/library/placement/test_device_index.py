@@ -10,7 +10,7 @@ from library.placement.block_swap import CudaBlockTransfer, fits
 from library.placement.device_index import with_index
 from library.placement.float8_matmul import can_multiply
 from library.placement.layout import choose_device
-from library.training.reporting import memory_in_use
+from library.training.progress_log import memory_in_use
 from tests.support import cuda_stubs
 from tests.support.cuda_stubs import GIB
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GP
 COVERED = {
     "block_swap.py": {"Stream", "stream", "current_stream", "mem_get_info", "get_per_process_memory_fraction", "memory_allocated"},
     "float8_matmul.py": {"get_device_capability"},
-    "reporting.py": {"memory_reserved"},
+    "progress_log.py": {"memory_reserved"},
 }
 WITHOUT_DEVICE = {"is_available", "empty_cache", "is_initialized", "current_device"}
 

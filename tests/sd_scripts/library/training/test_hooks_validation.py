@@ -9,7 +9,7 @@ import torch
 from library.flow_matching import validation_sigmas
 from library.training.hooks import ValidationHook
 from library.training.position import Position
-from library.training.reporting import ProgressLog
+from library.training.progress_log import ProgressLog
 from tests.support.photos import write_cats
 from tests.support.trainer_config import trainer_config
 from tests.support.training_data import make_data, shared_models

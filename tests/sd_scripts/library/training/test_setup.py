@@ -1,8 +1,11 @@
 """What the training decides from its files before it begins; the training itself is driven in integration/test_trainer.py."""
 
 import gc
+import math
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from transformers import T5EncoderModel
 
 from library.cli.parse import parse
@@ -10,8 +13,9 @@ from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
 from library.process import StopFlag
 from library.training.base_model import BaseModel
-from library.training.reporting import ProgressLog
+from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer, describe_dataset
+from tests.support.lora import lora_tensors
 from tests.support.photos import write_cats
 from tests.support.stops import flags, write_dataset
 from tests.support.tiny_models import model_flags, write_tiny_models
@@ -77,11 +81,43 @@ def fixture_run(tmp_path_factory, monkeypatch):
         (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
         (["--log_with", "tensorboard"], "--logging_dir"),
         (["--torch_compile", "--dynamo_backend", "nvprims_nvfuser"], "--dynamo_backend"),
+        (
+            ["--network_args", "train_double_block_indices=0-1"],
+            "train_double_block_indices=0-1 is not supported; the model's blocks are 0 to 0",
+        ),
+        (
+            ["--network_args", "train_single_block_indices=2"],
+            "train_single_block_indices=2 is not supported; the model's blocks are 0 to 1",
+        ),
+        (
+            ["--network_args", "train_blocks=single", "train_single_block_indices=none", "--network_train_unet_only"],
+            "nothing would be trained",
+        ),
+        (["--network_weights", "nowhere.safetensors"], "--network_weights nowhere.safetensors is missing"),
+        (
+            ["--network_weights", "nowhere.safetensors", "--network_module", "lycoris.kohya", "--network_args", "algo=loha"],
+            "safetensors is missing",
+        ),
     ],
 )
 def test_a_mistake_in_the_flags_costs_no_loading(extra, words, run, tmp_path):
     with pytest.raises(TrainerError, match=words):
         run(tmp_path, *extra)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, r"lora_unet_double_blocks_0_img_attn_proj.lora_down.weight is \[2, 8\], not \[2, 64\]"),
+        ({"lora_down.weight": torch.full((2, 8), math.nan)}, "contains NaN or infinity"),
+        ({"lora_up.weight": None}, "lacks its lora_up.weight"),
+    ],
+)
+def test_weights_that_do_not_fit_cost_no_loading(changes, words, run, tmp_path):
+    tensors = {name: tensor for name, tensor in lora_tensors(**changes).items() if tensor is not None}
+    save_file(tensors, tmp_path / "old.safetensors")
+    with pytest.raises(TrainerError, match=words):
+        run(tmp_path / "out", "--network_weights", str(tmp_path / "old.safetensors"), "--network_dim", "2")
 
 
 def test_a_folder_at_the_path_of_the_lora_is_noticed_before_anything_is_loaded(run, tmp_path):

@@ -69,7 +69,7 @@ def test_wandb_gets_step_and_epoch_and_continues_its_run(tmp_path, monkeypatch):
     wandb = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     config = tmp_path / "trackers.toml"
-    config.write_text('[wandb]\nentity = "us"\n')
+    config.write_text('[wandb]\nentity = "us"\n', encoding="utf-8-sig")  # with a byte order mark
     trackers = trackers_of(
         "--log_with", "all", "--logging_dir", str(tmp_path), "--wandb_run_name", "cat", "--log_tracker_config", str(config), "--log_config"
     )

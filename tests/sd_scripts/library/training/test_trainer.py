@@ -10,7 +10,7 @@ from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.checkpoint import put_tensors
-from library.training.reporting import ProgressLog
+from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
 from tests.support.stops import flags, last_checkpoint, losses_of, write_dataset

@@ -220,3 +220,9 @@ def test_a_fingerprint_covers_every_shard_and_every_file_of_a_folder(tmp_path):
     assert fingerprint(tmp_path / "one" / "m-00001-of-00002.safetensors") == first
     save_file({"a": torch.ones(3)}, tmp_path / "alone.safetensors")
     assert fingerprint(tmp_path / "alone.safetensors") == fingerprint_of_file(tmp_path / "alone.safetensors")
+
+
+def test_a_byte_order_mark_in_an_index_is_ignored(tmp_path):
+    index = sharded(tmp_path)
+    index.write_text(index.read_text(), encoding="utf-8-sig")
+    assert torch.equal(filled(index).bias, torch.ones(2))

@@ -2,7 +2,7 @@
 
 import json
 
-from library.training.reporting import ProgressLog
+from library.training.progress_log import ProgressLog
 
 
 def lines(path):

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from library.process import compute_deterministically
+from library.placement.determinism import compute_deterministically
 
 
 @pytest.fixture(autouse=True)

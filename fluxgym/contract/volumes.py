@@ -1,0 +1,41 @@
+"""What some volumes refuse, such as SMB, FUSE, /mnt/c of WSL2 and the network storage of pods, though files can be written there.
+
+Durability after a power cut and permissions are only hardening: a file is as usable without them, so their refusal is ignored.
+"""
+
+import errno
+import os
+from contextlib import suppress
+
+UNSUPPORTED = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EPERM, errno.EACCES, errno.EISDIR}
+)
+
+
+def sync_file(handle: int) -> None:
+    """Make a file's content durable where the volume can; raises OSError if the disk fails or is full."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make renames in a folder durable where the volume can; raises OSError if the disk fails."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return
+    try:
+        sync_file(handle)
+    finally:
+        os.close(handle)
+
+
+def try_chmod(path: str | os.PathLike[str], mode: int) -> None:
+    """Set a file's permissions where the volume has any."""
+    with suppress(OSError):
+        os.chmod(path, mode)  # noqa: PTH101 (takes what sync_folder takes)

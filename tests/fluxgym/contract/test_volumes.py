@@ -1,0 +1,35 @@
+"""What a volume may refuse is not an error; what a failing disk reports is. Real refusals: tests/integration/test_volumes.py."""
+
+import errno
+import os
+
+import pytest
+
+from fluxgym.contract.volumes import sync_file, sync_folder, try_chmod
+
+
+def refuse(number):
+    def call(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES])
+def test_hardening_that_a_volume_refuses_is_left_out(number, tmp_path, monkeypatch):
+    for name in ("fsync", "chmod"):
+        monkeypatch.setattr(os, name, refuse(number))
+    sync_folder(tmp_path)
+    sync_file(0)
+    try_chmod(tmp_path, 0o755)
+    monkeypatch.setattr(os, "open", refuse(number))
+    sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fails_is_reported(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refuse(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        sync_folder(tmp_path)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        sync_file(0)

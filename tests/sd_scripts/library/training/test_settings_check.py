@@ -1,0 +1,45 @@
+"""What is refused before PyTorch is imported; test_flux_train_network.py shows that it is not."""
+
+import pytest
+
+from library.errors import TrainerError
+from library.training.settings_check import check_settings
+from tests.support.photos import write_cats
+from tests.support.stops import write_dataset
+from tests.support.trainer_config import trainer_config
+
+
+@pytest.fixture(name="config_of")
+def fixture_config_of(tmp_path):
+    dataset = write_dataset(tmp_path / "d.toml", write_cats(tmp_path / "cats", count=1, size=64), cache_info=True)
+
+    def config_of(**flags):
+        return trainer_config(**{"dataset_config": str(dataset), "output_dir": str(tmp_path / "out"), "output_name": "cat"} | flags)
+
+    return config_of
+
+
+def test_settings_that_can_be_trained_pass_silently_and_write_nothing(config_of, tmp_path, capsys):
+    check_settings(config_of(network_args=["train_blocks=single"]))
+    assert capsys.readouterr() == ("", "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_at_the_path_of_the_lora_is_named(config_of, tmp_path):
+    (tmp_path / "out" / "cat.safetensors").mkdir(parents=True)
+    with pytest.raises(TrainerError, match="is a folder, so no LoRA can be saved there"):
+        check_settings(config_of())
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"network_args": ["nosuch=1"]}, "nosuch=1 is not supported"),
+        ({"log_with": "tensorboard"}, "needs --logging_dir"),
+        ({"sample_prompts": "nowhere.txt", "sample_at_first": True}, "nowhere.txt is missing"),
+        ({"dataset_config": "nowhere.toml"}, "nowhere.toml is missing"),
+    ],
+)
+def test_what_cannot_be_is_named(flags, sentence, config_of):
+    with pytest.raises(TrainerError, match=sentence):
+        check_settings(config_of(**flags))
