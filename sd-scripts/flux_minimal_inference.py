@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import library  # noqa: F401, makes fluxgym.contract importable
+from fluxgym.contract.sample_prompts import RANGES
 from library.command import Parser, explain_error, finite, number
 from library.config import BaseWeights, ModelConfig, PlacementConfig, Quantization
 from library.errors import TrainerError
@@ -27,7 +29,7 @@ from library.models.registry import find_family
 from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS
-from library.sample_prompts import RANGES, SamplePrompt
+from library.sample_prompts import SamplePrompt
 from library.sampling import EncodedPrompt, initial_noise, sample_latents, to_image
 from library.training.base_model import BaseModel
 from networks.lora_inference import Attachment, read_attachment

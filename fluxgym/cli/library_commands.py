@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import print_lines
+from fluxgym.cli.terminal import image_folder, print_lines
+from fluxgym.dataset.recode import captions_to_utf8
 from fluxgym.errors import SettingsError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
@@ -34,6 +35,9 @@ def add_commands(add: Add) -> None:
     sweeping.add_argument("--older-than", required=True, metavar="30d", help="days since the start, such as 30d")
     add("backup", _backup, "write all states into an archive").add_argument("file", type=Path, metavar="FILE.tar.gz")
     _add_transfer(add)
+    converting = add("captions", _captions, "convert captions that are not UTF-8, such as those of old Windows editors")
+    converting.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of images and captions")
+    converting.add_argument("--from", dest="encoding", required=True, metavar="ENCODING", help="what they are in, such as cp1252")
     add("adopt", _adopt, "import the trainings of another FluxGym's folder").add_argument("folder", type=Path, metavar="FOLDER")
 
 
@@ -164,6 +168,11 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
 
 def _adopt(args: argparse.Namespace, settings: Settings) -> int:
     return _print_folders(adopt.adopt(args.folder, OutputsPaths(settings.outputs)))
+
+
+def _captions(args: argparse.Namespace, settings: Settings) -> int:
+    texts = captions_to_utf8(image_folder(args.folder), args.encoding)
+    return print_lines(*(f"{name}: {text[:80]}" for name, text in texts.items()), if_empty="All captions are UTF-8 already.")
 
 
 def _print_folders(runs: list[RunPaths]) -> int:

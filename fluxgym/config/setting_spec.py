@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fluxgym.config.values import MAX_RATE, is_rate, is_text, short, to_integer, to_number, to_switch
+from fluxgym.config.values import MAX_RATE, is_rate, is_text, number_hint, short, to_integer, to_number, to_switch
 from fluxgym.errors import ConfigError
 
 
@@ -109,7 +109,8 @@ class Setting:
                 self._check_range(value)
             case Kind.RATE:
                 if not is_rate(value):
-                    raise self._error(f"must be a number above 0 and at most {MAX_RATE}, such as {self.default}, not “{short(value)}”.")
+                    limits = f"must be a number above 0 and at most {MAX_RATE}, such as {self.default}"
+                    raise self._error(f"{limits}, not “{short(value)}”.{number_hint(value)}")
             case Kind.CHOICE if self.choices:
                 known = [choice.value for choice in self.choices]
                 if value not in known:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.values import is_text
+from fluxgym.config.values import is_text, number_hint
 from fluxgym.errors import ConfigError
 
 # Flags that a data set in dataset.toml has under the same name, and then those that one of its folders has.
@@ -98,7 +98,8 @@ def _check_value(flag: Flag, value: Any) -> None:
             )
         if not _fits(flag.type, item):
             raise ConfigError(
-                f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{item}”.", field="advanced"
+                f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{item}”.{_hint(flag, item)}",
+                field="advanced",
             )
         if flag.minimum is not None and item < flag.minimum:
             raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {item}.", field="advanced")
@@ -108,6 +109,10 @@ def _check_value(flag: Flag, value: Any) -> None:
             raise ConfigError(
                 f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{item}”.", field="advanced"
             )
+
+
+def _hint(flag: Flag, item: Any) -> str:
+    return number_hint(item) if isinstance(item, str) and flag.type in ("int", "float", "int_or_float") else ""
 
 
 _KINDS = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}

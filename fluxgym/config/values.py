@@ -9,6 +9,8 @@ MAX_SHOWN = 40
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() would also take "1_0" and "١"
+GROUPED = re.compile(r"[+-]?\d{1,3}([.,'’ \u00a0\u202f]\d{3})+", re.ASCII)  # 1.000, 10,000 and 1 000 in one language or another
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
 MAX_RATE = 10
 
 
@@ -34,14 +36,25 @@ def to_number(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
-        point = str(value).replace(",", ".", 1)
-        hint = f" Use a point: {point}." if re.fullmatch(r"[+-]?\d+,\d+", str(value), re.ASCII) else ""
-        raise ValueError(f"must be a number, not “{short(value)}”.{hint}")
+        raise ValueError(f"must be a number, not “{short(value)}”.{number_hint(str(value))}")
     return number
 
 
+def number_hint(text: str) -> str:
+    """Return how to write a number that is written as in other languages, such as 3,5; "" for any other text."""
+    plain = text.strip()
+    if GROUPED.fullmatch(plain):
+        return f" Write it without separators: {re.sub(r'[^0-9+-]', '', plain)}."
+    return f" Use a point: {plain.replace(',', '.')}." if DECIMAL_COMMA.fullmatch(plain) else ""
+
+
 def to_integer(value: Any) -> int:
-    """Return a whole number, also from text or a float without a fraction; raises ValueError for anything else."""
+    """Return a whole number, also from text or a float without a fraction; raises ValueError for anything else.
+
+    "1.000" is refused as well: it is a thousand in many languages, and would be read as 1.
+    """
+    if isinstance(value, str) and GROUPED.fullmatch(value.strip()):
+        raise ValueError(f"must be a whole number, not “{short(value)}”.{number_hint(value)}")
     number = to_number(value)
     if number != int(number):
         raise ValueError(f"must be a whole number, not “{value}”.")

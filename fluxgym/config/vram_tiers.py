@@ -37,3 +37,14 @@ DESCRIPTIONS = {
     "10G": "Adafactor, float8, 11 double and 22 single blocks swapped to main memory",
     "8G": "Adafactor, float8, 14 double and 28 single blocks swapped to main memory",
 }
+
+
+def is_above(tier: str, memory_gib: float) -> bool:
+    """Return True if a tier needs more than a card's memory in GiB; a card of 16 GB shows a little less, and 24G is for cards above 24 GB."""
+    needed = int(tier.removesuffix("G"))
+    return round(memory_gib) < needed or (tier == "24G" and round(memory_gib) == needed)
+
+
+def best_tier(memory_gib: float) -> str | None:
+    """Return the fastest tier for a card's memory in GiB, None if it is too small for all."""
+    return next((tier for tier in TIERS if not is_above(tier, memory_gib)), None)

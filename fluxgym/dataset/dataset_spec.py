@@ -1,6 +1,7 @@
 """The text of dataset.toml, and the number of training steps for it."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,25 @@ from fluxgym.config.setting_spec import Emit
 from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, TrainConfig
 from fluxgym.config.trainer_flags import SUBSET_FLAGS
 from fluxgym.contract.buckets import GRID, BucketRule, Size, default_bounds, default_step
-from fluxgym.contract.dataset_rules import held_out_indices, regularization_repeats
+from fluxgym.contract.caption_files import CAPTION
+from fluxgym.contract.dataset_rules import held_out_indices, is_image_name, regularization_repeats
+from fluxgym.dataset.folder import CaptionRules
 from fluxgym.errors import ConfigError
 
 
 def buckets_on(config: TrainConfig) -> bool:
     """Return True if aspect ratio buckets are enabled, which is the default."""
     return bool(config.advanced.get("enable_bucket", True))
+
+
+def caption_rules(config: TrainConfig) -> CaptionRules:
+    """Return how a training's captions are read; raises ConfigError for an extension that no caption can have."""
+    extension = str(config.advanced.get("caption_extension", CAPTION))
+    if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_image_name(f"x{extension}"):
+        raise ConfigError(
+            f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
+        )
+    return CaptionRules(extension=extension, default=config.concept_sentence, wildcards=bool(config.advanced.get("enable_wildcard")))
 
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:

@@ -4,16 +4,18 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
+from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
-from fluxgym.dataset.folder_index import CAPTION, MAX_CAPTION, Captions, images_among, index_of, scan
+from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, images_among, index_of, pair_entries, read_caption, scan
 from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
@@ -64,11 +66,11 @@ class ImageFolder:
 
     def items_of(self, names: list[str]) -> list[Item]:
         """Return images by name with their captions."""
-        items = []
+        items, files = [], self.caption_files()
         for name in names:
             try:
                 status = (self.path / name).stat()
-                items.append(Item(name, self.caption(name), status.st_size, status.st_mtime_ns))
+                items.append(Item(name, self._text(files.get(name)), status.st_size, status.st_mtime_ns))
             except (OSError, DatasetError):
                 continue  # removed since the names were listed
         return items
@@ -95,11 +97,14 @@ class ImageFolder:
 
     def caption(self, name: str) -> str:
         """Return an image's caption."""
-        try:
-            path = (self.path / name).with_suffix(CAPTION)
-            return read_regular(path, MAX_CAPTION_BYTES).decode("utf-8-sig", "replace").strip()
-        except OSError:
-            return ""
+        return self._text(self.caption_files().get(name))
+
+    def caption_files(self) -> Mapping[str, str]:
+        """Return the names of the caption files by image, for the images that have one."""
+        return pair_entries(scan(self.path)).of
+
+    def _text(self, caption: str | None) -> str:
+        return "" if caption is None else read_caption(self.path / caption)
 
     def set_caption(self, name: str, text: str) -> None:
         """Write an image's caption; an empty one removes the file."""
@@ -119,7 +124,8 @@ class ImageFolder:
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             prepare()
-            return self._move(source, Path(name).stem + CAPTION)
+            with self.changing():
+                return self._move(source, self._free_caption(name))
         if not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="images")
         self._check_image(source, name)
@@ -136,11 +142,11 @@ class ImageFolder:
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
-            read_regular(source, MAX_CAPTION_BYTES).decode("utf-8-sig")
+            decode_caption(read_regular(source, MAX_CAPTION_BYTES))
         except UnsafeFile as error:
             raise DatasetError(refusal_of(name, error.reason), field="images") from None
         except UnicodeDecodeError:
-            raise DatasetError(f"The caption {name} is not UTF-8 text; save it as UTF-8.", field="images") from None
+            raise DatasetError(undecodable_sentence(name), field="images") from None
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
@@ -157,6 +163,12 @@ class ImageFolder:
         while free in taken:
             free, number = f"{stem}-{number}", number + 1
         return free + suffix
+
+    def _free_caption(self, name: str) -> str:
+        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
+        plain = caption_name(name)
+        own = Path(name).stem + CAPTION
+        return own if own != plain and (self.path / plain).exists() else plain
 
     def _move(self, source: Path, name: str) -> str:
         try:
@@ -202,49 +214,72 @@ def safe_name(name: str) -> str:
     return stem + suffix
 
 
-def copy_into(source: Path, target: Path, default_caption: str, *, extension: str = CAPTION) -> int:
-    """Copy (hard-link where possible) a folder's images and captions; images without a caption get `default_caption`.
+@dataclass(frozen=True, kw_only=True)
+class CaptionRules:
+    """How captions become a run's: the extension of their files, the text of images without one, and whether lines are alternatives."""
 
-    Captions are read from files that end in `extension`, else in .txt, and always copied, as .txt: a later edit changes one run only, and
-    who looks into a run need not know what they were called. Returns the number of images. Raises DatasetError when there are none,
-    StorageError when the disk refuses.
+    extension: str = CAPTION
+    default: str = ""
+    wildcards: bool = False
+
+
+def copy_into(source: Path, target: Path) -> int:
+    """Copy (hard-link where possible) a folder's images and captions, these unchanged but as .txt; returns the number of images.
+
+    Captions are never linked: a later edit changes one run only. Raises DatasetError when there are no images, StorageError when the disk
+    refuses.
     """
-    if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_image_name(f"x{extension}"):
-        raise DatasetError(
-            f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
-        )
-    names = ImageFolder(source).names()
+    return _copy(source, target, CAPTION, _content)
+
+
+def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
+    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line, the default where there is none.
+
+    Raises DatasetError for a caption in an unknown encoding, because replaced characters would be trained on.
+    """
+
+    def read(path: Path) -> bytes:
+        try:
+            text = trained_text(decode_caption(_content(path)), wildcards=rules.wildcards)
+        except UnicodeDecodeError:
+            raise DatasetError(undecodable_sentence(path.name), field="images") from None
+        return f"{text}\n".encode() if text else b""
+
+    return _copy(source, target, rules.extension, read, f"{rules.default}\n".encode() if rules.default else b"")
+
+
+def _content(caption: Path) -> bytes:
+    """Return what a caption file holds; raises DatasetError for a link, a pipe, a device or a giant."""
+    try:
+        return read_regular(caption, MAX_CAPTION_BYTES)
+    except UnsafeFile as error:
+        raise DatasetError(refusal_of(caption.name, error.reason), field="images") from None
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise DatasetError naming the first image whose name is not UTF-8, which dataset.toml and the trainer could not name."""
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
         raise DatasetError(f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="images")
+
+
+def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], bytes], default: bytes = b"") -> int:
+    entries = scan(source)
+    names = sorted(images_among(entries))
+    check_names(names)
     if not names:
         raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="images")
+    captions = pair_entries(entries, extension).of
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             _link(source / name, target / name)
-            caption = _strict_caption(source / name, extension) or _strict_caption(source / name, CAPTION) or default_caption
-            if caption:
-                (target / name).with_suffix(CAPTION).write_text(caption + "\n", encoding="utf-8")
+            content = (read(source / captions[name]) if name in captions else b"") or default
+            if content:
+                (target / name).with_suffix(CAPTION).write_bytes(content)
     except OSError as error:
         raise storage_error(error, target) from error
     return len(names)
-
-
-def _strict_caption(image: Path, extension: str) -> str:
-    """Return a caption, "" if there is no file.
-
-    Raises DatasetError if it is not UTF-8, because replaced characters would be trained on, or if it is a link, a pipe, a device or a giant.
-    """
-    path = image.with_suffix(extension)
-    try:
-        return read_regular(path, MAX_CAPTION_BYTES).decode("utf-8-sig").strip()
-    except FileNotFoundError:
-        return ""
-    except UnsafeFile as error:
-        raise DatasetError(refusal_of(path.name, error.reason), field="images") from None
-    except UnicodeDecodeError:
-        raise DatasetError(f"The caption {path.name} is not UTF-8 text; save it as UTF-8.", field="images") from None
 
 
 def refusal_of(caption: str, why: str) -> str:

@@ -14,14 +14,15 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
+from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
+from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
-from fluxgym.dataset.images import ImageSize, read_size
+from fluxgym.dataset.images import FileId, ImageSize, read_size
 from fluxgym.runs.files import storage_error
 
 MAX_CAPTION = 20_000
-CAPTION = ".txt"
 MAX_FOLDERS = 16
 MAX_KEPT_CHARACTERS = 8_000_000  # of the captions of one folder
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
@@ -32,9 +33,14 @@ ABSENT = (0, 0)
 
 
 class Captions(NamedTuple):
-    """The images' captions by name in order, "" where there is none; and why files that are captions by name are not read, by file name."""
+    """The images' captions by name in order, "" where there is none.
+
+    refused is why files that are captions by name are not read, by file name; undecodable are those in an unknown encoding.
+    """
 
     texts: dict[str, str]
+    pairing: Pairing
+    undecodable: tuple[str, ...] = ()
     refused: Mapping[str, str] = MappingProxyType({})
 
     def missing(self) -> list[str]:
@@ -98,12 +104,28 @@ def _state_of(folder: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-class FolderIndex:
-    """The images of one folder. Thread-safe."""
+class _Caption(NamedTuple):
+    """A caption file's signature, None if it cannot be read, and its text, with replaced characters if its encoding is not known."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._texts: dict[str, tuple[Signature, str]] = {}  # by the caption's file name
+    signature: Signature | None
+    text: str
+    is_decodable: bool = True
+
+
+class _Extras(NamedTuple):
+    """Groups of images of the same content, and the numbers of images in the folders inside."""
+
+    equal: tuple[tuple[str, ...], ...]
+    subfolders: dict[str, int]
+
+
+class FolderIndex:
+    """The images of one folder, with captions that end in `extension`, else in .txt. Thread-safe."""
+
+    def __init__(self, path: Path, extension: str = CAPTION) -> None:
+        self._path, self._extension = path, extension
+        self._texts: dict[str, _Caption] = {}  # by the caption's file name
+        self._digests: dict[FileId, bytes] = {}
         self._names = _Shared(path, self._read_names)
         self._captions = _Shared(
             path,
@@ -112,6 +134,7 @@ class FolderIndex:
             can_keep=lambda found: sum(map(len, found.texts.values())) <= MAX_KEPT_CHARACTERS,
         )
         self._sizes = _Shared(path, self._read_sizes, max_age_s=RECHECK_S)
+        self._extras = _Shared(path, self._read_extras, max_age_s=RECHECK_S)
 
     def count(self) -> int:
         """Return the number of images; raises StorageError if the folder cannot be read."""
@@ -125,6 +148,31 @@ class FolderIndex:
         """Return the sizes of all images in the order of their names; raises BadImage, which names the file, for a damaged one."""
         return self._sizes.get()
 
+    def look(self) -> DatasetLook:
+        """Return one look at the folder: captions, and what would be lost. Raises StorageError if the folder cannot be read."""
+        captions, extras = self._captions.get(), self._extras.get()
+        return DatasetLook(
+            captions=captions.texts,
+            pairing=captions.pairing,
+            undecodable=captions.undecodable,
+            refused=captions.refused,
+            equal=extras.equal,
+            subfolders=extras.subfolders,
+        )
+
+    def _read_extras(self) -> _Extras:
+        images = images_among(scan(self._path))
+        files = {name: file for name, entry in images.items() if (file := _file_id(entry)) is not None}
+        before, self._digests = self._digests, {}
+
+        def digest(name: str) -> bytes:
+            file = files[name]
+            self._digests[file] = before.get(file) or self._digests.get(file) or _digest(file)
+            return self._digests[file]
+
+        equal = equal_files({name: file.size for name, file in files.items()}, digest)
+        return _Extras(equal=equal, subfolders=_subfolders(self._path))
+
     def _read_names(self) -> tuple[str, ...]:
         return tuple(sorted(images_among(scan(self._path))))
 
@@ -134,23 +182,54 @@ class FolderIndex:
     def _read_captions(self) -> Captions:
         entries = scan(self._path)
         before, self._texts = self._texts, {}
+        pairing = pair_entries(entries, self._extension)
         found: dict[str, str] = {}
+        undecodable = []
         refused: dict[str, str] = {}
         kept = 0
         for name in sorted(images_among(entries)):
-            caption = entries.get(f"{name.rpartition('.')[0]}{CAPTION}")
+            caption = entries.get(pairing.of.get(name, ""))
             if caption is None:
                 found[name] = ""
                 continue
             try:
-                signature, text = _caption(caption, before.get(caption.name))
+                read = _caption(caption, before.get(caption.name))
             except UnsafeFile as error:
-                signature, text, refused[caption.name] = None, "", error.reason
-            found[name] = text
-            kept += len(text)
-            if signature is not None and kept <= MAX_KEPT_CHARACTERS:
-                self._texts[caption.name] = signature, text
-        return Captions(found, refused)
+                read, refused[caption.name] = _Caption(None, ""), error.reason
+            undecodable += [] if read.is_decodable else [caption.name]
+            found[name] = read.text
+            kept += len(read.text)
+            if read.signature is not None and kept <= MAX_KEPT_CHARACTERS:
+                self._texts[caption.name] = read
+        return Captions(found, pairing, tuple(dict.fromkeys(undecodable)), refused)
+
+
+def _file_id(entry: os.DirEntry[str]) -> FileId | None:
+    try:
+        return FileId.of(entry)
+    except OSError:
+        return None  # removed since it was listed
+
+
+def _digest(file: FileId) -> bytes:
+    """Return a hash of an image's content, one of its own for a file that cannot be read, which the check of its size reports."""
+    try:
+        return content_digest(Path(file.path))
+    except OSError:
+        return repr(file).encode()
+
+
+def _subfolders(path: Path) -> dict[str, int]:
+    try:
+        return images_in_subfolders(path)
+    except OSError:
+        return {}  # no such folder, or one that the other reads report
+
+
+def pair_entries(entries: dict[str, os.DirEntry[str]], extension: str = CAPTION) -> Pairing:
+    """Return which of a folder's files is the caption of which image."""
+    files = (name for name, entry in entries.items() if not entry.is_dir())
+    return pair_captions(files, extension, fallback="" if extension == CAPTION else CAPTION)
 
 
 def scan(path: Path) -> dict[str, os.DirEntry[str]]:
@@ -169,24 +248,39 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
     return {name: entry for name, entry in entries.items() if is_image_name(name) and entry.is_file()}
 
 
-def _caption(entry: os.DirEntry[str], before: tuple[Signature, str] | None) -> tuple[Signature | None, str]:
-    """Return a caption file's signature and text, from before if the file is the same; None and "" if it cannot be read.
+def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:
+    """Return a caption file's content, from before if the file is the same; one without text and signature if it cannot be read.
 
     Raises UnsafeFile for a link, a pipe, a device or a giant, whose content would be shown and trained on.
     """
     try:
         status = entry.stat(follow_symlinks=False)
         signature = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-        if before is not None and before[0] == signature:
+        if before is not None and before.signature == signature:
             return before
-        return signature, read_regular(entry.path, MAX_CAPTION_BYTES).decode("utf-8-sig", "replace").strip()
+        return _decoded(signature, read_regular(entry.path, MAX_CAPTION_BYTES))
     except UnsafeFile:
         raise
     except OSError:
-        return None, ""
+        return _Caption(None, "")
+
+
+def read_caption(path: Path) -> str:
+    """Return the text of a caption file as the page shows it, with replaced characters if its encoding is not known; "" if it cannot be read."""
+    try:
+        return _decoded(None, read_regular(path, MAX_CAPTION_BYTES)).text
+    except OSError:
+        return ""
+
+
+def _decoded(signature: Signature | None, data: bytes) -> _Caption:
+    try:
+        return _Caption(signature, decode_caption(data))
+    except UnicodeDecodeError:
+        return _Caption(signature, data.decode("utf-8", "replace").strip(), is_decodable=False)
 
 
 @functools.lru_cache(maxsize=MAX_FOLDERS)
-def index_of(path: Path) -> FolderIndex:
+def index_of(path: Path, extension: str = CAPTION) -> FolderIndex:
     """Return the index of a folder, the same one for all requests; those of the folders used least recently are dropped."""
-    return FolderIndex(path)
+    return FolderIndex(path, extension)

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import IO
 
 from fluxgym.runs.files import local_locks, read_json, try_lock
+from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest
-
-NVIDIA = Path("/proc/driver/nvidia/gpus")  # has a folder for each GPU
-GPU_SIGNS = (NVIDIA, Path("/dev/dxg"), Path("/dev/kfd"))
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, kw_only=True)

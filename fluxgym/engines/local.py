@@ -14,10 +14,11 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
-from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
+from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import is_missing, tail
+from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (

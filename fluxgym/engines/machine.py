@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from fluxgym.engines.devices import NVIDIA
+from fluxgym.runs.gpus import NVIDIA
 
 GIB = 1 << 30
 

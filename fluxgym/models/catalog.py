@@ -24,6 +24,7 @@ TOKENIZERS = {
     "clip_l": ("tokenizer_clip", "openai_clip-vit-large-patch14", "tokenizer", "openai/clip-vit-large-patch14"),
     "t5xxl": ("tokenizer_t5", "google_t5-v1_1-xxl", "tokenizer_2", "google/t5-v1_1-xxl"),
 }
+CAPTION_LENGTH = "t5xxl_max_token_length"  # the advanced setting with the number of tokens that is read of a caption
 PREFERRED, FALLBACK = "flux-dev", "pocket"
 
 
@@ -129,6 +130,12 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
         if not any((parent / name).is_dir() for name in (folder, kohyas, *([diffusers] if is_folder else []))):
             raise ModelError(f"{model.title} needs the tokenizer of {hub_id}: put its files into {parent / folder}.", field="base_model")
     return FoundFiles(**found)
+
+
+def caption_tokenizer(files: FoundFiles) -> Path | None:
+    """Return the folder of the tokenizer of T5, which reads captions whole; None if there is none."""
+    names = TOKENIZERS["t5xxl"][:3]
+    return next((folder for name in names if (folder := files.t5xxl.parent / name).is_dir()), None)
 
 
 def _locate(paths: tuple[str, ...], models: Path) -> Path | None:

@@ -1,27 +1,46 @@
 """The checks before Start: model files, images, steps and disk, each with a result for the user. They only read files and never raise."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from fluxgym.config.settings import TrainConfig
-from fluxgym.config.vram_tiers import DESCRIPTIONS
+from fluxgym.config.vram_tiers import DESCRIPTIONS, TITLES, best_tier, is_above
 from fluxgym.contract.buckets import Size
-from fluxgym.dataset.folder import ImageFolder, refusal_of, sizes
-from fluxgym.errors import DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
+from fluxgym.contract.caption_files import CAPTION, trained_text
+from fluxgym.contract.dataset_notes import (
+    MAX_NAMED,
+    DatasetLook,
+    cut_captions_sentence,
+    no_images_sentence,
+    notes,
+    undecodable_sentence,
+)
+from fluxgym.dataset.dataset_spec import caption_rules
+from fluxgym.dataset.folder import check_names, refusal_of, sizes
+from fluxgym.dataset.folder_index import index_of
+from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
+from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
+from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
 from fluxgym.runs.files import check_free_space, keeps_hosts_apart, without_locks
+from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.trainers.options import draws_samples
 
+LARGE_MODEL_BYTES = 2 * 10**9  # FLUX.1 has 12 to 24 GB, the pocket model 17 MB
 IMAGES = "images"  # the field that stands for the images
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """The images of a training: sizes (width, height) in the order of their names; is_complete is False if some cannot be read."""
+    """The images of a training: sizes (width, height) in the order of their names; is_complete is False if some cannot be read.
+
+    captions are the texts by image name, "" where there is none.
+    """
 
     folder: Path
     count: int = 0
@@ -30,6 +49,7 @@ class ImageSet:
     regularization: Path | None = None
     regularization_sizes: tuple[Size, ...] = ()
     is_complete: bool = True
+    captions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Findings:
@@ -40,7 +60,8 @@ class Findings:
 
     def add(self, level: Level, message: str, field: str | None = None) -> None:
         """Add a result."""
-        self._append(Problem(level=level, message=message, field=field))
+        code = ConfigError.__name__ if level is Level.ERROR else ""
+        self._append(Problem(level=level, message=message, field=field, code=code))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
         """Add an error as a result; `field` is used if the error names none."""
@@ -73,35 +94,90 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
     return files
 
 
-def report_tier(config: TrainConfig, findings: Findings) -> None:
-    """Report what the VRAM tier switches."""
-    findings.add(Level.OK, f"GPU memory {config.vram}: {DESCRIPTIONS[config.vram]}.", "vram")
+def report_tier(config: TrainConfig, files: FoundFiles | None, findings: Findings) -> None:
+    """Report what the VRAM tier switches, and if there is no GPU, or one with less memory than the tier is for."""
+    tier, switches = config.vram, DESCRIPTIONS[config.vram]
+    if not has_gpu():
+        is_large = files is not None and _size(files.transformer) > LARGE_MODEL_BYTES
+        slow = " A model of this size needs days there." if is_large else ""
+        message = f"No GPU was found: this training runs on the CPU.{slow} GPU memory {tier} still sets: {switches}."
+        findings.add(Level.WARNING if is_large else Level.OK, message, "vram")
+        return
+    memory = smallest_memory_gib()
+    if memory is None or not is_above(tier, memory):
+        findings.add(Level.OK, f"GPU memory {tier}: {switches}.", "vram")
+        return
+    better = best_tier(memory)
+    remedy = f"choose {TITLES[better]}" if better else "no choice is for so small a card"
+    message = f"This GPU has {memory:.0f} GiB of memory, and GPU memory {tier} is for larger cards: it may run out of memory; {remedy}."
+    findings.add(Level.WARNING, message, "vram")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else LARGE_MODEL_BYTES + 1  # a folder of diffusers' form is a whole FLUX
+    except OSError:
+        return 0
 
 
 def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
-    """Return the images and regularization images, and report missing captions."""
-    counts = findings.attempt(ImageFolder(folder).tally, IMAGES)
-    if counts:
-        _report_counts(config, counts.images, counts.captioned, findings)
-        _refuse_captions(folder, findings)
+    """Return the images and regularization images, and report what of them would be lost or misread."""
+    rules = findings.attempt(lambda: caption_rules(config), "advanced")
+    extension = CAPTION if rules is None else rules.extension
+    look = findings.attempt(lambda: index_of(folder, extension).look(), IMAGES)
+    if look is not None:
+        _report_look(config, look, extension, findings)
     num_problems = len(findings.problems)
     regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
+    if regularization is not None:
+        _report_regularization(regularization, extension, findings)
     own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
     return ImageSet(
         folder=folder,
-        count=counts.images if counts else 0,
-        captioned=counts.captioned if counts else 0,
+        count=len(look.captions) if look else 0,
+        captioned=sum(map(bool, look.captions.values())) if look else 0,
         sizes=own,
         regularization=regularization,
         regularization_sizes=others,
-        is_complete=len(findings.problems) == num_problems,
+        is_complete=all(problem.level is not Level.ERROR for problem in findings.problems[num_problems:]),
+        captions={} if look is None else look.captions,
     )
 
 
-def _refuse_captions(folder: Path, findings: Findings) -> None:
-    """Report captions that Start would refuse, because they are links, pipes, devices or giants."""
-    for name, why in ImageFolder(folder).captions().refused.items():
+def _report_look(config: TrainConfig, look: DatasetLook, extension: str, findings: Findings) -> None:
+    """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
+    if not look.captions:
+        findings.refuse(DatasetError(no_images_sentence(look.subfolders) or "Add at least one image."), IMAGES)
+        return
+    _report_counts(config, len(look.captions), sum(map(bool, look.captions.values())), findings)
+    findings.attempt(lambda: check_names(look.captions), IMAGES)
+    _report_unreadable(look, findings)
+    trigger = "" if config.concept_sentence.strip() in _added_text(config) else config.concept_sentence
+    for sentence in notes(look, extension=extension, trigger=trigger):
+        findings.add(Level.WARNING, sentence, IMAGES)
+
+
+def _added_text(config: TrainConfig) -> str:
+    return " ".join(str(config.advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix"))
+
+
+def _report_unreadable(look: DatasetLook, findings: Findings) -> None:
+    """Report captions that Start would refuse: links, pipes, devices, giants, and those in an unknown encoding."""
+    for name, why in look.refused.items():
         findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
+    for name in look.undecodable[:MAX_NAMED]:
+        findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
+
+
+def _report_regularization(folder: Path, extension: str, findings: Findings) -> None:
+    look = findings.attempt(lambda: index_of(folder, extension).look(), "reg_data_dir")
+    if look is not None and not look.captions:
+        sentence = no_images_sentence(look.subfolders) or "Choose a folder with images, or leave it empty."
+        findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
+    elif look is not None:
+        _report_unreadable(look, findings)
+        for sentence in notes(look, extension=extension):
+            findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
 
 
 def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
@@ -109,9 +185,6 @@ def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
 
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
-    if not images:
-        findings.refuse(DatasetError("Add at least one image."), IMAGES)
-        return
     findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {_without(images - captioned)}.", IMAGES)
     if captioned < images and not config.concept_sentence:
         message = f"{_without(images - captioned).capitalize()} and no trigger word that stands for it."
@@ -120,6 +193,27 @@ def _report_counts(config: TrainConfig, images: int, captioned: int, findings: F
 
 def _without(missing: int) -> str:
     return f"{missing} without a caption" if missing else "all with a caption"
+
+
+def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:
+    """Report captions of which the text encoder reads the first part only."""
+    advanced = config.advanced
+    limit = token_limit(files, advanced)
+    around = [str(advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix")]
+    texts = {}
+    for name, text in images.captions.items():
+        lines = trained_text(text, wildcards=bool(advanced.get("enable_wildcard"))).split("\n")
+        texts[name] = "\n".join(" ".join(filter(None, (around[0], line, around[1]))) for line in lines)
+    if sentence := cut_captions_sentence(too_long(texts, files, limit), limit):
+        findings.add(Level.WARNING, sentence, IMAGES)
+
+
+def report_sample_prompts(config: TrainConfig, findings: Findings) -> None:
+    """Report sample prompts that the trainer would refuse; they prevent Start only if samples are drawn."""
+    level = Level.ERROR if draws_samples(config) else Level.WARNING
+    has_own = bool(config.sample_prompts.strip())
+    for sentence in check_sample_prompts(config.sample_prompts if has_own else sample_prompts(config)):
+        findings.add(level, sentence, "sample_prompts" if has_own else "concept_sentence")
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

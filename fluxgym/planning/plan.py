@@ -13,7 +13,19 @@ from fluxgym.config.settings import TrainConfig, check_advanced
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
-from fluxgym.planning.checks import IMAGES, Findings, ImageSet, check_disk, check_model, read_images, report_small_images, report_tier
+from fluxgym.planning.checks import (
+    IMAGES,
+    Findings,
+    ImageSet,
+    check_disk,
+    check_model,
+    read_images,
+    report_long_captions,
+    report_sample_prompts,
+    report_small_images,
+    report_tier,
+)
+from fluxgym.planning.named_checkpoint import check_named_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
@@ -21,6 +33,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
 from fluxgym.trainers.options import trainer_options
+from fluxgym.trainers.settings_check import needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
@@ -118,18 +131,23 @@ def plan(
     run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))
     model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
     files = check_model(model, settings.models, findings)
-    report_tier(config, findings)
+    report_tier(config, files, findings)
+    report_sample_prompts(config, findings)
     image_set = read_images(config, images, settings.models, findings)
     can_write = are_usable and image_set.is_complete
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
     steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
     report_small_images(config, image_set, findings)
+    if files is not None:
+        report_long_captions(config, image_set, files, findings)
     if resume is None:
         check_disk(settings.outputs, findings)
+        if named := config.resume_from_checkpoint.strip():
+            findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
     resume_from = None if resume is None else resume.folder
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
     if options:
-        findings.problems += backend_for(settings.sd_scripts).check(options, settings.sd_scripts)
+        findings.problems += _check_with_trainer(config, options, image_set, settings)
     return TrainingPlan(
         config=config,
         run=run,
@@ -145,6 +163,19 @@ def plan(
         estimates=Estimates(),
         problems=tuple(findings.problems),
     )
+
+
+def _check_with_trainer(config: TrainConfig, options: TrainerOptions, images: ImageSet, settings: Settings) -> tuple[Problem, ...]:
+    """Return what the trainer refuses: options that it does not have, and values that only its own checks know."""
+    backend = backend_for(settings.sd_scripts)
+    problems = backend.check(options, settings.sd_scripts)
+    if problems or not images.count or not needs_trainer(config):
+        return problems
+    try:
+        toml = dataset_toml(config, images.folder, images.regularization)
+    except ConfigError:
+        return ()  # reported already
+    return backend.check_settings(options, toml, settings.sd_scripts)
 
 
 def read_config(state: Mapping[str, Any], models: Path, findings: Findings, *, with_defaults: bool = True) -> TrainConfig:

@@ -125,7 +125,7 @@ def _take_images(sources: tuple[Path, ...], target: Path) -> str:
     if source is None or ImageFolder(target).count():
         return ""
     try:
-        copy_into(source, target, "")
+        copy_into(source, target)
     except DatasetError as error:  # its settings and model are still worth having
         shutil.rmtree(target, ignore_errors=True)
         return f" Its images were left out: {error}"

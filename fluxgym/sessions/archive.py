@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.contract.regular_files import UnsafeFile, open_regular
-from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.errors import ImportRefused
 from fluxgym.runs.files import ensure_room
 from fluxgym.runs.state import MAX_BYTES

@@ -72,7 +72,7 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
         with new_run(copy, outputs) as staging:
             staging.private.mkdir(parents=True)
             if run.dataset.is_dir() and any(run.dataset.iterdir()):
-                copy_into(run.dataset, staging.dataset, "")
+                copy_into(run.dataset, staging.dataset)
             save_version(run, into=staging)
             create_state(staging, settings | own)
     return copy

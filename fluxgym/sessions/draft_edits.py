@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import copy_regular, read_regular
 from fluxgym.dataset.folder import stems_of
-from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.errors import DatasetError, FluxGymError
 from fluxgym.runs.files import is_regular, read_json, storage_error, write_json
 from fluxgym.sessions.drafts import Draft

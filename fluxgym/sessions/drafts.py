@@ -128,7 +128,7 @@ class Draft:
     def _copy(self, run: RunPaths) -> None:
         tmp_path = self.folder / f"new-{secrets.token_hex(4)}"
         try:
-            copy_into(run.dataset, tmp_path, "")
+            copy_into(run.dataset, tmp_path)
             write_json(self._origin, _identity(run))
             tmp_path.replace(self.images.path)  # the target is absent or an empty folder
         except OSError as error:

@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,16 +14,17 @@ from typing import Any
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
-from fluxgym.contract.files import STATE_FOLDER, UI_STATE
+from fluxgym.contract.files import UI_STATE
 from fluxgym.contract.volumes import try_chmod
-from fluxgym.dataset.folder import copy_into
-from fluxgym.dataset.folder_index import CAPTION
+from fluxgym.dataset.dataset_spec import caption_rules
+from fluxgym.dataset.folder import copy_for_training
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
+from fluxgym.planning.named_checkpoint import find_named_checkpoint, not_complete
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
-from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
@@ -149,8 +150,7 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
 
 
 def _copy_images(planned: TrainingPlan, staging: RunPaths) -> None:
-    extension = str(planned.config.advanced.get("caption_extension", CAPTION))
-    count = copy_into(planned.images.folder, staging.dataset, planned.config.concept_sentence, extension=extension)
+    count = copy_for_training(planned.images.folder, staging.dataset, caption_rules(planned.config))
     if count != planned.images.count:
         raise DatasetError("The images changed while the training was being started. Start again.", field="images")
 
@@ -178,30 +178,15 @@ def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan
     named, run = planned.config.resume_from_checkpoint.strip(), planned.run
     if not named:
         return planned
-    folder = next((folder for folder in _checkpoint_folders(named, run, outputs) if folder.is_dir()), None)
+    folder = find_named_checkpoint(named, run, outputs)
     if folder is None or backend_for(planned.trainer_dir).read_checkpoint(folder, verify=True) is None:
-        raise ConfigError(
-            f"“{named[:80]}” is not a complete checkpoint; name a folder that ends in -state, or leave it empty.",
-            field="resume_from_checkpoint",
-        )
+        raise not_complete(named)
     if run.folder.resolve() in folder.resolve().parents:
         raise ConfigError(
             f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",
             field="resume_from_checkpoint",
         )
     return planned.resuming(folder.resolve())
-
-
-def _checkpoint_folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
-    """Yield where a named checkpoint can be: at that path, in the run whose last checkpoint it is, in one whose epoch or step it is, here."""
-    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
-    yield outputs / named
-    name = Path(named).name
-    yield outputs / name.removesuffix("-state") / name
-    yield RunPaths(outputs / STATE_FOLDER.sub("", name)).checkpoint(name)
-    if (short := SHORT_FORM.fullmatch(name)) is not None:
-        yield RunPaths(outputs / short["slug"]).checkpoint(name)
-    yield run.checkpoint(name)
 
 
 def _check_gpus(gpus: str | None) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.settings import STATE_KEYS, TrainConfig
+from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
 from fluxgym.contract.regular_files import open_regular, read_regular
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.files import ensure_room, storage_error, write_text
@@ -98,10 +98,11 @@ def _exported(runs: list[RunPaths], what: Export) -> Iterator[tuple[Path, str]]:
 def _files(run: RunPaths, what: Export) -> Iterator[Path]:
     yield run.ui_state
     if what.images:
+        captions = ImageFolder(run.dataset).caption_files()
         for name in ImageFolder(run.dataset).names():
             yield run.dataset / name
-            if (caption := (run.dataset / name).with_suffix(CAPTION)).is_file():
-                yield caption
+            if Path(caption := captions.get(name, "")).suffix == CAPTION:
+                yield run.dataset / caption
     if what.lora and run.lora.is_file():
         yield run.lora
 

@@ -38,6 +38,9 @@ class TrainerBackend(Protocol):
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
+    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return what the trainer's own parser refuses of these options and this data set; may start a process and take seconds."""
+
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of one attempt, from its options and its checkpoint; spec.argv is not read."""
 

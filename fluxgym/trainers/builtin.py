@@ -11,6 +11,7 @@ from fluxgym.runs.files import raise_if_exhausted, read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.script import missing_script, script_command
+from fluxgym.trainers.settings_check import check_with_trainer
 
 
 class BuiltinBackend:
@@ -27,6 +28,10 @@ class BuiltinBackend:
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
         return missing_script(trainer_dir)
+
+    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return what the trainer's own checks refuse, from a process that loads no model."""
+        return check_with_trainer(options, dataset_toml, trainer_dir)
 
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of an attempt."""

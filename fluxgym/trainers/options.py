@@ -82,9 +82,14 @@ def _run_options(config: TrainConfig, run: RunPaths) -> Options:
         "--output_dir": (str(run.folder),),
         "--output_name": (run.slug,),
     }
-    if config.sample_every_n_steps or any(config.advanced.get(name) for name in SAMPLING_SETTINGS):
+    if draws_samples(config):
         options["--sample_prompts"] = (str(run.sample_prompts),)
     return options
+
+
+def draws_samples(config: TrainConfig) -> bool:
+    """Return True if sample images are drawn, so that the trainer reads the sample prompts."""
+    return bool(config.sample_every_n_steps or any(config.advanced.get(name) for name in SAMPLING_SETTINGS))
 
 
 def _set_advanced(options: Options, name: str, value: Any) -> None:

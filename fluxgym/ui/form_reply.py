@@ -98,7 +98,7 @@ def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
     others: list[JsonObject] = []
     for problem in planned.problems:
         field = OTHER_FLAGS if problem.field == ADVANCED else problem.field or ""
-        if problem.level is Level.ERROR and field in SETTINGS and field != OTHER_FLAGS:
+        if problem.level is Level.ERROR and field in SETTINGS:
             errors.setdefault(field, problem.message)
         if errors.get(field) != problem.message:
             others.append({"level": problem.level, "text": problem.message, "field": field})

@@ -1,27 +1,16 @@
 """Prompts of sample images: kohya's lines with flags, TOML and JSON files."""
 
+import errno
 import json
-import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from fluxgym.contract.sample_prompts import FLAGS, RANGES, read_prompt
 from library.errors import TrainerError
 
-FLAGS = {
-    "w": ("width", int),
-    "h": ("height", int),
-    "d": ("seed", int),
-    "s": ("sample_steps", int),
-    "g": ("guidance_scale", float),
-    "l": ("scale", float),
-    "n": ("negative_prompt", str),
-}
-SAMPLER = "ss"
-RANGES = {
-    "width": (1, 8192), "height": (1, 8192), "seed": (0, 2**63 - 1), "sample_steps": (1, 1000), "guidance_scale": (0, 100), "scale": (0, 100),
-}  # fmt: skip
+SUFFIXES = (".txt", ".toml", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +36,13 @@ def read_prompts(path: str) -> list[SamplePrompt]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise TrainerError(f"--sample_prompts {path} is missing.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise TrainerError(_missing(path)) from None
     except UnicodeDecodeError:
         raise TrainerError(f"--sample_prompts {path} is not UTF-8 text.") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise TrainerError(_missing(path)) from None
         raise TrainerError(f"--sample_prompts {path} cannot be read: {error.strerror}.") from None
     if file.suffix in (".json", ".toml"):
         return [_from_table(table, f"{path}, prompt {number}") for number, table in enumerate(_tables_of(text, file), 1)]
@@ -59,24 +50,19 @@ def read_prompts(path: str) -> list[SamplePrompt]:
     return [parse_line(line, f"{path}, line {number}") for number, line in lines if line and not line.startswith("#")]
 
 
+def _missing(path: str) -> str:
+    if Path(path).suffix in SUFFIXES:
+        return f"--sample_prompts {path} is missing."
+    return f"--sample_prompts “{path[:80]}” is not a file: the flag takes the name of a .txt file with one prompt per line, not a prompt itself."
+
+
 def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
     """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for an unknown flag or a value out of range."""
-    prompt, *parts = re.split(r" --(?=\w)", line)
-    values: dict[str, Any] = {}
-    for part in parts:
-        flag, _, value = part.strip().partition(" ")
-        if flag == SAMPLER:
-            continue  # FLUX is always sampled by Euler steps
-        if flag not in FLAGS:
-            raise TrainerError(f"{source}: --{flag} is not supported in sample prompts; known: {', '.join('--' + name for name in FLAGS)}.")
-        name, kind = FLAGS[flag]
-        try:
-            values[name] = kind(value.strip())
-        except ValueError:
-            raise TrainerError(f"{source}: --{flag} {value} is not a number.") from None
-        if name in RANGES and not RANGES[name][0] <= values[name] <= RANGES[name][1]:
-            raise TrainerError(f"{source}: --{flag} {value} must be between {RANGES[name][0]} and {RANGES[name][1]}.")
-    return SamplePrompt(prompt=prompt.strip(), **values).on_grid()
+    try:
+        prompt, values = read_prompt(line)
+    except ValueError as error:
+        raise TrainerError(f"{source}: {error}") from None
+    return SamplePrompt(prompt=prompt, **cast("dict[str, Any]", values)).on_grid()
 
 
 def _tables_of(text: str, file: Path) -> list[Any]:

@@ -42,6 +42,10 @@ class KohyaBackend:
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
+    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return (): kohya's parser cannot be asked without loading its whole trainer."""
+        return ()
+
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of an attempt, run by the checkout's own virtual environment if it has one."""
         trainer_dir = Path(spec.trainer_dir)

@@ -10,6 +10,7 @@ from typing import Any
 
 import tomli_w
 
+from library.data.schema import windows_path_hint
 from library.errors import TrainerError
 from library.files import disk_errors
 
@@ -31,13 +32,14 @@ def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str
 
 
 def _settings(path: str) -> dict[str, Any]:
-    file = config_path(path)
+    file, text = config_path(path), ""
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text)
     except FileNotFoundError:
         raise TrainerError(f"--config_file {file} is missing.") from None
     except (OSError, ValueError) as error:
-        raise TrainerError(f"--config_file {file} cannot be read: {error}.") from None
+        raise TrainerError(f"--config_file {file} cannot be read: {error}.{windows_path_hint(text)}") from None
     flat = {name: value for name, value in tables.items() if not isinstance(value, dict)}
     for table in tables.values():
         flat |= table if isinstance(table, dict) else {}

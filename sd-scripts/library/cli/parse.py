@@ -1,5 +1,6 @@
 """The command line and the file of --config_file become one frozen TrainerConfig; no flag is silently ignored."""
 
+import itertools
 import json
 import random
 from argparse import Namespace
@@ -55,6 +56,7 @@ def read_flags(argv: list[str]) -> Namespace:
 
 def _read(argv: list[str]) -> Namespace:
     parser = build_parser()
+    _refuse_values_of_switches(argv)
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         raise TrainerError(_unknown(unknown[0]))
@@ -70,7 +72,27 @@ def _read(argv: list[str]) -> Namespace:
     return Namespace(**vars(both) | {name: value for name, value in vars(args).items() if name in lists and value is not None})
 
 
+def _refuse_values_of_switches(argv: list[str]) -> None:
+    """Raise TrainerError for a value after a flag that takes none, such as `--split_mode max` or `--split_mode=true`."""
+    switches = {row["flag"] for row in rows() if row["type"] == "flag"}
+    for word, following in itertools.zip_longest(argv, argv[1:], fillvalue="--"):
+        flag, equals, value = word.partition("=")
+        value = value if equals else following
+        if flag in switches and (equals or not value.startswith("--")) and not _is_line_end(value):
+            raise TrainerError(f"{flag} takes no value; remove “{value}”.")
+
+
+def _is_line_end(word: str) -> bool:
+    """Return True for what a backslash leaves that does not end a line of a shell script any more."""
+    return word.strip() in ("", "\\")
+
+
 def _unknown(word: str) -> str:
+    if _is_line_end(word):
+        return (
+            "a backslash is left over from the end of a line: the last line needs none, and no space or carriage return may follow one; "
+            "remove it."
+        )
     if not word.startswith("--"):
         return f"“{word}” belongs to no flag; put texts with spaces into quotes."
     name = word.split("=")[0]

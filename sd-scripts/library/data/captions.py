@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
+from fluxgym.contract.caption_files import decode_caption, trained_text
+from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import read_regular
 from library.data.schema import Subset
 from library.errors import TrainerError
 
-FACE_NUMBERS = 4  # a file name may end in _x_y_width_height of a face
 OPEN, CLOSE = "\ue000", "\ue001"  # stand for escaped braces; private-use characters
 
 
@@ -28,36 +29,21 @@ class CaptionContext:
     total_steps: int = 1
 
 
-def read_caption(image: Path, subset: Subset) -> str:
-    """Return an image's caption: the file of the same name, else class_tokens. All its lines with enable_wildcard, else the first.
+def read_caption(path: Path | None, subset: Subset) -> str:
+    """Return what is trained of a caption file: all its lines, joined by spaces or, with enable_wildcard, as alternatives.
 
-    A name with the position of a face, `ann_210_80_64_64.png`, may have its caption in `ann.txt`. Raises TrainerError if the file is not
-    UTF-8 text.
+    class_tokens without a file or without words in it. Raises TrainerError if the file's encoding is not known.
     """
-    path = next((path for path in _caption_paths(image, subset.caption_extension) if path.exists()), None)
     if path is None:
         return subset.class_tokens
     try:
-        text = read_regular(path, MAX_CAPTION_BYTES, follow_links=True).decode("utf-8-sig")
+        text = decode_caption(read_regular(path, MAX_CAPTION_BYTES, follow_links=True))
     except UnicodeDecodeError:
-        raise TrainerError(f"the caption {path} is not UTF-8 text; save it as UTF-8.") from None
+        sentence = undecodable_sentence(str(path))
+        raise TrainerError(f"{sentence[0].lower()}{sentence[1:]}") from None
     except OSError as error:
         raise TrainerError(f"the caption {path} cannot be read: {error.strerror}.") from None
-    return lines_of(text, subset)
-
-
-def lines_of(text: str, subset: Subset) -> str:
-    """Return the non-empty lines of a caption: all with enable_wildcard, else the first."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "\n".join(lines if subset.enable_wildcard else lines[:1])
-
-
-def _caption_paths(image: Path, extension: str) -> list[Path]:
-    paths = [image.with_name(image.stem + extension)]
-    words = image.stem.split("_")
-    if len(words) > FACE_NUMBERS:
-        paths.append(image.with_name("_".join(words[:-FACE_NUMBERS]) + extension))
-    return paths
+    return trained_text(text, wildcards=subset.enable_wildcard) or subset.class_tokens
 
 
 def caption_at(caption: str, subset: Subset, random: torch.Generator, context: CaptionContext) -> str:

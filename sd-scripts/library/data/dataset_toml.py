@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.dataset_rules import is_image_name
 from library.config import DataConfig
 from library.data.schema import (
     DATASET_FIELDS,
     SHARED_KEYS,
     SUBSET_FIELDS,
+    WINDOWS_PATHS,
     Dataset,
     Subset,
     check_dataset,
@@ -25,6 +27,7 @@ from library.data.schema import (
     pair_of_numbers,
     size_of,
     warn_of_keys_without_effect,
+    windows_path_hint,
 )
 from library.errors import TrainerError, warn
 
@@ -36,6 +39,7 @@ def read_datasets(config: DataConfig) -> list[Dataset]:
         return [_dataset(config.dataset_defaults, {"subsets": _subsets_from_flags(config)}, config, source)]
     path = config.dataset_config
     table = _read_table(path)
+    _refuse_metadata(table, path)
     only_known(table, {"general", "datasets"}, str(path))
     general, tables = table.get("general", {}), table.get("datasets")
     if not isinstance(general, dict):
@@ -49,14 +53,24 @@ def read_datasets(config: DataConfig) -> list[Dataset]:
 def _read_table(path: Path) -> Any:
     """Read a .json file as JSON, any other as TOML."""
     kind, read = ("JSON", json.loads) if path.suffix.lower() == ".json" else ("TOML", tomllib.loads)
+    text = ""
     try:
-        return read(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return read(text)
     except FileNotFoundError:
         raise TrainerError(f"--dataset_config {path} is missing.") from None
     except (ValueError, RecursionError) as error:  # both parsers' errors, and text that is not UTF-8
-        raise TrainerError(f"{path} is not valid {kind}: {error}.") from None
+        raise TrainerError(f"{path} is not valid {kind}: {error}.{windows_path_hint(text)}") from None
     except OSError as error:
         raise TrainerError(f"--dataset_config {path} cannot be read: {error.strerror}.") from None
+
+
+def _refuse_metadata(table: Any, path: Path) -> None:
+    """Raise TrainerError for kohya's metadata file, a table of images, in place of the data sets."""
+    if isinstance(table, dict) and table and not {"general", "datasets"} & table.keys():
+        entry = next(iter(table.values()))
+        if isinstance(entry, dict) and {"caption", "tags", "train_resolution"} & entry.keys():
+            raise TrainerError(f"{path} is a metadata file with captions of images; give it to --in_json, not to --dataset_config.")
 
 
 def _subsets_from_flags(config: DataConfig) -> list[dict[str, Any]]:
@@ -77,8 +91,10 @@ def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
             if folder.is_dir() and (match := re.fullmatch(r"(\d+)_(.*)", folder.name)):
                 tables.append({"image_dir": str(folder), "num_repeats": int(match[1]), "class_tokens": match[2], "is_reg": is_reg})
     if not tables:
+        has_images = any(is_image_name(path.name) for path in Path(config.train_data_dir).iterdir())
+        hint = " It holds images itself: give the folder above it, or move them into a folder of such a name." if has_images else ""
         raise TrainerError(
-            f"--train_data_dir {config.train_data_dir} contains no folder named like “10_sks cat” (repeats, then a caption)."
+            f"--train_data_dir {config.train_data_dir} contains no folder named like “10_sks cat” (repeats, then a caption).{hint}"
         )
     return tables
 
@@ -139,7 +155,9 @@ def _check_paths(values: Mapping[str, Any], source: str) -> None:
     if not (values.get("image_dir") or values.get("metadata_file")):
         raise TrainerError(f"{source} has no image_dir.")
     for key in ("image_dir", "conditioning_data_dir"):
-        if values.get(key) and not Path(values[key]).is_dir():
-            raise TrainerError(f"{source}: the folder {values[key]} is missing.")
+        if (folder := values.get(key)) and not Path(folder).is_dir():
+            shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in folder)
+            hint = "" if shown == folder else f" Its {key} has a control character, which a backslash makes.{WINDOWS_PATHS}"
+            raise TrainerError(f"{source}: the folder {shown} is missing.{hint}")
     if values.get("metadata_file") and not Path(values["metadata_file"]).is_file():
         raise TrainerError(f"{source}: the metadata_file {values['metadata_file']} is missing.")

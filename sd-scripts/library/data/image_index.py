@@ -1,15 +1,16 @@
 """The images of a training with their captions, the held-out ones, and kohya's metadata file."""
 
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.buckets import BucketRule, Fit, Size
+from fluxgym.contract.caption_files import pair_captions, trained_text
+from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders, no_images_sentence, notes
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
-from library.data.captions import lines_of, read_caption
+from library.data.captions import read_caption
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
 from library.data.schema import Dataset, Subset
@@ -70,7 +71,8 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
         folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
         if not folders:
             raise TrainerError("every subset is_reg: regularization images go beside images to train on; add a subset without is_reg.")
-        raise TrainerError(f"there are no images in {folders}; put .png, .jpg or .webp files there.")
+        elsewhere = [_no_images(Path(each.image_dir)) for each in dataset.subsets if images_in_subfolders(Path(each.image_dir))]
+        raise TrainerError(f"{elsewhere[0]}." if elsewhere else f"there are no images in {folders}; put .png, .jpg or .webp files there.")
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
     found = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
@@ -85,22 +87,44 @@ def _warn_of_masks_without_an_image(masks: dict[str, dict[str, Path]], used: set
 
 
 def _entries(subset: Subset) -> list[Entry]:
-    """List a subset's images with their captions, in the order of their names."""
+    """List a subset's images with their captions, in the order of their names, and warn of what is left out or misread."""
     if subset.metadata_file:
         return read_metadata_file(subset)
+    folder = Path(subset.image_dir)
     paths = list_images(subset.image_dir)
     if not paths:
-        warn(f"there are no images in {subset.image_dir}")
-    for one, other in itertools.pairwise(paths):
-        if one.stem == other.stem:
-            warn(f"{one} and {other.name} share one caption")
-    entries = [(path, read_caption(path, subset)) for path in paths]
-    if num := sum(not caption for _, caption in entries):
-        about = (
-            f"{num} of {len(paths)} images in {subset.image_dir} have no caption: no {subset.caption_extension} file and no class_tokens"
-        )
-        warn(about)
+        warn(_no_images(folder))
+        return []
+    pairing = pair_captions((path.name for path in folder.iterdir() if not path.is_dir()), subset.caption_extension)
+    files = {path: folder / pairing.of[path.name] if path.name in pairing.of else None for path in paths}
+    entries = [(path, read_caption(files[path], subset)) for path in paths]
+    _warn_of_captions(subset, entries, files)
+    look = DatasetLook(
+        captions={path.name: caption for path, caption in entries},
+        pairing=pairing,
+        equal=equal_files({path.name: path.stat().st_size for path in paths}, lambda name: content_digest(folder / name)),
+        subfolders=images_in_subfolders(folder),
+    )
+    has_trigger = subset.is_reg or subset.class_tokens in f"{subset.caption_prefix} {subset.caption_suffix}"
+    for sentence in notes(look, extension=subset.caption_extension, trigger="" if has_trigger else subset.class_tokens):
+        warn(f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix("."))
     return entries
+
+
+def _no_images(folder: Path) -> str:
+    found = no_images_sentence(images_in_subfolders(folder))
+    return f"{folder}: {found[0].lower()}{found[1:]}".removesuffix(".") if found else f"there are no images in {folder}"
+
+
+def _warn_of_captions(subset: Subset, entries: list[Entry], files: Mapping[Path, Path | None]) -> None:
+    """Warn of images that are trained without words, and say if a caption file is missing or empty."""
+    lacking = [path for path, caption in entries if not caption]
+    if not lacking:
+        return
+    empty = sum(files[path] is not None for path in lacking)
+    reasons = [f"no {subset.caption_extension} file"] * (empty < len(lacking)) + ["an empty caption file"] * (empty > 0)
+    about = f"{len(lacking)} of {len(entries)} images in {subset.image_dir} have no caption: {' or '.join(reasons)}, and no class_tokens"
+    warn(about)
 
 
 def _balanced(images: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:
@@ -179,5 +203,5 @@ def _caption(name: str, entry: Any, subset: Subset) -> str:
     if not isinstance(caption, str) or not isinstance(tags, str):
         raise TrainerError(f"the metadata_file {subset.metadata_file}: caption and tags of {name} must be texts.")
     tags = tags.replace("\n", subset.caption_separator)
-    lines = lines_of(caption, subset).split("\n")
+    lines = trained_text(caption, wildcards=subset.enable_wildcard).split("\n")
     return "\n".join(subset.caption_separator.join(part for part in (line, tags) if part) for line in lines)

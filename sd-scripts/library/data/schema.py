@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from difflib import get_close_matches
 from types import UnionType
 from typing import Any, get_args, get_origin
 
@@ -22,6 +23,13 @@ LIMITS = {
 INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
 KINDS = {
     int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table", tuple: "two numbers, as [1.0, 3.0]",
+}  # fmt: skip
+WINDOWS_PATHS = " Use single quotes or forward slashes for Windows paths: 'C:\\Users\\me' or \"C:/Users/me\"."
+OTHER_TRAINERS = {
+    "image_directory": "image_dir", "folder_path": "image_dir", "images_dir": "image_dir", "img_dir": "image_dir", "path": "image_dir",
+    "image_jsonl_file": "metadata_file", "caption_ext": "caption_extension", "caption_extention": "caption_extension",
+    "repeats": "num_repeats", "dataset_repeats": "num_repeats", "train_batch_size": "batch_size", "dataset": "datasets",
+    "subset": "subsets", "caption_dropout": "caption_dropout_rate", "trigger_word": "class_tokens", "mask_path": "conditioning_data_dir",
 }  # fmt: skip
 FORBIDS_TEXT_CACHE = (
     "shuffle_caption", "caption_dropout_rate", "caption_tag_dropout_rate", "caption_dropout_every_n_epochs", "enable_wildcard",
@@ -104,12 +112,31 @@ NOT_FROM_FLAGS = SUBSET_ONLY | {"num_repeats", "class_tokens", "batch_size", "cu
 
 
 def only_known(table: Any, known: set[str], source: str) -> None:
-    """Raise TrainerError for anything but a table of known keys."""
+    """Raise TrainerError for anything but a table of known keys; names the table where a key belongs, or the nearest key."""
     if not isinstance(table, Mapping):
         raise TrainerError(f"{source} is not a table.")
     for key in table:
         if key not in known:
-            raise TrainerError(f"{source}: {key} is not a known key.")
+            raise TrainerError(f"{source}: {key} is not a known key{_meant(key, known)}.")
+
+
+def _meant(key: str, known: set[str]) -> str:
+    """Return what was meant by an unknown key, as the end of a sentence: kohya's name for another trainer's, or where the key belongs."""
+    name = OTHER_TRAINERS.get(key.lower(), key)
+    if name in known:
+        return f"; use {name}"
+    tables = {"[[datasets.subsets]]": SUBSET_FIELDS, "[[datasets]]": DATASET_FIELDS, "the file itself": ("general", "datasets")}
+    table = next((table for table, names in tables.items() if name in names), None)
+    if table is not None:
+        return f"; {name} belongs in {table}" if name == key else f"; use {name} in {table}"
+    everywhere = {*known, *SUBSET_FIELDS, *DATASET_FIELDS}
+    near = get_close_matches(key, sorted(known), n=1) or get_close_matches(key, sorted(everywhere), n=1)
+    return f"; perhaps {near[0]} is meant" if near else ""
+
+
+def windows_path_hint(text: str) -> str:
+    """Return how to write a Windows path if a TOML text has a backslash in double quotes, else ""."""
+    return WINDOWS_PATHS if re.search(r'=\s*\[?\s*"[^"\n]*\\(?!["\\])', text) else ""
 
 
 def check_type(expected: Field[Any], value: Any, source: str) -> None:

@@ -23,6 +23,14 @@ IGNORED_FLAG_PREFIXES = (
 )  # fmt: skip
 MODELS = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "base_weights")
 PATHS_AND_LAYOUT = {"image_dir", "metadata_file", "conditioning_data_dir", "num_repeats", "is_reg", "batch_size", "subsets"}
+IMAGES_CHANGED = {
+    "num_batches_per_epoch": "the images, their repeats or the batch size",
+    "pictures": "the names, repeats, sizes or batch size of the images",
+}
+PUT_BACK = (
+    "Put the images and settings of that time back to resume, or start a new training from its LoRA with --network_weights and the images "
+    "of now."
+)
 FLAGS_OF = {"compiled_by": "--torch_compile and --dynamo_backend"}
 DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # compared as the data sets' options
 
@@ -88,10 +96,9 @@ def check_fixed(state: TrainState, fixed: dict[str, Any], source: object) -> Non
     for name, value in fixed.items():
         if name not in state.fixed or state.fixed[name] == value:
             continue
-        if name == "pictures":
-            raise TrainerError(
-                f"--resume {source}: the images differ from those that the checkpoint was made with (names, repeats, sizes or batch size)."
-            )
+        if name in IMAGES_CHANGED:
+            before = f": an epoch had {state.fixed[name]} batches then and has {value} now" if name == "num_batches_per_epoch" else ""
+            raise TrainerError(f"--resume {source}: {IMAGES_CHANGED[name]} changed since the checkpoint{before}. {PUT_BACK}")
         raise TrainerError(
             f"--resume {source}: the checkpoint was made with {FLAGS_OF.get(name, name)} = {state.fixed[name]}, now it is {value}; "
             "resume with the settings and images that it was made with."

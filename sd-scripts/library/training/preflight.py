@@ -46,14 +46,14 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> R
     dtype = compute_dtype(config.placement, device)
     if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
-    check_backend(config.placement)
-    _check_optimizer(config)
+    check_before_loading(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
     return Run(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
-def _check_optimizer(config: TrainerConfig) -> None:
-    """Raise TrainerError now for an optimizer or a schedule that would be refused only after minutes of loading."""
+def check_before_loading(config: TrainerConfig) -> None:
+    """Raise TrainerError now for a compiler, an optimizer or a schedule that would be refused only after minutes of loading."""
+    check_backend(config.placement)
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
     with redirect_stderr(StringIO()):  # the warnings are printed when the real ones are made
         create_scheduler(config.optim, create_optimizer(config.optim, stand_in), config.run.max_train_steps)

@@ -2,9 +2,10 @@
 
 from contextlib import redirect_stderr
 from io import StringIO
+from pathlib import Path
 
 from fluxgym.contract.files import lora_name
-from library.config import SaveConfig, TrainerConfig
+from library.config import NetworkConfig, SaveConfig, TrainerConfig
 from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
 from library.sample_prompts import read_prompts
@@ -19,6 +20,7 @@ def check_settings(config: TrainerConfig) -> None:
         TrainerError: Naming the flag or the file.
     """
     network_checks.check(config)
+    _check_weight_files(config.network)
     _check_target(config.save)
     check_trackers(config.log)
     if config.sample.sample_prompts:
@@ -31,3 +33,10 @@ def _check_target(config: SaveConfig) -> None:
     target = config.output_dir / lora_name(config.output_name)
     if target.is_dir():
         raise TrainerError(f"{target} is a folder, so no LoRA can be saved there; choose another --output_name or --output_dir.")
+
+
+def _check_weight_files(config: NetworkConfig) -> None:
+    named = [("--network_weights", config.network_weights), *(("--base_weights", each.path) for each in config.base_weights)]
+    for flag, path in named:
+        if path and not Path(path).exists():
+            raise TrainerError(f"{flag} {path} is missing.")

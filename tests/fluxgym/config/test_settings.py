@@ -135,3 +135,17 @@ def test_a_message_about_a_setting_begins_with_its_label(setting):
         TrainConfig.from_state({"lora_name": "x", setting.name: "\0" * 2})
     assert str(refused.value).startswith(f"{setting.label} ")
     assert refused.value.field == setting.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"learning_rate": "1,5e-4"}, "Use a point: 1.5e-4."), ({"guidance_scale": "3,5"}, "Use a point: 3.5."),
+        ({"max_train_epochs": "1.000"}, "Write it without separators: 1000."), ({"advanced": {"max_grad_norm": "0,5"}}, "Use a point: 0.5."),
+        ({"resolution": "1\u202f024"}, "Write it without separators: 1024."),
+    ],
+)  # fmt: skip
+def test_a_number_as_it_is_written_in_other_languages_is_refused_with_the_way_to_write_it(changes, hint):
+    with pytest.raises(ConfigError) as refused:
+        TrainConfig.from_state({"lora_name": "x", **changes})
+    assert str(refused.value).endswith(hint)

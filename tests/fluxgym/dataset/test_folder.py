@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.dataset.folder import ImageFolder, copy_into, safe_name, sizes
+from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name, sizes
 from fluxgym.errors import DatasetError
 from tests.support.photos import write_cats
 
@@ -108,7 +108,7 @@ def test_copy_has_its_own_captions(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     folder.add(*upload(tmp_path, "b.png"))
     folder.set_caption("a.png", "first")
-    assert copy_into(folder.path, tmp_path / "run", "sks cat") == 2
+    assert copy_for_training(folder.path, tmp_path / "run", CaptionRules(default="sks cat")) == 2
     folder.set_caption("a.png", "changed")
     folder.remove("b.png")
     copied = ImageFolder(tmp_path / "run")
@@ -119,7 +119,7 @@ def test_copy_of_linked_images_copies_their_data(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a.png").symlink_to("../dataset/a.png")
-    assert copy_into(tmp_path / "links", tmp_path / "far" / "away" / "run", "") == 1
+    assert copy_into(tmp_path / "links", tmp_path / "far" / "away" / "run") == 1
     assert list(sizes(tmp_path / "far" / "away" / "run")) == [(40, 30)]
 
 
@@ -129,15 +129,38 @@ def test_captions_of_another_extension_are_stored_as_txt(folder, tmp_path):
     (folder.path / "a.caption").write_text("first")
     (folder.path / "a.txt").write_text("not this")
     folder.set_caption("b.png", "second")
-    copy_into(folder.path, tmp_path / "run", "sks cat", extension=".caption")
+    copy_for_training(folder.path, tmp_path / "run", CaptionRules(extension=".caption", default="sks cat"))
     assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["first", "second", "sks cat"]
 
 
-@pytest.mark.parametrize("extension", ["", "txt", "../x", ".png", "./x"])
-def test_invalid_caption_extension_is_refused(extension, folder, tmp_path):
+def test_a_run_gets_captions_as_they_are_trained(folder, tmp_path):
+    for name in ("a.png", "b.png"):
+        folder.add(*upload(tmp_path, name))
+    (folder.path / "a.png.txt").write_text("zqx cat\nsitting")
+    (folder.path / "b.TXT").write_text("ein Kätzchen", encoding="utf-16")
+    assert [item.caption for item in folder.items()] == ["zqx cat\nsitting", "ein Kätzchen"]
+    copy_for_training(folder.path, tmp_path / "run", CaptionRules())
+    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["zqx cat sitting", "ein Kätzchen"]
+    assert (tmp_path / "run" / "b.txt").read_text(encoding="utf-8") == "ein Kätzchen\n"
+    copy_for_training(folder.path, tmp_path / "lines", CaptionRules(wildcards=True))
+    assert (tmp_path / "lines" / "a.txt").read_text() == "zqx cat\nsitting\n"
+
+
+def test_a_copy_keeps_a_caption_in_another_encoding_and_training_refuses_it(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
-    with pytest.raises(DatasetError, match="caption_extension"):
-        copy_into(folder.path, tmp_path / "run", "", extension=extension)
+    (folder.path / "a.txt").write_bytes("Kätzchen".encode("cp1252"))
+    copy_into(folder.path, tmp_path / "copy")
+    assert (tmp_path / "copy" / "a.txt").read_bytes() == "Kätzchen".encode("cp1252")
+    with pytest.raises(DatasetError, match=r"a\.txt is not UTF-8"):
+        copy_for_training(folder.path, tmp_path / "run", CaptionRules())
+
+
+def test_an_uploaded_caption_gets_its_plain_name_unless_that_is_taken(folder, tmp_path):
+    for name, text in (("a.png.txt", "first"), ("b.txt", "plain"), ("b.png.txt", "other")):
+        (tmp_path / "upload").write_text(text)
+        folder.add(tmp_path / "upload", name)
+    assert sorted(path.name for path in folder.path.iterdir()) == ["a.txt", "b.png.txt", "b.txt"]
+    assert (folder.path / "b.txt").read_text() == "plain"
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "../dataset/a.png", "a.txt", "b.png", "a\0.png"])
@@ -161,7 +184,7 @@ def test_file_name_that_is_not_utf8_is_refused_before_anything_is_copied(tmp_pat
     folder = write_cats(tmp_path / "cats", count=1)
     next(folder.glob("*.png")).rename(folder / os.fsdecode(b"p\xff.png"))
     with pytest.raises(DatasetError, match="not UTF-8; rename it"):
-        copy_into(folder, tmp_path / "run", "")
+        copy_into(folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
-from fluxgym.errors import StorageError
+from fluxgym.errors import DatasetError, StorageError
+from fluxgym.planning import checks
 from fluxgym.planning.plan import plan
 from fluxgym.runs import files
 from fluxgym.sessions.start import StartRequest, start
@@ -46,10 +47,44 @@ def test_no_images_yet(look, tmp_path):
     assert found.steps is None
 
 
+@pytest.fixture(name="gpu")
+def fixture_gpu(monkeypatch):
+    """Return a function that gives this machine a GPU of some GiB, or none."""
+
+    def have(memory_gib):
+        monkeypatch.setattr(checks, "has_gpu", lambda: memory_gib is not None)
+        monkeypatch.setattr(checks, "smallest_memory_gib", lambda: memory_gib)
+
+    return have
+
+
+def tier_line(found):
+    (line,) = [line for line in found.problems if line.field == "vram"]
+    return line.level, line.message
+
+
 @pytest.mark.parametrize("tier", TIERS)
-def test_the_options_of_a_tier_are_reported(tier, look):
-    (line,) = [line for line in look(vram=tier).problems if line.field == "vram"]
-    assert (line.level, line.message) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
+def test_the_options_of_a_tier_are_reported(tier, look, gpu):
+    gpu(48.0)
+    assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
+
+
+@pytest.mark.parametrize(("tier", "memory", "better"), [("24G", 23.99, "20G"), ("20G", 15.99, "16G"), ("8G", 6.0, "no choice")])
+def test_a_tier_above_the_cards_memory_is_a_warning_with_the_one_that_fits(tier, memory, better, look, gpu):
+    gpu(memory)
+    level, message = tier_line(look(vram=tier))
+    assert level == "warning"
+    assert f"This GPU has {memory:.0f} GiB of memory" in message
+    assert better in message
+
+
+@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (checks.LARGE_MODEL_BYTES + 1, "warning")])
+def test_without_a_gpu_the_checks_say_so(num_bytes, level, look, gpu, monkeypatch):
+    gpu(None)
+    monkeypatch.setattr(checks, "_size", lambda path: num_bytes)
+    found, message = tier_line(look())
+    assert found == level
+    assert message.startswith("No GPU was found: this training runs on the CPU.")
 
 
 def test_the_kind_of_the_transformer_file_is_reported(look, tmp_path):
@@ -69,6 +104,62 @@ def test_a_caption_without_words_counts_as_missing_in_the_checks_and_in_the_gall
     make_run(tmp_path / "outputs", "cat")
     gallery = ImageRoutes(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
     assert gallery.images(new_draft_id(), Selection(), source="cat", offset=0, limit=9).captioned == 1
+
+
+def warnings(found):
+    return [line.message for line in found.problems if line.level == "warning"]
+
+
+def test_what_would_be_lost_of_the_images_is_reported(look, tmp_path):
+    folder = write_cats(tmp_path / "cats", count=3)
+    (folder / "cat 0.txt").rename(folder / "cat 0.png.txt")
+    (folder / "cat 1.txt").write_text("a dog")
+    (folder / "cat 2.txt").write_text("sks cat, " * 60)
+    (folder / "alone.txt").write_text("of no image")
+    (folder / "x.raw9").touch()
+    (folder / "inner").mkdir()
+    (folder / "inner" / "y.png").write_bytes((folder / "cat 0.png").read_bytes())
+    (folder / "twin.png").write_bytes((folder / "cat 0.png").read_bytes())
+    (folder / "twin.txt").write_text("sks cat\nsitting")
+    found = look(folder, advanced={"t5xxl_max_token_length": 40, "reg_data_dir": ""})
+    assert found.can_start
+    for words in (
+        "1 file is left out (1 .raw9)", "1 image in inner", "1 caption file is not used: alone.txt", "same content: cat 0.png, twin.png",
+        "1 caption does not contain the trigger word “sks cat”: cat 1.png", "1 caption is longer than the 40 tokens that T5 reads",
+    ):  # fmt: skip
+        assert any(words in text for text in warnings(found)), words
+    assert found.images.captions["cat 0.png"] == "sks cat, crop 0"
+
+
+@pytest.mark.parametrize("where", ["images", "regularization"])
+def test_a_caption_that_start_refuses_is_refused_by_the_checks_with_the_same_words(look, tmp_path, where):
+    folder = tmp_path / "images" if where == "images" else write_cats(tmp_path / "models" / "reg")
+    (folder / "cat 0.txt").write_bytes("Kätzchen".encode("cp1252"))
+    changes = {"advanced": {"reg_data_dir": "" if where == "images" else "reg"}}
+    settings = Settings(outputs=tmp_path / "outputs", models=tmp_path / "models", sd_scripts=tmp_path / "sd-scripts")
+    (problem,) = look(**changes).errors
+    assert "The caption cat 0.txt is not UTF-8 text" in problem.message
+    with pytest.raises(DatasetError) as refused:
+        start(StartRequest(state=state(**changes), images=tmp_path / "images"), settings)
+    assert str(refused.value) == problem.message
+
+
+@pytest.mark.parametrize("extension", ["", "txt", "../x", ".png", "./x"])
+def test_a_caption_extension_that_no_file_can_have_is_refused_before_start(look, extension):
+    (problem,) = look(advanced={"caption_extension": extension, "reg_data_dir": ""}).errors
+    assert "caption_extension is a dot and letters" in problem.message
+
+
+def test_a_name_that_start_refuses_is_refused_by_the_checks(look, tmp_path):
+    (tmp_path / "images" / "cat 0.png").rename(tmp_path / "images" / os.fsdecode(b"p\xff.png"))
+    assert any("is not UTF-8; rename it" in problem.message for problem in look().errors)
+
+
+def test_an_empty_folder_with_kohyas_subfolder_says_what_is_there(look, tmp_path):
+    write_cats(tmp_path / "all" / "10_mycat", count=2)
+    (problem,) = look(tmp_path / "all").errors
+    assert "2 images in 10_mycat" in problem.message
+    assert "10 repeats per image and the trigger word “mycat”" in problem.message
 
 
 def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):

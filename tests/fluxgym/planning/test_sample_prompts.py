@@ -1,7 +1,7 @@
 """Sample prompts: what kohya would choose itself is written out."""
 
 from fluxgym.config.settings import TrainConfig
-from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
 
 
 def test_sample_prompts_get_size_and_seed():
@@ -11,3 +11,10 @@ def test_sample_prompts_get_size_and_seed():
     assert lines[0] == "a --w 96 --d 7 --h 64"
     assert lines[-1] == "b --w 64 --h 64 --d 3"
     assert sample_prompts(TrainConfig(lora_name="x", concept_sentence="sks cat")) == "sks cat --w 512 --h 512 --d 42\n"
+
+
+def test_a_prompt_that_the_trainer_refuses_is_named_by_its_number():
+    assert list(check_sample_prompts("a cat --w 64\n# --zz\n\na cat --w 9999\na dog --g 3,5")) == [
+        "Sample prompt 2: --w 9999 must be between 1 and 8192.",
+        "Sample prompt 3: --g 3,5 is not a number; use a point: 3.5.",
+    ]

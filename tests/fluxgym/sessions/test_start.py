@@ -79,7 +79,7 @@ BAD = {
     "model missing": ({"base_model": "flux-dev", "resolution": 512}, ModelError, "flux1-dev"),
     "checkpoint": ({"resume_from_checkpoint": "nowhere-state"}, ConfigError, "nowhere-state"),
     "resolution": ({"resolution": 100}, ConfigError, "96 or 112"),
-    "captions": ({"advanced": {"reg_data_dir": "", "caption_extension": "../x"}}, DatasetError, r"\.\./x"),
+    "captions": ({"advanced": {"reg_data_dir": "", "caption_extension": "../x"}}, ConfigError, r"\.\./x"),
     "reg folder": ({"advanced": {"reg_data_dir": "nowhere"}}, ModelError, "nowhere"),
 }
 
@@ -259,14 +259,14 @@ def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, 
 
     thread = threading.Thread(target=resume_meanwhile)
     thread.start()
-    copy = start_module.copy_into
+    copy = start_module.copy_for_training
 
     def slow_copy(*args, **more):
         began.set()
         thread.join(0.5)  # a resume that waits for the lock is not done by then
         return copy(*args, **more)
 
-    monkeypatch.setattr(start_module, "copy_into", slow_copy)
+    monkeypatch.setattr(start_module, "copy_for_training", slow_copy)
     replaced = start_run(world, images, if_exists="replace")
     thread.join()
     assert isinstance(ends[0], FluxGymError)
@@ -278,14 +278,14 @@ def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, 
 def test_a_version_that_another_start_took_meanwhile_is_not_touched(world, images, monkeypatch):
     (world.outputs / "my-cat").mkdir(parents=True)
     (world.outputs / "my-cat" / "something").touch()
-    copy = start_module.copy_into
+    copy = start_module.copy_for_training
 
     def copy_while_another_starts(*args, **more):
         (world.outputs / "my-cat-2").mkdir()
         (world.outputs / "my-cat-2" / "theirs").touch()
         return copy(*args, **more)
 
-    monkeypatch.setattr(start_module, "copy_into", copy_while_another_starts)
+    monkeypatch.setattr(start_module, "copy_for_training", copy_while_another_starts)
     with pytest.raises(NameTaken, match="my-cat-2 was started in the meantime"):
         start_run(world, images, if_exists="new")
     assert [path.name for path in (world.outputs / "my-cat-2").iterdir()] == ["theirs"]

@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from fluxgym.config.defaults import DEFAULTS
+from fluxgym.trainers.settings_check import CHECK_SCRIPT
 from fluxgym.ui.form_reply import Form
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world
@@ -36,7 +37,8 @@ def state(form, **changes):
 def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     answer = form.reply(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images).answer
     assert answer["errors"] == {}
-    assert {line["level"] for line in answer["lines"]} == {"ok"}
+    (warning,) = [line["text"] for line in answer["lines"] if line["level"] != "ok"]
+    assert warning.startswith('4 captions do not contain the trigger word “a "quoted" cat”')
     assert answer["explain"] == "4 images × 4 repeats × 3 epochs, with as many regularization images, 16 images per step"
     assert answer["images"] == 4
     assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 per step, 3 epochs
@@ -111,3 +113,17 @@ def test_reply_describes_the_gpu_memory_and_the_models_files(form, images):
     notes = form.reply(state(form, vram="16G"), {}, images).answer["notes"]
     assert notes["vram"].startswith("Adafactor, the model in float8.")
     assert notes["base_model"] == "All files are on disk. License: Apache-2.0."
+
+
+def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
+    refusal = "--optimizer_type nosuch is not an optimizer; use one of AdamW."
+    script = f"import json\nprint(json.dumps({{'error': {refusal!r}, 'unchecked': []}}))"
+    (settings.sd_scripts / CHECK_SCRIPT).parent.mkdir(parents=True)
+    (settings.sd_scripts / CHECK_SCRIPT).write_text(script)
+    answer = form.reply(state(form, advanced={"optimizer_type": "nosuch"}), {}, images).answer
+    assert answer["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer; use one of AdamW."}
+
+
+def test_a_sample_prompt_that_the_trainer_refuses_is_beside_its_field(form, images):
+    answer = form.reply(state(form, sample_prompts="a cat\na cat --seed 42", sample_every_n_steps=5), {}, images).answer
+    assert answer["errors"] == {"sample_prompts": "Sample prompt 2: --seed is not supported in sample prompts; use --d."}

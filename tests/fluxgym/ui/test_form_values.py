@@ -85,6 +85,8 @@ def mistakes(**changes):
     [
         ("learning_rate", "abc", "abc"), ("max_train_epochs", "0", "0"), ("max_train_epochs", "", "empty"), ("max_train_epochs", None, "empty"),
         ("num_repeats", "1.5", "1.5"), ("seed", " ", "Seed is empty. Enter a number, such as 42."), ("num_repeats", "3,5", "Use a point: 3.5."),
+        ("max_train_epochs", "1.000", "Write it without separators: 1000."), ("seed", "10,000", "Write it without separators: 10000."),
+        ("seed", "1 000 000", "Write it without separators: 1000000."), ("guidance_scale", "3,5", "Use a point: 3.5."),
         ("num_repeats", "1_0", "must be a number, not “1_0”"), ("num_repeats", "١", "must be a number"), ("num_repeats", "1e999", "must be a number"),
         ("network_alpha", "1,5", "Use a point: 1.5."), ("network_alpha", "1_0", "1_0"), ("network_alpha", "nan", "nan"), ("network_alpha", "one", "one"),
         ("vram", "2G", "2G"), ("lora_name", "../../x", "slash"), ("lora_name", "🐱", "folder name"), ("lora_name", "x" * 300, "300"),

@@ -75,6 +75,17 @@ def test_a_folder_is_not_a_prompt_file_and_a_sampler_is_ignored(tmp_path):
     assert parse_line("a cat --ss euler --s 3").sample_steps == 3
 
 
+@pytest.mark.parametrize("prompt", ["chinese painting", "a cat, sitting on a chair, " * 30, "a.b/c"])
+def test_a_prompt_in_place_of_a_file_is_recognized(prompt):
+    with pytest.raises(TrainerError, match=r"takes the name of a \.txt file with one prompt per line"):
+        read_prompts(prompt)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(TrainerError, match=r"no/such\.txt is missing"):
+        read_prompts("no/such.txt")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("p.txt", "a cat --w 64\n"), ("p.toml", '[prompt]\nprompt = "a cat"\nwidth = 64\n'), ("p.json", '[{"prompt": "a cat", "width": 64}]')],

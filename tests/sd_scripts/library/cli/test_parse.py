@@ -115,6 +115,11 @@ def test_an_honored_flag_says_nothing(capsys):
         (["--min_timestep", "700", "--max_timestep", "300"], "min_timestep"),
         (["--use_8bit_adam", "--optimizer_type", "AdamW"], "use_8bit_adam"),
         (["unexpected"], "unexpected"),
+        (["\\"], "a backslash is left over"),
+        ([" "], "a backslash is left over"),
+        (["--sdpa", "\r"], "a backslash is left over"),
+        (["--split_mode", "max"], "--split_mode takes no value; remove “max”"),
+        (["--split_mode=true"], "--split_mode takes no value; remove “true”"),
     ],
 )
 def test_what_cannot_be_is_named(extra, named):

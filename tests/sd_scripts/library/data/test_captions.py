@@ -1,6 +1,7 @@
 """Captions: kohya's options, repeatable by their generator."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,20 +71,24 @@ def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
     assert at("k, a, b", token_warmup_step=10, token_warmup_min=1) == "k"
 
 
-def test_a_caption_file_may_lack_the_face_of_the_images_name(tmp_path):
+def test_all_lines_of_a_caption_are_trained(tmp_path):
+    """Kohya's trainer silently drops all lines but the first."""
+    (tmp_path / "a.txt").write_text("zqx cat\n\n sitting on a chair \n")
     subset = Subset(image_dir="x", caption_extension=".txt")
-    (tmp_path / "ann_b.txt").write_text("ann")
-    assert read_caption(tmp_path / "ann_b_10_20_30_40.png", subset) == "ann"
-    (tmp_path / "ann_b_10_20_30_40.txt").write_text("ann herself")
-    assert read_caption(tmp_path / "ann_b_10_20_30_40.png", subset) == "ann herself"
+    assert read_caption(tmp_path / "a.txt", subset) == "zqx cat sitting on a chair"
+    assert read_caption(tmp_path / "a.txt", replace(subset, enable_wildcard=True)) == "zqx cat\nsitting on a chair"
 
 
 def test_files(tmp_path):
     subset = Subset(image_dir="x", caption_extension=".txt", class_tokens="sks cat")
-    image = tmp_path / "a.b.png"
-    assert read_caption(image, subset) == "sks cat"
-    (tmp_path / "a.b.txt").write_text("\ufeff first line \nsecond\n", encoding="utf-8")
-    assert read_caption(image, subset) == "first line"
-    (tmp_path / "a.b.txt").write_bytes("café".encode("latin-1"))
+    file = tmp_path / "a.b.txt"
+    assert read_caption(None, subset) == "sks cat"
+    file.write_text("\ufeff first line \n", encoding="utf-8")
+    assert read_caption(file, subset) == "first line"
+    file.write_text(" \n")
+    assert read_caption(file, subset) == "sks cat"
+    file.write_text("café", encoding="utf-16")
+    assert read_caption(file, subset) == "café"
+    file.write_bytes("café".encode("cp1252"))
     with pytest.raises(TrainerError, match=r"a\.b\.txt is not UTF-8"):
-        read_caption(image, subset)
+        read_caption(file, subset)

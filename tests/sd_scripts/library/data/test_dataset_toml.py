@@ -60,7 +60,17 @@ def test_general_is_inherited_and_overruled(write):
             "bucket_reso_steps",
         ),
         ("[general]\n", "datasets"),
-        ("[generl]\n", "generl"),
+        ("[generl]\n", "generl is not a known key; perhaps general is meant"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'image_directory = "x"\n', "image_directory is not a known key; use image_dir"),
+        ('[[datasets]]\nresolution = 64\nimage_directory = "x"\n', r"use image_dir in \[\[datasets\.subsets\]\]"),
+        ('[[datasets]]\nresolution = 64\nimage_dir = "x"\n', r"image_dir belongs in \[\[datasets\.subsets\]\]"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "batch_size = 2\n", r"batch_size belongs in \[\[datasets\]\]"),
+        ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "num_repeat = 1\n", "perhaps num_repeats is meant"),
+        (
+            '[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "C:\\Users\\me"\n',
+            "Use single quotes or forward slashes for Windows",
+        ),
+        ('[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "C:\\temp"\n', r"C:\\temp is missing\. .* Use single quotes"),
     ],
 )
 def test_what_cannot_be_is_named(text, named, write):
@@ -72,6 +82,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for name in (".", "missing.toml"):
         with pytest.raises(TrainerError, match="dataset_config"):
             read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
+
+
+@pytest.mark.parametrize("name", ["meta.json", "meta.toml"])
+def test_a_metadata_file_is_recognized(name, tmp_path):
+    text = json.dumps({"p0": {"caption": "a cat"}}) if name.endswith("json") else '[p0]\ncaption = "a cat"\n'
+    (tmp_path / name).write_text(text)
+    with pytest.raises(TrainerError, match=r"is a metadata file .* --in_json"):
+        read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
 
 
 def test_what_changes_captions_forbids_their_cache(write):
@@ -89,6 +107,9 @@ def test_kohyas_named_folders(tmp_path):
     assert (dataset.resolution, dataset.batch_size) == ((64, 64), 2)
     with pytest.raises(TrainerError, match="10_sks cat"):
         read_datasets(trainer_config(train_data_dir=str(tmp_path / "notes"), resolution="64").data)
+    (tmp_path / "10_sks cat" / "a.png").touch()
+    with pytest.raises(TrainerError, match="give the folder above it"):
+        read_datasets(trainer_config(train_data_dir=str(tmp_path / "10_sks cat"), resolution="64").data)
 
 
 def test_the_file_takes_precedence_over_flags(write):

@@ -97,10 +97,47 @@ def test_in_json_names_the_images(cats, tmp_path):
     ]
 
 
-def test_images_without_words_are_counted(cats, capsys):
+def test_images_without_words_are_counted_with_the_true_reason(cats, capsys):
     (cats / "cat 3.txt").unlink()
     (cats / "cat 4.txt").write_text("\n")
     find(cats)
-    assert f"2 of 10 images in {cats} have no caption: no .txt" in capsys.readouterr().err
-    find(cats, class_tokens="cat")  # an empty file is a caption: none
-    assert "1 of 10 images" in capsys.readouterr().err
+    assert (
+        f"2 of 10 images in {cats} have no caption: no .txt file or an empty caption file, and no class_tokens" in capsys.readouterr().err
+    )
+    train, _ = find(cats, class_tokens="cat")
+    assert "have no caption" not in capsys.readouterr().err
+    assert [image.caption for image in train if image.path.name in ("cat 3.png", "cat 4.png")] == ["cat", "cat"]
+
+
+def test_what_is_left_out_or_used_twice_is_named(cats, capsys):
+    (cats / "cat 0.txt").rename(cats / "cat 0.png.txt")
+    (cats / "cat 1.txt").rename(cats / "cat 1.TXT")
+    (cats / "alone.txt").write_text("of no image")
+    (cats / "b.HEIF2").touch()
+    (cats / "inner").mkdir()
+    for copy in (cats / "twin.png", cats / "inner" / "x.png"):
+        copy.write_bytes((cats / "cat 0.png").read_bytes())
+    train, _ = find(cats, class_tokens="zqx")
+    captions = {image.path.name: image.caption for image in train}
+    assert (captions["cat 0.png"], captions["cat 1.png"], captions["twin.png"]) == ("sks cat, crop 0", "sks cat, crop 1", "zqx")
+    err = capsys.readouterr().err
+    for words in (
+        "1 file is left out (1 .heif2)", "images in subfolders are left out: 1 image in inner", "1 caption file is not used: alone.txt",
+        "same content: cat 0.png, twin.png", "10 captions do not contain the trigger word “zqx”",
+    ):  # fmt: skip
+        assert f"warning: {cats}: " in err
+        assert words in err
+
+
+def test_txt_files_beside_the_default_extension_are_named(cats, capsys):
+    index_images([Dataset(resolution=(64, 64), subsets=(Subset(image_dir=str(cats)),))], 1)
+    err = capsys.readouterr().err
+    assert "10 .txt files lie beside images that have no .caption caption" in err
+    assert "Set caption_extension = .txt to use them" in err
+
+
+def test_an_empty_folder_with_kohyas_subfolder_says_what_is_there(cats, tmp_path):
+    (tmp_path / "all").mkdir()
+    cats.rename(tmp_path / "all" / "10_my cat")
+    with pytest.raises(TrainerError, match=r"10 images in 10_my cat.* 10 repeats per image and the trigger word “my cat”"):
+        find(tmp_path / "all")

@@ -72,8 +72,14 @@ def test_settings_that_define_the_position_must_be_the_same(argv, named):
 def test_other_images_are_refused(change):
     state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
     assert layout_of([image()]) != layout_of([image(), image()])
-    with pytest.raises(TrainerError, match="the images differ"):
+    with pytest.raises(TrainerError, match="of the images changed since the checkpoint"):
         check_fixed(state, fixed_settings(trainer_config(), data(image(**change))), "x-state")
+
+
+def test_another_number_of_images_is_named_with_what_to_do():
+    state = replace(STATE, fixed=fixed_settings(trainer_config(), data()) | {"num_batches_per_epoch": 2})
+    with pytest.raises(TrainerError, match=r"2 batches then and has 4 now\. Put the images .* back .* --network_weights"):
+        check_fixed(state, fixed_settings(trainer_config(), data()), "x-state")
 
 
 def test_a_checkpoint_of_an_earlier_version_with_fewer_settings_is_accepted():

@@ -1,0 +1,140 @@
+"""What a user should know of a folder of images before it is trained, in sentences: the same in the form, in preflight and from the trainer."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from fluxgym.contract.caption_files import Pairing
+from fluxgym.contract.dataset_rules import is_image_name
+
+MAX_NAMED = 3
+KOHYA_FOLDER = re.compile(r"(\d{1,6})_(.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetLook:
+    """One look at a folder: its images with the text of their captions ("" without one), and what would be lost.
+
+    subfolders are the numbers of images in the folders inside; equal are groups of images of the same content; undecodable are caption
+    files in an unknown encoding, refused those that are not regular files, with the reason.
+    """
+
+    captions: Mapping[str, str]
+    pairing: Pairing
+    undecodable: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    equal: tuple[tuple[str, ...], ...] = ()
+    subfolders: Mapping[str, int] = field(default_factory=dict)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a sentence, the first three and how many more there are: "a, b, c and 2 more"."""
+    names = list(names)
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
+def counted(number: int, noun: str, verb: str = "", verbs: str = "") -> str:
+    """Return a number with its noun, and the verb in singular or plural: "1 image is", "2 images are"."""
+    words = f"{number} {noun}{'s' * (number != 1)}"
+    return f"{words} {verb if number == 1 else verbs}" if verb else words
+
+
+def undecodable_sentence(name: str) -> str:
+    """Return why a caption file cannot be read, and the way out."""
+    return (
+        f"The caption {name} is not UTF-8 text; save it as UTF-8, or convert all captions of its folder with "
+        "“python -m fluxgym captions FOLDER --from cp1252”."
+    )
+
+
+def notes(look: DatasetLook, *, extension: str, trigger: str = "") -> Iterator[str]:
+    """Yield a sentence for each thing that is left out, used twice, or missing. trigger is the word that captions should contain."""
+    pairing = look.pairing
+    if pairing.left_out:
+        yield _left_out(pairing.left_out)
+    if look.subfolders and look.captions:
+        yield f"Images in subfolders are left out: {_folders(look.subfolders)}. Move them into the folder itself to train on them."
+    if pairing.unused:
+        subject = counted(len(pairing.unused), "caption file", "is", "are")
+        yield f"{subject} not used: {listed(pairing.unused)}. No image has this name, or another file is the image's caption."
+    if pairing.other_captions:
+        endings = sorted({PurePath(name).suffix for name in pairing.other_captions})
+        there = counted(len(pairing.other_captions), f"{' and '.join(endings)} file", "lies", "lie")
+        yield (
+            f"{there} beside images that have no {extension} caption: {listed(pairing.other_captions)}. "
+            f"Set caption_extension = {endings[0]} to use {'it' if len(pairing.other_captions) == 1 else 'them'}."
+        )
+    for one, other in pairing.shared[:MAX_NAMED]:
+        yield f"{one} and {other} share one caption, {pairing.of[one]}. Rename one of them to give it its own."
+    for group in look.equal[:MAX_NAMED]:
+        yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
+    lacking = [name for name, text in look.captions.items() if text and trigger.strip().casefold() not in text.casefold()]
+    if trigger.strip() and lacking:
+        subject = counted(len(lacking), "caption", "does", "do")
+        yield f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(lacking)}."
+
+
+def _left_out(names: tuple[str, ...]) -> str:
+    endings = Counter(PurePath(name).suffix.lower() or "no ending" for name in names)
+    kinds = ", ".join(f"{number} {ending}" for ending, number in endings.most_common())
+    return f"{counted(len(names), 'file', 'is', 'are')} left out ({kinds}), because this format is not read: {listed(names)}."
+
+
+def _folders(subfolders: Mapping[str, int]) -> str:
+    return listed(f"{counted(number, 'image')} in {name}" for name, number in sorted(subfolders.items()))
+
+
+def no_images_sentence(subfolders: Mapping[str, int]) -> str:
+    """Return why a folder has nothing to train on: what was found in its subfolders, and how to use it. "" if nothing was found."""
+    if not subfolders:
+        return ""
+    found = f"The folder itself holds no images, but there are {_folders(subfolders)}."
+    kohya = next((match for name in sorted(subfolders) if (match := KOHYA_FOLDER.fullmatch(name))), None)
+    if kohya is None:
+        return f"{found} Choose that folder."
+    return f"{found} It is a folder of kohya's form: choose {kohya[0]} with {int(kohya[1])} repeats per image and the trigger word “{kohya[2]}”."
+
+
+def images_in_subfolders(folder: Path) -> dict[str, int]:
+    """Return how many images each folder inside a folder holds; only those with images, and no hidden ones."""
+    found = {}
+    for inner in sorted(folder.iterdir()):
+        if inner.name.startswith(".") or not inner.is_dir():
+            continue
+        try:
+            number = sum(is_image_name(path.name) and path.is_file() for path in inner.iterdir())
+        except OSError:
+            continue  # a folder that cannot be read is not the user's data set
+        if number:
+            found[inner.name] = number
+    return found
+
+
+def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of files with the same content; only files of the same size are read, by `digest`."""
+    by_size: dict[int, list[str]] = {}
+    for name, size in sizes.items():
+        by_size.setdefault(size, []).append(name)
+    by_content: dict[bytes, list[str]] = {}
+    for name in (name for names in by_size.values() if len(names) > 1 for name in names):
+        by_content.setdefault(digest(name), []).append(name)
+    return tuple(sorted(tuple(sorted(names)) for names in by_content.values() if len(names) > 1))
+
+
+def content_digest(path: Path) -> bytes:
+    """Return a hash of a file's content; raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def cut_captions_sentence(lengths: Mapping[str, int], limit: int) -> str:
+    """Return which captions the text encoder cuts: their lengths in tokens by image, those over the limit only; "" if none is."""
+    cut = {name: number - limit for name, number in sorted(lengths.items()) if number > limit}
+    if not cut:
+        return ""
+    subject = counted(len(cut), "caption", "is", "are")
+    return f"{subject} longer than the {limit} tokens that T5 reads; what is cut off: {listed(f'{number} tokens of {name}' for name, number in cut.items())}."

@@ -1,0 +1,68 @@
+"""How many tokens of a text T5 reads, and how many tokens captions have, counted by the model's own tokenizer."""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles, caption_tokenizer
+from fluxgym.models.identify import identify
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DEV, SCHNELL = 512, 256  # as the trainer's T5_LENGTHS; a test holds them equal
+MAX_COUNTED = 100_000
+
+
+def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
+    """Return the number of tokens that T5 reads of a caption: the advanced setting's, else the model's, at most its tokenizer's."""
+    limit = int(advanced.get(CAPTION_LENGTH) or (SCHNELL if "schnell" in identify(files.transformer).words else DEV))
+    folder = caption_tokenizer(files)
+    return limit if folder is None else min(limit, _longest(folder / "tokenizer_config.json"))
+
+
+def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict[str, int]:
+    """Return the number of tokens of each caption that is longer than the limit, by image.
+
+    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, the words are counted, of which
+    each has at least one token.
+    """
+    folder = caption_tokenizer(files)
+    found = {}
+    for name, text in captions.items():
+        longest = max(text.splitlines(), key=len, default="")
+        if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(folder, longest)) > limit:
+            found[name] = number
+    return found
+
+
+@functools.lru_cache(maxsize=MAX_COUNTED)
+def _count(folder: Path | None, text: str) -> int:
+    """Return the number of tokens of a text, with the one that ends it."""
+    tokenizer = None if folder is None else _tokenizer(folder / "tokenizer.json")
+    return len(text.split()) + 1 if tokenizer is None else len(tokenizer.encode(text).ids)
+
+
+@functools.lru_cache(maxsize=4)
+def _tokenizer(file: Path) -> "Tokenizer | None":
+    """Return the tokenizer of a tokenizer.json, None if it cannot be read."""
+    from tokenizers import Tokenizer  # loads slowly, and only long captions need it
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception:  # noqa: BLE001 (the library raises nothing narrower)
+        return None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+@functools.lru_cache(maxsize=4)
+def _longest(file: Path) -> int:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig")).get("model_max_length")
+    except (OSError, ValueError, AttributeError):
+        value = None
+    return int(value) if isinstance(value, (int, float)) and value > 0 else DEV

@@ -1,0 +1,102 @@
+"""Ask the built-in trainer whether it accepts a training's settings: its own parser and checks, in a process of their own, before Start."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fluxgym.config.settings import IN_ADVANCED, OWN_KEYS, SCHEDULERS, TrainConfig
+from fluxgym.errors import ConfigError, Level, Problem, problem_of
+from fluxgym.runs.launch_spec import TrainerOptions, to_words
+
+CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
+TIMEOUT_S = 120.0
+LABELS = {row.flag: row for row in (*OWN_KEYS, *IN_ADVANCED) if row.flag.startswith("--")}
+# Their values are checked completely by the settings table, so that the trainer need not be asked.
+PLAIN = ("network_alpha", "train_batch_size", "save_every_n_steps", "reg_data_dir", "enable_bucket")
+SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_prompts", "--resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """What the trainer says: the sentence of a refusal, "" if there is none, and flags that name a class that it did not import."""
+
+    refusal: str
+    unchecked: tuple[str, ...]
+
+
+class _CheckFailed(Exception):
+    """The check itself did not work, so that nothing is known."""
+
+
+def needs_trainer(config: TrainConfig) -> bool:
+    """Return True if settings were chosen that only the trainer itself can check."""
+    unusual = {name for name in config.advanced if name not in PLAIN}
+    if config.advanced.get("lr_scheduler") in ("", None, *SCHEDULERS):
+        unusual.discard("lr_scheduler")
+    return bool(unusual)
+
+
+def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
+    """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
+
+    The first check of some settings takes seconds, the next none. A trainer without the check is not asked.
+    """
+    if not (trainer_dir / CHECK_SCRIPT).is_file():
+        return ()
+    asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
+    try:
+        verdict = _ask(trainer_dir, tuple(to_words(asked)), dataset_toml)
+    except _CheckFailed as error:
+        message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
+        return (Problem(level=Level.WARNING, message=message, field="advanced"),)
+    problems = [_own_class(name) for name in verdict.unchecked]
+    return (*problems, _refusal(verdict.refusal)) if verdict.refusal else tuple(problems)
+
+
+@functools.lru_cache(maxsize=256)
+def _ask(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdict:
+    with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
+        toml = Path(folder) / "dataset.toml"
+        toml.write_text(dataset_toml, encoding="utf-8")
+        argv = [*words, "--output_dir", folder, "--output_name", "x", "--dataset_config", str(toml)]
+        try:
+            done = subprocess.run(
+                [sys.executable, str(trainer_dir / CHECK_SCRIPT)],
+                input=json.dumps({"argv": argv}),
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # nothing is computed, and a busy GPU has no room for another process
+                check=True,
+            )
+            found = json.loads(done.stdout)
+            return _Verdict(refusal=found["error"] or "", unchecked=tuple(found["unchecked"]))
+        except subprocess.TimeoutExpired:
+            raise _CheckFailed(f"no answer within {TIMEOUT_S:.0f} s") from None
+        except subprocess.CalledProcessError as error:
+            raise _CheckFailed(((error.stderr or "").strip().splitlines() or ["no reason given"])[-1][:200]) from None
+        except (OSError, ValueError, KeyError) as error:
+            raise _CheckFailed(str(error)[:200]) from None
+
+
+def _own_class(name: str) -> Problem:
+    message = f"{name} names a class of your own. It is imported when the training starts, so whether it can be used is not known before."
+    return Problem(level=Level.WARNING, message=message, field="advanced")
+
+
+def _refusal(sentence: str) -> Problem:
+    """Return a refusal in the words of the form: without the path of a file that is not written yet, with a field's label for its flag."""
+    sentence = re.sub(r"^\S*dataset\.toml(, [^:]*)?: ", "", sentence)
+    flag = re.match(r"--\w+", sentence)
+    row = LABELS.get(flag[0]) if flag else None
+    field = "advanced" if row is None else row.name
+    if row is not None and flag is not None:
+        sentence = row.label + sentence[flag.end() :]
+    plain = re.sub(r"(^|(?<=\s))--(?=\w)", "", sentence)
+    return problem_of(ConfigError(f"{plain[0].upper() if row else plain[0]}{plain[1:]}", field=field))

@@ -1,0 +1,58 @@
+"""Check a training's command line and data set as the trainer does, without loading a model: the app runs it before Start.
+
+Reads {"argv": [...]} from stdin and prints {"error": sentence or null, "unchecked": [flag, ...]}. A class of the user's own is not
+imported, since that executes it; its flag is in `unchecked`.
+"""
+
+import contextlib
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from library.cli.parse import read_flags, to_config
+from library.errors import TrainerError
+from library.training.preflight import check_before_loading
+from library.training.settings_check import check_settings
+
+IMPORTABLE = ("torch", "transformers", "diffusers", "bitsandbytes", "prodigyopt", "dadaptation", "schedulefree")
+CLASSES = {"optimizer_type": "optimizer_args", "lr_scheduler_type": "lr_scheduler_args"}
+
+
+def main() -> int:
+    """Check what stdin holds; returns the exit code, 0 whatever the result is."""
+    argv = json.load(sys.stdin)["argv"]
+    with contextlib.redirect_stdout(sys.stderr):
+        error, unchecked = check(argv)
+    print(json.dumps({"error": error, "unchecked": unchecked}))
+    return 0
+
+
+def check(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Return the sentence of the first refusal, None if there is none, and the flags that name a class that was not imported."""
+    unchecked: list[str] = []
+    try:
+        flags = read_flags(argv)
+        unchecked = _remove_own_classes(flags)
+        config = to_config(flags)
+        check_settings(config)
+        check_before_loading(config)
+    except TrainerError as error:
+        return str(error), unchecked
+    return None, unchecked
+
+
+def _remove_own_classes(flags: Namespace) -> list[str]:
+    """Reset the flags that name a class outside the trainer's own packages, with their arguments, and return their names."""
+    own = [name for name in CLASSES if "." in (given := getattr(flags, name) or "") and given.split(".")[0] not in IMPORTABLE]
+    for name in own:
+        setattr(flags, name, "")
+        setattr(flags, CLASSES[name], None)
+    return own
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Each thing that a user would lose without knowing is one sentence that names the files."""
+
+import pytest
+
+from fluxgym.contract.caption_files import Pairing
+from fluxgym.contract.dataset_notes import (
+    DatasetLook,
+    content_digest,
+    cut_captions_sentence,
+    equal_files,
+    images_in_subfolders,
+    listed,
+    no_images_sentence,
+    notes,
+)
+
+
+def look(captions, **found):
+    pairing = {name: found.pop(name) for name in ("unused", "shared", "other_captions", "left_out") if name in found}
+    of = {name: name.replace(".png", ".txt") for name in captions}
+    return DatasetLook(captions=captions, pairing=Pairing(of=of, **pairing), **found)
+
+
+def sentences(found, trigger=""):
+    return list(notes(found, extension=".txt", trigger=trigger))
+
+
+def test_a_plain_folder_needs_no_words():
+    assert sentences(look({"a.png": "sks cat", "b.png": ""}), trigger="sks cat") == []
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"left_out": ("b.HEIF2", "c.jxl", "d.jxl")}, "3 files are left out (2 .jxl, 1 .heif2), because this format is not read: b.HEIF2, c.jxl, d.jxl."),
+        ({"left_out": ("readme",)}, "1 file is left out (1 no ending)"),
+        ({"subfolders": {"10_cat": 2}}, "2 images in 10_cat"),
+        ({"unused": ("x.txt",)}, "1 caption file is not used: x.txt."),
+        ({"other_captions": ("a.caption",)}, "Set caption_extension = .caption to use it."),
+        ({"shared": (("a.jpg", "a.png"),)}, "a.jpg and a.png share one caption"),
+        ({"equal": (("a.png", "b.png"),)}, "same content: a.png, b.png"),
+    ],
+)  # fmt: skip
+def test_each_loss_is_named(found, words):
+    (sentence,) = sentences(look({"a.png": "cat", "a.jpg": "cat"}, **found))
+    assert words in sentence
+
+
+def test_captions_without_the_trigger_word_are_counted_and_named():
+    found = look({"a.png": "a photo of SKS Cat", "b.png": "a cat", "c.png": ""})
+    assert sentences(found, trigger="sks cat") == ["1 caption does not contain the trigger word “sks cat”: b.png."]
+
+
+def test_many_names_are_counted():
+    assert listed("abcde") == "a, b, c and 2 more"
+
+
+def test_kohyas_folder_says_how_to_use_it():
+    sentence = no_images_sentence({"10_my cat": 2, "other": 1})
+    assert "2 images in 10_my cat, 1 image in other" in sentence
+    assert "choose 10_my cat with 10 repeats per image and the trigger word “my cat”" in sentence
+    assert no_images_sentence({"cats": 3}).endswith("Choose that folder.")
+    assert no_images_sentence({}) == ""
+
+
+def test_images_in_subfolders_are_counted(tmp_path):
+    for name in ("in/a.png", "in/b.JPG", "in/c.txt", ".cache/x.png", "empty/y.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert images_in_subfolders(tmp_path) == {"in": 2}
+
+
+def test_equal_content_is_found_and_only_files_of_one_size_are_read(tmp_path):
+    for name, content in (("a", b"xx"), ("b", b"xx"), ("c", b"yy"), ("d", b"xxx")):
+        (tmp_path / name).write_bytes(content)
+    read = []
+
+    def digest(name):
+        read.append(name)
+        return content_digest(tmp_path / name)
+
+    assert equal_files({name: (tmp_path / name).stat().st_size for name in "abcd"}, digest) == (("a", "b"),)
+    assert read == ["a", "b", "c"]
+
+
+def test_cut_captions_are_named_with_the_number_of_tokens():
+    assert cut_captions_sentence({"a.png": 512}, 512) == ""
+    assert cut_captions_sentence({"a.png": 900, "b.png": 12}, 512) == (
+        "1 caption is longer than the 512 tokens that T5 reads; what is cut off: 388 tokens of a.png."
+    )

@@ -1,0 +1,97 @@
+"""What the trainer refuses is refused before Start, beside its field, by the trainer's own checks."""
+
+import json
+
+import pytest
+
+from fluxgym.config.settings import TrainConfig
+from fluxgym.errors import Level
+from fluxgym.trainers import settings_check
+from fluxgym.trainers.settings_check import check_with_trainer, needs_trainer
+from tests.support.photos import write_cats
+from tests.support.source_tree import ROOT
+
+TRAINER = ROOT / "sd-scripts"
+MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl")}
+
+
+@pytest.fixture(name="ask")
+def fixture_ask(tmp_path):
+    images = write_cats(tmp_path / "images", count=1)
+    toml = f'[general]\ncaption_extension = ".txt"\n%s\n[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{images}"\n'
+    return lambda general="", **options: check_with_trainer(
+        MODELS | {f"--{name}": value for name, value in options.items()}, toml % general, TRAINER
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "field", "words"),
+    [
+        ({"optimizer_type": ("nosuch",)}, "advanced", "optimizer_type nosuch is not an optimizer; use one of AdamW"),
+        ({"optimizer_type": ("AdamW",), "optimizer_args": ("betas=2",)}, "advanced", "optimizer_args betas=2 does not fit AdamW"),
+        ({"lr_scheduler": ("nosuch",)}, "lr_scheduler", "Learning rate scheduler nosuch is not supported; use one of constant"),
+        ({"lr_scheduler_args": ("power=1",), "lr_scheduler": ("cosine",)}, "advanced", "lr_scheduler_args power=1 does not fit cosine"),
+        ({"network_args": ("foo=1",)}, "advanced", "network_args foo=1 is not supported; known: "),
+        ({"network_weights": ("/no/such.safetensors",)}, "advanced", "network_weights /no/such.safetensors is missing"),
+        ({"general": "shuffle_caption = true", "cache_text_encoder_outputs": None}, "advanced", "shuffle_caption changes captions while training"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, options, field, words):
+    (problem,) = ask(**options)
+    assert (problem.level, problem.field, problem.code) == (Level.ERROR, field, "ConfigError")
+    assert problem.message.startswith(words)
+    assert "--" not in problem.message
+    assert "dataset.toml" not in problem.message
+
+
+@pytest.mark.slow
+def test_what_the_trainer_accepts_gives_no_problem(ask):
+    assert ask(optimizer_type=("AdamW",), optimizer_args=("weight_decay=0.01",), lr_scheduler=("cosine",)) == ()
+
+
+@pytest.mark.slow
+def test_a_class_of_the_users_own_is_not_imported(ask, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (problem,) = ask(optimizer_type=("mine.Optimizer",), optimizer_args=("any=1",))
+    assert problem.level is Level.WARNING
+    assert "optimizer_type names a class of your own" in problem.message
+    assert not (tmp_path / "executed").exists()
+
+
+def fake_trainer(folder, body):
+    script = folder / settings_check.CHECK_SCRIPT
+    script.parent.mkdir(parents=True)
+    script.write_text(f"import json, sys\nrequest = json.load(sys.stdin)\n{body}\n")
+    return folder
+
+
+def test_the_trainer_is_asked_once_for_the_same_settings(tmp_path):
+    log = tmp_path / "log"
+    trainer = fake_trainer(tmp_path / "t", f"open({str(log)!r}, 'a').write('x')\nprint(json.dumps({{'error': None, 'unchecked': []}}))")
+    for name in ("one", "two"):  # the run's own name does not matter
+        assert check_with_trainer({"--output_name": (name,), "--seed": ("1",)}, "", trainer) == ()
+    assert log.read_text() == "x"
+
+
+@pytest.mark.parametrize("body", ["sys.exit('it broke')", "print('no JSON')", "print(json.dumps({}))"])
+def test_a_check_that_fails_prevents_nothing(tmp_path, body):
+    (problem,) = check_with_trainer({}, json.dumps(str(tmp_path)), fake_trainer(tmp_path / "t", body))
+    assert problem.level is Level.WARNING
+    assert "could not check the advanced settings" in problem.message
+
+
+def test_a_trainer_without_the_check_is_not_asked(tmp_path):
+    assert check_with_trainer({}, "", tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("advanced", "is_needed"),
+    [
+        ({}, False), ({"lr_scheduler": "cosine", "network_alpha": 4, "enable_bucket": False}, False), ({"lr_scheduler": "piecewise_constant"}, True),
+        ({"optimizer_type": "AdamW"}, True), ({"shuffle_caption": True}, True),
+    ],
+)  # fmt: skip
+def test_only_unusual_settings_need_the_trainer(advanced, is_needed):
+    assert needs_trainer(TrainConfig(lora_name="x", advanced=advanced)) is is_needed

@@ -1,0 +1,39 @@
+"""The check of the app before Start refuses what the trainer refuses, and imports no class of the user's own."""
+
+import pytest
+
+from library.cli.check_settings import check
+from tests.support.photos import write_cats
+
+
+@pytest.fixture(name="argv")
+def fixture_argv(tmp_path):
+    images = write_cats(tmp_path / "images", count=1)
+    (tmp_path / "d.toml").write_text(f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{images}"\n')
+    models = [word for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl") for word in (f"--{name}", "x")]
+    return [*models, "--seed", "1", "--output_dir", str(tmp_path / "out"), "--dataset_config", str(tmp_path / "d.toml")]
+
+
+def test_settings_that_can_be_trained_are_accepted(argv):
+    assert check(argv) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--optimizer_type", "nosuch"], "--optimizer_type nosuch is not an optimizer"),
+        (["--lr_scheduler_type", "nosuch"], "--lr_scheduler_type nosuch"),
+        (["--network_args", "train_blocks=some"], "--network_args train_blocks=some"),
+        (["--network_weights", "/no/such"], "--network_weights /no/such is missing"),
+        (["--min_bucket_reso", "512", "--enable_bucket"], "min_bucket_reso 512"),
+    ],
+)
+def test_what_the_trainer_refuses_is_refused(argv, more, words):
+    assert words in check([*argv, *more])[0]
+
+
+def test_a_class_of_the_users_own_is_not_imported(argv, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert check([*argv, "--optimizer_type", "mine.Class", "--optimizer_args", "a=1"]) == (None, ["optimizer_type"])
+    assert check([*argv, "--lr_scheduler_type", "mine.Class"]) == (None, ["lr_scheduler_type"])
