@@ -30,13 +30,17 @@ PREFERRED, FALLBACK = "flux-dev", "pocket"
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One entry of models.yaml; `files` maps each role to paths relative to the models folder, in the order they are tried."""
+    """One entry of models.yaml; `files` maps each role to paths relative to the models folder, in the order they are tried.
+
+    use is a sentence on where its LoRAs work.
+    """
 
     id: str
     title: str
     license: str
     files: Mapping[str, tuple[str, ...]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    use: str = "Works in ComfyUI, Forge, and diffusers."
 
     @property
     def short_title(self) -> str:
@@ -89,6 +93,7 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
         license=str(entry.get("license", entry.get("licence", ""))),
         files=files,
         defaults=defaults,
+        use=str(entry.get("use", Model.use)),
     )
 
 

@@ -36,7 +36,7 @@ class _CheckFailed(Exception):
 
 def needs_trainer(config: TrainConfig) -> bool:
     """Return True if settings were chosen that only the trainer itself can check."""
-    unusual = {name for name in config.advanced if name not in PLAIN}
+    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}  # off is refused for none
     if config.advanced.get("lr_scheduler") in ("", None, *SCHEDULERS):
         unusual.discard("lr_scheduler")
     return bool(unusual)

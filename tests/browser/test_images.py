@@ -36,11 +36,15 @@ def test_images_are_searched_filtered_and_edited_in_bulk_with_undo(app, page):
     expect(page.locator(".fg-image .fg-filename")).to_have_text(["cat-3.png"])
     page.get_by_label("Select cat-3.png").check()
     page.get_by_role("button", name="Add text…").click()
-    page.get_by_label("Text", exact=True).fill("sks cat")
+    expect(page.get_by_label("Text", exact=True)).to_be_focused()
+    page.keyboard.type("sks cat")
     page.get_by_role("dialog").get_by_role("button", name="Add", exact=True).click()
     expect(page.locator(".fg-image")).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_label("Caption of cat-3.png")).to_have_value("a face")
+    page.get_by_label("Search names and captions").fill("no such words")
+    page.get_by_role("button", name="Show all 8").click()
+    expect(page.locator(".fg-image")).to_have_count(8)
 
 
 def test_several_images_are_removed_and_put_back_and_steps_agree(app, page):

@@ -161,3 +161,29 @@ def test_retry_loads_a_failed_run_into_the_form(app, page, runs):
     page.locator("#runs").get_by_role("button", name="Retry…: dog").click()
     expect(page.locator("#field-lora_name :is(input, textarea)").first).to_have_value("dog")
     expect(page.locator("html[data-fg-tab=train]")).to_be_attached()
+
+
+def test_a_run_that_is_deleted_or_forgotten_is_not_selected_any_more(app, page, runs):
+    open_runs(page, app)
+    page.get_by_label("Select corgi").check()
+    page.get_by_label("Select dog").check()
+    bar = page.get_by_role("region", name="Selected runs")
+    row = page.locator("#runs tbody tr").filter(has_text="corgi")
+    row.get_by_role("button", name="More for").click()
+    page.get_by_role("menuitem", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete ").click()
+    expect(bar).to_contain_text("1 selected")
+    expect(bar).not_to_contain_text("not shown")
+    page.goto(f"{app.url}#run/dog")
+    page.get_by_role("region", name="dog").first.get_by_role("button", name="More for").click()
+    page.get_by_role("menuitem", name="Forget").click()
+    expect(page).to_have_url(f"{app.url}#runs")
+    expect(names(page)).to_have_text(["cat"])
+
+
+def test_new_training_on_the_page_of_runs_empties_the_form(app, page, runs):
+    open_runs(page, app)
+    expect(page.get_by_label("LoRA name")).to_have_value("corgi")
+    page.get_by_role("button", name="New training").first.click()
+    expect(page).to_have_url(f"{app.url}#train")
+    expect(page.get_by_label("LoRA name")).to_have_value("")

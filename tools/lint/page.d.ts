@@ -8,6 +8,8 @@ interface Window {
 interface DocumentEventMap {
   /** The app answers again, or does not. */
   "fg:connection": CustomEvent<boolean>;
+  /** The slugs of runs that were forgotten or deleted on this page. */
+  "fg:gone": CustomEvent<string[]>;
   /** A run or the list of runs was changed by this page. */
   "fg:changed": CustomEvent<null>;
   /** Another page was opened. */

@@ -43,6 +43,7 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
     queued_at = session.started
     return RunFacts(
         model=model_title(state, models),
+        use=_use(state, models),
         trigger=str(state.get("concept_sentence") or ""),
         num_images=_num_images(run),
         queued_at=queued_at if began_at is not None and began_at - queued_at > WAITED_S else None,
@@ -60,6 +61,13 @@ def model_title(state: State, models: Path) -> str:
         return get_model(model, models).short_title
     except FluxGymError:
         return model
+
+
+def _use(state: State, models: Path) -> str:
+    try:
+        return get_model(str(state.get("base_model") or ""), models).use
+    except FluxGymError:
+        return ""
 
 
 def _num_images(run: RunPaths) -> int:

@@ -58,7 +58,7 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
     element.onclose = () => element.open || resolve(null); // the event of an earlier dialog may arrive after this one has opened
     fill(element, form);
     element.showModal();
-    (input ?? cancel).focus();
+    (input ?? (danger ? null : /** @type {HTMLElement | null} */ (form.querySelector(".field input"))) ?? cancel).focus();
     input?.select();
   });
 }

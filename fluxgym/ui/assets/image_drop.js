@@ -8,8 +8,8 @@ import { chosen, dropped } from "./uploads.js";
 
 const TIPS = [
   ["What works well", "Sharp images of one subject, from several angles, with different backgrounds."],
-  ["What to write", "A caption names what changes between images, not what you teach."],
-  ["What happens to them", "They stay on this computer. Each one is scaled to the training’s size."],
+  ["What to write", "Begin with the trigger word, then name what changes between the images."],
+  ["What happens to them", "They stay on the machine where FluxGym runs. Each one is scaled to the training’s size."],
 ];
 
 /**

@@ -28,8 +28,9 @@ export function imageSearch({ onchange }) {
     get query() {
       return { search: search.value, filter: filter.value };
     },
-    /** @param {string} name */
+    /** @param {string} name of the filter, "" for all images; the search is cleared */
     setFilter(name) {
+      search.value = "";
       filter.value = name;
       onchange();
     },
@@ -42,12 +43,14 @@ export function imageSearch({ onchange }) {
 
 /**
  * The page of images. `card` is what its images need.
- * @param {{ card: Grid, onturn: (step: number) => unknown }} options onturn is called with 1 for the next page and -1 for the previous one
+ * @param {{ card: Grid, onturn: (step: number) => unknown, onall: () => unknown }} options onturn is called with 1 for the next page and -1 for
+ *   the previous one, onall to show all images
  */
-export function imageGrid({ card, onturn }) {
+export function imageGrid({ card, onturn, onall }) {
   const grid = h("ul", { class: "images fg-gallery", "aria-label": "Images. Escape in a caption leads to the image: Space selects it, Delete removes it, arrows move." });
   grid.addEventListener("keydown", (event) => moveByArrows(grid, event));
-  const nothing = h("p", { class: "soft fg-nothing", hidden: true }, "No image matches.");
+  const all = h("button", { type: "button", class: "link", onclick: onall });
+  const nothing = h("p", { class: "soft fg-nothing", hidden: true }, "No image matches. ", all);
   const turn = (/** @type {string} */ label, /** @type {string} */ name, /** @type {number} */ step) => {
     const button = h("button", { type: "button", class: "btn s icon", "aria-label": label, onclick: () => { if (!button.getAttribute("aria-disabled")) onturn(step); } }, icon(name));
     return button;
@@ -66,6 +69,7 @@ export function imageGrid({ card, onturn }) {
     show({ items, count, shown }, { offset, size }) {
       keyed(grid, items, (item) => `${source()}/${item.name}/${item.version}`, (item) => imageCard(item, card), (element, item) => showImageCard(element, item, card));
       nothing.hidden = count === 0 || shown > 0;
+      put(all, count === 1 ? "Show the image" : `Show all ${count}`);
       pager.hidden = shown <= size;
       put(where, `${offset + 1}–${Math.min(shown, offset + size)} of ${shown}`);
       attribute(before, "aria-disabled", offset === 0 ? "true" : null);

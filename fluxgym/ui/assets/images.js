@@ -50,7 +50,7 @@ class Images {
     this.uploading = uploadState();
     this.search = imageSearch({ onchange: () => this.first() });
     this.bulk = bulkBar({ changed: () => this.changed(), selectAll: () => this.selectAll(), clear: () => this.clearSelection() });
-    this.grid = imageGrid({ card: this.cardActions(), onturn: (step) => this.turn(step) });
+    this.grid = imageGrid({ card: this.cardActions(), onturn: (step) => this.turn(step), onall: () => this.search.setFilter("") });
     this.tips = tips();
     this.card = this.build();
     fill(element, this.card);

@@ -6,7 +6,7 @@ import { checkpointsCard } from "./checkpoints.js";
 import { curveData } from "./curves.js";
 import { loadIntoForm, newTraining } from "./load_run.js";
 import { menu } from "./menu.js";
-import { openRun, route } from "./router.js";
+import { go, openRun, route } from "./router.js";
 import { lossCard, rateCard } from "./run_charts.js";
 import { adviceCard, causeCard } from "./run_ending.js";
 import { runHeader } from "./run_header.js";
@@ -68,6 +68,7 @@ class RunPage {
     fill(element, this.none.element, this.body);
     this.ask = poll(() => this.update());
     document.addEventListener("fg:route", this.ask);
+    document.addEventListener("fg:gone", ({ detail }) => { if (route().tab === "run" && detail.includes(route().slug ?? "")) go("runs"); });
     document.addEventListener("fg:changed", this.ask);
   }
 

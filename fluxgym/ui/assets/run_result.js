@@ -55,14 +55,16 @@ function triggerLine() {
       notice("The browser does not allow copying here. The trigger word is selected; press Ctrl+C.");
     }
   } }, icon("copy"));
+  const use = h("span", { class: "small soft" });
   const element = h("div", { class: "stack tight" }, h("p", { class: "strong" }, "Use it with the trigger word"),
-    h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copy), h("span", { class: "small soft" }, "Works in ComfyUI, Forge, and diffusers.")));
+    h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copy), use));
   return {
     element,
-    /** @param {string} text */
-    show(text) {
-      put(trigger, text);
-      element.hidden = !text;
+    /** @param {RunFacts | null} facts */
+    show(facts) {
+      put(trigger, facts?.trigger ?? "");
+      put(use, facts?.use ?? "");
+      element.hidden = !facts?.trigger;
     },
   };
 }
@@ -163,7 +165,7 @@ export function runResult({ onopen, ontrain, onnew }) {
       put(sentence, sentenceOf(run, file));
       sample.show(samples, file);
       download.show(file);
-      trigger.show(facts?.trigger ?? "");
+      trigger.show(facts);
     },
     /**
      * Train further, the button that fills the form, New training and the menu.

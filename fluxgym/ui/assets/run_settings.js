@@ -90,6 +90,7 @@ export function monitorCard({ onrefresh }) {
   /** @type {MonitorState} */
   let monitor = { is_alive: false, pid: null, lines: [] };
   let isLive = false;
+  element.addEventListener("toggle", () => { lines.scrollTop = lines.scrollHeight; });
   return {
     element,
     /** @param {Changed} next */
@@ -99,6 +100,7 @@ export function monitorCard({ onrefresh }) {
       put(state, monitorText(monitor, isLive));
       put(lines, monitor.lines.join("\n"));
       lines.hidden = !monitor.lines.length;
+      lines.scrollTop = lines.scrollHeight;
     },
   };
 }

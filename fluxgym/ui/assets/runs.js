@@ -79,6 +79,7 @@ class RunsPage {
     fill(element, h("section", { class: "card fg-runs-card", "aria-labelledby": "runs-h" }, this.tools.element, this.slot,
       h("div", { class: "scroll" }, this.table.element), this.empty, this.pager.element), this.comparison.element);
     this.ask = poll(() => this.update());
+    document.addEventListener("fg:gone", ({ detail }) => { this.selection.remove(detail); this.show(); });
     document.addEventListener("fg:changed", this.ask);
     document.addEventListener("fg:route", this.ask);
   }
@@ -117,8 +118,7 @@ class RunsPage {
    * @param {(sessions: SessionRow[]) => Promise<string[]>} action
    */
   async remove(action) {
-    this.selection.remove(await action(this.selection.all.filter((session) => !session.is_live)));
-    this.show();
+    await action(this.selection.all.filter((session) => !session.is_live));
   }
 
   /** Request the rows if they changed, show them, and return the seconds until the next request. */

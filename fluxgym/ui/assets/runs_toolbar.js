@@ -3,6 +3,7 @@
 import { h, keyed, put } from "./dom.js";
 import { icon } from "./icons.js";
 import { importInput } from "./list_actions.js";
+import { newTraining } from "./load_run.js";
 import { segmented } from "./segmented.js";
 import { whole } from "./text.js";
 
@@ -30,7 +31,7 @@ export function runsToolbar(query, change, importTypes) {
     h("h1", { class: "vh", id: "runs-h" }, "All runs"),
     h("div", { class: "search" }, icon("search"), name), status.element, model,
     h("button", { type: "button", class: "btn s", onclick: () => file.click() }, "Import…"), file,
-    h("a", { class: "btn s primary", href: "#train" }, "New training"));
+    h("button", { type: "button", class: "btn s primary", onclick: () => newTraining() }, "New training"));
   return {
     element,
     /** @param {SessionPage} shown */

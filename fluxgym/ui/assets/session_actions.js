@@ -85,6 +85,7 @@ export async function forget(sessions) {
   const { slugs, refused } = answer.value;
   noticeForgotten(slugs, slugs.length === 1 ? namesOf(sessions.filter((session) => session.slug === slugs[0])) : plural(slugs.length, "run"));
   reportRefused(refused);
+  emit("fg:gone", slugs);
   emit("fg:changed");
   return slugs;
 }
@@ -122,6 +123,7 @@ export async function deleteRuns(sessions) {
     reportRefused(answer.value.refused);
     return "";
   } });
+  emit("fg:gone", deleted);
   emit("fg:changed");
   return deleted;
 }

@@ -440,10 +440,13 @@
 /**
  * What a run trains and how long it took; model is the base model's title, trained_s the seconds of all attempts together.
  *
+ * use says with which programs its LoRA works, "" if that is not known.
+ *
  * queued_at is null if the run did not wait, began_at if its trainer has not been started; parent is the run that it was made from, "" for none.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
  * @typedef {object} RunFacts
  * @property {string} model
+ * @property {string} use
  * @property {string} trigger
  * @property {number} num_images
  * @property {number | null} queued_at

@@ -67,7 +67,7 @@ class Viewer {
    */
   step([right, down]) {
     const { matrix: { columns, prompts }, at: [column, prompt] } = this;
-    for (let c = column + right, p = prompt + down; c in columns && p in prompts; c += right, p += down) if (this.image([c, p])) return [c, p];
+    for (let c = column + right, p = prompt + down; c in columns && p in prompts; c += right, p += down) if (c !== this.compared && this.image([c, p])) return [c, p];
     return null;
   }
 
@@ -96,24 +96,26 @@ class Viewer {
   /**
    * One image with its name.
    * @param {number} column
+   * @param {boolean} moves whether the arrows change it, while two are compared
    */
-  frame(column) {
+  frame(column, moves) {
     const { matrix, at: [, prompt], compared } = this;
     const { label } = matrix.columns[column];
     const url = this.image([column, prompt]);
     const text = `${label}: ${matrix.prompts[prompt]}`;
-    return h("figure", {}, url ? h("img", { src: address(url), alt: text }) : h("p", { class: "pic wait" }, "No image"), compared === null ? null : h("figcaption", { class: "small" }, label));
+    return h("figure", {}, url ? h("img", { src: address(url), alt: text }) : h("p", { class: "pic wait" }, "No image"), compared === null ? null : h("figcaption", { class: "small" }, label, moves ? h("span", { class: "faint" }, " · the arrows change this one") : null));
   }
 
   show() {
     const { parts, box, matrix, at, compared } = this;
     const columns = compared === null ? [at[0]] : [compared, at[0]];
     const prompt = matrix.prompts[at[1]];
-    redraw(parts.frames, [columns.map((column) => this.image([column, at[1]])), prompt], () => fill(parts.frames, columns.map((column) => this.frame(column))));
+    redraw(parts.frames, [columns.map((column) => this.image([column, at[1]])), prompt], () => fill(parts.frames, columns.map((column, index) => this.frame(column, index === 1))));
     box.classList.toggle("two", compared !== null);
     attribute(parts.compare, "aria-pressed", String(compared !== null));
     put(parts.title, `${columns.map((column) => matrix.columns[column].label).join(" and ")}: ${prompt}`);
     attribute(parts.download, "href", address(this.image(at) ?? ""));
+    attribute(parts.download, "title", `Download the image of ${matrix.columns[at[0]].label}`);
     parts.previous.disabled = !this.step([-1, 0]);
     parts.next.disabled = !this.step([1, 0]);
     parts.compare.hidden = matrix.columns.length < 2;

@@ -6,6 +6,7 @@ import pytest
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import Level
+from fluxgym.models.catalog import list_models
 from fluxgym.trainers import settings_check
 from fluxgym.trainers.settings_check import check_with_trainer, needs_trainer
 from tests.support.photos import write_cats
@@ -95,3 +96,9 @@ def test_a_trainer_without_the_check_is_not_asked(tmp_path):
 )  # fmt: skip
 def test_only_unusual_settings_need_the_trainer(advanced, is_needed):
     assert needs_trainer(TrainConfig(lora_name="x", advanced=advanced)) is is_needed
+
+
+def test_no_models_defaults_need_the_trainer(tmp_path):
+    models = list_models(tmp_path)
+    assert len(models) > 1
+    assert [model.id for model in models if needs_trainer(TrainConfig(lora_name="x", advanced=model.defaults.get("advanced", {})))] == []
