@@ -155,6 +155,9 @@ class TextEncoders(Protocol):
     def token_ids(self, caption: str) -> tuple[object, ...]:
         """Return a caption's tokens: what a cache key contains besides the caption, since tokenizers differ."""
 
+    def lengths(self, captions: Mapping[str, str]) -> tuple[dict[str, int], int]:
+        """Return the number of tokens of captions by image, and the number of tokens that is read of each."""
+
     def release(self, keep: frozenset[Part]) -> None:
         """Free every encoder that is not in `keep` and that cached text replaces."""
 

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.dataset_notes import cut_captions_sentence
 from library.config import TrainerConfig
 from library.data.dataset import TrainingData
+from library.errors import warn
 from library.models.family import TRANSFORMER, ModelFamily, Part, TextEncoders
 from library.models.registry import find_family
 from library.sampling import PromptTexts
@@ -77,6 +79,7 @@ def _find_family(config: TrainerConfig) -> ModelFamily:
 def _load_text(run: Run, data: TrainingData, base: BaseModel) -> _Text:
     """Load the encoders and encode captions and prompts; cached captions free encoders before the transformer is loaded."""
     encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
+    _warn_of_long_captions(encoders, data)
     train = trained_parts(run.config.network, base.family.lora_parts) - {TRANSFORMER}
     if caches:
         data.cache_text(base.family, encoders, train, run.on_item)
@@ -88,6 +91,13 @@ def _load_text(run: Run, data: TrainingData, base: BaseModel) -> _Text:
     _free_memory()
     run.stop.check()
     return text
+
+
+def _warn_of_long_captions(encoders: TextEncoders, data: TrainingData) -> None:
+    """Warn of captions of which the text encoders read the first part only; of several lines, of which a step draws one, the longest counts."""
+    texts = {image.path.name: max(image.caption.splitlines(), key=len, default="") for image in [*data.images, *data.held_out]}
+    if sentence := cut_captions_sentence(*encoders.lengths(texts)):
+        warn(sentence.removesuffix("."))
 
 
 def _load_vae(run: Run, data: TrainingData, base: BaseModel) -> nn.Module:

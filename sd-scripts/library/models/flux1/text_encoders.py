@@ -123,6 +123,13 @@ class Flux1TextEncoders:
         """Return T5's ids of a caption and CLIP's, in a list of one row."""
         return self.tokenizers.t5([caption])[0].tolist(), self.tokenizers.clip([caption]).tolist()
 
+    def lengths(self, captions: Mapping[str, str]) -> tuple[dict[str, int], int]:
+        """Return the number of T5's tokens of captions by image, and the number of tokens that T5 reads of each."""
+        tokenizer, limit = self.tokenizers.t5_tokenizer, self.tokenizers.t5_length
+        # A token has at least one byte, so that a short caption need not be counted.
+        long = {name: text for name, text in captions.items() if len(text.encode()) + len(text.split()) + 1 > limit}
+        return {name: len(tokenizer(text, verbose=False)["input_ids"]) for name, text in long.items()}, limit
+
     def release(self, keep: frozenset[Part]) -> None:
         """Free T5 unless it is in `keep`. CLIP is small and stays."""
         if T5 not in keep:

@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 from library.errors import TrainerError
 from library.models.family import DeviceStore
 from library.models.flux1.loading import load_clip_l, load_t5
-from library.models.flux1.text_encoders import encode_clip, encode_t5, load_tokenizers
+from library.models.flux1.text_encoders import Flux1TextEncoders, encode_clip, encode_t5, load_tokenizers
 from pocket.vocabulary import build_clip, build_t5
 
 CAPTIONS = ["a yellow star on a purple background", "sks cat"]
@@ -91,3 +91,11 @@ def test_another_model_is_named(tmp_path, load):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(TrainerError, match="is not a"):
         load(str(tmp_path / "other.safetensors"), dtype=None)
+
+
+def test_lengths_are_those_of_the_captions_that_may_be_too_long(tokenizers):
+    encoders = Flux1TextEncoders(clip=None, t5=None, tokenizers=tokenizers)
+    long = "a yellow star " * 300
+    lengths, limit = encoders.lengths({"a.png": long, "b.png": "sks cat"})
+    assert lengths == {"a.png": len(tokenizers.t5_tokenizer(long)["input_ids"])}
+    assert lengths["a.png"] > limit == tokenizers.t5_length
