@@ -13,6 +13,7 @@ from fluxgym.errors import DatasetError, FluxGymError, Level, Problem, StorageEr
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
 from fluxgym.runs.files import check_free_space
+from fluxgym.trainers.base import TrainerBackend
 
 IMAGES = "images"  # the field that stands for the images
 Found = TypeVar("Found")
@@ -112,6 +113,16 @@ def _report_counts(config: TrainConfig, images: int, captioned: int, findings: F
 
 def _without(missing: int) -> str:
     return f"{missing} without a caption" if missing else "all with a caption"
+
+
+def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings) -> None:
+    """Report images that the trainer would leave out silently."""
+    for folder in filter(None, (images.folder, images.regularization)):
+        captions = findings.attempt(ImageFolder(folder).captions, IMAGES)
+        if captions and (skipped := trainer.skipped_images(list(captions.texts))):
+            which = skipped[0] if len(skipped) == 1 else f"{skipped[0]} and {len(skipped) - 1} more"
+            message = f"{which}: {trainer.title}, does not read this format; save as .png, or train without --sd-scripts."
+            findings.add(Level.ERROR, message, IMAGES)
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

@@ -13,7 +13,17 @@ from fluxgym.config.settings import TrainConfig, check_advanced
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
-from fluxgym.planning.checks import IMAGES, Findings, ImageSet, check_disk, check_model, read_images, report_small_images, report_tier
+from fluxgym.planning.checks import (
+    IMAGES,
+    Findings,
+    ImageSet,
+    check_disk,
+    check_formats,
+    check_model,
+    read_images,
+    report_small_images,
+    report_tier,
+)
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
@@ -129,7 +139,9 @@ def plan(
     resume_from = None if resume is None else resume.folder
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
     if options:
-        findings.problems += backend_for(settings.sd_scripts).check(options, settings.sd_scripts)
+        trainer = backend_for(settings.sd_scripts)
+        findings.problems += trainer.check(options, settings.sd_scripts)
+        check_formats(trainer, image_set, findings)
     return TrainingPlan(
         config=config,
         run=run,

@@ -1,6 +1,7 @@
 """FluxGym's own trainer: it writes progress.jsonl itself, and its checkpoints have a manifest and resume bit for bit."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.contract.checkpoint_manifest import Manifest, find_fault
@@ -27,6 +28,10 @@ class BuiltinBackend:
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
         return missing_script(trainer_dir)
+
+    def skipped_images(self, names: Sequence[str]) -> list[str]:
+        """Return []: the trainer reads all image formats that the app reads."""
+        return []
 
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of an attempt."""

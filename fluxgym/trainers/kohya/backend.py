@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.errors import Level, Problem
@@ -14,6 +15,8 @@ from fluxgym.trainers.script import missing_script, script_command
 
 MARKERS = (Path("library", "train_util.py"), Path("train_network.py"))
 OPTION = re.compile(r"""["'](--[A-Za-z0-9_]+)["']""")
+_LISTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")  # library/train_util.py; the last two if their plugins are installed
+EXTENSIONS = frozenset(_LISTED) | {extension.upper() for extension in _LISTED}
 PYTHONS = (Path(".venv", "bin", "python"), Path("venv", "bin", "python"))
 
 
@@ -41,6 +44,10 @@ class KohyaBackend:
             return ()
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
+
+    def skipped_images(self, names: Sequence[str]) -> list[str]:
+        """Return the images whose extension kohya does not list: also those with an extension of mixed case, such as .Png."""
+        return [name for name in names if Path(name).suffix not in EXTENSIONS]
 
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of an attempt, run by the checkout's own virtual environment if it has one."""
