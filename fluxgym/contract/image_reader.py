@@ -26,7 +26,7 @@ from fluxgym.contract.image_formats import (
     missing_plugin,
 )
 from fluxgym.contract.image_headers import header_size
-from fluxgym.contract.png_chunks import png_without_texts
+from fluxgym.contract.png_chunks import PngView, png_without_texts
 
 # What decoders raise for damaged files, besides UnusableImage, which is a ValueError.
 DECODER_ERRORS = (
@@ -59,7 +59,7 @@ def open_image(path: Path, pillow: Any) -> Iterator[Any]:
         if size := header_size(file, image_format):
             check_pixels(*size)
         _load_plugin(image_format)
-        source = png_without_texts(file) if image_format is PNG else file
+        source: BinaryIO | PngView = png_without_texts(file) if image_format is PNG else file
         source.seek(0)
         pillow.MAX_IMAGE_PIXELS = None  # check_pixels is stricter, and says what to do
         with _open(source, image_format, pillow) as image:
@@ -69,7 +69,7 @@ def open_image(path: Path, pillow: Any) -> Iterator[Any]:
             yield image
 
 
-def _open(source: BinaryIO, image_format: ImageFormat, pillow: Any) -> Any:
+def _open(source: BinaryIO | PngView, image_format: ImageFormat, pillow: Any) -> Any:
     try:
         return pillow.open(source, formats=[image_format.name])
     except pillow.UnidentifiedImageError:

@@ -4,12 +4,9 @@ import io
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from fluxgym.contract.image_formats import UnusableImage
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 SIGNATURE_BYTES = 8
 PIXELS = {b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -27,7 +24,7 @@ class _Chunk(NamedTuple):
     length: int
 
 
-def png_without_texts(file: BinaryIO) -> BinaryIO:
+def png_without_texts(file: BinaryIO) -> "PngView":
     """Return a PNG file without its texts and color profiles, and with its orientation before the pixels, wherever it was.
 
     Raises:
@@ -44,7 +41,7 @@ def png_without_texts(file: BinaryIO) -> BinaryIO:
         elif _is_orientation(file, chunk):
             _append(metadata, chunk)
     first = [(0, SIGNATURE_BYTES), *([(header.start, header.length)] if header else [])]
-    return io.BufferedReader(_Segments(file, [*first, *metadata, *pixels]))
+    return PngView(file, [*first, *metadata, *pixels])
 
 
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
@@ -105,8 +102,8 @@ def _unpacks_small(packed: bytes) -> bool:
     return not unpacker.unconsumed_tail
 
 
-class _Segments(io.RawIOBase):
-    """Parts of a file, one after another, as one file. The file is not closed with it."""
+class PngView:
+    """Parts of a file, one after another, as one file with the methods that Pillow calls. The file is not closed with it."""
 
     def __init__(self, file: BinaryIO, segments: list[tuple[int, int]]) -> None:
         self._file, self._segments, self._position = file, segments, 0
@@ -114,30 +111,29 @@ class _Segments(io.RawIOBase):
         for _, length in segments:
             self._offsets.append(self._offsets[-1] + length)
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to an offset, as other files do."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._offsets[-1]}[whence]
         self._position = max(0, base + offset)
         return self._position
 
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Fill a buffer from the segment at the position; returns the number of bytes, 0 at the end or where the file is cut off."""
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, all that are left for a negative size; fewer at the end, and where the file is cut off."""
+        end = self._offsets[-1] if size < 0 else min(self._position + size, self._offsets[-1])
+        parts = []
+        while self._position < end and (part := self._read_within_segment(end)):
+            parts.append(part)
+        return b"".join(parts)
+
+    def _read_within_segment(self, end: int) -> bytes:
         index = bisect_right(self._offsets, self._position) - 1
-        if index >= len(self._segments):
-            return 0
-        within = self._position - self._offsets[index]
         start, length = self._segments[index]
+        within = self._position - self._offsets[index]
         self._file.seek(start + within)
-        target = memoryview(buffer).cast("B")
-        data = self._file.read(min(len(target), length - within))
-        target[: len(data)] = data
+        data = self._file.read(min(end - self._position, length - within))
         self._position += len(data)
-        return len(data)
+        return data

@@ -22,6 +22,7 @@ END_S = 5.0
 MAX_REPLY_BYTES = 4 << 20
 CHUNK_BYTES = 64 << 10
 KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")  # not PATH: a decoder starts no program
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # glibc reserves address space for each thread, which the worker's limit counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class _Worker:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fluxgym.dataset.image_worker"], cwd=PROJECT, bufsize=0, start_new_session=True,
-            env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
+            env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | FEW_ARENAS,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -199,5 +200,5 @@ class ImagePool:
             while self._idle:
                 self._changed.wait(max(0.0, self._idle[0][0] + self._idle_s - monotonic()))
                 while self._idle and self._idle[0][0] + self._idle_s <= monotonic():
-                    self._idle.pop(0)[1].end()
+                    self._idle.pop(0)[1].kill()
             self._is_ending = False

@@ -6,6 +6,7 @@ It reads requests from its standard input, one JSON object per line, and writes 
 import io
 import json
 import os
+import random
 import resource
 import sys
 import warnings
@@ -24,6 +25,7 @@ from fluxgym.contract.image_reader import DECODER_ERRORS, open_image, size_as_se
 DECODE_BYTES = 2 << 30  # address space on top of the idle process
 CPU_LIMIT_S = 60
 NICENESS = 10
+MAX_CPUS = 4  # decoders start a thread per CPU, and each thread takes address space
 JPEG_QUALITY = 85
 SMOOTH_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")  # those that Pillow reduces by averaging
 
@@ -103,8 +105,14 @@ def limit_process() -> None:
     for limit, value in ((resource.RLIMIT_AS, used + DECODE_BYTES), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
         resource.setrlimit(limit, (value, value))
     os.nice(NICENESS)
+    os.sched_setaffinity(0, choose_cpus(os.sched_getaffinity(0)))
     with suppress(OSError):  # only a preference
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def choose_cpus(available: set[int]) -> set[int]:
+    """Return at most MAX_CPUS of the available CPUs, chosen at random so that workers and trainings do not share the same ones."""
+    return set(random.sample(sorted(available), min(len(available), MAX_CPUS)))
 
 
 def _limit_cpu_time() -> None:

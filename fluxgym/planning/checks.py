@@ -18,7 +18,7 @@ from fluxgym.contract.dataset_notes import (
     undecodable_sentence,
 )
 from fluxgym.dataset.dataset_spec import caption_rules
-from fluxgym.dataset.folder import check_names, refusal_of, sizes
+from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of, sizes
 from fluxgym.dataset.folder_index import index_of
 from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
@@ -28,6 +28,7 @@ from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
 from fluxgym.runs.files import check_free_space, keeps_hosts_apart, without_locks
 from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.trainers.base import TrainerBackend
 from fluxgym.trainers.options import draws_samples
 
 LARGE_MODEL_BYTES = 2 * 10**9  # FLUX.1 has 12 to 24 GB, the pocket model 17 MB
@@ -214,6 +215,17 @@ def report_sample_prompts(config: TrainConfig, findings: Findings) -> None:
     has_own = bool(config.sample_prompts.strip())
     for sentence in check_sample_prompts(config.sample_prompts if has_own else sample_prompts(config)):
         findings.add(level, sentence, "sample_prompts" if has_own else "concept_sentence")
+
+
+def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings) -> None:
+    """Report images that the trainer would leave out silently."""
+    others = images.regularization
+    regularization = findings.attempt(ImageFolder(others).names, IMAGES) if others else None
+    for names in (list(images.captions), regularization or []):
+        if skipped := trainer.skipped_images(names):
+            which = skipped[0] if len(skipped) == 1 else f"{skipped[0]} and {len(skipped) - 1} more"
+            message = f"{which}: {trainer.title}, does not read this format; save as .png, or train without --sd-scripts."
+            findings.add(Level.ERROR, message, IMAGES)
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

@@ -18,6 +18,7 @@ from fluxgym.planning.checks import (
     Findings,
     ImageSet,
     check_disk,
+    check_formats,
     check_model,
     read_images,
     report_long_captions,
@@ -148,6 +149,7 @@ def plan(
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
     if options:
         findings.problems += _check_with_trainer(config, options, image_set, settings)
+        check_formats(backend_for(settings.sd_scripts), image_set, findings)
     return TrainingPlan(
         config=config,
         run=run,

@@ -1,5 +1,6 @@
 """What FluxGym needs of a trainer, and the trainers that there are. No other module knows which one a run uses."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +41,9 @@ class TrainerBackend(Protocol):
 
     def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return what the trainer's own parser refuses of these options and this data set; may start a process and take seconds."""
+
+    def skipped_images(self, names: Sequence[str]) -> list[str]:
+        """Return the names of images that the trainer leaves out silently, because it does not read such files."""
 
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of one attempt, from its options and its checkpoint; spec.argv is not read."""

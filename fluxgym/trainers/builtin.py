@@ -1,6 +1,7 @@
 """FluxGym's own trainer: it writes progress.jsonl itself, and its checkpoints have a manifest and resume bit for bit."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.contract.checkpoint_manifest import Manifest, find_fault
@@ -32,6 +33,10 @@ class BuiltinBackend:
     def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return what the trainer's own checks refuse, from a process that loads no model."""
         return check_with_trainer(options, dataset_toml, trainer_dir)
+
+    def skipped_images(self, names: Sequence[str]) -> list[str]:
+        """Return []: the trainer reads all image formats that the app reads."""
+        return []
 
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of an attempt."""

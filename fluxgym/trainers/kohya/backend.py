@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.errors import Level, Problem
@@ -14,6 +15,8 @@ from fluxgym.trainers.script import missing_script, script_command
 
 MARKERS = (Path("library", "train_util.py"), Path("train_network.py"))
 OPTION = re.compile(r"""["'](--[A-Za-z0-9_]+)["']""")
+_LISTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")  # library/train_util.py; the last two if their plugins are installed
+EXTENSIONS = frozenset(_LISTED) | {extension.upper() for extension in _LISTED}
 PYTHONS = (Path(".venv", "bin", "python"), Path("venv", "bin", "python"))
 
 
@@ -45,6 +48,10 @@ class KohyaBackend:
     def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return (): kohya's parser cannot be asked without loading its whole trainer."""
         return ()
+
+    def skipped_images(self, names: Sequence[str]) -> list[str]:
+        """Return the images whose extension kohya does not list: also those with an extension of mixed case, such as .Png."""
+        return [name for name in names if Path(name).suffix not in EXTENSIONS]
 
     def command(self, spec: LaunchSpec, run: RunPaths) -> list[str]:
         """Return the command of an attempt, run by the checkout's own virtual environment if it has one."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxgym.dataset.image_worker import answer, make_thumbnail
+from fluxgym.dataset.image_worker import MAX_CPUS, answer, choose_cpus, make_thumbnail
 from tests.support.image_files import huge_png
 
 
@@ -67,6 +67,14 @@ def test_thumbnail_looks_like_what_is_trained_on(mode, tmp_path):
     with Image.open(io.BytesIO(data)) as small:
         assert (reply.width, reply.height, len(data)) == (*small.size, reply.num_bytes) == (10, 5, reply.num_bytes)
         assert abs(np.asarray(small.convert("L"), int).mean() - 128) < 12
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 128])
+def test_worker_uses_few_of_many_cpus(count):
+    available = set(range(3, 3 + count))
+    chosen = choose_cpus(available)
+    assert chosen <= available
+    assert len(chosen) == min(count, MAX_CPUS)
 
 
 def test_error_of_the_file_system_is_named(tmp_path):

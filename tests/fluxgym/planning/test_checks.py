@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +15,11 @@ from fluxgym.planning.plan import plan
 from fluxgym.runs import files
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageRoutes, Selection
+from library.data.images import upright_size
+from library.errors import TrainerError
 from tests.support.drafts import new_draft_id
+from tests.support.fake_kohya import write_checkout
+from tests.support.image_files import ENDLESS_POSTSCRIPT, HEIC, huge_png, png_chunk, png_with
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world, state, write_one_tensor
@@ -61,6 +67,43 @@ def fixture_gpu(monkeypatch):
 def tier_line(found):
     (line,) = [line for line in found.problems if line.field == "vram"]
     return line.level, line.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.png", ENDLESS_POSTSCRIPT, "a.png is a PostScript (EPS) file, not an image; save it as .png or .jpg."),
+        ("a.png", huge_png(10_400, 10_400), "a.png has 10400x10400 pixels, more than 108 million; make it smaller."),
+        ("a.HEIC", b"<!doctype html>", "a.HEIC is a web page, not an image; save it as .png or .jpg."),
+    ],
+)
+def test_a_file_that_the_trainer_refuses_is_refused_with_the_same_words(name, content, words, look, tmp_path):
+    write_cats(tmp_path / "odd", count=1)
+    (tmp_path / "odd" / name).write_bytes(content)
+    assert words in [problem.message for problem in look(tmp_path / "odd").errors]
+    with pytest.raises(TrainerError) as error:
+        upright_size(tmp_path / "odd" / name)
+    assert str(error.value) == str(tmp_path / "odd" / words)
+
+
+def test_png_with_long_texts_and_heic_are_counted_as_images(look, tmp_path):
+    write_cats(tmp_path / "odd", count=1)
+    text = png_chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"x" * 1_600_000))
+    (tmp_path / "odd" / "a.png").write_bytes(png_with(text))
+    (tmp_path / "odd" / "b.HEIC").write_bytes(HEIC)
+    found = look(tmp_path / "odd")
+    assert found.can_start
+    assert found.images.count == 3
+
+
+def test_images_that_a_kohya_checkout_leaves_out_prevent_start(tmp_path):
+    images = write_cats(tmp_path / "images")
+    (images / "x.heic").write_bytes(HEIC)
+    world = replace(small_world(tmp_path), sd_scripts=write_checkout(tmp_path / "kohya"))
+    (message,) = [problem.message for problem in plan(state(), images, world).errors if problem.field == "images"]
+    assert (
+        message == "x.heic: a kohya checkout, set by --sd-scripts, does not read this format; save as .png, or train without --sd-scripts."
+    )
 
 
 @pytest.mark.parametrize("tier", TIERS)

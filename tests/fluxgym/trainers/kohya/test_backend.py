@@ -41,6 +41,11 @@ def test_its_options_are_read_from_its_sources(checkout):
     assert problem.field == "advanced"
 
 
+def test_images_that_kohya_does_not_list_are_named():
+    names = ["a.png", "b.PNG", "c.Png", "d.gif", "e.tif", "f.HEIC", "g.avif", "h.jxl", "i.bmp"]
+    assert KOHYA.skipped_images(names) == ["c.Png", "d.gif", "e.tif", "f.HEIC"]
+
+
 def test_a_missing_script_is_a_problem(checkout):
     (checkout / "flux_train_network.py").unlink()
     (problem,) = KOHYA.check({}, checkout)

@@ -238,9 +238,9 @@ def huge(path, photo):
 
 WRONG = {
     "truncated": (cut_short, "cannot be read as an image"),
-    "empty": (lambda path, photo: path.write_bytes(b""), "is not an image"),
+    "empty": (lambda path, photo: path.write_bytes(b""), "is empty; copy it again"),
     "text": (lambda path, photo: path.write_text("I am no image"), "is not an image"),
-    "huge": (huge, "million pixels"),
+    "huge": (huge, "has 20000x20000 pixels, more than 108 million"),
     "dangling": (lambda path, photo: path.symlink_to(path.with_name("gone")), "is missing"),
 }
 
