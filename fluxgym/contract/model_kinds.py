@@ -21,7 +21,7 @@ QUANTIZED = (
     (r"\.wscales$", "4-bit weights (SVDQuant of Nunchaku)"),
     (r"\.(qweight|qzeros)$", "4-bit weights (GPTQ or AWQ)"),
     (r"\.(weight\._data|weight_qtype|weight\._scale)$", "quantized weights (Quanto)"),
-    (r"\.(weight_scale_2|comfy_quant)$", "quantized weights (ComfyUI's mixed precision)"),
+    (r"\.weight_scale_2$", "4-bit weights (NVFP4)"),
 )
 
 # Models that cannot be trained on, as (pattern of a tensor name, name of the model). The first that matches holds: the names of a LoRA

@@ -69,7 +69,8 @@ def check_layers(tensors: Iterable[str], names: LayerNames = LAYER_NAMES) -> Non
     """Raise TrainerError if a key is not kohya's key of a layer of FLUX, so that no file is written with keys of two forms."""
     for key in tensors:
         owner, _ = _split_key(key)
-        if names.kohya_module(owner) is None or not names.prefix_of(owner):
+        found = names.kohya_module(owner)
+        if found is None or found[0] != owner:
             raise _unknown_layer(key)
 
 

@@ -92,9 +92,11 @@ def test_names_of_wrapped_modules_are_unwrapped_and_others_stay(name, plain):
         ("qweight", "4-bit weights (GPTQ or AWQ)"),
         ("wscales", "4-bit weights (SVDQuant of Nunchaku)"),
         ("weight._data", "quantized weights (Quanto)"),
+        ("weight_scale_2", "4-bit weights (NVFP4)"),
         ("weight", None),
         ("scale_weight", None),
         ("weight_scale", None),
+        ("comfy_quant", None),
     ],
 )
 def test_weights_that_another_program_quantized_are_called_by_its_name(leaf, words):

@@ -224,7 +224,9 @@ def test_a_layer_under_two_names_is_refused():
         to_kohya(peft() | {name: tensor for name, tensor in weights.items() if "0_img_attn_qkv" in name})
 
 
-@pytest.mark.parametrize("module", ["lora_unet_double_blocks_0_img_attn_qkv_", "lora_unet_down_blocks_0", "transformer.img_in", "x"])
+@pytest.mark.parametrize(
+    "module", ["lora_unet_double_blocks_0_img_attn_qkv_", "lora_unet_down_blocks_0", "lora_unet_x_embedder", "transformer.img_in", "x"]
+)
 def test_only_kohyas_keys_of_flux_are_written(module):
     with pytest.raises(TrainerError, match=f"{module}.alpha belongs to no layer of FLUX"):
         check_layers([f"{module}.alpha"])
