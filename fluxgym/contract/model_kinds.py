@@ -6,12 +6,28 @@ from collections.abc import Iterable
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 HTML_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
+# What PyTorch puts into the names of wrapped modules, anywhere in them, and what programs put in front of a whole model's names.
+WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_model\.model)\.")
+CONTAINERS = re.compile(
+    r"^(?:module\.|state_dict\.|model\.(?=(?:double|single|transformer|single_transformer)_blocks\.|[a-z_]+_(?:in|embedder|embed|out)\.|final_layer\.))+"
+)
+
+# Weights that another program has quantized, as (pattern of a tensor name, what they are).
+QUANTIZED = (
+    (r"\.quant_state\.bitsandbytes__nf4$", "4-bit weights (bitsandbytes NF4)"),
+    (r"\.quant_state\.bitsandbytes__fp4$", "4-bit weights (bitsandbytes FP4)"),
+    (r"\.absmax$", "4-bit weights (bitsandbytes)"),
+    (r"\.(SCB|weight_format)$", "8-bit weights (bitsandbytes)"),
+    (r"\.wscales$", "4-bit weights (SVDQuant of Nunchaku)"),
+    (r"\.(qweight|qzeros)$", "4-bit weights (GPTQ or AWQ)"),
+    (r"\.(weight\._data|weight_qtype|weight\._scale)$", "quantized weights (Quanto)"),
+    (r"\.weight_scale_2$", "4-bit weights (NVFP4)"),
+)
+
 # Models that cannot be trained on, as (pattern of a tensor name, name of the model). The first that matches holds: the names of a LoRA
 # contain those of the model that it changes.
 OTHER_MODELS = (
-    (r"(lora_(up|down|A|B)|hada_w1_a|lokr_w1|oft_blocks)\b|\.lora\.", "a LoRA"),
-    (r"\.(absmax|quant_state\.bitsandbytes__nf4)$", "a model in bitsandbytes' 4 bits"),
-    (r"\.qweight$", "a model in 4 bits of another program"),
+    (r"(lora_(up|down|A|B)|hada_w1_a|lokr_w1|oft_blocks|_lora\d?)\b|\.lora\.", "a LoRA"),
     (r"(controlnet_(x_embedder|blocks)|input_hint_block|control_model)\b", "a ControlNet"),
     (r"conditioner\.embedders\.|add_embedding\.linear_1|label_emb\.", "a Stable Diffusion XL model"),
     (r"cond_stage_model\.|down_blocks\.0\.attentions|input_blocks\.1\.1\.", "a Stable Diffusion 1 or 2 model"),
@@ -44,6 +60,17 @@ def other_format(head: bytes) -> str | None:
     return None
 
 
+def unwrapped(name: str) -> str:
+    """Return a tensor's name without what compiled, distributed and PEFT's wrappers put into it, such as `_orig_mod.`."""
+    return CONTAINERS.sub("", WRAPPERS.sub("", name))
+
+
+def quantized_weights(names: Iterable[str]) -> str | None:
+    """Return what the weights of these names are, such as “4-bit weights (bitsandbytes NF4)”, None if no other program has quantized them."""
+    names = list(names)
+    return next((words for pattern, words in QUANTIZED if any_matches(pattern, names)), None)
+
+
 def other_model(names: Iterable[str]) -> str | None:
     """Return the name of the model that tensors of these names belong to if it cannot be trained on, else None."""
     names = list(names)
@@ -52,13 +79,13 @@ def other_model(names: Iterable[str]) -> str | None:
 
 def roles_of(names: Iterable[str]) -> frozenset[str]:
     """Return the parts of FLUX.1 that tensors of these names can fill."""
-    names = list(names)
+    names = [unwrapped(name) for name in names]
     return frozenset(role for role, pattern, _ in ROLES if any_matches(pattern, names))
 
 
 def kind_of(names: Iterable[str]) -> str | None:
     """Return the name of the model that tensors of these names belong to, None if it is unknown."""
-    names = list(names)
+    names = [unwrapped(name) for name in names]
     parts = (kind for _, pattern, kind in ROLES if any_matches(pattern, names))
     return other_model(names) or next(parts, None)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fluxgym.contract.model_kinds import ROLES, any_matches, other_format, other_model, roles_of
+from fluxgym.contract.model_kinds import ROLES, any_matches, other_format, other_model, quantized_weights, roles_of
 from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
 
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
@@ -106,6 +106,9 @@ def _tensors(path: Path) -> Mapping[str, TensorEntry]:
 
 
 def _of_tensors(tensors: Mapping[str, TensorEntry]) -> Identity:
+    quantized = quantized_weights(tensors)
+    if quantized is not None:
+        return Identity(words=quantized, problem=f"file has {quantized}; choose the model in bf16, fp16 or fp8")
     other = other_model(tensors)
     if other is not None:
         return Identity(words=other, problem=f"file is {other}")

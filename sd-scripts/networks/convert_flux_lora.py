@@ -31,7 +31,7 @@ def build_parser() -> Parser:
 def convert(args: Namespace) -> str:
     """Convert one file and return a message; raises TrainerError if the file does not have the given source format."""
     lora = read_lora(args.src_path, "--src_path")
-    form = "diffusers" if lora.had_diffusers_names else "kohya"
+    form = lora.form
     if args.src and FORMS[args.src] != form:
         raise TrainerError(f"--src is {args.src}, but {args.src_path} has {form}'s keys.")
     write_lora(lora.tensors, args.dst_path, lora.metadata, diffusers=FORMS[args.dst] == "diffusers", dtype=None)

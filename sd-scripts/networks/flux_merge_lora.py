@@ -20,6 +20,7 @@ if __name__ == "__main__":
 
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.model_kinds import quantized_weights, unwrapped
 from library.command import Parser, number
 from library.errors import TrainerError
 from library.models.flux1.family import SPECS
@@ -98,6 +99,8 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
     file = WeightFile(path, f"--{next(name for name, (each, _) in TARGETS.items() if each == prefix)}")
     if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
         raise TrainerError(f"{path} contains quantized weights with scales ({scaled}); merge into the file that they were made from.")
+    if quantized := quantized_weights(file.names):
+        raise TrainerError(f"{path} has {quantized}; merge into the file that they were made from.", reason_code=ReasonCode.BAD_MODEL)
     keys = {_module_of(key, prefix): key for key in file.names if key.endswith(".weight")}
     dtype = PRECISIONS[args.save_precision] if args.save_precision else None
     changes = {}
@@ -117,8 +120,9 @@ def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Pa
 
 
 def _module_of(key: str, prefix: str) -> str:
+    key = unwrapped(key)
     wrapper = next((each for each in FILE_PREFIXES[prefix] if key.startswith(each)), "")
-    return kohya_name(prefix, key.removeprefix(wrapper).removesuffix(".weight"))
+    return kohya_name(prefix, unwrapped(key.removeprefix(wrapper)).removesuffix(".weight"))
 
 
 def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Tensor) -> Tensor:

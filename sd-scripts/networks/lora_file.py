@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.weights.safetensors_file import WeightFile, save_tensors
 from networks.command_line import output_path
-from networks.lora_keys import by_module, is_diffusers, to_diffusers, to_kohya
+from networks.lora_keys import KeyForm, by_module, check_layers, form_of, to_diffusers, to_kohya
+from networks.lora_kinds import other_kind
 
 PRECISIONS = {
     "float": torch.float32, "float32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn,
@@ -31,9 +33,10 @@ def write_lora(
 ) -> None:
     """Write tensors with kohya's names as a LoRA file, and add the hashes of the tensors to its metadata.
 
-    `diffusers` selects diffusers' names instead of kohya's; a `dtype` of None keeps the dtype of each tensor. Raises TrainerError if the
-    folder cannot be created or the disk is full.
+    `diffusers` selects diffusers' names instead of kohya's; a `dtype` of None keeps the dtype of each tensor. Raises TrainerError if a name
+    is not kohya's, the folder cannot be created or the disk is full.
     """
+    check_layers(tensors)
     target = output_path(path)
     named = to_diffusers(tensors) if diffusers else tensors
     stored = {name: (tensor if dtype is None else tensor.to(dtype)).contiguous() for name, tensor in named.items()}
@@ -66,12 +69,12 @@ class LoRAPair:
 
 @dataclass(frozen=True)
 class LoRAFile:
-    """The tensors of a LoRA file by kohya's names, and its metadata; `had_diffusers_names` is True if the file uses diffusers' names."""
+    """The tensors of a LoRA file by kohya's names, its metadata, and whose keys the file has."""
 
     path: Path
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
-    had_diffusers_names: bool
+    form: KeyForm
 
     def pairs(self) -> Iterator[LoRAPair]:
         """Yield the modules of the file."""
@@ -86,20 +89,21 @@ class LoRAFile:
 
 
 def read_lora(path: str | Path, what: str) -> LoRAFile:
-    """Read a LoRA file in kohya's or diffusers' format; error messages call it `what`.
+    """Read a LoRA file with keys of any form of KeyForm; error messages call it `what`.
 
     Raises TrainerError (bad_model) if the file is missing, damaged, or not a LoRA.
     """
     file = WeightFile(path, what)
+    if (other := other_kind(file.names)) is not None:
+        raise TrainerError(f"{what} {path} is {other}.", reason_code=ReasonCode.BAD_MODEL)
     tensors = {name: file.tensor(name) for name in file.names}
     if invalid := next((name for name, tensor in tensors.items() if not tensor.float().isfinite().all()), None):
         raise file.damaged(f"{invalid} contains NaN or infinity")
-    renamed = is_diffusers(tensors)
     try:
-        tensors = to_kohya(tensors) if renamed else tensors
+        form, tensors = form_of(tensors), to_kohya(tensors)
         modules = by_module(tensors)
     except TrainerError as error:
         raise TrainerError(f"{what} {path}: {error}", reason_code=error.reason_code) from None
     if not modules:
         raise file.damaged("it contains no module")
-    return LoRAFile(Path(path), tensors, dict(file.metadata), renamed)
+    return LoRAFile(Path(path), tensors, dict(file.metadata), form)

@@ -1,29 +1,77 @@
 """Conversion of a LoRA's tensors between kohya's keys (`lora_unet_….lora_down.weight`) and diffusers' (`transformer.….lora_A.weight`).
 
+Other programs' keys are read too: those of BFL's layers with or without a prefix (ComfyUI), OneTrainer's, SimpleTuner's, and PEFT's wrappers.
 FLUX concatenates queries, keys and values in one matrix; diffusers uses three. One LoRA of the whole matrix becomes three that share its down
 factor; a block-diagonal LoRA becomes its blocks. Converting there and back gives identical tensors. Scales are stored as alpha; if each alpha
 equals its rank, diffusers' format omits them, as PEFT does. The layer names are in models/flux1/layer_names.py.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.model_kinds import unwrapped
 from library.errors import TrainerError
 from library.models.flux1.layer_names import LAYER_NAMES
 from library.models.layer_names import Layer, LayerNames
 from networks.low_rank import fuse, split
 
 LEAVES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "alpha": "alpha"}
+# What programs append to a layer's name; PEFT puts the name of the adapter between lora_A and weight.
+DOWN_OR_UP = re.compile(
+    r"(.+?)(?:\.lora_(?P<kohya>down|up)(?:\.\w+)?\.weight|\.lora_(?P<peft>[AB])(?:(?:\.\w+)?\.weight)?"
+    r"|(?:\.|_)lora\.(?P<diffusers>down|up)\.weight|\.lora_linear_layer\.(?P<old>down|up)\.weight)"
+)
+FACTORS = {"down": "lora_down.weight", "A": "lora_down.weight", "up": "lora_up.weight", "B": "lora_up.weight"}
+
+
+class KeyForm(StrEnum):
+    """Whose keys a LoRA file has."""
+
+    KOHYA = "kohya"
+    DIFFUSERS = "diffusers"
+    COMFYUI = "ComfyUI"
+    ONETRAINER = "OneTrainer"
+    SIMPLETUNER = "SimpleTuner"
+
+
+FLAT_FORMS = {"lora_": KeyForm.ONETRAINER, "lycoris_": KeyForm.SIMPLETUNER}  # of names with underscores for dots, besides kohya's
 
 Module = dict[str, Tensor]  # by kohya's suffix: lora_down.weight, lora_up.weight, and optionally alpha
 
 
-def is_diffusers(names: Iterable[str]) -> bool:
-    """Return True if tensor names are in diffusers' (PEFT's) format."""
-    return any(".lora_A." in name for name in names)
+def form_of(keys: Iterable[str], names: LayerNames = LAYER_NAMES) -> KeyForm:
+    """Return whose keys these are; kohya's if no key shows another form. Keys of no LoRA are ignored."""
+    forms = (_form_of_owner(owner, names) for owner, _ in map(_split, keys) if owner)
+    return next((form for form in forms if form is not KeyForm.KOHYA), KeyForm.KOHYA)
+
+
+def _form_of_owner(owner: str, names: LayerNames) -> KeyForm:
+    if names.prefix_of(owner):
+        return KeyForm.KOHYA
+    if form := next((form for start, form in FLAT_FORMS.items() if owner.startswith(start)), None):
+        return form
+    found = names.kohya_module(owner)
+    return KeyForm.COMFYUI if found and found[1] is None else KeyForm.DIFFUSERS
+
+
+def prefixes_of(keys: Iterable[str], names: LayerNames = LAYER_NAMES) -> set[str]:
+    """Return kohya's prefixes of the models that the layers of these keys belong to; unknown keys are ignored."""
+    found = (names.kohya_module(owner) for owner, _ in map(_split, keys) if owner)
+    return {prefix for each in found if each and (prefix := names.prefix_of(each[0]))}
+
+
+def check_layers(tensors: Iterable[str], names: LayerNames = LAYER_NAMES) -> None:
+    """Raise TrainerError if a key is not kohya's key of a layer of FLUX, so that no file is written with keys of two forms."""
+    for key in tensors:
+        owner, _ = _split_key(key)
+        found = names.kohya_module(owner)
+        if found is None or found[0] != owner:
+            raise _unknown_layer(key)
 
 
 def to_diffusers(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> dict[str, Tensor]:
@@ -41,22 +89,27 @@ def to_diffusers(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES)
 
 
 def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> dict[str, Tensor]:
-    """Convert tensors from diffusers' to kohya's keys.
+    """Convert tensors from any known form to kohya's keys; kohya's own are returned as they are.
 
     Raises:
-        TrainerError: If a tensor has no name in kohya's format.
+        TrainerError: If a tensor has no name in kohya's format, or a layer has tensors under two names.
     """
-    leaves = {theirs: kohya for kohya, theirs in LEAVES.items()}
-    parts: dict[str, dict[int, Module]] = {}
+    parts: dict[str, dict[int | None, Module]] = {}
+    as_they_are = set()
     for key, tensor in tensors.items():
-        owner, leaf = _split_key(key.replace(".default.", "."), leaves)
+        owner, leaf = _split_key(key)
         if (found := names.kohya_module(owner)) is None:
-            raise TrainerError(
-                f"kohya's form has no name for the tensor {key}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL
-            )
+            raise _unknown_layer(key)
         name, index = found
-        parts.setdefault(name, {}).setdefault(index, {})[leaves[leaf]] = tensor
-    modules = {name: _join_modules(name, found, names) for name, found in parts.items()}
+        if owner == name:
+            as_they_are.add(name)
+        module = parts.setdefault(name, {}).setdefault(index, {})
+        if leaf in module or (None in parts[name] and len(parts[name]) > 1):
+            raise TrainerError(f"the layer {name} has tensors under two names, one of them {key}.", reason_code=ReasonCode.BAD_MODEL)
+        module[leaf] = tensor
+    modules = {
+        name: next(iter(found.values())) if name in as_they_are else _join_modules(name, found, names) for name, found in parts.items()
+    }
     return {f"{name}.{leaf}": tensor.contiguous() for name, module in modules.items() for leaf, tensor in module.items()}
 
 
@@ -68,7 +121,7 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
     """
     modules: dict[str, Module] = {}
     for key, tensor in tensors.items():
-        owner, leaf = _split_key(key, LEAVES)
+        owner, leaf = _split_key(key)
         modules.setdefault(owner, {})[leaf] = tensor
     for name, module in modules.items():
         if missing := {"lora_down.weight", "lora_up.weight"} - set(module):
@@ -79,14 +132,24 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
     return modules
 
 
-def _split_key(key: str, leaves: Mapping[str, str]) -> tuple[str, str]:
-    for leaf in leaves:
-        if key.endswith(f".{leaf}"):
-            return key.removesuffix(f".{leaf}"), leaf
-    raise TrainerError(
-        f"the tensor {key} is not part of a LoRA; other kinds of networks (LyCORIS) cannot be changed here.",
-        reason_code=ReasonCode.BAD_MODEL,
-    )
+def _split(key: str) -> tuple[str, str]:
+    """Return the layer's name, without wrappers, and kohya's name of the leaf; the name is empty for a key of no LoRA."""
+    key = unwrapped(key)
+    if key.endswith(".alpha"):
+        return key.removesuffix(".alpha"), "alpha"
+    match = DOWN_OR_UP.fullmatch(key)
+    return (match[1], FACTORS[next(filter(None, match.groups()[1:]))]) if match else ("", "")
+
+
+def _split_key(key: str) -> tuple[str, str]:
+    owner, leaf = _split(key)
+    if not owner:
+        raise TrainerError(f"the tensor {key} is not part of a LoRA.", reason_code=ReasonCode.BAD_MODEL)
+    return owner, leaf
+
+
+def _unknown_layer(key: str) -> TrainerError:
+    return TrainerError(f"the tensor {key} belongs to no layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
 
 
 def _split_module(name: str, module: Module, names: LayerNames) -> dict[str, Module]:
@@ -110,11 +173,13 @@ def _split_module(name: str, module: Module, names: LayerNames) -> dict[str, Mod
     }
 
 
-def _join_modules(name: str, parts: Mapping[int, Module], names: LayerNames) -> Module:
+def _join_modules(name: str, parts: Mapping[int | None, Module], names: LayerNames) -> Module:
     """Return the parts of one kohya module as that module; a missing part adds nothing."""
     for module in parts.values():
         by_module({f"{name}.{leaf}": tensor for leaf, tensor in module.items()})  # raises for an incomplete module
     first, layer = next(iter(parts.values())), names.layer_at(name)
+    if None in parts:  # the whole layer, in its own order of rows
+        return first | {"alpha": _exactly(torch.tensor(_alpha(first)), first["lora_down.weight"].dtype)}
     if layer is None or len(layer.parts) == 1:
         return _swap_halves(layer, first | {"alpha": _exactly(torch.tensor(_alpha(first)), first["lora_down.weight"].dtype)})
     rows = layer.part_rows(first["lora_down.weight"].shape[1])

@@ -17,7 +17,7 @@ from library.placement.quantization import QuantizedLinear
 from library.weights.model_files import fingerprint
 from library.weights.safetensors_file import WeightFile
 from networks.lora_file import LoRAPair, read_lora
-from networks.lora_keys import is_diffusers
+from networks.lora_keys import prefixes_of
 
 
 def merge_base_weights(base_weights: Iterable[BaseWeights], models: Mapping[str, nn.Module]) -> None:
@@ -49,9 +49,7 @@ def prefix_of(name: str) -> str:
 
 
 def _changes_text_encoder(path: str) -> bool:
-    names = WeightFile(path, "--base_weights").names
-    text = tuple(text.diffusers if is_diffusers(names) else text.prefix for text in LAYER_NAMES.text)
-    return any(name.startswith(text) for name in names)
+    return bool(prefixes_of(WeightFile(path, "--base_weights").names) - {LAYER_NAMES.prefix})
 
 
 def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:

@@ -18,6 +18,7 @@ from library.command import Parser, number
 from library.errors import TrainerError
 from networks.command_line import check_device, run_command, warn_ineffective_flags
 from networks.lora_file import PRECISIONS, LoRAPair, read_lora, write_lora
+from networks.lora_keys import KeyForm
 from networks.low_rank import singular, truncate
 
 METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
@@ -27,7 +28,7 @@ WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}
 def build_parser() -> Parser:
     """Return the parser, with kohya's flag names."""
     parser = Parser(description="Reduce the rank of a LoRA by singular value decomposition.")
-    parser.add_argument("--model", required=True, help="the LoRA to read, with kohya's or diffusers' keys, which are kept")
+    parser.add_argument("--model", required=True, help="the LoRA to read; kohya's and diffusers' keys are kept, others become kohya's")
     parser.add_argument("--save_to", required=True, help="the .safetensors file to write")
     parser.add_argument("--new_rank", type=int, default=4, help="the new rank; with a dynamic method, the highest rank (4)")
     parser.add_argument("--new_conv_rank", type=int, help="without effect: FLUX has no convolutions")
@@ -56,7 +57,7 @@ def resize(args: Namespace) -> str:
         alpha = torch.tensor(small.alpha)
         tensors |= {f"{pair.name}.lora_down.weight": small.down, f"{pair.name}.lora_up.weight": small.up, f"{pair.name}.alpha": alpha}
     metadata = lora.metadata | _resize_metadata(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
-    write_lora(tensors, args.save_to, metadata, diffusers=lora.had_diffusers_names, dtype=PRECISIONS[args.save_precision or "float"])
+    write_lora(tensors, args.save_to, metadata, diffusers=lora.form is KeyForm.DIFFUSERS, dtype=PRECISIONS[args.save_precision or "float"])
     return f"saved {args.save_to}: {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}"
 
 

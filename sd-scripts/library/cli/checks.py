@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from library.cli.flags import AT_LEAST, AT_MOST, MAX_SETTING
+from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, MAX_SETTING
 from library.command import MAX_RATE
 from library.config import NetworkModule
 from library.errors import TrainerError
@@ -48,6 +48,9 @@ def _check_ranges(args: Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < low:
             raise TrainerError(f"--{name} {value} is too small; it must be at least {low:.15g}.")
+    for name in EITHER_SIGN:
+        if (getattr(args, name) or 0) < -MAX_SETTING:
+            raise TrainerError(f"--{name} {getattr(args, name)} is too small; it must be at least {-MAX_SETTING:g}.")
     for name, high in AT_MOST.items():
         if (getattr(args, name) or 0) > high:
             raise TrainerError(f"--{name} {getattr(args, name)} is too large; it must be at most {high:g}.")

@@ -30,7 +30,7 @@ AT_LEAST = {
     "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
     "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
-    "network_dropout": 0, "scale_weight_norms": 0, **dict.fromkeys(EITHER_SIGN, -MAX_SETTING),
+    "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
 AT_MOST = {
     "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": MAX_SETTING,

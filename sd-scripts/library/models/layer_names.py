@@ -53,12 +53,14 @@ class TextLayers:
         diffusers: The encoder's name in a pipeline of diffusers, such as "text_encoder".
         path: The module path with {} for each field.
         fields: A regular expression for each field.
+        aliases: What other programs put in front of the path instead of the prefix.
     """
 
     prefix: str
     diffusers: str
     path: str
     fields: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
 
     def matches(self, path: str) -> bool:
         """Return True if a module path is one of these layers."""
@@ -82,12 +84,14 @@ class LayerNames:
         stacks: The transformer's layers.
         text: The text encoders' layers.
         mark: A tensor name that only a transformer under diffusers' names has.
+        aliases: What other programs put in front of a transformer's layer in LoRA files instead of the prefix.
     """
 
     prefix: str
     stacks: tuple[Stack, ...]
     text: tuple[TextLayers, ...]
     mark: str
+    aliases: tuple[str, ...] = ("transformer",)
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -117,18 +121,32 @@ class LayerNames:
             return tuple(f"transformer.{block}{part}" for part in layer.parts)
         return ()
 
-    def kohya_module(self, owner: str) -> tuple[str, int] | None:
-        """Return the kohya module that a diffusers module is in, and the index of its part there; None for an unknown name."""
+    def kohya_module(self, owner: str) -> tuple[str, int | None] | None:
+        """Return the kohya module of a module name in any program's LoRA; None for an unknown name.
+
+        The second value is the index of diffusers' part in it, None for the whole layer under its own name. Dots and underscores count as
+        equal, since some programs write one for the other.
+        """
+        flat = _flat(owner)
         for text in self.text:
-            if owner.startswith(f"{text.diffusers}."):
-                return kohya_name(text.prefix, owner.removeprefix(f"{text.diffusers}.")), 0
-        owner = owner.removeprefix("transformer.")
+            for path in _after(flat, (text.prefix, text.diffusers, *text.aliases)):
+                if text.path_of(f"{text.prefix}_{path}") is not None:
+                    return f"{text.prefix}_{path}", 0
+        for path in (flat, *_after(flat, (self.prefix, *self.aliases))):
+            if self._find(module := f"{self.prefix}_{path}"):
+                return module, None
+            if found := self._find_part(path):
+                return found
+        return None
+
+    def _find_part(self, path: str) -> tuple[str, int] | None:
+        """Return the kohya module and the index of a diffusers module, whose path has underscores for dots."""
         for stack in self.stacks:
-            if match := re.fullmatch(_block_pattern(stack.diffusers) + "(.+)", owner):
-                for layer in stack.layers:
-                    if not layer.is_norm and match[2] in layer.parts:
-                        block = f"{stack.name}.{match[1]}." if stack.name else ""
-                        return kohya_name(self.prefix, block + layer.name), layer.parts.index(match[2])
+            match = re.fullmatch(rf"{_flat(stack.diffusers)}_(\d+)_(\w+)" if stack.diffusers else r"()(\w+)", path)
+            for layer in stack.layers if match else ():
+                parts = [_flat(part) for part in layer.parts]
+                if match and not layer.is_norm and match[2] in parts:
+                    return kohya_name(self.prefix, _block(stack.name, match[1]) + layer.name), parts.index(match[2])
         return None
 
     def recipes(self, names: Iterable[str]) -> dict[str, TensorRecipe]:
@@ -165,6 +183,13 @@ def kohya_name(prefix: str, path: str) -> str:
 
 def _flat(path: str) -> str:
     return path.replace(".", "_")
+
+
+def _after(flat: str, prefixes: Iterable[str]) -> Iterator[str]:
+    """Yield what follows each of the prefixes that a flat name has."""
+    for prefix in prefixes:
+        if flat.startswith(start := f"{_flat(prefix).removesuffix('_')}_"):
+            yield flat.removeprefix(start)
 
 
 def _block(stack: str, index: str) -> str:

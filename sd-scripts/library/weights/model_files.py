@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
-from fluxgym.contract.model_kinds import kind_of
+from fluxgym.contract.model_kinds import kind_of, quantized_weights, unwrapped
 from library.errors import TrainerError
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
 
@@ -59,13 +59,16 @@ class ModelFiles:
         """Open the model at `path`; error messages call it `what`.
 
         `folders` are the subfolders of a diffusers pipeline that may contain the model. If tensor names start with one of `prefixes`, only
-        these tensors are used, without the prefix. Raises TrainerError (bad_model) naming what is missing or damaged.
+        these tensors are used, without the prefix. Names of wrapped modules are unwrapped. Raises TrainerError (bad_model) naming what is
+        missing, damaged, or quantized by another program.
         """
         self.path, self.what = Path(path), what
         self._files = [WeightFile(file, what, mapped=mapped) for file in find_files(self.path, what, folders)]
-        owners = {name: file for file in self._files for name in file.names}
+        owners = {unwrapped(name): (file, name) for file in self._files for name in file.names}
         prefix = next((p for p in prefixes if any(name.startswith(p) for name in owners)), "")
-        self._owners = {name.removeprefix(prefix): (file, name) for name, file in owners.items() if name.startswith(prefix)}
+        self._owners = {unwrapped(name.removeprefix(prefix)): owner for name, owner in owners.items() if name.startswith(prefix)}
+        if quantized := quantized_weights(name for _, name in self._owners.values()):
+            raise TrainerError(f"{what} {path} has {quantized}; choose the model in bf16, fp16 or fp8.", reason_code=ReasonCode.BAD_MODEL)
         self._is_scaled = any(name.endswith(SCALES) for name in self._owners)
         self.names: dict[str, TensorRecipe] = {name: TensorRecipe((name,)) for name in self._owners}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxgym.contract.model_kinds import kind_of, other_format, other_model, roles_of
+from fluxgym.contract.model_kinds import kind_of, other_format, other_model, quantized_weights, roles_of, unwrapped
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,6 @@ def test_other_format_of_unknown_bytes_returns_none(head):
         ("model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight", "a Stable Diffusion 3 model"),
         ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "a FLUX transformer"),
         ("single_transformer_blocks.3.proj_mlp.weight", "a FLUX transformer"),
-        ("double_blocks.0.img_attn.qkv.weight.absmax", "a model in bitsandbytes' 4 bits"),
         ("encoder.block.0.layer.0.SelfAttention.q.weight", "a T5 text encoder"),
         ("text_model.encoder.layers.0.self_attn.q_proj.weight", "a CLIP text encoder"),
         ("transformer.resblocks.0.attn.in_proj_weight", "a CLIP text encoder"),
@@ -60,3 +59,46 @@ def test_lora_is_named_before_the_model_that_it_changes():
     names = ["double_blocks.0.img_attn.qkv.lora_A.weight", "double_blocks.0.img_attn.qkv.weight"]
     assert other_model(names) == kind_of(names) == "a LoRA"
     assert roles_of(names) == {"transformer"}
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("_orig_mod.double_blocks.0.img_attn.qkv.weight", "double_blocks.0.img_attn.qkv.weight"),
+        ("module._orig_mod.img_in.weight", "img_in.weight"),
+        ("_orig_mod.module.img_in.weight", "img_in.weight"),
+        ("model.double_blocks.0.img_mod.lin.bias", "double_blocks.0.img_mod.lin.bias"),
+        ("model.x_embedder.weight", "x_embedder.weight"),
+        ("double_blocks.0._orig_mod.img_attn.qkv.weight", "double_blocks.0.img_attn.qkv.weight"),
+        ("double_blocks.0._checkpoint_wrapped_module.img_attn.qkv.weight", "double_blocks.0.img_attn.qkv.weight"),
+        ("_fsdp_wrapped_module.single_blocks.1._fsdp_wrapped_module.linear1.weight", "single_blocks.1.linear1.weight"),
+        ("transformer.base_model.model.x_embedder.lora_A.weight", "transformer.x_embedder.lora_A.weight"),
+        ("model.diffusion_model.img_in.weight", "model.diffusion_model.img_in.weight"),
+        ("transformer.resblocks.0.attn.in_proj_weight", "transformer.resblocks.0.attn.in_proj_weight"),
+        ("text_model.encoder.layers.0.mlp.fc1.weight", "text_model.encoder.layers.0.mlp.fc1.weight"),
+    ],
+)
+def test_names_of_wrapped_modules_are_unwrapped_and_others_stay(name, plain):
+    assert unwrapped(name) == plain
+
+
+@pytest.mark.parametrize(
+    ("leaf", "words"),
+    [
+        ("weight.quant_state.bitsandbytes__nf4", "4-bit weights (bitsandbytes NF4)"),
+        ("weight.quant_state.bitsandbytes__fp4", "4-bit weights (bitsandbytes FP4)"),
+        ("weight.absmax", "4-bit weights (bitsandbytes)"),
+        ("SCB", "8-bit weights (bitsandbytes)"),
+        ("qweight", "4-bit weights (GPTQ or AWQ)"),
+        ("wscales", "4-bit weights (SVDQuant of Nunchaku)"),
+        ("weight._data", "quantized weights (Quanto)"),
+        ("weight_scale_2", "4-bit weights (NVFP4)"),
+        ("weight", None),
+        ("scale_weight", None),
+        ("weight_scale", None),
+        ("comfy_quant", None),
+    ],
+)
+def test_weights_that_another_program_quantized_are_called_by_its_name(leaf, words):
+    name = "double_blocks.0.img_attn.qkv"
+    assert quantized_weights([f"{name}.weight", f"{name}.{leaf}"]) == words

@@ -114,3 +114,16 @@ def test_an_index_with_a_byte_order_mark_is_read(tmp_path):
     weight_map = {"double_blocks.0.img_attn.qkv.weight": "a-00001-of-00001.safetensors"}
     (tmp_path / "a.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8-sig")
     assert identify(tmp_path).roles == {"transformer"}
+
+
+def test_identify_4_bit_weights_says_what_to_choose(tmp_path):
+    name = "double_blocks.0.img_attn.qkv.weight"
+    tensors = {name: "U8", f"{name}.absmax": "F32", f"{name}.quant_state.bitsandbytes__nf4": "U8"}
+    sentence = identify(write(tmp_path / "nf4.safetensors", tensors)).sentence
+    assert sentence == "This file has 4-bit weights (bitsandbytes NF4); choose the model in bf16, fp16 or fp8."
+
+
+@pytest.mark.parametrize("wrap", ["_orig_mod.{}", "module.{}", "model.{}", "module._orig_mod.{}"])
+def test_identify_a_model_that_was_saved_wrapped_names_it(wrap, tmp_path):
+    tensors = {wrap.format(name): dtype for name, dtype in DEV.items()}
+    assert identify(write(tmp_path / "flux.safetensors", tensors)).words == "FLUX.1 dev in bf16"

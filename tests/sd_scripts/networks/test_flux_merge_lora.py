@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.models.flux1.text_encoders import load_clip_l
+from library.models.layer_names import kohya_name
 from networks.command_line import run_command
 from networks.flux_merge_lora import build_parser, merge, sum_of
 from networks.lora_file import LoRAPair, read_lora
@@ -166,3 +167,40 @@ def test_what_cannot_be_is_one_sentence_and_writes_nothing(files, capsys):
         assert named in error
     assert not out.exists()
     assert hashlib.sha256(one.read_bytes()).hexdigest() == before
+
+
+def test_a_lora_whose_layers_are_unknown_is_refused_and_writes_nothing(files, capsys):
+    weights = {name.replace(".", "_.", 1): tensor for name, tensor in load_file(files / "one.safetensors").items()}
+    save_file(weights, files / "odd.safetensors")
+    argv = ("--models", files / "one.safetensors", files / "odd.safetensors", "--ratios", "1", "1", "--save_to", files / "out.safetensors")
+    assert go(*argv) == go(*argv, "--flux_model", files / "flux.safetensors") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second
+    assert "odd.safetensors: the tensor lora_" in first
+    assert "belongs to no layer of FLUX" in first
+    assert not (files / "out.safetensors").exists()
+
+
+def test_a_lora_of_another_program_merges_with_one_of_kohya(files):
+    weights = load_file(files / "one.safetensors")
+    flux = {name: tensor for name, tensor in weights.items() if name.startswith(FLUX_PREFIX)}
+    paths = {kohya_name(FLUX_PREFIX, path): path for path, _ in make_flux().named_modules()}
+    save_file(
+        {f"diffusion_model.{paths[name.split('.')[0]]}.{name.split('.', 1)[1]}": t for name, t in flux.items()}, files / "comfy.safetensors"
+    )
+    go(
+        "--models",
+        files / "one.safetensors",
+        files / "comfy.safetensors",
+        "--ratios",
+        "0.5",
+        "0.5",
+        "--concat",
+        "--save_to",
+        files / "out.safetensors",
+    )
+    merged = {pair.name: pair.delta() for pair in read_lora(files / "out.safetensors", "the merged one").pairs()}
+    assert set(load_file(files / "out.safetensors")) == set(weights)
+    for pair in read_lora(files / "one.safetensors", "the first").pairs():
+        if pair.name.startswith(FLUX_PREFIX):
+            assert torch.allclose(merged[pair.name], pair.delta(), atol=1e-5)

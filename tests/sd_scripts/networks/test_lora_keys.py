@@ -1,12 +1,15 @@
 """Both kinds of names mean the same LoRA, and a conversion there and back gives the same tensors."""
 
+import re
+
 import pytest
 import torch
 
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
+from library.models.layer_names import kohya_name
 from networks.lora_flux import LoRASpec, create_network
-from networks.lora_keys import to_diffusers, to_kohya
+from networks.lora_keys import KeyForm, check_layers, form_of, to_diffusers, to_kohya
 from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux, make_t5
@@ -119,3 +122,111 @@ def test_keys_without_a_counterpart_are_named(change, tensors):
 def test_to_kohya_without_the_up_matrix_names_the_incomplete_module():
     with pytest.raises(TrainerError, match=r"lora_unet_double_blocks_0_img_attn_qkv lacks its lora_up\.weight"):
         to_kohya({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": torch.ones(1, 2)})
+
+
+def renamed(tensors, owner, leaf=str):
+    """Return tensors of kohya's or diffusers' keys with their layers and leaves renamed."""
+    split = {name: re.fullmatch(r"(.+?)\.(lora_\w+\.weight|alpha)", name).groups() for name in tensors}
+    return {f"{owner(split[name][0])}{leaf('.' + split[name][1])}": tensor for name, tensor in tensors.items()}
+
+
+def own_path(module):
+    """Return the path of FLUX's layer for a kohya module."""
+    return next(path for path, _ in make_flux().named_modules() if kohya_name(FLUX_PREFIX, path) == module)
+
+
+def peft_leaf(leaf):
+    return leaf.replace("lora_down", "lora_A").replace("lora_up", "lora_B")
+
+
+OF_WHOLE_LAYERS = {
+    "ComfyUI": lambda tensors: renamed(tensors, lambda module: f"diffusion_model.{own_path(module)}", peft_leaf),
+    "ComfyUI with kohya's leaves": lambda tensors: renamed(tensors, lambda module: f"diffusion_model.{own_path(module)}"),
+    "BFL's names alone": lambda tensors: renamed(tensors, own_path, peft_leaf),
+    "PEFT over BFL's names": lambda tensors: renamed(tensors, lambda module: f"base_model.model.{own_path(module)}", peft_leaf),
+    "a compiled model": lambda tensors: renamed(tensors, lambda module: f"transformer._orig_mod.{own_path(module)}", peft_leaf),
+    "SimpleTuner": lambda tensors: renamed(tensors, lambda module: module.replace("lora_unet", "lycoris")),
+}
+
+
+@pytest.mark.parametrize("form", OF_WHOLE_LAYERS)
+def test_layers_under_other_programs_names_are_kohyas(form):
+    weights = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=4, alpha=2.0), seed=1).weights()
+    assert same(to_kohya(OF_WHOLE_LAYERS[form](weights)), weights)
+
+
+def one_trainers(tensors):
+    """Return diffusers' keys as OneTrainer writes them: underscores, kohya's leaves."""
+    flat = renamed(tensors, lambda owner: "lora_" + owner.replace(".", "_"), lambda leaf: leaf.replace("lora_A", "lora_down"))
+    return {name.replace("lora_B", "lora_up"): tensor for name, tensor in flat.items()}
+
+
+def leaves(before, after):
+    return lambda tensors: {
+        name.replace(f".lora_{before[0]}", after[0]).replace(f".lora_{before[1]}", after[1]): t for name, t in tensors.items()
+    }
+
+
+OF_PARTS = {
+    "OneTrainer": one_trainers,
+    "SimpleTuner": lambda tensors: {name.replace("lora_transformer_", "lycoris_"): t for name, t in one_trainers(tensors).items()},
+    "PEFT in a pipeline": lambda tensors: {
+        name.replace("transformer.", "transformer.base_model.model.", 1): t for name, t in tensors.items()
+    },
+    "PEFT alone": lambda tensors: {name.replace("transformer.", "base_model.model.", 1): t for name, t in tensors.items()},
+    "an adapter's name": leaves("AB", (".lora_A.cat_1", ".lora_B.cat_1")),
+    "old diffusers": leaves("AB", ("_lora.down", "_lora.up")),
+    "older diffusers": leaves("AB", (".lora.down", ".lora.up")),
+    "old transformers": leaves("AB", (".lora_linear_layer.down", ".lora_linear_layer.up")),
+    "no prefix": lambda tensors: {name.removeprefix("transformer."): t for name, t in tensors.items()},
+}
+
+
+@pytest.mark.parametrize("form", OF_PARTS)
+def test_parts_under_other_programs_names_are_diffusers(form):
+    assert same(to_kohya(OF_PARTS[form](peft(1.5))), to_kohya(peft(1.5)))
+
+
+@pytest.mark.parametrize("prefix", ["text_encoders.clip_l.transformer.", "clip_l.transformer.", "text_encoder."])
+def test_text_encoders_under_other_programs_names_are_kohyas(prefix):
+    path = "text_model.encoder.layers.0.mlp.fc1"
+    tensors = {f"{prefix}{path}.lora_A.weight": torch.ones(2, 64), f"{prefix}{path}.lora_B.weight": torch.ones(64, 2)}
+    assert {name.split(".")[0] for name in to_kohya(tensors)} == {"lora_te1_text_model_encoder_layers_0_mlp_fc1"}
+
+
+def test_one_trainers_t5_is_kohyas_third_text_encoder():
+    module = "encoder_block_0_layer_1_DenseReluDense_wi_0"
+    tensors = {f"lora_te2_{module}.lora_down.weight": torch.ones(2, 32), f"lora_te2_{module}.lora_up.weight": torch.ones(32, 2)}
+    assert {name.split(".")[0] for name in to_kohya(tensors)} == {f"lora_te3_{module}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "form"),
+    [
+        ("lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight", KeyForm.KOHYA),
+        ("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", KeyForm.KOHYA),
+        ("transformer.transformer_blocks.0.attn.to_q.lora_A.weight", KeyForm.DIFFUSERS),
+        ("diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight", KeyForm.COMFYUI),
+        ("lora_transformer_transformer_blocks_0_attn_to_q.lora_down.weight", KeyForm.ONETRAINER),
+        ("lora_te2_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight", KeyForm.ONETRAINER),
+        ("lycoris_transformer_blocks_0_attn_to_q.lora_down.weight", KeyForm.SIMPLETUNER),
+    ],
+)
+def test_the_form_of_keys_is_whose_they_are(key, form):
+    assert form_of([key]) is form
+
+
+def test_a_layer_under_two_names_is_refused():
+    weights = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=4, alpha=2.0), seed=1).weights()
+    with pytest.raises(TrainerError, match="has tensors under two names"):
+        to_kohya(weights | OF_WHOLE_LAYERS["ComfyUI"](weights))
+    with pytest.raises(TrainerError, match="has tensors under two names"):
+        to_kohya(peft() | {name: tensor for name, tensor in weights.items() if "0_img_attn_qkv" in name})
+
+
+@pytest.mark.parametrize(
+    "module", ["lora_unet_double_blocks_0_img_attn_qkv_", "lora_unet_down_blocks_0", "lora_unet_x_embedder", "transformer.img_in", "x"]
+)
+def test_only_kohyas_keys_of_flux_are_written(module):
+    with pytest.raises(TrainerError, match=f"{module}.alpha belongs to no layer of FLUX"):
+        check_layers([f"{module}.alpha"])

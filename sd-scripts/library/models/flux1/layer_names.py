@@ -16,6 +16,7 @@ FILE_PREFIXES = {
     CLIP_PREFIX: ("text_encoders.clip_l.transformer.", "text_encoders.clip_l.", "clip_l.transformer.", "cond_stage_model.transformer."),
     T5_PREFIX: ("text_encoders.t5xxl.transformer.", "text_encoders.t5xxl.", "t5xxl.transformer."),
 }
+LORA_PREFIXES = ("lora_transformer", "lycoris", "unet")  # OneTrainer's, SimpleTuner's, and an older one of diffusers
 QKV = (1, 1, 1)
 
 OUTSIDE_BLOCKS = Stack(
@@ -73,16 +74,19 @@ LAYER_NAMES = LayerNames(
             prefix=CLIP_PREFIX,
             diffusers="text_encoder",
             path="text_model.encoder.layers.{}.{}.{}",
-            fields=(r"\d+", "self_attn|mlp", r"\w+"),
+            fields=(r"\d+", "self_attn|mlp", "[qkv]_proj|out_proj|fc1|fc2"),
+            aliases=FILE_PREFIXES[CLIP_PREFIX],
         ),
         TextLayers(
             prefix=T5_PREFIX,
             diffusers="text_encoder_2",
             path="encoder.block.{}.layer.{}.{}.{}",
-            fields=(r"\d+", "[01]", "SelfAttention|DenseReluDense", r"\w+"),
+            fields=(r"\d+", "[01]", "SelfAttention|DenseReluDense", "[qkvo]|wi_0|wi_1|wo"),
+            aliases=("lora_te2", *FILE_PREFIXES[T5_PREFIX]),
         ),
     ),
     mark="x_embedder.weight",
+    aliases=(*FILE_PREFIXES[FLUX_PREFIX], *LORA_PREFIXES),
 )
 
 # From diffusers' VAE to BFL's, applied one after another.

@@ -1,6 +1,7 @@
 """A FLUX transformer is loaded from every file format and gives diffusers' own outputs; a file that is not one is named."""
 
 import json
+import re
 import struct
 from dataclasses import replace
 
@@ -139,3 +140,37 @@ def test_a_missing_shard_of_diffusers_is_named(tmp_path):
     (tmp_path / lost).unlink()
     with pytest.raises(TrainerError, match=lost):
         load_flux(str(tmp_path), dtype=None, device="cpu")
+
+
+def every_block_wrapped(name):
+    return re.sub(r"(blocks\.\d+\.)", r"\1_orig_mod.", name)
+
+
+WRAPPERS = {
+    "compiled": "_orig_mod.{}".format,
+    "distributed": "module.{}".format,
+    "compiled in a program's model": "model.diffusion_model._orig_mod.{}".format,
+    "under model.": "model.{}".format,
+    "blocks compiled one by one": every_block_wrapped,
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("form", ["BFL's names", "diffusers' names"])
+def test_a_model_that_was_saved_wrapped_is_read(wrapper, form, tmp_path):
+    flux = random_flux(guidance_embed=True)
+    state = state_of(flux) if form == "BFL's names" else flux_in_diffusers(flux.state_dict(), flux.params).state_dict()
+    save_file({WRAPPERS[wrapper](name): tensor.contiguous() for name, tensor in state.items()}, tmp_path / "flux.safetensors")
+    loaded = load_flux(str(tmp_path / "flux.safetensors"), dtype=torch.float32, device="cpu")
+    assert all(torch.equal(tensor, flux.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_a_model_in_bitsandbytes_4_bits_is_called_so(tmp_path):
+    state = state_of(make_flux())
+    for name in [name for name, tensor in state.items() if tensor.dim() == 2]:
+        size = state[name].numel() // 2
+        state |= {name: torch.zeros(size, 1, dtype=torch.uint8), f"{name}.absmax": torch.ones(size // 32)}
+        state |= {f"{name}.quant_map": torch.ones(16), f"{name}.quant_state.bitsandbytes__nf4": torch.zeros(9, dtype=torch.uint8)}
+    save_file(state, tmp_path / "flux.safetensors")
+    with pytest.raises(TrainerError, match=r"has 4-bit weights \(bitsandbytes NF4\); choose the model in bf16, fp16 or fp8"):
+        open_flux(str(tmp_path / "flux.safetensors"))
