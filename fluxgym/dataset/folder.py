@@ -253,7 +253,7 @@ def refusal_of(caption: str, why: str) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give an image a second name, or copy it on a volume that cannot; an image may be a link, whose target is used."""
+    """Hard-link an image, or copy it on a volume that cannot. The image may be a link, whose target is used."""
     source = source.resolve()  # a relative symbolic link would be broken there
     try:
         os.link(source, target)

@@ -12,7 +12,8 @@ from typing import Any
 from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
-from fluxgym.contract.regular_files import open_regular, read_regular
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import is_readable, open_regular, read_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.folder_index import CAPTION
 from fluxgym.dataset.images import check_image, num_pixels
@@ -101,7 +102,7 @@ def _files(run: RunPaths, what: Export) -> Iterator[Path]:
     if what.images:
         for name in ImageFolder(run.dataset).names():
             yield run.dataset / name
-            if (caption := (run.dataset / name).with_suffix(CAPTION)).is_file():
+            if is_readable(caption := (run.dataset / name).with_suffix(CAPTION), MAX_CAPTION_BYTES):
                 yield caption
     if what.lora and run.lora.is_file():
         yield run.lora
