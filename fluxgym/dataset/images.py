@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
 from fluxgym.errors import BadImage
+from fluxgym.runs.files import raise_if_exhausted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,6 +60,7 @@ def check_image(path: Path) -> ImageSize:
     except UnidentifiedImageError:
         raise BadImage(f"{path.name} is not an image; save it as a real .png or .jpg.", field="images") from None
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        raise_if_exhausted(error, path)
         raise BadImage(f"{path.name} cannot be read as an image ({error}); save it again.", field="images") from None
 
 
@@ -68,7 +70,8 @@ def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
 
     try:
         return _read_size(FileId.of(file))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        raise_if_exhausted(error, Path(file))
         raise BadImage(f"{file.name} is not an image, or is damaged; remove it or save it again.", field="images") from None
 
 
@@ -92,7 +95,8 @@ def num_pixels(path: Path) -> int:
     try:
         with Image.open(path) as image:
             return image.width * image.height
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        raise_if_exhausted(error, path)
         raise BadImage(f"{path.name} is not an image, or has more pixels than can be read.", field="images") from None
 
 
@@ -102,7 +106,8 @@ def thumbnail(path: Path, side: int) -> bytes:
 
     try:
         return _thumbnail(FileId.of(path), side)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        raise_if_exhausted(error, path)
         raise BadImage(f"{path.name} is not an image, or is damaged.", field="images") from None
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
-from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
+from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import is_missing, tail
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
@@ -133,17 +134,19 @@ class LocalEngine:
         self._queue.join(run, spec.run_id, spec.devices.names)
         try:
             while not is_canceled():
-                ahead = self._queue.ahead_of(run)
-                reserved = {device for ticket in ahead for device in ticket.devices}
-                if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:
-                    return lease
-                if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
-                    last_reason = reason
-                    waiting(reason)
+                with suppress(NotReadableNow):  # who is ahead is not known now; it is polled
+                    ahead = self._queue.ahead_of(run)
+                    reserved = {device for ticket in ahead for device in ticket.devices}
+                    if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:
+                        return lease
+                    if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
+                        last_reason = reason
+                        waiting(reason)
                 time.sleep(QUEUE_POLL_S)
             return None
         finally:
-            self._queue.remove(run, spec.run_id)
+            with suppress(NotReadableNow):  # then reconcile removes it
+                self._queue.remove(run, spec.run_id)
 
     def _state(self, run: RunPaths) -> EngineState:
         return _state_of(read_record(run), time.time())

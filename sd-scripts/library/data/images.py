@@ -3,6 +3,7 @@
 Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used.
 """
 
+import errno
 import math
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def _unreadable(path: Path, error: Exception) -> TrainerError:
         return TrainerError(f"{path} has more than {MAX_PIXELS // 1_000_000} million pixels, too many to decode; save it smaller.")
     if isinstance(error, UnidentifiedImageError):
         return TrainerError(f"{path} is not an image; remove it or save it as a real .png or .jpg.")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return TrainerError(f"{path} cannot be opened ({error.strerror}); close other programs, then start again.")
     return TrainerError(f"{path} cannot be read as an image ({error}); remove it or save it again.")
 
 
