@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError
 from fluxgym.planning.plan import plan
 from fluxgym.runs.detached import PROJECT
@@ -133,6 +135,21 @@ def test_hostile_files_of_an_adopted_folder_are_left_out(kind, tmp_path):
     (run,) = adopt(tmp_path / "theirs", OutputsPaths(world.outputs))
     assert CANARY not in "".join(path.read_text(errors="replace") for path in run.folder.rglob("*") if path.is_file())
     assert not any(path.is_symlink() for path in run.folder.rglob("*"))
+
+
+def test_linked_folder_of_images_is_neither_shown_nor_exported(tmp_path):
+    world, private = small_world(tmp_path), write_cats(tmp_path / "private", caption=CANARY)
+    run = make_trained_run(world.outputs, "run-0", last_step=41, status="stopped")
+    shutil.rmtree(run.dataset)
+    run.dataset.symlink_to(private)
+    with pytest.raises(DatasetError, match="is a link to another folder"):
+        ImageFolder(run.dataset).image_path("cat 0.png")
+    command = [sys.executable, "-c", VISIT, str(world.outputs), str(world.models), "1"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert CANARY not in done.stdout + done.stderr
+    assert "is a link to another folder" in done.stdout
+    assert len(list(private.iterdir())) == 8
 
 
 def test_export_of_a_run_with_hostile_files_can_be_imported(tmp_path):
