@@ -18,7 +18,7 @@ from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import is_missing, tail
+from fluxgym.runs.files import is_missing, storage_error, tail
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
@@ -193,7 +193,11 @@ class LocalEngine:
 
 def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
     options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
-    with append_regular(run.monitor_log) as output:
+    try:
+        output = append_regular(run.monitor_log)
+    except OSError as error:
+        raise storage_error(error, run.monitor_log) from error
+    with output:
         return start_detached([sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *options], output)
 
 
