@@ -1,6 +1,6 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
-Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 the disk is full, 5 a file cannot be written, 143 stopped by SIGTERM after saving
+Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 full disk, 5 unwritable file, 143 stopped by SIGTERM after saving
 the state, 1 anything else.
 """
 

@@ -63,6 +63,31 @@ MANY_PARAMETERS = {
 }  # fmt: skip
 # Files that open images in another way than by fluxgym/contract/image_reader.py, and why. This table may only shrink.
 IMAGE_OPENERS = {"sd-scripts/pocket/images.py": "photos that packages bundle, for the pretraining of the pocket model"}
+# How a file is opened without fluxgym/contract/regular_files.py, which refuses links, pipes, devices and giants.
+PLAIN_OPENS = frozenset({"open", "fdopen", "read_text", "read_bytes", "copy", "copy2", "copyfile", "copytree", "fromfile"})
+# Files of the app that open files plainly, and why these cannot be hostile, or are opened safely. This table may only shrink.
+OPENS_PLAINLY = {
+    "fluxgym/cli/terminal.py": "a file that the user names",
+    "fluxgym/config/trainer_flags.py": "a file of the app",
+    "fluxgym/contract/regular_files.py": "opens safely; the target of a copy is created",
+    "fluxgym/contract/volumes.py": "opens a folder to sync it",
+    "fluxgym/dataset/images.py": "Pillow",
+    "fluxgym/engines/local.py": "/proc",
+    "fluxgym/engines/machine.py": "/proc",
+    "fluxgym/models/catalog.py": "the user's models",
+    "fluxgym/models/identify.py": "the user's models",
+    "fluxgym/runs/files.py": "creates a temporary file; opens a lock without following links",
+    "fluxgym/runs/process_identity.py": "/proc",
+    "fluxgym/sessions/archive.py": "entries of an archive, and files that are created",
+    "fluxgym/sessions/cleanup.py": "creates an archive",
+    "fluxgym/sessions/demo.py": "Pillow, on samples that were drawn just now",
+    "fluxgym/sessions/transfer.py": "creates an archive",
+    "fluxgym/supervisor/stall.py": "/proc",
+    "fluxgym/supervisor/trainer_process.py": "/proc",
+    "fluxgym/trainers/kohya/backend.py": "sources of the user's checkout of kohya",
+    "fluxgym/ui/api/uploads.py": "a temporary file of the app",
+    "fluxgym/ui/page.py": "files of the app",
+}  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 
 
@@ -241,6 +266,19 @@ def test_page_starts_without_heavy_libraries():
     code = f"import sys, fluxgym.ui.page, fluxgym.cli.main; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def plain_opens(path: Path) -> Iterator[str]:
+    """Yield the calls in a file that open another file plainly; a method of the page's own called open is not one."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in PLAIN_OPENS:
+            yield ast.unparse(node)
+
+
+def test_files_of_a_run_are_opened_in_one_way():
+    found = {str(path): list(plain_opens(path)) for path in sources("fluxgym")}
+    assert {path: calls for path, calls in found.items() if calls and path not in OPENS_PLAINLY} == {}
+    assert [path for path in OPENS_PLAINLY if not found.get(path)] == []
 
 
 def test_modules_have_a_docstring_and_at_most_400_lines():

@@ -67,6 +67,15 @@ def read_regular(path: str | os.PathLike[str], max_bytes: int, *, follow_links: 
     return b"".join(parts)
 
 
+def is_readable(path: str | os.PathLike[str], max_bytes: int) -> bool:
+    """Return True if a path itself is a regular file of at most max_bytes."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size <= max_bytes
+
+
 def copy_regular(source: str | os.PathLike[str], target: str | os.PathLike[str], *, follow_links: bool = False) -> None:
     """Copy a regular file's content and time to a new file; raises as `open_regular` does, and FileExistsError.
 

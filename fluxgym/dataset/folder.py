@@ -15,7 +15,7 @@ from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
-from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, images_among, index_of, pair_entries, read_caption, scan
+from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
 from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
@@ -90,6 +90,7 @@ class ImageFolder:
 
     def image_path(self, name: str) -> Path:
         """Return an image's path; raises DatasetError if there is no image of this name."""
+        check_not_linked(self.path)
         path = self.path / name
         if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
             raise DatasetError(f"There is no image “{name[:80]}” here.", field="images")
@@ -288,7 +289,7 @@ def refusal_of(caption: str, why: str) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give an image a second name, or copy it on a volume that cannot; an image may be a link, whose target is used."""
+    """Hard-link an image, or copy it on a volume that cannot. The image may be a link, whose target is used."""
     source = source.resolve()  # a relative symbolic link would be broken there
     try:
         os.link(source, target)

@@ -17,9 +17,11 @@ from typing import Generic, NamedTuple, TypeVar
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
 from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import FileId, ImageSize, read_size
+from fluxgym.errors import DatasetError
 from fluxgym.runs.files import storage_error
 
 MAX_CAPTION = 20_000
@@ -233,7 +235,11 @@ def pair_entries(entries: dict[str, os.DirEntry[str]], extension: str = CAPTION)
 
 
 def scan(path: Path) -> dict[str, os.DirEntry[str]]:
-    """Return a folder's entries by name, {} if there is no folder; raises StorageError if it cannot be read."""
+    """Return a folder's entries by name, {} if there is no folder.
+
+    Raises StorageError if it cannot be read, DatasetError if it is a run's and a link.
+    """
+    check_not_linked(path)
     try:
         with os.scandir(path) as entries:
             return {entry.name: entry for entry in entries}
@@ -241,6 +247,12 @@ def scan(path: Path) -> dict[str, os.DirEntry[str]]:
         return {}
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def check_not_linked(path: Path) -> None:
+    """Raise DatasetError if the images' folder of a run or draft is a link, which may show images and captions from anywhere on this machine."""
+    if path.name == DATASET_FOLDER and path.is_symlink():
+        raise DatasetError(f"{path} is a link to another folder, which is not read; replace it by the folder itself.", field="images")
 
 
 def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:

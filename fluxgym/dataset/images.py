@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from fluxgym.contract.image_formats import UnusableImage
 from fluxgym.dataset.image_pool import ImagePool, ImageRequest
 from fluxgym.errors import BadImage
+from fluxgym.runs.files import raise_if_exhausted
 
 MAX_THUMBNAILS = 1000  # about 15 kB each
 MAX_SIZES = 200_000
@@ -67,6 +68,7 @@ def _named(name: str, action: Callable[[], Result]) -> Result:
     except UnusableImage as error:
         raise BadImage(f"{name} {error}", field="images") from None
     except OSError as error:
+        raise_if_exhausted(error, Path(name))
         raise BadImage(f"{name} cannot be read ({error.strerror}); remove it or add it again.", field="images") from None
 
 

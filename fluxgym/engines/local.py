@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +16,9 @@ from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
-from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
+from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import is_missing, tail
+from fluxgym.runs.files import is_missing, storage_error, tail
 from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -134,17 +135,19 @@ class LocalEngine:
         self._queue.join(run, spec.run_id, spec.devices.names)
         try:
             while not is_canceled():
-                ahead = self._queue.ahead_of(run)
-                reserved = {device for ticket in ahead for device in ticket.devices}
-                if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:
-                    return lease
-                if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
-                    last_reason = reason
-                    waiting(reason)
+                with suppress(NotReadableNow):  # who is ahead is not known now; it is polled
+                    ahead = self._queue.ahead_of(run)
+                    reserved = {device for ticket in ahead for device in ticket.devices}
+                    if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:
+                        return lease
+                    if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
+                        last_reason = reason
+                        waiting(reason)
                 time.sleep(QUEUE_POLL_S)
             return None
         finally:
-            self._queue.remove(run, spec.run_id)
+            with suppress(NotReadableNow):  # then reconcile removes it
+                self._queue.remove(run, spec.run_id)
 
     def _state(self, run: RunPaths) -> EngineState:
         return _state_of(read_record(run), time.time())
@@ -191,7 +194,11 @@ class LocalEngine:
 
 def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
     options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
-    with append_regular(run.monitor_log) as output:
+    try:
+        output = append_regular(run.monitor_log)
+    except OSError as error:
+        raise storage_error(error, run.monitor_log) from error
+    with output:
         return start_detached([sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *options], output)
 
 

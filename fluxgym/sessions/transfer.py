@@ -13,7 +13,8 @@ from fluxgym.config.settings import STATE_KEYS, TrainConfig
 from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import UI_STATE
-from fluxgym.contract.regular_files import open_regular, read_regular
+from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.regular_files import is_readable, open_regular, read_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
@@ -101,7 +102,8 @@ def _files(run: RunPaths, what: Export) -> Iterator[Path]:
         captions = ImageFolder(run.dataset).caption_files()
         for name in ImageFolder(run.dataset).names():
             yield run.dataset / name
-            if Path(caption := captions.get(name, "")).suffix == CAPTION:
+            caption = captions.get(name, "")
+            if Path(caption).suffix == CAPTION and is_readable(run.dataset / caption, MAX_CAPTION_BYTES):
                 yield run.dataset / caption
     if what.lora and run.lora.is_file():
         yield run.lora

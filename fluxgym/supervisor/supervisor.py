@@ -15,7 +15,7 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.base import Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
-from fluxgym.runs.files import reason_code_of, write_text
+from fluxgym.runs.files import FULL, reason_code_of, write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, holds_start, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
@@ -116,7 +116,9 @@ class Supervisor:
         try:
             child = start_trainer(self.run, self.spec, lease)
         except OSError as error:
-            self._record_failure(ReasonCode.LAUNCH, f"The trainer could not be started: {error}.")
+            code = ReasonCode.DISK_FULL if error.errno in FULL else ReasonCode.LAUNCH
+            where = f"{error.filename}: " if error.filename else ""
+            self._record_failure(code, f"The trainer could not be started: {where}{error.strerror or error}.")
             return False
         attempt = self.attempt = self._new_attempt(child, started_at)
         log.info("trainer started, PID %d", child.pid)

@@ -5,13 +5,15 @@ free of NaN and infinity.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from fluxgym.contract.safetensors import Header, TensorEntry, read_header
+from fluxgym.contract.regular_files import open_regular
+from fluxgym.contract.safetensors import read_header
 
 EXPONENTS = {"BF16": 0x7F80, "F16": 0x7C00}  # all bits of the exponent set: infinity or NaN
 WIDE = {"F32": np.float32, "F64": np.float64}
@@ -30,24 +32,27 @@ def _first_fault(path: Path, started_at: float, expected_steps: int, step: int, 
         return f"only {step} of {expected_steps} steps were trained"
     if not path.is_file():
         return f"it left no {path.name}"
-    if path.stat().st_mtime < started_at:
-        return f"{path.name} is older than this start"
     try:
-        header = read_header(path)
-        data = np.fromfile(path, dtype=np.uint8)[header.data_start :]
+        with open_regular(path) as file:
+            return _fault_of_file(path, file, started_at, checks)
     except (OSError, ValueError) as error:
-        return f"{path.name} cannot be read ({error})"
+        return f"{path.name} cannot be read ({error.strerror or error if isinstance(error, OSError) else error})"
+
+
+def _fault_of_file(path: Path, file: BinaryIO, started_at: float, checks: dict[str, Any]) -> str:
+    """Return what is wrong with an open file, "" if nothing is; raises OSError or ValueError if it cannot be read."""
+    status = os.fstat(file.fileno())
+    if status.st_mtime < started_at:
+        return f"{path.name} is older than this start"
+    header = read_header(path)
     checks["num_tensors"] = len(header.tensors)
     if not header.tensors:
         return f"{path.name} contains no tensors"
-    if header.data_start + len(data) != header.file_bytes:
-        return f"{path.name} cannot be read (it is {'cut short' if len(data) + header.data_start < header.file_bytes else 'too long'})"
-    return _fault_of_values(path, header, data)
-
-
-def _fault_of_values(path: Path, header: Header, data: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    if status.st_size != header.file_bytes:
+        return f"{path.name} cannot be read (it is {'cut short' if status.st_size < header.file_bytes else 'too long'})"
     for name, entry in header.tensors.items():
-        is_finite = _is_finite(entry, data)
+        file.seek(header.data_start + entry.begin)
+        is_finite = _is_finite(entry.dtype, file.read(entry.end - entry.begin))
         if is_finite is None:
             return f"the values of the tensor {name} in {path.name} cannot be checked (its dtype is {entry.dtype[:20]})"
         if not is_finite:
@@ -55,9 +60,8 @@ def _fault_of_values(path: Path, header: Header, data: np.ndarray[Any, np.dtype[
     return ""
 
 
-def _is_finite(entry: TensorEntry, data: np.ndarray[Any, np.dtype[np.uint8]]) -> bool | None:
+def _is_finite(dtype: str, part: bytes) -> bool | None:
     """Return True if all values of a tensor are finite, None if its dtype is unknown or its bytes do not fit the dtype."""
-    part, dtype = data[entry.begin : entry.end].tobytes(), entry.dtype
     try:
         if dtype in WIDE:
             return bool(np.isfinite(np.frombuffer(part, WIDE[dtype])).all())

@@ -244,6 +244,23 @@ def test_trainer_that_cannot_be_recorded_is_killed_with_the_storage_reason(run, 
     assert read_exit(run).signal == "SIGKILL"
 
 
+@pytest.mark.parametrize(("number", "code"), [(28, "disk_full"), (5, "storage")])
+def test_trainer_that_can_write_its_reason_nowhere_has_it_from_its_exit_code(run, number, code):
+    launch(run, f"progress(2); os.truncate(f'{{folder}}/training.log', 0); os._exit({number})")
+    ended = wait_until_ended(run)
+    assert (ended.status, ended.reason_code) == ("failed", code)
+
+
+def test_full_disk_under_the_log_is_a_full_disk(run):
+    full = "error = OSError(28, 'No space left on device'); supervisor.start_trainer = refuse(error)"
+    supervisor = launch_broken(run, "", f"{REFUSE}{full}")
+    assert supervisor.wait(30) == 0
+    assert (read_exit(run).reason_code, read_exit(run).reason) == (
+        "disk_full",
+        "The trainer could not be started: No space left on device.",
+    )
+
+
 LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWatch.check = refuse(RuntimeError('a mistake'))"
 
 

@@ -1,16 +1,20 @@
 """The output and the exit codes of the command, without a training."""
 
+import errno
 import json
+import os
+import resource
 import subprocess
 import sys
 
 import pytest
 
 import flux_train_network as command
-from fluxgym.contract.codes import ERROR_PREFIX
+from fluxgym.contract.codes import ERROR_PREFIX, ReasonCode
+from library.training.progress_log import ProgressLog
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
-from tests.support.stops import write_dataset
+from tests.support.stops import flags, write_dataset
 from tests.support.trainer_config import REQUIRED, words
 
 
@@ -73,3 +77,32 @@ def test_a_mistake_in_flags_and_small_files_is_refused_without_pytorch(extra, se
     assert message.startswith(ERROR_PREFIX)
     assert sentence in message
     assert (line and line["reason"]) == (message.strip().removeprefix(ERROR_PREFIX) if is_recorded else None)
+
+
+def test_a_full_disk_under_the_progress_has_an_exit_code_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "build_trainer", lambda config, progress, stop: progress.write())
+    argv = flags(tmp_path, write_dataset(tmp_path / "dataset.toml", tmp_path / "images"), tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "progress.jsonl").write_bytes(b" " * 4096)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        assert command.main(argv) == 28
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(ERROR_PREFIX)]
+    assert "the disk is full" in line
+    assert "progress.jsonl" in line
+
+
+def test_a_log_on_the_full_disk_keeps_the_exit_code(monkeypatch):
+    class FullLog:
+        def write(self, _):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        flush = close = lambda self: None
+
+    monkeypatch.setattr(command.sys, "stderr", FullLog())
+    assert command._refuse(ProgressLog(None), "the disk is full.", ReasonCode.DISK_FULL) == 28
+    assert command._refuse(ProgressLog(None), "x cannot be written.", ReasonCode.STORAGE) == 5
+    assert command._refuse(ProgressLog(None), "--x is odd.", ReasonCode.BAD_INPUT) == 2

@@ -3,6 +3,7 @@
 Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used.
 """
 
+import errno
 import math
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def _read_upright(path: Path) -> Image.Image:
 def _unreadable(path: Path, error: Exception) -> TrainerError:
     if isinstance(error, UnusableImage):
         return TrainerError(f"{path} {error}")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return TrainerError(f"{path} cannot be opened ({error.strerror}); close other programs, then start again.")
     return TrainerError(f"{path} cannot be read as an image ({error}); remove it or save it again.")
 
 

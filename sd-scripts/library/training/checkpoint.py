@@ -187,7 +187,9 @@ def tensors_in(state: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
 def _read_json(folder: Path, name: str) -> Any:
     try:
         return json.loads(read_regular(folder / name, MAX_JSON_BYTES).decode("utf-8-sig"))
-    except (OSError, ValueError):
+    except OSError as error:
+        raise TrainerError(f"the checkpoint {folder} cannot be used: {name} cannot be read ({error.strerror}).") from None
+    except ValueError:
         raise TrainerError(f"the checkpoint {folder} is damaged: {name} cannot be read.") from None
 
 

@@ -12,7 +12,7 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import status_of
-from fluxgym.errors import LaunchError
+from fluxgym.errors import LaunchError, StorageError
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify, is_frozen
@@ -123,6 +123,15 @@ def test_an_attempt_with_a_live_supervisor_is_not_submitted_again(engine, run):
 def test_a_supervisor_that_cannot_start_is_reported_with_the_end_of_its_log(engine, run):
     with pytest.raises(LaunchError, match=r"launch\.json is missing"):  # nothing was written for it
         engine.submit(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
+
+
+@pytest.mark.parametrize("make", [lambda path, other: path.symlink_to(other), lambda path, _: os.mkfifo(path)])
+def test_a_log_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(make, engine, run, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    make(run.monitor_log, tmp_path / "precious")
+    with pytest.raises(StorageError, match=r"monitor\.log cannot be used: it is a (link|named pipe)"):
+        engine.submit(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 def test_a_stop_request_reaches_a_run_on_another_host(engine, run):

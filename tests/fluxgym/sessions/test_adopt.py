@@ -2,14 +2,16 @@
 
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 
 import pytest
 
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.errors import SessionNotFound
+from fluxgym.errors import SessionNotFound, StorageError
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
+from fluxgym.runs.files import MIN_FREE_BYTES
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state
@@ -149,3 +151,11 @@ def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
 
 def refuse(self):
     raise PermissionError(13, "Permission denied")
+
+
+def test_a_folder_that_leaves_too_little_room_for_trainings_is_not_copied(theirs, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=MIN_FREE_BYTES + 10))
+    with pytest.raises(StorageError, match="reserved for trainings"):
+        adopt(theirs, OutputsPaths(tmp_path / "outputs"))
+    assert list_sessions(tmp_path / "outputs") == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.errors import ImportRefused
+from fluxgym.errors import ImportRefused, StorageError
+from fluxgym.runs.files import MIN_FREE_BYTES
 from fluxgym.sessions import archive as module
 from fluxgym.sessions.archive import unpack
 
@@ -112,6 +114,31 @@ def test_an_entry_twice_and_no_entry(tmp_path):
         pass
     with pytest.raises(ImportRefused, match="empty"):
         unpacked(tmp_path / "y.zip")
+
+
+def limit_room(monkeypatch, *free: int) -> None:
+    """Let the disk have less and less room, the last value for ever."""
+    usage, left = shutil.disk_usage("/"), list(free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left.pop(0) if len(left) > 1 else left[0]))
+
+
+def test_an_archive_that_leaves_too_little_room_for_trainings_is_refused_before_anything_is_written(archive, tmp_path, monkeypatch):
+    with zipfile.ZipFile(archive, "a") as more:
+        more.writestr("cat/cat.safetensors", bytes(5_000_000))
+    limit_room(monkeypatch, MIN_FREE_BYTES + 5_000_000)
+    with pytest.raises(StorageError, match=r"5 MB are needed, 529 MB are free, and 524 MB of these stay reserved for trainings"):
+        unpacked(archive)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x.zip"]
+    limit_room(monkeypatch, MIN_FREE_BYTES + 6_000_000)
+    assert unpacked(archive) == ["cat"]
+
+
+def test_room_that_shrinks_while_an_archive_is_unpacked_ends_it(archive, monkeypatch):
+    with zipfile.ZipFile(archive, "a") as more:
+        more.writestr("cat/cat.safetensors", bytes(20 << 20))
+    limit_room(monkeypatch, 1 << 40, MIN_FREE_BYTES)
+    with pytest.raises(StorageError, match="stay reserved for trainings"):
+        unpacked(archive)
 
 
 def png_header(side: int) -> bytes:

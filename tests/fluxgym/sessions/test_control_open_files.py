@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from fluxgym.dataset.images import check_image, num_pixels, read_size, thumbnail
 from fluxgym.engines.registry import is_executing, status_of
 from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.checkpoints import list_complete
@@ -21,6 +22,7 @@ from fluxgym.sessions.resume import resume_preview
 from fluxgym.supervisor.attempt import Attempt
 from fluxgym.supervisor.trainer_process import AdoptedTrainer
 from fluxgym.trainers.base import backend_of
+from tests.support.photos import write_cats
 from tests.support.runs import make_run, order_of, record_processes, state_of, write_checkpoint
 
 
@@ -108,3 +110,11 @@ def test_the_supervisor_goes_on_watching(run):
         assert trainer.poll() is None
         assert holds_start(run, "id-cat")
     assert attempt.stop_request() is not None
+
+
+@pytest.mark.parametrize("read", [check_image, read_size, num_pixels, lambda path: thumbnail(path, 64)])
+def test_an_image_is_not_damaged(read, tmp_path):
+    image = write_cats(tmp_path / "images", count=1) / "cat 0.png"
+    with no_more_files(), pytest.raises(NotReadableNow):
+        read(image)
+    read(image)

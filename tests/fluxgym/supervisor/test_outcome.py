@@ -51,6 +51,9 @@ ROWS = {
     ),
     "a known phrase": ({"exit_code": 1, "log_end": ("OSError: No space left on device",)}, "failed", "disk_full", "disk is full"),
     "a sentence of its own": ({"exit_code": 2, "log_end": ("error: --x is odd.",)}, "failed", "bad_input", "--x is odd"),
+    "a full disk": ({"exit_code": 28, "log_end": ("error: the disk is full: x.",)}, "failed", "disk_full", "The disk is full: x."),
+    "a full disk under the log, too": ({"exit_code": 28}, "failed", "disk_full", "The disk is full; free some space, then resume"),
+    "a file that cannot be written": ({"exit_code": 5}, "failed", "storage", "could not be written"),
     "a crash": ({"exit_code": -signal.SIGSEGV}, "failed", "unknown", "signal SIGSEGV"),
     "a real-time signal": ({"exit_code": -35}, "failed", "unknown", "signal SIGRTMIN+1"),
 }  # fmt: skip

@@ -11,12 +11,14 @@ from fluxgym.errors import (
     AlreadyRunning,
     BadName,
     ConfigError,
+    DamagedState,
     DatasetError,
     FluxGymError,
     LaunchError,
     ModelError,
     NameTaken,
     NothingToResume,
+    NotReadableNow,
     SessionNotFound,
     StopFailed,
     StorageError,
@@ -28,7 +30,7 @@ from tests.support.api import error, router_client, value
 
 STATUSES = {
     BadName: 400, ConfigError: 400, DatasetError: 400, LaunchError: 400, ModelError: 400, SessionNotFound: 404, AlreadyRunning: 409, NameTaken: 409,
-    NothingToResume: 409, StopFailed: 409, UnreadableState: 409, TooLarge: 413, StorageError: 507,
+    NothingToResume: 409, StopFailed: 409, UnreadableState: 409, DamagedState: 409, TooLarge: 413, StorageError: 507, NotReadableNow: 507,
 }  # fmt: skip
 
 
