@@ -192,9 +192,7 @@ class LocalEngine:
         is_gone = is_missing(run.ui_state)
         if not is_gone and read_state(run).get("run_id") == ticket.run_id and self._status(run) is Status.QUEUED:
             log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", run.slug)
-            update_state(
-                run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": NO_LAUNCH_SPEC, "completed_at": time.time()}
-            )
+            update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": NO_LAUNCH_SPEC})
         self._queue.remove(run, ticket.run_id)
 
 

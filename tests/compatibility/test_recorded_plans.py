@@ -56,6 +56,8 @@ def reworded(message: str) -> str:
         "The LoRA has no name yet; type one.": "Give your LoRA a name.",
         "must be a number above 0, such as": "must be a number above 0 and at most 10, such as",  # 900 is above 0
         "kohya's flag names are meant, without": "Use kohya's flag names, without",
+        "nothing is uploaded while training; publishing is FluxGym's publish step, after it": "this trainer uploads nothing",
+        "set WANDB_API_KEY in the environment": "set WANDB_API_KEY in the environment before the app or the trainer is started",
     }
     for old, new in words.items():
         message = message.replace(old, new)

@@ -6,6 +6,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.engines.registry import has_process
 from fluxgym.models.catalog import list_models
+from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
@@ -16,7 +17,8 @@ from fluxgym.sessions.listing import Session
 from fluxgym.sessions.moments import began_at, ended_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
-from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, menu_items, next_step, page_state, stop_text
+from fluxgym.trainers.base import backend_of
+from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
 # The shape of each status.
@@ -63,7 +65,7 @@ class SessionRows:
             is_live=is_live,
             is_stopping=situation.is_stopping,
             next_step=step,
-            stop_text=stop_text(session.progress) if step.action is StepAction.STOP else "",
+            stop_text=_stop_text(run, session, step.action),
             menu=menu_items(situation, step),
             edit_text=EDIT_LABEL if session.status is not Status.UNREADABLE else None,
             page_state=page_state(session.status, origin),
@@ -86,6 +88,13 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
         resume=resume_offer(run) if session.status in ENDED and not executing else None,
     )
+
+
+def _stop_text(run: RunPaths, session: Session, action: StepAction) -> str:
+    """Return what the button of a live run's next step does to its training, "" for other buttons."""
+    if action is StepAction.KILL:
+        return kill_text(session.progress, list_complete(run, backend_of(run)))
+    return stop_text(session.progress) if action is StepAction.STOP else ""
 
 
 def shown_status(session: Session, origin: Origin, *, stopping: bool) -> StatusWord:

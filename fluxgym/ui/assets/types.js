@@ -522,7 +522,7 @@
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
  * parent is the slug of the run that it was made from. attempt_started is when the running attempt
- * started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
+ * started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now,
  * "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
