@@ -60,6 +60,17 @@ class Settings:
         )
 
 
+COMMON_VARIABLES = """Environment variables (an option takes precedence):
+  FLUXGYM_OUTPUTS, FLUXGYM_MODELS, FLUXGYM_SD_SCRIPTS   as --outputs, --models, --sd-scripts
+  FLUXGYM_LOCKS          folder of the locks on this machine's devices (default: in the temporary folder)
+  CUDA_VISIBLE_DEVICES   the GPUs that trainings may use
+  WANDB_API_KEY          passed to trainings that log to wandb, and written nowhere"""
+APP_VARIABLES = """
+  FLUXGYM_HOST, FLUXGYM_PORT, FLUXGYM_ROOT_PATH         as --host, --port, --root-path
+  FLUXGYM_TOKEN          as --token; other users of the machine can read command lines, but not this
+  FLUXGYM_ALLOWED_HOSTS  as --allow-host, several separated by commas"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are SettingsErrors."""
 
@@ -78,6 +89,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """Return app.py's parser."""
     parser = Parser(prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few images.", allow_abbrev=False)
+    parser.epilog, parser.formatter_class = COMMON_VARIABLES + APP_VARIABLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", metavar="H", help="the address to listen on (default 127.0.0.1; any other demands a token)")
     parser.add_argument("--port", metavar="P", help=f"the port to listen on (default {DEFAULT_PORT})")
     add_folders(parser)

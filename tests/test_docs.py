@@ -118,6 +118,13 @@ def test_code_paths_in_documents_exist(document):
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_the_guides_backup_command_leaves_nothing_that_git_shows():
+    (name,) = set(re.findall(r"^tar -czf (\S+) ", (ROOT / "docs/guide.md").read_text(), re.MULTILINE))
+    assert "/" not in name
+    done = subprocess.run(["git", "check-ignore", name, "outputs/cat/ui_state.json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [name, "outputs/cat/ui_state.json"]
+
+
 def test_readme_and_license_name_the_same_license():
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
     assert re.search(r"^## License\n\nMIT;", README, re.MULTILINE)

@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, print_lines, printable, read_state_file
+from fluxgym.cli.terminal import image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
@@ -24,6 +25,7 @@ from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
 from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.moments import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import IfExists, StartRequest, start
 
@@ -51,7 +53,7 @@ def _add_start(add: Add) -> None:
     _add_inputs(starting)
     starting.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
     starting.add_argument("--gpus", metavar="0,1", help="the GPUs that this run reserves; a training uses the first of them")
-    starting.add_argument("--if-exists", choices=[choice.value for choice in IfExists], help="what to do when a run has this name already")
+    starting.add_argument("--if-exists", choices=[choice.value for choice in IfExists], help="what to do when a run has this name already; a replaced one is kept in the archive")
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +118,9 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
     except NameTaken as error:
         raise NameTaken(f"{error} Choose with --if-exists resume, new or replace.") from None
     print(run.folder, flush=True)
+    if if_exists is IfExists.REPLACE:
+        replaced = (removed.id for removed in list_removed(OutputsPaths(settings.outputs)) if removed.slug == run.slug)
+        print_way_back(list(islice(replaced, 1)))
     return _wait(run) if args.wait else 0
 
 

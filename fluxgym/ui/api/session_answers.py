@@ -8,6 +8,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 
 from fluxgym.contract.codes import Status
 from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.removed_runs import Removal
 
 Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
@@ -254,6 +255,24 @@ class BulkResult:
 
     slugs: list[str]
     refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedItem:
+    """A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files."""
+
+    id: str
+    slug: str
+    removal: Removal
+    removed_at: float
+    num_loras: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedRuns:
+    """The runs that are not on the list any more, the one that was removed last first."""
+
+    runs: list[RemovedItem]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -403,6 +403,27 @@
  */
 
 /**
+ * Why a run is not on the list.
+ * @typedef {"forgotten" | "replaced"} Removal
+ */
+
+/**
+ * A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files.
+ * @typedef {object} RemovedItem
+ * @property {string} id
+ * @property {string} slug
+ * @property {Removal} removal
+ * @property {number} removed_at
+ * @property {number} num_loras
+ */
+
+/**
+ * The runs that are not on the list any more, the one that was removed last first.
+ * @typedef {object} RemovedRuns
+ * @property {RemovedItem[]} runs
+ */
+
+/**
  * A text to replace in captions.
  * @typedef {object} ReplaceRequest
  * @property {string[]} names
@@ -612,12 +633,15 @@
 
 /**
  * What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+ *
+ * replace_help says what becomes of the run that is replaced.
  * @typedef {object} TakenName
  * @property {string} title
  * @property {string} sentence
  * @property {string | null} resume
  * @property {string} new
  * @property {string | null} replace
+ * @property {string} replace_help
  */
 
 /**
@@ -656,6 +680,7 @@
  *   P extends `api/runs/${string}` ? RunChanges :
  *   P extends `api/banner` ? Banner :
  *   P extends `api/compare` ? Comparison :
+ *   P extends `api/removed` ? RemovedRuns :
  *   P extends `api/sessions` ? SessionPage :
  *   P extends `api/sweep` ? SweepPreview :
  *   P extends `api/templates` ? TemplateList :
@@ -675,6 +700,7 @@
  *   P extends `api/selection/delete` ? BulkResult :
  *   P extends `api/selection/forget` ? BulkResult :
  *   P extends `api/selection/undo-forget` ? BulkResult :
+ *   P extends `api/removed/${string}` ? ActionResult :
  *   P extends `api/sweep` ? BulkResult :
  *   unknown} PostAnswer
  */

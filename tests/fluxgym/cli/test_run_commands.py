@@ -1,14 +1,18 @@
 """The terminal commands for runs: the same status as on the page, and one sentence for a mistake, never a traceback."""
 
+import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fluxgym.cli.main import main
+from fluxgym import app_settings
+from fluxgym.cli.main import build_parser, main
 from fluxgym.engines.device_queue import Queue
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -161,3 +165,29 @@ def test_every_command_has_help_and_is_light():
     for command in ("sessions", "start", "stop", "resume", "demo"):
         done = subprocess.run([sys.executable, "-m", "fluxgym", command, "--help"], capture_output=True, text=True, check=True)
         assert "usage: python -m fluxgym" in done.stdout
+
+
+def parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from parsers(sub)
+
+
+@pytest.mark.parametrize("parser", [build_parser(), app_settings.build_parser()], ids=["commands", "app"])
+def test_every_argument_has_help_and_the_variables_are_listed(parser):
+    without = [
+        f"{one.prog}: {action.metavar or action.dest}"
+        for one in parsers(parser)
+        for action in one._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert without == []
+    sources = "".join(path.read_text() for path in (Path("fluxgym/app_settings.py"), Path("fluxgym/runs/files.py")))
+    read = {f"FLUXGYM_{name}" for name in re.findall(r'given\("(\w+)"', sources.upper().replace("GIVEN", "given"))}
+    read |= set(re.findall(r'environ\.get\("(\w+)"', sources))
+    common = {"FLUXGYM_OUTPUTS", "FLUXGYM_MODELS", "FLUXGYM_SD_SCRIPTS", "FLUXGYM_LOCKS"}
+    assert common < read
+    wanted = read if parser.prog == "app.py" else common
+    assert {name for name in wanted if name not in parser.format_help()} == set()
