@@ -41,7 +41,9 @@ def add_commands(add: Add) -> None:
     _add_stop_and_resume(add)
     add("demo", _demo, "train on the example photos with the pocket model")
     queue = add("queue", _queue, "list the waiting runs, move one or cancel one")
-    queue.add_argument("action", nargs="?", choices=("move", "cancel"), help="what to do with a waiting run; without it, the queue is listed")
+    queue.add_argument(
+        "action", nargs="?", choices=("move", "cancel"), help="what to do with a waiting run; without it, the queue is listed"
+    )
     queue.add_argument("name", nargs="?", metavar="NAME", help="the waiting run's folder, or its LoRA's name")
     queue.add_argument("--to", type=int, default=1, metavar="N", help="the position to move to; 1 is next")
     checking = add("preflight", _preflight, "check what Start would do, without starting")
@@ -53,7 +55,11 @@ def _add_start(add: Add) -> None:
     _add_inputs(starting)
     starting.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
     starting.add_argument("--gpus", metavar="0,1", help="the GPUs that this run reserves; a training uses the first of them")
-    starting.add_argument("--if-exists", choices=[choice.value for choice in IfExists], help="what to do when a run has this name already; a replaced one is kept in the archive")
+    starting.add_argument(
+        "--if-exists",
+        choices=[choice.value for choice in IfExists],
+        help="what to do when a run has this name already; a replaced one is kept in the archive",
+    )
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,9 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
-SUPERVISOR_ENDED = "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor."
+SUPERVISOR_ENDED = (
+    "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor."
+)
 SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",

@@ -117,7 +117,9 @@ def kill_text(progress: Mapping[str, Any], checkpoints: Iterable[Checkpoint]) ->
     complete = list(checkpoints)
     lost = num_steps_lost(step, complete)
     if not lost:
-        return "Ends the trainer at once. No trained step is lost." if complete else "Ends the trainer at once. Nothing has been trained yet."
+        return (
+            "Ends the trainer at once. No trained step is lost." if complete else "Ends the trainer at once. Nothing has been trained yet."
+        )
     steps = f"{lost:,} step{'s' * (lost != 1)}"
     verb = "is" if lost == 1 else "are"
     since = f"{steps} since the last checkpoint {verb} lost" if complete else f"There is no checkpoint, so all {steps} {verb} lost"

@@ -24,7 +24,7 @@ from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.sessions import history
-from fluxgym.sessions.figures import first_start
+from fluxgym.sessions.figures import first_start, total_s
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
 from fluxgym.trainers.base import backend_of
@@ -47,7 +47,7 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
         num_images=_num_images(run),
         queued_at=queued_at if began_at is not None and began_at - queued_at > WAITED_S else None,
         began_at=began_at,
-        trained_s=_trained_s(run, record),
+        trained_s=total_s(record.spans, read_exit(run)),
         parent=parent_of(state),
         can_train_further=session.status is Status.COMPLETED and bool(list_complete(run, backend_of(run))),
     )
@@ -67,17 +67,6 @@ def _num_images(run: RunPaths) -> int:
         return ImageFolder(run.dataset).count()
     except FluxGymError:
         return 0
-
-
-def _trained_s(run: RunPaths, record: TrainingRecord) -> float | None:
-    """Return the seconds of all attempts together; the last one includes the check of its result."""
-    if not record.spans:
-        return None
-    spans, end = dict(record.spans), read_exit(run)
-    if end is not None and end.ended_at is not None and end.attempt in spans:
-        first, last = spans[end.attempt]
-        spans[end.attempt] = end.started_at or first, max(last, end.ended_at)
-    return sum(last - first for first, last in spans.values())
 
 
 def lora_files(run: RunPaths, record: TrainingRecord, *, status: Status) -> LoraFiles:

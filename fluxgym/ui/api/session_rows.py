@@ -12,7 +12,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL
-from fluxgym.sessions.figures import figures_of
+from fluxgym.sessions.figures import AttemptSpans, earlier_s, figures_of
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.moments import began_at, ended_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
@@ -38,6 +38,7 @@ class SessionRows:
 
     def __init__(self, settings: Settings) -> None:
         self._outputs = OutputsPaths(settings.outputs)
+        self._spans = AttemptSpans()
         self._titles = {model.id: model.short_title for model in list_models(settings.models)}
 
     def row(self, session: Session) -> SessionRow:
@@ -47,7 +48,8 @@ class SessionRows:
         snapshot = RunSnapshot(run, state)
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
-        began, figures, record = began_at(snapshot, session, origin), figures_of(snapshot), snapshot.process_record
+        began, spans, record = began_at(snapshot, session, origin), self._spans.of(snapshot), snapshot.process_record
+        figures, attempt = figures_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
             **vars(session) | {"started": began.at},
             began=began.word,
@@ -59,8 +61,10 @@ class SessionRows:
             model=self.model_title(str(state.get("base_model") or "")),
             total_steps=figures.total_steps,
             duration_s=None if is_live else figures.duration_s,
-            attempt=record.attempt if record is not None else 1,
-            attempt_started=record.started_at if record is not None and session.status is Status.RUNNING else None,
+            attempt=attempt,
+            duration_from=record.started_at - earlier_s(spans, attempt)
+            if record is not None and session.status is Status.RUNNING
+            else None,
             lora=situation.lora,
             is_live=is_live,
             is_stopping=situation.is_stopping,

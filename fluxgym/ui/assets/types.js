@@ -542,9 +542,10 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * parent is the slug of the run that it was made from. attempt_started is when the running attempt
- * started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now,
- * "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
+ * parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
+ * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
+ * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
+ * edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
  * @property {string} lora_name
@@ -566,7 +567,7 @@
  * @property {number | null} total_steps
  * @property {number | null} duration_s
  * @property {number} attempt
- * @property {number | null} attempt_started
+ * @property {number | null} duration_from
  * @property {string} folder
  * @property {string | null} run_id
  * @property {string | null} lora

@@ -88,7 +88,7 @@ REFUSED = {
     "save_state_to_huggingface": _UPLOAD,
     "async_upload": _UPLOAD,
     "resume_from_huggingface": "download the state first, then give --resume its folder",
-    "wandb_api_key": "a key on a command line can be read by everyone on the machine; set WANDB_API_KEY in the environment before the app or the trainer is started",
+    "wandb_api_key": "other users of the machine can read a command line; set WANDB_API_KEY in the environment before the app or the trainer is started",
     "full_fp16": "float16 needs --mixed_precision fp16, in which FLUX overflows; use --full_bf16",
     "deepspeed": _DEEPSPEED,
     "zero_stage": _DEEPSPEED,

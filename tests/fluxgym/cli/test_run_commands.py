@@ -88,7 +88,10 @@ def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
     stopping.training_pid.write_text(str(os.getpid()))
     stopping.stop.write_text("{}")
     rows = run_cli("sessions")[1].split("\n\n---\n\n")
-    shown = {row.split(" - ")[0].split(" ")[1]: (row.splitlines()[0].split(" - ")[1], row.splitlines()[1].split(":")[0].strip(" -")) for row in rows}
+    shown = {
+        row.split(" - ")[0].split(" ")[1]: (row.splitlines()[0].split(" - ")[1], row.splitlines()[1].split(":")[0].strip(" -"))
+        for row in rows
+    }
     assert shown == {
         "copy": ("Not started", "Copied"), "import": ("Imported", "Imported"), "undated": ("Completed", "Changed"),
         "adopted": ("Completed", "Adopted"), "torn": ("Cannot be read", "Changed"), "running": ("Stopping", "Started"),

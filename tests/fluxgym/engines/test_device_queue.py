@@ -90,7 +90,8 @@ def test_the_reason_names_devices_users_and_the_next_run(queue, tmp_path):
     both = DeviceRequest(kind="gpu", ids=("0", "1"))
     assert waiting_reason(second, both, []) == "Waiting for GPU 0 or GPU 1; it is first in this queue."
     assert (
-        waiting_reason(second, DeviceRequest(kind="gpu", ids=("0", "1"), any_free=False), []) == "Waiting for GPU 0 and GPU 1; it is first in this queue."
+        waiting_reason(second, DeviceRequest(kind="gpu", ids=("0", "1"), any_free=False), [])
+        == "Waiting for GPU 0 and GPU 1; it is first in this queue."
     )
     lease.release()
 

@@ -110,7 +110,9 @@ is_reg = true
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize(("path", "base_model"), [("unet/flux1-dev.sft", "flux-dev"), ("pocket/flux.safetensors", "pocket"), ("my/thing.safetensors", "mine")])
+@pytest.mark.parametrize(
+    ("path", "base_model"), [("unet/flux1-dev.sft", "flux-dev"), ("pocket/flux.safetensors", "pocket"), ("my/thing.safetensors", "mine")]
+)
 def test_base_model_tier_and_other_flags_are_kept(tmp_path, tier, path, base_model):
     folder = tmp_path / "theirs" / "cat"
     models = tmp_path / "models"
@@ -120,9 +122,10 @@ def test_base_model_tier_and_other_flags_are_kept(tmp_path, tier, path, base_mod
     folder.mkdir(parents=True)
     (folder / "dataset.toml").write_text(KOHYA_TOML)
     files = FoundFiles(transformer=models / path, clip_l=models / "b", t5xxl=models / "c", ae=models / "a")
-    advanced = {"color_aug": True, "network_alpha": 8, "gradient_checkpointing": False, "noise_offset": 0.5, "optimizer_args": ["weight_decay=0.1"]}
+    advanced = {"color_aug": True, "network_alpha": 8, "gradient_checkpointing": False, "optimizer_args": ["weight_decay=0.1"]}
     config = TrainConfig(lora_name="cat", vram=tier, advanced=advanced)
-    (folder / "train.sh").write_text(train_sh(("accelerate", "launch", "--mixed_precision", "bf16", "flux_train_network.py", *to_words(trainer_options(config, RunPaths(folder), files)))))
+    words = to_words(trainer_options(config, RunPaths(folder), files))
+    (folder / "train.sh").write_text(train_sh(("accelerate", "launch", "--mixed_precision", "bf16", "flux_train_network.py", *words)))
     (adopted,) = adopt(tmp_path / "theirs", OutputsPaths(tmp_path / "outputs"))
     state = read_state(adopted)
     assert (state["vram"], state["base_model"]) == (tier, base_model)

@@ -29,7 +29,11 @@ def test_unknown_code_gets_the_advice_for_an_unknown_cause(code):
     ("code", "state", "advised"),
     [
         ("cuda_oom", {"vram": "20G"}, "less GPU memory (VRAM) or a smaller resolution"),
-        ("cuda_oom", {"vram": "20G", "advanced": {"train_batch_size": 4}}, "less GPU memory (VRAM), a smaller resolution or a smaller batch"),
+        (
+            "cuda_oom",
+            {"vram": "20G", "advanced": {"train_batch_size": 4}},
+            "less GPU memory (VRAM), a smaller resolution or a smaller batch",
+        ),
         ("cuda_oom", {"vram": "8G"}, "a smaller resolution"),
         ("cuda_oom", {"vram": "8G", "advanced": {"train_batch_size": 1}}, "a smaller resolution"),
         ("ram_oom", {"workers": 2, "advanced": []}, "fewer workers"),
