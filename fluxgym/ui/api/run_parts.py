@@ -13,16 +13,16 @@ from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_ENDING
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.engines.registry import is_supervised
+from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import get_model
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.status import is_monitored
 from fluxgym.sessions import history
 from fluxgym.sessions.figures import first_start, total_s
 from fluxgym.sessions.listing import Session
@@ -205,8 +205,10 @@ def shown(value: Any) -> str:
 
 def monitor(run: RunPaths) -> MonitorState:
     """Return the supervisor's liveness and PID, and the last lines of monitor.log."""
-    alive = is_supervised(run)
-    return MonitorState(is_alive=alive, pid=read_pid(run.monitor_pid) if alive else None, lines=tail(run.monitor_log, MONITOR_LINES))
+    snapshot = RunSnapshot(run, {})
+    engine_state = observe_run(snapshot)
+    pid = snapshot.monitor_pid if is_monitored(snapshot, engine_state) else None
+    return MonitorState(is_alive=engine_state.is_supervised, pid=pid, lines=tail(run.monitor_log, MONITOR_LINES))
 
 
 def versions(run: RunPaths, state: State, *, status: Status) -> list[HistoryVersion]:

@@ -335,7 +335,7 @@
  */
 
 /**
- * Whether a supervisor watches the run, its process ID, and the last lines of monitor.log.
+ * Whether a supervisor watches the run, its process ID if monitoring is on, and the last lines of monitor.log.
  * @typedef {object} MonitorState
  * @property {boolean} is_alive
  * @property {number | null} pid

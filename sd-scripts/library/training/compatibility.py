@@ -88,6 +88,11 @@ def check_fixed(state: TrainState, fixed: dict[str, Any], source: object) -> Non
     for name, value in fixed.items():
         if name not in state.fixed or state.fixed[name] == value:
             continue
+        if name == "num_batches_per_epoch":
+            raise TrainerError(
+                f"--resume {source}: the images changed: an epoch had {state.fixed[name]} batches, now it has {value}; resume with the same "
+                "images, repeats and batch size, or start a new training."
+            )
         if name == "pictures":
             raise TrainerError(
                 f"--resume {source}: the images differ from those that the checkpoint was made with (names, repeats, sizes or batch size)."

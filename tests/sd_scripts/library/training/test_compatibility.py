@@ -76,6 +76,15 @@ def test_other_images_are_refused(change):
         check_fixed(state, fixed_settings(trainer_config(), data(image(**change))), "x-state")
 
 
+def test_another_number_of_batches_is_explained_by_the_images_and_not_by_a_name_of_the_code():
+    fixed = fixed_settings(trainer_config(), data())
+    with pytest.raises(
+        TrainerError, match="the images changed: an epoch had 80 batches, now it has 4; resume with the same images"
+    ) as caught:
+        check_fixed(replace(STATE, fixed=fixed | {"num_batches_per_epoch": 80}), fixed, "x-state")
+    assert "num_batches_per_epoch" not in str(caught.value)
+
+
 def test_a_checkpoint_of_an_earlier_version_with_fewer_settings_is_accepted():
     check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(trainer_config("--network_dim", "8"), data()), "x-state")
 
