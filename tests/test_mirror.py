@@ -10,7 +10,6 @@ TESTED_BY = {
     "fluxgym/cli/terminal.py": "tests/fluxgym/cli/test_run_commands.py",
     "fluxgym/cli/watch.py": "tests/fluxgym/cli/test_run_commands.py",
     "fluxgym/config/values.py": "tests/fluxgym/config/test_settings.py",
-    "fluxgym/contract/limits.py": "tests/sd_scripts/library/training/test_setup.py",
     "fluxgym/launch/supervisor.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/launch/verify.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/runs/detached.py": "tests/integration/test_supervisor.py",

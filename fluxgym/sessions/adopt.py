@@ -148,7 +148,7 @@ def _ending(model: Path, step: int, expected: int) -> tuple[Status, str]:
     if fault:
         return Status.STOPPED, f"{ADOPTED} Its result is not usable as it is: {fault}."
     if not expected:
-        return Status.STOPPED, f"{ADOPTED} {model.name} was read and is whole, but it does not say whether all steps were trained."
+        return Status.STOPPED, f"{ADOPTED} {model.name} was read and is whole, but its metadata does not show that all steps were trained."
     return Status.COMPLETED, f"{ADOPTED} All {expected} steps were trained, and {model.name} was read and is whole."
 
 

@@ -16,10 +16,12 @@ from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import model_of_file
 from fluxgym.runs.launch_spec import TrainerOptions, parse_words
+from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
 from fluxgym.trainers.options import FIXED
 from fluxgym.trainers.script import SCRIPT
 
+NOT_EXACT = ("lora_name", "base_model", "vram", "sample_prompts", "advanced")  # found by comparison, or completed when they were written
 MODELS_BY_NAME = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}  # parts of file names that no catalog has
 
 
@@ -35,6 +37,17 @@ def known_settings(folder: Path) -> State:
         advanced |= found.pop("advanced", {})
         state |= found
     return state | ({"advanced": advanced} if advanced else {})
+
+
+def launched_settings(run: RunPaths, state: State) -> State:
+    """Return a live run's state with the settings that it was launched with, as far as its files record them exactly.
+
+    ui_state.json may have been edited since; an edit counts from the next resume on.
+    """
+    if not run.train_sh.is_file():
+        return state
+    recorded = known_settings(run.folder)
+    return state | {name: value for name, value in recorded.items() if name in state and name not in NOT_EXACT}
 
 
 def usable_settings(found: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.runs.files import open_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
+from fluxgym.sessions.known_settings import launched_settings
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.moments import is_stopping
 from fluxgym.sessions.origin import origin_of
@@ -64,7 +65,9 @@ class RunRoutes:
     def _parts(self, run: RunPaths, session: Session) -> dict[str, Any]:
         """Return all parts but for log and curve, which are sent in pieces."""
         trains_on = session.status in LIVE and not is_stopping(run, session.status)
-        state, record, models = read_state_or_empty(run), self._curves.record(run.progress), self._settings.models
+        state = read_state_or_empty(run)
+        state = launched_settings(run, state) if session.status in LIVE else state
+        record, models = self._curves.record(run.progress), self._settings.models
         return {
             "session": self._sessions.row(session),
             "facts": run_parts.facts(run, state, record, models, session=session),

@@ -8,7 +8,7 @@ from fluxgym.engines import devices
 from fluxgym.engines.devices import DeviceUser, acquire_devices, are_there, current_user, devices_of, num_gpus, title
 from fluxgym.runs.launch_spec import DeviceRequest
 
-OUTPUTS = Path("/work/outputs")
+OUTPUTS = Path("/outputs")
 
 
 @pytest.fixture(name="machine")

@@ -142,7 +142,7 @@ def test_a_lora_that_does_not_say_how_far_it_was_trained_is_not_completed(tmp_pa
     assert ends == {
         "full": ("completed", "All 120 steps were trained, and full.safetensors was read and is whole."),
         "short": ("stopped", "Its result is not usable as it is: only 60 of 120 steps were trained."),
-        "unknown": ("stopped", "unknown.safetensors was read and is whole, but it does not say whether all steps were trained."),
+        "unknown": ("stopped", "unknown.safetensors was read and is whole, but its metadata does not show that all steps were trained."),
     }
 
 
