@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from textwrap import fill
 from typing import NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
@@ -80,6 +81,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+COMMON_VARIABLES = """Environment variables (an option takes precedence):
+  FLUXGYM_OUTPUTS, FLUXGYM_MODELS, FLUXGYM_SD_SCRIPTS   as --outputs, --models, --sd-scripts
+  FLUXGYM_LOCKS          folder of the locks on this machine's devices (default: in the temporary folder)
+  CUDA_VISIBLE_DEVICES   the GPUs that trainings may use
+  WANDB_API_KEY          passed to trainings that log to wandb, and written nowhere"""
+APP_VARIABLES = """
+  FLUXGYM_HOST, FLUXGYM_PORT, FLUXGYM_ROOT_PATH, FLUXGYM_PUBLIC_URL   as --host, --port, --root-path, --public-url
+  FLUXGYM_TOKEN          as --token; other users of the machine can read command lines, but not this
+  FLUXGYM_ALLOWED_HOSTS  as --allow-host, several separated by commas"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are SettingsErrors."""
 
@@ -97,9 +109,9 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return app.py's parser."""
-    parser = Parser(
-        prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few images.", epilog=LIMIT_OF_PROXY_DETECTION, allow_abbrev=False
-    )
+    parser = Parser(prog="app.py", description="FluxGym: train a FLUX.1 LoRA from a few images.", allow_abbrev=False)
+    parser.epilog = f"{fill(LIMIT_OF_PROXY_DETECTION)}\n\n{COMMON_VARIABLES}{APP_VARIABLES}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", metavar="H", help="the address to listen on (default 127.0.0.1; any other demands a token)")
     parser.add_argument("--port", metavar="P", help=f"the port to listen on (default {DEFAULT_PORT})")
     add_folders(parser)

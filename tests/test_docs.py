@@ -14,6 +14,9 @@ import yaml
 
 from fluxgym.app_settings import build_parser as build_app_parser
 from fluxgym.cli.main import build_parser as build_terminal_parser
+from fluxgym.contract.limits import MAX_RANK
+from library.command import MAX_RATE, MAX_RATIO
+from networks.lycoris_kohya import FULL_RANK, MAX_COUNT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -116,6 +119,25 @@ def test_code_paths_in_documents_exist(document):
         pytest.skip("the changelog names files of earlier versions")
     named = re.findall(r"`((?:fluxgym|sd-scripts|tests|bench|tools|docs)/[\w./-]*)(?:::\w+)?`", document.read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_networks_names_the_limits_of_its_arguments():
+    text = (ROOT / "docs/networks.md").read_text()
+    limits = (
+        str(MAX_RANK),
+        f"{MAX_RATE:g}".replace("+", ""),
+        "1e6" if MAX_RATIO == 1e6 else f"{MAX_RATIO:g}",
+        str(FULL_RANK),
+        str(MAX_COUNT),
+    )
+    assert [limit for limit in limits if not re.search(rf"\b{limit}\b", text)] == []
+
+
+def test_the_guides_backup_command_leaves_nothing_that_git_shows():
+    (name,) = set(re.findall(r"^tar -czf (\S+) ", (ROOT / "docs/guide.md").read_text(), re.MULTILINE))
+    assert "/" not in name
+    done = subprocess.run(["git", "check-ignore", name, "outputs/cat/ui_state.json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [name, "outputs/cat/ui_state.json"]
 
 
 def test_readme_and_license_name_the_same_license():

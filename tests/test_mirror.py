@@ -9,7 +9,6 @@ TESTED_BY = {
     "fluxgym/__main__.py": "tests/integration/test_guide.py",  # the terminal commands
     "fluxgym/cli/watch.py": "tests/fluxgym/cli/test_run_commands.py",
     "fluxgym/config/values.py": "tests/fluxgym/config/test_settings.py",
-    "fluxgym/contract/limits.py": "tests/sd_scripts/library/training/test_setup.py",
     "fluxgym/launch/supervisor.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/launch/verify.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/sessions/demo.py": "tests/fluxgym/cli/test_run_commands.py",

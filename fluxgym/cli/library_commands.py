@@ -1,4 +1,4 @@
-"""Commands on the library of runs: duplicate, forget, delete, history, template, sweep, backup, export, import, adopt."""
+"""Commands on the library of runs: duplicate, forget, archive, delete, history, template, sweep, backup, export, import, adopt."""
 
 import argparse
 import json
@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, print_lines
+from fluxgym.cli.terminal import image_folder, print_lines, print_way_back
 from fluxgym.dataset.recode import captions_to_utf8
 from fluxgym.errors import SettingsError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
-from fluxgym.sessions import adopt, cleanup, create, history, templates, transfer
+from fluxgym.sessions import adopt, cleanup, create, history, removed_runs, templates, transfer
 from fluxgym.sessions.listing import find_run
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -23,46 +23,56 @@ Add = Callable[..., argparse.ArgumentParser]
 def add_commands(add: Add) -> None:
     """Add the commands to the parser; `add` takes a name, a function and a help sentence, and returns the command's parser."""
     copying = add("duplicate", _duplicate, "copy a run's settings, images and captions to a new name")
-    copying.add_argument("name", metavar="NAME")
-    copying.add_argument("new_name", metavar="NEW")
-    add("forget", _forget, "take a run off the list; its trained model stays").add_argument("name", metavar="NAME")
+    _add_name(copying)
+    copying.add_argument("new_name", metavar="NEW", help="the copy's LoRA name")
+    _add_name(add("forget", _forget, "take a run off the list; its files stay, and `archive restore` puts it back"))
+    archive = add("archive", _archive, "list the runs that were forgotten or replaced, or put some back")
+    archive.add_argument("action", nargs="?", choices=("restore",), help="put runs back; without it, they are listed")
+    archive.add_argument("ids", nargs="*", metavar="ID", help="what the list shows before the colon")
     deleting = add("delete", _delete, "remove a run with all its files")
-    deleting.add_argument("name", metavar="NAME")
+    _add_name(deleting)
     deleting.add_argument("--yes", action="store_true", help="do not ask")
     _add_history(add)
     _add_templates(add)
     sweeping = add("sweep", _sweep, "forget old runs that have ended; their models stay")
     sweeping.add_argument("--older-than", required=True, metavar="30d", help="days since the start, such as 30d")
-    add("backup", _backup, "write all states into an archive").add_argument("file", type=Path, metavar="FILE.tar.gz")
+    backing_up = add("backup", _backup, "write all states into an archive")
+    backing_up.add_argument("file", type=Path, metavar="FILE.tar.gz", help="the archive to write; an existing one is replaced")
     _add_transfer(add)
     converting = add("captions", _captions, "convert captions that are not UTF-8, such as those of old Windows editors")
     converting.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of images and captions")
     converting.add_argument("--from", dest="encoding", required=True, metavar="ENCODING", help="what they are in, such as cp1252")
-    add("adopt", _adopt, "import the trainings of another FluxGym's folder").add_argument("folder", type=Path, metavar="FOLDER")
+    adopting = add("adopt", _adopt, "import the trainings of another FluxGym's folder")
+    adopting.add_argument("folder", type=Path, metavar="FOLDER", help="the folder that contains its outputs/ and datasets/")
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the run's folder, or its LoRA's name")
 
 
 def _add_history(add: Add) -> None:
     parser = add("history", _history, "list a run's earlier settings, compare or restore them")
-    parser.add_argument("name", metavar="NAME")
+    _add_name(parser)
     parser.add_argument("--restore", metavar="ID", help="restore these settings; the current ones are kept first")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="the differences between two versions; “now” is the current one")
 
 
 def _add_templates(add: Add) -> None:
     parser = add("template", _template, "save settings under a name, and start others from them")
-    parser.add_argument("action", choices=("save", "list", "apply", "delete"))
-    parser.add_argument("template", nargs="?", metavar="TEMPLATE")
+    parser.add_argument("action", choices=("save", "list", "apply", "delete"), help="what to do; apply prints the settings as JSON")
+    parser.add_argument("template", nargs="?", metavar="TEMPLATE", help="the template's name")
     parser.add_argument("name", nargs="?", metavar="NAME", help="save: the run whose settings to save; apply: the new LoRA's name")
 
 
 def _add_transfer(add: Add) -> None:
     exporting = add("export", _export, "write a run's state to FILE.json, or runs into FILE.zip")
     exporting.add_argument("name", metavar="NAME", help="a run, or --all", nargs="?")
-    exporting.add_argument("file", type=Path, metavar="FILE")
+    exporting.add_argument("file", type=Path, metavar="FILE", help="the file to write, ending in .json or .zip")
     exporting.add_argument("--all", action="store_true", help="every run")
     exporting.add_argument("--with-images", "--with-pictures", action="store_true", help="the images and captions too")
     exporting.add_argument("--with-lora", action="store_true", help="the trained model too")
-    add("import", _import, "create runs from an exported file").add_argument("file", type=Path, metavar="FILE")
+    importing = add("import", _import, "create runs from an exported file")
+    importing.add_argument("file", type=Path, metavar="FILE", help="a .json or .zip that export has written")
 
 
 def _duplicate(args: argparse.Namespace, settings: Settings) -> int:
@@ -75,7 +85,17 @@ def _forget(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
     cleanup.forget(run)
     print(f"{run.slug} is off the list; its files stay in {run.folder}.")
+    print_way_back([run.slug])
     return 0
+
+
+def _archive(args: argparse.Namespace, settings: Settings) -> int:
+    outputs = OutputsPaths(settings.outputs)
+    if args.action is None:
+        return print_lines(*(run.sentence() for run in removed_runs.list_removed(outputs)), if_empty="No run was forgotten or replaced.")
+    if not args.ids:
+        raise SettingsError("Name the runs: archive restore ID; `archive` lists them.")
+    return _print_folders([removed_runs.put_back(outputs, removed_id) for removed_id in args.ids])
 
 
 def _delete(args: argparse.Namespace, settings: Settings) -> int:
@@ -108,8 +128,10 @@ def _history(args: argparse.Namespace, settings: Settings) -> int:
         return print_lines(*history.restore(run, args.restore), if_empty="Nothing differs.")
     if args.diff:
         return print_lines(*history.diff(*(_version(run, version_id) for version_id in args.diff)), if_empty="Nothing differs.")
-    current = read_state(run)
-    for version in history.versions(run):
+    current, versions = read_state(run), history.versions(run)
+    if not versions:
+        return print_lines(f"{run.slug} has no earlier settings. Each resume, restore and replacement keeps some.")
+    for version in versions:
         print_lines(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
         print_lines(*(f"   {line}" for line in history.diff(version.state, current)))
     return 0
@@ -141,6 +163,7 @@ def _sweep(args: argparse.Namespace, settings: Settings) -> int:
         raise SettingsError(f"--older-than takes days, such as 30d, not “{args.older_than[:40]}”.")
     swept = cleanup.sweep(settings.outputs, float(found[1]))
     print("\n".join(swept) or f"No ended run is older than {found[1]} days.")
+    print_way_back(swept)
     return 0
 
 

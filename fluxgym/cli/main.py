@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from fluxgym.app_settings import Parser, Settings, add_folders
+from fluxgym.app_settings import COMMON_VARIABLES, Parser, Settings, add_folders
 from fluxgym.cli import library_commands, run_commands
 from fluxgym.cli.terminal import printable
 from fluxgym.errors import FluxGymError
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = Parser(prog="python -m fluxgym", description="Train FLUX.1 LoRAs, and see the state of every run.", allow_abbrev=False)
+    parser.epilog, parser.formatter_class = COMMON_VARIABLES, argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for group in (run_commands, library_commands):
         group.add_commands(partial(_add_command, commands))

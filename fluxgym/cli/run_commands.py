@@ -6,21 +6,26 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, print_lines, printable, read_state_file
+from fluxgym.cli.terminal import image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import NameTaken, SettingsError, UnreadableState
+from fluxgym.errors import NameTaken, SettingsError
 from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state
+from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.state import read_state_or_empty
 from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
 from fluxgym.sessions.listing import Session, find_run, list_sessions
+from fluxgym.sessions.moments import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import IfExists, StartRequest, start
 
@@ -36,21 +41,30 @@ def add_commands(add: Add) -> None:
     _add_stop_and_resume(add)
     add("demo", _demo, "train on the example photos with the pocket model")
     queue = add("queue", _queue, "list the waiting runs, move one or cancel one")
-    queue.add_argument("action", nargs="?", choices=("move", "cancel"))
-    queue.add_argument("name", nargs="?", metavar="NAME")
+    queue.add_argument(
+        "action", nargs="?", choices=("move", "cancel"), help="what to do with a waiting run; without it, the queue is listed"
+    )
+    queue.add_argument("name", nargs="?", metavar="NAME", help="the waiting run's folder, or its LoRA's name")
     queue.add_argument("--to", type=int, default=1, metavar="N", help="the position to move to; 1 is next")
     checking = add("preflight", _preflight, "check what Start would do, without starting")
-    checking.add_argument("--state", required=True, type=Path, metavar="FILE")
-    checking.add_argument("--images", required=True, type=Path, metavar="DIR")
+    _add_inputs(checking)
 
 
 def _add_start(add: Add) -> None:
     starting = add("start", _start, "start a training; prints its folder")
-    starting.add_argument("--state", required=True, type=Path, metavar="FILE", help="a JSON file with ui_state.json's keys")
-    starting.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of images and .txt captions")
+    _add_inputs(starting)
     starting.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
-    starting.add_argument("--gpus", metavar="0,1", help="the GPUs to use")
-    starting.add_argument("--if-exists", choices=[choice.value for choice in IfExists], help="what to do when a run has this name already")
+    starting.add_argument("--gpus", metavar="0,1", help="the GPUs that this run reserves; a training uses the first of them")
+    starting.add_argument(
+        "--if-exists",
+        choices=[choice.value for choice in IfExists],
+        help="what to do when a run has this name already; a replaced one is kept in the archive",
+    )
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", required=True, type=Path, metavar="FILE", help="a JSON file with ui_state.json's keys")
+    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of images and .txt captions")
 
 
 def _add_stop_and_resume(add: Add) -> None:
@@ -76,9 +90,13 @@ def _sessions(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _as_text(session: Session) -> str:
-    """Return a session as the user guide shows it."""
-    lines = [f"{SYMBOLS[session.status]} {printable(session.lora_name)} - {session.status.capitalize()}"]
-    lines.append(f"   - Started: {_local_time(session.started)}")
+    """Return a session as the user guide shows it, with the words of the page."""
+    run = RunPaths(Path(session.folder))
+    snapshot = RunSnapshot(run, read_state_or_empty(run))
+    origin, stopping = origin_of(run, snapshot.state), is_stopping(run, session.status)
+    began = began_at(snapshot, session, origin)
+    symbol, word = status_symbol(session.status, is_stopping=stopping), status_word(session.status, origin, is_stopping=stopping)
+    lines = [f"{symbol} {printable(session.lora_name)} - {word}", f"   - {began.word}: {_local_time(began.at)}"]
     if session.max_train_epochs is not None:
         lines.append(f"   - Epochs: {session.max_train_epochs}")
     if session.status is not Status.UNREADABLE:
@@ -106,6 +124,9 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
     except NameTaken as error:
         raise NameTaken(f"{error} Choose with --if-exists resume, new or replace.") from None
     print(run.folder, flush=True)
+    if if_exists is IfExists.REPLACE:
+        replaced = (removed.id for removed in list_removed(OutputsPaths(settings.outputs)) if removed.slug == run.slug)
+        print_way_back(list(islice(replaced, 1)))
     return _wait(run) if args.wait else 0
 
 
@@ -124,7 +145,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _print_end(run: RunPaths, end: SessionStatus) -> None:
-    print(f"{SYMBOLS[end.status]} {run.slug} - {end.status.capitalize()}" + (f": {end.reason}" if end.reason else ""))
+    print(f"{SYMBOLS[end.status]} {run.slug} - {STATUS_WORDS[end.status]}" + (f": {end.reason}" if end.reason else ""))
 
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
@@ -162,17 +183,9 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
             cancel_waiting(run)
             wait_until_ended(run)
             print(f"Canceled {run.slug}.")
-    reasons = [(position, slug, _reason(settings, slug)) for position, slug in enumerate(engine.waiting(), 1)]
-    lines = [f"{position}. {slug}: {reason}" for position, slug, reason in reasons if reason is not None]
+    reasons, positions = engine.waiting_reasons(), enumerate(engine.waiting(), 1)
+    lines = [f"{position}. {slug}: {reasons[slug]}" for position, slug in positions if slug in reasons]
     return print_lines(*lines, if_empty="No run is waiting.")
-
-
-def _reason(settings: Settings, slug: str) -> str | None:
-    """Return what a run waits for, None if the run cannot be read: it may be gone while its ticket still exists."""
-    try:
-        return str(read_state(OutputsPaths(settings.outputs).run(slug)).get("reason", "it starts"))
-    except UnreadableState:
-        return None
 
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:

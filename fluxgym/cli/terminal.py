@@ -1,6 +1,8 @@
 """What the commands share: safe printing, and reading the files that a user names."""
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.errors import SettingsError
@@ -16,6 +18,12 @@ def print_lines(*lines: str, if_empty: str = "") -> int:
     for line in lines or ((if_empty,) if if_empty else ()):
         print(printable(line))
     return 0
+
+
+def print_way_back(ids: Sequence[str]) -> None:
+    """Print the command that puts removed runs back on stderr, beside the output that scripts read."""
+    if ids:
+        print(f"To put {'it' if len(ids) == 1 else 'them'} back: python -m fluxgym archive restore {' '.join(ids)}", file=sys.stderr)
 
 
 def read_state_file(path: Path) -> dict[str, object]:

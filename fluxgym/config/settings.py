@@ -69,7 +69,7 @@ ROWS = (
     ),
     Setting(
         name="enable_monitoring", kind=Kind.SWITCH, label="Enable monitoring", section=Section.LOGGING, default=True,
-        help="Writes what the supervisor observes to monitor.log.",
+        help="Writes monitor.pid, so that lists show Monitoring ✅. Each run is watched either way.",
     ),
     Setting(
         name="resume_from_checkpoint", kind=Kind.TEXT, label="Resume from checkpoint", section=Section.SAVING, default="", placeholder="my-cat-lora-4-state",

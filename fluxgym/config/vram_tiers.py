@@ -48,3 +48,21 @@ def is_above(tier: str, memory_gib: float) -> bool:
 def best_tier(memory_gib: float) -> str | None:
     """Return the fastest tier for a card's memory in GiB, None if it is too small for all."""
     return next((tier for tier in TIERS if not is_above(tier, memory_gib)), None)
+
+
+def tier_of(options: Mapping[str, tuple[str, ...] | None]) -> str | None:
+    """Return the tier that a command's options are from, None if it has no tier's optimizer.
+
+    An option of a tier may have been replaced by another value, so the tier with the most options in common is returned.
+    """
+    is_float8 = "--fp8_base" in options
+    fits = [
+        tier for tier, added in TIERS.items()
+        if options.get("--optimizer_type") == added["--optimizer_type"] and is_float8 is ("--fp8_base" not in WITHOUT.get(tier, ()))
+    ] or [tier for tier, added in TIERS.items() if options.get("--optimizer_type") == added["--optimizer_type"]]  # fmt: skip
+    return max(fits, key=lambda tier: _num_common(options, TIERS[tier]), default=None)
+
+
+def _num_common(options: Mapping[str, tuple[str, ...] | None], added: Mapping[str, tuple[str, ...] | None]) -> int:
+    """Return how many of a tier's options a command has, less those that it lacks or has with another value."""
+    return sum(1 if flag in options and options[flag] == values else -1 for flag, values in added.items())

@@ -19,6 +19,7 @@ TRAIN_SH = "train.sh"
 README = "README.md"
 DATASET_FOLDER = "dataset"
 SAMPLE_FOLDER = "sample"
+LOGS_FOLDER = "logs"
 HISTORY_FOLDER = "history"
 PRIVATE_FOLDER = ".run"
 

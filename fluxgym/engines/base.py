@@ -63,6 +63,9 @@ class Engine(Protocol):
     def waiting(self) -> tuple[str, ...]:
         """Return the slugs of the runs that wait for a device, the next first."""
 
+    def waiting_reasons(self) -> Mapping[str, str]:
+        """Return what each waiting run waits for now, by slug, the next run first."""
+
     def waiting_since(self, run: RunPaths) -> float | None:
         """Return when a run began to wait, in seconds since the epoch, None if it does not wait."""
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fluxgym.engines.devices import current_user, title
+from fluxgym.engines.devices import DeviceUser, current_user, title
 from fluxgym.errors import SessionError
 from fluxgym.runs.files import file_lock, read_json, write_json
 from fluxgym.runs.launch_spec import DeviceRequest
@@ -129,10 +129,18 @@ class Queue:
 
 
 def waiting_reason(run: RunPaths, request: DeviceRequest, ahead: Sequence[Ticket]) -> str:
-    """Return what a run waits for: its devices, who uses them, and the runs ahead of it, of which only the next is named."""
+    """Return what a run waits for: its devices, who uses them, and the runs ahead of it, of which only the next is named.
+
+    Runs of other outputs folders have queues of their own; which of them gets a free device first is not known.
+    """
     names = (" or " if request.any_free else " and ").join(title(device) for device in request.names)
-    users = sorted({f"“{user}”" for device in request.names if (user := current_user(device)) and user != run.slug})
+    found = (current_user(device) for device in request.names)
+    users = sorted({_user_name(user, run) for user in found if user is not None and user.slug and not user.is_run(run.folder)})
     in_use = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
     more = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
-    position = f"; ahead of it: {ahead[0].slug}{more}" if ahead else "; it is next"
+    position = f"; ahead of it: {ahead[0].slug}{more}" if ahead else "; it is first in this queue"
     return f"Waiting for {names}{in_use}{position}."
+
+
+def _user_name(user: DeviceUser, run: RunPaths) -> str:
+    return f"“{user.slug}”" + (" of another outputs folder" if user.is_elsewhere(run.folder) else "")

@@ -62,10 +62,10 @@ def title(device: str) -> str:
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"
 
 
-def acquire_devices(request: DeviceRequest, holder: str, *, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
+def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
     """Return the locks on the requested devices, None while they are in use or reserved by runs ahead in the queue.
 
-    A request without devices is granted at once. holder is shown to the runs that wait.
+    A request without devices is granted at once. holder is the run's folder; the runs that wait show its name.
     """
     names = request.names
     if not request.any_free or not names:
@@ -77,7 +77,7 @@ def acquire_devices(request: DeviceRequest, holder: str, *, reserved_by_earlier:
     return None
 
 
-def _lock_all(devices: Sequence[str], holder: str) -> tuple[IO[str], ...] | None:
+def _lock_all(devices: Sequence[str], holder: Path) -> tuple[IO[str], ...] | None:
     """Return the locks on all devices, None if one of them is in use."""
     locks: list[IO[str]] = []
     for device in sorted(devices):
@@ -89,17 +89,34 @@ def _lock_all(devices: Sequence[str], holder: str) -> tuple[IO[str], ...] | None
         locks.append(file)
     for file in locks:
         file.truncate(0)
-        file.write(json.dumps({"holder": holder}))
+        file.write(json.dumps({"holder": holder.name, "folder": str(holder.parent.absolute())}))
         file.flush()
     return tuple(locks)
 
 
-def current_user(device: str) -> str:
-    """Return the run that locked a device last, "" if none did."""
+@dataclass(frozen=True, kw_only=True)
+class DeviceUser:
+    """The run that locked a device last: its name, and the outputs folder that it is in, "" if an earlier version wrote it."""
+
+    slug: str
+    outputs: str
+
+    def is_run(self, folder: Path) -> bool:
+        """Return True if it is the run in this folder."""
+        return self.slug == folder.name and not self.is_elsewhere(folder)
+
+    def is_elsewhere(self, folder: Path) -> bool:
+        """Return True if it is in another outputs folder than the run in this folder."""
+        return bool(self.outputs) and self.outputs != str(folder.parent.absolute())
+
+
+def current_user(device: str) -> DeviceUser | None:
+    """Return the run that locked a device last, None if none did."""
     try:
-        return str(read_json(_path(device))["holder"])
-    except (KeyError, TypeError):
-        return ""
+        known = read_json(_path(device))
+        return DeviceUser(slug=str(known["holder"]), outputs=str(known.get("folder", "")))
+    except (KeyError, TypeError, AttributeError):
+        return None
 
 
 def _path(device: str) -> Path:

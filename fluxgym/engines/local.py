@@ -35,7 +35,7 @@ from fluxgym.runs.process_identity import (
 )
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, derive_status
+from fluxgym.runs.status import EXECUTING, SUPERVISOR_ENDED, EnginePhase, EngineState, derive_status
 from fluxgym.trainers.script import SCRIPT
 
 START_TIMEOUT_S = 30.0
@@ -105,6 +105,17 @@ class LocalEngine:
         """Return the slugs of the waiting runs, the next first."""
         return tuple(ticket.slug for ticket in self._queue.tickets())
 
+    def waiting_reasons(self) -> Mapping[str, str]:
+        """Return what each waiting run waits for now, the next run first; a run whose folder or launch spec is gone is left out."""
+        reasons = {}
+        for ticket in self._queue.tickets():
+            run = self._outputs.run(ticket.slug)
+            spec = None if is_missing(run.ui_state) else read_launch_spec(run)
+            if spec is not None:
+                active = self._queue.is_active(ticket)
+                reasons[run.slug] = waiting_reason(run, spec.devices, self._queue.ahead_of(run)) if active else SUPERVISOR_ENDED
+        return reasons
+
     def waiting_since(self, run: RunPaths) -> float | None:
         """Return when a run joined the queue, None if it does not wait."""
         ticket = self._queue.ticket(run)
@@ -138,7 +149,7 @@ class LocalEngine:
                 with suppress(NotReadableNow):  # who is ahead is not known now; it is polled
                     ahead = self._queue.ahead_of(run)
                     reserved = {device for ticket in ahead for device in ticket.devices}
-                    if (lease := acquire_devices(spec.devices, run.slug, reserved_by_earlier=reserved)) is not None:
+                    if (lease := acquire_devices(spec.devices, run.folder, reserved_by_earlier=reserved)) is not None:
                         return lease
                     if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
                         last_reason = reason
@@ -186,9 +197,7 @@ class LocalEngine:
         is_gone = is_missing(run.ui_state)
         if not is_gone and read_state(run).get("run_id") == ticket.run_id and self._status(run) is Status.QUEUED:
             log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", run.slug)
-            update_state(
-                run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": NO_LAUNCH_SPEC, "completed_at": time.time()}
-            )
+            update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": NO_LAUNCH_SPEC})
         self._queue.remove(run, ticket.run_id)
 
 

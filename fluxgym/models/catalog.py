@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,8 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.identify import identify
 
-BUILT_IN = Path(__file__).with_name("models.yaml")
+CATALOG = "models.yaml"
+BUILT_IN = Path(__file__).with_name(CATALOG)
 ROLES = {
     "transformer": "the FLUX transformer",
     "ae": "the VAE (ae)",
@@ -61,7 +63,7 @@ class FoundFiles:
 def list_models(models: Path) -> list[Model]:
     """Return the built-in models and those of models/models.yaml; raises ModelError if that file is invalid."""
     entries = dict(_built_in())
-    own = models / "models.yaml"
+    own = models / CATALOG
     if own.is_file():
         entries |= _parse(own)
     return list(entries.values())
@@ -103,6 +105,19 @@ def get_model(model_id: str, models: Path) -> Model:
     if model_id not in known:
         raise ModelError(f"The base model “{model_id[:80]}” is not known; known: {', '.join(known)}.", field="base_model")
     return known[model_id]
+
+
+def model_of_file(transformer: Path) -> str | None:
+    """Return the id of the model whose transformer is at a path, None if no catalog has it.
+
+    The catalogs are the models.yaml of a folder that the file is in, and the built-in one.
+    """
+    known = list(_built_in().values())
+    with suppress(ModelError):
+        known = [model for folder in transformer.parents if (folder / CATALOG).is_file() for model in list_models(folder)] or known
+    names = ((model.id, Path(path).parts) for model in known for path in model.files["transformer"])
+    found = [(len(parts), model_id) for model_id, parts in names if transformer.parts[-len(parts) :] == parts]
+    return max(found)[1] if found else None
 
 
 def is_present(model: Model, models: Path) -> bool:

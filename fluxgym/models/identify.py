@@ -4,6 +4,7 @@ Standard library only; no tensor is loaded.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
 
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
 FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
+FLUX_WIDTH = 3072
+INPUT = re.compile(r"(^|\.)img_in\.weight$")
 WORDS = {"ae": "the VAE (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
 
 
@@ -124,4 +127,7 @@ def _transformer(tensors: Mapping[str, TensorEntry]) -> str:
     form = ", diffusers' names" if any_matches(r"(^|\.)x_embedder\.weight$", tensors) else ""
     types = Counter(entry.dtype for name, entry in tensors.items() if "blocks" in name and name.endswith("weight") and len(entry.shape) > 1)
     precision = PRECISIONS.get(types.most_common(1)[0][0], "an unknown precision") if types else "an unknown precision"
-    return f"FLUX.1 {'dev' if is_dev else 'schnell'} in {precision}{form}"
+    name = f"FLUX.1 {'dev' if is_dev else 'schnell'}"
+    width = next((entry.shape[0] for part, entry in tensors.items() if INPUT.search(part) and entry.shape), FLUX_WIDTH)
+    small = "" if width == FLUX_WIDTH else f"a miniature of {width} instead of {FLUX_WIDTH} channels with the layers of "
+    return f"{small}{name} in {precision}{form}"

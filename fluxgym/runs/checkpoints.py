@@ -1,5 +1,6 @@
 """A run's complete checkpoints. What a checkpoint consists of is known to the trainer's backend, which reads it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,3 +41,8 @@ def list_complete(run: RunPaths, reader: CheckpointReader, *, verify: bool = Fal
 def newest_verified(run: RunPaths, reader: CheckpointReader) -> Checkpoint | None:
     """Return the complete checkpoint with the most steps whose checksums are right, None if there is none."""
     return next((found for found in list_complete(run, reader) if reader.read_checkpoint(found.folder, verify=True)), None)
+
+
+def num_steps_lost(step: int, complete: Iterable[Checkpoint]) -> int:
+    """Return how many of the steps up to `step` no complete checkpoint has."""
+    return step - max((checkpoint.step for checkpoint in complete if checkpoint.step <= step), default=0)

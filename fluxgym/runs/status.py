@@ -13,6 +13,9 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
+SUPERVISOR_ENDED = (
+    "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor."
+)
 SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
@@ -66,11 +69,7 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
     if stored.status not in LIVE:
         return stored
     if stored.status is Status.QUEUED and snapshot.is_queued:
-        return SessionStatus(
-            Status.QUEUED,
-            "",
-            "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor.",
-        )
+        return SessionStatus(Status.QUEUED, "", SUPERVISOR_ENDED)
     if (ended := snapshot.exit_record) is not None and _is_of_latest_attempt(ended, snapshot):
         return SessionStatus(Status(ended.status), ended.reason_code, ended.reason)
     return _of_dead_processes(snapshot, engine_state)

@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fluxgym.contract.files import (
     lora_name,
 )
 from fluxgym.contract.regular_files import copy_regular
+from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
 from fluxgym.runs.exit_record import read_exit
@@ -133,16 +135,39 @@ def _take_images(sources: tuple[Path, ...], target: Path) -> str:
 
 
 def _state_of(folder: Path, missing: str) -> State:
-    """Return the state of an adopted training: its settings, when it was, and how it ended: as it wrote down itself, else by its model."""
+    """Return the state of an adopted training: its settings, when it was, and how it ended: as it recorded itself, else by its LoRA file."""
     state = known_settings(folder) | usable_settings(_from_state(folder))
     model, end = folder / lora_name(folder.name), read_exit(RunPaths(folder))
     moment = next((path.stat().st_mtime for path in (model, folder / TRAIN_SH, folder) if path.exists()), 0.0)
-    own: State = {"timestamp": timestamp_of(state) or moment, "status": Status.COMPLETED if _is_sound(model) else Status.STOPPED}
-    if end is None:
-        return state | own | {"reason": ADOPTED + missing, "run_id": secrets.token_hex(8)}
-    if end.status != Status.COMPLETED:
-        own["status"] = end.status
-    return state | own | {"reason": (end.reason or ADOPTED) + missing, "reason_code": end.reason_code, "run_id": end.run_id}
+    own: State = {"timestamp": timestamp_of(state) or moment, "adopted_at": time.time()}
+    if end is not None and end.status != Status.COMPLETED:
+        ending = {"status": end.status, "reason": end.reason or ADOPTED, "reason_code": end.reason_code, "run_id": end.run_id}
+    else:
+        steps = (end.last_step or 0, end.last_step or 0) if end is not None else _trained_steps(model)
+        status, reason = _ending(model, *steps)
+        ending = {"status": status, "reason": reason, "run_id": end.run_id if end is not None else secrets.token_hex(8)}
+    return state | own | ending | {"reason": ending["reason"] + missing}
+
+
+def _ending(model: Path, step: int, expected: int) -> tuple[Status, str]:
+    """Return the status of a training that recorded no other end, and why: it is completed only if all steps were trained and its LoRA is whole."""
+    if not model.is_file():
+        return Status.STOPPED, f"{ADOPTED} It has no {model.name}, so it did not reach its last step there."
+    fault = _fault(model, step, expected)
+    if fault:
+        return Status.STOPPED, f"{ADOPTED} Its result is not usable as it is: {fault}."
+    if not expected:
+        return Status.STOPPED, f"{ADOPTED} {model.name} was read and is whole, but its metadata does not show that all steps were trained."
+    return Status.COMPLETED, f"{ADOPTED} All {expected} steps were trained, and {model.name} was read and is whole."
+
+
+def _trained_steps(model: Path) -> tuple[int, int]:
+    """Return the steps that a LoRA's metadata says were trained and were wanted, (0, 0) if it does not name both."""
+    try:
+        metadata = read_header(model).metadata
+        return int(metadata["ss_steps"]), int(metadata["ss_max_train_steps"])
+    except (OSError, ValueError, KeyError):
+        return 0, 0
 
 
 def _from_state(folder: Path) -> dict[str, Any]:
@@ -153,8 +178,8 @@ def _from_state(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key in (*STATE_KEYS, "timestamp")}
 
 
-def _is_sound(model: Path) -> bool:
-    """Return True if a LoRA file is complete and has neither NaN nor infinity, which a completed run requires."""
+def _fault(model: Path, step: int, expected: int) -> str:
+    """Return why a LoRA file does not pass the check that a completed run passes, "" if it does."""
     from fluxgym.supervisor.verify_lora import verify_lora  # needs numpy, which nothing else of this command does
 
-    return bool(verify_lora(model, 0.0, 0, 0)["ok"])
+    return str(verify_lora(model, 0.0, expected, step)["reason"])

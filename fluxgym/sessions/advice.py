@@ -1,7 +1,10 @@
 """What a user can do about a run that ended early: a title and plain advice for each reason code."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.codes import ReasonCode
 
 
@@ -9,17 +12,26 @@ from fluxgym.contract.codes import ReasonCode
 class Advice:
     """title is the cause in a few words; lines are what to do, the most likely remedy first.
 
-    names_step: "… after step 41", the last one that was completed, may follow the title.
+    names_step: "… after step 41", the last one that was completed, may follow the title. needs_less are the changes of settings that save
+    memory; `lines_for` adds those that a run's settings allow.
     """
 
     title: str
     lines: tuple[str, ...]
+    needs_less: tuple[str, ...] = ()
     names_step: bool = False
+
+    def lines_for(self, state: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the lines for a run with these settings: what is at its least already is not advised."""
+        possible = [change for change in self.needs_less if change not in _impossible(state)]
+        choice = " or ".join([", ".join(possible[:-1]), possible[-1]] if len(possible) > 1 else possible)
+        return (*self.lines, f"{EDIT}, and choose {choice}.") if possible else self.lines
 
 
 EDIT_LABEL = "Edit as new training"  # the button that fills the form with a run's settings
 REPAIR_LABEL = "Repair"
 EDIT = f"Choose “{EDIT_LABEL}”"
+VRAM, BATCH, WORKERS = "less GPU memory (VRAM)", "a smaller batch", "fewer workers"
 CLOSE_GPU_PROGRAMS = "Close other programs that use the GPU."
 TABLE = {
     ReasonCode.BAD_INPUT: Advice(
@@ -39,7 +51,8 @@ TABLE = {
     ),
     ReasonCode.CUDA_OOM: Advice(
         title="The GPU ran out of memory",
-        lines=(CLOSE_GPU_PROGRAMS, f"{EDIT}, and choose less GPU memory (VRAM), a smaller resolution or a smaller batch."),
+        lines=(CLOSE_GPU_PROGRAMS,),
+        needs_less=(VRAM, "a smaller resolution", BATCH),
         names_step=True,
     ),
     ReasonCode.DISK_FULL: Advice(
@@ -70,7 +83,8 @@ TABLE = {
     ),
     ReasonCode.RAM_OOM: Advice(
         title="The machine ran out of memory",
-        lines=("Close other programs.", f"{EDIT}, and choose fewer workers or a smaller batch."),
+        lines=("Close other programs.",),
+        needs_less=(WORKERS, BATCH),
         names_step=True,
     ),
     ReasonCode.STALLED: Advice(
@@ -98,6 +112,14 @@ TABLE = {
         lines=("The last lines of the log may show it.",),
     ),
 }
+
+
+def _impossible(state: Mapping[str, Any]) -> set[str]:
+    """Return the changes that a run's settings do not allow, since they are at their least."""
+    advanced = state.get("advanced")
+    batch = advanced.get("train_batch_size", 1) if isinstance(advanced, Mapping) else 1
+    least = {VRAM: state.get("vram") == tuple(TIERS)[-1], BATCH: batch in (1, None), WORKERS: state.get("workers") == 0}
+    return {change for change, is_least in least.items() if is_least}
 
 
 def advice_for(reason_code: str) -> Advice:

@@ -109,8 +109,10 @@ def _opened(source: Path) -> Iterator[zipfile.ZipFile]:
     with _LimitedReader(source) as file:
         try:
             archive = zipfile.ZipFile(file)
-        except DAMAGE as error:
-            raise ImportRefused(f"{source.name} is not a .zip archive, or it is damaged ({error}); export it again.") from None
+        except DAMAGE:
+            raise ImportRefused(
+                f"{source.name} is not a FluxGym export, or it is damaged: it cannot be opened as a .zip; export it again."
+            ) from None
         with archive:
             yield archive
 
@@ -167,8 +169,8 @@ def _chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]
         with archive.open(entry) as packed:
             while chunk := packed.read(CHUNK):
                 yield chunk
-    except DAMAGE as error:
-        raise ImportRefused(f"“{_shown(entry)}” in the archive is damaged ({error}); export it again.") from None
+    except DAMAGE:
+        raise ImportRefused(f"“{_shown(entry)}” in the archive is damaged; export it again.") from None
 
 
 def _shown(entry: zipfile.ZipInfo) -> str:

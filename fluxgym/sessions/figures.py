@@ -1,21 +1,29 @@
-"""Start, steps, last loss and duration of runs. Those of an ended run are read once, so that ten thousand runs can be sorted by them."""
+"""Start, steps, last loss and duration of runs. Those of an ended run are read once, so that ten thousand runs can be sorted by them.
 
+The duration of a run is that of all its attempts together, wherever it is shown.
+"""
+
+import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.codes import LIVE
-from fluxgym.contract.progress import is_number
+from fluxgym.contract.progress import Line, is_number
+from fluxgym.contract.regular_files import open_regular
+from fluxgym.runs.exit_record import ExitRecord
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.progress import read_first
+from fluxgym.runs.progress import lines_in, read_first
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.index import Entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What a run has reached; a figure is None if it is not known. duration_s is of the last attempt, which has ended."""
+    """What a run has reached; a figure is None if it is not known. duration_s is that of all attempts that have ended."""
 
     step: int | None = None
     total_steps: int | None = None
@@ -23,17 +31,79 @@ class Figures:
     duration_s: float | None = None
 
 
-def figures_of(snapshot: RunSnapshot) -> Figures:
+Spans = Mapping[int, tuple[float, float]]  # attempt -> times of its first and its last progress line
+
+
+class AttemptSpans:
+    """When the attempts of runs began and ended, by their progress.jsonl; appended lines are read once. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[int, int, dict[int, tuple[float, float]]]] = {}  # inode, bytes that were read, spans
+        self._lock = threading.Lock()
+
+    def of(self, snapshot: RunSnapshot) -> Spans:
+        """Return the spans of a run; of a run that was never resumed only the ends of the file are read."""
+        first, last = read_first(snapshot.run.progress), snapshot.last_lines[0]
+        if first is None or last is None:
+            return {}
+        if first.get("attempt", 1) == last.get("attempt", 1):
+            return add_span(add_span({}, first), last)
+        with self._lock:
+            return dict(self._read(snapshot.run.progress))
+
+    def _read(self, path: Path) -> dict[int, tuple[float, float]]:
+        inode, offset, spans = self._kept.get(path, (0, 0, {}))
+        try:
+            with open_regular(path) as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != inode or status.st_size < offset:
+                    offset, spans = 0, {}
+                file.seek(offset)
+                data = file.read(status.st_size - offset)
+        except OSError:
+            return {}
+        complete = data[: data.rfind(b"\n") + 1]
+        for line in lines_in(complete.splitlines()):
+            spans = add_span(spans, line)
+        self._kept[path] = status.st_ino, offset + len(complete), spans
+        return spans
+
+
+def add_span(spans: dict[int, tuple[float, float]], line: Line) -> dict[int, tuple[float, float]]:
+    """Return the spans after another progress line."""
+    time, attempt = line.get("time"), line.get("attempt", 1)
+    if isinstance(time, (int, float)) and isinstance(attempt, int):
+        first, last = spans.get(attempt, (time, time))
+        spans[attempt] = min(first, time), max(last, time)
+    return spans
+
+
+def total_s(spans: Spans, end: ExitRecord | None) -> float | None:
+    """Return the seconds of all attempts together; the last one includes the check of its result. None if that is not known."""
+    known = dict(spans)
+    if end is not None and end.ended_at:
+        first, last = known.get(end.attempt, (end.started_at, end.ended_at))
+        if (began := end.started_at or first) is not None:
+            known[end.attempt] = began, max(last, end.ended_at)
+    total = sum(last - first for first, last in known.values())
+    return total if known and total >= 0 else None
+
+
+def earlier_s(spans: Spans, attempt: int) -> float:
+    """Return the seconds of the attempts before one."""
+    return sum(last - first for number, (first, last) in spans.items() if number < attempt)
+
+
+def figures_of(snapshot: RunSnapshot, spans: Spans) -> Figures:
     """Return the figures of a run from progress.jsonl, exit.json and launch.json."""
     last, last_with_loss = snapshot.last_lines
-    end, spec = snapshot.exit_record, read_launch_spec(snapshot.run) if last is None else None
+    spec = read_launch_spec(snapshot.run) if last is None else None
     known: dict[str, Any] = (last_with_loss or {}) | (last or {})
-    duration = end.ended_at - end.started_at if end is not None and end.ended_at and end.started_at else None
     return Figures(
         step=_integer(known.get("step")),
         total_steps=_integer(known.get("total_steps")) or (spec.expected_steps if spec is not None else None),
         loss=float(known["loss"]) if is_number(known.get("loss")) else None,
-        duration_s=duration if duration is not None and duration >= 0 else None,
+        duration_s=total_s(spans, snapshot.exit_record),
     )
 
 
@@ -61,6 +131,7 @@ class FigureCache:
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
         self._kept: dict[str, tuple[Entry, Figures]] = {}
+        self._spans = AttemptSpans()
         self._lock = threading.Lock()
 
     def of(self, entry: Entry) -> Figures:
@@ -69,9 +140,8 @@ class FigureCache:
             kept = self._kept.get(entry.slug)
         if kept is not None and kept[0] is entry and entry.status not in LIVE:
             return kept[1]
-        figures = figures_of(
-            RunSnapshot(self._outputs.run(entry.slug), {})
-        )  # without the lock, so that no request waits while another run is read
+        snapshot = RunSnapshot(self._outputs.run(entry.slug), {})
+        figures = figures_of(snapshot, self._spans.of(snapshot))  # without the lock, so that no request waits while another run is read
         with self._lock:
             self._kept[entry.slug] = (entry, figures)
         return figures

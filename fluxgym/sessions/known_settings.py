@@ -2,34 +2,62 @@
 
 import shlex
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fluxgym.config.setting_spec import Emit, Kind
-from fluxgym.config.settings import OWN_KEYS, TrainConfig
+from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, TrainConfig, check_advanced
+from fluxgym.config.trainer_flags import SUBSET_FLAGS, all_flags
+from fluxgym.config.vram_tiers import TIERS, tier_of
 from fluxgym.contract.files import DATASET_TOML, SAMPLE_PROMPTS, TRAIN_SH, lora_name
 from fluxgym.contract.regular_files import read_regular
 from fluxgym.contract.safetensors import read_header
+from fluxgym.dataset.dataset_spec import dataset_toml
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.launch_spec import parse_words
+from fluxgym.models.catalog import model_of_file
+from fluxgym.runs.launch_spec import TrainerOptions, parse_words
+from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
+from fluxgym.trainers.options import FIXED
+from fluxgym.trainers.script import SCRIPT
 
 MAX_BYTES = 1 << 20  # of a file of settings
-MODELS_BY_FILE = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}
+NOT_EXACT = ("lora_name", "base_model", "vram", "sample_prompts", "advanced")  # found by comparison, or completed when they were written
+MODELS_BY_NAME = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "flux-dev"}  # parts of file names that no catalog has
 
 
 def known_settings(folder: Path) -> State:
-    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts hold; later ones win."""
+    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts hold; later ones win.
+
+    The base model and the VRAM tier are found by the model's path and the tier's options; other flags become advanced settings.
+    """
     state: State = {"lora_name": folder.name}
+    advanced: dict[str, Any] = {}
     for read in (_from_metadata, _from_toml, _from_command, _from_prompts):
-        state |= usable_settings(read(folder))
-    return state
+        found = usable_settings(read(folder))
+        advanced |= found.pop("advanced", {})
+        state |= found
+    return state | ({"advanced": advanced} if advanced else {})
+
+
+def launched_settings(run: RunPaths, state: State) -> State:
+    """Return a live run's state with the settings that it was launched with, as far as its files record them exactly.
+
+    ui_state.json may have been edited since; an edit counts from the next resume on.
+    """
+    if not run.train_sh.is_file():
+        return state
+    recorded = known_settings(run.folder)
+    return state | {name: value for name, value in recorded.items() if name in state and name not in NOT_EXACT}
 
 
 def usable_settings(found: dict[str, Any]) -> dict[str, Any]:
     """Return the values that TrainConfig accepts, converted to their types: 12 instead of "12"."""
     kept = {}
     for name, value in found.items():
+        if name == "advanced" and isinstance(value, Mapping):
+            value = {flag: item for flag, item in value.items() if _is_accepted(flag, item)}
         try:
             config = TrainConfig.from_state({"lora_name": "x", name: value})
         except FluxGymError:
@@ -38,32 +66,105 @@ def usable_settings(found: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _is_accepted(flag: str, value: Any) -> bool:
+    try:
+        check_advanced(flag, value)
+    except FluxGymError:
+        return False
+    return True
+
+
 def _from_command(folder: Path) -> dict[str, Any]:
     """Return the settings whose flags train.sh has; it is split into words as a shell would."""
     try:
         words = shlex.split(_text(folder / TRAIN_SH).replace("\\\n", " "), comments=True)
     except (OSError, ValueError):
         return {}
-    options = parse_words(words)
+    options = parse_words(_trainer_words(words))
     found: dict[str, Any] = {}
     for setting in OWN_KEYS:
         if setting.kind is Kind.SWITCH and setting.flag:
             found[setting.name] = setting.flag in options
         elif setting.emit in (Emit.ALWAYS, Emit.IF_TRUE) and (values := options.get(setting.flag)):
             found[setting.name] = values[0]
-    base = Path((options.get("--pretrained_model_name_or_path") or ("",))[0]).name.lower()
-    return found | next(({"base_model": model} for part, model in MODELS_BY_FILE.items() if part in base), {})
+    return found | _model_and_tier(options) | {"advanced": _other_flags(options)}
+
+
+def _trainer_words(words: list[str]) -> list[str]:
+    """Return the trainer's own words; those before its script are for a launcher, which has flags of the same names."""
+    script = next((index for index, word in enumerate(words) if Path(word).name == SCRIPT), None)
+    return words if script is None else words[script + 1 :]
+
+
+def _model_and_tier(options: TrainerOptions) -> dict[str, Any]:
+    path = Path((options.get("--pretrained_model_name_or_path") or ("",))[0])
+    model = model_of_file(path) or next((known for part, known in MODELS_BY_NAME.items() if part in path.name.lower()), None)
+    found = {"base_model": model, "vram": tier_of(options)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _other_flags(options: TrainerOptions) -> dict[str, Any]:
+    """Return the options that neither FluxGym nor the tier sets to this value, and FluxGym's switches that its own command lacks."""
+    usual: TrainerOptions = {**FIXED, **TIERS.get(tier_of(options) or "", {})}
+    other = {flag: values for flag, values in options.items() if flag not in usual or usual[flag] != values}
+    found = {flag.removeprefix("--"): _value(flag.removeprefix("--"), values) for flag, values in other.items()}
+    is_fluxgyms = sum(flag in options for flag in FIXED) > len(FIXED) // 2
+    missing = [flag for flag, values in FIXED.items() if values is None and flag not in (*options, "--fp8_base")]
+    return found | ({flag.removeprefix("--"): False for flag in missing} if is_fluxgyms else {})
+
+
+def _value(name: str, values: tuple[str, ...] | None) -> Any:
+    """Return an option's values in the type of its flag; what does not fit stays text, which is then left out."""
+    flag = all_flags().get(name)
+    if flag is None or values is None:
+        return True
+    if flag.nargs:
+        return list(values)
+    kinds = {"int": (int,), "float": (float,), "int_or_float": (int, float)}
+    for kind in kinds.get(flag.type, ()):
+        try:
+            return kind(values[0])
+        except ValueError:
+            continue
+    return values[0]
 
 
 def _from_toml(folder: Path) -> dict[str, Any]:
-    """Return the settings that dataset.toml has."""
+    """Return the settings that dataset.toml has; those that FluxGym would write anyway are left out of the advanced ones."""
     try:
-        dataset = tomllib.loads(_text(folder / DATASET_TOML))["datasets"][0]
-        tables = {Emit.DATASET: dict(dataset), Emit.SUBSET: dict(dataset["subsets"][0])}
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        tables = _tables(tomllib.loads(_text(folder / DATASET_TOML)))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return {}
-    found = {setting.name: tables[setting.emit].get(setting.dataset_key) for setting in OWN_KEYS if setting.emit in tables}
-    return {name: value for name, value in found.items() if value is not None}
+    own = {setting.name: tables[setting.emit].get(setting.dataset_key) for setting in OWN_KEYS if setting.emit in tables}
+    own = {name: value for name, value in own.items() if value is not None}
+    given = tables[Emit.DATASET] | tables[Emit.SUBSET]
+    keys = {flag: key for flag, key in (DATASET_KEYS | {flag: flag for flag in SUBSET_FLAGS}).items() if key in given}
+    usual = _usual_dataset(usable_settings(own))
+    advanced = {flag: given[key] for flag, key in keys.items() if usual.get(key) != given[key]}
+    return own | {"advanced": advanced | _regularization(tables[Emit.NEVER])}
+
+
+def _tables(dataset: dict[str, Any]) -> dict[Emit, dict[str, Any]]:
+    """Return what holds for the first data set and for its own images, and under Emit.NEVER its regularization images, {} if there are none."""
+    first = dict(dataset["datasets"][0])
+    subsets = [dict(subset) for subset in first.pop("subsets")]
+    own = next((subset for subset in subsets if not subset.get("is_reg")), subsets[0])
+    shared = {**dict(dataset.get("general", {})), **first}
+    return {Emit.DATASET: shared, Emit.SUBSET: shared | own, Emit.NEVER: next((subset for subset in subsets if subset.get("is_reg")), {})}
+
+
+def _usual_dataset(own: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys that FluxGym writes into dataset.toml for these settings."""
+    try:
+        tables = _tables(tomllib.loads(dataset_toml(TrainConfig.from_state({"lora_name": "x", **own}), Path("x"))))
+    except FluxGymError:
+        return {}
+    return tables[Emit.DATASET] | tables[Emit.SUBSET]
+
+
+def _regularization(subset: dict[str, Any]) -> dict[str, Any]:
+    folder = subset.get("image_dir")
+    return {"reg_data_dir": folder} if isinstance(folder, str) and folder else {}
 
 
 def _from_prompts(folder: Path) -> dict[str, Any]:

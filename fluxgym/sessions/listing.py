@@ -78,13 +78,19 @@ def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatu
         reason_code=derived.reason_code,
         reason=derived.reason,
         started=started,
-        max_train_epochs=_integer_or_none(state.get("max_train_epochs")),
+        max_train_epochs=_launched_epochs(snapshot, derived.status) or _integer_or_none(state.get("max_train_epochs")),
         checkpointing=str(state.get("enable_checkpointing")).strip().lower() in ("true", "1", "yes", "on"),
         monitoring=is_monitored(snapshot, engine_state),
         progress=progress_of(snapshot, is_live=derived.status in LIVE) if is_readable else {},
         folder=str(run.folder),
         run_id=state.get("run_id") if isinstance(state.get("run_id"), str) else None,
     )
+
+
+def _launched_epochs(snapshot: RunSnapshot, status: Status) -> int | None:
+    """Return the epochs that a live run was launched with, whatever its state was edited to since; None if that is not known."""
+    spec = snapshot.launch_spec if status in LIVE else None
+    return None if spec is None else spec.max_train_epochs or None
 
 
 def _integer_or_none(value: Any) -> int | None:

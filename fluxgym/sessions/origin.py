@@ -35,7 +35,15 @@ def is_unstarted(status: Status, origin: Origin) -> bool:
 def imported_at(state: State) -> float | None:
     """Return when a run was imported, in seconds since the epoch; None if its state does not say so."""
     parent = state.get("parent")
-    value: Any = parent.get("imported_at") if isinstance(parent, dict) else None
+    return _time(parent.get("imported_at") if isinstance(parent, dict) else None)
+
+
+def adopted_at(state: State) -> float | None:
+    """Return when a run was adopted from another FluxGym's folder, in seconds since the epoch; None if its state does not say so."""
+    return _time(state.get("adopted_at"))
+
+
+def _time(value: Any) -> float | None:
     return float(value) if is_number(value) and 0 < value < 1e11 else None
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
+from fluxgym.contract.files import STATE_FOLDER
 from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NothingToResume, SessionNotFound
@@ -74,21 +75,25 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ResumePreview:
-    """The checkpoint that a resume would start from, and the time left in seconds, None if the speed is unknown."""
+    """The checkpoint that a resume would start from, and the time left in seconds, None if the speed is unknown.
+
+    epoch is the number of epochs that were finished; is_epoch_end is True if the checkpoint was saved at the end of the last of them.
+    """
 
     checkpoint: str
     step: int
     epoch: int
     total_steps: int
     left_s: float | None
+    is_epoch_end: bool = False
     notice: str = ""
 
     def sentence(self) -> str:
-        """Return it as a sentence: "from epoch 4, step 320 of 960, about 21 min left"."""
-        epoch = f"epoch {self.epoch}, " if self.epoch else ""
+        """Return it as the end of a sentence: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
+        epoch = f"after epoch {self.epoch}" if self.is_epoch_end else f"in epoch {self.epoch + 1}"
         left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
-        return f"from {epoch}step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
+        return f"{epoch}, at step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
 
 
 def needs_check(run: RunPaths) -> bool:
@@ -117,8 +122,19 @@ def resume_preview(run: RunPaths) -> ResumePreview | None:
     left = max(0, total - newest.step)
     return ResumePreview(
         checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, notice=backend.resume_notice(),
+        is_epoch_end=_is_epoch_end(run, newest),
         left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
     )  # fmt: skip
+
+
+def _is_epoch_end(run: RunPaths, newest: Checkpoint) -> bool:
+    """Return True if a checkpoint was saved at the end of an epoch: by its name, or by the steps per epoch if it is named after a step."""
+    named = STATE_FOLDER.search(newest.name)
+    if not newest.epoch or named is None or not named["step"]:
+        return bool(newest.epoch)
+    latest = read_launch_spec(run)
+    epochs = latest.max_train_epochs if latest is not None else 0
+    return bool(epochs) and newest.step * epochs == newest.epoch * newest.total_steps
 
 
 def _done(run: RunPaths, newest: Checkpoint) -> int:

@@ -30,11 +30,10 @@ from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
+from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
 from fluxgym.sessions.resume import resume_locked
 from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.options import train_sh
-
-ARCHIVED_STATE = "state.json"
 
 
 class IfExists(StrEnum):
@@ -125,7 +124,7 @@ def _parent(run: RunPaths) -> dict[str, Any] | None:
 
 
 def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
-    target = outputs.archive / f"{run.slug}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    target = outputs.archive / f"{run.slug}-{datetime.now().strftime(ARCHIVED_TIME)}-{secrets.token_hex(2)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)

@@ -178,13 +178,20 @@ def _checked(data: bytes, name: str) -> State:
         json.dumps(state, ensure_ascii=False, allow_nan=False).encode()
         keys = _keys(state)
     except (ValueError, RecursionError) as error:
-        raise ImportRefused(f"{name} is not valid JSON ({error}).") from None
+        raise ImportRefused(f"{name} is not a FluxGym export: {_json_problem(error)}.") from None
     if not isinstance(state, dict):
         raise ImportRefused(f"{name} is not a ui_state.json: it must be a JSON object of settings.")
     secret = next((key for key in keys if any(word in key.lower() for word in SECRETS) and key.lower() not in NO_SECRETS), None)
     if secret:
         raise ImportRefused(f"{name} holds “{secret[:80]}”, which looks like a secret, which a state must not hold; remove it.")
     return state | _settings(state, name)
+
+
+def _json_problem(error: Exception) -> str:
+    """Return what is wrong with a file that should hold JSON, in words for users; a decoder's own words name no byte of it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not valid JSON (line {error.lineno}, column {error.colno})"
+    return "it is not text" if isinstance(error, UnicodeDecodeError) else "it is not valid JSON, or nested too deep"
 
 
 def _settings(state: State, name: str) -> State:

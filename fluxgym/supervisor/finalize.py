@@ -12,7 +12,7 @@ from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import format_line
 from fluxgym.contract.regular_files import append_regular
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.checkpoints import Checkpoint, list_complete
+from fluxgym.runs.checkpoints import Checkpoint, list_complete, num_steps_lost
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec, holds_start
@@ -93,6 +93,7 @@ def _exit_context(attempt: Attempt, restarts: int) -> ExitContext:
         saved_state=any(found.step == last.get("step") and found.written_at >= launched_at for found in complete),
         has_checkpoint=bool(complete),
         has_steps_left=not complete or _has_steps_left(attempt.spec, complete[0]),
+        steps_lost=num_steps_lost(last.get("step") or 0, complete),
         stall=attempt.stall,
         restarts=restarts,
         check_stopped=has_finished and verification is None,

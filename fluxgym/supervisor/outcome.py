@@ -17,7 +17,7 @@ PHRASES = {
     ReasonCode.DRIVER: ("CUDA driver version is insufficient", "no kernel image is available"),
 }
 SENTENCES = {  # {again} is the next step that the run has
-    ReasonCode.CUDA_OOM: "The GPU ran out of memory; choose a tier for less VRAM or a smaller resolution, then {again}.",
+    ReasonCode.CUDA_OOM: "The GPU ran out of memory; free GPU memory, then {again}.",
     ReasonCode.DISK_FULL: "The disk is full; free some space, then {again}.",
     ReasonCode.STORAGE: "A file of the run could not be written; check the disk and the permissions of the outputs folder, then {again}.",
     ReasonCode.DRIVER: "PyTorch and the GPU's driver do not fit together; update the driver, then {again}.",
@@ -48,7 +48,8 @@ class Verification:
 class ExitContext:
     """What is known at the end of a trainer. exit_code is negative for a signal, None if it is unknown; log_end are the last lines.
 
-    has_steps_left is False if the newest checkpoint has all steps, so that a resume would have nothing to do.
+    has_steps_left is False if the newest checkpoint has all steps, so that a resume would have nothing to do. steps_lost is the number of
+    trained steps that no checkpoint has, None if it is unknown.
     """
 
     exit_code: int | None
@@ -62,6 +63,7 @@ class ExitContext:
     saved_state: bool
     has_checkpoint: bool = True
     has_steps_left: bool = True
+    steps_lost: int | None = None
     stall: Stall | None = None
     restarts: int = 0
     check_stopped: bool = False
@@ -101,7 +103,7 @@ class Outcome:
             "reason_code": self.reason_code or None,
             "reason": self.reason or None,
             "exit_code": self.exit_code,
-            "completed_at": ended_at,
+            "completed_at": ended_at if self.status is Status.COMPLETED else None,
         }
 
     def to_exit(self) -> dict[str, Any]:
@@ -203,11 +205,20 @@ def _stopped_sentence(context: ExitContext) -> str:
 
 
 def _saved(context: ExitContext) -> str:
-    return "; its state was saved." if context.saved_state else f"; no state was saved at this step: {_lost(context)}."
+    if context.saved_state:
+        return "; its state was saved."
+    return f"; {_lost(context)}." if context.steps_lost == 0 else f"; no state was saved at this step: {_lost(context)}."
 
 
 def _lost(context: ExitContext) -> str:
-    return "the steps since the last checkpoint are lost" if context.has_checkpoint else "it has no checkpoint to resume from"
+    """Return what a stop without saving has lost, as a clause."""
+    if context.steps_lost == 0:
+        return "no trained step is lost" if context.has_checkpoint else "nothing had been trained yet"
+    if not context.has_checkpoint:
+        return "it has no checkpoint to resume from"
+    if context.steps_lost is None:
+        return "the steps since the last checkpoint are lost"
+    return f"{context.steps_lost} step{'s' * (context.steps_lost != 1)} since the last checkpoint {'are' if context.steps_lost != 1 else 'is'} lost"
 
 
 def _killed_sentence(context: ExitContext) -> str:

@@ -20,7 +20,8 @@ from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, 
 RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 POLL_S = 0.25
 GROUP_END_S = 10.0
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", "WANDB_API_KEY")
+WANDB_KEY = "WANDB_API_KEY"
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", WANDB_KEY)
 # OpenMP's threads wait for each other in a busy loop unless told otherwise. While another program uses one of two cores, a step on the CPU then
 # takes ten times as long.
 DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -54,7 +55,8 @@ class AdoptedTrainer:
 
 def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
     """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited."""
-    environment = DEFAULTS | {name: value for name, value in os.environ.items() if name not in SECRETS}
+    needed = _needed_secrets(spec)
+    environment = DEFAULTS | {name: value for name, value in os.environ.items() if name not in SECRETS or name in needed}
     environment |= {
         "PYTHONUNBUFFERED": "1",
         RUN_ID_VARIABLE: spec.run_id,
@@ -76,6 +78,11 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.P
             start_new_session=True,
             pass_fds=lease.file_descriptors,
         )
+
+
+def _needed_secrets(spec: LaunchSpec) -> tuple[str, ...]:
+    """Return the secrets that the trainer needs: wandb's key, if the run logs to wandb."""
+    return (WANDB_KEY,) if {"wandb", "all"} & set(spec.options.get("--log_with") or ()) else ()
 
 
 def request_termination(pid: int) -> None:

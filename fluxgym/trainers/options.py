@@ -9,6 +9,7 @@ from fluxgym.config.setting_spec import Emit, Kind, Setting
 from fluxgym.config.settings import NOT_ON_COMMAND_LINE, OWN_KEYS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.contract.files import LOGS_FOLDER
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.launch_spec import TrainerOptions
 from fluxgym.runs.paths import RunPaths
@@ -54,6 +55,8 @@ def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, re
     for name, value in config.advanced.items():
         if name not in NOT_ON_COMMAND_LINE:
             _set_advanced(options, name, value)
+    if "--log_with" in options:
+        options.setdefault("--logging_dir", (str(run.folder / LOGS_FOLDER),))
     return options
 
 

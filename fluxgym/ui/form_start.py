@@ -7,8 +7,9 @@ from fluxgym.config.settings import SETTINGS, STATE_KEYS
 from fluxgym.engines.registry import is_executing
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.planning.plan import TrainingPlan
-from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state, timestamp_of
+from fluxgym.sessions.cleanup import contents
 from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui.api.responses import JsonObject
@@ -60,14 +61,26 @@ class Start:
     def _choice(self, slug: str) -> JsonObject:
         """Return what can be done about a taken name, each named by what it will do."""
         version = first_free_run(self._outputs, slug, first_version=2).slug
-        resuming = resume_offer(self._outputs.run(slug))
+        run = self._outputs.run(slug)
+        executing = is_executing(run)
+        resuming = None if executing else resume_offer(run)
         return {
             "title": f"{slug} exists already",
             "sentence": "A training has this name. It stays as it is until you choose.",
             "resume": resuming and resuming.label,
             "new": f"Start as {version}",
-            "replace": None if is_executing(self._outputs.run(slug)) else f"Replace {slug}",
+            "replace": None if executing else f"Replace {slug}",
+            "replace_help": _replace_help(run),
         }
+
+
+def _replace_help(run: RunPaths) -> str:
+    """Return what becomes of a run that is replaced, with what it holds."""
+    try:
+        held = f" with all it holds ({contents(run).sentence()})"
+    except FluxGymError:
+        held = ""
+    return f"Moves the existing run to the archive{held}. “Removed runs…” in the menu of Active Training Sessions puts it back"
 
 
 def started(slug: str, answer: JsonObject) -> JsonObject:

@@ -55,7 +55,8 @@ def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
     """Return a message and a reason code for errors of memory, disk and determinism; None for any other error."""
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text:  # PyTorch's class, which is not imported here
-        return "the GPU ran out of memory; choose a tier for less VRAM, a smaller resolution or a smaller batch.", ReasonCode.CUDA_OOM
+        remedy = "close other programs that use it, or start again with a smaller resolution or batch, or more swapped blocks"
+        return f"the GPU ran out of memory; {remedy}.", ReasonCode.CUDA_OOM
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "the machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
     if isinstance(error, OSError) and error.errno in FULL:

@@ -1,5 +1,6 @@
 """Step 2 in a real browser: files dropped, captions, search, filter, selection and Undo, by mouse and by keyboard."""
 
+import re
 from base64 import b64encode
 
 from playwright.sync_api import expect
@@ -156,3 +157,11 @@ def test_start_names_a_caption_that_the_app_refuses(app: App, page):
         "Not started. The caption of cat-3.png is not saved. The caption of cat-3.png is longer than 20000"
     )
     assert list((app.outputs).glob("*/ui_state.json")) == []
+
+
+def test_a_caption_box_shows_its_whole_caption(app, page, cats):
+    open_page(page, app)
+    drop_files(page, {"cat.png": cats[0].read_bytes(), "cat.txt": ("a cat that sits on a long chair, " * 12).encode()})
+    box = page.get_by_label("Caption of cat.png")
+    expect(box).to_have_value(re.compile("long chair"))
+    assert box.evaluate("(text) => text.scrollHeight <= text.clientHeight + 1")

@@ -71,9 +71,24 @@ def test_running_page_shows_figures_charts_samples_and_files(app, page, running)
     expect(samples.locator(".h")).to_contain_text(["", "Step 40", "Step 80"])
     expect(samples.locator(".pic img")).to_have_count(2)
     expect(samples.locator(".pic.wait")).to_have_count(2)
-    expect(card(page, "Checkpoints").locator("tbody tr")).to_contain_text(re.compile(r"2\s*40\s*0\.300"))
+    expect(card(page, "LoRA files").locator("tbody tr")).to_contain_text(re.compile(r"2\s*40\s*0\.300"))
     train_step(running, 61, 120, time.time())
     expect(head.locator(".stats")).to_contain_text(re.compile("61.*of 120", re.DOTALL))
+
+
+def test_a_run_that_is_stopping_shows_no_figures_of_further_steps(app, page, running):
+    show(page, app, "my-cat")
+    head = page.locator(".fg-run-head:visible")
+    expect(head.locator(".stats")).to_contain_text(re.compile("Time left.*Speed", re.DOTALL))
+    expect(card(page, "Samples").locator(".pic.wait")).to_have_count(2)
+    running.stop.write_text("{}")
+    expect(head).to_contain_text("Stopping")
+    expect(head.locator(".stats")).to_contain_text("Loss")
+    expect(head.locator(".stats")).not_to_contain_text(re.compile("Time left|Speed"))
+    expect(card(page, "Samples").locator(".pic.wait")).to_have_count(0)
+    head.get_by_role("button", name="Stop now").click()
+    expect(page.get_by_role("dialog")).to_contain_text("There is no checkpoint, so all 60 steps are lost.")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
 
 
 def test_a_poll_without_news_changes_nothing_and_a_selection_in_the_log_stays(app, page, running):
@@ -221,8 +236,8 @@ def test_stopped_page_offers_to_resume_also_from_an_earlier_checkpoint(app, page
     show(page, app, "cat")
     expect(card(page, "Stopped by you")).to_contain_text("at step 80 of 120")
     expect(card(page, "What to do").get_by_role("button", name="Resume from step 80")).to_be_visible()
-    expect(card(page, "Checkpoints").get_by_role("button", name="Resume from here")).to_have_count(1)
-    card(page, "Checkpoints").get_by_role("button", name="Resume from here").click()
+    expect(card(page, "LoRA files").get_by_role("button", name="Resume from here")).to_have_count(1)
+    card(page, "LoRA files").get_by_role("button", name="Resume from here").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Resume cat from step 40?")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()

@@ -87,6 +87,11 @@ def test_two_runs_are_compared(app, page, runs):
     expect(card.get_by_role("row", name="Seed 42 42")).to_have_count(0)
     card.get_by_role("switch", name="Differences only").uncheck()
     expect(card.get_by_role("row", name="Seed 42 42")).to_be_visible()
+    update_state(runs[0], {"seed": 7})
+    page.evaluate("document.dispatchEvent(new CustomEvent('fg:changed'))")
+    expect(card.get_by_role("row", name="Seed 7 42")).to_be_visible()
+    bar.get_by_role("button", name="Forget").click()
+    expect(card).to_be_hidden()
 
 
 def test_two_runs_of_one_name_are_compared_by_their_folders(app, page, runs):
@@ -107,7 +112,7 @@ def test_several_runs_are_deleted_after_one_question(app, page, runs):
     expect(dialog).to_contain_text("Delete 3 runs?")
     expect(dialog).to_contain_text("corgi, dog and cat")
     dialog.get_by_role("button", name="Delete ").click()
-    expect(page.get_by_text("No runs yet")).to_be_visible()
+    expect(page.get_by_text("No runs on the list")).to_be_visible()
     assert not any(run.folder.exists() for run in runs)
 
 

@@ -1,6 +1,7 @@
 """The banner in a real browser: each of its buttons, two browsers that show the same, and an app that ends while a page is open."""
 
 import json
+import re
 import time
 
 import pytest
@@ -99,6 +100,21 @@ def test_forget_can_be_undone(app, page, run):
     unfold(page)
     expect(row(page, "My Cat")).to_be_visible()
     assert run.ui_state.read_bytes() == before
+
+
+def test_removed_runs_are_listed_and_put_back(app, page, run):
+    open_list(page, app)
+    unfold(page)
+    choose(page, "My Cat", "Forget")
+    expect(row(page, "My Cat")).to_have_count(0)
+    page.get_by_role("button", name="More for all sessions").click()
+    page.get_by_role("menuitem", name="Removed runs").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(re.compile("my-cat forgotten 20"))
+    dialog.get_by_role("button", name="Put back my-cat").click()
+    expect(dialog.get_by_role("button", name="Put back my-cat")).to_have_text("On the list as my-cat")
+    dialog.get_by_role("button", name="Close").click()
+    assert run.ui_state.exists()
 
 
 def test_undo_that_fails_says_so_and_can_be_pressed_again(app, page, run):

@@ -88,7 +88,7 @@ def test_state_file_stays_below_one_kilobyte(world):
 def test_terminal_list_equals_the_banner(world):
     run = world.begin("my-cat-lora", held=True, max_train_epochs=16)
     make_run(world.outputs, "old-style-lora", status="stopped", max_train_epochs=12, timestamp=1.0, enable_checkpointing=True)
-    started = world.sh("date -d @$(grep -oP '\"timestamp\": \\K[0-9]+' outputs/my-cat-lora/ui_state.json) '+%Y-%m-%d %H:%M:%S'").strip()
+    started = world.sh("date -d @$(jq .started_at outputs/my-cat-lora/.run/process.json) '+%Y-%m-%d %H:%M:%S'").strip()
     first, second = world.cli("sessions").split("\n\n---\n\n")
     assert first.startswith(
         f"🟢 my-cat-lora - Running\n   - Started: {started}\n   - Epochs: 16\n   - Checkpointing: ✅\n   - Monitoring: ✅\n"

@@ -87,7 +87,7 @@ def test_queued_runs_start_in_order_and_name_what_they_wait_for(line):
     fourth = line.start("fourth")
     line.wait_for(fourth, Status.QUEUED)
     assert "ahead of it: second and 1 more." in read_state(fourth)["reason"]
-    assert read_state(second)["reason"] == "Waiting for the CPU, which “first” uses; it is next."
+    assert read_state(second)["reason"] == "Waiting for the CPU, which “first” uses; it is first in this queue."
     line.release(first, second, third, fourth)
     assert [wait_until_ended(run).status for run in (first, second, third, fourth)] == ["completed"] * 4
     assert line.order() == ["first", "second", "third", "fourth"]
@@ -116,7 +116,7 @@ def test_queued_run_for_any_gpu_takes_the_first_free_one(line):
     assert {seen(run) for run in runs.values()} == {"0", "1"}
     late = line.start("late", both, any_free=True)
     line.wait_for(late, Status.QUEUED)
-    assert "Waiting for GPU 0 or GPU 1, which “a” and “b” use; it is next." in read_state(late)["reason"]
+    assert "Waiting for GPU 0 or GPU 1, which “a” and “b” use; it is first in this queue." in read_state(late)["reason"]
     named = line.start("named", ["gpu-0"])
     line.wait_for(named, Status.QUEUED)
     on_1 = next(run for run in runs.values() if seen(run) == "1")

@@ -166,13 +166,17 @@ class ChangedSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class TakenName:
-    """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible."""
+    """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+
+    replace_help says what becomes of the run that is replaced.
+    """
 
     title: str
     sentence: str
     resume: str | None
     new: str
     replace: str | None
+    replace_help: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Routes of actions on several runs: count what would be lost, forget with undo, delete, and forget old runs."""
+"""Routes of actions on several runs: count what would be lost, forget with undo, delete, forget old runs, and put removed ones back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from pydantic import Field
 from fluxgym.app_settings import Settings
 from fluxgym.errors import FluxGymError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.sessions import cleanup
+from fluxgym.sessions import cleanup, removed_runs
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.session_answers import BulkResult, Contents, Refused, SweepPreview
+from fluxgym.ui.api.session_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 
 MAX_DAYS = 100_000
 SHOWN_NAMES = 5
@@ -55,6 +55,8 @@ class BulkRoutes:
         router.add_api_route("/selection/forget", self.forget, methods=["POST"], response_model=BulkResult)
         router.add_api_route("/selection/undo-forget", self.undo_forget, methods=["POST"], response_model=BulkResult)
         router.add_api_route("/selection/delete", self.delete, methods=["POST"], response_model=BulkResult)
+        router.add_api_route("/removed", self.removed, response_model=RemovedRuns)
+        router.add_api_route("/removed/{removed_id}", self.put_back, methods=["POST"], response_model=ActionResult)
         router.add_api_route("/sweep", self.sweep_preview, response_model=SweepPreview)
         router.add_api_route("/sweep", self.sweep, methods=["POST"], response_model=BulkResult)
         return router
@@ -101,6 +103,14 @@ class BulkRoutes:
                 done.append(selected.slug)
         return BulkResult(slugs=done, refused=refused)
 
+    def removed(self) -> RemovedRuns:
+        """Return the runs that were forgotten or replaced, and can be put back."""
+        return RemovedRuns(runs=[_removed_item(run) for run in removed_runs.list_removed(self._outputs)])
+
+    def put_back(self, removed_id: str) -> ActionResult:
+        """Put a run that was forgotten or replaced back on the list; the answer has its slug."""
+        return ActionResult(slug=removed_runs.put_back(self._outputs, removed_id).slug)
+
     def sweep_preview(self, days: int = Query(ge=0, le=MAX_DAYS)) -> SweepPreview:
         """Count the runs that a sweep would take off the list."""
         runs = cleanup.sweepable(self._settings.outputs, days)
@@ -109,6 +119,10 @@ class BulkRoutes:
     def sweep(self, request: SweepRequest) -> BulkResult:
         """Take ended runs that were started some days ago off the list."""
         return BulkResult(slugs=cleanup.sweep(self._settings.outputs, request.days))
+
+
+def _removed_item(run: removed_runs.RemovedRun) -> RemovedItem:
+    return RemovedItem(id=run.id, slug=run.slug, removal=run.removal, removed_at=run.removed_at, num_loras=len(run.lora_files))
 
 
 def _contents(run: RunPaths) -> cleanup.Contents | None:

@@ -11,10 +11,9 @@ from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.progress import duration_text
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state
-from fluxgym.sessions.figures import Figures, figures_of
+from fluxgym.sessions.figures import AttemptSpans, Figures, figures_of
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.run_parts import shown
@@ -31,6 +30,7 @@ class CompareRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._rows = SessionRows(settings)
         self._curves = Curves()
+        self._spans = AttemptSpans()
 
     @property
     def router(self) -> APIRouter:
@@ -67,7 +67,11 @@ class CompareRoutes:
         advanced = state.get("advanced")
         more = advanced.items() if isinstance(advanced, dict) else ()
         settings |= {SETTINGS[name].label if name in SETTINGS else str(name): shown(value) for name, value in more}
-        return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(figures_of(RunSnapshot(run, state)))
+        return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(self._figures(run))
+
+    def _figures(self, run: RunPaths) -> Figures:
+        snapshot = RunSnapshot(run, {})
+        return figures_of(snapshot, self._spans.of(snapshot))
 
     def _points(self, run: RunPaths) -> list[tuple[int, float]]:
         changes, _ = self._curves.changes(run.progress, [])
@@ -77,7 +81,15 @@ class CompareRoutes:
 def _results(figures: Figures) -> dict[str, str]:
     loss = "" if figures.loss is None else f"{figures.loss:.4f}"
     steps = "" if figures.step is None else f"{figures.step:,}"
-    return {"Steps trained": steps, "Last loss": loss, "Duration": "" if figures.duration_s is None else duration_text(figures.duration_s)}
+    return {"Steps trained": steps, "Last loss": loss, "Duration": _duration(figures.duration_s)}
+
+
+def _duration(seconds: float | None) -> str:
+    """Return a duration as the page's clock.js writes it: "42 s", "22 min 39 s", "2 h 5 min"; "" if it is not known."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{rest} s" if not minutes else f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _compared(label: str, values: list[str]) -> ComparedSetting:

@@ -16,6 +16,7 @@ from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import Line
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.runs.progress import lines_in
+from fluxgym.sessions.figures import add_span
 from fluxgym.ui.api.run_answers import CurvePoints
 
 MAX_POINTS = 800
@@ -116,7 +117,7 @@ class Curve:
                 yield line  # the end of a line that is too long is not valid, and skipped
 
     def _add(self, line: Line) -> None:
-        self._add_time(line)
+        self._spans = add_span(self._spans, line)
         step = line.get("step")
         if not isinstance(step, int):
             return
@@ -130,12 +131,6 @@ class Curve:
             self._epoch_ends[epoch] = max(step, self._epoch_ends.get(epoch, 0))
         if is_moved:
             self._token = secrets.token_hex(4)
-
-    def _add_time(self, line: Line) -> None:
-        time, attempt = line.get("time"), line.get("attempt", 1)
-        if isinstance(time, (int, float)) and isinstance(attempt, int):
-            first, last = self._spans.get(attempt, (time, time))
-            self._spans[attempt] = min(first, time), max(last, time)
 
     def record(self) -> TrainingRecord:
         """Return what the file says about the whole training."""

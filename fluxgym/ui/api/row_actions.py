@@ -1,10 +1,11 @@
 """What the page offers for a run: the button of its next step, the items of its menu, what a stop does, and the state of its page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fluxgym.contract.codes import LIVE, Phase, Status
+from fluxgym.runs.checkpoints import Checkpoint, num_steps_lost
 from fluxgym.sessions.advice import REPAIR_LABEL
 from fluxgym.sessions.origin import Origin, is_unstarted
 from fluxgym.ui.api.session_answers import MenuItem, NextStep, PageState, StepAction
@@ -106,3 +107,20 @@ def stop_text(progress: Mapping[str, Any]) -> str:
     if phase not in TRAINS:
         return STOP_AFTER_RESUME
     return f"The trainer finishes the current step, saves a checkpoint and ends. You can resume it from there. It is at step {step:,.0f}."
+
+
+def kill_text(progress: Mapping[str, Any], checkpoints: Iterable[Checkpoint]) -> str:
+    """Return what an immediate stop does now, with the steps that it loses."""
+    if progress.get("phase") == Phase.VERIFYING:
+        return STOP_WHILE_VERIFYING
+    step = int(progress.get("step") or 0)
+    complete = list(checkpoints)
+    lost = num_steps_lost(step, complete)
+    if not lost:
+        return (
+            "Ends the trainer at once. No trained step is lost." if complete else "Ends the trainer at once. Nothing has been trained yet."
+        )
+    steps = f"{lost:,} step{'s' * (lost != 1)}"
+    verb = "is" if lost == 1 else "are"
+    since = f"{steps} since the last checkpoint {verb} lost" if complete else f"There is no checkpoint, so all {steps} {verb} lost"
+    return f"Ends the trainer at once. {since}."

@@ -95,7 +95,7 @@ class SettingRow:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorState:
-    """Whether a supervisor watches the run, its process ID, and the last lines of monitor.log."""
+    """Whether a supervisor watches the run, its process ID if monitoring is on, and the last lines of monitor.log."""
 
     is_alive: bool
     pid: int | None

@@ -6,6 +6,7 @@ from fluxgym.contract.codes import Status
 from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL, advice_for
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin, is_unstarted
@@ -36,7 +37,7 @@ def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
         reason=session.reason,
         exit=_exit_text(record) if is_failed else "",
         evidence=evidence(tail(run.training_log, LOG_LINES)) if is_failed else [],
-        advice=list(advice.lines) if advice else [],
+        advice=list(advice.lines_for(read_state_or_empty(run))) if advice else [],
     )
 
 

@@ -13,18 +13,18 @@ from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_ENDING
 from fluxgym.dataset.folder import ImageFolder
-from fluxgym.engines.registry import is_supervised
+from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import get_model
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import read_pid
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.status import is_monitored
 from fluxgym.sessions import history
-from fluxgym.sessions.figures import first_start
+from fluxgym.sessions.figures import first_start, total_s
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
 from fluxgym.trainers.base import backend_of
@@ -48,7 +48,7 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
         num_images=_num_images(run),
         queued_at=queued_at if began_at is not None and began_at - queued_at > WAITED_S else None,
         began_at=began_at,
-        trained_s=_trained_s(run, record),
+        trained_s=total_s(record.spans, read_exit(run)),
         parent=parent_of(state),
         can_train_further=session.status is Status.COMPLETED and bool(list_complete(run, backend_of(run))),
     )
@@ -75,17 +75,6 @@ def _num_images(run: RunPaths) -> int:
         return ImageFolder(run.dataset).count()
     except FluxGymError:
         return 0
-
-
-def _trained_s(run: RunPaths, record: TrainingRecord) -> float | None:
-    """Return the seconds of all attempts together; the last one includes the check of its result."""
-    if not record.spans:
-        return None
-    spans, end = dict(record.spans), read_exit(run)
-    if end is not None and end.ended_at is not None and end.attempt in spans:
-        first, last = spans[end.attempt]
-        spans[end.attempt] = end.started_at or first, max(last, end.ended_at)
-    return sum(last - first for first, last in spans.values())
 
 
 def lora_files(run: RunPaths, record: TrainingRecord, *, status: Status) -> LoraFiles:
@@ -224,8 +213,10 @@ def shown(value: Any) -> str:
 
 def monitor(run: RunPaths) -> MonitorState:
     """Return the supervisor's liveness and PID, and the last lines of monitor.log."""
-    alive = is_supervised(run)
-    return MonitorState(is_alive=alive, pid=read_pid(run.monitor_pid) if alive else None, lines=tail(run.monitor_log, MONITOR_LINES))
+    snapshot = RunSnapshot(run, {})
+    engine_state = observe_run(snapshot)
+    pid = snapshot.monitor_pid if is_monitored(snapshot, engine_state) else None
+    return MonitorState(is_alive=engine_state.is_supervised, pid=pid, lines=tail(run.monitor_log, MONITOR_LINES))
 
 
 def versions(run: RunPaths, state: State, *, status: Status) -> list[HistoryVersion]:

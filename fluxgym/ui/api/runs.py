@@ -14,7 +14,9 @@ from fluxgym.contract.regular_files import open_regular
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
+from fluxgym.sessions.known_settings import launched_settings
 from fluxgym.sessions.listing import Session, session_of
+from fluxgym.sessions.moments import is_stopping
 from fluxgym.sessions.origin import origin_of
 from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.loss_curve import Curves
@@ -63,11 +65,14 @@ class RunRoutes:
 
     def _parts(self, run: RunPaths, session: Session) -> dict[str, Any]:
         """Return all parts but for log and curve, which are sent in pieces."""
-        state, record, models = read_state_or_empty(run), self._curves.record(run.progress), self._settings.models
+        trains_on = session.status in LIVE and not is_stopping(run, session.status)
+        state = read_state_or_empty(run)
+        state = launched_settings(run, state) if session.status in LIVE else state
+        record, models = self._curves.record(run.progress), self._settings.models
         return {
             "session": self._sessions.row(session),
             "facts": run_parts.facts(run, state, record, models, session=session),
-            "samples": sample_matrix(run, state, record, progress=session.progress, is_live=session.status in LIVE),
+            "samples": sample_matrix(run, state, record, progress=session.progress, is_live=trains_on),
             "files": run_parts.lora_files(run, record, status=session.status),
             "settings": run_parts.setting_rows(state, run_parts.parent_state(self._outputs, state), models),
             "history": run_parts.versions(run, state, status=session.status),

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 
 from fluxgym.contract.codes import Status
 from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.removed_runs import Removal
 
 Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
@@ -91,9 +92,10 @@ class ProgressFigures(TypedDict, total=False):
 class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
-    parent is the slug of the run that it was made from. attempt_started is when the running attempt
-    started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
-    "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
+    parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
+    duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
+    while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
+    edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
     """
 
     slug: str
@@ -116,7 +118,7 @@ class SessionRow:
     total_steps: int | None
     duration_s: float | None
     attempt: int
-    attempt_started: float | None
+    duration_from: float | None
     folder: str
     run_id: str | None
     lora: str | None
@@ -254,6 +256,24 @@ class BulkResult:
 
     slugs: list[str]
     refused: list[Refused] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedItem:
+    """A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files."""
+
+    id: str
+    slug: str
+    removal: Removal
+    removed_at: float
+    num_loras: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedRuns:
+    """The runs that are not on the list any more, the one that was removed last first."""
+
+    runs: list[RemovedItem]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import { address } from "./api.js";
 import { refreshButton } from "./card.js";
 import { h, put } from "./dom.js";
 import { icon } from "./icons.js";
-import { forgetOld, importInput } from "./list_actions.js";
+import { forgetOld, importInput, showRemoved } from "./list_actions.js";
 import { popupMenu } from "./popup.js";
 import { go } from "./router.js";
 
@@ -53,7 +53,7 @@ function sessionsMenu(refresh, file) {
   return popupMenu({ label: "More for all sessions", items: () => [
     { text: "Refresh Sessions", onclick: refresh }, { text: "Show all runs", onclick: () => go("runs") }, null,
     { text: "Back up all states", href: address("states.tar.gz"), download: true }, { text: "Import…", onclick: () => file.click() },
-    { text: "Forget old runs…", onclick: forgetOld },
+    { text: "Forget old runs…", onclick: forgetOld }, { text: "Removed runs…", onclick: showRemoved },
   ] });
 }
 

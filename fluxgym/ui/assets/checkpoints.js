@@ -66,7 +66,7 @@ class Checkpoints {
     const { table, body } = filesTable();
     this.table = table;
     this.body = body;
-    this.element = card("fg-h-files", "Checkpoints", { tools: this.count }, h("div", { class: "scroll" }, table), this.foot, this.empty);
+    this.element = card("fg-h-files", "LoRA files", { tools: this.count }, h("div", { class: "scroll" }, table), this.foot, this.empty);
   }
 
   /**

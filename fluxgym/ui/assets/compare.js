@@ -88,6 +88,8 @@ function settingsTable(comparison, onlyDifferences) {
 export function comparison() {
   /** @type {Comparison | null} */
   let found = null;
+  /** @type {SessionRow[]} */
+  let compared = [];
   const title = h("h2", { id: "fg-compare-title", tabindex: -1 });
   const only = h("input", { type: "checkbox", role: "switch", checked: true, onchange: () => { draw(); } });
   const close = h("button", { type: "button", class: "btn s quiet", onclick: () => { element.hidden = true; } }, "Close");
@@ -100,20 +102,31 @@ export function comparison() {
   function draw() {
     if (found) fill(settings, settingsTable(found, only.checked));
   }
+  /** Request the comparison and show it. Returns the answer. */
+  async function load() {
+    const answer = /** @type {import("./api.js").Answer<Comparison>} */ (await get(where(compared)));
+    found = answer.value ?? null;
+    if (found) losses.show(found.runs);
+    content.hidden = !found;
+    content.classList.toggle("fg-without-chart", losses.element.hidden === true);
+    draw();
+    return answer;
+  }
+  document.addEventListener("fg:changed", async () => {
+    if (element.hidden) return;
+    const answer = await load();
+    if (answer.error) element.hidden = true; // a run was forgotten or deleted, and so is what was shown of it
+  });
   return {
     element,
     /** @param {SessionRow[]} sessions */
     async show(sessions) {
-      const answer = /** @type {import("./api.js").Answer<Comparison>} */ (await get(where(sessions)));
-      found = answer.value ?? null;
+      compared = sessions;
+      const answer = await load();
       element.hidden = false;
       put(title, `Compare ${listed(distinctNames(sessions))}`);
       put(problem, errorOf(answer));
       problem.hidden = Boolean(found);
-      content.hidden = !found;
-      if (found) losses.show(found.runs);
-      content.classList.toggle("fg-without-chart", losses.element.hidden === true);
-      draw();
       title.focus();
     },
   };

@@ -1,14 +1,15 @@
-// Actions on the whole list of runs: import, and forgetting old ones.
+// Actions on the whole list of runs: import, forgetting old ones, and putting removed ones back.
 
 import { errorOf, get, path, post, upload } from "./api.js";
 import { question } from "./dialog.js";
-import { emit, h } from "./dom.js";
+import { stamp } from "./clock.js";
+import { emit, h, put } from "./dom.js";
 import { notice } from "./notices.js";
 import { go } from "./router.js";
 import { noticeForgotten } from "./session_actions.js";
 import { plural, whole } from "./text.js";
 
-/** @import { SweepPreview } from "./types.js" */
+/** @import { RemovedItem, SweepPreview } from "./types.js" */
 
 /**
  * A hidden file input that imports the chosen file; call its click().
@@ -31,6 +32,40 @@ async function importFile(chosen) {
   else if (slugs.length === 1) go("run", slugs[0]);
   else notice(`${plural(slugs.length, "run")} are imported.`);
   emit("fg:changed");
+}
+
+/**
+ * A removed run with the button that puts it back.
+ * @param {RemovedItem} run
+ */
+function removedItem({ id, slug, removal, removed_at: at, num_loras: loras }) {
+  const problem = h("p", { class: "small bad", role: "alert", hidden: true });
+  const button = h("button", { type: "button", class: "btn s", "aria-label": `Put back ${slug}`, onclick: async () => {
+    button.disabled = true;
+    const answer = await post(path("removed", id), {});
+    button.disabled = Boolean(answer.value);
+    put(button, answer.value ? `On the list as ${answer.value.slug}` : "Put back");
+    put(problem, errorOf(answer));
+    problem.hidden = !problem.textContent;
+    emit("fg:changed");
+  } }, "Put back");
+  const about = [`${removal}${at ? ` ${stamp(at).slice(0, 16)}` : ""}`, loras ? plural(loras, "LoRA file") : ""].filter(Boolean).join(", ");
+  return h("li", { class: "stack tight" }, h("div", { class: "line" }, h("span", { class: "grow" }, h("b", {}, slug), " ", h("span", { class: "small soft" }, about)), button), problem);
+}
+
+/** Show the runs that were forgotten or replaced; each can be put back. */
+export async function showRemoved() {
+  const answer = await get("removed");
+  if (!answer.value) {
+    notice(errorOf(answer));
+    return;
+  }
+  const { runs } = answer.value;
+  await question({
+    title: "Removed runs",
+    text: runs.length ? "These runs were forgotten or replaced. All their files are kept." : "No run was forgotten or replaced. Deleted runs are gone.",
+    body: [h("ul", { class: "stack fg-removed" }, runs.map(removedItem))],
+  });
 }
 
 /** @param {SweepPreview} preview */

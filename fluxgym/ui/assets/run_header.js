@@ -61,7 +61,7 @@ function figures(session) {
   const at = seconds(p.time);
   const end = endsAt(session);
   if (live && end !== null && end > now()) list.push({ title: "Time left", value: span(end - now()), about: `ends about ${shortStamp(end)}` });
-  if (live && typeof p.s_per_it === "number") {
+  if (live && !session.is_stopping && typeof p.s_per_it === "number") {
     const [value, unit] = speed(p.s_per_it);
     list.push({ title: "Speed", value, about: unit });
   }

@@ -74,8 +74,8 @@ export function settingsCard({ onedit }) {
  * @param {boolean} isLive
  */
 function monitorText(monitor, isLive) {
-  if (monitor.is_alive) return monitor.pid === null ? "✅ A process watches this run." : `✅ Process ${monitor.pid} watches this run.`;
-  return isLive ? "❌ No process watches this run. Starting the app or any training starts one." : "The run has ended, so no process watches it.";
+  if (monitor.is_alive) return monitor.pid === null ? "A process watches this run. “Enable monitoring” is off, so lists do not show it." : `✅ Process ${monitor.pid} watches this run.`;
+  return isLive ? "❌ The process that watched this run has ended." : "The run has ended, so no process watches it.";
 }
 
 /**

@@ -152,7 +152,7 @@ class RunsPage {
   showEmpty({ counts }) {
     this.empty.hidden = counts.shown > 0;
     this.table.element.hidden = counts.shown === 0;
-    const [title, text] = counts.total ? ["No run matches.", "Change the filter to see others."] : ["No runs yet", "Each training that you start is listed here, with its settings and results."];
+    const [title, text] = counts.total ? ["No run matches.", "Change the filter to see others."] : ["No runs on the list", "Each training that you start is listed here, with its settings and results. “Removed runs…” in the menu of Active Training Sessions puts forgotten ones back."];
     if (!this.empty.hidden && this.empty.textContent !== title + text) fill(this.empty, h("b", {}, title), h("span", {}, text));
   }
 }

@@ -136,7 +136,7 @@ export async function deleteRuns(sessions) {
 async function confirmed(action, session) {
   if (action === "stop") return question({ title: `Stop ${session.lora_name}?`, text: session.stop_text, yes: "Stop" });
   if (action === "kill") {
-    return question({ title: `Stop ${session.lora_name} now?`, text: "Ends the trainer at once. The steps since the last checkpoint are lost.", yes: "Stop now", danger: true });
+    return question({ title: `Stop ${session.lora_name} now?`, text: session.stop_text, yes: "Stop now", danger: true });
   }
   return true;
 }

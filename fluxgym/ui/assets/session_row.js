@@ -2,7 +2,7 @@
 
 import { address } from "./api.js";
 import { attribute, fill, find, h, put } from "./dom.js";
-import { count, seconds, shortStamp, span, stamp } from "./clock.js";
+import { count, duration, seconds, shortStamp, stamp } from "./clock.js";
 import { dot, icon } from "./icons.js";
 import { rowKey, sentence, shareOf, stepsText } from "./session_text.js";
 import { lossText, plural, speed } from "./text.js";
@@ -37,10 +37,11 @@ export function statusWord(session, moment = null) {
 }
 
 /**
- * When a training run will end, in seconds since the epoch; null if that is not known.
+ * When a training run will end, in seconds since the epoch; null if that is not known, or if it stops before.
  * @param {SessionRow} session
  */
 export function endsAt(session) {
+  if (session.is_stopping) return null;
   const at = seconds(session.progress.time);
   const left = session.progress.eta_s;
   return typeof left === "number" && at !== null ? at + left : null;
@@ -58,6 +59,7 @@ function figures(session) {
   if (session.activity) parts.push({ key: "fg-phase", text: session.activity });
   const end = endsAt(session);
   if (end !== null) parts.push({ key: "fg-eta", at: end, counts: "down" });
+  if (session.is_stopping) return parts; // no further step is trained
   if (p.epoch && p.epoch <= (session.max_train_epochs ?? 0)) parts.push({ key: "fg-epoch", text: `epoch ${p.epoch} of ${session.max_train_epochs}` });
   if (typeof p.loss === "number") parts.push({ key: "fg-loss", text: `loss ${lossText(p.loss)}` });
   if (typeof p.s_per_it === "number") parts.push({ key: "fg-speed", text: speed(p.s_per_it).join(" ") });
@@ -197,12 +199,12 @@ export function facts(session) {
  * @param {SessionRow} session
  */
 export function showDuration(element, session) {
-  if (session.attempt_started !== null) {
-    count(element, session.attempt_started, "for");
+  if (session.duration_from !== null) {
+    count(element, session.duration_from, "for");
     return;
   }
   element.classList.remove("fg-clock");
-  put(element, session.duration_s === null ? "" : span(session.duration_s));
+  put(element, session.duration_s === null ? "" : duration(session.duration_s));
 }
 
 /**

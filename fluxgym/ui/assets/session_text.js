@@ -1,6 +1,6 @@
 // What is said about a run: its folder, its steps, and one sentence.
 
-import { span } from "./clock.js";
+import { duration } from "./clock.js";
 import { whole } from "./text.js";
 
 /** @import { SessionRow } from "./types.js" */
@@ -46,7 +46,7 @@ export function sentence(session) {
   if (session.reason) return session.reason;
   const steps = stepsText(session);
   if (session.status === "starting") return "The trainer is being started.";
-  if (session.status === "completed" && steps) return session.duration_s === null ? `${steps} steps trained` : `${steps} steps in ${span(session.duration_s)}`;
+  if (session.status === "completed" && steps) return session.duration_s === null ? `${steps} steps trained` : `${steps} steps in ${duration(session.duration_s)}`;
   if (session.status === "stopped" && steps) return `Stopped at step ${steps.replace(" / ", " of ")}`;
   return "";
 }

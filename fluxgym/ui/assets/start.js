@@ -51,7 +51,7 @@ export function takenDialog() {
       h("div", { class: "stack tight fg-choices" },
         choice("resume", taken.resume, "Continues the existing run with its own settings and images"),
         choice("new", taken.new, "Starts a new run; the existing run is not changed"),
-        choice("replace", taken.replace, "Moves the existing run to .fluxgym/archive in the outputs folder")),
+        choice("replace", taken.replace, taken.replace_help)),
       h("div", { class: "line" }, cancel));
     dialog.showModal();
     cancel.focus();

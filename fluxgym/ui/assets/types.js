@@ -335,7 +335,7 @@
  */
 
 /**
- * Whether a supervisor watches the run, its process ID, and the last lines of monitor.log.
+ * Whether a supervisor watches the run, its process ID if monitoring is on, and the last lines of monitor.log.
  * @typedef {object} MonitorState
  * @property {boolean} is_alive
  * @property {number | null} pid
@@ -400,6 +400,27 @@
  * @typedef {object} Refused
  * @property {string} slug
  * @property {string} message
+ */
+
+/**
+ * Why a run is not on the list.
+ * @typedef {"forgotten" | "replaced"} Removal
+ */
+
+/**
+ * A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files.
+ * @typedef {object} RemovedItem
+ * @property {string} id
+ * @property {string} slug
+ * @property {Removal} removal
+ * @property {number} removed_at
+ * @property {number} num_loras
+ */
+
+/**
+ * The runs that are not on the list any more, the one that was removed last first.
+ * @typedef {object} RemovedRuns
+ * @property {RemovedItem[]} runs
  */
 
 /**
@@ -524,9 +545,10 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * parent is the slug of the run that it was made from. attempt_started is when the running attempt
- * started. lora is the address of the trained LoRA. is_live is true while the run trains, starts or waits. stop_text says what a stop does now,
- * "" if its next step is another. edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
+ * parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
+ * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
+ * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
+ * edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
  * @property {string} lora_name
@@ -548,7 +570,7 @@
  * @property {number | null} total_steps
  * @property {number | null} duration_s
  * @property {number} attempt
- * @property {number | null} attempt_started
+ * @property {number | null} duration_from
  * @property {string} folder
  * @property {string | null} run_id
  * @property {string | null} lora
@@ -615,12 +637,15 @@
 
 /**
  * What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+ *
+ * replace_help says what becomes of the run that is replaced.
  * @typedef {object} TakenName
  * @property {string} title
  * @property {string} sentence
  * @property {string | null} resume
  * @property {string} new
  * @property {string | null} replace
+ * @property {string} replace_help
  */
 
 /**
@@ -659,6 +684,7 @@
  *   P extends `api/runs/${string}` ? RunChanges :
  *   P extends `api/banner` ? Banner :
  *   P extends `api/compare` ? Comparison :
+ *   P extends `api/removed` ? RemovedRuns :
  *   P extends `api/sessions` ? SessionPage :
  *   P extends `api/sweep` ? SweepPreview :
  *   P extends `api/templates` ? TemplateList :
@@ -678,6 +704,7 @@
  *   P extends `api/selection/delete` ? BulkResult :
  *   P extends `api/selection/forget` ? BulkResult :
  *   P extends `api/selection/undo-forget` ? BulkResult :
+ *   P extends `api/removed/${string}` ? ActionResult :
  *   P extends `api/sweep` ? BulkResult :
  *   unknown} PostAnswer
  */

@@ -77,7 +77,7 @@ IGNORED = {
     "fused_backward_pass": "a LoRA's gradients are too small to gain by it; kohya's trainer of LoRAs fuses nothing either",
 }
 
-_UPLOAD = "nothing is uploaded while training; publishing is FluxGym's publish step, after it"
+_UPLOAD = "this trainer uploads nothing"
 _DEEPSPEED = "DeepSpeed divides the weights that are trained, and a LoRA's are small; use --blocks_to_swap or --fp8_base to save memory"
 REFUSED = {
     "weighted_captions": "T5 and CLIP of FLUX know no weights of words; kohya's FLUX trainer breaks off on it",
@@ -90,7 +90,7 @@ REFUSED = {
     "save_state_to_huggingface": _UPLOAD,
     "async_upload": _UPLOAD,
     "resume_from_huggingface": "download the state first, then give --resume its folder",
-    "wandb_api_key": "a key on a command line can be read by everyone on the machine; set WANDB_API_KEY in the environment",
+    "wandb_api_key": "other users of the machine can read a command line; set WANDB_API_KEY in the environment before the app or the trainer is started",
     "full_fp16": "float16 needs --mixed_precision fp16, in which FLUX overflows; use --full_bf16",
     "deepspeed": _DEEPSPEED,
     "zero_stage": _DEEPSPEED,

@@ -48,6 +48,21 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
     assert not outputs.run("my-cat").folder.exists()
 
 
+def test_what_was_forgotten_or_swept_is_listed_with_the_way_back(cli, outputs):
+    assert cli("archive")[:2] == (0, "No run was forgotten or replaced.\n")
+    for words in (("forget", "my-cat"), ("sweep", "--older-than", "0")):
+        code, _, err = cli(*words)
+        assert (code, err) == (0, "To put it back: python -m fluxgym archive restore my-cat\n")
+        assert cli("archive")[1].startswith("my-cat: forgotten 20")
+        assert cli("archive", "restore", "my-cat")[:2] == (0, f"{outputs.run('my-cat').folder}\n")
+        assert outputs.run("my-cat").ui_state.exists()
+
+
+def test_history_of_a_run_without_one_says_so(cli):
+    code, out, _ = cli("history", "my-cat")
+    assert (code, out) == (0, "my-cat has no earlier settings. Each resume, restore and replacement keeps some.\n")
+
+
 def test_history_and_restore(cli, outputs):
     run = outputs.run("my-cat")
     save_version(run)
@@ -130,6 +145,8 @@ def test_queue_and_preflight(cli, tmp_path):
         (["import", "/nowhere/x.zip"], "/nowhere"),
         (["adopt", "/nowhere"], "/nowhere"),
         (["queue", "move"], "queue move NAME"),
+        (["archive", "restore"], "archive restore ID"),
+        (["archive", "restore", "x"], "no removed run"),
         (["queue", "move", "my-cat"], "does not wait"),
         (["queue", "cancel", "my-cat"], "does not wait"),
         (["backup", "/nowhere/x.tar.gz"], "/nowhere"),

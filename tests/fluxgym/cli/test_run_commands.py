@@ -1,19 +1,27 @@
 """The terminal commands for runs: the same status as on the page, and one sentence for a mistake, never a traceback."""
 
+import argparse
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fluxgym.cli.main import main
+from fluxgym import app_settings
+from fluxgym.cli.main import build_parser, main
 from fluxgym.cli.terminal import read_state_file
 from fluxgym.engines.device_queue import Queue
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import identify
+from fluxgym.runs.status import SUPERVISOR_ENDED
 from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
-from tests.support.runs import make_run, wait_for
+from tests.support.runs import dead_process, make_run, record_processes, wait_for
 from tests.support.small_world import small_world, state
 
 
@@ -53,13 +61,42 @@ def test_start_wait_sessions(run_cli):
     ]  # fmt: skip
 
 
-def test_queue_skips_a_ticket_whose_run_cannot_be_read(run_cli):
+def test_queue_prints_what_a_run_waits_for_now_not_what_its_state_says(run_cli):
     outputs = OutputsPaths(run_cli.outputs)
-    for name in ("gone", "cat"):
-        run = make_run(outputs.root, name, status="queued", reason="Waiting for the CPU; it is next.")
+    me = identify(os.getpid(), "id-cat")
+    for name in ("gone", "cat", "dog"):
+        run = make_run(outputs.root, name, status="queued", reason="Waiting for the CPU; ahead of it: an old run.")
+        write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu")))
+        record_processes(run, f"id-{name}", 1, me if name != "dog" else dead_process("id-dog"), None)
         Queue(outputs).join(run, f"id-{name}", ["cpu"])
     shutil.rmtree(outputs.run("gone").folder)
-    assert run_cli("queue") == (0, "2. cat: Waiting for the CPU; it is next.\n", "")
+    code, out, err = run_cli("queue", "move", "cat", "--to", "3")
+    assert (code, err) == (0, "")
+    assert out == f"2. dog: {SUPERVISOR_ENDED}\n3. cat: Waiting for the CPU; it is first in this queue.\n"
+
+
+def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
+    outputs = run_cli.outputs
+    make_run(outputs, "copy", status="stopped", parent={"slug": "cat"})
+    make_run(outputs, "import", status="stopped", parent={"slug": "cat", "imported_at": 1e9})
+    make_run(outputs, "undated", status="completed", timestamp=None)
+    make_run(outputs, "adopted", status="completed", adopted_at=1e9)
+    make_run(outputs, "torn").ui_state.write_text("{")
+    make_run(outputs, "running", status="running", timestamp=1e9)
+    stopping = RunPaths(outputs / "running")
+    me = identify(os.getpid(), "id-running")
+    record_processes(stopping, "id-running", 1, me, me)
+    stopping.training_pid.write_text(str(os.getpid()))
+    stopping.stop.write_text("{}")
+    rows = run_cli("sessions")[1].split("\n\n---\n\n")
+    shown = {
+        row.split(" - ")[0].split(" ")[1]: (row.splitlines()[0].split(" - ")[1], row.splitlines()[1].split(":")[0].strip(" -"))
+        for row in rows
+    }
+    assert shown == {
+        "copy": ("Not started", "Copied"), "import": ("Imported", "Imported"), "undated": ("Completed", "Changed"),
+        "adopted": ("Completed", "Adopted"), "torn": ("Cannot be read", "Changed"), "running": ("Stopping", "Started"),
+    }  # fmt: skip
 
 
 def test_stop_and_resume_by_either_name(run_cli):
@@ -137,3 +174,29 @@ def test_every_command_has_help_and_is_light():
 def test_a_state_file_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "s.json").write_text('{"lora_name": "é"}', encoding="utf-8-sig")
     assert read_state_file(tmp_path / "s.json") == {"lora_name": "é"}
+
+
+def parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from parsers(sub)
+
+
+@pytest.mark.parametrize("parser", [build_parser(), app_settings.build_parser()], ids=["commands", "app"])
+def test_every_argument_has_help_and_the_variables_are_listed(parser):
+    without = [
+        f"{one.prog}: {action.metavar or action.dest}"
+        for one in parsers(parser)
+        for action in one._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert without == []
+    sources = "".join(path.read_text() for path in (Path("fluxgym/app_settings.py"), Path("fluxgym/runs/files.py")))
+    read = {f"FLUXGYM_{name}" for name in re.findall(r'given\("(\w+)"', sources.upper().replace("GIVEN", "given"))}
+    read |= set(re.findall(r'environ\.get\("(\w+)"', sources))
+    common = {"FLUXGYM_OUTPUTS", "FLUXGYM_MODELS", "FLUXGYM_SD_SCRIPTS", "FLUXGYM_LOCKS"}
+    assert common < read
+    wanted = read if parser.prog == "app.py" else common
+    assert {name for name in wanted if name not in parser.format_help()} == set()

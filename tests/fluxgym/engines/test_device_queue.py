@@ -82,14 +82,32 @@ def test_only_active_tickets_for_the_same_device_are_ahead(queue, tmp_path):
 
 def test_the_reason_names_devices_users_and_the_next_run(queue, tmp_path):
     run, second, third = joined(queue, tmp_path, "a", "b", "c")
-    assert waiting_reason(run, CPU, []) == "Waiting for the CPU; it is next."
-    lease = acquire_devices(CPU, "cat")
+    assert waiting_reason(run, CPU, []) == "Waiting for the CPU; it is first in this queue."
+    lease = acquire_devices(CPU, tmp_path / "cat")
     ahead = queue.tickets()
     assert waiting_reason(third, CPU, ahead[:1]) == "Waiting for the CPU, which “cat” uses; ahead of it: a."
     assert waiting_reason(third, CPU, ahead[:2]) == "Waiting for the CPU, which “cat” uses; ahead of it: a and 1 more."
     both = DeviceRequest(kind="gpu", ids=("0", "1"))
-    assert waiting_reason(second, both, []) == "Waiting for GPU 0 or GPU 1; it is next."
+    assert waiting_reason(second, both, []) == "Waiting for GPU 0 or GPU 1; it is first in this queue."
     assert (
-        waiting_reason(second, DeviceRequest(kind="gpu", ids=("0", "1"), any_free=False), []) == "Waiting for GPU 0 and GPU 1; it is next."
+        waiting_reason(second, DeviceRequest(kind="gpu", ids=("0", "1"), any_free=False), [])
+        == "Waiting for GPU 0 and GPU 1; it is first in this queue."
     )
     lease.release()
+
+
+def test_a_run_of_the_same_name_in_another_folder_is_named_as_the_user(queue, tmp_path):
+    (run,) = joined(queue, tmp_path, "cat")
+    lease = acquire_devices(CPU, tmp_path / "other" / "cat")
+    assert waiting_reason(run, CPU, []) == "Waiting for the CPU, which “cat” of another outputs folder uses; it is first in this queue."
+    lease.release()
+    acquire_devices(CPU, run.folder).release()
+    assert waiting_reason(run, CPU, []) == "Waiting for the CPU; it is first in this queue."
+
+
+def test_the_user_that_an_earlier_version_recorded_has_no_folder(queue, tmp_path):
+    (run,) = joined(queue, tmp_path, "cat")
+    acquire_devices(CPU, run.folder).release()
+    (lock,) = (tmp_path / "locks").glob("device-*")
+    lock.write_text('{"holder": "dog"}')
+    assert waiting_reason(run, CPU, []) == "Waiting for the CPU, which “dog” uses; it is first in this queue."

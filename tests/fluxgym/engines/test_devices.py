@@ -1,10 +1,14 @@
 """Which devices a run may use, derived from what the driver shows, and how it locks them."""
 
+from pathlib import Path
+
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.devices import acquire_devices, are_there, current_user, devices_of, num_gpus, title
+from fluxgym.engines.devices import DeviceUser, acquire_devices, are_there, current_user, devices_of, num_gpus, title
 from fluxgym.runs.launch_spec import DeviceRequest
+
+OUTPUTS = Path("/outputs")
 
 
 @pytest.fixture(name="machine")
@@ -60,39 +64,39 @@ def test_missing_gpus_are_detected(machine, gpus, there):
 
 def test_any_one_takes_the_first_that_is_free():
     both = DeviceRequest(kind="gpu", ids=("0", "1"))
-    first = acquire_devices(both, "ann")
-    second = acquire_devices(both, "ben")
+    first = acquire_devices(both, OUTPUTS / "ann")
+    second = acquire_devices(both, OUTPUTS / "ben")
     assert [held.env for held in (first, second)] == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
-    assert [current_user(device) for device in both.names] == ["ann", "ben"]
-    assert acquire_devices(both, "cat") is None
+    assert [current_user(device) for device in both.names] == [DeviceUser(slug=name, outputs=str(OUTPUTS)) for name in ("ann", "ben")]
+    assert acquire_devices(both, OUTPUTS / "cat") is None
     first.release()
-    assert acquire_devices(both, "cat", reserved_by_earlier={"gpu-0"}) is None
-    third = acquire_devices(both, "cat", reserved_by_earlier={"gpu-1"})
+    assert acquire_devices(both, OUTPUTS / "cat", reserved_by_earlier={"gpu-0"}) is None
+    third = acquire_devices(both, OUTPUTS / "cat", reserved_by_earlier={"gpu-1"})
     assert third.env == {"CUDA_VISIBLE_DEVICES": "0"}
     for held in (second, third):
         held.release()
 
 
 def test_all_are_taken_or_none():
-    one = acquire_devices(DeviceRequest(kind="gpu", ids=("1",), any_free=False), "ann")
-    assert acquire_devices(DeviceRequest(kind="gpu", ids=("0", "1"), count=2, any_free=False), "ben") is None
-    assert acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), "cat", reserved_by_earlier={"gpu-0"}) is None
-    alone = acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), "cat")  # the attempt for both has left it free
+    one = acquire_devices(DeviceRequest(kind="gpu", ids=("1",), any_free=False), OUTPUTS / "ann")
+    assert acquire_devices(DeviceRequest(kind="gpu", ids=("0", "1"), count=2, any_free=False), OUTPUTS / "ben") is None
+    assert acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), OUTPUTS / "cat", reserved_by_earlier={"gpu-0"}) is None
+    alone = acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), OUTPUTS / "cat")  # the attempt for both has left it free
     assert alone.env == {}
     one.release()
     alone.release()
 
 
 def test_the_only_device_needs_no_choice():
-    held = acquire_devices(DeviceRequest(kind="cpu"), "ann")
+    held = acquire_devices(DeviceRequest(kind="cpu"), OUTPUTS / "ann")
     assert held.env == {}
     held.release()
 
 
 def test_a_request_without_devices_is_granted_at_once():
-    assert acquire_devices(DeviceRequest(), "ann").locks == ()
+    assert acquire_devices(DeviceRequest(), OUTPUTS / "ann").locks == ()
 
 
 def test_names_for_people():
     assert [title(device) for device in ("cpu", "gpu-3")] == ["the CPU", "GPU 3"]
-    assert current_user("gpu-7") == ""
+    assert current_user("gpu-7") is None

@@ -160,7 +160,7 @@ def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, 
 
 @pytest.mark.parametrize("damage", ["", "{", None], ids=["empty", "torn", "missing"])
 def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_path, caplog, damage):
-    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
+    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is first in this queue.")
     record_processes(run, "id-cat", 1, dead_process("id-cat"), None)
     Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     if damage is not None:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,11 @@ def test_identify_names_the_model_and_its_roles(tensors, words, roles, tmp_path)
     identity = identify(write(tmp_path / "m.safetensors", tensors))
     assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
     assert identity.sentence == f"This is {words}."
+
+
+def test_the_pocket_model_is_called_a_miniature():
+    words = identify(Path("models/pocket/flux.safetensors")).words
+    assert words == "a miniature of 192 instead of 3072 channels with the layers of FLUX.1 dev in bf16"
 
 
 OTHERS = {

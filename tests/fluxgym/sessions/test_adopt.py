@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.config.settings import TrainConfig
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionNotFound, StorageError
+from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import MIN_FREE_BYTES
+from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.adopt import adopt
 from fluxgym.sessions.cleanup import forget
 from fluxgym.sessions.listing import list_sessions
+from fluxgym.trainers.options import train_sh, trainer_options
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
 
@@ -31,8 +36,11 @@ TRAIN_SH = """accelerate launch \\
 DATASET = '[[datasets]]\nresolution = 768\n[[datasets.subsets]]\nclass_tokens = "sks cat"\nnum_repeats = 5\n'
 
 
-def model(path, cut=0):
-    header = json.dumps({"__metadata__": {"ss_seed": "3"}, "x": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+ALL_STEPS = {"ss_seed": "3", "ss_steps": "120", "ss_max_train_steps": "120"}
+
+
+def model(path, cut=0, metadata=ALL_STEPS):
+    header = json.dumps({"__metadata__": metadata, "x": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
     path.write_bytes((struct.pack("<Q", len(header)) + header + bytes(8))[: -cut or None])
 
 
@@ -82,6 +90,62 @@ def test_adopt_copies_what_the_files_record(theirs, tmp_path):
     assert everything(theirs) == before
     with pytest.raises(SessionNotFound, match="not here already"):
         adopt(theirs, outputs)
+
+
+KOHYA_TOML = """[general]
+shuffle_caption = false
+caption_extension = '.txt'
+keep_tokens = 1
+flip_aug = true
+[[datasets]]
+resolution = 512
+batch_size = 2
+[[datasets.subsets]]
+image_dir = "/x"
+class_tokens = "sks cat"
+num_repeats = 10
+caption_dropout_rate = 0.1
+[[datasets.subsets]]
+image_dir = "/prior"
+is_reg = true
+"""
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize(
+    ("path", "base_model"), [("unet/flux1-dev.sft", "flux-dev"), ("pocket/flux.safetensors", "pocket"), ("my/thing.safetensors", "mine")]
+)
+def test_base_model_tier_and_other_flags_are_kept(tmp_path, tier, path, base_model):
+    folder = tmp_path / "theirs" / "cat"
+    models = tmp_path / "models"
+    models.mkdir()
+    entry = "mine:\n  files: {transformer: my/thing.safetensors, ae: a, clip_l: b, t5xxl: c}\n"
+    (models / "models.yaml").write_text(entry)
+    folder.mkdir(parents=True)
+    (folder / "dataset.toml").write_text(KOHYA_TOML)
+    files = FoundFiles(transformer=models / path, clip_l=models / "b", t5xxl=models / "c", ae=models / "a")
+    advanced = {"color_aug": True, "network_alpha": 8, "gradient_checkpointing": False, "optimizer_args": ["weight_decay=0.1"]}
+    config = TrainConfig(lora_name="cat", vram=tier, advanced=advanced)
+    words = to_words(trainer_options(config, RunPaths(folder), files))
+    (folder / "train.sh").write_text(train_sh(("accelerate", "launch", "--mixed_precision", "bf16", "flux_train_network.py", *words)))
+    (adopted,) = adopt(tmp_path / "theirs", OutputsPaths(tmp_path / "outputs"))
+    state = read_state(adopted)
+    assert (state["vram"], state["base_model"]) == (tier, base_model)
+    expected = advanced | {"flip_aug": True, "train_batch_size": 2, "caption_dropout_rate": 0.1, "reg_data_dir": "/prior"}
+    assert state["advanced"] == expected
+
+
+def test_a_lora_that_does_not_say_how_far_it_was_trained_is_not_completed(tmp_path):
+    for name, metadata in {"unknown": {}, "short": {"ss_steps": "60", "ss_max_train_steps": "120"}, "full": ALL_STEPS}.items():
+        (tmp_path / "theirs" / name).mkdir(parents=True)
+        model(tmp_path / "theirs" / name / f"{name}.safetensors", metadata=metadata)
+    runs = adopt(tmp_path / "theirs", OutputsPaths(tmp_path / "outputs"))
+    ends = {run.slug: (read_state(run)["status"], read_state(run)["reason"].partition("here. ")[2]) for run in runs}
+    assert ends == {
+        "full": ("completed", "All 120 steps were trained, and full.safetensors was read and is whole."),
+        "short": ("stopped", "Its result is not usable as it is: only 60 of 120 steps were trained."),
+        "unknown": ("stopped", "unknown.safetensors was read and is whole, but its metadata does not show that all steps were trained."),
+    }
 
 
 def test_our_own_bare_folders_get_a_state(theirs):

@@ -1,16 +1,25 @@
 """Figures of runs: from the files, read once for an ended run."""
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from fluxgym.contract.codes import Status
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions import figures
-from fluxgym.sessions.figures import FigureCache, Figures, figures_of
+from fluxgym.sessions.figures import AttemptSpans, FigureCache, Figures, figures_of
 from fluxgym.sessions.index import Entry
-from tests.support.runs import make_run, order_of
+from fluxgym.sessions.listing import session_of
+from fluxgym.ui.api import run_parts
+from fluxgym.ui.api.compare import CompareRoutes
+from fluxgym.ui.api.loss_curve import Curves
+from fluxgym.ui.api.session_rows import SessionRows
+from tests.support.api import router_client, value
+from tests.support.runs import make_run, order_of, record_processes
+from tests.support.small_world import small_world
 
 
 def write_progress(run, step, loss):
@@ -23,20 +32,60 @@ def write_end(run, **fields):
     run.exit.write_text(json.dumps(end | fields))
 
 
+def found(run, spans=None):
+    snapshot = RunSnapshot(run, {})
+    return figures_of(snapshot, (spans or AttemptSpans()).of(snapshot))
+
+
+def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_is_shown(tmp_path):
+    world = small_world(tmp_path)
+    run = make_run(world.outputs, status="stopped", base_model="pocket")
+    lines = [(1, 1000.0), (1, 1060.0), (2, 5000.0), (2, 5010.0)]
+    run.progress.write_text(
+        "".join(json.dumps({"attempt": attempt, "time": at, "phase": "training", "step": 1, "loss": 0.5}) + "\n" for attempt, at in lines)
+    )
+    write_end(run, attempt=2, status="stopped", started_at=4995.0, ended_at=5020.0)
+    expected = 60.0 + 25.0
+    spans = AttemptSpans()
+    assert [found(run, spans).duration_s for _ in range(2)] == [expected] * 2
+    assert SessionRows(world).row(session_of(run)).duration_s == expected
+    record = Curves().record(run.progress)
+    assert run_parts.facts(run, {}, record, world.models, session=session_of(run)).trained_s == expected
+    make_run(world.outputs, "dog", status="completed", base_model="pocket")
+    client = router_client([CompareRoutes(world).router])
+    compared = value(client.get("compare?slug=cat&slug=dog"))["settings"]
+    assert next(row["values"] for row in compared if row["label"] == "Duration") == ["1 min 25 s", ""]
+
+
+def test_the_duration_of_a_resumed_run_that_trains_counts_from_the_sum_of_its_earlier_attempts(tmp_path):
+    world = small_world(tmp_path)
+    run = make_run(world.outputs, status="running", base_model="pocket")
+    me = identify(os.getpid(), "id-cat")
+    record_processes(run, "id-cat", 2, me, me, started_at=5000.0)
+    run.training_pid.write_text(str(os.getpid()))
+    spans = AttemptSpans()
+    for attempt, at in [(1, 1000.0), (1, 1060.0), (2, 5000.0), (2, 5010.0)]:
+        with run.progress.open("a") as file:
+            file.write(json.dumps({"attempt": attempt, "time": at, "phase": "training"}) + "\n")
+        assert spans.of(RunSnapshot(run, {}))  # read line by line
+    assert spans.of(RunSnapshot(run, {})) == {1: (1000.0, 1060.0), 2: (5000.0, 5010.0)}
+    assert SessionRows(world).row(session_of(run)).duration_from == 5000.0 - 60.0
+
+
 def test_figures_are_the_last_known_ones(tmp_path):
     run = make_run(tmp_path)
     write_progress(run, 7, 0.25)
     write_end(run, started_at=100.0, ended_at=160.0)
-    assert figures_of(RunSnapshot(run, {})) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
+    assert found(run) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
 
 
 def test_an_unknown_figure_gives_none(tmp_path):
     run = make_run(tmp_path)
-    assert figures_of(RunSnapshot(run, {})) == Figures()
+    assert found(run) == Figures()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
-    assert figures_of(RunSnapshot(run, {})).duration_s is None
+    assert found(run).duration_s is None
     order_of(run, "", expected_steps=12)
-    assert figures_of(RunSnapshot(run, {})).total_steps == 12
+    assert found(run).total_steps == 12
 
 
 def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
@@ -44,7 +93,7 @@ def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
         make_run(tmp_path, name)
     cache, is_reading, may_go_on = FigureCache(OutputsPaths(tmp_path)), threading.Event(), threading.Event()
 
-    def slow(snapshot):
+    def slow(snapshot, spans):
         if snapshot.run.slug == "cat":
             is_reading.set()
             assert may_go_on.wait(30)

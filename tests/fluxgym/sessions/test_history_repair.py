@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from fluxgym.errors import AlreadyRunning, SessionError, StorageError
+from fluxgym.planning.plan import plan
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import repair, save_version
 from fluxgym.sessions.listing import list_sessions
+from fluxgym.trainers.options import train_sh
+from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
+from tests.support.small_world import small_world, state
 
 
 @pytest.fixture(name="run")
@@ -40,6 +44,21 @@ def test_without_a_history_the_settings_come_from_the_command(run):
     run.ui_state.write_text("")
     state = repair(run)
     assert (state["lora_name"], state["max_train_epochs"], state["learning_rate"], state["status"]) == ("cat", 12, "1e-4", "stopped")
+
+
+def test_a_run_that_never_trained_keeps_its_model_and_tier(tmp_path):
+    world = small_world(tmp_path)
+    write_cats(tmp_path / "images", count=2, size=64)
+    planned = plan(state(vram="16G", advanced={"network_alpha": 2}), tmp_path / "images", world)
+    run = make_run(world.outputs, "queued", status="queued")
+    run.train_sh.write_text(train_sh(planned.launch_spec().argv))
+    run.dataset_toml.write_text(planned.dataset_toml)
+    run.ui_state.write_text("{")
+    repaired, config = repair(run), planned.config
+    names = ("base_model", "vram", "num_repeats", "resolution", "learning_rate", "network_dim")
+    assert {name: repaired[name] for name in names} == {name: getattr(config, name) for name in names}
+    assert repaired["advanced"] == {**config.advanced, "reg_data_dir": str(world.models / "pocket" / "prior")}
+    assert config.vram == "16G"
 
 
 def test_a_good_state_and_none_are_left_alone(run):

@@ -22,9 +22,27 @@ def fixture_run(tmp_path):
 
 
 def test_the_sentence(run):
-    assert resume_preview(run).sentence() == "from epoch 4, step 320 of 960"
+    assert resume_preview(run).sentence() == "after epoch 4, at step 320 of 960"
     run.progress.write_text(json.dumps({"attempt": 1, "phase": "training", "step": 321, "loss": 0.1, "s_per_it": 2.0}) + "\n")
-    assert resume_preview(run).sentence() == "from epoch 4, step 320 of 960, about 21 min left"
+    assert resume_preview(run).sentence() == "after epoch 4, at step 320 of 960, about 21 min left"
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "epoch", "words"),
+    [
+        ("cat-step00000009-state", 9, 1, "in epoch 2, at step 9 of 128"),  # 8 steps per epoch
+        ("cat-step00000003-state", 3, 0, "in epoch 1, at step 3 of 128"),
+        ("cat-step00000016-state", 16, 2, "after epoch 2, at step 16 of 128"),
+        ("cat-state", 128, 16, "after epoch 16, at step 128 of 256"),
+    ],
+)
+def test_the_sentence_says_in_which_epoch_a_checkpoint_is(run, name, step, epoch, words):
+    (run.folder / "cat-000004-state" / "manifest.json").unlink()
+    (run.folder / name).mkdir()
+    (run.folder / name / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": epoch, "total_steps": 128}))
+    if step == 128:
+        update_state(run, {"max_train_epochs": 32})
+    assert resume_preview(run).sentence() == words
 
 
 def test_epochs_changed_by_hand_change_the_total(run):

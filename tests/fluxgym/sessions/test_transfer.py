@@ -209,3 +209,22 @@ def test_a_file_that_is_not_an_export_is_refused(name, message, outputs, tmp_pat
     with pytest.raises(ImportRefused, match=message):
         import_file(tmp_path / name, outputs)
     assert not outputs.run("cat").folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("rocket.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF", "it is not text"),
+        ("x.json", b'{"lora_name": ', "it is not valid JSON (line 1, column 15)"),
+        ("broken.zip", b"PK no", "it cannot be opened as a .zip"),
+        ("empty.zip", b"", "it cannot be opened as a .zip"),
+    ],
+)
+def test_what_is_not_an_export_is_named_in_words_for_users(tmp_path, name, content, problem):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImportRefused) as caught:
+        import_file(tmp_path / name, OutputsPaths(tmp_path / "outputs"))
+    message = str(caught.value)
+    assert message.startswith(f"{name} is not a FluxGym export")
+    assert problem in message
+    assert not any(word in message for word in ("codec", "BadZipFile", "File is", "directory"))

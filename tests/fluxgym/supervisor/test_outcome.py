@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.supervisor.outcome import ExitContext, Verification, classify
+from fluxgym.contract.codes import Status
+from fluxgym.supervisor.outcome import ExitContext, Outcome, Verification, classify
 from fluxgym.supervisor.stall import Stall
 
 GOOD, BAD = Verification(ok=True), Verification(ok=False, reason="cat.safetensors cannot be read (it is cut short)")
@@ -39,6 +40,17 @@ ROWS = {
     ),
     "stopped and saved": ({"exit_code": 143, "stop_requested": True, "saved_state": True}, "stopped", "user", "its state was saved"),
     "stopped, nothing saved": ({"exit_code": 143, "stop_requested": True}, "stopped", "user", "steps since the last checkpoint are lost"),
+    "stopped in the preparation": (
+        {"exit_code": 143, "stop_requested": True, "has_checkpoint": False, "steps_lost": 0, "last_line": {"phase": "caching"}},
+        "stopped", "user", "Stopped by you; nothing had been trained yet.",
+    ),
+    "stopped after a resume": (
+        {"exit_code": -9, "stop_requested": True, "stop_immediately": True, "steps_lost": 0}, "stopped", "user", "no trained step is lost",
+    ),
+    "stopped after a checkpoint": (
+        {"exit_code": -9, "stop_requested": True, "stop_immediately": True, "steps_lost": 3}, "stopped", "user",
+        "3 steps since the last checkpoint are lost",
+    ),
     "stopped, never saved": ({"exit_code": 143, "stop_requested": True, "has_checkpoint": False}, "stopped", "user", "no checkpoint"),
     "stopped at once": ({"exit_code": -9, "stop_requested": True, "stop_immediately": True}, "stopped", "user", "at once at step 2 of 4"),
     "stopped in a stall": ({"exit_code": -9, "stop_requested": True, "was_killed": True, "stall": STALL}, "stopped", "user", "was killed"),
@@ -155,5 +167,10 @@ def test_the_exit_of_the_process_is_part_of_the_outcome(exit_code, fields):
     assert outcome.last_step == 2
     assert outcome.to_exit()["verified"] == {"ok": False, "reason": BAD.reason}
     assert outcome.to_state(7.0) == {
-        "status": outcome.status.value, "reason_code": outcome.reason_code, "reason": outcome.reason, "exit_code": fields[0], "completed_at": 7.0,
+        "status": outcome.status.value, "reason_code": outcome.reason_code, "reason": outcome.reason, "exit_code": fields[0], "completed_at": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed", "completed"])
+def test_only_a_completed_run_has_a_time_of_completion(status):
+    assert Outcome(status=Status(status)).to_state(7.0)["completed_at"] == (7.0 if status == "completed" else None)

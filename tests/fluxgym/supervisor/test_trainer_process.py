@@ -34,3 +34,14 @@ def test_threads_wait_without_using_the_cpu_unless_the_user_chose_otherwise(tmp_
     if chosen:
         monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
     assert environment_of_trainer(tmp_path)["OMP_WAIT_POLICY"] == expected
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "all", "tensorboard", None])
+def test_wandbs_key_is_passed_only_to_a_run_that_logs_to_wandb_and_is_not_written(tmp_path, monkeypatch, tracker):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "canary")
+    seen = environment_of_trainer(tmp_path, options={"--log_with": (tracker,)} if tracker else {})
+    expected = ["WANDB_API_KEY"] if tracker in ("wandb", "all") else []
+    assert [name for name, value in seen.items() if value == "canary"] == expected
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "training.log" and b"canary" in path.read_bytes()]
+    assert written == []  # the log is the output of `env` here

@@ -101,3 +101,16 @@ def test_a_made_up_row_becomes_an_option_and_is_left_out_while_it_is_zero():
     row = Setting(name="sharpness", kind=Kind.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
     assert setting_options(SimpleNamespace(sharpness=3), [row]) == {"--sharp": ("3",)}
     assert setting_options(SimpleNamespace(sharpness=0), [row]) == {}
+
+
+@pytest.mark.parametrize(
+    ("advanced", "folder"),
+    [
+        ({"log_with": "tensorboard"}, "my-cat/logs"), ({"log_with": "wandb"}, "my-cat/logs"), ({"log_with": "all", "logging_dir": "/var/tb"}, "/var/tb"),
+        ({"logging_dir": "/var/tb"}, "/var/tb"), ({}, None),
+    ],
+)  # fmt: skip
+def test_logs_are_in_the_folder_of_the_run_unless_another_one_is_named(tmp_path, advanced, folder):
+    words = argv(tmp_path, advanced=advanced)
+    found = [words[index + 1] for index, word in enumerate(words) if word == "--logging_dir"]
+    assert found == ([] if folder is None else [str(tmp_path / folder)])

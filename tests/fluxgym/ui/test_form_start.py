@@ -1,5 +1,6 @@
 """Start in the form's events: the run it makes, a taken name, a second press, and what prevents it."""
 
+import os
 from dataclasses import fields
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from fluxgym.errors import AlreadyRunning
 from fluxgym.planning import checks, plan
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.drafts import Draft
 from fluxgym.sessions.start import IfExists
 from fluxgym.ui import form_start
 from fluxgym.ui.api.answers import TakenName
 from tests.support.photos import write_cats
-from tests.support.runs import make_run, state_of, wait_for
+from tests.support.runs import make_run, record_processes, state_of, wait_for, write_checkpoint
 from tests.support.small_world import stop_and_wait
 
 TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "train_batch_size": "1", "reg_data_dir": ""}
@@ -57,10 +59,24 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, sett
     assert answer["taken"]["new"] == "Start as cat-2"
     assert answer["taken"]["resume"] is None
     assert answer["taken"]["replace"] == "Replace cat"
+    assert answer["taken"]["replace_help"].startswith("Moves the existing run to the archive with all it holds (")
+    assert "“Removed runs…”" in answer["taken"]["replace_help"]
     assert answer["patch"] == {}
     answer = page.send("start", if_exists="new")
     assert answer["started"] == {"slug": "cat-2"}
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
+
+
+def test_a_name_whose_run_is_alive_offers_neither_resume_nor_replace(page, draft, settings):
+    run = make_run(settings.outputs, "cat", status="running", timestamp=1, max_train_epochs=4)
+    write_checkpoint(run, "cat-000001-state", 20)
+    me = identify(os.getpid(), "id-cat")
+    record_processes(run, "id-cat", 1, me, me)
+    run.training_pid.write_text(str(os.getpid()))
+    write_cats(draft.images.path, count=4)
+    page.typed(**TRAINABLE | {"base_model": "pocket"})
+    taken = page.send("start")["taken"]
+    assert (taken["resume"], taken["replace"], taken["new"]) == (None, None, "Start as cat-2")
 
 
 def test_a_second_click_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):

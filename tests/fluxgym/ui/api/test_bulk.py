@@ -166,3 +166,15 @@ def test_a_sweep_goes_on_after_a_run_that_cannot_be_forgotten(client, settings):
     (settings.outputs / "dog" / ".run").write_text("a file where the folder should be")
     assert sorted(value(client.post("sweep", json={"days": 1}))["slugs"]) == ["cat", "emu"]
     assert listed(settings) == ["dog"]
+
+
+def test_removed_runs_are_listed_and_put_back(client, settings):
+    assert value(client.get("removed")) == {"runs": []}
+    run = make_run(settings.outputs, "cat", status="completed")
+    run.lora.write_bytes(b"x")
+    value(client.post("selection/forget", json=runs("cat")))
+    (removed,) = value(client.get("removed"))["runs"]
+    assert (removed["id"], removed["slug"], removed["removal"], removed["num_loras"]) == ("cat", "cat", "forgotten", 1)
+    assert value(client.post("removed/cat"))["slug"] == "cat"
+    assert listed(settings) == ["cat"]
+    assert "no removed run" in error(client.post("removed/cat"), 404)

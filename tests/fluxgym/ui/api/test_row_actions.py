@@ -1,16 +1,18 @@
 """What the page offers for a run in each situation: its next step, its menu, the state of its page, and what a stop does."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fluxgym.contract.codes import Phase, Status
+from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.sessions.origin import Origin
-from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, menu_items, next_step, page_state, stop_text
+from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 
 STOPPED = RunSituation(status=Status.STOPPED, origin=Origin.TRAINED, is_stopping=False, is_executing=False, lora=None, resume=None)
 LORA = "runs/cat/loras/cat.safetensors"
-RESUME = ResumeOffer(label="Resume from step 4", help="Continues from step 4 of 10")
+RESUME = ResumeOffer(label="Resume from step 4", help="Continues in epoch 1, at step 4 of 10")
 
 
 @pytest.mark.parametrize(
@@ -89,3 +91,19 @@ def test_a_stop_while_it_does_not_train_saves_nothing():
     assert stop_text({"step": 40}).startswith("It has not trained since it was resumed.")
     assert stop_text({"step": 40, "phase": "loading"}).startswith("It has not trained since it was resumed.")
     assert stop_text({"step": 40, "phase": "verifying"}).startswith("The training is done and the LoRA is being checked.")
+
+
+@pytest.mark.parametrize(
+    ("progress", "checkpoints", "text"),
+    [
+        ({}, [], "Nothing has been trained yet."),
+        ({"phase": "caching", "item": 3}, [], "Nothing has been trained yet."),
+        ({"phase": "loading", "step": 40}, [40], "No trained step is lost."),
+        ({"phase": "training", "step": 41}, [20, 40], "1 step since the last checkpoint is lost."),
+        ({"phase": "training", "step": 1200}, [], "There is no checkpoint, so all 1,200 steps are lost."),
+        ({"phase": "training", "step": 25}, [20, 40], "5 steps since the last checkpoint are lost."),  # resumed from an earlier one
+    ],
+)
+def test_an_immediate_stop_counts_the_steps_that_it_loses(progress, checkpoints, text):
+    complete = [Checkpoint(folder=Path("x"), step=step, epoch=1, total_steps=90, written_at=0.0) for step in checkpoints]
+    assert kill_text(progress, complete) == f"Ends the trainer at once. {text}"

@@ -195,3 +195,12 @@ def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive
     record_processes(run, "id-cat", 1, me, me)
     (version,) = run_parts.versions(run, read_state(run), status=Status.STOPPED)
     assert not version.can_restore
+
+
+def test_a_run_whose_monitoring_is_off_is_watched_all_the_same(run):
+    assert not run_parts.monitor(run).is_alive
+    me = identify(os.getpid(), "id-cat")
+    record_processes(run, "id-cat", 1, me, me)
+    assert (run_parts.monitor(run).is_alive, run_parts.monitor(run).pid) == (True, None)
+    run.monitor_pid.write_text(str(os.getpid()))
+    assert (run_parts.monitor(run).is_alive, run_parts.monitor(run).pid) == (True, os.getpid())

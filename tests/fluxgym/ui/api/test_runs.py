@@ -1,18 +1,25 @@
 """The Run page gets each thing once: curve, log, samples and files are sent only when they are new."""
 
 import json
+import os
 from dataclasses import fields
 
 import pytest
 
+from fluxgym.planning.plan import plan
+from fluxgym.runs.launch_spec import write_launch_spec
+from fluxgym.runs.process_identity import identify
+from fluxgym.runs.state import update_state
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.trainers.options import train_sh
 from fluxgym.ui.api.run_answers import RunChanges
 from fluxgym.ui.api.run_parts import MONITOR_LINES
 from fluxgym.ui.api.runs import LOG_BYTES, RunRoutes
 from fluxgym.ui.api.sessions import SessionRoutes
 from tests.support.api import router_client, value
-from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.photos import write_cats
+from tests.support.runs import dead_process, make_run, record_processes
+from tests.support.small_world import small_world, state
 
 CURVE = {"points": [], "rates": [], "last": None, "last_rate": None, "validation": [], "replace": False}
 
@@ -142,3 +149,25 @@ def test_the_monitor_shows_the_last_lines_of_its_log(ask, run):
     run.monitor_log.write_text("".join(f"line {number}\n" for number in range(100)))
     monitor = ask()["monitor"]
     assert (monitor["is_alive"], monitor["pid"], monitor["lines"][-1], len(monitor["lines"])) == (False, None, "line 99", MONITOR_LINES)
+
+
+def test_a_state_that_was_edited_while_the_run_trains_is_not_shown_as_what_is_trained(client, settings, tmp_path):
+    write_cats(tmp_path / "images")
+    planned = plan(state(max_train_epochs=4, learning_rate="1e-4", concept_sentence="sks cat"), tmp_path / "images", settings)
+    run = make_run(settings.outputs, **planned.config.to_state() | {"lora_name": "cat", "status": "running"})
+    run.train_sh.write_text(train_sh(planned.launch_spec().argv))
+    run.dataset_toml.write_text(planned.dataset_toml)
+    write_launch_spec(run, planned.launch_spec("id-cat"))
+    me = identify(os.getpid(), "id-cat")
+    record_processes(run, "id-cat", 1, me, me)
+    run.training_pid.write_text(str(os.getpid()))
+    update_state(run, {"max_train_epochs": 32, "learning_rate": "9e-1", "concept_sentence": "dog", "num_repeats": 99})
+    answer = value(client.get("runs/cat"))
+    shown = {row["name"]: row["value"] for row in answer["settings"]}
+    assert {name: shown[name] for name in ("max_train_epochs", "learning_rate", "concept_sentence", "num_repeats")} == {
+        "max_train_epochs": "4", "learning_rate": "1e-4", "concept_sentence": "sks cat", "num_repeats": "2",
+    }  # fmt: skip
+    assert (answer["facts"]["trigger"], answer["session"]["max_train_epochs"]) == ("sks cat", 4)
+    run.training_pid.unlink()
+    record_processes(run, "id-cat", 1, dead_process("id-cat"), dead_process("id-cat"))
+    assert value(client.get("runs/cat"))["facts"]["trigger"] == "dog"  # what a resume would use

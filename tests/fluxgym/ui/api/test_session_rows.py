@@ -9,10 +9,11 @@ import pytest
 from fluxgym.contract.codes import Phase, Status
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.moments import STATUS_WORDS
 from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.supervisor.finalize import record_outcome
 from fluxgym.supervisor.supervisor import CANCELED
-from fluxgym.ui.api.session_rows import PHASE_TEXTS, STATUS_TEXTS, SessionRows, activity_of
+from fluxgym.ui.api.session_rows import PHASE_TEXTS, SHAPES, SessionRows, activity_of
 from tests.support.runs import dead_process, make_run, order_of, record_processes
 from tests.support.small_world import small_world
 
@@ -105,5 +106,5 @@ def test_a_running_run_says_what_it_does_besides_training(settings, line, text):
 
 
 def test_every_status_and_phase_has_words():
-    assert set(STATUS_TEXTS) == set(Status)
+    assert set(STATUS_WORDS) == set(SHAPES) == set(Status)
     assert set(PHASE_TEXTS) == set(Phase) - {Phase.TRAINING}

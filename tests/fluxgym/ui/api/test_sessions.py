@@ -168,7 +168,7 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     (row,) = rows(client)
     step = row["next_step"]
     assert (step["action"], step["text"]) == ("resume", "Resume from step 4")
-    assert step["help"] == "Continues from step 4 of 10 (cat-step00000004-state)"
+    assert step["help"] == "Continues in epoch 1, at step 4 of 10 (cat-step00000004-state)"
     write_checkpoint(run, 10)
     assert resume_preview(run) is None
 

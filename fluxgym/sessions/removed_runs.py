@@ -1,0 +1,123 @@
+"""Runs that are not on the list any more: forgotten ones, and those that another start has replaced. Each can be put back."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from fluxgym.contract.files import LORA_ENDING, UI_STATE
+from fluxgym.errors import SessionNotFound
+from fluxgym.runs.files import is_regular, storage_error
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.sessions.cleanup import undo_forget
+from fluxgym.sessions.preconditions import first_free_run, name_lock
+
+ARCHIVED_STATE = "state.json"  # not ui_state.json: the guide's commands count and delete sessions by that name
+ARCHIVED_TIME = "%Y%m%d-%H%M%S"
+ARCHIVED = re.compile(r"(?P<slug>.+)-(?P<moment>\d{8}-\d{6})-[0-9a-f]{4}")
+
+
+class Removal(StrEnum):
+    """Why a run is not on the list."""
+
+    FORGOTTEN = "forgotten"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedRun:
+    """A run that can be put back. id is the name of its folder in outputs/ or in the archive; removed_at is in seconds since the epoch."""
+
+    id: str
+    slug: str
+    removal: Removal
+    removed_at: float
+    lora_files: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Return it as one line of a list: "cat-20251129-160000-1f2e: cat, replaced 2025-11-29 16:00, with cat.safetensors"."""
+        moment = f" {datetime.fromtimestamp(self.removed_at):%Y-%m-%d %H:%M}" if self.removed_at else ""
+        loras = f", with {', '.join(self.lora_files)}" if self.lora_files else ""
+        name = "" if self.id == self.slug else f"{self.slug}, "
+        return f"{self.id}: {name}{self.removal}{moment}{loras}"
+
+
+def list_removed(outputs: OutputsPaths) -> list[RemovedRun]:
+    """Return the runs that were forgotten or replaced, the one that was removed last first."""
+    found = [*_forgotten(outputs), *_replaced(outputs)]
+    return sorted(found, key=lambda run: (-run.removed_at, run.id))
+
+
+def put_back(outputs: OutputsPaths, removed_id: str) -> RunPaths:
+    """Put a removed run back on the list and return it; a replaced one gets the first free name of slug, slug-2, ...
+
+    Raises:
+        SessionNotFound: If there is no such run; the message lists those that there are.
+        SessionError: If a forgotten run's folder has a new state.
+    """
+    every = list_removed(outputs)
+    found = next((run for run in every if run.id == removed_id), None)
+    if found is None:
+        there = ", ".join(run.id for run in every) or "none"
+        raise SessionNotFound(f"There is no removed run “{removed_id[:80]}”; there are: {there}.")
+    if found.removal is Removal.FORGOTTEN:
+        run = outputs.run(found.id)
+        undo_forget(run)
+        return run
+    return _restore(outputs, found)
+
+
+def _forgotten(outputs: OutputsPaths) -> Iterator[RemovedRun]:
+    for folder in _folders(outputs.root):
+        run = RunPaths(folder)
+        if is_regular(run.forgotten) and not run.ui_state.exists():
+            yield _removed(folder, folder.name, Removal.FORGOTTEN, run.forgotten.stat().st_ctime)
+
+
+def _replaced(outputs: OutputsPaths) -> Iterator[RemovedRun]:
+    for folder in _folders(outputs.archive):
+        named = ARCHIVED.fullmatch(folder.name)
+        has_state = any(is_regular(folder / name) for name in (ARCHIVED_STATE, UI_STATE))
+        if named is not None and has_state:
+            yield _removed(folder, named["slug"], Removal.REPLACED, _moment(named["moment"]))
+
+
+def _removed(folder: Path, slug: str, removal: Removal, removed_at: float) -> RemovedRun:
+    loras = tuple(path.name for path in RunPaths(folder).lora_files())
+    return RemovedRun(id=folder.name, slug=slug, removal=removal, removed_at=removed_at, lora_files=loras)
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.strptime(text, ARCHIVED_TIME).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")]
+    except OSError:
+        return []
+
+
+def _restore(outputs: OutputsPaths, removed: RemovedRun) -> RunPaths:
+    """Move a replaced run out of the archive; its LoRA files get the name of its new folder."""
+    run, folder = first_free_run(outputs, removed.slug), outputs.archive / removed.id
+    with name_lock(outputs, run.slug):
+        try:
+            _rename_files(folder, removed.slug, run.slug)
+            folder.rename(run.folder)  # replaces nothing but an empty folder
+        except OSError as error:
+            raise storage_error(error, folder) from error
+    return run
+
+
+def _rename_files(folder: Path, old: str, new: str) -> None:
+    for lora in folder.glob(f"*{LORA_ENDING}"):
+        if old != new and lora.name.startswith(old):
+            lora.rename(folder / (new + lora.name[len(old) :]))
+    if not (folder / UI_STATE).exists():
+        (folder / ARCHIVED_STATE).rename(folder / UI_STATE)
