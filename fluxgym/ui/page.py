@@ -28,7 +28,9 @@ from fluxgym.ui.form_request import FormRequest
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 FORM_SCRIPT = f"import(`${{{ROOT}}}/fluxgym/assets/form.js`)"
-MAX_SESSIONS = 8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
+MAX_SESSIONS = (
+    8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
+)
 QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
