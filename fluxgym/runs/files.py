@@ -65,7 +65,7 @@ def is_regular(path: Path) -> bool:
 
 
 def is_served(path: Path) -> bool:
-    """Return True if a file of a run may be sent: a regular file, in a folder that is none but the run's, neither of which is a link."""
+    """Return True if a file of a run may be sent: a regular file; neither it nor its folder is a link."""
     try:
         return not path.is_symlink() and path.parent.resolve() == path.parent and path.is_file()
     except OSError:

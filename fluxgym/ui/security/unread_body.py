@@ -1,4 +1,4 @@
-"""The rest of a request's body that nobody read because the answer was clear before: it is received and discarded before the answer ends.
+"""The rest of a request's body that the app did not read because the answer was clear before: it is received and discarded before the answer ends.
 
 A connection that is closed with data that was not read is reset, and with it the answer is lost. Programs that send the whole body before they
 read, as proxies do, would report a broken connection instead of the reason, such as a file that is too large.
