@@ -96,7 +96,7 @@ def filled(path: str, odd: str, position: int) -> str:
 
 
 @pytest.mark.parametrize("odd", NAMES, ids=lambda text: text[:12])
-def test_odd_name_in_any_route_is_no_server_error(world, routes, odd):
+def test_odd_name_in_any_route_never_is_a_server_error(world, routes, odd):
     _, client = world
     for method, path in routes:
         if method == "GET" and "queue/data" not in path and "startup-events" not in path:
@@ -105,7 +105,7 @@ def test_odd_name_in_any_route_is_no_server_error(world, routes, odd):
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:14]))
-def test_odd_body_in_any_route_of_the_api_is_no_server_error(world, routes, body):
+def test_odd_body_in_any_route_of_the_api_never_is_a_server_error(world, routes, body):
     _, client = world
     for method, path in routes:
         if path.startswith("/fluxgym/") and method in ("POST", "PATCH", "PUT"):
@@ -115,7 +115,7 @@ def test_odd_body_in_any_route_of_the_api_is_no_server_error(world, routes, body
 
 
 @pytest.mark.parametrize("key", [*SETTINGS, "advanced", "reason_code", "run_id", "timestamp", "status"])
-def test_odd_value_in_a_state_is_no_server_error(world, key):
+def test_odd_value_in_a_state_never_is_a_server_error(world, key):
     settings, client = world
     path = settings.outputs / "cat" / "ui_state.json"
     whole = path.read_text()
