@@ -69,6 +69,14 @@ def is_regular(path: Path) -> bool:
         return False
 
 
+def is_served(path: Path) -> bool:
+    """Return True if a file of a run may be sent: a regular file; neither it nor its folder is a link."""
+    try:
+        return not path.is_symlink() and path.parent.resolve() == path.parent and path.is_file()
+    except OSError:
+        return False
+
+
 def is_missing(path: Path) -> bool:
     """Return True if a path or its folder does not exist; False if that cannot be known, such as while a network drive fails."""
     try:

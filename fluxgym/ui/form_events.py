@@ -5,6 +5,7 @@ applies to the fields that did not change since (APPLY_PATCH in form.py). So no 
 All events only read files and save the draft, except Start, which answers once the run's supervisor is running.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from fluxgym.sessions.listing import last_session
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import FormAnswer, FormKind
 from fluxgym.ui.api.images import ImageRoutes
-from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject
+from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject, storage_refusal
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_draft import FormDrafts, mapping
 from fluxgym.ui.form_reply import Form, Reply
@@ -31,6 +32,7 @@ from fluxgym.ui.form_request import FormRequest
 from fluxgym.ui.form_start import Start, started
 from fluxgym.ui.form_values import State, Typed
 
+logger = logging.getLogger(__name__)
 Handler = Callable[[FormRequest], JsonObject]
 FORM_ANSWER = TypeAdapter(FormAnswer)
 
@@ -63,6 +65,9 @@ class FormEvents:
                 answer = self._kinds[request.kind](request)
             except FluxGymError as error:
                 answer = {"message": str(error)}
+            except OSError as error:
+                logger.warning("the form's event %s failed: %s", request.kind, error)
+                answer = {"message": str(storage_refusal(error))}
         shown = answer.pop("shown", None)
         patch = {} if shown is None else _patch(request.typed, shown)
         source = answer.get("source", request.source)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from fluxgym.config.setting_spec import Kind
+from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.progress import is_number
 from fluxgym.sessions.drafts import FormOrder
 from fluxgym.ui.form_values import Typed
@@ -50,7 +52,8 @@ class FormRequest:
         return cls(
             number=number if isinstance(number, int) and 0 <= number <= MAX_NUMBER else 0,
             kind=text("kind"), draft=text("draft"), source=text("source"), model=text("model"),
-            gpus=str(gpus or ""), typed=readable(typed), page=text("page"), edited_at=seconds("edited_at"), sent_at=seconds("sent_at"), details=event,
+            gpus=gpus if isinstance(gpus, str) else "", typed=_typed(typed), page=text("page"), edited_at=seconds("edited_at"),
+            sent_at=seconds("sent_at"), details=event,
         )  # fmt: skip
 
     def text(self, name: str) -> str:
@@ -63,6 +66,12 @@ class FormRequest:
         if not self.page:
             return None
         return FormOrder(page=self.page[:100], number=self.number, edited_at=self.sent_at if is_new else self.edited_at)
+
+
+def _typed(typed: Typed) -> Typed:
+    """Return the fields' values; a choice that is not text, which no page sends, counts as empty."""
+    values = readable(typed)
+    return {name: None if SETTINGS[name].kind is Kind.CHOICE and not isinstance(value, str) else value for name, value in values.items()}
 
 
 def readable(value: Any) -> Any:

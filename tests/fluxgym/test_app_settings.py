@@ -63,7 +63,7 @@ def test_root_path_is_normalized(given, expected):
     "given",
     ["https://pod.example/gym", "/a//b", "/a b", "/a?b", "/a#b", '/"><script>', "/ü", "/../a", "/a/%2e%2e/b", "/a%", "/a\\b", "/a\nb"],
 )
-def test_root_path_that_is_no_path_is_refused_with_an_example(given):
+def test_root_path_that_is_not_a_path_is_refused_with_an_example(given):
     with pytest.raises(SettingsError, match=r"--root-path .*/gym"):
         Settings.from_args(["--root-path", given], {})
 
@@ -88,7 +88,7 @@ def test_public_url_gives_the_allowed_host_and_the_root_path(given, url, root_pa
 @pytest.mark.parametrize(
     "given", ["pod.example", "ftp://pod.example", "https://", "https://*.pod.example", "https://a:b@pod.example", "https://pod.example:x", "http://[", "https://p/?x"]
 )  # fmt: skip
-def test_public_url_that_is_no_address_is_refused_with_an_example(given):
+def test_public_url_that_is_not_an_address_is_refused_with_an_example(given):
     with pytest.raises(SettingsError, match=r"--public-url .*https://pod.example/gym"):
         Settings.from_args(["--public-url", given], {})
 
@@ -109,6 +109,6 @@ def test_allowed_host_is_taken_from_what_users_enter(given, expected):
 
 
 @pytest.mark.parametrize("given", ["*", "*.", "a b", "pod.example.*", "http://", "/b?", "http://["])
-def test_allowed_host_that_is_no_name_is_refused(given):
+def test_allowed_host_that_is_not_a_name_is_refused(given):
     with pytest.raises(SettingsError, match="--allow-host must be"):
         Settings.from_args(["--allow-host", given], {})

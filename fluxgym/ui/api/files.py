@@ -3,9 +3,9 @@
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
@@ -21,14 +21,14 @@ from fluxgym.contract.regular_files import open_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.files import is_regular, is_served, storage_error
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.sessions.cleanup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded
 from fluxgym.ui.api.image_threads import run_in_image_thread
-from fluxgym.ui.api.responses import REFUSALS, DescribedRoute, error_response, refusal
+from fluxgym.ui.api.responses import REFUSALS, DescribedRoute
 from fluxgym.ui.api.uploads import receive, receive_archive
 
 THUMB_SIDE = 320
@@ -101,7 +101,7 @@ class FileRoutes:
         path = run.folder / kind.folder / name
         is_name = name == Path(name).name and not name.startswith(".") and name.endswith(kind.suffix)
         is_name = is_name and len(os.fsencode(name)) <= MAX_NAME_BYTES
-        if not is_name or not is_regular(run.ui_state) or path.is_symlink() or path.parent.resolve() != path.parent or not path.is_file():
+        if not is_name or not is_regular(run.ui_state) or not is_served(path):
             return NOT_FOUND
         return FileResponse(path, media_type=kind.media_type, headers=kind.headers, filename=name if kind.is_download else None)
 
@@ -153,12 +153,12 @@ class FileRoutes:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(path)
-        except FluxGymError as error:
-            path.unlink(missing_ok=True)
-            return refusal(error)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            return error_response(str(error), HTTPStatus.INSUFFICIENT_STORAGE)
+        except BaseException as error:
+            with suppress(OSError):  # the folder cannot be written
+                path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise storage_error(error, path.parent) from error
+            raise
         return FileResponse(path, media_type="application/octet-stream", filename=filename, background=BackgroundTask(path.unlink))
 
     async def import_archive(self, name: str, request: Request) -> Imported:

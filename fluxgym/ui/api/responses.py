@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
+from fluxgym.runs.files import storage_error
 
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]
@@ -76,8 +78,9 @@ def error_response(
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer each FluxGymError and each request of the wrong form with one sentence."""
+    """Answer each FluxGymError, each file that cannot be read or written, and each request of the wrong form with one sentence."""
     app.add_exception_handler(FluxGymError, _refuse)
+    app.add_exception_handler(OSError, _refuse_storage)
     app.add_exception_handler(RequestValidationError, _refuse_form)
     app.add_exception_handler(HTTPException, _refuse_form)  # a body that is not JSON
 
@@ -86,6 +89,18 @@ async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, FluxGymError)
     logger.info("refused %s %s: %s", request.method, request.url.path, error)
     return refusal(error)
+
+
+async def _refuse_storage(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    logger.warning("%s %s failed: %s", request.method, request.url.path, error)
+    return refusal(storage_refusal(error))
+
+
+def storage_refusal(error: OSError) -> StorageError:
+    """Return the sentence about a file that the app could not read or write; it names the file if the error does."""
+    named = error.filename if isinstance(error.filename, str) else None
+    return storage_error(error, Path(named) if named else Path("A file of FluxGym"))
 
 
 async def _refuse_form(request: Request, error: Exception) -> Response:

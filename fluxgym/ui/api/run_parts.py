@@ -18,7 +18,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import get_model
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import tail
+from fluxgym.runs.files import is_served, tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
@@ -97,6 +97,8 @@ def _lora_file(run: RunPaths, path: Path, record: TrainingRecord, checkpoints: f
     try:
         size = path.stat().st_size
     except OSError:
+        return None
+    if not is_served(path):
         return None
     found = LORA.search(path.name) if path != run.lora else None
     epoch = int(found["epoch"]) if found and found["epoch"] else None

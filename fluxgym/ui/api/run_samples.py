@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fluxgym.config.settings import SETTINGS
 from fluxgym.config.values import to_integer
 from fluxgym.contract.regular_files import read_regular
+from fluxgym.runs.files import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
 from fluxgym.ui.api.loss_curve import TrainingRecord
@@ -39,10 +40,10 @@ Position = tuple[int | None, int | None]  # epoch and step, one of which is None
 
 
 def _images(run: RunPaths) -> dict[Position, dict[int, str]]:
-    """Return the URL of each prompt's image by its position; names sort by time."""
+    """Return the URL of each prompt's image by its position; names sort by time. Links are left out, because they are not served."""
     found: dict[Position, dict[int, str]] = {}
     for path in sorted(run.samples.glob("*.png")):
-        if (parts := SAMPLE.search(path.name)) is None:
+        if (parts := SAMPLE.search(path.name)) is None or not is_served(path):
             continue
         position = (int(parts["epoch"]), None) if parts["epoch"] else (None, int(parts["step"]))
         found.setdefault(position, {})[int(parts["prompt"])] = f"runs/{quote(run.slug)}/samples/{quote(path.name)}"

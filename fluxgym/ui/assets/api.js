@@ -81,6 +81,8 @@ export async function request(method, where, { query = {}, body = undefined } = 
 /** @param {number} status */
 function sentenceFor(status) {
   if (status === 401) return "The page needs the token again; reload it.";
+  if (status === 413) return "The proxy in front of FluxGym does not take a file of this size. Raise its limit (nginx: client_max_body_size), or send a smaller file.";
+  if ([502, 503, 504].includes(status)) return `The proxy in front of FluxGym got no answer from it (HTTP ${status}). Try again; if it stays, FluxGym’s terminal says why.`;
   return `The app could not answer (HTTP ${status}). Its terminal says why.`;
 }
 

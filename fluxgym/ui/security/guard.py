@@ -7,6 +7,7 @@ import logging
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +39,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+MAX_NAME_BYTES = 255
 NOTHING_HERE = "There is nothing at this address."
 
 
@@ -45,6 +47,8 @@ def is_known_route(path: str) -> bool:
     """Return True for the page, FluxGym's own routes and the routes of Gradio that the page needs."""
     if path in ("/", "/login") or path.startswith("/fluxgym/"):
         return True
+    if any(len(part.encode("utf-8", "replace")) > MAX_NAME_BYTES for part in path.split("/")):
+        return False  # longer than a file's name can be, which Gradio's routes do not check
     if path.startswith("/gradio_api/"):
         rest = path.removeprefix("/gradio_api/")
         return any(rest == name.rstrip("/") or rest.startswith(name.rstrip("/") + "/") for name in GRADIO_API)
@@ -68,13 +72,22 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            try:
-                await self._http(scope, UnreadBody(scope, receive, send))
-            except ClientDisconnect:
-                logger.info("%s %s: the client closed the connection", scope["method"], scope["path"])
+            await self._http_quietly(scope, UnreadBody(scope, receive, send))
         elif scope["type"] == "websocket":  # not used
             await receive()
             await send({"type": "websocket.close", "code": 1008})
+
+    async def _http_quietly(self, scope: Scope, body: UnreadBody) -> None:
+        """Answer a request; one that its client or Gradio breaks off while it is answered is one line in the log, not a traceback."""
+        try:
+            await self._http(scope, body)
+        except ClientDisconnect:
+            logger.info("%s %s: the client closed the connection", scope["method"], scope["path"])
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            logger.info("%s %s: the stream ended: %s", scope["method"], scope["path"], error.__cause__.detail)
+            await body.end()
 
     def _without_root(self, scope: Scope) -> Scope:
         """Remove root_path from the path if the proxy did not."""

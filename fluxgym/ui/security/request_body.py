@@ -27,7 +27,7 @@ async def check_body(scope: Scope, receive: Receive) -> tuple[Receive, Response 
     body = await _read(receive)
     if body is None:
         return receive, refuse(scope, "The request body is too large.", 413)
-    return _replay(body, receive), _refuse_content(scope, body) if is_gradio else None
+    return _replay(body, receive), _refuse_content(scope, body) if is_gradio else _refuse_text(scope, body)
 
 
 def _is_json(headers: Headers) -> bool:
@@ -54,6 +54,19 @@ def _refuse_content(scope: Scope, body: bytes) -> Response | None:
     except (ValueError, RecursionError):
         return refuse(scope, "The request body is not JSON.", 400)
     return refuse(scope, "Files are not accepted here.", 400) if names_files else None
+
+
+def _refuse_text(scope: Scope, body: bytes) -> Response | None:
+    """Refuse a text with half of a surrogate pair, which can neither be written to a file nor be sent back; other errors are the route's."""
+    if b"\\ud" not in body.lower():
+        return None
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return refuse(scope, "The text contains half of a character, which is not valid Unicode; type it again.", 400)
+    except (ValueError, RecursionError):
+        return None
+    return None
 
 
 def _names_files(value: object) -> bool:

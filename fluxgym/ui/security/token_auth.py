@@ -19,7 +19,7 @@ COOKIE_AGE_S = 30 * 24 * 3600
 class Throttle:
     """Counts the wrong tokens of each client; after TRIES within WINDOW_S seconds, its next wrong ones are refused without a form.
 
-    A correct token is never refused, so nobody can lock out the owner by guessing, not even through the same proxy.
+    A correct token is never refused, so that guessing does not lock out the owner, not even through the same proxy.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""The rest of a request's body that nobody read because the answer was clear before: it is received and discarded before the answer ends.
+"""The rest of a request's body that the app did not read because the answer was clear before: it is received and discarded before the answer ends.
 
 A connection that is closed with data that was not read is reset, and with it the answer is lost. Programs that send the whole body before they
 read, as proxies do, would report a broken connection instead of the reason, such as a file that is too large.
@@ -32,6 +32,7 @@ class UnreadBody:
         self._receive, self._send = receive, send
         self._is_complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
         self._is_announced = headers.get("expect", "").lower() == "100-continue"  # the client sends nothing before it is asked to
+        self._is_started = self._is_ended = False
         self.limits = BEFORE_LOGIN
 
     async def receive(self) -> Message:
@@ -45,14 +46,21 @@ class UnreadBody:
     async def send(self, message: Message) -> None:
         """Send a message of the answer; before the last one, discard what is left of the body."""
         has_rest = not self._is_complete and not self._is_announced
+        self._is_started = True
+        self._is_ended = message["type"] == "http.response.body" and not message.get("more_body", False)
         if message["type"] == "http.response.start" and not self._is_complete:
             MutableHeaders(scope=message)["Connection"] = "close"
-        if message["type"] != "http.response.body" or message.get("more_body", False) or not has_rest:
+        if not self._is_ended or not has_rest:
             await self._send(message)
             return
         await self._send({**message, "more_body": True})
         await self._discard()
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def end(self) -> None:
+        """End an answer that was started, if it has not ended."""
+        if self._is_started and not self._is_ended:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _discard(self) -> None:
         left = self.limits.num_bytes

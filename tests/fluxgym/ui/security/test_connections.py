@@ -51,7 +51,7 @@ def is_served(port: int) -> bool:
 
 
 @pytest.mark.parametrize("sent", HALF_SENT.values(), ids=HALF_SENT)
-def test_half_sent_requests_of_the_same_address_keep_nobody_out(guard, sent):
+def test_half_sent_requests_of_the_same_address_keep_no_visitor_out(guard, sent):
     with served(guard, FEW) as port:
         attackers = []
         for _ in range(40):
