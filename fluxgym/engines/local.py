@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,11 +25,13 @@ from fluxgym.runs.process_identity import (
     Liveness,
     ProcessRecord,
     boot_time,
-    continue_process,
     is_alive,
     is_frozen,
     liveness_of,
+    local_process,
     read_record,
+    signal_process,
+    signal_recorded,
 )
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
@@ -69,7 +72,7 @@ class LocalEngine:
             return False
         write_stop_request(run, latest.run_id, latest.attempt, grace_s)
         if record is not None and record.supervisor is not None and is_alive(record.supervisor):
-            continue_process(record.supervisor)
+            signal_recorded(record.supervisor, signal.SIGCONT)
         elif spec is not None and record is not None and is_alive(record.trainer):
             _spawn(run, Mode.STOP_ONLY)
         elif spec is not None and run.ticket.exists():
@@ -194,7 +197,7 @@ def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline, started = time.monotonic() + START_TIMEOUT_S, local_process(process.pid)
     while time.monotonic() < deadline:
         if _has_recorded_itself(run, spec, process.pid):
             return
@@ -203,7 +206,8 @@ def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Po
                 return
             raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
         time.sleep(START_POLL_S)
-    process.kill()
+    if started is not None:
+        signal_process(started, signal.SIGKILL)
     raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds. The machine may be overloaded; try again.")
 
 

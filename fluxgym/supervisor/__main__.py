@@ -12,8 +12,8 @@ from fluxgym.runs.files import try_lock
 from fluxgym.runs.launch_spec import read_launch_spec, reserve_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.attempt import record_processes
+from fluxgym.supervisor.process_tree import become_subreaper
 from fluxgym.supervisor.supervisor import Supervisor
-from fluxgym.supervisor.trainer_process import become_subreaper
 
 log = logging.getLogger("fluxgym.supervisor")
 

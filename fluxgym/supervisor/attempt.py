@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import time
 
 from fluxgym.errors import StorageError
@@ -10,15 +9,13 @@ from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
+from fluxgym.supervisor.process_tree import kill_group, request_termination, terminate_process_tree
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
 from fluxgym.supervisor.trainer_process import (
     POLL_S,
     UNKNOWN_CODE,
     Trainer,
     kernel_oom_kills,
-    request_termination,
-    signal_group,
-    terminate_process_tree,
 )
 from fluxgym.trainers.base import backend_named
 
@@ -85,7 +82,7 @@ class Attempt:
             self._handle_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
-        survivors = terminate_process_tree(self.trainer.pid, self.run, self.spec.run_id, kill=self.was_killed)
+        survivors = terminate_process_tree(self.trainer, self.run, self.spec.run_id, kill=self.was_killed)
         if survivors:
             log.error("processes %s survived SIGKILL", survivors)
 
@@ -98,23 +95,23 @@ class Attempt:
             self.stop_requested, self._stop_seen_at = True, time.monotonic()
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", request.grace_s)
             if request.grace_s > 0:
-                request_termination(trainer.pid)
+                request_termination(trainer)
         if time.monotonic() >= self._stop_seen_at + request.grace_s and not self.was_killed:
             self.was_killed = True
             log.info("the grace period is over; SIGKILL to the trainer's process group")
-            signal_group(trainer.pid, signal.SIGKILL)
+            kill_group(trainer)
 
     def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
         """Log where the trainer is stuck, then end it, with SIGTERM first since it may still be able to save."""
         log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.idle_s, stall.limit_s)
-        dump_stacks(trainer.pid, self.run.training_log)
-        request_termination(trainer.pid)
+        dump_stacks(trainer, self.run.training_log)
+        request_termination(trainer)
         deadline = time.monotonic() + STALL_GRACE_S * min(1.0, self.spec.stall_scale)
         while trainer.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
         self.was_killed = trainer.poll() is None
         if self.was_killed:
-            signal_group(trainer.pid, signal.SIGKILL)
+            kill_group(trainer)
 
 
 def record_processes(run: RunPaths, spec: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:

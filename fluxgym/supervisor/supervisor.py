@@ -6,7 +6,6 @@ nothing heavy.
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +22,9 @@ from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.attempt import Attempt, record_processes
 from fluxgym.supervisor.finalize import finalize, last_line, record_outcome, try_update_state
 from fluxgym.supervisor.outcome import Outcome, failed_outcome
+from fluxgym.supervisor.process_tree import kill_group
 from fluxgym.supervisor.stall import Restarts, Stall
-from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
+from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, start_trainer
 from fluxgym.trainers.base import backend_named, with_command
 
 CANCELED = Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason="Canceled by you before it started.")
@@ -120,7 +120,7 @@ class Supervisor:
             return False
         attempt = self.attempt = self._new_attempt(child, started_at)
         log.info("trainer started, PID %d", child.pid)
-        if not self._record_trainer(attempt, child.pid):
+        if not self._record_trainer(attempt, child):
             return False
         attempt.watch()
         if attempt.stall is not None and self._prepare_restart(attempt, attempt.stall):
@@ -128,14 +128,16 @@ class Supervisor:
         finalize(attempt, restarts=self.restarts.count)
         return False
 
-    def _record_trainer(self, attempt: Attempt, pid: int) -> bool:
+    def _record_trainer(self, attempt: Attempt, trainer: Trainer) -> bool:
         """Record a started trainer; one that cannot be recorded could not be found again, so it is killed and False is returned."""
         try:
-            write_text(self.run.training_pid, f"{pid}\n")  # before the record: a recorded trainer without it counts as removed by hand
-            record_processes(self.run, self.spec, identify(pid, self.spec.run_id), started_at=attempt.started_at)
+            write_text(
+                self.run.training_pid, f"{trainer.pid}\n"
+            )  # before the record: a recorded trainer without it counts as removed by hand
+            record_processes(self.run, self.spec, identify(trainer.pid, self.spec.run_id), started_at=attempt.started_at)
         except StorageError as error:
             log.error("%s", error)
-            signal_group(pid, signal.SIGKILL)
+            kill_group(trainer)
             attempt.wait()
             self._record_failure(reason_code_of(error), f"It was ended at once: {error}")
             return False

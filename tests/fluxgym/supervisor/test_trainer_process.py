@@ -7,13 +7,17 @@ import pytest
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.trainer_process import SECRETS, start_trainer
+from tests.support.runs import wait_for
 
 
 def environment_of_trainer(folder, **spec):
     """Start `env -0` as the trainer; returns the variables that it sees."""
     run = RunPaths(folder)
     order = LaunchSpec(run_id="0123", attempt=2, trainer_dir=str(folder), argv=("env", "-0"), **spec)
-    assert start_trainer(run, order, SimpleNamespace(env={"CUDA_VISIBLE_DEVICES": "1"}, file_descriptors=())).wait(60) == 0
+    trainer = start_trainer(run, order, SimpleNamespace(env={"CUDA_VISIBLE_DEVICES": "1"}, file_descriptors=()))
+    wait_for(lambda: trainer.poll() is not None)
+    assert trainer.poll() == 0
+    trainer.release()
     header, _, printed = run.training_log.read_bytes().partition(b"\n")
     assert b"attempt 2 of run 0123" in header
     return dict(line.decode().split("=", 1) for line in printed.split(b"\0") if line)
