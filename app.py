@@ -9,10 +9,9 @@ from functools import partial
 import uvicorn
 
 from fluxgym.app_settings import Settings
-from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.cleanup import remove_leftovers
+from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.ui.security.token_auth import make_token
 from fluxgym.ui.server import listen, make_server
 
@@ -31,7 +30,7 @@ def main(argv: list[str]) -> int:
     except FluxGymError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    for tidy in (engine_for(OutputsPaths(settings.outputs)).reconcile, partial(remove_leftovers, settings.outputs)):
+    for tidy in (partial(restart_waiting, settings), partial(remove_leftovers, settings.outputs)):
         threading.Thread(target=tidy, daemon=True).start()
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()

@@ -14,6 +14,8 @@
     │   ├── UnreadableState  a ui_state.json that cannot be read
     │   ├── NameTaken        the run exists already and the request does not say what to do
     │   ├── AlreadyRunning   its trainer is alive
+    │   ├── NeedsConsent     it can be done after the user has agreed to what the message says
+    │   │   └── NamesCode    the run names code, and this installation did not start it
     │   ├── NothingToResume  no complete checkpoint
     │   ├── ImportRefused    a file that is not an export, or a hostile one
     │   └── StopFailed       the process group outlived SIGKILL
@@ -22,6 +24,7 @@
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -102,6 +105,19 @@ class NameTaken(SessionError):
 
 class AlreadyRunning(SessionError):
     """The run's trainer is alive."""
+
+
+class NeedsConsent(SessionError):
+    """A request that is done when it is repeated with the name of this error's class among what the user has agreed to."""
+
+    @classmethod
+    def is_given(cls, agreed: Collection[str]) -> bool:
+        """Return True if the user has agreed."""
+        return cls.__name__ in agreed
+
+
+class NamesCode(NeedsConsent):
+    """The run names code of its own, and this installation did not start it."""
 
 
 class NothingToResume(SessionError):

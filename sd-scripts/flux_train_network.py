@@ -8,10 +8,10 @@ import sys
 import torch
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED, ReasonCode
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
-from library.errors import TrainerError
+from library.errors import CheckpointError, TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.reporting import ProgressLog, set_up_logging
 from library.training.setup import build_trainer, describe_dataset
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
             return 0
         build_trainer(config, progress, stop).run()
     except TrainerError as error:
-        return _refuse(progress, str(error), error.reason_code)
+        return _refuse(progress, error)
     except StopRequested:
         print("stopped on request; the state is saved" if progress.step else "stopped on request before the first step", flush=True)
         return EXIT_STOPPED
@@ -44,13 +44,13 @@ def main(argv: list[str]) -> int:
         known = explain_error(error)
         if known is None:
             raise
-        return _refuse(progress, *known)
+        return _refuse(progress, TrainerError(known[0], reason_code=known[1]))
     return 0
 
 
-def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:
-    progress.fail(reason_code, sentence)
-    print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
+def _refuse(progress: ProgressLog, error: TrainerError) -> int:
+    progress.fail(error.reason_code, str(error), checkpoint=error.checkpoint if isinstance(error, CheckpointError) else None)
+    print(f"{ERROR_PREFIX}{error}", file=sys.stderr, flush=True)
     return 2
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
-from fluxgym.engines.base import Mode
+from fluxgym.engines.base import CANCELED, Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import is_missing, tail
-from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
+from fluxgym.runs.files import is_missing, open_append, tail
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
     PROC,
@@ -42,6 +43,7 @@ START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 QUEUE_POLL_S = 1.0
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
+GPU_NUMBERS = re.compile(r"\d{1,3}(,\d{1,3})*")
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
@@ -75,9 +77,21 @@ class LocalEngine:
             signal_recorded(record.supervisor, signal.SIGCONT)
         elif spec is not None and record is not None and is_alive(record.trainer):
             _spawn(run, Mode.STOP_ONLY)
-        elif spec is not None and run.ticket.exists():
-            self.submit(run, spec)  # the supervisor of a waiting run has died: the new one reads the request and leaves the queue
+        elif run.ticket.exists():  # the supervisor of a waiting run has died
+            self._cancel_waiting(run, latest.run_id)
         return True
+
+    def _cancel_waiting(self, run: RunPaths, run_id: str) -> None:
+        """Cancel a waiting run without a supervisor: by a new one, or right here if its launch.json may not be executed."""
+        if (own := read_own_launch_spec(run)) is not None:
+            self.submit(run, own)  # it reads the request and leaves the queue
+            return
+        self._queue.remove(run, run_id)
+        update_state(run, {"status": Status.STOPPED, "reason_code": ReasonCode.USER, "reason": CANCELED, "completed_at": time.time()})
+
+    def abandoned(self) -> tuple[str, ...]:
+        """Return the slugs of the waiting runs whose supervisors have died, the next first."""
+        return tuple(ticket.slug for ticket in self._queue.tickets() if not self._queue.is_active(ticket))
 
     def observe(self, snapshots: Sequence[RunSnapshot]) -> Mapping[str, EngineState]:
         """Return the state of each run's processes, by slug."""
@@ -125,7 +139,7 @@ class LocalEngine:
     def chosen_gpus(self, spec: LaunchSpec) -> str | None:
         """Return the GPUs that a user named for a launch, None if there was no choice or this machine does not have them."""
         gpus = None if spec.devices.any_free else spec.env.get(VISIBLE)
-        return gpus if gpus and are_there(gpus) else None
+        return gpus if gpus and GPU_NUMBERS.fullmatch(gpus) and are_there(gpus) else None
 
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
@@ -172,6 +186,8 @@ class LocalEngine:
             if spec.run_id != ticket.run_id or self._status(run) is not Status.QUEUED:
                 self._queue.remove(run, ticket.run_id)
                 return False
+            if read_own_launch_spec(run) is None:  # `sessions.waiting` makes another one of the run's state
+                return False
             self._queue.mark_restarted(ticket)
             _spawn(run, Mode.TRAIN)
         except (FluxGymError, OSError) as error:
@@ -192,7 +208,7 @@ class LocalEngine:
 
 def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
     options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
-    with run.monitor_log.open("ab") as output:
+    with open_append(run.monitor_log) as output:
         return start_detached([sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *options], output)
 
 

@@ -20,6 +20,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
+from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import trainer_options
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
@@ -130,7 +131,7 @@ def plan(
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
     if options:
         findings.problems += backend_for(settings.sd_scripts).check(options, settings.sd_scripts)
-    return TrainingPlan(
+    planned = TrainingPlan(
         config=config,
         run=run,
         model=model,
@@ -145,6 +146,17 @@ def plan(
         estimates=Estimates(),
         problems=tuple(findings.problems),
     )
+    return replace(planned, problems=(*planned.problems, *_named_code(planned)))
+
+
+def _named_code(planned: TrainingPlan) -> list[Problem]:
+    """Return a warning for each piece of code that the settings name, so that Start is a click that shows it."""
+    start = replace(planned.launch_spec(), resume_from=None) if planned.options else None
+    phrases = () if start is None else named_code(start)
+    return [
+        Problem(level=Level.WARNING, message=f"This training {phrase}; start it only if you know that it is safe.", field="advanced")
+        for phrase in phrases
+    ]
 
 
 def read_config(state: Mapping[str, Any], models: Path, findings: Findings, *, with_defaults: bool = True) -> TrainConfig:

@@ -93,6 +93,11 @@ def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
     raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
+def open_append(path: Path) -> BinaryIO:
+    """Open a log to append to, created if necessary; raises OSError for a link, which would lead the output into another file."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "ab")
+
+
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file, None if it is missing or damaged."""
     try:
@@ -161,7 +166,7 @@ def try_lock(path: Path) -> IO[str] | None:
 
 def _locked(path: Path) -> IO[str] | None:
     if path.parent == local_locks():
-        _own_folder(path.parent)
+        create_private_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     file = os.fdopen(handle, "a+", encoding="utf-8")
@@ -176,8 +181,11 @@ def _locked(path: Path) -> IO[str] | None:
     return file
 
 
-def _own_folder(folder: Path) -> None:
-    """Create a folder that only this user can write, and check its owner: another user may have created it in a shared temporary folder."""
+def create_private_folder(folder: Path) -> None:
+    """Create a folder that only this user can write, and check its owner: another user may have created it in a shared temporary folder.
+
+    Raises PermissionError if it belongs to another user, and OSError if it cannot be created.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise PermissionError(errno.EACCES, "it belongs to another user; set FLUXGYM_LOCKS to a folder of your own", str(folder))

@@ -149,6 +149,11 @@ class RunPaths:
         return self.private / "launch.json"
 
     @property
+    def refused_checkpoints(self) -> Path:
+        """The checkpoints that were found damaged or that a trainer refused."""
+        return self.private / "checkpoints.json"
+
+    @property
     def forgotten(self) -> Path:
         """ui_state.json of a run that was taken off the list, so that it can be put back."""
         return self.private / "forgotten.json"

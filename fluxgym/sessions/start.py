@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,22 +14,22 @@ from typing import Any
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
-from fluxgym.contract.files import STATE_FOLDER, UI_STATE
+from fluxgym.contract.files import UI_STATE
 from fluxgym.dataset.folder import copy_into
 from fluxgym.dataset.folder_index import CAPTION
-from fluxgym.engines.registry import engine_for
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
-from fluxgym.runs.paths import SHORT_FORM, OutputsPaths, RunPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
+from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.resume import resume_locked
-from fluxgym.trainers.base import backend_for
+from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.trainers.options import train_sh
 
 ARCHIVED_STATE = "state.json"
@@ -69,13 +69,13 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
     _check_gpus(gpus)
     planned.raise_error(ConfigError, StorageError)
     _make_folder(outputs.root)
-    engine_for(outputs).reconcile()
+    restart_waiting(settings)
     with name_lock(outputs, planned.run.slug):
         run = _resolve_name_conflict(outputs, planned.run.slug, if_exists)
         if run is None:
             return resume_locked(planned.run, settings=settings)
         planned.raise_error()
-        planned = _with_named_checkpoint(planned.relocated(run), outputs.root)
+        planned = with_named_checkpoint(planned.relocated(run), outputs.root)
         return launch(run, _create(planned, outputs, if_exists, gpus), "started")
 
 
@@ -170,37 +170,6 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
     advanced = state.pop("advanced")
     state |= {"timestamp": time.time(), "status": Status.STARTING, "run_id": run_id}
     return state | ({"advanced": advanced} if advanced else {})
-
-
-def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan:
-    """Return the plan starting from the checkpoint that its settings name; raises ConfigError if that is not a complete one."""
-    named, run = planned.config.resume_from_checkpoint.strip(), planned.run
-    if not named:
-        return planned
-    folder = next((folder for folder in _checkpoint_folders(named, run, outputs) if folder.is_dir()), None)
-    if folder is None or backend_for(planned.trainer_dir).read_checkpoint(folder, verify=True) is None:
-        raise ConfigError(
-            f"“{named[:80]}” is not a complete checkpoint; name a folder that ends in -state, or leave it empty.",
-            field="resume_from_checkpoint",
-        )
-    if run.folder.resolve() in folder.resolve().parents:
-        raise ConfigError(
-            f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",
-            field="resume_from_checkpoint",
-        )
-    return planned.resuming(folder.resolve())
-
-
-def _checkpoint_folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
-    """Yield where a named checkpoint can be: at that path, in the run whose last checkpoint it is, in one whose epoch or step it is, here."""
-    yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
-    yield outputs / named
-    name = Path(named).name
-    yield outputs / name.removesuffix("-state") / name
-    yield RunPaths(outputs / STATE_FOLDER.sub("", name)).checkpoint(name)
-    if (short := SHORT_FORM.fullmatch(name)) is not None:
-        yield RunPaths(outputs / short["slug"]).checkpoint(name)
-    yield run.checkpoint(name)
 
 
 def _check_gpus(gpus: str | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fluxgym.errors import StorageError
 from fluxgym.runs.exit_record import reserve_exit_record
 from fluxgym.runs.files import try_lock
-from fluxgym.runs.launch_spec import read_launch_spec, reserve_stop_request
+from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec, reserve_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.attempt import record_processes
 from fluxgym.supervisor.process_tree import become_subreaper
@@ -24,9 +24,10 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ignore)
-    spec = read_launch_spec(run)
+    options = argv[1:]
+    spec = read_launch_spec(run) if options else read_own_launch_spec(run)  # only a whole run executes what the file says
     if spec is None:
-        log.error("%s is missing or damaged, so there is nothing to start", run.launch.name)
+        log.error("%s is missing, damaged or not of this installation, so nothing is started; restart the app", run.launch.name)
         return 1
     lock = try_lock(run.supervisor_lock)
     if lock is None:
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
         return 1
     with lock:
         become_subreaper()
-        return _run(Supervisor(run, spec), argv[1:])
+        return _run(Supervisor(run, spec), options)
 
 
 def _ignore(number: int, frame: object) -> None:

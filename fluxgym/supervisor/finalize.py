@@ -11,7 +11,7 @@ from typing import Any
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import format_line
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.checkpoints import Checkpoint, list_complete
+from fluxgym.runs.checkpoints import Checkpoint, list_complete, refuse_checkpoint
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec, holds_start
@@ -33,8 +33,19 @@ log = logging.getLogger("fluxgym.supervisor")
 
 def finalize(attempt: Attempt, *, restarts: int) -> None:
     """Verify what the last attempt of a run left, and record the outcome."""
+    _refuse_checkpoint(attempt)
     outcome = classify(_exit_context(attempt, restarts))
     record_outcome(attempt.run, attempt.spec, outcome, attempt=attempt)
+
+
+def _refuse_checkpoint(attempt: Attempt) -> None:
+    """Record the checkpoint that the trainer was to resume from and refused, so that the one before it is offered."""
+    resumed_from, name = attempt.spec.resume_from, last_line(attempt.run, attempt.spec).get("checkpoint")
+    if resumed_from is None or name != Path(resumed_from).name:
+        return
+    folder, backend = attempt.run.checkpoint(name), backend_named(attempt.spec.backend)
+    if (checkpoint := backend.read_checkpoint(folder, verify=False)) is not None:
+        refuse_checkpoint(attempt.run, checkpoint)
 
 
 def record_outcome(run: RunPaths, spec: LaunchSpec, outcome: Outcome, *, attempt: Attempt | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
 from fluxgym.engines.base import Lease
+from fluxgym.runs.files import open_append
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import LocalProcess, ProcessIdentity, is_alive, processes_of_group, signal_recorded
@@ -18,6 +19,7 @@ SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_T
 # OpenMP's threads wait for each other in a busy loop unless told otherwise. While another program uses one of two cores, a step on the CPU then
 # takes ten times as long.
 DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
+PASSED = ("CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # what a launch.json may set; nothing that names code
 UNKNOWN_CODE = 1 << 16
 OOM_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
@@ -113,10 +115,10 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> StartedTrain
         RUN_ID_VARIABLE: spec.run_id,
         ATTEMPT_VARIABLE: str(spec.attempt),
         RUN_FOLDER_VARIABLE: str(run.folder),
-        **spec.env,
+        **{name: value for name, value in spec.env.items() if name in PASSED},
         **lease.env,
     }
-    with run.training_log.open("ab") as output:
+    with open_append(run.training_log) as output:
         header = f"== attempt {spec.attempt} of run {spec.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
         output.write(header.encode())
         output.flush()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -15,12 +16,12 @@ from fluxgym.engines.registry import engine_of, is_executing, is_supervised, sta
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.runs.launch_spec import read_launch_spec, write_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
 from fluxgym.sessions.control import request_stop, wait_until_ended
-from fluxgym.sessions.resume import needs_check, resume
-from tests.support.runs import STOPPABLE_TRAINER, launch, launch_broken, order_of, state_of, wait_for, wait_until_running
+from fluxgym.sessions.resume import needs_check, resume, resume_preview
+from tests.support.runs import STOPPABLE_TRAINER, launch, launch_broken, order_of, state_of, wait_for, wait_until_running, write_checkpoint
 
 GOOD = "progress(2); progress(4); lora()"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
@@ -327,3 +328,15 @@ def test_verification_that_crashes_fails_the_run(run):
     assert launch_broken(run, GOOD, slow).wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
     assert "could not be checked" in read_exit(run).reason
+
+
+def test_checkpoint_that_the_trainer_refused_is_not_offered_again(run, tmp_path):
+    for step in (2, 3):
+        write_checkpoint(run, f"cat-step{step:08d}-state", step)
+    refuse = "progress(0, reason_code='bad_input', reason='it is damaged', checkpoint='cat-step00000003-state'); sys.exit(2)"
+    spec = replace(order_of(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
+    write_launch_spec(run, spec)
+    assert resume_preview(run).step == 3
+    engine_of(run).submit(run, spec)
+    assert wait_until_ended(run).reason == "It is damaged"
+    assert resume_preview(run).step == 2

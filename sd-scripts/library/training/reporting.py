@@ -50,10 +50,10 @@ class ProgressLog:
             self._last_part = time.monotonic()
             self.enter(phase, item=done, num_items=total)
 
-    def fail(self, reason_code: ReasonCode, reason: str) -> None:
-        """Write the reason of a failure as the last line; errors of this write are ignored."""
+    def fail(self, reason_code: ReasonCode, reason: str, *, checkpoint: str | None = None) -> None:
+        """Write the reason of a failure, and the checkpoint that could not be used, as the last line; errors of this write are ignored."""
         with suppress(OSError, TrainerError):
-            self.write(reason_code=reason_code, reason=reason)
+            self.write(reason_code=reason_code, reason=reason, checkpoint=checkpoint)
 
     def write(self, **fields: Any) -> None:
         """Append one line without the fields that are None, and create the folder if it does not exist."""

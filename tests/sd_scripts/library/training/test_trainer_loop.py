@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.hooks import Hook
 from library.training.position import Position
@@ -160,3 +161,10 @@ def test_a_failure_closes_the_reports_and_saves_nothing():
     with pytest.raises(ValueError):
         trainer.run()
     assert moments(parts) == ["start", "close"]
+
+
+def test_an_epoch_without_a_batch_is_not_saved_again_and_again():
+    trainer, parts = make_trainer(batch_in_epoch=BATCHES_PER_EPOCH + 1)
+    with pytest.raises(TrainerError, match="epoch 1 has no batch after batch 5"):
+        trainer.run()
+    assert "after epoch 1" not in parts.calls
