@@ -15,7 +15,8 @@
     │   ├── NameTaken        the run exists already and the request does not say what to do
     │   ├── AlreadyRunning   its trainer is alive
     │   ├── NeedsConsent     it can be done after the user has agreed to what the message says
-    │   │   └── NamesCode    the run names code, and this installation did not start it
+    │   │   ├── NamesCode    the run names code, and this installation did not start it
+    │   │   └── TakesOver    the run was started on another host and may still run there
     │   ├── NothingToResume  no complete checkpoint
     │   ├── ImportRefused    a file that is not an export, or a hostile one
     │   └── StopFailed       the process group outlived SIGKILL
@@ -118,6 +119,10 @@ class NeedsConsent(SessionError):
 
 class NamesCode(NeedsConsent):
     """The run names code of its own, and this installation did not start it."""
+
+
+class TakesOver(NeedsConsent):
+    """The run was started on another host, and nothing shows that it has ended there."""
 
 
 class NothingToResume(SessionError):

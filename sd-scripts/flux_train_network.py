@@ -1,6 +1,7 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
-Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SIGTERM after saving the state, 1 anything else.
+Exit codes: 0 done, 2 a mistake of the user's in one sentence, 143 stopped by SIGTERM after saving the state, 144 replaced by another start in
+the same folder, 1 anything else.
 """
 
 import sys
@@ -8,11 +9,11 @@ import sys
 import torch
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import ERROR_PREFIX, EXIT_STOPPED
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_FENCED, EXIT_STOPPED
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
 from library.errors import CheckpointError, TrainerError
-from library.process import StopFlag, StopRequested
+from library.process import Fenced, StopFlag, StopRequested
 from library.training.reporting import ProgressLog, set_up_logging
 from library.training.setup import build_trainer, describe_dataset
 
@@ -40,6 +41,9 @@ def main(argv: list[str]) -> int:
     except StopRequested:
         print("stopped on request; the state is saved" if progress.step else "stopped on request before the first step", flush=True)
         return EXIT_STOPPED
+    except Fenced:
+        print("another start has taken over this folder; ended without writing anything more", file=sys.stderr, flush=True)
+        return EXIT_FENCED
     except (MemoryError, OSError, RuntimeError) as error:
         known = explain_error(error)
         if known is None:

@@ -13,7 +13,7 @@ from fluxgym.cli.terminal import image_folder, print_lines, printable, read_stat
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SettingsError, UnreadableState
+from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SettingsError, TakesOver, UnreadableState
 from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
@@ -25,7 +25,7 @@ from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
 from fluxgym.sessions.start import IfExists, StartRequest, start
 
 Add = Callable[..., argparse.ArgumentParser]
-CONSENTS = {"code": NamesCode.__name__}  # word of --agree -> error
+CONSENTS = {"code": NamesCode.__name__, "take-over": TakesOver.__name__}  # word of --agree -> error
 MARKS = {"ok": "✅", "warning": "⚠️", "error": "❌"}
 
 

@@ -6,7 +6,9 @@ last line of a failed trainer adds `reason_code` and `reason`. A field without a
 """
 
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 NUMBER_LIMIT = 2**53  # from here on, integers are exact neither in JSON nor in a browser
@@ -32,6 +34,13 @@ def validate_line(value: Any) -> Line | None:
 def format_line(fields: Mapping[str, Any]) -> str:
     """Return a line of the file, with its line feed. Fields that are None, and numbers that readers refuse, are left out."""
     return json.dumps(_without_bad_numbers({name: value for name, value in fields.items() if value is not None})) + "\n"
+
+
+def append_lines(path: Path, text: str) -> None:
+    """Append formatted lines to the file, created if necessary; raises OSError for a link, which would lead them into another file."""
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _without_bad_numbers(line: Line) -> Line:

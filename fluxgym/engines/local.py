@@ -24,8 +24,10 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
     PROC,
     Liveness,
+    ProcessIdentity,
     ProcessRecord,
-    boot_time,
+    boot_id,
+    init_started_at,
     is_alive,
     is_frozen,
     liveness_of,
@@ -259,13 +261,14 @@ def _state_of_dead(record: ProcessRecord, now: float) -> EngineState:
     liveness = Liveness.DEAD if known is None else liveness_of(known)
     if known is not None and liveness is Liveness.OTHER_HOST:
         return EngineState(phase=EnginePhase.UNREACHABLE, node=known.host, observed_at=now)
-    reason = f"The machine or container restarted{_boot_moment()}." if liveness is Liveness.REBOOTED else ""
+    reason = _restart_reason(known) if known is not None and liveness is Liveness.REBOOTED else ""
     return EngineState(phase=EnginePhase.GONE, reason=reason, observed_at=now)
 
 
-def _boot_moment() -> str:
-    booted = boot_time()
-    return "" if booted is None else f" at {datetime.fromtimestamp(booted):%Y-%m-%d %H:%M}"
+def _restart_reason(known: ProcessIdentity) -> str:
+    """Return what has restarted since a process was recorded, and when: only the container if the kernel is still the same."""
+    started, what = init_started_at(), "container" if known.boot_id == boot_id() else "machine or container"
+    return f"The {what} restarted" + (f" at {datetime.fromtimestamp(started):%Y-%m-%d %H:%M}." if started is not None else ".")
 
 
 def _command_line(process: Path) -> list[bytes]:

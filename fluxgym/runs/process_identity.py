@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -174,13 +175,12 @@ def boot_id() -> str:
         return ""
 
 
-def boot_time() -> float | None:
-    """Return when the machine was started, in seconds since the epoch."""
-    try:
-        lines = (PROC / "stat").read_text().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("btime"))
-    except (OSError, StopIteration, ValueError):
+def init_started_at() -> float | None:
+    """Return when PID 1 was started, in seconds since the epoch: with the machine, or in a container with the container. None if unknown."""
+    ticks = start_ticks(1)
+    if not ticks:
         return None
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def group_members(pgid: int) -> list[int]:

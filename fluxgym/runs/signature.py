@@ -99,12 +99,12 @@ def _write_key(folder: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-        _place(tmp_path, folder / KEY_FILE)
+        _give_name(tmp_path, folder / KEY_FILE)
     finally:
         tmp_path.unlink(missing_ok=True)
 
 
-def _place(tmp_path: Path, path: Path) -> None:
+def _give_name(tmp_path: Path, path: Path) -> None:
     """Give a complete file its name, unless another one has it."""
     try:
         path.hardlink_to(tmp_path)

@@ -21,7 +21,7 @@ from fluxgym.runs.state import State, read_state, read_state_or_empty, update_st
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.preconditions import ensure_ended, name_lock
+from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, name_lock
 from fluxgym.trainers.base import backend_for, backend_named, backend_of, choose_checkpoint
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
@@ -46,6 +46,7 @@ def resume_locked(
     if not run.ui_state.is_file():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     ensure_ended(run)
+    ensure_not_elsewhere(run, agreed)
     latest = read_launch_spec(run)
     if latest is not None and epochs is None and needs_check(run):
         clear_stop_request(run)

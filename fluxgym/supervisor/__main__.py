@@ -12,9 +12,11 @@ from fluxgym.runs.files import try_lock
 from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec, reserve_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.attempt import record_processes
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.process_tree import become_subreaper
 from fluxgym.supervisor.supervisor import Supervisor
 
+STOP_OPTION = "--only-stop"
 log = logging.getLogger("fluxgym.supervisor")
 
 
@@ -35,7 +37,12 @@ def main(argv: list[str]) -> int:
         return 1
     with lock:
         become_subreaper()
-        return _run(Supervisor(run, spec), options)
+        try:
+            lease = LeaseKeeper.adopt(run.lease) if STOP_OPTION in options else LeaseKeeper.take(run.lease)
+        except StorageError as error:
+            log.error("%s", error)
+            return 1
+        return _run(Supervisor(run, spec, lease), options)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -44,7 +51,7 @@ def _ignore(number: int, frame: object) -> None:
 
 def _run(supervisor: Supervisor, options: list[str]) -> int:
     """Do what the options say; a run whose processes cannot be recorded is not started."""
-    if "--only-stop" in options:
+    if STOP_OPTION in options:
         supervisor.guard(supervisor.stop_abandoned_trainer)
         return 0
     if "--only-verify" in options:

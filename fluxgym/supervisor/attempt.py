@@ -4,11 +4,13 @@ import logging
 import os
 import time
 
+from fluxgym.contract.codes import EXIT_FENCED
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.process_tree import kill_group, request_termination, terminate_process_tree
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
 from fluxgym.supervisor.trainer_process import (
@@ -24,13 +26,16 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Attempt:
-    """What is known of one attempt while it runs. trainer is None if only its files are checked.
+    """What is known of one attempt while it runs. trainer is None if only its files are checked, lease is that on the folder.
 
     A request to stop first_attempt also counts for this attempt if it is an automatic restart of that one.
     """
 
-    def __init__(self, run: RunPaths, spec: LaunchSpec, trainer: Trainer | None, *, started_at: float, first_attempt: int) -> None:
+    def __init__(
+        self, run: RunPaths, spec: LaunchSpec, trainer: Trainer | None, *, lease: LeaseKeeper, started_at: float, first_attempt: int
+    ) -> None:
         self.run, self.spec, self.trainer, self.started_at = run, spec, trainer, started_at
+        self.lease, self.is_fenced = lease, False
         self.code = UNKNOWN_CODE
         self.stop_requested = self.was_killed = self.stop_immediately = False
         self.stall: Stall | None = None
@@ -63,15 +68,16 @@ class Attempt:
         stalls = StallWatch(self.run, self.trainer.pid, scale=self.spec.stall_scale) if self.spec.monitoring else None
         follower = backend_named(self.spec.backend).follow_progress(self.run, self.spec)
         while self.trainer.poll() is None:
+            self._keep_lease(self.trainer)
             self._handle_stop(self.trainer)
-            if follower is not None:
+            if follower is not None and not self.is_fenced:
                 follower.poll()
             if stalls is not None and not self.stop_requested and self.stall is None and (stall := stalls.check()) is not None:
                 self.stall = stall
                 self._end_stalled(self.trainer, stall)
             time.sleep(POLL_S)
         self.wait()
-        if follower is not None:
+        if follower is not None and not self.is_fenced:
             follower.close()
 
     def wait(self) -> None:
@@ -79,12 +85,22 @@ class Attempt:
         if self.trainer is None:
             return
         while (code := self.trainer.poll()) is None:
+            self._keep_lease(self.trainer)
             self._handle_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
+        self.is_fenced = self.is_fenced or code == EXIT_FENCED or self.lease.is_lost()
         survivors = terminate_process_tree(self.trainer, self.run, self.spec.run_id, kill=self.was_killed)
         if survivors:
             log.error("processes %s survived SIGKILL", survivors)
+
+    def _keep_lease(self, trainer: Trainer) -> None:
+        """Renew the lease on the folder; kill the trainer if another start has it, since a kohya checkout does not check it itself."""
+        if self.is_fenced or self.lease.keep():
+            return
+        self.is_fenced = self.was_killed = True
+        log.error("another start has taken over this folder; SIGKILL to the trainer's process group")
+        kill_group(trainer)
 
     def _handle_stop(self, trainer: Trainer) -> None:
         request = self.stop_request()

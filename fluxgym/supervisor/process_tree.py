@@ -6,9 +6,10 @@ import signal
 import time
 
 from fluxgym.contract.files import RUN_ID_VARIABLE
+from fluxgym.contract.lease import RUN_FOLDER_VARIABLE
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, LocalProcess, signal_process, stat_fields
-from fluxgym.supervisor.trainer_process import POLL_S, RUN_FOLDER_VARIABLE, Trainer
+from fluxgym.supervisor.trainer_process import POLL_S, Trainer
 
 GROUP_END_S = 10.0
 PR_SET_CHILD_SUBREAPER = 36

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Protocol
 
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.contract.lease import HOLDER_VARIABLE, RUN_FOLDER_VARIABLE
 from fluxgym.engines.base import Lease
 from fluxgym.runs.files import open_append
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import LocalProcess, ProcessIdentity, is_alive, processes_of_group, signal_recorded
 
-RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 POLL_S = 0.25
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", "WANDB_API_KEY")
 # OpenMP's threads wait for each other in a busy loop unless told otherwise. While another program uses one of two cores, a step on the CPU then
@@ -107,14 +107,18 @@ class AdoptedTrainer:
         """Nothing: another process reaps it."""
 
 
-def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> StartedTrainer:
-    """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited."""
+def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease, *, holder: str = "") -> StartedTrainer:
+    """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited.
+
+    lease is that on the devices; holder is the name in the lease on the folder.
+    """
     environment = DEFAULTS | {name: value for name, value in os.environ.items() if name not in SECRETS}
     environment |= {
         "PYTHONUNBUFFERED": "1",
         RUN_ID_VARIABLE: spec.run_id,
         ATTEMPT_VARIABLE: str(spec.attempt),
         RUN_FOLDER_VARIABLE: str(run.folder),
+        HOLDER_VARIABLE: holder,
         **{name: value for name, value in spec.env.items() if name in PASSED},
         **lease.env,
     }

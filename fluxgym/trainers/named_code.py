@@ -10,7 +10,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.trainers.kohya.backend import KohyaBackend
 
 MODULE_FLAGS = ("--optimizer_type", "--lr_scheduler_type", "--network_module")
-WRITING_FLAGS = ("--console_log_file", "--logging_dir", "--tokenizer_cache_dir")
+WRITING_FLAGS = ("--console_log_file",)  # appended to a file of any name
 PICKLE_FLAGS = ("--network_weights", "--base_weights")
 # Packages of requirements*.txt and the trainer's own networks. A name without dots is a class of PyTorch or one of kohya's names.
 KNOWN_PACKAGES = frozenset({

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.progress import format_line
+from fluxgym.contract.progress import append_lines, format_line
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.output import KohyaOutput, SavedState
@@ -85,8 +85,7 @@ class KohyaProgress:
         start = {"time": time.time(), "attempt": self._attempt}
         text = "".join(format_line(start | line) for line in lines)
         try:
-            with self._run.progress.open("a", encoding="utf-8") as file:
-                file.write(text)
+            append_lines(self._run.progress, text)
         except OSError as error:
             log.warning("progress could not be written: %s", error)
         self._written, self._written_at = lines[-1], time.monotonic()

@@ -163,7 +163,10 @@ function showError(button, text) {
 const request = (session, action, more = {}) => post(path("sessions", session.slug, action), { run_id: session.run_id, ...more });
 
 /** @type {Record<string, { title: string, yes: string }>} the questions that the app's refusals are, by code */
-const CONSENTS = { NamesCode: { title: "This training names code of its own", yes: "Run it" } };
+const CONSENTS = {
+  NamesCode: { title: "This training names code of its own", yes: "Run it" },
+  TakesOver: { title: "This training ran on another machine", yes: "Take over" },
+};
 
 /**
  * Send an action, and send it again with the user's consent to what the app asks about.

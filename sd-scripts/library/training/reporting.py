@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fluxgym.contract.codes import Phase, ReasonCode
 from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
-from fluxgym.contract.progress import format_line
+from fluxgym.contract.progress import append_lines, format_line
 from library.config import LogConfig
 from library.errors import TrainerError
 from library.files import disk_errors
@@ -69,8 +69,7 @@ class ProgressLog:
         text = format_line(line | fields | memory_in_use())
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(text)
+            append_lines(self.path, text)
 
 
 def memory_in_use() -> dict[str, int | None]:

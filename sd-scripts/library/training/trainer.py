@@ -36,15 +36,20 @@ class Trainer:
         self.hooks, self.reporter, self.stop, self.position = hooks, reporter, stop, position
 
     def run(self) -> None:
-        """Train to the end and save; raises StopRequested after the state was saved for a stop, TrainerError for a user's mistake."""
+        """Train to the end and save.
+
+        Raises StopRequested after the state was saved for a stop, TrainerError for a user's mistake, and Fenced if another start has the folder.
+        """
         try:
             self._train()
         except StopRequested:
+            self.stop.check_lease()
             if self.position.step:
                 self.hooks.at_stop(self.position)
             raise
         finally:
             self.reporter.close()
+        self.stop.check_lease()
         self.hooks.at_end(self.position)
 
     def _train(self) -> None:
@@ -78,6 +83,7 @@ class Trainer:
         loss = sum(losses) / len(losses)
         self.learner.check_loss(loss, step)
         rates = self.learner.step(step)
+        self.stop.check_lease()  # before anything of this step is written
         self.position = self.position.after_step(next_batch)
         self.reporter.report_step(self.position, loss, rates, time.perf_counter() - started)
         self.hooks.after_step(self.position)

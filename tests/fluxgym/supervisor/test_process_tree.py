@@ -22,7 +22,7 @@ LEAVES_A_DAEMON = f"import subprocess, sys; subprocess.Popen([sys.executable, '-
 
 @pytest.fixture(name="stranger")
 def fixture_stranger(tmp_path):
-    """A group leader that is no child of this process; it is killed after the test."""
+    """A group leader that another process has started; it is killed after the test."""
     note = tmp_path / "stranger.pid"
     code = f"import os, time; os.setsid(); open({str(note)!r}, 'w').write(str(os.getpid()) + '.'); time.sleep(60)"
     subprocess.run(["sh", "-c", '"$0" -c "$1" >/dev/null 2>&1 &', sys.executable, code], check=True)

@@ -38,3 +38,18 @@ def test_threads_wait_without_using_the_cpu_unless_the_user_chose_otherwise(tmp_
     if chosen:
         monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
     assert environment_of_trainer(tmp_path)["OMP_WAIT_POLICY"] == expected
+
+
+def test_environment_that_a_launch_sets_is_limited_to_devices_and_memory(tmp_path):
+    seen = environment_of_trainer(tmp_path, env={"PYTHONPATH": "/evil", "LD_PRELOAD": "/evil.so", "FLUXGYM_RUN_ID": "another"})
+    assert "/evil" not in "".join(seen.values())
+    assert seen["FLUXGYM_RUN_ID"] == "0123"
+
+
+def test_output_is_never_written_through_a_link(tmp_path):
+    run = RunPaths(tmp_path)
+    run.training_log.symlink_to(tmp_path / "profile")
+    order = LaunchSpec(run_id="0123", attempt=1, trainer_dir=str(tmp_path), argv=("true",))
+    with pytest.raises(OSError, match="symbolic links"):
+        start_trainer(run, order, SimpleNamespace(env={}, file_descriptors=()))
+    assert not (tmp_path / "profile").exists()

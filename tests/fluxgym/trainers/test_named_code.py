@@ -19,7 +19,6 @@ def named(backend="builtin", resume_from=None, **options):
         ({"lr_scheduler_type": "evil.Schedule"}, "runs the Python module “evil” (lr_scheduler_type)"),
         ({"network_module": "evil.lora"}, "runs the Python module “evil” (network_module)"),
         ({"console_log_file": "/home/me/.profile"}, "writes to “/home/me/.profile” (console_log_file)"),
-        ({"logging_dir": "/elsewhere"}, "writes to “/elsewhere” (logging_dir)"),
     ],
 )
 def test_modules_and_files_elsewhere_are_named(options, phrase):
