@@ -7,6 +7,7 @@ import time
 import pytest
 
 from fluxgym.contract.codes import Status
+from fluxgym.errors import NamesCode
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
@@ -171,6 +172,23 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     assert step["help"] == "Continues from step 4 of 10 (cat-step00000004-state)"
     write_checkpoint(run, 10)
     assert resume_preview(run) is None
+
+
+def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, settings, monkeypatch):
+    seen = []
+
+    def needs_consent(run, *, agreed, **_):
+        seen.append(tuple(agreed))
+        if "NamesCode" not in agreed:
+            raise NamesCode("cat runs the Python module “evil” (optimizer_type).")
+        return run
+
+    monkeypatch.setattr("fluxgym.ui.api.sessions.resume", needs_consent)
+    stopped(settings, "cat")
+    refused = client.post("sessions/cat/resume", json={})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "NamesCode")
+    assert client.post("sessions/cat/resume", json={"agreed": ["NamesCode"]}).json()["notice"] == ""
+    assert seen == [(), ("NamesCode",)]
 
 
 def test_a_button_of_an_earlier_start_does_nothing(client, settings):
