@@ -11,7 +11,7 @@ import uvicorn
 from fluxgym.app_settings import Settings
 from fluxgym.errors import FluxGymError
 from fluxgym.sessions.cleanup import remove_leftovers
-from fluxgym.sessions.waiting import restart_waiting
+from fluxgym.sessions.waiting import keep_restarting_waiting
 from fluxgym.ui.security.token_auth import make_token
 from fluxgym.ui.server import listen, make_server
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     except FluxGymError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    for tidy in (partial(restart_waiting, settings), partial(remove_leftovers, settings.outputs)):
+    for tidy in (partial(keep_restarting_waiting, settings), partial(remove_leftovers, settings.outputs)):
         threading.Thread(target=tidy, daemon=True).start()
     sys.stdout.write(greeting(settings, made))
     sys.stdout.flush()

@@ -59,6 +59,9 @@ class Engine(Protocol):
     def abandoned(self) -> tuple[str, ...]:
         """Return the slugs of the waiting runs that nothing would start any more, the next first."""
 
+    def waits_elsewhere(self) -> bool:
+        """Return True if a run waits on another host; if that does not renew its lease, the run is abandoned after a while."""
+
     def reconcile(self) -> tuple[str, ...]:
         """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises.
 

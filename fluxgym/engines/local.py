@@ -93,7 +93,11 @@ class LocalEngine:
 
     def abandoned(self) -> tuple[str, ...]:
         """Return the slugs of the waiting runs whose supervisors have died, the next first."""
-        return tuple(ticket.slug for ticket in self._queue.tickets() if not self._queue.is_active(ticket))
+        return tuple(ticket.slug for ticket in self._queue.tickets() if self._queue.is_abandoned(ticket))
+
+    def waits_elsewhere(self) -> bool:
+        """Return True if a run waits on another host, which may just have ended."""
+        return any(self._queue.waits_elsewhere(ticket) for ticket in self._queue.tickets())
 
     def observe(self, snapshots: Sequence[RunSnapshot]) -> Mapping[str, EngineState]:
         """Return the state of each run's processes, by slug."""
@@ -179,7 +183,7 @@ class LocalEngine:
     def _restart_supervisor(self, ticket: Ticket) -> bool:
         run = self._outputs.run(ticket.slug)
         try:
-            if self._queue.is_active(ticket):
+            if not self._queue.is_abandoned(ticket):
                 return False
             spec = read_launch_spec(run)
             if spec is None:

@@ -66,6 +66,8 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
     if stored.status not in LIVE:
         return stored
     if stored.status is Status.QUEUED and snapshot.is_queued:
+        if engine_state.phase is EnginePhase.UNREACHABLE and _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
+            return SessionStatus(Status.QUEUED, "", f"It waits on another machine, {engine_state.node}.")
         return SessionStatus(
             Status.QUEUED,
             "",

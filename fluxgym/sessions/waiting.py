@@ -28,6 +28,7 @@ from fluxgym.trainers.options import train_sh
 
 NEEDS_A_CLICK = "It waited in the queue, but this installation did not start it, and it {code}. Start or resume it yourself if you know that it is safe."
 NOT_PREPARED = "It waited in the queue, and it could not be prepared again: {error}"
+RETRY_S = 30.0
 log = logging.getLogger(__name__)
 
 
@@ -42,6 +43,14 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
         except (FluxGymError, OSError) as error:
             log.warning("%s, which waits in the queue, could not be prepared: %s", slug, error)
     return engine.reconcile()
+
+
+def keep_restarting_waiting(settings: Settings) -> None:
+    """Restart the supervisors of waiting runs, and look again as long as runs wait on another host: a container that was replaced is one."""
+    restart_waiting(settings)
+    while engine_for(OutputsPaths(settings.outputs)).waits_elsewhere():
+        time.sleep(RETRY_S)
+        restart_waiting(settings)
 
 
 def _prepare(run: RunPaths, settings: Settings) -> None:

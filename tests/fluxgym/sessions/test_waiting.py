@@ -1,7 +1,10 @@
 """Waiting runs without a supervisor: of an earlier version, and from a folder of another installation."""
 
 import json
+import os
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,11 +16,13 @@ from fluxgym.errors import LaunchError, NamesCode
 from fluxgym.runs.files import write_json
 from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state
+from fluxgym.sessions import waiting
 from fluxgym.sessions.control import cancel_waiting, wait_until_ended
 from fluxgym.sessions.resume import resume
-from fluxgym.sessions.waiting import restart_waiting
-from tests.support.runs import wait_for, write_checkpoint
+from fluxgym.sessions.waiting import keep_restarting_waiting, restart_waiting
+from tests.support.runs import record_processes, wait_for, write_checkpoint
 from tests.support.small_world import start_run, stop_and_wait
 
 
@@ -121,3 +126,24 @@ def test_waiting_run_that_is_not_ours_can_be_canceled_without_executing_anything
     assert status_of(run, read_state(run)).status is Status.STOPPED
     assert not run.ticket.exists()
     assert not run.process.exists()
+
+
+def test_app_looks_again_while_a_run_waits_on_another_host(world, waits, monkeypatch):
+    """The other host is a container that was replaced: its lease is not renewed any more."""
+    run = waits()
+    there = replace(identify(os.getpid(), "x"), boot_id="another", host="pod")
+    record_processes(run, read_state(run)["run_id"], 1, there, None)
+    run.lease.touch()
+    looked = []
+
+    def sleep(seconds):
+        looked.append(seconds)
+        for path in (run.lease, run.training_log, run.monitor_log):
+            os.utime(path, (time.time() - 300,) * 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting.time, "sleep", sleep)
+        patch.setattr(waiting, "RETRY_S", 7.5)
+        keep_restarting_waiting(world)
+    assert 7.5 in looked
+    wait_until_completed(run)
