@@ -232,7 +232,7 @@ def test_statuses_are_the_lists_own(client, settings):
 
 def test_the_menu_does_what_it_says(client, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
-    nothing = {"slug": None, "changed": [], "template": None}
+    nothing = {"slug": None, "changed": [], "template": None, "notice": ""}
 
     def act(action, **body):
         return client.post(f"sessions/cat/{action}", json=body)
