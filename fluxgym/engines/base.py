@@ -9,7 +9,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.status import EngineState
 
-CANCELED = "Canceled by you before it started."
+CANCELED_REASON = "Canceled by you before it started."
 
 
 class Mode(StrEnum):

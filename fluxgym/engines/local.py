@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
-from fluxgym.engines.base import CANCELED, Mode
+from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import VISIBLE, DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, UnreadableState
@@ -89,7 +89,9 @@ class LocalEngine:
             self.submit(run, own)  # it reads the request and leaves the queue
             return
         self._queue.remove(run, run_id)
-        update_state(run, {"status": Status.STOPPED, "reason_code": ReasonCode.USER, "reason": CANCELED, "completed_at": time.time()})
+        update_state(
+            run, {"status": Status.STOPPED, "reason_code": ReasonCode.USER, "reason": CANCELED_REASON, "completed_at": time.time()}
+        )
 
     def abandoned(self) -> tuple[str, ...]:
         """Return the slugs of the waiting runs whose supervisors have died, the next first."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.base import CANCELED, Lease
+from fluxgym.engines.base import CANCELED_REASON, Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import reason_code_of, write_text
@@ -29,6 +29,7 @@ from fluxgym.supervisor.stall import Restarts, Stall
 from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, start_trainer
 from fluxgym.trainers.base import backend_named, with_command
 
+CANCELED = Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason=CANCELED_REASON)
 OWN_ERROR = (
     "The process that watches it failed with an error, which is in monitor.log; resume the run if it has a checkpoint, otherwise retry."
 )
@@ -64,7 +65,7 @@ class Supervisor:
             return
         if lease is None:
             if not self._has_vanished():
-                record_outcome(self.run, self.spec, Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason=CANCELED))
+                record_outcome(self.run, self.spec, CANCELED)
             return
         try:
             while self._run_attempt(lease):

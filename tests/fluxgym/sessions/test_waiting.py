@@ -139,7 +139,8 @@ def test_app_looks_again_while_a_run_waits_on_another_host(world, waits, monkeyp
     def sleep(seconds):
         looked.append(seconds)
         for path in (run.lease, run.training_log, run.monitor_log):
-            os.utime(path, (time.time() - 300,) * 2)
+            if path.exists():
+                os.utime(path, (time.time() - 300,) * 2)
 
     with monkeypatch.context() as patch:
         patch.setattr(waiting.time, "sleep", sleep)
