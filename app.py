@@ -7,10 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from fluxgym.app_settings import Settings
-from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.cleanup import remove_leftovers
+from fluxgym.sessions.waiting import keep_restarting_waiting
 from fluxgym.ui.security.token_auth import make_token
 from fluxgym.ui.server import listen, make_server, serve
 
@@ -31,7 +30,7 @@ def main(argv: list[str]) -> int:
     except FluxGymError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    for tidy in (engine_for(OutputsPaths(settings.outputs)).reconcile, partial(remove_leftovers, settings.outputs)):
+    for tidy in (partial(keep_restarting_waiting, settings), partial(remove_leftovers, settings.outputs)):
         threading.Thread(target=tidy, daemon=True).start()
     if settings.token is not None and len(settings.token) < SHORT_TOKEN:
         sys.stderr.write(f"The token has only {len(settings.token)} characters and can be guessed. A safe one is: {make_token()}\n")

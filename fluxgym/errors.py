@@ -16,6 +16,9 @@
     │   │   └── DamagedState  one that was read, or that is a link or a pipe: it holds no state
     │   ├── NameTaken        the run exists already and the request does not say what to do
     │   ├── AlreadyRunning   its trainer is alive
+    │   ├── NeedsConsent     it can be done after the user has agreed to what the message says
+    │   │   ├── NamesCode    the run names code, and this installation did not start it
+    │   │   └── TakesOver    the run was started on another host and may still run there
     │   ├── NothingToResume  no complete checkpoint
     │   ├── ImportRefused    a file that is not an export, or a hostile one
     │   └── StopFailed       the process group outlived SIGKILL
@@ -24,6 +27,7 @@
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -112,6 +116,23 @@ class NameTaken(SessionError):
 
 class AlreadyRunning(SessionError):
     """The run's trainer is alive."""
+
+
+class NeedsConsent(SessionError):
+    """A request that is done when it is repeated with the name of this error's class among what the user has agreed to."""
+
+    @classmethod
+    def is_given(cls, agreed: Collection[str]) -> bool:
+        """Return True if the user has agreed."""
+        return cls.__name__ in agreed
+
+
+class NamesCode(NeedsConsent):
+    """The run names code of its own, and this installation did not start it."""
+
+
+class TakesOver(NeedsConsent):
+    """The run was started on another host, and nothing shows that it has ended there."""
 
 
 class NothingToResume(SessionError):

@@ -1,19 +1,19 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
 Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 full disk, 5 unwritable file, 143 stopped by SIGTERM after saving
-the state, 1 anything else.
+the state, 144 replaced by another start in the same folder, 1 anything else.
 """
 
 import sys
 from contextlib import suppress
 
 import library  # noqa: F401, makes fluxgym.contract importable
-from fluxgym.contract.codes import ERROR_PREFIX, EXIT_CODES, EXIT_REFUSED, EXIT_STOPPED, ReasonCode
+from fluxgym.contract.codes import ERROR_PREFIX, EXIT_CODES, EXIT_FENCED, EXIT_REFUSED, EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
 from library.command import explain_error
 from library.config import TrainerConfig
-from library.errors import TrainerError
-from library.process import StopFlag, StopRequested
+from library.errors import CheckpointError, TrainerError
+from library.process import Fenced, StopFlag, StopRequested
 from library.training.progress_log import ProgressLog
 from library.training.settings_check import check_settings
 
@@ -33,10 +33,13 @@ def main(argv: list[str]) -> int:
         check_settings(config)
         _train(config, progress, stop)
     except TrainerError as error:
-        return _refuse(progress, str(error), error.reason_code)
+        return _refuse(progress, str(error), error.reason_code, checkpoint=error.checkpoint if isinstance(error, CheckpointError) else None)
     except StopRequested:
         print("stopped on request; the state is saved" if progress.step else "stopped on request before the first step", flush=True)
         return EXIT_STOPPED
+    except Fenced:
+        print("another start has taken over this folder; ended without writing anything more", file=sys.stderr, flush=True)
+        return EXIT_FENCED
     except (MemoryError, OSError, RuntimeError) as error:
         known = explain_error(error)
         if known is None:
@@ -61,9 +64,9 @@ def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None
     build_trainer(config, progress, stop).run()
 
 
-def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode) -> int:
-    """Report why the training ends and return the exit code, which a full disk cannot take away."""
-    progress.fail(reason_code, sentence)
+def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode, *, checkpoint: str | None = None) -> int:
+    """Report why the training ends and return the exit code, which a full disk cannot take away; checkpoint is one that cannot be used."""
+    progress.fail(reason_code, sentence, checkpoint=checkpoint)
     with suppress(OSError):  # the log may be on the full disk, too
         print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)
     return EXIT_CODES.get(reason_code, EXIT_REFUSED)

@@ -17,7 +17,7 @@ settings.load_profile("fluxgym")
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point HOME, the outputs folder and every cache that libraries keep at a temporary folder; use the Hub offline."""
-    for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "FLUXGYM_OUTPUTS"):
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "FLUXGYM_OUTPUTS"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("FLUXGYM_LOCKS", str(tmp_path / "locks"))  # so that tests do not wait for each other's device lock
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -14,7 +14,7 @@ from fluxgym.cli.terminal import image_folder, print_lines, print_way_back, prin
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import NameTaken, SettingsError
+from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SettingsError, TakesOver
 from fluxgym.planning.plan import plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
@@ -26,10 +26,11 @@ from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.moments import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import origin_of
 from fluxgym.sessions.removed_runs import list_removed
-from fluxgym.sessions.resume import resume, resume_preview
+from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
 from fluxgym.sessions.start import IfExists, StartRequest, start
 
 Add = Callable[..., argparse.ArgumentParser]
+CONSENTS = {"code": NamesCode.__name__, "take-over": TakesOver.__name__}  # word of --agree -> error
 MARKS = {"ok": "✅", "warning": "⚠️", "error": "❌"}
 
 
@@ -75,6 +76,9 @@ def _add_stop_and_resume(add: Add) -> None:
     resuming.add_argument("name", metavar="NAME", help="the run's folder, or its LoRA's name")
     resuming.add_argument("--from", dest="from_checkpoint", metavar="CHECKPOINT", help="resume from this checkpoint")
     resuming.add_argument("--epochs", type=int, metavar="N", help="train to N epochs in all")
+    resuming.add_argument(
+        "--agree", action="append", default=[], choices=list(CONSENTS), help="what you agree to if it asks; it says which"
+    )
     resuming.add_argument("--wait", action="store_true", help="wait until it has ended, with a progress bar")
 
 
@@ -150,10 +154,16 @@ def _print_end(run: RunPaths, end: SessionStatus) -> None:
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    preview = None if args.from_checkpoint or args.epochs else resume_preview(run)
-    resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs)
-    if preview is not None:
-        print(f"It resumes {preview.sentence()}.", file=sys.stderr)
+    is_check = args.epochs is None and needs_check(run)
+    agreed = [CONSENTS[word] for word in args.agree]
+    try:
+        resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs, agreed=agreed)
+    except NeedsConsent as error:
+        word = next(word for word, code in CONSENTS.items() if code == type(error).__name__)
+        raise NeedsConsent(f"{error} To do it, add --agree {word}.") from None
+    sentence = "Its training is finished; its result is being checked." if is_check else resumed_sentence(run)
+    if sentence:
+        print(printable(sentence), file=sys.stderr)
     print(run.folder, flush=True)
     return _wait(run) if args.wait else 0
 

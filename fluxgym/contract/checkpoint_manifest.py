@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.progress import NUMBER_LIMIT, is_number
 from fluxgym.contract.regular_files import open_regular
 
 # Keys of kohya's train_state.json. Both counts start again at every resume.
@@ -39,11 +40,63 @@ class Manifest:
     def from_json(cls, value: Any) -> "Manifest":
         """Parse the content of the file; raises ValueError if it is not a manifest."""
         try:
-            files = {str(name): FileDigest(sha256=str(item["sha256"]), bytes=int(item["bytes"])) for name, item in value["files"].items()}
-            step, epoch, total_steps = (int(value[name]) for name in ("step", "epoch", "total_steps"))
+            files = {
+                _file_name(name): FileDigest(sha256=str(item["sha256"]), bytes=_count(item["bytes"]))
+                for name, item in value["files"].items()
+            }
+            step, epoch, total_steps = (_count(value[name]) for name in ("step", "epoch", "total_steps"))
             return cls(files=files, step=step, epoch=epoch, total_steps=total_steps, run_id=str(value.get("run_id", "")))
-        except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise ValueError("it is not a manifest") from None
+
+
+def _file_name(value: Any) -> str:
+    """Return the name of a file in the folder; raises ValueError for a path out of it."""
+    if not isinstance(value, str) or value in ("", ".", "..") or not set(value).isdisjoint("/\\\0"):
+        raise ValueError("it is not a file's name")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not is_count(value):
+        raise ValueError("it is not a count")
+    return int(value)
+
+
+def is_count(value: Any) -> bool:
+    """Return True for a whole number from 0 to the limit of exact numbers in JSON."""
+    return type(value) is int and 0 <= value < NUMBER_LIMIT
+
+
+COUNTS = ("step", "epoch", "batch_in_epoch", "total_steps")
+OBJECTS = ("fixed", "settings", "begun_by")
+SHARED = ("step", "epoch", "total_steps")  # in the manifest too
+
+
+def find_state_fault(value: Any, manifest: Manifest) -> str:
+    """Return what is wrong with the values in a train_state.json, as the rest of a sentence about the file, "" if nothing is."""
+    if not isinstance(value, dict):
+        return "holds no values"
+    for name in COUNTS:
+        if not is_count(value.get(name)):
+            return f"has the {name} {short(value.get(name))}, which is not a count"
+    for name in SHARED:
+        if value[name] != getattr(manifest, name):
+            return f"has the {name} {value[name]}, and the manifest has {getattr(manifest, name)}"
+    if type(value.get("seed")) is not int:
+        return f"has the seed {short(value.get('seed'))}, which is not a whole number"
+    for name in OBJECTS:
+        if not isinstance(value.get(name, {}), dict):
+            return f"has {name} that are not a table"
+    losses = value.get("losses", [])
+    if not isinstance(losses, list) or not all(is_number(loss) for loss in losses):
+        return "has losses that are not a list of numbers"
+    return "" if isinstance(value.get("log_folder", ""), str) else "has a log_folder that is not a text"
+
+
+def short(value: Any) -> str:
+    """Return a value for a sentence, cut to 40 characters."""
+    return repr(value)[:40]
 
 
 class FileFault(StrEnum):
@@ -94,6 +147,6 @@ class KohyaPosition:
     def from_json(cls, value: Any) -> "KohyaPosition":
         """Parse the content of the file; raises ValueError if it is not three integers under their names."""
         names = ("step", "epoch", "total_steps")
-        if not isinstance(value, dict) or set(value) != set(names) or not all(type(value[name]) is int for name in names):
+        if not isinstance(value, dict) or set(value) != set(names) or not all(is_count(value[name]) for name in names):
             raise ValueError("it is not a position")
         return cls(**value)

@@ -7,7 +7,10 @@ last line of a failed trainer adds `reason_code` and `reason`. A field without a
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from fluxgym.contract.regular_files import append_regular
 
 NUMBER_LIMIT = 2**53  # from here on, integers are exact neither in JSON nor in a browser
 NUMBERS = frozenset({
@@ -32,6 +35,12 @@ def validate_line(value: Any) -> Line | None:
 def format_line(fields: Mapping[str, Any]) -> str:
     """Return a line of the file, with its line feed. Fields that are None, and numbers that readers refuse, are left out."""
     return json.dumps(_without_bad_numbers({name: value for name, value in fields.items() if value is not None})) + "\n"
+
+
+def append_lines(path: Path, text: str) -> None:
+    """Append formatted lines to the file, created if necessary; raises OSError for a link, which would lead them into another file."""
+    with append_regular(path) as file:
+        file.write(text.encode())
 
 
 def _without_bad_numbers(line: Line) -> Line:

@@ -9,6 +9,8 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.status import EngineState
 
+CANCELED_REASON = "Canceled by you before it started."
+
 
 class Mode(StrEnum):
     """What a submitted supervisor does: a whole run, or only the end of one whose supervisor has died."""
@@ -54,8 +56,17 @@ class Engine(Protocol):
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return the processes that belong to a run's folder whatever its records say, as slug -> description."""
 
+    def abandoned(self) -> tuple[str, ...]:
+        """Return the slugs of the waiting runs that nothing would start any more, the next first."""
+
+    def waits_elsewhere(self) -> bool:
+        """Return True if a run waits on another host; if that does not renew its lease, the run is abandoned after a while."""
+
     def reconcile(self) -> tuple[str, ...]:
-        """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises."""
+        """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises.
+
+        A run whose launch.json this installation did not write is left waiting.
+        """
 
     def move(self, run: RunPaths, position: int) -> None:
         """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""

@@ -15,7 +15,9 @@ from fluxgym.errors import SessionError
 from fluxgym.runs.files import file_lock, read_json, write_json
 from fluxgym.runs.launch_spec import DeviceRequest
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
-from fluxgym.runs.process_identity import is_alive, read_record
+from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
+from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.status import ACTIVITY_LIMIT_S
 
 RESTART_GRACE_S = 10.0
 BUSY = "Another process is changing the queue; try again in a moment."
@@ -120,6 +122,20 @@ class Queue:
             return True
         record = read_record(self._outputs.run(ticket.slug))
         return record is not None and record.run_id == ticket.run_id and is_alive(record.supervisor)
+
+    def is_abandoned(self, ticket: Ticket) -> bool:
+        """Return True if nothing would start a ticket's run any more: no supervisor here, and none on another host that renews its lease."""
+        return not self.is_active(ticket) and not self.waits_elsewhere(ticket)
+
+    def waits_elsewhere(self, ticket: Ticket) -> bool:
+        """Return True if a supervisor on another host has shown a sign of life recently, by the clock of the disk."""
+        run = self._outputs.run(ticket.slug)
+        record = read_record(run)
+        if record is None or record.supervisor is None or record.run_id != ticket.run_id:
+            return False
+        if liveness_of(record.supervisor) is not Liveness.OTHER_HOST:
+            return False
+        return abs(time.time() - RunSnapshot(run, {}).last_activity) < ACTIVITY_LIMIT_S
 
     def _write(self, ticket: Ticket) -> None:
         write_json(self._outputs.run(ticket.slug).ticket, ticket.to_json())

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,25 +15,29 @@ from pathlib import Path
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.regular_files import append_regular
-from fluxgym.engines.base import Mode
+from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
 from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import is_missing, storage_error, tail
 from fluxgym.runs.gpus import VISIBLE
-from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
     PROC,
     Liveness,
+    ProcessIdentity,
     ProcessRecord,
-    boot_time,
-    continue_process,
+    boot_id,
+    init_started_at,
     is_alive,
     is_frozen,
     liveness_of,
+    local_process,
     read_record,
+    signal_process,
+    signal_recorded,
 )
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
@@ -42,6 +48,7 @@ START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 QUEUE_POLL_S = 1.0
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
+GPU_NUMBERS = re.compile(r"\d{1,3}(,\d{1,3})*")
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
@@ -72,12 +79,30 @@ class LocalEngine:
             return False
         write_stop_request(run, latest.run_id, latest.attempt, grace_s)
         if record is not None and record.supervisor is not None and is_alive(record.supervisor):
-            continue_process(record.supervisor)
+            signal_recorded(record.supervisor, signal.SIGCONT)
         elif spec is not None and record is not None and is_alive(record.trainer):
             _spawn(run, Mode.STOP_ONLY)
-        elif spec is not None and run.ticket.exists():
-            self.submit(run, spec)  # the supervisor of a waiting run has died: the new one reads the request and leaves the queue
+        elif run.ticket.exists():  # the supervisor of a waiting run has died
+            self._cancel_waiting(run, latest.run_id)
         return True
+
+    def _cancel_waiting(self, run: RunPaths, run_id: str) -> None:
+        """Cancel a waiting run without a supervisor: by a new one, or right here if its launch.json may not be executed."""
+        if (own := read_own_launch_spec(run)) is not None:
+            self.submit(run, own)  # it reads the request and leaves the queue
+            return
+        self._queue.remove(run, run_id)
+        update_state(
+            run, {"status": Status.STOPPED, "reason_code": ReasonCode.USER, "reason": CANCELED_REASON, "completed_at": time.time()}
+        )
+
+    def abandoned(self) -> tuple[str, ...]:
+        """Return the slugs of the waiting runs whose supervisors have died, the next first."""
+        return tuple(ticket.slug for ticket in self._queue.tickets() if self._queue.is_abandoned(ticket))
+
+    def waits_elsewhere(self) -> bool:
+        """Return True if a run waits on another host, which may just have ended."""
+        return any(self._queue.waits_elsewhere(ticket) for ticket in self._queue.tickets())
 
     def observe(self, snapshots: Sequence[RunSnapshot]) -> Mapping[str, EngineState]:
         """Return the state of each run's processes, by slug."""
@@ -136,7 +161,7 @@ class LocalEngine:
     def chosen_gpus(self, spec: LaunchSpec) -> str | None:
         """Return the GPUs that a user named for a launch, None if there was no choice or this machine does not have them."""
         gpus = None if spec.devices.any_free else spec.env.get(VISIBLE)
-        return gpus if gpus and are_there(gpus) else None
+        return gpus if gpus and GPU_NUMBERS.fullmatch(gpus) and are_there(gpus) else None
 
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
@@ -176,7 +201,7 @@ class LocalEngine:
     def _restart_supervisor(self, ticket: Ticket) -> bool:
         run = self._outputs.run(ticket.slug)
         try:
-            if self._queue.is_active(ticket):
+            if not self._queue.is_abandoned(ticket):
                 return False
             spec = read_launch_spec(run)
             if spec is None:
@@ -184,6 +209,8 @@ class LocalEngine:
                 return False
             if spec.run_id != ticket.run_id or self._status(run) is not Status.QUEUED:
                 self._queue.remove(run, ticket.run_id)
+                return False
+            if read_own_launch_spec(run) is None:  # `sessions.waiting` makes another one of the run's state
                 return False
             self._queue.mark_restarted(ticket)
             _spawn(run, Mode.TRAIN)
@@ -212,7 +239,7 @@ def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
 
 
 def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline, started = time.monotonic() + START_TIMEOUT_S, local_process(process.pid)
     while time.monotonic() < deadline:
         if _has_recorded_itself(run, spec, process.pid):
             return
@@ -221,7 +248,8 @@ def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Po
                 return
             raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
         time.sleep(START_POLL_S)
-    process.kill()
+    if started is not None:
+        signal_process(started, signal.SIGKILL)
     raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds. The machine may be overloaded; try again.")
 
 
@@ -257,13 +285,14 @@ def _state_of_dead(record: ProcessRecord, now: float) -> EngineState:
     liveness = Liveness.DEAD if known is None else liveness_of(known)
     if known is not None and liveness is Liveness.OTHER_HOST:
         return EngineState(phase=EnginePhase.UNREACHABLE, node=known.host, observed_at=now)
-    reason = f"The machine or container restarted{_boot_moment()}." if liveness is Liveness.REBOOTED else ""
+    reason = _restart_reason(known) if known is not None and liveness is Liveness.REBOOTED else ""
     return EngineState(phase=EnginePhase.GONE, reason=reason, observed_at=now)
 
 
-def _boot_moment() -> str:
-    booted = boot_time()
-    return "" if booted is None else f" at {datetime.fromtimestamp(booted):%Y-%m-%d %H:%M}"
+def _restart_reason(known: ProcessIdentity) -> str:
+    """Return what has restarted since a process was recorded, and when: only the container if the kernel is still the same."""
+    started, what = init_started_at(), "container" if known.boot_id == boot_id() else "machine or container"
+    return f"The {what} restarted" + (f" at {datetime.fromtimestamp(started):%Y-%m-%d %H:%M}." if started is not None else ".")
 
 
 def _command_line(process: Path) -> list[bytes]:

@@ -33,6 +33,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
+from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import trainer_options
 from fluxgym.trainers.settings_check import needs_trainer
 
@@ -150,7 +151,7 @@ def plan(
     if options:
         findings.problems += _check_with_trainer(config, options, image_set, settings)
         check_formats(backend_for(settings.sd_scripts), image_set, findings)
-    return TrainingPlan(
+    planned = TrainingPlan(
         config=config,
         run=run,
         model=model,
@@ -165,6 +166,17 @@ def plan(
         estimates=Estimates(),
         problems=tuple(findings.problems),
     )
+    return replace(planned, problems=(*planned.problems, *_named_code(planned)))
+
+
+def _named_code(planned: TrainingPlan) -> list[Problem]:
+    """Return a warning for each piece of code that the settings name, so that Start is a click that shows it."""
+    start = replace(planned.launch_spec(), resume_from=None) if planned.options else None
+    phrases = () if start is None else named_code(start)
+    return [
+        Problem(level=Level.WARNING, message=f"This training {phrase}; start it only if you know that it is safe.", field="advanced")
+        for phrase in phrases
+    ]
 
 
 def _check_with_trainer(config: TrainConfig, options: TrainerOptions, images: ImageSet, settings: Settings) -> tuple[Problem, ...]:

@@ -1,10 +1,14 @@
 """A run's complete checkpoints. What a checkpoint consists of is known to the trainer's backend, which reads it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fluxgym.contract.progress import is_number
+from fluxgym.errors import StorageError
+from fluxgym.runs.files import read_json, write_json
 from fluxgym.runs.paths import RunPaths
 
 
@@ -32,15 +36,35 @@ class CheckpointReader(Protocol):
 
 
 def list_complete(run: RunPaths, reader: CheckpointReader, *, verify: bool = False) -> list[Checkpoint]:
-    """Return the complete checkpoints of the reader's kind, the one with the most steps first."""
+    """Return the complete checkpoints of the reader's kind, the one with the most steps first; those that were refused are left out."""
     read = (reader.read_checkpoint(folder, verify=verify) for folder in run.checkpoint_folders())
-    found = [checkpoint for checkpoint in read if checkpoint is not None]
+    refused = read_refused(run)
+    found = [checkpoint for checkpoint in read if checkpoint is not None and refused.get(checkpoint.name) != checkpoint.written_at]
     return sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.written_at), reverse=True)
 
 
 def newest_verified(run: RunPaths, reader: CheckpointReader) -> Checkpoint | None:
-    """Return the complete checkpoint with the most steps whose checksums are right, None if there is none."""
-    return next((found for found in list_complete(run, reader) if reader.read_checkpoint(found.folder, verify=True)), None)
+    """Return the complete checkpoint with the most steps whose checksums are right, None if there is none.
+
+    Those that are damaged are recorded, so that they are not offered again.
+    """
+    for found in list_complete(run, reader):
+        if reader.read_checkpoint(found.folder, verify=True) is not None:
+            return found
+        refuse_checkpoint(run, found)
+    return None
+
+
+def read_refused(run: RunPaths) -> dict[str, float]:
+    """Return the checkpoints that cannot be used, by folder name, with the time of the one that was found so: a newer one may be good."""
+    value = read_json(run.refused_checkpoints)
+    return {name: float(at) for name, at in value.items() if is_number(at)} if isinstance(value, dict) else {}
+
+
+def refuse_checkpoint(run: RunPaths, checkpoint: Checkpoint) -> None:
+    """Record that a checkpoint cannot be used; nothing on a full disk, since the next attempt finds it out again."""
+    with suppress(StorageError):
+        write_json(run.refused_checkpoints, read_refused(run) | {checkpoint.name: checkpoint.written_at})
 
 
 def num_steps_lost(step: int, complete: Iterable[Checkpoint]) -> int:

@@ -219,7 +219,7 @@ def keeps_hosts_apart(folder: Path) -> bool:
 def _locked(path: Path) -> IO[str] | None:
     """Return the locked file, None if another process holds the lock; raises NoLocks if the volume has no locks."""
     if path.parent == local_locks():
-        _own_folder(path.parent)
+        create_private_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     file = os.fdopen(handle, "a+", encoding="utf-8")
@@ -236,8 +236,11 @@ def _locked(path: Path) -> IO[str] | None:
     return file
 
 
-def _own_folder(folder: Path) -> None:
-    """Create a folder that only this user can write, and check its owner: another user may have created it in a shared temporary folder."""
+def create_private_folder(folder: Path) -> None:
+    """Create a folder that only this user can write, and check its owner: another user may have created it in a shared temporary folder.
+
+    Raises PermissionError if it belongs to another user, and OSError if it cannot be created.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise PermissionError(errno.EACCES, "it belongs to another user; set FLUXGYM_LOCKS to a folder of your own", str(folder))

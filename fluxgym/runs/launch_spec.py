@@ -11,6 +11,7 @@ from typing import Any
 from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.files import is_missing, read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.signature import is_signed, signed
 from fluxgym.runs.state import read_state_or_empty
 
 GRACE_S = 60.0
@@ -162,8 +163,11 @@ class StopRequest:
 
 
 def write_launch_spec(run: RunPaths, spec: LaunchSpec, *, keep_stop: bool = False) -> None:
-    """Write launch.json and remove an older stop request; a restart keeps one, which may have arrived this very moment."""
-    write_json(run.launch, spec.to_json())
+    """Write launch.json with this installation's signature and remove an older stop request.
+
+    keep_stop leaves the request there, for a restart: it may have arrived this very moment.
+    """
+    write_json(run.launch, signed(spec.to_json()))
     if not keep_stop:
         clear_stop_request(run)
 
@@ -175,9 +179,19 @@ def clear_stop_request(run: RunPaths) -> None:
 
 
 def read_launch_spec(run: RunPaths) -> LaunchSpec | None:
-    """Return the latest attempt's spec, None if launch.json is missing or damaged."""
+    """Return the latest attempt's spec, None if launch.json is missing or damaged. Nothing in it may be executed: see `read_own_launch_spec`."""
+    return _parse(read_json(run.launch))
+
+
+def read_own_launch_spec(run: RunPaths) -> LaunchSpec | None:
+    """Return the latest attempt's spec if this installation wrote it; None for that of another one, of an earlier version, or a damaged one."""
+    value = read_json(run.launch)
+    return _parse(value) if is_signed(value) else None
+
+
+def _parse(value: Any) -> LaunchSpec | None:
     try:
-        return LaunchSpec.from_json(read_json(run.launch))
+        return LaunchSpec.from_json(value)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
 

@@ -26,6 +26,7 @@ from fluxgym.contract.files import (
     lora_name,
     state_name,
 )
+from fluxgym.contract.lease import LEASE
 from fluxgym.errors import SessionNotFound
 
 MAX_NAME_BYTES = 255
@@ -147,6 +148,21 @@ class RunPaths:
     def launch(self) -> Path:
         """The launch spec of the latest attempt."""
         return self.private / "launch.json"
+
+    @property
+    def refused_checkpoints(self) -> Path:
+        """The checkpoints that were found damaged or that a trainer refused."""
+        return self.private / "checkpoints.json"
+
+    @property
+    def lease(self) -> Path:
+        """Which supervisor the folder belongs to."""
+        return self.private / LEASE
+
+    @property
+    def earlier(self) -> Path:
+        """What was in the folder when the latest attempt's trainer was started."""
+        return self.private / "earlier.json"
 
     @property
     def forgotten(self) -> Path:

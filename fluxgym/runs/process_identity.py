@@ -1,8 +1,11 @@
 """The processes of a run: identity by PID, start tick, boot and run ID, and process.json."""
 
+import errno
 import os
 import signal
 import socket
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +17,7 @@ from fluxgym.runs.paths import RunPaths
 
 PROC = Path("/proc")
 MACHINE_ID = Path("/etc/machine-id")
+NO_PIDFD = (errno.ENOSYS, errno.EPERM)  # an old kernel, or a container whose filter of system calls does not know them
 
 
 class Liveness(StrEnum):
@@ -85,19 +89,60 @@ def is_frozen(identity: ProcessIdentity) -> bool:
     return fields is not None and fields[0] in (b"T", b"t") and is_alive(identity)
 
 
-def continue_process(identity: ProcessIdentity) -> None:
-    """Send SIGCONT to a recorded process; never to another process that reuses its PID."""
+@dataclass(frozen=True)
+class LocalProcess:
+    """A process of this boot, distinguished from every other process with the same PID by its start tick."""
+
+    pid: int
+    start_ticks: int
+
+    @property
+    def is_alive(self) -> bool:
+        """True if this process exists and is not a zombie."""
+        return start_ticks(self.pid) == self.start_ticks
+
+
+def local_process(pid: int) -> LocalProcess | None:
+    """Return the live process that has a PID now, None if there is none."""
+    ticks = start_ticks(pid)
+    return None if ticks is None else LocalProcess(pid, ticks)
+
+
+def signal_recorded(identity: ProcessIdentity, *numbers: int) -> bool:
+    """Send signals to a recorded process as `signal_process` does; False if it is not alive on this machine."""
+    return is_alive(identity) and signal_process(LocalProcess(identity.pid, identity.start_ticks), *numbers)
+
+
+def signal_process(process: LocalProcess, *numbers: int) -> bool:
+    """Send signals to a process, never to another one that has its PID by now; False if it has ended or may not be signaled.
+
+    The PID is pinned by a pidfd before the identity is checked. A kernel or container without pidfds gets the check right before the signal.
+    """
     try:
-        handle = os.pidfd_open(identity.pid)
-    except OSError:
-        return
+        handle = os.pidfd_open(process.pid)
+    except OSError as error:
+        return error.errno in NO_PIDFD and _signal_checked(process, numbers)
     try:
-        if is_alive(identity):
-            signal.pidfd_send_signal(handle, signal.SIGCONT)
+        if not process.is_alive:
+            return False
+        for number in numbers:
+            signal.pidfd_send_signal(handle, number)
     except OSError:
-        return
+        return False
     finally:
         os.close(handle)
+    return True
+
+
+def _signal_checked(process: LocalProcess, numbers: Sequence[int]) -> bool:
+    try:
+        for number in numbers:
+            if not process.is_alive:
+                return False
+            os.kill(process.pid, number)
+    except OSError:
+        return False
+    return True
 
 
 def start_ticks(pid: int) -> int | None:
@@ -139,19 +184,24 @@ def boot_id() -> str:
         return ""
 
 
-def boot_time() -> float | None:
-    """Return when the machine was started, in seconds since the epoch."""
-    try:
-        lines = (PROC / "stat").read_text().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("btime"))
-    except (OSError, StopIteration, ValueError):
+def init_started_at() -> float | None:
+    """Return when PID 1 was started, in seconds since the epoch: with the machine, or in a container with the container. None if unknown."""
+    ticks = start_ticks(1)
+    if not ticks:
         return None
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def group_members(pgid: int) -> list[int]:
+    """Return the PIDs of the live processes of a process group."""
+    return [process.pid for process in processes_of_group(pgid)]
+
+
+def processes_of_group(pgid: int) -> list[LocalProcess]:
     """Return the live processes of a process group."""
     pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
-    return [pid for pid in pids if (fields := stat_fields(pid)) is not None and int(fields[2]) == pgid]
+    found = ((pid, stat_fields(pid)) for pid in pids)
+    return [LocalProcess(pid, int(fields[19])) for pid, fields in found if fields is not None and int(fields[2]) == pgid]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ class RunSnapshot:
     @cached_property
     def last_activity(self) -> float:
         """When the run's processes last wrote something, in seconds since the epoch; 0 for never."""
-        return max(_modified_at(path) for path in (self.run.progress, self.run.training_log, self.run.monitor_log))
+        return max(_modified_at(path) for path in (self.run.progress, self.run.training_log, self.run.monitor_log, self.run.lease))
 
 
 def _modified_at(path: Path) -> float:

@@ -69,6 +69,8 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
     if stored.status not in LIVE:
         return stored
     if stored.status is Status.QUEUED and snapshot.is_queued:
+        if engine_state.phase is EnginePhase.UNREACHABLE and _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
+            return SessionStatus(Status.QUEUED, "", f"It waits on another machine, {engine_state.node}.")
         return SessionStatus(Status.QUEUED, "", SUPERVISOR_ENDED)
     if (ended := snapshot.exit_record) is not None and _is_of_latest_attempt(ended, snapshot):
         return SessionStatus(Status(ended.status), ended.reason_code, ended.reason)

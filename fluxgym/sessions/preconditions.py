@@ -2,16 +2,19 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.engines.registry import engine_of, is_executing, status_of
-from fluxgym.errors import AlreadyRunning, SessionError, UnreadableState
+from fluxgym.engines.registry import engine_of, is_executing, observe_run, status_of
+from fluxgym.errors import AlreadyRunning, SessionError, TakesOver, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, next_version, read_state, read_state_or_empty
+from fluxgym.runs.status import EnginePhase
 
 
 def name_lock(outputs: OutputsPaths, slug: str) -> AbstractContextManager[None]:
@@ -68,3 +71,23 @@ def _state_or_as_if_running(run: RunPaths) -> State:
     except UnreadableState:
         record = read_record(run)
         return {"status": Status.STOPPED} if record is None else {"status": Status.RUNNING, "run_id": record.run_id}
+
+
+def ensure_not_elsewhere(run: RunPaths, agreed: Collection[str]) -> None:
+    """Raise TakesOver if a run was started on another host, no end of it was recorded, and the user has not agreed to take it over."""
+    snapshot = RunSnapshot(run, read_state_or_empty(run))
+    observed = observe_run(snapshot)
+    if observed.phase is not EnginePhase.UNREACHABLE or snapshot.state.get("status") not in LIVE or TakesOver.is_given(agreed):
+        return
+    if (
+        snapshot.exit_record is not None
+        and snapshot.process_record is not None
+        and snapshot.exit_record.attempt == snapshot.process_record.attempt
+    ):
+        return
+    last = snapshot.last_activity
+    seen = f"its last sign of life was at {datetime.fromtimestamp(last):%Y-%m-%d %H:%M}" if last else "it has left no sign of life"
+    raise TakesOver(
+        f"{run.slug} ran on another machine or container, {observed.node}; {seen}. If it still runs there, it is ended when it is taken over. "
+        "Take it over only if you know that it has ended there or can be lost."
+    )

@@ -1,18 +1,20 @@
 """Resume a run from its newest complete checkpoint, and preview what a resume would do."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_FOLDER
 from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
-from fluxgym.errors import DatasetError, NothingToResume, SessionNotFound
+from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
 from fluxgym.planning.plan import TrainingPlan, plan
-from fluxgym.runs.checkpoints import Checkpoint, list_complete
+from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_refused
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import write_text
-from fluxgym.runs.launch_spec import clear_stop_request, read_launch_spec, write_launch_spec
+from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import duration_text, read_last_training
@@ -20,25 +22,32 @@ from fluxgym.runs.state import State, read_state, read_state_or_empty, update_st
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.preconditions import ensure_ended, name_lock
-from fluxgym.trainers.base import backend_for, backend_of, choose_checkpoint
+from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, name_lock
+from fluxgym.trainers.base import backend_for, backend_named, backend_of, choose_checkpoint
+from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
 
 
-def resume(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
+def resume(
+    run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
+) -> RunPaths:
     """Resume a run from the named checkpoint, else from the complete one with the most steps, up to `epochs` in total if given.
 
-    Raises AlreadyRunning while a process of the run is alive, NothingToResume without a checkpoint or if all steps are done.
+    agreed holds the names of the NeedsConsent errors that the user has agreed to. Raises one that is not among them, AlreadyRunning while a
+    process of the run is alive, NothingToResume without a checkpoint or if all steps are done.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs)
+        return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed)
 
 
-def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None) -> RunPaths:
+def resume_locked(
+    run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
+) -> RunPaths:
     """Resume a run as `resume` does; the caller holds the name's lock."""
     if not run.ui_state.is_file():
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     ensure_ended(run)
+    ensure_not_elsewhere(run, agreed)
     latest = read_launch_spec(run)
     if latest is not None and epochs is None and needs_check(run):
         clear_stop_request(run)
@@ -52,6 +61,7 @@ def resume_locked(run: RunPaths, *, settings: Settings, from_checkpoint: str | N
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
     gpus = None if latest is None else engine_of(run).chosen_gpus(latest)
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
+    _check_code(run, spec, agreed)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
     save_version(run)
@@ -71,6 +81,18 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
     planned.raise_error()
     if _done(run, checkpoint) >= steps:
         raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
+
+
+def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
+    """Raise NamesCode if a run names code that this installation has not started it with, and the user has not agreed to that."""
+    own = read_own_launch_spec(run)
+    known = named_code(own) if own is not None and own.run_id == spec.run_id else ()
+    pickles = [] if own is None else [phrase for phrase in named_code(spec) if phrase not in named_code(replace(spec, resume_from=None))]
+    new = [phrase for phrase in named_code(spec) if phrase not in (*known, *pickles)]
+    if new and not NamesCode.is_given(agreed):
+        raise NamesCode(
+            f"{run.slug} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +116,23 @@ class ResumePreview:
         left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
         return f"{epoch}, at step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
+
+
+def resumed_sentence(run: RunPaths) -> str:
+    """Return from which checkpoint a run has just been resumed, and which newer ones could not be used, as a sentence."""
+    spec = read_launch_spec(run)
+    if spec is None or spec.resume_from is None:
+        return ""
+    backend = backend_named(spec.backend)
+    used = backend.read_checkpoint(Path(spec.resume_from), verify=False)
+    if used is None:
+        return ""
+    epoch = f"epoch {used.epoch}, " if used.epoch else ""
+    refused = [name for name, at in read_refused(run).items() if run.checkpoint(name).is_dir() and at > used.written_at]
+    newer = f" Newer ones are damaged and are not used: {', '.join(sorted(refused))}." if refused else ""
+    return (
+        f"It resumes from {used.name}: {epoch}step {used.step} of {spec.expected_steps or used.total_steps or 'an unknown number'}.{newer}"
+    )
 
 
 def needs_check(run: RunPaths) -> bool:

@@ -18,9 +18,7 @@ from fluxgym.contract.files import UI_STATE
 from fluxgym.contract.volumes import try_chmod
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import copy_for_training
-from fluxgym.engines.registry import engine_for
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
-from fluxgym.planning.named_checkpoint import find_named_checkpoint, not_complete
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
@@ -29,10 +27,11 @@ from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
+from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
 from fluxgym.sessions.resume import resume_locked
-from fluxgym.trainers.base import backend_for
+from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.trainers.options import train_sh
 
 
@@ -70,13 +69,13 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
     _check_gpus(gpus)
     planned.raise_error(ConfigError, StorageError)
     _make_folder(outputs.root)
-    engine_for(outputs).reconcile()
+    restart_waiting(settings)
     with name_lock(outputs, planned.run.slug):
         run = _resolve_name_conflict(outputs, planned.run.slug, if_exists)
         if run is None:
             return resume_locked(planned.run, settings=settings)
         planned.raise_error()
-        planned = _with_named_checkpoint(planned.relocated(run), outputs.root)
+        planned = with_named_checkpoint(planned.relocated(run), outputs.root)
         return launch(run, _create(planned, outputs, if_exists, gpus), "started")
 
 
@@ -170,22 +169,6 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
     advanced = state.pop("advanced")
     state |= {"timestamp": time.time(), "status": Status.STARTING, "run_id": run_id}
     return state | ({"advanced": advanced} if advanced else {})
-
-
-def _with_named_checkpoint(planned: TrainingPlan, outputs: Path) -> TrainingPlan:
-    """Return the plan starting from the checkpoint that its settings name; raises ConfigError if that is not a complete one."""
-    named, run = planned.config.resume_from_checkpoint.strip(), planned.run
-    if not named:
-        return planned
-    folder = find_named_checkpoint(named, run, outputs)
-    if folder is None or backend_for(planned.trainer_dir).read_checkpoint(folder, verify=True) is None:
-        raise not_complete(named)
-    if run.folder.resolve() in folder.resolve().parents:
-        raise ConfigError(
-            f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.",
-            field="resume_from_checkpoint",
-        )
-    return planned.resuming(folder.resolve())
 
 
 def _check_gpus(gpus: str | None) -> None:

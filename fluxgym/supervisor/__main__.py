@@ -9,12 +9,14 @@ from pathlib import Path
 from fluxgym.errors import StorageError
 from fluxgym.runs.exit_record import reserve_exit_record
 from fluxgym.runs.files import try_lock
-from fluxgym.runs.launch_spec import read_launch_spec, reserve_stop_request
+from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec, reserve_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.attempt import record_processes
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
+from fluxgym.supervisor.process_tree import become_subreaper
 from fluxgym.supervisor.supervisor import Supervisor
-from fluxgym.supervisor.trainer_process import become_subreaper
 
+STOP_OPTION = "--only-stop"
 log = logging.getLogger("fluxgym.supervisor")
 
 
@@ -24,9 +26,10 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ignore)
-    spec = read_launch_spec(run)
+    options = argv[1:]
+    spec = read_launch_spec(run) if options else read_own_launch_spec(run)  # only a whole run executes what the file says
     if spec is None:
-        log.error("%s is missing or damaged, so there is nothing to start", run.launch.name)
+        log.error("%s is missing, damaged or not of this installation, so nothing is started; restart the app", run.launch.name)
         return 1
     lock = try_lock(run.supervisor_lock)
     if lock is None:
@@ -34,7 +37,12 @@ def main(argv: list[str]) -> int:
         return 1
     with lock:
         become_subreaper()
-        return _run(Supervisor(run, spec), argv[1:])
+        try:
+            lease = LeaseKeeper.adopt(run.lease) if STOP_OPTION in options else LeaseKeeper.take(run.lease)
+        except StorageError as error:
+            log.error("%s", error)
+            return 1
+        return _run(Supervisor(run, spec, lease), options)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -43,7 +51,7 @@ def _ignore(number: int, frame: object) -> None:
 
 def _run(supervisor: Supervisor, options: list[str]) -> int:
     """Do what the options say; a run whose processes cannot be recorded is not started."""
-    if "--only-stop" in options:
+    if STOP_OPTION in options:
         supervisor.guard(supervisor.stop_abandoned_trainer)
         return 0
     if "--only-verify" in options:

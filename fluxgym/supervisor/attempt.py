@@ -2,23 +2,22 @@
 
 import logging
 import os
-import signal
 import time
 
+from fluxgym.contract.codes import EXIT_FENCED
 from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
+from fluxgym.supervisor.process_tree import kill_group, request_termination, terminate_process_tree
 from fluxgym.supervisor.stall import Stall, StallWatch, dump_stacks
 from fluxgym.supervisor.trainer_process import (
     POLL_S,
     UNKNOWN_CODE,
     Trainer,
     kernel_oom_kills,
-    request_termination,
-    signal_group,
-    terminate_process_tree,
 )
 from fluxgym.trainers.base import backend_named
 
@@ -27,13 +26,16 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Attempt:
-    """What is known of one attempt while it runs. trainer is None if only its files are checked.
+    """What is known of one attempt while it runs. trainer is None if only its files are checked, lease is that on the folder.
 
     A request to stop first_attempt also counts for this attempt if it is an automatic restart of that one.
     """
 
-    def __init__(self, run: RunPaths, spec: LaunchSpec, trainer: Trainer | None, *, started_at: float, first_attempt: int) -> None:
+    def __init__(
+        self, run: RunPaths, spec: LaunchSpec, trainer: Trainer | None, *, lease: LeaseKeeper, started_at: float, first_attempt: int
+    ) -> None:
         self.run, self.spec, self.trainer, self.started_at = run, spec, trainer, started_at
+        self.lease, self.is_fenced = lease, False
         self.code = UNKNOWN_CODE
         self.stop_requested = self.was_killed = self.stop_immediately = False
         self.stall: Stall | None = None
@@ -69,15 +71,16 @@ class Attempt:
         stalls = StallWatch(self.run, self.trainer.pid, scale=self.spec.stall_scale) if self.spec.monitoring else None
         follower = backend_named(self.spec.backend).follow_progress(self.run, self.spec)
         while self.trainer.poll() is None:
+            self._keep_lease(self.trainer)
             self._handle_stop(self.trainer)
-            if follower is not None:
+            if follower is not None and not self.is_fenced:
                 follower.poll()
             if stalls is not None and not self.stop_requested and self.stall is None and (stall := stalls.check()) is not None:
                 self.stall = stall
                 self._end_stalled(self.trainer, stall)
             time.sleep(POLL_S)
         self.wait()
-        if follower is not None:
+        if follower is not None and not self.is_fenced:
             follower.close()
 
     def wait(self) -> None:
@@ -85,12 +88,22 @@ class Attempt:
         if self.trainer is None:
             return
         while (code := self.trainer.poll()) is None:
+            self._keep_lease(self.trainer)
             self._handle_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
-        survivors = terminate_process_tree(self.trainer.pid, self.run, self.spec.run_id, kill=self.was_killed)
+        self.is_fenced = self.is_fenced or code == EXIT_FENCED or self.lease.is_lost()
+        survivors = terminate_process_tree(self.trainer, self.run, self.spec.run_id, kill=self.was_killed)
         if survivors:
             log.error("processes %s survived SIGKILL", survivors)
+
+    def _keep_lease(self, trainer: Trainer) -> None:
+        """Renew the lease on the folder; kill the trainer if another start has it, since a kohya checkout does not check it itself."""
+        if self.is_fenced or self.lease.keep():
+            return
+        self.is_fenced = self.was_killed = True
+        log.error("another start has taken over this folder; SIGKILL to the trainer's process group")
+        kill_group(trainer)
 
     def _handle_stop(self, trainer: Trainer) -> None:
         request = self.stop_request()
@@ -101,23 +114,23 @@ class Attempt:
             self.stop_requested, self._stop_seen_at = True, time.monotonic()
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", request.grace_s)
             if request.grace_s > 0:
-                request_termination(trainer.pid)
+                request_termination(trainer)
         if time.monotonic() >= self._stop_seen_at + request.grace_s and not self.was_killed:
             self.was_killed = True
             log.info("the grace period is over; SIGKILL to the trainer's process group")
-            signal_group(trainer.pid, signal.SIGKILL)
+            kill_group(trainer)
 
     def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
         """Log where the trainer is stuck, then end it, with SIGTERM first since it may still be able to save."""
         log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.idle_s, stall.limit_s)
-        dump_stacks(trainer.pid, self.run.training_log)
-        request_termination(trainer.pid)
+        dump_stacks(trainer, self.run.training_log)
+        request_termination(trainer)
         deadline = time.monotonic() + STALL_GRACE_S * min(1.0, self.spec.stall_scale)
         while trainer.poll() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
         self.was_killed = trainer.poll() is None
         if self.was_killed:
-            signal_group(trainer.pid, signal.SIGKILL)
+            kill_group(trainer)
 
 
 def record_processes(run: RunPaths, spec: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:

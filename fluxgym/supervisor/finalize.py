@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import subprocess
 import sys
 import time
@@ -9,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.progress import format_line
-from fluxgym.contract.regular_files import append_regular
+from fluxgym.contract.progress import append_lines, format_line
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.checkpoints import Checkpoint, list_complete, num_steps_lost
+from fluxgym.runs.checkpoints import Checkpoint, list_complete, num_steps_lost, refuse_checkpoint
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec, holds_start
@@ -21,6 +21,7 @@ from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.supervisor.attempt import Attempt
+from fluxgym.supervisor.earlier_files import is_new_lora, read_earlier_files
 from fluxgym.supervisor.outcome import UNVERIFIED, ExitContext, Outcome, Verification, classify
 from fluxgym.supervisor.trainer_process import POLL_S, kernel_oom_kills
 from fluxgym.trainers.base import backend_named
@@ -34,8 +35,19 @@ log = logging.getLogger("fluxgym.supervisor")
 
 def finalize(attempt: Attempt, *, restarts: int) -> None:
     """Verify what the last attempt of a run left, and record the outcome."""
+    _refuse_checkpoint(attempt)
     outcome = classify(_exit_context(attempt, restarts))
     record_outcome(attempt.run, attempt.spec, outcome, attempt=attempt)
+
+
+def _refuse_checkpoint(attempt: Attempt) -> None:
+    """Record the checkpoint that the trainer was to resume from and refused, so that the one before it is offered."""
+    resumed_from, name = attempt.spec.resume_from, last_line(attempt.run, attempt.spec).get("checkpoint")
+    if resumed_from is None or name != Path(resumed_from).name:
+        return
+    folder, backend = attempt.run.checkpoint(name), backend_named(attempt.spec.backend)
+    if (checkpoint := backend.read_checkpoint(folder, verify=False)) is not None:
+        refuse_checkpoint(attempt.run, checkpoint)
 
 
 def record_outcome(run: RunPaths, spec: LaunchSpec, outcome: Outcome, *, attempt: Attempt | None = None) -> None:
@@ -80,7 +92,7 @@ def _exit_context(attempt: Attempt, restarts: int) -> ExitContext:
     last = last_line(attempt.run, attempt.spec)
     has_finished = attempt.exit_code == 0 or is_done(last)
     verification = _verify(attempt, last) if has_finished else None
-    complete, launched_at = list_complete(attempt.run, backend_named(attempt.spec.backend)), _launched_at(attempt)
+    complete = list_complete(attempt.run, backend_named(attempt.spec.backend))
     return ExitContext(
         exit_code=attempt.exit_code,
         stop_requested=attempt.stop_requested,
@@ -90,7 +102,7 @@ def _exit_context(attempt: Attempt, restarts: int) -> ExitContext:
         log_end=tuple(tail(attempt.run.training_log, LOG_LINES)),
         kernel_killed=kernel_oom_kills() > attempt.oom_kills,
         verification=verification,
-        saved_state=any(found.step == last.get("step") and found.written_at >= launched_at for found in complete),
+        saved_state=any(found.step == last.get("step") and _is_of_attempt(found, attempt) for found in complete),
         has_checkpoint=bool(complete),
         has_steps_left=not complete or _has_steps_left(attempt.spec, complete[0]),
         steps_lost=num_steps_lost(last.get("step") or 0, complete),
@@ -109,9 +121,25 @@ def _has_steps_left(spec: LaunchSpec, newest: Checkpoint) -> bool:
 def _launched_at(attempt: Attempt) -> float:
     """Return when an attempt was launched by the clock of the run's disk, which may be a file server's and differ from this machine's.
 
-    launch.json is on that disk and was written just before, so all files of the attempt are as new or newer.
+    Only for attempts of earlier versions, which wrote nothing about the files before them. launch.json is on that disk and was written just
+    before, so all files of the attempt are as new or newer, unless the clock was set back.
     """
     return RunSnapshot(attempt.run, {}).launched_at or attempt.started_at
+
+
+def _is_of_attempt(checkpoint: Checkpoint, attempt: Attempt) -> bool:
+    earlier = read_earlier_files(attempt.run, attempt.spec)
+    if earlier is None:
+        return checkpoint.written_at >= _launched_at(attempt)
+    return earlier.checkpoints.get(checkpoint.name) != checkpoint.written_at
+
+
+def _oldest_time(attempt: Attempt) -> float:
+    """Return the time before which a LoRA counts as an earlier start's: of none if it is known to be new, of every one if it is known to be old."""
+    earlier = read_earlier_files(attempt.run, attempt.spec)
+    if earlier is None:
+        return _launched_at(attempt)
+    return 0.0 if is_new_lora(attempt.run, earlier) else math.inf
 
 
 def _runs_another(run: RunPaths, spec: LaunchSpec) -> bool:
@@ -134,7 +162,7 @@ def _verify(attempt: Attempt, last: dict[str, Any]) -> Verification | None:
     """
     run, spec = attempt.run, attempt.spec
     steps = spec.expected_steps if spec.expected_steps is not None else int(last.get("total_steps") or 0)
-    numbers = [str(_launched_at(attempt)), str(steps), str(int(last.get("step") or 0))]
+    numbers = [str(_oldest_time(attempt)), str(steps), str(int(last.get("step") or 0))]
     kept: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
     _append_progress(run, last and {"attempt": spec.attempt, **kept, "phase": Phase.VERIFYING})
     try:
@@ -172,7 +200,6 @@ def _append_progress(run: RunPaths, line: dict[str, Any]) -> None:
     if not line:
         return
     try:
-        with append_regular(run.progress) as file:
-            file.write(format_line(line | {"time": time.time()}).encode())
+        append_lines(run.progress, format_line(line | {"time": time.time()}))
     except OSError as error:
         log.warning("progress could not be written: %s", error)

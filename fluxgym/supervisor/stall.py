@@ -1,7 +1,6 @@
 """Stall detection, the stacks of a stalled trainer, and how often it is restarted."""
 
 import logging
-import os
 import signal
 import time
 from collections import defaultdict
@@ -14,6 +13,7 @@ from fluxgym.runs.checkpoints import Checkpoint, CheckpointReader, newest_verifi
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC
 from fluxgym.runs.progress import read_last
+from fluxgym.supervisor.trainer_process import Trainer
 
 LIMITS_S: dict[str, float] = {
     Phase.DOWNLOADING: 900.0,
@@ -110,25 +110,25 @@ def _bytes_moved(pid: int) -> int:
         return 0
 
 
-def dump_stacks(pid: int, training_log: Path) -> None:
+def dump_stacks(trainer: Trainer, training_log: Path) -> None:
     """Append to the trainer's log where it is stuck: its Python stacks if it handles SIGUSR1, and the states of its threads from /proc.
 
     A full disk is only logged: the trainer has to be ended in any case.
     """
     try:
-        _request_stacks(pid, training_log)
-        text = "\n".join(["", f"== where process {pid} is stuck, from /proc ==", *_threads(pid), ""])
+        _request_stacks(trainer, training_log)
+        text = "\n".join(["", f"== where process {trainer.pid} is stuck, from /proc ==", *_threads(trainer.pid), ""])
         with append_regular(training_log) as file:
             file.write(text.encode())
     except OSError as error:
         log.warning("the stacks of the stalled trainer could not be written: %s", error)
 
 
-def _request_stacks(pid: int, training_log: Path) -> None:
+def _request_stacks(trainer: Trainer, training_log: Path) -> None:
     before = _size(training_log)
-    if not _catches(pid, signal.SIGUSR1) or _state(PROC / str(pid)) in ("T", "t"):
+    if not _catches(trainer.pid, signal.SIGUSR1) or _state(PROC / str(trainer.pid)) in ("T", "t"):
         return
-    os.kill(pid, signal.SIGUSR1)
+    trainer.send(signal.SIGUSR1)
     deadline = time.monotonic() + DUMP_TIMEOUT_S
     while time.monotonic() < deadline and _size(training_log) == before:
         time.sleep(0.05)

@@ -6,13 +6,12 @@ nothing heavy.
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.base import Lease
+from fluxgym.engines.base import CANCELED_REASON, Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
 from fluxgym.runs.files import FULL, reason_code_of, write_text
@@ -21,13 +20,16 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.attempt import Attempt, record_processes
+from fluxgym.supervisor.earlier_files import note_earlier_files
 from fluxgym.supervisor.finalize import finalize, last_line, record_outcome, try_update_state
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.outcome import Outcome, failed_outcome
+from fluxgym.supervisor.process_tree import kill_group
 from fluxgym.supervisor.stall import Restarts, Stall
-from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, signal_group, start_trainer
+from fluxgym.supervisor.trainer_process import POLL_S, AdoptedTrainer, Trainer, start_trainer
 from fluxgym.trainers.base import backend_named, with_command
 
-CANCELED = Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason="Canceled by you before it started.")
+CANCELED = Outcome(status=Status.STOPPED, reason_code=ReasonCode.USER, reason=CANCELED_REASON)
 OWN_ERROR = (
     "The process that watches it failed with an error, which is in monitor.log; resume the run if it has a checkpoint, otherwise retry."
 )
@@ -35,10 +37,13 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Supervisor:
-    """One run from the queue to its end; it has more than one attempt if its trainer stalls."""
+    """One run from the queue to its end; it has more than one attempt if its trainer stalls.
 
-    def __init__(self, run: RunPaths, spec: LaunchSpec) -> None:
-        self.run, self.spec, self.first_attempt = run, spec, spec.attempt
+    It holds the lease on the folder. When another start has taken that, nothing is written there any more.
+    """
+
+    def __init__(self, run: RunPaths, spec: LaunchSpec, lease: LeaseKeeper) -> None:
+        self.run, self.spec, self.lease, self.first_attempt = run, spec, lease, spec.attempt
         self.attempt: Attempt | None = None
         self.restarts = Restarts(run, backend_named(spec.backend))
 
@@ -77,7 +82,7 @@ class Supervisor:
         self._try_record_processes(before.trainer)
         log.info("adopted the trainer, PID %d, to stop it", before.trainer.pid)
         self.attempt.watch()
-        finalize(self.attempt, restarts=0)
+        self._finalize(self.attempt)
 
     def verify(self) -> None:
         """Verify what a trainer left that finished while nothing watched it."""
@@ -85,7 +90,14 @@ class Supervisor:
         self.attempt = self._new_attempt(None, before.started_at if before is not None else time.time())
         self._try_record_processes(None)
         try_update_state(self.run, {"status": Status.RUNNING, "reason": None, "reason_code": None})
-        finalize(self.attempt, restarts=0)
+        self._finalize(self.attempt)
+
+    def _finalize(self, attempt: Attempt) -> None:
+        """Verify and record what an attempt left, unless the folder belongs to another start by now."""
+        if attempt.is_fenced or self.lease.is_lost():
+            log.error("another start has taken over this folder; nothing is recorded")
+            return
+        finalize(attempt, restarts=self.restarts.count)
 
     def _acquire_devices(self) -> Lease | None:
         """Wait for the run's devices and return them, None if it was canceled before."""
@@ -94,13 +106,13 @@ class Supervisor:
         )
 
     def _is_there(self) -> bool:
-        return holds_start(self.run, self.spec.run_id)
+        return holds_start(self.run, self.spec.run_id) and self.lease.keep()
 
     def _has_vanished(self) -> bool:
-        """Return True, and log it, if the folder was removed, moved away or replaced; then nothing may be started or written in it."""
+        """Return True, and log it, if the folder was removed, moved away, replaced or taken over; nothing may be started or written in it."""
         if self._is_there():
             return False
-        log.warning("%s was removed, moved or replaced; nothing is started", self.run.folder)
+        log.warning("%s was removed, moved, replaced or taken over; nothing is started", self.run.folder)
         return True
 
     def _record_waiting(self, reason: str) -> None:
@@ -114,7 +126,8 @@ class Supervisor:
         if self._has_vanished():
             return False
         try:
-            child = start_trainer(self.run, self.spec, lease)
+            note_earlier_files(self.run, self.spec, backend_named(self.spec.backend))
+            child = start_trainer(self.run, self.spec, lease, holder=self.lease.holder)
         except OSError as error:
             code = ReasonCode.DISK_FULL if error.errno in FULL else ReasonCode.LAUNCH
             where = f"{error.filename}: " if error.filename else ""
@@ -122,22 +135,24 @@ class Supervisor:
             return False
         attempt = self.attempt = self._new_attempt(child, started_at)
         log.info("trainer started, PID %d", child.pid)
-        if not self._record_trainer(attempt, child.pid):
+        if not self._record_trainer(attempt, child):
             return False
         attempt.watch()
         if attempt.stall is not None and self._prepare_restart(attempt, attempt.stall):
             return True
-        finalize(attempt, restarts=self.restarts.count)
+        self._finalize(attempt)
         return False
 
-    def _record_trainer(self, attempt: Attempt, pid: int) -> bool:
+    def _record_trainer(self, attempt: Attempt, trainer: Trainer) -> bool:
         """Record a started trainer; one that cannot be recorded could not be found again, so it is killed and False is returned."""
         try:
-            write_text(self.run.training_pid, f"{pid}\n")  # before the record: a recorded trainer without it counts as removed by hand
-            record_processes(self.run, self.spec, identify(pid, self.spec.run_id), started_at=attempt.started_at)
+            write_text(
+                self.run.training_pid, f"{trainer.pid}\n"
+            )  # before the record: a recorded trainer without it counts as removed by hand
+            record_processes(self.run, self.spec, identify(trainer.pid, self.spec.run_id), started_at=attempt.started_at)
         except StorageError as error:
             log.error("%s", error)
-            signal_group(pid, signal.SIGKILL)
+            kill_group(trainer)
             attempt.wait()
             self._record_failure(reason_code_of(error), f"It was ended at once: {error}")
             return False
@@ -148,7 +163,7 @@ class Supervisor:
     def _prepare_restart(self, attempt: Attempt, stall: Stall) -> bool:
         """Prepare the next attempt after a pause; returns False if a restart is useless or a stop is requested meanwhile."""
         last = last_line(self.run, self.spec)
-        if attempt.stop_requested or attempt.code == 0 or is_done(last) or self._has_vanished():
+        if attempt.is_fenced or attempt.stop_requested or attempt.code == 0 or is_done(last) or self._has_vanished():
             return False
         pause_s = self.restarts.allow(last.get("step") or 0)
         if pause_s is None:
@@ -187,7 +202,7 @@ class Supervisor:
         return True
 
     def _new_attempt(self, trainer: Trainer | None, started_at: float) -> Attempt:
-        return Attempt(self.run, self.spec, trainer, started_at=started_at, first_attempt=self.first_attempt)
+        return Attempt(self.run, self.spec, trainer, lease=self.lease, started_at=started_at, first_attempt=self.first_attempt)
 
     def _try_record_processes(self, trainer: ProcessIdentity | None) -> None:
         """Record the processes and only log a failure: a full disk does not justify abandoning a trainer that is recorded already."""
@@ -204,6 +219,8 @@ class Supervisor:
             return None
 
     def _record_failure(self, code: ReasonCode, reason: str) -> None:
+        if self.lease.is_lost():
+            return
         exit_code = self.attempt.exit_code if self.attempt else None
         outcome = failed_outcome(code, reason, exit_code=exit_code, last_step=last_line(self.run, self.spec).get("step"))
         record_outcome(self.run, self.spec, outcome, attempt=self.attempt)
@@ -215,7 +232,7 @@ class Supervisor:
             return
         self.attempt.wait()
         try:
-            finalize(self.attempt, restarts=self.restarts.count)
+            self._finalize(self.attempt)
         except Exception:  # the same bug may be met again
             log.exception("the end of the run could not be classified")
             self._record_failure(ReasonCode.SUPERVISOR, OWN_ERROR)

@@ -1,60 +1,122 @@
-"""The trainer as a process: started in its own group or adopted from a dead supervisor, signaled, and ended with all its descendants."""
+"""The trainer as a process: started in its own group, or adopted from a dead supervisor."""
 
-import ctypes
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import Protocol
 
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.contract.lease import HOLDER_VARIABLE, RUN_FOLDER_VARIABLE
 from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Lease
 from fluxgym.errors import NotReadableNow
-from fluxgym.runs.files import EXHAUSTED
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.process_identity import PROC, ProcessIdentity, group_members, is_alive, stat_fields
+from fluxgym.runs.process_identity import LocalProcess, ProcessIdentity, is_alive, processes_of_group, signal_recorded
 
-RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 POLL_S = 0.25
-GROUP_END_S = 10.0
 WANDB_KEY = "WANDB_API_KEY"
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", WANDB_KEY)
 # OpenMP's threads wait for each other in a busy loop unless told otherwise. While another program uses one of two cores, a step on the CPU then
 # takes ten times as long.
 DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
+PASSED = ("CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # what a launch.json may set; nothing that names code
 UNKNOWN_CODE = 1 << 16
-PR_SET_CHILD_SUBREAPER = 36
 OOM_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 class Trainer(Protocol):
-    """A trainer's process: a child or an adopted one."""
+    """A trainer's process: a child or an adopted one. Nothing is signaled through it but this process and its group."""
 
     pid: int
 
     def poll(self) -> int | None:
         """Return the exit code once it has ended, None before; UNKNOWN_CODE if the exit code cannot be known."""
 
+    def send(self, *numbers: int) -> None:
+        """Send signals to the trainer alone; nothing if it has ended."""
+
+    def group(self) -> list[LocalProcess]:
+        """Return the live processes of its process group, also after its end; none of a group that only has its number."""
+
+    def release(self) -> None:
+        """Let its PID be used again; call it when all of its processes have ended."""
+
+
+class StartedTrainer:
+    """A trainer that this process has started.
+
+    When it has ended it stays a zombie until `release`, so that no other process and no other group gets its PID meanwhile.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self.pid, self._child = child.pid, child
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code once it has ended, negative for a signal."""
+        if self._code is None and self._child.returncode is None:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None:
+                self._code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        return self._code
+
+    def send(self, *numbers: int) -> None:
+        """Send signals; the PID is this child's until `release`."""
+        if self._child.returncode is None:
+            for number in numbers:
+                os.kill(self.pid, number)
+
+    def group(self) -> list[LocalProcess]:
+        """Return the live processes of its group."""
+        return processes_of_group(self.pid) if self._child.returncode is None else []
+
+    def release(self) -> None:
+        """Reap it."""
+        self._child.wait()
+
 
 class AdoptedTrainer:
-    """A trainer that is the child of another process, so its exit code cannot be known."""
+    """A trainer that is the child of another process, which reaps it: its exit code cannot be known, and its PID can be used again."""
 
     def __init__(self, identity: ProcessIdentity) -> None:
         self.identity, self.pid = identity, identity.pid
+        self._members: set[LocalProcess] = set()
 
     def poll(self) -> int | None:
         """Return UNKNOWN_CODE once the recorded process has ended; None if that cannot be known now."""
         try:
-            return None if is_alive(self.identity) else UNKNOWN_CODE
+            members = processes_of_group(self.pid)
+            if not is_alive(self.identity):
+                return UNKNOWN_CODE
         except NotReadableNow:
             return None
+        self._members = set(members)  # read while it was alive, so they are of its group
+        return None
+
+    def send(self, *numbers: int) -> None:
+        """Send signals to the recorded process."""
+        signal_recorded(self.identity, *numbers)
+
+    def group(self) -> list[LocalProcess]:
+        """Return its group: all of it while it or a process that was seen in it is there, so that the number is still this group's."""
+        members = processes_of_group(self.pid)
+        is_same = is_alive(self.identity) or not self._members.isdisjoint(members)
+        if not is_same or any(member.pid == self.pid and member.start_ticks != self.identity.start_ticks for member in members):
+            return []
+        self._members |= set(members)
+        return members
+
+    def release(self) -> None:
+        """Nothing: another process reaps it."""
 
 
-def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.Popen[bytes]:
-    """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited."""
+def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease, *, holder: str = "") -> StartedTrainer:
+    """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited.
+
+    lease is that on the devices; holder is the name in the lease on the folder.
+    """
     needed = _needed_secrets(spec)
     environment = DEFAULTS | {name: value for name, value in os.environ.items() if name not in SECRETS or name in needed}
     environment |= {
@@ -62,13 +124,14 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.P
         RUN_ID_VARIABLE: spec.run_id,
         ATTEMPT_VARIABLE: str(spec.attempt),
         RUN_FOLDER_VARIABLE: str(run.folder),
-        **spec.env,
+        HOLDER_VARIABLE: holder,
+        **{name: value for name, value in spec.env.items() if name in PASSED},
         **lease.env,
     }
     with append_regular(run.training_log) as output:
         header = f"== attempt {spec.attempt} of run {spec.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
         output.write(header.encode())
-        return subprocess.Popen(
+        child = subprocess.Popen(
             spec.argv,
             cwd=spec.trainer_dir,
             env=environment,
@@ -78,112 +141,12 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease) -> subprocess.P
             start_new_session=True,
             pass_fds=lease.file_descriptors,
         )
+    return StartedTrainer(child)
 
 
 def _needed_secrets(spec: LaunchSpec) -> tuple[str, ...]:
     """Return the secrets that the trainer needs: wandb's key, if the run logs to wandb."""
     return (WANDB_KEY,) if {"wandb", "all"} & set(spec.options.get("--log_with") or ()) else ()
-
-
-def request_termination(pid: int) -> None:
-    """Send SIGTERM to the trainer alone, and SIGCONT in case it is frozen, so that it can save."""
-    for number in (signal.SIGTERM, signal.SIGCONT):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-
-
-def signal_group(pgid: int, number: int) -> None:
-    """Send a signal to a process group, if it exists."""
-    try:
-        os.killpg(pgid, number)
-    except ProcessLookupError:
-        return
-
-
-def become_subreaper() -> None:
-    """Become the parent of orphaned descendants, also of those in other sessions; see prctl(2)."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def terminate_process_tree(pgid: int, run: RunPaths, run_id: str, *, kill: bool) -> list[int]:
-    """End the remaining processes of a trainer: its process group, adopted orphans, and all that were started for this folder.
-
-    With kill, SIGKILL is sent at once. Returns the processes that survived it.
-    """
-    deadline = time.monotonic() + GROUP_END_S
-    while members := _descendants_if_known(pgid, run, run_id):
-        if time.monotonic() > deadline:
-            return members
-        is_forced = kill or time.monotonic() > deadline - GROUP_END_S / 2
-        for pid in members:
-            _signal_member(pid, signal.SIGKILL if is_forced else signal.SIGTERM)
-        time.sleep(POLL_S)
-        _reap(pgid)
-    return []
-
-
-def _descendants_if_known(pgid: int, run: RunPaths, run_id: str) -> list[int]:
-    """Return the live processes of a trainer that has ended, [] if /proc cannot be read for GROUP_END_S because too many files are open."""
-    deadline = time.monotonic() + GROUP_END_S
-    while True:
-        try:
-            return descendant_pids(pgid, run, run_id)
-        except (NotReadableNow, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in EXHAUSTED:
-                raise
-            if time.monotonic() > deadline:
-                return []
-        time.sleep(POLL_S)
-
-
-def descendant_pids(pgid: int, run: RunPaths, run_id: str) -> list[int]:
-    """Return the live processes of a trainer that has ended."""
-    parents = _parents()
-    ours = set(_descendants(os.getpid(), parents))
-    marks = {os.fsencode(f"{RUN_FOLDER_VARIABLE}={run.folder}"), os.fsencode(f"{RUN_ID_VARIABLE}={run_id}")}
-    marked = {pid for pid in parents if pid != os.getpid() and marks <= set(_environment(pid))}
-    return sorted(({*group_members(pgid)} | ours | marked) - {os.getpid()})
-
-
-def _parents() -> dict[int, int]:
-    """Return the parent of every live process."""
-    found = {}
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit() and (fields := stat_fields(int(entry.name))) is not None:
-            found[int(entry.name)] = int(fields[1])
-    return found
-
-
-def _descendants(root: int, parents: dict[int, int]) -> list[int]:
-    children = [pid for pid, parent in parents.items() if parent == root]
-    return children + [below for child in children for below in _descendants(child, parents)]
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
-
-
-def _signal_member(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-        os.kill(pid, signal.SIGCONT)  # a frozen process handles no signal
-    except (ProcessLookupError, PermissionError):
-        return
-
-
-def _reap(pgid: int) -> None:
-    """Reap adopted orphans that have ended; the trainer itself is reaped by its Popen."""
-    for entry in os.scandir(PROC):
-        if entry.name.isdigit() and int(entry.name) != pgid:
-            try:
-                os.waitpid(int(entry.name), os.WNOHANG)
-            except ChildProcessError:
-                continue
 
 
 def kernel_oom_kills() -> int:

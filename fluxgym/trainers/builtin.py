@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fluxgym.contract.checkpoint_manifest import Manifest, find_fault
-from fluxgym.contract.files import MANIFEST
+from fluxgym.contract.checkpoint_manifest import Manifest, find_fault, find_state_fault
+from fluxgym.contract.files import MANIFEST, TRAIN_STATE
 from fluxgym.errors import Problem
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.files import raise_if_exhausted, read_json
@@ -47,7 +47,7 @@ class BuiltinBackend:
         """Return a checkpoint if every file of its manifest is there and whole; with verify, the hashes are computed too."""
         try:
             manifest = Manifest.from_json(read_json(folder / MANIFEST))
-            if find_fault(folder, manifest, verify=verify) is not None:
+            if find_fault(folder, manifest, verify=verify) is not None or not _has_sound_state(folder, manifest):
                 return None
             written_at = (folder / MANIFEST).stat().st_mtime
         except (OSError, ValueError) as error:
@@ -61,3 +61,8 @@ class BuiltinBackend:
     def resume_notice(self) -> str:
         """Return an empty text: a resumed training is exact."""
         return ""
+
+
+def _has_sound_state(folder: Path, manifest: Manifest) -> bool:
+    """Return True if the trainer will accept the values of a checkpoint's train_state.json."""
+    return TRAIN_STATE not in manifest.files or not find_state_fault(read_json(folder / TRAIN_STATE), manifest)

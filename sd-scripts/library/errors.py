@@ -21,6 +21,14 @@ class TrainerError(Exception):
         self.reason_code = reason_code
 
 
+class CheckpointError(TrainerError):
+    """A checkpoint that cannot be used, although another one may be; `checkpoint` is the name of its folder."""
+
+    def __init__(self, message: str, checkpoint: str, *, reason_code: ReasonCode = ReasonCode.BAD_INPUT) -> None:
+        super().__init__(message, reason_code=reason_code)
+        self.checkpoint = checkpoint
+
+
 def warn(sentence: str) -> None:
     """Print a warning to stderr, and write it to --console_log_file if that is set (training/reporting.py)."""
     print(f"warning: {sentence}", file=sys.stderr, flush=True)

@@ -59,11 +59,13 @@ def fixture_current(old):
     return Installation(old.outputs)
 
 
-def start(old: Installation, name: str, *, repeats: int) -> Path:
-    """Start a training with the old package; returns the folder of the run."""
+def start(old: Installation, name: str, *, repeats: int, by: Installation | None = None) -> Path:
+    """Start a training with the old package, or `by` another one; returns the folder of the run."""
     state = {"lora_name": name, "base_model": "pocket", "vram": "24G", "num_repeats": repeats, "max_train_epochs": 1, "network_dim": 1,
              "sample_every_n_steps": 0, "workers": 1, "enable_monitoring": True, "advanced": ADVANCED}  # fmt: skip
-    return Path(old.run("start", "--state", write_json(old.program / "state.json", state), "--images", old.outputs.parent / "cats").strip())
+    return Path(
+        (by or old).run("start", "--state", write_json(old.program / "state.json", state), "--images", old.outputs.parent / "cats").strip()
+    )
 
 
 def write_json(path: Path, value: dict) -> Path:
@@ -101,6 +103,23 @@ def test_an_old_run_is_stopped_and_the_old_one_that_waited_is_completed(old, cur
     current.wait_for_step("first", steps + 2)
     current.run("stop", "first")
     assert min(losses(first, attempt=2)) == steps + 1
+
+
+def test_an_old_run_that_waits_without_a_supervisor_is_started_from_its_settings(old, current):
+    first, second = start(old, "first", repeats=500), start(old, "second", repeats=2)
+    current.wait_for_step("first", 2)
+    current.wait_for_status("second", "queued")
+    os.kill(supervisor_of(second), signal.SIGKILL)
+    replace_package(old)
+    current.run("stop", "first")
+    launch = json.loads((second / ".run" / "launch.json").read_text())
+    assert "signature" not in launch
+    write_json(second / ".run" / "launch.json", launch | {"argv": ["false"], "cwd": str(first)})  # and only from its settings
+    start(old, "third", repeats=1, by=current)
+    row = current.wait_for_status("second", "completed", "failed", "stopped")
+    assert (row["status"], row["progress"]["step"]) == ("completed", 8), row
+    assert "signature" in json.loads((second / ".run" / "launch.json").read_text())
+    assert current.wait_for_status("third", "completed", "failed", "stopped")["status"] == "completed"
 
 
 def test_a_removed_folder_does_not_hide_a_living_old_supervisor(old, current):

@@ -16,6 +16,7 @@ from tests.faults.truth import ROOT, Result
 
 SUITE = (
     ("A dead trainer's PID is given to another process", truth.reused_pids, 1000),
+    ("A dead trainer's PID is given to another group's leader while a daemon is ended", truth.reused_groups, 100),
     ("The machine or container restarts under a training", truth.reboots, 100),
     ("A trainer leaves deaf daemons in sessions of their own", truth.escaping_children, 100),
     ("One name is started 50 times at the same moment", truth.parallel_starts, 100),

@@ -55,9 +55,19 @@ def _in_namespace(program: str, folder: Path, count: int) -> subprocess.Complete
 
 def reused_pids(folder: Path, count: int) -> Result:
     """Give the PIDs of dead trainers to others: none is shown as running, none is signalled."""
+    return _in_own_namespace("reuse", folder, count)
+
+
+def reused_groups(folder: Path, count: int) -> Result:
+    """Give the PIDs of dead trainers to leaders of other groups while daemons of the trainers are being ended: none is signaled."""
+    return _in_own_namespace("group_reuse", folder, count)
+
+
+def _in_own_namespace(program: str, folder: Path, count: int) -> Result:
+    """Run a program that prints how often it tried and how often the truth held."""
     if not may_make_namespaces():
         return Result(tried=0, held=0, note="PID namespaces are not allowed here")
-    done = _in_namespace("reuse", folder, count)
+    done = _in_namespace(program, folder, count)
     try:
         tried, held = map(int, done.stdout.split()[-2:])
     except ValueError:

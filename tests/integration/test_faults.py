@@ -5,8 +5,8 @@ import pytest
 from tests.faults import truth
 
 SHORT = (
-    (truth.reused_pids, 10), (truth.reboots, 1), (truth.escaping_children, 4), (truth.parallel_starts, 1), (truth.damaged_states, 400),
-    (truth.killed_writes, 5), (truth.healthy_phases, 30),
+    (truth.reused_pids, 10), (truth.reused_groups, 4), (truth.reboots, 1), (truth.escaping_children, 4), (truth.parallel_starts, 1),
+    (truth.damaged_states, 400), (truth.killed_writes, 5), (truth.healthy_phases, 30),
 )  # fmt: skip
 
 

@@ -6,21 +6,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
+from fluxgym.contract.lease import read_lease
 from fluxgym.engines.registry import engine_of, is_executing, is_supervised, status_of
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.runs.launch_spec import read_launch_spec, write_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
 from fluxgym.sessions.control import request_stop, wait_until_ended
-from fluxgym.sessions.resume import needs_check, resume
-from tests.support.runs import STOPPABLE_TRAINER, launch, launch_broken, order_of, state_of, wait_for, wait_until_running
+from fluxgym.sessions.resume import needs_check, resume, resume_preview
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
+from tests.support.runs import STOPPABLE_TRAINER, launch, launch_broken, order_of, state_of, wait_for, wait_until_running, write_checkpoint
 
 GOOD = "progress(2); progress(4); lora()"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
@@ -344,3 +347,54 @@ def test_verification_that_crashes_fails_the_run(run):
     assert launch_broken(run, GOOD, slow).wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
     assert "could not be checked" in read_exit(run).reason
+
+
+def test_checkpoint_that_the_trainer_refused_is_not_offered_again(run, tmp_path):
+    for step in (2, 3):
+        write_checkpoint(run, f"cat-step{step:08d}-state", step)
+    refuse = "progress(0, reason_code='bad_input', reason='it is damaged', checkpoint='cat-step00000003-state'); sys.exit(2)"
+    spec = replace(order_of(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
+    write_launch_spec(run, spec)
+    assert resume_preview(run).step == 3
+    engine_of(run).submit(run, spec)
+    assert wait_until_ended(run).reason == "It is damaged"
+    assert resume_preview(run).step == 2
+
+
+def test_run_that_finished_after_the_clock_went_back_is_completed(run):
+    launch(run, "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 86400,) * 2); progress(4)")
+    assert wait_until_ended(run).status is Status.COMPLETED
+
+
+def test_state_saved_after_the_clock_went_back_counts_as_saved(run):
+    back = STOPPABLE_TRAINER.replace("state(3), ", "state(3), os.utime(f'{folder}/{name}-step00000003-state/manifest.json', (1e9, 1e9)), ")
+    launch(run, back)
+    wait_until_running(run)
+    request_stop(run)
+    assert wait_until_ended(run).reason == "Stopped by you at step 3 of 4; its state was saved."
+
+
+def test_trainer_that_does_not_check_the_lease_is_killed_when_another_start_has_the_folder(run):
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
+    record = read_record(run)
+    before = {path: path.read_bytes() for path in (run.ui_state, run.process, run.training_pid, run.progress)}
+    LeaseKeeper.take(run.lease)
+    wait_for(lambda: not is_executing(run))
+    assert start_ticks(record.trainer.pid) is None
+    assert "another start has taken over" in run.monitor_log.read_text()
+    assert {path: path.read_bytes() for path in before} == before
+    assert not run.exit.exists()
+
+
+def test_trainer_that_found_itself_replaced_leaves_no_record_of_its_end(run):
+    launch(run, "progress(2); sys.exit(144)")
+    wait_for(lambda: not is_executing(run))
+    assert not run.exit.exists()
+
+
+def test_trainer_knows_the_lease_under_which_it_was_started(run):
+    launch(run, "progress(4, holder=os.environ['FLUXGYM_LEASE'], folder=os.environ['FLUXGYM_RUN_FOLDER']); lora()")
+    wait_until_ended(run)
+    line = json.loads(run.progress.read_text().splitlines()[0])
+    assert (line["holder"], line["folder"]) == (read_lease(run.lease).holder, str(run.folder))

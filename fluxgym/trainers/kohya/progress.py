@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.progress import format_line
-from fluxgym.contract.regular_files import append_regular, open_regular
+from fluxgym.contract.progress import append_lines, format_line
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.errors import StorageError
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.output import KohyaOutput, SavedState
@@ -86,8 +86,7 @@ class KohyaProgress:
         start = {"time": time.time(), "attempt": self._attempt}
         text = "".join(format_line(start | line) for line in lines)
         try:
-            with append_regular(self._run.progress) as file:
-                file.write(text.encode())
+            append_lines(self._run.progress, text)
         except OSError as error:
             log.warning("progress could not be written: %s", error)
         self._written, self._written_at = lines[-1], time.monotonic()

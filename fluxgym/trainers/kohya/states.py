@@ -32,8 +32,9 @@ def read_position(folder: Path) -> KohyaPosition | None:
         counted = read_json(folder / TRAIN_STATE)
         name = STATE_FOLDER.search(folder.name)
         unfinished = int(name is not None and name["step"] is not None)  # kohya counts the epoch in which such a state was saved
-        return KohyaPosition(step=int(counted[KOHYA_STEP]), epoch=max(0, int(counted[KOHYA_EPOCH]) - unfinished), total_steps=0)
-    except (OSError, KeyError, TypeError, ValueError):
+        position = KohyaPosition(step=int(counted[KOHYA_STEP]), epoch=max(0, int(counted[KOHYA_EPOCH]) - unfinished), total_steps=0)
+        return KohyaPosition.from_json(position.to_json())
+    except (OSError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

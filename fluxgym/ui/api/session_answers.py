@@ -206,11 +206,12 @@ class Banner:
 
 @dataclass(frozen=True, kw_only=True)
 class ActionResult:
-    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template."""
+    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a sentence to show."""
 
     slug: str | None = None
     changed: list[str] = field(default_factory=list)
     template: str | None = None
+    notice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

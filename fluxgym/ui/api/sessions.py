@@ -22,7 +22,7 @@ from fluxgym.sessions.figures import FigureCache
 from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import is_unstarted
-from fluxgym.sessions.resume import resume
+from fluxgym.sessions.resume import resume, resumed_sentence
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
 from fluxgym.ui.api.run_parts import versions
@@ -63,13 +63,14 @@ STATUS_ORDER = (
 
 @dataclass(frozen=True, kw_only=True)
 class ActionRequest:
-    """A button's action; run_id is that of the run that the button was drawn for."""
+    """A button's action; run_id is that of the run that the button was drawn for, agreed the codes of errors that the user agreed to."""
 
     run_id: str | None = None
     name: str = ""
     version: str = ""
     checkpoint: str = ""
     epochs: int | None = None
+    agreed: tuple[str, ...] = ()
 
 
 Action = Callable[[RunPaths, ActionRequest], ActionResult]
@@ -162,8 +163,9 @@ class SessionRoutes:
         return self._actions[action](run, request)
 
     def _resume(self, run: RunPaths, request: ActionRequest) -> ActionResult:
-        resume(run, settings=self._settings, from_checkpoint=request.checkpoint[:200] or None, epochs=request.epochs)
-        return ActionResult()
+        chosen = request.checkpoint[:200] or None
+        resume(run, settings=self._settings, from_checkpoint=chosen, epochs=request.epochs, agreed=request.agreed)
+        return ActionResult(notice=resumed_sentence(run))
 
     def _build_actions(self) -> dict[str, Action]:
         """Return the function of each action, which takes the run and the request."""

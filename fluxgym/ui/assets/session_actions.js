@@ -164,6 +164,32 @@ function showError(button, text) {
  */
 const request = (session, action, more = {}) => post(path("sessions", session.slug, action), { run_id: session.run_id, ...more });
 
+/** @type {Record<string, { title: string, yes: string }>} the questions that the app's refusals are, by code */
+const CONSENTS = {
+  NamesCode: { title: "This training names code of its own", yes: "Run it" },
+  TakesOver: { title: "This training ran on another machine", yes: "Take over" },
+};
+
+/**
+ * Send an action, and send it again with the user's consent to what the app asks about.
+ * @param {SessionRow} session
+ * @param {string} action
+ * @param {Omit<ActionRequest, "run_id">} [more]
+ */
+async function requestWithConsent(session, action, more = {}) {
+  /** @type {string[]} */
+  const agreed = [];
+  for (;;) {
+    const answer = await request(session, action, { ...more, agreed });
+    const code = answer.error?.code ?? "";
+    const consent = CONSENTS[code];
+    if (answer.value?.notice) notice(answer.value.notice);
+    if (!answer.error || !consent || agreed.includes(code)) return answer;
+    if (!await question({ title: consent.title, text: answer.error.message, yes: consent.yes, danger: true })) return answer;
+    agreed.push(code);
+  }
+}
+
 /**
  * Open a run's page, and show its settings in the form unless that holds unsaved changes.
  * @param {SessionRow} session
@@ -184,7 +210,7 @@ async function press(action, session, button) {
   const label = button.textContent ?? "";
   button.disabled = true;
   put(button, BUSY[action] ?? label);
-  const answer = await request(session, action === "cancel" ? "stop" : action);
+  const answer = await requestWithConsent(session, action === "cancel" ? "stop" : action);
   button.disabled = false;
   put(button, label);
   if (answer.offline) notice(`Connection lost. It is not known whether ${session.lora_name} was changed.`);
@@ -213,7 +239,7 @@ export function actions(ask) {
       ask();
     }
   }
-  act.request = request;
+  act.request = requestWithConsent;
   act.done = (/** @type {string | null} */ slug = null) => {
     emit("fg:changed");
     if (slug) go("run", slug);

@@ -1,21 +1,23 @@
 // The types of the JSON API, made from its OpenAPI description by `make types`. Do not edit.
 
 /**
- * A button's action; run_id is that of the run that the button was drawn for.
+ * A button's action; run_id is that of the run that the button was drawn for, agreed the codes of errors that the user agreed to.
  * @typedef {object} ActionRequest
  * @property {string | null} [run_id]
  * @property {string} [name]
  * @property {string} [version]
  * @property {string} [checkpoint]
  * @property {number | null} [epochs]
+ * @property {string[]} [agreed]
  */
 
 /**
- * What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template.
+ * What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a sentence to show.
  * @typedef {object} ActionResult
  * @property {string | null} slug
  * @property {string[]} changed
  * @property {string | null} template
+ * @property {string} notice
  */
 
 /**

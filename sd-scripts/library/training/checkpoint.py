@@ -12,13 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault
-from fluxgym.contract.files import MANIFEST, NETWORK, OPTIMIZER, OPTIMIZER_JSON, RUN_ID_VARIABLE, SCHEDULER, STATE_ENDING, TRAIN_STATE
+from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault, find_state_fault
+from fluxgym.contract.files import (
+    LORA_ENDING,
+    MANIFEST,
+    NETWORK,
+    OPTIMIZER,
+    OPTIMIZER_JSON,
+    RUN_ID_VARIABLE,
+    SCHEDULER,
+    STATE_ENDING,
+    TRAIN_STATE,
+)
 from fluxgym.contract.regular_files import read_regular
-from library.errors import TrainerError
+from library.errors import CheckpointError, TrainerError
 from library.files import complete_folder, write_json
 from library.optim.schedules import resume_scheduler
 from library.weights.safetensors_file import open_weights, save_tensors
@@ -26,6 +37,8 @@ from networks.base import TrainedNetwork
 
 TENSOR = "__tensor__"
 MAX_JSON_BYTES = 256 << 20  # the skeleton of an optimizer's state
+ALWAYS = (NETWORK, OPTIMIZER_JSON, SCHEDULER, TRAIN_STATE)  # the files that every checkpoint has
+UNFIT = (KeyError, ValueError, TypeError, AttributeError, IndexError, SafetensorError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +99,15 @@ def verify_checkpoint(folder: Path) -> None:
     manifest = read_manifest(folder)
     match find_fault(folder, manifest, verify=True):
         case (name, FileFault.MISSING):
-            raise TrainerError(f"the checkpoint {folder} is damaged: it lacks {name}.")
+            raise _damaged(folder, f"it lacks {name}")
         case (name, _):
-            raise TrainerError(f"the checkpoint {folder} is damaged: {name} has changed since it was written.")
+            raise _damaged(folder, f"{name} has changed since it was written")
+    if missing := [name for name in ALWAYS if name not in manifest.files]:
+        raise _damaged(folder, f"its manifest does not list {missing[0]}")
+
+
+def _damaged(folder: Path, fault: str) -> CheckpointError:
+    return CheckpointError(f"the checkpoint {folder} is damaged: {fault}.", folder.name)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -96,13 +115,14 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.from_json(_read_json(folder, MANIFEST))
     except ValueError:
-        raise TrainerError(f"the checkpoint {folder} is damaged: {MANIFEST} was not written by this trainer.") from None
+        raise _damaged(folder, f"{MANIFEST} was not written by this trainer") from None
 
 
 def is_complete(folder: Path) -> bool:
     """Return True if a folder is a complete and undamaged checkpoint."""
     try:
         verify_checkpoint(folder)
+        _parse_state(folder)
     except TrainerError:
         return False
     return True
@@ -121,10 +141,18 @@ def read_train_state(folder: Path) -> TrainState:
         )
     try:
         verify_checkpoint(folder)
+        return _parse_state(folder)
     except TrainerError as error:
-        raise TrainerError(f"{error}{_alternative(folder)}", reason_code=error.reason_code) from None
+        raise CheckpointError(f"{error}{_alternative(folder)}", folder.name, reason_code=error.reason_code) from None
+
+
+def _parse_state(folder: Path) -> TrainState:
+    """Return the values of a verified checkpoint; raises TrainerError naming the first that is wrong."""
+    value = _read_json(folder, TRAIN_STATE)
+    if fault := find_state_fault(value, read_manifest(folder)):
+        raise _damaged(folder, f"{TRAIN_STATE} {fault}")
     try:
-        return TrainState(**_read_json(folder, TRAIN_STATE))
+        return TrainState(**value)
     except TypeError as error:
         raise TrainerError(f"the checkpoint {folder} was written by another version: {error}.") from None
 
@@ -142,17 +170,18 @@ def load_checkpoint(
     folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
     """Restore a verified checkpoint and return its extra tensors; raises TrainerError if it does not fit the network or the optimizer."""
-    network.load(_tensors(folder / NETWORK), str(folder))
+    files = read_manifest(folder).files
     try:
-        tensors = _tensors(folder / OPTIMIZER) if (folder / OPTIMIZER).exists() else {}
+        network.load(_tensors(folder / NETWORK), str(folder))
+        tensors = _tensors(folder / OPTIMIZER) if OPTIMIZER in files else {}
         restore_optimizer(optimizer, put_tensors(_read_json(folder, OPTIMIZER_JSON), tensors))
         resume_scheduler(scheduler, _read_json(folder, SCHEDULER))
-    except (KeyError, ValueError) as error:
-        raise TrainerError(
-            f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with."
+    except UNFIT as error:
+        raise CheckpointError(
+            f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with.", folder.name
         ) from None
-    parts = {path.stem: path for path in folder.glob("*.safetensors") if path.name not in (NETWORK, OPTIMIZER)}
-    return {name: _tensors(path) for name, path in parts.items()}
+    parts = [name for name in files if name.endswith(LORA_ENDING) and name not in (NETWORK, OPTIMIZER)]
+    return {Path(name).stem: _tensors(folder / name) for name in parts}
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -189,8 +218,8 @@ def _read_json(folder: Path, name: str) -> Any:
         return json.loads(read_regular(folder / name, MAX_JSON_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise TrainerError(f"the checkpoint {folder} cannot be used: {name} cannot be read ({error.strerror}).") from None
-    except ValueError:
-        raise TrainerError(f"the checkpoint {folder} is damaged: {name} cannot be read.") from None
+    except (ValueError, RecursionError):
+        raise _damaged(folder, f"{name} cannot be read") from None
 
 
 def _take_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

@@ -1,10 +1,11 @@
 """Where a training begins, how far it is, and where it ends."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from library.config import StartConfig, TrainerConfig
-from library.errors import TrainerError
+from library.errors import CheckpointError, TrainerError
 from library.training.checkpoint import TrainState, read_train_state
 from library.training.kohya_state import is_kohya_state, position_of
 
@@ -58,6 +59,15 @@ def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState |
     return state
 
 
+def check_batch(state: TrainState, num_batches: int, folder: Path | None) -> None:
+    """Raise CheckpointError if a checkpoint is at a batch that an epoch of this training does not have: it would never end."""
+    if folder is not None and state.batch_in_epoch > num_batches:
+        raise CheckpointError(
+            f"--resume {folder} is damaged: it is at batch {state.batch_in_epoch} of an epoch, which has {num_batches} batches.",
+            folder.name,
+        )
+
+
 def training_length(config: TrainerConfig, steps_per_epoch: int) -> tuple[int, int]:
     """Return epochs and steps of a whole training: --max_train_epochs, else as many epochs as --max_train_steps needs."""
     if config.run.max_train_epochs:
@@ -73,13 +83,32 @@ def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: Trai
     """
     if checkpoint is None:
         return _first_position(config, steps_per_epoch, config.run.start)
-    first = _first_position(config, steps_per_epoch, StartConfig(**checkpoint.begun_by))
+    first = _first_position(config, steps_per_epoch, _start_of(checkpoint, config))
     if checkpoint.step > first.total_steps:
         raise TrainerError(
             f"--resume {config.run.resume} is at step {checkpoint.step}, beyond the {first.total_steps} steps of this training: "
             "nothing is left to train."
         )
+    if checkpoint.epoch >= first.num_epochs and checkpoint.step < first.total_steps:
+        raise CheckpointError(
+            f"--resume {config.run.resume} is damaged: it is at epoch {checkpoint.epoch} of {first.num_epochs}, but at step {checkpoint.step} of "
+            f"{first.total_steps}.",
+            _name(config),
+        )
     return replace(first, step=checkpoint.step, epoch=checkpoint.epoch, batch_in_epoch=checkpoint.batch_in_epoch, is_resumed=True)
+
+
+def _start_of(checkpoint: TrainState, config: TrainerConfig) -> StartConfig:
+    """Return the flags of the initial position that a checkpoint records; raises CheckpointError if they cannot be that."""
+    flags = {each.name: type(each.default) for each in fields(StartConfig) if each.default is not None}
+    for name, value in checkpoint.begun_by.items():
+        if name not in StartConfig.__annotations__ or type(value) is not flags.get(name, int):
+            raise CheckpointError(f"--resume {config.run.resume} is damaged: it was begun by {name} = {value!r:.40}.", _name(config))
+    return StartConfig(**checkpoint.begun_by)
+
+
+def _name(config: TrainerConfig) -> str:
+    return config.run.resume.name if config.run.resume is not None else ""
 
 
 def _first_position(config: TrainerConfig, steps_per_epoch: int, start: StartConfig) -> Position:

@@ -10,8 +10,7 @@ from typing import Any
 
 from fluxgym.contract.codes import Phase, ReasonCode
 from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
-from fluxgym.contract.progress import format_line
-from fluxgym.contract.regular_files import append_regular
+from fluxgym.contract.progress import append_lines, format_line
 from library.errors import TrainerError
 from library.files import disk_errors
 
@@ -40,10 +39,10 @@ class ProgressLog:
             self._last_part = time.monotonic()
             self.enter(phase, item=done, num_items=total)
 
-    def fail(self, reason_code: ReasonCode, reason: str) -> None:
-        """Write the reason of a failure as the last line; errors of this write are ignored."""
+    def fail(self, reason_code: ReasonCode, reason: str, *, checkpoint: str | None = None) -> None:
+        """Write the reason of a failure, and the checkpoint that could not be used, as the last line; errors of this write are ignored."""
         with suppress(OSError, TrainerError):
-            self.write(reason_code=reason_code, reason=reason)
+            self.write(reason_code=reason_code, reason=reason, checkpoint=checkpoint)
 
     def write(self, **fields: Any) -> None:
         """Append one line without the fields that are None, and create the folder if it does not exist."""
@@ -59,8 +58,7 @@ class ProgressLog:
         text = format_line(line | fields | memory_in_use())
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with append_regular(self.path) as file:
-                file.write(text.encode())
+            append_lines(self.path, text)
 
 
 def memory_in_use() -> dict[str, int | None]:

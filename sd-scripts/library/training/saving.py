@@ -12,7 +12,7 @@ from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_n
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
 from library.files import disk_errors, remove
-from library.training.checkpoint import CheckpointParts, TrainState, is_complete, save_checkpoint
+from library.training.checkpoint import CheckpointParts, TrainState, is_complete, read_manifest, save_checkpoint
 from library.training.metadata import metadata_at
 from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
@@ -92,7 +92,8 @@ class Saver:
         others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
         if any(is_complete(path) for path in sorted(others, key=_written_at, reverse=True)):
             return old
-        newest = next((path for path in sorted(old, key=_written_at, reverse=True) if is_complete(path)), None)
+        complete = [path for path in old if is_complete(path)]
+        newest = max(complete, key=lambda path: read_manifest(path).step, default=None)  # not by time: the clock may have been set back
         return [path for path in old if path != newest]
 
 

@@ -23,7 +23,7 @@ from library.training.kohya_state import is_kohya_state
 from library.training.learner import Learner
 from library.training.loaded_models import LoadedModels, load_models
 from library.training.metadata import fixed_metadata
-from library.training.position import Position, read_checkpoint, start_position, training_length
+from library.training.position import Position, check_batch, read_checkpoint, start_position, training_length
 from library.training.preflight import Run, check_run
 from library.training.progress_log import ProgressLog
 from library.training.reporting import Console, Reporter
@@ -62,6 +62,7 @@ def _find_checkpoint(run: Run, data: TrainingData) -> TrainState | None:
     state = read_checkpoint(run.config, data.steps_per_epoch)
     if state is not None:
         check_fixed(state, fixed_settings(run.config, data), str(run.config.run.resume))
+        check_batch(state, data.num_batches_per_epoch, run.config.run.resume)
     return state
 
 

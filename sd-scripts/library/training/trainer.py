@@ -8,6 +8,7 @@ import time
 
 from fluxgym.contract.codes import Phase
 from library.data.dataset import Batch, TrainingData
+from library.errors import TrainerError
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.process import StopFlag, StopRequested
 from library.training.hooks import Hooks
@@ -35,15 +36,20 @@ class Trainer:
         self.hooks, self.reporter, self.stop, self.position = hooks, reporter, stop, position
 
     def run(self) -> None:
-        """Train to the end and save; raises StopRequested after the state was saved for a stop, TrainerError for a user's mistake."""
+        """Train to the end and save.
+
+        Raises StopRequested after the state was saved for a stop, TrainerError for a user's mistake, and Fenced if another start has the folder.
+        """
         try:
             self._train()
         except StopRequested:
+            self.stop.check_lease()
             if self.position.step:
                 self.hooks.at_stop(self.position)
             raise
         finally:
             self.reporter.close()
+        self.stop.check_lease()
         self.hooks.at_end(self.position)
 
     def _train(self) -> None:
@@ -57,12 +63,15 @@ class Trainer:
     def _run_epoch(self) -> None:
         """Make the steps that are left of the current epoch, then what is scheduled at its end."""
         self.reporter.enter(Phase.TRAINING, epoch=self.position.current_epoch)  # the first step may take long
+        before = self.position
         for next_batch, micro_batches in self.data.steps(self.position.epoch, self.position.batch_in_epoch):
             self._run_step(micro_batches, next_batch)
             if self.position.is_at_end:
                 break
         if self.position.batch_in_epoch == self.data.num_batches_per_epoch:
             self.position = self.position.after_epoch()  # an epoch that the last step cuts short can be extended by a resume
+        if self.position == before:  # otherwise the same epoch would be saved again and again
+            raise TrainerError(f"epoch {before.current_epoch} has no batch after batch {before.batch_in_epoch}; nothing can be trained.")
         self.reporter.report_epoch(self.position)
         self.hooks.after_epoch(self.position)
 
@@ -74,6 +83,7 @@ class Trainer:
         loss = sum(losses) / len(losses)
         self.learner.check_loss(loss, step)
         rates = self.learner.step(step)
+        self.stop.check_lease()  # before anything of this step is written
         self.position = self.position.after_step(next_batch)
         self.reporter.report_step(self.position, loss, rates, time.perf_counter() - started)
         self.hooks.after_step(self.position)

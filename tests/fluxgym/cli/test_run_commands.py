@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.runs.status import SUPERVISOR_ENDED
 from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
-from tests.support.runs import dead_process, make_run, record_processes, wait_for
+from tests.support.runs import dead_process, make_run, record_processes, wait_for, write_checkpoint
 from tests.support.small_world import small_world, state
 
 
@@ -118,6 +119,36 @@ def test_stop_and_resume_by_either_name(run_cli):
     assert code == 0
     assert "✅" in out
     wait_until_ended(run)
+
+
+def test_resume_names_the_checkpoint_that_it_uses_and_the_damaged_one(run_cli, monkeypatch):
+    run_cli("start", *write_state(run_cli.folder), "--wait")
+    run = RunPaths(run_cli.outputs / "my-cat")
+    write_checkpoint(run, "my-cat-000001-state", 4)
+    newest = write_checkpoint(run, "my-cat-step00000006-state", 6)
+    (newest / "model.safetensors").write_bytes(b"WEIGHTS")
+    os.utime(newest / "manifest.json", (time.time() + 5,) * 2)
+    monkeypatch.setenv("TEST_STEPS", "16")
+    code, _, err = run_cli("resume", "my-cat", "--epochs", "2", "--wait")
+    assert code == 0
+    assert (
+        "It resumes from my-cat-000001-state: epoch 1, step 4 of 16. Newer ones are damaged and are not used: my-cat-step00000006-state."
+        in err
+    )
+
+
+def test_resume_asks_before_it_runs_code_that_was_not_started_here(run_cli, monkeypatch):
+    module = {"advanced": {"reg_data_dir": "", "train_batch_size": 1, "enable_bucket": False, "optimizer_type": "evil.Adam"}}
+    run_cli("start", *write_state(run_cli.folder, **module), "--wait")
+    run = RunPaths(run_cli.outputs / "my-cat")
+    write_checkpoint(run, "my-cat-000001-state", 4)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(run_cli.folder / "another"))
+    monkeypatch.setenv("TEST_STEPS", "16")
+    code, _, err = run_cli("resume", "my-cat", "--epochs", "2")
+    assert code == 2
+    assert "runs the Python module “evil” (optimizer_type)" in err
+    assert "add --agree code" in err
+    assert run_cli("resume", "my-cat", "--epochs", "2", "--agree", "code", "--wait")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fluxgym.contract.checkpoint_manifest import FileDigest, FileFault, KohyaPosition, Manifest, digest, find_fault
+from fluxgym.contract.checkpoint_manifest import FileDigest, FileFault, KohyaPosition, Manifest, digest, find_fault, find_state_fault
 
 SHA = hashlib.sha256(b"data").hexdigest()
 TEXT = '{"files": {"model.safetensors": {"sha256": "' + SHA + '", "bytes": 4}}, "step": 20, "epoch": 2, "total_steps": 40, "run_id": "abc"}'
@@ -29,7 +29,20 @@ def test_manifest_without_run_id_is_read():
 
 @pytest.mark.parametrize(
     "change",
-    [{"files": None}, {"files": []}, {"files": {"a": 7}}, {"files": {"a": {"bytes": 4}}}, {"step": None}, {"epoch": "x"}, {"step": 1e999}],
+    [
+        {"files": None},
+        {"files": []},
+        {"files": {"a": 7}},
+        {"files": {"a": {"bytes": 4}}},
+        {"step": None},
+        {"epoch": "x"},
+        {"step": 1e999},
+        {"step": -1},
+        {"step": True},
+        {"step": 2**60},
+        {"files": {"../outside": {"sha256": SHA, "bytes": 4}}},
+        {"files": {"a": {"sha256": SHA, "bytes": -4}}},
+    ],
 )
 def test_manifest_of_other_content_raises_value_error(change):
     with pytest.raises(ValueError, match="not a manifest"):
@@ -40,6 +53,39 @@ def test_manifest_of_other_content_raises_value_error(change):
 def test_manifest_of_another_value_raises_value_error(value):
     with pytest.raises(ValueError, match="not a manifest"):
         Manifest.from_json(value)
+
+
+STATE = {"step": 20, "epoch": 2, "batch_in_epoch": 3, "total_steps": 40, "seed": 42, "fixed": {}, "losses": [0.5, 1]}
+
+
+def test_values_that_the_trainer_writes_have_no_fault():
+    assert find_state_fault(STATE, MANIFEST) == ""
+    assert find_state_fault({key: value for key, value in STATE.items() if key != "losses"}, MANIFEST) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"step": "20"}, "has the step '20', which is not a count"),
+        ({"step": -1}, "has the step -1, which is not a count"),
+        ({"step": 10}, "has the step 10, and the manifest has 20"),
+        ({"batch_in_epoch": 1.5}, "has the batch_in_epoch 1.5, which is not a count"),
+        ({"batch_in_epoch": None}, "has the batch_in_epoch None, which is not a count"),
+        ({"seed": "x"}, "has the seed 'x', which is not a whole number"),
+        ({"fixed": []}, "has fixed that are not a table"),
+        ({"losses": ["0.5"]}, "has losses that are not a list of numbers"),
+        ({"losses": 7}, "has losses that are not a list of numbers"),
+        ({"losses": [float("nan")]}, "has losses that are not a list of numbers"),
+        ({"log_folder": 7}, "has a log_folder that is not a text"),
+    ],
+)
+def test_each_value_of_another_kind_is_named(change, fault):
+    assert find_state_fault(STATE | change, MANIFEST) == fault
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 7])
+def test_state_of_another_value_is_named(value):
+    assert find_state_fault(value, MANIFEST) == "holds no values"
 
 
 def test_digest_is_size_and_sha256(folder):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from fluxgym.contract.progress import NUMBER_LIMIT, NUMBERS, format_line, is_number, validate_line
+from fluxgym.contract.progress import NUMBER_LIMIT, NUMBERS, append_lines, format_line, is_number, validate_line
 
 
 def test_limit_is_that_of_exact_integers_in_json_and_browsers():
@@ -40,3 +40,13 @@ def test_validate_line_drops_bad_numbers_and_keeps_other_fields():
 def test_written_line_is_read_unchanged():
     line = {"time": 1.25, "attempt": 2, "phase": "training", "step": 3, "loss": 0.125, "s_per_it": 1e-5}
     assert validate_line(json.loads(format_line(line))) == line
+
+
+def test_lines_are_appended_to_a_file_and_never_through_a_link(tmp_path):
+    for number in (1, 2):
+        append_lines(tmp_path / "progress.jsonl", format_line({"step": number}))
+    assert (tmp_path / "progress.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+    (tmp_path / "link").symlink_to(tmp_path / "profile")
+    with pytest.raises(OSError, match="symbolic links"):
+        append_lines(tmp_path / "link", "x")
+    assert not (tmp_path / "profile").exists()

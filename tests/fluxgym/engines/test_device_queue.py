@@ -1,6 +1,9 @@
 """Tickets on disk: their keys are those of earlier versions, their order is kept, and damaged ones are ignored."""
 
 import json
+import os
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +12,8 @@ from fluxgym.engines.devices import acquire_devices
 from fluxgym.errors import SessionError
 from fluxgym.runs.launch_spec import DeviceRequest
 from fluxgym.runs.paths import OutputsPaths
-from tests.support.runs import make_run
+from fluxgym.runs.process_identity import identify
+from tests.support.runs import make_run, record_processes
 
 CPU = DeviceRequest(kind="cpu")
 
@@ -78,6 +82,20 @@ def test_only_active_tickets_for_the_same_device_are_ahead(queue, tmp_path):
         queue.mark_restarted(ticket)
     assert [ticket.slug for ticket in queue.ahead_of(third)] == ["b"]
     assert queue.ahead_of(second) == []
+
+
+def test_run_that_waits_on_another_host_is_abandoned_when_its_lease_is_not_renewed(queue, tmp_path):
+    (run,) = joined(queue, tmp_path, "cat")
+    run.private.mkdir(parents=True, exist_ok=True)
+    there = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="pod")
+    record_processes(run, "id-cat", 1, there, None)
+    (ticket,) = queue.tickets()
+    assert queue.is_abandoned(ticket)
+    run.lease.write_text("{}")
+    assert (queue.is_abandoned(ticket), queue.waits_elsewhere(ticket)) == (False, True)
+    assert queue.ahead_of(run) == []
+    os.utime(run.lease, (time.time() - 300,) * 2)
+    assert (queue.is_abandoned(ticket), queue.waits_elsewhere(ticket)) == (True, False)
 
 
 def test_the_reason_names_devices_users_and_the_next_run(queue, tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -15,7 +16,7 @@ from fluxgym.engines.registry import status_of
 from fluxgym.errors import LaunchError, StorageError
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.process_identity import identify, is_frozen
+from fluxgym.runs.process_identity import identify, init_started_at, is_frozen
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import EnginePhase
@@ -74,6 +75,15 @@ def test_phase_follows_from_the_recorded_processes(engine, run, supervisor, trai
     assert (found.phase, found.is_supervised) == (phase, is_supervised)
     assert found.node == ("pod" if phase is EnginePhase.UNREACHABLE else "")
     assert ("restarted" in found.reason) == (supervisor == REBOOTED)
+
+
+def test_a_restarted_container_says_when_it_was_started_itself(engine, run):
+    before = identity({"init_ticks": 7})
+    record_processes(run, "id-cat", 1, before, before)
+    started = datetime.fromtimestamp(init_started_at())
+    assert observed(engine, run).reason == f"The container restarted at {started:%Y-%m-%d %H:%M}."
+    record_processes(run, "id-cat", 1, replace(before, boot_id="another"), replace(before, boot_id="another"))
+    assert observed(engine, run).reason.startswith("The machine or container restarted at ")
 
 
 def test_one_call_observes_many_runs(engine, run, tmp_path):

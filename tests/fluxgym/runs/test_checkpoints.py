@@ -1,5 +1,10 @@
 """Only complete checkpoints are offered, the furthest first; people may use the guide's short names."""
 
+import hashlib
+import json
+import os
+import shutil
+
 import pytest
 
 from fluxgym.errors import NothingToResume
@@ -55,3 +60,33 @@ def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_th
 def test_without_any_the_way_out_is_named(tmp_path):
     with pytest.raises(NothingToResume, match="from the beginning"):
         choose_checkpoint(make_run(tmp_path), BUILTIN)
+
+
+def test_a_damaged_one_is_not_offered_again_until_it_is_written_again(run):
+    folder = run.folder / "my-cat-lora-step00000055-state"
+    (folder / "model.safetensors").write_bytes(b"WEIGHTS")
+    assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]  # sizes do not show it
+    assert choose_checkpoint(run, BUILTIN).step == 40
+    assert [found.step for found in list_complete(run, BUILTIN)] == [40]
+    shutil.rmtree(folder)
+    manifest = write_checkpoint(run, folder.name, 55) / "manifest.json"
+    os.utime(manifest, (manifest.stat().st_mtime + 5,) * 2)
+    assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]
+
+
+@pytest.mark.parametrize("change", [{"step": 9}, {"batch_in_epoch": -1}, {"losses": "x"}, None])
+def test_one_whose_values_the_trainer_would_refuse_is_not_offered(run, change):
+    folder = run.folder / "my-cat-lora-step00000055-state"
+    state = {"step": 55, "epoch": 1, "batch_in_epoch": 3, "total_steps": 90, "seed": 42, "fixed": {}}
+    text = json.dumps(state | change if change else [])
+    (folder / "train_state.json").write_text(text)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["train_state.json"] = {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert [found.step for found in list_complete(run, BUILTIN)] == [40]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"my-cat-lora-step00000055-state": "x"}', '{"a": 1e999}'])
+def test_a_damaged_list_of_refused_ones_hides_nothing(run, text):
+    run.refused_checkpoints.write_text(text)
+    assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]

@@ -1,12 +1,28 @@
 """A PID alone proves nothing: reused ones, zombies and other boots are distinguished."""
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
+
 from fluxgym.runs import process_identity as identity_module
-from fluxgym.runs.process_identity import Liveness, ProcessIdentity, group_members, identify, is_alive, liveness_of, start_ticks
+from fluxgym.runs.process_identity import (
+    Liveness,
+    ProcessIdentity,
+    group_members,
+    identify,
+    init_started_at,
+    is_alive,
+    liveness_of,
+    local_process,
+    signal_process,
+    signal_recorded,
+    start_ticks,
+)
 from tests.support.runs import wait_for
 
 
@@ -76,3 +92,34 @@ def test_another_machine_of_the_same_host_name_is_not_a_reboot_of_this_one(tmp_p
     before = own.to_json()
     del before["machine_id"]  # as it was recorded before
     assert ProcessIdentity.from_json(before) == replace(own, machine_id="")
+
+
+def test_signal_reaches_only_the_very_process():
+    child = subprocess.Popen(["sleep", "60"])
+    process = local_process(child.pid)
+    assert not signal_process(replace(process, start_ticks=process.start_ticks - 1), signal.SIGKILL)
+    assert not signal_recorded(replace(identify(child.pid, "x"), boot_id="another"), signal.SIGKILL)
+    assert process.is_alive
+    assert signal_process(process, signal.SIGTERM, signal.SIGCONT)
+    assert child.wait(30) == -signal.SIGTERM
+    assert not process.is_alive
+    assert not signal_process(process, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_kernel_or_container_without_pidfds_has_the_check_all_the_same(monkeypatch, number):
+    def refuse(pid):
+        raise OSError(number, "pidfd_open")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    child = subprocess.Popen(["sleep", "60"])
+    process = local_process(child.pid)
+    assert not signal_process(replace(process, start_ticks=process.start_ticks - 1), signal.SIGKILL)
+    assert signal_process(process, signal.SIGTERM)
+    assert child.wait(30) == -signal.SIGTERM
+
+
+def test_start_of_pid_1_is_that_of_the_container_or_machine():
+    import psutil
+
+    assert abs(init_started_at() - psutil.Process(1).create_time()) < 60

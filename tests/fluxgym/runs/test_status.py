@@ -61,6 +61,17 @@ def test_another_host_that_still_writes_is_running(tmp_path):
     assert shown(run).status is Status.STOPPED
 
 
+def test_a_run_that_waits_on_another_host_is_queued_there(tmp_path):
+    run = make_run(tmp_path, status="queued")
+    record(run, boot_id="x", host="pod")
+    run.ticket.parent.mkdir(parents=True)
+    run.ticket.write_text("{}")
+    run.lease.write_text("{}")
+    assert shown(run) == SessionStatus(Status.QUEUED, "", "It waits on another machine, pod.")
+    os.utime(run.lease, (time.time() - 300,) * 2)
+    assert "restarts the supervisor" in shown(run).reason
+
+
 def test_the_guides_remedy_of_removing_training_pid(tmp_path):
     run = make_run(tmp_path, status="running")
     record(run)

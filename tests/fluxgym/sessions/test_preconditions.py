@@ -3,19 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
 from fluxgym.app_settings import Settings
-from fluxgym.errors import AlreadyRunning
+from fluxgym.errors import AlreadyRunning, TakesOver
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.cleanup import delete, forget, sweep
 from fluxgym.sessions.history import restore, save_version, versions
-from fluxgym.sessions.preconditions import ensure_ended, is_name_available
+from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, is_name_available
 from fluxgym.sessions.resume import resume
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from tests.support.runs import make_run, record_processes, wait_for
 
 ACTIONS = {
@@ -70,6 +73,40 @@ def test_a_live_run_is_never_changed(action, situation, start_orphan, tmp_path):
     with pytest.raises(AlreadyRunning):
         ACTIONS[action](run)
     assert read_state(run) == before
+
+
+def silent_elsewhere(run):
+    lives_elsewhere(run)
+    os.utime(run.progress, (time.time() - 300,) * 2)
+
+
+def test_taking_over_from_another_host_asks_first(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    silent_elsewhere(run)
+    ensure_ended(run)
+    with pytest.raises(TakesOver, match="ran on another machine or container, pod; its last sign of life was at"):
+        ensure_not_elsewhere(run, [])
+    with pytest.raises(TakesOver):
+        ACTIONS["resume"](run)
+    ensure_not_elsewhere(run, ["TakesOver"])
+
+
+def test_a_run_that_has_ended_on_another_host_is_resumed_without_a_question(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    silent_elsewhere(run)
+    write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="stopped", reason_code="user", reason="Stopped by you."))
+    ensure_not_elsewhere(run, [])
+    run.exit.unlink()
+    run.ui_state.write_text(run.ui_state.read_text().replace("running", "stopped"))
+    ensure_not_elsewhere(run, [])
+
+
+def test_a_silent_trainer_on_another_host_lives_while_its_lease_is_renewed(tmp_path):
+    run = make_run(tmp_path, status="running", timestamp=1.0)
+    silent_elsewhere(run)
+    LeaseKeeper.take(run.lease)
+    with pytest.raises(AlreadyRunning, match="It runs on another machine, pod"):
+        ensure_ended(run)
 
 
 def test_an_ended_run_may_be_changed_though_its_state_is_damaged(tmp_path):

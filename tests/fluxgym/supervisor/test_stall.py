@@ -1,6 +1,7 @@
 """How long a phase may be silent: its own limit at first, then what this run has shown; unwatched time does not count."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,4 +111,4 @@ def test_suspend_of_the_machine_is_not_a_stall(run, clock):
 
 def test_a_log_on_a_full_disk_is_not_an_error(run):
     run.training_log.symlink_to("/dev/full")
-    dump_stacks(1 << 30, run.training_log)
+    dump_stacks(SimpleNamespace(pid=1 << 30), run.training_log)

@@ -16,12 +16,15 @@ from fluxgym.errors import (
     FluxGymError,
     LaunchError,
     ModelError,
+    NamesCode,
     NameTaken,
+    NeedsConsent,
     NothingToResume,
     NotReadableNow,
     SessionNotFound,
     StopFailed,
     StorageError,
+    TakesOver,
     TooLarge,
     UnreadableState,
 )
@@ -30,6 +33,7 @@ from tests.support.api import error, router_client, value
 
 STATUSES = {
     BadName: 400, ConfigError: 400, DatasetError: 400, LaunchError: 400, ModelError: 400, SessionNotFound: 404, AlreadyRunning: 409, NameTaken: 409,
+    NamesCode: 409, TakesOver: 409, NeedsConsent: 409,
     NothingToResume: 409, StopFailed: 409, UnreadableState: 409, DamagedState: 409, TooLarge: 413, StorageError: 507, NotReadableNow: 507,
 }  # fmt: skip
 

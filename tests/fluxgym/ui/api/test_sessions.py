@@ -7,6 +7,7 @@ import time
 import pytest
 
 from fluxgym.contract.codes import Status
+from fluxgym.errors import NamesCode
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
@@ -173,6 +174,23 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     assert resume_preview(run) is None
 
 
+def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, settings, monkeypatch):
+    seen = []
+
+    def needs_consent(run, *, agreed, **_):
+        seen.append(tuple(agreed))
+        if "NamesCode" not in agreed:
+            raise NamesCode("cat runs the Python module “evil” (optimizer_type).")
+        return run
+
+    monkeypatch.setattr("fluxgym.ui.api.sessions.resume", needs_consent)
+    stopped(settings, "cat")
+    refused = client.post("sessions/cat/resume", json={})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "NamesCode")
+    assert client.post("sessions/cat/resume", json={"agreed": ["NamesCode"]}).json()["notice"] == ""
+    assert seen == [(), ("NamesCode",)]
+
+
 def test_a_button_of_an_earlier_start_does_nothing(client, settings):
     stopped(settings, "cat", run_id="new")
     assert "again" in error(client.post("sessions/cat/resume", json={"run_id": "old"}), 409)
@@ -214,7 +232,7 @@ def test_statuses_are_the_lists_own(client, settings):
 
 def test_the_menu_does_what_it_says(client, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
-    nothing = {"slug": None, "changed": [], "template": None}
+    nothing = {"slug": None, "changed": [], "template": None, "notice": ""}
 
     def act(action, **body):
         return client.post(f"sessions/cat/{action}", json=body)

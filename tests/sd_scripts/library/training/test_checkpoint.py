@@ -1,14 +1,16 @@
 """A checkpoint is complete or absent, restores everything, and names what is damaged."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.optim.lr_scheduler import LambdaLR
 
+from fluxgym.contract.checkpoint_manifest import digest
 from fluxgym.contract.files import MANIFEST
-from library.errors import TrainerError
+from library.errors import CheckpointError, TrainerError
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.optim.optimizers import OPTIMIZERS as OPTIMIZER_CLASSES
 from library.optim.optimizers import create_optimizer
@@ -144,3 +146,52 @@ def test_further_parts_and_older_checkpoints(folder):
     assert read_train_state(folder).losses == [1.5]
     older = json.loads((folder / "train_state.json").read_text())
     assert TrainState(**{name: value for name, value in older.items() if name not in ("settings", "losses", "log_folder")}).losses == []
+
+
+def tamper(folder, name, change):
+    """Change a JSON file of a checkpoint, with the right hash in the manifest."""
+    (folder / name).write_text(json.dumps(change(json.loads((folder / name).read_text()))))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][name] = asdict(digest(folder / name))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"step": 9}, r"train_state\.json has the step 9, and the manifest has 3"),
+        ({"batch_in_epoch": -2}, "has the batch_in_epoch -2, which is not a count"),
+        ({"losses": ["x"]}, "has losses that are not a list of numbers"),
+        ({"fixed": 7}, "has fixed that are not a table"),
+        ({"more": 7}, "was written by another version"),
+    ],
+)
+def test_each_tampered_value_is_refused_in_one_sentence_with_the_one_before(folder, changes, words):
+    later = folder.with_name("b-state")
+    save_checkpoint(later, parts(*training()), replace(STATE, step=3))
+    tamper(later, "train_state.json", lambda state: state | changes)
+    with pytest.raises(CheckpointError, match=f"{words}.* Resume from .*a-state, which is complete") as caught:
+        read_train_state(later)
+    assert caught.value.checkpoint == "b-state"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.json", "scheduler.json", "train_state.json"])
+def test_a_manifest_that_leaves_a_file_out_is_refused(folder, name):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["files"][name]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=f"its manifest does not list {name}"):
+        verify_checkpoint(folder)
+
+
+def test_tensors_that_the_manifest_does_not_list_are_not_loaded(folder):
+    save_file({"x": torch.ones(1)}, folder / "average.safetensors")
+    assert load_checkpoint(folder, *training()) == {}
+
+
+@pytest.mark.parametrize(("name", "value"), [("optimizer.json", []), ("optimizer.json", {"str:state": 7}), ("scheduler.json", 7)])
+def test_an_optimizer_or_schedule_of_another_kind_is_refused_in_one_sentence(folder, name, value):
+    tamper(folder, name, lambda _: value)
+    with pytest.raises(CheckpointError, match="does not fit this optimizer") as caught:
+        load_checkpoint(folder, *training())
+    assert caught.value.checkpoint == "a-state"

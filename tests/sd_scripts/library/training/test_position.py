@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from library.errors import TrainerError
+from library.errors import CheckpointError, TrainerError
 from library.training import position
 from library.training.checkpoint import TrainState
-from library.training.position import Position, read_checkpoint, start_position
+from library.training.position import Position, check_batch, read_checkpoint, start_position
 from tests.support.trainer_config import trainer_config
 
 STATE = TrainState(step=13, epoch=1, batch_in_epoch=6, total_steps=40, seed=1, fixed={})
@@ -75,3 +75,21 @@ def test_position_moves_by_steps_and_epochs():
     assert (second.step, second.epoch, second.batch_in_epoch, second.epochs_begun, second.current_epoch) == (1, 1, 0, 1, 2)
     assert replace(second, step=5).is_at_end
     assert replace(second, epoch=3).is_at_end
+
+
+def test_a_checkpoint_at_a_batch_that_no_epoch_has_is_refused(tmp_path):
+    check_batch(STATE, 6, tmp_path / "cat-state")
+    with pytest.raises(CheckpointError, match="is at batch 6 of an epoch, which has 5 batches") as caught:
+        check_batch(STATE, 5, tmp_path / "cat-state")
+    assert caught.value.checkpoint == "cat-state"
+
+
+def test_a_checkpoint_beyond_the_last_epoch_with_steps_left_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="at epoch 4 of 4, but at step 13 of 40"):
+        start_position(trainer_config(**LENGTH, resume=tmp_path / "cat-state"), 10, replace(STATE, epoch=4))
+
+
+@pytest.mark.parametrize("begun", [{"initial_epoch": "2"}, {"initial_step": True}, {"another": 1}, {"skip_until_initial_step": 1}])
+def test_a_checkpoint_that_records_other_start_flags_is_refused(tmp_path, begun):
+    with pytest.raises(CheckpointError, match="it was begun by"):
+        start_position(trainer_config(**LENGTH, resume=tmp_path / "cat-state"), 10, replace(STATE, begun_by=begun))

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from library.process import StopFlag, StopRequested
+from library.errors import TrainerError
+from library.process import Fenced, StopFlag, StopRequested
 from library.training.hooks import Hook
 from library.training.position import Position
 from library.training.trainer import Trainer
@@ -160,3 +161,27 @@ def test_a_failure_closes_the_reports_and_saves_nothing():
     with pytest.raises(ValueError):
         trainer.run()
     assert moments(parts) == ["start", "close"]
+
+
+def test_an_epoch_without_a_batch_is_not_saved_again_and_again():
+    trainer, parts = make_trainer(batch_in_epoch=BATCHES_PER_EPOCH + 1)
+    with pytest.raises(TrainerError, match="epoch 1 has no batch after batch 5"):
+        trainer.run()
+    assert "after epoch 1" not in parts.calls
+
+
+@pytest.mark.parametrize(("good_checks", "num_reported"), [(0, 0), (1, 1), (2, 1), (3, 2), (7, 4)])
+def test_a_fenced_training_ends_before_it_writes_anything_more(good_checks, num_reported, monkeypatch):
+    """The lease is checked in each step before that is reported, with each check for a stop, and before the last save."""
+    trainer, parts = make_trainer()
+    left = iter(range(good_checks))
+
+    def check_lease():
+        if next(left, None) is None:
+            raise Fenced
+
+    monkeypatch.setattr(trainer.stop, "check_lease", check_lease)
+    with pytest.raises(Fenced):
+        trainer.run()
+    assert len([call for call in parts.calls if call.startswith("report ") and "epoch" not in call]) == num_reported
+    assert parts.calls[-1] == "close"

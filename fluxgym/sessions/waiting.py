@@ -1,0 +1,103 @@
+"""Runs that wait in the queue while nothing would start them: restart their supervisors, after a new launch.json where it is not our own.
+
+Only a launch.json that this installation signed is executed. That of an earlier version, or in a folder from elsewhere, is made again: from
+the run's settings, with this app's trainer, models and Python. Of the old file, only the attempt, the name of the checkpoint and the GPUs count.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fluxgym.app_settings import Settings
+from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.engines.registry import engine_for, engine_of, status_of
+from fluxgym.errors import FluxGymError
+from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.runs.checkpoints import Checkpoint, newest_verified
+from fluxgym.runs.files import write_text
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_launch_spec
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import State, read_state, update_state
+from fluxgym.sessions.launch import launch_spec
+from fluxgym.sessions.named_checkpoint import with_named_checkpoint
+from fluxgym.sessions.preconditions import name_lock
+from fluxgym.trainers.base import backend_for
+from fluxgym.trainers.named_code import named_code
+from fluxgym.trainers.options import train_sh
+
+NEEDS_A_CLICK = "It waited in the queue, but this installation did not start it, and it {code}. Start or resume it yourself if you know that it is safe."
+NOT_PREPARED = "It waited in the queue, and it could not be prepared again: {error}"
+RETRY_S = 30.0
+log = logging.getLogger(__name__)
+
+
+def restart_waiting(settings: Settings) -> tuple[str, ...]:
+    """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises."""
+    outputs = OutputsPaths(settings.outputs)
+    engine = engine_for(outputs)
+    for slug in engine.abandoned():
+        try:
+            with name_lock(outputs, slug):
+                _prepare(outputs.run(slug), settings)
+        except (FluxGymError, OSError) as error:
+            log.warning("%s, which waits in the queue, could not be prepared: %s", slug, error)
+    return engine.reconcile()
+
+
+def keep_restarting_waiting(settings: Settings) -> None:
+    """Restart the supervisors of waiting runs, and look again as long as runs wait on another host: a container that was replaced is one."""
+    restart_waiting(settings)
+    while engine_for(OutputsPaths(settings.outputs)).waits_elsewhere():
+        time.sleep(RETRY_S)
+        restart_waiting(settings)
+
+
+def _prepare(run: RunPaths, settings: Settings) -> None:
+    """Write a launch.json of our own for a waiting run without one, or end its wait with the reason."""
+    spec = read_launch_spec(run)
+    if spec is None or read_own_launch_spec(run) is not None:
+        return
+    state = read_state(run)
+    if spec.run_id != state.get("run_id") or status_of(run, state).status is not Status.QUEUED:
+        return
+    try:
+        planned = _plan_again(run, spec, state, settings)
+    except FluxGymError as error:
+        _end(run, Status.FAILED, ReasonCode.LAUNCH, NOT_PREPARED.format(error=error))
+        return
+    own = launch_spec(planned, spec.run_id, max(1, spec.attempt), engine_of(run).chosen_gpus(spec))
+    if code := named_code(own):
+        _end(run, Status.STOPPED, ReasonCode.INTERRUPTED, NEEDS_A_CLICK.format(code=_listed(code)))
+        return
+    for path, text in (
+        (run.dataset_toml, planned.dataset_toml),
+        (run.sample_prompts, planned.sample_prompts),
+        (run.train_sh, train_sh(own.argv)),
+    ):
+        write_text(path, text)
+    write_launch_spec(run, own, keep_stop=True)
+
+
+def _plan_again(run: RunPaths, spec: LaunchSpec, state: State, settings: Settings) -> TrainingPlan:
+    """Return the plan of a waiting run: of a resume, from its checkpoint; raises the first error."""
+    checkpoint = None if spec.attempt == 1 else _checkpoint(run, spec, settings)
+    planned = plan(state, run.dataset, settings, run=run, resume=checkpoint)
+    planned.raise_error()
+    return planned if checkpoint is not None else with_named_checkpoint(planned, settings.outputs)
+
+
+def _checkpoint(run: RunPaths, spec: LaunchSpec, settings: Settings) -> Checkpoint | None:
+    """Return the run's checkpoint that launch.json names, else the newest complete one, None if there is none."""
+    backend = backend_for(settings.sd_scripts)
+    named = None if spec.resume_from is None else run.checkpoint(Path(spec.resume_from).name)
+    chosen = None if named is None else backend.read_checkpoint(named, verify=True)
+    return chosen or newest_verified(run, backend)
+
+
+def _listed(code: Sequence[str]) -> str:
+    return " and ".join(code)
+
+
+def _end(run: RunPaths, status: Status, code: ReasonCode, reason: str) -> None:
+    update_state(run, {"status": status, "reason_code": code, "reason": reason, "completed_at": time.time()})

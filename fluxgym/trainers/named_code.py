@@ -1,0 +1,46 @@
+"""What a training names besides its settings: Python modules that the trainer imports, pickles that it loads, and files that it writes elsewhere.
+
+Whoever can write a run's folder could have such a training execute code, so a run that this installation did not start needs consent.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
+from fluxgym.trainers.kohya.backend import KohyaBackend
+
+MODULE_FLAGS = ("--optimizer_type", "--lr_scheduler_type", "--network_module")
+WRITING_FLAGS = ("--console_log_file",)  # appended to a file of any name
+PICKLE_FLAGS = ("--network_weights", "--base_weights")
+# Packages of requirements*.txt and the trainer's own networks. A name without dots is a class of PyTorch or one of kohya's names.
+KNOWN_PACKAGES = frozenset({
+    "torch", "transformers", "diffusers", "bitsandbytes", "prodigyopt", "dadaptation", "schedulefree", "networks", "lycoris",
+})  # fmt: skip
+
+
+def named_code(spec: LaunchSpec) -> tuple[str, ...]:
+    """Return what a launch names that only the person who starts it should decide on, each as a phrase of a sentence."""
+    return (*_modules(spec.options), *_files(spec.options), *(_pickles(spec) if spec.backend == KohyaBackend.name else ()))
+
+
+def _modules(options: TrainerOptions) -> Iterator[str]:
+    for flag in MODULE_FLAGS:
+        for name in options.get(flag) or ():
+            if "." in name and name.partition(".")[0] not in KNOWN_PACKAGES:
+                yield f"runs the Python module “{name.rpartition('.')[0][:80]}” ({flag[2:]})"
+
+
+def _files(options: TrainerOptions) -> Iterator[str]:
+    for flag in WRITING_FLAGS:
+        for name in options.get(flag) or ():
+            yield f"writes to “{name[:80]}” ({flag[2:]})"
+
+
+def _pickles(spec: LaunchSpec) -> Iterator[str]:
+    """Yield the files that a kohya checkout unpickles, which can execute code."""
+    for flag in PICKLE_FLAGS:
+        for name in spec.options.get(flag) or ():
+            if Path(name).suffix != ".safetensors":
+                yield f"loads the pickle “{name[:80]}” ({flag[2:]})"
+    if spec.resume_from is not None:
+        yield f"loads the pickles of the checkpoint “{Path(spec.resume_from).name[:80]}”"
