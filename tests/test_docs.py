@@ -16,7 +16,7 @@ from fluxgym.app_settings import build_parser as build_app_parser
 from fluxgym.cli.main import build_parser as build_terminal_parser
 from fluxgym.contract.limits import MAX_RANK
 from library.command import MAX_RATE, MAX_RATIO
-from networks.lycoris_kohya import FULL_RANK, MAX_COUNT
+from networks.lycoris_args import FULL_RANK, MAX_COUNT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

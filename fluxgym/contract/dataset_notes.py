@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from fluxgym.contract.caption_files import Pairing
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.regular_files import open_regular
 
 MAX_NAMED = 3
 KOHYA_FOLDER = re.compile(r"(\d{1,6})_(.*)")
@@ -127,7 +128,7 @@ def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tup
 
 def content_digest(path: Path) -> bytes:
     """Return a hash of a file's content; raises OSError if it cannot be read."""
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=True) as file:
         return hashlib.file_digest(file, "blake2b").digest()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fluxgym.contract.progress import is_number
+from fluxgym.contract.regular_files import read_regular
 
 LEASE = "lease.json"  # in the run folder's private folder
 # Environment of the trainer
@@ -41,8 +42,7 @@ class RunLease:
 def read_lease(path: Path) -> RunLease | None:
     """Return the lease in a file, None if it is missing, damaged, or cannot be read at the moment."""
     try:
-        with path.open("rb") as file:
-            return RunLease.from_json(json.loads(file.read(MAX_BYTES)))
+        return RunLease.from_json(json.loads(read_regular(path, MAX_BYTES)))
     except (OSError, ValueError, RecursionError):
         return None
 

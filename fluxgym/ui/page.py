@@ -51,7 +51,7 @@ def js_module(name: str, setup: Any = None) -> gr.HTML:
 
 def head(root_path: str = "") -> str:
     """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
-    style = "".join(path.read_text(encoding="utf-8") for path in STYLES)
+    style = "".join(path.read_text(encoding="utf-8-sig") for path in STYLES)
     assets = page_assets()
     scripts = "".join(f'<link rel="modulepreload" href="{root_path}{assets.folder}/{name}">' for name in assets.scripts)
     return f"<style>{style}</style>{scripts}"
@@ -139,7 +139,9 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
     page.state_session_capacity = MAX_SESSIONS
     page._queue.sleep_when_free = QUEUE_POLL_S  # private: Gradio has no option for it, and no event of the page is queued
     with page, gr.Column(elem_id="fg-app"):
-        _slot("fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8"))  # in the page: from a file, each new icon is fetched again
+        _slot(
+            "fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8-sig")
+        )  # in the page: from a file, each new icon is fetched again
         js_module("navigation")
         js_module("banner", RUNS)
         train = add_train_page(

@@ -15,7 +15,7 @@ def test_names_are_those_of_earlier_versions():
         "OPTIMIZER": "optimizer.safetensors", "OPTIMIZER_JSON": "optimizer.json", "SCHEDULER": "scheduler.json",
         "TRAIN_STATE": "train_state.json", "KOHYA_NETWORKS": ("model.safetensors", "pytorch_model.bin"), "KOHYA_OPTIMIZER": "optimizer.bin",
         "KOHYA_SCHEDULER": "scheduler.bin", "KOHYA_RANDOM_STATES": "random_states_0.pkl", "KOHYA_POSITION": "fluxgym_place.json",
-        "CACHE_FOLDER": ".fluxgym-cache",
+        "CACHE_FOLDER": ".fluxgym-cache", "LOGS_FOLDER": "logs",
     }  # fmt: skip
 
 
