@@ -229,7 +229,9 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:
-    """Report images that are smaller than the training resolution."""
+    """Report images that are smaller than the training resolution, unless that is not known because its field has an error."""
+    if any(problem.field == "resolution" and problem.level is Level.ERROR for problem in findings.problems):
+        return
     small = sum(min(size) < config.resolution for size in images.sizes)
     if small:
         subject = "1 image is" if small == 1 else f"{small} images are"

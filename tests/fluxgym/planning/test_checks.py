@@ -47,6 +47,11 @@ def test_a_problem_that_prevents_start_is_reported_at_its_field(changes, field, 
     assert field in [line.field for line in found.problems if line.level == "error"]
 
 
+def test_images_are_not_compared_with_a_resolution_that_was_not_chosen(look):
+    assert any("smaller than 512" in problem.message for problem in look(resolution=512).problems)
+    assert not any("smaller than" in problem.message for problem in look(resolution=20).problems)
+
+
 def test_no_images_yet(look, tmp_path):
     found = look(tmp_path / "none")
     assert [line.message for line in found.problems if line.level == "error"] == ["Add at least one image."]
