@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Literal
 
 from fluxgym.contract.image_formats import UnusableImage
 from fluxgym.errors import DatasetError
 from fluxgym.runs.detached import PROJECT
+from fluxgym.runs.files import raise_if_exhausted
 
 IDLE_S = 20.0
 TIME_LIMIT_S = 90.0  # also for a machine that trains meanwhile; a worker's CPU time has a limit of its own
@@ -89,7 +91,7 @@ class _Worker:
 
     def _receive(self, is_complete: Callable[[], bool], deadline: float) -> None:
         """Read until is_complete; raises TimeoutError, _WorkerEnded, or ValueError if too much arrives."""
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # needs no open file of its own
             selector.register(self._output, selectors.EVENT_READ)
             while not is_complete():
                 if not selector.select(max(0.0, deadline - monotonic())):
@@ -177,6 +179,7 @@ class ImagePool:
         try:
             worker = _Worker()
         except OSError as error:
+            raise_if_exhausted(error, Path(sys.executable))
             raise DatasetError(f"Images cannot be checked now ({error.strerror}); try again in a moment.", field="images") from None
         with self._changed:
             self._busy.add(worker)

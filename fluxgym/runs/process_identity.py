@@ -199,7 +199,11 @@ def group_members(pgid: int) -> list[int]:
 
 def processes_of_group(pgid: int) -> list[LocalProcess]:
     """Return the live processes of a process group."""
-    pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
+    try:
+        pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
+    except OSError as error:
+        raise_if_exhausted(error, PROC)
+        raise
     found = ((pid, stat_fields(pid)) for pid in pids)
     return [LocalProcess(pid, int(fields[19])) for pid, fields in found if fields is not None and int(fields[2]) == pgid]
 

@@ -66,7 +66,7 @@ class FormEvents:
             except FluxGymError as error:
                 answer = {"message": str(error)}
             except OSError as error:
-                logger.warning("the form's event %s failed: %s", request.kind, error)
+                logger.warning("the event %s of the form failed: %s", request.kind, error)
                 answer = {"message": str(storage_refusal(error))}
         shown = answer.pop("shown", None)
         patch = {} if shown is None else _patch(request.typed, shown)

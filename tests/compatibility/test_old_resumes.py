@@ -42,7 +42,7 @@ def test_a_stopped_run_is_resumed_to_its_end_with_its_caches_and_its_losses(old)
 
 
 def test_an_interrupted_run_goes_on_from_its_furthest_checkpoint(old):
-    old.run("resume", "interrupted-cat")
+    old.run("resume", "interrupted-cat", "--agree", "take-over")  # it ran on another machine
     old.wait_for_step("interrupted-cat", 28)
     old.run("stop", "interrupted-cat")
     row = old.sessions()["interrupted-cat"]
@@ -59,7 +59,7 @@ def test_a_run_of_a_kohya_checkout_goes_on_after_its_last_state(tmp_path, monkey
     monkeypatch.setenv("FAKE_STEP_S", "0.01")
     kohya = write_checkout(tmp_path / "kohya")
     old = replace(unpack_outputs(tmp_path, kohya), sd_scripts=kohya)
-    old.run("resume", "kohya-cat", "--wait")
+    old.run("resume", "kohya-cat", "--agree", "code", "--wait")  # its checkpoint has pickles, and its launch.json is not signed
     row = old.sessions()["kohya-cat"]
     assert (row["status"], row["progress"]["step"]) == ("completed", 48)
 

@@ -3,6 +3,7 @@
 What decides and what is only worded are separate tests: a change of words must fail `..._labels` and `..._messages` alone.
 """
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -57,6 +58,19 @@ def without_default_logs(part: Any) -> Any:
         return words if at is None or not words[at + 1].endswith("/logs") else [*words[:at], *words[at + 2 :]]
 
     return {name: without(item) for name, item in part.items()}
+
+
+def with_joined_trigger(part: Any, state: dict[str, Any]) -> Any:
+    """Return a recorded plan with a trigger of several lines as one sample prompt, as it is drawn since then."""
+    trigger = state.get("concept_sentence")
+    if not isinstance(part, dict) or not isinstance(part.get("sample prompts"), str) or not isinstance(trigger, str):
+        return part
+    return part | {"sample prompts": part["sample prompts"].replace(trigger, " ".join(trigger.split()))} if "\n" in trigger else part
+
+
+def without_hint(message: str) -> str:
+    """Return a message without how to write the number, which is newer than the record."""
+    return re.sub(r" Use a point: [\d.]+\.$", "", message)
 
 
 def reworded(message: str) -> str:
@@ -128,7 +142,7 @@ def as_built_today(field: dict[str, Any]) -> dict[str, Any]:
 def test_each_state_gives_what_it_gave(part, computed):
     for index, (old, new) in enumerate(zip(RECORDED["states"], computed["states"], strict=True)):
         now = without_default_logs(without_messages(new[part]))
-        assert now == without_messages(old[part]), f"state {index}: {old['state']}"
+        assert now == with_joined_trigger(without_messages(old[part]), old["state"]), f"state {index}: {old['state']}"
 
 
 def test_the_form_of_each_state_is_what_it_was(computed):
@@ -164,7 +178,7 @@ def test_the_message_beside_a_number_says_that_it_is_empty_or_what_is_wrong(comp
 
 def test_the_messages_of_errors_are_the_same(computed):
     for old, new in zip(RECORDED["states"], computed["states"], strict=True):
-        assert messages(new) == [reworded(message) for message in messages(old)], old["state"]
+        assert [without_hint(message) for message in messages(new)] == [reworded(message) for message in messages(old)], old["state"]
 
 
 def test_the_form_has_the_fields_that_it_had(computed):

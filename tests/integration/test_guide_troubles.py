@@ -91,7 +91,7 @@ def test_corrupted_state_has_its_own_row_and_leaves_others_unchanged(damage, wor
     assert rows["my-lora"].status is Status.UNREADABLE
     assert "restore it from a backup, or delete it and start again" in rows["my-lora"].reason
     assert rows["other"].status is Status.STOPPED
-    assert "⚠️ my-lora - Unreadable" in world.cli("sessions")
+    assert "⚠️ my-lora - Cannot be read" in world.cli("sessions")
 
 
 def test_deleted_state_returns_only_with_a_new_start(world):

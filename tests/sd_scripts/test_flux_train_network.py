@@ -11,6 +11,7 @@ import pytest
 
 import flux_train_network as command
 from fluxgym.contract.codes import ERROR_PREFIX, ReasonCode
+from library.training import setup
 from library.training.progress_log import ProgressLog
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
@@ -80,8 +81,8 @@ def test_a_mistake_in_flags_and_small_files_is_refused_without_pytorch(extra, se
 
 
 def test_a_full_disk_under_the_progress_has_an_exit_code_of_its_own(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "build_trainer", lambda config, progress, stop: progress.write())
-    argv = flags(tmp_path, write_dataset(tmp_path / "dataset.toml", tmp_path / "images"), tmp_path / "out")
+    monkeypatch.setattr(setup, "build_trainer", lambda config, progress, stop: progress.write())
+    argv = flags(tmp_path, write_dataset(tmp_path / "dataset.toml", write_cats(tmp_path / "images", count=1, size=64)), tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "progress.jsonl").write_bytes(b" " * 4096)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

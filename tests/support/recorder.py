@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 MODELS = {"Flux", "ClipTextEncoder", "T5EncoderModel"}
 VAE_CALLS = {"VAE.encode", "VAE.decode"}
 FUNCTIONS = {"randn", "rand", "float", "where", "mse_loss", "backward", "clamp"}
+CHECK = "check_fit"  # creates a network over models without weights, and draws nothing that is trained
 LOADER_SEEDS = {"order", "picture", "validation picture", "validation"}
 
 
@@ -29,6 +30,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.events: list[list[Any]] = []
         self._depth = 0
+        self._is_check = False
 
     def add(self, *event: Any) -> None:
         """Append one event with the state of autocast and of gradients."""
@@ -57,7 +59,9 @@ class Recorder(TorchFunctionMode):
     def profile(self, frame: FrameType, event: str, argument: Any) -> None:
         """Record seeds as they are derived, and the VAE, which is not called as a module."""
         name = frame.f_code.co_qualname
-        if event == "call" and name == "derived_seed":
+        if name == CHECK:
+            self._is_check = event == "call"
+        elif event == "call" and name == "derived_seed" and not self._is_check:
             path = frame.f_locals["path"]
             if path[0] not in LOADER_SEEDS:
                 self.events.append(["seed", frame.f_locals["seed"], *(("session",) if path[0] == "session" else path)])

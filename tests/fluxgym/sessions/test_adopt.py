@@ -199,11 +199,19 @@ def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
     assert not run.ui_state.exists()
 
 
-def test_images_that_cannot_be_copied_are_reported(theirs, tmp_path):
+def test_a_caption_in_another_encoding_is_copied_as_it_is(theirs, tmp_path):
     (theirs / "datasets" / "my-cat" / "cat 1.txt").write_bytes(b"caf\xe9")
     adopt(theirs, OutputsPaths(tmp_path / "outputs"))
+    assert (OutputsPaths(tmp_path / "outputs").run("my-cat").dataset / "cat 1.txt").read_bytes() == b"caf\xe9"
+
+
+def test_images_that_cannot_be_copied_are_reported(theirs, tmp_path):
+    caption = theirs / "datasets" / "my-cat" / "cat 1.txt"
+    caption.rename(tmp_path / "elsewhere.txt")
+    caption.symlink_to(tmp_path / "elsewhere.txt")
+    adopt(theirs, OutputsPaths(tmp_path / "outputs"))
     run = OutputsPaths(tmp_path / "outputs").run("my-cat")
-    assert "cat 1.txt is not UTF-8" in read_state(run)["reason"]
+    assert "cat 1.txt is not read: it is a link" in read_state(run)["reason"]
     assert not run.dataset.exists()
 
 

@@ -37,7 +37,7 @@ def test_a_straight_apostrophe_is_found():
 
 
 def test_what_a_run_offers_is_worded_in_python_alone():
-    offered = {text for text in texts_of(Path(row_actions.__file__).read_text(encoding="utf-8")) if " " in text}
+    offered = {text for text in texts_of(Path(row_actions.__file__).read_text(encoding="utf-8")) if " " in text.strip()}
     typed = {text for path in SCRIPTS for text in sentences_of(path.read_text(encoding="utf-8"))}
     typed |= {text for path in PYTHON if path.name != "row_actions.py" for text in texts_of(path.read_text(encoding="utf-8"))}
     assert offered & typed == set()

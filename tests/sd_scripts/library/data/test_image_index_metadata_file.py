@@ -38,7 +38,7 @@ def test_old_files_leave_the_ending_out_and_jsonl_has_one_image_per_line(read, t
 
 def test_lines_count_with_wildcards_and_tags_follow_each(read):
     entry = {"cat 0.png": {"caption": "one\ntwo", "tags": "a\nb"}}
-    assert read(entry)[0][1] == "one,a,b"
+    assert read(entry)[0][1] == "one two,a,b"
     assert read(entry, enable_wildcard=True)[0][1] == "one,a,b\ntwo,a,b"
 
 
