@@ -99,6 +99,21 @@ def test_typing_while_another_models_defaults_arrive_stays_as_typed(app, slow_pa
     expect(page.get_by_label("Repeat trains per image")).to_have_value("7")
 
 
+def test_text_that_is_selected_while_it_is_replaced_stays_selected(app, page):
+    open_page(page, app)
+    page.evaluate(HOLD_ANSWER, "model")
+    choose(page, "base_model", "FLUX.1 dev")
+    page.wait_for_function("typeof window.release === 'function'")
+    epochs = page.get_by_label("Max train epochs")
+    epochs.click()
+    page.keyboard.press("Control+a")
+    page.evaluate("window.release()")
+    expect(epochs).to_have_value("16")
+    page.wait_for_function("document.activeElement.selectionEnd > document.activeElement.selectionStart")
+    page.keyboard.type("12")
+    expect(epochs).to_have_value("12")
+
+
 def test_two_tabs_each_keep_their_own_values(app, context, page):
     open_page(page, app)
     other = context.new_page()

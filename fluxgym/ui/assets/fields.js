@@ -49,6 +49,29 @@ export function fieldValues() {
   return values;
 }
 
+const PATCHED_WITHIN_MS = 1000;
+
+/**
+ * Select the text of the focused field again if an answer replaces it while all of it is selected, so that the next key replaces it too.
+ * @param {Record<string, unknown[]>} patch [value sent, new value] by field name
+ */
+export function keepSelection(patch) {
+  const input = /** @type {HTMLInputElement} */ (document.activeElement);
+  if (typeof input?.selectionStart !== "number") return;
+  const change = patch[input.closest(".fg-field")?.id.replace(/^field-/, "") ?? ""];
+  if (!change || !input.value || input.selectionStart !== 0 || input.selectionEnd !== input.value.length) return;
+  const value = String(change[1] ?? "");
+  const until = performance.now() + PATCHED_WITHIN_MS;
+  let isTyped = false;
+  input.addEventListener("keydown", () => { isTyped = true; }, { once: true });
+  const check = () => {
+    if (isTyped || document.activeElement !== input) return;
+    if (input.value === value) input.select();
+    else if (performance.now() < until) requestAnimationFrame(check);
+  };
+  check();
+}
+
 /**
  * Add help and flag below a field; those of Advanced stand there always, the form's flag is shown on hover and focus.
  * @param {Element} field

@@ -4,7 +4,7 @@
 import * as store from "./browser_store.js";
 import { now } from "./clock.js";
 import { emit } from "./dom.js";
-import { fieldValues } from "./fields.js";
+import { fieldValues, keepSelection } from "./fields.js";
 import { notice } from "./notices.js";
 
 /** @import { FormAnswer } from "./types.js" */
@@ -140,6 +140,7 @@ const isAboutForm = (answer) => Boolean(answer.errors);
  */
 function receive(answer) {
   if (!answer?.request) return;
+  if (answer.patch) keepSelection(answer.patch);
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
   showImagesOf(answer.source, answer.reload_images ?? false);
