@@ -24,6 +24,8 @@ def start_app(argv: list[str], environment: dict[str, str], output: Path, errors
 
 
 def _started(argv: list[str], environment: dict[str, str], output: Path, errors: Path) -> int:
+    if _server().poll() is not None:  # a test of a trainer's descendants has ended those of this process, too
+        _server.cache_clear()
     server = _server()
     request = {"argv": argv, "environment": environment, "output": str(output), "errors": str(errors)}
     assert server.stdin is not None
