@@ -16,11 +16,11 @@ KOHYA_FOLDER = re.compile(r"(\d{1,6})_(.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetLook:
-    """One look at a folder: its images with the text of their captions ("" without one), and what would be lost.
+class FolderSummary:
+    """What a folder of images holds, and what of it would be lost.
 
-    subfolders are the numbers of images in the folders inside; equal are groups of images of the same content; undecodable are caption
-    files in an unknown encoding, refused those that are not regular files, with the reason.
+    captions: the text by image, "" without one. undecodable: caption files in an unknown encoding. refused: caption files that are not
+    regular files or are too large, with the reason. equal: groups of images of the same content. subfolders: number of images by folder.
     """
 
     captions: Mapping[str, str]
@@ -52,13 +52,13 @@ def undecodable_sentence(name: str) -> str:
     )
 
 
-def notes(look: DatasetLook, *, extension: str, trigger: str = "") -> Iterator[str]:
+def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Iterator[str]:
     """Yield a sentence for each thing that is left out, used twice, or missing. trigger is the word that captions should contain."""
-    pairing = look.pairing
+    pairing = summary.pairing
     if pairing.left_out:
         yield _left_out(pairing.left_out)
-    if look.subfolders and look.captions:
-        yield f"Images in subfolders are left out: {_folders(look.subfolders)}. Move them into the folder itself to train on them."
+    if summary.subfolders and summary.captions:
+        yield f"Images in subfolders are left out: {_folders(summary.subfolders)}. Move them into the folder itself to train on them."
     if pairing.unused:
         subject = counted(len(pairing.unused), "caption file", "is", "are")
         yield f"{subject} not used: {listed(pairing.unused)}. No image has this name, or another file is the image's caption."
@@ -71,9 +71,9 @@ def notes(look: DatasetLook, *, extension: str, trigger: str = "") -> Iterator[s
         )
     for one, other in pairing.shared[:MAX_NAMED]:
         yield f"{one} and {other} share one caption, {pairing.of[one]}. Rename one of them to give it its own."
-    for group in look.equal[:MAX_NAMED]:
+    for group in summary.equal[:MAX_NAMED]:
         yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
-    lacking = [name for name, text in look.captions.items() if text and trigger.strip().casefold() not in text.casefold()]
+    lacking = [name for name, text in summary.captions.items() if text and trigger.strip().casefold() not in text.casefold()]
     if trigger.strip() and lacking:
         subject = counted(len(lacking), "caption", "does", "do")
         yield f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(lacking)}."

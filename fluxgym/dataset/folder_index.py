@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
-from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders
+from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
@@ -150,10 +150,10 @@ class FolderIndex:
         """Return the sizes of all images in the order of their names; raises BadImage, which names the file, for a damaged one."""
         return self._sizes.get()
 
-    def look(self) -> DatasetLook:
+    def summary(self) -> FolderSummary:
         """Return one look at the folder: captions, and what would be lost. Raises StorageError if the folder cannot be read."""
         captions, extras = self._captions.get(), self._extras.get()
-        return DatasetLook(
+        return FolderSummary(
             captions=captions.texts,
             pairing=captions.pairing,
             undecodable=captions.undecodable,

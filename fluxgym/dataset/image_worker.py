@@ -84,7 +84,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def answer(action: Callable[[], tuple[ImageReply, bytes]]) -> tuple[ImageReply, bytes]:
+def handle(action: Callable[[], tuple[ImageReply, bytes]]) -> tuple[ImageReply, bytes]:
     """Return what an action returns, or why it failed."""
     try:
         return action()
@@ -127,7 +127,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         path, side = Path(request["path"]), int(request["side"])
         actions = {"size": partial(read_size, path), "check": partial(check, path), "thumbnail": partial(make_thumbnail, path, side)}
         _limit_cpu_time()
-        reply, data = answer(actions[request["action"]])
+        reply, data = handle(actions[request["action"]])
         replies.write(json.dumps(asdict(reply)).encode() + b"\n" + data)
         replies.flush()
 

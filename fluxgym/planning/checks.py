@@ -11,7 +11,7 @@ from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
     MAX_NAMED,
-    DatasetLook,
+    FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
     notes,
@@ -125,9 +125,9 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
     """Return the images and regularization images, and report what of them would be lost or misread."""
     rules = findings.attempt(lambda: caption_rules(config), "advanced")
     extension = CAPTION if rules is None else rules.extension
-    look = findings.attempt(lambda: index_of(folder, extension).look(), IMAGES)
-    if look is not None:
-        _report_look(config, look, extension, findings)
+    summary = findings.attempt(lambda: index_of(folder, extension).summary(), IMAGES)
+    if summary is not None:
+        _report_summary(config, summary, extension, findings)
     num_problems = len(findings.problems)
     regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
     if regularization is not None:
@@ -135,26 +135,26 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
     own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
     return ImageSet(
         folder=folder,
-        count=len(look.captions) if look else 0,
-        captioned=sum(map(bool, look.captions.values())) if look else 0,
+        count=len(summary.captions) if summary else 0,
+        captioned=sum(map(bool, summary.captions.values())) if summary else 0,
         sizes=own,
         regularization=regularization,
         regularization_sizes=others,
         is_complete=all(problem.level is not Level.ERROR for problem in findings.problems[num_problems:]),
-        captions={} if look is None else look.captions,
+        captions={} if summary is None else summary.captions,
     )
 
 
-def _report_look(config: TrainConfig, look: DatasetLook, extension: str, findings: Findings) -> None:
+def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str, findings: Findings) -> None:
     """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
-    if not look.captions:
-        findings.refuse(DatasetError(no_images_sentence(look.subfolders) or "Add at least one image."), IMAGES)
+    if not summary.captions:
+        findings.refuse(DatasetError(no_images_sentence(summary.subfolders) or "Add at least one image."), IMAGES)
         return
-    _report_counts(config, len(look.captions), sum(map(bool, look.captions.values())), findings)
-    findings.attempt(lambda: check_names(look.captions), IMAGES)
-    _report_unreadable(look, findings)
+    _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
+    findings.attempt(lambda: check_names(summary.captions), IMAGES)
+    _report_unreadable(summary, findings)
     trigger = "" if config.concept_sentence.strip() in _added_text(config) else config.concept_sentence
-    for sentence in notes(look, extension=extension, trigger=trigger):
+    for sentence in notes(summary, extension=extension, trigger=trigger):
         findings.add(Level.WARNING, sentence, IMAGES)
 
 
@@ -162,22 +162,22 @@ def _added_text(config: TrainConfig) -> str:
     return " ".join(str(config.advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix"))
 
 
-def _report_unreadable(look: DatasetLook, findings: Findings) -> None:
+def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
     """Report captions that Start would refuse: links, pipes, devices, giants, and those in an unknown encoding."""
-    for name, why in look.refused.items():
+    for name, why in summary.refused.items():
         findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
-    for name in look.undecodable[:MAX_NAMED]:
+    for name in summary.undecodable[:MAX_NAMED]:
         findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
 
 
 def _report_regularization(folder: Path, extension: str, findings: Findings) -> None:
-    look = findings.attempt(lambda: index_of(folder, extension).look(), "reg_data_dir")
-    if look is not None and not look.captions:
-        sentence = no_images_sentence(look.subfolders) or "Choose a folder with images, or leave it empty."
+    summary = findings.attempt(lambda: index_of(folder, extension).summary(), "reg_data_dir")
+    if summary is not None and not summary.captions:
+        sentence = no_images_sentence(summary.subfolders) or "Choose a folder with images, or leave it empty."
         findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
-    elif look is not None:
-        _report_unreadable(look, findings)
-        for sentence in notes(look, extension=extension):
+    elif summary is not None:
+        _report_unreadable(summary, findings)
+        for sentence in notes(summary, extension=extension):
             findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
 
 

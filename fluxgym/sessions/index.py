@@ -74,7 +74,7 @@ class SessionIndex:
     def entries(self, *, everything: bool = False) -> list[Entry]:
         """Return every run, newest first; raises StorageError if the folder itself, or any run, cannot be read now.
 
-        The list is the same object until an entry changes (OfEntries); callers do not change it.
+        The list is the same object until an entry changes (EntriesCache); callers do not change it.
         """
         with self._lock:
             self._not_readable = None
@@ -168,7 +168,7 @@ class SessionIndex:
         self._signatures.pop(name, None)
 
 
-class OfEntries(Generic[T]):
+class EntriesCache(Generic[T]):
     """A value that is computed from all entries, and again only after a change: until then, an index returns the same list."""
 
     def __init__(self, compute: Callable[[list[Entry]], T]) -> None:

@@ -27,7 +27,6 @@ from fluxgym.runs.state import create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
 from fluxgym.sessions.resume import resume_locked
@@ -75,7 +74,7 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
         if run is None:
             return resume_locked(planned.run, settings=settings)
         planned.raise_error()
-        planned = with_named_checkpoint(planned.relocated(run), outputs.root)
+        planned = planned.relocated(run).with_named_checkpoint()
         return launch(run, _create(planned, outputs, if_exists, gpus), "started")
 
 

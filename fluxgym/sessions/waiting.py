@@ -20,7 +20,6 @@ from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_laun
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state, update_state
 from fluxgym.sessions.launch import launch_spec
-from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.preconditions import name_lock
 from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.named_code import named_code
@@ -84,7 +83,7 @@ def _plan_again(run: RunPaths, spec: LaunchSpec, state: State, settings: Setting
     checkpoint = None if spec.attempt == 1 else _checkpoint(run, spec, settings)
     planned = plan(state, run.dataset, settings, run=run, resume=checkpoint)
     planned.raise_error()
-    return planned if checkpoint is not None else with_named_checkpoint(planned, settings.outputs)
+    return planned if checkpoint is not None else planned.with_named_checkpoint()
 
 
 def _checkpoint(run: RunPaths, spec: LaunchSpec, settings: Settings) -> Checkpoint | None:

@@ -51,7 +51,7 @@ def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: 
         return ()
     asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
     try:
-        verdict = _ask(trainer_dir, tuple(to_words(asked)), dataset_toml)
+        verdict = _run_check(trainer_dir, tuple(to_words(asked)), dataset_toml)
     except _CheckFailed as error:
         message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
         return (Problem(level=Level.WARNING, message=message, field="advanced"),)
@@ -60,7 +60,7 @@ def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: 
 
 
 @functools.lru_cache(maxsize=256)
-def _ask(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdict:
+def _run_check(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdict:
     with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
         toml = Path(folder) / "dataset.toml"
         toml.write_text(dataset_toml, encoding="utf-8")

@@ -21,7 +21,7 @@ from library.training.settings_check import check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TrainingContext:
     """What is known of a training before anything is loaded."""
 
     config: TrainerConfig
@@ -37,7 +37,7 @@ class Run:
         self.stop.check()
 
 
-def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Run:
+def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> TrainingContext:
     """Refuse what can be refused before anything is loaded."""
     check_settings(config)
     if config.run.deterministic:
@@ -48,7 +48,7 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> R
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
     check_before_loading(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
-    return Run(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
+    return TrainingContext(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
 def check_before_loading(config: TrainerConfig) -> None:

@@ -22,7 +22,7 @@ from fluxgym.sessions.index import Entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
+class RunMetrics:
     """What a run has reached; a figure is None if it is not known. duration_s is that of all attempts that have ended."""
 
     step: int | None = None
@@ -94,12 +94,12 @@ def earlier_s(spans: Spans, attempt: int) -> float:
     return sum(last - first for number, (first, last) in spans.items() if number < attempt)
 
 
-def figures_of(snapshot: RunSnapshot, spans: Spans) -> Figures:
+def metrics_of(snapshot: RunSnapshot, spans: Spans) -> RunMetrics:
     """Return the figures of a run from progress.jsonl, exit.json and launch.json."""
     last, last_with_loss = snapshot.last_lines
     spec = read_launch_spec(snapshot.run) if last is None else None
     known: dict[str, Any] = (last_with_loss or {}) | (last or {})
-    return Figures(
+    return RunMetrics(
         step=_integer(known.get("step")),
         total_steps=_integer(known.get("total_steps")) or (spec.expected_steps if spec is not None else None),
         loss=float(known["loss"]) if is_number(known.get("loss")) else None,
@@ -125,23 +125,23 @@ def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-class FigureCache:
+class MetricsCache:
     """The figures of one outputs folder, read again when a run's entry in the index has changed or while it lives. Thread-safe."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
-        self._kept: dict[str, tuple[Entry, Figures]] = {}
+        self._kept: dict[str, tuple[Entry, RunMetrics]] = {}
         self._spans = AttemptSpans()
         self._lock = threading.Lock()
 
-    def of(self, entry: Entry) -> Figures:
+    def of(self, entry: Entry) -> RunMetrics:
         """Return the figures of a run of the index."""
         with self._lock:
             kept = self._kept.get(entry.slug)
         if kept is not None and kept[0] is entry and entry.status not in LIVE:
             return kept[1]
         snapshot = RunSnapshot(self._outputs.run(entry.slug), {})
-        figures = figures_of(snapshot, self._spans.of(snapshot))  # without the lock, so that no request waits while another run is read
+        figures = metrics_of(snapshot, self._spans.of(snapshot))  # without the lock, so that no request waits while another run is read
         with self._lock:
             self._kept[entry.slug] = (entry, figures)
         return figures
