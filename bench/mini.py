@@ -46,7 +46,7 @@ def _write(target: str) -> None:
 
 
 def _write_models(folder: Path) -> None:
-    """Write the four model files in bfloat16; weights are torch's own initialisation, so that activations keep their size."""
+    """Write the four model files in bfloat16; weights are torch's own initialization, so that activations keep their size."""
     import torch
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, T5Config, T5EncoderModel

@@ -31,6 +31,8 @@ AVIF = ImageFormat(name="AVIF", extensions=(".avif",))
 HEIF = ImageFormat(name="HEIF", extensions=(".heic", ".heif"), plugin="pi_heif")
 JXL = ImageFormat(name="JXL", extensions=(".jxl",), plugin="pillow_jxl")
 FORMATS = (PNG, JPEG, WEBP, BMP, GIF, TIFF, AVIF, HEIF, JXL)
+_MAIN_EXTENSIONS = [image_format.extensions[0] for image_format in FORMATS]
+EXTENSIONS_TEXT = f"{', '.join(_MAIN_EXTENSIONS[:-1])} or {_MAIN_EXTENSIONS[-1]}"  # one per format, for sentences
 
 JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _STARTS = {

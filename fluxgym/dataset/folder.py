@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
@@ -128,7 +129,7 @@ class ImageFolder:
             with self.changing():
                 return self._move(source, self._free_caption(name))
         if not is_image_name(name):
-            raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="images")
+            raise DatasetError(f"{name} is neither an image nor a .txt caption; use {EXTENSIONS_TEXT}.", field="images")
         self._check_image(source, name)
         prepare()
         with self.changing():
@@ -269,7 +270,7 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
     names = sorted(images_among(entries))
     check_names(names)
     if not names:
-        raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="images")
+        raise DatasetError(f"There are no images to train on; add at least one {EXTENSIONS_TEXT} file.", field="images")
     captions = pair_entries(entries, extension).of
     try:
         target.mkdir(parents=True, exist_ok=True)

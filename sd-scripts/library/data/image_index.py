@@ -10,6 +10,7 @@ from fluxgym.contract.buckets import BucketRule, Fit, Size
 from fluxgym.contract.caption_files import pair_captions, trained_text
 from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, no_images_sentence, notes
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
+from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from library.data.captions import read_caption
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
@@ -72,7 +73,8 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
         if not folders:
             raise TrainerError("every subset is_reg: regularization images go beside images to train on; add a subset without is_reg.")
         elsewhere = [_no_images(Path(each.image_dir)) for each in dataset.subsets if images_in_subfolders(Path(each.image_dir))]
-        raise TrainerError(f"{elsewhere[0]}." if elsewhere else f"there are no images in {folders}; put .png, .jpg or .webp files there.")
+        nothing = f"there are no images in {folders}; put {EXTENSIONS_TEXT} files there."
+        raise TrainerError(f"{elsewhere[0]}." if elsewhere else nothing)
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
     found = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]

@@ -110,7 +110,7 @@ class _NormedAndRotated(torch.autograd.Function):
 
 
 def _as_pairs(x: Tensor) -> Tensor:
-    """(..., D) float32, contiguous -> (..., D/2) complex numbers in the same memory: neighbouring channels are rotated together."""
+    """(..., D) float32, contiguous -> (..., D/2) complex numbers in the same memory: adjacent channels are rotated together."""
     return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
 
 
