@@ -83,7 +83,11 @@ def _mean_loss(trainer: list[str], folder: Path, lora: Path | None) -> float:
 
 
 def _run(command: list[str], folder: Path, out: Path, *more: str, **changes: object) -> None:
-    """Run a trainer to its end with some flags changed; raises RuntimeError with the end of what it printed when it fails."""
+    """Run a trainer to its end with some flags changed.
+
+    Raises:
+        RuntimeError: With the end of what it printed when it fails.
+    """
     flags = [word for word in mini.flags(folder, out) if word != "--fp8_base"]
     for name, value in changes.items():
         flags[flags.index(f"--{name}") + 1] = str(value)

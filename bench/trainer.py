@@ -61,7 +61,8 @@ def python_of(checkout: Path) -> Path:
 def _round(who: str, command: list[str], folder: Path, num_steps: int) -> tuple[list[float], int]:
     """Run a trainer until it has made so many steps; returns when each ended, in seconds after the start, and the peak resident bytes.
 
-    Raises RuntimeError with the end of its output when it ends by itself before that.
+    Raises:
+        RuntimeError: With the end of its output when it ends by itself before that.
     """
     with tempfile.TemporaryDirectory() as out:
         log = Path(out) / "log"

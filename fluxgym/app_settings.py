@@ -45,7 +45,11 @@ class Settings:
 
     @classmethod
     def from_args(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Self:
-        """Read app.py's command line; flags win over FLUXGYM_* variables. Raises SettingsError naming the odd one."""
+        """Read app.py's command line; flags win over FLUXGYM_* variables.
+
+        Raises:
+            SettingsError: Naming the odd one.
+        """
         return cls.from_namespace(build_parser().parse_args(argv), environ)
 
     @classmethod

@@ -89,7 +89,11 @@ class Setting:
     stripped: bool = False
 
     def parse(self, value: Any) -> Any:
-        """Return a value from JSON or a form as this setting's type; raises ConfigError if it cannot be converted."""
+        """Return a value from JSON or a form as this setting's type.
+
+        Raises:
+            ConfigError: If it cannot be converted.
+        """
         try:
             match self.kind:
                 case Kind.INTEGER:

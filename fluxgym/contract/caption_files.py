@@ -101,7 +101,11 @@ def caption_name(name: str) -> str:
 
 
 def decode_caption(data: bytes) -> str:
-    """Return the text of a caption file: UTF-8, or what its byte order mark says. Raises UnicodeDecodeError for any other encoding."""
+    """Return the text of a caption file: UTF-8, or what its byte order mark says.
+
+    Raises:
+        UnicodeDecodeError: For any other encoding.
+    """
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     return data.decode(encoding).strip()
 

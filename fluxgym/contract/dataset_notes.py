@@ -127,7 +127,11 @@ def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tup
 
 
 def content_digest(path: Path) -> bytes:
-    """Return a hash of a file's content; raises OSError if it cannot be read."""
+    """Return a hash of a file's content.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
     with open_regular(path, follow_links=True) as file:
         return hashlib.file_digest(file, "blake2b").digest()
 

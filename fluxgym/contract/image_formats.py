@@ -50,7 +50,11 @@ _OTHERS = {
 
 
 def format_of(head: bytes) -> ImageFormat:
-    """Return the format of a file that begins with these bytes (HEAD_BYTES, or the whole file); raises UnusableImage for any other file."""
+    """Return the format of a file that begins with these bytes (HEAD_BYTES, or the whole file).
+
+    Raises:
+        UnusableImage: For any other file.
+    """
     for start, image_format in _STARTS.items():
         if head.startswith(start):
             return image_format

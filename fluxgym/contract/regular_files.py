@@ -32,9 +32,12 @@ class UnsafeFile(OSError):
 
 
 def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) -> io.BufferedReader:
-    """Open a regular file to read; raises UnsafeFile for anything else, other OSErrors as the system does.
+    """Open a regular file to read.
 
     Only links at the end of the path count: a folder on the way may be a link to another disk.
+
+    Raises:
+        UnsafeFile: For anything else, other OSErrors as the system does.
     """
     return io.BufferedReader(io.FileIO(_opened(path, os.O_RDONLY, follow_links), "rb"))
 
@@ -50,7 +53,11 @@ def update_regular(path: str | os.PathLike[str]) -> io.BufferedRandom:
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int, *, follow_links: bool = False) -> bytes:
-    """Return the content of a regular file; raises UnsafeFile if it has more than max_bytes, of which none are read then."""
+    """Return the content of a regular file.
+
+    Raises:
+        UnsafeFile: If it has more than max_bytes, of which none are read then.
+    """
     handle = _opened(path, os.O_RDONLY, follow_links)
     try:
         size = os.fstat(handle).st_size

@@ -85,12 +85,20 @@ class ImageFolder:
         return self.items_of(self.names()[offset : None if limit is None else offset + limit])
 
     def changing(self) -> AbstractContextManager[None]:
-        """Return the lock that guards changes of this folder; raises AlreadyRunning if another process holds it for BUSY_S seconds."""
+        """Return the lock that guards changes of this folder.
+
+        Raises:
+            AlreadyRunning: If another process holds it for BUSY_S seconds.
+        """
         lock = self.path.with_name(f".{self.path.name}.lock")
         return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being added to the form; try again in a moment.")
 
     def image_path(self, name: str) -> Path:
-        """Return an image's path; raises DatasetError if there is no image of this name."""
+        """Return an image's path.
+
+        Raises:
+            DatasetError: If there is no image of this name.
+        """
         check_not_linked(self.path)
         path = self.path / name
         if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
@@ -120,7 +128,10 @@ class ImageFolder:
     def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
-        Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. An image of a taken name or stem gets a number.
+        An image of a taken name or stem gets a number.
+
+        Raises:
+            DatasetError: Naming the file when it is neither, damaged, or not UTF-8.
         """
         name = safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
@@ -199,13 +210,21 @@ def stems_of(names: Iterable[str]) -> set[str]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file; raises StorageError if that fails."""
+    """Remove a file.
+
+    Raises:
+        StorageError: If that fails.
+    """
     if error := remove_file(path):
         raise storage_error(error, path) from error
 
 
 def safe_name(name: str) -> str:
-    """Return a file name without folders, control characters and leading dots; raises DatasetError if the result is empty."""
+    """Return a file name without folders, control characters and leading dots.
+
+    Raises:
+        DatasetError: If the result is empty.
+    """
     plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
     plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
     stem, suffix = Path(plain).stem, Path(plain).suffix
@@ -228,8 +247,11 @@ class CaptionRules:
 def copy_into(source: Path, target: Path) -> int:
     """Copy (hard-link where possible) a folder's images and captions, these unchanged but as .txt; returns the number of images.
 
-    Captions are never linked: a later edit changes one run only. Raises DatasetError when there are no images, StorageError when the disk
-    refuses.
+    Captions are never linked: a later edit changes one run only.
+
+    Raises:
+        DatasetError: If there are no images.
+        StorageError: If the disk refuses.
     """
     return _copy(source, target, CAPTION, _content)
 
@@ -237,7 +259,8 @@ def copy_into(source: Path, target: Path) -> int:
 def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
     """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line, the default where there is none.
 
-    Raises DatasetError for a caption in an unknown encoding, because replaced characters would be trained on.
+    Raises:
+        DatasetError: For a caption in an unknown encoding, because replaced characters would be trained on.
     """
 
     def read(path: Path) -> bytes:
@@ -251,7 +274,11 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
 
 
 def _content(caption: Path) -> bytes:
-    """Return what a caption file holds; raises DatasetError for a link, a pipe, a device or a giant."""
+    """Return what a caption file holds.
+
+    Raises:
+        DatasetError: For a link, a pipe, a device or a giant.
+    """
     try:
         return read_regular(caption, MAX_CAPTION_BYTES)
     except UnsafeFile as error:
@@ -300,5 +327,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def sizes(path: Path) -> Sequence[ImageSize]:
-    """Return the sizes of all images of a folder; raises BadImage, which names the file, for a damaged one."""
+    """Return the sizes of all images of a folder.
+
+    Raises:
+        BadImage: For a damaged one; the message names the file.
+    """
     return index_of(path).sizes()

@@ -139,19 +139,35 @@ class FolderIndex:
         self._extras = _Shared(path, self._read_extras, max_age_s=RECHECK_S)
 
     def count(self) -> int:
-        """Return the number of images; raises StorageError if the folder cannot be read."""
+        """Return the number of images.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
         return len(self._names.get())
 
     def captions(self) -> Captions:
-        """Return the captions of all images; raises StorageError if the folder cannot be read."""
+        """Return the captions of all images.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
         return self._captions.get()
 
     def sizes(self) -> tuple[ImageSize, ...]:
-        """Return the sizes of all images in the order of their names; raises BadImage, which names the file, for a damaged one."""
+        """Return the sizes of all images in the order of their names.
+
+        Raises:
+            BadImage: For a damaged one; the message names the file.
+        """
         return self._sizes.get()
 
     def summary(self) -> FolderSummary:
-        """Return one look at the folder: captions, and what would be lost. Raises StorageError if the folder cannot be read."""
+        """Return one look at the folder: captions, and what would be lost.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
         captions, extras = self._captions.get(), self._extras.get()
         return FolderSummary(
             captions=captions.texts,
@@ -237,7 +253,9 @@ def pair_entries(entries: dict[str, os.DirEntry[str]], extension: str = CAPTION)
 def scan(path: Path) -> dict[str, os.DirEntry[str]]:
     """Return a folder's entries by name, {} if there is no folder.
 
-    Raises StorageError if it cannot be read, DatasetError if it is a run's and a link.
+    Raises:
+        StorageError: If it cannot be read.
+        DatasetError: If it is a run's and a link.
     """
     check_not_linked(path)
     try:
@@ -263,7 +281,8 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
 def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:
     """Return a caption file's content, from before if the file is the same; one without text and signature if it cannot be read.
 
-    Raises UnsafeFile for a link, a pipe, a device or a giant, whose content would be shown and trained on.
+    Raises:
+        UnsafeFile: For a link, a pipe, a device or a giant, whose content would be shown and trained on.
     """
     try:
         status = entry.stat(follow_symlinks=False)

@@ -90,7 +90,11 @@ class _Worker:
         )
 
     def _receive(self, is_complete: Callable[[], bool], deadline: float) -> None:
-        """Read until is_complete; raises TimeoutError, _WorkerEnded, or ValueError if too much arrives."""
+        """Read until is_complete.
+
+        Raises:
+            TimeoutError, _WorkerEnded,, ValueError: If too much arrives.
+        """
         with selectors.PollSelector() as selector:  # needs no open file of its own
             selector.register(self._output, selectors.EVENT_READ)
             while not is_complete():

@@ -61,7 +61,11 @@ class FoundFiles:
 
 
 def list_models(models: Path) -> list[Model]:
-    """Return the built-in models and those of models/models.yaml; raises ModelError if that file is invalid."""
+    """Return the built-in models and those of models/models.yaml.
+
+    Raises:
+        ModelError: If that file is invalid.
+    """
     entries = dict(_built_in())
     own = models / CATALOG
     if own.is_file():
@@ -100,7 +104,11 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
 
 
 def get_model(model_id: str, models: Path) -> Model:
-    """Return a model by id; raises ModelError, which lists the known ids."""
+    """Return a model by id.
+
+    Raises:
+        ModelError: Which lists the known ids.
+    """
     known = {model.id: model for model in list_models(models)}
     if model_id not in known:
         raise ModelError(f"The base model “{model_id[:80]}” is not known; known: {', '.join(known)}.", field="base_model")
@@ -134,7 +142,8 @@ def default_model(models: Path) -> str:
 def find_files(model_id: str, models: Path) -> FoundFiles:
     """Return the paths of a model's files; its tokenizers are in the folders of the text encoders.
 
-    Raises ModelError naming all that are missing, or the first that is damaged or something else than it should be.
+    Raises:
+        ModelError: Naming all that are missing, or the first that is damaged or something else than it should be.
     """
     model = get_model(model_id, models)
     located = {role: _locate(paths, models) for role, paths in model.files.items()}
@@ -187,7 +196,11 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
 
 
 def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
-    """Return the folder of regularization images, resolved against the models folder; raises ModelError if it does not exist."""
+    """Return the folder of regularization images, resolved against the models folder.
+
+    Raises:
+        ModelError: If it does not exist.
+    """
     named = config.advanced.get("reg_data_dir")
     if not named:
         return None

@@ -83,7 +83,11 @@ class LaunchSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "LaunchSpec":
-        """Read launch.json, also of an earlier version, whose argv is taken apart; raises KeyError, TypeError or ValueError if damaged."""
+        """Read launch.json, also of an earlier version, whose argv is taken apart.
+
+        Raises:
+            KeyError, TypeError, ValueError: If damaged.
+        """
         argv = _texts(value["argv"])
         parsed = parse_words(argv)
         options = _options(value["options"]) if "options" in value else parsed
@@ -217,7 +221,11 @@ def reserve_stop_request(run: RunPaths) -> None:
 
 
 def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float) -> None:
-    """Write a stop request; on a full disk into the reserved space. Raises StorageError if none was reserved."""
+    """Write a stop request; on a full disk into the reserved space.
+
+    Raises:
+        StorageError: If none was reserved.
+    """
     stop_request = asdict(StopRequest(run_id=run_id, attempt=attempt, requested_at=time.time(), grace_s=grace_s))
     try:
         write_json(run.stop, stop_request)

@@ -154,7 +154,8 @@ def start_ticks(pid: int) -> int | None:
 def stat_fields(pid: int) -> list[bytes] | None:
     """Return the fields of /proc/PID/stat from the state on (state, parent, group, …), None if there is no such process or it is a zombie.
 
-    Raises NotReadableNow if that cannot be known.
+    Raises:
+        NotReadableNow: If that cannot be known.
     """
     path = PROC / str(pid) / "stat"
     try:
@@ -242,7 +243,11 @@ def _is_copy(run: RunPaths, recorded: str) -> bool:
 
 
 def write_record(run: RunPaths, record: ProcessRecord) -> None:
-    """Write process.json; raises StorageError if it cannot be written."""
+    """Write process.json.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     identities = {"supervisor": record.supervisor, "trainer": record.trainer}
     processes = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
     fields = {"run_id": record.run_id, "attempt": record.attempt, "started_at": record.started_at, "folder": str(run.folder)}
@@ -250,7 +255,11 @@ def write_record(run: RunPaths, record: ProcessRecord) -> None:
 
 
 def read_pid(path: Path) -> int | None:
-    """Return the integer in a PID file, None if it is missing or damaged; raises NotReadableNow if that cannot be known."""
+    """Return the integer in a PID file, None if it is missing or damaged.
+
+    Raises:
+        NotReadableNow: If that cannot be known.
+    """
     try:
         return int(read_regular(path, 64))
     except (OSError, ValueError) as error:

@@ -39,7 +39,9 @@ def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """Make a run of every training in another FluxGym's folder that has none here yet, and return the new runs.
 
     `source` contains outputs/ (and datasets/), or is an outputs folder itself. In our own outputs, folders without a state get one.
-    Raises SessionNotFound if there is nothing to adopt.
+
+    Raises:
+        SessionNotFound: If there is nothing to adopt.
     """
     theirs = source / "outputs" if (source / "outputs").is_dir() else source
     datasets = theirs.parent / "datasets"
@@ -105,7 +107,10 @@ def _write_state(folder: Path, images: Path, run: RunPaths) -> None:
 def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read.
 
-    Links are not followed: in a folder from elsewhere they may lead to any file of this machine. Raises StorageError if there is too little room.
+    Links are not followed: in a folder from elsewhere they may lead to any file of this machine.
+
+    Raises:
+        StorageError: If there is too little room.
     """
     copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}

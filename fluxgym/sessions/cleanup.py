@@ -50,7 +50,11 @@ class FolderContents:
 
 
 def contents(run: RunPaths) -> FolderContents:
-    """Count what a run's folder holds; raises SessionNotFound if it is not a run's."""
+    """Count what a run's folder holds.
+
+    Raises:
+        SessionNotFound: If it is not a run's.
+    """
     _check_is_run(run)
     sizes = [status.st_size for path in run.folder.rglob("*") if (status := _status(path)) and not stat.S_ISDIR(status.st_mode)]
     return FolderContents(

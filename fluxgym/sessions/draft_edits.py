@@ -77,7 +77,10 @@ class DraftEdits:
     def undo(self, token: str) -> None:
         """Put removed images back, and captions that were not changed since.
 
-        Images whose name or caption another image has by now get a number. Raises DatasetError if the edit is not kept any more.
+        Images whose name or caption another image has by now get a number.
+
+        Raises:
+            DatasetError: If the edit is not kept any more.
         """
         folder = self._folder / token
         if not TOKEN.fullmatch(token) or not folder.is_dir():

@@ -71,7 +71,10 @@ class Draft:
     def write_form(self, form: dict[str, Any], order: FormOrder | None = None) -> bool:
         """Save the form values, unless newer ones are saved, or were deleted, already: then nothing is written and False is returned.
 
-        Without an order they are the newest. Raises StorageError if they cannot be written.
+        Without an order they are the newest.
+
+        Raises:
+            StorageError: If they cannot be written.
         """
         with self._changing_form():
             if self._has_newer(order):
@@ -169,7 +172,11 @@ def _identity(run: RunPaths) -> dict[str, object]:
 
 
 def open_draft(outputs: Path, draft_id: str) -> Draft:
-    """Return a draft, which may be empty; raises SessionNotFound for an invalid id."""
+    """Return a draft, which may be empty.
+
+    Raises:
+        SessionNotFound: For an invalid id.
+    """
     if not ID.fullmatch(draft_id):
         raise SessionNotFound("There is no such draft; reload the page.")
     return Draft(OutputsPaths(outputs).drafts / draft_id)

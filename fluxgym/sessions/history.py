@@ -56,7 +56,11 @@ def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
 
 
 def _copy_versions(source: Path, target: Path) -> None:
-    """Copy the earlier states of a run; links, pipes and folders are not states, and left out. Raises StorageError if the disk is full."""
+    """Copy the earlier states of a run; links, pipes and folders are not states, and left out.
+
+    Raises:
+        StorageError: If the disk is full.
+    """
     for path in sorted(source.glob("*.json")):
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,11 @@ def _version(name: str, value: Any) -> Version | None:
 
 
 def find_version(run: RunPaths, version_id: str) -> Version:
-    """Return one earlier state; raises SessionNotFound, which lists the existing ones."""
+    """Return one earlier state.
+
+    Raises:
+        SessionNotFound: Which lists the existing ones.
+    """
     every = versions(run)
     for version in every:
         if version.id == version_id:
@@ -122,8 +130,12 @@ def can_restore(run: RunPaths, status: Status) -> bool:
 def restore(run: RunPaths, version_id: str) -> list[str]:
     """Restore an earlier state's settings, after the current ones were saved as a version; return the differences.
 
-    Status and identity stay. Raises SessionError for a completed run, SessionNotFound for an unknown version,
-    ConfigError for one whose settings cannot be used, AlreadyRunning while the run lives.
+    Status and identity stay.
+
+    Raises:
+        SessionError: For a completed run.
+        SessionNotFound: For an unknown version, ConfigError for one whose settings cannot be used.
+        AlreadyRunning: While the run lives.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may happen between check and change
         version, current = find_version(run, version_id), read_state(run)

@@ -72,9 +72,12 @@ class SessionIndex:
         self._lock = threading.Lock()
 
     def entries(self, *, everything: bool = False) -> list[Entry]:
-        """Return every run, newest first; raises StorageError if the folder itself, or any run, cannot be read now.
+        """Return every run, newest first.
 
         The list is the same object until an entry changes (EntriesCache); callers do not change it.
+
+        Raises:
+            StorageError: If the folder itself, or any run, cannot be read now.
         """
         with self._lock:
             self._not_readable = None

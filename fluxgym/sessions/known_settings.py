@@ -185,5 +185,9 @@ def _from_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """Return the text of a regular file of at most MAX_BYTES; raises OSError or ValueError."""
+    """Return the text of a regular file of at most MAX_BYTES.
+
+    Raises:
+        OSError, ValueError
+    """
     return read_regular(path, MAX_BYTES).decode("utf-8-sig")

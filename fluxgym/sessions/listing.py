@@ -43,7 +43,11 @@ class Session:
 
 
 def list_sessions(outputs: Path) -> list[Session]:
-    """Return every session, newest first; raises StorageError if the folder itself cannot be read."""
+    """Return every session, newest first.
+
+    Raises:
+        StorageError: If the folder itself cannot be read.
+    """
     try:
         found = [session_of(run) for run in OutputsPaths(outputs).runs()]
     except OSError as error:
@@ -120,7 +124,8 @@ def progress_of(snapshot: RunSnapshot, *, is_live: bool) -> dict[str, Any]:
 def find_run(name: str, outputs: Path) -> RunPaths:
     """Return the run with a folder of this name, else the only run with this LoRA name.
 
-    Raises SessionNotFound if there is no such run, or several.
+    Raises:
+        SessionNotFound: If there is no such run, or several.
     """
     paths = OutputsPaths(outputs)
     try:

@@ -79,9 +79,12 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
 
 
 def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
-    """Return the run to create, or None to resume the existing one; raises NameTaken if the name has a run and if_exists is None.
+    """Return the run to create, or None to resume the existing one.
 
     An existing run that is replaced stays until the new one is complete.
+
+    Raises:
+        NameTaken: If the name has a run and if_exists is None.
     """
     run = outputs.run(slug)
     if _is_free(run.folder) or _is_unstarted_copy(run):

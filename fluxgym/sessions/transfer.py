@@ -42,7 +42,11 @@ class Export:
 
 
 def export_state(run: RunPaths, target: Path) -> None:
-    """Write a run's state unchanged to a .json file; raises UnreadableState if it cannot be read."""
+    """Write a run's state unchanged to a .json file.
+
+    Raises:
+        UnreadableState: If it cannot be read.
+    """
     write_text(target, json.dumps(read_state(run), indent=2) + "\n")
 
 
@@ -208,7 +212,11 @@ def _settings(state: State, name: str) -> State:
 
 
 def _keys(value: Any) -> list[str]:
-    """Return every key in a JSON value at any depth; raises ValueError beyond MAX_DEPTH."""
+    """Return every key in a JSON value at any depth.
+
+    Raises:
+        ValueError: Beyond MAX_DEPTH.
+    """
     found: list[str] = []
     level = [value]
     for _ in range(MAX_DEPTH):

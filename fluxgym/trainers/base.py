@@ -85,7 +85,8 @@ def with_command(spec: LaunchSpec, run: RunPaths) -> LaunchSpec:
 def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None = None) -> Checkpoint:
     """Return the named checkpoint, or the complete one with the most steps, of a backend's kind; checksums are verified.
 
-    Raises NothingToResume and names the checkpoints that are complete.
+    Raises:
+        NothingToResume: And names the checkpoints that are complete.
     """
     if name:
         return _named_checkpoint(run, backend, name)

@@ -32,7 +32,11 @@ class SamplePrompt:
 
 
 def read_prompts(path: str) -> list[SamplePrompt]:
-    """Read prompts from a .txt (one per line, # comments), .toml or .json file; raises TrainerError naming file and line."""
+    """Read prompts from a .txt (one per line, # comments), .toml or .json file.
+
+    Raises:
+        TrainerError: Naming file and line.
+    """
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -57,7 +61,11 @@ def _missing(path: str) -> str:
 
 
 def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
-    """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for an unknown flag or a value out of range."""
+    """Read `a prompt --w 512 --d 1`; flags as in kohya.
+
+    Raises:
+        TrainerError: For an unknown flag or a value out of range.
+    """
     try:
         prompt, values = read_prompt(line)
     except ValueError as error:
@@ -66,7 +74,11 @@ def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
 
 
 def _tables_of(text: str, file: Path) -> list[Any]:
-    """Return the prompts of a .json or .toml file as tables; raises TrainerError if it holds no list of tables."""
+    """Return the prompts of a .json or .toml file as tables.
+
+    Raises:
+        TrainerError: If it holds no list of tables.
+    """
     try:
         found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
     except (ValueError, RecursionError) as error:
@@ -81,7 +93,11 @@ def _tables_of(text: str, file: Path) -> list[Any]:
 
 
 def _from_table(table: Any, source: str) -> SamplePrompt:
-    """Make a prompt from a table; raises TrainerError naming the key that is unknown or whose value is out of range."""
+    """Make a prompt from a table.
+
+    Raises:
+        TrainerError: Naming the key that is unknown or whose value is out of range.
+    """
     kinds = dict(FLAGS.values()) | {"prompt": str}
     if not isinstance(table, dict) or "prompt" not in table:
         raise TrainerError(f"{source} must be a table with a prompt.")

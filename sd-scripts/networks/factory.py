@@ -57,7 +57,10 @@ def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Modu
 def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
     """Create the configured network over those of `models` that are trained, on their devices, and load --network_weights.
 
-    `models` are the transformer, and the text encoders that are in memory. Raises TrainerError if the configuration does not fit the models.
+    `models` are the transformer, and the text encoders that are in memory.
+
+    Raises:
+        TrainerError: If the configuration does not fit the models.
     """
     warn_ineffective_args(config.network_args)
     train = trained_parts(config, parts) & models.keys()

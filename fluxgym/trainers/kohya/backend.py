@@ -87,6 +87,10 @@ def python_of(trainer_dir: Path) -> str:
 
 
 def known_options(trainer_dir: Path) -> frozenset[str]:
-    """Return every option that a checkout's sources name; raises OSError if they cannot be read."""
+    """Return every option that a checkout's sources name.
+
+    Raises:
+        OSError: If they cannot be read.
+    """
     sources = [*trainer_dir.glob("*.py"), *(trainer_dir / "library").glob("*.py")]
     return frozenset(name for path in sources for name in OPTION.findall(path.read_text(encoding="utf-8-sig", errors="replace")))

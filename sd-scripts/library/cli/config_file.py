@@ -18,7 +18,10 @@ from library.files import disk_errors
 def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str]) -> list[str]:
     """Return a file's settings as words of a command line; section names are ignored, as in kohya.
 
-    `unknown` returns the error message for an unknown flag. Raises TrainerError naming the file and the key that cannot be used.
+    `unknown` returns the error message for an unknown flag.
+
+    Raises:
+        TrainerError: Naming the file and the key that cannot be used.
     """
     known = {row["flag"][2:]: row for row in rows}
     words: list[str] = []
@@ -59,7 +62,11 @@ def _words(path: str, row: dict[str, Any], value: Any) -> list[str]:
 
 
 def write_settings(path: str | None, settings: dict[str, Any]) -> Path:
-    """Write settings to a file that must not exist yet and return its path; raises TrainerError if it exists or cannot be written."""
+    """Write settings to a file that must not exist yet and return its path.
+
+    Raises:
+        TrainerError: If it exists or cannot be written.
+    """
     if not path:
         raise TrainerError("--output_config needs --config_file, the file to write.")
     file = config_path(path)

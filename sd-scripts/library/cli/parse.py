@@ -41,7 +41,8 @@ def parse(argv: list[str]) -> TrainerConfig:
 def read_flags(argv: list[str]) -> Namespace:
     """Return the flags as given, those of --config_file included; the command line wins.
 
-    Raises TrainerError for an unknown, unreadable or refused flag; warns of one without effect here.
+    Raises:
+        TrainerError: For an unknown, unreadable or refused flag; warns of one without effect here.
     """
     args = _read(argv)
     for row in rows():
@@ -108,7 +109,11 @@ def write_config(args: Namespace) -> Path:
 
 
 def to_config(args: Namespace) -> TrainerConfig:
-    """Check the flags, settle what one says about another, and return the configuration; raises TrainerError as parse does."""
+    """Check the flags, settle what one says about another, and return the configuration.
+
+    Raises:
+        TrainerError: As parse does.
+    """
     check_flags(args)
     for flag, reason in flags_without_effect(args):
         _warn_no_effect(flag, reason)

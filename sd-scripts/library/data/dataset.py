@@ -48,7 +48,11 @@ class Batch:
 
 
 def build_dataset(config: TrainerConfig) -> "TrainingData":
-    """Index the images of a training; raises TrainerError naming what is missing or cannot be read."""
+    """Index the images of a training.
+
+    Raises:
+        TrainerError: Naming what is missing or cannot be read.
+    """
     train, held_out = index_images(read_datasets(config.data), config.run.seed)
     if not any(not image.subset.is_reg for image in train):
         raise TrainerError("validation_split holds every image out, so no image is left to train on; hold out fewer.")

@@ -41,7 +41,11 @@ Entry = tuple[Path, str]  # an image and its caption
 
 
 def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
-    """Return the images to train on and those held out; raises TrainerError naming what is missing or cannot be read."""
+    """Return the images to train on and those held out.
+
+    Raises:
+        TrainerError: Naming what is missing or cannot be read.
+    """
     train: list[TrainingImage] = []
     held_out: list[TrainingImage] = []
     for dataset in datasets:
@@ -153,7 +157,10 @@ def bucket_rule(dataset: Dataset) -> BucketRule:
 def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
     """Return the images of a metadata file with their captions, followed by the tags, sorted by path.
 
-    Sizes in the file are ignored. Raises TrainerError naming the file and the entry if it is not JSON text or names a missing image.
+    Sizes in the file are ignored.
+
+    Raises:
+        TrainerError: Naming the file and the entry if it is not JSON text or names a missing image.
     """
     source = Path(subset.metadata_file)
     try:

@@ -29,7 +29,8 @@ STRIP = 8  # an image this many times larger than its bucket after resizing is c
 def list_images(folder: str) -> list[Path]:
     """Return a folder's images in the order of their names; warns of folders with such a name.
 
-    Raises TrainerError for a broken link, as its image is missing.
+    Raises:
+        TrainerError: For a broken link, as its image is missing.
     """
     named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
@@ -41,7 +42,11 @@ def list_images(folder: str) -> list[Path]:
 
 
 def upright_size(path: Path) -> Size:
-    """Return width and height after EXIF rotation, without decoding; raises TrainerError if the file is not an image."""
+    """Return width and height after EXIF rotation, without decoding.
+
+    Raises:
+        TrainerError: If the file is not an image.
+    """
     try:
         with open_image(path, Image) as image:
             return size_as_seen(image, Image)
@@ -50,7 +55,11 @@ def upright_size(path: Path) -> Size:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return an upright RGB image; raises TrainerError naming it if it cannot be read completely."""
+    """Return an upright RGB image.
+
+    Raises:
+        TrainerError: Naming it if it cannot be read completely.
+    """
     return _to_rgb(_read_upright(path))
 
 

@@ -78,7 +78,11 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
 
 
 def _class_of(name: str) -> Callable[..., torch.optim.Optimizer]:
-    """Import an optimizer's class; raises TrainerError if it is missing or its step needs a closure."""
+    """Import an optimizer's class.
+
+    Raises:
+        TrainerError: If it is missing or its step needs a closure.
+    """
     module, attribute = OPTIMIZERS.get(name.lower()) or (name.rpartition(".")[0] or "torch.optim", name.rpartition(".")[2])
     try:
         found = getattr(importlib.import_module(module), attribute, None)
@@ -137,7 +141,8 @@ def _sets_its_own_rate(options: dict[str, Any]) -> bool:
 def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
     """Check the learning rate of an optimizer that estimates its own, where it is one factor for all parts.
 
-    Raises TrainerError for several factors, and warns about a small factor.
+    Raises:
+        TrainerError: For several factors, and warns about a small factor.
     """
     rates = {group["lr"] for group in groups if group.get("lr")}
     if not name.lower().startswith(ESTIMATE_THEIR_RATE) or not rates:
@@ -165,8 +170,10 @@ def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 
 def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Parse `key=value` pairs whose values are Python literals; raises TrainerError naming the flag and the first pair that is
-    malformed or has a number beyond MAX_RATE.
+    """Parse `key=value` pairs whose values are Python literals.
+
+    Raises:
+        TrainerError: Naming the flag and the first pair that is malformed or has a number beyond MAX_RATE.
     """
     parsed = {}
     for pair in pairs:

@@ -167,7 +167,11 @@ class SaveHook(Hook):
         self._save_state(position, step_suffix(position.step))
 
     def at_end(self, position: Position) -> None:
-        """Save the LoRA and read it again; raises TrainerError if nothing was learned or the file does not hold what was trained."""
+        """Save the LoRA and read it again.
+
+        Raises:
+            TrainerError: If nothing was learned or the file does not hold what was trained.
+        """
         self.reporter.enter(Phase.SAVING)
         self.learner.check_learned(position.step)
         if self.config.save_state or self.config.save_state_on_train_end:

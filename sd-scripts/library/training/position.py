@@ -46,7 +46,11 @@ class Position:
 
 
 def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState | None:
-    """Return the verified state of the checkpoint to resume from, None without --resume; raises TrainerError if it cannot be used."""
+    """Return the verified state of the checkpoint to resume from, None without --resume.
+
+    Raises:
+        TrainerError: If it cannot be used.
+    """
     folder = config.run.resume
     if folder is None:
         return None
@@ -99,7 +103,11 @@ def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: Trai
 
 
 def _start_of(checkpoint: TrainState, config: TrainerConfig) -> StartConfig:
-    """Return the flags of the initial position that a checkpoint records; raises CheckpointError if they cannot be that."""
+    """Return the flags of the initial position that a checkpoint records.
+
+    Raises:
+        CheckpointError: If they cannot be that.
+    """
     flags = {each.name: type(each.default) for each in fields(StartConfig) if each.default is not None}
     for name, value in checkpoint.begun_by.items():
         if name not in StartConfig.__annotations__ or type(value) is not flags.get(name, int):

@@ -31,7 +31,11 @@ class Saver:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save_lora(self, suffix: str, *, epoch: int, step: int) -> Path:
-        """Write `{name}{suffix}.safetensors` atomically, with kohya's metadata; raises TrainerError for NaN or infinity."""
+        """Write `{name}{suffix}.safetensors` atomically, with kohya's metadata.
+
+        Raises:
+            TrainerError: For NaN or infinity.
+        """
         weights = self._weights()
         path = self.folder / lora_name(self.name, suffix)
         _check_numbers(weights, path)  # before an older file of that name is replaced
@@ -48,7 +52,11 @@ class Saver:
         return (self.folder / lora_name(self.name, suffix)).is_file()
 
     def check_lora(self, path: Path) -> None:
-        """Read a saved LoRA and check its tensors; raises TrainerError if the network's tensors are missing or contain NaN or infinity."""
+        """Read a saved LoRA and check its tensors.
+
+        Raises:
+            TrainerError: If the network's tensors are missing or contain NaN or infinity.
+        """
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
             found = open_weights(path, "the saved LoRA")

@@ -38,7 +38,9 @@ from networks.factory import parameter_groups
 def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Trainer:
     """Load everything and return a trainer at its start position.
 
-    Raises TrainerError for a mistake of the user's, as early as it can be seen, and StopRequested.
+    Raises:
+        TrainerError: For a mistake of the user's, as early as it can be seen.
+        StopRequested
     """
     context = check_run(config, progress, stop)
     data = build_dataset(config)
@@ -50,7 +52,11 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
 
 
 def describe_dataset(config: TrainerConfig) -> str:
-    """Return what --debug_dataset prints: the data set in words; raises TrainerError as build_trainer does."""
+    """Return what --debug_dataset prints: the data set in words.
+
+    Raises:
+        TrainerError: As build_trainer does.
+    """
     check_run(config, ProgressLog(None), StopFlag())
     return build_dataset(config).describe()
 
@@ -77,7 +83,11 @@ class _Setup:
     models: LoadedModels
 
     def create_trainer(self) -> Trainer:
-        """Create the trainer; raises TrainerError if the checkpoint, the thumbnail or a tracker cannot be used."""
+        """Create the trainer.
+
+        Raises:
+            TrainerError: If the checkpoint, the thumbnail or a tracker cannot be used.
+        """
         learner = self._create_learner()
         saver = self._create_saver(learner.network)
         if self.checkpoint is not None:
@@ -136,7 +146,11 @@ class _Setup:
         return fixed_metadata(self.context.config, self.models.family.spec, figures)
 
     def _resume(self, learner: Learner, checkpoint: TrainState) -> None:
-        """Restore the learner; raises TrainerError if the checkpoint does not fit the network or the optimizer."""
+        """Restore the learner.
+
+        Raises:
+            TrainerError: If the checkpoint does not fit the network or the optimizer.
+        """
         folder = self.context.config.run.resume
         assert folder is not None
         if not is_kohya_state(folder):

@@ -18,7 +18,8 @@ def pack_latents(latents_BCHW: Tensor) -> Tensor:
     (B, C, H, W) with even H and W -> (B, H/2 * W/2, 4*C). Tokens run row-major over patches; inside a token the order
     is channel, row, column, as in BFL's reference. Dtype and device are kept.
 
-    Raises ValueError if H or W is odd: cropping would shift the image against its position ids.
+    Raises:
+        ValueError: If H or W is odd: cropping would shift the image against its position ids.
     """
     B, C, H, W = latents_BCHW.shape
     if H % 2 or W % 2:

@@ -37,7 +37,11 @@ class VAEParams:
 
 
 def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> VAEParams:
-    """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that gives them is missing."""
+    """Read the dimensions off a BFL state dict's shapes.
+
+    Raises:
+        KeyError: If a tensor that gives them is missing.
+    """
     found = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
     blocks = [(int(match[1]), int(match[2])) for match in found if match]
     levels = range(1 + max((level for level, _ in blocks), default=-1))
@@ -236,7 +240,8 @@ class VAE(nn.Module):
 def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> VAE:
     """Load FLUX's VAE under BFL's or diffusers' names, a file or a folder.
 
-    Raises TrainerError (bad_model) when it is missing, damaged, or something else.
+    Raises:
+        TrainerError (bad_model): If it is missing, damaged, or something else.
     """
     file = ModelFiles(path, "the VAE (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
     file.translate(vae_recipes(file.stored_names()))
