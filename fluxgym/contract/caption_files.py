@@ -22,8 +22,8 @@ _BYTE_ORDER_MARKS = (
 class Pairing:
     """The caption file of each image that has one, and the files of a folder that are not used.
 
-    unused are caption files that no image uses, shared are pairs of images with one caption file, other_captions are files that would be
-    captions with another extension, left_out are files that are neither images nor captions.
+    unused: caption files that no image uses. shared: pairs of images with one caption file. other_captions: files that would be captions
+    with another extension. left_out: files that are neither images nor captions.
     """
 
     of: Mapping[str, str]
@@ -34,7 +34,7 @@ class Pairing:
 
 
 class _Names:
-    """The names of a folder's files, found exactly, else by the only name that differs in upper and lower case."""
+    """Finds the files of a folder by their exact name, else by the only name that differs from it in case."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._exact = set(names)
@@ -52,8 +52,9 @@ class _Names:
 def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -> Pairing:
     """Return which of a folder's files is the caption of which image.
 
-    The caption of a.png is a.txt, else a.png.txt or a.txt.txt, which a system that hides endings makes, else that of the name without a
-    face's position. Upper and lower case may differ. `fallback` is a second extension, tried for images without a caption of the first.
+    The caption of a.png is a.txt; else a.png.txt or a.txt.txt, which systems that hide file extensions make; else the caption file that
+    belongs to the name without a face's position. Upper and lower case may differ. `fallback` is a second extension, tried for images
+    without a caption of the first one.
     """
     names = sorted(names)
     images = [name for name in names if is_image_name(name)]
@@ -101,7 +102,7 @@ def caption_name(name: str) -> str:
 
 
 def decode_caption(data: bytes) -> str:
-    """Return the text of a caption file: UTF-8, or what its byte order mark says.
+    """Return the text of a caption file, decoded as UTF-8 or as its byte order mark says.
 
     Raises:
         UnicodeDecodeError: For any other encoding.

@@ -1,4 +1,4 @@
-"""What checkpoints say about themselves: the manifest of FluxGym's trainer, and the position that FluxGym writes into kohya's states."""
+"""The records inside checkpoints: the manifest of FluxGym's trainer, and the position that FluxGym writes into kohya's states."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -58,7 +58,7 @@ def _file_name(value: Any) -> str:
     """Return the name of a file in the folder.
 
     Raises:
-        ValueError: For a path out of it.
+        ValueError: For a path that leads out of the folder.
     """
     if not isinstance(value, str) or value in ("", ".", "..") or not set(value).isdisjoint("/\\\0"):
         raise ValueError("it is not a file's name")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 MAX_FILE_BYTES = 200_000_000
 MAX_PIXELS = 108_000_000  # 12000x9000, the largest photos of common phones and cameras; decoded, 432 MB
-HEAD_BYTES = 256  # of a file, enough to recognize its format
+HEAD_BYTES = 256  # the start of a file, enough to recognize its format
 OPTIONAL_FORMATS = "requirements-images.txt"
 
 

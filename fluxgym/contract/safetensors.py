@@ -87,7 +87,7 @@ def parse_header(text: bytes) -> Header:
     """Parse the JSON of a header.
 
     Raises:
-        HeaderError (DAMAGED)
+        HeaderError: (DAMAGED) If it is not a valid header.
     """
     try:
         table = json.loads(text)

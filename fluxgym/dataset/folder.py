@@ -22,7 +22,7 @@ from fluxgym.errors import DatasetError
 from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
 
 MAX_NAME_BYTES = 200
-BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
+BUSY_S = 60.0  # another tab may be copying thousands of images
 
 
 @dataclass(frozen=True)
@@ -128,10 +128,10 @@ class ImageFolder:
     def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
-        An image of a taken name or stem gets a number.
+        An image whose stem another image has gets a number; an image with the name of another one replaces it.
 
         Raises:
-            DatasetError: Naming the file when it is neither, damaged, or not UTF-8.
+            DatasetError: If the file is neither an image nor a caption, is damaged, or is not UTF-8; the message names it.
         """
         name = safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
@@ -237,7 +237,7 @@ def safe_name(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRules:
-    """How captions become a run's: the extension of their files, the text of images without one, and whether lines are alternatives."""
+    """How captions are copied into a run: their file extension, the text for images without one, and if their lines are alternatives."""
 
     extension: str = CAPTION
     default: str = ""
@@ -245,22 +245,23 @@ class CaptionRules:
 
 
 def copy_into(source: Path, target: Path) -> int:
-    """Copy (hard-link where possible) a folder's images and captions, these unchanged but as .txt; returns the number of images.
+    """Copy a folder's images and captions, and return the number of images.
 
-    Captions are never linked: a later edit changes one run only.
+    Images are hard-linked where possible. Captions keep their content and get the extension .txt; they are never linked, so that a later
+    edit changes one run only.
 
     Raises:
         DatasetError: If there are no images.
-        StorageError: If the disk refuses.
+        StorageError: If the disk is full or cannot be written.
     """
     return _copy(source, target, CAPTION, _content)
 
 
 def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
-    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line, the default where there is none.
+    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line; an image without a caption gets the default text.
 
     Raises:
-        DatasetError: For a caption in an unknown encoding, because replaced characters would be trained on.
+        DatasetError: If a caption has an unknown encoding, because replaced characters would be trained.
     """
 
     def read(path: Path) -> bytes:

@@ -1,8 +1,8 @@
-"""Names, captions and sizes of a folder's images, read once for all requests that ask while the folder stays the same.
+"""Index of a folder's images: names, captions and sizes, read once for many requests.
 
-A request is answered by a read that began after it came. It is also answered by an earlier read if the folder's modification time is the
-same since and, for the files' contents, if that read is at most RECHECK_S old: a file that another program writes in place leaves the
-folder's time unchanged. Everything that FluxGym writes changes it.
+A request accepts a read that began after the request came. It also accepts an earlier read if the folder has the same modification time as
+at that read. Everything that FluxGym writes changes this time, but another program can write a file in place without changing it. Therefore
+captions and sizes are read again after RECHECK_S.
 """
 
 import functools
@@ -35,9 +35,10 @@ ABSENT = (0, 0)
 
 
 class Captions(NamedTuple):
-    """The images' captions by name in order, "" where there is none.
+    """The captions of a folder's images.
 
-    refused is why files that are captions by name are not read, by file name; undecodable are those in an unknown encoding.
+    texts: the caption by image name, in order, "" without one. refused: the reason by name of each caption file that is not read.
+    undecodable: names of caption files in an unknown encoding.
     """
 
     texts: dict[str, str]
@@ -63,7 +64,7 @@ class Captions(NamedTuple):
 
 
 class _Shared(Generic[Found]):
-    """What one read of a folder found, for all requests that it is new enough for. Thread-safe."""
+    """Caches the result of reading a folder, and shares one read among requests that come at the same time. Thread-safe."""
 
     def __init__(
         self, path: Path, read: Callable[[], Found], *, max_age_s: float = float("inf"), can_keep: Callable[[Found], bool] = lambda _: True
@@ -92,7 +93,10 @@ class _Shared(Generic[Found]):
         return self._is_settled and monotonic() - self._began <= self._max_age_s and _state_of(self._path) == self._state
 
     def _observe(self) -> None:
-        """Remember since when the folder has its present state; only this process's clock is used, as the folder's may be a file server's."""
+        """Record since when the folder has its present state.
+
+        Only this process's clock is used: the folder's times may come from a file server with another clock.
+        """
         state = _state_of(self._path)
         if state != self._state:
             self._state, self._state_since = state, monotonic()
@@ -163,7 +167,7 @@ class FolderIndex:
         return self._sizes.get()
 
     def summary(self) -> FolderSummary:
-        """Return one look at the folder: captions, and what would be lost.
+        """Return what the folder holds, and what of it would be lost.
 
         Raises:
             StorageError: If the folder cannot be read.
@@ -230,7 +234,7 @@ def _file_id(entry: os.DirEntry[str]) -> FileId | None:
 
 
 def _digest(file: FileId) -> bytes:
-    """Return a hash of an image's content, one of its own for a file that cannot be read, which the check of its size reports."""
+    """Return a hash of an image's content. An unreadable file gets a hash that no other file has; reading its size reports the problem."""
     try:
         return content_digest(Path(file.path))
     except OSError:
@@ -255,7 +259,7 @@ def scan(path: Path) -> dict[str, os.DirEntry[str]]:
 
     Raises:
         StorageError: If it cannot be read.
-        DatasetError: If it is a run's and a link.
+        DatasetError: If it is the images' folder of a run or draft, and a link.
     """
     check_not_linked(path)
     try:
@@ -279,10 +283,10 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
 
 
 def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:
-    """Return a caption file's content, from before if the file is the same; one without text and signature if it cannot be read.
+    """Return a caption file's content: `before` if the file is unchanged, and an empty text without signature if it cannot be read.
 
     Raises:
-        UnsafeFile: For a link, a pipe, a device or a giant, whose content would be shown and trained on.
+        UnsafeFile: If it is a link, a pipe, a device or too large: its content would be shown and trained.
     """
     try:
         status = entry.stat(follow_symlinks=False)
@@ -313,5 +317,5 @@ def _decoded(signature: Signature | None, data: bytes) -> _Caption:
 
 @functools.lru_cache(maxsize=MAX_FOLDERS)
 def index_of(path: Path, extension: str = CAPTION) -> FolderIndex:
-    """Return the index of a folder, the same one for all requests; those of the folders used least recently are dropped."""
+    """Return the index of a folder, the same one for all requests. Only the MAX_FOLDERS folders used last keep theirs."""
     return FolderIndex(path, extension)

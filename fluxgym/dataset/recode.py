@@ -16,7 +16,7 @@ def captions_to_utf8(folder: Path, encoding: str) -> dict[str, str]:
     """Convert the captions of a folder that are not UTF-8 and return their new texts by file name; nothing is written if one cannot be read.
 
     Raises:
-        DatasetError: For an encoding that is not known or that a caption is not in.
+        DatasetError: If the encoding is unknown, or a caption is not in it.
         StorageError: If a file cannot be written.
     """
     try:

@@ -107,7 +107,7 @@ def get_model(model_id: str, models: Path) -> Model:
     """Return a model by id.
 
     Raises:
-        ModelError: Which lists the known ids.
+        ModelError: If there is none; the message lists the known ids.
     """
     known = {model.id: model for model in list_models(models)}
     if model_id not in known:
@@ -143,7 +143,7 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
     """Return the paths of a model's files; its tokenizers are in the folders of the text encoders.
 
     Raises:
-        ModelError: Naming all that are missing, or the first that is damaged or something else than it should be.
+        ModelError: If files are missing (the message names all), or one is damaged or of another kind.
     """
     model = get_model(model_id, models)
     located = {role: _locate(paths, models) for role, paths in model.files.items()}

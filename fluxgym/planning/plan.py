@@ -179,7 +179,7 @@ def plan(
 
 
 def _named_code(planned: TrainingPlan) -> list[Problem]:
-    """Return a warning for each piece of code that the settings name, so that Start is a click that shows it."""
+    """Return a warning for each piece of code that the settings name; the form shows them above Start."""
     start = replace(planned.launch_spec(), resume_from=None) if planned.options else None
     phrases = () if start is None else named_code(start)
     return [

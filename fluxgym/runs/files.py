@@ -119,7 +119,7 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
 
 
 def raise_if_exhausted(error: Exception, path: Path) -> None:
-    """Raise NotReadableNow for an error of this machine, which says nothing about the file or process that was to be read."""
+    """Raise NotReadableNow if an error is a shortage of this machine, which says nothing about the file or process to be read."""
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
         raise _exhausted(error, path) from error
 
@@ -136,7 +136,8 @@ def parse_json(data: bytes) -> Any:
     """Return the value of JSON text, with "?" for lone surrogates, which cannot be encoded.
 
     Raises:
-        ValueError, RecursionError
+        ValueError: If it is not JSON.
+        RecursionError: If it is nested too deeply.
     """
     value = json.loads(data)
     if b"\\u" not in data:
@@ -270,7 +271,7 @@ def file_lock(path: Path, *, timeout_s: float, busy: str) -> Iterator[None]:
     """Hold the lock on a file.
 
     Raises:
-        AlreadyRunning: With the sentence busy if another process holds it for timeout_s.
+        AlreadyRunning: If another process holds it for timeout_s; `busy` is the message.
     """
     deadline = time.monotonic() + timeout_s
     while (file := try_lock(path)) is None:

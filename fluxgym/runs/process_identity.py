@@ -221,7 +221,7 @@ class ProcessRecord:
 
 
 def read_record(run: RunPaths) -> ProcessRecord | None:
-    """Return the processes of the run's latest attempt, None if process.json is missing or damaged, or is of the run that was copied."""
+    """Return the processes of the run's latest attempt, None if process.json is missing, damaged, or was copied from another run's folder."""
     value = read_json(run.process)
     try:
         if _is_copy(run, str(value.get("folder") or run.folder)):
@@ -238,7 +238,7 @@ def read_record(run: RunPaths) -> ProcessRecord | None:
 
 
 def _is_copy(run: RunPaths, recorded: str) -> bool:
-    """Return True if a record is of another folder that still exists, from which this one was copied; a moved folder is not a copy."""
+    """Return True if this folder was copied from the folder of the record, which still exists. A moved folder is not a copy."""
     return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 

@@ -85,7 +85,7 @@ def is_monitored(snapshot: RunSnapshot, engine_state: EngineState) -> bool:
 
 
 def is_unchecked(run: RunPaths, attempt: int) -> bool:
-    """Return True if an attempt's trainer reported that it is done and left a model."""
+    """Return True if an attempt's trainer reported that it is done, and a model is there."""
     return _is_done_in(read_last(run.progress), attempt) and run.lora.is_file()
 
 
@@ -104,7 +104,7 @@ def _launch_attempt(snapshot: RunSnapshot) -> int:
 
 
 def _is_of_latest_attempt(ended: ExitRecord, snapshot: RunSnapshot) -> bool:
-    """Return True if the stored status is older than an exit record; a record from before a resume does not count."""
+    """Return True if an exit record describes the latest attempt; a record from before a resume does not."""
     if ended.run_id != snapshot.state.get("run_id") or ended.attempt < _launch_attempt(snapshot):
         return False
     return snapshot.process_record is None or ended.attempt == snapshot.process_record.attempt

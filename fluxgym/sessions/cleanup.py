@@ -137,7 +137,11 @@ def delete(run: RunPaths, *, run_id: str | None = None) -> FolderContents:
 
 
 def move_to_deleted(run: RunPaths, *, run_id: str | None = None) -> FolderContents:
-    """Move a run out of the list, for `remove_in_background`; returns what its folder held. Raises what `delete` raises."""
+    """Move a run off the list, for `remove_in_background`; returns what its folder held.
+
+    Raises:
+        SessionNotFound, AlreadyRunning, SessionError: As `delete` does.
+    """
     outputs = OutputsPaths(run.folder.parent)
     try:
         was = contents(run)
@@ -253,7 +257,11 @@ def _remove(path: Path) -> None:
 
 
 def remove_in_background(outputs: OutputsPaths) -> None:
-    """Start `remove_deleted` in a process of its own; raise OSError if it cannot be started."""
+    """Start `remove_deleted` in a process of its own.
+
+    Raises:
+        OSError: If it cannot be started.
+    """
     start_detached([sys.executable, "-m", "fluxgym.sessions.cleanup", str(outputs.root.absolute())])
 
 

@@ -14,7 +14,10 @@ SUPERVISOR_GRACE_S = 30.0  # what a supervisor needs after its trainer's grace p
 
 
 def request_stop(run: RunPaths, *, now: bool = False) -> bool:
-    """Request that a run saves its state and ends, with now that it ends at once; False if nothing of it is alive or waiting."""
+    """Request that a run saves its state and ends; with `now`, that it ends at once.
+
+    Return False if no process of the run is alive and it does not wait.
+    """
     return engine_of(run).cancel(run, grace_s=0.0 if now else GRACE_S)
 
 

@@ -113,7 +113,7 @@ class DraftEdits:
             raise storage_error(error, target) from error
 
     def _new_stems(self, folder: Path, removed: list[str]) -> dict[str, str]:
-        """Return the stem that the images of each removed stem get, so that all of them have the captions that they had."""
+        """Return the new stem for each removed stem: images that had one stem keep a common one, because they share a caption."""
         present = set(self.draft.images.images())
         groups = {stem: {name for name in removed if Path(name).stem == stem} for stem in sorted(stems_of(removed))}
         taken, found = stems_of(present), {}

@@ -41,7 +41,10 @@ class Version:
 
 
 def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
-    """Save a run's current state and exit record in its history, or in that of the run that replaces it; an unreadable state is skipped."""
+    """Save a run's current state and exit record in its history, or in the history of the run that replaces it.
+
+    A state that cannot be read is skipped.
+    """
     try:
         state = read_state(run)
     except UnreadableState:
@@ -91,7 +94,7 @@ def find_version(run: RunPaths, version_id: str) -> Version:
     """Return one earlier state.
 
     Raises:
-        SessionNotFound: Which lists the existing ones.
+        SessionNotFound: If there is none; the message lists the existing ones.
     """
     every = versions(run)
     for version in every:
@@ -133,9 +136,10 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
     Status and identity stay.
 
     Raises:
-        SessionError: For a completed run.
-        SessionNotFound: For an unknown version, ConfigError for one whose settings cannot be used.
-        AlreadyRunning: While the run lives.
+        SessionError: If the run is completed.
+        SessionNotFound: If there is no such version.
+        ConfigError: If the version's settings cannot be used.
+        AlreadyRunning: While the run is live.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may happen between check and change
         version, current = find_version(run, version_id), read_state(run)
@@ -178,7 +182,10 @@ def _ensure_damaged(run: RunPaths) -> None:
 
 
 def _replace_damaged(run: RunPaths, state: State) -> None:
-    """Write the new state beside the damaged one, keep that under another name, and rename the new one last; an error leaves all as it was."""
+    """Replace a damaged state and keep it under another name.
+
+    The new state is written first and renamed last, so that an error changes nothing.
+    """
     new = RunPaths(run.folder / f".repaired-{secrets.token_hex(4)}")
     kept = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     try:

@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def end(self) -> str:
-        """Return a key of the run's latest end, which differs after the next one."""
+        """Return a key of the run's latest end; each end has another key."""
         return f"{self.status[0]}{self.changed:.0f}"
 
 
@@ -122,9 +122,10 @@ class SessionIndex:
         return set(new)
 
     def _is_settled(self, mtime: int, now: float) -> bool:
-        """Return True if the names were last read more than SETTLED_S after the folder got this time, so that no change was missed.
+        """Return True if the folder's names were read more than SETTLED_S after it got this modification time, so that no change was
+        missed.
 
-        Only this process's clock is used, since the folder's time may be a file server's.
+        Only this process's clock is used, because the folder's times may come from a file server with another clock.
         """
         if mtime != self._root_mtime:
             self._root_mtime, self._root_since = mtime, now
@@ -172,7 +173,10 @@ class SessionIndex:
 
 
 class EntriesCache(Generic[T]):
-    """A value that is computed from all entries, and again only after a change: until then, an index returns the same list."""
+    """Caches a value that is computed from all entries.
+
+    It is computed again when the index returns another list; the index returns the same list until an entry changes.
+    """
 
     def __init__(self, compute: Callable[[list[Entry]], T]) -> None:
         self._compute = compute

@@ -104,7 +104,10 @@ def _model_and_tier(options: TrainerOptions) -> dict[str, Any]:
 
 
 def _other_flags(options: TrainerOptions) -> dict[str, Any]:
-    """Return the options that neither FluxGym nor the tier sets to this value, and FluxGym's switches that its own command lacks."""
+    """Return the options of a command that FluxGym and the tier would not have set, as advanced settings.
+
+    If FluxGym wrote the command, each of FluxGym's switches that the command lacks is False.
+    """
     usual: TrainerOptions = {**FIXED, **TIERS.get(tier_of(options) or "", {})}
     other = {flag: values for flag, values in options.items() if flag not in usual or usual[flag] != values}
     found = {flag.removeprefix("--"): _value(flag.removeprefix("--"), values) for flag, values in other.items()}
@@ -114,7 +117,7 @@ def _other_flags(options: TrainerOptions) -> dict[str, Any]:
 
 
 def _value(name: str, values: tuple[str, ...] | None) -> Any:
-    """Return an option's values in the type of its flag; what does not fit stays text, which is then left out."""
+    """Return an option's value in the type of its flag. A value that does not fit stays text; `usable_settings` leaves it out."""
     flag = all_flags().get(name)
     if flag is None or values is None:
         return True
@@ -130,7 +133,7 @@ def _value(name: str, values: tuple[str, ...] | None) -> Any:
 
 
 def _from_toml(folder: Path) -> dict[str, Any]:
-    """Return the settings that dataset.toml has; those that FluxGym would write anyway are left out of the advanced ones."""
+    """Return the settings in dataset.toml. Keys with the values that FluxGym writes anyway do not become advanced settings."""
     try:
         tables = _tables(tomllib.loads(_text(folder / DATASET_TOML)))
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -145,7 +148,11 @@ def _from_toml(folder: Path) -> dict[str, Any]:
 
 
 def _tables(dataset: dict[str, Any]) -> dict[Emit, dict[str, Any]]:
-    """Return what holds for the first data set and for its own images, and under Emit.NEVER its regularization images, {} if there are none."""
+    """Return dataset.toml's keys by where a setting is emitted.
+
+    DATASET: keys of the first data set. SUBSET: also those of its training images. NEVER: keys of its regularization images, {} if it
+    has none.
+    """
     first = dict(dataset["datasets"][0])
     subsets = [dict(subset) for subset in first.pop("subsets")]
     own = next((subset for subset in subsets if not subset.get("is_reg")), subsets[0])
@@ -188,6 +195,7 @@ def _text(path: Path) -> str:
     """Return the text of a regular file of at most MAX_BYTES.
 
     Raises:
-        OSError, ValueError
+        OSError: If the file cannot be read.
+        ValueError: If it is not UTF-8.
     """
     return read_regular(path, MAX_BYTES).decode("utf-8-sig")

@@ -53,7 +53,11 @@ class StartRequest:
 
 
 def start(request: StartRequest, settings: Settings) -> RunPaths:
-    """Start a training and return its run once its supervisor is running. Raises what `start_plan` raises."""
+    """Start a training and return its run once its supervisor is running.
+
+    Raises:
+        FluxGymError: As `start_plan` does.
+    """
     planned = plan(request.state, request.images, settings)
     return start_plan(planned, settings, if_exists=request.if_exists, gpus=request.gpus)
 
@@ -61,8 +65,11 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
 def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists | None = None, gpus: str | None = None) -> RunPaths:
     """Start a planned training and return its run once its supervisor is running.
 
-    Raises the first error of the plan, NameTaken if the name has a run and if_exists is None, or another FluxGymError. Then no part of
-    the run is left.
+    After an error, no part of the run is left.
+
+    Raises:
+        NameTaken: If the name has a run and if_exists is None.
+        FluxGymError: The first error of the plan, or why the run cannot be created or started.
     """
     outputs = OutputsPaths(settings.outputs)
     _check_gpus(gpus)

@@ -1,7 +1,4 @@
-"""What is shown of a run's status and time: the word of its status, what its date is the time of, and when it ended.
-
-A time is only called the start of a training if it is one.
-"""
+"""How a run's status and times are shown: the word of the status, the label of its date, and when it ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +19,12 @@ from fluxgym.sessions.run_metrics import first_start
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledTime:
-    """A time in seconds since the epoch, and what it is the time of."""
+    """A time in seconds since the epoch, with a word for what happened then, such as “Started” or “Imported”."""
 
     word: str
     at: float
 
 
-# The word of each status.
 STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "Running", Status.STARTING: "Starting", Status.QUEUED: "Queued", Status.STOPPED: "Stopped",
     Status.COMPLETED: "Completed", Status.FAILED: "Failed", Status.UNREADABLE: "Cannot be read",
@@ -55,7 +51,7 @@ def is_stopping(run: RunPaths, status: Status) -> bool:
 
 
 def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> LabeledTime:
-    """Return the time of a row's date, and its word: a time is only called the start of a training if it is."""
+    """Return the time of a row's date with its word, which is “Started” only if a training was started then."""
     run, state = snapshot.run, snapshot.state
     if session.status is Status.UNREADABLE:
         return LabeledTime(word="Changed", at=session.started)
@@ -80,7 +76,7 @@ def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Labeled
 
 
 def _import_time(run: RunPaths, state: State) -> float:
-    """Return when a run was imported; versions that did not record it have written its state only then."""
+    """Return when a run was imported. Earlier versions did not record it; they wrote the run's state at that time."""
     return imported_at(state) or run.ui_state.stat().st_mtime
 
 

@@ -73,7 +73,11 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
 
 
 def stream_archive(runs: list[RunPaths], what: Export) -> Iterator[bytes]:
-    """Return an iterator over the chunks of an archive, each produced on demand. Raises as `export_archive` does, except for disk errors."""
+    """Return an iterator over the chunks of an archive, each produced on demand.
+
+    Raises:
+        FluxGymError: As `export_archive` does, except for disk errors.
+    """
     usable, _ = _usable(runs)
     return pack(_exported(usable, what))
 
@@ -192,7 +196,7 @@ def _checked(data: bytes, name: str) -> State:
 
 
 def _json_problem(error: Exception) -> str:
-    """Return what is wrong with a file that should hold JSON, in words for users; a decoder's own words name no byte of it."""
+    """Return what is wrong with a file that should hold JSON, in the users' words."""
     if isinstance(error, json.JSONDecodeError):
         return f"it is not valid JSON (line {error.lineno}, column {error.colno})"
     return "it is not text" if isinstance(error, UnicodeDecodeError) else "it is not valid JSON, or nested too deep"

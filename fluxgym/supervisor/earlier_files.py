@@ -1,6 +1,6 @@
-"""What a run's folder held before its trainer was started, so that a file of this attempt is known without comparing times.
+"""The files of a run's folder from before its trainer was started. All other files are this attempt's.
 
-A clock may be set back while a run is trained, and a file server's clock may differ from this machine's.
+They are recorded because times do not decide it: a clock may be set back during a training, and a file server's clock may differ.
 """
 
 from contextlib import suppress

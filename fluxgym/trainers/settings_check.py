@@ -1,4 +1,4 @@
-"""Ask the built-in trainer whether it accepts a training's settings: its own parser and checks, in a process of their own, before Start."""
+"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a process of their own."""
 
 import functools
 import json
@@ -24,7 +24,10 @@ SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_promp
 
 @dataclass(frozen=True, kw_only=True)
 class _Verdict:
-    """What the trainer says: the sentence of a refusal, "" if there is none, and flags that name a class that it did not import."""
+    """The trainer's verdict.
+
+    refusal is a sentence, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
+    """
 
     refusal: str
     unchecked: tuple[str, ...]
@@ -36,16 +39,17 @@ class _CheckFailed(Exception):
 
 def needs_trainer(config: TrainConfig) -> bool:
     """Return True if settings were chosen that only the trainer itself can check."""
-    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}  # off is refused for none
+    # The trainer accepts every flag that is off.
+    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}
     if config.advanced.get("lr_scheduler") in ("", None, *SCHEDULERS):
         unusual.discard("lr_scheduler")
     return bool(unusual)
 
 
 def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
-    """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
+    """Return the trainer's refusal of these options and this data set, with the field that it is about; () if it accepts them.
 
-    The first check of some settings takes seconds, the next none. A trainer without the check is not asked.
+    The first check of some settings takes seconds; repeating it takes no time. A trainer without the check script is not run.
     """
     if not (trainer_dir / CHECK_SCRIPT).is_file():
         return ()
