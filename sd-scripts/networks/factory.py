@@ -34,9 +34,9 @@ def _is_trained(config: NetworkConfig, part: Part, names: LoRAPart) -> bool:
 
 
 def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> None:
-    """Check a configured network against models without weights, such as FamilyOf.empty_models returns: what `create` would find out later.
+    """Check that a configured network fits its models, given without weights (FamilyOf.empty_models), before `create` needs loaded ones.
 
-    Of LyCORIS, only --network_weights is read: its package creates networks over real weights alone.
+    For LyCORIS, only --network_weights is checked: its package needs real weights to create a network.
 
     Raises:
         TrainerError: If the models lack a block, nothing would be trained, or --network_weights cannot be read or fits no layer.

@@ -65,7 +65,7 @@ def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> 
     """Return the layer of a LoRA module.
 
     Raises:
-        TrainerError: Naming the file `source` if the model has no such layer.
+        TrainerError: If the model has no such layer; the message names the file `source`.
     """
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):

@@ -32,7 +32,7 @@ def _count(text: str) -> int:
     """Parse a whole number.
 
     Raises:
-        ValueError: For any other text, and one beyond MAX_COUNT.
+        ValueError: For any other text, or a number beyond MAX_COUNT.
     """
     try:
         value = int(text)
@@ -91,7 +91,7 @@ def ratios(arguments: Mapping[str, Any]) -> LoRAOptions:
     """Return LoRA+'s ratios.
 
     Raises:
-        TrainerError: For one out of range.
+        TrainerError: If one is out of range.
     """
     return LoRAOptions(**{name: arguments[name] for name in RATIOS if name in arguments})
 

@@ -95,7 +95,7 @@ def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
     """Parse "all", "none" or "0-3,8" into block indices.
 
     Raises:
-        TrainerError: Naming `name` if the model does not have a block.
+        TrainerError: If the model does not have a block; the message names `name`.
     """
     if text == "all":
         return set(range(num_blocks))

@@ -228,7 +228,7 @@ def _prepare(cache: Path) -> bool:
 
 
 def _load(path: Path) -> Tensors:
-    """Read a cache file. It is not mapped, which some volumes refuse.
+    """Read a cache file. It is not memory-mapped, which some volumes refuse.
 
     Raises:
         TrainerError, OSError: If it differs from what was written.

@@ -44,7 +44,7 @@ def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage
     """Return the images to train on and those held out.
 
     Raises:
-        TrainerError: Naming what is missing or cannot be read.
+        TrainerError: If something is missing or cannot be read; the message names it.
     """
     train: list[TrainingImage] = []
     held_out: list[TrainingImage] = []

@@ -1,6 +1,6 @@
 """Read images of cameras, phones and the web, and resize them to a bucket.
 
-Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used.
+Images are rotated by EXIF, 16 bits are reduced to 8, and transparency is blended with white. Of an animation, the first frame is used.
 """
 
 import errno
@@ -27,10 +27,10 @@ STRIP = 8  # an image this many times larger than its bucket after resizing is c
 
 
 def list_images(folder: str) -> list[Path]:
-    """Return a folder's images in the order of their names; warns of folders with such a name.
+    """Return a folder's images in the order of their names. Warn of folders with an image's name.
 
     Raises:
-        TrainerError: For a broken link, as its image is missing.
+        TrainerError: If an image is a broken link.
     """
     named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
@@ -58,7 +58,7 @@ def read_image(path: Path) -> Image.Image:
     """Return an upright RGB image.
 
     Raises:
-        TrainerError: Naming it if it cannot be read completely.
+        TrainerError: If it cannot be read completely; the message names it.
     """
     return _to_rgb(_read_upright(path))
 

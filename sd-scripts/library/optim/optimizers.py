@@ -139,10 +139,10 @@ def _sets_its_own_rate(options: dict[str, Any]) -> bool:
 
 
 def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
-    """Check the learning rate of an optimizer that estimates its own, where it is one factor for all parts.
+    """Check the learning rate of an optimizer that estimates its own, for which it is one factor for all parts. Warn of a small factor.
 
     Raises:
-        TrainerError: For several factors, and warns about a small factor.
+        TrainerError: If the parts have different factors.
     """
     rates = {group["lr"] for group in groups if group.get("lr")}
     if not name.lower().startswith(ESTIMATE_THEIR_RATE) or not rates:

@@ -91,7 +91,7 @@ def unpickle(path: Path) -> dict[str, Any]:
     """Read a torch.save file that contains only tensors and plain values.
 
     Raises:
-        TrainerError: Naming any other content.
+        TrainerError: If it contains anything else; the message names it.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -64,7 +64,7 @@ def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState |
 
 
 def check_batch(state: TrainState, num_batches: int, folder: Path | None) -> None:
-    """Raise CheckpointError if a checkpoint is at a batch that an epoch of this training does not have: it would never end."""
+    """Raise CheckpointError if a checkpoint is at a batch that an epoch of this training does not have: the epoch would never end."""
     if folder is not None and state.batch_in_epoch > num_batches:
         raise CheckpointError(
             f"--resume {folder} is damaged: it is at batch {state.batch_in_epoch} of an epoch, which has {num_batches} batches.",
@@ -106,7 +106,7 @@ def _start_of(checkpoint: TrainState, config: TrainerConfig) -> StartConfig:
     """Return the flags of the initial position that a checkpoint records.
 
     Raises:
-        CheckpointError: If they cannot be that.
+        CheckpointError: If they are not flags of an initial position.
     """
     flags = {each.name: type(each.default) for each in fields(StartConfig) if each.default is not None}
     for name, value in checkpoint.begun_by.items():

@@ -40,7 +40,7 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
 
     Raises:
         TrainerError: For a mistake of the user's, as early as it can be seen.
-        StopRequested
+        StopRequested: If a stop was requested meanwhile.
     """
     context = check_run(config, progress, stop)
     data = build_dataset(config)
@@ -64,7 +64,7 @@ def describe_dataset(config: TrainerConfig) -> str:
 def _find_checkpoint(context: TrainingContext, data: TrainingData) -> TrainState | None:
     """Return the checkpoint to resume from, if its position means the same under this configuration."""
     context.progress.total_steps = training_length(context.config, data.steps_per_epoch)[1]
-    clear_leftovers(context.config.save.output_dir, context.config.save.output_name)  # of a kill between two renames
+    clear_leftovers(context.config.save.output_dir, context.config.save.output_name)  # a kill between two renames leaves them
     state = read_checkpoint(context.config, data.steps_per_epoch)
     if state is not None:
         check_fixed(state, fixed_settings(context.config, data), str(context.config.run.resume))

@@ -147,7 +147,7 @@ def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
     """Read all tensors of a small .safetensors file into memory.
 
     Raises:
-        TrainerError (bad_model): Like WeightFile.
+        TrainerError (bad_model): As WeightFile does.
     """
     file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}

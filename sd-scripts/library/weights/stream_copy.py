@@ -35,7 +35,7 @@ class Change:
 def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change], metadata: Mapping[str, str]) -> None:
     """Copy `source` to `target` with some tensors changed (of the same shapes) and with `metadata` instead of the source's.
 
-    The caller has checked that the source is complete (WeightFile does).
+    The caller has checked that the source is complete, as WeightFile does.
 
     Raises:
         TrainerError: If the disk is full.

@@ -128,6 +128,6 @@ def gated_sum(x_BSC: Tensor, gate_B1C: Tensor, y_BSC: Tensor) -> Tensor:
 def attention(q_BhSD: Tensor, k_BhSD: Tensor, v_BhSD: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attend: three of (B, h, S, D) -> (B, S, h*D). mask (B, 1, 1, S) is True where a key may be seen."""
     if v_BhSD.device.type == "cpu":
-        v_BhSD = v_BhSD.contiguous()  # its kernel takes a tenth longer where a head's rows lie apart
+        v_BhSD = v_BhSD.contiguous()  # its kernel takes a tenth longer where a head's rows are not contiguous
     out_BhSD = F.scaled_dot_product_attention(q_BhSD, k_BhSD, v_BhSD, attn_mask=mask)
     return out_BhSD.transpose(1, 2).flatten(2)
