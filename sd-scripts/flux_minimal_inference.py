@@ -90,10 +90,10 @@ def main(argv: Sequence[str]) -> int:
     except TrainerError as error:
         return _refuse(str(error))
     except (MemoryError, OSError, RuntimeError) as error:
-        known = explain_error(error)
-        if known is None:
+        explanation = explain_error(error)
+        if explanation is None:
             raise
-        return _refuse(known[0])
+        return _refuse(explanation[0])
     print(f"saved {path} (seed {args.seed})", flush=True)
     return 0
 

@@ -41,10 +41,10 @@ def main(argv: list[str]) -> int:
         print("another start has taken over this folder; ended without writing anything more", file=sys.stderr, flush=True)
         return EXIT_FENCED
     except (MemoryError, OSError, RuntimeError) as error:
-        known = explain_error(error)
-        if known is None:
+        explanation = explain_error(error)
+        if explanation is None:
             raise
-        return _refuse(progress, *known)
+        return _refuse(progress, *explanation)
     return 0
 
 

@@ -60,9 +60,9 @@ def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -
     images = [name for name in names if is_image_name(name)]
     rest = [name for name in names if not is_image_name(name)]
     files, extensions = _Names(rest), [each for each in (extension, fallback) if each]
-    of = {image: found for image in images if (found := _first(files, image, extensions)) is not None}
+    of = {image: caption for image in images if (caption := _first(files, image, extensions)) is not None}
     used, captions = set(of.values()), tuple(each.casefold() for each in extensions)
-    other = {found for image in images if image not in of and (found := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
+    other = {caption for image in images if image not in of and (caption := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
     unused = [name for name in rest if name.casefold().endswith(captions) and name not in used]
     left_out = [name for name in rest if name not in used and name not in other and name not in unused and not _is_companion(name)]
     return Pairing(of=of, unused=tuple(unused), shared=_shared(of), other_captions=tuple(sorted(other)), left_out=tuple(left_out))

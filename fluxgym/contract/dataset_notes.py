@@ -93,16 +93,16 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
     """Return why a folder has nothing to train on: what was found in its subfolders, and how to use it. "" if nothing was found."""
     if not subfolders:
         return ""
-    found = f"The folder itself holds no images, but there are {_folders(subfolders)}."
+    sentence = f"The folder itself holds no images, but there are {_folders(subfolders)}."
     kohya = next((match for name in sorted(subfolders) if (match := KOHYA_FOLDER.fullmatch(name))), None)
     if kohya is None:
-        return f"{found} Choose that folder."
-    return f"{found} It is a folder of kohya's form: choose {kohya[0]} with {int(kohya[1])} repeats per image and the trigger word “{kohya[2]}”."
+        return f"{sentence} Choose that folder."
+    return f"{sentence} It is a folder of kohya's form: choose {kohya[0]} with {int(kohya[1])} repeats per image and the trigger word “{kohya[2]}”."
 
 
 def images_in_subfolders(folder: Path) -> dict[str, int]:
     """Return how many images each folder inside a folder holds; only those with images, and no hidden ones."""
-    found = {}
+    numbers = {}
     for inner in sorted(folder.iterdir()):
         if inner.name.startswith(".") or not inner.is_dir():
             continue
@@ -111,8 +111,8 @@ def images_in_subfolders(folder: Path) -> dict[str, int]:
         except OSError:
             continue  # a folder that cannot be read is not the user's data set
         if number:
-            found[inner.name] = number
-    return found
+            numbers[inner.name] = number
+    return numbers
 
 
 def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tuple[tuple[str, ...], ...]:

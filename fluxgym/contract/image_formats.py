@@ -60,12 +60,12 @@ def format_of(head: bytes) -> ImageFormat:
             return image_format
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
-    if head[4:8] == b"ftyp" and (found := _format_of_brands(head)):
-        return found
+    if head[4:8] == b"ftyp" and (brand_format := _format_of_brands(head)):
+        return brand_format
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    known = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
+    kind = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
     raise UnusableImage(
-        f"is {known}, not an image; save it as .png or .jpg." if known else "is not an image; save it as a real .png or .jpg."
+        f"is {kind}, not an image; save it as .png or .jpg." if kind else "is not an image; save it as a real .png or .jpg."
     )
 
 

@@ -29,7 +29,7 @@ MAX_FOLDERS = 16
 MAX_KEPT_CHARACTERS = 8_000_000  # of the captions of one folder
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
 RECHECK_S = 2.0
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 Signature = tuple[int, int, int, int]
 ABSENT = (0, 0)
 
@@ -63,31 +63,36 @@ class Captions(NamedTuple):
         return [name for name, text in self.texts.items() if wanted in name.casefold() or wanted in text.casefold()]
 
 
-class _Shared(Generic[Found]):
+class _Shared(Generic[Result]):
     """Caches the result of reading a folder, and shares one read among requests that come at the same time. Thread-safe."""
 
     def __init__(
-        self, path: Path, read: Callable[[], Found], *, max_age_s: float = float("inf"), can_keep: Callable[[Found], bool] = lambda _: True
+        self,
+        path: Path,
+        read: Callable[[], Result],
+        *,
+        max_age_s: float = float("inf"),
+        can_keep: Callable[[Result], bool] = lambda _: True,
     ) -> None:
         self._path, self._read, self._max_age_s, self._can_keep = path, read, max_age_s, can_keep
         self._lock = threading.Lock()
-        self._found: Found | None = None
+        self._result: Result | None = None
         self._began = float("-inf")
         self._state, self._state_since, self._is_settled = ABSENT, 0.0, False
 
-    def get(self) -> Found:
+    def get(self) -> Result:
         """Return what the folder holds."""
         asked = monotonic()
         with self._lock:
-            found = self._found
-            if found is not None and (self._began > asked or self._is_same()):
-                return found
+            result = self._result
+            if result is not None and (self._began > asked or self._is_same()):
+                return result
             self._observe()
-            began, self._found = monotonic(), None
+            began, self._result = monotonic(), None
             self._is_settled = began - self._state_since >= SETTLED_S
-            found, self._began = self._read(), began
-            self._found = found if self._can_keep(found) else None
-            return found
+            result, self._began = self._read(), began
+            self._result = result if self._can_keep(result) else None
+            return result
 
     def _is_same(self) -> bool:
         return self._is_settled and monotonic() - self._began <= self._max_age_s and _state_of(self._path) == self._state
@@ -137,7 +142,7 @@ class FolderIndex:
             path,
             self._read_captions,
             max_age_s=RECHECK_S,
-            can_keep=lambda found: sum(map(len, found.texts.values())) <= MAX_KEPT_CHARACTERS,
+            can_keep=lambda captions: sum(map(len, captions.texts.values())) <= MAX_KEPT_CHARACTERS,
         )
         self._sizes = _Shared(path, self._read_sizes, max_age_s=RECHECK_S)
         self._extras = _Shared(path, self._read_extras, max_age_s=RECHECK_S)
@@ -205,25 +210,25 @@ class FolderIndex:
         entries = scan(self._path)
         before, self._texts = self._texts, {}
         pairing = pair_entries(entries, self._extension)
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         undecodable = []
         refused: dict[str, str] = {}
-        kept = 0
+        num_characters = 0
         for name in sorted(images_among(entries)):
             caption = entries.get(pairing.of.get(name, ""))
             if caption is None:
-                found[name] = ""
+                texts[name] = ""
                 continue
             try:
                 read = _caption(caption, before.get(caption.name))
             except UnsafeFile as error:
                 read, refused[caption.name] = _Caption(None, ""), error.reason
             undecodable += [] if read.is_decodable else [caption.name]
-            found[name] = read.text
-            kept += len(read.text)
-            if read.signature is not None and kept <= MAX_KEPT_CHARACTERS:
+            texts[name] = read.text
+            num_characters += len(read.text)
+            if read.signature is not None and num_characters <= MAX_KEPT_CHARACTERS:
                 self._texts[caption.name] = read
-        return Captions(found, pairing, tuple(dict.fromkeys(undecodable)), refused)
+        return Captions(texts, pairing, tuple(dict.fromkeys(undecodable)), refused)
 
 
 def _file_id(entry: os.DirEntry[str]) -> FileId | None:

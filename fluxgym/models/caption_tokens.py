@@ -30,12 +30,12 @@ def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict
     each has at least one token.
     """
     folder = caption_tokenizer(files)
-    found = {}
+    lengths = {}
     for name, text in captions.items():
         longest = max(text.splitlines(), key=len, default="")
         if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(folder, longest)) > limit:
-            found[name] = number
-    return found
+            lengths[name] = number
+    return lengths
 
 
 @functools.lru_cache(maxsize=MAX_COUNTED)

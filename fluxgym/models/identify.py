@@ -62,12 +62,12 @@ def _of_file(path: Path, _size: int, _mtime_ns: int) -> Identity:
 def _of_folder(folder: Path) -> Identity:
     parts = {role: path for name, role in FOLDERS.items() if (path := folder / name).is_dir()}
     if parts:
-        found = {role: identify(path) for role, path in parts.items()}
-        broken = next((identity for identity in found.values() if identity.problem), None)
+        identities = {role: identify(path) for role, path in parts.items()}
+        broken = next((identity for identity in identities.values() if identity.problem), None)
         if broken is not None:
             return broken
-        words = found["transformer"].words if "transformer" in found else "a model without a transformer"
-        return Identity(words=f"a diffusers folder of {words}", roles=frozenset(found))
+        words = identities["transformer"].words if "transformer" in identities else "a model without a transformer"
+        return Identity(words=f"a diffusers folder of {words}", roles=frozenset(identities))
     return _of_tensors({name: line for file in _files(folder) for name, line in _tensors(file).items()})
 
 

@@ -79,7 +79,10 @@ class Findings:
         return None
 
     def _append(self, problem: Problem) -> None:
-        if all((known.level, known.message, known.field) != (problem.level, problem.message, problem.field) for known in self.problems):
+        if all(
+            (reported.level, reported.message, reported.field) != (problem.level, problem.message, problem.field)
+            for reported in self.problems
+        ):
             self.problems.append(problem)
 
 
@@ -88,9 +91,9 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
     if model is None:
         return None
     files = findings.attempt(lambda: find_files(model.id, models), "base_model")
-    known = findings.attempt(lambda: identify(files.transformer), "base_model") if files else None
-    if known is not None:
-        transformer = f"; the transformer is {known.words}" if known.roles else ""
+    identity = findings.attempt(lambda: identify(files.transformer), "base_model") if files else None
+    if identity is not None:
+        transformer = f"; the transformer is {identity.words}" if identity.roles else ""
         findings.add(Level.OK, f"{model.title}: all four files are here{transformer}.", "base_model")
     return files
 

@@ -39,8 +39,8 @@ def list_complete(run: RunPaths, reader: CheckpointReader, *, verify: bool = Fal
     """Return the complete checkpoints of the reader's kind, without the refused ones; the checkpoint with the most steps is first."""
     read = (reader.read_checkpoint(folder, verify=verify) for folder in run.checkpoint_folders())
     refused = read_refused(run)
-    found = [checkpoint for checkpoint in read if checkpoint is not None and refused.get(checkpoint.name) != checkpoint.written_at]
-    return sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.written_at), reverse=True)
+    usable = [checkpoint for checkpoint in read if checkpoint is not None and refused.get(checkpoint.name) != checkpoint.written_at]
+    return sorted(usable, key=lambda checkpoint: (checkpoint.step, checkpoint.written_at), reverse=True)
 
 
 def newest_verified(run: RunPaths, reader: CheckpointReader) -> Checkpoint | None:
@@ -48,10 +48,10 @@ def newest_verified(run: RunPaths, reader: CheckpointReader) -> Checkpoint | Non
 
     A damaged checkpoint is recorded as refused, so that it is not offered again.
     """
-    for found in list_complete(run, reader):
-        if reader.read_checkpoint(found.folder, verify=True) is not None:
-            return found
-        refuse_checkpoint(run, found)
+    for checkpoint in list_complete(run, reader):
+        if reader.read_checkpoint(checkpoint.folder, verify=True) is not None:
+            return checkpoint
+        refuse_checkpoint(run, checkpoint)
     return None
 
 

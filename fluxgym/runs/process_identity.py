@@ -205,8 +205,8 @@ def processes_of_group(pgid: int) -> list[LocalProcess]:
     except OSError as error:
         raise_if_exhausted(error, PROC)
         raise
-    found = ((pid, stat_fields(pid)) for pid in pids)
-    return [LocalProcess(pid, int(fields[19])) for pid, fields in found if fields is not None and int(fields[2]) == pgid]
+    stats = ((pid, stat_fields(pid)) for pid in pids)
+    return [LocalProcess(pid, int(fields[19])) for pid, fields in stats if fields is not None and int(fields[2]) == pgid]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,9 +115,9 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
     copies |= {folder / name: name for name in COPIED}
-    found = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
-    ensure_room(staging.folder, sum(path.stat().st_size for path in found))
-    for path, target in found.items():
+    targets = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
+    ensure_room(staging.folder, sum(path.stat().st_size for path in targets))
+    for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_regular(path, target)
 

@@ -76,8 +76,8 @@ def _copy_versions(source: Path, target: Path) -> None:
 
 def versions(run: RunPaths) -> list[Version]:
     """Return the earlier states, newest first; damaged ones are skipped."""
-    found = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
-    return sorted((version for version in found if version), key=lambda version: (version.kept_at, version.id), reverse=True)
+    candidates = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
+    return sorted((version for version in candidates if version), key=lambda version: (version.kept_at, version.id), reverse=True)
 
 
 def _version(name: str, value: Any) -> Version | None:
@@ -187,16 +187,16 @@ def _replace_damaged(run: RunPaths, state: State) -> None:
     The new state is written first and renamed last, so that an error changes nothing.
     """
     new = RunPaths(run.folder / f".repaired-{secrets.token_hex(4)}")
-    kept = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    damaged = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     try:
         create_state(new, state)
-        has_both = _linked(run.ui_state, kept)
+        has_both = _linked(run.ui_state, damaged)
         if not has_both:
-            run.ui_state.rename(kept)
+            run.ui_state.rename(damaged)
         try:
             new.ui_state.replace(run.ui_state)
         except OSError:
-            kept.replace(run.ui_state)
+            damaged.replace(run.ui_state)
             raise
         sync_folder(run.folder)
     except OSError as error:
@@ -224,9 +224,9 @@ def _settings(run: RunPaths) -> State:
 def _recorded_end(run: RunPaths) -> State:
     """Return status and identity of the run from exit.json, process.json and launch.json."""
     end, record, spec = read_exit(run), read_record(run), read_launch_spec(run)
-    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
+    recorded: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
     if spec is not None:
-        known["run_id"] = spec.run_id
+        recorded["run_id"] = spec.run_id
     if end is not None:
-        known |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
-    return {name: value for name, value in known.items() if value not in (None, "")}
+        recorded |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
+    return {name: value for name, value in recorded.items() if value not in (None, "")}

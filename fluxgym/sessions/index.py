@@ -180,14 +180,14 @@ class EntriesCache(Generic[T]):
 
     def __init__(self, compute: Callable[[list[Entry]], T]) -> None:
         self._compute = compute
-        self._known: tuple[list[Entry], T] | None = None
+        self._cached: tuple[list[Entry], T] | None = None
 
     def __call__(self, entries: list[Entry]) -> T:
         """Return the value of these entries."""
-        known = self._known
-        if known is None or known[0] is not entries:
-            known = self._known = (entries, self._compute(entries))
-        return known[1]
+        cached = self._cached
+        if cached is None or cached[0] is not entries:
+            cached = self._cached = (entries, self._compute(entries))
+        return cached[1]
 
 
 def _entry(run: RunPaths, written_at: float) -> Entry:

@@ -91,9 +91,9 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
 def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
     """Raise NamesCode if a run names code that this installation has not started it with, and the user has not agreed to that."""
     own = read_own_launch_spec(run)
-    known = named_code(own) if own is not None and own.run_id == spec.run_id else ()
+    started_with = named_code(own) if own is not None and own.run_id == spec.run_id else ()
     pickles = [] if own is None else [phrase for phrase in named_code(spec) if phrase not in named_code(replace(spec, resume_from=None))]
-    new = [phrase for phrase in named_code(spec) if phrase not in (*known, *pickles)]
+    new = [phrase for phrase in named_code(spec) if phrase not in (*started_with, *pickles)]
     if new and not NamesCode.is_given(agreed):
         raise NamesCode(
             f"{run.slug} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."

@@ -39,7 +39,7 @@ class AttemptSpans:
     """Reads from progress.jsonl when the attempts of runs began and ended; only appended lines are read again. Thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: dict[Path, tuple[int, int, dict[int, tuple[float, float]]]] = {}  # inode, bytes that were read, spans
+        self._cached: dict[Path, tuple[int, int, dict[int, tuple[float, float]]]] = {}  # inode, bytes that were read, spans
         self._lock = threading.Lock()
 
     def of(self, snapshot: RunSnapshot) -> Spans:
@@ -53,7 +53,7 @@ class AttemptSpans:
             return dict(self._read(snapshot.run.progress))
 
     def _read(self, path: Path) -> dict[int, tuple[float, float]]:
-        inode, offset, spans = self._kept.get(path, (0, 0, {}))
+        inode, offset, spans = self._cached.get(path, (0, 0, {}))
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
@@ -66,7 +66,7 @@ class AttemptSpans:
         complete = data[: data.rfind(b"\n") + 1]
         for line in lines_in(complete.splitlines()):
             spans = add_span(spans, line)
-        self._kept[path] = status.st_ino, offset + len(complete), spans
+        self._cached[path] = status.st_ino, offset + len(complete), spans
         return spans
 
 
@@ -81,13 +81,13 @@ def add_span(spans: dict[int, tuple[float, float]], line: Line) -> dict[int, tup
 
 def total_s(spans: Spans, end: ExitRecord | None) -> float | None:
     """Return the seconds of all attempts together, None if unknown. The last attempt includes the verification of its LoRA."""
-    known = dict(spans)
+    all_spans = dict(spans)
     if end is not None and end.ended_at:
-        first, last = known.get(end.attempt, (end.started_at, end.ended_at))
+        first, last = all_spans.get(end.attempt, (end.started_at, end.ended_at))
         if (began := end.started_at or first) is not None:
-            known[end.attempt] = began, max(last, end.ended_at)
-    total = sum(last - first for first, last in known.values())
-    return total if known and total >= 0 else None
+            all_spans[end.attempt] = began, max(last, end.ended_at)
+    total = sum(last - first for first, last in all_spans.values())
+    return total if all_spans and total >= 0 else None
 
 
 def earlier_s(spans: Spans, attempt: int) -> float:
@@ -99,11 +99,11 @@ def metrics_of(snapshot: RunSnapshot, spans: Spans) -> RunMetrics:
     """Return the metrics of a run from progress.jsonl, exit.json and launch.json."""
     last, last_with_loss = snapshot.last_lines
     spec = read_launch_spec(snapshot.run) if last is None else None
-    known: dict[str, Any] = (last_with_loss or {}) | (last or {})
+    fields: dict[str, Any] = (last_with_loss or {}) | (last or {})
     return RunMetrics(
-        step=_integer(known.get("step")),
-        total_steps=_integer(known.get("total_steps")) or (spec.expected_steps if spec is not None else None),
-        loss=float(known["loss"]) if is_number(known.get("loss")) else None,
+        step=_integer(fields.get("step")),
+        total_steps=_integer(fields.get("total_steps")) or (spec.expected_steps if spec is not None else None),
+        loss=float(fields["loss"]) if is_number(fields.get("loss")) else None,
         duration_s=total_s(spans, snapshot.exit_record),
     )
 
@@ -131,18 +131,18 @@ class MetricsCache:
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
-        self._kept: dict[str, tuple[Entry, RunMetrics]] = {}
+        self._cached: dict[str, tuple[Entry, RunMetrics]] = {}
         self._spans = AttemptSpans()
         self._lock = threading.Lock()
 
     def of(self, entry: Entry) -> RunMetrics:
         """Return the metrics of a run of the index."""
         with self._lock:
-            kept = self._kept.get(entry.slug)
-        if kept is not None and kept[0] is entry and entry.status not in LIVE:
-            return kept[1]
+            cached = self._cached.get(entry.slug)
+        if cached is not None and cached[0] is entry and entry.status not in LIVE:
+            return cached[1]
         snapshot = RunSnapshot(self._outputs.run(entry.slug), {})
         metrics = metrics_of(snapshot, self._spans.of(snapshot))  # without the lock, so that no request waits while another run is read
         with self._lock:
-            self._kept[entry.slug] = (entry, metrics)
+            self._cached[entry.slug] = (entry, metrics)
         return metrics

@@ -221,15 +221,15 @@ def _keys(value: Any) -> list[str]:
     Raises:
         ValueError: Beyond MAX_DEPTH.
     """
-    found: list[str] = []
+    keys: list[str] = []
     level = [value]
     for _ in range(MAX_DEPTH):
         tables = [item for item in level if isinstance(item, dict)]
-        found += [key for table in tables for key in table]
+        keys += [key for table in tables for key in table]
         level = [item for table in tables for item in table.values()] + [item for row in level if isinstance(row, list) for item in row]
     if level:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
-    return found
+    return keys
 
 
 def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, staging: Path) -> list[RunPaths]:

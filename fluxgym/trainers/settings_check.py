@@ -79,8 +79,8 @@ def _run_check(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> 
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # nothing is computed, and a busy GPU has no room for another process
                 check=True,
             )
-            found = json.loads(done.stdout)
-            return _Verdict(refusal=found["error"] or "", unchecked=tuple(found["unchecked"]))
+            result = json.loads(done.stdout)
+            return _Verdict(refusal=result["error"] or "", unchecked=tuple(result["unchecked"]))
         except subprocess.TimeoutExpired:
             raise _CheckFailed(f"no answer within {TIMEOUT_S:.0f} s") from None
         except subprocess.CalledProcessError as error:

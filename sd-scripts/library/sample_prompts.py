@@ -80,16 +80,16 @@ def _tables_of(text: str, file: Path) -> list[Any]:
         TrainerError: If it holds no list of tables.
     """
     try:
-        found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
+        tables = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
     except (ValueError, RecursionError) as error:
         raise TrainerError(f"--sample_prompts {file} cannot be read: {error}") from None
-    if isinstance(found, dict) and file.suffix == ".toml":
-        shared = {key: value for key, value in found.items() if key != "subset"}
-        subsets = found.get("subset", [shared] if shared else [])
-        found = [shared | table if isinstance(table, dict) else table for table in subsets] if isinstance(subsets, list) else None
-    if not isinstance(found, list):
+    if isinstance(tables, dict) and file.suffix == ".toml":
+        shared = {key: value for key, value in tables.items() if key != "subset"}
+        subsets = tables.get("subset", [shared] if shared else [])
+        tables = [shared | table if isinstance(table, dict) else table for table in subsets] if isinstance(subsets, list) else None
+    if not isinstance(tables, list):
         raise TrainerError(f"--sample_prompts {file} must hold a list of tables, each with a prompt.")
-    return found
+    return tables
 
 
 def _from_table(table: Any, source: str) -> SamplePrompt:

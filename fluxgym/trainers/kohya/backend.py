@@ -36,10 +36,10 @@ class KohyaBackend:
         if problems := missing_script(trainer_dir):
             return problems
         try:
-            known = known_options(trainer_dir)
+            flags = known_options(trainer_dir)
         except OSError as error:
             return (Problem(level=Level.ERROR, message=f"The trainer in {trainer_dir} cannot be read: {error.strerror}."),)
-        unknown = ", ".join(flag for flag in options if flag not in known)
+        unknown = ", ".join(flag for flag in options if flag not in flags)
         if not unknown:
             return ()
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
@@ -74,10 +74,10 @@ class KohyaBackend:
     def _resume_options(self, trainer_dir: Path, folder: Path) -> TrainerOptions:
         """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""
         resume: TrainerOptions = {"--resume": (str(folder),)}
-        found = read_state_folder(folder)
-        if found is None or "--initial_epoch" not in known_options(trainer_dir):
+        checkpoint = read_state_folder(folder)
+        if checkpoint is None or "--initial_epoch" not in known_options(trainer_dir):
             return resume
-        return {**resume, "--initial_epoch": (str(found.epoch + 1),)}
+        return {**resume, "--initial_epoch": (str(checkpoint.epoch + 1),)}
 
 
 def python_of(trainer_dir: Path) -> str:

@@ -23,14 +23,14 @@ def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str
     Raises:
         TrainerError: Naming the file and the key that cannot be used.
     """
-    known = {row["flag"][2:]: row for row in rows}
+    rows_by_name = {row["flag"][2:]: row for row in rows}
     words: list[str] = []
     for name, value in _settings(path).items():
-        if name not in known:
+        if name not in rows_by_name:
             raise TrainerError(f"--config_file {path}: {unknown('--' + name)}")
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)):
             raise TrainerError(f"--config_file {path}: {name} must be a text, a number, true, false or a list of them.")
-        words += _words(path, known[name], value)
+        words += _words(path, rows_by_name[name], value)
     return words
 
 

@@ -47,8 +47,8 @@ class FeatureCache:
 
     def latents(self, index: int, flip: bool) -> tuple[Tensor, Tensor | None]:
         """Return an image's latents (C, h, w) and its mask (h, w), or None without a mask."""
-        found = self._latents.get(self._latent_keys[index, flip])
-        return found["latents"].float(), found.get("mask")
+        tensors = self._latents.get(self._latent_keys[index, flip])
+        return tensors["latents"].float(), tensors.get("mask")
 
     def text(self, index: int) -> dict[str, Tensor]:
         """Return a caption's tensors by the family's names, one row of each."""

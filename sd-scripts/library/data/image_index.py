@@ -81,9 +81,9 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
         raise TrainerError(f"{elsewhere[0]}." if elsewhere else nothing)
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
-    found = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
-    _warn_of_masks_without_an_image(masks, {image.mask_path for images in found for image in images})
-    return found
+    both = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
+    _warn_of_masks_without_an_image(masks, {image.mask_path for images in both for image in images})
+    return both
 
 
 def _warn_of_masks_without_an_image(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
@@ -118,8 +118,8 @@ def _entries(subset: Subset) -> list[Entry]:
 
 
 def _no_images(folder: Path) -> str:
-    found = no_images_sentence(images_in_subfolders(folder))
-    return f"{folder}: {found[0].lower()}{found[1:]}".removesuffix(".") if found else f"there are no images in {folder}"
+    sentence = no_images_sentence(images_in_subfolders(folder))
+    return f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix(".") if sentence else f"there are no images in {folder}"
 
 
 def _warn_of_captions(subset: Subset, entries: list[Entry], files: Mapping[Path, Path | None]) -> None:
@@ -169,8 +169,8 @@ def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
         raise TrainerError(f"the metadata_file {source} is not valid JSON: {error}.") from None
     except OSError as error:
         raise TrainerError(f"the metadata_file {source} cannot be read: {error.strerror}.") from None
-    found = [(_metadata_image_path(name, subset), _caption(name, entry, subset)) for name, entry in entries]
-    return sorted(found, key=lambda pair: pair[0])
+    images = [(_metadata_image_path(name, subset), _caption(name, entry, subset)) for name, entry in entries]
+    return sorted(images, key=lambda pair: pair[0])
 
 
 def _metadata_entries(source: Path) -> Iterator[tuple[str, Any]]:

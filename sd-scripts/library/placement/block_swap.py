@@ -192,10 +192,10 @@ class _Caller(nn.Module):
 @contextmanager
 def _save_references(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
     """Save a (name, view) reference instead of each swapped tensor; fetch the block again when backward needs it."""
-    known = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
+    swapped = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
 
     def pack(tensor: Tensor) -> Tensor | View:
-        name, dtype = known.get(tensor.untyped_storage().data_ptr(), (None, None))
+        name, dtype = swapped.get(tensor.untyped_storage().data_ptr(), (None, None))
         if name is None or tensor.dtype != dtype:
             return tensor
         return name, tensor.shape, tensor.stride(), tensor.storage_offset()

@@ -81,10 +81,10 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
 
 def _numbers(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def unpickle(path: Path) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def unpickle(path: Path) -> dict[str, Any]:
         TrainerError: If it contains anything else; the message names it.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         other = re.search(r"GLOBAL ([\w.]+)", str(error))
         content = other[1] if other else "more than tensors and numbers"
@@ -105,9 +105,9 @@ def unpickle(path: Path) -> dict[str, Any]:
         raise TrainerError(
             f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code=ReasonCode.BAD_MODEL
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(state, dict):
         raise TrainerError(f"{path} is not a state of kohya's trainer: it contains no dictionary.", reason_code=ReasonCode.BAD_MODEL)
-    return found
+    return state
 
 
 def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:

@@ -59,12 +59,12 @@ class Saver:
         """
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
-            found = open_weights(path, "the saved LoRA")
+            tensors = open_weights(path, "the saved LoRA")
         except (TrainerError, OSError) as error:
             raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}", reason_code=ReasonCode.BAD_OUTPUT) from None
-        if {name: tensor.shape for name, tensor in found.items()} != expected:
+        if {name: tensor.shape for name, tensor in tensors.items()} != expected:
             raise TrainerError(f"the saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
-        _check_numbers(found, path)
+        _check_numbers(tensors, path)
 
     def save_state(self, suffix: str, parts: CheckpointParts, state: TrainState) -> Path:
         """Write the checkpoint `{name}{suffix}-state` atomically and return its folder."""

@@ -67,8 +67,8 @@ class Trackers:
 
 def _log_folder(logging_dir: Path, prefix: str, log_folder: str) -> str:
     """Create the run's folder in --logging_dir and return its name: the checkpoint's if it exists, else a new one in kohya's format."""
-    known = Path(log_folder).name
-    name = known if known and (logging_dir / known).is_dir() else prefix + time.strftime("%Y%m%d%H%M%S")
+    recorded = Path(log_folder).name
+    name = recorded if recorded and (logging_dir / recorded).is_dir() else prefix + time.strftime("%Y%m%d%H%M%S")
     with disk_errors(logging_dir):
         (logging_dir / name).mkdir(parents=True, exist_ok=True)
     return name

@@ -261,12 +261,13 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
         if indices := sorted(directory.glob("*.safetensors.index.json")):
             return _shards(indices[0], what)
         names = ("diffusion_pytorch_model", "model", "*")
-        found = next((files for name in names if (files := sorted(directory.glob(f"{name}.safetensors")))), [])
-        if len(found) == 1:
-            return found
-        if found:
+        matches = next((files for name in names if (files := sorted(directory.glob(f"{name}.safetensors")))), [])
+        if len(matches) == 1:
+            return matches
+        if matches:
             raise TrainerError(
-                f"{what} {directory} contains {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
+                f"{what} {directory} contains {len(matches)} .safetensors files without an index; name one.",
+                reason_code=ReasonCode.BAD_MODEL,
             )
     raise TrainerError(
         f"{what} {folder} contains no .safetensors file; choose the folder or the file of the model.", reason_code=ReasonCode.BAD_MODEL

@@ -42,8 +42,8 @@ def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> VAEParams:
     Raises:
         KeyError: If a tensor that gives them is missing.
     """
-    found = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
-    blocks = [(int(match[1]), int(match[2])) for match in found if match]
+    matches = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
+    blocks = [(int(match[1]), int(match[2])) for match in matches if match]
     levels = range(1 + max((level for level, _ in blocks), default=-1))
     return VAEParams(
         channels=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels),
