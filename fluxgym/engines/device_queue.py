@@ -99,7 +99,11 @@ class Queue:
         return [ticket for ticket in tickets[:index] if wanted & set(ticket.devices) and self.is_active(ticket)]
 
     def move(self, slug: str, position: int) -> None:
-        """Move a waiting run to a position, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         with self._lock():
             tickets = self.tickets()
             moved = next((ticket for ticket in tickets if ticket.slug == slug), None)

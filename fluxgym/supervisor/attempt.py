@@ -134,7 +134,11 @@ class Attempt:
 
 
 def record_processes(run: RunPaths, spec: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:
-    """Record the processes of an attempt, this one as its supervisor; raises StorageError if process.json cannot be written."""
+    """Record the processes of an attempt, this one as its supervisor.
+
+    Raises:
+        StorageError: If process.json cannot be written.
+    """
     own = identify(os.getpid(), spec.run_id)
     write_record(run, ProcessRecord(run_id=spec.run_id, attempt=spec.attempt, started_at=started_at, supervisor=own, trainer=trainer))
     if not spec.monitoring:

@@ -179,7 +179,12 @@ def _verify(attempt: Attempt, last: dict[str, Any]) -> Verification | None:
 
 
 def _run_verifier(argv: list[str], attempt: Attempt) -> Verification | None:
-    """Run the check; raises subprocess.TimeoutExpired, and ValueError or KeyError if it prints anything but its result."""
+    """Run the check and return its result, None if a new stop request ended it.
+
+    Raises:
+        subprocess.TimeoutExpired: If it takes too long.
+        ValueError, KeyError: If it prints anything but its result.
+    """
     child = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + VERIFY_TIMEOUT_S
     with child:

@@ -24,7 +24,11 @@ class LeaseKeeper:
 
     @classmethod
     def take(cls, path: Path) -> "LeaseKeeper":
-        """Take the lease from whoever holds it; raises StorageError if it cannot be written."""
+        """Take the lease from whoever holds it.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
         before = read_lease(path)
         number = 1 if before is None else before.number + 1
         lease = RunLease(host=socket.gethostname(), number=number, renewed_at=time.time(), holder=secrets.token_hex(8))
