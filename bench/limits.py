@@ -18,7 +18,7 @@ SHAPES = ((WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, MLP), (MLP, WIDTH), (WIDTH
 
 
 def forward_flop() -> dict[str, float]:
-    """Return the floating point operations of one forward pass: those of the blocks' Linears, and those of their attention.
+    """Return the floating point operations of one forward pass, in the blocks' Linears and in their attention.
 
     Per token, a block of either kind has 12 C^2 weights. Attention is two products of S x S x C. Modulations, LoRA, text encoder and
     everything that is not a matrix product are left out: together less than 3 % of the arithmetic.

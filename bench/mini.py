@@ -95,7 +95,7 @@ def make_flux():
 
 
 def _write_tokenizers(folder: Path) -> None:
-    """Write the pocket's tokenizers under the folder names that both trainers look for; T5's takes as many tokens as FLUX dev wants."""
+    """Write the pocket's tokenizers under the folder names that both trainers look for; T5's reads as many tokens as FLUX dev does."""
     from pocket.vocabulary import build_clip, build_t5
 
     build_clip(folder / TOKENIZERS[0])

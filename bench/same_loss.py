@@ -86,7 +86,7 @@ def _run(command: list[str], folder: Path, out: Path, *more: str, **changes: obj
     """Run a trainer to its end with some flags changed.
 
     Raises:
-        RuntimeError: With the end of what it printed when it fails.
+        RuntimeError: If it fails; the message is the end of its output.
     """
     flags = [word for word in mini.flags(folder, out) if word != "--fp8_base"]
     for name, value in changes.items():

@@ -54,7 +54,7 @@ class Settings:
 
     @classmethod
     def from_namespace(cls, args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Self:
-        """Make settings of parsed flags, of which any may be absent."""
+        """Return settings from parsed flags; any flag may be absent."""
         hosts = getattr(args, "allow_host", None) or environ.get("FLUXGYM_ALLOWED_HOSTS", "").replace(",", " ").split()
         allowed = tuple(_allowed_host(host) for host in hosts if host.strip())
 

@@ -1,4 +1,4 @@
-"""Which caption file belongs to which image of a folder, and what of a caption is trained: the same for app and trainer."""
+"""Which caption file belongs to which image of a folder, and which part of its text is trained: the same for app and trainer."""
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,6 +112,6 @@ def decode_caption(data: bytes) -> str:
 
 
 def trained_text(text: str, *, wildcards: bool) -> str:
-    """Return what is trained of a caption: its lines joined by spaces; with enable_wildcard, the lines, of which each step draws one."""
+    """Return the text that is trained: a caption's lines joined by spaces. With enable_wildcard the lines stay, and each step draws one of them."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return ("\n" if wildcards else " ").join(lines)

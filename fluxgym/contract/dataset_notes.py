@@ -17,7 +17,7 @@ KOHYA_FOLDER = re.compile(r"(\d{1,6})_(.*)")
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSummary:
-    """What a folder of images holds, and what of it would be lost.
+    """What a folder of images holds, and which files would not be trained.
 
     captions: the text by image, "" without one. undecodable: caption files in an unknown encoding. refused: caption files that are not
     regular files or are too large, with the reason. equal: groups of images of the same content. subfolders: number of images by folder.

@@ -45,7 +45,7 @@ DECODER_ERRORS = (
 
 @contextmanager
 def open_image(path: Path, pillow: Any) -> Iterator[Any]:
-    """Open an image and yield Pillow's object, whose pixels are not decoded yet (those of JPEG XL are).
+    """Open an image and yield Pillow's object. Its pixels are not decoded yet, except for JPEG XL.
 
     Only the decoder of the format that the content has is tried, whatever the file is named.
 

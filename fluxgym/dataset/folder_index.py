@@ -172,7 +172,7 @@ class FolderIndex:
         return self._sizes.get()
 
     def summary(self) -> FolderSummary:
-        """Return what the folder holds, and what of it would be lost.
+        """Return what the folder holds, and which files would not be trained.
 
         Raises:
             StorageError: If the folder cannot be read.

@@ -84,7 +84,7 @@ class Queue:
             self._write(Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since))
 
     def remove(self, run: RunPaths, run_id: str) -> None:
-        """Remove the ticket of a start; that of another start, which took the name of a removed run, stays."""
+        """Remove the ticket of a start. A ticket of another start with the same name stays."""
         ticket = self.ticket(run)
         if ticket is None or ticket.run_id == run_id:
             run.ticket.unlink(missing_ok=True)

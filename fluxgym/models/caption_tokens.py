@@ -26,8 +26,8 @@ def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
 def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict[str, int]:
     """Return the number of tokens of each caption that is longer than the limit, by image.
 
-    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, the words are counted, of which
-    each has at least one token.
+    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, words are counted: each has at
+    least one token.
     """
     folder = caption_tokenizer(files)
     lengths = {}

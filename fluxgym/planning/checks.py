@@ -125,7 +125,7 @@ def _size(path: Path) -> int:
 
 
 def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
-    """Return the images and regularization images, and report what of them would be lost or misread."""
+    """Return the images and regularization images, and report which files would not be trained or would be misread."""
     rules = findings.attempt(lambda: caption_rules(config), "advanced")
     extension = CAPTION if rules is None else rules.extension
     summary = findings.attempt(lambda: index_of(folder, extension).summary(), IMAGES)

@@ -26,9 +26,10 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Attempt:
-    """What is known of one attempt while it runs. trainer is None if only its files are checked, lease is that on the folder.
+    """The state of one attempt while it runs.
 
-    A request to stop first_attempt also counts for this attempt if it is an automatic restart of that one.
+    trainer is None if only the attempt's files are checked. lease is the lease on the folder. A request to stop first_attempt also
+    counts for this attempt if it is an automatic restart of that one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The outcome of a run: from what is known at the end of a trainer to status, reason code and one sentence. Pure functions."""
+"""The outcome of a run: status, reason code and one sentence, from what is known at the end of its trainer. Pure functions."""
 
 import signal
 from collections.abc import Mapping

@@ -55,9 +55,9 @@ def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Modu
 
 
 def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
-    """Create the configured network over those of `models` that are trained, on their devices, and load --network_weights.
+    """Create the configured network over the models that it trains, on their devices, and load --network_weights.
 
-    `models` are the transformer, and the text encoders that are in memory.
+    `models` are the transformer and the text encoders in memory.
 
     Raises:
         TrainerError: If the configuration does not fit the models.
@@ -76,7 +76,7 @@ def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]
 
 
 def _by_prefix(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
-    """Return those of the models that are trained, by kohya's prefix."""
+    """Return the models that are trained, by kohya's prefix."""
     train = trained_parts(config, parts) & models.keys()
     return {names.prefix: models[part] for part, names in parts.items() if part in train}
 
@@ -108,7 +108,7 @@ def _spec(config: NetworkConfig, initial: LoRAFile | None, options: LoRAOptions)
 def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: Parts) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups in the order of the parts; groups with a learning rate of 0 are frozen and omitted.
 
-    network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies that of the up factors.
+    network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies the learning rate of the up factors.
     """
     groups: list[dict[str, Any]] = []
     for part, names in parts.items():

@@ -1,4 +1,4 @@
-"""Route of a run's page: the session, and those of its parts that changed since the last request."""
+"""Route of a run's page: the session, and the parts of the page that changed since the last request."""
 
 import json
 import os

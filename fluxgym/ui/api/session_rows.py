@@ -1,4 +1,4 @@
-"""One run as a row of the page's lists: its status in words, what its date is the time of, its figures, and its next step."""
+"""One run as a row of the page's lists: the word for its status, its date with a word for it, its metrics, and its next step."""
 
 from urllib.parse import quote
 

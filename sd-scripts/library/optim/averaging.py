@@ -1,4 +1,4 @@
-"""Averaged weights: an exponential moving average (--ema_decay) or those of a schedule-free optimizer.
+"""Averaged weights: an exponential moving average (--ema_decay), or the average that a schedule-free optimizer computes.
 
 Saved LoRAs, sample images and validation use the averaged weights; a checkpoint contains the trained weights.
 """

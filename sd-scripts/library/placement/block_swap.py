@@ -88,7 +88,7 @@ class BlockSwap:
         self._predicted: int | None = None
 
     def fetch(self, index: int) -> Tensors:
-        """Return the device copies of a block, and release those of all blocks but this one and the predicted next one."""
+        """Return the device copies of a block. Release all other copies, except those of the block that is predicted to be next."""
         self._predicted = self._predict_next(index)
         for other in [each for each in self._in_flight if each not in (index, self._predicted)]:
             self._transfer.drop(self._in_flight.pop(other))

@@ -94,7 +94,10 @@ def _load_text(context: TrainingContext, data: TrainingData, base: BaseModel) ->
 
 
 def _warn_of_long_captions(encoders: TextEncoders, data: TrainingData) -> None:
-    """Warn of captions of which the text encoders read the first part only; of several lines, of which a step draws one, the longest counts."""
+    """Warn of captions that are longer than the text encoders read; only their first part is trained.
+
+    If a caption has several lines of which each step draws one, its longest line counts.
+    """
     texts = {image.path.name: max(image.caption.splitlines(), key=len, default="") for image in [*data.images, *data.held_out]}
     if sentence := cut_captions_sentence(*encoders.lengths(texts)):
         warn(sentence.removesuffix("."))

@@ -1,6 +1,6 @@
 """FLUX's VAE (variational auto-encoder) with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
-Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
+Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer expects them.
 Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as stated.
 """
 
@@ -18,8 +18,8 @@ from library.errors import TrainerError
 from library.models.flux1.layer_names import vae_recipes
 from library.weights.model_files import ModelFiles
 
-SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; no file contains them
-Z_CHANNELS = 16  # of FLUX's latents; those of Stable Diffusion have 4
+SCALE, SHIFT = 0.3611, 0.1159  # shift and scale of FLUX.1's latents; no file contains them
+Z_CHANNELS = 16  # channels of FLUX's latents; Stable Diffusion's have 4
 
 
 @dataclass(frozen=True, kw_only=True)
