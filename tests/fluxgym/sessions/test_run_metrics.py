@@ -72,7 +72,7 @@ def test_the_duration_of_a_resumed_run_that_trains_counts_from_the_sum_of_its_ea
     assert SessionRows(world).row(session_of(run)).duration_from == 5000.0 - 60.0
 
 
-def test_figures_are_the_last_known_ones(tmp_path):
+def test_metrics_are_the_last_known_ones(tmp_path):
     run = make_run(tmp_path)
     write_progress(run, 7, 0.25)
     write_end(run, started_at=100.0, ended_at=160.0)
