@@ -123,7 +123,7 @@ def test_code_paths_in_documents_exist(document):
 
 
 def long_lines(text: str) -> list[str]:
-    """Return the lines of prose that are too long to read in an editor; tables and code blocks are no prose."""
+    """Return the lines of prose that are too long to read in an editor; not tables and code blocks."""
     prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return [line for line in prose.splitlines() if len(line) > MAX_LINE and not line.startswith("|")]
 
