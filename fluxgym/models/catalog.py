@@ -188,7 +188,7 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
 
 def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
     """Return the folder of regularization images, resolved against the models folder; raises ModelError if it does not exist."""
-    named = config.advanced.get("reg_data_dir")
+    named = config.flag("reg_data_dir")
     if not named:
         return None
     folder = models / str(named)
