@@ -158,11 +158,11 @@ def _template(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _sweep(args: argparse.Namespace, settings: Settings) -> int:
-    found = re.fullmatch(r"(\d{1,5})d?", args.older_than)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,5})d?", args.older_than)
+    if match is None:
         raise SettingsError(f"--older-than takes days, such as 30d, not “{args.older_than[:40]}”.")
-    swept = cleanup.sweep(settings.outputs, float(found[1]))
-    print("\n".join(swept) or f"No ended run is older than {found[1]} days.")
+    swept = cleanup.sweep(settings.outputs, float(match[1]))
+    print("\n".join(swept) or f"No ended run is older than {match[1]} days.")
     print_way_back(swept)
     return 0
 

@@ -192,7 +192,11 @@ class TrainConfig:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the config of a state; missing keys get their defaults, unknown keys are ignored. Raises ConfigError with the field."""
+        """Return the config of a state; missing keys get their defaults, unknown keys are ignored.
+
+        Raises:
+            ConfigError: With the field.
+        """
         values = {name: _parse(name, state[name]) for name in STATE_KEYS if state.get(name) is not None}
         if "lora_name" not in values:
             raise ConfigError("Give your LoRA a name.", field="lora_name")

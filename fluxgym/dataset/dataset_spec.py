@@ -25,7 +25,11 @@ def buckets_on(config: TrainConfig) -> bool:
 
 
 def caption_rules(config: TrainConfig) -> CaptionRules:
-    """Return how a training's captions are read; raises ConfigError for an extension that no caption can have."""
+    """Return how a training's captions are read.
+
+    Raises:
+        ConfigError: For an extension that no caption can have.
+    """
     extension = str(config.advanced.get("caption_extension", CAPTION))
     if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_image_name(f"x{extension}"):
         raise ConfigError(
@@ -35,7 +39,11 @@ def caption_rules(config: TrainConfig) -> CaptionRules:
 
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:
-    """Return the text of dataset.toml; raises ConfigError for a resolution or buckets that the trainer does not support."""
+    """Return the text of dataset.toml.
+
+    Raises:
+        ConfigError: For a resolution or buckets that the trainer does not support.
+    """
     subset_keys = {key: config.advanced[key] for key in SUBSET_FLAGS if key in config.advanced}
     subset = {"image_dir": str(image_dir)} | _own_keys(config, Emit.SUBSET)
     subsets: list[dict[str, Any]] = [subset]
@@ -68,7 +76,8 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
 def bucket_bounds(config: TrainConfig) -> tuple[int, int, int]:
     """Return the smallest and largest bucket side and the distance between sides: the advanced settings, or defaults for the resolution.
 
-    Raises ConfigError for bounds that the trainer refuses.
+    Raises:
+        ConfigError: For bounds that the trainer refuses.
     """
     resolution, advanced = config.resolution, config.advanced
     step = int(advanced.get("bucket_reso_steps", default_step(resolution)))
@@ -82,7 +91,11 @@ def bucket_bounds(config: TrainConfig) -> tuple[int, int, int]:
 
 
 def bucket_rule(config: TrainConfig) -> BucketRule:
-    """Return the bucket settings of dataset.toml; raises ConfigError for invalid ones."""
+    """Return the bucket settings of dataset.toml.
+
+    Raises:
+        ConfigError: For invalid ones.
+    """
     square = config.resolution, config.resolution
     if not buckets_on(config):
         return BucketRule(resolution=square, enabled=False)

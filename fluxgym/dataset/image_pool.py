@@ -19,7 +19,7 @@ from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.files import raise_if_exhausted
 
 IDLE_S = 20.0
-TIME_LIMIT_S = 90.0  # also for a machine that trains meanwhile; a worker's CPU time has a limit of its own
+TIME_LIMIT_S = 90.0  # long enough while a training uses the CPU; the worker's CPU time has a limit of its own
 END_S = 5.0
 MAX_REPLY_BYTES = 4 << 20
 CHUNK_BYTES = 64 << 10
@@ -90,7 +90,11 @@ class _Worker:
         )
 
     def _receive(self, is_complete: Callable[[], bool], deadline: float) -> None:
-        """Read until is_complete; raises TimeoutError, _WorkerEnded, or ValueError if too much arrives."""
+        """Read until is_complete.
+
+        Raises:
+            TimeoutError, _WorkerEnded,, ValueError: If too much arrives.
+        """
         with selectors.PollSelector() as selector:  # needs no open file of its own
             selector.register(self._output, selectors.EVENT_READ)
             while not is_complete():
@@ -163,7 +167,7 @@ class ImagePool:
         return result
 
     def pids(self, *, busy_only: bool = False) -> set[int]:
-        """Return the ids of the processes that exist, or of those that have a request."""
+        """Return the process ids of the workers; with busy_only, of those that process a request."""
         with self._changed:
             idle = [] if busy_only else [worker for _, worker in self._idle]
             return {worker.pid for worker in (*self._busy, *idle)}

@@ -32,7 +32,7 @@ SMOOTH_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")  # those that Pillow 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReply:
-    """What the worker answers: the size as seen; or why the image is not read, with is_exhausted if memory ran out."""
+    """The worker's reply: the image's size after EXIF rotation, or why the image is not read; is_exhausted is True if memory ran out."""
 
     width: int = 0
     height: int = 0
@@ -84,8 +84,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def answer(action: Callable[[], tuple[ImageReply, bytes]]) -> tuple[ImageReply, bytes]:
-    """Return what an action returns, or why it failed."""
+def handle(action: Callable[[], tuple[ImageReply, bytes]]) -> tuple[ImageReply, bytes]:
+    """Return the result of an action, or the reason why it failed."""
     try:
         return action()
     except UnusableImage as error:
@@ -121,13 +121,13 @@ def _limit_cpu_time() -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Process requests until the input ends."""
     for line in requests:
         request = json.loads(line)
         path, side = Path(request["path"]), int(request["side"])
         actions = {"size": partial(read_size, path), "check": partial(check, path), "thumbnail": partial(make_thumbnail, path, side)}
         _limit_cpu_time()
-        reply, data = answer(actions[request["action"]])
+        reply, data = handle(actions[request["action"]])
         replies.write(json.dumps(asdict(reply)).encode() + b"\n" + data)
         replies.flush()
 

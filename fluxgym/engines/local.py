@@ -61,7 +61,8 @@ class LocalEngine:
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
-        Raises LaunchError if it does neither.
+        Raises:
+            LaunchError: If it does neither.
         """
         record = read_record(run)
         if record is not None and record.supervisor is not None and is_alive(record.supervisor) and _is_of(record, spec):
@@ -121,7 +122,11 @@ class LocalEngine:
         return tuple(ticket.slug for ticket in self._queue.tickets() if self._restart_supervisor(ticket))
 
     def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         self._queue.move(run.slug, position)
 
     def waiting(self) -> tuple[str, ...]:

@@ -26,16 +26,16 @@ def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
 def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict[str, int]:
     """Return the number of tokens of each caption that is longer than the limit, by image.
 
-    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, the words are counted, of which
-    each has at least one token.
+    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, words are counted: each has at
+    least one token.
     """
     folder = caption_tokenizer(files)
-    found = {}
+    lengths = {}
     for name, text in captions.items():
         longest = max(text.splitlines(), key=len, default="")
         if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(folder, longest)) > limit:
-            found[name] = number
-    return found
+            lengths[name] = number
+    return lengths
 
 
 @functools.lru_cache(maxsize=MAX_COUNTED)

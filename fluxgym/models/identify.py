@@ -66,12 +66,12 @@ def _of_file(path: Path, _size: int, _mtime_ns: int) -> Identity:
 def _of_folder(folder: Path) -> Identity:
     parts = {role: path for name, role in FOLDERS.items() if (path := folder / name).is_dir()}
     if parts:
-        found = {role: identify(path) for role, path in parts.items()}
-        broken = next((identity for identity in found.values() if identity.problem), None)
+        identities = {role: identify(path) for role, path in parts.items()}
+        broken = next((identity for identity in identities.values() if identity.problem), None)
         if broken is not None:
             return broken
-        transformer = found.get("transformer", Identity(words="a model without a transformer"))
-        return Identity(words=f"a diffusers folder of {transformer.words}", roles=frozenset(found), version=transformer.version)
+        transformer = identities.get("transformer", Identity(words="a model without a transformer"))
+        return Identity(words=f"a diffusers folder of {transformer.words}", roles=frozenset(identities), version=transformer.version)
     return _of_tensors({name: line for file in _files(folder) for name, line in _tensors(file).items()})
 
 

@@ -27,7 +27,6 @@ from fluxgym.runs.state import State, create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.origin import is_replaced_by_start, parent_record
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
@@ -55,7 +54,11 @@ class StartRequest:
 
 
 def start(request: StartRequest, settings: Settings) -> RunPaths:
-    """Start a training and return its run once its supervisor is running. Raises what `start_plan` raises."""
+    """Start a training and return its run once its supervisor is running.
+
+    Raises:
+        FluxGymError: As `start_plan` does.
+    """
     planned = plan(request.state, request.images, settings)
     return start_plan(planned, settings, if_exists=request.if_exists, gpus=request.gpus)
 
@@ -63,8 +66,11 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
 def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists | None = None, gpus: str | None = None) -> RunPaths:
     """Start a planned training and return its run once its supervisor is running.
 
-    Raises the first error of the plan, NameTaken if the name has a run and if_exists is None, or another FluxGymError. Then no part of
-    the run is left.
+    After an error, no part of the run is left.
+
+    Raises:
+        NameTaken: If the name has a run and if_exists is None.
+        FluxGymError: The first error of the plan, or why the run cannot be created or started.
     """
     outputs = OutputsPaths(settings.outputs)
     _check_gpus(gpus)
@@ -76,14 +82,17 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
         if run is None:
             return resume_locked(planned.run, settings=settings)
         planned.raise_error()
-        planned = with_named_checkpoint(planned.relocated(run), outputs.root)
+        planned = planned.relocated(run).with_named_checkpoint()
         return launch(run, _create(planned, outputs, if_exists, gpus), "started")
 
 
 def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
-    """Return the run to create, or None to resume the existing one; raises NameTaken if the name has a run and if_exists is None.
+    """Return the run to create, or None to resume the existing one.
 
     An existing run that is replaced stays until the new one is complete.
+
+    Raises:
+        NameTaken: If the name has a run and if_exists is None.
     """
     run = outputs.run(slug)
     if _is_free(run.folder) or is_replaced_by_start(run, _state_of(run)):

@@ -23,7 +23,11 @@ class Template:
 
 
 def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template:
-    """Save a state's settings under a name, replacing an earlier template of that name; raises ConfigError for invalid settings."""
+    """Save a state's settings under a name, replacing an earlier template of that name.
+
+    Raises:
+        ConfigError: For invalid settings.
+    """
     try:
         slug = slug_of(name)
     except BadName as error:
@@ -53,7 +57,11 @@ def _read(slug: str, value: Any) -> Template | None:
 
 
 def find_template(outputs: OutputsPaths, name: str) -> Template:
-    """Return the template with this name; raises SessionNotFound, which lists the existing ones."""
+    """Return the template with this name.
+
+    Raises:
+        SessionNotFound: If there is none; the message lists the existing ones.
+    """
     every = list_templates(outputs)
     for template in every:
         if name in (template.slug, template.name):
@@ -71,7 +79,11 @@ def apply(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> State:
 
 
 def delete(outputs: OutputsPaths, name: str) -> None:
-    """Delete a template; raises SessionNotFound if there is no template with this name."""
+    """Delete a template.
+
+    Raises:
+        SessionNotFound: If there is no template with this name.
+    """
     template = find_template(outputs, name)
     try:
         (outputs.templates / f"{template.slug}.json").unlink(missing_ok=True)

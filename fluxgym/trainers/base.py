@@ -14,7 +14,7 @@ from fluxgym.trainers.kohya.backend import KohyaBackend
 
 
 class ProgressFollower(Protocol):
-    """Writes progress.jsonl for a trainer that does not, from what the trainer prints."""
+    """Writes progress.jsonl from a trainer's output, for a trainer that does not write the file itself."""
 
     def poll(self) -> None:
         """Read new output and append what it says; called a few times per second."""
@@ -86,9 +86,10 @@ def with_command(spec: LaunchSpec, run: RunPaths) -> LaunchSpec:
 
 
 def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None = None) -> Checkpoint:
-    """Return the named checkpoint, or the complete one with the most steps, of a backend's kind; checksums are verified.
+    """Return a backend's named checkpoint, or its complete one with the most steps, after computing its checksums.
 
-    Raises NothingToResume and names the checkpoints that are complete.
+    Raises:
+        NothingToResume: If there is none; the message names the checkpoints that are complete.
     """
     if name:
         return _named_checkpoint(run, backend, name)

@@ -1,6 +1,7 @@
-"""What a training names besides its settings: Python modules that the trainer imports, pickles that it loads, and files that it writes elsewhere.
+"""Code and files that a training names: Python modules that the trainer imports, pickles that it loads, files that it writes elsewhere.
 
-Whoever can write a run's folder could have such a training execute code, so a run that this installation did not start needs consent.
+A run's folder may come from elsewhere, and such settings let it execute code. Therefore a run that this installation did not start needs
+consent. docs/trust.md has the rules.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ NETWORK_PACKAGES = frozenset({"networks", "lycoris"})  # the trainer's own netwo
 
 
 def named_code(spec: LaunchSpec) -> tuple[str, ...]:
-    """Return what a launch names that only the person who starts it should decide on, each as a phrase of a sentence."""
+    """Return what in a launch needs the user's consent, each as a phrase such as “runs the Python module “x” (optimizer_type)”."""
     return (*_modules(spec.options), *_files(spec.options), *_pickles(spec))
 
 

@@ -81,7 +81,7 @@ class Form:
         return changed | {"base_model": state["base_model"], "advanced": new["advanced"] | kept}
 
     def defaults(self, model: str) -> State:
-        """Return FluxGym's defaults with those of a model over them."""
+        """Return FluxGym's defaults, overridden by the model's defaults."""
         try:
             own: Mapping[str, object] = get_model(model, self._settings.models).defaults
         except FluxGymError:

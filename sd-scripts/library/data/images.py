@@ -1,6 +1,6 @@
 """Read images of cameras, phones and the web, and resize them to a bucket.
 
-Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used.
+Images are rotated by EXIF, 16 bits are reduced to 8, and transparency is blended with white. Of an animation, the first frame is used.
 """
 
 import errno
@@ -27,9 +27,10 @@ STRIP = 8  # an image this many times larger than its bucket after resizing is c
 
 
 def list_images(folder: str) -> list[Path]:
-    """Return a folder's images in the order of their names; warns of folders with such a name.
+    """Return a folder's images in the order of their names. Warn of folders with an image's name.
 
-    Raises TrainerError for a broken link, as its image is missing.
+    Raises:
+        TrainerError: If an image is a broken link.
     """
     named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
@@ -41,7 +42,11 @@ def list_images(folder: str) -> list[Path]:
 
 
 def upright_size(path: Path) -> Size:
-    """Return width and height after EXIF rotation, without decoding; raises TrainerError if the file is not an image."""
+    """Return width and height after EXIF rotation, without decoding.
+
+    Raises:
+        TrainerError: If the file is not an image.
+    """
     try:
         with open_image(path, Image) as image:
             return size_as_seen(image, Image)
@@ -50,7 +55,11 @@ def upright_size(path: Path) -> Size:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return an upright RGB image; raises TrainerError naming it if it cannot be read completely."""
+    """Return an upright RGB image.
+
+    Raises:
+        TrainerError: If it cannot be read completely; the message names it.
+    """
     return _to_rgb(_read_upright(path))
 
 

@@ -111,7 +111,11 @@ def _damaged(folder: Path, fault: str) -> CheckpointError:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return a checkpoint's manifest; raises TrainerError if it is missing or damaged."""
+    """Return a checkpoint's manifest.
+
+    Raises:
+        TrainerError: If it is missing or damaged.
+    """
     try:
         return Manifest.from_json(_read_json(folder, MANIFEST))
     except ValueError:
@@ -131,7 +135,8 @@ def is_complete(folder: Path) -> bool:
 def read_train_state(folder: Path) -> TrainState:
     """Verify a checkpoint and return its state.
 
-    Raises TrainerError if it cannot be used; the message names the latest complete checkpoint in the same folder.
+    Raises:
+        TrainerError: If it cannot be used; the message names the latest complete checkpoint in the same folder.
     """
     if not folder.is_dir():
         raise TrainerError(f"--resume {folder}: there is no such folder.{_alternative(folder)}")
@@ -147,7 +152,11 @@ def read_train_state(folder: Path) -> TrainState:
 
 
 def _parse_state(folder: Path) -> TrainState:
-    """Return the values of a verified checkpoint; raises TrainerError naming the first that is wrong."""
+    """Return the values of a verified checkpoint.
+
+    Raises:
+        TrainerError: Naming the first that is wrong.
+    """
     value = _read_json(folder, TRAIN_STATE)
     if fault := find_state_fault(value, read_manifest(folder)):
         raise _damaged(folder, f"{TRAIN_STATE} {fault}")
@@ -169,7 +178,11 @@ def _alternative(folder: Path) -> str:
 def load_checkpoint(
     folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
-    """Restore a verified checkpoint and return its extra tensors; raises TrainerError if it does not fit the network or the optimizer."""
+    """Restore a verified checkpoint and return its extra tensors.
+
+    Raises:
+        TrainerError: If it does not fit the network or the optimizer.
+    """
     files = read_manifest(folder).files
     try:
         network.load(_tensors(folder / NETWORK), str(folder))
@@ -192,7 +205,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state without the cast to the weights' dtype that torch and bitsandbytes apply.
 
-    Raises KeyError or ValueError if the state belongs to other parameters.
+    Raises:
+        KeyError, ValueError: If the state belongs to other parameters.
     """
     optimizer.load_state_dict(state)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxgym.dataset.image_worker import MAX_CPUS, answer, choose_cpus, make_thumbnail
+from fluxgym.dataset.image_worker import MAX_CPUS, choose_cpus, handle, make_thumbnail
 from tests.support.image_files import huge_png
 
 
@@ -78,5 +78,5 @@ def test_worker_uses_few_of_many_cpus(count):
 
 
 def test_error_of_the_file_system_is_named(tmp_path):
-    reply, data = answer(lambda: make_thumbnail(tmp_path / "missing.png", 10))
+    reply, data = handle(lambda: make_thumbnail(tmp_path / "missing.png", 10))
     assert (reply.refusal, data) == ("cannot be read as an image (No such file or directory); save it again.", b"")
