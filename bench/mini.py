@@ -23,7 +23,7 @@ def write(folder: Path) -> None:
 
 
 def flags(folder: Path, out: Path) -> list[str]:
-    """Return FluxGym's command line for its 16G tier, all defaults, over the files of `folder`."""
+    """Return FluxGym's command line for its 16G tier, all defaults, over the files of `folder`. Written out, so that figures of all days compare."""
     models = [word for flag, name in FILES.items() for word in (f"--{flag}", str(folder / f"{name}.safetensors"))]
     return [
         *models, "--tokenizer_cache_dir", str(folder / "tokenizers"), "--cache_latents_to_disk", "--save_model_as", "safetensors", "--sdpa",

@@ -52,6 +52,18 @@ def undecodable_sentence(name: str) -> str:
     )
 
 
+def required_trigger(trigger: str, *, prefix: str, suffix: str) -> str:
+    """Return the trigger word that each caption should contain: "" if the prefix or suffix of all captions contains it."""
+    trigger = trigger.strip()
+    return "" if trigger.casefold() in f"{prefix} {suffix}".casefold() else trigger
+
+
+def without_trigger(captions: Mapping[str, str], trigger: str) -> list[str]:
+    """Return the names of the images that have a caption, but one without the trigger word, in whatever case of letters."""
+    word = trigger.strip().casefold()
+    return [name for name, text in captions.items() if text and word not in text.casefold()] if word else []
+
+
 def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Iterator[str]:
     """Yield a sentence for each thing that is left out, used twice, or missing. trigger is the word that captions should contain."""
     pairing = summary.pairing
@@ -73,8 +85,7 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
         yield f"{one} and {other} share one caption, {pairing.of[one]}. Rename one of them to give it its own."
     for group in summary.equal[:MAX_NAMED]:
         yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
-    lacking = [name for name, text in summary.captions.items() if text and trigger.strip().casefold() not in text.casefold()]
-    if trigger.strip() and lacking:
+    if lacking := without_trigger(summary.captions, trigger):
         subject = counted(len(lacking), "caption", "does", "do")
         yield f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(lacking)}."
 

@@ -21,7 +21,7 @@ from fluxgym.errors import ConfigError
 
 def buckets_on(config: TrainConfig) -> bool:
     """Return True if aspect ratio buckets are enabled, which is the default."""
-    return bool(config.advanced.get("enable_bucket", True))
+    return bool(config.flag("enable_bucket"))
 
 
 def caption_rules(config: TrainConfig) -> CaptionRules:
@@ -35,7 +35,7 @@ def caption_rules(config: TrainConfig) -> CaptionRules:
         raise ConfigError(
             f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
         )
-    return CaptionRules(extension=extension, default=config.concept_sentence, wildcards=bool(config.advanced.get("enable_wildcard")))
+    return CaptionRules(extension=extension, default=config.concept_sentence, wildcards=bool(config.flag("enable_wildcard")))
 
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:
@@ -100,14 +100,14 @@ def bucket_rule(config: TrainConfig) -> BucketRule:
     if not buckets_on(config):
         return BucketRule(resolution=square, enabled=False)
     low, high, step = bucket_bounds(config)
-    no_upscale = bool(config.advanced.get("bucket_no_upscale"))
+    no_upscale = bool(config.flag("bucket_no_upscale"))
     return BucketRule(resolution=square, enabled=True, low=low, high=high, step=step, no_upscale=no_upscale)
 
 
 def expected_steps(config: TrainConfig, images: Sequence[Size], regularization: Sequence[Size] = ()) -> int:
     """Return the number of optimizer steps for images of these sizes (width, height), sorted by name; 0 without images."""
-    seed = config.advanced.get("validation_seed", config.seed)
-    held_out = held_out_indices(len(images), float(config.advanced.get("validation_split", 0.0)), seed)
+    seed = config.flag("validation_seed")
+    held_out = held_out_indices(len(images), float(config.flag("validation_split")), config.seed if seed is None else seed)
     images = [size for index, size in enumerate(images) if index not in held_out]
     if not images:
         return 0
@@ -124,6 +124,6 @@ def _steps_per_epoch(config: TrainConfig, repeats: Counter[Size]) -> int:
     buckets: Counter[Size] = Counter()
     for size, count in repeats.items():
         buckets[rule.fit(size).bucket] += count
-    batch_size = int(config.advanced.get("train_batch_size", 1))
+    batch_size = int(config.flag("train_batch_size"))
     num_batches = sum(math.ceil(count / batch_size) for count in buckets.values())
-    return math.ceil(num_batches / int(config.advanced.get("gradient_accumulation_steps", 1)))
+    return math.ceil(num_batches / int(config.flag("gradient_accumulation_steps")))

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
-from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders
+from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
@@ -52,8 +52,7 @@ class Captions(NamedTuple):
 
     def without(self, trigger: str) -> list[str]:
         """Return the names of the images whose caption lacks the trigger word."""
-        word = trigger.strip().casefold()
-        return [name for name, text in self.texts.items() if text and word not in text.casefold()] if word else []
+        return without_trigger(self.texts, trigger)
 
     def matching(self, query: str) -> list[str]:
         """Return the names of the images with a text in the name or caption."""

@@ -202,7 +202,7 @@ def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
     Raises:
         ModelError: If it does not exist.
     """
-    named = config.advanced.get("reg_data_dir")
+    named = config.flag("reg_data_dir")
     if not named:
         return None
     folder = models / str(named)

@@ -15,6 +15,7 @@ from fluxgym.contract.dataset_notes import (
     cut_captions_sentence,
     no_images_sentence,
     notes,
+    required_trigger,
     undecodable_sentence,
 )
 from fluxgym.dataset.dataset_spec import caption_rules
@@ -61,8 +62,10 @@ class Findings:
 
     def add(self, level: Level, message: str, field: str | None = None) -> None:
         """Add a result."""
-        code = ConfigError.__name__ if level is Level.ERROR else ""
-        self._append(Problem(level=level, message=message, field=field, code=code))
+        if level is Level.ERROR:
+            self.refuse(ConfigError(message, field=field))
+        else:
+            self._append(Problem(level=level, message=message, field=field))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
         """Add an error as a result; `field` is used if the error names none."""
@@ -156,13 +159,19 @@ def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str,
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)
     _report_unreadable(summary, findings)
-    trigger = "" if config.concept_sentence.strip() in _added_text(config) else config.concept_sentence
-    for sentence in notes(summary, extension=extension, trigger=trigger):
+    for sentence in notes(summary, extension=extension, trigger=trigger_of_captions(config)):
         findings.add(Level.WARNING, sentence, IMAGES)
 
 
-def _added_text(config: TrainConfig) -> str:
-    return " ".join(str(config.advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix"))
+def trigger_of_captions(config: TrainConfig) -> str:
+    """Return the trigger word that each caption should contain, "" if there is none or a prefix or suffix adds it."""
+    prefix, suffix = _around(config)
+    return required_trigger(config.concept_sentence, prefix=prefix, suffix=suffix)
+
+
+def _around(config: TrainConfig) -> tuple[str, str]:
+    """Return the texts that are put before and behind each caption."""
+    return config.flag("caption_prefix") or "", config.flag("caption_suffix") or ""
 
 
 def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
@@ -201,13 +210,12 @@ def _without(missing: int) -> str:
 
 def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:
     """Report captions of which the text encoder reads the first part only."""
-    advanced = config.advanced
-    limit = token_limit(files, advanced)
-    around = [str(advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix")]
+    limit = token_limit(files, config.advanced)
+    prefix, suffix = _around(config)
     texts = {}
     for name, text in images.captions.items():
-        lines = trained_text(text, wildcards=bool(advanced.get("enable_wildcard"))).split("\n")
-        texts[name] = "\n".join(" ".join(filter(None, (around[0], line, around[1]))) for line in lines)
+        lines = trained_text(text, wildcards=bool(config.flag("enable_wildcard"))).split("\n")
+        texts[name] = "\n".join(" ".join(filter(None, (prefix, line, suffix))) for line in lines)
     if sentence := cut_captions_sentence(too_long(texts, files, limit), limit):
         findings.add(Level.WARNING, sentence, IMAGES)
 

@@ -1,7 +1,6 @@
 """Start: from settings and images to a running trainer. A run folder appears complete or not at all, and nothing is overwritten."""
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -21,12 +20,14 @@ from fluxgym.dataset.folder import copy_for_training
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.files import storage_error
+from fluxgym.runs.gpus import GPU_NUMBERS
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import create_state, read_state
+from fluxgym.runs.state import State, create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
+from fluxgym.sessions.origin import is_replaced_by_start, parent_record
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
 from fluxgym.sessions.resume import resume_locked
@@ -94,7 +95,7 @@ def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists
         NameTaken: If the name has a run and if_exists is None.
     """
     run = outputs.run(slug)
-    if _is_free(run.folder) or _is_unstarted_copy(run):
+    if _is_free(run.folder) or is_replaced_by_start(run, _state_of(run)):
         ensure_ended(run)
         return run
     if if_exists is None:
@@ -117,18 +118,12 @@ def _is_free(folder: Path) -> bool:
         raise storage_error(error, folder) from error
 
 
-def _is_unstarted_copy(run: RunPaths) -> bool:
-    """Return True if a run is a copy or an import that was never started; its first start replaces it."""
-    return _parent(run) is not None and not any(path.exists() for path in (run.launch, run.progress, run.training_log, run.lora))
-
-
-def _parent(run: RunPaths) -> dict[str, Any] | None:
-    """Return the run that a copy or import came from, as its state says."""
+def _state_of(run: RunPaths) -> State:
+    """Return a run's state, an empty one if it cannot be read."""
     try:
-        parent = read_state(run).get("parent")
+        return read_state(run)
     except UnreadableState:
-        return None
-    return parent if isinstance(parent, dict) else None
+        return {}
 
 
 def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
@@ -148,8 +143,9 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
     spec = launch_spec(planned, secrets.token_hex(8), 1, gpus)
     with new_run(run, outputs) as staging:
         _copy_images(planned, staging)
-        is_copy = _is_unstarted_copy(run)
-        _write_files(staging, planned, spec, _parent(run) if is_copy else None)
+        state = _state_of(run)
+        is_copy = is_replaced_by_start(run, state)
+        _write_files(staging, planned, spec, parent_record(state) if is_copy else None)
         if (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder):
             save_version(run, into=staging)
             _archive(run, outputs)
@@ -181,7 +177,7 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
 
 
 def _check_gpus(gpus: str | None) -> None:
-    if gpus and not re.fullmatch(r"\d{1,3}(,\d{1,3})*", gpus):
+    if gpus and not GPU_NUMBERS.fullmatch(gpus):
         raise ConfigError(f"The GPUs are numbers with commas between them, such as 0,1, not “{gpus[:40]}”.", field="gpus")
 
 

@@ -26,12 +26,15 @@ class ProgressFollower(Protocol):
 class TrainerBackend(Protocol):
     """One kind of trainer. title completes "the trainer that wrote them: …".
 
-    resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted.
+    resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted. pickle_flags are the
+    options whose files are unpickled unless they are .safetensors, which can execute code; has_pickled_checkpoints says so of checkpoints.
     """
 
     name: str
     title: str
     resumes_exactly: bool
+    pickle_flags: tuple[str, ...]
+    has_pickled_checkpoints: bool
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if the trainer in a folder is of this kind. Only looks at files."""

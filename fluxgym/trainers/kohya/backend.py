@@ -26,6 +26,8 @@ class KohyaBackend:
     name = "kohya"
     title = "a kohya checkout, set by --sd-scripts"
     resumes_exactly = False
+    pickle_flags: tuple[str, ...] = ("--network_weights", "--base_weights")
+    has_pickled_checkpoints = True
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if a folder holds one of the files that only kohya's repository has."""

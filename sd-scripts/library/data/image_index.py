@@ -8,7 +8,15 @@ from typing import Any
 
 from fluxgym.contract.buckets import BucketRule, Fit, Size
 from fluxgym.contract.caption_files import pair_captions, trained_text
-from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, no_images_sentence, notes
+from fluxgym.contract.dataset_notes import (
+    FolderSummary,
+    content_digest,
+    equal_files,
+    images_in_subfolders,
+    no_images_sentence,
+    notes,
+    required_trigger,
+)
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
 from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from library.data.captions import read_caption
@@ -111,8 +119,8 @@ def _entries(subset: Subset) -> list[Entry]:
         equal=equal_files({path.name: path.stat().st_size for path in paths}, lambda name: content_digest(folder / name)),
         subfolders=images_in_subfolders(folder),
     )
-    has_trigger = subset.is_reg or subset.class_tokens in f"{subset.caption_prefix} {subset.caption_suffix}"
-    for sentence in notes(summary, extension=subset.caption_extension, trigger="" if has_trigger else subset.class_tokens):
+    trigger = required_trigger("" if subset.is_reg else subset.class_tokens, prefix=subset.caption_prefix, suffix=subset.caption_suffix)
+    for sentence in notes(summary, extension=subset.caption_extension, trigger=trigger):
         warn(f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix("."))
     return entries
 

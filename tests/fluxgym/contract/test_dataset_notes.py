@@ -12,6 +12,7 @@ from fluxgym.contract.dataset_notes import (
     listed,
     no_images_sentence,
     notes,
+    required_trigger,
 )
 
 
@@ -49,6 +50,12 @@ def test_each_loss_is_named(found, words):
 def test_captions_without_the_trigger_word_are_counted_and_named():
     found = summary({"a.png": "a photo of SKS Cat", "b.png": "a cat", "c.png": ""})
     assert sentences(found, trigger="sks cat") == ["1 caption does not contain the trigger word “sks cat”: b.png."]
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [("a photo of SKS cat, ", ""), ("", ", sks cat")])
+def test_a_trigger_word_that_is_added_to_each_caption_is_required_of_none(prefix, suffix):
+    assert required_trigger(" sks cat ", prefix=prefix, suffix=suffix) == ""
+    assert required_trigger(" sks cat ", prefix="a photo of ", suffix="") == "sks cat"
 
 
 def test_many_names_are_counted():
