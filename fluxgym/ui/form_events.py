@@ -158,11 +158,11 @@ class FormEvents:
         return answer | _not_taken([SETTINGS[name].label for name in values.keys() - earlier.keys()])
 
     def save_template(self, request: FormRequest) -> JsonObject:
-        """Save the form's settings as a template."""
+        """Save the form's settings as a template; one of the same name is replaced only if the event agrees to that."""
         state, errors = form_values.to_state(request.typed)
         if errors:
             return {"message": f"The template was not saved: {next(iter(errors.values()))}"}
-        saved = templates.save(self._outputs, request.text("name"), state)
+        saved = templates.save(self._outputs, request.text("name"), state, agreed=request.texts("agreed"))
         return {"notice": f"Saved as the template {saved.name}."}
 
     def images_changed(self, request: FormRequest) -> JsonObject:

@@ -277,6 +277,8 @@ def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     assert "template" in page.send("save_template", name="🐱")["message"]
     assert [template.name for template in list_templates(OutputsPaths(settings.outputs))] == ["Faces"]
     page.typed(lora_name="cat", concept_sentence="sks cat", max_train_epochs="16", network_alpha="1")
+    for agreed in ("ReplacesTemplate", [], [1]):  # only a list of texts agrees
+        assert "already" in page.send("save_template", name="Faces", agreed=agreed)["message"]
     answer = page.send("apply_template", name="Faces")
     assert answer["patch"] == {"max_train_epochs": ["16", "7"], "network_alpha": ["1", "3"]}
     assert (page.fields["lora_name"], page.fields["concept_sentence"], answer["draft"]) == ("cat", "sks cat", True)
@@ -285,6 +287,9 @@ def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     assert (missing["patch"], "no template" in missing["message"]) == ({}, True)
     assert page.open()["draft"]
     assert page.fields["max_train_epochs"] == "7"
+    page.typed(max_train_epochs="9")
+    assert "notice" in page.send("save_template", name="Faces", agreed=["ReplacesTemplate"])
+    assert list_templates(OutputsPaths(settings.outputs))[0].settings["max_train_epochs"] == 9
 
 
 def test_a_damaged_list_of_models_leaves_the_form_usable(page, settings):
