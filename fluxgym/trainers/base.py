@@ -27,11 +27,13 @@ class TrainerBackend(Protocol):
     """One kind of trainer. title completes "the trainer that wrote them: …".
 
     resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted.
+    checks_lease: the trainer itself ends when another start has taken its folder.
     """
 
     name: str
     title: str
     resumes_exactly: bool
+    checks_lease: bool
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if the trainer in a folder is of this kind. Only looks at files."""

@@ -26,6 +26,7 @@ class KohyaBackend:
     name = "kohya"
     title = "a kohya checkout, set by --sd-scripts"
     resumes_exactly = False
+    checks_lease = False
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if a folder holds one of the files that only kohya's repository has."""
