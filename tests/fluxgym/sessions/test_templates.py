@@ -44,7 +44,7 @@ def test_another_name_of_the_same_letters_does_not_replace_a_template(outputs):
 def test_template_is_replaced_only_if_the_user_agrees(outputs):
     templates.save(outputs, "A B", {"max_train_epochs": 3})
     templates.save(outputs, "A B", {"max_train_epochs": 3})  # nothing is lost
-    with pytest.raises(ReplacesTemplate, match="a template “A B” already. If it is replaced, its settings are lost"):
+    with pytest.raises(ReplacesTemplate, match=r"a template “A B” already\. If it is replaced, its settings are lost"):
         templates.save(outputs, "A B", {"max_train_epochs": 4})
     assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [3]
     templates.save(outputs, "A B", {"max_train_epochs": 4}, agreed=["ReplacesTemplate"])

@@ -268,6 +268,18 @@ def test_the_examples_proposals_fill_only_what_is_empty(page):
     assert page.send("images")["patch"] == {}
 
 
+def test_kohyas_folders_bring_their_repeats_and_fill_an_empty_trigger(page):
+    page.typed(num_repeats="7")
+    answer = page.send("images", folders=["12_tabby cat"])
+    assert answer["patch"] == {"num_repeats": ["7", "12"], "concept_sentence": ["", "tabby cat"]}
+    assert answer["notice"] == "The images are in kohya's folder 12_tabby cat, so “Repeat trains per image” is 12. It was 7."
+    answer = page.send("images", folders=["3_dog", "4_cat"])
+    assert (answer["patch"], "with different numbers of repeats" in answer["notice"]) == ({}, True)
+    for folders in ([""], ["12_cat", "more"], [], "12_cat", [12]):
+        answer = page.send("images", folders=folders)
+        assert (answer["patch"], answer.get("notice")) == ({}, None)
+
+
 def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     page.typed(lora_name="dog", max_train_epochs="7", network_alpha="3")
     assert page.send("save_template", name="Faces")["notice"] == "Saved as the template Faces."
