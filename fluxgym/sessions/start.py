@@ -128,7 +128,7 @@ def _parent(run: RunPaths) -> dict[str, Any] | None:
 
 @contextmanager
 def _archived(run: RunPaths, outputs: OutputsPaths) -> Iterator[None]:
-    """Move a run into the archive for a block that puts another one in its place; after an error in the block it is back."""
+    """Move a run into the archive for a block that gives its name to another one; after an error in the block it is back."""
     target = outputs.archive / f"{run.slug}-{datetime.now().strftime(ARCHIVED_TIME)}-{secrets.token_hex(2)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ class FormRequest:
         return value if isinstance(value, str) else ""
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return one of the event's own lists of strings, () if it is none."""
+        """Return one of the event's own lists of strings, () if it is anything else."""
         value = self.details.get(name)
         return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
 

@@ -33,7 +33,7 @@ def fitting_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> di
     kinds = [_kind(number, parameter) for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]]
     for index, kind in zip(indices, kinds, strict=True):
         if state := saved["state"].get(index):
-            _check_state(state, [example[kind] for example in examples], f"parameter {index}")
+            _check_state(_flat(state), [example.get(kind, {}) for example in examples], f"parameter {index}")
     return {**saved, "param_groups": groups}
 
 
@@ -79,15 +79,24 @@ def _examples(optimizer: torch.optim.Optimizer, value: float) -> dict[Kind, dict
     """Return the state that the optimizer makes for one parameter of each kind, all of whose weights have a value."""
     twin = object.__new__(type(optimizer))  # a copy would lack what bitsandbytes keeps beside the groups
     twin.__dict__.update({name: kept for name, kept in vars(optimizer).items() if name != "step"})  # a schedule wraps `step` of its own
-    twin.state = defaultdict(dict)
-    twin.param_groups, parameters = [], {}
+    twin.state, twin.param_groups, all_kinds = defaultdict(dict), [], list[Kind]()
     for number, (group, settings) in enumerate(zip(optimizer.param_groups, _settings(optimizer), strict=True)):
         kinds = {_kind(number, parameter): parameter for parameter in group["params"]}
-        copies = {kind: _example(parameter, value) for kind, parameter in kinds.items()}
-        twin.param_groups.append({**deepcopy(settings), "params": list(copies.values())})
-        parameters |= copies
+        copies = [_example(parameter, value) for parameter in kinds.values()]
+        twin.param_groups.append({**deepcopy(settings), "params": copies})
+        twin.state |= {
+            copy: deepcopy(state) for copy, each in zip(copies, kinds.values(), strict=True) if (state := optimizer.state.get(each))
+        }
+        all_kinds += kinds
     twin.step()
-    return {kind: twin.state[parameter] for kind, parameter in parameters.items()}
+    made = twin.state_dict()["state"]  # bitsandbytes wraps some of it
+    return {kind: _flat(made[index]) for index, kind in enumerate(all_kinds) if index in made}
+
+
+def _flat(state: dict[str, Any]) -> dict[str, Any]:
+    """Return one parameter's state by name, without the dictionaries in it."""
+    parts = [_flat(value) if isinstance(value, dict) else {name: value} for name, value in state.items()]
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _example(parameter: nn.Parameter, value: float) -> nn.Parameter:
@@ -98,14 +107,12 @@ def _example(parameter: nn.Parameter, value: float) -> nn.Parameter:
 
 def _check_state(state: dict[str, Any], examples: list[dict[str, Any]], where: str) -> None:
     """Raise ValueError naming the first part of one parameter's state that is missing or differs from all examples."""
-    for name in examples[0]:
+    for name in set.intersection(*map(set, examples)):
         if name not in state:
             raise ValueError(f"{name} of {where} is missing")
     for name, value in state.items():
         known = [example[name] for example in examples if name in example]
-        if isinstance(value, dict):
-            _check_state(value, [each for each in known if isinstance(each, dict)] or [{}], f"{name} of {where}")
-        elif fault := next(_faults(name, value, known), ""):
+        if fault := next(_faults(name, value, known), ""):
             raise ValueError(f"{name} of {where} {fault}")
 
 

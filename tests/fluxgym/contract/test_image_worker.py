@@ -49,8 +49,8 @@ def test_image_that_takes_too_long_ends_the_worker_of_app_and_trainer(module, ac
 
 
 def test_worker_cannot_write_files(tmp_path):
-    code = f"limit_process(LIMITS); open({str(tmp_path / 'x')!r}, 'w').write('a' * 10)"
-    program = f"from fluxgym.contract.image_worker import limit_process; from fluxgym.dataset.image_worker import LIMITS; {code}"
+    code = f"limit_process(LIMITS); Path({str(tmp_path / 'x')!r}).write_text('a')"
+    program = f"from pathlib import Path; from fluxgym.contract.image_worker import limit_process; from fluxgym.dataset.image_worker import LIMITS; {code}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "File too large" in done.stderr
     assert (tmp_path / "x").read_bytes() == b""

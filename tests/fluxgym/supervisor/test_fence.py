@@ -61,7 +61,7 @@ def test_trainer_goes_on_under_its_own_lease_and_one_that_cannot_be_read(lease, 
     assert (len(pauses), trainer.returncode) == (3, -15)
 
 
-def test_process_that_is_no_trainer_of_its_own_group_is_left_alone(run):
+def test_process_in_the_group_of_another_one_is_left_alone(run):
     LeaseKeeper.take(run.lease)
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     assert main(str(run.folder), "id-cat", str(process.pid), "someone else") == 0
