@@ -107,7 +107,7 @@ def _example(parameter: nn.Parameter, value: float) -> nn.Parameter:
 
 def _check_state(state: dict[str, Any], examples: list[dict[str, Any]], where: str) -> None:
     """Raise ValueError naming the first part of one parameter's state that is missing or differs from all examples."""
-    for name in set.intersection(*map(set, examples)):
+    for name in sorted(set.intersection(*map(set, examples))):
         if name not in state:
             raise ValueError(f"{name} of {where} is missing")
     for name, value in state.items():
