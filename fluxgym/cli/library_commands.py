@@ -169,13 +169,13 @@ def _delete_template(outputs: OutputsPaths, args: argparse.Namespace) -> int:
 
 
 def _sweep(args: argparse.Namespace, settings: Settings) -> int:
-    found = re.fullmatch(r"(\d{1,5})d?", args.older_than)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,5})d?", args.older_than)
+    if match is None:
         raise SettingsError(f"--older-than takes days, such as 30d, not “{args.older_than[:40]}”.")
-    days = float(found[1])
+    days = float(match[1])
     old = [session.slug for session in cleanup.sweepable(settings.outputs, days)]
     if not old:
-        return print_lines(f"No ended run is older than {found[1]} days.")
+        return print_lines(f"No ended run is older than {match[1]} days.")
     what = f"{counted(len(old), 'ended run', 'leaves', 'leave')} the list: {listed(old)}. All files stay."
     if not is_confirmed(what, yes=args.yes, answer="yes", question="Type yes to forget them"):
         print("Nothing was forgotten.")

@@ -25,11 +25,11 @@ from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
 from fluxgym.sessions.listing import Session, find_run, list_sessions
-from fluxgym.sessions.moments import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import origin_of
 from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
 from fluxgym.sessions.start import IfExists, start_plan
+from fluxgym.sessions.status_display import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
 
 Add = Callable[..., argparse.ArgumentParser]
 CONSENTS = {"code": NamesCode.__name__, "take-over": TakesOver.__name__}  # word of --agree -> error

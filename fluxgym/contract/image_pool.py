@@ -108,7 +108,11 @@ class _Worker:
         )
 
     def _receive(self, is_complete: Callable[[], bool], deadline: float) -> None:
-        """Read until is_complete; raises TimeoutError, _WorkerEnded, or ValueError if too much arrives."""
+        """Read until is_complete.
+
+        Raises:
+            TimeoutError, _WorkerEnded,, ValueError: If too much arrives.
+        """
         with selectors.PollSelector() as selector:  # needs no open file of its own
             selector.register(self._output, selectors.EVENT_READ)
             while not is_complete():
@@ -181,7 +185,7 @@ class ImagePool:
         return result
 
     def pids(self, *, busy_only: bool = False) -> set[int]:
-        """Return the ids of the processes that exist, or of those that have a request."""
+        """Return the process ids of the workers; with busy_only, of those that process a request."""
         with self._changed:
             idle = [] if busy_only else [worker for _, worker in self._idle]
             return {worker.pid for worker in (*self._busy, *idle)}

@@ -54,7 +54,7 @@ def read_size(path: Path, pillow: Any) -> ImageReply:
         return ImageReply(width=width, height=height)
 
 
-def answer(action: Callable[[], Answer], decode_bytes: int) -> Answer:
+def handle(action: Callable[[], Answer], decode_bytes: int) -> Answer:
     """Return what an action returns, or why it failed."""
     try:
         return action()
@@ -96,7 +96,7 @@ def serve(actions: Mapping[str, Action], limits: WorkerLimits, requests: BinaryI
         request = json.loads(line)
         _limit_cpu_time(limits.cpu_s)
         action = partial(actions[request["action"]], Path(request["path"]), int(request["side"]))
-        reply, data = answer(action, limits.decode_bytes)
+        reply, data = handle(action, limits.decode_bytes)
         replies.write(json.dumps(asdict(reply)).encode() + b"\n")
         replies.write(data)
         replies.flush()

@@ -34,8 +34,10 @@ class FlatFolder:
 def flat_folder(folder: Path) -> Iterator[FlatFolder]:
     """Yield a folder itself; or, if all of its images are in kohya's folders inside it, a temporary one with links to these images.
 
-    Captions and other small files come along. Images of one name in two folders get the name of their folder in front. Raises StorageError if the
-    folder cannot be read, or the temporary one cannot be written.
+    Captions and other small files come along. Images of one name in two folders get the name of their folder in front.
+
+    Raises:
+        StorageError: If the folder cannot be read, or the temporary one cannot be written.
     """
     kohya = () if images_among(scan(folder)) else clear_folders(_subfolders(folder))
     if not kohya:

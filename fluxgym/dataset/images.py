@@ -44,23 +44,39 @@ class FileId:
 
     @classmethod
     def of(cls, file: Path | os.DirEntry[str]) -> "FileId":
-        """Return a file's identity; raises OSError if it does not exist."""
+        """Return a file's identity.
+
+        Raises:
+            OSError: If it does not exist.
+        """
         status = file.stat()
         return cls(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, os.path.abspath(file))  # noqa: PTH100 (keeps links)
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image completely and return its size; raises BadImage if it is not an image, damaged or out of bounds."""
+    """Decode an image completely and return its size.
+
+    Raises:
+        BadImage: If it is not an image, damaged or out of bounds.
+    """
     return _named(path.name, lambda: _check(FileId.of(path)))
 
 
 def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
-    """Return an image's size, from the cache or from its header; raises BadImage if it cannot be read or is out of bounds."""
+    """Return an image's size, from the cache or from its header.
+
+    Raises:
+        BadImage: If it cannot be read or is out of bounds.
+    """
     return _named(file.name, lambda: _read_size(FileId.of(file)))
 
 
 def thumbnail(path: Path, side: int) -> bytes:
-    """Return an upright JPEG of an image, at most side pixels wide and high; raises BadImage if it cannot be read."""
+    """Return an upright JPEG of an image, at most side pixels wide and high.
+
+    Raises:
+        BadImage: If it cannot be read.
+    """
     return _named(path.name, lambda: _thumbnail(FileId.of(path), side))
 
 
@@ -76,7 +92,11 @@ def _named(name: str, action: Callable[[], Result]) -> Result:
 
 
 def _run(pool: ImagePool, request: ImageRequest) -> ImageResult:
-    """Return the result of a request; raises DatasetError if no process can be started."""
+    """Return the result of a request.
+
+    Raises:
+        DatasetError: If no process can be started.
+    """
     try:
         return pool.run(request)
     except NoWorker as error:

@@ -156,7 +156,8 @@ def start_ticks(pid: int) -> int | None:
 def stat_fields(pid: int) -> list[bytes] | None:
     """Return the fields of /proc/PID/stat from the state on (state, parent, group, …), None if there is no such process or it is a zombie.
 
-    Raises NotReadableNow if that cannot be known.
+    Raises:
+        NotReadableNow: If that cannot be known.
     """
     path = PROC / str(pid) / "stat"
     try:
@@ -206,8 +207,8 @@ def processes_of_group(pgid: int) -> list[LocalProcess]:
     except OSError as error:
         raise_if_exhausted(error, PROC)
         raise
-    found = ((pid, stat_fields(pid)) for pid in pids)
-    return [LocalProcess(pid, int(fields[19])) for pid, fields in found if fields is not None and int(fields[2]) == pgid]
+    stats = ((pid, stat_fields(pid)) for pid in pids)
+    return [LocalProcess(pid, int(fields[19])) for pid, fields in stats if fields is not None and int(fields[2]) == pgid]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,12 +264,16 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def _is_copy(run: RunPaths, recorded: str) -> bool:
-    """Return True if a record is of another folder that still exists, from which this one was copied; a moved folder is not a copy."""
+    """Return True if this folder was copied from the folder of the record, which still exists. A moved folder is not a copy."""
     return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 
 def write_record(run: RunPaths, record: ProcessRecord) -> None:
-    """Write process.json; raises StorageError if it cannot be written."""
+    """Write process.json.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     identities = {"supervisor": record.supervisor, "trainer": record.trainer}
     processes = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
     fields = {"run_id": record.run_id, "attempt": record.attempt, "started_at": record.started_at, "folder": str(run.folder)}
@@ -276,7 +281,11 @@ def write_record(run: RunPaths, record: ProcessRecord) -> None:
 
 
 def read_pid(path: Path) -> int | None:
-    """Return the integer in a PID file, None if it is missing or damaged; raises NotReadableNow if that cannot be known."""
+    """Return the integer in a PID file, None if it is missing or damaged.
+
+    Raises:
+        NotReadableNow: If that cannot be known.
+    """
     try:
         return int(read_regular(path, 64))
     except (OSError, ValueError) as error:

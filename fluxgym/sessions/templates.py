@@ -23,10 +23,11 @@ class Template:
 
 
 def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any], *, agreed: Collection[str] = ()) -> Template:
-    """Save a state's settings under a name.
+    """Save a state's settings under a name. agreed holds the names of the NeedsConsent errors that the user has agreed to.
 
-    agreed holds the names of the NeedsConsent errors that the user has agreed to. Raises ReplacesTemplate if a template has that name and
-    the user has not agreed, ConfigError for invalid settings.
+    Raises:
+        ReplacesTemplate: If a template with other settings has the name, and the user has not agreed.
+        ConfigError: For invalid settings.
     """
     try:
         slug = slug_of(name)
@@ -59,7 +60,11 @@ def _read(slug: str, value: Any) -> Template | None:
 
 
 def find_template(outputs: OutputsPaths, name: str) -> Template:
-    """Return the template with this name; raises SessionNotFound, which lists the existing ones."""
+    """Return the template with this name.
+
+    Raises:
+        SessionNotFound: If there is none; the message lists the existing ones.
+    """
     every = list_templates(outputs)
     for template in every:
         if name in (template.slug, template.name):
@@ -77,7 +82,11 @@ def apply(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> State:
 
 
 def delete(outputs: OutputsPaths, name: str) -> None:
-    """Delete a template; raises SessionNotFound if there is no template with this name."""
+    """Delete a template.
+
+    Raises:
+        SessionNotFound: If there is no template with this name.
+    """
     template = find_template(outputs, name)
     try:
         (outputs.templates / f"{template.slug}.json").unlink(missing_ok=True)

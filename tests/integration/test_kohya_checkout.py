@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from dataclasses import replace
 
 import pytest
@@ -80,22 +79,23 @@ def test_kohya_progress_is_written_at_most_twice_per_second_within_a_phase(begin
     assert 1 <= len(training) <= 3  # of eight steps in less than half a second
 
 
-def test_kohya_stop_reports_no_saved_state_and_resume_starts_at_the_last_one(begin, world):
-    run = begin(step_s=0.06)
-    wait_for(lambda: list_complete(run, KohyaBackend()))
-    reach(run, 10)
-    time.sleep(0.5)
+@pytest.mark.parametrize(("step", "saved", "words"), [(12, 8, "no state was saved at this step"), (16, 16, "its state was saved")])
+def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(begin, world, monkeypatch, step, saved, words):
+    monkeypatch.setenv("FAKE_HOLD_AFTER", str(step))
+    run = begin()
+    reach(run, step)
+    wait_for(lambda: [checkpoint.step for checkpoint in list_complete(run, KohyaBackend())][:1] == [saved])
     request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == ("stopped", "user")
+    assert words in end.reason
+    assert session_of(run).progress["step"] == step
     newest = list_complete(run, KohyaBackend())[0]
-    is_at_checkpoint = session_of(run).progress["step"] == newest.step  # there kohya's trainer has just saved one
-    assert ("its state was saved" if is_at_checkpoint else "no state was saved at this step") in end.reason
-    assert (newest.step, newest.total_steps) == (8 * newest.epoch, STEPS)
+    assert (newest.step, newest.epoch, newest.total_steps) == (saved, saved // 8, STEPS)
     assert not list_complete(run, BuiltinBackend())
-    assert session_of(run).progress["step"] < STEPS
     assert resume_preview(run).checkpoint == newest.name
     assert "inexactly" in resume_preview(run).sentence()
+    monkeypatch.delenv("FAKE_HOLD_AFTER")
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"
     second = [line for line in lines_of(run) if line["attempt"] == 2 and line["phase"] == "training" and "loss" in line]

@@ -33,7 +33,11 @@ from library.errors import TrainerError, warn
 
 
 def read_datasets(config: DataConfig) -> list[Dataset]:
-    """Return the data sets of a training; raises TrainerError naming file, key and value of a mistake."""
+    """Return the data sets of a training.
+
+    Raises:
+        TrainerError: Naming file, key and value of a mistake.
+    """
     if config.dataset_config is None:
         source = "--in_json" if config.in_json else "--train_data_dir"
         return [_dataset(config.dataset_defaults, {"subsets": _subsets_from_flags(config)}, config, source)]

@@ -1,7 +1,7 @@
 """Read images of cameras, phones and the web, and resize them to a bucket.
 
-Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used. This process
-never opens an image: a pool of processes with limits of memory and time does (`image_worker`).
+Images are rotated by EXIF, 16 bits are reduced to 8, and transparency is blended with white. Of an animation, the first frame is used. This
+process never opens an image: a pool of processes with limits of memory and time does (`image_worker`).
 """
 
 import math
@@ -35,9 +35,10 @@ STRIP = 8  # an image this many times larger than its bucket after resizing is c
 
 
 def list_images(folder: str) -> list[Path]:
-    """Return a folder's images in the order of their names; warns of folders with such a name.
+    """Return a folder's images in the order of their names. Warn of folders with an image's name.
 
-    Raises TrainerError for a broken link, as its image is missing.
+    Raises:
+        TrainerError: If an image is a broken link.
     """
     named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
@@ -49,13 +50,21 @@ def list_images(folder: str) -> list[Path]:
 
 
 def upright_size(path: Path) -> Size:
-    """Return width and height after EXIF rotation, without decoding; raises TrainerError if the file is not an image."""
+    """Return width and height after EXIF rotation, without decoding.
+
+    Raises:
+        TrainerError: If the file is not an image.
+    """
     found = _decode(path, "size")
     return found.width, found.height
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return an upright RGB image; raises TrainerError naming it if it cannot be read completely."""
+    """Return an upright RGB image.
+
+    Raises:
+        TrainerError: If it cannot be read completely; the message names it.
+    """
     return _image("RGB", _decode(path, "rgb"))
 
 

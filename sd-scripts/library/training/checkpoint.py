@@ -112,7 +112,11 @@ def _damaged(folder: Path, fault: str) -> CheckpointError:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return a checkpoint's manifest; raises TrainerError if it is missing or damaged."""
+    """Return a checkpoint's manifest.
+
+    Raises:
+        TrainerError: If it is missing or damaged.
+    """
     try:
         return Manifest.from_json(_read_json(folder, MANIFEST))
     except ValueError:
@@ -132,7 +136,8 @@ def is_complete(folder: Path) -> bool:
 def read_train_state(folder: Path) -> TrainState:
     """Verify a checkpoint and return its state.
 
-    Raises TrainerError if it cannot be used; the message names the latest complete checkpoint in the same folder.
+    Raises:
+        TrainerError: If it cannot be used; the message names the latest complete checkpoint in the same folder.
     """
     if not folder.is_dir():
         raise TrainerError(f"--resume {folder}: there is no such folder.{_alternative(folder)}")
@@ -148,7 +153,11 @@ def read_train_state(folder: Path) -> TrainState:
 
 
 def _parse_state(folder: Path) -> TrainState:
-    """Return the values of a verified checkpoint; raises TrainerError naming the first that is wrong."""
+    """Return the values of a verified checkpoint.
+
+    Raises:
+        TrainerError: Naming the first that is wrong.
+    """
     value = _read_json(folder, TRAIN_STATE)
     if fault := find_state_fault(value, read_manifest(folder)):
         raise _damaged(folder, f"{TRAIN_STATE} {fault}")
@@ -170,7 +179,11 @@ def _alternative(folder: Path) -> str:
 def load_checkpoint(
     folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
-    """Restore a verified checkpoint and return its extra tensors; raises TrainerError if it does not fit the network or the optimizer."""
+    """Restore a verified checkpoint and return its extra tensors.
+
+    Raises:
+        TrainerError: If it does not fit the network or the optimizer.
+    """
     files = read_manifest(folder).files
     try:
         network.load(_tensors(folder / NETWORK), str(folder))
@@ -195,7 +208,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state without the cast to the weights' dtype that torch and bitsandbytes apply.
 
-    Raises what `fitting_state` raises if the state is damaged or belongs to other parameters; then nothing is loaded.
+    Nothing is loaded if the state does not fit.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, IndexError: If the state is damaged or belongs to other parameters.
     """
     state = fitting_state(optimizer, state)
     optimizer.load_state_dict(state)

@@ -11,7 +11,8 @@ from library.errors import TrainerError
 def read_weight_header(path: Path, what: str) -> Header:
     """Return the header of a file that error messages call `what`.
 
-    Raises TrainerError (bad_model) if the file is missing, empty, truncated, or not a .safetensors file.
+    Raises:
+        TrainerError: With bad_model, if the file is missing, empty, truncated, or not a .safetensors file.
     """
     if not path.is_file():
         raise TrainerError(f"{what} {path} is missing; check the path or download it.", reason_code=ReasonCode.BAD_MODEL)

@@ -39,7 +39,8 @@ class WeightFile:
     def __init__(self, path: str | Path, what: str, *, mapped: bool = True) -> None:
         """Read the header of the file at `path`; error messages call it `what`.
 
-        Raises TrainerError (bad_model) if the file is missing, empty, truncated, or not a .safetensors file.
+        Raises:
+            TrainerError (bad_model): If the file is missing, empty, truncated, or not a .safetensors file.
         """
         self.path, self.what, self.mapped = Path(path), what, mapped
         self._header = read_weight_header(self.path, what)
@@ -60,7 +61,11 @@ class WeightFile:
         return self._entries[name].shape
 
     def dtype(self, name: str) -> torch.dtype:
-        """Return a tensor's dtype without reading the tensor; raises TrainerError for a dtype that PyTorch does not have."""
+        """Return a tensor's dtype without reading the tensor.
+
+        Raises:
+            TrainerError: For a dtype that PyTorch does not have.
+        """
         stored = self._entries[name].dtype
         if stored not in DTYPES:
             raise TrainerError(
@@ -70,7 +75,11 @@ class WeightFile:
         return DTYPES[stored]
 
     def tensor(self, name: str) -> Tensor:
-        """Return a tensor, a view of the mapped file or a copy in memory; raises TrainerError if its size does not fit its shape."""
+        """Return a tensor, a view of the mapped file or a copy in memory.
+
+        Raises:
+            TrainerError: If its size does not fit its shape.
+        """
         entry, dtype = self._entries[name], self.dtype(name)
         count = math.prod(entry.shape)
         if count * dtype.itemsize != entry.end - entry.begin:
@@ -116,7 +125,11 @@ class WeightFile:
 
 
 def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
-    """Read all tensors of a small .safetensors file into memory; raises TrainerError (bad_model) like WeightFile."""
+    """Read all tensors of a small .safetensors file into memory.
+
+    Raises:
+        TrainerError (bad_model): As WeightFile does.
+    """
     file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}
 
@@ -124,7 +137,8 @@ def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a .safetensors file atomically; several processes may write the same path.
 
-    Raises TrainerError if the disk is full or the path cannot be written.
+    Raises:
+        TrainerError: If the disk is full or the path cannot be written.
     """
     tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
     with disk_errors(path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_worker import MAX_CPUS, answer, choose_cpus, read_size
+from fluxgym.contract.image_worker import MAX_CPUS, choose_cpus, handle, read_size
 from tests.support.image_files import huge_png, slow_jpeg
 
 ROOT = Path(__file__).parents[3]
@@ -65,5 +65,5 @@ def test_worker_uses_few_of_many_cpus(count):
 
 
 def test_error_of_the_file_system_is_named(tmp_path):
-    reply, data = answer(lambda: (read_size(tmp_path / "missing.png", Image), b""), 1 << 30)
+    reply, data = handle(lambda: (read_size(tmp_path / "missing.png", Image), b""), 1 << 30)
     assert (reply.refusal, data) == ("cannot be read as an image (No such file or directory); save it again.", b"")
