@@ -36,8 +36,8 @@ def test_stop_with_a_damaged_record_of_the_processes_stops_the_trainer(run, is_s
         wait_for(lambda: not is_alive(record.supervisor))
     run.process.write_text("{")
     assert request_stop(run)
-    assert wait_until_ended(run).status is Status.STOPPED
     wait_for(lambda: not is_alive(record.trainer) and not is_alive(record.supervisor))
+    assert wait_until_ended(run).status is Status.STOPPED
     assert not request_stop(run)
 
 

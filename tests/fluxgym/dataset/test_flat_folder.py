@@ -29,8 +29,8 @@ def test_images_of_kohyas_folders_come_in_with_their_captions(tmp_path):
     (tmp_path / "in" / "readme.md").write_text("about")
     with flat_folder(tmp_path / "in") as flat:
         assert [each.name for each in flat.kohya] == ["10_cat", "10_dog"]
-        look = index_of(flat.path).look()
-        assert (look.captions, look.pairing.left_out, look.subfolders) == ({"a.png": "one cat", "b.png": "one dog"}, ("c.psd",), {})
+        summary = index_of(flat.path).summary()
+        assert (summary.captions, summary.pairing.left_out, summary.subfolders) == ({"a.png": "one cat", "b.png": "one dog"}, ("c.psd",), {})
         assert copy_for_training(flat.path, tmp_path / "out", CaptionRules()) == 2
         path = flat.path
     assert not path.exists()
@@ -66,9 +66,9 @@ def test_link_and_giant_in_place_of_a_caption_are_refused_as_elsewhere(tmp_path)
     (tmp_path / "10_cat" / "a.txt").symlink_to(tmp_path / "secret")
     (tmp_path / "10_cat" / "b.txt").write_text("x" * 100_000)
     with flat_folder(tmp_path) as flat:
-        look = index_of(flat.path).look()
-    assert set(look.refused) == {"a.txt", "b.txt"}
-    assert "canary" not in str(look)
+        summary = index_of(flat.path).summary()
+    assert set(summary.refused) == {"a.txt", "b.txt"}
+    assert "canary" not in str(summary)
 
 
 def test_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
