@@ -136,6 +136,10 @@ class TakesOver(NeedsConsent):
     """The run was started on another host, and nothing shows that it has ended there."""
 
 
+class ReplacesTemplate(NeedsConsent):
+    """A template has the name already, and its settings would be lost."""
+
+
 class NothingToResume(SessionError):
     """The run has no complete checkpoint."""
 

@@ -1,7 +1,6 @@
 """What a user should know of a folder of images before it is trained, in sentences: the same in the form, in preflight and from the trainer."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +8,10 @@ from pathlib import Path, PurePath
 
 from fluxgym.contract.caption_files import Pairing
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.kohya_folders import kohya_folder
 from fluxgym.contract.regular_files import open_regular
 
 MAX_NAMED = 3
-KOHYA_FOLDER = re.compile(r"(\d{1,6})_(.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +104,13 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
     if not subfolders:
         return ""
     sentence = f"The folder itself holds no images, but there are {_folders(subfolders)}."
-    kohya = next((match for name in sorted(subfolders) if (match := KOHYA_FOLDER.fullmatch(name))), None)
+    kohya = next((match for name in sorted(subfolders) if (match := kohya_folder(name))), None)
     if kohya is None:
         return f"{sentence} Choose that folder."
-    return f"{sentence} It is a folder of kohya's form: choose {kohya[0]} with {int(kohya[1])} repeats per image and the trigger word “{kohya[2]}”."
+    return (
+        f"{sentence} It is a folder of kohya's form: choose {kohya.name} with {kohya.num_repeats} repeats per image and the trigger word "
+        f"“{kohya.class_tokens}”."
+    )
 
 
 def images_in_subfolders(folder: Path) -> dict[str, int]:

@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.contract.lease import RUN_FOLDER_VARIABLE
 from fluxgym.contract.regular_files import read_regular
 from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
 from fluxgym.runs.paths import RunPaths
@@ -221,20 +223,44 @@ class ProcessRecord:
 
 
 def read_record(run: RunPaths) -> ProcessRecord | None:
-    """Return the processes of the run's latest attempt, None if process.json is missing, damaged, or was copied from another run's folder."""
+    """Return the processes of the run's latest attempt, None if process.json is missing, or is of the run that was copied.
+
+    If process.json is damaged, the trainer is still found by training.pid, so that a run that trains can be seen and stopped.
+    """
     value = read_json(run.process)
     try:
         if _is_copy(run, str(value.get("folder") or run.folder)):
             return None
-        return ProcessRecord(
-            run_id=str(value["run_id"]),
-            attempt=int(value["attempt"]),
-            started_at=float(value["started_at"]),
-            supervisor=ProcessIdentity.from_json(value.get("supervisor")),
-            trainer=ProcessIdentity.from_json(value.get("trainer")),
+        processes = {name: ProcessIdentity.from_json(value.get(name)) for name in ("supervisor", "trainer")}
+        record = ProcessRecord(
+            run_id=str(value["run_id"]), attempt=int(value["attempt"]), started_at=float(value["started_at"]), **processes
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return _record_of_trainer(run) if os.path.lexists(run.process) else None
+    is_damaged = any(identity is None and value.get(name) is not None for name, identity in processes.items())
+    return (_record_of_trainer(run) if is_damaged else None) or record
+
+
+def _record_of_trainer(run: RunPaths) -> ProcessRecord | None:
+    """Return a record of the live trainer in training.pid, if that was started for this folder as its environment says; else None."""
+    pid = read_pid(run.training_pid)
+    if pid is None or (environment := _environment(pid)).get(RUN_FOLDER_VARIABLE) != os.path.realpath(run.folder):
         return None
+    try:
+        run_id, attempt = environment[RUN_ID_VARIABLE], int(environment[ATTEMPT_VARIABLE])
+        started_at = run.training_pid.stat().st_mtime
+    except (OSError, KeyError, ValueError):
+        return None
+    return ProcessRecord(run_id=run_id, attempt=attempt, started_at=started_at, supervisor=None, trainer=identify(pid, run_id))
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started, {} if it has ended or belongs to another user."""
+    try:
+        entries = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
 
 
 def _is_copy(run: RunPaths, recorded: str) -> bool:

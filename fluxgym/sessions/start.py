@@ -1,9 +1,11 @@
 """Start: from settings and images to a running trainer. A run folder appears complete or not at all, and nothing is overwritten."""
 
+import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -33,6 +35,8 @@ from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
 from fluxgym.sessions.resume import resume_locked
 from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.trainers.options import train_sh
+
+log = logging.getLogger(__name__)
 
 
 class IfExists(StrEnum):
@@ -126,29 +130,47 @@ def _state_of(run: RunPaths) -> State:
         return {}
 
 
-def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
+@contextmanager
+def _archived(run: RunPaths, outputs: OutputsPaths) -> Iterator[None]:
+    """Move a run into the archive for a block that gives its name to another one; after an error in the block it is back."""
     target = outputs.archive / f"{run.slug}-{datetime.now().strftime(ARCHIVED_TIME)}-{secrets.token_hex(2)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)
-        if (target / UI_STATE).exists():
-            (target / UI_STATE).rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
     except OSError as error:
         raise storage_error(error, target) from error
+    try:
+        yield
+    except BaseException:
+        try:
+            target.rename(run.folder)
+        except OSError as error:
+            log.error("%s could not be put back (%s); put it back with: python -m fluxgym archive restore %s", run.slug, error, target.name)
+        raise
+    _take_off_the_list(target)
+
+
+def _take_off_the_list(archived: Path) -> None:
+    """Rename an archived run's state, since the guide's find counts and deletes sessions by its name; it can be put back under both names."""
+    try:
+        if (archived / UI_STATE).exists():
+            (archived / UI_STATE).rename(archived / ARCHIVED_STATE)
+    except OSError as error:
+        log.warning("%s keeps the name of a session's state: %s", archived / UI_STATE, error)
 
 
 def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | None, gpus: str | None) -> LaunchSpec:
     """Make the run's folder with everything in it, archive a run that it replaces, and return what to launch."""
     run = planned.run
     spec = launch_spec(planned, secrets.token_hex(8), 1, gpus)
-    with new_run(run, outputs) as staging:
+    state = _state_of(run)
+    is_copy = is_replaced_by_start(run, state)
+    replaces = (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder)
+    with new_run(run, outputs, make_room=_archived(run, outputs) if replaces else None) as staging:
         _copy_images(planned, staging)
-        state = _state_of(run)
-        is_copy = is_replaced_by_start(run, state)
         _write_files(staging, planned, spec, parent_record(state) if is_copy else None)
-        if (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder):
+        if replaces:
             save_version(run, into=staging)
-            _archive(run, outputs)
     return spec
 
 

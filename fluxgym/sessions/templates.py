@@ -1,11 +1,11 @@
 """Templates: settings saved under a name to start other trainings from. They hold no LoRA name, images or status."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
-from fluxgym.errors import BadName, SessionNotFound, StorageError
+from fluxgym.errors import BadName, ReplacesTemplate, SessionNotFound, StorageError
 from fluxgym.runs.files import read_json, write_json
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State, slug_of
@@ -22,10 +22,11 @@ class Template:
     settings: State
 
 
-def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template:
-    """Save a state's settings under a name, replacing an earlier template of that name.
+def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any], *, agreed: Collection[str] = ()) -> Template:
+    """Save a state's settings under a name. agreed holds the names of the NeedsConsent errors that the user has agreed to.
 
     Raises:
+        ReplacesTemplate: If a template with other settings has the name, and the user has not agreed.
         ConfigError: For invalid settings.
     """
     try:
@@ -38,6 +39,8 @@ def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template
     other = _read(slug, read_json(outputs.templates / f"{slug}.json"))
     if other is not None and other.name != template.name:
         raise BadName(f"The template “{other.name}” has the same file name; choose another name, or delete that one.")
+    if other is not None and other.settings != settings and not ReplacesTemplate.is_given(agreed):
+        raise ReplacesTemplate(f"There is a template “{other.name}” already. If it is replaced, its settings are lost.")
     write_json(outputs.templates / f"{slug}.json", {"name": template.name, "settings": settings})
     return template
 

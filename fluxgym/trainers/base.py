@@ -28,11 +28,13 @@ class TrainerBackend(Protocol):
 
     resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted. pickle_flags are the
     options whose files are unpickled unless they are .safetensors, which can execute code; has_pickled_checkpoints says so of checkpoints.
+    checks_lease: the trainer itself ends when another start has taken its folder.
     """
 
     name: str
     title: str
     resumes_exactly: bool
+    checks_lease: bool
     pickle_flags: tuple[str, ...]
     has_pickled_checkpoints: bool
 

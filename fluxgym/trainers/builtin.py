@@ -21,6 +21,7 @@ class BuiltinBackend:
     name = "builtin"
     title = "FluxGym's own trainer, used without --sd-scripts"
     resumes_exactly = True
+    checks_lease = True
     pickle_flags: tuple[str, ...] = ()
     has_pickled_checkpoints = False
 

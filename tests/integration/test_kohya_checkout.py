@@ -1,6 +1,8 @@
 """A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that says what is lost, a resume."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,11 +11,13 @@ from fluxgym.errors import LaunchError, NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.runs.process_identity import group_members, is_alive, read_record
 from fluxgym.runs.progress import read_last
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
 from tests.support.curves import read_curve
@@ -100,6 +104,21 @@ def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(
     assert next(line["step"] for line in lines_of(run) if line["attempt"] == 2) == 0
     assert lines_of(run)[-1]["step"] == STEPS
     assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch_spec(run).argv)
+
+
+def test_trainer_whose_supervisor_was_killed_goes_on_until_another_start_takes_its_folder(begin):
+    run = begin(step_s=0.2)
+    reach(run, 3)
+    record = read_record(run)
+    os.kill(record.supervisor.pid, signal.SIGKILL)
+    size = run.training_log.stat().st_size
+    wait_for(lambda: run.training_log.stat().st_size > size + 500)
+    session = session_of(run)
+    assert (session.status, session.monitoring) == ("running", False)
+    LeaseKeeper.take(run.lease)  # as a supervisor of another host does
+    wait_for(lambda: not is_alive(record.trainer) and not group_members(record.trainer.pid))
+    assert (read_last(run.progress) or {}).get("step", 0) < STEPS
+    assert not run.lora.exists()
 
 
 def test_checkpoint_of_another_trainer_is_not_used_for_resume(begin, world, tmp_path):

@@ -26,6 +26,7 @@ class KohyaBackend:
     name = "kohya"
     title = "a kohya checkout, set by --sd-scripts"
     resumes_exactly = False
+    checks_lease = False
     pickle_flags: tuple[str, ...] = ("--network_weights", "--base_weights")
     has_pickled_checkpoints = True
 

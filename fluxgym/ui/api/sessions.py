@@ -181,8 +181,11 @@ class SessionRoutes:
             "resume": self._resume,
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
-            "template": lambda run, request: ActionResult(template=save(self._outputs, request.name[:300], read_state(run)).name),
+            "template": lambda run, request: ActionResult(template=self._save_template(run, request)),
         }
+
+    def _save_template(self, run: RunPaths, request: ActionRequest) -> str:
+        return save(self._outputs, request.name[:300], read_state(run), agreed=request.agreed).name
 
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""

@@ -32,6 +32,7 @@ from fluxgym.contract.regular_files import read_regular
 from library.errors import CheckpointError, TrainerError
 from library.files import complete_folder, write_json
 from library.optim.schedules import resume_scheduler
+from library.optim.state_check import fitting_state
 from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
 
@@ -191,7 +192,9 @@ def load_checkpoint(
         resume_scheduler(scheduler, _read_json(folder, SCHEDULER))
     except UNFIT as error:
         raise CheckpointError(
-            f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with.", folder.name
+            f"the checkpoint {folder} is damaged, or was made with another optimizer: {OPTIMIZER_JSON} and {OPTIMIZER} do not fit this one "
+            f"({error}).{_alternative(folder)}",
+            folder.name,
         ) from None
     parts = [name for name in files if name.endswith(LORA_ENDING) and name not in (NETWORK, OPTIMIZER)]
     return {Path(name).stem: _tensors(folder / name) for name in parts}
@@ -205,9 +208,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state without the cast to the weights' dtype that torch and bitsandbytes apply.
 
+    Nothing is loaded if the state does not fit.
+
     Raises:
-        KeyError, ValueError: If the state belongs to other parameters.
+        ValueError, KeyError, TypeError, AttributeError, IndexError: If the state is damaged or belongs to other parameters.
     """
+    state = fitting_state(optimizer, state)
     optimizer.load_state_dict(state)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     indices = [index for group in state["param_groups"] for index in group["params"]]
