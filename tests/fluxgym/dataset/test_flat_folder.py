@@ -30,7 +30,11 @@ def test_images_of_kohyas_folders_come_in_with_their_captions(tmp_path):
     with flat_folder(tmp_path / "in") as flat:
         assert [each.name for each in flat.kohya] == ["10_cat", "10_dog"]
         summary = index_of(flat.path).summary()
-        assert (summary.captions, summary.pairing.left_out, summary.subfolders) == ({"a.png": "one cat", "b.png": "one dog"}, ("c.psd",), {})
+        assert (summary.captions, summary.pairing.left_out, summary.subfolders) == (
+            {"a.png": "one cat", "b.png": "one dog"},
+            ("c.psd",),
+            {},
+        )
         assert copy_for_training(flat.path, tmp_path / "out", CaptionRules()) == 2
         path = flat.path
     assert not path.exists()
