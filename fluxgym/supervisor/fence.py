@@ -1,7 +1,7 @@
-"""The process beside a trainer that does not check the lease on its folder itself, such as a kohya checkout's.
+"""Fences a trainer that does not check the lease on its folder itself, such as a kohya checkout's.
 
-The supervisor checks the lease for such a trainer, but the trainer may outlive it. This process outlives the supervisor too, does nothing but
-kill the trainer once another start has the folder, and ends with the trainer.
+The supervisor checks the lease for such a trainer, but the trainer may outlive the supervisor. This process outlives it, too: it kills
+the trainer when another start has taken the folder, and ends with the trainer.
 """
 
 import logging

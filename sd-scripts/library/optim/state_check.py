@@ -1,6 +1,6 @@
-"""Whether a saved state fits an optimizer. It is checked before it is loaded, since a step with another shape ends in a traceback at best.
+"""Check that a saved state fits an optimizer, before it is loaded.
 
-What fits is what the optimizer itself makes: a twin of it, with one small copy of each kind of parameter, makes a step.
+A state of another shape would end in a traceback at the next step, or would be used without an error.
 """
 
 import math
