@@ -89,6 +89,7 @@ def restart_by_app(line):
 
 def restart_by_a_start(line):
     line.start("fourth")
+    wait_for(lambda: not line.dispatcher.problem())
 
 
 @pytest.mark.parametrize("revive", [restart_by_app, restart_by_a_start])
@@ -99,9 +100,9 @@ def test_killed_dispatcher_is_replaced_and_the_queue_continues(line, first, revi
     assert set(line.engine.waiting_reasons().values()) == {DISPATCHER_ENDED}
     assert line.engine.abandoned() == ("second", "third")
     revive(line)
-    wait_for(lambda: line.dispatchers() not in ([], [killed]))
     assert restart(line) == ()
     assert len(line.dispatchers()) == 1
+    assert line.dispatchers() != [killed]
     wait_for(lambda: line.reason(second).endswith("; it is next."))
     line.release(first, second, third)
     assert wait_until_ended(third).status is Status.COMPLETED

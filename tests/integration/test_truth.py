@@ -36,32 +36,10 @@ from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_world import small_world, state
+from tests.support.truth_model import Model
 
 NAMES = ("ann", "ben")
 PATIENCE_S = 20.0
-
-
-class Model:
-    """What is true of one run: is its trainer, its supervisor alive; is it in line, where it has neither; how did it end."""
-
-    def __init__(self) -> None:
-        self.exists = self.trainer = self.supervisor = self.queued = self.trainer_frozen = self.supervisor_frozen = False
-        self.pid_removed = self.damaged = self.has_checkpoint = False
-        self.ended = self.thawed_end = "stopped"
-
-    @property
-    def shown(self) -> str:
-        """The status that has to be shown."""
-        if self.damaged:
-            return "unreadable"
-        if self.trainer:
-            return "stopped" if self.pid_removed else "running"
-        return "queued" if self.queued else self.ended
-
-    @property
-    def is_busy(self) -> bool:
-        """Return True if anything of it lives, or waits in line."""
-        return self.trainer or self.supervisor or self.queued
 
 
 def act(applies: Callable[[Model], bool]) -> Callable[[Callable[..., None]], Any]:

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from fluxgym.engines.device_queue import Ticket
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.files import write_json
@@ -66,8 +67,8 @@ def record_processes(
 
 def write_ticket(run: RunPaths, position: int = 1) -> None:
     """Write the ticket by which a run of `make_run` waits in the queue for the CPU."""
-    ticket = {"slug": run.slug, "run_id": f"id-{run.slug}", "place": position, "devices": ["cpu"], "since": 1000.0 + position}
-    write_json(run.ticket, ticket)
+    ticket = Ticket(slug=run.slug, run_id=f"id-{run.slug}", position=position, devices=("cpu",), since=1000.0 + position)
+    write_json(run.ticket, ticket.to_json())
 
 
 def dead_process(run_id: str) -> ProcessIdentity:

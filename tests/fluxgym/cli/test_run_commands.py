@@ -88,7 +88,7 @@ def test_queue_starts_the_dispatcher_with_what_it_changes(run_cli):
     out = run_cli("queue", "move", "cat", "--to", "2")[1]
     waiting = "Waiting for the CPU, which “other” uses; "
     assert out == f"1. dog: {waiting}it is next.\n2. cat: {waiting}“dog” is ahead of it.\n"
-    assert run_cli("queue", "cancel", "dog")[1] == f"Canceled dog.\n2. cat: {waiting}it is next.\n"
+    assert run_cli("queue", "cancel", "dog")[1] == f"Canceled dog.\n1. cat: {waiting}it is next.\n"
     assert run_cli("queue", "cancel", "cat")[1] == "Canceled cat.\nNo run is waiting.\n"
     lease.release()
 
