@@ -94,3 +94,19 @@ def test_a_run_that_is_called_dispatcher_has_a_ticket_like_any_other(process, ou
     process.record()
     assert [ticket.slug for ticket in Queue(outputs).tickets()] == ["dispatcher"]
     assert process.problem() == ""
+
+
+def test_a_ticket_that_is_written_when_the_queue_has_been_found_empty_is_served(process, outputs, monkeypatch):
+    """Its writer sees that the dispatcher has its lock, and starts no other one."""
+    queue, run, locks = Queue(outputs), make_run(outputs.root), []
+    queue.join(run, "id-cat", ["cpu"])
+
+    def work(self, has_lock):
+        locks.append((has_lock(), try_lock(process.lock)))
+        queue.remove(run, "id-cat")  # nothing waits any more
+        if len(locks) == 1:
+            queue.join(run, "id-cat", ["cpu"])
+
+    monkeypatch.setattr(dispatcher.Dispatcher, "work", work)
+    assert dispatcher.main([str(outputs.root)]) == 0
+    assert locks == [(True, None)] * 2
