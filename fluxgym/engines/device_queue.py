@@ -79,7 +79,11 @@ class Queue:
                 run.ticket.unlink(missing_ok=True)
 
     def move(self, slug: str, position: int) -> None:
-        """Move a waiting run to a position, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         with self._lock():
             tickets = self.tickets()
             moved = next((ticket for ticket in tickets if ticket.slug == slug), None)

@@ -75,7 +75,9 @@ class DispatcherProcess:
     def ensure(self) -> None:
         """Make sure that a dispatcher is alive and not frozen; return once it has recorded itself.
 
-        Raises LaunchError if none can be started, and another FluxGymError or an OSError if a file or process cannot be created.
+        Raises:
+            LaunchError: If none can be started.
+            FluxGymError, OSError: If a file or process cannot be created.
         """
         with file_lock(self.lock.with_suffix(".start"), timeout_s=START_TIMEOUT_S, busy=BUSY):
             lock = try_lock(self.lock)
@@ -86,7 +88,11 @@ class DispatcherProcess:
                 self._start()
 
     def record(self) -> None:
-        """Record this process as the dispatcher; raises StorageError if that cannot be written."""
+        """Record this process as the dispatcher.
+
+        Raises:
+            StorageError: If that cannot be written.
+        """
         own = identify(os.getpid(), "")
         write_json(self._identity, {"outputs": str(self._outputs.root), "process": None if own is None else own.to_json()})
 
@@ -224,7 +230,11 @@ def _key(waiting: WaitingRun) -> tuple[str, str]:
 
 
 def _describe(waiting: WaitingRun, reason: str) -> None:
-    """Store what a run waits for, unless it was started or ended meanwhile. Raises StorageError if that cannot be written."""
+    """Store what a run waits for, unless it was started or ended meanwhile.
+
+    Raises:
+        StorageError: If that cannot be written.
+    """
     if (waiting.status, waiting.reason) != (Status.QUEUED, reason):
         expected = {"run_id": waiting.ticket.run_id, "status": waiting.status}
         update_state(waiting.run, {"status": Status.QUEUED, "reason": reason}, expected=expected)

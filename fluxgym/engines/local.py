@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import subprocess
 import time
@@ -21,7 +20,7 @@ from fluxgym.engines.spawn import start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
 from fluxgym.runs.files import tail
-from fluxgym.runs.gpus import VISIBLE
+from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
@@ -46,7 +45,6 @@ from fluxgym.trainers.script import SCRIPT
 
 START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
-GPU_NUMBERS = re.compile(r"\d{1,3}(,\d{1,3})*")
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
@@ -61,7 +59,8 @@ class LocalEngine:
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
-        Raises LaunchError if it does neither.
+        Raises:
+            LaunchError: If it does neither.
         """
         if not _is_supervised(run, spec):
             _wait_until_recorded(run, spec, start_supervisor(run, mode))
@@ -124,7 +123,11 @@ class LocalEngine:
         return tuple(abandoned)
 
     def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         self._queue.move(run.slug, position)
 
     def waiting(self) -> tuple[str, ...]:

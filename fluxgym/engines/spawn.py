@@ -14,7 +14,9 @@ from fluxgym.runs.paths import RunPaths
 def start_supervisor(run: RunPaths, mode: Mode, *, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a supervisor, whose output goes to monitor.log; its environment is that of this process if none is given.
 
-    Raises StorageError if monitor.log cannot be used, and OSError if no process can be started.
+    Raises:
+        StorageError: If monitor.log cannot be used.
+        OSError: If no process can be started.
     """
     options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
     try:

@@ -75,7 +75,11 @@ class WaitingRuns:
         self._known: dict[str, tuple[Signature, WaitingRun]] = {}
 
     def all(self) -> list[WaitingRun]:
-        """Return the runs that have a ticket, in the order of the queue; raises NotReadableNow if nothing can be known about one now."""
+        """Return the runs that have a ticket, in the order of the queue.
+
+        Raises:
+            NotReadableNow: If nothing can be known about one now.
+        """
         self._known = {ticket.slug: self._read(ticket) for ticket in self._queue.tickets()}
         return [waiting for _, waiting in self._known.values()]
 
@@ -85,9 +89,10 @@ class WaitingRuns:
         return None if ticket is None else read_waiting_run(run, ticket)
 
     def drop(self, waiting: WaitingRun) -> bool:
-        """Return True, and remove the ticket, if a run does not wait any more or cannot be started; then it is recorded as failed.
+        """Remove the ticket of a run that does not wait any more, or that cannot be started and is recorded as failed; return True for these.
 
-        Raises what `end` raises.
+        Raises:
+            StorageError: As `end` does.
         """
         if waiting.starter is Starter.ENDED:
             self._queue.remove(waiting.run, waiting.ticket.run_id)
@@ -101,7 +106,8 @@ class WaitingRuns:
     def end(self, waiting: WaitingRun, status: Status, code: ReasonCode, reason: str) -> None:
         """Record how the wait of a run without a process ended, and remove its ticket; a run that was started meanwhile is not changed.
 
-        Raises StorageError if its state cannot be written; then it keeps its ticket.
+        Raises:
+            StorageError: If its state cannot be written. Then it keeps its ticket.
         """
         run, run_id, attempt = waiting.run, waiting.ticket.run_id, waiting.spec.attempt if waiting.spec is not None else 1
         if not is_missing(run.ui_state):  # to lock the state would create the folder again
