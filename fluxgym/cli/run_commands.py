@@ -30,6 +30,7 @@ from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.sessions.status_display import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.waiting import restart_waiting
 
 Add = Callable[..., argparse.ArgumentParser]
 CONSENTS = {"code": NamesCode.__name__, "take-over": TakesOver.__name__}  # word of --agree -> error
@@ -204,6 +205,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
+        restart_waiting(settings)
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
             engine.move(run, args.to)

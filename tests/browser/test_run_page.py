@@ -6,8 +6,10 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from fluxgym.contract.codes import Status
 from fluxgym.runs.state import update_state
 from tests.support.page import App, open_page
+from tests.support.queue_line import Line
 from tests.support.runs import make_run, write_checkpoint
 from tests.support.trained_runs import make_trained_run, record_end, train_step
 
@@ -324,3 +326,17 @@ def test_a_real_training_is_followed_to_its_end(app, page):
     assert download.value.suggested_filename == "real.safetensors"
     page.reload()
     expect(page.get_by_role("heading", name="Real is ready")).to_be_visible()
+
+
+def test_page_of_a_waiting_run_misses_no_process_and_cancels_it(app, page):
+    line = Line(app.outputs)
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    (second,) = line.start_waiting("second")
+    page.goto(f"{app.url}#run/second")
+    expect(page.get_by_text("Waiting for the CPU, which “first” uses; it is next.").first).to_be_visible()
+    page.get_by_text("Monitor", exact=True).click()
+    expect(page.get_by_text("The run waits in the queue, so no process watches it yet.")).to_be_visible()
+    page.locator("#fg-run-page").get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.get_by_text("second left the queue.")).to_be_visible()
+    line.wait_for(second, Status.STOPPED)

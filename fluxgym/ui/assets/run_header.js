@@ -66,7 +66,7 @@ function figures(session) {
     list.push({ title: "Speed", value, about: unit });
   }
   if (typeof p.loss === "number") list.push({ title: live ? "Loss" : "Last loss", value: figure(p.loss) });
-  if (live) list.push({ title: "Monitoring", value: session.monitoring ? "On" : "Off", updated: at });
+  if (live && session.status !== "queued") list.push({ title: "Monitoring", value: session.monitoring ? "On" : "Off", updated: at });
   return list;
 }
 

@@ -12,7 +12,7 @@ from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.banner import BannerRoutes
 from tests.support.api import router_client, value
-from tests.support.runs import make_run, record_processes
+from tests.support.runs import make_run, record_processes, write_ticket
 from tests.support.small_world import small_world
 
 
@@ -51,10 +51,7 @@ def run_now(run, **line):
 
 def wait_in_queue(settings, name, position):
     run = make(settings, name, "queued", run_id=f"id-{name}")
-    run.ticket.parent.mkdir(parents=True, exist_ok=True)
-    run.ticket.write_text(
-        json.dumps({"slug": name, "run_id": f"id-{name}", "place": position, "devices": ["cpu"], "since": 1000.0 + position})
-    )
+    write_ticket(run, position)
     return run
 
 
