@@ -154,7 +154,7 @@ def _print_end(run: RunPaths, end: SessionStatus) -> None:
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    is_check = args.epochs is None and needs_check(run)
+    is_check = args.epochs is None and needs_check(RunSnapshot.read(run))
     agreed = [CONSENTS[word] for word in args.agree]
     try:
         resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs, agreed=agreed)

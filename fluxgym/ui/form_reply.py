@@ -14,12 +14,16 @@ from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.progress import duration_text
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.past_speed import PastSpeeds
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
 from fluxgym.ui.form_values import Errors, State, Typed
 
 ADVANCED = "advanced"  # the field of errors about flags without a row of their own
+TIME_UNKNOWN = "The time is not known before the first steps: no training with this model, resolution and batch size was completed here."
 NO_GPU = " No GPU found: training runs on the CPU."
 
 
@@ -34,9 +38,11 @@ class Reply:
 class Form:
     """Plans what the form holds and says what is wrong with it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, index: SessionIndex) -> None:
         self._settings = settings
-        self._engine = engine_for(OutputsPaths(settings.outputs))
+        outputs = OutputsPaths(settings.outputs)
+        self._engine = engine_for(outputs)
+        self._speeds = PastSpeeds(outputs, index)
 
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
@@ -53,8 +59,20 @@ class Form:
             "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed,
             "notes": _notes(planned, self._engine), "images": planned.images.count, "changed": self._changed(state),
         }  # fmt: skip
-        answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
+        known = planned if is_whole else None
+        answer |= _steps(known) | self._time(known) | _recipe(known)
         return Reply(planned=planned, answer=answer)
+
+    def _time(self, planned: TrainingPlan | None) -> JsonObject:
+        """Return how long the steps take, if earlier runs tell; a training that starts from a checkpoint has fewer steps to go."""
+        if planned is None or not planned.steps or planned.config.resume_from_checkpoint.strip():
+            return {"time": "", "time_note": ""}
+        speed = self._speeds.of(planned.config, self._engine.devices()[0].partition("-")[0])
+        if speed is None:
+            return {"time": "", "time_note": TIME_UNKNOWN}
+        runs = "an earlier run" if speed.num_runs == 1 else f"{speed.num_runs} earlier runs"
+        note = f"At the speed of {runs} with these settings; loading, samples and saving add to it."
+        return {"time": f"about {duration_text(planned.steps * speed.seconds_per_step)}", "time_note": note}
 
     def _changed(self, state: State) -> list[JsonObject]:
         """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""

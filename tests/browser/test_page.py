@@ -347,3 +347,50 @@ def test_icons_are_drawn_without_a_request(app, page):
     expect(page.locator("#fg-banner header svg.i").first).to_be_visible()
     page.wait_for_function("document.querySelector('#fg-banner header svg.i').getBBox().width > 0")
     assert fetched == []
+
+
+def test_a_sample_interval_that_draws_nothing_is_said_beside_its_field_and_does_not_prevent_start(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
+    page.get_by_label("Sample image every N steps").fill("400")
+    warning = page.locator("#field-sample_every_n_steps .fg-warning")
+    expect(warning).to_have_text("No sample image is drawn during the training, which has 320 steps. Enter 320 or less.")
+    assert "field-sample_every_n_steps-warning" in page.get_by_label("Sample image every N steps").get_attribute("aria-describedby").split()
+    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
+    page.get_by_label("Sample image every N steps").fill("80")
+    expect(warning).to_have_count(0)
+
+
+def test_the_time_is_only_named_if_it_is_known(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-time")).to_have_text("not known yet")
+    expect(page.locator(".three")).to_contain_text("The time is not known before the first steps")
+
+
+def test_no_problem_about_images_is_shown_while_an_upload_is_under_way(app, page, cats):
+    open_page(page, app)
+    expect(page.locator(".fg-problems")).to_contain_text("Add at least one image.")
+    page.evaluate("""() => {
+      window.flashes = [];
+      const look = () => window.flashes.push(document.querySelector(".fg-problems").textContent);
+      document.addEventListener("fg:uploading", ({ detail }) => {
+        if (detail) new MutationObserver(look).observe(document.querySelector(".fg-problems"), { childList: true });
+      });
+    }""")
+    drop_files(page, {path.name: path.read_bytes() for path in cats})
+    expect(page.locator(".fg-image")).to_have_count(8)
+    expect(page.locator("#fg-formula")).to_contain_text("8 images")
+    assert [text for text in page.evaluate("window.flashes") if "Add at least one image" in text] == []
+    expect(page.locator(".fg-problems")).not_to_contain_text("Add at least one image.")
+
+
+def test_every_figure_has_digits_of_one_width(app, page, running):
+    for fragment in ("#train", "#runs", "#run/my-cat"):
+        page.goto(f"{app.url}{fragment}")
+        expect(page.locator("#fg-banner .sum")).to_contain_text("1 running")
+        odd = page.evaluate("""[...document.querySelectorAll("#fg-app *")].filter((element) => element.checkVisibility()
+          && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && /\\d/.test(node.nodeValue))
+          && getComputedStyle(element).fontVariantNumeric !== "tabular-nums").map((element) => element.outerHTML)""")
+        assert odd == []

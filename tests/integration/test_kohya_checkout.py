@@ -11,6 +11,7 @@ from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.progress import read_last
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
@@ -90,8 +91,8 @@ def test_kohya_stop_reports_no_saved_state_and_resume_starts_at_the_last_one(beg
     assert (newest.step, newest.total_steps) == (8 * newest.epoch, STEPS)
     assert not list_complete(run, BuiltinBackend())
     assert session_of(run).progress["step"] < STEPS
-    assert resume_preview(run).checkpoint == newest.name
-    assert "inexactly" in resume_preview(run).sentence()
+    assert resume_preview(RunSnapshot.read(run)).checkpoint == newest.name
+    assert "inexactly" in resume_preview(RunSnapshot.read(run)).sentence()
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"
     second = [line for line in lines_of(run) if line["attempt"] == 2 and line["phase"] == "training" and "loss" in line]

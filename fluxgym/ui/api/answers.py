@@ -193,6 +193,7 @@ class FormAnswer:
     request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
     [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
     about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
+    time is how long the steps take, "" if it is not known; time_note says what that is based on.
     """
 
     request: int
@@ -213,6 +214,8 @@ class FormAnswer:
     images: int | None = None
     steps: int | None = None
     explain: str | None = None
+    time: str | None = None
+    time_note: str | None = None
     command: str | None = None
     toml: str | None = None
     pressed: bool | None = None

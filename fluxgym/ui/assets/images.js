@@ -239,9 +239,11 @@ class Images {
   async send(files) {
     this.uploading.clearErrors();
     this.uploading.show("Uploading");
+    emit("fg:uploading", true);
     const saved = await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
     this.uploading.show("");
     if (saved) await this.changed();
+    emit("fg:uploading", false);
   }
 }
 

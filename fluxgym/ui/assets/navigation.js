@@ -3,10 +3,11 @@
 import { attribute, emit, fill, h, redraw, svg } from "./dom.js";
 import { popupMenu } from "./popup.js";
 import { keepScroll, route } from "./router.js";
+import { shareOf } from "./session_text.js";
 import * as store from "./browser_store.js";
 import { setTheme, startTheme, theme, THEMES } from "./theme.js";
 
-/** @import { RunningNow } from "./types.js" */
+/** @import { Banner, SessionRow } from "./types.js" */
 
 /** @type {Record<string, string>} */
 const PAGES = { train: "Train", runs: "Runs" };
@@ -54,13 +55,60 @@ function showMachine(element, [processor, ...more]) {
 }
 
 /**
- * "33% · my-cat — FluxGym" while a run trains, so that the tab shows the progress.
- * @param {RunningNow | null} running
+ * "33%" while a run trains, null otherwise.
+ * @param {SessionRow} session
  */
-function showTitle(running) {
-  const share = running?.percent === null || running?.percent === undefined ? "" : `${running.percent}% · `;
-  const title = running ? `${share}${running.lora_name} — FluxGym` : "FluxGym";
-  if (document.title !== title) document.title = title;
+function percentOf(session) {
+  const share = session.status === "running" ? shareOf(session) : null;
+  return share === null ? null : `${Math.floor(100 * share)}%`;
+}
+
+/**
+ * The title of the browser's tab. On a run's page it says how that run stands; elsewhere "33% · my-cat" while a run trains, and
+ * "Completed · my-cat" when one has ended since the user last went to another page.
+ */
+class TabTitle {
+  /** @type {Banner | null} */
+  banner = null;
+  /** @type {SessionRow | null} the run whose page is open */
+  open = null;
+  /** @type {number | null} the latest end that is no news, null before the first banner */
+  seenEnd = null;
+
+  constructor() {
+    document.addEventListener("fg:queue", ({ detail }) => {
+      this.banner = detail;
+      this.seenEnd ??= this.lastEnd;
+      this.show();
+    });
+    document.addEventListener("fg:run", ({ detail }) => {
+      this.open = detail;
+      this.show();
+    });
+    document.addEventListener("fg:route", () => {
+      if (this.banner) this.seenEnd = this.lastEnd;
+      this.open = null; // until its page has it
+      this.show();
+    });
+  }
+
+  get lastEnd() {
+    return this.banner?.last_end?.at ?? 0;
+  }
+
+  /** How a run stands, and its name; null if there is nothing to say. */
+  get parts() {
+    const { running = null, last_end: ended = null } = this.banner ?? {};
+    if (this.open) return [percentOf(this.open) ?? this.open.shown.word, this.open.lora_name];
+    if (running) return [running.percent === null ? null : `${running.percent}%`, running.lora_name];
+    return ended && this.seenEnd !== null && ended.at > this.seenEnd ? [ended.word, ended.lora_name] : null;
+  }
+
+  show() {
+    const { parts } = this;
+    const title = parts ? `${parts.filter(Boolean).join(" · ")} — FluxGym` : "FluxGym";
+    if (document.title !== title) document.title = title;
+  }
 }
 
 /**
@@ -94,6 +142,6 @@ export function mount({ element }) {
     if (document.activeElement === document.body || !document.activeElement?.checkVisibility()) focusContent(); // its button is hidden now
   });
   document.addEventListener("fg:machine", (event) => showMachine(machine, event.detail));
-  document.addEventListener("fg:running", (event) => showTitle(event.detail));
+  new TabTitle();
   showPage(links);
 }
