@@ -22,9 +22,11 @@ from fluxgym.runs.state import read_state_or_empty
 from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.moments import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
 from fluxgym.sessions.start import IfExists, StartRequest, start
@@ -203,5 +205,7 @@ def _preflight(args: argparse.Namespace, settings: Settings) -> int:
     for problem in planned.problems:
         print(f"{MARKS[problem.level]} {problem.message}")
     if planned.steps is not None:
-        print(f"{planned.steps} steps")
+        outputs = OutputsPaths(settings.outputs)
+        estimate = PastSpeeds(outputs, SessionIndex(settings.outputs)).estimate(planned, device_kind(engine_for(outputs)))
+        print_lines(", ".join(filter(None, (f"{planned.steps} steps", estimate.time))), *filter(None, (estimate.note,)))
     return 0 if planned.can_start else 2

@@ -8,13 +8,17 @@ from typing import Any
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
+from fluxgym.engines.base import Engine
 from fluxgym.errors import FluxGymError
+from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import Liveness, liveness_of
+from fluxgym.runs.progress import duration_text
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.index import Entry, SessionIndex
 
 MAX_RUNS = 20  # the newest ones of a base model
+UNKNOWN = "The time is not known before the first steps: no training with this model, resolution and batch size was completed here."
 REFRESH_S = 10.0  # an edit of the form does not list the runs again
 
 
@@ -50,10 +54,23 @@ class PastSpeed:
     num_runs: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimeEstimate:
+    """How long the steps of a training take, as "about 21 min", "" if it is not known; note says what that is based on."""
+
+    time: str
+    note: str
+
+
 @dataclass(frozen=True)
 class _Measured:
     conditions: Conditions
     seconds_per_step: float
+
+
+def device_kind(engine: Engine) -> str:
+    """Return the kind of device that runs of an engine train on: "cpu" or "gpu"."""
+    return engine.devices()[0].partition("-")[0]
 
 
 class PastSpeeds:
@@ -73,6 +90,17 @@ class PastSpeeds:
             found = [self._measured(entry) for entry in self._completed(config.base_model)]
         speeds = [run.seconds_per_step for run in found if run is not None and run.conditions == wanted]
         return PastSpeed(seconds_per_step=median(speeds), num_runs=len(speeds)) if speeds else None
+
+    def estimate(self, planned: TrainingPlan, device: str) -> TimeEstimate:
+        """Return the time of a plan's steps; that of a training that starts from a checkpoint is not known, as it has fewer steps to go."""
+        if not planned.steps or planned.config.resume_from_checkpoint.strip():
+            return TimeEstimate(time="", note="")
+        speed = self.of(planned.config, device)
+        if speed is None:
+            return TimeEstimate(time="", note=UNKNOWN)
+        runs = "an earlier run" if speed.num_runs == 1 else f"{speed.num_runs} earlier runs"
+        note = f"At the speed of {runs} with these settings; loading, samples and saving add to it."
+        return TimeEstimate(time=f"about {duration_text(planned.steps * speed.seconds_per_step)}", note=note)
 
     def _completed(self, base_model: str) -> list[Entry]:
         if monotonic() - self._listed_at > REFRESH_S:

@@ -14,16 +14,14 @@ from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.runs.progress import duration_text
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.sessions.past_speed import PastSpeeds
+from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
 from fluxgym.ui.form_values import Errors, State, Typed
 
 ADVANCED = "advanced"  # the field of errors about flags without a row of their own
-TIME_UNKNOWN = "The time is not known before the first steps: no training with this model, resolution and batch size was completed here."
 NO_GPU = " No GPU found: training runs on the CPU."
 
 
@@ -64,15 +62,11 @@ class Form:
         return Reply(planned=planned, answer=answer)
 
     def _time(self, planned: TrainingPlan | None) -> JsonObject:
-        """Return how long the steps take, if earlier runs tell; a training that starts from a checkpoint has fewer steps to go."""
-        if planned is None or not planned.steps or planned.config.resume_from_checkpoint.strip():
+        """Return how long the steps take, and what that is based on; "" if nothing can be said."""
+        if planned is None:
             return {"time": "", "time_note": ""}
-        speed = self._speeds.of(planned.config, self._engine.devices()[0].partition("-")[0])
-        if speed is None:
-            return {"time": "", "time_note": TIME_UNKNOWN}
-        runs = "an earlier run" if speed.num_runs == 1 else f"{speed.num_runs} earlier runs"
-        note = f"At the speed of {runs} with these settings; loading, samples and saving add to it."
-        return {"time": f"about {duration_text(planned.steps * speed.seconds_per_step)}", "time_note": note}
+        estimate = self._speeds.estimate(planned, device_kind(self._engine))
+        return {"time": estimate.time, "time_note": estimate.note}
 
     def _changed(self, state: State) -> list[JsonObject]:
         """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""

@@ -144,8 +144,8 @@ export function showFields({ errors, notes, lines }) {
     showError(field, errors[name] ?? "");
     showWarnings(field, warnings.filter((line) => line.field === name).map(({ text }) => text));
     const [note] = findAll(field, ".fg-note");
-    const [help] = findAll(field, ".help");
-    if (!note) continue;
+    const help = document.getElementById(`${field.id}-help`);
+    if (!note || !help) continue;
     put(note, notes[name] ?? "");
     note.hidden = !notes[name];
     if (notes[name]) help.hidden = true; // the note says more than the help

@@ -7,7 +7,7 @@ import { shareOf } from "./session_text.js";
 import * as store from "./browser_store.js";
 import { setTheme, startTheme, theme, THEMES } from "./theme.js";
 
-/** @import { Banner, SessionRow } from "./types.js" */
+/** @import { Banner, LastEnd, RunningNow, SessionRow } from "./types.js" */
 
 /** @type {Record<string, string>} */
 const PAGES = { train: "Train", runs: "Runs" };
@@ -64,44 +64,43 @@ function percentOf(session) {
 }
 
 /**
- * The title of the browser's tab. On a run's page it says how that run stands; elsewhere "33% · my-cat" while a run trains, and
- * "Completed · my-cat" when one has ended since the user last went to another page.
+ * The title of the browser's tab. On a run's page it says how that run stands; elsewhere "33% · my-cat" while a run trains, and then
+ * "Completed · my-cat" until the user goes to another page.
  */
 class TabTitle {
-  /** @type {Banner | null} */
-  banner = null;
+  /** @type {RunningNow | null} */
+  running = null;
+  /** @type {LastEnd | null} how the run ended that the title named before */
+  news = null;
   /** @type {SessionRow | null} the run whose page is open */
   open = null;
-  /** @type {number | null} the latest end that is no news, null before the first banner */
-  seenEnd = null;
 
   constructor() {
-    document.addEventListener("fg:queue", ({ detail }) => {
-      this.banner = detail;
-      this.seenEnd ??= this.lastEnd;
-      this.show();
-    });
+    document.addEventListener("fg:queue", ({ detail }) => this.receive(detail));
     document.addEventListener("fg:run", ({ detail }) => {
       this.open = detail;
       this.show();
     });
     document.addEventListener("fg:route", () => {
-      if (this.banner) this.seenEnd = this.lastEnd;
       this.open = null; // until its page has it
+      this.news = null;
       this.show();
     });
   }
 
-  get lastEnd() {
-    return this.banner?.last_end?.at ?? 0;
+  /** @param {Banner} banner */
+  receive({ running, last_end: ended }) {
+    if (this.running && this.running.slug !== running?.slug && this.running.slug === ended?.slug) this.news = ended;
+    this.running = running;
+    this.show();
   }
 
-  /** How a run stands, and its name; null if there is nothing to say. */
+  /** How far the run is, or how it stands, and its name; null if there is nothing to say. */
   get parts() {
-    const { running = null, last_end: ended = null } = this.banner ?? {};
-    if (this.open) return [percentOf(this.open) ?? this.open.shown.word, this.open.lora_name];
+    const { open, running, news } = this;
+    if (open) return [percentOf(open) ?? open.shown.word, open.lora_name];
     if (running) return [running.percent === null ? null : `${running.percent}%`, running.lora_name];
-    return ended && this.seenEnd !== null && ended.at > this.seenEnd ? [ended.word, ended.lora_name] : null;
+    return news && [news.word, news.lora_name];
   }
 
   show() {

@@ -139,8 +139,11 @@ class TrainColumn {
     this.showChecks(answer);
   }
 
-  /** Whether an answer is about the images that step 2 shows: not while an upload, or the answer to it, is under way. */
-  isCurrent(/** @type {FormShown} */ { images }) {
+  /**
+   * Whether an answer is about the images that step 2 shows: not while an upload, or the answer to it, is under way.
+   * @param {FormShown} answer
+   */
+  isCurrent({ images }) {
     return !this.isUploading && (this.numImages === null || this.numImages === images);
   }
 
@@ -165,8 +168,9 @@ class TrainColumn {
    * Show the expected steps and their time, unless they count other images than step 2 shows.
    * @param {FormShown} answer
    */
-  showCosts({ steps, explain, time, time_note: timeNote, ...answer }) {
-    const isCurrent = this.isCurrent({ steps, ...answer });
+  showCosts(answer) {
+    const { steps, explain, time, time_note: timeNote } = answer;
+    const isCurrent = this.isCurrent(answer);
     const known = typeof steps === "number" && isCurrent;
     put(this.time, time || "not known yet");
     put(this.timeNote, timeNote ?? "");

@@ -7,8 +7,9 @@ import pytest
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.past_speed import UNKNOWN
 from fluxgym.trainers.settings_check import CHECK_SCRIPT
-from fluxgym.ui.form_reply import TIME_UNKNOWN, Form
+from fluxgym.ui.form_reply import Form
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
 from tests.support.small_world import small_world
@@ -135,7 +136,7 @@ def test_a_sample_prompt_that_the_trainer_refuses_is_beside_its_field(form, imag
 
 def test_the_time_is_not_known_without_an_earlier_run_and_estimated_from_one(form, images, settings):
     known = form.reply(state(form, num_repeats=4, max_train_epochs=3), {}, images).answer
-    assert (known["time"], known["time_note"]) == ("", TIME_UNKNOWN)
+    assert (known["time"], known["time_note"]) == ("", UNKNOWN)
     trained = make_run(settings.outputs, "earlier", status="completed", **form.defaults("pocket") | {"lora_name": "earlier"})
     write_launch_spec(trained, LaunchSpec(run_id="id-earlier", attempt=1, trainer_dir="x", devices=DeviceRequest(kind="cpu")))
     record_processes(trained, "id-earlier", 1, None, dead_process("id-earlier"))
