@@ -61,8 +61,7 @@ def parent_of(run: RunPaths, state: State) -> str:
     An import names the run that was exported, which another machine may have; it counts only if it is in this outputs folder.
     """
     parent = state.get("parent")
-    slug = parent.get("slug") if isinstance(parent, dict) else None
-    if not isinstance(slug, str) or slug == run.slug:
+    if not isinstance(parent, dict) or not isinstance(slug := parent.get("slug"), str) or slug == run.slug:
         return ""
     return slug if not _is_imported(state) or _holds_start(run.folder.parent, slug, parent.get("run_id")) else ""
 

@@ -95,7 +95,7 @@ def shown_text(name: str, value: Any, models: Path) -> str:
         return shlex.join(map(str, value))
     if name == "base_model":
         return model_title(str(value), models)
-    if setting is None:
+    if setting is None or setting.kind is Kind.SWITCH:
         return str(value)
     labels = {choice.value: choice.label or choice.value for choice in setting.choices}
     return labels.get(str(value)) or str(shown_value(setting, value))

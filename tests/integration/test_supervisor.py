@@ -128,8 +128,7 @@ DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'pha
 def test_run_that_ended_without_a_supervisor_is_completed_only_after_the_check(run, tmp_path, values, status):
     launch(run, DONE + UNWATCHED.replace("{values}", values))
     wait_until_running(run)
-    record = read_record(run)
-    os.kill(record.supervisor.pid, signal.SIGKILL)
+    os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not is_supervised(run))
     (run.folder / "go").touch()
     wait_for(lambda: not is_executing(run))

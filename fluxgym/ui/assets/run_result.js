@@ -102,13 +102,13 @@ function downloadLine() {
   const link = h("a", { class: "btn primary big" }, icon("download"), "Download LoRA");
   const about = h("span", { class: "small soft" });
   const path = h("code", {});
-  const place = h("p", { class: "fg-path small soft" }, h("span", {}, "On this machine: ", path), copyButton("Copy the path", path));
+  const where = h("p", { class: "fg-path small soft" }, h("span", {}, "On the machine of the app: ", path), copyButton("Copy the path", path));
   return {
-    element: h("div", { class: "stack tight" }, h("div", { class: "line fg-download" }, link, about), place),
+    element: h("div", { class: "stack tight" }, h("div", { class: "line fg-download" }, link, about), where),
     /** @param {LoraFile | null} file */
     show(file) {
       link.hidden = !file;
-      place.hidden = !file;
+      where.hidden = !file;
       if (!file) {
         put(about, "The LoRA file is not in the run’s folder any more.");
         return;

@@ -19,7 +19,7 @@ import { plural, word } from "./text.js";
 
 /** @typedef {{ title: HTMLElement, text: HTMLElement, button: HTMLElement }} StartBar */
 
-const MAX_LINK = 120; // of a longer sentence, all of it stands beside its field, and here what is wrong
+const MAX_LINK = 120; // a longer sentence is shown in full beside its field
 const LEVELS = { ok: ["okc", "good", "Ready"], warning: ["alert", "warn", "Warning"], error: ["badc", "bad", "Error"] };
 
 /** @param {FormLine["level"]} level */

@@ -49,7 +49,7 @@ def test_more_epochs_than_the_training_has_draw_nothing():
 @pytest.mark.parametrize(
     ("every", "changes", "expected"),
     [
-        (30, {}, "it is saved every 80 steps. Enter 40"),  # 80, 160, 240, 320: no multiple of 30 up to 320
+        (25, {}, "it is saved every 80 steps. Enter 20"),  # none of 80, 160, 240 and 320 is a multiple of 25
         (100, {}, "it is saved every 80 steps. Enter 80"),
         (100, {"save_every_n_epochs": 40}, "it is saved at the end only. Enter 80"),
         (80, {}, None),

@@ -40,7 +40,9 @@ def state(form, **changes):
 
 
 def test_reply_has_steps_checks_command_and_toml(form, images, settings):
-    answer = form.reply(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images).answer
+    answer = form.reply(
+        state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat', sample_every_n_steps=0), {}, images
+    ).answer
     assert answer["errors"] == {}
     (warning,) = [line["text"] for line in answer["lines"] if line["level"] != "ok"]
     assert warning.startswith('4 captions do not contain the trigger word “a "quoted" cat”')

@@ -86,51 +86,28 @@ def names(run, record=RECORD, status=Status.COMPLETED):
     return run_parts.lora_files(run, record, status=status)
 
 
-def test_lora_files_have_epoch_step_and_validation_loss_where_known(run):
-    for name in ("cat.safetensors", "cat-000001.safetensors", "cat-step00000040.safetensors", "cat-000009.safetensors"):
-        write_safetensors(run.folder / name, 2_500_000)
-    end(run)
-    found = {file.name: (file.epoch, file.step, file.val_loss, file.is_final) for file in names(run).files}
-    assert found == {
-        "cat.safetensors": (3, 60, 0.25, True), "cat-step00000040.safetensors": (None, 40, 0.2, False),
-        "cat-000001.safetensors": (1, 20, 0.3, False), "cat-000009.safetensors": (9, None, None, False),
-    }  # fmt: skip
-    assert list(found)[:3] == ["cat.safetensors", "cat-step00000040.safetensors", "cat-000001.safetensors"]
-    assert names(run).files[0].size == "2.5 MB"
-    assert names(run).files[0].url == "runs/cat/loras/cat.safetensors"
-    assert names(run).files[0].path == str(run.folder / "cat.safetensors")
+def test_lora_files_have_address_path_and_size(run):
+    write_safetensors(run.lora, 2_500_000)
+    (file,) = names(run).files
+    assert (file.name, file.size, file.url) == ("cat.safetensors", "2.5 MB", "runs/cat/loras/cat.safetensors")
+    assert file.path == str(run.folder / "cat.safetensors")
 
 
-def test_best_file_has_the_lowest_validation_loss(run):
+@pytest.mark.parametrize(
+    ("record", "best", "why"), [(RECORD, "cat-000002.safetensors", "0.200"), (NO_RECORD, "cat.safetensors", "last epoch")]
+)
+def test_the_best_file_of_a_completed_run_says_why(run, record, best, why):
     for name in ("cat.safetensors", "cat-000001.safetensors", "cat-000002.safetensors"):
         write_safetensors(run.folder / name)
     end(run)
-    assert names(run).best == "cat-000002.safetensors"
-    assert "0.200" in names(run).why
-    assert (names(run, status=Status.STOPPED).best, names(run, status=Status.STOPPED).why) == (None, "")
-
-
-def test_best_file_without_validation_is_the_trained_model(run):
-    for name in ("cat.safetensors", "cat-000001.safetensors"):
-        write_safetensors(run.folder / name)
-    found = names(run, NO_RECORD)
-    assert found.best == "cat.safetensors"
-    assert "last epoch" in found.why
-    assert (found.files[0].epoch, found.files[0].step) == (None, None)
+    assert names(run, record).best == best
+    assert why in names(run, record).why
+    assert (names(run, record, Status.STOPPED).best, names(run, record, Status.STOPPED).why) == (None, "")
 
 
 def test_run_without_files_has_no_best_one(run):
     assert names(run).files == []
     assert (names(run).best, names(run).why) == (None, "")
-
-
-def test_a_stopped_run_can_be_resumed_from_its_earlier_checkpoints(run):
-    for step in (20, 40):
-        write_safetensors(run.folder / f"cat-step{step:08d}.safetensors")
-        write_checkpoint(run, f"cat-step{step:08d}-state", step)
-    found = {file.step: file.checkpoint for file in names(run, status=Status.STOPPED).files}
-    assert found == {20: "cat-step00000020-state", 40: None}  # the newest is what Resume takes
-    assert {file.checkpoint for file in names(run, status=Status.RUNNING).files} == {None}
 
 
 @pytest.mark.parametrize("parent", [None, "dog", {}, {"slug": 7}, {"slug": ""}, {"slug": "../x"}, {"slug": "gone"}])

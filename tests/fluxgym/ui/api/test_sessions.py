@@ -245,7 +245,7 @@ def test_the_menu_does_what_it_says(client, settings):
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
     (version,) = value(client.get("sessions/cat/history"))["versions"]
-    assert version["changes"] == ["max_train_epochs: 4 → 8"]
+    assert version["changes"] == [{"label": "Max train epochs", "before": "4", "after": "8"}]
     assert value(act("restore", version=version["id"])) == nothing | {"changed": ["max_train_epochs: 8 → 4"]}
     assert "does not wait" in error(act("next"), 409)
     assert value(act("forget")) == nothing
