@@ -19,6 +19,7 @@ SIZES = [{"width": 390, "height": 844}, {"width": 1440, "height": 900}]
 CUT = """[...document.querySelectorAll("dialog[open] :is(h2, p, button, code, b)")].filter((element) => {
   const box = element.closest("dialog").getBoundingClientRect();
   const { left, right } = element.getBoundingClientRect();
+  if (!element.checkVisibility()) return false;
   return left < box.left || right > box.right || element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== "inline";
 }).map((element) => element.textContent)"""
 

@@ -208,11 +208,13 @@ function open(session) {
  */
 async function press(action, session, button) {
   const label = button.textContent ?? "";
-  button.disabled = true;
+  const wasFocused = document.activeElement === button;
+  button.disabled = true; // it loses the focus
   put(button, BUSY[action] ?? label);
   const answer = await requestWithConsent(session, action === "cancel" ? "stop" : action);
   button.disabled = false;
   put(button, label);
+  if (wasFocused && document.activeElement === document.body) button.focus();
   if (answer.offline) notice(`Connection lost. It is not known whether ${session.lora_name} was changed.`);
   if (answer.error) showError(button, answer.error.message);
   if (answer.value && action === "cancel") notice(`${session.lora_name} left the queue. Its settings and images are kept.`);
