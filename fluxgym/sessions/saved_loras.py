@@ -12,7 +12,7 @@ from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.files import is_served
 from fluxgym.runs.paths import RunPaths
-from fluxgym.sessions.figures import TrainingRecord
+from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.trainers.base import backend_of
 
 LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")

@@ -42,10 +42,7 @@ def imported(name: str) -> str:
 
 def save_unsent() -> str:
     """Return the JavaScript that saves what is typed in the browser until the app has it, also while the app cannot be reached."""
-    return (
-        f"async (...values) => {{ const names = {json.dumps(NAMES)}; const typed = names.map((name, index) => [name, values[index]]); "
-        f"(await {imported('form')}).saveUnsent(Object.fromEntries(typed)); }}"
-    )
+    return f"async (...values) => {{ (await {imported('form')}).saveUnsentOf({json.dumps(NAMES)}, values); }}"
 
 
 def js_module(name: str, setup: Any = None) -> gr.HTML:

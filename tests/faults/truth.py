@@ -54,7 +54,7 @@ def _in_namespace(program: str, folder: Path, count: int) -> subprocess.Complete
 
 
 def reused_pids(folder: Path, count: int) -> Result:
-    """Give the PIDs of dead trainers to others: none is shown as running, none is signalled."""
+    """Give the PIDs of dead trainers to others: none is shown as running, none is signaled."""
     return _in_own_namespace("reuse", folder, count)
 
 

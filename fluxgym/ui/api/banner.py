@@ -13,10 +13,10 @@ from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.machine import describe
 from fluxgym.engines.registry import engine_for
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
+from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.moments import status_word
 from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.status_display import status_word
 from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
 from fluxgym.ui.api.session_answers import Banner, BannerCounts, LastEnd, RunningNow
 from fluxgym.ui.api.session_rows import SessionRows
@@ -63,7 +63,7 @@ class BannerRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
-        self._summary = OfEntries(_summarize)
+        self._summary = EntriesCache(_summarize)
 
     @property
     def router(self) -> APIRouter:

@@ -16,9 +16,9 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.runs.status import is_monitored
 from fluxgym.sessions import history
-from fluxgym.sessions.figures import TrainingRecord, first_start, total_s
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
+from fluxgym.sessions.run_metrics import TrainingRecord, first_start, total_s
 from fluxgym.sessions.saved_loras import SavedLora, best_lora, saved_loras
 from fluxgym.sessions.settings_view import changes, label_of, model_title, shown_text, view_settings
 from fluxgym.trainers.base import backend_of

@@ -11,7 +11,7 @@ from fluxgym.planning.sample_times import INTERVAL, SampleInterval, count_of
 from fluxgym.runs.files import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
-from fluxgym.sessions.figures import TrainingRecord
+from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
 
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")

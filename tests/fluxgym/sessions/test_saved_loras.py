@@ -6,7 +6,7 @@ import pytest
 
 from fluxgym.contract.codes import Status
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.sessions.figures import NO_RECORD, TrainingRecord
+from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.sessions.saved_loras import best_lora, saved_loras
 from tests.support.runs import make_run, write_checkpoint
 from tests.support.small_world import write_safetensors

@@ -8,9 +8,9 @@ from fluxgym.contract.codes import Status
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
-from fluxgym.sessions.figures import NO_RECORD, TrainingRecord
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.ui.api import run_parts
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
