@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.page import App, drop_files, open_page
+from tests.support.page import HOLD_ANSWER, App, drop_files, open_page
 from tests.support.runs import make_run
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}{{value}}'
@@ -374,21 +374,19 @@ def test_the_time_is_only_named_if_it_is_known(app, page):
     expect(page.locator(".three")).to_contain_text("The time is not known before the first steps")
 
 
-def test_no_problem_about_images_is_shown_while_an_upload_is_under_way(app, page, cats):
+def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, page, cats):
     open_page(page, app)
-    expect(page.locator(".fg-problems")).to_contain_text("Add at least one image.")
-    page.evaluate("""() => {
-      window.flashes = [];
-      const look = () => window.flashes.push(document.querySelector(".fg-problems").textContent);
-      document.addEventListener("fg:uploading", ({ detail }) => {
-        if (detail) new MutationObserver(look).observe(document.querySelector(".fg-problems"), { childList: true });
-      });
-    }""")
+    page.get_by_label("LoRA name").fill("cat")
+    expect(page.locator(".fg-problems")).to_have_text(re.compile("Add at least one image."))
+    page.evaluate(HOLD_ANSWER, "images")
     drop_files(page, {path.name: path.read_bytes() for path in cats})
     expect(page.locator(".fg-image")).to_have_count(8)
+    page.wait_for_function("window.release")
+    expect(page.locator("#fg-formula")).to_have_text("Counting the images…")
+    assert "Add at least one image" not in page.locator(".three").text_content()
+    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
+    page.evaluate("window.release()")
     expect(page.locator("#fg-formula")).to_contain_text("8 images")
-    assert [text for text in page.evaluate("window.flashes") if "Add at least one image" in text] == []
-    expect(page.locator(".fg-problems")).not_to_contain_text("Add at least one image.")
 
 
 def test_every_figure_has_digits_of_one_width(app, page, running):
