@@ -76,7 +76,7 @@ def document(groups: Mapping[str, tuple[Row, ...]], lines: Mapping[str, str], ma
 
 def lines_in(text: str) -> dict[str, str]:
     """Return the lines of a document's tables by title, without those that were never run."""
-    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.endswith(NOT_RUN)]
+    lines = [line for line in text.splitlines() if line.startswith("| ") and line not in TABLE and not line.endswith(NOT_RUN)]
     return {line.split("|")[1].strip(): line for line in lines}
 
 
