@@ -24,12 +24,16 @@ class PytestModules:
     def _run(self, folder: Path) -> Result:
         folder.mkdir()
         report = folder / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}"]
-        command += [f"--junit-xml={report}", *self.nodes]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | {FULL_MATRIX: "1"}, capture_output=True, text=True, check=False)
+        done = run_pytest(f"--basetemp={folder / 'tmp'}", f"--junit-xml={report}", *self.nodes, **{FULL_MATRIX: "1"})
         if done.returncode not in (0, 1) or not report.exists():  # neither passed nor failed: nothing was tested
             return Result(tried=1, held=0, note=first_lost([(done.stdout + done.stderr).strip()[-200:]]))
         return read_report(report)
+
+
+def run_pytest(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a process of its own, with more variables in its environment."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *argv]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 
 def read_report(path: Path) -> Result:

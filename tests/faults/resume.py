@@ -16,11 +16,10 @@ import torch
 
 from fluxgym.contract.checkpoint_manifest import Manifest, digest
 from fluxgym.contract.files import MANIFEST, TRAIN_STATE, step_suffix
-from fluxgym.errors import NothingToResume
-from fluxgym.runs.checkpoints import newest_verified
+from fluxgym.runs.checkpoints import newest_verified, refuse_checkpoint
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.builtin import BuiltinBackend
-from library.errors import TrainerError
+from library.errors import CheckpointError, TrainerError
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.training.checkpoint import CheckpointParts, TrainState, read_train_state
 from library.training.saving import Saver
@@ -138,24 +137,30 @@ def tampered_checkpoints(folder: Path, count: int, seed: int) -> Result:
 
 
 def _wrongly_used(run: RunPaths, newest: Path, before: Path, harm: str) -> str:
-    """Return what is wrong in how trainer and app handle a damaged checkpoint, "" if nothing is."""
+    """Return what is wrong in how trainer and app handle a damaged checkpoint, "" if nothing is.
+
+    A checkpoint that only the trainer refuses is recorded by its name, as the supervisor does; the app must then choose the one before.
+    """
     try:
         read_train_state(newest)
     except TrainerError as error:
-        if newest.name not in str(error) or "\n" in str(error):
-            return f"{harm}: the trainer's sentence is {error}"
+        refusal = error
     else:
         return f"{harm}: the trainer takes it"
-    try:
+    if newest.name not in str(refusal) or "\n" in str(refusal):
+        return f"{harm}: the trainer's sentence is {refusal}"
+    chosen = newest_verified(run, BuiltinBackend())
+    if chosen is not None and chosen.folder == newest and isinstance(refusal, CheckpointError) and refusal.checkpoint == newest.name:
+        refuse_checkpoint(run, chosen)
         chosen = newest_verified(run, BuiltinBackend())
-    except NothingToResume as error:
-        return f"{harm}: the app finds nothing: {error}"
-    return "" if chosen is not None and chosen.folder == before else f"{harm}: the app chooses {chosen}"
+    return "" if chosen is not None and chosen.folder == before else f"{harm}: the app chooses {chosen and chosen.name}"
 
 
 def _is_unchanged(folder: Path, whole: Path) -> bool:
     """Return True if a change made no difference to what is read: equal files, and a manifest with equal values but for the run's id."""
     names = {path.name for path in whole.iterdir()}
+    if not all((folder / name).is_file() and not (folder / name).is_symlink() for name in names):
+        return False
     try:
         manifests = [Manifest.from_json(json.loads((each / MANIFEST).read_bytes())) for each in (folder, whole)]
         values = [(manifest.files, manifest.step, manifest.epoch, manifest.total_steps) for manifest in manifests]

@@ -3,8 +3,6 @@
 import json
 import os
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +11,8 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.supervisor import stall
-from tests.faults.result import ROOT, Result, first_lost, try_each
+from tests.faults.modules import run_pytest
+from tests.faults.result import Result, first_lost, try_each
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 
@@ -48,8 +47,7 @@ def parallel_starts(folder: Path, count: int, seed: int) -> Result:
 
 def model_of_truth(folder: Path, count: int, seed: int) -> Result:
     """Run the state machine that holds the list to a model of the truth; each example is up to 20 actions on two runs."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", "tests/integration/test_truth.py"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"FLUXGYM_EXAMPLES": str(count)}, capture_output=True, text=True, check=False)
+    done = run_pytest("-x", "tests/integration/test_truth.py", FLUXGYM_EXAMPLES=str(count))
     if done.returncode == 0:
         return Result(tried=count, held=count)
     lines = [line for line in done.stdout.splitlines() if line.startswith("E ")]  # hypothesis ends at the first example that fails

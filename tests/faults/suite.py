@@ -53,10 +53,10 @@ GROUPS: dict[str, tuple[Row, ...]] = {
         ),
     ),
     "images": (
-        Row(title="An image file of any format is damaged", fault=images.damaged_images, count=10_000, minutes=4, short=60),
-        Row(title="A small image file claims or contains very much", fault=images.image_bombs, count=200, minutes=4, short=8),
-        Row(title="A document, program, pipe, link or device has an image's name", fault=images.posing_files, count=500, minutes=2, short=12),
-        Row(title="Images with captions are uploaded, one after the other", fault=load.uploads, count=10_000, minutes=8, short=30),
+        Row(title="An image file of any format is damaged", fault=images.damaged_images, count=10_000, minutes=1, short=60),
+        Row(title="A small image file claims or contains very much", fault=images.image_bombs, count=200, minutes=1.5, short=8),
+        Row(title="A document, program, pipe, link or device has an image's name", fault=images.posing_files, count=500, minutes=0.5, short=12),
+        Row(title="Images with captions are uploaded, one after the other", fault=load.uploads, count=10_000, minutes=15, short=30),
     ),
     "network": (
         Row(
@@ -78,7 +78,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
                 )
             ),
         ),
-        Row(title="An address leads out of the folders", fault=network.traversals, count=10_000, minutes=2, short=100),
+        Row(title="An address leads out of the folders", fault=network.traversals, count=10_000, minutes=1, short=100),
         Row(
             title="Odd names, bodies and values in every route and every key of a state", count=1, minutes=2,
             fault=PytestModules(("tests/fluxgym/ui/test_server_odd_input.py", "tests/fluxgym/ui/test_server.py")),
@@ -89,7 +89,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
                 ("tests/fluxgym/ui/test_server_injection.py", "tests/browser/test_page.py::test_typed_text_is_never_rendered_as_html")
             ),
         ),
-        Row(title="A request is cut at any byte; hundreds of its kind stay open", fault=network.half_sent_requests, count=5000, minutes=2, short=60),
+        Row(title="A request is cut at any byte; hundreds of its kind stay open", fault=network.half_sent_requests, count=5000, minutes=1, short=60),
         Row(
             title="Connections are held, trickle, read nothing or are reset", count=1, minutes=2,
             fault=PytestModules(
