@@ -1,6 +1,6 @@
 """Large data sets and many watchers: 10,000 images beside 10, and 50 browsers that watch a training while images are uploaded.
 
-A watcher asks for the banner and the run's page as often as a page does that is open on that run, and sends what it has already.
+A watcher requests the banner and the run's page as often as an open page does, and sends the version that it has already.
 """
 
 import json

@@ -1,4 +1,4 @@
 """Limits of settings that the form, the app's checks and the trainer share."""
 
-MAX_CAPTION_BYTES = 80_000  # of a caption's file; text encoders read 512 tokens
+MAX_CAPTION_BYTES = 80_000  # largest caption file; text encoders read 512 tokens
 MAX_RANK = 4096  # FLUX is 3072 wide: a higher rank adds nothing

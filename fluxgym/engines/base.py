@@ -41,7 +41,8 @@ class Engine(Protocol):
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
-        Raises LaunchError if it does neither.
+        Raises:
+            LaunchError: If it does neither.
         """
 
     def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
@@ -69,7 +70,11 @@ class Engine(Protocol):
         """
 
     def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
 
     def waiting(self) -> tuple[str, ...]:
         """Return the slugs of the runs that wait for a device, the next first."""

@@ -84,7 +84,7 @@ class Queue:
             self._write(Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since))
 
     def remove(self, run: RunPaths, run_id: str) -> None:
-        """Remove the ticket of a start; that of another start, which took the name of a removed run, stays."""
+        """Remove the ticket of a start. A ticket of another start with the same name stays."""
         ticket = self.ticket(run)
         if ticket is None or ticket.run_id == run_id:
             run.ticket.unlink(missing_ok=True)
@@ -99,7 +99,11 @@ class Queue:
         return [ticket for ticket in tickets[:index] if wanted & set(ticket.devices) and self.is_active(ticket)]
 
     def move(self, slug: str, position: int) -> None:
-        """Move a waiting run to a position, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         with self._lock():
             tickets = self.tickets()
             moved = next((ticket for ticket in tickets if ticket.slug == slug), None)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, dev
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import is_missing, storage_error, tail
-from fluxgym.runs.gpus import VISIBLE
+from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
@@ -48,7 +47,6 @@ START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 QUEUE_POLL_S = 1.0
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
-GPU_NUMBERS = re.compile(r"\d{1,3}(,\d{1,3})*")
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
@@ -63,7 +61,8 @@ class LocalEngine:
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
-        Raises LaunchError if it does neither.
+        Raises:
+            LaunchError: If it does neither.
         """
         record = read_record(run)
         if record is not None and record.supervisor is not None and is_alive(record.supervisor) and _is_of(record, spec):
@@ -123,7 +122,11 @@ class LocalEngine:
         return tuple(ticket.slug for ticket in self._queue.tickets() if self._restart_supervisor(ticket))
 
     def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         self._queue.move(run.slug, position)
 
     def waiting(self) -> tuple[str, ...]:

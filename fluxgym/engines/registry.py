@@ -1,4 +1,4 @@
-"""The engine of a run or of an outputs folder, and what it says about one run."""
+"""The engine of a run or of an outputs folder, and the state and status of one run."""
 
 from collections.abc import Callable, Mapping
 

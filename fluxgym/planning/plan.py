@@ -26,7 +26,7 @@ from fluxgym.planning.checks import (
     report_small_images,
     report_tier,
 )
-from fluxgym.planning.named_checkpoint import check_named_checkpoint
+from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
@@ -94,6 +94,15 @@ class TrainingPlan:
     def resuming(self, checkpoint: Path) -> "TrainingPlan":
         """Return the same plan, starting from a checkpoint folder."""
         return self._written_for(self.run, checkpoint)
+
+    def with_named_checkpoint(self) -> "TrainingPlan":
+        """Return the same plan, starting from the checkpoint that its settings name, if they name one.
+
+        Raises:
+            ConfigError: If that checkpoint is not complete, or belongs to the run that would be replaced.
+        """
+        named = self.config.resume_from_checkpoint.strip()
+        return self.resuming(verified_checkpoint(named, self.run, self.trainer_dir)) if named else self
 
     def _written_for(self, run: RunPaths, resume_from: Path | None) -> "TrainingPlan":
         options, toml = self.options, self.dataset_toml
@@ -170,7 +179,7 @@ def plan(
 
 
 def _named_code(planned: TrainingPlan) -> list[Problem]:
-    """Return a warning for each piece of code that the settings name, so that Start is a click that shows it."""
+    """Return a warning for each piece of code that the settings name; the form shows them above Start."""
     start = replace(planned.launch_spec(), resume_from=None) if planned.options else None
     phrases = () if start is None else named_code(start)
     return [

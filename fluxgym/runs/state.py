@@ -50,7 +50,11 @@ def read_state_or_empty(run: RunPaths) -> State:
 
 
 def create_state(run: RunPaths, state: State) -> None:
-    """Write the state of a new start; the caller holds the lock. Raises StorageError if it cannot be written."""
+    """Write the state of a new start; the caller holds the lock.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
 
 
@@ -77,7 +81,8 @@ def timestamp_of(state: State) -> float:
 def slug_of(lora_name: str) -> str:
     """Return the folder name of a LoRA name: transliterated, lower case, at most 64 characters.
 
-    Raises BadName if the name is empty, longer than 200 characters, or has no letter or digit ("../", "🐱").
+    Raises:
+        BadName: If the name is empty, longer than 200 characters, or has no letter or digit ("../", "🐱").
     """
     name = lora_name.strip()
     if not name:

@@ -41,7 +41,10 @@ class Version:
 
 
 def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
-    """Save a run's current state and exit record in its history, or in that of the run that replaces it; an unreadable state is skipped."""
+    """Save a run's current state and exit record in its history, or in the history of the run that replaces it.
+
+    A state that cannot be read is skipped.
+    """
     try:
         state = read_state(run)
     except UnreadableState:
@@ -56,7 +59,11 @@ def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
 
 
 def _copy_versions(source: Path, target: Path) -> None:
-    """Copy the earlier states of a run; links, pipes and folders are not states, and left out. Raises StorageError if the disk is full."""
+    """Copy the earlier states of a run; links, pipes and folders are not states, and left out.
+
+    Raises:
+        StorageError: If the disk is full.
+    """
     for path in sorted(source.glob("*.json")):
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -69,8 +76,8 @@ def _copy_versions(source: Path, target: Path) -> None:
 
 def versions(run: RunPaths) -> list[Version]:
     """Return the earlier states, newest first; damaged ones are skipped."""
-    found = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
-    return sorted((version for version in found if version), key=lambda version: (version.kept_at, version.id), reverse=True)
+    candidates = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
+    return sorted((version for version in candidates if version), key=lambda version: (version.kept_at, version.id), reverse=True)
 
 
 def _version(name: str, value: Any) -> Version | None:
@@ -84,7 +91,11 @@ def _version(name: str, value: Any) -> Version | None:
 
 
 def find_version(run: RunPaths, version_id: str) -> Version:
-    """Return one earlier state; raises SessionNotFound, which lists the existing ones."""
+    """Return one earlier state.
+
+    Raises:
+        SessionNotFound: If there is none; the message lists the existing ones.
+    """
     every = versions(run)
     for version in every:
         if version.id == version_id:
@@ -122,8 +133,13 @@ def can_restore(run: RunPaths, status: Status) -> bool:
 def restore(run: RunPaths, version_id: str) -> list[str]:
     """Restore an earlier state's settings, after the current ones were saved as a version; return the differences.
 
-    Status and identity stay. Raises SessionError for a completed run, SessionNotFound for an unknown version,
-    ConfigError for one whose settings cannot be used, AlreadyRunning while the run lives.
+    Status and identity stay.
+
+    Raises:
+        SessionError: If the run is completed.
+        SessionNotFound: If there is no such version.
+        ConfigError: If the version's settings cannot be used.
+        AlreadyRunning: While the run is live.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may happen between check and change
         version, current = find_version(run, version_id), read_state(run)
@@ -166,18 +182,21 @@ def _ensure_damaged(run: RunPaths) -> None:
 
 
 def _replace_damaged(run: RunPaths, state: State) -> None:
-    """Write the new state beside the damaged one, keep that under another name, and rename the new one last; an error leaves all as it was."""
+    """Replace a damaged state and keep it under another name.
+
+    The new state is written first and renamed last, so that an error changes nothing.
+    """
     new = RunPaths(run.folder / f".repaired-{secrets.token_hex(4)}")
-    kept = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    damaged = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     try:
         create_state(new, state)
-        has_both = _linked(run.ui_state, kept)
+        has_both = _linked(run.ui_state, damaged)
         if not has_both:
-            run.ui_state.rename(kept)
+            run.ui_state.rename(damaged)
         try:
             new.ui_state.replace(run.ui_state)
         except OSError:
-            kept.replace(run.ui_state)
+            damaged.replace(run.ui_state)
             raise
         sync_folder(run.folder)
     except OSError as error:
@@ -205,9 +224,9 @@ def _settings(run: RunPaths) -> State:
 def _recorded_end(run: RunPaths) -> State:
     """Return status and identity of the run from exit.json, process.json and launch.json."""
     end, record, spec = read_exit(run), read_record(run), read_launch_spec(run)
-    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
+    recorded: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
     if spec is not None:
-        known["run_id"] = spec.run_id
+        recorded["run_id"] = spec.run_id
     if end is not None:
-        known |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
-    return {name: value for name, value in known.items() if value not in (None, "")}
+        recorded |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
+    return {name: value for name, value in recorded.items() if value not in (None, "")}

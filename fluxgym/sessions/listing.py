@@ -43,12 +43,16 @@ class Session:
 
 
 def list_sessions(outputs: Path) -> list[Session]:
-    """Return every session, newest first; raises StorageError if the folder itself cannot be read."""
+    """Return every session, newest first.
+
+    Raises:
+        StorageError: If the folder itself cannot be read.
+    """
     try:
-        found = [session_of(run) for run in OutputsPaths(outputs).runs()]
+        sessions = [session_of(run) for run in OutputsPaths(outputs).runs()]
     except OSError as error:
         raise storage_error(error, outputs) from error
-    return sorted((session for session in found if session), key=lambda session: (-session.started, session.slug))
+    return sorted((session for session in sessions if session), key=lambda session: (-session.started, session.slug))
 
 
 def session_of(run: RunPaths) -> Session | None:
@@ -111,16 +115,17 @@ def progress_of(snapshot: RunSnapshot, *, is_live: bool) -> dict[str, Any]:
     attempt = max(spec.attempt if spec is not None else 0, record.attempt if record is not None else 0)
     if is_live and attempt and last.get("attempt", 1) != attempt:  # this attempt has not reported anything yet
         return {name: last[name] for name in ("step", "total_steps") if name in last}
-    kept = ("loss", "lr", "s_per_it", "epoch", "total_steps")
-    known = {name: last_with_loss[name] for name in kept if last_with_loss and name in last_with_loss} | last
-    remaining = eta_s(known) if is_live else None
-    return {name: known[name] for name in SHOWN if name in known} | ({} if remaining is None else {"eta_s": remaining})
+    from_loss_line = ("loss", "lr", "s_per_it", "epoch", "total_steps")
+    fields = {name: last_with_loss[name] for name in from_loss_line if last_with_loss and name in last_with_loss} | last
+    remaining = eta_s(fields) if is_live else None
+    return {name: fields[name] for name in SHOWN if name in fields} | ({} if remaining is None else {"eta_s": remaining})
 
 
 def find_run(name: str, outputs: Path) -> RunPaths:
     """Return the run with a folder of this name, else the only run with this LoRA name.
 
-    Raises SessionNotFound if there is no such run, or several.
+    Raises:
+        SessionNotFound: If there is no such run, or several.
     """
     paths = OutputsPaths(outputs)
     try:

@@ -21,10 +21,15 @@ class Origin(StrEnum):
 
 def origin_of(run: RunPaths, state: State) -> Origin:
     """Return the origin of a run; a copy or an import that was started is Origin.TRAINED."""
-    parent = state.get("parent")
-    if not isinstance(parent, dict) or run.launch.exists() or run.training_log.exists():
+    parent = parent_record(state)
+    if parent is None or run.launch.exists() or run.training_log.exists():
         return Origin.TRAINED
     return Origin.IMPORT if "imported_at" in parent or state.get("reason") == IMPORTED else Origin.COPY
+
+
+def is_replaced_by_start(run: RunPaths, state: State) -> bool:
+    """Return True if the first start of a copy or an import replaces it without a question: it has nothing that a training would have left."""
+    return origin_of(run, state) is not Origin.TRAINED and not (run.progress.exists() or run.lora.exists())
 
 
 def is_unstarted(status: Status, origin: Origin) -> bool:
@@ -34,8 +39,8 @@ def is_unstarted(status: Status, origin: Origin) -> bool:
 
 def imported_at(state: State) -> float | None:
     """Return when a run was imported, in seconds since the epoch; None if its state does not say so."""
-    parent = state.get("parent")
-    return _time(parent.get("imported_at") if isinstance(parent, dict) else None)
+    parent = parent_record(state)
+    return None if parent is None else _time(parent.get("imported_at"))
 
 
 def adopted_at(state: State) -> float | None:
@@ -47,8 +52,13 @@ def _time(value: Any) -> float | None:
     return float(value) if is_number(value) and 0 < value < 1e11 else None
 
 
+def parent_record(state: State) -> dict[str, Any] | None:
+    """Return what a state says about the run that a copy or an import was made from, None if there is none."""
+    parent = state.get("parent")
+    return parent if isinstance(parent, dict) else None
+
+
 def parent_of(state: State) -> str:
     """Return the slug of the run that a copy or an import was made from, "" if there is none."""
-    parent = state.get("parent")
-    slug = parent.get("slug") if isinstance(parent, dict) else None
+    slug = (parent_record(state) or {}).get("slug")
     return slug if isinstance(slug, str) else ""

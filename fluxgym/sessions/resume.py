@@ -31,10 +31,15 @@ from fluxgym.trainers.options import train_sh
 def resume(
     run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
 ) -> RunPaths:
-    """Resume a run from the named checkpoint, else from the complete one with the most steps, up to `epochs` in total if given.
+    """Resume a run, up to `epochs` in total if given.
 
-    agreed holds the names of the NeedsConsent errors that the user has agreed to. Raises one that is not among them, AlreadyRunning while a
-    process of the run is alive, NothingToResume without a checkpoint or if all steps are done.
+    It starts from the named checkpoint, else from the complete one with the most steps. agreed holds the class names of the NeedsConsent
+    errors that the user has agreed to.
+
+    Raises:
+        NeedsConsent: If the user has to agree to something first.
+        AlreadyRunning: While a process of the run is alive.
+        NothingToResume: If there is no complete checkpoint, or all steps are done.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed)
@@ -86,9 +91,9 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
 def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
     """Raise NamesCode if a run names code that this installation has not started it with, and the user has not agreed to that."""
     own = read_own_launch_spec(run)
-    known = named_code(own) if own is not None and own.run_id == spec.run_id else ()
+    started_with = named_code(own) if own is not None and own.run_id == spec.run_id else ()
     pickles = [] if own is None else [phrase for phrase in named_code(spec) if phrase not in named_code(replace(spec, resume_from=None))]
-    new = [phrase for phrase in named_code(spec) if phrase not in (*known, *pickles)]
+    new = [phrase for phrase in named_code(spec) if phrase not in (*started_with, *pickles)]
     if new and not NamesCode.is_given(agreed):
         raise NamesCode(
             f"{run.slug} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."

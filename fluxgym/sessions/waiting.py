@@ -1,7 +1,8 @@
-"""Runs that wait in the queue while nothing would start them: restart their supervisors, after a new launch.json where it is not our own.
+"""Restart the supervisors of runs that wait in the queue and whose supervisors have died.
 
-Only a launch.json that this installation signed is executed. That of an earlier version, or in a folder from elsewhere, is made again: from
-the run's settings, with this app's trainer, models and Python. Of the old file, only the attempt, the name of the checkpoint and the GPUs count.
+Only a launch.json that this installation signed is executed. If an earlier version or another installation wrote it, a new one is
+written first: from the run's settings, with this app's trainer, models and Python. The old file provides only the attempt, the name of
+the checkpoint and the GPUs.
 """
 
 import logging
@@ -20,7 +21,6 @@ from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_laun
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state, update_state
 from fluxgym.sessions.launch import launch_spec
-from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.preconditions import name_lock
 from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.named_code import named_code
@@ -46,7 +46,10 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
 
 
 def keep_restarting_waiting(settings: Settings) -> None:
-    """Restart the supervisors of waiting runs, and look again as long as runs wait on another host: a container that was replaced is one."""
+    """Restart the supervisors of waiting runs, and repeat it as long as runs wait on another host.
+
+    That host may be a container that was replaced by this one.
+    """
     restart_waiting(settings)
     while engine_for(OutputsPaths(settings.outputs)).waits_elsewhere():
         time.sleep(RETRY_S)
@@ -80,11 +83,15 @@ def _prepare(run: RunPaths, settings: Settings) -> None:
 
 
 def _plan_again(run: RunPaths, spec: LaunchSpec, state: State, settings: Settings) -> TrainingPlan:
-    """Return the plan of a waiting run: of a resume, from its checkpoint; raises the first error."""
+    """Return the plan of a waiting run; for a resume, the plan starts from its checkpoint.
+
+    Raises:
+        FluxGymError: The first error of the plan.
+    """
     checkpoint = None if spec.attempt == 1 else _checkpoint(run, spec, settings)
     planned = plan(state, run.dataset, settings, run=run, resume=checkpoint)
     planned.raise_error()
-    return planned if checkpoint is not None else with_named_checkpoint(planned, settings.outputs)
+    return planned if checkpoint is not None else planned.with_named_checkpoint()
 
 
 def _checkpoint(run: RunPaths, spec: LaunchSpec, settings: Settings) -> Checkpoint | None:

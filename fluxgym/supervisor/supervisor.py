@@ -21,6 +21,7 @@ from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, r
 from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.attempt import Attempt, record_processes
 from fluxgym.supervisor.earlier_files import note_earlier_files
+from fluxgym.supervisor.fence import start_fence
 from fluxgym.supervisor.finalize import finalize, last_line, record_outcome, try_update_state
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.outcome import Outcome, failed_outcome
@@ -137,6 +138,8 @@ class Supervisor:
         log.info("trainer started, PID %d", child.pid)
         if not self._record_trainer(attempt, child):
             return False
+        if not backend_named(self.spec.backend).checks_lease:
+            start_fence(self.run, self.spec.run_id, child.pid, self.lease.holder)
         attempt.watch()
         if attempt.stall is not None and self._prepare_restart(attempt, attempt.stall):
             return True

@@ -21,6 +21,9 @@ class BuiltinBackend:
     name = "builtin"
     title = "FluxGym's own trainer, used without --sd-scripts"
     resumes_exactly = True
+    checks_lease = True
+    pickle_flags: tuple[str, ...] = ()
+    has_pickled_checkpoints = False
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True: every folder that no other backend recognizes is taken for the built-in trainer."""

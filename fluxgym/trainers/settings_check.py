@@ -1,4 +1,4 @@
-"""Ask the built-in trainer whether it accepts a training's settings: its own parser and checks, in a process of their own, before Start."""
+"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a process of their own."""
 
 import functools
 import json
@@ -24,7 +24,10 @@ SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_promp
 
 @dataclass(frozen=True, kw_only=True)
 class _Verdict:
-    """What the trainer says: the sentence of a refusal, "" if there is none, and flags that name a class that it did not import."""
+    """The trainer's verdict.
+
+    refusal is a sentence, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
+    """
 
     refusal: str
     unchecked: tuple[str, ...]
@@ -36,22 +39,23 @@ class _CheckFailed(Exception):
 
 def needs_trainer(config: TrainConfig) -> bool:
     """Return True if settings were chosen that only the trainer itself can check."""
-    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}  # off is refused for none
+    # The trainer accepts every flag that is off.
+    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}
     if config.advanced.get("lr_scheduler") in ("", None, *SCHEDULERS):
         unusual.discard("lr_scheduler")
     return bool(unusual)
 
 
 def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
-    """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
+    """Return the trainer's refusal of these options and this data set, with the field that it is about; () if it accepts them.
 
-    The first check of some settings takes seconds, the next none. A trainer without the check is not asked.
+    The first check of some settings takes seconds; repeating it takes no time. A trainer without the check script is not run.
     """
     if not (trainer_dir / CHECK_SCRIPT).is_file():
         return ()
     asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
     try:
-        verdict = _ask(trainer_dir, tuple(to_words(asked)), dataset_toml)
+        verdict = _run_check(trainer_dir, tuple(to_words(asked)), dataset_toml)
     except _CheckFailed as error:
         message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
         return (Problem(level=Level.WARNING, message=message, field="advanced"),)
@@ -60,7 +64,7 @@ def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: 
 
 
 @functools.lru_cache(maxsize=256)
-def _ask(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdict:
+def _run_check(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdict:
     with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
         toml = Path(folder) / "dataset.toml"
         toml.write_text(dataset_toml, encoding="utf-8")
@@ -75,8 +79,8 @@ def _ask(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdi
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # nothing is computed, and a busy GPU has no room for another process
                 check=True,
             )
-            found = json.loads(done.stdout)
-            return _Verdict(refusal=found["error"] or "", unchecked=tuple(found["unchecked"]))
+            result = json.loads(done.stdout)
+            return _Verdict(refusal=result["error"] or "", unchecked=tuple(result["unchecked"]))
         except subprocess.TimeoutExpired:
             raise _CheckFailed(f"no answer within {TIMEOUT_S:.0f} s") from None
         except subprocess.CalledProcessError as error:

@@ -12,6 +12,7 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
+from fluxgym.planning.checks import trigger_of_captions
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.trainers.options import train_sh
@@ -50,7 +51,7 @@ class Form:
         if not pressed and not state["lora_name"].strip():
             errors.pop("lora_name", None)
         answer: JsonObject = {
-            "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed,
+            "trigger": trigger_of_captions(planned.config), "lines": lines, "errors": errors, "pressed": pressed,
             "notes": _notes(planned, self._engine), "images": planned.images.count, "changed": self._changed(state),
         }  # fmt: skip
         answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
@@ -80,7 +81,7 @@ class Form:
         return changed | {"base_model": state["base_model"], "advanced": new["advanced"] | kept}
 
     def defaults(self, model: str) -> State:
-        """Return FluxGym's defaults with those of a model over them."""
+        """Return FluxGym's defaults, overridden by the model's defaults."""
         try:
             own: Mapping[str, object] = get_model(model, self._settings.models).defaults
         except FluxGymError:
@@ -118,9 +119,9 @@ def _steps(planned: TrainingPlan | None) -> JsonObject:
     if planned is None or planned.steps is None:
         return {"steps": None, "explain": ""}
     config, images = planned.config, planned.images.count
-    batch = config.advanced.get("train_batch_size", 1)
+    batch = config.flag("train_batch_size")
     factors = (_count(images, "image"), _count(config.num_repeats, "repeat"), _count(config.max_train_epochs, "epoch"))
-    prior = ", with as many regularization images" if config.advanced.get("reg_data_dir") else ""
+    prior = ", with as many regularization images" if config.flag("reg_data_dir") else ""
     size = f", {batch} images per step" if batch != 1 else ""
     return {"steps": planned.steps, "explain": " × ".join(factors) + prior + size}
 

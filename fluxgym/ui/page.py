@@ -36,10 +36,7 @@ QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 t
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
 # Saves what is typed in the browser until the app has it, also while the app cannot be reached.
-SAVE_UNSENT = (
-    f"async (...values) => {{ const names = {json.dumps(NAMES)}; const typed = names.map((name, index) => [name, values[index]]); "
-    f"(await {FORM_SCRIPT}).saveUnsent(Object.fromEntries(typed)); }}"
-)
+SAVE_UNSENT = f"async (...values) => {{ (await {FORM_SCRIPT}).saveUnsentOf({json.dumps(NAMES)}, values); }}"
 
 
 def js_module(name: str, setup: Any = None) -> gr.HTML:

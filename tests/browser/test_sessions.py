@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
+from fluxgym.sessions.templates import list_templates
 from tests.support.page import App, drop_files, open_page
 from tests.support.photos import write_cats
 from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, wait_until_running
@@ -65,6 +66,15 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     page.get_by_label("Name of the template").fill("Cats")
     page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
+    update_state(run, {"max_train_epochs": 6})
+    choose(page, "My Cat", "Save as template")
+    page.get_by_label("Name of the template").fill("Cats")
+    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Replace the template Cats?")
+    page.get_by_role("dialog").get_by_role("button", name="Replace").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    (template,) = list_templates(OutputsPaths(app.outputs))
+    assert template.settings["max_train_epochs"] == 6
     choose(page, "My Cat", "Export")
     with page.expect_download() as download:
         page.get_by_role("link", name="Settings, images and captions (.zip)").click()

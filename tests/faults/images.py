@@ -19,7 +19,17 @@ from fluxgym.dataset.images import DECODERS, HEADERS, check_image, read_size, th
 from fluxgym.errors import BadImage, DatasetError
 from fluxgym.planning.plan import plan
 from tests.faults.result import Result, try_each
-from tests.support.image_files import ENDLESS_POSTSCRIPT, HEIC, fake_ghostscript, huge_png, png_chunk, png_with
+from tests.support.image_files import (
+    ENDLESS_POSTSCRIPT,
+    HEIC,
+    fake_ghostscript,
+    huge_png,
+    png_chunk,
+    png_with,
+    slow_jpeg,
+    tiff_of_many_values,
+    tiff_of_one_huge_tile,
+)
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 
@@ -153,7 +163,11 @@ BOMBS: dict[str, Callable[[random.Random], bytes]] = {
     "gif that claims many pixels": _claimed_gif,
     "webp of many frames": lambda dice: _frames(dice, "WEBP"),
     "bmp that claims many pixels": _claimed_bmp,
+    "png of many pixels with alpha": lambda dice: huge_png(dice.randint(2_000, 8_000), dice.randint(2_000, 8_000), has_alpha=True),
     "tif of many pixels": _flat_tiff,
+    "tif of one huge tile": lambda dice: tiff_of_one_huge_tile(dice.randint(10_000, 100_000)),
+    "tif of many values": lambda dice: tiff_of_many_values(dice.randint(1_000_000, 30_000_000)),
+    "jpg of many scans": lambda dice: slow_jpeg(dice.randint(100, 20_000)),
 }
 NO_IMAGES = (
     ENDLESS_POSTSCRIPT, b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", b"<!DOCTYPE html><script>1</script>",

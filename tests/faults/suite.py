@@ -54,9 +54,9 @@ GROUPS: dict[str, tuple[Row, ...]] = {
     ),
     "images": (
         Row(title="An image file of any format is damaged", fault=images.damaged_images, count=10_000, minutes=1, short=60),
-        Row(title="A small image file claims or contains very much", fault=images.image_bombs, count=200, minutes=1.5, short=8),
+        Row(title="A small image file claims or contains very much", fault=images.image_bombs, count=200, minutes=3, short=12),
         Row(title="A document, program, pipe, link or device has an image's name", fault=images.posing_files, count=500, minutes=0.5, short=12),
-        Row(title="Images with captions are uploaded, one after the other", fault=load.uploads, count=10_000, minutes=15, short=30),
+        Row(title="Images with captions are uploaded, one after the other", fault=load.uploads, count=10_000, minutes=14, short=30),
     ),
     "network": (
         Row(

@@ -26,6 +26,9 @@ class KohyaBackend:
     name = "kohya"
     title = "a kohya checkout, set by --sd-scripts"
     resumes_exactly = False
+    checks_lease = False
+    pickle_flags: tuple[str, ...] = ("--network_weights", "--base_weights")
+    has_pickled_checkpoints = True
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if a folder holds one of the files that only kohya's repository has."""
@@ -36,10 +39,10 @@ class KohyaBackend:
         if problems := missing_script(trainer_dir):
             return problems
         try:
-            known = known_options(trainer_dir)
+            flags = known_options(trainer_dir)
         except OSError as error:
             return (Problem(level=Level.ERROR, message=f"The trainer in {trainer_dir} cannot be read: {error.strerror}."),)
-        unknown = ", ".join(flag for flag in options if flag not in known)
+        unknown = ", ".join(flag for flag in options if flag not in flags)
         if not unknown:
             return ()
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
@@ -74,10 +77,10 @@ class KohyaBackend:
     def _resume_options(self, trainer_dir: Path, folder: Path) -> TrainerOptions:
         """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""
         resume: TrainerOptions = {"--resume": (str(folder),)}
-        found = read_state_folder(folder)
-        if found is None or "--initial_epoch" not in known_options(trainer_dir):
+        checkpoint = read_state_folder(folder)
+        if checkpoint is None or "--initial_epoch" not in known_options(trainer_dir):
             return resume
-        return {**resume, "--initial_epoch": (str(found.epoch + 1),)}
+        return {**resume, "--initial_epoch": (str(checkpoint.epoch + 1),)}
 
 
 def python_of(trainer_dir: Path) -> str:
@@ -87,6 +90,10 @@ def python_of(trainer_dir: Path) -> str:
 
 
 def known_options(trainer_dir: Path) -> frozenset[str]:
-    """Return every option that a checkout's sources name; raises OSError if they cannot be read."""
+    """Return every option that a checkout's sources name.
+
+    Raises:
+        OSError: If they cannot be read.
+    """
     sources = [*trainer_dir.glob("*.py"), *(trainer_dir / "library").glob("*.py")]
     return frozenset(name for path in sources for name in OPTION.findall(path.read_text(encoding="utf-8-sig", errors="replace")))

@@ -13,7 +13,7 @@ from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.machine import describe
 from fluxgym.engines.registry import engine_for
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
+from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
 from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
@@ -62,7 +62,7 @@ class BannerRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
-        self._summary = OfEntries(_summarize)
+        self._summary = EntriesCache(_summarize)
 
     @property
     def router(self) -> APIRouter:

@@ -13,7 +13,7 @@ from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state
-from fluxgym.sessions.figures import AttemptSpans, Figures, figures_of
+from fluxgym.sessions.run_metrics import AttemptSpans, RunMetrics, metrics_of
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.run_parts import shown
@@ -69,16 +69,16 @@ class CompareRoutes:
         settings |= {SETTINGS[name].label if name in SETTINGS else str(name): shown(value) for name, value in more}
         return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(self._figures(run))
 
-    def _figures(self, run: RunPaths) -> Figures:
+    def _figures(self, run: RunPaths) -> RunMetrics:
         snapshot = RunSnapshot(run, {})
-        return figures_of(snapshot, self._spans.of(snapshot))
+        return metrics_of(snapshot, self._spans.of(snapshot))
 
     def _points(self, run: RunPaths) -> list[tuple[int, float]]:
         changes, _ = self._curves.changes(run.progress, [])
         return [] if changes is None else [*changes.points, *([changes.last] if changes.last else [])]
 
 
-def _results(figures: Figures) -> dict[str, str]:
+def _results(figures: RunMetrics) -> dict[str, str]:
     loss = "" if figures.loss is None else f"{figures.loss:.4f}"
     steps = "" if figures.step is None else f"{figures.step:,}"
     return {"Steps trained": steps, "Last loss": loss, "Duration": _duration(figures.duration_s)}

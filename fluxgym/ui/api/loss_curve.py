@@ -16,7 +16,7 @@ from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import Line
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.runs.progress import lines_in
-from fluxgym.sessions.figures import add_span
+from fluxgym.sessions.run_metrics import add_span
 from fluxgym.ui.api.run_answers import CurvePoints
 
 MAX_POINTS = 800

@@ -24,9 +24,9 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.runs.status import is_monitored
 from fluxgym.sessions import history
-from fluxgym.sessions.figures import first_start, total_s
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
+from fluxgym.sessions.run_metrics import first_start, total_s
 from fluxgym.trainers.base import backend_of
 from fluxgym.ui.api.loss_curve import TrainingRecord
 from fluxgym.ui.api.run_answers import LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow

@@ -1,4 +1,4 @@
-"""Route of a run's page: the session, and those of its parts that changed since the last request."""
+"""Route of a run's page: the session, and the parts of the page that changed since the last request."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.known_settings import launched_settings
 from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.moments import is_stopping
 from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.status_display import is_stopping
 from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router

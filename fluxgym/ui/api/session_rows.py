@@ -1,4 +1,4 @@
-"""One run as a row of the page's lists: its status in words, what its date is the time of, its figures, and its next step."""
+"""One run as a row of the page's lists: the word for its status, its date with a word for it, its metrics, and its next step."""
 
 from urllib.parse import quote
 
@@ -12,11 +12,11 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL
-from fluxgym.sessions.figures import AttemptSpans, earlier_s, figures_of
 from fluxgym.sessions.listing import Session
-from fluxgym.sessions.moments import began_at, ended_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
+from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
+from fluxgym.sessions.status_display import began_at, ended_at, is_stopping, status_symbol, status_word
 from fluxgym.trainers.base import backend_of
 from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
@@ -49,7 +49,7 @@ class SessionRows:
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
         began, spans, record = began_at(snapshot, session, origin), self._spans.of(snapshot), snapshot.process_record
-        figures, attempt = figures_of(snapshot, spans), record.attempt if record is not None else 1
+        figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
             **vars(session) | {"started": began.at},
             began=began.word,

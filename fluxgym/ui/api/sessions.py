@@ -18,11 +18,11 @@ from fluxgym.runs.state import read_state
 from fluxgym.sessions import cleanup, history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
-from fluxgym.sessions.figures import FigureCache
-from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
+from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import is_unstarted
 from fluxgym.sessions.resume import resume, resumed_sentence
+from fluxgym.sessions.run_metrics import MetricsCache
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
 from fluxgym.ui.api.run_parts import versions
@@ -98,8 +98,8 @@ class SessionRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
-        self._figures = FigureCache(self._outputs)
-        self._counts, self._models = OfEntries(count_entries), OfEntries(models_of)
+        self._figures = MetricsCache(self._outputs)
+        self._counts, self._models = EntriesCache(count_entries), EntriesCache(models_of)
         self._engine = engine_for(self._outputs)
         self._actions = self._build_actions()
 
@@ -181,8 +181,11 @@ class SessionRoutes:
             "resume": self._resume,
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
-            "template": lambda run, request: ActionResult(template=save(self._outputs, request.name[:300], read_state(run)).name),
+            "template": lambda run, request: ActionResult(template=self._save_template(run, request)),
         }
+
+    def _save_template(self, run: RunPaths, request: ActionRequest) -> str:
+        return save(self._outputs, request.name[:300], read_state(run), agreed=request.agreed).name
 
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""

@@ -170,6 +170,17 @@ const CONSENTS = {
   TakesOver: { title: "This training ran on another machine", yes: "Take over" },
 };
 
+/** The code of the app's refusal to replace a template that the user did not agree to lose. */
+export const REPLACES_TEMPLATE = "ReplacesTemplate";
+
+/**
+ * Ask before a template is replaced.
+ * @param {string} name
+ * @param {() => Promise<string>} [check] what is done then; returns an error or ""
+ */
+export const askToReplace = (name, check = async () => "") =>
+  question({ title: `Replace the template ${name}?`, text: "There is a template of this name. If it is replaced, its settings are lost.", yes: "Replace", danger: true, check });
+
 /**
  * Send an action, and send it again with the user's consent to what the app asks about.
  * @param {SessionRow} session
@@ -177,8 +188,7 @@ const CONSENTS = {
  * @param {Omit<ActionRequest, "run_id">} [more]
  */
 async function requestWithConsent(session, action, more = {}) {
-  /** @type {string[]} */
-  const agreed = [];
+  const agreed = [...more.agreed ?? []];
   for (;;) {
     const answer = await request(session, action, { ...more, agreed });
     const code = answer.error?.code ?? "";

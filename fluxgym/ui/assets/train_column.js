@@ -173,18 +173,15 @@ class TrainColumn {
 
   /**
    * Show captions that are missing, as step 2 counts them.
-   * @param {Pick<ImagePage, "count" | "captioned" | "no_trigger">} counts
+   * @param {Pick<ImagePage, "count" | "captioned">} counts
    */
-  showImages({ count, captioned, no_trigger: noTrigger }) {
+  showImages({ count, captioned }) {
     this.numImages = count;
     const missing = count - captioned;
-    const parts = [];
-    if (missing && this.answer?.trigger) parts.push(`${plural(missing, "image has", "images have")} no caption and ${word(missing, "trains", "train")} on the trigger word alone.`);
-    if (noTrigger) parts.push(`${plural(noTrigger, "caption lacks", "captions lack")} the trigger word.`);
-    const text = parts.join(" ");
+    const text = missing && this.answer?.trigger ? `${plural(missing, "image has", "images have")} no caption and ${word(missing, "trains", "train")} on the trigger word alone.` : "";
     this.captions.hidden = !text;
     redraw(this.captions, text, () => fill(this.captions, icon("alert"), h("p", {}, text, " ",
-      h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", missing ? "no_caption" : "no_trigger") }, `Show ${missing || noTrigger}`))));
+      h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", "no_caption") }, `Show ${missing}`))));
     if (!this.answer) return;
     this.showCosts(this.answer);
     this.showStart(); // the bar of a narrow page has the costs too

@@ -168,11 +168,12 @@
  */
 
 /**
- * The answer to an event of the form (form_events.py). A part that is null says nothing and is left out.
+ * The answer to an event of the form (form_events.py). A part that is null does not change the page and is left out.
  *
- * request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
- * [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
- * about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
+ * request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
+ * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
+ * images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
+ * notice is shown.
  * @typedef {object} FormAnswer
  * @property {number} request
  * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | ""} kind

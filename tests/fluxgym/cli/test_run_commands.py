@@ -100,6 +100,28 @@ def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
     }  # fmt: skip
 
 
+def test_kohyas_folders_are_checked_and_started_with_their_repeats_and_class(run_cli):
+    write_cats(run_cli.folder / "kohya" / "4_tabby cat", caption="tabby cat")
+    (run_cli.folder / "kohya" / "4_tabby cat" / "cat 3.txt").unlink()
+    words = write_state(run_cli.folder)
+    settings = json.loads((run_cli.folder / "state.json").read_text())
+    (run_cli.folder / "state.json").write_text(
+        json.dumps({name: settings[name] for name in settings if name not in ("num_repeats", "concept_sentence")})
+    )
+    words[-1] = str(run_cli.folder / "kohya")
+    sentence = "The images are in kohya's folder 4_tabby cat, so “Repeat trains per image” is 4.\n"
+    code, out, err = run_cli("preflight", *words)
+    assert (code, err, "16 steps" in out, "4 images" in out) == (0, sentence, True, True)
+    code, out, err = run_cli("start", *words)
+    assert (code, err) == (0, sentence)
+    run = RunPaths(Path(out.strip()))
+    wait_until_ended(run)
+    kept = json.loads(run.ui_state.read_text())
+    assert (kept["num_repeats"], kept["concept_sentence"]) == (4, "tabby cat")
+    assert (run.dataset / "cat 3.txt").read_text() == "tabby cat\n"
+    assert len(list(run.dataset.glob("*.png"))) == 4
+
+
 def test_stop_and_resume_by_either_name(run_cli):
     (run_cli.outputs).mkdir()
     script = run_cli.folder / "sd-scripts" / "flux_train_network.py"

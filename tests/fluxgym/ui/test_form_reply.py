@@ -46,6 +46,14 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
 
 
+@pytest.mark.parametrize(("prefix", "required"), [("a zqx dog, ", ""), ("a photo, ", "zqx dog")])
+def test_a_trigger_word_in_the_prefix_of_all_captions_is_looked_for_in_none(form, images, prefix, required):
+    values = state(form, concept_sentence="zqx dog", advanced=form.defaults("pocket")["advanced"] | {"caption_prefix": prefix})
+    answer = form.reply(values, {}, images).answer
+    assert answer["trigger"] == required  # what the images' cards, counts and filter look for
+    assert any("trigger word" in line["text"] for line in answer["lines"]) is bool(required)
+
+
 def test_reply_reports_an_empty_name_only_after_start(form, images):
     empty = state(form, lora_name="")
     assert form.reply(empty, {}, images).answer["errors"] == {}
