@@ -21,7 +21,7 @@ OWN_FOLDERS = {"HOME": "home", "XDG_CONFIG_HOME": "config", "FLUXGYM_LOCKS": "lo
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
-    parser.add_argument("--group", action="append", choices=GROUPS, metavar="NAME", help=f"only this group: {', '.join(GROUPS)}")
+    parser.add_argument("--group", action="append", choices=list(GROUPS), metavar="NAME", help=f"only this group: {', '.join(GROUPS)}")
     parser.add_argument("--row", default="", metavar="TEXT", help="only the rows whose title contains this text")
     parser.add_argument("--share", type=float, default=1.0, help="try only this share of each")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other tries")
