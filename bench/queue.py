@@ -35,6 +35,7 @@ def measure(_: int) -> list[Figure]:
         cpu, rss = (_cpu_s(processes) - before) / WATCHED_S * 100, sum(process.memory_info().rss for process in processes) / 1e6
         for run in reversed(runs):
             request_stop(run, now=True)
+        for run in runs:
             wait_until_ended(run)
     return [
         Figure(what=f"processes of {COUNT} waiting runs", ours=float(len(processes)), unit="", target="1"),
