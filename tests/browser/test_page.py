@@ -381,7 +381,7 @@ def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, p
     page.evaluate(HOLD_ANSWER, "images")
     drop_files(page, {path.name: path.read_bytes() for path in cats})
     expect(page.locator(".fg-image")).to_have_count(8)
-    page.wait_for_function("window.release")
+    page.wait_for_function("Boolean(window.release)")
     expect(page.locator("#fg-formula")).to_have_text("Counting the images…")
     assert "Add at least one image" not in page.locator(".three").text_content()
     expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
