@@ -17,6 +17,7 @@ from fluxgym.cli.main import build_parser as build_terminal_parser
 from fluxgym.contract.limits import MAX_RANK
 from library.command import MAX_RATE, MAX_RATIO
 from networks.lycoris_args import FULL_RANK, MAX_COUNT
+from tests.faults.__main__ import build_parser as build_faults_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -73,10 +74,10 @@ def test_make_check_runs_every_test_of_the_repository_itself():
 
 
 def test_flags_in_readme_and_commands_exist():
-    known = flags_of(build_app_parser()) | flags_of(build_terminal_parser())
+    known = flags_of(build_app_parser()) | flags_of(build_terminal_parser()) | flags_of(build_faults_parser())
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w-])", README + COMMANDS))
     assert "--with-images" in named
-    assert named - known == {"--write"}  # of `make faults`
+    assert named - known == set()
 
 
 def test_commands_lists_every_terminal_command():

@@ -123,9 +123,9 @@ def _history(args: argparse.Namespace, settings: Settings) -> int:
     current, versions = read_state(run), history.versions(run)
     if not versions:
         return print_lines(f"{run.slug} has no earlier settings. Each resume, restore and replacement keeps some.")
-    for version in versions:
+    for version, after in zip(versions, history.later_states(versions, current), strict=True):
         print_lines(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
-        print_lines(*(f"   {line}" for line in history.diff(version.state, current)))
+        print_lines(*(f"   {line}" for line in history.diff(version.state, after)))
     return 0
 
 

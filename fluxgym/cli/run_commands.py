@@ -24,12 +24,15 @@ from fluxgym.runs.state import read_state_or_empty
 from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.sessions.status_display import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.waiting import restart_waiting
 
 Add = Callable[..., argparse.ArgumentParser]
 CONSENTS = {"code": NamesCode.__name__, "take-over": TakesOver.__name__}  # word of --agree -> error
@@ -172,7 +175,7 @@ def _print_end(run: RunPaths, end: SessionStatus) -> None:
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    is_check = args.epochs is None and needs_check(run)
+    is_check = args.epochs is None and needs_check(RunSnapshot.read(run))
     agreed = [CONSENTS[word] for word in args.agree]
     try:
         resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs, agreed=agreed)
@@ -204,6 +207,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
+        restart_waiting(settings)
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
             engine.move(run, args.to)
@@ -218,12 +222,14 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:
     with _planned(args, settings) as planned:
-        return _print_checks(planned)
+        return _print_checks(planned, settings)
 
 
-def _print_checks(planned: TrainingPlan) -> int:
+def _print_checks(planned: TrainingPlan, settings: Settings) -> int:
     for problem in planned.problems:
         print(f"{MARKS[problem.level]} {problem.message}")
     if planned.steps is not None:
-        print(f"{planned.steps} steps")
+        outputs = OutputsPaths(settings.outputs)
+        estimate = PastSpeeds(outputs, SessionIndex(settings.outputs)).estimate(planned, device_kind(engine_for(outputs)))
+        print_lines(", ".join(filter(None, (f"{planned.steps} steps", estimate.time))), *filter(None, (estimate.note,)))
     return 0 if planned.can_start else 2

@@ -28,6 +28,7 @@ from fluxgym.planning.checks import (
 )
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.planning.sample_times import report_sample_times
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -38,14 +39,6 @@ from fluxgym.trainers.options import trainer_options
 from fluxgym.trainers.settings_check import needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimates:
-    """What a training is expected to need; None where it is unknown."""
-
-    seconds: float | None = None
-    vram_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +60,6 @@ class TrainingPlan:
     trainer_dir: Path
     resume_from: Path | None
     steps: int | None
-    estimates: Estimates
     problems: tuple[Problem, ...]
 
     @property
@@ -148,6 +140,7 @@ def plan(
     can_write = are_usable and image_set.is_complete
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
     steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
+    report_sample_times(config, steps, findings)
     report_small_images(config, image_set, findings)
     if files is not None:
         report_long_captions(config, image_set, files, findings)
@@ -172,7 +165,6 @@ def plan(
         trainer_dir=settings.sd_scripts,
         resume_from=resume_from,
         steps=steps or None,
-        estimates=Estimates(),
         problems=tuple(findings.problems),
     )
     return replace(planned, problems=(*planned.problems, *_named_code(planned)))

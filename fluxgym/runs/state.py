@@ -58,15 +58,17 @@ def create_state(run: RunPaths, state: State) -> None:
     write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
 
 
-def update_state(run: RunPaths, changes: State) -> None:
+def update_state(run: RunPaths, changes: State, *, expected: State | None = None) -> None:
     """Change some keys of a state under the run's lock; None removes a key, other keys stay.
 
-    A state that was deleted or damaged is not written.
+    A state that was deleted or damaged is not written, and neither is one that has other values than the expected ones by now.
     """
     with run_lock(run.lock):
         try:
             state = read_state(run)
         except UnreadableState:
+            return
+        if any(state.get(key, value) != value for key, value in (expected or {}).items()):
             return
         write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
 

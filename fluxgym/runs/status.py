@@ -13,9 +13,6 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
-SUPERVISOR_ENDED = (
-    "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor."
-)
 SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
@@ -35,6 +32,7 @@ class EnginePhase(StrEnum):
     """What an engine observes of a run's latest attempt."""
 
     PENDING = "pending"  # its supervisor is alive and has not started a trainer
+    WAITING = "waiting"  # it has a ticket in the queue of this host and no process
     ACTIVE = "active"  # its trainer is alive
     FINISHING = "finishing"  # its trainer has ended and its supervisor verifies the result
     GONE = "gone"  # nothing of it is alive
@@ -68,10 +66,8 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
         return stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
     if stored.status not in LIVE:
         return stored
-    if stored.status is Status.QUEUED and snapshot.is_queued:
-        if engine_state.phase is EnginePhase.UNREACHABLE and _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
-            return SessionStatus(Status.QUEUED, "", f"It waits on another machine, {engine_state.node}.")
-        return SessionStatus(Status.QUEUED, "", SUPERVISOR_ENDED)
+    if snapshot.is_queued:
+        return _of_waiting(stored, engine_state)
     if (ended := snapshot.exit_record) is not None and _is_of_latest_attempt(ended, snapshot):
         return SessionStatus(Status(ended.status), ended.reason_code, ended.reason)
     return _status_of_dead_processes(snapshot, engine_state)
@@ -97,6 +93,13 @@ def _stored(state: State) -> SessionStatus:
     if status is Status.UNREADABLE:  # a status of files that cannot be read, and this one was read
         return SessionStatus(Status.STOPPED)
     return SessionStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
+
+
+def _of_waiting(stored: SessionStatus, engine_state: EngineState) -> SessionStatus:
+    """Return the status of a run that waits and has no process here; the engine gives a reason if nothing starts waiting runs now."""
+    if engine_state.phase is EnginePhase.UNREACHABLE:
+        return SessionStatus(Status.QUEUED, "", f"It waits on another machine, {engine_state.node}.")
+    return SessionStatus(Status.QUEUED, "", engine_state.reason or stored.reason)
 
 
 def _launch_attempt(snapshot: RunSnapshot) -> int:

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
 from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
+from fluxgym.sessions.settings_view import changes
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +107,12 @@ def find_version(run: RunPaths, version_id: str) -> Version:
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the differences between two states' settings, one line each: "max_train_epochs: 16 → 20"."""
-    old, new = _flat(before), _flat(after)
-    names = [*(name for name in old if name in new), *(name for name in old if name not in new), *(name for name in new if name not in old)]
-    return [f"{name}: {_shown(old.get(name))} → {_shown(new.get(name))}" for name in names if old.get(name) != new.get(name)]
+    return [f"{change.name}: {_shown(change.before)} → {_shown(change.after)}" for change in changes(before, after)]
 
 
-def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
-    advanced = state.get("advanced")
-    flat = {name: state[name] for name in STATE_KEYS if name in state and name != "advanced"}
-    return flat | (dict(advanced) if isinstance(advanced, Mapping) else {})
+def later_states(found: Sequence[Version], current: State) -> list[State]:
+    """Return the state that replaced each version: that of the next newer one, of the newest the current state."""
+    return [current, *(version.state for version in found)][: len(found)]
 
 
 def _shown(value: Any) -> str:

@@ -57,6 +57,12 @@ def list_sessions(outputs: Path) -> list[Session]:
 
 def session_of(run: RunPaths) -> Session | None:
     """Return a run's row, None if its state was removed meanwhile."""
+    found = read_session(run)
+    return None if found is None else found[0]
+
+
+def read_session(run: RunPaths) -> tuple[Session, RunSnapshot] | None:
+    """Return a run's row and the snapshot that it was made from, None if its state was removed meanwhile."""
     try:
         written_at = run.ui_state.stat().st_mtime
     except FileNotFoundError:
@@ -67,9 +73,11 @@ def session_of(run: RunPaths) -> Session | None:
         snapshot = RunSnapshot(run, read_state(run))
     except UnreadableState as error:
         snapshot = RunSnapshot(run, {})
-        return _row(snapshot, observe_run(snapshot), SessionStatus(Status.UNREADABLE, ReasonCode.UNREADABLE, str(error)), written_at)
+        damaged = SessionStatus(Status.UNREADABLE, ReasonCode.UNREADABLE, str(error))
+        return _row(snapshot, observe_run(snapshot), damaged, written_at), snapshot
     engine_state = observe_run(snapshot)
-    return _row(snapshot, engine_state, derive_status(snapshot, engine_state), timestamp_of(snapshot.state) or written_at)
+    started = timestamp_of(snapshot.state) or written_at
+    return _row(snapshot, engine_state, derive_status(snapshot, engine_state), started), snapshot
 
 
 def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatus, started: float) -> Session:

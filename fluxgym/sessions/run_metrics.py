@@ -15,7 +15,6 @@ from fluxgym.contract.codes import LIVE
 from fluxgym.contract.progress import Line, is_number
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.runs.exit_record import ExitRecord
-from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.progress import lines_in, read_first
 from fluxgym.runs.snapshot import RunSnapshot
@@ -30,6 +29,22 @@ class RunMetrics:
     total_steps: int | None = None
     loss: float | None = None
     duration_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What progress.jsonl says about the whole training.
+
+    validation is the validation loss by step, epoch_ends the last step of each epoch, spans the times of the first and the last line of
+    each attempt.
+    """
+
+    validation: Mapping[int, float]
+    epoch_ends: Mapping[int, int]
+    spans: Mapping[int, tuple[float, float]]
+
+
+NO_RECORD = TrainingRecord(validation={}, epoch_ends={}, spans={})
 
 
 Spans = Mapping[int, tuple[float, float]]  # attempt -> times of its first and its last progress line
@@ -98,7 +113,7 @@ def earlier_s(spans: Spans, attempt: int) -> float:
 def metrics_of(snapshot: RunSnapshot, spans: Spans) -> RunMetrics:
     """Return the metrics of a run from progress.jsonl, exit.json and launch.json."""
     last, last_with_loss = snapshot.last_lines
-    spec = read_launch_spec(snapshot.run) if last is None else None
+    spec = snapshot.latest_launch if last is None else None
     fields: dict[str, Any] = (last_with_loss or {}) | (last or {})
     return RunMetrics(
         step=_integer(fields.get("step")),

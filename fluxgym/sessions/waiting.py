@@ -1,4 +1,4 @@
-"""Restart the supervisors of runs that wait in the queue and whose supervisors have died.
+"""Start the dispatcher for runs that wait in the queue while nothing would start them.
 
 Only a launch.json that this installation signed is executed. If an earlier version or another installation wrote it, a new one is
 written first: from the run's settings, with this app's trainer, models and Python. The old file provides only the attempt, the name of
@@ -33,10 +33,15 @@ log = logging.getLogger(__name__)
 
 
 def restart_waiting(settings: Settings) -> tuple[str, ...]:
-    """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises."""
+    """Let waiting runs be started in their turn, and return the names of those that nothing would have started. Never raises."""
     outputs = OutputsPaths(settings.outputs)
     engine = engine_for(outputs)
-    for slug in engine.abandoned():
+    try:
+        abandoned = engine.abandoned()
+    except (FluxGymError, OSError) as error:
+        log.warning("the queue cannot be read now: %s", error)
+        return ()
+    for slug in abandoned:
         try:
             with name_lock(outputs, slug):
                 _prepare(outputs.run(slug), settings)
@@ -46,14 +51,13 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
 
 
 def keep_restarting_waiting(settings: Settings) -> None:
-    """Restart the supervisors of waiting runs, and repeat it as long as runs wait on another host.
+    """Let waiting runs be started for as long as the app is open.
 
-    That host may be a container that was replaced by this one.
+    The dispatcher may die, and another host whose runs wait here may have ended: a container that was replaced is one.
     """
-    restart_waiting(settings)
-    while engine_for(OutputsPaths(settings.outputs)).waits_elsewhere():
-        time.sleep(RETRY_S)
+    while True:
         restart_waiting(settings)
+        time.sleep(RETRY_S)
 
 
 def _prepare(run: RunPaths, settings: Settings) -> None:

@@ -7,11 +7,10 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fluxgym.contract.lease import RunLease, has_lost, read_lease
+from fluxgym.contract.lease import RENEW_S, RunLease, has_lost, read_lease
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import write_json
 
-RENEW_S = 10.0
 log = logging.getLogger("fluxgym.supervisor")
 
 

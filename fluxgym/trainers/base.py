@@ -78,7 +78,11 @@ def backend_named(name: str) -> TrainerBackend:
 
 def backend_of(run: RunPaths) -> TrainerBackend:
     """Return the backend of a run's latest attempt, the built-in one if it was never launched."""
-    spec = read_launch_spec(run)
+    return backend_of_launch(read_launch_spec(run))
+
+
+def backend_of_launch(spec: LaunchSpec | None) -> TrainerBackend:
+    """Return the backend of an attempt, the built-in one for None."""
     return backend_named(LaunchSpec.backend if spec is None else spec.backend)
 
 

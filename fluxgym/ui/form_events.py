@@ -47,7 +47,7 @@ class FormEvents:
         self._outputs = OutputsPaths(settings.outputs)
         self._images = images
         self._index = index
-        self._form = Form(settings)
+        self._form = Form(settings, index)
         self._drafts = FormDrafts(settings.outputs)
         self._start = Start(settings, self._drafts)
         handlers: dict[FormKind, Handler] = {

@@ -15,6 +15,8 @@ from fluxgym.models.catalog import get_model
 from fluxgym.planning.checks import trigger_of_captions
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
@@ -35,9 +37,11 @@ class Reply:
 class Form:
     """Plans what the form holds and says what is wrong with it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, index: SessionIndex) -> None:
         self._settings = settings
-        self._engine = engine_for(OutputsPaths(settings.outputs))
+        outputs = OutputsPaths(settings.outputs)
+        self._engine = engine_for(outputs)
+        self._speeds = PastSpeeds(outputs, index)
 
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
@@ -54,8 +58,16 @@ class Form:
             "trigger": trigger_of_captions(planned.config), "lines": lines, "errors": errors, "pressed": pressed,
             "notes": _notes(planned, self._engine), "images": planned.images.count, "changed": self._changed(state),
         }  # fmt: skip
-        answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
+        known = planned if is_whole else None
+        answer |= _steps(known) | self._time(known) | _recipe(known)
         return Reply(planned=planned, answer=answer)
+
+    def _time(self, planned: TrainingPlan | None) -> JsonObject:
+        """Return how long the steps take, and what that is based on; "" if nothing can be said."""
+        if planned is None:
+            return {"time": "", "time_note": ""}
+        estimate = self._speeds.estimate(planned, device_kind(self._engine))
+        return {"time": estimate.time, "time_note": estimate.note}
 
     def _changed(self, state: State) -> list[JsonObject]:
         """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""

@@ -13,6 +13,7 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.process_identity import group_members, is_alive, read_record
 from fluxgym.runs.progress import read_last
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
@@ -93,8 +94,8 @@ def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(
     newest = list_complete(run, KohyaBackend())[0]
     assert (newest.step, newest.epoch, newest.total_steps) == (saved, saved // 8, STEPS)
     assert not list_complete(run, BuiltinBackend())
-    assert resume_preview(run).checkpoint == newest.name
-    assert "inexactly" in resume_preview(run).sentence()
+    assert resume_preview(RunSnapshot.read(run)).checkpoint == newest.name
+    assert "inexactly" in resume_preview(RunSnapshot.read(run)).sentence()
     monkeypatch.delenv("FAKE_HOLD_AFTER")
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"

@@ -193,7 +193,7 @@ class FormAnswer:
     request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
     source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
     images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
-    notice is shown.
+    notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on.
     """
 
     request: int
@@ -214,6 +214,8 @@ class FormAnswer:
     images: int | None = None
     steps: int | None = None
     explain: str | None = None
+    time: str | None = None
+    time_note: str | None = None
     command: str | None = None
     toml: str | None = None
     pressed: bool | None = None

@@ -19,14 +19,13 @@ from fluxgym.sessions import cleanup, history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
-from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import is_unstarted
 from fluxgym.sessions.resume import resume, resumed_sentence
 from fluxgym.sessions.run_metrics import MetricsCache
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
 from fluxgym.ui.api.run_parts import versions
-from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, ModelChoice, SessionCounts, SessionPage, SessionRow
+from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, ModelChoice, SessionCounts, SessionPage
 from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
@@ -117,11 +116,11 @@ class SessionRoutes:
         entries = self._index.entries(everything=not query.version)
         chosen = self._sorted(_filtered(entries, query), query)
         page = min(query.page, max(0, (len(chosen) - 1) // query.page_size))
-        found = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * query.page_size : (page + 1) * query.page_size]]
+        shown = chosen[page * query.page_size : (page + 1) * query.page_size]
         answer = SessionPage(
             version="",
             counts=replace(self._counts(entries), shown=len(chosen)),
-            rows=[self.row(session) for session in found if session],
+            rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
             page=page,
             page_size=query.page_size,
             models=[ModelChoice(id=model, title=self._rows.model_title(model)) for model in self._models(entries)],
@@ -148,10 +147,6 @@ class SessionRoutes:
             Sort.LOSS: lambda entry: figures.of(entry).loss,
             Sort.DURATION: lambda entry: figures.of(entry).duration_s,
         }[sort]
-
-    def row(self, session: Session) -> SessionRow:
-        """Return a session as a row of the list, with what its buttons need."""
-        return self._rows.row(session)
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
         """Do what a button of a run says."""
@@ -191,7 +186,7 @@ class SessionRoutes:
         """Return the earlier settings of a run."""
         run = self._existing(slug)
         state = read_state(run)
-        return HistoryPage(versions=versions(run, state, status=status_of(run, state).status))
+        return HistoryPage(versions=versions(run, state, self._settings.models, status=status_of(run, state).status))
 
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""

@@ -2,7 +2,7 @@
 
 import { attribute, emit, findAll, h, put } from "./dom.js";
 
-/** @import { FieldText } from "./types.js" */
+/** @import { FieldText, FormLine } from "./types.js" */
 
 /** @typedef {Record<string, FieldText>} Table the rows of the settings table by name */
 
@@ -85,7 +85,7 @@ function describe(field, row) {
     : row.flag && h("span", { class: "flag", id: `${field.id}-flag` }, row.flag);
   field.append(help, note, flag || "");
   for (const input of inputs(field)) {
-    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-note ${field.id}-help ${field.id}-flag`);
+    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-warning ${field.id}-note ${field.id}-help ${field.id}-flag`);
     attribute(input, "autocomplete", "off");
   }
 }
@@ -122,16 +122,30 @@ function showError(field, sentence) {
 }
 
 /**
- * Show what is known below each field: an error, or a note.
- * @param {{ errors: Record<string, string>, notes: Record<string, string> }} answer
+ * @param {Element} field
+ * @param {string[]} sentences
  */
-export function showFields({ errors, notes }) {
+function showWarnings(field, sentences) {
+  const old = field.querySelector(".fg-warning");
+  const text = sentences.join(" ");
+  if (!text) old?.remove();
+  else if (old) put(old, text);
+  else field.append(h("p", { class: "help warn fg-warning", id: `${field.id}-warning` }, text));
+}
+
+/**
+ * Show what is known below each field: an error, warnings, or a note.
+ * @param {{ errors: Record<string, string>, notes: Record<string, string>, lines: FormLine[] }} answer
+ */
+export function showFields({ errors, notes, lines }) {
+  const warnings = lines.filter(({ level }) => level === "warning");
   for (const field of findAll(document, "#fg-train .fg-field")) {
     const name = field.id.replace(/^field-/, "");
     showError(field, errors[name] ?? "");
+    showWarnings(field, warnings.filter((line) => line.field === name).map(({ text }) => text));
     const [note] = findAll(field, ".fg-note");
-    const [help] = findAll(field, ".help");
-    if (!note) continue;
+    const help = document.getElementById(`${field.id}-help`);
+    if (!note || !help) continue;
     put(note, notes[name] ?? "");
     note.hidden = !notes[name];
     if (notes[name]) help.hidden = true; // the note says more than the help

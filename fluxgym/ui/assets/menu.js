@@ -59,7 +59,7 @@ async function history(session, act) {
   list.show(versions);
   await question({
     title: `Earlier settings of ${session.lora_name}`,
-    text: versions.length ? "Saved at each resume, restore and replacement. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
+    text: versions.length ? "What each resume, restore and replacement changed. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
     body: [list.element],
   });
   act.done();

@@ -100,6 +100,15 @@ def test_history_and_restore(cli, outputs):
     assert read_state(run)["max_train_epochs"] == 4
 
 
+def test_history_names_what_replaced_each_version(cli, outputs):
+    run = outputs.run("my-cat")
+    for epochs in (8, 16):
+        save_version(run)
+        update_state(run, {"max_train_epochs": epochs})
+    _, out, _ = cli("history", "my-cat")
+    assert [line.strip() for line in out.splitlines() if "→" in line] == ["max_train_epochs: 8 → 16", "max_train_epochs: 4 → 8"]
+
+
 def test_templates(cli):
     assert cli("template", "list")[1] == "There are no templates yet.\n"
     assert cli("template", "save", "faces", "my-cat")[0] == 0

@@ -14,6 +14,7 @@ from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.launch_spec import holds_start, write_stop_request
 from fluxgym.runs.process_identity import identify, is_alive
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.history import repair
@@ -63,7 +64,7 @@ ACTIONS = {
     "is_executing": is_executing,
     "ensure_ended": ensure_ended,
     "checkpoints": lambda run: list_complete(run, backend_of(run)),
-    "preview": resume_preview,
+    "preview": lambda run: resume_preview(RunSnapshot.read(run)),
     "wait": wait_until_ended,
 }
 

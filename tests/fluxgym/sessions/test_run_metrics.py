@@ -48,7 +48,7 @@ def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_i
     expected = 60.0 + 25.0
     spans = AttemptSpans()
     assert [found(run, spans).duration_s for _ in range(2)] == [expected] * 2
-    assert SessionRows(world).row(session_of(run)).duration_s == expected
+    assert SessionRows(world).row_of(run).duration_s == expected
     record = Curves().record(run.progress)
     assert run_parts.facts(run, {}, record, world.models, session=session_of(run)).trained_s == expected
     make_run(world.outputs, "dog", status="completed", base_model="pocket")
@@ -69,7 +69,7 @@ def test_the_duration_of_a_resumed_run_that_trains_counts_from_the_sum_of_its_ea
             file.write(json.dumps({"attempt": attempt, "time": at, "phase": "training"}) + "\n")
         assert spans.of(RunSnapshot(run, {}))  # read line by line
     assert spans.of(RunSnapshot(run, {})) == {1: (1000.0, 1060.0), 2: (5000.0, 5010.0)}
-    assert SessionRows(world).row(session_of(run)).duration_from == 5000.0 - 60.0
+    assert SessionRows(world).row_of(run).duration_from == 5000.0 - 60.0
 
 
 def test_metrics_are_the_last_known_ones(tmp_path):

@@ -25,7 +25,7 @@ def settings(tmp_path):
 
 
 def row_of(settings, run):
-    return SessionRows(settings).row(session_of(run))
+    return SessionRows(settings).row_of(run)
 
 
 def test_a_run_that_waited_started_when_its_trainer_did(settings):
