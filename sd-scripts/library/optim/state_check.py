@@ -1,6 +1,8 @@
 """Check that a saved state fits an optimizer, before it is loaded.
 
-A state of another shape would end in a traceback at the next step, or would be used without an error.
+A state of another shape would end in a traceback at the next step, or would be used without an error. The reference is a copy of the
+optimizer with one small parameter of each kind, which makes one step: a saved state fits if it has the same parts as the state of this
+copy.
 """
 
 import math
