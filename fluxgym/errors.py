@@ -27,7 +27,7 @@
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,21 +41,37 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detail:
+    """One entry of the list below a sentence; address is a page on the web about it, "" if there is none."""
+
+    text: str
+    address: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One result of a check, as a sentence; field is the form field that it is about, code the name of the error's class."""
+    """One result of a check, as a sentence; field is the form field that it is about, code the name of the error's class.
+
+    details are the list that belongs to the sentence, such as the files that are missing.
+    """
 
     level: Level
     message: str
     field: str | None = None
     code: str = ""
+    details: tuple[Detail, ...] = ()
 
 
 class FluxGymError(Exception):
-    """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did."""
+    """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did.
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    details are the list that belongs to the sentence.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, details: Sequence[Detail] = ()) -> None:
         super().__init__(message)
         self.field = field
+        self.details = tuple(details)
 
 
 class ConfigError(FluxGymError):
@@ -156,9 +172,11 @@ _BY_NAME = {name: item for name, item in dict(globals()).items() if isinstance(i
 
 def problem_of(error: FluxGymError, field: str | None = None) -> Problem:
     """Return an error as a problem, whose code is the name of its class; `field` is used if the error names none."""
-    return Problem(level=Level.ERROR, message=str(error), field=error.field or field, code=type(error).__name__)
+    return Problem(
+        level=Level.ERROR, message=str(error), field=error.field or field, code=type(error).__name__, details=error.details
+    )
 
 
 def error_of(problem: Problem) -> FluxGymError:
     """Return a problem as the error that its code names, LaunchError if it has none, as a trainer's problems have."""
-    return _BY_NAME.get(problem.code, LaunchError)(problem.message, field=problem.field)
+    return _BY_NAME.get(problem.code, LaunchError)(problem.message, field=problem.field, details=problem.details)

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, print_lines, print_way_back, printable, read_state_file
+from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_for
@@ -201,7 +201,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:
     planned = plan(read_state_file(args.state), image_folder(args.images), settings)
     for problem in planned.problems:
-        print(f"{MARKS[problem.level]} {problem.message}")
+        print(f"{MARKS[problem.level]} {problem.message}", *detail_lines(problem.details), sep="\n")
     if planned.steps is not None:
         print(f"{planned.steps} steps")
     return 0 if planned.can_start else 2

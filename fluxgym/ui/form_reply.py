@@ -1,7 +1,7 @@
 """The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
@@ -51,7 +51,8 @@ class Form:
             errors.pop("lora_name", None)
         answer: JsonObject = {
             "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed,
-            "notes": _notes(planned, self._engine), "images": planned.images.count, "changed": self._changed(state),
+            "details": _details(planned, errors), "notes": _notes(planned, self._engine), "images": planned.images.count,
+            "changed": self._changed(state),
         }  # fmt: skip
         answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
         return Reply(planned=planned, answer=answer)
@@ -103,6 +104,12 @@ def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
         if errors.get(field) != problem.message:
             others.append({"level": problem.level, "text": problem.message, "field": field})
     return [{"level": Level.ERROR, "text": errors[name], "field": name} for name in SETTINGS if name in errors] + others
+
+
+def _details(planned: TrainingPlan, errors: Errors) -> dict[str, list[JsonObject]]:
+    """Return the lists that belong to the errors shown beside fields, such as the files that the base model lacks."""
+    shown = {problem.field: problem.details for problem in planned.errors if problem.field and errors.get(problem.field) == problem.message}
+    return {field: [asdict(detail) for detail in details] for field, details in shown.items() if details}
 
 
 def _notes(planned: TrainingPlan, engine: Engine) -> dict[str, str]:

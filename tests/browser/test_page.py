@@ -175,7 +175,25 @@ def test_model_choice_fills_unchanged_fields_and_names_missing_files(app, page):
     page.get_by_role("option", name="FLUX.1 dev", exact=True).click()
     expect(page.get_by_label("Resize dataset images")).to_have_value("512")
     expect(page.get_by_label("Max train epochs")).to_have_value("5")
-    expect(page.locator("#field-base_model .fg-error")).to_contain_text("missing")
+    expect(page.locator("#field-base_model .fg-error")).to_contain_text("FLUX.1 dev lacks the FLUX transformer")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_files_that_a_model_lacks_are_a_list_with_sizes_and_links(app, page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    open_page(page, app)
+    page.locator("#field-base_model input").click()
+    page.get_by_role("option", name="FLUX.1 schnell", exact=True).click()
+    files = page.locator("#field-base_model").get_by_role("listitem")
+    expect(files).to_have_count(6)
+    expect(files.first).to_contain_text("unet/flux1-schnell.safetensors, 23.8 GB")
+    expect(files.first.get_by_role("link")).to_have_attribute("href", "https://huggingface.co/black-forest-labs/FLUX.1-schnell")
+    described = page.locator("#field-base_model input").get_attribute("aria-describedby").split()
+    assert page.locator("#field-base_model ul").get_attribute("id") in described
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
+    page.locator("#field-base_model input").click()
+    page.get_by_role("option", name="Pocket Flux").click()
+    expect(files).to_have_count(0)
 
 
 def test_start_with_a_taken_name_asks_for_a_choice(app, page):

@@ -9,7 +9,7 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fluxgym.errors import Level
+from fluxgym.errors import Detail, Level
 
 # The events of the form; "" stands for one that the app does not know.
 FormKind = Literal[
@@ -192,7 +192,7 @@ class FormAnswer:
 
     request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
     [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
-    about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
+    about the form: only message or notice is shown. details are the lists that belong to errors, by field. steps is left out if it is unknown; images is the number of images that it counts.
     """
 
     request: int
@@ -206,6 +206,7 @@ class FormAnswer:
     message: str | None = None
     notice: str | None = None
     errors: dict[str, str] | None = None
+    details: dict[str, list[Detail]] | None = None
     notes: dict[str, str] | None = None
     lines: list[FormLine] | None = None
     changed: list[ChangedSetting] | None = None

@@ -9,7 +9,7 @@ import { notice } from "./notices.js";
 
 /** @import { FormAnswer } from "./types.js" */
 
-/** @typedef {"errors" | "notes" | "lines" | "changed" | "trigger" | "images" | "explain" | "command" | "toml"} FormPart what describes the form */
+/** @typedef {"errors" | "details" | "notes" | "lines" | "changed" | "trigger" | "images" | "explain" | "command" | "toml"} FormPart what describes the form */
 /** @typedef {FormAnswer & { [name in FormPart]: NonNullable<FormAnswer[name]> }} FormShown an answer that describes the form */
 /**
  * What Gradio passes to the script of an element.

@@ -53,6 +53,14 @@ def test_reply_reports_an_empty_name_only_after_start(form, images):
     assert list(form.reply(empty, {}, images, pressed=True).answer["errors"]) == ["lora_name"]
 
 
+def test_reply_about_an_incomplete_model_has_its_files_as_a_list(form, images):
+    answer = form.reply(state(form, base_model="flux-dev"), {}, images).answer
+    assert answer["errors"]["base_model"].startswith("FLUX.1 dev lacks the FLUX transformer")
+    assert len(answer["details"]["base_model"]) == 6
+    assert answer["details"]["base_model"][0]["address"] == "https://huggingface.co/cocktailpeanut/xulf-dev"
+    assert form.reply(state(form), {}, images).answer["details"] == {}
+
+
 def test_reply_with_an_error_has_no_steps_and_no_command(form, images):
     answer = form.reply(state(form, max_train_epochs=0), {}, images).answer
     assert answer["steps"] is None
